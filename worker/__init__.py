@@ -1,0 +1,1 @@
+"""The Celery side of Trawlnet: it runs the batches a producer enqueued."""

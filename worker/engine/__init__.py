@@ -1,0 +1,1 @@
+"""Decides how URLs are fetched; touches no socket, disk, broker or clock."""
