@@ -1,0 +1,1 @@
+"""Tests in tiers: unit, ports, integration, acceptance, architecture; support holds their neighbours."""
