@@ -1,0 +1,111 @@
+"""The Celery app both sides build alike, and the Redis connection of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu import Queue
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from contract.messages import BATCH_TASK
+from contract.settings import ClusterSettings, is_redis_url
+
+RESULT_KEY_PREFIX = "celery-task-meta-"  # celery 5.7 backends/base.py, KeyValueStoreBackend.task_keyprefix
+
+_SOFT_LIMIT, _HARD_LIMIT = 780, 900  # seconds; a backstop: the batch's own deadline is the real limit
+_VISIBILITY_TIMEOUT = 3600  # seconds; the ledger's leases recover long before it
+
+
+def build_app(settings: ClusterSettings, *, include: Sequence[str] = ()) -> Celery:
+    """Return the Celery app with the settings both sides must share.
+
+    Each value and its reason stands in docs/configuration.md, "Celery settings".
+    """
+    app = Celery("trawlnet", broker=settings.broker_url, backend=settings.result_backend, include=list(include))
+    app.conf.update(_shared_configuration(settings))
+    return app
+
+
+def connect(settings: ClusterSettings, *, timeout: float = 10.0) -> redis.Redis:
+    """Return a client of the Redis that holds the ledger; it connects on first use.
+
+    ``timeout`` is the seconds one reply may take. Replies are bytes. Broken connections are retried
+    for a few seconds, then raise ``redis.exceptions.ConnectionError``.
+    """
+    return redis.Redis.from_url(
+        _client_url(settings.result_backend),
+        socket_timeout=timeout,
+        health_check_interval=10,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 5),
+        **_connect_options(settings.result_backend),
+    )
+
+
+def _connect_options(url: str) -> dict[str, Any]:
+    if url.startswith(("redis+socket:", "unix:", "socket:")):
+        return {}
+    return {"socket_connect_timeout": 5, "socket_keepalive": True}
+
+
+def _client_url(url: str) -> str:
+    """Spell Celery's socket URL (``redis+socket:///path?virtual_host=0``) as redis-py does (``unix:///path?db=0``)."""
+    for scheme in ("redis+socket:", "socket:"):
+        if url.startswith(scheme):
+            return "unix:" + url.removeprefix(scheme).replace("virtual_host=", "db=")
+    return url
+
+
+def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
+    redis_options = {
+        "visibility_timeout": _VISIBILITY_TIMEOUT,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 30,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "priority_steps": [0],
+        "global_keyprefix": settings.prefix,
+    }
+    broker_options = redis_options if is_redis_url(settings.broker_url) else {}
+    return {
+        "task_default_queue": settings.queue,
+        "task_queues": [Queue(settings.queue)],
+        "task_routes": {BATCH_TASK: {"queue": settings.queue}},
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "enable_utc": True,
+        "timezone": "UTC",
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_acks_on_failure_or_timeout": True,
+        "worker_prefetch_multiplier": 1,
+        "task_soft_time_limit": _SOFT_LIMIT,
+        "task_time_limit": _HARD_LIMIT,
+        "task_ignore_result": True,  # the ledger stores the report in the same step that closes the batch
+        "task_track_started": False,
+        "worker_send_task_events": True,
+        "task_send_sent_event": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_proc_alive_timeout": 30,
+        "worker_hijack_root_logger": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+        "broker_pool_acquire_timeout": 30,
+        "broker_transport_options": {**broker_options, **settings.broker_options},
+        "result_backend_always_retry": True,
+        "result_backend_transport_options": settings.backend_options,
+        "redis_socket_timeout": 10,
+        "redis_retry_on_timeout": True,
+        "result_expires": int(settings.keep),
+        "result_extended": False,
+    }

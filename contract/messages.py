@@ -1,0 +1,62 @@
+"""The claim check: the small message that tells a worker which batch to claim."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from contract.errors import MessageError
+
+MESSAGE_VERSION = 1
+BATCH_TASK = "trawlnet.batch"
+
+_JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_BATCH_ID = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6}){0,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMessage:
+    """Names one batch of one job; the URLs themselves wait in the ledger."""
+
+    job: str
+    batch: str
+
+    @property
+    def task_id(self) -> str:
+        """The Celery task id: the same for every copy of this message, so that duplicates are recognisable."""
+        return task_id(self.job, self.batch)
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"version": MESSAGE_VERSION, "job": self.job, "batch": self.batch}
+
+    @classmethod
+    def from_wire(cls, wire: object) -> BatchMessage:
+        """Read a message's only argument.
+
+        Raises:
+            MessageError: not a message of this version.
+        """
+        if not isinstance(wire, dict):
+            raise MessageError("A batch message must be a JSON object.")
+        if wire.get("version") != MESSAGE_VERSION:
+            found = str(wire.get("version"))[:20]
+            raise MessageError(f"This worker reads message version {MESSAGE_VERSION}, not {found}: run the same Trawlnet on both sides.")
+        job, batch = wire.get("job"), wire.get("batch")
+        if not (isinstance(job, str) and _JOB_ID.fullmatch(job) and isinstance(batch, str) and _BATCH_ID.fullmatch(batch)):
+            raise MessageError("A batch message must name a job and a batch.")
+        return cls(job, batch)
+
+
+def task_id(job: str, batch: str) -> str:
+    return f"{job}.{batch}"
+
+
+def child_batch(batch: str, index: int) -> str:
+    """Name the index-th batch (from 1) opened in place of this one by a hand-off or a split."""
+    return f"{batch}.{index}"
+
+
+def is_job_id(text: str) -> bool:
+    """Is this text of the shape of a job id (lower-case letters, digits, hyphens; at most 64)?"""
+    return _JOB_ID.fullmatch(text) is not None

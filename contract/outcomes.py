@@ -1,0 +1,183 @@
+"""How a URL ended: the one row it gets in the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Ending(StrEnum):
+    """The four ways a URL can end."""
+
+    OK = "ok"  #: fetched, checked and stored under its md5 name
+    KEPT = "kept"  #: complete from an earlier run; nothing was fetched
+    FAILED = "failed"  #: tried, or meant to be tried, and not stored
+    REFUSED = "refused"  #: policy said no before any byte was sent to the refused place
+
+
+class ErrorClass(StrEnum):
+    """Why a URL did not end ok: stable words to count, filter and retry by."""
+
+    DNS = "dns"  #: the name has no address, or no resolver answered
+    CONNECT = "connect"  #: no connection could be made, or it broke before the response began
+    TLS = "tls"  #: the certificate or the handshake was not acceptable
+    TIMEOUT = "timeout"  #: the total or the connect deadline passed
+    TOO_SLOW = "too-slow"  #: fewer bytes per second than the speed floor
+    TRUNCATED = "truncated"  #: the body ended before its framing said so
+    BAD_RESPONSE = "bad-response"  #: not HTTP, or a response that cannot carry this URL's body
+    HTTP_4XX = "http-4xx"  #: the server said the request is at fault
+    HTTP_5XX = "http-5xx"  #: the server said it is at fault itself
+    TOO_MANY_REDIRECTS = "too-many-redirects"  #: a loop, or more hops than allowed
+    BAD_REDIRECT = "bad-redirect"  #: a redirect without a usable Location
+    TOO_LARGE = "too-large"  #: the body is, or claims to be, above the cap
+    REFUSED_ADDRESS = "refused-address"  #: the address is not one we may talk to
+    REFUSED_URL = "refused-url"  #: the URL itself is not one we fetch
+    LOCAL_DISK = "local-disk"  #: our own disk could not take the file
+    DIGEST = "digest"  #: the bytes are not those the list or the server promised
+    POISON = "poison"  #: the worker died every time this URL was tried
+    CANCELLED = "cancelled"  #: taken back before it was fetched
+    INTERNAL = "internal"  #: a bug of ours, kept from hurting the other URLs
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try: what went wrong (None: nothing), the HTTP status if any, and its seconds."""
+
+    error: ErrorClass | None
+    status: int | None
+    seconds: float
+
+    def to_row(self) -> dict[str, Any]:
+        return {"error": self.error, "status": self.status, "seconds": round(self.seconds, 6)}
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Attempt:
+        error = row.get("error")
+        return cls(ErrorClass(error) if error else None, row.get("status"), float(row.get("seconds", 0.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the seconds of a URL went; all fields in seconds.
+
+    ``dns`` to ``transfer`` belong to the last attempt and follow one another (curl's time line cut into
+    differences); ``total`` runs from the first attempt's start to the end and includes waiting between
+    attempts; ``queued`` runs from the batch's enqueueing to the first attempt.
+    """
+
+    dns: float = 0.0
+    connect: float = 0.0
+    tls: float = 0.0
+    ttfb: float = 0.0
+    transfer: float = 0.0
+    total: float = 0.0
+    queued: float = 0.0
+
+    def to_row(self) -> dict[str, float]:
+        return {
+            "dns": round(self.dns, 6),
+            "connect": round(self.connect, 6),
+            "tls": round(self.tls, 6),
+            "ttfb": round(self.ttfb, 6),
+            "transfer": round(self.transfer, 6),
+            "total": round(self.total, 6),
+            "queued": round(self.queued, 6),
+        }
+
+
+NO_TIMING = Timing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one URL ended, with its proof; one JSON line of the manifest.
+
+    ``started`` is UTC ISO 8601; ``path`` is relative to the output folder and None where nothing is stored;
+    ``sha256`` is hex (None with another digest: then ``digest`` is ``"<algorithm>:<hex>"``).
+    ``notes`` are facts worth keeping that changed nothing: ``framing=close``, ``downgraded``, ``resumed``.
+    """
+
+    url: str
+    name: str | None
+    ending: Ending
+    path: str | None = None
+    error: ErrorClass | None = None
+    detail: str | None = None
+    http_status: int | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    digest: str | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    final_url: str | None = None
+    redirects: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    started: str | None = None
+    timing: Timing = NO_TIMING
+    remote_ip: str | None = None
+    http_version: str | None = None
+    worker: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the manifest row: a plain dict, every key always present, in a fixed order."""
+        return {
+            "url": self.url,
+            "name": self.name,
+            "path": self.path,
+            "outcome": self.ending,
+            "error": self.error,
+            "detail": self.detail,
+            "http_status": self.http_status,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "digest": self.digest,
+            "content_type": self.content_type,
+            "content_encoding": self.content_encoding,
+            "etag": self.etag,
+            "last_modified": self.last_modified,
+            "final_url": self.final_url,
+            "redirects": self.redirects,
+            "attempts": [attempt.to_row() for attempt in self.attempts],
+            "started": self.started,
+            "timing": self.timing.to_row(),
+            "remote_ip": self.remote_ip,
+            "http_version": self.http_version,
+            "worker": self.worker,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Outcome:
+        """Read a manifest row back.
+
+        Raises:
+            KeyError, ValueError: the row is not one of ours.
+        """
+        plain = {key: row.get(key) for key in _PLAIN}
+        error = row.get("error")
+        return cls(
+            **plain,
+            url=row["url"],
+            name=row["name"],
+            ending=Ending(row["outcome"]),
+            error=ErrorClass(error) if error else None,
+            redirects=int(row.get("redirects") or 0),
+            attempts=tuple(Attempt.from_row(attempt) for attempt in row.get("attempts") or ()),
+            timing=Timing(**row["timing"]) if row.get("timing") else NO_TIMING,
+            notes=tuple(row.get("notes") or ()),
+        )
+
+    @property
+    def is_stored(self) -> bool:
+        """Is the body on disk under its md5 name?"""
+        return self.ending in (Ending.OK, Ending.KEPT)
+
+
+_PLAIN = (
+    "path", "detail", "http_status", "bytes", "sha256", "digest", "content_type", "content_encoding",
+    "etag", "last_modified", "final_url", "started", "remote_ip", "http_version", "worker",
+)  # fmt: skip
