@@ -1,0 +1,40 @@
+"""The name a body is stored under, and where below the output folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import StrEnum
+
+_NAME = re.compile(r"[0-9a-f]{32}")
+
+
+class Layout(StrEnum):
+    """How files are spread below the output folder."""
+
+    FLAT = "flat"  #: every file directly in the output folder
+    SHARDED = "sharded"  #: ``ab/cd/<name>``: an ext4 folder is full near 7.5 million entries
+
+
+def output_name(url: str | bytes) -> str:
+    """Return the md5, in hex, of a URL's exact UTF-8 bytes.
+
+    Nothing is normalised: two spellings of a URL are two names.
+    """
+    exact = url.encode() if isinstance(url, str) else url
+    # MD5 names things here; it protects nothing.
+    return hashlib.md5(exact, usedforsecurity=False).hexdigest()
+
+
+def output_path(name: str, layout: Layout) -> str:
+    """Return the path of a file relative to the output folder.
+
+    Raises:
+        ValueError: ``name`` is not one ``output_name`` made. Names come back to us in messages, and nothing
+            from a wire may choose a path.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError("a file's name is 32 lower-case hexadecimal digits")
+    if layout is Layout.SHARDED:
+        return f"{name[:2]}/{name[2:4]}/{name}"
+    return name

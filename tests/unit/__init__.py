@@ -1,0 +1,1 @@
+"""Tests of code that decides: no sockets, no disk, no clock."""
