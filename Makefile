@@ -1,0 +1,31 @@
+# Thin names for the commands there are. ./trawl needs no make; CI and people run the same ones.
+.DEFAULT_GOAL := help
+.PHONY: help check test bench format lock up down
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+check: ## format, lint, types and layers
+	./trawl check
+
+test: ## the same and all tests; ARGS goes to pytest
+	./trawl test $(ARGS)
+
+bench: ## the benchmarks; ARGS goes to them
+	./trawl bench $(ARGS)
+
+format: ## put the code into its format, mend what ruff can mend
+	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+up: ## Redis, a worker and Flower in containers
+	docker compose up --build --detach
+
+down: ## end them; the volumes stay
+	docker compose down
+
+# Both locks hold the wheels of every platform. dev.txt has the pins of run.txt and more, so that it replaces it.
+COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --quiet
+
+lock: ## resolve the requirements again; UPGRADE=--upgrade takes the newest versions
+	$(COMPILE) --extra embedded $(UPGRADE) --output-file requirements/run.txt
+	$(COMPILE) --all-extras --group dev --constraint requirements/run.txt $(UPGRADE) --output-file requirements/dev.txt
