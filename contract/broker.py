@@ -46,17 +46,16 @@ def connect(settings: ClusterSettings, *, timeout: float = 10.0) -> redis.Redis:
 
 
 def _connect_options(url: str) -> dict[str, Any]:
-    if url.startswith(("redis+socket:", "unix:", "socket:")):
+    if url.startswith("redis+socket:"):
         return {}
     return {"socket_connect_timeout": 5, "socket_keepalive": True}
 
 
 def _client_url(url: str) -> str:
     """Spell Celery's socket URL (``redis+socket:///path?virtual_host=0``) as redis-py does (``unix:///path?db=0``)."""
-    for scheme in ("redis+socket:", "socket:"):
-        if url.startswith(scheme):
-            return "unix:" + url.removeprefix(scheme).replace("virtual_host=", "db=")
-    return url
+    if not url.startswith("redis+socket:"):
+        return url
+    return "unix:" + url.removeprefix("redis+socket:").replace("virtual_host=", "db=")
 
 
 def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:

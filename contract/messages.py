@@ -41,9 +41,13 @@ class BatchMessage:
             raise MessageError("A batch message must be a JSON object.")
         if wire.get("version") != MESSAGE_VERSION:
             found = str(wire.get("version"))[:20]
-            raise MessageError(f"This worker reads message version {MESSAGE_VERSION}, not {found}: run the same Trawlnet on both sides.")
+            raise MessageError(
+                f"This worker reads message version {MESSAGE_VERSION}, not {found}: run one Trawlnet on both sides."
+            )
         job, batch = wire.get("job"), wire.get("batch")
-        if not (isinstance(job, str) and _JOB_ID.fullmatch(job) and isinstance(batch, str) and _BATCH_ID.fullmatch(batch)):
+        if not (
+            isinstance(job, str) and _JOB_ID.fullmatch(job) and isinstance(batch, str) and _BATCH_ID.fullmatch(batch)
+        ):
             raise MessageError("A batch message must name a job and a batch.")
         return cls(job, batch)
 

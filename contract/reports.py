@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from celery.backends.base import compress_payload, decompress_payload
+from celery.backends.base import compress_payload, decompress_payload  # type: ignore[attr-defined]  # new in 5.7
 
 from contract import wire
 from contract.errors import MessageError
@@ -97,7 +97,7 @@ class BatchReport:
         Source: celery 5.7 ``backends/base.py``, ``Backend._get_result_meta`` and ``compress_payload``: the
         payload names its own compression, so any Celery client reads it with ``AsyncResult(task_id).get()``.
         """
-        meta = {
+        meta: dict[str, Any] = {
             "task_id": task_id(self.job, self.batch),
             "status": "SUCCESS",
             "result": self.to_wire(),
@@ -115,7 +115,7 @@ class BatchReport:
         Raises:
             MessageError: not a finished task's result, or not a report of this version.
         """
-        meta = wire.from_json(decompress_payload(blob))
+        meta: Any = wire.from_json(decompress_payload(blob))
         if not isinstance(meta, Mapping) or meta.get("status") != "SUCCESS":
             raise MessageError("A result in the backend is not a report.")
         return cls.from_wire(meta.get("result"))

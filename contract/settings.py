@@ -137,21 +137,56 @@ def options(value: str) -> dict[str, Any]:
 class ClusterSettings:
     """What producer and worker must agree on to meet."""
 
-    broker_url: str = setting("TRAWL_BROKER_URL", "", text, "Broker; any Celery broker URL. `CELERY_BROKER_URL` and, after it, `REDIS_URL` are read where it is unset.")
-    result_backend: str = setting("TRAWL_RESULT_BACKEND", "", text, "Redis that holds results and the ledger. `CELERY_RESULT_BACKEND` is read where it is unset, then a Redis broker's own URL.")
-    password_file: str = setting("TRAWL_REDIS_PASSWORD_FILE", "", text, "File whose first line is the password for both Redis URLs above, so that it need not stand in them.")
+    broker_url: str = setting(
+        "TRAWL_BROKER_URL",
+        "",
+        text,
+        "Broker; any Celery broker URL. `CELERY_BROKER_URL` and, after it, `REDIS_URL` are read where it is unset.",
+    )
+    result_backend: str = setting(
+        "TRAWL_RESULT_BACKEND",
+        "",
+        text,
+        "Redis that holds results and the ledger. Where unset: `CELERY_RESULT_BACKEND`, then a Redis broker's URL.",
+    )
+    password_file: str = setting(
+        "TRAWL_REDIS_PASSWORD_FILE",
+        "",
+        text,
+        "File whose first line is the password for both Redis URLs above, so that it need not stand in them.",
+    )
     broker_options: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"variable": "TRAWL_BROKER_OPTIONS", "parse": options, "meaning": "Extra kombu transport options as a JSON object (Sentinel, quorum queues, SQS)."},
+        metadata={
+            "variable": "TRAWL_BROKER_OPTIONS",
+            "parse": options,
+            "meaning": "Extra kombu transport options as a JSON object (Sentinel, quorum queues, SQS).",
+        },
     )
     backend_options: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"variable": "TRAWL_BACKEND_OPTIONS", "parse": options, "meaning": "Extra result backend transport options as a JSON object."},
+        metadata={
+            "variable": "TRAWL_BACKEND_OPTIONS",
+            "parse": options,
+            "meaning": "Extra result backend transport options as a JSON object.",
+        },
     )
-    queue: str = setting("TRAWL_QUEUE", "trawl", text, "Celery queue of the batches; workers and producers of one cluster use the same.")
+    queue: str = setting(
+        "TRAWL_QUEUE", "trawl", text, "Celery queue of the batches; workers and producers of one cluster use the same."
+    )
     prefix: str = setting("TRAWL_PREFIX", "trawl:", text, "Prefix of the ledger's keys.")
-    lease: float = setting("TRAWL_LEASE", 20.0, seconds(1.0), "Seconds a worker may hold a batch without renewing; a killed worker's batches run again after it.")
-    keep: float = setting("TRAWL_KEEP", 7 * 86400.0, seconds(60.0), "Seconds after its last change until a job is forgotten in Redis, reports nobody followed included.")
+    lease: float = setting(
+        "TRAWL_LEASE",
+        20.0,
+        seconds(1.0),
+        "Seconds a worker may hold a batch without renewing; a killed worker's batches run again after it.",
+    )
+    keep: float = setting(
+        "TRAWL_KEEP",
+        7 * 86400.0,
+        seconds(60.0),
+        "Seconds after its last change until a job is forgotten in Redis, reports nobody followed included.",
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ClusterSettings:
@@ -161,14 +196,20 @@ class ClusterSettings:
             SettingError: a value cannot be used, or no broker is named.
         """
         plain = read_settings(cls, environment)
-        broker = _one_of(environment, "TRAWL_BROKER_URL", "CELERY_BROKER_URL") or environment.get("REDIS_URL", "").strip()
+        broker = (
+            _one_of(environment, "TRAWL_BROKER_URL", "CELERY_BROKER_URL") or environment.get("REDIS_URL", "").strip()
+        )
         if not broker:
             raise SettingError("No broker is configured: set TRAWL_BROKER_URL, e.g. redis://localhost:6379/0.")
         backend = _one_of(environment, "TRAWL_RESULT_BACKEND", "CELERY_RESULT_BACKEND") or _backend_of(broker)
         if not is_redis_url(backend):
-            raise SettingError("The result backend must be a Redis URL: set TRAWL_RESULT_BACKEND, e.g. redis://localhost:6379/0.")
+            raise SettingError(
+                "The result backend must be a Redis URL: set TRAWL_RESULT_BACKEND, e.g. redis://localhost:6379/0."
+            )
         password = _first_line(plain.password_file) if plain.password_file else ""
-        return dataclasses.replace(plain, broker_url=_with_password(broker, password), result_backend=_with_password(backend, password))
+        return dataclasses.replace(
+            plain, broker_url=_with_password(broker, password), result_backend=_with_password(backend, password)
+        )
 
 
 def is_configured(environment: Mapping[str, str]) -> bool:
@@ -177,14 +218,14 @@ def is_configured(environment: Mapping[str, str]) -> bool:
 
 
 def is_redis_url(url: str) -> bool:
-    return url.split(":", 1)[0] in ("redis", "rediss", "redis+socket", "unix", "socket", "sentinel")
+    return url.split(":", 1)[0] in ("redis", "rediss", "redis+socket", "sentinel")
 
 
 def redacted(url: str) -> str:
     """Return a service URL without its credentials, for messages."""
     parts = urlsplit(url)
     if "@" not in parts.netloc:
-        return url.split("?", 1)[0] if parts.scheme not in ("redis+socket", "unix") else url
+        return url.split("?", 1)[0] if parts.scheme != "redis+socket" else url
     return urlunsplit((parts.scheme, "***@" + parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
