@@ -202,7 +202,7 @@ def _fault_of_scheme(url: str) -> str:
     if scheme and scheme[0].lower() in {"http:", "https:"}:
         return "The URL names no host; write http://host/ or https://host/, with two slashes."
     if scheme and "." not in scheme[0]:
-        return "Only http:// and https:// are fetched; remove the line or write the URL with one of them."
+        return "Only http:// and https:// are fetched; correct the URL or remove it."
     return "The line does not start with http:// or https://; put one of them before it."
 
 
