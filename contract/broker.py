@@ -14,6 +14,14 @@ from redis.retry import Retry
 from contract.messages import BATCH_TASK
 from contract.settings import ClusterSettings, is_redis_url
 
+#: Redis cannot be reached, is loading, full or read-only: the same call may succeed later.
+AWAY = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+)
+
 RESULT_KEY_PREFIX = "celery-task-meta-"  # celery 5.7 backends/base.py, KeyValueStoreBackend.task_keyprefix
 
 _SOFT_LIMIT, _HARD_LIMIT = 780, 900  # seconds; a backstop: the batch's own deadline is the real limit

@@ -1,0 +1,52 @@
+"""The sweep: what was lost is sent again, what kills its workers ends by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from celery import Celery
+
+from contract.batches import BatchEntry
+from contract.dispatch import queue_depth, send_batches
+from contract.ledger import Claim, Ledger, SweepFindings
+from contract.messages import BatchMessage
+from contract.naming import output_name
+from contract.outcomes import Ending, ErrorClass, Outcome
+from contract.reports import BatchReport
+
+
+def sweep(ledger: Ledger, app: Celery, *, queue: str, holder: str) -> SweepFindings:
+    """Sweep every active job once; returns at once when somebody else did so a moment ago.
+
+    Raises:
+        redis.exceptions.RedisError, kombu.exceptions.OperationalError: a service is away; the next sweep goes on.
+    """
+
+    def send(messages: Sequence[BatchMessage]) -> None:
+        record = ledger.job(messages[0].job)
+        if record is not None:
+            send_batches(app, messages, record.policy, about="(again)")
+
+    return ledger.sweep(
+        holder=holder,
+        waiting=lambda: queue_depth(app, queue),
+        send=send,
+        poison=lambda claim, entry: poison_report(claim, entry, worker=holder),
+    )
+
+
+def poison_report(claim: Claim, entry: BatchEntry, *, worker: str) -> BatchReport:
+    """Return the report of a batch whose only URL wore it out."""
+    outcome = Outcome(
+        url=entry.url,
+        name=output_name(entry.url),
+        ending=Ending.FAILED,
+        error=ErrorClass.POISON,
+        detail="The worker died each time this URL was tried.",
+        attempts=entry.attempts,
+        worker=worker,
+    )
+    return BatchReport(
+        job=claim.job, batch=claim.batch, worker=worker, pid=0, queued=claim.queued, started=claim.queued,
+        finished=claim.queued, elapsed=0.0, busy=0.0, outcomes=[outcome.to_row()],
+    )  # fmt: skip

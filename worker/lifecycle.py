@@ -1,0 +1,78 @@
+"""A worker's life outside its tasks: it is told to stop, it sweeps, it closes what its processes opened."""
+
+from __future__ import annotations
+
+import logging
+from multiprocessing.sharedctypes import RawValue
+from typing import Any
+
+from celery import Celery, signals
+from kombu.exceptions import OperationalError
+
+from contract.broker import AWAY
+from contract.ledger import SWEEP_PAUSE
+from contract.recovery import sweep
+from worker import wiring
+from worker.station import station
+
+logger = logging.getLogger(__name__)
+
+# Made before the fork and shared with every pool process; a plain byte, because a killed process can hold a lock.
+_stopping = RawValue("b", 0)
+
+
+def is_stopping() -> bool:
+    """Was this worker told to stop?"""
+    return bool(_stopping.value)
+
+
+def attach(app: Celery) -> None:
+    """Hook the worker's life to Celery's signals; Celery keeps only weak references unless told otherwise."""
+    signals.worker_shutting_down.connect(_stop, weak=False)
+    signals.worker_ready.connect(_start_sweeping, weak=False)
+    signals.worker_process_shutdown.connect(_close, weak=False)
+    signals.worker_shutdown.connect(_close, weak=False)
+
+
+def _stop(**_: Any) -> None:
+    _stopping.value = 1
+
+
+def _close(**_: Any) -> None:
+    wiring.close()
+
+
+def _start_sweeping(sender: Any, **_: Any) -> None:
+    consumer = sender
+    sweeper = _Sweeper(consumer.app, str(consumer.hostname))
+    consumer.timer.call_repeatedly(SWEEP_PAUSE, sweeper)
+
+
+class _Sweeper:
+    """Sweeps, and tells once when it cannot and once when it can again."""
+
+    def __init__(self, app: Celery, holder: str) -> None:
+        self._app = app
+        self._holder = holder
+        self._is_away = False
+
+    def __call__(self) -> None:
+        if is_stopping():
+            return
+        try:
+            ledger = station().ledger
+            findings = sweep(ledger, self._app, queue=station().cluster.queue, holder=self._holder)
+        except (*AWAY, OperationalError) as error:
+            if not self._is_away:
+                logger.warning("The ledger cannot be swept (%s); trying again.", type(error).__name__)
+            self._is_away = True
+            return
+        if self._is_away:
+            logger.warning("The ledger can be swept again.")
+        self._is_away = False
+        for job, batches in findings.sent.items():
+            logger.info("Job %s: sent %d batches again.", job, len(batches))
+        for job, batches in findings.split.items():
+            logger.warning("Job %s: split batches that killed their workers: %s", job, ", ".join(batches))
+        for job, batches in findings.poisoned.items():
+            logger.error("Job %s: ended as poison: %s", job, ", ".join(batches))

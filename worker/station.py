@@ -1,0 +1,31 @@
+"""What a worker process shares between its tasks: the ledger and the workshop, made on first use."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+from contract.broker import connect
+from contract.ledger import Ledger
+from contract.settings import ClusterSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """The services one process talks to."""
+
+    cluster: ClusterSettings
+    ledger: Ledger
+
+
+def station() -> Station:
+    """Return this process's station; a forked child gets one of its own."""
+    return _station(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _station(pid: int) -> Station:
+    cluster = ClusterSettings.from_environment(os.environ)
+    client = connect(cluster)
+    return Station(cluster, Ledger(client, prefix=cluster.prefix, lease=cluster.lease, keep=cluster.keep))

@@ -1,0 +1,93 @@
+"""The one task: claim a batch, run it, close it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from celery import Task, shared_task
+from celery.exceptions import Reject
+from kombu.exceptions import OperationalError
+
+from contract.batches import unpack_entries
+from contract.broker import AWAY
+from contract.dispatch import send_batches
+from contract.errors import MessageError
+from contract.ledger import Claim
+from contract.messages import BATCH_TASK, BatchMessage
+from worker import lifecycle, wiring
+from worker.engine.batch import Run
+from worker.shift import Shift
+from worker.station import station
+
+logger = logging.getLogger(__name__)
+
+_TROUBLE_PAUSE = 1.0  # seconds between two looks at a disk that takes no more files
+
+
+@shared_task(bind=True, name=BATCH_TASK)  # type: ignore[untyped-decorator]  # celery-types leaves the decorator untyped
+def run_batch(self: Task, message: object) -> str:
+    """Run the batch the message names; returns a line for Flower. The report is in the result backend."""
+    try:
+        named = BatchMessage.from_wire(message)
+    except MessageError as error:
+        logger.error("Message rejected: %s", error)
+        raise Reject(str(error), requeue=False) from None
+    _await_disk()
+    if lifecycle.is_stopping():
+        raise Reject("this worker is stopping", requeue=True)
+    try:
+        claim = station().ledger.claim(named.job, named.batch, holder=self.request.hostname)
+    except AWAY as error:
+        logger.warning("Batch %s of job %s not claimed: %s.", named.batch, named.job, type(error).__name__)
+        return "not claimed: the ledger does not answer"
+    except MessageError as error:
+        logger.error("Batch %s of job %s: %s", named.batch, named.job, error)
+        raise Reject(str(error), requeue=False) from None
+    if claim is None:
+        return "nothing to do: closed, or held by another worker"
+    line = _shift(self, claim).work()
+    logger.info("Job %s batch %s: %s", named.job, named.batch, line)
+    return line
+
+
+def _shift(task: Task, claim: Claim) -> Shift:
+    here = station()
+    workshop = wiring.workshop()
+    worker = str(task.request.hostname)
+
+    def starts(claim: Claim, *, may_publish: Callable[[], bool]) -> Run:
+        return workshop.start(
+            unpack_entries(claim.payload), claim.policy, queued=claim.queued, worker=worker, may_publish=may_publish
+        )
+
+    def send(messages: Sequence[BatchMessage]) -> None:
+        try:
+            send_batches(task.app, messages, claim.policy, about="(handed off)")
+        except OperationalError as error:
+            logger.warning("Handed-off batches not sent (%s): the sweep will.", type(error).__name__)
+
+    return Shift(
+        ledger=here.ledger,
+        claim=claim,
+        worker=worker,
+        lease_seconds=here.cluster.lease,
+        drain=workshop.settings.drain,
+        starts=starts,
+        is_stopping=lifecycle.is_stopping,
+        tell_progress=lambda line: task.send_event("task-progress", result=line),
+        send=send,
+    )
+
+
+def _await_disk() -> None:
+    """Take no work while the disk takes no files; the slot stays occupied, so Celery hands it no more messages."""
+    told = False
+    while (trouble := wiring.workshop().trouble()) and not lifecycle.is_stopping():
+        if not told:
+            logger.error("Not taking work: %s", trouble)
+            told = True
+        time.sleep(_TROUBLE_PAUSE)
+    if told:
+        logger.warning("Taking work again.")
