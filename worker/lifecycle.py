@@ -26,7 +26,7 @@ def is_stopping() -> bool:
     return bool(_stopping.value)
 
 
-def attach(app: Celery) -> None:
+def attach() -> None:
     """Hook the worker's life to Celery's signals; Celery keeps only weak references unless told otherwise."""
     signals.worker_shutting_down.connect(_stop, weak=False)
     signals.worker_ready.connect(_start_sweeping, weak=False)

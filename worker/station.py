@@ -25,7 +25,7 @@ def station() -> Station:
 
 
 @lru_cache(maxsize=1)
-def _station(pid: int) -> Station:
+def _station(_pid: int) -> Station:
     cluster = ClusterSettings.from_environment(os.environ)
     client = connect(cluster)
     return Station(cluster, Ledger(client, prefix=cluster.prefix, lease=cluster.lease, keep=cluster.keep))

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 _TROUBLE_PAUSE = 1.0  # seconds between two looks at a disk that takes no more files
 
 
-@shared_task(bind=True, name=BATCH_TASK)  # type: ignore[untyped-decorator]  # celery-types leaves the decorator untyped
-def run_batch(self: Task, message: object) -> str:
+@shared_task(bind=True, name=BATCH_TASK)
+def run_batch(self: Task[..., str], message: object) -> str:
     """Run the batch the message names; returns a line for Flower. The report is in the result backend."""
     try:
         named = BatchMessage.from_wire(message)
@@ -38,7 +38,7 @@ def run_batch(self: Task, message: object) -> str:
     if lifecycle.is_stopping():
         raise Reject("this worker is stopping", requeue=True)
     try:
-        claim = station().ledger.claim(named.job, named.batch, holder=self.request.hostname)
+        claim = station().ledger.claim(named.job, named.batch, holder=str(self.request.hostname))
     except AWAY as error:
         logger.warning("Batch %s of job %s not claimed: %s.", named.batch, named.job, type(error).__name__)
         return "not claimed: the ledger does not answer"
@@ -52,7 +52,7 @@ def run_batch(self: Task, message: object) -> str:
     return line
 
 
-def _shift(task: Task, claim: Claim) -> Shift:
+def _shift(task: Task[..., str], claim: Claim) -> Shift:
     here = station()
     workshop = wiring.workshop()
     worker = str(task.request.hostname)
@@ -68,6 +68,9 @@ def _shift(task: Task, claim: Claim) -> Shift:
         except OperationalError as error:
             logger.warning("Handed-off batches not sent (%s): the sweep will.", type(error).__name__)
 
+    def tell_progress(line: str) -> None:
+        task.send_event("task-progress", result=line)
+
     return Shift(
         ledger=here.ledger,
         claim=claim,
@@ -76,7 +79,7 @@ def _shift(task: Task, claim: Claim) -> Shift:
         drain=workshop.settings.drain,
         starts=starts,
         is_stopping=lifecycle.is_stopping,
-        tell_progress=lambda line: task.send_event("task-progress", result=line),
+        tell_progress=tell_progress,
         send=send,
     )
 
