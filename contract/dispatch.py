@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from celery import Celery
 from kombu.exceptions import ChannelError
@@ -10,8 +11,8 @@ from kombu.exceptions import ChannelError
 from contract.messages import BATCH_TASK, BatchMessage
 from contract.policy import JobPolicy
 
-_GRACE = 120.0  # seconds between a batch's own deadlines and Celery's, which are a backstop
-_LEAST_LIMIT = 780.0  # seconds
+_GRACE = 120  # seconds between a batch's own deadlines and Celery's, which are a backstop
+_LEAST_LIMIT = 780  # seconds
 
 
 def send_batches(app: Celery, messages: Sequence[BatchMessage], policy: JobPolicy, *, about: str = "") -> None:
@@ -39,20 +40,20 @@ def send_batches(app: Celery, messages: Sequence[BatchMessage], policy: JobPolic
             )
 
 
-def time_limits(policy: JobPolicy) -> tuple[float, float]:
+def time_limits(policy: JobPolicy) -> tuple[int, int]:
     """Return Celery's soft and hard limit in seconds for a batch of this policy.
 
     A batch starts transfers for ``batch_seconds`` and each may take ``timeout``; it ends itself long before these.
     """
-    soft = max(_LEAST_LIMIT, policy.batch_seconds + policy.timeout + _GRACE)
+    soft = max(_LEAST_LIMIT, ceil(policy.batch_seconds + policy.timeout) + _GRACE)
     return soft, soft + _GRACE
 
 
 def queue_depth(app: Celery, queue: str) -> int | None:
     """Return how many messages wait in the queue; None where the broker cannot tell."""
-    with app.pool.acquire(block=True) as connection:
+    with app.producer_pool.acquire(block=True) as producer:
         try:
-            declared = connection.default_channel.queue_declare(queue, passive=True)
+            declared = producer.channel.queue_declare(queue, passive=True)
         except ChannelError:
             return 0  # kombu's Redis transport knows no empty queues
         return getattr(declared, "message_count", None)

@@ -1,0 +1,104 @@
+"""Headers that belong to one host each: kept apart from everything that is shown or logged."""
+
+from __future__ import annotations
+
+import base64
+import netrc
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contract import wire
+from contract.errors import MessageError, SettingError
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2, token
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # RFC 9110 section 5.5, without line breaks and NUL
+_FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "range", "if-range"))
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Per-host request headers.
+
+    ``headers`` maps ``host`` (its default ports) or ``host:port``, lower case, to ``(name, value)`` pairs.
+    The value never shows in a repr.
+    """
+
+    headers: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict, repr=False)
+
+    def for_origin(self, scheme: str, host: str, port: int) -> tuple[tuple[str, str], ...]:
+        """Return the headers for one request; nothing for any host they do not belong to."""
+        exact = self.headers.get(f"{host}:{port}", ())
+        plain = self.headers.get(host, ()) if _DEFAULT_PORTS.get(scheme) == port else ()
+        return (*plain, *exact)
+
+    def pack(self) -> bytes | None:
+        """Return what the ledger keeps, None where there is nothing to keep."""
+        if not self.headers:
+            return None
+        return wire.pack({host: [list(pair) for pair in pairs] for host, pairs in self.headers.items()})
+
+    @classmethod
+    def unpack(cls, blob: bytes | None) -> Credentials:
+        """Read what ``pack`` wrote.
+
+        Raises:
+            MessageError: the record is damaged.
+        """
+        if blob is None:
+            return NO_CREDENTIALS
+        try:
+            return cls(
+                {host: tuple((name, value) for name, value in pairs) for host, pairs in wire.unpack(blob).items()}
+            )
+        except (AttributeError, TypeError, ValueError):
+            raise MessageError("A job's credentials are damaged.") from None
+
+
+NO_CREDENTIALS = Credentials()
+
+
+def read_credentials(options: Iterable[str], netrc_file: str | None = None) -> Credentials:
+    """Read ``--header`` options (``HOST[:PORT] NAME: VALUE``) and a netrc file (login and password become Basic).
+
+    Raises:
+        SettingError: an option is not of that form, or the file is not private (mode 600) or not readable.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    if netrc_file:
+        for host, pair in _from_netrc(Path(netrc_file)):
+            found.setdefault(host, []).append(pair)
+    for option in options:
+        host, pair = _from_option(option)
+        found.setdefault(host, []).append(pair)
+    return Credentials({host: tuple(pairs) for host, pairs in found.items()})
+
+
+def _from_option(option: str) -> tuple[str, tuple[str, str]]:
+    host, _, header = option.strip().partition(" ")
+    name, colon, value = header.partition(":")
+    name, value = name.strip(), value.strip()
+    if not host or not colon or not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+        # The option itself is not repeated: it may hold a secret.
+        raise SettingError("--header must look like 'example.com Authorization: Bearer TOKEN'.")
+    if name.lower() in _FRAMING:
+        raise SettingError(f"--header cannot set {name}: the transfer needs it.")
+    return host.lower(), (name, value)
+
+
+def _from_netrc(path: Path) -> Iterable[tuple[str, tuple[str, str]]]:
+    try:
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SettingError(f"{path} can be read by others: run chmod 600 {path}.")
+        hosts = netrc.netrc(str(path)).hosts
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}.") from None
+    except netrc.NetrcParseError as error:
+        raise SettingError(f"{path} is not a netrc file: line {error.lineno}.") from None
+    for host, (login, _, password) in hosts.items():
+        if host != "default":  # a default would hand the password to every host of the list
+            basic = base64.b64encode(f"{login}:{password}".encode()).decode("ascii")
+            yield host.lower(), ("Authorization", f"Basic {basic}")
