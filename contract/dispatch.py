@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import ChannelError
@@ -52,8 +53,9 @@ def time_limits(policy: JobPolicy) -> tuple[int, int]:
 def queue_depth(app: Celery, queue: str) -> int | None:
     """Return how many messages wait in the queue; None where the broker cannot tell."""
     with app.producer_pool.acquire(block=True) as producer:
+        channel: Any = producer.channel
         try:
-            declared = producer.channel.queue_declare(queue, passive=True)
+            declared = channel.queue_declare(queue, passive=True)
         except ChannelError:
             return 0  # kombu's Redis transport knows no empty queues
         return getattr(declared, "message_count", None)
