@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from contract.broker import AWAY
-from contract.ledger import Claim, Ledger
 
 _PAUSE = 0.5  # seconds between two questions to a Redis that does not answer
 
@@ -19,14 +18,23 @@ class Lease:
     it asks before it publishes, and publishes nothing while Redis does not answer.
     """
 
-    def __init__(self, ledger: Ledger, claim: Claim, *, seconds: float, gives_up: Callable[[], bool]) -> None:
-        """``gives_up`` tells that waiting for Redis has no more use: the worker is about to end."""
-        self._ledger = ledger
-        self._claim = claim
+    def __init__(
+        self,
+        renew: Callable[[], bool],
+        *,
+        seconds: float,
+        gives_up: Callable[[], bool],
+        now: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``renew`` asks the ledger; ``gives_up`` tells that waiting for it has no more use: the worker ends."""
+        self._renew = renew
         self._seconds = seconds
         self._gives_up = gives_up
         self._asking = threading.Lock()
-        self._renewed = time.monotonic()
+        self._now = now
+        self._pause = pause
+        self._renewed = now()
         self._is_lost = False
 
     @property
@@ -36,25 +44,25 @@ class Lease:
 
     def keep(self) -> None:
         """Renew when a third of the lease is over; a Redis that does not answer is asked again the next time."""
-        if time.monotonic() - self._renewed > self._seconds / 3:
+        if self._now() - self._renewed > self._seconds / 3:
             self._ask()
 
     def confirm(self) -> bool:
         """Is the batch ours right now? Waits for Redis when the lease may have run out; called by any thread."""
         while not self._is_lost:
-            if time.monotonic() - self._renewed < self._seconds:
+            if self._now() - self._renewed < self._seconds:
                 return True
             if self._ask() is None:
                 if self._gives_up():
                     return False
-                time.sleep(_PAUSE)
+                self._pause(_PAUSE)
         return False
 
     def _ask(self) -> bool | None:
         with self._asking:
-            asked = time.monotonic()
+            asked = self._now()
             try:
-                is_ours = self._ledger.renew(self._claim)
+                is_ours = self._renew()
             except AWAY:
                 return None
             if is_ours:

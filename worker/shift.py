@@ -48,7 +48,7 @@ class Shift:
     def work(self) -> str:
         """Run the batch, store its report and close it; return a line about it for Flower and the log."""
         started = time.time()
-        lease = Lease(self.ledger, self.claim, seconds=self.lease_seconds, gives_up=self.is_stopping)
+        lease = Lease(lambda: self.ledger.renew(self.claim), seconds=self.lease_seconds, gives_up=self.is_stopping)
         run = self.starts(self.claim, may_publish=lease.confirm)
         try:
             self._watch(run, lease)

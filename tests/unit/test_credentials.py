@@ -1,0 +1,89 @@
+"""Headers go to the host they belong to and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.credentials import NO_CREDENTIALS, Credentials, read_credentials
+from contract.errors import MessageError, SettingError
+
+TOKEN = "Bearer canary-5f1d"
+
+
+def test_a_header_goes_to_its_host_on_default_ports_only() -> None:
+    credentials = read_credentials([f"Example.com Authorization: {TOKEN}"])
+
+    assert credentials.for_origin("https", "example.com", 443) == (("Authorization", TOKEN),)
+    assert credentials.for_origin("http", "example.com", 80) == (("Authorization", TOKEN),)
+    assert credentials.for_origin("https", "example.com", 8443) == ()
+    assert credentials.for_origin("https", "evil.example", 443) == ()
+    assert credentials.for_origin("https", "sub.example.com", 443) == ()
+
+
+def test_a_port_is_named_with_the_host() -> None:
+    credentials = read_credentials(["example.com:8443 X-Key: k"])
+
+    assert credentials.for_origin("https", "example.com", 8443) == (("X-Key", "k"),)
+    assert credentials.for_origin("https", "example.com", 443) == ()
+
+
+def test_credentials_travel_packed_and_never_show() -> None:
+    credentials = read_credentials([f"example.com Authorization: {TOKEN}"])
+
+    assert Credentials.unpack(credentials.pack()) == credentials
+    assert "canary" not in repr(credentials)
+    assert NO_CREDENTIALS.pack() is None
+    assert Credentials.unpack(None) == NO_CREDENTIALS
+    with pytest.raises(MessageError):
+        Credentials.unpack(b"junk")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "",
+        "example.com",
+        "example.com Authorization",
+        "example.com Bad Name: x",
+        "example.com A: b\r\nC: d",
+        "example.com Host: other",
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_without_repeating_it(option: str) -> None:
+    with pytest.raises(SettingError) as raised:
+        read_credentials([option])
+
+    assert "other" not in str(raised.value)
+
+
+def test_netrc_becomes_basic_authorization_per_host(tmp_path: Path) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine example.com login ada password love\ndefault login x password y\n")
+    path.chmod(0o600)
+
+    credentials = read_credentials([], str(path))
+
+    assert credentials.for_origin("https", "example.com", 443) == (("Authorization", "Basic YWRhOmxvdmU="),)
+    assert credentials.for_origin("https", "other.example", 443) == ()
+
+
+def test_a_netrc_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine example.com login ada password love\n")
+    path.chmod(0o644)
+
+    with pytest.raises(SettingError, match="chmod 600"):
+        read_credentials([], str(path))
+
+
+def test_a_missing_or_broken_netrc_is_one_sentence(tmp_path: Path) -> None:
+    broken = tmp_path / "netrc"
+    broken.write_text("machine\n")
+    broken.chmod(0o600)
+
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_credentials([], str(tmp_path / "absent"))
+    with pytest.raises(SettingError, match="not a netrc file"):
+        read_credentials([], str(broken))
