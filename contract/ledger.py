@@ -19,7 +19,7 @@ import redis
 from contract import wire
 from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.broker import RESULT_KEY_PREFIX
-from contract.errors import UnknownJobError
+from contract.errors import MessageError, UnknownJobError
 from contract.messages import BatchMessage, child_batch, task_id
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
@@ -118,7 +118,7 @@ class Ledger:
         self._redis = client
         self._prefix = prefix
         self._lease = lease
-        self._keep = keep
+        self._keep = int(keep)
         self._scripts = {name: client.register_script(text) for name, text in _scripts().items()}
 
     # ------------------------------------------------------------------ a job's life
@@ -127,17 +127,16 @@ class Ledger:
         """Make a job known; False when it is already."""
         key = self._key(job)
         created = self.now()
-        fields: dict[str | bytes, str | bytes] = {"label": label, "created": repr(created)}
+        fields: dict[str, Any] = {"policy": wire.to_json(policy.to_wire()), "label": label, "created": repr(created)}
         if secrets is not None:
             fields["secrets"] = secrets
-        if not self._redis.hsetnx(key, "policy", wire.to_json(policy.to_wire())):
-            return False
+        # One transaction: half a job, left by a kill in between, could neither be used nor made again.
         with self._redis.pipeline() as pipe:
-            pipe.hset(key, mapping=fields)  # type: ignore[arg-type]  # a dict's key type is invariant
-            pipe.zadd(self._jobs, {job: created})
-            pipe.expire(key, int(self._keep))
-            pipe.execute()
-        return True
+            for name, value in fields.items():
+                pipe.hsetnx(key, name, value)
+            pipe.zadd(self._jobs, {job: created}, nx=True)
+            pipe.expire(key, self._keep)
+            return bool(pipe.execute()[0])
 
     def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
         """Write batches before they are sent and return those that wait for a worker, so want a message.
@@ -149,7 +148,7 @@ class Ledger:
         """
         waiting: list[str] = []
         for some in _in_slices(batches, _OPENED_AT_ONCE):
-            arguments: list[Any] = [job]
+            arguments: list[Any] = [job, self._keep]
             for each in some:
                 arguments += [each.batch, each.urls, each.payload]
             keys = [*self._keys(job, "", "batches", "payloads", "sent", "closed"), self._active]
@@ -157,7 +156,6 @@ class Ledger:
             if answer is None:
                 raise UnknownJobError(f"Redis no longer knows job {job}.")
             waiting += [_text(batch) for batch in answer]
-        self._touch(job)
         return waiting
 
     def store(self, job: str, report: BatchReport) -> bool:
@@ -167,19 +165,23 @@ class Ledger:
             UnknownJobError: the job was never created, or Redis has lost it.
         """
         keys = [*self._keys(job, "", "batches", "closed"), _result_key(job, report.batch)]
-        answer = self._run("store", keys, [report.batch, report.to_result(), int(self._keep), *_counters(report)])
+        answer = self._run("store", keys, [report.batch, report.to_result(), self._keep, *_counters(report)])
         if answer < 0:
             raise UnknownJobError(f"Redis no longer knows job {job}.")
         return bool(answer)
 
     def seal(self, job: str, totals: Mapping[str, int]) -> None:
-        """Say that nothing more will be opened, and what the list held (lines, duplicates, urls, refused)."""
-        self._redis.hset(self._key(job), "totals", wire.to_json(dict(totals)))
-        self._touch(job)
+        """Say that nothing more will be opened, and what the list held (lines, duplicates, urls, refused).
+
+        Raises:
+            UnknownJobError: the job was never created, or Redis has lost it.
+        """
+        if not self._run("seal", [self._key(job)], [wire.to_json(dict(totals)), self._keep]):
+            raise UnknownJobError(f"Redis no longer knows job {job}.")
 
     def job(self, job: str) -> JobRecord | None:
         """Return what is known of a job; None when nothing is."""
-        with self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline() as pipe:  # one transaction: the counts belong to the batches counted
             pipe.hgetall(self._key(job))
             pipe.hlen(self._key(job, "batches"))
             pipe.zcard(self._key(job, "leases"))
@@ -201,8 +203,18 @@ class Ledger:
         )
 
     def jobs(self) -> list[str]:
-        """List the known jobs, oldest first."""
-        return [_text(job) for job in cast("list[bytes]", self._redis.zrange(self._jobs, 0, -1))]
+        """List the known jobs, oldest first; those Redis has let expire drop out."""
+        listed = [_text(job) for job in cast("list[bytes]", self._redis.zrange(self._jobs, 0, -1))]
+        if not listed:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job in listed:
+                pipe.exists(self._key(job))
+            is_there = dict(zip(listed, pipe.execute(), strict=True))
+        gone = [job for job in listed if not is_there[job]]
+        if gone:
+            self._redis.zrem(self._jobs, *gone)
+        return [job for job in listed if is_there[job]]
 
     def remove(self, job: str) -> None:
         """Forget a job and everything kept for it, whatever its state."""
@@ -222,8 +234,9 @@ class Ledger:
         A *worn* batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
         """
         token = f"{holder}/{secrets.token_hex(8)}"
-        keys = self._keys(job, "", "batches", "payloads", "sent", "leases")
-        answer = self._run("claim", keys, [batch, token, self._lease, 0 if even_worn else MOST_ATTEMPTS])
+        keys = [*self._keys(job, "", "batches", "payloads", "sent", "leases"), self._taken]
+        most = 0 if even_worn else MOST_ATTEMPTS
+        answer = self._run("claim", keys, [batch, token, self._lease, most, self._keep])
         if not isinstance(answer, list):
             return None
         payload, policy, hidden, queued, attempt, urls = answer
@@ -232,7 +245,7 @@ class Ledger:
     def renew(self, claim: Claim) -> bool:
         """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
         keys = self._keys(claim.job, "batches", "leases")
-        return bool(self._run("renew", keys, [claim.batch, claim.token, self._lease]))
+        return bool(self._run("renew", keys, [claim.batch, claim.token, self._lease, self._keep]))
 
     def close(self, claim: Claim, report: BatchReport, children: Sequence[Child] = (), *, worn: int = 0) -> bool:
         """Store the report, close the batch and open its children, all or nothing; False when it is not ours.
@@ -247,18 +260,14 @@ class Ledger:
             batch,
             claim.token,
             report.to_result(),
-            int(self._keep),
+            self._keep,
             worn,
             len(counters) // 2,
             *counters,
         ]
         for index, child in enumerate(children, start=1):
             arguments += [child_batch(batch, index), child.urls, child.after, child.payload]
-        keys = [
-            *self._keys(job, "", "batches", "payloads", "sent", "leases", "closed"),
-            self._active,
-            _result_key(job, batch),
-        ]
+        keys = [*self._keys(job, *_JOB_KEYS), self._active, _result_key(job, batch)]
         return bool(self._run("close", keys, arguments))
 
     # ------------------------------------------------------------------ a follower's side
@@ -305,24 +314,35 @@ class Ledger:
         messages; ``poison`` makes the report of a batch whose only URL wore it out.
         """
         findings = SweepFindings()
-        if not self._redis.set(self._key("", "sweeping"), holder, nx=True, px=max(1, int(pause * 1000))):
+        if not self._redis.set(f"{self._prefix}sweeping", holder, nx=True, px=max(1, int(pause * 1000))):
             return findings
         jobs = [_text(job) for job in cast("set[bytes]", self._redis.smembers(self._active))]
         if not jobs:
             return findings
-        is_empty = int(waiting() == 0)
+        was_watched = self._watch(pause)
+        depth = waiting()
+        lost_before = self._run(
+            "overtaken", [self._taken], [-1 if depth is None else depth, lost_after, OVERTAKEN_AFTER]
+        )
+        limits = [int(was_watched), lost_before or "", MOST_ATTEMPTS, _SWEPT_AT_ONCE, self._keep]
         for job in jobs:
-            keys = [*self._keys(job, "", "batches", "sent", "leases"), self._active]
-            lost, worn = self._run(
-                "sweep", keys, [job, is_empty, lost_after, OVERTAKEN_AFTER, MOST_ATTEMPTS, _SWEPT_AT_ONCE]
-            )
-            self._touch(job)
-            for batch in worn:
-                self._relieve(job, _text(batch), holder, poison, findings)
+            lost, worn = self._run("sweep", [*self._keys(job, *_JOB_KEYS), self._active], [job, *limits])
             if lost:
                 findings.sent[job] = [_text(batch) for batch in lost]
                 send([BatchMessage(job, batch) for batch in findings.sent[job]])
+            for batch in worn:
+                self._relieve(job, _text(batch), holder, poison, findings)
         return findings
+
+    def _watch(self, pause: float) -> bool:
+        """Note that the ledger is looked after, and say whether it was until now.
+
+        After a silence (Redis was away, every worker frozen) leases have run out through no fault of their
+        holders, who get until the next sweep to renew them.
+        """
+        silence = max(3 * pause, self._lease / 2)
+        before = self._redis.set(f"{self._prefix}watched", b"1", px=max(1, int(silence * 1000)), get=True)
+        return before is not None
 
     def _relieve(
         self,
@@ -336,7 +356,10 @@ class Ledger:
         claim = self.claim(job, batch, holder=holder, even_worn=True)
         if claim is None:
             return
-        entries = unpack_entries(claim.payload)
+        try:
+            entries = unpack_entries(claim.payload)
+        except MessageError:
+            return  # of another version: a sweep that can read it will come; the others must not wait for it
         if len(entries) == 1:
             if self.close(claim, poison(claim, entries[0])):
                 findings.poisoned.setdefault(job, []).append(batch)
@@ -366,24 +389,22 @@ class Ledger:
     def _active(self) -> str:
         return f"{self._prefix}active"
 
+    @property
+    def _taken(self) -> str:
+        """Which messages of the queue were taken, over all jobs: how far, and when last."""
+        return f"{self._prefix}taken"
+
     def _key(self, job: str, part: str = "") -> str:
         return f"{self._prefix}job:{job}:{part}" if part else f"{self._prefix}job:{job}"
 
     def _keys(self, job: str, *parts: str) -> list[str]:
         return [self._key(job, part) for part in parts]
 
-    def _touch(self, job: str) -> None:
-        """Start the job's time to live again."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for key in self._keys(job, *_JOB_KEYS):
-                pipe.expire(key, int(self._keep))
-            pipe.execute()
-
     def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         return self._scripts[script](keys=list(keys), args=list(arguments))
 
 
-_JOB_KEYS = ("", "batches", "payloads", "sent", "leases", "closed")
+_JOB_KEYS = ("", "batches", "payloads", "sent", "leases", "due", "closed")
 
 
 def _result_key(job: str, batch: str) -> str:

@@ -1,31 +1,40 @@
 -- In one step: store the report, close the batch, open the batches that take over what is left.
--- KEYS: job, batches, payloads, sent, leases, closed, active, result
+-- KEYS: job, batches, payloads, sent, leases, due, closed, active, result
 -- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with,
 --       number of counters, (counter, amount) for each, then (child, urls, seconds from now, payload) for each
 local text = redis.call('HGET', KEYS[2], ARGV[2])
-if not text then return 0 end
+if not text then
+  -- The reply to the holder's first call was lost and its client asks again: the report stored is its own.
+  if redis.call('ZSCORE', KEYS[7], ARGV[2]) and redis.call('GET', KEYS[9]) == ARGV[4] then return 1 end
+  return 0
+end
 local record = cjson.decode(text)
 if record.state ~= 'held' or record.token ~= ARGV[3] then return 0 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
-redis.call('SET', KEYS[8], ARGV[4], 'EX', ARGV[5])
+-- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
 redis.call('HDEL', KEYS[2], ARGV[2])
 redis.call('HDEL', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[5], ARGV[2])
-redis.call('ZADD', KEYS[6], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[2])
+redis.call('SET', KEYS[9], ARGV[4], 'EX', ARGV[5])
+redis.call('ZADD', KEYS[7], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[2])
 local after_counters = 8 + 2 * tonumber(ARGV[7])
 for i = 8, after_counters - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = after_counters, #ARGV, 4 do
   local wait = tonumber(ARGV[i + 2])
-  local child = {state = 'queued', urls = tonumber(ARGV[i + 1]), queued = record.queued, attempts = tonumber(ARGV[6]), token = ''}
+  local child = {state = 'queued', urls = tonumber(ARGV[i + 1]), queued = record.queued, token = ''}
+  child.attempts = tonumber(ARGV[6])
   if wait > 0 then
     child.state = 'deferred'
-    redis.call('ZADD', KEYS[5], now + wait, ARGV[i])
+    redis.call('ZADD', KEYS[6], now + wait, ARGV[i])
   else
     redis.call('ZADD', KEYS[4], now, ARGV[i])
   end
   redis.call('HSET', KEYS[2], ARGV[i], cjson.encode(child))
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 3])
 end
-if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[7], ARGV[1]) end
+for i = 1, 7 do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
+if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[8], ARGV[1]) end
+-- Celery's clients wait for a result on the channel of its key (celery 5.7 backends/redis.py, RedisBackend._set).
+redis.call('PUBLISH', KEYS[9], ARGV[4])
 return 1

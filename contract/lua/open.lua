@@ -1,12 +1,12 @@
 -- Write batches before they are sent; opening one twice changes nothing.
 -- KEYS: job, batches, payloads, sent, closed, active
--- ARGV: job id, then (batch, urls, payload) for each
+-- ARGV: job id, seconds to keep, then (batch, urls, payload) for each
 -- Returns the ids that wait for a worker, or false where the job is unknown.
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+if redis.call('HEXISTS', KEYS[1], 'policy') == 0 then return false end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local waiting = {}
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   local batch = ARGV[i]
   local known = redis.call('HGET', KEYS[2], batch)
   if known then
@@ -20,4 +20,5 @@ for i = 2, #ARGV, 3 do
   end
 end
 redis.call('SADD', KEYS[6], ARGV[1])
+for i = 1, 5 do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
 return waiting

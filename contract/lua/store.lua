@@ -1,9 +1,11 @@
 -- Store the report of a batch that needs no worker: closed at birth, once.
 -- KEYS: job, batches, closed, result
 -- ARGV: batch, report, seconds to keep, then (counter, amount) for each
-if redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
+if redis.call('HEXISTS', KEYS[1], 'policy') == 0 then return -1 end
 if redis.call('ZSCORE', KEYS[3], ARGV[1]) or redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
 redis.call('SET', KEYS[4], ARGV[2], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[3], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[1])
+redis.call('EXPIRE', KEYS[3], ARGV[3])
 for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('PUBLISH', KEYS[4], ARGV[2])
 return 1
