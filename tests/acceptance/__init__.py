@@ -1,0 +1,1 @@
+"""Tests of the composed system through its command line."""

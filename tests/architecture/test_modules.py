@@ -1,0 +1,58 @@
+"""Every module opens with a sentence, is small enough to read, and is named by a noun of the glossary."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.project import PACKAGES, ROOT, docstring, modules
+
+LONGEST = 400  # lines
+#: Words that say where code was put down, not what it is.
+EMPTY_WORDS = {
+    "utils",
+    "util",
+    "helpers",
+    "helper",
+    "common",
+    "manager",
+    "managers",
+    "data",
+    "info",
+    "misc",
+    "core",
+    "base",
+}
+SENTENCE = re.compile(r"[A-Z0-9`].{8,}[^.]\.", re.DOTALL)
+
+
+def test_every_module_opens_with_one_sentence() -> None:
+    silent = [str(module) for module in modules(*PACKAGES) if not opens_with_sentence(docstring(module))]
+
+    assert silent == [], "the first statement of a module is a docstring whose first paragraph is a sentence"
+
+
+def opens_with_sentence(text: str) -> bool:
+    first = text.partition("\n\n")[0]
+    return SENTENCE.fullmatch(first) is not None and first.count("\n") < 3
+
+
+@pytest.mark.parametrize("text", ["", "no capital to begin with.", "No full stop", "Ends in dots..."])
+def test_what_is_no_sentence_is_noticed(text: str) -> None:
+    assert not opens_with_sentence(text)
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    lengths = {str(module): len((ROOT / module).read_text("utf-8").splitlines()) for module in modules(*PACKAGES)}
+
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
+
+
+def test_no_module_or_package_has_an_empty_name() -> None:
+    empty = [str(path) for path in modules(*PACKAGES) if EMPTY_WORDS & words_of(path)]
+
+    assert empty == []
+
+
+def words_of(path: Path) -> set[str]:
+    return {word for part in path.with_suffix("").parts for word in part.split("_")}

@@ -1,0 +1,17 @@
+"""What every tier starts from: an environment without settings, and hypothesis without deadlines."""
+
+import os
+
+from hypothesis import settings
+
+# Celery reads CELERY_BROKER_URL and CELERY_RESULT_BACKEND by itself and they beat any configuration, libcurl reads the
+# proxy variables: tests must not reach what the developer's shell happens to name. Before anything imports Celery.
+_PREFIXES = ("TRAWL_", "CELERY_", "FLOWER_", "REDIS_")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+for _name in list(os.environ):
+    if _name.startswith(_PREFIXES) or _name.lower() in _PROXIES:
+        del os.environ[_name]
+
+# A deadline measures the machine. Under CI the examples are the same every time.
+settings.register_profile("trawlnet", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("trawlnet")
