@@ -90,13 +90,14 @@ def _check_labels(name: str, labels: list[str]) -> None:
     for label in labels:
         if not _LABEL.fullmatch(label):
             raise HostError("The host is not a name or address; check it for stray characters and empty parts.")
-        if label.startswith("xn--") and not _is_punycode(label[4:]):
+        if label.startswith("xn--") and not _is_encoded_label(label[4:]):
             raise HostError("The host has a part starting with xn-- that encodes no international name.")
 
 
-def _is_punycode(encoded: str) -> bool:
+def _is_encoded_label(encoded: str) -> bool:
     try:
-        return not encoded.encode().decode("punycode").isascii()
+        label = encoded.encode().decode("punycode")
+        return not label.isascii() and idna.uts46_remap(label, std3_rules=False) == label
     except UnicodeError:
         return False
 

@@ -280,6 +280,6 @@ def _refusal(exact: bytes, reason: str, line: int) -> Refusal:
 
 def _shown(exact: bytes) -> str:
     text = exact[: 4 * _LONGEST_SHOWN].decode(errors="replace")
-    cut = text[:_LONGEST_SHOWN]
-    shown = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", cut)
-    return shown if len(exact) == len(cut.encode()) else f"{shown}... ({len(exact)} bytes)"
+    is_whole = len(exact) <= 4 * _LONGEST_SHOWN and len(text) <= _LONGEST_SHOWN
+    shown = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", text[:_LONGEST_SHOWN])
+    return shown if is_whole else f"{shown}... ({len(exact)} bytes)"
