@@ -138,8 +138,12 @@ def test_a_new_lock_is_installed_into_the_environment_that_is_there(checkout: Ch
     assert after.stderr == ""
 
 
-def test_what_a_killed_setup_left_is_made_again(checkout: Checkout) -> None:
+@pytest.mark.parametrize("kind", ["first", "upgrade"])
+def test_what_a_killed_setup_left_is_made_again(checkout: Checkout, kind: str) -> None:
     # Protects the mark's being written last, and unfinished before the first change.
+    if kind == "upgrade":
+        checkout.run()
+        (checkout.root / "requirements" / "run.txt").write_text("# another\n")
     killed, installer = in_the_middle_of_setup(checkout)
     killed.kill()
     send(installer, signal.SIGKILL)
