@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from contract.messages import BATCH_TASK
 from contract.settings import ClusterSettings, is_redis_url
+from contract.tls import tls_options, without_tls_options
 
 #: Redis cannot be reached, is loading, full or read-only: the same call may succeed later.
 AWAY = (
@@ -33,7 +34,8 @@ def build_app(settings: ClusterSettings, *, include: Sequence[str] = ()) -> Cele
 
     Each value and its reason stands in docs/configuration.md, "Celery settings".
     """
-    app = Celery("trawlnet", broker=settings.broker_url, backend=settings.result_backend, include=list(include))
+    backend = without_tls_options(settings.result_backend)
+    app = Celery("trawlnet", broker=without_tls_options(settings.broker_url), backend=backend, include=list(include))
     app.conf.update(_shared_configuration(settings))
     return app
 
@@ -45,11 +47,12 @@ def connect(settings: ClusterSettings, *, timeout: float = 10.0) -> redis.Redis:
     for a few seconds, then raise ``redis.exceptions.ConnectionError``.
     """
     return redis.Redis.from_url(
-        _client_url(settings.result_backend),
+        _client_url(without_tls_options(settings.result_backend)),
         socket_timeout=timeout,
         health_check_interval=10,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 5),
         **_connect_options(settings.result_backend),
+        **tls_options(settings.result_backend, settings.ca_file),
     )
 
 
@@ -80,7 +83,13 @@ def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
         "global_keyprefix": settings.prefix,
     }
     broker_options = redis_options if is_redis_url(settings.broker_url) else {}
+    broker_url = without_tls_options(settings.broker_url)
     return {
+        # broker_url would lose against CELERY_BROKER_URL, which need not hold the password (celery/app/utils.py).
+        "broker_read_url": broker_url,
+        "broker_write_url": broker_url,
+        "broker_use_ssl": tls_options(settings.broker_url, settings.ca_file) or False,
+        "redis_backend_use_ssl": tls_options(settings.result_backend, settings.ca_file) or None,
         "task_default_queue": settings.queue,
         "task_queues": [Queue(settings.queue)],
         "task_routes": {BATCH_TASK: {"queue": settings.queue}},

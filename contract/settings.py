@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from contract.errors import SettingError
+from contract.tls import check_authorities
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -155,6 +156,13 @@ class ClusterSettings:
         text,
         "File whose first line is the password for both Redis URLs above, so that it need not stand in them.",
     )
+    ca_file: str = setting(
+        "TRAWL_REDIS_CA_FILE",
+        "",
+        text,
+        "File with the certificate authorities (PEM) a `rediss://` server is checked against; "
+        "where unset, those the system trusts.",
+    )
     broker_options: dict[str, Any] = field(
         default_factory=dict,
         metadata={
@@ -207,6 +215,8 @@ class ClusterSettings:
                 "The result backend must be a Redis URL: set TRAWL_RESULT_BACKEND, e.g. redis://localhost:6379/0."
             )
         password = _first_line(plain.password_file) if plain.password_file else ""
+        if plain.ca_file:
+            check_authorities(plain.ca_file, variable="TRAWL_REDIS_CA_FILE")
         return dataclasses.replace(
             plain, broker_url=_with_password(broker, password), result_backend=_with_password(backend, password)
         )

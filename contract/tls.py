@@ -1,0 +1,73 @@
+"""How a connection to Redis is encrypted and whose certificates it trusts."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from contract.errors import SettingError
+
+_DEPTHS = ("required", "optional", "none")
+
+
+def tls_options(url: str, ca_file: str = "") -> dict[str, Any]:
+    """Return redis-py's ``ssl_*`` options for a service URL; empty where the URL is not ``rediss://``.
+
+    The server must show a certificate for its host name, signed by an authority of ``ca_file`` (PEM), or by one the
+    system trusts. Options in the URL's query (``ssl_cert_reqs``, ``ssl_certfile``, ``ssl_keyfile``, ``ssl_ca_certs``)
+    are somebody's express wish and win.
+
+    Raises:
+        SettingError: the query names a check that does not exist.
+    """
+    if not _is_encrypted(url):
+        return {}
+    # Said in full: kombu takes a rediss:// URL without options as "check nothing" (kombu/connection.py, _init_params).
+    found: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    if ca_file:
+        found["ssl_ca_certs"] = ca_file
+    found.update(pair for pair in parse_qsl(urlsplit(url).query) if pair[0].startswith("ssl_"))
+    depth = found["ssl_cert_reqs"] = found["ssl_cert_reqs"].lower().removeprefix("cert_")
+    if depth not in _DEPTHS:
+        raise SettingError(f"ssl_cert_reqs in a Redis URL must be one of {', '.join(_DEPTHS)}.")
+    found["ssl_check_hostname"] = depth != "none" and str(found["ssl_check_hostname"]).lower() != "false"
+    return found
+
+
+def without_tls_options(url: str) -> str:
+    """Return the URL without its ``ssl_*`` options: Celery, kombu and redis-py each read them differently."""
+    if not _is_encrypted(url):
+        return url
+    parts = urlsplit(url)
+    rest = [pair for pair in parse_qsl(parts.query) if not pair[0].startswith("ssl_")]
+    return urlunsplit(parts._replace(query=urlencode(rest)))
+
+
+def check_authorities(path: str, *, variable: str) -> None:
+    """Make sure a file holds certificates of authorities.
+
+    Raises:
+        SettingError: it cannot be read or holds none; the sentence names the variable.
+    """
+    try:
+        Path(path).read_bytes()
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise SettingError(f"{variable} names a file without certificates in PEM form: {path}.") from None
+    except OSError as error:
+        raise SettingError(f"{variable} cannot be read: {type(error).__name__} at {path}.") from None
+
+
+def certificate_trouble(error: BaseException | None) -> str:
+    """Return what is wrong with a server's certificate, in a few words; empty where that is not the trouble."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted: {error.verify_message.rstrip('.')}"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _is_encrypted(url: str) -> bool:
+    return url.split(":", 1)[0] == "rediss"
