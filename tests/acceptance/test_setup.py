@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,11 @@ class Checkout:
     def mark(self) -> Path:
         return self.root / ".venv" / ".trawl-setup"
 
+    @property
+    def installer(self) -> Path:
+        """Where SLOW_UV writes its pid."""
+        return self.root / "bin" / "pid"
+
     def program(self, name: str, text: str) -> Path:
         """Put a program of this name first on the path `trawl` sees."""
         path = self.root / "bin" / name
@@ -81,7 +87,7 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
     root = tmp_path / "a checkout"  # the blank is on purpose
     for package, text in (("contract/__init__.py", ""), ("producer/__init__.py", ""), ("producer/__main__.py", STUB)):
         (root / package).parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +98,9 @@ def checkout(tmp_path: Path) -> Checkout:
     shutil.copy(ROOT / "trawl", root)
     made = Checkout(root)
     made.program("uv", QUICK_UV)
-    return made
+    yield made
+    if made.installer.exists():
+        send(int(made.installer.read_text()), signal.SIGKILL)
 
 
 def test_the_first_command_sets_up_and_the_next_one_does_not(checkout: Checkout, tmp_path: Path) -> None:
@@ -193,9 +201,9 @@ def test_an_installer_ends_with_the_setup_that_started_it(
 
 def in_the_middle_of_setup(checkout: Checkout) -> tuple[subprocess.Popen[str], int]:
     """Start a set-up whose installer does not end; return it and the installer's pid."""
-    pid_file = checkout.program("uv", SLOW_UV).with_name("pid")
+    checkout.program("uv", SLOW_UV)
     process = checkout.start()
-    pid = await_condition(lambda: words_of(pid_file), within=30, what="an installer")
+    pid = await_condition(lambda: words_of(checkout.installer), within=30, what="an installer")
     return process, int(pid)
 
 
