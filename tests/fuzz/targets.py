@@ -1,0 +1,175 @@
+"""What is fuzzed, and what has to hold for every input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import md5
+from ipaddress import IPv6Address, ip_address
+from types import ModuleType
+
+import contract.hosts
+import contract.networks
+import contract.urls
+import worker.engine.redirects
+import worker.engine.safety
+from contract.errors import SettingError
+from contract.networks import parse_networks
+from contract.urls import LONGEST_URL, Entry, Parsed, Refusal, intake, parse
+from worker.engine.redirects import DeadEnd, Hop, next_hop
+from worker.engine.safety import AddressPolicy, Tier, tier_of
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``check`` raises if an input breaks a rule; the lines it reaches in ``modules`` say which inputs are new."""
+
+    check: Callable[[bytes], None]
+    modules: tuple[ModuleType, ...]
+    seeds: tuple[bytes, ...]
+    words: tuple[bytes, ...] = ()
+    forget: Callable[[], None] = lambda: None  # empties the caches that would hide lines
+
+
+def check_intake(raw: bytes) -> None:
+    for line in (1, 2):
+        read = intake(raw, line=line)
+        if isinstance(read, Entry):
+            exact = read.url.encode()
+            assert exact in raw
+            assert read.name == md5(exact).hexdigest()
+            parsed = parse(read.url)
+            assert parsed == (read.target, read.scheme, read.host, read.port)
+            _check_parsed(parsed)
+        elif isinstance(read, Refusal):
+            assert re.fullmatch(r"[A-Za-z][ -~]{10,120}\.", read.reason)
+            assert re.fullmatch("[0-9a-f]{32}", read.name)
+            assert len(read.raw) < 400
+            assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", read.raw)
+            read.raw.encode()
+
+
+def _check_parsed(parsed: Parsed) -> None:
+    assert re.fullmatch(r"https?://[a-z0-9._:\[\]-]+/[!-~]*", parsed.target)
+    assert not set("#\\ ") & set(parsed.target)
+    assert len(parsed.target) <= LONGEST_URL
+    assert parse(parsed.target) == parsed
+    authority = parsed.target.split("/")[2]
+    assert authority.startswith(f"[{parsed.host}]" if ":" in parsed.host else parsed.host)
+    if re.fullmatch(r"[0-9.]+|.*:.*", parsed.host):
+        ip_address(parsed.host)  # what looks like an address is one
+
+
+def check_redirect(location: bytes) -> None:
+    for current in ("https://example.org/a/b?c", "http://[2001:db8::1]:8080/"):
+        led = next_hop(current, 302, location)
+        if isinstance(led, Hop):
+            _check_parsed(led.to)
+            assert led.downgraded == (current.startswith("https:") and led.to.scheme == "http")
+        else:
+            assert isinstance(led, DeadEnd)
+            assert re.fullmatch(r"[ -~]+\.", led.detail)
+
+
+def check_addresses(text: bytes) -> None:
+    written = text.decode("latin-1")
+    try:
+        networks = parse_networks(written, setting="TRAWL_ALLOW_NETS")
+    except SettingError:
+        networks = ()
+    for address in (text, written):
+        tier, verdict = tier_of(address), AddressPolicy(allow=networks).verdict(address, 80)
+        assert verdict.allowed <= (tier is not Tier.NEVER)
+        assert verdict.allowed >= (tier is Tier.PUBLIC)
+        if verdict.allowed and isinstance(address, str):
+            ip = ip_address(address.partition("%")[0])
+            assert not ip.is_multicast
+            assert not ip.is_link_local
+            assert not (isinstance(ip, IPv6Address) and (ip.sixtofour or ip.teredo))
+
+
+TARGETS = {
+    "intake": Target(
+        check_intake,
+        (contract.urls, contract.hosts),
+        (
+            b"https://example.org/a/../b?c=d#e\r\n",
+            b"\xef\xbb\xbfhttp://[::ffff:1.2.3.4]:8080/x y sha256=00 size=1\n",
+            "http://b\u00fccher.example./\u00e4\n".encode(),
+            b"HTTP://0x7f.1:080\\@h/",
+        ),
+        (b"http://", b"https://", b"://", b"/", b"//", b"\\", b"@", b"#", b"?", b"%", b"%2e", b"%00", b"%40", b"%C2%AD")
+        + (
+            b".",
+            b"..",
+            b"/../",
+            b"/./",
+            b":",
+            b":80",
+            b":6379",
+            b":0",
+            b":65536",
+            b"[",
+            b"]",
+            b"[::1]",
+            b"::",
+            b"0x7f",
+            b"0",
+        )
+        + (b"017700000001", b"127.1", b"256", b"xn--", b"xn--n3h", b" ", b"\t", b"\r", b"\n", b"\0", b"\x7f", b"\xff")
+        + (b" size=1", b" md5=", b" sha256=", b"size=", b"0" * 32, b"a" * 64, b"\xef\xbb\xbf", b"# ")
+        + tuple(
+            "\u00ad \uff0f \uff20 \u3002 \u200d \u0660 \u2460 \u00df \u0130 \u05d0 \u0300 \u2603 \ufdfa".encode().split()
+        ),
+        contract.urls._origin.cache_clear,
+    ),
+    "redirect": Target(
+        check_redirect,
+        (worker.engine.redirects, contract.urls, contract.hosts),
+        (b"/a/./b/../c?d#e", b"//example.net/x", b"../../g;x=1", b"https://example.net:8443/", b"?y", b"caf\xe9"),
+        (
+            b"http:",
+            b"https:",
+            b"//",
+            b"/",
+            b"..",
+            b".",
+            b"?",
+            b"#",
+            b"@",
+            b"\\",
+            b":",
+            b"%",
+            b"[",
+            b"]",
+            b" ",
+            b"\t",
+            b"\r\n",
+        ),
+        contract.urls._origin.cache_clear,
+    ),
+    "addresses": Target(
+        check_addresses,
+        (worker.engine.safety, contract.networks),
+        (b"10.0.0.0/8", b"fe80::1%eth0", b"::ffff:10.0.0.1", b"64:ff9b::7f00:1", b"\x7f\0\0\1", b"fd00::/8, 1.2.3.4"),
+        (
+            b"/",
+            b"/0",
+            b"/96",
+            b"/128",
+            b"::",
+            b":",
+            b".",
+            b"%",
+            b",",
+            b"ffff",
+            b"2002:",
+            b"2001::",
+            b"127",
+            b"0",
+            b"5efe",
+        ),
+        worker.engine.safety._judge.cache_clear,
+    ),
+}
