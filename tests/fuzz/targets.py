@@ -89,6 +89,16 @@ def check_addresses(text: bytes) -> None:
             assert not (isinstance(ip, IPv6Address) and (ip.sixtofour or ip.teredo))
 
 
+_URL_WORDS = (
+    *rb"http:// https:// :// / // \ @ # ? % %2e %00 %40 %C2%AD . .. /../ /./ : :80 :6379 :0 :65536 [ ]".split(),
+    *rb"[::1] :: 0x7f 0 017700000001 127.1 256 xn-- xn--n3h".split(),
+    # Soft hyphen, fullwidth solidus and at sign, ideographic full stop, joiner, foreign digits, sharp s, dotted I,
+    # right-to-left letter, combining accent, snowman, and one character that becomes eighteen.
+    *"\u00ad \uff0f \uff20 \u3002 \u200d \u0660 \u2460 \u00df \u0130 \u05d0 \u0300 \u2603 \ufdfa".encode().split(),
+    *(b" ", b"\t", b"\r", b"\n", b"\0", b"\x7f", b"\xff"),
+)
+_LINE_WORDS = (b" size=1", b" md5=", b" sha256=", b"size=", b"0" * 32, b"a" * 64, b"\xef\xbb\xbf", b"# ")
+
 TARGETS = {
     "intake": Target(
         check_intake,
@@ -99,77 +109,21 @@ TARGETS = {
             "http://b\u00fccher.example./\u00e4\n".encode(),
             b"HTTP://0x7f.1:080\\@h/",
         ),
-        (b"http://", b"https://", b"://", b"/", b"//", b"\\", b"@", b"#", b"?", b"%", b"%2e", b"%00", b"%40", b"%C2%AD")
-        + (
-            b".",
-            b"..",
-            b"/../",
-            b"/./",
-            b":",
-            b":80",
-            b":6379",
-            b":0",
-            b":65536",
-            b"[",
-            b"]",
-            b"[::1]",
-            b"::",
-            b"0x7f",
-            b"0",
-        )
-        + (b"017700000001", b"127.1", b"256", b"xn--", b"xn--n3h", b" ", b"\t", b"\r", b"\n", b"\0", b"\x7f", b"\xff")
-        + (b" size=1", b" md5=", b" sha256=", b"size=", b"0" * 32, b"a" * 64, b"\xef\xbb\xbf", b"# ")
-        + tuple(
-            "\u00ad \uff0f \uff20 \u3002 \u200d \u0660 \u2460 \u00df \u0130 \u05d0 \u0300 \u2603 \ufdfa".encode().split()
-        ),
+        (*_URL_WORDS, *_LINE_WORDS),
         contract.urls._origin.cache_clear,
     ),
     "redirect": Target(
         check_redirect,
         (worker.engine.redirects, contract.urls, contract.hosts),
         (b"/a/./b/../c?d#e", b"//example.net/x", b"../../g;x=1", b"https://example.net:8443/", b"?y", b"caf\xe9"),
-        (
-            b"http:",
-            b"https:",
-            b"//",
-            b"/",
-            b"..",
-            b".",
-            b"?",
-            b"#",
-            b"@",
-            b"\\",
-            b":",
-            b"%",
-            b"[",
-            b"]",
-            b" ",
-            b"\t",
-            b"\r\n",
-        ),
+        (*_URL_WORDS, b"http:", b"https:", b"\r\n"),
         contract.urls._origin.cache_clear,
     ),
     "addresses": Target(
         check_addresses,
         (worker.engine.safety, contract.networks),
         (b"10.0.0.0/8", b"fe80::1%eth0", b"::ffff:10.0.0.1", b"64:ff9b::7f00:1", b"\x7f\0\0\1", b"fd00::/8, 1.2.3.4"),
-        (
-            b"/",
-            b"/0",
-            b"/96",
-            b"/128",
-            b"::",
-            b":",
-            b".",
-            b"%",
-            b",",
-            b"ffff",
-            b"2002:",
-            b"2001::",
-            b"127",
-            b"0",
-            b"5efe",
-        ),
+        tuple(b"/ /0 /96 /128 :: : . % , ffff 2002: 2001:: 127 0 5efe".split()),
         worker.engine.safety._judge.cache_clear,
     ),
 }
