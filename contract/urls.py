@@ -41,13 +41,13 @@ _BLANKS = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ALLOWED = "A-Za-z0-9._~!$&'()*+,;=:@/?%[\\]-"  # RFC 3986, with brackets, which servers expect as they are
 _PLAIN = re.compile(rf"(https?://[A-Za-z0-9.:_-]{{1,300}})(/[{_ALLOWED}]*)?")
-_ANY = re.compile(r"(https?://[^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", re.IGNORECASE | re.DOTALL)
+_ANY = re.compile(r"(https?://[^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", re.IGNORECASE | re.ASCII | re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _TOKEN = re.compile(r"[^ \t]+")
-_EXPECTATION = re.compile(r"(sha256|md5|size)=(.*)", re.IGNORECASE)
+_EXPECTATION = re.compile(r"(sha256|md5|size)=(.*)", re.IGNORECASE | re.ASCII)
 _VALUES = {
     "sha256": re.compile(r"[0-9a-f]{64}"),
     "md5": re.compile(r"[0-9a-f]{32}"),

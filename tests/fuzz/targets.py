@@ -92,9 +92,10 @@ def check_addresses(text: bytes) -> None:
 _URL_WORDS = (
     *rb"http:// https:// :// / // \ @ # ? % %2e %00 %40 %C2%AD . .. /../ /./ : :80 :6379 :0 :65536 [ ]".split(),
     *rb"[::1] :: 0x7f 0 017700000001 127.1 256 xn-- xn--n3h".split(),
-    # Soft hyphen, fullwidth solidus and at sign, ideographic full stop, joiner, foreign digits, sharp s, dotted I,
-    # right-to-left letter, combining accent, snowman, and one character that becomes eighteen.
-    *"\u00ad \uff0f \uff20 \u3002 \u200d \u0660 \u2460 \u00df \u0130 \u05d0 \u0300 \u2603 \ufdfa".encode().split(),
+    # Soft hyphen, fullwidth solidus and at sign, ideographic full stop, joiner, foreign digits.
+    *"\u00ad \uff0f \uff20 \u3002 \u200d \u0660 \u2460".encode().split(),
+    # Sharp s, long s, Kelvin sign, dotted I, right-to-left letter, accent, snowman, one that becomes eighteen.
+    *"\u00df \u017f \u212a \u0130 \u05d0 \u0300 \u2603 \ufdfa".encode().split(),
     *(b" ", b"\t", b"\r", b"\n", b"\0", b"\x7f", b"\xff"),
 )
 _LINE_WORDS = (b" size=1", b" md5=", b" sha256=", b"size=", b"0" * 32, b"a" * 64, b"\xef\xbb\xbf", b"# ")

@@ -171,6 +171,7 @@ REFUSED = {
     "javascript:alert(1)": "Only http:// and https://",
     "httpss://example.org/": "Only http:// and https://",
     "http+unix://%2fvar%2frun%2fa.sock/": "Only http:// and https://",
+    "http\u017f://example.org/": "start with http:// or https://",  # long s, which equals s where case is ignored
     "http:example.org": "names no host",
     "http:/example.org": "names no host",
     "https:\\\\example.org": "names no host",
@@ -404,6 +405,7 @@ def test_a_line_may_say_what_the_body_must_be() -> None:
         ("http://h/a other=1", "http://h/a other=1", None),
         ("http://h/a other=1 size=2", "http://h/a other=1", Expected(size=2)),
         ("http://h/a size = 1", "http://h/a size = 1", None),
+        ("http://h/a \u017fize=1", "http://h/a \u017fize=1", None),  # long s
         ("http://h/?size=1", "http://h/?size=1", None),
         ("http://h/a%20size=1", "http://h/a%20size=1", None),
         ("http://h/a#f size=1", "http://h/a#f", Expected(size=1)),
