@@ -14,7 +14,7 @@ from contract.broker import AWAY
 from contract.ledger import Child, Claim, Ledger
 from contract.messages import BatchMessage, child_batch
 from contract.reports import BatchReport
-from worker.engine.batch import Leftover, Run
+from worker.engine.run import Leftover, Run
 from worker.lease import Lease
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from contract.errors import MessageError
 from contract.ledger import Claim
 from contract.messages import BATCH_TASK, BatchMessage
 from worker import lifecycle, wiring
-from worker.engine.batch import Run
+from worker.engine.run import Run
 from worker.shift import Shift
 from worker.station import station
 
