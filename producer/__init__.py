@@ -1,0 +1,1 @@
+"""Turns lists of URLs into jobs and follows them."""

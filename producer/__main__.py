@@ -1,0 +1,5 @@
+"""``python -m producer`` is the command ``trawl``."""
+
+from producer.cli import main
+
+main()

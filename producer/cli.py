@@ -1,0 +1,311 @@
+"""The command ``trawl``: its commands and options, and the exit code that tells how it went.
+
+Everything beyond click is imported by the command that needs it, so that ``trawl --help`` is there at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from contract.errors import AccountingError, TrawlError
+from contract.settings import size
+
+if TYPE_CHECKING:
+    from contract.policy import JobPolicy
+    from producer.console import Console
+    from producer.summary import Summary
+
+BAD_USAGE, MISCOUNTED, INTERRUPTED = 2, 3, 130  # exit codes beside 0 (all stored) and 1 (some failed or were refused)
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(exit_code(arguments))
+
+
+def exit_code(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; what a person did wrong is one sentence on standard error."""
+    try:
+        answer = trawl.main(args=arguments, prog_name="trawl", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except AccountingError as error:
+        print(f"trawl: {error}", file=sys.stderr)
+        return MISCOUNTED
+    except TrawlError as error:
+        print(f"trawl: {error}", file=sys.stderr)
+        return BAD_USAGE
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return answer if isinstance(answer, int) else 0
+
+
+class Size(click.ParamType[int]):
+    """A size in bytes, such as 500M."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def combined(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    """Return one decorator for several options, shown in the order given."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+at_least_one = click.IntRange(min=1)
+positive = click.FloatRange(min=0, min_open=True)
+
+policy_options = combined(
+    click.option("--allow-net", multiple=True, metavar="CIDR", help="Allow a private network (repeatable)."),
+    click.option("--deny-net", multiple=True, metavar="CIDR", help="Refuse a network (repeatable)."),
+    click.option("--timeout", type=positive, default=300.0, show_default=True, help="Seconds one URL may take in all."),
+    click.option("--max-size", type=Size(), default="10G", show_default=True, help="Largest body."),
+    click.option("--attempts", type=at_least_one, default=4, show_default=True, help="Times a URL is tried."),
+    click.option("--per-host", type=click.IntRange(min=0), default=0, help="Transfers at once to one host, per process."),
+    click.option("--layout", type=click.Choice(["flat", "sharded"]), default="flat", show_default=True, help="OUT/<md5>, or OUT/ab/cd/<md5>."),
+    click.option("--digest", type=click.Choice(["sha256", "blake3", "xxh3", "none"]), default="sha256", show_default=True, help="Content digest kept in the manifest."),
+    click.option("--sync", type=click.Choice(["none", "batch", "file"]), default="batch", show_default=True, help="When files must have reached the disk."),
+    click.option("--splits", type=at_least_one, default=1, show_default=True, help="Ranges fetched at once of one large file."),
+    click.option("--resume", is_flag=True, help="Go on with partial files of interrupted transfers."),
+    click.option("--header", multiple=True, metavar="'HOST NAME: VALUE'", help="Request header for one host (repeatable)."),
+    click.option("--netrc", type=click.Path(dir_okay=False), help="File with logins per host; mode 600."),
+    click.option("--user-agent", default="trawlnet", show_default=True, help="What we call ourselves."),
+    click.option("--http3", is_flag=True, help="Use HTTP/3 where offered."),
+    click.option("--ipv4", is_flag=True, help="Use IPv4 only."),
+)  # fmt: skip
+
+worker_options = combined(
+    click.option("--processes", type=at_least_one, help="Worker processes.  [default: one per core]"),
+    click.option("--threads", type=at_least_one, default=1, show_default=True, help="Lanes per process."),
+    click.option("--transfers", type=at_least_one, default=64, show_default=True, help="Transfers in flight per process."),
+    click.option("--drain", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Seconds for transfers in flight when stopped."),
+    click.option("--min-free", type=Size(), default="64M", show_default=True, help="Space to leave on the disk."),
+)  # fmt: skip
+
+output_options = combined(
+    click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for files and manifest."),
+    click.option("--manifest", type=click.Path(path_type=Path), help="The manifest.  [default: OUT/manifest.jsonl]"),
+)  # fmt: skip
+
+shown_options = combined(
+    click.option("--json", "is_json", is_flag=True, help="Print the summary as JSON."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."),
+)
+
+batch_size_option = click.option(
+    "--batch-size", type=click.IntRange(1, 100_000), default=500, show_default=True, help="URLs per Celery task."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="trawlnet", prog_name="trawl")
+def trawl() -> None:
+    """Download lists of URLs: every line ends as exactly one outcome, every body under the md5 of its URL."""
+
+
+@trawl.command()
+@click.argument("lists", nargs=-1, required=True, metavar="LIST...")
+@output_options
+@worker_options
+@batch_size_option
+@policy_options
+@click.option("--force", is_flag=True, help="Fetch again what is complete already.")
+@click.option("--fresh", is_flag=True, help="Start over, even if a job is unfinished in the folder.")
+@click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
+@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, show_default=True, help="Its port on loopback.")
+@shown_options
+def run(lists: tuple[str, ...], **options: Any) -> int:
+    """Download the URLs of each LIST (a file, or - for standard input; one URL per line).
+
+    With TRAWL_BROKER_URL or CELERY_BROKER_URL set, the workers of that cluster do it; else a server and a worker
+    are started here for as long as it takes. Run the same command again to go on with what was interrupted.
+    """
+    from producer.run import RunOptions, WorkerOptions
+    from producer.run import run as run_lists
+
+    output: Path = options["output"]
+    manifest = _manifest_of(options)
+    console = _console(options)
+    summary = run_lists(
+        RunOptions(
+            wish=_wish(lists, options, manifest),
+            output=output,
+            manifest=manifest,
+            worker=WorkerOptions(
+                processes=options["processes"] or _cores(),
+                settings=_worker_settings(options),
+                drain=options["drain"],
+                flower_port=options["flower_port"] if options["flower"] else None,
+            ),
+            batch_size=options["batch_size"],
+            secrets=_secrets(options),
+        ),
+        os.environ,
+        console,
+    )
+    return _tell(summary, options)
+
+
+@trawl.command()
+@click.argument("lists", nargs=-1, required=True, metavar="LIST...")
+@batch_size_option
+@policy_options
+@click.option("--fresh", is_flag=True, help="Start over, even if the same command was interrupted.")
+@click.option("--json", "is_json", is_flag=True, help="Print the job and its totals as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the job id only.")
+def enqueue(lists: tuple[str, ...], **options: Any) -> int:
+    """Send each LIST to the cluster's workers and print the job id; `trawl follow` collects the outcomes."""
+    import json
+
+    from producer.run import enqueue as enqueue_lists
+
+    summary = enqueue_lists(
+        _wish(lists, options, None),
+        os.environ,
+        _console(options),
+        batch_size=options["batch_size"],
+        secrets=_secrets(options),
+    )
+    if options["is_json"]:
+        print(json.dumps({"job": summary.job, "sealed": summary.is_finished, **summary.totals}))
+    elif summary.is_finished:
+        print(summary.job)
+        if not options["quiet"] and sys.stderr.isatty():
+            print(f"Collect its outcomes with: trawl follow {summary.job} -o out", file=sys.stderr)
+    return 0 if summary.is_finished else INTERRUPTED
+
+
+@trawl.command()
+@click.argument("job")
+@output_options
+@shown_options
+def follow(job: str, **options: Any) -> int:
+    """Write the outcomes of JOB to a manifest until it is finished."""
+    from producer.run import follow as follow_job
+
+    manifest = _manifest_of(options)
+    return _tell(follow_job(job, options["output"], manifest, os.environ, _console(options)), options)
+
+
+@trawl.command()
+@click.argument("job", required=False)
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def status(job: str | None, is_json: bool) -> int:
+    """Show how JOB stands, or list the jobs of the cluster."""
+    from producer.status import show_status
+
+    print(show_status(job, os.environ, is_json=is_json))
+    return 0
+
+
+# ---------------------------------------------------------------------- options into values
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _manifest_of(options: dict[str, Any]) -> Path:
+    manifest: Path = options["manifest"] or options["output"] / "manifest.jsonl"
+    return manifest.absolute()
+
+
+def _console(options: dict[str, Any]) -> Console:
+    from producer.console import Console
+
+    return Console(is_quiet=options["quiet"])
+
+
+def _wish(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> Any:
+    from producer.plan import Wish
+
+    return Wish(
+        lists=lists,
+        policy=_policy(options),
+        manifest=manifest,
+        is_forced=options.get("force", False),
+        is_fresh=options["fresh"],
+    )
+
+
+def _policy(options: dict[str, Any]) -> JobPolicy:
+    from contract.naming import Layout
+    from contract.networks import parse_networks
+    from contract.policy import Digest, JobPolicy, Sync
+    from contract.settings import words
+
+    allowed = (*options["allow_net"], *words(os.environ.get("TRAWL_ALLOW_NETS", "")))
+    parse_networks(allowed, setting="--allow-net")
+    parse_networks(options["deny_net"], setting="--deny-net")
+    return JobPolicy(
+        timeout=options["timeout"],
+        connect_timeout=min(JobPolicy().connect_timeout, options["timeout"]),
+        max_size=options["max_size"],
+        attempts=options["attempts"],
+        per_host=options["per_host"],
+        allow_nets=allowed,
+        deny_nets=options["deny_net"],
+        layout=Layout(options["layout"]),
+        digest=Digest(options["digest"]),
+        sync=Sync(options["sync"]),
+        splits=options["splits"],
+        resume=options["resume"],
+        http3=options["http3"],
+        ipv4_only=options["ipv4"],
+        user_agent=options["user_agent"],
+    )
+
+
+def _secrets(options: dict[str, Any]) -> bytes | None:
+    if not options["header"] and not options["netrc"]:
+        return None
+    from contract.credentials import read_credentials
+
+    return read_credentials(options["header"], options["netrc"]).pack()
+
+
+def _worker_settings(options: dict[str, Any]) -> dict[str, str]:
+    return {
+        "TRAWL_LANES": str(options["threads"]),
+        "TRAWL_TRANSFERS": str(options["transfers"]),
+        "TRAWL_DRAIN": str(options["drain"]),
+        "TRAWL_MIN_FREE": str(options["min_free"]),
+    }
+
+
+def _tell(summary: Summary, options: dict[str, Any]) -> int:
+    import json
+
+    if options["is_json"]:
+        print(json.dumps(summary.to_record()))
+    elif not options["quiet"]:
+        print(summary.to_text())
+    return summary.exit_code if summary.is_finished else INTERRUPTED

@@ -1,0 +1,170 @@
+"""The way to the cluster: sends batches through Celery, speaks to the ledger, and rides out their absence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+import kombu.exceptions
+import redis
+import redis.exceptions
+
+from contract import broker, recovery
+from contract.dispatch import send_batches
+from contract.errors import ServiceError
+from contract.ledger import Ledger
+from contract.messages import BatchMessage
+from contract.policy import JobPolicy
+from contract.settings import ClusterSettings, redacted
+
+Answer = TypeVar("Answer")
+
+AWAY = (*broker.AWAY, redis.exceptions.BusyLoadingError, kombu.exceptions.OperationalError)
+
+FULL_ABOVE = 0.7  # of Redis' maxmemory; above it nothing is fed until followers have drained some
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two tries while a service is away
+_TOLD_EVERY = 30.0  # seconds between two lines about the same outage
+
+
+class Patience:
+    """Repeats what fails because the broker or Redis is away, and says so once per outage.
+
+    ``tell`` prints one line. ``stop`` is asked between two tries and may raise to give up.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        *,
+        stop: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._tell = tell
+        self._stop = stop
+        self._clock = clock
+        self._sleep = sleep
+        self.outages = 0
+
+    def through(self, attempt: Callable[[], Answer]) -> Answer:
+        """Return the attempt's answer, however often it takes; ``attempt`` must be safe to repeat."""
+        wait, told, since = _FIRST_WAIT, None, self._clock()
+        while True:
+            try:
+                answer = attempt()
+            except AWAY as error:
+                now = self._clock()
+                if told is None or now - told >= _TOLD_EVERY:
+                    self._tell(f"{explain(error)} Waiting for it; nothing is lost.")
+                    told = now
+                self._stop()
+                self._sleep(wait)
+                wait = min(wait * 2, _LONGEST_WAIT)
+            else:
+                if told is not None:
+                    self.outages += 1
+                    self._tell(f"The connection is back after {self._clock() - since:.0f} s.")
+                return answer
+
+
+def explain(error: BaseException) -> str:
+    """Say in one sentence what an outage looks like from here; names no credentials."""
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        return "Redis is out of memory."
+    if isinstance(error, redis.exceptions.BusyLoadingError):
+        return "Redis is loading its data."
+    if isinstance(error, redis.exceptions.ReadOnlyError):
+        return "Redis is a read-only replica just now."
+    return "The broker or Redis cannot be reached."
+
+
+class Services(Protocol):
+    """What a job needs of the cluster."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+        """Send claim checks; ``about`` says what people who watch may know of each. Safe to repeat."""
+        ...
+
+    def sweep(self, holder: str) -> None:
+        """Let what was lost be sent again, unless somebody else saw to it a moment ago."""
+        ...
+
+    def is_full(self) -> bool:
+        """Has Redis so little memory left that feeding should pause?"""
+        ...
+
+
+class Cluster:
+    """One broker, one Redis."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.settings = settings
+        self.redis = broker.connect(settings)
+        self.ledger = Ledger(self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
+        self._app = broker.build_app(settings)
+
+    def check(self, within: float = 5.0) -> None:
+        """Make sure that broker and Redis answer.
+
+        Raises:
+            ServiceError: one does not; the sentence says which and what to do.
+        """
+        self._check_redis(within)
+        if self.settings.broker_url != self.settings.result_backend:
+            self._check_broker()
+
+    def _check_redis(self, within: float) -> None:
+        shown = redacted(self.settings.result_backend)
+        impatient = broker.connect(self.settings, timeout=within)
+        impatient.connection_pool.connection_kwargs["retry"] = None
+        try:
+            cast("Any", impatient.ping)()
+        except redis.exceptions.AuthenticationError:
+            raise ServiceError(f"Redis at {shown} refuses the password: check TRAWL_BROKER_URL.") from None
+        except redis.exceptions.ResponseError as error:
+            raise ServiceError(f"Redis at {shown} answers with an error: {str(error)[:80]}.") from None
+        except (redis.exceptions.RedisError, OSError, ValueError) as error:
+            raise ServiceError(f"Redis at {shown} cannot be reached ({_reason(error)}): is it running?") from None
+        finally:
+            impatient.close()
+
+    def _check_broker(self) -> None:
+        shown = redacted(self.settings.broker_url)
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=1, timeout=5)
+        except (KeyError, ImportError):
+            raise ServiceError(f"The broker URL {shown} is of no kind Celery knows: e.g. redis://host:6379/0.") from None
+        except Exception as error:  # every transport raises its own
+            raise ServiceError(f"The broker at {shown} cannot be reached ({_reason(error)}): is it running?") from None
+
+    def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+        for index, message in enumerate(messages):
+            send_batches(self._app, [message], policy, about=about[index] if index < len(about) else "")
+
+    def sweep(self, holder: str) -> None:
+        recovery.sweep(self.ledger, self._app, queue=self.settings.queue, holder=holder)
+
+    def is_full(self) -> bool:
+        memory = self.redis.info("memory")
+        most = int(memory.get("maxmemory") or 0)
+        return most > 0 and int(memory["used_memory"]) > FULL_ABOVE * most
+
+    def close(self) -> None:
+        self._app.close()
+        self.redis.close()
+
+
+def _reason(error: BaseException) -> str:
+    """Name the cause without quoting an address or a password back."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or cause.__context__ is not None:
+        cause = cause.__cause__ or cast("BaseException", cause.__context__)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return type(cause).__name__

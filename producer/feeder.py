@@ -1,0 +1,194 @@
+"""Feeds a job: reads its lists on, cuts batches, notes them in the journal, writes them to the ledger, sends them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.errors import UnknownJobError
+from contract.messages import BatchMessage
+from contract.policy import JobPolicy
+from contract.reports import BatchReport
+from producer.batching import Batcher
+from producer.client import Patience, Services
+from producer.journal import Journal, KeptBatch
+from producer.selection import Selection
+from producer.sources import Lists
+
+_LINGER = 0.3  # seconds a line may wait for others before its batch is sent
+_MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a job is known by: its id, its label for people, its policy and its per-host headers (packed)."""
+
+    id: str
+    label: str
+    policy: JobPolicy
+    secrets: bytes | None = None
+
+
+class Feeder:
+    """Feeds one job. Call ``step`` until ``is_done``; between two steps everything is in the journal."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        lists: Lists,
+        selection: Selection,
+        batcher: Batcher,
+        journal: Journal,
+        services: Services,
+        patience: Patience,
+        window: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``window`` is the number of batches that may be open at once; 0: any."""
+        self._job = job
+        self._lists = lists
+        self._selection = selection
+        self._batcher = batcher
+        self._journal = journal
+        self._services = services
+        self._patience = patience
+        self._window = window
+        self._clock = clock
+        self._lingering_since: float | None = None
+        self._is_full, self._memory_checked = False, 0.0
+        self._next_batch = int(journal.fact("next_batch", 1))
+        self.totals = {key: int(journal.fact(key, 0)) for key in ("lines", "duplicates", "refused", "urls")}
+        self.is_done = bool(journal.fact("sealed", False))
+        remainder = journal.remainder()
+        if remainder:
+            self._batcher.add(unpack_entries(remainder))
+            self._lingering_since = clock()
+
+    def step(self, wait: float = 0.0) -> bool:
+        """Read one chunk on and send what is full; False when there was nothing to do now.
+
+        ``wait`` is the number of seconds a list that comes slowly is waited for.
+        """
+        if self.is_done or not self._has_room():
+            return False
+        chunk = self._lists.read(wait)
+        if chunk is None:
+            return self._end() if self._lists.is_exhausted else self._flush_if_old()
+        selected = self._selection.judge(chunk)
+        counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
+        for key, count in zip(self.totals, counted, strict=True):
+            self.totals[key] += count
+        self._feed(self._batcher.add(selected.entries), selected.names, selected.refused)
+        return True
+
+    def recover(self) -> None:
+        """Make sure that the ledger has the job and every batch the manifest has not; safe at any time."""
+        self._patience.through(self._make_known)
+        after = ""
+        while kept := self._journal.undrained(after):
+            self._patience.through(lambda: self._open(kept))
+            after = kept[-1].batch
+        if self.is_done:
+            self._patience.through(lambda: self._services.ledger.seal(self._job.id, self.totals))
+
+    # ------------------------------------------------------------------ how
+
+    def _has_room(self) -> bool:
+        if self._window and self._journal.count_undrained() >= self._window:
+            return False
+        now = self._clock()
+        if now - self._memory_checked >= _MEMORY_CHECK:
+            self._memory_checked = now
+            self._is_full = self._patience.through(self._services.is_full)
+        return not self._is_full
+
+    def _flush_if_old(self) -> bool:
+        if self._lingering_since is None or self._clock() - self._lingering_since < _LINGER:
+            return False
+        self._feed(self._batcher.flush(), (), ())
+        return True
+
+    def _end(self) -> bool:
+        self._feed(self._batcher.flush(), (), (), sealed=True)
+        self.is_done = True
+        try:
+            self._patience.through(lambda: self._services.ledger.seal(self._job.id, self.totals))
+        except UnknownJobError:
+            self.recover()
+        return True
+
+    def _feed(
+        self,
+        batches: Sequence[Sequence[BatchEntry]],
+        names: Sequence[bytes],
+        refused: Sequence[Mapping[str, Any]],
+        **facts: Any,
+    ) -> None:
+        kept = [KeptBatch(self._number(), len(entries), pack_entries(entries)) for entries in batches]
+        about = [f"urls={len(entries)} hosts={_count_hosts(entries)}" for entries in batches]
+        if refused:
+            number = self._number()
+            kept.append(KeptBatch(number, len(refused), self._refusal_report(number, refused), is_report=True))
+        self._journal.record_fed(
+            kept,
+            names,
+            pack_entries(self._batcher.held) if self._batcher.held else None,
+            position=self._lists.position.to_record(),
+            next_batch=self._next_batch,
+            **self.totals,
+            **facts,
+        )
+        self._lingering_since = (self._lingering_since or self._clock()) if self._batcher.held else None
+        try:
+            self._patience.through(lambda: self._open(kept, about))
+        except UnknownJobError:
+            self.recover()
+
+    def _open(self, kept: Sequence[KeptBatch], about: Sequence[str] = ()) -> None:
+        ledger, job = self._services.ledger, self._job.id
+        new = [each for each in kept if not each.is_report]
+        waiting = set(ledger.open(job, [each.to_new() for each in new])) if new else set()
+        for each in kept:
+            if each.is_report:
+                ledger.store(job, BatchReport.from_result(each.payload))
+        wanted = [index for index, each in enumerate(new) if each.batch in waiting]
+        if wanted:
+            messages = [BatchMessage(job, new[index].batch) for index in wanted]
+            self._services.send(messages, self._job.policy, [about[index] for index in wanted] if about else ())
+
+    def _make_known(self) -> None:
+        ledger, job = self._services.ledger, self._job
+        if ledger.job(job.id) is None:
+            ledger.remove(job.id)  # what an interrupted creation may have left
+            ledger.create(job.id, job.policy, label=job.label, secrets=job.secrets)
+
+    def _number(self) -> str:
+        number = str(self._next_batch)
+        self._next_batch += 1
+        return number
+
+    def _refusal_report(self, batch: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+        now = time.time()
+        report = BatchReport(
+            job=self._job.id,
+            batch=batch,
+            worker=f"producer@{platform.node()}",
+            pid=os.getpid(),
+            queued=now,
+            started=now,
+            finished=now,
+            elapsed=0.0,
+            busy=0.0,
+            outcomes=rows,
+        )
+        return report.to_result()
+
+
+def _count_hosts(entries: Sequence[BatchEntry]) -> int:
+    return len({entry.url.split("/", 3)[2].lower() for entry in entries})

@@ -1,0 +1,142 @@
+"""A small process that starts the embedded server and worker for a run, and ends them when the run is gone.
+
+A run that is killed cannot tidy up. The keeper sees its end of the pipe close and kills what it started, however
+the run ended. It reads one JSON command per line and answers one JSON event per line:
+
+    {"start": NAME, "command": [...], "environment": {...}, "log": PATH}    ->  {"started": NAME, "pid": PID}
+    {"signal": NAME, "number": 15}          to the process itself; 9 goes to its whole group
+    {"remove": FOLDER}                      to be removed at the end
+    a process ended                                                         ->  {"ended": NAME, "status": STATUS}
+
+Only the standard library, and little of it: it is started before anything else and stays for as long as the run.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+
+
+def main() -> None:
+    # The terminal's Ctrl-C is for the run; it tells us what to do.
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(ignored, signal.SIG_IGN)
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(woken)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    names: dict[int, str] = {}
+    folders: list[str] = []
+    try:
+        _serve(wake, names, folders)
+    finally:
+        for pid in names:
+            _signal(pid, signal.SIGKILL)
+        for pid in names:
+            _wait(pid)
+        for folder in folders:
+            _remove(folder)
+
+
+def _serve(wake: int, names: dict[int, str], folders: list[str]) -> None:
+    unread = b""
+    while True:
+        ready = select.select([0, wake], [], [])[0]
+        if wake in ready:
+            os.read(wake, 4096)
+            _reap(names)
+        if 0 in ready:
+            read = os.read(0, 65536)
+            if not read:
+                return
+            *lines, unread = (unread + read).split(b"\n")
+            for line in lines:
+                _obey(json.loads(line), names, folders)
+
+
+def _obey(command: dict[str, object], names: dict[int, str], folders: list[str]) -> None:
+    if "start" in command:
+        _start(command, names)
+    elif "signal" in command:
+        for pid, name in names.items():
+            if name == command["signal"]:
+                _signal(pid, int(str(command["number"])))
+    elif "remove" in command:
+        folders.append(str(command["remove"]))
+
+
+def _start(command: dict[str, object], names: dict[int, str]) -> None:
+    program, environment, name = command["command"], command["environment"], str(command["start"])
+    assert isinstance(program, list)
+    assert isinstance(environment, dict)
+    log = str(command["log"])
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    defaults = [signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM]
+    try:
+        pid = os.posix_spawn(
+            program[0], program, environment, file_actions=actions, setsid=True, setsigdef=defaults, setsigmask=[]
+        )
+    except OSError as error:
+        _say({"ended": name, "status": 127, "reason": error.strerror})
+        return
+    names[pid] = name
+    _say({"started": name, "pid": pid})
+
+
+def _reap(names: dict[int, str]) -> None:
+    while names:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        name = names.pop(pid, None)
+        if name is not None:
+            _signal(pid, signal.SIGKILL)  # the rest of its group, should it have died before them
+            _say({"ended": name, "status": os.waitstatus_to_exitcode(status)})
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        if number == signal.SIGKILL:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+    except OSError:
+        pass  # gone already
+
+
+def _wait(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except OSError:
+        pass
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder and the files in it; it has no folders in it."""
+    try:
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+    except OSError:
+        pass
+
+
+def _say(event: dict[str, object]) -> None:
+    try:
+        os.write(1, json.dumps(event).encode() + b"\n")
+    except OSError:
+        pass  # the run is gone; so is, in a moment, this process
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)

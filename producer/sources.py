@@ -1,0 +1,203 @@
+"""Lists of URLs as they come: files and standard input, read as lines of bytes with flat memory."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from contract.errors import InputError
+
+STANDARD_INPUT = "-"
+
+_READ_AT_ONCE = 256 * 1024  # bytes: some thousand lines
+_LONGEST_TAIL = 32 * 1024  # bytes kept of a line without end; what intake accepts is shorter by far
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far the lists have been read, always between two lines.
+
+    ``offset`` counts the bytes of list number ``source``, ``line`` its lines; ``checksum`` is the CRC-32 of
+    those bytes, by which a list that was changed since is noticed.
+    """
+
+    source: int = 0
+    offset: int = 0
+    line: int = 0
+    checksum: int = 0
+
+    def to_record(self) -> dict[str, int]:
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Position:
+        return cls(**{key: int(value) for key, value in record.items()})
+
+
+START = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some whole lines of one list, in order, and the position after them. ``first_line`` counts from 1."""
+
+    source: str
+    first_line: int
+    lines: Sequence[bytes]
+    position: Position
+
+
+class Lists:
+    """Reads one or more lists, one after another, as chunks of lines."""
+
+    def __init__(self, names: Sequence[str], *, standard_input: int = 0) -> None:
+        """Name the lists: paths, or ``-`` once.
+
+        Raises:
+            InputError: a list cannot be read; the sentence says which.
+        """
+        if names.count(STANDARD_INPUT) > 1:
+            raise InputError("Standard input (-) can be named once only.")
+        for name in names:
+            if name != STANDARD_INPUT:
+                _check(name)
+        self._names = list(names)
+        self._standard_input = standard_input
+        self._source = 0
+        self._file: int | None = None
+        self._tail = b""  # the start of a line whose end was not read yet
+        self._dropped = 0  # bytes of that line that were not kept
+        self._dropped_checksum: int | None = None  # checksum up to the end of what was dropped
+        self.position = START
+
+    def read(self, wait: float = 0.0) -> Chunk | None:
+        """Return the next lines; None when there are none within ``wait`` seconds, or no more at all."""
+        while self._source < len(self._names):
+            file = self._open()
+            if not _has_bytes(file, wait):
+                return None
+            try:
+                read = os.read(file, _READ_AT_ONCE)
+            except OSError as error:
+                raise InputError(f"{self._shown()} cannot be read: {error.strerror}.") from None
+            chunk = self._cut(read) if read else self._end_of_list()
+            if chunk is not None:
+                return chunk
+        return None
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._source >= len(self._names)
+
+    def skip_to(self, position: Position) -> bool:
+        """Read on to where an earlier run came; False when the lists are no longer the ones it read."""
+        while self._source < position.source:
+            if self._source >= len(self._names):
+                return False
+            self._pass_over(None)
+            self._next_list()
+        if position.source < len(self._names):
+            if position.offset and self._pass_over(position.offset) != position.checksum:
+                return False
+            self.position = position
+        return True
+
+    def close(self) -> None:
+        if self._file is not None and self._file != self._standard_input:
+            os.close(self._file)
+        self._file = None
+
+    def _pass_over(self, length: int | None) -> int | None:
+        """Read that many bytes (None: all) of the current list and return their checksum; None where it is shorter."""
+        file, checksum, left = self._open(), 0, length
+        while left is None or left > 0:
+            read = os.read(file, _READ_AT_ONCE if left is None else min(left, _READ_AT_ONCE))
+            if not read:
+                return checksum if left is None else None
+            checksum = zlib.crc32(read, checksum)
+            left = None if left is None else left - len(read)
+        return checksum
+
+    def _open(self) -> int:
+        if self._file is None:
+            name = self._names[self._source]
+            try:
+                self._file = self._standard_input if name == STANDARD_INPUT else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise InputError(f"{self._shown()} cannot be read: {error.strerror}.") from None
+        return self._file
+
+    def _shown(self) -> str:
+        name = self._names[self._source]
+        return "Standard input" if name == STANDARD_INPUT else f"The list {name}"
+
+    def _cut(self, read: bytes) -> Chunk | None:
+        """Return the whole lines that are now known and keep the rest for later."""
+        end = read.rfind(b"\n") + 1
+        if not end:
+            self._keep(read)
+            return None
+        block = self._tail + read[:end]
+        checksum = self.position.checksum if self._dropped_checksum is None else self._dropped_checksum
+        start = 0 if self._dropped_checksum is None else len(self._tail)
+        lines = block.split(b"\n")
+        lines.pop()
+        before = self.position
+        self.position = Position(
+            before.source,
+            before.offset + len(block) + self._dropped,
+            before.line + len(lines),
+            zlib.crc32(block[start:], checksum),
+        )
+        self._tail, self._dropped, self._dropped_checksum = b"", 0, None
+        self._keep(read[end:])
+        return Chunk(self._names[before.source], before.line + 1, lines, self.position)
+
+    def _keep(self, read: bytes) -> None:
+        if self._dropped_checksum is None:
+            self._tail += read
+            if len(self._tail) > _LONGEST_TAIL:
+                self._dropped_checksum = zlib.crc32(self._tail, self.position.checksum)
+                self._dropped = len(self._tail) - _LONGEST_TAIL
+                self._tail = self._tail[:_LONGEST_TAIL]
+        else:
+            self._dropped_checksum = zlib.crc32(read, self._dropped_checksum)
+            self._dropped += len(read)
+
+    def _end_of_list(self) -> Chunk | None:
+        """Go on to the next list; what follows the last line break of this one is a line too."""
+        before, name, last = self.position, self._names[self._source], self._tail
+        self._next_list()
+        if not last:
+            return None
+        return Chunk(name, before.line + 1, [last], self.position)
+
+    def _next_list(self) -> None:
+        self.close()
+        self._source += 1
+        self._tail, self._dropped, self._dropped_checksum = b"", 0, None
+        self.position = Position(source=self._source)
+
+
+def _check(name: str) -> None:
+    try:
+        mode = os.stat(name).st_mode
+    except OSError as error:
+        raise InputError(f"The list {name} cannot be read: {error.strerror}.") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{name} is a folder; name a file with one URL per line.")
+    if not os.access(name, os.R_OK):
+        raise InputError(f"The list {name} cannot be read: permission denied.")
+
+
+def _has_bytes(file: int, wait: float) -> bool:
+    """Can this be read without waiting longer? Regular files always can."""
+    try:
+        return bool(select.select([file], [], [], wait)[0])
+    except (OSError, ValueError):
+        return True  # reading it says what is wrong

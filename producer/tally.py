@@ -1,0 +1,148 @@
+"""What a job's rows add up to, in flat memory: counts, sizes, how long things took, which hosts were slow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ENDINGS = ("ok", "kept", "failed", "refused")
+
+_STEPS = 32  # histogram buckets per doubling: a percentile is right within 1.1 %
+_MOST_HOSTS = 500
+
+
+class Histogram:
+    """Seconds in buckets whose width grows with the value; exact enough for percentiles, whatever their number."""
+
+    def __init__(self, buckets: Mapping[int, int] | None = None) -> None:
+        self.buckets: dict[int, int] = dict(buckets or {})
+
+    def add(self, seconds: float) -> None:
+        bucket = int(math.log2(seconds) * _STEPS // 1) if seconds > 0 else -1000
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+
+    def percentile(self, share: float) -> float | None:
+        """Return the value that this share (0 to 1) of all values do not exceed; None without values."""
+        left = math.ceil(share * sum(self.buckets.values()))
+        for bucket in sorted(self.buckets):
+            left -= self.buckets[bucket]
+            if left <= 0:
+                return 0.0 if bucket == -1000 else float(2.0 ** ((bucket + 0.5) / _STEPS))
+        return None
+
+
+@dataclass(slots=True)
+class Host:
+    """What was fetched from one host. ``seconds`` adds up the URLs' own times."""
+
+    name: str
+    urls: int = 0
+    seconds: float = 0.0
+    failed: int = 0
+
+    @property
+    def mean(self) -> float:
+        return self.seconds / self.urls if self.urls else 0.0
+
+
+class Tally:
+    """Adds up rows. ``started`` and ``finished`` are Unix seconds of the first and last batch, 0 before any."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(ENDINGS, 0)
+        self.errors: dict[str, int] = {}
+        self.fetched = 0  # bytes of bodies stored by this job
+        self.kept = 0  # bytes of bodies that were there already
+        self.busy = 0.0  # seconds, all URLs' own times added up
+        self.started = 0.0
+        self.finished = 0.0
+        self.batches = 0
+        self.workers: dict[str, int] = {}
+        self.ttfb = Histogram()
+        self.total = Histogram()
+        self._hosts: dict[str, Host] = {}
+
+    @property
+    def rows(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def elapsed(self) -> float:
+        return max(0.0, self.finished - self.started)
+
+    def add_batch(self, *, started: float, finished: float, busy: float, worker: str, urls: int) -> None:
+        """Count one batch that a worker ran."""
+        self.batches += 1
+        self.busy += busy
+        self.started = min(self.started or started, started)
+        self.finished = max(self.finished, finished)
+        if worker in self.workers or len(self.workers) < _MOST_HOSTS:
+            self.workers[worker] = self.workers.get(worker, 0) + urls
+
+    def add_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Count manifest rows."""
+        counts, errors, add_ttfb, add_total = self.counts, self.errors, self.ttfb.add, self.total.add
+        for row in rows:
+            ending = row["outcome"]
+            counts[ending] += 1
+            if ending == "kept":
+                self.kept += row["bytes"] or 0
+                continue
+            if ending == "ok":
+                self.fetched += row["bytes"] or 0
+                timing = row["timing"]
+                add_ttfb(timing["ttfb"])
+                add_total(timing["total"])
+                self._add_host(row["url"], timing["total"], 0)
+                continue
+            error = row["error"] or "unknown"
+            errors[error] = errors.get(error, 0) + 1
+            if ending == "failed":
+                self._add_host(row["url"], row["timing"]["total"], 1)
+
+    def slowest_hosts(self, most: int) -> Sequence[Host]:
+        """Return the hosts whose URLs took longest on average."""
+        return sorted(self._hosts.values(), key=lambda host: host.mean, reverse=True)[:most]
+
+    def _add_host(self, url: str, seconds: float, failed: int) -> None:
+        name = url.split("/", 3)[2].lower() if url.count("/") >= 2 else url
+        host = self._hosts.get(name)
+        if host is None:
+            if len(self._hosts) >= _MOST_HOSTS:
+                self._drop_quickest()
+            host = self._hosts[name] = Host(name)
+        host.urls += 1
+        host.seconds += seconds
+        host.failed += failed
+
+    def _drop_quickest(self) -> None:
+        """Make room: of many hosts, the slow ones are worth remembering."""
+        kept = sorted(self._hosts.values(), key=lambda host: host.mean, reverse=True)[: _MOST_HOSTS // 2]
+        self._hosts = {host.name: host for host in kept}
+
+    # ------------------------------------------------------------------ kept in the journal
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "counts": self.counts,
+            "errors": self.errors,
+            "sums": [self.fetched, self.kept, self.busy, self.started, self.finished, self.batches],
+            "workers": self.workers,
+            "ttfb": list(self.ttfb.buckets.items()),
+            "total": list(self.total.buckets.items()),
+            "hosts": [[host.name, host.urls, host.seconds, host.failed] for host in self.slowest_hosts(20)],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Tally:
+        tally = cls()
+        tally.counts.update(record["counts"])
+        tally.errors = dict(record["errors"])
+        tally.fetched, tally.kept, tally.busy, tally.started, tally.finished, tally.batches = record["sums"]
+        tally.workers = dict(record["workers"])
+        tally.ttfb = Histogram({int(bucket): count for bucket, count in record["ttfb"]})
+        tally.total = Histogram({int(bucket): count for bucket, count in record["total"]})
+        tally._hosts = {name: Host(name, urls, seconds, failed) for name, urls, seconds, failed in record["hosts"]}
+        return tally

@@ -1,0 +1,131 @@
+"""A worker that fetches nothing: takes messages as Celery would, claims their batches and closes them as told."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, cast
+
+import redis
+
+from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.broker import connect
+from contract.ledger import Child, Claim, Ledger
+from contract.messages import BatchMessage, child_batch
+from contract.naming import output_name
+from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.reports import BatchReport
+from contract.settings import ClusterSettings
+
+Answer = Callable[[BatchEntry], Outcome | None]
+
+
+def everything_ok(entry: BatchEntry) -> Outcome:
+    """End a URL as a worker would that fetched ten bytes in 20 ms, or that found the file an earlier job stored."""
+    name = output_name(entry.url)
+    if entry.known:
+        digest = entry.known.digest.removeprefix("sha256:")
+        return Outcome(
+            url=entry.url, name=name, ending=Ending.KEPT, path=name, bytes=entry.known.size, sha256=digest, worker="stand-in"
+        )
+    return Outcome(
+        url=entry.url,
+        name=name,
+        ending=Ending.OK,
+        path=name,
+        http_status=200,
+        bytes=10,
+        sha256="0" * 64,
+        content_type="text/html; charset=utf-8",
+        etag='"5f3b-60a2c"',
+        last_modified="Tue, 15 Nov 1994 12:45:26 GMT",
+        final_url=entry.url,
+        attempts=(Attempt(None, 200, 0.02),),
+        started="2026-11-23T01:02:03.123456+00:00",
+        timing=Timing(0.001, 0.002, 0.003, 0.01, 0.004, 0.02, 0.5),
+        remote_ip="192.0.2.1",
+        http_version="1.1",
+        worker="stand-in",
+    )
+
+
+def failed(entry: BatchEntry, error: ErrorClass = ErrorClass.HTTP_4XX) -> Outcome:
+    return Outcome(
+        url=entry.url, name=output_name(entry.url), ending=Ending.FAILED, error=error, http_status=404, worker="stand-in"
+    )
+
+
+class StandInWorker:
+    """A thread that works until its context ends. An answer of None hands the URL off."""
+
+    def __init__(self, settings: ClusterSettings, answer: Answer = everything_ok) -> None:
+        self._settings = settings
+        self._answer = answer
+        self._redis: redis.Redis = connect(settings)
+        self._ledger = Ledger(self._redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self.work, daemon=True)
+        self.batches: list[str] = []
+
+    def __enter__(self) -> StandInWorker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._is_stopping.set()
+        self._thread.join(10)
+        self._redis.close()
+
+    def work(self) -> None:
+        while not self._is_stopping.is_set():
+            try:
+                self.work_once()
+            except redis.exceptions.ConnectionError:
+                time.sleep(0.05)
+
+    def work_once(self, wait: float = 0.1) -> bool:
+        """Take one message; False when there was none."""
+        taken = cast("Any", self._redis.brpop([f"{self._settings.prefix}{self._settings.queue}"], timeout=wait))
+        if not taken:
+            return False
+        message = BatchMessage.from_wire(json.loads(base64.b64decode(json.loads(taken[1])["body"]))[0][0])
+        claim = self._ledger.claim(message.job, message.batch, holder="stand-in")
+        if claim is not None:
+            self._close(claim)
+        return True
+
+    def _close(self, claim: Claim) -> None:
+        started = time.time()
+        outcomes: list[Outcome] = []
+        left: list[BatchEntry] = []
+        for entry in unpack_entries(claim.payload):
+            outcome = self._answer(entry)
+            if outcome is None:
+                left.append(entry)
+            else:
+                outcomes.append(outcome)
+        children = [Child(pack_entries(left), len(left))] if left else []
+        handed_off = [child_batch(claim.batch, 1)] if left else []
+        report = self._report(claim, started, outcomes, handed_off)
+        self.batches.append(claim.batch)
+        self._ledger.close(claim, report, children)
+
+    def _report(self, claim: Claim, started: float, outcomes: Sequence[Outcome], handed_off: Sequence[str]) -> BatchReport:
+        finished = time.time()
+        return BatchReport(
+            job=claim.job,
+            batch=claim.batch,
+            worker="stand-in",
+            pid=1,
+            queued=claim.queued,
+            started=started,
+            finished=finished,
+            elapsed=finished - started,
+            busy=0.02 * len(outcomes),
+            outcomes=[outcome.to_row() for outcome in outcomes],
+            handed_off=handed_off,
+        )
