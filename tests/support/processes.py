@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,36 +39,56 @@ def free_port(address: str = "127.0.0.1") -> int:
         return port
 
 
-def is_alive(pid: int) -> bool:
-    """Whether `pid` runs: a zombie nobody has waited for yet counts as gone."""
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What /proc/<pid>/stat says of a process (proc_pid_stat(5))."""
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs: a zombie nobody has waited for yet counts as gone."""
+        return self.state not in {"Z", "X"}
+
+
+def status(pid: int) -> Status | None:
+    """Return the status of a process; None when there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+        return None
+    # The second field is the command's name in brackets and may hold anything, brackets and blanks too.
+    state, parent, _group, session, *_ = stat.rpartition(")")[2].split()
+    return Status(pid, state, int(parent), int(session))
 
 
-def parents() -> dict[int, int]:
-    """Return the parent's pid of every process, from one walk over /proc."""
-    found: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue  # it ended while we looked
-        found[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    return found
+def is_alive(pid: int) -> bool:
+    """Whether `pid` runs: a zombie nobody has waited for yet counts as gone."""
+    found = status(pid)
+    return found is not None and found.is_alive
+
+
+def all_processes() -> list[Status]:
+    """Return the status of every process, from one walk over /proc."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [found for found in map(status, pids) if found is not None]
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the pids of all children of `pid` and theirs, nearest first."""
-    parent_of = parents()
+    """Return the pids of all living children of `pid` and theirs, nearest first."""
+    everybody = [found for found in all_processes() if found.is_alive]
     family = [pid]
     for member in family:
-        family.extend(child for child, parent in parent_of.items() if parent == member)
+        family.extend(found.pid for found in everybody if found.parent == member)
     return family[1:]
+
+
+def session_of(leader: int) -> list[int]:
+    """Return the pids of the living processes whose session `leader` opened; orphans keep their session."""
+    return [found.pid for found in all_processes() if found.session == leader and found.is_alive]
 
 
 def send(pid: int, sent: signal.Signals) -> bool:

@@ -30,7 +30,13 @@ def everything_ok(entry: BatchEntry) -> Outcome:
     if entry.known:
         digest = entry.known.digest.removeprefix("sha256:")
         return Outcome(
-            url=entry.url, name=name, ending=Ending.KEPT, path=name, bytes=entry.known.size, sha256=digest, worker="stand-in"
+            url=entry.url,
+            name=name,
+            ending=Ending.KEPT,
+            path=name,
+            bytes=entry.known.size,
+            sha256=digest,
+            worker="stand-in",
         )
     return Outcome(
         url=entry.url,
@@ -55,7 +61,12 @@ def everything_ok(entry: BatchEntry) -> Outcome:
 
 def failed(entry: BatchEntry, error: ErrorClass = ErrorClass.HTTP_4XX) -> Outcome:
     return Outcome(
-        url=entry.url, name=output_name(entry.url), ending=Ending.FAILED, error=error, http_status=404, worker="stand-in"
+        url=entry.url,
+        name=output_name(entry.url),
+        ending=Ending.FAILED,
+        error=error,
+        http_status=404,
+        worker="stand-in",
     )
 
 
@@ -75,7 +86,9 @@ class StandInWorker:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._is_stopping.set()
         self._thread.join(10)
         self._redis.close()
@@ -114,7 +127,9 @@ class StandInWorker:
         self.batches.append(claim.batch)
         self._ledger.close(claim, report, children)
 
-    def _report(self, claim: Claim, started: float, outcomes: Sequence[Outcome], handed_off: Sequence[str]) -> BatchReport:
+    def _report(
+        self, claim: Claim, started: float, outcomes: Sequence[Outcome], handed_off: Sequence[str]
+    ) -> BatchReport:
         finished = time.time()
         return BatchReport(
             job=claim.job,

@@ -1,0 +1,97 @@
+"""A ledger whose clock the test sets: the scripts as they are, but for where they read the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+
+from contract import ledger as production
+from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.ledger import Claim, Ledger, NewBatch, SweepFindings
+from contract.messages import BatchMessage
+from contract.recovery import poison_report
+from contract.reports import BatchReport
+
+_REAL = "redis.call('TIME')"
+_SET = "redis.call('HMGET', 'test-clock', 'whole', 'micro')"
+
+
+class ClockedLedger(Ledger):
+    """The production ledger on a clock that stands still until ``advance`` is called.
+
+    Only the text of the scripts is changed, while they are loaded, and only where they call TIME.
+    """
+
+    def __init__(self, client: redis.Redis, *, lease: float = 20.0, keep: float = 86400.0) -> None:
+        super().__init__(client, lease=lease, keep=keep)
+        self._scripts = {
+            name: client.register_script(text.replace(_REAL, _SET)) for name, text in production._scripts().items()
+        }
+        self.set_clock(1_700_000_000.0)
+
+    def set_clock(self, now: float) -> None:
+        self._clock = now
+        self._redis.hset("test-clock", mapping={"whole": int(now), "micro": int(now % 1 * 1e6)})
+
+    def advance(self, seconds: float) -> None:
+        self.set_clock(self._clock + seconds)
+
+    def now(self) -> float:
+        return self._clock
+
+    def swept(
+        self, *, waiting: int | None = 0, lost_after: float = production.LOST_AFTER, after_silence: bool = False
+    ) -> tuple[SweepFindings, list[str]]:
+        """Sweep whenever the last sweep was; return the findings and the batches sent, as ``job/batch``."""
+        sent: list[BatchMessage] = []
+        self._redis.delete("trawl:sweeping")
+        if after_silence:
+            self._redis.delete("trawl:watched")
+        else:
+            self._redis.set("trawl:watched", b"1")
+        findings = self.sweep(
+            holder="sweeper",
+            waiting=lambda: waiting,
+            send=sent.extend,
+            poison=lambda claim, entry: poison_report(claim, entry, worker="sweeper"),
+            lost_after=lost_after,
+        )
+        return findings, [f"{message.job}/{message.batch}" for message in sent]
+
+
+def batch_of(batch: str, *urls: str) -> NewBatch:
+    """Return a new batch of these URLs; without any, of one made from its id."""
+    entries = [BatchEntry(url=url) for url in urls or (f"http://host.test/{batch}",)]
+    return NewBatch(batch, pack_entries(entries), len(entries))
+
+
+def urls_of(claim: Claim) -> list[str]:
+    return [entry.url for entry in unpack_entries(claim.payload)]
+
+
+def report_of(
+    claim: Claim, urls: Sequence[str] | None = None, *, handed_off: Sequence[str] = (), worker: str = "worker"
+) -> BatchReport:
+    """Return a report that says ok of these URLs; without any, of all the claim holds."""
+    rows = [{"url": url, "outcome": "ok", "bytes": 7} for url in (urls_of(claim) if urls is None else urls)]
+    return BatchReport(
+        job=claim.job, batch=claim.batch, worker=worker, pid=1, queued=claim.queued, started=1.0, finished=2.0,
+        elapsed=1.0, busy=3.0, outcomes=rows, handed_off=handed_off,
+    )  # fmt: skip
+
+
+def round_trips(client: redis.Redis, act: Callable[[], Any]) -> list[str]:
+    """Return the commands Redis was sent while ``act`` ran, without connecting and what scripts call inside."""
+    with client.monitor() as monitor:  # type: ignore[no-untyped-call]  # redis-py has no annotation here
+        act()
+        client.echo("over")
+        seen: list[str] = []
+        for command in monitor.listen():
+            name = str(command["command"]).split(" ", 1)[0].upper()
+            if name == "ECHO":
+                return seen
+            if command["client_type"] != "lua" and name not in ("HELLO", "CLIENT"):
+                seen.append(name)
+    raise AssertionError("unreachable")
