@@ -1,0 +1,12 @@
+"""The system's clocks."""
+
+from __future__ import annotations
+
+import time
+
+
+class SystemClock:
+    """Keeps ``worker.engine.ports.Clock``."""
+
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)

@@ -1,0 +1,327 @@
+"""The output folder: temporary files that become named files, whole and durable, or nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import itertools
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from contract.errors import FolderError
+from contract.naming import Layout, output_path
+from contract.policy import Sync
+from worker.engine.digests import starter
+from worker.engine.ports import DiskTrouble, Draft
+
+PRIVATE = ".trawl"  # our own folder within the output folder
+PARTS = "parts"  # one folder per process within it, locked by its owner
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 1024 * 1024  # bytes read at once
+_FEW = 8  # folders synced one by one; more are synced with their file system
+
+_SENTENCES = {
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "The disk quota is used up",
+    errno.EROFS: "The output folder is read-only",
+    errno.EACCES: "The output folder may not be written to",
+    errno.EPERM: "The output folder may not be written to",
+    errno.EMFILE: "This process has no file descriptors left",
+    errno.ENFILE: "This machine has no file descriptors left",
+    errno.EIO: "The disk reported an error",
+}
+
+
+class FileDraft:
+    """Keeps ``worker.engine.ports.Draft``."""
+
+    __slots__ = ("_fd", "_folder", "_name")
+
+    def __init__(self, folder: int, name: str) -> None:
+        self._folder = folder
+        self._name: str | None = name
+        self._fd = -1
+        try:
+            self._fd = os.open(name, _NEW, 0o666, dir_fd=folder)
+        except OSError as error:
+            raise trouble_of(error) from error
+
+    def write(self, data: bytes, at: int) -> None:
+        try:
+            written = os.pwrite(self._fd, data, at)
+            while written < len(data):
+                data, at = data[written:], at + written
+                written = os.pwrite(self._fd, data, at)
+        except OSError as error:
+            raise trouble_of(error) from error
+
+    def finish(self, size: int) -> None:
+        fd, self._fd = self._fd, -1
+        try:
+            try:
+                found = os.fstat(fd).st_size
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise trouble_of(error) from error
+        if found != size:
+            raise DiskTrouble(f"The disk holds {found} of {size} bytes written.")
+
+    def discard(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
+        name, self._name = self._name, None
+        if name is not None:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=self._folder)
+
+    def reopen(self) -> int:
+        """Open the finished file for reading; OSError if it is gone."""
+        if self._name is None:
+            raise FileNotFoundError(errno.ENOENT, "a discarded draft")
+        return os.open(self._name, _READ, dir_fd=self._folder)
+
+    def rename(self, name: str, folder: int) -> None:
+        """Give the file its name in another folder, in place of whatever has that name."""
+        if self._name is None:
+            raise FileNotFoundError(errno.ENOENT, "a discarded draft")
+        os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
+        self._name = None
+
+
+class OutputFolder:
+    """Keeps ``worker.engine.ports.Disk``. Opened once per process, after the fork.
+
+    Every path below the folder is reached by directory descriptors that follow no symbolic link.
+    """
+
+    def __init__(self, path: str | Path, *, min_free: int = 0) -> None:
+        """Open or make the folder and remove what dead processes left in it.
+
+        Raises:
+            FolderError: it cannot be made, opened or written to.
+        """
+        self._min_free = min_free
+        self._count = itertools.count()
+        try:
+            Path(path).mkdir(parents=True, exist_ok=True)
+            # The folder itself may be reached by a link its owner made; below it none is followed.
+            self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            private = _enter(self._root, PRIVATE)
+            self._all_parts = _enter(private, PARTS)
+            os.close(private)
+            self._owner, self._parts = self._claim()
+        except OSError as error:
+            raise FolderError(f"The output folder {path} cannot be used: {error.strerror}.") from error
+        reap(self._all_parts)
+
+    def draft(self) -> FileDraft:
+        return FileDraft(self._parts, f"{next(self._count):x}")
+
+    def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
+        drafts = [(draft, name) for draft, name in group if isinstance(draft, FileDraft)]
+        try:
+            if sync is Sync.BATCH:
+                self._sync_all(drafts)
+            elif sync is Sync.FILE:
+                _sync_files(drafts)
+            if not may():
+                return False
+            folders = self._rename_all(drafts, layout)
+            if sync is not Sync.NONE:
+                self._sync_folders(folders)
+        except OSError as error:
+            raise trouble_of(error) from error
+        return True
+
+    def digest(self, draft: Draft, algorithms: Sequence[str]) -> dict[str, str]:
+        assert isinstance(draft, FileDraft)
+        try:
+            fd = draft.reopen()
+            try:
+                return _digests(fd, algorithms)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise trouble_of(error) from error
+
+    def holds(self, name: str, layout: Layout, size: int, digest: str) -> bool:
+        algorithm, _, expected = digest.partition(":")
+        try:
+            fd = self._open_file(output_path(name, layout))
+            try:
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+                    return False
+                return not expected or _digests(fd, [algorithm])[algorithm] == expected
+            finally:
+                os.close(fd)
+        except (OSError, ValueError):
+            return False
+
+    def trouble(self) -> str | None:
+        try:
+            found = os.fstatvfs(self._parts)
+        except OSError as error:
+            return str(trouble_of(error))
+        free = found.f_bavail * found.f_frsize
+        if free < self._min_free:
+            return f"The disk has {free >> 20} MiB free, less than the {self._min_free >> 20} MiB to be kept free."
+        return None
+
+    def close(self) -> None:
+        """Remove this process's folder for temporary files; what is in it is lost."""
+        _remove_folder(self._all_parts, self._owner, self._parts)
+        for fd in (self._parts, self._all_parts, self._root):
+            os.close(fd)
+
+    def _claim(self) -> tuple[str, int]:
+        """Make and lock this process's own folder for temporary files."""
+        while True:
+            name = f"{os.getpid()}-{secrets.token_hex(4)}"
+            os.mkdir(name, 0o777, dir_fd=self._all_parts)
+            fd = os.open(name, _FOLDER, dir_fd=self._all_parts)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(fd).st_nlink > 0:  # a reaper may have been faster than our lock
+                    return name, fd
+            except BlockingIOError:
+                pass
+            os.close(fd)
+
+    def _open_file(self, path: str) -> int:
+        *folders, name = path.split("/")
+        fd = self._root
+        try:
+            for folder in folders:
+                inner = os.open(folder, _FOLDER, dir_fd=fd)
+                if fd != self._root:
+                    os.close(fd)
+                fd = inner
+            return os.open(name, _READ | os.O_NONBLOCK, dir_fd=fd)
+        finally:
+            if fd != self._root:
+                os.close(fd)
+
+    def _sync_all(self, drafts: Sequence[tuple[FileDraft, str]]) -> None:
+        if not _syncfs(self._parts):
+            _sync_files(drafts)
+
+    def _rename_all(self, drafts: Sequence[tuple[FileDraft, str]], layout: Layout) -> set[str]:
+        folders: set[str] = set()
+        if layout is Layout.FLAT:
+            for draft, name in drafts:
+                draft.rename(name, self._root)
+            return {""}
+        for draft, name in drafts:
+            path = output_path(name, layout)
+            first, second, _ = path.split("/")
+            outer = _enter(self._root, first)
+            try:
+                inner = _enter(outer, second)
+                try:
+                    draft.rename(name, inner)
+                finally:
+                    os.close(inner)
+            finally:
+                os.close(outer)
+            folders |= {"", first, f"{first}/{second}"}
+        return folders
+
+    def _sync_folders(self, folders: set[str]) -> None:
+        if len(folders) > _FEW and _syncfs(self._root):
+            return
+        for folder in folders:
+            fd = os.open(folder or ".", _FOLDER, dir_fd=self._root)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+def trouble_of(error: OSError) -> DiskTrouble:
+    """Translate an error of the disk into a sentence without paths."""
+    sentence = _SENTENCES.get(error.errno or 0, "The disk could not take a file")
+    return DiskTrouble(f"{sentence} ({errno.errorcode.get(error.errno or 0, 'unknown')}).")
+
+
+def reap(all_parts: int) -> None:
+    """Remove the folders for temporary files whose owners are dead: nobody holds their lock."""
+    for name in os.listdir(all_parts):
+        try:
+            fd = os.open(name, _FOLDER, dir_fd=all_parts)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_folder(all_parts, name, fd)
+        except OSError:
+            pass  # its owner lives
+        finally:
+            os.close(fd)
+
+
+def _remove_folder(parent: int, name: str, fd: int) -> None:
+    for leftover in os.listdir(fd):
+        with suppress(OSError):
+            os.unlink(leftover, dir_fd=fd)
+    with suppress(OSError):
+        os.rmdir(name, dir_fd=parent)
+
+
+def _enter(parent: int, name: str) -> int:
+    """Open a folder within another, made if it is missing."""
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o777, dir_fd=parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _digests(fd: int, algorithms: Iterable[str]) -> dict[str, str]:
+    hashers = {algorithm: starter(algorithm)() for algorithm in algorithms}
+    while data := os.read(fd, _PIECE):
+        for hasher in hashers.values():
+            hasher.update(data)
+    return {algorithm: hasher.hexdigest() for algorithm, hasher in hashers.items()}
+
+
+def _sync_files(drafts: Sequence[tuple[FileDraft, str]]) -> None:
+    for draft, _ in drafts:
+        fd = draft.reopen()
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _find_syncfs() -> Callable[[int], int] | None:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):  # not Linux
+        return None
+    function.argtypes, function.restype = [ctypes.c_int], ctypes.c_int
+    return function  # type: ignore[no-any-return]  # ctypes types its functions as Any
+
+
+_libc_syncfs = _find_syncfs()
+
+
+def _syncfs(fd: int) -> bool:
+    """Have the whole file system on the disk; False where there is no such call. Raises OSError."""
+    if _libc_syncfs is None:
+        return False
+    if _libc_syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        if code in (errno.ENOSYS, errno.EINVAL):
+            return False
+        raise OSError(code, os.strerror(code))
+    return True

@@ -1,0 +1,134 @@
+"""One request and its response: what is asked, and what arrives while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contract.outcomes import ErrorClass
+from worker.engine.digests import PIECE, Hasher
+from worker.engine.failures import Breakage, Failure, Kind
+from worker.engine.headers import Head, read_head
+from worker.engine.ports import DiskTrouble, Draft
+from worker.engine.verdict import LONGEST_DISCARD, Reception, bad_response, of_status, too_large
+
+if TYPE_CHECKING:
+    from worker.engine.transfer import Transfer
+
+_GO_ON = None
+_STOP = -1
+
+
+class Exchange:
+    """The adapter fills ``lines`` with raw header lines, calls ``take`` for body bytes and sets how it ended.
+
+    Times are in seconds; ``at_*`` count from the exchange's start (libcurl's time line).
+    """
+
+    __slots__ = (
+        "addresses", "at_connected", "at_first_byte", "at_resolved", "at_secured", "at_sent", "began", "breakage",
+        "cap", "detail", "draft", "enough", "fields", "hasher", "head", "http_version", "lines", "marked", "marked_at",
+        "received", "refusals", "remote_ip", "sockets", "stopped", "took", "transfer",
+    )  # fmt: skip
+
+    def __init__(self, transfer: Transfer, addresses: tuple[str, ...], now: float) -> None:
+        self.transfer = transfer
+        self.addresses = addresses
+        self.began = now
+        self.cap = transfer.run.policy.max_size
+        self.fields: tuple[str, ...] = ()  # header lines to send beside the usual ones
+        self.lines: list[bytes] = []
+        self.head: Head | None = None
+        self.draft: Draft | None = None
+        self.hasher: Hasher | None = None
+        self.received = 0
+        self.enough = False
+        self.stopped: Failure | None = None
+        self.refusals: list[str] = []  # why sockets were not opened
+        self.sockets = 0  # how many were asked for
+        self.marked = 0  # bytes seen when the speed was last looked at
+        self.marked_at = now
+        self.breakage: Breakage | None = None
+        self.detail = ""
+        self.remote_ip: str | None = None
+        self.http_version: str | None = None
+        self.at_resolved = self.at_connected = self.at_secured = self.at_sent = self.at_first_byte = self.took = 0.0
+
+    def take(self, data: bytes) -> int | None:
+        """Take body bytes; anything but None ends the exchange. Never raises."""
+        try:
+            if self.head is None and not self._open():
+                return _STOP
+            at = self.received
+            self.received = received = at + len(data)
+            if self.draft is None:
+                self.enough = received > LONGEST_DISCARD
+                return _STOP if self.enough else _GO_ON
+            if received > self.cap:
+                return self._stop(too_large(self.head.status if self.head else None, self.cap))
+            self.draft.write(data, at)
+            if self.hasher is not None:
+                if received <= PIECE:
+                    self.hasher.update(data)
+                else:
+                    self.hasher = None
+            self.transfer.run.bytes += len(data)
+            return _GO_ON
+        except DiskTrouble as trouble:
+            return self._stop(local_trouble(trouble))
+        except BaseException as error:  # noqa: BLE001  # libcurl would swallow it and call it error 23
+            return self._stop(bug(error))
+
+    def close_head(self) -> None:
+        """The exchange ended: read the header block if no body byte made us do so."""
+        if self.head is None:
+            self.head = read_head(self.lines)
+
+    def reception(self) -> Reception:
+        return Reception(
+            head=self.head,
+            received=self.received,
+            breakage=None if self.enough else self.breakage,
+            detail=self.detail,
+            stopped=self._refusal() or self.stopped,
+            enough=self.enough,
+        )
+
+    def seen_bytes(self) -> int:
+        """Bytes that arrived, for the speed floor: header lines count when they are complete."""
+        return self.received or sum(map(len, self.lines))
+
+    def _open(self) -> bool:
+        """Read the header block at the first body byte and decide where the body goes."""
+        self.head = head = read_head(self.lines)
+        if head is None:
+            self._stop(bad_response("A body came before its header block ended."))
+            return False
+        if of_status(head, wall=0.0) is not None:
+            return True  # a body nobody wants
+        if head.length is not None and head.length > self.cap:
+            self._stop(too_large(head.status, self.cap))
+            return False
+        run = self.transfer.run
+        self.draft = run.disk.draft()
+        if run.start_hash is not None and (head.length or 0) <= PIECE:
+            self.hasher = run.start_hash()
+        return True
+
+    def _stop(self, failure: Failure) -> int:
+        self.stopped = failure
+        return _STOP
+
+    def _refusal(self) -> Failure | None:
+        """A host all of whose addresses were refused is refused; one that failed elsewhere too just failed."""
+        if not self.refusals or len(self.refusals) < self.sockets:
+            return None
+        return Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=self.refusals[0])
+
+
+def local_trouble(trouble: DiskTrouble) -> Failure:
+    return Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.LOCAL, detail=str(trouble))
+
+
+def bug(error: BaseException) -> Failure:
+    detail = f"A bug of ours: {type(error).__name__}."
+    return Failure(error=ErrorClass.INTERNAL, kind=Kind.PERMANENT, detail=detail)

@@ -1,0 +1,53 @@
+"""Why an attempt failed, and what kind of failure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contract.outcomes import ErrorClass
+
+
+class Kind(StrEnum):
+    """What a failure means for the URL."""
+
+    TRANSIENT = "transient"  #: trying again may help
+    PERMANENT = "permanent"  #: trying again will not help
+    REFUSED = "refused"  #: policy said no; nothing was sent, nothing is tried again
+    LIMIT = "limit"  #: more bytes than the job allows
+    LOCAL = "local"  #: our own disk; not the URL's fault, so the URL goes back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One failed attempt.
+
+    ``retry_after`` is what the server asked for, in seconds. ``tries`` bounds the attempts that may end with this
+    error class, below what the job allows; None leaves the bound to the job.
+    """
+
+    error: ErrorClass
+    kind: Kind
+    detail: str
+    status: int | None = None
+    retry_after: float | None = None
+    tries: int | None = None
+
+    @property
+    def is_transient(self) -> bool:
+        return self.kind is Kind.TRANSIENT
+
+
+class Breakage(StrEnum):
+    """How an exchange ended below HTTP; the adapter's words for its library's error codes."""
+
+    CONNECT = "connect"  #: no connection
+    CERTIFICATE = "certificate"  #: the peer is not who the URL names
+    HANDSHAKE = "handshake"  #: TLS could not be agreed on, or the connection broke meanwhile
+    TIMEOUT = "timeout"  #: the library's own clock ran out
+    CUT = "cut"  #: the connection ended before the response did
+    NONSENSE = "nonsense"  #: what came is not HTTP
+    TOO_LARGE = "too-large"  #: the stated length is above the cap
+    STOPPED = "stopped"  #: we ended it ourselves
+    UNRESOLVED = "unresolved"  #: the library found no address
+    OTHER = "other"  #: a code that should not happen

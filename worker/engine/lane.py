@@ -1,0 +1,351 @@
+"""A lane: the loop of one thread that keeps many transfers in flight."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from contract.outcomes import ErrorClass
+from worker.engine.exchange import Exchange, bug
+from worker.engine.failures import Failure, Kind
+from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
+from worker.engine.run import Run
+from worker.engine.schedule import Schedule
+from worker.engine.transfer import Follow, GoBack, Over, Publish, Retry, Step, Transfer
+from worker.engine.verdict import judge
+
+_log = logging.getLogger("trawlnet.lane")
+
+TICK = 0.1  # seconds between two looks at deadlines; every limit holds to within a few of them
+LONGEST_HOLD = 2.0  # seconds a batch is kept open for URLs that only wait
+
+
+class _Share:
+    """What of a run this lane still has."""
+
+    __slots__ = ("left", "waiting")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.waiting = 0
+
+
+class Lane:
+    """Only ``post``, ``wake`` and ``close`` may be called from other threads."""
+
+    def __init__(
+        self, *, http: Http, resolver: Resolver, clock: Clock, random: Callable[[], float], window: int
+    ) -> None:
+        self._http = http
+        self._resolver = resolver
+        self._clock = clock
+        self._random = random
+        self._schedule: Schedule[Transfer] = Schedule(window)
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._flying: dict[Exchange, None] = {}
+        self._resolving: dict[str, list[tuple[Transfer, float]]] = {}  # by host, with when the wait began
+        self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
+        self._runs: dict[Run, _Share] = {}
+        self._ticked = clock.now()
+        self._is_closed = False
+
+    # ---------------------------------------------------------------------------------- from other threads
+
+    def post(self, message: Callable[[], None]) -> None:
+        """Have the lane's own thread call this soon."""
+        self._inbox.append(message)
+        self._http.wake()
+
+    def wake(self) -> None:
+        self._http.wake()
+
+    def close(self) -> None:
+        """End ``run``; transfers are handed back."""
+        self.post(self._end)
+
+    # --------------------------------------------------------------------------------------------- the loop
+
+    def run(self) -> None:
+        """Drive transfers until ``close``."""
+        while not self._is_closed:
+            try:
+                self.turn()
+            except Exception as error:  # noqa: BLE001  # a bug must end its URLs, not leave them hanging
+                self._collapse(error)
+        self._http.close()
+
+    def turn(self) -> None:
+        """Go once around: hear, start, move bytes, finish what ended, look at the clock."""
+        while self._inbox:
+            self._inbox.popleft()()
+        now = self._clock.now()
+        self._schedule.wake(now)
+        while (transfer := self._schedule.take()) is not None:
+            self._start(transfer, now)
+        ended = self._http.wait(self._patience(now))
+        now = self._clock.now()
+        for exchange in ended:
+            self._ended(exchange, now)
+        if now - self._ticked >= TICK:
+            self._ticked = now
+            self._tick(now)
+
+    def _patience(self, now: float) -> float | None:
+        if self._inbox:
+            return 0.0
+        if not self._runs:
+            return None
+        due = self._schedule.next_due()
+        patience = max(0.0, self._ticked + TICK - now)
+        return patience if due is None else max(0.0, min(patience, due - now))
+
+    # --------------------------------------------------------------------------------------------- starting
+
+    def admit(self, run: Run, transfers: Sequence[Transfer]) -> None:
+        """Take a run's transfers."""
+        share = self._runs.setdefault(run, _Share())
+        share.left += len(transfers)
+        for transfer in transfers:
+            self._schedule.add(transfer)
+
+    def _start(self, transfer: Transfer, now: float) -> None:
+        """A transfer has its host's turn: begin or continue an attempt."""
+        run = transfer.run
+        if transfer.was_waiting:
+            transfer.was_waiting = False
+            self._runs[run].waiting -= 1
+        if not transfer.is_under_way:
+            if not run.is_starting(now):
+                self._schedule.leave(transfer.host_key)
+                self._hand_back(transfer, now)
+                return
+            transfer.begin(now, self._clock.wall())
+        else:
+            self._between.pop(transfer, None)
+        answer = self._resolver.known(transfer.place.host)
+        if answer is None:
+            self._resolve(transfer, now)
+        elif answer.addresses:
+            transfer.exchange = exchange = Exchange(transfer, answer.addresses, now)
+            self._flying[exchange] = None
+            self._http.begin(exchange)
+        else:
+            self._schedule.leave(transfer.host_key)
+            self._act(transfer, transfer.failed(_unresolved(answer), now, random=self._random), now)
+
+    def _resolve(self, transfer: Transfer, now: float) -> None:
+        """Wait for the host's address without holding a place in the window."""
+        host = transfer.place.host
+        self._schedule.leave(transfer.host_key)
+        self._schedule.block(transfer.host_key)
+        waiting = self._resolving.setdefault(host, [])
+        waiting.append((transfer, now))
+        if len(waiting) == 1:
+            self._resolver.ask(host, self._tell)
+
+    def _tell(self, host: str, answer: Answer) -> None:
+        self.post(partial(self._resolved, host, answer))
+
+    def _resolved(self, host: str, answer: Answer) -> None:
+        now = self._clock.now()
+        for transfer, since in self._resolving.pop(host, ()):
+            transfer.resolved_in += now - since
+            self._schedule.unblock(transfer.host_key)
+            if answer.addresses:
+                self._go_on(transfer)
+            else:
+                self._act(transfer, transfer.failed(_unresolved(answer), now, random=self._random), now)
+
+    def _go_on(self, transfer: Transfer) -> None:
+        """Queue a transfer in the middle of its attempt."""
+        self._between[transfer] = None
+        self._schedule.add(transfer, first=True)
+
+    # --------------------------------------------------------------------------------------------- finishing
+
+    def _ended(self, exchange: Exchange, now: float) -> None:
+        transfer = exchange.transfer
+        self._land(exchange)
+        try:
+            exchange.close_head()
+            judged = judge(exchange.reception(), wall=self._clock.wall())
+            step = transfer.ended(judged, now, random=self._random)
+            if isinstance(step, Publish):
+                self._finish_body(exchange)
+        except DiskTrouble as trouble:
+            step = GoBack(str(trouble))
+        except Exception as error:  # noqa: BLE001  # a bug costs its own URL only
+            step = Over(bug(error))
+            transfer.failure = step.failure
+        if not isinstance(step, Publish):
+            _discard(exchange)
+        self._act(transfer, step, now)
+
+    def _land(self, exchange: Exchange) -> None:
+        del self._flying[exchange]
+        self._schedule.leave(exchange.transfer.host_key)
+
+    def _finish_body(self, exchange: Exchange) -> None:
+        transfer = exchange.transfer
+        draft = exchange.draft
+        if draft is None:  # an empty body never called us
+            draft = exchange.draft = transfer.run.disk.draft()
+            exchange.hasher = transfer.run.start_hash() if transfer.run.start_hash else None
+        draft.finish(exchange.received)
+        transfer.draft, transfer.size = draft, exchange.received
+        transfer.digest = exchange.hasher.hexdigest() if exchange.hasher is not None else None
+
+    def _act(self, transfer: Transfer, step: Step, now: float) -> None:
+        run = transfer.run
+        match step:
+            case Publish():
+                transfer.finished = now
+                transfer.reject = partial(self._reject, transfer)
+                self._runs[run].left -= 1
+                run.publish(transfer)
+            case Follow():
+                self._go_on(transfer)
+            case Retry(at):
+                transfer.was_waiting = True
+                self._runs[run].waiting += 1
+                self._schedule.wait(transfer, at)
+            case Over():
+                self._runs[run].left -= 1
+                run.conclude(transfer, now)
+            case GoBack(reason):
+                run.stall(reason)
+                self._hand_back(transfer, now)
+
+    def _reject(self, transfer: Transfer, failure: Failure) -> None:
+        """From another thread: a body that came whole is not the promised one."""
+        self.post(partial(self._rejected, transfer, failure))
+
+    def _rejected(self, transfer: Transfer, failure: Failure) -> None:
+        now = self._clock.now()
+        self._runs.setdefault(transfer.run, _Share()).left += 1
+        if transfer.draft is not None:
+            transfer.draft.discard()
+            transfer.draft = None
+        self._act(transfer, transfer.rejected(failure, now, random=self._random), now)
+
+    def _hand_back(self, transfer: Transfer, now: float, until: float | None = None) -> None:
+        share = self._runs[transfer.run]
+        share.left -= 1
+        if transfer.was_waiting:
+            transfer.was_waiting = False
+            share.waiting -= 1
+        after = max(0.0, until - now) if until is not None else 0.0
+        transfer.run.hand_back(transfer.leftover(now, after), after)
+
+    # ------------------------------------------------------------------------------------------- the clock
+
+    def _tick(self, now: float) -> None:
+        for exchange in [each for each in self._flying if self._must_drop(each, now)]:
+            self._http.drop(exchange)
+            self._ended(exchange, now)
+        self._end_slow_resolutions(now)
+        for transfer in [each for each in self._between if now >= each.deadline]:
+            self._between.pop(transfer, None)
+            for _ in self._schedule.remove(lambda each, late=transfer: each is late):
+                step = transfer.failed(_timeout(transfer.run.policy.timeout), now, random=self._random)
+                self._act(transfer, step, now)
+        for run in list(self._runs):
+            run.tick(now)
+            self._look_after(run, now)
+
+    def _must_drop(self, exchange: Exchange, now: float) -> bool:
+        """Is an exchange past one of its limits? Says so on the exchange."""
+        transfer = exchange.transfer
+        policy = transfer.run.policy
+        if now >= transfer.deadline:
+            exchange.stopped = _timeout(policy.timeout)
+        elif policy.slowest and now - exchange.marked_at >= policy.slow_window:
+            seen = exchange.seen_bytes()
+            if seen - exchange.marked < policy.slowest * (now - exchange.marked_at):
+                exchange.stopped = _too_slow(policy.slowest, policy.slow_window)
+            exchange.marked, exchange.marked_at = seen, now
+        return exchange.stopped is not None
+
+    def _end_slow_resolutions(self, now: float) -> None:
+        for host, waiting in list(self._resolving.items()):
+            if any(_is_late(transfer, since, now) for transfer, since in waiting):
+                self._resolver.give_up(host)
+                self._resolved(host, Answer(fault="no resolver answered in time"))
+
+    def _look_after(self, run: Run, now: float) -> None:
+        """Hand back what this run will not start, and what would only hold it open."""
+        share = self._runs[run]
+        if run.must_end(now):
+            self._give_up(run, now)
+        elif not run.is_starting(now):
+            for transfer, until in self._schedule.remove(lambda each: each.run is run and not each.is_under_way):
+                self._hand_back(transfer, now, until)
+        elif 0 < share.waiting == share.left:
+            due = self._schedule.next_due_of(lambda each: each.run is run)
+            if due is not None and due - now > LONGEST_HOLD:
+                for transfer, until in self._schedule.remove(lambda each: each.run is run):
+                    self._hand_back(transfer, now, until)
+        if share.left == 0 and run.is_settled():
+            del self._runs[run]
+
+    def _give_up(self, run: Run, now: float) -> None:
+        """Hand back everything this lane still has of a run, in flight or not."""
+        for exchange in [each for each in self._flying if each.transfer.run is run]:
+            self._http.drop(exchange)
+            self._land(exchange)
+            _discard(exchange)
+            self._hand_back(exchange.transfer, now)
+        for host, waiting in list(self._resolving.items()):
+            for transfer, _ in [each for each in waiting if each[0].run is run]:
+                self._schedule.unblock(transfer.host_key)
+                self._hand_back(transfer, now)
+            self._resolving[host] = [each for each in waiting if each[0].run is not run]
+        for transfer, until in self._schedule.remove(lambda each: each.run is run):
+            self._between.pop(transfer, None)
+            self._hand_back(transfer, now, until)
+
+    def _end(self) -> None:
+        now = self._clock.now()
+        for run in list(self._runs):
+            self._give_up(run, now)
+        self._is_closed = True
+
+    def _collapse(self, error: Exception) -> None:
+        """The loop itself failed: hand back what it had, and stop taking work for these runs."""
+        _log.exception("A lane failed and starts afresh.")
+        now = self._clock.now()
+        for run in list(self._runs):
+            run.stall(f"A lane failed ({type(error).__name__}).")
+            self._give_up(run, now)
+
+
+def _is_late(transfer: Transfer, since: float, now: float) -> bool:
+    return now >= transfer.deadline or now - since >= transfer.run.policy.connect_timeout
+
+
+def _discard(exchange: Exchange) -> None:
+    if exchange.draft is not None:
+        exchange.draft.discard()
+        exchange.draft = None
+
+
+def _unresolved(answer: Answer) -> Failure:
+    # NXDOMAIN is asked once more, because some resolvers say it when they mean "not now".
+    return Failure(
+        error=ErrorClass.DNS,
+        kind=Kind.TRANSIENT,
+        detail=f"The host's name was not resolved: {answer.fault}.",
+        tries=2 if answer.is_final else None,
+    )
+
+
+def _timeout(seconds: float) -> Failure:
+    detail = f"The deadline of {seconds:g} s passed."
+    return Failure(error=ErrorClass.TIMEOUT, kind=Kind.TRANSIENT, detail=detail)
+
+
+def _too_slow(floor: int, window: float) -> Failure:
+    detail = f"Fewer than {floor} bytes/s came for {window:g} s."
+    return Failure(error=ErrorClass.TOO_SLOW, kind=Kind.TRANSIENT, detail=detail)

@@ -1,0 +1,107 @@
+"""What the engine needs from the world, one Protocol per neighbour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from contract.naming import Layout
+from contract.policy import Sync
+
+if TYPE_CHECKING:
+    from worker.engine.exchange import Exchange
+
+
+class DiskTrouble(Exception):
+    """Our own disk cannot take what we have; ``str()`` is a sentence for people. Never a URL's fault."""
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now(self) -> float:
+        """Seconds that only grow."""
+
+    def wall(self) -> float:
+        """Unix seconds."""
+
+
+class Draft(Protocol):
+    """A temporary file that becomes a body or nothing."""
+
+    def write(self, data: bytes, at: int) -> None:
+        """Put all of ``data`` at offset ``at``; raises DiskTrouble."""
+
+    def finish(self, size: int) -> None:
+        """Close it, sure that it holds exactly ``size`` bytes; raises DiskTrouble."""
+
+    def discard(self) -> None:
+        """Remove it, open or finished. Never raises, and may be called again."""
+
+
+class Disk(Protocol):
+    """The output folder of this worker."""
+
+    def draft(self) -> Draft:
+        """Open a new temporary file; raises DiskTrouble."""
+
+    def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
+        """Give finished drafts their names, durably as ``sync`` says; False: ``may`` said no and nothing was named.
+
+        All data is on the disk before the first name changes, and the names are before this returns.
+        Raises DiskTrouble; drafts not named by then are the caller's to discard.
+        """
+
+    def digest(self, draft: Draft, algorithms: Sequence[str]) -> dict[str, str]:
+        """Read a finished draft and return its digests in hex by algorithm; raises DiskTrouble."""
+
+    def holds(self, name: str, layout: Layout, size: int, digest: str) -> bool:
+        """Is there a regular file of this name with this size and digest (``<algorithm>:<hex>``)?"""
+
+    def trouble(self) -> str | None:
+        """Say in a sentence why no more should be written now; None: all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What resolving a host gave: addresses as text, or why there are none.
+
+    ``is_final``: the name does not exist, as far as DNS knows (NXDOMAIN).
+    """
+
+    addresses: tuple[str, ...] = ()
+    fault: str = ""
+    is_final: bool = False
+
+
+class Resolver(Protocol):
+    """Host names to addresses, asked from many threads."""
+
+    def known(self, host: str) -> Answer | None:
+        """Return a fresh answer at once, or None."""
+
+    def ask(self, host: str, tell: Callable[[str, Answer], None]) -> None:
+        """Find the addresses and call ``tell(host, answer)``, on another thread, at some time."""
+
+    def give_up(self, host: str) -> None:
+        """Nobody waits for this answer any longer: remember for a while that there was none."""
+
+
+class Http(Protocol):
+    """Many exchanges at once, driven by one thread. Only ``wake`` may be called from others."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """Start an exchange; it comes back from ``wait`` when it ended."""
+
+    def drop(self, exchange: Exchange) -> None:
+        """End an exchange now; it does not come back."""
+
+    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+        """Move bytes for at most this long (None: until woken) and return the exchanges that ended."""
+
+    def wake(self) -> None:
+        """End a ``wait`` early."""
+
+    def close(self) -> None:
+        """Drop everything."""

@@ -1,0 +1,374 @@
+"""One batch being fetched: its transfers go out to the lanes, its files are settled in groups, its URLs all end."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from contract.batches import BatchEntry
+from contract.naming import output_name, output_path
+from contract.outcomes import Ending, ErrorClass, Outcome
+from contract.policy import Digest, JobPolicy
+from contract.urls import RefusedUrl, parse
+from worker.engine.digests import Hasher
+from worker.engine.exchange import bug, local_trouble
+from worker.engine.failures import Failure, Kind
+from worker.engine.ports import Clock, Disk, DiskTrouble
+from worker.engine.retry import RetryPolicy
+from worker.engine.transfer import Transfer
+
+if TYPE_CHECKING:
+    from worker.engine.lane import Lane
+
+GROUP = 256  # files that are settled together at most wait for this many
+GROUP_WAIT = 0.2  # seconds a finished file waits for others to be settled with
+_CHECKED_TOGETHER = 64  # known files looked at by one call on another thread
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A URL this run hands back; ``after`` is how many seconds it should wait before it is tried again."""
+
+    entry: BatchEntry
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is; ``bytes`` counts body bytes as they arrive, ``done`` the URLs that have an outcome."""
+
+    done: int
+    total: int
+    bytes: int
+    ok: int
+    kept: int
+    failed: int
+    refused: int
+
+
+class Run:
+    """A batch from start to the last outcome or leftover. Public methods may be called from any thread."""
+
+    def __init__(
+        self,
+        entries: Sequence[BatchEntry],
+        policy: JobPolicy,
+        *,
+        queued: float,
+        worker: str,
+        disk: Disk,
+        clock: Clock,
+        submit: Callable[[Callable[[], None]], object],
+        may_publish: Callable[[], bool],
+        start_hash: Callable[[], Hasher] | None,
+    ) -> None:
+        self.policy = policy
+        self.retry = RetryPolicy.of(policy)
+        self.queued = queued
+        self.worker = worker
+        self.disk = disk
+        self.start_hash = start_hash
+        self.outcomes: list[Outcome] = []
+        self.leftovers: list[Leftover] = []
+        self.bytes = 0
+        self.busy = 0.0  # seconds; the sum of the URLs' own times
+        self.stalled: str | None = None  # what our own disk suffers from: take no more work
+        self.abandoned = False
+        self.drain_at: float | None = None  # the clock's seconds
+        self._entries = entries
+        self._clock = clock
+        self._submit = submit
+        self._may_publish = may_publish
+        self._starts_until = clock.now() + policy.batch_seconds
+        self._is_stopping = False
+        self._lanes: Sequence[Lane] = ()
+        self._counts: Counter[Ending] = Counter()
+        self._change = threading.Condition()
+        self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
+        self._unsettled = len(entries)
+        self._group: list[Transfer] = []
+        self._group_since = 0.0
+        self._is_settling = False
+
+    # ------------------------------------------------------------------------------------------ for the task
+
+    def launch(self, lanes: Sequence[Lane]) -> None:
+        """Spread the URLs over the lanes; URLs whose file is known already are looked at first."""
+        self._lanes = lanes
+        known = [entry for entry in self._entries if entry.known is not None]
+        self._admit([entry for entry in self._entries if entry.known is None])
+        for start in range(0, len(known), _CHECKED_TOGETHER):
+            self._submit(partial(self._look, known[start : start + _CHECKED_TOGETHER]))
+        self._entries = ()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait at most this many seconds; True once every URL is settled or handed back."""
+        with self._change:
+            return self._change.wait_for(lambda: self._unsettled == 0, timeout)
+
+    def stop(self, within: float) -> None:
+        """Start no more; after ``within`` seconds what is still in flight is handed back."""
+        self.drain_at = self._clock.now() + within
+        self._is_stopping = True
+        self._wake_lanes()
+
+    def abandon(self) -> None:
+        """The batch belongs to somebody else now: publish nothing more, remove what is unpublished."""
+        self.abandoned = True
+        self.stop(0.0)
+
+    @property
+    def progress(self) -> Progress:
+        counts = self._counts
+        return Progress(
+            done=sum(counts.values()),
+            total=sum(counts.values()) + self._unsettled + len(self.leftovers),
+            bytes=self.bytes,
+            ok=counts[Ending.OK],
+            kept=counts[Ending.KEPT],
+            failed=counts[Ending.FAILED],
+            refused=counts[Ending.REFUSED],
+        )
+
+    # ------------------------------------------------------------------------------------------ for the lanes
+
+    def is_starting(self, now: float) -> bool:
+        """May another transfer of this batch start?"""
+        return not self._is_stopping and self.stalled is None and now < self._starts_until
+
+    def is_settled(self) -> bool:
+        return self._unsettled == 0
+
+    def must_end(self, now: float) -> bool:
+        """Must transfers in flight be given up?"""
+        return self.abandoned or (self.drain_at is not None and now >= self.drain_at)
+
+    def stall(self, reason: str) -> None:
+        """Our own disk failed: start no more."""
+        self.stalled = self.stalled or reason
+        self._wake_lanes()
+
+    def publish(self, transfer: Transfer) -> None:
+        """Take a transfer whose body is whole; it is settled with its group."""
+        if self._needs_reading(transfer):
+            self._submit(partial(self._examine, transfer))
+        else:
+            self._join_group(transfer)
+
+    def conclude(self, transfer: Transfer, now: float) -> None:
+        """Take a transfer that is over without a file."""
+        refused = transfer.failure is not None and transfer.failure.kind is Kind.REFUSED
+        outcome = transfer.outcome(Ending.REFUSED if refused else Ending.FAILED, now)
+        with self._change:
+            self._fetching -= 1
+            self._record(outcome)
+        self._settle_if_due(all_fetched_only=True)
+
+    def hand_back(self, entry: BatchEntry, after: float = 0.0) -> None:
+        """Take a URL that is to be fetched by another batch."""
+        with self._change:
+            self._fetching -= 1
+            self._give_back(entry, after)
+        self._settle_if_due(all_fetched_only=True)
+
+    def tick(self, now: float) -> None:
+        """Settle files that waited long enough for company, and look at our disk."""
+        if self._group and now - self._group_since >= GROUP_WAIT:
+            self._settle_if_due(is_overdue=True)
+
+    # ---------------------------------------------------------------------------------------------- admission
+
+    def _admit(self, entries: Sequence[BatchEntry]) -> None:
+        lanes = self._lanes
+        shares: list[list[Transfer]] = [[] for _ in lanes]
+        for index, entry in enumerate(entries):
+            place = parse(entry.url)
+            if isinstance(place, RefusedUrl):
+                self._refuse(entry, place)
+                continue
+            # A limit per host holds within a lane, so a limited host stays in one.
+            chosen = hash(place.host) if self.policy.per_host else index
+            shares[chosen % len(lanes)].append(Transfer(self, entry, place))
+        for lane, share in zip(lanes, shares, strict=True):
+            if share:
+                lane.post(partial(lane.admit, self, share))
+
+    def _refuse(self, entry: BatchEntry, refused: RefusedUrl) -> None:
+        outcome = Outcome(
+            url=entry.url,
+            name=output_name(entry.url.encode("utf-8", "surrogatepass")),
+            ending=Ending.REFUSED,
+            error=ErrorClass.REFUSED_URL,
+            detail=refused.reason,
+            worker=self.worker,
+        )
+        with self._change:
+            self._fetching -= 1
+            self._record(outcome)
+
+    def _look(self, entries: Sequence[BatchEntry]) -> None:
+        """Settle the URLs whose file is on the disk as an earlier manifest knew it; admit the others."""
+        missing: list[BatchEntry] = []
+        for entry in entries:
+            outcome = None if self.abandoned else self._kept(entry)
+            if outcome is None:
+                missing.append(entry)
+                continue
+            with self._change:
+                self._fetching -= 1
+                self._record(outcome)
+        self._admit(missing)
+        self._settle_if_due(all_fetched_only=True)
+
+    def _kept(self, entry: BatchEntry) -> Outcome | None:
+        name, known = output_name(entry.url), entry.known
+        if known is None or not self.disk.holds(name, self.policy.layout, known.size, known.digest):
+            return None
+        algorithm, _, digest = known.digest.partition(":")
+        is_sha256 = algorithm == Digest.SHA256
+        return Outcome(
+            url=entry.url,
+            name=name,
+            ending=Ending.KEPT,
+            path=output_path(name, self.policy.layout),
+            bytes=known.size,
+            sha256=digest if is_sha256 else None,
+            digest=None if is_sha256 else known.digest,
+            worker=self.worker,
+        )
+
+    # --------------------------------------------------------------------------------------------- settlement
+
+    def _needs_reading(self, transfer: Transfer) -> bool:
+        expected = transfer.entry.expected
+        if expected is not None and (expected.md5 or expected.sha256 or expected.size is not None):
+            return True
+        return transfer.digest is None and self.policy.digest is not Digest.NONE
+
+    def _examine(self, transfer: Transfer) -> None:
+        """Hash a body on this thread and compare it with what the list promised."""
+        try:
+            failure = None if self.abandoned else self._read_back(transfer)
+        except DiskTrouble as trouble:
+            failure = local_trouble(trouble)
+        except Exception as error:  # noqa: BLE001  # a bug must not hold the batch for ever
+            failure = bug(error)
+        if failure is None:
+            self._join_group(transfer)
+        else:
+            transfer.reject(failure)
+
+    def _read_back(self, transfer: Transfer) -> Failure | None:
+        expected = transfer.entry.expected
+        own = [] if self.policy.digest is Digest.NONE else [str(self.policy.digest)]
+        wanted = {} if expected is None else {"sha256": expected.sha256, "md5": expected.md5}
+        wanted = {algorithm: digest for algorithm, digest in wanted.items() if digest}
+        draft = transfer.draft
+        assert draft is not None
+        found = self.disk.digest(draft, [*own, *(each for each in wanted if each not in own)])
+        if own:
+            transfer.digest = found[own[0]]
+        if expected is not None and expected.size is not None and expected.size != transfer.size:
+            return _mismatch("size", str(expected.size), str(transfer.size))
+        for algorithm, digest in wanted.items():
+            if found[algorithm] != digest:
+                return _mismatch(algorithm, str(digest), found[algorithm])
+        return None
+
+    def _join_group(self, transfer: Transfer) -> None:
+        with self._change:
+            self._fetching -= 1
+            if not self._group:
+                self._group_since = self._clock.now()
+            self._group.append(transfer)
+        self._settle_if_due()
+
+    def _settle_if_due(self, *, is_overdue: bool = False, all_fetched_only: bool = False) -> None:
+        """Group commit: while one group is being settled, the next one gathers."""
+        with self._change:
+            if self._is_settling or not self._group:
+                return
+            is_full = len(self._group) >= GROUP and not all_fetched_only
+            if not (is_overdue or is_full or self._fetching == 0):
+                return
+            self._is_settling = True
+        self._submit(self._settle)
+
+    def _settle(self) -> None:
+        while True:
+            with self._change:
+                group, self._group = self._group, []
+            self._settle_group(group)
+            with self._change:
+                if not self._group or (self._fetching > 0 and len(self._group) < GROUP):
+                    self._is_settling = False
+                    return
+
+    def _settle_group(self, group: Sequence[Transfer]) -> None:
+        pairs = [(each.draft, each.name) for each in group if each.draft is not None]
+        policy = self.policy
+        try:
+            named = self.disk.publish(pairs, policy.layout, policy.sync, self._may_name)
+        except DiskTrouble as trouble:
+            self.stall(str(trouble))
+            named = False
+        except Exception as error:  # noqa: BLE001  # a bug must not hold the batch for ever
+            self._end_group(group, bug(error))
+            return
+        if named:
+            self._end_group(group, None)
+        else:
+            self._return_group(group)
+
+    def _may_name(self) -> bool:
+        return not self.abandoned and self._may_publish()
+
+    def _end_group(self, group: Sequence[Transfer], failure: Failure | None) -> None:
+        outcomes = []
+        for transfer in group:
+            transfer.failure = failure
+            if failure is not None and transfer.draft is not None:
+                transfer.draft.discard()
+            ending = Ending.OK if failure is None else Ending.FAILED
+            outcomes.append(transfer.outcome(ending, transfer.finished))
+        with self._change:
+            for outcome in outcomes:
+                self._record(outcome)
+
+    def _return_group(self, group: Sequence[Transfer]) -> None:
+        for transfer in group:
+            if transfer.draft is not None:
+                transfer.draft.discard()
+        with self._change:
+            for transfer in group:
+                self._give_back(transfer.entry, 0.0)
+
+    def _record(self, outcome: Outcome) -> None:
+        """Count an outcome; the caller holds the lock."""
+        self.outcomes.append(outcome)
+        self.busy += outcome.timing.total
+        self._counts[outcome.ending] += 1
+        self._settled_one()
+
+    def _give_back(self, entry: BatchEntry, after: float) -> None:
+        self.leftovers.append(Leftover(entry, after))
+        self._settled_one()
+
+    def _settled_one(self) -> None:
+        self._unsettled -= 1
+        if self._unsettled == 0:
+            self._change.notify_all()
+
+    def _wake_lanes(self) -> None:
+        for lane in self._lanes:
+            lane.wake()
+
+
+def _mismatch(what: str, promised: str, found: str) -> Failure:
+    detail = f"The {what} is {found[:80]}, not {promised[:80]}."
+    # Once more, because a broken transfer is likelier than a wrong promise.
+    return Failure(error=ErrorClass.DIGEST, kind=Kind.TRANSIENT, detail=detail, tries=2)

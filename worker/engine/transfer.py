@@ -1,0 +1,235 @@
+"""One URL being fetched: its attempts, hops and deadline, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from contract.batches import BatchEntry
+from contract.naming import output_name, output_path
+from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.urls import Parsed
+from worker.engine.failures import Failure, Kind
+from worker.engine.redirects import DeadEnd, next_hop
+from worker.engine.verdict import Redirected
+
+if TYPE_CHECKING:
+    from worker.engine.exchange import Exchange
+    from worker.engine.ports import Draft
+    from worker.engine.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """The body is whole: it may get its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Go on, at once, where the redirect leads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again at this moment (the clock's seconds)."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The URL has ended without a file."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class GoBack:
+    """Our own disk failed: the URL is handed back as if this attempt had not been."""
+
+    reason: str
+
+
+Step = Publish | Follow | Retry | Over | GoBack
+_PUBLISH = Publish()
+_FOLLOW = Follow()
+
+
+class Transfer:
+    """The whole state of one URL in this run; changed by the lane it belongs to and nobody else."""
+
+    __slots__ = (
+        "attempt_began", "attempts", "began", "began_wall", "deadline", "digest", "downgraded", "draft", "entry",
+        "exchange", "failure", "finished", "host_key", "is_under_way", "name", "notes", "per_host", "place", "reject",
+        "resolved_in", "run", "seen", "size", "start", "was_waiting",
+    )  # fmt: skip
+
+    def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
+        self.run = run
+        self.entry = entry
+        self.start = place
+        self.name = output_name(entry.url)
+        self.per_host = run.policy.per_host
+        self.attempts = list(entry.attempts)
+        self.began: float | None = None
+        self.began_wall = 0.0
+        self.deadline = 0.0
+        self.attempt_began = 0.0
+        self.is_under_way = False  # an attempt has begun and not ended
+        self.was_waiting = False  # it is, or was until just now, a heap entry
+        self.exchange: Exchange | None = None
+        self.draft: Draft | None = None
+        self.digest: str | None = None  # hex, by the job's algorithm
+        self.size = 0
+        self.failure: Failure | None = None
+        self.finished = 0.0  # when its body was whole
+        self.reject: Callable[[Failure], None] = _unasked  # how the lane hears that the body is not the promised one
+        self.resolved_in = 0.0
+        self.notes: list[str] = []
+        self._rewind()
+
+    def begin(self, now: float, wall: float) -> None:
+        """Start an attempt, from the first URL."""
+        if self.began is None:
+            self.began, self.began_wall = now, wall
+            self.deadline = now + max(0.0, self.run.policy.timeout - self.entry.spent)
+        self.attempt_began = now
+        self.is_under_way = True
+        self.resolved_in = 0.0
+        self._rewind()
+
+    def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
+        """Take an exchange's judgement and return what comes next."""
+        if judged is None:
+            self._note_attempt(None, now)
+            return _PUBLISH
+        if isinstance(judged, Redirected):
+            dead_end = self._follow(judged)
+            if dead_end is None:
+                return _FOLLOW
+            judged = dead_end
+        return self.failed(judged, now, random=random)
+
+    def failed(self, failure: Failure, now: float, *, random: Callable[[], float]) -> Step:
+        """End an attempt that failed."""
+        if failure.kind is Kind.LOCAL:
+            self.is_under_way = False
+            return GoBack(failure.detail)
+        self._note_attempt(failure, now)
+        self.failure = failure
+        wait = self.run.retry.wait_after(failure, self.attempts, random=random)
+        if wait is None or now + wait >= self.deadline:
+            return Over(failure)
+        return Retry(now + wait)
+
+    def rejected(self, failure: Failure, now: float, *, random: Callable[[], float]) -> Step:
+        """End an attempt whose bytes came whole but are not the promised ones."""
+        self.attempts.pop()
+        return self.failed(failure, now, random=random)
+
+    def leftover(self, now: float, after: float) -> BatchEntry:
+        """Return the entry for the batch that goes on; ``after`` is how long it is to wait."""
+        if self.began is None:
+            return self.entry
+        spent = self.entry.spent + (now - self.began) + after
+        return replace(self.entry, attempts=tuple(self.attempts), spent=spent)
+
+    def outcome(self, ending: Ending, now: float) -> Outcome:
+        """Return the manifest row of a URL that is over."""
+        failure, exchange, policy = self.failure, self.exchange, self.run.policy
+        stored = ending is Ending.OK
+        head = exchange.head if exchange is not None else None
+        fields = head.fields.get if head is not None else _nothing
+        sha256 = self.digest if stored and policy.digest == "sha256" else None
+        return Outcome(
+            url=self.entry.url,
+            name=self.name,
+            ending=ending,
+            path=output_path(self.name, policy.layout) if stored else None,
+            error=None if stored or failure is None else failure.error,
+            detail=None if stored or failure is None else failure.detail,
+            http_status=head.status if head is not None else None,
+            bytes=self.size if stored else None,
+            sha256=sha256,
+            digest=f"{policy.digest}:{self.digest}" if stored and self.digest and not sha256 else None,
+            content_type=fields("content-type"),
+            content_encoding=fields("content-encoding"),
+            etag=fields("etag"),
+            last_modified=fields("last-modified"),
+            final_url=self.place.target if self.seen else None,
+            redirects=len(self.seen),
+            attempts=tuple(self.attempts),
+            started=_iso(self.began_wall) if self.began is not None else None,
+            timing=self._timing(exchange, now),
+            remote_ip=exchange.remote_ip if exchange is not None else None,
+            http_version=exchange.http_version if exchange is not None else None,
+            worker=self.run.worker,
+            notes=tuple(self._all_notes(stored)),
+        )
+
+    def _rewind(self) -> None:
+        self.place = self.start
+        self.host_key = f"{self.start.host}:{self.start.port}"
+        self.seen: list[str] = []
+        self.downgraded = False
+        self.exchange = None
+
+    def _follow(self, redirected: Redirected) -> Failure | None:
+        location = redirected.location
+        raw = None if location is None else location.encode("latin-1", "replace")
+        hop = next_hop(self.place.target, redirected.status, raw, seen=self.seen, longest=self.run.policy.redirects)
+        if isinstance(hop, DeadEnd):
+            kind = Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT
+            return Failure(error=hop.error, kind=kind, detail=hop.detail, status=redirected.status)
+        self.seen.append(self.place.target)
+        self.place = hop.to
+        self.host_key = f"{hop.to.host}:{hop.to.port}"
+        self.downgraded = self.downgraded or hop.downgraded
+        return None
+
+    def _note_attempt(self, failure: Failure | None, now: float) -> None:
+        exchange = self.exchange
+        status = exchange.head.status if exchange is not None and exchange.head is not None else None
+        error = failure.error if failure is not None else None
+        self.attempts.append(Attempt(error, status, now - self.attempt_began))
+        self.is_under_way = False
+
+    def _timing(self, exchange: Exchange | None, now: float) -> Timing:
+        began = self.began if self.began is not None else now
+        queued = max(0.0, self.began_wall - self.run.queued) if self.began is not None else 0.0
+        total = now - began
+        if exchange is None:
+            return Timing(dns=self.resolved_in, total=total, queued=queued)
+        connected = max(exchange.at_connected, exchange.at_resolved)
+        secured = max(exchange.at_secured, connected)
+        first = max(exchange.at_first_byte, secured)
+        return Timing(
+            dns=self.resolved_in + exchange.at_resolved,
+            connect=connected - exchange.at_resolved,
+            tls=secured - connected,
+            ttfb=first - secured,
+            transfer=max(0.0, exchange.took - first),
+            total=total,
+            queued=queued,
+        )
+
+    def _all_notes(self, stored: bool) -> list[str]:
+        notes = self.notes
+        head = self.exchange.head if self.exchange is not None else None
+        if stored and head is not None and not head.is_framed:
+            notes = [*notes, "framing=close"]
+        return [*notes, "downgraded"] if self.downgraded else notes
+
+
+def _unasked(_failure: Failure) -> None:
+    return None
+
+
+def _nothing(_name: str) -> None:
+    return None
+
+
+def _iso(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

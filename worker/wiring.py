@@ -1,0 +1,162 @@
+"""Puts a worker process together: settings, executor, disk, resolver and lanes, made on first use after the fork."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from contract.batches import BatchEntry
+from contract.networks import parse_networks
+from contract.policy import Digest, JobPolicy
+from worker.adapters.clock import SystemClock
+from worker.adapters.disk import OutputFolder
+from worker.adapters.http import CurlHttp
+from worker.adapters.resolver import SystemResolver
+from worker.engine.digests import starter
+from worker.engine.lane import Lane
+from worker.engine.ports import Clock
+from worker.engine.run import Run
+from worker.engine.safety import AddressPolicy
+from worker.settings import WorkerSettings
+
+_BLOCKING_THREADS = 24  # for names, disk and digests, beside the lanes' own
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What a lane's connections may go to and how; jobs that differ here share no lane, so no connection."""
+
+    allow_nets: tuple[str, ...]
+    deny_nets: tuple[str, ...]
+    ipv4_only: bool
+    http3: bool
+
+    @classmethod
+    def of(cls, policy: JobPolicy) -> _Reach:
+        return cls(policy.allow_nets, policy.deny_nets, policy.ipv4_only, policy.http3)
+
+
+class Workshop:
+    """What one process fetches with; every run of the process shares it."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        environment: Mapping[str, str] | None = None,
+        own: frozenset[tuple[str, int]] = frozenset(),
+    ) -> None:
+        """``own`` holds address and port of our own services, to which nothing may connect.
+
+        Raises:
+            SettingError, FolderError: the settings or the output folder cannot be used.
+        """
+        self.settings = settings
+        self._own = own
+        self._ca_file = settings.certificates(environment if environment is not None else os.environ)
+        self._worker_deny = parse_networks(settings.deny_nets, setting="TRAWL_WORKER_DENY_NETS")
+        self._clock: Clock = SystemClock()
+        self._disk = OutputFolder(settings.output, min_free=settings.min_free)
+        self._executor = ThreadPoolExecutor(settings.lanes * 4 + _BLOCKING_THREADS, thread_name_prefix="trawl")
+        self._resolver = SystemResolver(self._executor.submit, self._clock)
+        self._lanes: dict[_Reach, list[Lane]] = {}
+        self._lock = threading.Lock()
+
+    def start(
+        self,
+        entries: Sequence[BatchEntry],
+        policy: JobPolicy,
+        *,
+        queued: float,
+        worker: str,
+        may_publish: Callable[[], bool] = lambda: True,
+    ) -> Run:
+        """Begin to fetch a batch and return at once.
+
+        ``queued`` is when the batch was enqueued (Unix seconds); ``may_publish`` is asked, on another thread, right
+        before files get their names.
+
+        Raises:
+            SettingError: a network of the policy cannot be read, or its digest needs a missing package.
+        """
+        start_hash = None if policy.digest is Digest.NONE else starter(policy.digest)
+        lanes = self._lanes_for(_Reach.of(policy))
+        run = Run(
+            entries,
+            policy,
+            queued=queued,
+            worker=worker,
+            disk=self._disk,
+            clock=self._clock,
+            submit=self._executor.submit,
+            may_publish=may_publish,
+            start_hash=start_hash,
+        )
+        run.launch(lanes)
+        return run
+
+    def trouble(self) -> str | None:
+        """Say in a sentence why no work should be taken now; None: all is well."""
+        return self._disk.trouble()
+
+    def close(self) -> None:
+        """End every lane, hand back what is in flight, remove temporary files."""
+        with self._lock:
+            lanes = [lane for group in self._lanes.values() for lane in group]
+            self._lanes.clear()
+        for lane in lanes:
+            lane.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._disk.close()
+
+    def _lanes_for(self, reach: _Reach) -> list[Lane]:
+        with self._lock:
+            if reach not in self._lanes:
+                addresses = AddressPolicy(
+                    allow=parse_networks(reach.allow_nets, setting="TRAWL_ALLOW_NETS"),
+                    deny=parse_networks(reach.deny_nets, setting="TRAWL_DENY_NETS"),
+                    worker_deny=self._worker_deny,
+                    own=self._own,
+                )
+                self._lanes[reach] = [self._lane(reach, addresses) for _ in range(self.settings.lanes)]
+            return self._lanes[reach]
+
+    def _lane(self, reach: _Reach, addresses: AddressPolicy) -> Lane:
+        window = max(1, self.settings.transfers // self.settings.lanes)
+        http = CurlHttp(
+            addresses=addresses,
+            clock=self._clock,
+            window=window,
+            ca_file=self._ca_file,
+            ipv4_only=reach.ipv4_only,
+            http3=reach.http3,
+        )
+        lane = Lane(http=http, resolver=self._resolver, clock=self._clock, random=random.random, window=window)
+        self._executor.submit(lane.run)
+        return lane
+
+
+_workshop: tuple[int, Workshop] | None = None
+_making = threading.Lock()
+
+
+def workshop() -> Workshop:
+    """Return this process's workshop, made on first use: threads and sockets do not survive a fork."""
+    global _workshop
+    with _making:
+        if _workshop is None or _workshop[0] != os.getpid():
+            _workshop = os.getpid(), Workshop(WorkerSettings.from_environment(os.environ))
+        return _workshop[1]
+
+
+def close() -> None:
+    """Close this process's workshop, if it made one."""
+    global _workshop
+    with _making:
+        if _workshop is not None and _workshop[0] == os.getpid():
+            _workshop[1].close()
+        _workshop = None
