@@ -11,7 +11,7 @@ local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local record = cjson.decode(text)
 
 -- The reply to the holder's first call was lost and its client asks again.
-local again = record.state == 'held' and record.token == ARGV[2]
+local again = record.token == ARGV[2]
 if not again then
   local most = tonumber(ARGV[4])
   local expiry = redis.call('ZSCORE', KEYS[5], ARGV[1])

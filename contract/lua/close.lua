@@ -9,7 +9,7 @@ if not text then
   return 0
 end
 local record = cjson.decode(text)
-if record.state ~= 'held' or record.token ~= ARGV[3] then return 0 end
+if record.token ~= ARGV[3] then return 0 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.

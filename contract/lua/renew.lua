@@ -4,7 +4,7 @@
 local text = redis.call('HGET', KEYS[1], ARGV[1])
 if not text then return 0 end
 local record = cjson.decode(text)
-if record.state ~= 'held' or record.token ~= ARGV[2] then return 0 end
+if record.token ~= ARGV[2] then return 0 end
 local time = redis.call('TIME')
 -- The first write is one that Redis allows when it is out of memory; the one after it is then allowed too.
 redis.call('EXPIRE', KEYS[2], ARGV[4])

@@ -1,0 +1,801 @@
+"""The ledger against a real Redis: what each method promises, and what holds when it is called at the wrong time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import pytest
+import redis
+
+from contract import ledger as production
+from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.broker import build_app
+from contract.errors import UnknownJobError
+from contract.ledger import Child, Claim, Ledger, NewBatch
+from contract.messages import task_id
+from contract.policy import JobPolicy
+from contract.reports import BatchReport
+from contract.settings import ClusterSettings
+from tests.support.clocked_ledger import ClockedLedger, batch_of, report_of, round_trips, urls_of
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+
+JOB = "a-job"
+SINGLETONS = {b"trawl:jobs", b"trawl:active", b"trawl:taken", b"trawl:watched", b"test-clock"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis"), aof=False) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.url()) as connected:
+        connected.flushall()
+        yield connected
+
+
+@pytest.fixture
+def ledger(client: redis.Redis) -> ClockedLedger:
+    made = ClockedLedger(client)
+    made.create(JOB, JobPolicy(), label="a list")
+    return made
+
+
+def claimed(ledger: Ledger, batch: str, *, holder: str = "worker", job: str = JOB) -> Claim:
+    claim = ledger.claim(job, batch, holder=holder)
+    assert claim is not None
+    return claim
+
+
+def stored(ledger: Ledger, batch: str, *, job: str = JOB) -> BatchReport:
+    (blob,) = ledger.reports(job, [batch])
+    assert blob is not None
+    return BatchReport.from_result(blob)
+
+
+def record_of(ledger: Ledger, job: str = JOB) -> production.JobRecord:
+    record = ledger.job(job)
+    assert record is not None
+    return record
+
+
+def at_once(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """Return the answers of ``act(0..count-1)``, all called by threads that start together."""
+    gate = threading.Barrier(count)
+
+    def enter(number: int) -> Any:
+        gate.wait()
+        return act(number)
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(enter, range(count)))
+
+
+# ---------------------------------------------------------------------------------------------- a job's life
+
+
+def test_a_job_is_created_once_and_keeps_what_it_was_created_with(ledger: ClockedLedger) -> None:
+    assert not ledger.create(JOB, JobPolicy(timeout=1.0), label="another list", secrets=b"x")
+
+    record = record_of(ledger)
+    assert (record.label, record.policy) == ("a list", JobPolicy())
+    assert ledger.jobs() == [JOB]
+    assert not record.is_sealed
+
+
+def test_a_job_is_made_in_one_transaction(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Half a job, left by a kill, could neither be used (no record) nor made again (it exists)."""
+    commands = round_trips(client, lambda: ledger.create("another", JobPolicy(), label="x"))
+
+    assert (commands[0], commands[-1]) == ("MULTI", "EXEC")
+
+
+def test_opening_twice_changes_nothing(ledger: ClockedLedger) -> None:
+    batches = [batch_of("1"), batch_of("2"), batch_of("3")]
+    assert ledger.open(JOB, batches) == ["1", "2", "3"]
+    claimed(ledger, "1")
+    done = claimed(ledger, "2")
+    ledger.close(done, report_of(done))
+
+    again = ledger.open(JOB, [*batches, batch_of("4")])
+
+    assert again == ["3", "4"], "held and closed batches want no message"
+    assert record_of(ledger).open == 3
+
+
+def test_opening_again_leaves_the_payload_alone(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1", "http://host.test/first")])
+
+    ledger.open(JOB, [batch_of("1", "http://host.test/second")])
+
+    assert urls_of(claimed(ledger, "1")) == ["http://host.test/first"]
+
+
+def test_many_batches_are_opened_in_slices(client: redis.Redis, ledger: ClockedLedger) -> None:
+    batches = [batch_of(str(number)) for number in range(1, 251)]
+
+    commands = round_trips(client, lambda: ledger.open(JOB, batches))
+
+    assert len(commands) <= 4, "100 at a time, and one more where Redis did not have the script"
+    assert record_of(ledger).open == 250
+
+
+def test_nothing_is_opened_for_a_job_nobody_created(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the first line of open.lua, store.lua and seal.lua: they would make half a job."""
+    before = set(client.keys())
+
+    with pytest.raises(UnknownJobError, match="no longer knows"):
+        ledger.open("unknown", [batch_of("1")])
+    with pytest.raises(UnknownJobError, match="no longer knows"):
+        ledger.seal("unknown", {"lines": 1})
+    with pytest.raises(UnknownJobError, match="no longer knows"):
+        ledger.store("unknown", refused_report("unknown", "1"))
+
+    assert set(client.keys()) == before
+    assert ledger.job("unknown") is None
+
+
+def refused_report(job: str, batch: str) -> BatchReport:
+    return BatchReport(
+        job=job, batch=batch, worker="producer", pid=1, queued=1.0, started=1.0, finished=1.0, elapsed=0.0, busy=0.0,
+        outcomes=[{"url": "gopher://x", "outcome": "refused"}], handed_off=[],
+    )  # fmt: skip
+
+
+def test_refused_lines_are_a_batch_closed_at_birth_once(ledger: ClockedLedger) -> None:
+    report = refused_report(JOB, "1")
+
+    assert ledger.store(JOB, report)
+    assert not ledger.store(JOB, report)
+
+    assert ledger.open(JOB, [batch_of("1")]) == []
+    record = record_of(ledger)
+    assert (record.counts["refused"], record.open, record.undrained) == (1, 0, 1)
+    assert stored(ledger, "1") == report
+
+
+def test_an_open_batch_is_not_closed_by_storing_a_report(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+
+    assert not ledger.store(JOB, refused_report(JOB, "1"))
+
+    assert record_of(ledger).counts["refused"] == 0
+
+
+def test_a_sealed_job_is_finished_when_its_last_batch_closes(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    ledger.seal(JOB, {"lines": 1, "urls": 1})
+    assert record_of(ledger).is_sealed
+    assert not record_of(ledger).is_finished
+
+    claim = claimed(ledger, "1")
+    assert record_of(ledger).running == 1
+    ledger.close(claim, report_of(claim))
+
+    record = record_of(ledger)
+    assert record.is_finished
+    assert client.smembers("trawl:active") == set(), "nothing is left to sweep"
+    assert record.totals == {"lines": 1, "urls": 1}
+    assert dict(record.counts) == {"ok": 1, "kept": 0, "failed": 0, "refused": 0, "bytes": 7}
+
+
+def test_removing_a_job_leaves_nothing_of_it(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
+    done, held = claimed(ledger, "1"), claimed(ledger, "2")
+    ledger.close(done, report_of(done, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1, after=5.0)])
+
+    ledger.remove(JOB)
+
+    assert set(client.keys()) <= {b"test-clock", b"trawl:taken"}
+    assert not ledger.renew(held)
+    assert not ledger.close(held, report_of(held))
+    assert set(client.keys()) <= {b"test-clock", b"trawl:taken"}, "a late worker brings nothing back"
+
+
+def test_a_job_that_expired_drops_out_of_the_list(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.create("another", JobPolicy())
+    client.delete(f"trawl:job:{JOB}")
+
+    assert ledger.jobs() == ["another"]
+    assert client.zcard("trawl:jobs") == 1
+
+
+def test_every_key_of_a_job_expires(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards each EXPIRE: the key it keeps from staying for ever is made anew before each check."""
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/"), batch_of("2")])
+    everlasting(client)
+    held = claimed(ledger, "2")
+    everlasting(client)
+    for key in client.keys("trawl:job:*"):
+        client.persist(cast("bytes", key))
+    assert ledger.renew(held)
+    assert client.ttl(f"trawl:job:{JOB}:leases") > 0
+    ledger.swept()
+    everlasting(client)
+    claim = claimed(ledger, "1")
+    children = [Child(batch_of("1").payload, 1), Child(batch_of("1").payload, 1, after=5.0)]
+    ledger.close(claim, report_of(claim, [], handed_off=["1.1", "1.2"]), children)
+    everlasting(client)
+    ledger.create("refusals", JobPolicy())
+    ledger.store("refusals", refused_report("refusals", "1"))
+    client.persist("trawl:job:refusals")
+    ledger.seal("refusals", {})
+    everlasting(client)
+
+
+def everlasting(client: redis.Redis) -> None:
+    """Fail if any key but the few there is one of in all has no time to live."""
+    keys = set(cast("list[bytes]", client.keys())) - SINGLETONS
+    assert keys
+    assert not [key for key in keys if client.ttl(key) == -1]
+
+
+# ---------------------------------------------------------------------------------------------- claim, renew, close
+
+
+def test_a_claim_brings_everything_a_worker_needs(ledger: ClockedLedger) -> None:
+    ledger.create("secretive", JobPolicy(timeout=5.0), secrets=b"packed headers")
+    opened = ledger.now()
+    ledger.open("secretive", [batch_of("7", "http://a.test/", "http://b.test/")])
+    ledger.advance(3.0)
+
+    claim = claimed(ledger, "7", job="secretive")
+
+    assert (claim.policy, claim.secrets, claim.urls, claim.attempt) == (JobPolicy(timeout=5.0), b"packed headers", 2, 1)
+    assert urls_of(claim) == ["http://a.test/", "http://b.test/"]
+    assert claim.queued == pytest.approx(opened, abs=0.001)
+
+
+def test_of_many_workers_one_gets_the_batch(server: RedisServer, ledger: ClockedLedger) -> None:
+    """Guards the line of claim.lua that refuses what is not queued."""
+    ledger.open(JOB, [batch_of("1")])
+
+    claims = at_once(16, lambda number: ledger.claim(JOB, "1", holder=f"worker-{number}"))
+
+    assert len([claim for claim in claims if claim]) == 1
+    assert record_of(ledger).running == 1
+
+
+def test_a_claim_whose_reply_was_lost_is_given_again(ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``again`` in claim.lua: the client repeats a call whose reply a broken connection swallowed."""
+    monkeypatch.setattr("secrets.token_hex", lambda size: "the same token")
+    ledger.open(JOB, [batch_of("1")])
+
+    first, again = ledger.claim(JOB, "1", holder="worker"), ledger.claim(JOB, "1", holder="worker")
+
+    assert first is not None
+    assert first == again
+    assert ledger.renew(first)
+
+
+def test_a_closed_deferred_or_unknown_batch_cannot_be_claimed(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.close(claim, report_of(claim, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1, after=60.0)])
+
+    assert ledger.claim(JOB, "1", holder="worker") is None
+    assert ledger.claim(JOB, "1.1", holder="worker") is None
+    assert ledger.claim(JOB, "99", holder="worker") is None
+    assert ledger.claim("unknown", "1", holder="worker") is None
+
+
+def test_a_batch_whose_job_is_gone_cannot_be_claimed(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    client.delete(f"trawl:job:{JOB}")
+
+    assert ledger.claim(JOB, "1", holder="worker") is None
+
+
+def test_a_lease_that_ran_out_can_be_renewed_while_nobody_took_it(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.advance(1000.0)
+
+    assert ledger.claim(JOB, "1", holder="a redelivered copy") is None, "only the sweep ends a lease"
+    assert ledger.renew(claim)
+    assert ledger.swept()[1] == []
+    assert ledger.close(claim, report_of(claim))
+
+
+def test_a_renewed_lease_is_left_alone_and_a_silent_one_is_not(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    alive = claimed(ledger, "1")
+    claimed(ledger, "2")
+
+    ledger.advance(15.0)
+    assert ledger.renew(alive)
+    assert ledger.swept()[1] == []
+    ledger.advance(6.0)
+
+    assert ledger.swept()[1] == [f"{JOB}/2"]
+    assert record_of(ledger).running == 1
+    assert ledger.swept()[1] == [], "sent once"
+
+
+def test_who_lost_a_batch_is_fenced_off(ledger: ClockedLedger) -> None:
+    """Guards the token comparison in renew.lua and close.lua."""
+    ledger.open(JOB, [batch_of("1")])
+    frozen = claimed(ledger, "1", holder="frozen")
+    ledger.advance(21.0)
+    ledger.swept()
+
+    assert not ledger.renew(frozen), "swept: it waits for a worker again"
+    assert not ledger.close(frozen, report_of(frozen, worker="frozen"))
+    second = claimed(ledger, "1", holder="second")
+    assert second.attempt == 2
+    assert not ledger.renew(frozen)
+    assert not ledger.close(frozen, report_of(frozen, worker="frozen"))
+
+    assert ledger.renew(second)
+    assert ledger.close(second, report_of(second, worker="second"))
+    assert not ledger.close(frozen, report_of(frozen, worker="frozen"))
+    assert stored(ledger, "1").worker == "second"
+    assert record_of(ledger).counts["ok"] == 1
+
+
+def test_a_batch_is_closed_once_whoever_tries(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+
+    answers = at_once(8, lambda number: ledger.close(claim, report_of(claim, worker=f"thread-{number}")))
+
+    assert sorted(answers) == [False] * 7 + [True]
+    assert stored(ledger, "1").worker == f"thread-{answers.index(True)}"
+    assert record_of(ledger).counts["ok"] == 1
+    assert ledger.closed(JOB) == ["1"]
+
+
+def test_a_close_whose_reply_was_lost_is_confirmed(ledger: ClockedLedger) -> None:
+    """Guards the comparison of reports in close.lua; without it a worker would think its work was in vain."""
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    report, children = report_of(claim, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1)]
+
+    assert ledger.close(claim, report, children)
+    child = claimed(ledger, "1.1")
+    assert ledger.close(claim, report, children)
+
+    assert ledger.renew(child), "its children are not opened again"
+    assert record_of(ledger).open == 1
+
+
+def test_closing_stores_the_report_and_opens_the_rest_in_one_step(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/", "http://c.test/")])
+    opened = ledger.now()
+    ledger.advance(5.0)
+    claim = claimed(ledger, "1")
+    children = [
+        Child(pack_entries([BatchEntry(url="http://b.test/", spent=2.5)]), 1),
+        Child(pack_entries([BatchEntry(url="http://c.test/")]), 1, after=60.0),
+    ]
+
+    assert ledger.close(claim, report_of(claim, ["http://a.test/"], handed_off=["1.1", "1.2"]), children)
+
+    record = record_of(ledger)
+    assert (record.open, record.running, record.undrained, record.counts["ok"]) == (2, 0, 1, 1)
+    assert stored(ledger, "1").handed_off == ["1.1", "1.2"]
+    assert 0 < ledger._redis.ttl(f"celery-task-meta-{task_id(JOB, '1')}") <= 86_400
+    first = claimed(ledger, "1.1")
+    assert unpack_entries(first.payload) == [BatchEntry(url="http://b.test/", spent=2.5)]
+    assert first.queued == pytest.approx(opened, abs=0.001), "waiting counts from the first opening"
+    assert first.attempt == 1
+    assert ledger.payload(JOB, "1.2") == children[1].payload
+    assert ledger.payload(JOB, "1") is None
+
+
+def test_a_deferred_batch_is_sent_when_it_is_due(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.close(claim, report_of(claim, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1, after=60.0)])
+    assert record_of(ledger).running == 0, "waiting is not running"
+
+    ledger.advance(59.0)
+    assert ledger.swept()[1] == []
+    ledger.advance(2.0)
+    assert ledger.swept()[1] == [f"{JOB}/1.1"]
+    assert ledger.swept()[1] == [], "sent once"
+
+    assert urls_of(claimed(ledger, "1.1")) == ["http://host.test/1"]
+
+
+# ---------------------------------------------------------------------------------------------- lost messages
+
+
+def test_what_waits_on_an_empty_queue_is_sent_again(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    ledger.advance(4.0)
+    assert ledger.swept()[1] == [], "its message may be on its way"
+
+    ledger.advance(2.0)
+    assert ledger.swept()[1] == [f"{JOB}/1", f"{JOB}/2"]
+
+    assert ledger.swept()[1] == [], "sent a moment ago"
+    ledger.advance(6.0)
+    assert len(ledger.swept()[1]) == 2
+
+
+def test_what_waits_in_a_long_queue_is_left_there(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    ledger.advance(100_000.0)
+
+    assert ledger.swept(waiting=17)[1] == []
+
+
+def test_an_overtaken_message_is_lost_even_when_another_job_overtook_it(ledger: ClockedLedger) -> None:
+    """Guards ``mark`` in overtaken.lua: a queue kept full by others would hide the loss for ever."""
+    ledger.create("others", JobPolicy())
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    ledger.advance(1.0)
+    ledger.open("others", [batch_of("1"), batch_of("2")])
+    overtakers = [claimed(ledger, "1"), claimed(ledger, "1", job="others")]
+
+    assert ledger.swept(waiting=5)[1] == [], "taken just now: the one before may be on its way to a worker"
+    for claim in overtakers:
+        ledger.close(claim, report_of(claim))
+    ledger.advance(29.0)
+    assert ledger.swept(waiting=5)[1] == []
+    ledger.advance(2.0)
+
+    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"], "not the one sent with the last that was taken"
+
+
+def test_a_late_claim_does_not_turn_back_how_far_the_queue_was_taken(ledger: ClockedLedger) -> None:
+    for batch in ("1", "2", "3", "4"):
+        ledger.open(JOB, [batch_of(batch)])
+        ledger.advance(1.0)
+    for batch in ("4", "1"):
+        claim = claimed(ledger, batch)
+        ledger.close(claim, report_of(claim))
+
+    ledger.swept(waiting=5)
+    ledger.advance(31.0)
+
+    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2", f"{JOB}/3"]
+
+
+def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    ledger.advance(10.0)
+    claimed(ledger, "1")
+    ledger.advance(25.0)
+    assert ledger.swept(waiting=None)[1] == [f"{JOB}/1"], "only the lease that ran out: something was taken lately"
+    claimed(ledger, "1")
+
+    ledger.advance(10.0)
+    assert ledger.swept(waiting=None)[1] == []
+    ledger.advance(9.0)
+    assert ledger.swept(waiting=None)[1] == []
+    ledger.advance(12.0)
+
+    assert sorted(ledger.swept(waiting=None)[1]) == [f"{JOB}/1", f"{JOB}/2"]
+
+
+def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    ledger.advance(60.0)
+    ledger.swept()
+    ledger.advance(60.0)
+    looks: list[int] = []
+
+    def look(number: int) -> int:
+        looks.append(number)
+        return 0
+
+    def sweep(number: int) -> None:
+        ledger.sweep(holder="h", waiting=lambda: look(number), send=lambda _: None, poison=no_poison, pause=30.0)
+
+    ledger._redis.delete("trawl:sweeping")
+    at_once(8, sweep)
+
+    assert len(looks) == 1
+
+
+def no_poison(claim: Claim, entry: BatchEntry) -> BatchReport:
+    raise AssertionError("nothing is poison here")
+
+
+def test_after_a_silence_holders_may_renew_before_leases_end(ledger: ClockedLedger) -> None:
+    """Guards ``was_watched``: while Redis is away nobody can renew, and that wears no batch."""
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    alive = claimed(ledger, "1")
+    claimed(ledger, "2")
+    ledger.advance(600.0)
+
+    assert ledger.swept(after_silence=True)[1] == []
+    assert ledger.renew(alive)
+
+    assert ledger.swept()[1] == [f"{JOB}/2"]
+
+
+def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claimed(ledger, "1")
+    ledger.advance(600.0)
+    sent: list[Any] = []
+
+    for expected in (0, 1):
+        client.delete("trawl:sweeping")
+        ledger.sweep(holder="sweeper", waiting=lambda: 0, send=sent.extend, poison=no_poison)
+        assert len(sent) == expected
+    assert 5000 < client.pttl("trawl:watched") <= 10_000, "half a lease of silence"
+
+
+def test_a_sweep_looks_past_entries_without_a_batch(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the ZREM of sweep.lua: keys expire one by one, and half a job must not stop the sweep of the others."""
+    ledger.open(JOB, [batch_of("1")])
+    for key in ("leases", "due", "sent"):
+        client.zadd(f"trawl:job:{JOB}:{key}", {"gone": 1.0})
+    ledger.advance(10.0)
+
+    assert ledger.swept()[1] == [f"{JOB}/1"]
+
+    assert [client.zscore(f"trawl:job:{JOB}:{key}", "gone") for key in ("leases", "due", "sent")] == [None] * 3
+
+
+def test_a_job_that_expired_is_not_swept_for_ever(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    client.delete(*(f"trawl:job:{JOB}{part}" for part in ("", ":batches", ":payloads", ":sent")))
+
+    ledger.swept()
+
+    assert client.smembers("trawl:active") == set()
+
+
+def test_a_clock_that_jumps_loses_nothing(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    held = claimed(ledger, "1")
+
+    ledger.advance(-86_400.0)
+    assert ledger.swept(waiting=3)[1] == []
+    assert ledger.renew(held)
+    ledger.advance(21.0)
+    assert f"{JOB}/1" in ledger.swept(waiting=3)[1]
+    for batch in ("1", "2"):
+        claim = claimed(ledger, batch)
+        assert ledger.close(claim, report_of(claim))
+
+    assert record_of(ledger).open == 0
+
+
+# ---------------------------------------------------------------------------------------------- poison
+
+
+def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_alone(ledger: ClockedLedger) -> None:
+    urls = [f"http://host.test/{number}" for number in range(8)]
+    poison = urls[5]
+    ledger.open(JOB, [batch_of("1", *urls)])
+    ledger.seal(JOB, {"lines": 8})
+    attempts: dict[str, int] = {}
+
+    waiting, poisoned = ["1"], {}
+    while record_of(ledger).open:
+        for batch in waiting:
+            claim = ledger.claim(JOB, batch, holder="worker")
+            if claim is None:
+                continue
+            attempts[batch] = attempts.get(batch, 0) + 1
+            if poison not in urls_of(claim):
+                assert ledger.close(claim, report_of(claim))
+        ledger.advance(21.0)
+        findings, sent = ledger.swept(lost_after=0.0)
+        poisoned.update(findings.poisoned)
+        waiting = [message.partition("/")[2] for message in sent]
+
+    assert poisoned == {JOB: ["1.2.1.2"]}
+    assert (attempts["1"], attempts["1.2"], attempts["1.2.1"], attempts["1.2.1.2"]) == (5, 2, 2, 2)
+    assert (attempts["1.1"], attempts["1.2.2"], attempts["1.2.1.1"]) == (1, 1, 1)
+    rows = [row for batch in ledger.closed(JOB) for row in stored(ledger, batch).outcomes]
+    assert sorted(row["url"] for row in rows) == urls
+    assert [(row["url"], row["error"]) for row in rows if row["outcome"] == "failed"] == [(poison, "poison")]
+    assert dict(record_of(ledger).counts) == {"ok": 7, "kept": 0, "failed": 1, "refused": 0, "bytes": 49}
+
+
+def test_a_worn_batch_is_given_to_no_worker(ledger: ClockedLedger) -> None:
+    """Guards the line of claim.lua that answers with the attempts."""
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
+    for _ in range(production.MOST_ATTEMPTS):
+        claimed(ledger, "1")
+        ledger.advance(21.0)
+        ledger.swept(after_silence=True)
+        ledger._run("sweep", [*ledger._keys(JOB, *production._JOB_KEYS), ledger._active], [JOB, 1, "", 99, 200, 60])
+
+    assert ledger.claim(JOB, "1", holder="worker") is None
+
+    ledger.advance(6.0)
+    assert ledger.swept()[0].split == {JOB: ["1"]}, "the sweep takes it, waiting or held"
+
+
+def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the ``except MessageError`` of ``_relieve``."""
+    ledger.open(JOB, [NewBatch("1", b"of another version", 1), batch_of("2")])
+    for _ in range(production.MOST_ATTEMPTS):
+        claimed(ledger, "1")
+        ledger.advance(21.0)
+        findings, sent = ledger.swept(lost_after=0.0)
+
+    assert (findings.split, findings.poisoned) == ({}, {})
+    assert sent == [f"{JOB}/2"]
+    assert record_of(ledger).open == 2
+
+
+def test_a_worn_batch_is_split_by_one_sweeper(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
+    for _ in range(production.MOST_ATTEMPTS - 1):
+        claimed(ledger, "1")
+        ledger.advance(21.0)
+        ledger.swept()
+    last = claimed(ledger, "1")
+    assert ledger.claim(JOB, "1", holder="sweeper", even_worn=True) is None, "its fifth holder may be alive"
+    ledger.advance(21.0)
+
+    claims = at_once(8, lambda number: ledger.claim(JOB, "1", holder=f"sweeper-{number}", even_worn=True))
+
+    assert len([claim for claim in claims if claim]) == 1
+    assert not ledger.renew(last)
+
+
+# ---------------------------------------------------------------------------------------------- a follower's side
+
+
+def test_closed_batches_are_listed_in_order_until_they_are_forgotten(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    ledger.open(JOB, [batch_of(str(number)) for number in range(1, 6)])
+    for batch in ("3", "1", "5", "2"):
+        claim = claimed(ledger, batch)
+        ledger.close(claim, report_of(claim))
+
+    assert ledger.closed(JOB, limit=3) == ledger.closed(JOB, limit=3) == ["3", "1", "5"]
+    blobs = ledger.reports(JOB, ["3", "1", "5", "4"])
+    assert [BatchReport.from_result(blob).batch for blob in blobs if blob] == ["3", "1", "5"]
+    assert blobs[3] is None
+
+    ledger.forget(JOB, ["3", "1"])
+    ledger.forget(JOB, ["3", "1"])
+    ledger.forget(JOB, [])
+
+    assert ledger.closed(JOB) == ["5", "2"]
+    assert ledger.reports(JOB, ["3", "1"]) == [None, None]
+    assert ledger.reports(JOB, []) == []
+    assert record_of(ledger).undrained == 2
+    assert record_of(ledger).counts["ok"] == 4
+
+
+def test_any_celery_client_reads_a_report_as_the_task_s_result(server: RedisServer, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.close(claim, report_of(claim))
+    app = build_app(ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url()))
+
+    with app:
+        result = app.AsyncResult(task_id(JOB, "1"))
+        assert result.status == "SUCCESS"
+        value = result.get(timeout=10)
+
+    assert value["summary"] == {"ok": 1}
+    assert value["outcomes"][0]["url"] == "http://host.test/1"
+
+
+def test_a_celery_client_that_waits_is_told(server: RedisServer, ledger: ClockedLedger) -> None:
+    """Guards the PUBLISH of close.lua: ``get()`` does not look twice, it listens."""
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    app = build_app(ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url()))
+
+    with app, ThreadPoolExecutor(1) as threads:
+        ledger._redis.config_resetstat()
+        channel = f"celery-task-meta-{task_id(JOB, '1')}"
+        waiting = threads.submit(lambda: app.AsyncResult(task_id(JOB, "1")).get(timeout=20))
+        await_condition(lambda: has_looked(ledger._redis, channel), within=20, what="a client that listens")
+        ledger.close(claim, report_of(claim))
+        value = waiting.result()
+
+    assert value["batch"] == "1"
+
+
+def has_looked(client: redis.Redis, channel: str) -> bool:
+    """Has a client subscribed and then looked whether the result is there already?"""
+    listening = dict(cast("list[tuple[bytes, int]]", client.pubsub_numsub(channel)))[channel.encode()]
+    return bool(listening) and "cmdstat_get" in client.info("commandstats")
+
+
+# ---------------------------------------------------------------------------------------------- Redis in trouble
+
+
+def test_redis_emptied_under_a_job_is_noticed_by_everybody(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    held = claimed(ledger, "1")
+    client.flushall()
+    ledger.set_clock(1_700_000_100.0)
+
+    assert ledger.job(JOB) is None
+    assert ledger.jobs() == []
+    assert ledger.claim(JOB, "2", holder="worker") is None
+    assert not ledger.renew(held)
+    assert not ledger.close(held, report_of(held))
+    assert ledger.closed(JOB) == []
+    assert ledger.payload(JOB, "1") is None
+    assert ledger.swept() == (production.SweepFindings(), [])
+    with pytest.raises(UnknownJobError, match="no longer knows"):
+        ledger.open(JOB, [batch_of("3")])
+
+    assert ledger.create(JOB, JobPolicy())
+    assert ledger.open(JOB, [batch_of("1"), batch_of("2")]) == ["1", "2"]
+
+
+@pytest.fixture
+def full(client: redis.Redis) -> Iterator[Callable[[], None]]:
+    def fill() -> None:
+        client.config_set("maxmemory", 1)
+
+    yield fill
+    client.config_set("maxmemory", 0)
+
+
+def test_out_of_memory_running_batches_end_and_new_ones_wait(
+    client: redis.Redis, ledger: ClockedLedger, full: Callable[[], None]
+) -> None:
+    """Guards the order of writes in claim.lua, renew.lua and close.lua: only ending work frees memory."""
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    held = claimed(ledger, "1")
+
+    full()
+
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        ledger.open(JOB, [batch_of("3")])
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        ledger.store(JOB, refused_report(JOB, "4"))
+    assert ledger.renew(held)
+    second = claimed(ledger, "2")
+    assert ledger.close(held, report_of(held))
+    assert ledger.close(second, report_of(second, [], handed_off=["2.1"]), [Child(batch_of("2").payload, 1)])
+    assert ledger.closed(JOB) == ["1", "2"]
+    ledger.forget(JOB, ["1", "2"])
+    assert record_of(ledger).open == 1
+
+
+def test_scripts_are_loaded_again_after_redis_forgot_them(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    client.script_flush()
+
+    assert ledger.claim(JOB, "1", holder="worker") is not None
+
+
+# ---------------------------------------------------------------------------------------------- cost
+
+
+def test_a_batch_costs_at_most_six_round_trips(client: redis.Redis, ledger: ClockedLedger) -> None:
+    batches = [batch_of(str(number)) for number in range(1, 51)]
+    ledger.open(JOB, [batch_of("99")])  # loads the script
+    claimed(ledger, "99")
+    ledger.close(claim := claimed_again(ledger, "99"), report_of(claim))
+    ledger.forget(JOB, ledger.closed(JOB))
+
+    def whole_job() -> None:
+        ledger.open(JOB, batches)
+        for each in batches:
+            claim = claimed(ledger, each.batch)
+            assert ledger.renew(claim)
+            assert ledger.close(claim, report_of(claim))
+        closed = ledger.closed(JOB)
+        assert None not in ledger.reports(JOB, closed)
+        ledger.forget(JOB, closed)
+
+    commands = round_trips(client, whole_job)
+
+    assert len(commands) / len(batches) <= 6
+    assert len(commands) / len(batches) < 3.2, f"it was 3.1, a renewal included: {sorted(set(commands))}"
+
+
+def claimed_again(ledger: ClockedLedger, batch: str) -> Claim:
+    ledger.advance(21.0)
+    ledger.swept()
+    claim = claimed(ledger, batch)
+    assert ledger.renew(claim)
+    return claim

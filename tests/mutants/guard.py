@@ -1,0 +1,58 @@
+"""A guard: a piece of code that must not be missing, and the tests that have to notice."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_COPIED = ("contract", "producer", "worker", "tests", "benchmarks", "pyproject.toml")
+_TESTS_FAILED = 1  # pytest's exit code; 2 to 5 mean that it could not run them
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """``text`` occurs once in ``file`` and is replaced by ``instead``; ``tests`` are arguments for pytest."""
+
+    file: str
+    text: str
+    tests: tuple[str, ...]
+    instead: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {' '.join(self.text.split())[:90]}"
+
+
+def copy_project(to: Path) -> None:
+    for name in _COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        elif source.exists():
+            shutil.copy(source, to / name)
+
+
+def is_missed(guard: Guard, project: Path, *, seconds: float = 300.0) -> bool:
+    """Take the guard out of a copy of the project and tell whether a test fails.
+
+    Raises:
+        ValueError: the guard's text is not there exactly once, or its tests did not run.
+    """
+    path = project / guard.file
+    before = path.read_text("utf-8")
+    if before.count(guard.text) != 1:
+        raise ValueError(f"{guard}: the text occurs {before.count(guard.text)} times; correct tests/mutants.")
+    path.write_text(before.replace(guard.text, guard.instead), "utf-8")
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *guard.tests]
+    try:
+        run = subprocess.run(command, cwd=project, capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return True  # without the guard something hangs, and pytest-timeout was not even needed
+    finally:
+        path.write_text(before, "utf-8")
+    if run.returncode not in (0, _TESTS_FAILED):
+        raise ValueError(f"{guard}: its tests could not run:\n{run.stdout.decode(errors='replace')[-2000:]}")
+    return run.returncode == _TESTS_FAILED
