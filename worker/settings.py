@@ -44,6 +44,12 @@ class WorkerSettings:
     deny_nets: tuple[str, ...] = setting(
         "TRAWL_WORKER_DENY_NETS", (), words, "Networks (CIDR) this worker never connects to, whatever a job allows."
     )
+    own_services: tuple[str, ...] = setting(
+        "TRAWL_OWN_SERVICES",
+        (),
+        words,
+        "More `host:port` places never to be fetched from, beside broker and result backend: Flower, metrics.",
+    )
     ca_file: str = setting(
         "TRAWL_CA_FILE",
         "",

@@ -21,6 +21,7 @@ from worker.engine.lane import Lane
 from worker.engine.ports import Clock
 from worker.engine.run import Run
 from worker.engine.safety import AddressPolicy
+from worker.infrastructure import endpoints
 from worker.settings import WorkerSettings
 
 _BLOCKING_THREADS = 24  # for names, disk and digests, beside the lanes' own
@@ -149,7 +150,8 @@ def workshop() -> Workshop:
     global _workshop
     with _making:
         if _workshop is None or _workshop[0] != os.getpid():
-            _workshop = os.getpid(), Workshop(WorkerSettings.from_environment(os.environ))
+            settings = WorkerSettings.from_environment(os.environ)
+            _workshop = os.getpid(), Workshop(settings, own=endpoints(settings, os.environ))
         return _workshop[1]
 
 
