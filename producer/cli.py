@@ -19,6 +19,8 @@ from contract.settings import size
 if TYPE_CHECKING:
     from contract.policy import JobPolicy
     from producer.console import Console
+    from producer.plan import Wish
+    from producer.run import WorkerOptions
     from producer.summary import Summary
 
 BAD_USAGE, MISCOUNTED, INTERRUPTED = 2, 3, 130  # exit codes beside 0 (all stored) and 1 (some failed or were refused)
@@ -140,7 +142,9 @@ def trawl() -> None:
 @click.option("--force", is_flag=True, help="Fetch again what is complete already.")
 @click.option("--fresh", is_flag=True, help="Start over, even if a job is unfinished in the folder.")
 @click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
-@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, show_default=True, help="Its port on loopback.")
+@click.option(
+    "--flower-port", type=click.IntRange(1, 65535), default=5555, show_default=True, help="Its port on loopback."
+)
 @shown_options
 def run(lists: tuple[str, ...], **options: Any) -> int:
     """Download the URLs of each LIST (a file, or - for standard input; one URL per line).
@@ -148,7 +152,7 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
     With TRAWL_BROKER_URL or CELERY_BROKER_URL set, the workers of that cluster do it; else a server and a worker
     are started here for as long as it takes. Run the same command again to go on with what was interrupted.
     """
-    from producer.run import RunOptions, WorkerOptions
+    from producer.run import RunOptions
     from producer.run import run as run_lists
 
     output: Path = options["output"]
@@ -159,12 +163,7 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
             wish=_wish(lists, options, manifest),
             output=output,
             manifest=manifest,
-            worker=WorkerOptions(
-                processes=options["processes"] or _cores(),
-                settings=_worker_settings(options),
-                drain=options["drain"],
-                flower_port=options["flower_port"] if options["flower"] else None,
-            ),
+            worker=_worker(options),
             batch_size=options["batch_size"],
             secrets=_secrets(options),
         ),
@@ -226,6 +225,58 @@ def status(job: str | None, is_json: bool) -> int:
     return 0
 
 
+@trawl.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("trawl-demo"), show_default=True)
+@worker_options
+@click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
+@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, show_default=True)
+@shown_options
+def demo(output: Path, **options: Any) -> int:
+    """Download some hundred files from a web server of its own, and check them."""
+    from producer.demo import demo as run_demo
+    from producer.demo import faults
+
+    summary = run_demo(output, _worker(options), os.environ, _console(options))
+    code = _tell(summary, options)
+    if not summary.is_finished:
+        return code
+    found = faults(output, summary)
+    for fault in found:
+        print(f"trawl demo: {fault}.", file=sys.stderr)
+    if not found and not options["is_json"] and not options["quiet"]:
+        print("Every file was compared with what the server sent, and every failure was one made on purpose.")
+        print("Now with a list of your own: trawl run urls.txt -o out")
+    return 1 if found else 0
+
+
+@trawl.command()
+@click.argument("lists", nargs=-1, metavar="[LIST...]")
+@click.option("--demo", "is_demo", is_flag=True, help="Compare on 200 URLs of a web server of its own, 50 ms each.")
+@click.option("--processes", type=at_least_one, help="Processes of the last ways.  [default: one per core]")
+@click.option("--threads", type=at_least_one, default=16, show_default=True, help="Threads per process.")
+@policy_options
+@shown_options
+def compare(lists: tuple[str, ...], **options: Any) -> int:
+    """Fetch each LIST one after another, on threads, and on processes and threads; compare the times."""
+    import json
+    from contextlib import nullcontext
+
+    from producer.compare import DEMO_LATENCY, demo_list, to_records, to_text, ways
+    from producer.compare import compare as compare_ways
+
+    if bool(lists) == options["is_demo"]:
+        raise click.UsageError("Name a list, or --demo.")
+    source = demo_list() if options["is_demo"] else nullcontext((lists, _policy(options)))
+    chosen = ways(options["processes"] or _cores(), options["threads"])
+    with source as (names, policy):
+        measured = compare_ways(names, policy, chosen, os.environ, _console(options))
+    if options["is_json"]:
+        print(json.dumps(to_records(measured)))
+    else:
+        print(to_text(measured, latency=DEMO_LATENCY if options["is_demo"] else None))
+    return max(each.summary.exit_code for each in measured)
+
+
 # ---------------------------------------------------------------------- options into values
 
 
@@ -244,7 +295,7 @@ def _console(options: dict[str, Any]) -> Console:
     return Console(is_quiet=options["quiet"])
 
 
-def _wish(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> Any:
+def _wish(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> Wish:
     from producer.plan import Wish
 
     return Wish(
@@ -292,13 +343,21 @@ def _secrets(options: dict[str, Any]) -> bytes | None:
     return read_credentials(options["header"], options["netrc"]).pack()
 
 
-def _worker_settings(options: dict[str, Any]) -> dict[str, str]:
-    return {
+def _worker(options: dict[str, Any]) -> WorkerOptions:
+    from producer.run import WorkerOptions
+
+    settings = {
         "TRAWL_LANES": str(options["threads"]),
         "TRAWL_TRANSFERS": str(options["transfers"]),
         "TRAWL_DRAIN": str(options["drain"]),
         "TRAWL_MIN_FREE": str(options["min_free"]),
     }
+    return WorkerOptions(
+        processes=options["processes"] or _cores(),
+        settings=settings,
+        drain=options["drain"],
+        flower_port=options["flower_port"] if options["flower"] else None,
+    )
 
 
 def _tell(summary: Summary, options: dict[str, Any]) -> int:

@@ -139,7 +139,9 @@ class Cluster:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=1, timeout=5)
         except (KeyError, ImportError):
-            raise ServiceError(f"The broker URL {shown} is of no kind Celery knows: e.g. redis://host:6379/0.") from None
+            raise ServiceError(
+                f"The broker URL {shown} is of no kind Celery knows: e.g. redis://host:6379/0."
+            ) from None
         except Exception as error:  # every transport raises its own
             raise ServiceError(f"The broker at {shown} cannot be reached ({_reason(error)}): is it running?") from None
 

@@ -31,7 +31,9 @@ class Progress(Protocol):
 class Console:
     """Writes to standard error. ``show`` may be called often; it draws when it is time to."""
 
-    def __init__(self, *, stream: TextIO | None = None, is_quiet: bool = False, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, *, stream: TextIO | None = None, is_quiet: bool = False, clock: Callable[[], float] = time.monotonic
+    ):
         self._stream = stream or sys.stderr
         self._is_quiet = is_quiet
         self._clock = clock
@@ -62,6 +64,8 @@ class Console:
         if self._is_quiet:
             return
         now = self._clock()
+        if not self._history:
+            self._history.append((now, tally.rows, tally.fetched))
         if self.is_terminal:
             if now - self._shown >= 0.1 or self._live is None:
                 self._shown = now
@@ -120,7 +124,13 @@ class Console:
         left = ""
         if is_complete and urls > 0 and tally.rows < known:
             left = f"about {duration((known - tally.rows) / urls)} left"
-        return [bar, f"{count(tally.rows)} of {count(known)}{'' if is_complete else '+'}", share, duration(now - self._started), left]
+        return [
+            bar,
+            f"{count(tally.rows)} of {count(known)}{'' if is_complete else '+'}",
+            share,
+            duration(now - self._started),
+            left,
+        ]
 
     def _counts(self, tally: Progress, urls: float, rate: float) -> Any:
         from rich.text import Text

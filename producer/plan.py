@@ -43,7 +43,9 @@ class Wish:
     @property
     def label(self) -> str:
         """Name the lists for people, without the folders they are in."""
-        shown = ", ".join("standard input" if name == STANDARD_INPUT else os.path.basename(name) for name in self.lists[:3])
+        shown = ", ".join(
+            "standard input" if name == STANDARD_INPUT else os.path.basename(name) for name in self.lists[:3]
+        )
         return shown + (", ..." if len(self.lists) > 3 else "")
 
 
@@ -69,7 +71,9 @@ def prepare_folder(folder: Path) -> Path:
     except NotADirectoryError:
         raise FolderError(f"The output folder {folder} lies below a file; name another with -o.") from None
     except OSError as error:
-        raise FolderError(f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}.") from None
+        raise FolderError(
+            f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}."
+        ) from None
     return state
 
 
@@ -112,7 +116,9 @@ def _set_last_aside(manifest: Path, journal: Journal) -> None:
         # No journal, or a new one: manifests that lie here say what is stored.
         if manifest.exists():
             set_aside(manifest, time.strftime("%y%m%d-%H%M%S", time.gmtime(manifest.stat().st_mtime)))
-        earlier = sorted(manifest.parent.glob(f"{manifest.stem}-*{manifest.suffix}"), key=lambda path: path.stat().st_mtime)
+        earlier = sorted(
+            manifest.parent.glob(f"{manifest.stem}-*{manifest.suffix}"), key=lambda path: path.stat().st_mtime
+        )
         for path in earlier:
             if not journal.fact(f"known {path.name}"):
                 _remember(path, journal)

@@ -127,7 +127,9 @@ class Lists:
         if self._file is None:
             name = self._names[self._source]
             try:
-                self._file = self._standard_input if name == STANDARD_INPUT else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+                self._file = (
+                    self._standard_input if name == STANDARD_INPUT else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+                )
             except OSError as error:
                 raise InputError(f"{self._shown()} cannot be read: {error.strerror}.") from None
         return self._file

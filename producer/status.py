@@ -71,7 +71,9 @@ def _table(records: list[JobRecord]) -> str:
         failed = count(record.counts["failed"] + record.counts["refused"])
         rows.append((record.job, _when(record), _state(record), _progress(record), failed, record.label))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows)
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+    )
 
 
 def _when(record: JobRecord) -> str:

@@ -42,7 +42,9 @@ class Summary:
     def identity(self) -> str:
         counts = self.tally.counts
         parts = [*((ending, counts[ending]) for ending in ENDINGS), ("duplicates", self.totals["duplicates"])]
-        return f"{count(self.totals['lines'])} lines = " + " + ".join(f"{count(number)} {name}" for name, number in parts)
+        return f"{count(self.totals['lines'])} lines = " + " + ".join(
+            f"{count(number)} {name}" for name, number in parts
+        )
 
     @property
     def exit_code(self) -> int:
@@ -115,7 +117,9 @@ class Summary:
 
     def _hosts(self) -> str:
         hosts = self.tally.slowest_hosts(_SHOWN_HOSTS)
-        return ", ".join(f"{host.name} {seconds(host.mean)}" + (f" ({host.failed} failed)" if host.failed else "") for host in hosts)
+        return ", ".join(
+            f"{host.name} {seconds(host.mean)}" + (f" ({host.failed} failed)" if host.failed else "") for host in hosts
+        )
 
 
 def _percentiles(percentile: Any) -> str:

@@ -1,0 +1,53 @@
+"""How lists are cut: every entry in one batch, in order, small batches first."""
+
+from itertools import islice
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.batches import BatchEntry
+from producer.batching import Batcher, ramp, spread
+
+
+def entries(count: int) -> list[BatchEntry]:
+    return [BatchEntry(url=f"http://h/{index}") for index in range(count)]
+
+
+def test_the_first_batches_are_small_and_grow_to_the_size() -> None:
+    assert list(islice(ramp(50, 1), 9)) == [8, 8, 16, 16, 32, 32, 50, 50, 50]
+    assert list(islice(ramp(4, 3), 3)) == [4, 4, 4]
+
+
+def test_a_short_list_is_spread_evenly_over_the_slots() -> None:
+    assert spread(3, 500, 2) == [2, 1]
+    assert spread(200, 500, 2) == [100, 100]
+    assert spread(1, 500, 8) == [1]
+    assert spread(0, 500, 8) == []
+    assert spread(900, 500, 2) == [300, 300, 300] or len(spread(900, 500, 2)) % 2 == 0
+
+
+@given(st.lists(st.integers(0, 300), max_size=12), st.integers(1, 100), st.integers(1, 4), st.booleans())
+def test_every_entry_is_in_exactly_one_batch(chunks: list[int], size: int, slots: int, is_resumed: bool) -> None:
+    batcher = Batcher(size, slots, is_resumed=is_resumed)
+    given_entries = entries(sum(chunks))
+    batches: list[list[BatchEntry]] = []
+    start = 0
+    for chunk in chunks:
+        batches += batcher.add(given_entries[start : start + chunk])
+        start += chunk
+    batches += batcher.flush()
+
+    assert [entry for batch in batches for entry in batch] == given_entries
+    assert all(0 < len(batch) <= size for batch in batches)
+    assert not batcher.held
+
+
+def test_a_list_that_comes_slowly_is_sent_as_far_as_it_came() -> None:
+    batcher = Batcher(500, 2)
+
+    held = batcher.add(entries(5))
+    flushed = batcher.flush()
+    later = batcher.add(entries(20))
+
+    assert (held, [len(batch) for batch in flushed]) == ([], [3, 2])
+    assert [len(batch) for batch in later] == [8, 8]
