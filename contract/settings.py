@@ -14,7 +14,6 @@ from contract.errors import SettingError
 from contract.tls import check_authorities
 
 S = TypeVar("S")
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class SettingDoc:
     meaning: str
 
 
-def setting(variable: str, default: V, parse: Callable[[str], V], meaning: str) -> Any:
+def setting(variable: str, default: Any, parse: Callable[[str], Any], meaning: str) -> Any:
     """Declare a dataclass field that is read from an environment variable.
 
     ``parse`` turns the text into the value and raises ValueError with a short sentence.
