@@ -52,8 +52,6 @@ GUARDS = (
     _networks('if "%" in text:', "if False:"),
     _networks('if "/" in text and ip_address', "if False and ip_address"),
     _networks("if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):", "if False:"),
-    # A URL's spelling and its address are guarded together: these lines must not be lost either.
+    # What an address is spelled like and what is done about it are guarded together.
     Guard("contract/hosts.py", "if _LOOKS_NUMERIC.fullmatch(labels[-1]):", _TESTS, "if False:"),
-    Guard("contract/urls.py", 'if "@" in authority:', _TESTS, "if False:"),
-    Guard("contract/urls.py", 'if "\\\\" in authority:', _TESTS, "if False:"),
 )

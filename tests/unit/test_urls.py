@@ -89,6 +89,7 @@ ORDINARY = {
     'http://example.org/a b"<>^`{|}': "http://example.org/a%20b%22%3C%3E%5E%60%7B%7C%7D",
     "http://example.org/a\\b?c\\d": "http://example.org/a%5Cb?c%5Cd",
     "http://example.org/\u00e4?\u20ac=\U0001f600": "http://example.org/%C3%A4?%E2%82%AC=%F0%9F%98%80",
+    "http://example.org/\u00e4%20%zz%": "http://example.org/%C3%A4%20%zz%",
     "http://example.org/\u00a0\u3000": "http://example.org/%C2%A0%E3%80%80",
     # international names
     "http://b\u00fccher.example/": "http://xn--bcher-kva.example/",
@@ -209,7 +210,10 @@ REFUSED = {
     "http://[127.0.0.1]/": "no IPv6 address",
     "http://[v1.a]/": "no IPv6 address",
     "http://256.256.256.256/": "no IPv4 address",
+    "http://256.2.3.4/": "no IPv4 address",
+    "http://1.256.3/": "no IPv4 address",
     "http://1.2.3.4.5/": "no IPv4 address",
+    "http://1.2.3.4.0/": "no IPv4 address",
     "http://127.0.0.08/": "no IPv4 address",
     "http://4294967296/": "no IPv4 address",
     "http://1.2.65536/": "no IPv4 address",
@@ -367,6 +371,12 @@ def test_a_line_of_9_mb_is_one_short_refusal() -> None:
     assert refused.raw.startswith("http://example.org/aaa")
     assert refused.raw.endswith("... (9000019 bytes)")
     assert len(refused.raw) < 400
+
+
+def test_how_long_a_line_is_comes_before_what_it_holds() -> None:
+    """Protects the first look at the length: 9 MB are not decoded and split to be refused in the end."""
+    for rest in (b"\xff", b" a" * 4_500_000, b" size=1"):
+        assert "longer than" in refusal(b"http://example.org/" + b"a" * 20_000 + rest).reason
 
 
 def test_a_refused_line_can_be_shown_on_a_terminal() -> None:
