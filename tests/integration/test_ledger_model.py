@@ -1,0 +1,269 @@
+"""The ledger beside a plain Python oracle: whatever is done in whatever order, every URL is in exactly one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.errors import UnknownJobError
+from contract.ledger import MOST_ATTEMPTS, Child, Claim
+from contract.messages import child_batch
+from contract.policy import JobPolicy
+from contract.reports import BatchReport
+from tests.support.clocked_ledger import ClockedLedger, batch_of, report_of, urls_of
+from tests.support.redis_server import RedisServer
+
+JOB = "a-job"
+LEASE = 20.0
+
+
+@dataclass(slots=True)
+class Open:
+    """An open batch, as the oracle sees it."""
+
+    urls: list[str]
+    state: str = "queued"
+    token: str = ""
+    attempts: int = 0
+    until: float = 0.0  # when its lease ends, or it is due
+
+
+@dataclass(slots=True)
+class Oracle:
+    """What must be true of one job; ``rows`` are stored and not drained, ``drained`` are in the manifest."""
+
+    open: dict[str, Open] = field(default_factory=dict)
+    closed: dict[str, list[str]] = field(default_factory=dict)
+    drained: list[str] = field(default_factory=list)
+    drained_batches: set[str] = field(default_factory=set)
+
+    def close(self, batch: str, done: list[str], children: list[tuple[list[str], float]], worn: int = 0) -> None:
+        del self.open[batch]
+        self.closed[batch] = done
+        for index, (urls, due) in enumerate(children, start=1):
+            state = "deferred" if due else "queued"
+            self.open[child_batch(batch, index)] = Open(urls, state=state, attempts=worn, until=due)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Random lives of a job; times are halves of seconds, so that clock and scores are exact."""
+
+    client: redis.Redis  # the test's own, set before the machine is run
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        self.ledger = ClockedLedger(self.client, lease=LEASE)
+        self.ledger.create(JOB, JobPolicy())
+        self.oracle = Oracle()
+        self.claims: list[Claim] = []
+        self.closings: list[tuple[Claim, BatchReport, list[Child]]] = []
+        self.urls: list[str] = []
+        self.numbers = 0
+
+    # ------------------------------------------------------------------ producer
+
+    def new_batch(self, urls: list[str]) -> None:
+        self.numbers += 1
+        batch = str(self.numbers)
+        assert self.ledger.open(JOB, [batch_of(batch, *urls)]) == [batch]
+        self.oracle.open[batch] = Open(urls)
+
+    @rule(size=st.integers(1, 6))
+    def enqueue(self, size: int) -> None:
+        urls = [f"http://host.test/{len(self.urls) + number}" for number in range(size)]
+        self.urls += urls
+        self.new_batch(urls)
+
+    @precondition(lambda self: self.oracle.open or self.oracle.closed)
+    @rule(data=st.data())
+    def enqueue_again(self, data: st.DataObject) -> None:
+        known = sorted([*self.oracle.open, *self.oracle.closed])
+        batch = data.draw(st.sampled_from(known))
+
+        waiting = self.ledger.open(JOB, [batch_of(batch, "http://host.test/something-else")])
+
+        is_queued = batch in self.oracle.open and self.oracle.open[batch].state == "queued"
+        assert waiting == ([batch] if is_queued else [])
+
+    # ------------------------------------------------------------------ workers
+
+    @precondition(lambda self: self.oracle.open)
+    @rule(data=st.data())
+    def claim(self, data: st.DataObject) -> None:
+        self.take(data.draw(st.sampled_from(sorted(self.oracle.open))))
+
+    @precondition(lambda self: self.oracle.closed)
+    @rule(data=st.data())
+    def claim_what_is_closed(self, data: st.DataObject) -> None:
+        assert self.ledger.claim(JOB, data.draw(st.sampled_from(sorted(self.oracle.closed))), holder="late") is None
+
+    def take(self, batch: str) -> None:
+        claim = self.ledger.claim(JOB, batch, holder="worker")
+        expected = self.oracle.open[batch]
+        if expected.state != "queued" or expected.attempts >= MOST_ATTEMPTS:
+            assert claim is None
+            return
+        assert claim is not None
+        expected.state, expected.token, expected.until = "held", claim.token, self.ledger.now() + LEASE
+        expected.attempts += 1
+        assert (claim.attempt, claim.urls, urls_of(claim)) == (expected.attempts, len(expected.urls), expected.urls)
+        self.claims.append(claim)
+
+    def is_ours(self, claim: Claim) -> bool:
+        expected = self.oracle.open.get(claim.batch)
+        return expected is not None and expected.token == claim.token
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+
+        assert self.ledger.renew(claim) == self.is_ours(claim)
+
+        if self.is_ours(claim):
+            self.oracle.open[claim.batch].until = self.ledger.now() + LEASE
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), wait=st.integers(1, 60))
+    def close(self, data: st.DataObject, wait: int) -> None:
+        """Close with all URLs done, or hand some off: to run at once, or later, or both."""
+        claim = data.draw(st.sampled_from(self.claims))
+        fates = [data.draw(st.sampled_from(["done", "done", "now", "later"])) for _ in range(claim.urls)]
+        parts: dict[str, list[str]] = {"done": [], "now": [], "later": []}
+        for url, fate in zip(urls_of(claim), fates, strict=True):
+            parts[fate].append(url)
+        handed_off = [(parts[fate], after) for fate, after in (("now", 0.0), ("later", float(wait))) if parts[fate]]
+        children = [
+            Child(pack_entries([BatchEntry(url=url) for url in urls]), len(urls), after) for urls, after in handed_off
+        ]
+        names = [child_batch(claim.batch, index + 1) for index in range(len(children))]
+        report = report_of(claim, parts["done"], handed_off=names, worker=f"closing-{len(self.closings)}")
+
+        expected = self.is_ours(claim)
+        assert self.ledger.close(claim, report, children) == expected
+
+        if expected:
+            now = self.ledger.now()
+            self.oracle.close(claim.batch, parts["done"], [(urls, after and now + after) for urls, after in handed_off])
+            self.closings.append((claim, report, children))
+
+    @precondition(lambda self: self.closings)
+    @rule(data=st.data())
+    def close_again(self, data: st.DataObject) -> None:
+        """The reply was lost and the client repeats the call: confirmed while the report is there."""
+        claim, report, children = data.draw(st.sampled_from(self.closings))
+
+        assert self.ledger.close(claim, report, children) == (claim.batch in self.oracle.closed)
+
+    # ------------------------------------------------------------------ time and recovery
+
+    @rule(halves=st.integers(1, 100))
+    def wait(self, halves: int) -> None:
+        self.ledger.advance(halves / 2)
+
+    @rule(seconds=st.sampled_from([-86_400.0, -30.0, 30.0, 86_400.0]))
+    def jump(self, seconds: float) -> None:
+        self.ledger.advance(seconds)
+
+    @rule(waiting=st.sampled_from([0, 7, None]), after_silence=st.booleans())
+    def sweep(self, waiting: int | None, after_silence: bool) -> None:
+        findings, messages = self.ledger.swept(waiting=waiting, after_silence=after_silence)
+        sent = [message.partition("/")[2] for message in messages]
+        now, open_ = self.ledger.now(), self.oracle.open
+        ended = [b for b, e in open_.items() if e.state == "held" and e.until <= now and not after_silence]
+        due = [b for b, e in open_.items() if e.state == "deferred" and e.until <= now]
+        worn = {batch for batch in ended if open_[batch].attempts >= MOST_ATTEMPTS}
+
+        assert len(set(sent)) == len(sent)
+        assert {*ended, *due} - worn <= set(sent)
+        assert set(findings.split.get(JOB, [])) == {batch for batch in worn if len(open_[batch].urls) > 1}
+        assert set(findings.poisoned.get(JOB, [])) == {batch for batch in worn if len(open_[batch].urls) == 1}
+        for batch in sent:
+            assert batch in {*ended, *due} or open_[batch].state == "queued", "nothing held or deferred is sent"
+            open_[batch].state, open_[batch].token = "queued", ""
+        for batch in worn:
+            urls = open_[batch].urls
+            halves = [(urls[: len(urls) // 2], 0.0), (urls[len(urls) // 2 :], 0.0)] if len(urls) > 1 else []
+            self.oracle.close(batch, [] if halves else urls, halves, worn=MOST_ATTEMPTS - 2)
+
+    # ------------------------------------------------------------------ follower, and Redis itself
+
+    @precondition(lambda self: self.oracle.closed)
+    @rule(limit=st.integers(1, 5), twice=st.booleans())
+    def drain(self, limit: int, twice: bool) -> None:
+        batches = self.ledger.closed(JOB, limit)
+        reports = self.ledger.reports(JOB, batches)
+        for batch, blob in zip(batches, reports, strict=True):
+            assert blob is not None
+            self.oracle.drained += [row["url"] for row in BatchReport.from_result(blob).outcomes]
+            del self.oracle.closed[batch]
+        self.oracle.drained_batches.update(batches)
+        for _ in range(1 + twice):
+            self.ledger.forget(JOB, batches)
+
+    @rule()
+    def empty_redis(self) -> None:
+        """What the manifest does not have is opened anew from the journal."""
+        self.client.flushall()
+        self.ledger.set_clock(self.ledger.now())
+        assert self.ledger.job(JOB) is None
+        with pytest.raises(UnknownJobError, match="no longer knows"):
+            self.ledger.open(JOB, [batch_of("1")])
+        self.ledger.create(JOB, JobPolicy())
+        self.oracle.open.clear()
+        self.oracle.closed.clear()
+        missing = sorted(set(self.urls) - set(self.oracle.drained))
+        if missing:
+            self.new_batch(missing)
+
+    # ------------------------------------------------------------------ what must hold
+
+    @invariant()
+    def every_url_is_in_one_place(self) -> None:
+        places = [*self.oracle.drained]
+        closed = self.ledger.closed(JOB, limit=10_000)
+        for blob in self.ledger.reports(JOB, closed):
+            assert blob is not None, "a closed batch has its report"
+            places += [row["url"] for row in BatchReport.from_result(blob).outcomes]
+        payloads = cast("dict[bytes, bytes]", self.client.hgetall(f"trawl:job:{JOB}:payloads"))
+        for payload in payloads.values():
+            places += [entry.url for entry in unpack_entries(payload)]
+
+        assert sorted(places) == sorted(self.urls)
+
+    @invariant()
+    def the_ledger_is_what_the_oracle_says(self) -> None:
+        record = self.ledger.job(JOB)
+        assert record is not None
+        states = {batch: each.state for batch, each in self.oracle.open.items()}
+        assert record.open == len(states)
+        assert record.undrained == len(self.oracle.closed)
+        keys = {"queued": "sent", "held": "leases", "deferred": "due"}
+        for state, key in keys.items():
+            members = cast("list[bytes]", self.client.zrange(f"trawl:job:{JOB}:{key}", 0, -1))
+            assert {member.decode() for member in members} == {batch for batch, its in states.items() if its == state}
+        for key in ("batches", "payloads"):
+            known = cast("list[bytes]", self.client.hkeys(f"trawl:job:{JOB}:{key}"))
+            assert {batch.decode() for batch in known} == set(states)
+        if states:
+            assert self.client.sismember("trawl:active", JOB), "a sweep will come past it"
+
+
+def test_every_url_is_in_one_place_whatever_happens(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, unix=True, aof=False) as server, redis.Redis.from_url(server.url()) as client:
+        LedgerMachine.client = client
+        run_state_machine_as_test(
+            LedgerMachine,
+            settings=settings(
+                max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+            ),
+        )
