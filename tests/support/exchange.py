@@ -45,7 +45,7 @@ class Exchange:
         """Answer `seen` on `wire`; `address_of` gives the origin (scheme://host:port) of a server by its name."""
         self.wire = wire
         self.seen = seen
-        self.keeps_open = False
+        self.keeps_open = False  # and never where the client asked to close
         self.farewell = Farewell.CLOSE
         self._log = log
         self._stopping = stopping
@@ -95,7 +95,7 @@ class Exchange:
         """Send a complete, right response and keep the connection open."""
         self.head(status, *headers, ("Content-Length", str(len(body))), version=version)
         self.send(body)
-        self.keeps_open = version == "HTTP/1.1" and (self.seen.header("connection") or "").lower() != "close"
+        self.keeps_open = version == "HTTP/1.1"
 
     def stream(self, start: int, size: int, seed: int = 0, *, rate: float = 0.0) -> None:
         """Send bytes of a foretold body, at `rate` bytes per second (0: as fast as they go)."""

@@ -163,24 +163,25 @@ class MisbehavingServer:
             self._spawn(self._talk, wire, seen)
 
     def _talk(self, accepted: socket.socket, seen: SeenConnection) -> None:
-        wire, farewell = accepted, Farewell.RESET
+        farewell = Farewell.RESET
         try:
             # Small answers would otherwise wait for the client's delayed acknowledgement.
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.door in _BEFORE_ANY_REQUEST:
                 farewell = _BEFORE_ANY_REQUEST[self.door](accepted)
             else:
-                wire = self._through_the_door(accepted, seen)
-                farewell = self._answer_requests(wire, seen)
+                farewell = self._answer_requests(self._through_the_door(accepted, seen), seen)
         except (Gone, OSError):
             pass  # the client left, or stop() closed the socket
         except BaseException as fault:  # handed to whoever stops the server
             self._faults.append(fault)
         finally:
+            # Under TLS it is another socket than the one accepted, even when the handshake failed.
+            wire = self._open[seen.number]
             if not self._stopping.is_set():
                 part(wire, farewell)
             with self._lock:
-                self._open.pop(seen.number, None)
+                del self._open[seen.number]
             wire.close()
             with self.log.changing():
                 seen.closed = time.monotonic()
@@ -207,7 +208,7 @@ class MisbehavingServer:
                 behaviour(exchange)
             finally:
                 exchange.over()
-            if not exchange.keeps_open:
+            if not exchange.keeps_open or (seen.header("connection") or "").lower() == "close":
                 return exchange.farewell
 
     def _origin_of(self, name: str) -> str:
