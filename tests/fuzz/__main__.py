@@ -11,6 +11,7 @@ import argparse
 import random
 import sys
 import time
+import traceback
 from types import FrameType
 from typing import Any
 
@@ -110,7 +111,8 @@ def fuzz(name: str, seconds: float, seed: int) -> int:
                 raise TimeoutError("one input took too long")
         except Exception as error:
             corpus.save(name, [*corpus.load(name), raw])
-            print(f"{name}: broken by {raw!r} after {tried} inputs: {error!r}")
+            print(f"{name}: broken by {raw[:500]!r} ({len(raw)} bytes) after {tried} inputs:")
+            traceback.print_exception(error)
             return 1
         if not edges <= covered:
             covered |= edges

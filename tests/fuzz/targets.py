@@ -12,12 +12,16 @@ from types import ModuleType
 import contract.hosts
 import contract.networks
 import contract.urls
+import worker.engine.headers
 import worker.engine.redirects
+import worker.engine.retry
 import worker.engine.safety
 from contract.errors import SettingError
 from contract.networks import parse_networks
 from contract.urls import LONGEST_URL, Entry, Parsed, Refusal, intake, parse
+from worker.engine.headers import Head, read_head
 from worker.engine.redirects import DeadEnd, Hop, next_hop
+from worker.engine.retry import retry_after
 from worker.engine.safety import AddressPolicy, Tier, tier_of
 
 
@@ -72,6 +76,24 @@ def check_redirect(location: bytes) -> None:
             assert re.fullmatch(r"[ -~]+\.", led.detail)
 
 
+def check_headers(block: bytes) -> None:
+    head = read_head(re.findall(rb"[^\n]*\n|[^\n]+", block))  # libcurl ends lines at LF only
+    if not isinstance(head, Head):
+        return
+    assert head.status == 101 or 200 <= head.status <= 999
+    assert head.length is None or 0 <= head.length < 10**18
+    assert not (head.is_chunked and head.length is not None)
+    assert head.is_framed in {True, False}
+    for name, value in head.fields.items():
+        assert name == name.strip().lower()
+        assert "\n" not in value
+    wait = retry_after(head.get("retry-after"), wall=1_700_000_000.0)
+    assert wait is None or 0 <= wait < float("inf")
+    location = head.get("location")
+    if location is not None:
+        check_redirect(location.encode("latin-1"))
+
+
 def check_addresses(text: bytes) -> None:
     written = text.decode("latin-1")
     try:
@@ -118,6 +140,22 @@ TARGETS = {
         (worker.engine.redirects, contract.urls, contract.hosts),
         (b"/a/./b/../c?d#e", b"//example.net/x", b"../../g;x=1", b"https://example.net:8443/", b"?y", b"caf\xe9"),
         (*_URL_WORDS, b"http:", b"https:", b"\r\n"),
+        contract.urls._origin.cache_clear,
+    ),
+    "headers": Target(
+        check_headers,
+        (worker.engine.headers, worker.engine.retry, worker.engine.redirects),
+        (
+            b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "a"\r\n\r\n',
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 206 Partial\r\nContent-Range: bytes 0-1/2\r\n\r\nX-Trailer: 1\r\n",
+            b"HTTP/2 302 \r\nlocation: /a\r\nLocation: /b\r\n\r\n",
+            b"HTTP/1.0 503\r\nRetry-After: Wed, 21 Oct 2065 07:28:00 GMT\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        ),
+        (
+            *(b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b",", b"\0", b"\xff", b"-1", b"+1", b"1e9", b"nan", b"9" * 30),
+            *b"HTTP/1.1 HTTP/2 101 103 200 204 206 416 503 Content-Length: Transfer-Encoding: chunked".split(),
+            *b"Location: Retry-After: 120 Content-Range: bytes GMT 1-2/3".split(),
+        ),
         contract.urls._origin.cache_clear,
     ),
     "addresses": Target(
