@@ -296,6 +296,13 @@ class Ledger:
         """Return the packed entries of an open batch."""
         return cast("bytes | None", self._redis.hget(self._key(job, "payloads"), batch))
 
+    def held(self, job: str, batches: Sequence[str]) -> set[str]:
+        """Return those of the batches that a worker holds now."""
+        if not batches:
+            return set()
+        scores = self._redis.zmscore(self._key(job, "leases"), list(batches))
+        return {batch for batch, score in zip(batches, scores, strict=True) if score is not None}
+
     # ------------------------------------------------------------------ recovery
 
     def sweep(

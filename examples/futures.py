@@ -1,0 +1,45 @@
+"""The textbook exercise on a cluster: one after another, then side by side with futures and as_completed.
+
+    python examples/futures.py https://example.com/ https://www.python.org/
+
+``submit`` returns a ``concurrent.futures.Future``; the standard library's ``as_completed`` and ``wait`` take it.
+"""
+
+import sys
+import time
+from concurrent.futures import Future, as_completed, wait
+
+import producer
+from contract.outcomes import Outcome
+from contract.policy import JobPolicy
+
+EXERCISE = ["https://twitter.com", "https://facebook.com", "https://instagram.com"]
+
+
+def main(urls: list[str], allow_nets: tuple[str, ...] = ()) -> None:
+    policy = JobPolicy(timeout=60, allow_nets=allow_nets)
+    with producer.connect(output="out") as client, client.submitter(policy=policy) as submitter:
+        wait(submitter.map(urls))  # a worker that was just started takes a second to be ready
+
+        start = time.perf_counter()
+        for url in urls:
+            print(url, describe(submitter.submit(url)))
+        print(f"One after another: {time.perf_counter() - start:.2f} s\n")
+
+        start = time.perf_counter()
+        url_of: dict[Future[Outcome], str] = {submitter.submit(url): url for url in urls}
+        for future in as_completed(url_of):
+            print(url_of[future], describe(future))
+        print(f"Side by side: {time.perf_counter() - start:.2f} s")
+
+
+def describe(future: Future[Outcome]) -> str:
+    try:
+        outcome = future.result()
+    except producer.UrlError as error:
+        return f"failed: {error}"
+    return f"{outcome.bytes} bytes in {outcome.timing.total:.2f} s, stored as {outcome.path}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or EXERCISE)

@@ -1,0 +1,224 @@
+"""For producer scripts: enqueue URLs from Python and take the outcomes as they complete."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contract.batches import BatchEntry, Known, pack_entries
+from contract.credentials import Credentials
+from contract.errors import UnknownJobError
+from contract.ledger import NewBatch
+from contract.messages import BatchMessage
+from contract.outcomes import Outcome
+from contract.policy import JobPolicy
+from contract.reports import BatchReport
+from contract.settings import ClusterSettings, is_configured
+from producer.batching import Batcher
+from producer.client import Cluster, Patience
+from producer.follower import read_report
+from producer.plan import new_job_id
+from producer.selection import Selection
+from producer.sources import Chunk, Position
+
+if TYPE_CHECKING:
+    from producer.futures import Submitter
+
+_LINES_AT_ONCE = 1000
+_DRAINED_AT_ONCE = 40  # batches
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds
+_LOOK_EVERY = 2.0  # seconds between two sweeps, and between two looks whether the job is finished
+_SLOTS = 8
+
+
+@contextmanager
+def connect(
+    output: str | Path = "out",
+    *,
+    environment: Mapping[str, str] | None = None,
+    processes: int | None = None,
+    tell: Callable[[str], None] = print,
+) -> Iterator[Client]:
+    """Give a client of the configured cluster or, where none is, of a server and a worker started for as long.
+
+    ``output`` and ``processes`` count for a worker that is started here; a cluster's workers have their own.
+
+    Raises:
+        TrawlError: no cluster can be reached, or none started.
+    """
+    environment = os.environ if environment is None else environment
+    with ExitStack() as stack:
+        if is_configured(environment):
+            cluster = Cluster(ClusterSettings.from_environment(environment))
+            stack.callback(cluster.close)
+            cluster.check()
+        else:
+            from producer.embedded import Embedded
+            from producer.plan import prepare_folder
+
+            folder = Path(output)
+            embedded = stack.enter_context(Embedded(prepare_folder(folder), environment=environment, tell=tell))
+            embedded.start_worker(processes or os.cpu_count() or 1, {"TRAWL_OUTPUT": str(folder.absolute())})
+            cluster = Cluster(embedded.settings)
+            stack.callback(cluster.close)
+            embedded.wait_until_ready()
+        yield Client(cluster, tell=tell)
+
+
+class Client:
+    """Sends URLs to a cluster's workers."""
+
+    def __init__(self, cluster: Cluster, *, tell: Callable[[str], None] = print) -> None:
+        self.cluster = cluster
+        self.patience = Patience(tell)
+
+    def enqueue(
+        self,
+        lines: Iterable[str],
+        *,
+        policy: JobPolicy | None = None,
+        credentials: Credentials | None = None,
+        label: str = "",
+        batch_size: int = 500,
+    ) -> SentJob:
+        """Send a list, read as ``trawl run`` reads one (``URL [sha256=..] [size=..]``), and return the job.
+
+        Raises:
+            TrawlError: the ledger does not know a job it was just told of.
+        """
+        policy = policy or JobPolicy()
+        job = SentJob(new_job_id(), self)
+        ledger, through = self.cluster.ledger, self.patience.through
+        secrets = credentials.pack() if credentials else None
+        through(lambda: ledger.create(job.id, policy, label=label, secrets=secrets))
+        totals = {"lines": 0, "duplicates": 0, "refused": 0, "urls": 0}
+        memory = _Memory()
+        selection = Selection(memory)
+        batcher = Batcher(batch_size, _SLOTS)
+        for chunk in _chunks(lines):
+            selected = selection.judge(chunk)
+            memory.names.update(selected.names)
+            counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
+            for key, count in zip(totals, counted, strict=True):
+                totals[key] += count
+            job.send(batcher.add(selected.entries), policy)
+            if selected.refused:
+                job.store(selected.refused)
+        job.send(batcher.flush(), policy)
+        through(lambda: ledger.seal(job.id, totals))
+        return job
+
+    def submitter(self, *, policy: JobPolicy | None = None) -> Submitter:
+        """Return an executor-like object whose ``submit(url)`` gives futures; a context manager."""
+        from producer.futures import Submitter
+
+        return Submitter(self, policy=policy or JobPolicy())
+
+
+class SentJob:
+    """A job on its way. ``id`` is what ``trawl status`` and ``trawl follow`` take."""
+
+    def __init__(self, job: str, client: Client) -> None:
+        self.id = job
+        self._cluster = client.cluster
+        self._through = client.patience.through
+        self._next = 1
+        self._holder = f"script@{platform.node()}/{os.getpid()}"
+        self._looked = 0.0
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield each URL's outcome as its batch completes, and forget them in Redis. Only one may take them.
+
+        Raises:
+            UnknownJobError: Redis has lost the job.
+        """
+        pause = _SHORTEST_PAUSE
+        while True:
+            reports = self.take()
+            for report in reports:
+                yield from (Outcome.from_row(dict(row)) for row in report.outcomes)
+            pause = _SHORTEST_PAUSE if reports else min(pause * 1.5, _LONGEST_PAUSE)
+            if not reports:
+                record = self._through(lambda: self._cluster.ledger.job(self.id))
+                if record is None:
+                    raise UnknownJobError(f"Redis no longer knows job {self.id}.")
+                if record.is_finished and not record.undrained:
+                    return
+                self.sweep()
+                time.sleep(pause)
+
+    def take(self) -> list[BatchReport]:
+        """Return the reports of batches that were closed since, and forget them in Redis."""
+        ledger = self._cluster.ledger
+        closed = self._through(lambda: ledger.closed(self.id, _DRAINED_AT_ONCE))
+        if not closed:
+            return []
+        blobs = self._through(lambda: ledger.reports(self.id, closed))
+        reports = [read_report(blob) for blob in blobs if blob is not None]
+        self._through(lambda: ledger.forget(self.id, closed))
+        return reports
+
+    def sweep(self) -> None:
+        """Every other second, let what was lost be sent again."""
+        if time.monotonic() - self._looked >= _LOOK_EVERY:
+            self._looked = time.monotonic()
+            self._through(lambda: self._cluster.sweep(self._holder))
+
+    def send(self, batches: Sequence[Sequence[BatchEntry]], policy: JobPolicy) -> list[str]:
+        """Open these batches and send their messages; return their ids."""
+        new = [NewBatch(self._number(), pack_entries(entries), len(entries)) for entries in batches]
+        if new:
+            messages = [BatchMessage(self.id, batch.batch) for batch in new]
+            about = [f"urls={batch.urls}" for batch in new]
+            self._through(lambda: self._cluster.ledger.open(self.id, new))
+            self._through(lambda: self._cluster.send(messages, policy, about))
+        return [batch.batch for batch in new]
+
+    def store(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Store the rows of lines that need no worker."""
+        now = time.time()
+        report = BatchReport(
+            job=self.id,
+            batch=self._number(),
+            worker=self._holder,
+            pid=os.getpid(),
+            queued=now,
+            started=now,
+            finished=now,
+            elapsed=0.0,
+            busy=0.0,
+            outcomes=rows,
+        )
+        self._through(lambda: self._cluster.ledger.store(self.id, report))
+
+    def _number(self) -> str:
+        number = str(self._next)
+        self._next += 1
+        return number
+
+
+class _Memory:
+    """What a selection asks of a journal, for a list that is held by a script anyway."""
+
+    def __init__(self) -> None:
+        self.names: set[bytes] = set()
+
+    def unseen(self, names: Sequence[bytes]) -> set[bytes]:
+        return set(names) - self.names
+
+    def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:
+        return {}
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[Chunk]:
+    some = iter(lines)
+    first = 1
+    while taken := [line.encode("utf-8", "surrogatepass") for line in islice(some, _LINES_AT_ONCE)]:
+        yield Chunk("list", first, taken, Position())
+        first += len(taken)

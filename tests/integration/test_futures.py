@@ -1,0 +1,144 @@
+"""Futures of a cluster behave as the standard library says futures do. Real Redis, stand-in worker."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, CancelledError, as_completed, wait
+from pathlib import Path
+
+import pytest
+
+import producer
+from contract.batches import BatchEntry
+from contract.outcomes import Outcome
+from contract.settings import ClusterSettings
+from producer.client import Cluster
+from producer.jobs import Client
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+from tests.support.stand_in_worker import StandInWorker, everything_ok, failed
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[ClusterSettings]:
+    with RedisServer(tmp_path / "redis", unix=True) as server:
+        yield ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url())
+
+
+@pytest.fixture
+def client(settings: ClusterSettings) -> Iterator[Client]:
+    cluster = Cluster(settings)
+    yield Client(cluster)
+    cluster.close()
+
+
+URLS = [f"http://h/{number}" for number in range(30)]
+
+
+def answer(entry: BatchEntry) -> Outcome:
+    return failed(entry) if entry.url.endswith("7") else everything_ok(entry)
+
+
+def test_every_future_ends_and_as_completed_yields_each_once(client: Client, settings: ClusterSettings) -> None:
+    with StandInWorker(settings, answer), client.submitter() as submitter:
+        futures = submitter.map(URLS)
+        seen = list(as_completed(futures, timeout=30))
+
+    assert len(seen) == len(set(seen)) == 30
+    assert {future.url for future in futures if future.exception() is not None} == {
+        "http://h/7",
+        "http://h/17",
+        "http://h/27",
+    }
+    assert futures[1].result().bytes == 10
+    with pytest.raises(producer.UrlError, match="http-4xx") as caught:
+        futures[7].result()
+    assert caught.value.outcome.http_status == 404
+
+
+def test_wait_returns_at_the_first_and_at_the_last(client: Client, settings: ClusterSettings) -> None:
+    with StandInWorker(settings), client.submitter() as submitter:
+        futures = submitter.map(URLS)
+        first = wait(futures, timeout=30, return_when=FIRST_COMPLETED)
+        last = wait(futures, timeout=30, return_when=ALL_COMPLETED)
+
+    assert first.done
+    assert (len(last.done), len(last.not_done)) == (30, 0)
+
+
+def test_what_no_worker_has_can_be_cancelled_and_is_not_fetched(client: Client, settings: ClusterSettings) -> None:
+    fetched: list[str] = []
+
+    def note(entry: BatchEntry) -> Outcome:
+        fetched.append(entry.url)
+        return everything_ok(entry)
+
+    submitter = client.submitter()
+    futures = submitter.map(URLS[:6])
+    job = submitter._job.id
+    await_condition(lambda: client.cluster.ledger.payload(job, "1"), within=10, what="the batch being sent")
+
+    cancelled = [future.cancel() for future in futures[:2]]
+    with StandInWorker(settings, note):
+        submitter.shutdown()
+
+    assert cancelled == [True, True]
+    assert [future.cancelled() for future in futures] == [True, True, False, False, False, False]
+    assert sorted(fetched) == URLS[2:6]
+    assert {future for future in as_completed(futures, timeout=5)} == set(futures)
+    with pytest.raises(CancelledError):
+        futures[0].result()
+
+
+def test_what_a_worker_has_is_running_and_cannot_be_cancelled(client: Client, settings: ClusterSettings) -> None:
+    let_go = threading.Event()
+
+    def slowly(entry: BatchEntry) -> Outcome:
+        let_go.wait(20)
+        return everything_ok(entry)
+
+    with StandInWorker(settings, slowly), client.submitter() as submitter:
+        future = submitter.submit("http://h/1")
+        await_condition(future.running, within=10, what="the future running")
+        is_cancelled = future.cancel()
+        let_go.set()
+
+        assert not is_cancelled
+        assert future.result(10).bytes == 10
+        assert future.done()
+        assert not future.cancel()
+
+
+def test_a_refused_url_fails_at_once_and_a_url_on_its_way_is_one_future(client: Client) -> None:
+    submitter = client.submitter()
+
+    refused = submitter.submit("ftp://h/")
+    once, again = submitter.submit("http://h/1"), submitter.submit("http://h/1")
+    submitter.shutdown(cancel_futures=True)
+
+    assert isinstance(refused.exception(0), producer.UrlError)
+    assert once is again
+    assert once.cancelled()
+    with pytest.raises(RuntimeError):
+        submitter.submit("http://h/2")
+
+
+def test_an_emptied_redis_fails_the_futures_instead_of_hanging(client: Client) -> None:
+    submitter = client.submitter()
+    future = submitter.submit("http://h/1")
+
+    client.cluster.redis.flushall()
+
+    assert future.exception(30) is not None
+
+
+def test_a_script_takes_outcomes_as_they_complete(client: Client, settings: ClusterSettings) -> None:
+    with StandInWorker(settings, answer):
+        job = client.enqueue([*URLS, URLS[0], "ftp://x/", "", "# no"], label="a script")
+        outcomes = list(job.outcomes())
+
+    endings = sorted(outcome.ending for outcome in outcomes)
+    assert (endings.count("ok"), endings.count("failed"), endings.count("refused")) == (27, 3, 1)
+    record = client.cluster.ledger.job(job.id)
+    assert record is not None
+    assert record.totals == {"lines": 32, "duplicates": 1, "refused": 1, "urls": 30}
+    assert record.undrained == 0
