@@ -108,6 +108,7 @@ def test_enough_is_tried() -> None:
 
     assert len(tried) == len(set(DENIED_ADDRESSES)) >= 60
     assert min(tried) >= 20
+    assert sum(tried) >= 4000
 
 
 # ------------------------------------------------------------------------------------------- forms of an address
