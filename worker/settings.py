@@ -56,6 +56,9 @@ class WorkerSettings:
         text,
         "Certificates to trust, a PEM file. Unset: `SSL_CERT_FILE`, the system's, then the package certifi's.",
     )
+    heartbeat_file: str = setting(
+        "TRAWL_HEARTBEAT_FILE", "", text, "File the worker touches every few seconds while it lives, for health checks."
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> WorkerSettings:

@@ -155,6 +155,11 @@ def workshop() -> Workshop:
         return _workshop[1]
 
 
+def heartbeat_file() -> str:
+    """Return the path of the file that shows this worker to be alive; empty where nobody asked for one."""
+    return WorkerSettings.from_environment(os.environ).heartbeat_file
+
+
 def close() -> None:
     """Close this process's workshop, if it made one."""
     global _workshop

@@ -1,0 +1,33 @@
+# Trawlnet in one image: worker, Flower and producer differ by their command.
+#   docker build --tag trawlnet:local .
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS environment
+COPY requirements/run.txt /tmp/run.txt
+# Wheels only and every one by its hash; the environment itself gets no pip.
+RUN python -m venv --without-pip /opt/trawlnet \
+ && python -m pip --python /opt/trawlnet/bin/python install --no-cache-dir --disable-pip-version-check --no-input \
+      --no-deps --only-binary :all: --require-hashes --requirement /tmp/run.txt
+
+FROM ${PYTHON_IMAGE}
+ENV PATH=/opt/trawlnet/bin:$PATH \
+    PYTHONPATH=/srv/trawlnet \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    TRAWL_OUTPUT=/data \
+    TRAWL_HEARTBEAT_FILE=/tmp/worker-alive
+# A number, so that Kubernetes' runAsNonRoot can tell.
+RUN mkdir /data && chown 10001:10001 /data
+COPY --from=environment /opt/trawlnet /opt/trawlnet
+COPY contract /srv/trawlnet/contract
+COPY producer /srv/trawlnet/producer
+COPY worker /srv/trawlnet/worker
+COPY deploy/flower /srv/trawlnet/deploy/flower
+RUN printf '#!/bin/sh\nexec python -P -m producer "$@"\n' >/usr/local/bin/trawl && chmod 755 /usr/local/bin/trawl \
+ && python -m compileall -q /srv/trawlnet
+WORKDIR /srv/trawlnet
+USER 10001:10001
+VOLUME /data
+# Celery's warm shutdown; the worker hands back what it cannot finish within TRAWL_DRAIN.
+STOPSIGNAL SIGTERM
+CMD ["celery", "-A", "worker", "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
