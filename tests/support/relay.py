@@ -46,7 +46,7 @@ class Relay:
 
     A change of conditions is in force when the call that made it returns. Linux completes TCP handshakes before
     anybody accepts them, so the round trip of a handshake is paid by holding the first bytes back for twice the
-    latency: end to end a fresh connection costs what it costs on a real path, only the client's own measure of
+    latency more: end to end a fresh connection costs what it costs on a real path, only the client's own measure of
     "connect" stays near zero.
     """
 
@@ -293,7 +293,9 @@ class _Link:
         self._dialling = self.relay._loop.create_task(self._dial())
 
     async def _dial(self) -> None:
-        await asyncio.sleep(2 * self.relay._conditions.latency)
+        # The target learns of a connection when the handshake's third packet reaches it, and the client's first bytes
+        # travel right behind that.
+        await asyncio.sleep(3 * self.relay._conditions.latency)
         target = self.relay.target
         loop = self.relay._loop
         try:
