@@ -80,6 +80,8 @@ class Lane:
         """Go once around: hear, start, move bytes, finish what ended, look at the clock."""
         while self._inbox:
             self._inbox.popleft()()
+        if self._is_closed:
+            return
         now = self._clock.now()
         self._schedule.wake(now)
         while (transfer := self._schedule.take()) is not None:
