@@ -1,0 +1,71 @@
+"""One lane alone: fetch a list in this process with the worker's engine, without Celery, Redis or a manifest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks import relay
+from contract.batches import BatchEntry
+from contract.outcomes import Outcome
+from contract.policy import JobPolicy
+from worker.settings import WorkerSettings
+from worker.wiring import Workshop
+
+BATCH = 500  # URLs per batch, as `trawl run` cuts them
+AHEAD = 2  # batches under way at once, so that one's last URLs do not hold up the next
+
+
+def fetch(urls: list[str], output: str, *, in_flight: int, splits: int) -> dict[str, float]:
+    """Fetch every URL and return seconds and CPU seconds, from the first transfer to the last file settled.
+
+    Raises:
+        RuntimeError: a URL did not end well.
+    """
+    settings = WorkerSettings(output=output, transfers=in_flight, ca_file=os.environ.get("TRAWL_CA_FILE", ""))
+    policy = JobPolicy(allow_nets=("127.0.0.0/8", relay.NETWORK), splits=splits)
+    workshop = Workshop(settings)
+    begun, used = time.monotonic(), _cpu()
+    outcomes: list[Outcome] = []
+    running = []
+    for start in range(0, len(urls), BATCH):
+        entries = [BatchEntry(url=url) for url in urls[start : start + BATCH]]
+        running.append(workshop.start(entries, policy, queued=time.time(), worker="lane"))
+        while len(running) >= AHEAD:
+            running[0].wait()
+            outcomes += running.pop(0).outcomes
+    for run in running:
+        run.wait()
+        outcomes += run.outcomes
+    took, used = time.monotonic() - begun, _cpu() - used
+    workshop.close()
+    endings = Counter((outcome.ending, outcome.error, outcome.detail) for outcome in outcomes if not outcome.is_stored)
+    if endings or len(outcomes) != len(urls):
+        raise RuntimeError(f"{len(outcomes)} of {len(urls)} outcomes; not stored: {endings.most_common(3)}")
+    return {"seconds": took, "cpu": used}
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("list", type=Path)
+    parser.add_argument("output")
+    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--splits", type=int, default=1)
+    told = parser.parse_args()
+    urls = told.list.read_text("utf-8").split()
+    json.dump(fetch(urls, told.output, in_flight=told.in_flight, splits=told.splits), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
