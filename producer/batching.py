@@ -59,6 +59,10 @@ class Batcher:
         """The entries that are in no batch yet."""
         return self._entries
 
+    def restore(self, entries: Sequence[BatchEntry]) -> None:
+        """Take the entries an earlier run held; they are in batches to come."""
+        self._entries += entries
+
     def add(self, entries: Sequence[BatchEntry]) -> list[list[BatchEntry]]:
         """Take entries and return the batches that are full now."""
         self._entries += entries

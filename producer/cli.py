@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from contract import __version__
 from contract.errors import AccountingError, TrawlError
 from contract.settings import size
 
@@ -88,34 +89,54 @@ positive = click.FloatRange(min=0, min_open=True)
 policy_options = combined(
     click.option("--allow-net", multiple=True, metavar="CIDR", help="Allow a private network (repeatable)."),
     click.option("--deny-net", multiple=True, metavar="CIDR", help="Refuse a network (repeatable)."),
-    click.option("--timeout", type=positive, default=300.0, show_default=True, help="Seconds one URL may take in all."),
-    click.option("--max-size", type=Size(), default="10G", show_default=True, help="Largest body."),
-    click.option("--attempts", type=at_least_one, default=4, show_default=True, help="Times a URL is tried."),
-    click.option("--per-host", type=click.IntRange(min=0), default=0, help="Transfers at once to one host, per process."),
-    click.option("--layout", type=click.Choice(["flat", "sharded"]), default="flat", show_default=True, help="OUT/<md5>, or OUT/ab/cd/<md5>."),
-    click.option("--digest", type=click.Choice(["sha256", "blake3", "xxh3", "none"]), default="sha256", show_default=True, help="Content digest kept in the manifest."),
-    click.option("--sync", type=click.Choice(["none", "batch", "file"]), default="batch", show_default=True, help="When files must have reached the disk."),
-    click.option("--splits", type=at_least_one, default=1, show_default=True, help="Ranges fetched at once of one large file."),
+    click.option("--timeout", type=positive, default=300.0, help="Seconds one URL may take in all."),
+    click.option("--max-size", type=Size(), default="10G", help="Largest body."),
+    click.option("--attempts", type=at_least_one, default=4, help="Times a URL is tried."),
+    click.option(
+        "--per-host", type=click.IntRange(min=0), default=0, help="Transfers at once to one host, per process."
+    ),
+    click.option(
+        "--layout", type=click.Choice(["flat", "sharded"]), default="flat", help="OUT/<md5>, or OUT/ab/cd/<md5>."
+    ),
+    click.option(
+        "--digest",
+        type=click.Choice(["sha256", "blake3", "xxh3", "none"]),
+        default="sha256",
+        help="Content digest kept in the manifest.",
+    ),
+    click.option(
+        "--sync",
+        type=click.Choice(["none", "batch", "file"]),
+        default="batch",
+        help="When files must have reached the disk.",
+    ),
+    click.option("--splits", type=at_least_one, default=1, help="Ranges fetched at once of one large file."),
     click.option("--resume", is_flag=True, help="Go on with partial files of interrupted transfers."),
-    click.option("--header", multiple=True, metavar="'HOST NAME: VALUE'", help="Request header for one host (repeatable)."),
+    click.option(
+        "--header", multiple=True, metavar="'HOST NAME: VALUE'", help="Request header for one host (repeatable)."
+    ),
     click.option("--netrc", type=click.Path(dir_okay=False), help="File with logins per host; mode 600."),
-    click.option("--user-agent", default="trawlnet", show_default=True, help="What we call ourselves."),
+    click.option("--user-agent", default="trawlnet", help="What we call ourselves."),
     click.option("--http3", is_flag=True, help="Use HTTP/3 where offered."),
     click.option("--ipv4", is_flag=True, help="Use IPv4 only."),
-)  # fmt: skip
+)
 
 worker_options = combined(
     click.option("--processes", type=at_least_one, help="Worker processes.  [default: one per core]"),
-    click.option("--threads", type=at_least_one, default=1, show_default=True, help="Lanes per process."),
-    click.option("--transfers", type=at_least_one, default=64, show_default=True, help="Transfers in flight per process."),
-    click.option("--drain", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Seconds for transfers in flight when stopped."),
-    click.option("--min-free", type=Size(), default="64M", show_default=True, help="Space to leave on the disk."),
-)  # fmt: skip
+    click.option("--threads", type=at_least_one, default=1, help="Lanes per process."),
+    click.option("--transfers", type=at_least_one, default=64, help="Transfers in flight per process."),
+    click.option(
+        "--drain", type=click.FloatRange(min=0), default=10.0, help="Seconds for transfers in flight when stopped."
+    ),
+    click.option("--min-free", type=Size(), default="64M", help="Space to leave on the disk."),
+)
 
 output_options = combined(
-    click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for files and manifest."),
+    click.option(
+        "-o", "--output", type=click.Path(path_type=Path), default=Path("out"), help="Folder for files and manifest."
+    ),
     click.option("--manifest", type=click.Path(path_type=Path), help="The manifest.  [default: OUT/manifest.jsonl]"),
-)  # fmt: skip
+)
 
 shown_options = combined(
     click.option("--json", "is_json", is_flag=True, help="Print the summary as JSON."),
@@ -123,12 +144,12 @@ shown_options = combined(
 )
 
 batch_size_option = click.option(
-    "--batch-size", type=click.IntRange(1, 100_000), default=500, show_default=True, help="URLs per Celery task."
+    "--batch-size", type=click.IntRange(1, 100_000), default=500, help="URLs per Celery task."
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="trawlnet", prog_name="trawl")
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
+@click.version_option(__version__, prog_name="trawl")
 def trawl() -> None:
     """Download lists of URLs: every line ends as exactly one outcome, every body under the md5 of its URL."""
 
@@ -142,9 +163,7 @@ def trawl() -> None:
 @click.option("--force", is_flag=True, help="Fetch again what is complete already.")
 @click.option("--fresh", is_flag=True, help="Start over, even if a job is unfinished in the folder.")
 @click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
-@click.option(
-    "--flower-port", type=click.IntRange(1, 65535), default=5555, show_default=True, help="Its port on loopback."
-)
+@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, help="Its port on loopback.")
 @shown_options
 def run(lists: tuple[str, ...], **options: Any) -> int:
     """Download the URLs of each LIST (a file, or - for standard input; one URL per line).
@@ -226,10 +245,10 @@ def status(job: str | None, is_json: bool) -> int:
 
 
 @trawl.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("trawl-demo"), show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("trawl-demo"))
 @worker_options
 @click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
-@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, show_default=True)
+@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555)
 @shown_options
 def demo(output: Path, **options: Any) -> int:
     """Download some hundred files from a web server of its own, and check them."""
@@ -253,7 +272,7 @@ def demo(output: Path, **options: Any) -> int:
 @click.argument("lists", nargs=-1, metavar="[LIST...]")
 @click.option("--demo", "is_demo", is_flag=True, help="Compare on 200 URLs of a web server of its own, 50 ms each.")
 @click.option("--processes", type=at_least_one, help="Processes of the last ways.  [default: one per core]")
-@click.option("--threads", type=at_least_one, default=16, show_default=True, help="Threads per process.")
+@click.option("--threads", type=at_least_one, default=16, help="Threads per process.")
 @policy_options
 @shown_options
 def compare(lists: tuple[str, ...], **options: Any) -> int:

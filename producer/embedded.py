@@ -1,4 +1,4 @@
-"""The services of a run without a cluster: a real Redis on a private socket, and a Celery worker, for as long as it runs."""
+"""What a run without a cluster brings along: a Redis on a private socket and a Celery worker, while it runs."""
 
 from __future__ import annotations
 

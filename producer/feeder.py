@@ -67,7 +67,7 @@ class Feeder:
         self.is_done = bool(journal.fact("sealed", False))
         remainder = journal.remainder()
         if remainder:
-            self._batcher.add(unpack_entries(remainder))
+            self._batcher.restore(unpack_entries(remainder))
             self._lingering_since = clock()
 
     def step(self, wait: float = 0.0) -> bool:

@@ -212,7 +212,7 @@ class _Memory:
     def unseen(self, names: Sequence[bytes]) -> set[bytes]:
         return set(names) - self.names
 
-    def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:
+    def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:  # noqa: ARG002  # a script has no earlier files
         return {}
 
 

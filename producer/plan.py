@@ -69,7 +69,7 @@ def prepare_folder(folder: Path) -> Path:
     except FileExistsError:
         raise FolderError(f"The output folder {folder} is a file; name a folder with -o.") from None
     except NotADirectoryError:
-        raise FolderError(f"The output folder {folder} lies below a file; name another with -o.") from None
+        raise FolderError(f"The output folder {folder} is a file or lies below one; name another with -o.") from None
     except OSError as error:
         raise FolderError(
             f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}."

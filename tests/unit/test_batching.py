@@ -51,3 +51,14 @@ def test_a_list_that_comes_slowly_is_sent_as_far_as_it_came() -> None:
 
     assert (held, [len(batch) for batch in flushed]) == ([], [3, 2])
     assert [len(batch) for batch in later] == [8, 8]
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 20))
+def test_entries_an_earlier_run_held_are_in_the_batches_to_come(held: int, more: int, size: int) -> None:
+    batcher = Batcher(size, 2, is_resumed=True)
+    given_entries = entries(held + more)
+
+    batcher.restore(given_entries[:held])
+    batches = [*batcher.add(given_entries[held:]), *batcher.flush()]
+
+    assert [entry for batch in batches for entry in batch] == given_entries

@@ -1,0 +1,408 @@
+"""Running, enqueueing and following against a real Redis; the worker is a stand-in that fetches nothing.
+
+What is tested is the promise: every line one row, whoever is killed or restarted or emptied meanwhile.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.batches import BatchEntry
+from contract.outcomes import Outcome
+from contract.settings import ClusterSettings
+from producer.client import Cluster
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+from tests.support.stand_in_worker import StandInWorker, everything_ok, failed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Bench:
+    """A Redis, a folder and the command line as a person would start it."""
+
+    def __init__(self, server: RedisServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "TRAWL_BROKER_URL": server.celery_url(),
+            "TRAWL_LEASE": "2",
+        }
+
+    def write_list(self, *lines: str, name: str = "urls.txt") -> Path:
+        path = self.folder / name
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return path
+
+    def start(self, *arguments: object, stdin: bytes | None = None, **variables: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "producer", *map(str, arguments)],
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environment | variables,
+        )
+        if stdin is not None:
+            assert process.stdin is not None
+            process.stdin.write(stdin)
+            process.stdin.close()
+            process.stdin = None
+        return process
+
+    def trawl(self, *arguments: object, stdin: bytes | None = None, **variables: str) -> tuple[int, str, str]:
+        process = self.start(*arguments, stdin=stdin, **variables)
+        out, err = process.communicate(timeout=90)
+        return process.returncode, out.decode(), err.decode()
+
+    def run(self, *arguments: object, stdin: bytes | None = None) -> tuple[int, dict[str, Any], str]:
+        code, out, err = self.trawl("run", *arguments, "--json", stdin=stdin)
+        assert out, err
+        return code, json.loads(out), err
+
+    def rows(self, folder: str = "out") -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with RedisServer(tmp_path / "redis", unix=True) as server:
+        yield Bench(server, tmp_path)
+
+
+def urls(count: int) -> list[str]:
+    return [f"http://h{number % 7}.example/{number}" for number in range(count)]
+
+
+def slowly(seconds: float) -> Callable[[BatchEntry], Outcome]:
+    def answer(entry: BatchEntry) -> Outcome:
+        time.sleep(seconds)
+        return everything_ok(entry)
+
+    return answer
+
+
+def every_url_once(rows: list[dict[str, Any]], expected: list[str]) -> bool:
+    return Counter(row["url"] for row in rows) == Counter(expected)
+
+
+def test_every_line_becomes_one_row_and_the_sums_are_told(bench: Bench) -> None:
+    listed = bench.write_list(*urls(50), urls(1)[0], "ftp://x/", "# note", "", "http://user:secret@x/")
+
+    with StandInWorker(
+        bench.settings, lambda entry: failed(entry) if entry.url.endswith("3") else everything_ok(entry)
+    ):
+        code, summary, err = bench.run(listed, "-o", "out")
+
+    assert code == 1
+    assert (summary["lines"], summary["ok"], summary["failed"], summary["refused"], summary["duplicates"]) == (
+        53,
+        45,
+        5,
+        2,
+        1,
+    )
+    assert summary["errors"] == {"http-4xx": 5, "refused-url": 2}
+    assert len(bench.rows()) == 52
+    assert [row["detail"].split(":")[0] for row in bench.rows() if row["outcome"] == "refused"] == [
+        "line 52",
+        "line 55",
+    ]
+    assert "Traceback" not in err
+
+
+def test_the_same_list_again_is_kept_and_forced_is_fetched(bench: Bench) -> None:
+    listed = bench.write_list(*urls(20))
+
+    with StandInWorker(bench.settings):
+        first = bench.run(listed, "-o", "out")[1]
+        second = bench.run(listed, "-o", "out")[1]
+        third = bench.run(listed, "-o", "out", "--force")[1]
+
+    assert [summary["ok"] for summary in (first, second, third)] == [20, 0, 20]
+    assert second["kept"] == 20
+    assert (bench.folder / "out" / f"manifest-{first['job']}.jsonl").is_file()
+    assert (bench.folder / "out" / f"manifest-{second['job']}.jsonl").is_file()
+
+
+def test_a_killed_producer_goes_on_and_no_url_gets_two_rows(bench: Bench) -> None:
+    listed = bench.write_list(*urls(400))
+    manifest = bench.folder / "out" / "manifest.jsonl"
+    command = ("run", listed, "-o", "out", "--batch-size", "5", "--json")
+
+    with StandInWorker(bench.settings, slowly(0.002)):
+        for rows_at_least in (20, 120, 250):
+            process = bench.start(*command)
+            await_condition(
+                lambda: manifest.is_file() and manifest.read_bytes().count(b"\n") > rows_at_least,  # noqa: B023  # used at once
+                within=60,
+                what="some rows",
+            )
+            process.kill()
+            process.communicate()
+            with manifest.open("ab") as file:
+                file.write(b'{"url":"http://torn')
+        code, out, err = bench.trawl(*command)
+
+    assert code == 0, err
+    assert "Going on with job" in err
+    assert every_url_once(bench.rows(), urls(400))
+    assert json.loads(out)["ok"] == 400
+
+
+def test_a_redis_emptied_under_a_running_job_loses_nothing(bench: Bench) -> None:
+    listed = bench.write_list(*urls(300), "ftp://refused/")
+    manifest = bench.folder / "out" / "manifest.jsonl"
+    cluster = Cluster(bench.settings)
+
+    with StandInWorker(bench.settings, slowly(0.003)):
+        process = bench.start("run", listed, "-o", "out", "--batch-size", "10", "--json")
+        for rows_at_least in (10, 100):
+            await_condition(
+                lambda: manifest.is_file() and manifest.read_bytes().count(b"\n") > rows_at_least,  # noqa: B023  # used at once
+                within=60,
+                what="some rows",
+            )
+            cluster.redis.flushall()
+        _, err = process.communicate(timeout=90)
+
+    assert process.returncode == 1
+    assert b"Redis has lost this job" in err
+    assert every_url_once(bench.rows(), [*urls(300), "ftp://refused/"])
+    cluster.close()
+
+
+def test_a_redis_that_is_killed_and_comes_back_is_waited_for(bench: Bench) -> None:
+    listed = bench.write_list(*urls(300))
+    manifest = bench.folder / "out" / "manifest.jsonl"
+
+    with StandInWorker(bench.settings, slowly(0.003)):
+        process = bench.start("run", listed, "-o", "out", "--batch-size", "10")
+        await_condition(lambda: manifest.is_file() and manifest.read_bytes(), within=60, what="some rows")
+        bench.server.restart()
+        _, err = process.communicate(timeout=90)
+
+    assert process.returncode == 0, err
+    assert err.count(b"cannot be reached") <= 1
+    assert b"Traceback" not in err
+    assert every_url_once(bench.rows(), urls(300))
+
+
+def test_what_a_worker_hands_off_is_followed_to_its_end(bench: Bench) -> None:
+    listed = bench.write_list(*urls(60))
+    refusals: Counter[str] = Counter()
+
+    def third_time(entry: BatchEntry) -> Outcome | None:
+        refusals[entry.url] += 1
+        return everything_ok(entry) if refusals[entry.url] == 3 or entry.url.endswith("0") else None
+
+    with StandInWorker(bench.settings, third_time):
+        code, summary, _ = bench.run(listed, "-o", "out", "--batch-size", "20")
+
+    assert (code, summary["ok"]) == (0, 60)
+    assert every_url_once(bench.rows(), urls(60))
+
+
+def test_two_producers_with_one_list_in_two_folders_are_two_jobs(bench: Bench) -> None:
+    listed = bench.write_list(*urls(40))
+
+    with StandInWorker(bench.settings, slowly(0.002)):
+        processes = [bench.start("run", listed, "-o", folder, "--batch-size", "5", "-q") for folder in ("a", "b")]
+        codes = [process.wait(60) for process in processes]
+        for process in processes:
+            process.communicate()
+
+    assert codes == [0, 0]
+    assert every_url_once(bench.rows("a"), urls(40))
+    assert every_url_once(bench.rows("b"), urls(40))
+
+
+def test_a_second_run_in_one_folder_is_told_so(bench: Bench) -> None:
+    listed = bench.write_list(*urls(3))
+    let_go = threading.Event()
+
+    def wait(entry: BatchEntry) -> Outcome:
+        let_go.wait(60)
+        return everything_ok(entry)
+
+    with StandInWorker(bench.settings, wait):
+        first = bench.start("run", listed, "-o", "out", "-q")
+        await_condition(lambda: (bench.folder / "out/manifest.jsonl").exists(), within=60, what="the first run")
+        code, out, err = bench.trawl("run", listed, "-o", "out")
+        let_go.set()
+        first.communicate(timeout=60)
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "Another trawl works in" in err
+    assert first.returncode == 0
+
+
+def test_enqueue_and_follow_are_run_in_two_halves(bench: Bench) -> None:
+    listed = bench.write_list(*urls(80), "ftp://x/", urls(1)[0])
+
+    code, out, err = bench.trawl("enqueue", listed, "--batch-size", "10")
+    job = out.strip()
+    waiting = bench.trawl("status", job)[1]
+    with StandInWorker(bench.settings):
+        followed = bench.trawl("follow", job, "-o", "out", "--json")
+    again = bench.trawl("follow", job, "-o", "out", "--json")
+    listing = bench.trawl("status")[1]
+
+    assert code == 0, err
+    assert "waiting" in waiting
+    assert followed[0] == again[0] == 1
+    assert json.loads(followed[1])["ok"] == json.loads(again[1])["ok"] == 80
+    assert every_url_once(bench.rows(), [*urls(80), "ftp://x/"])
+    assert job in listing
+    assert "finished" in listing
+    assert not any((bench.folder / ".cache" / "trawlnet").iterdir())
+
+
+def test_a_killed_enqueue_goes_on_with_the_same_job(bench: Bench) -> None:
+    cluster = Cluster(bench.settings)
+    lines = "".join(f"{url}\n" for url in urls(40_000)).encode()
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "producer", "enqueue", "-", "--batch-size", "50", "-q"],
+        stdin=read,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=bench.folder,
+        env=bench.environment,
+    )
+    os.close(read)
+    threading.Thread(target=lambda: os.write(write, lines[: len(lines) // 2]), daemon=True).start()
+    job = await_condition(lambda: next(iter(cluster.ledger.jobs()), None), within=60, what="the job")
+    await_condition(lambda: (record := cluster.ledger.job(job)) and record.open > 5, within=60, what="some batches")
+    process.kill()
+    process.communicate()
+    os.close(write)
+
+    other = bench.trawl("enqueue", "-", "--batch-size", "50", stdin=b"http://another/list\n" * 1000)
+    code, out, err = bench.trawl("enqueue", "-", "--batch-size", "50", stdin=lines)
+    record = cluster.ledger.job(job)
+    cluster.close()
+
+    assert other[0] == 2
+    assert "--fresh" in other[2]
+    assert (code, out.strip()) == (0, job), err
+    assert record is not None
+    assert record.totals == {"lines": 40_000, "duplicates": 0, "refused": 0, "urls": 40_000}
+
+
+def test_a_killed_follower_goes_on(bench: Bench) -> None:
+    listed = bench.write_list(*urls(300))
+    job = bench.trawl("enqueue", listed, "--batch-size", "5")[1].strip()
+    manifest = bench.folder / "out" / "manifest.jsonl"
+
+    with StandInWorker(bench.settings, slowly(0.003)):
+        process = bench.start("follow", job, "-o", "out")
+        await_condition(lambda: manifest.is_file() and manifest.read_bytes(), within=60, what="some rows")
+        process.kill()
+        process.communicate()
+        code, out, err = bench.trawl("follow", job, "-o", "out", "--json")
+
+    assert code == 0, err
+    assert json.loads(out)["ok"] == 300
+    assert every_url_once(bench.rows(), urls(300))
+
+
+def test_standard_input_is_read_as_it_comes(bench: Bench) -> None:
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "producer", "run", "-", "-o", "out", "--json"],
+        stdin=read,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=bench.folder,
+        env=bench.environment,
+    )
+    os.close(read)
+    with StandInWorker(bench.settings):
+        os.write(write, b"\xef\xbb\xbfhttp://a/\r\nhttp://b/\n")
+        await_condition(
+            lambda: (bench.folder / "out/manifest.jsonl").is_file() and len(bench.rows()) == 2,
+            within=60,
+            what="the first rows, before the list has ended",
+        )
+        os.write(write, b"http://c/")
+        os.close(write)
+        out, err = process.communicate(timeout=60)
+
+    assert json.loads(out)["ok"] == 3, err
+    assert every_url_once(bench.rows(), ["http://a/", "http://b/", "http://c/"])
+
+
+def test_an_interrupted_run_says_how_to_go_on(bench: Bench) -> None:
+    listed = bench.write_list(*urls(10))
+    process = bench.start("run", listed, "-o", "out")
+    await_condition(lambda: (bench.folder / "out/manifest.jsonl").exists(), within=60, what="the run")
+
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    with StandInWorker(bench.settings):
+        code, summary, _ = bench.run(listed, "-o", "out")
+
+    assert process.returncode == 130
+    assert b"The same command" in err
+    assert (code, summary["ok"]) == (0, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "absent.txt"), "absent.txt cannot be read"),
+        (("run", "empty.txt"), "empty.txt holds no URLs"),
+        (("run", "."), "is a folder"),
+        (("run", "urls.txt", "-o", "urls.txt"), "is a file"),
+        (("run", "urls.txt", "--allow-net", "nonsense"), "--allow-net"),
+        (("run", "urls.txt", "--header", "nonsense"), "--header must look like"),
+        (("follow", "no-such-job", "-o", "elsewhere"), "No job no-such-job"),
+        (("status", "no-such-job"), "No job no-such-job"),
+        (("enqueue", "empty.txt"), "empty.txt holds no URLs"),
+    ],
+)
+def test_what_a_person_gets_wrong_is_one_sentence(bench: Bench, arguments: tuple[str, ...], said: str) -> None:
+    bench.write_list(*urls(3))
+    bench.write_list("", "# nothing", name="empty.txt")
+
+    code, out, err = bench.trawl(*arguments)
+
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://127.0.0.1:1/0", "cannot be reached"),
+        ("redis+socket:///nowhere/redis.sock", "cannot be reached"),
+        ("nonsense", "must be a Redis URL"),
+        ("redis://host-that-does-not-exist.invalid/0", "cannot be reached"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "enqueue", "status"])
+def test_a_broker_that_cannot_be_reached_is_one_sentence(bench: Bench, command: str, url: str, said: str) -> None:
+    bench.write_list(*urls(3))
+    arguments = () if command == "status" else ("urls.txt",)
+
+    code, out, err = bench.trawl(command, *arguments, TRAWL_BROKER_URL=url)
+
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
