@@ -11,6 +11,7 @@ from kombu.exceptions import ChannelError
 
 from contract.messages import BATCH_TASK, BatchMessage
 from contract.policy import JobPolicy
+from contract.settings import is_redis_url
 
 _GRACE = 120  # seconds between a batch's own deadlines and Celery's, which are a backstop
 _LEAST_LIMIT = 780  # seconds
@@ -54,8 +55,12 @@ def queue_depth(app: Celery, queue: str) -> int | None:
     """Return how many messages wait in the queue; None where the broker cannot tell."""
     with app.producer_pool.acquire(block=True) as producer:
         channel: Any = producer.channel
+        if is_redis_url(app.conf.broker_write_url):
+            # A passive declare asks for EXISTS without global_keyprefix (kombu/transport/redis.py,
+            # PREFIXED_SIMPLE_COMMANDS): every queue would seem empty, and what waits would be sent again and again.
+            return int(channel._size(queue))
         try:
             declared = channel.queue_declare(queue, passive=True)
         except ChannelError:
-            return 0  # kombu's Redis transport knows no empty queues
+            return 0
         return getattr(declared, "message_count", None)
