@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,24 @@ from worker.station import station
 
 logger = logging.getLogger(__name__)
 
-# Made before the fork and shared with every pool process; a plain byte, because a killed process can hold a lock.
-_stopping = RawValue("b", 0)
+# When the worker was told to stop, by the monotonic clock; 0: it was not. Made before the fork and shared with every
+# pool process; a plain number, because a killed process can hold a lock.
+_stopping_since = RawValue("d", 0.0)
+
+# Seconds: kombu 5.7 transport/redis.py, Channel.brpop_timeout is 1. Redis may still answer the last question of a main
+# process that no longer listens, and that message is gone.
+_LAST_QUESTION = 1.5
 
 
 def is_stopping() -> bool:
     """Was this worker told to stop?"""
-    return bool(_stopping.value)
+    return bool(_stopping_since.value)
+
+
+def await_silence() -> None:
+    """Wait, when this worker is stopping, until it cannot swallow a message meant for the others."""
+    if is_stopping():
+        time.sleep(max(0.0, _stopping_since.value + _LAST_QUESTION - time.monotonic()))
 
 
 def attach() -> None:
@@ -36,7 +48,8 @@ def attach() -> None:
 
 
 def _stop(**_: Any) -> None:
-    _stopping.value = 1
+    if not is_stopping():
+        _stopping_since.value = time.monotonic()
 
 
 def _close(**_: Any) -> None:

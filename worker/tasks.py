@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from celery import Task, shared_task
-from celery.exceptions import Reject
+from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
 from contract.batches import unpack_entries
@@ -33,10 +33,10 @@ def run_batch(self: Task[..., str], message: object) -> str:
         named = BatchMessage.from_wire(message)
     except MessageError as error:
         logger.error("Message rejected: %s", error)
-        raise Reject(str(error), requeue=False) from None
+        raise Ignore from None  # not Reject, which Celery logs with a traceback; the ledger still has the batch
     _await_disk()
     if lifecycle.is_stopping():
-        raise Reject("this worker is stopping", requeue=True)
+        return _pass_on(self, named)
     try:
         claim = station().ledger.claim(named.job, named.batch, holder=str(self.request.hostname))
     except AWAY as error:
@@ -44,12 +44,24 @@ def run_batch(self: Task[..., str], message: object) -> str:
         return "not claimed: the ledger does not answer"
     except MessageError as error:
         logger.error("Batch %s of job %s: %s", named.batch, named.job, error)
-        raise Reject(str(error), requeue=False) from None
+        raise Ignore from None
     if claim is None:
         return "nothing to do: closed, or held by another worker"
     line = _shift(self, claim).work()
     logger.info("Job %s batch %s: %s", named.job, named.batch, line)
     return line
+
+
+def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
+    """Send a message that came too late to another worker; where that fails, the sweep does it."""
+    lifecycle.await_silence()
+    try:
+        record = station().ledger.job(named.job)
+        if record is not None:
+            send_batches(task.app, [named], record.policy, about="(passed on)")
+    except (*AWAY, OperationalError) as error:
+        logger.warning("Batch %s not passed on (%s): the sweep will.", named.batch, type(error).__name__)
+    return "not started: this worker is stopping"
 
 
 def _shift(task: Task[..., str], claim: Claim) -> Shift:
@@ -63,6 +75,7 @@ def _shift(task: Task[..., str], claim: Claim) -> Shift:
         )
 
     def send(messages: Sequence[BatchMessage]) -> None:
+        lifecycle.await_silence()
         try:
             send_batches(task.app, messages, claim.policy, about="(handed off)")
         except OperationalError as error:

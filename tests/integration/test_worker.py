@@ -1,0 +1,206 @@
+"""Real Celery workers run batches: every pool, two at once, told to stop, handed what they cannot read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from kombu import serialization
+
+from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.broker import build_app, connect
+from contract.dispatch import queue_depth, send_batches
+from contract.ledger import Ledger, NewBatch
+from contract.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
+from contract.naming import output_name
+from contract.policy import JobPolicy
+from contract.reports import BatchReport
+from contract.settings import ClusterSettings
+from tests.support.bodies import body_bytes
+from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+
+POLICY = JobPolicy(allow_nets=("127.0.0.0/8",), first_wait=0.01)
+LEASE = 2.0
+
+
+class Cluster:
+    """A real Redis with the ledger on it, and what a worker's environment must hold to join."""
+
+    def __init__(self, redis: RedisServer, folder: Path) -> None:
+        self.output = folder / "out"
+        self.environment = {
+            "TRAWL_BROKER_URL": redis.celery_url(),
+            "TRAWL_LEASE": str(LEASE),
+            "TRAWL_OUTPUT": str(self.output),
+            "TRAWL_DRAIN": "0.5",
+        }
+        settings = ClusterSettings.from_environment(self.environment)
+        self.app: Celery = build_app(settings)
+        self.queue = settings.queue
+        self.ledger = Ledger(connect(settings), prefix=settings.prefix, lease=LEASE)
+
+    def enqueue(self, job: str, *batches: list[str], policy: JobPolicy = POLICY) -> None:
+        self.ledger.create(job, policy)
+        new = [
+            NewBatch(str(number), pack_entries(BatchEntry(url=url) for url in urls), len(urls))
+            for number, urls in enumerate(batches, start=1)
+        ]
+        waiting = self.ledger.open(job, new)
+        send_batches(self.app, [BatchMessage(job, batch) for batch in waiting], policy)
+        self.ledger.seal(job, {"urls": sum(len(urls) for urls in batches)})
+
+    def reports(self, job: str) -> list[BatchReport]:
+        """Wait until the job is finished and return its reports."""
+
+        def finished() -> bool:
+            record = self.ledger.job(job)
+            return record is not None and record.is_finished
+
+        await_condition(lambda: finished() or None, within=40.0, what=f"the end of job {job}")
+        closed = self.ledger.closed(job)
+        return [BatchReport.from_result(blob) for blob in self.ledger.reports(job, closed) if blob is not None]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with RedisServer(tmp_path / "redis") as redis:
+        yield Cluster(redis, tmp_path)
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running
+
+
+def a_worker(folder: Path, cluster: Cluster, *, pool: str = "prefork", concurrency: int = 1) -> CeleryWorker:
+    return CeleryWorker(folder, env=cluster.environment, pool=pool, concurrency=concurrency)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_every_pool_runs_a_job(pool: str, tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+    urls = [server.url(f"/good?seed={seed}&size=5000") for seed in range(40)]
+
+    with a_worker(tmp_path, cluster, pool=pool, concurrency=2):
+        cluster.enqueue("job", urls[:20], urls[20:])
+        reports = cluster.reports("job")
+
+    rows = {str(row["url"]): row for report in reports for row in report.outcomes}
+    assert {row["outcome"] for row in rows.values()} == {"ok"}
+    assert set(rows) == set(urls)
+    for seed, url in enumerate(urls):
+        assert (cluster.output / output_name(url)).read_bytes() == body_bytes(5000, seed)
+
+
+def test_a_report_holds_who_when_and_what_was_gained(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    with a_worker(tmp_path, cluster) as worker:
+        cluster.enqueue("job", [server.url(f"/good?seed={seed}") for seed in range(8)])
+        (report,) = cluster.reports("job")
+
+    assert report.worker.startswith(worker.name)
+    assert report.queued <= report.started <= report.finished
+    assert report.elapsed == pytest.approx(report.finished - report.started, abs=1e-3)
+    assert report.busy == pytest.approx(sum(row["timing"]["total"] for row in report.outcomes), rel=0.01)
+    assert cluster.app.AsyncResult("job.1").get(timeout=5)["summary"] == {"ok": 8}
+
+
+def test_two_workers_share_a_job(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+    batches = [[server.url(f"/thinks?seed={batch}{n:02}&ms=100&n={n}") for n in range(4)] for batch in range(12)]
+
+    with a_worker(tmp_path, cluster) as first, a_worker(tmp_path, cluster) as second:
+        cluster.enqueue("job", *batches)
+        reports = cluster.reports("job")
+
+    workers = {report.worker.partition("@")[0] for report in reports}
+    assert workers == {first.name, second.name}
+
+
+def test_a_message_of_another_version_is_rejected_and_nothing_is_lost(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    with a_worker(tmp_path, cluster) as worker:
+        newer = {**BatchMessage("job", "1").to_wire(), "version": MESSAGE_VERSION + 1}
+        for argument in (newer, "nonsense", {"version": MESSAGE_VERSION}):
+            cluster.app.send_task(BATCH_TASK, args=[argument])
+        worker.wait_for_log("Message rejected: This worker reads message version")
+        cluster.enqueue("job", [server.url("/good")])
+        (report,) = cluster.reports("job")
+
+    assert report.counts() == {"ok": 1}
+    assert "Traceback" not in worker.log()
+
+
+def test_pickle_is_refused_and_the_worker_lives(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+    with a_worker(tmp_path, cluster) as worker:
+        # A producer that ignores the agreement: accept_content on the worker's side is what is tested.
+        serialization.enable_insecure_serializers(["pickle"])
+        try:
+            cluster.app.send_task(BATCH_TASK, args=[{"version": MESSAGE_VERSION}], serializer="pickle")
+        finally:
+            serialization.disable_insecure_serializers(["json"])
+        worker.wait_for_log("(?i)refusing to deserialize|untrusted content")
+        cluster.enqueue("job", [server.url("/good")])
+        assert cluster.reports("job")[0].counts() == {"ok": 1}
+
+
+def test_a_worker_told_to_stop_reports_what_is_done_and_hands_off_the_rest(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    quick = [server.url(f"/good?seed={seed}") for seed in range(5)]
+    hanging = [server.url(f"/silence?after=head&n={n}") for n in range(5)]
+
+    with a_worker(tmp_path, cluster) as worker:
+        cluster.enqueue("job", quick + hanging)
+        server.log.wait_for_requests(10)
+        worker.stop()
+        assert worker.left_behind == []
+
+    (batch,) = cluster.ledger.closed("job")
+    (blob,) = cluster.ledger.reports("job", [batch])
+    assert blob is not None
+    report = BatchReport.from_result(blob)
+    assert sorted(str(row["url"]) for row in report.outcomes) == sorted(quick)
+    (child,) = report.handed_off
+    payload = cluster.ledger.payload("job", child)
+    assert payload is not None
+    assert sorted(entry.url for entry in unpack_entries(payload)) == sorted(hanging)
+    assert queue_depth(cluster.app, cluster.queue) == 1  # its message is sent already: nobody waits for a sweep
+
+
+def test_a_killed_workers_batch_runs_again_elsewhere(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    urls = [server.url(f"/thinks?ms=1000&seed={seed}") for seed in range(3)]
+
+    with a_worker(tmp_path, cluster) as first:
+        cluster.enqueue("job", urls)
+        server.log.wait_for_requests(3)
+        first.kill()
+    with a_worker(tmp_path, cluster) as second:
+        (report,) = cluster.reports("job")
+
+    assert report.worker.startswith(second.name)
+    assert report.counts() == {"ok": 3}
+    assert not list((cluster.output / ".trawl" / "parts").iterdir()), "the dead worker's temporary files are reaped"
+
+
+def test_a_worker_without_a_broker_says_what_to_set() -> None:
+    environment = {"PATH": "/usr/bin:/bin"}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", "worker"],
+        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert "set TRAWL_BROKER_URL" in ended.stderr
+    assert "Traceback" not in ended.stderr
