@@ -256,7 +256,8 @@ class _Direction:
         assert self.writer is not None
         if not piece:
             if self.writer.can_write_eof() and not self.writer.is_closing():
-                self.writer.write_eof()
+                with contextlib.suppress(OSError):  # that side was killed, and we are about to hear of it
+                    self.writer.write_eof()
             self.link.half_over()
             return
         self.writer.write(piece)

@@ -1,0 +1,56 @@
+"""``python -m tests.chaos --kills 60 [--seed 1] [--no-sweep]``: kill at random; exit code 1 when anything was lost."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.chaos.site import Site
+from tests.chaos.source import Source
+from tests.chaos.storm import Storm
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--kills", type=int, default=60, help="kill -9 so often in all")
+    parser.add_argument("--seed", type=int, default=None, help="for the same faults in the same order")
+    parser.add_argument(
+        "--urls", type=int, default=2000, help="URLs per job; job follows job until the kills are spent"
+    )
+    parser.add_argument("--batch-size", type=int, default=20)
+    parser.add_argument("--only", action="append", default=[], help="deal this fault only (repeatable)")
+    parser.add_argument("--delay", type=float, default=0.1, help="seconds every answer of the web server takes")
+    parser.add_argument("--report", type=Path, help="append one JSON line per job")
+    parser.add_argument("--folder", type=Path, help="where to work, and to leave the logs")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else int(time.time())
+    with ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        report = stack.enter_context(options.report.open("a", encoding="utf-8")) if options.report else None
+        print(f"seed {seed}, logs in {folder}", flush=True)
+        begun = time.monotonic()
+        source = stack.enter_context(Source(delay=options.delay))
+        site = stack.enter_context(Site(folder, flower=True))
+        storm = Storm(
+            site,
+            source,
+            kills=options.kills,
+            seed=seed,
+            urls=options.urls,
+            batch_size=options.batch_size,
+            only=options.only,
+            report=report,
+            tell=lambda line: print(line, flush=True),
+        )
+        tally = storm.run(folder)
+        storm.settle()
+        print("\n".join([*tally.lines(), f"in {time.monotonic() - begun:.0f} s"]))
+    return 0 if tally.is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""One job under fire: its producer is started again with the same command until every line has its outcome."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos.site import Site
+from tests.support.celery_worker import PROJECT
+from tests.support.processes import send
+
+
+class Failed(AssertionError):
+    """A producer ended as it must not; the message holds its last words."""
+
+
+class Job:
+    """A list on its way through a site; ``is_split`` enqueues and follows it with two commands instead of one."""
+
+    def __init__(
+        self,
+        site: Site,
+        folder: Path,
+        urls: Sequence[str],
+        *,
+        batch_size: int = 20,
+        is_split: bool = False,
+        options: Sequence[str] = (),
+        ends_with: Sequence[int] = (0,),
+    ) -> None:
+        self.urls = urls
+        self.manifest = folder / "manifest.jsonl"
+        self.log_path = folder / "producer.log"
+        self.begun = time.monotonic()
+        self.starts = 0
+        self._site = site
+        self._folder = folder
+        self._ends_with = ends_with
+        self._id: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True)
+        self._list = folder / "urls.txt"
+        self._list.write_text("".join(f"{url}\n" for url in urls), "utf-8")
+        policy = ("--allow-net", "127.0.0.0/8", "--batch-size", str(batch_size), *options)
+        self._run = ("run", str(self._list), "-o", str(folder), *policy)
+        self._enqueue = ("enqueue", str(self._list), "--quiet", *policy)
+        self._is_split = is_split
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def is_over(self) -> bool:
+        """Look after the producer; True once its last command ended as it should.
+
+        Raises:
+            Failed: it ended otherwise, and nobody killed it.
+        """
+        assert self._process is not None
+        code = self._process.poll()
+        if code is None:
+            return False
+        if code == -signal.SIGKILL or code == -signal.SIGTERM or code == 130:
+            self._start()
+            return False
+        if self._is_split and self._id is None and code == 0:
+            self._id = (self._folder / "enqueued").read_text("utf-8").strip()
+            self._start()
+            return False
+        if code not in self._ends_with:
+            raise Failed(f"{' '.join(self._command()[:1])} ended with {code}:\n{self.log()[-3000:]}")
+        return True
+
+    def wait(self, *, within: float, meanwhile: Sequence[object] = ()) -> None:
+        """Wait for the end; raises TimeoutError."""
+        until = time.monotonic() + within
+        while not self.is_over():
+            if time.monotonic() > until:
+                self.end()
+                raise TimeoutError(f"the job did not end within {within:g} s:\n{self.log()[-3000:]}")
+            self._site.tend()
+            time.sleep(0.05)
+
+    def rows(self) -> int:
+        """How many outcomes the manifest holds by now."""
+        if not self.manifest.exists():
+            return 0
+        with self.manifest.open("rb") as file:
+            return sum(1 for _ in file)
+
+    def kill(self) -> None:
+        send(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the producer for good."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def log(self) -> str:
+        return self.log_path.read_text("utf-8", errors="replace") if self.log_path.exists() else ""
+
+    def _command(self) -> tuple[str, ...]:
+        if not self._is_split:
+            return self._run
+        if self._id is None:
+            return self._enqueue
+        return ("follow", self._id, "-o", str(self._folder))
+
+    def _start(self) -> None:
+        self.starts += 1
+        out = self._folder / ("enqueued" if self._is_split and self._id is None else "producer.out")
+        with self.log_path.open("ab") as log, out.open("wb") as printed:
+            self._process = subprocess.Popen(
+                self._site.command("producer", *self._command()),
+                cwd=PROJECT,
+                env=self._site.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=log,
+            )

@@ -1,0 +1,131 @@
+"""A web server whose bodies can be foretold, and that kills whoever asks for its poison."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import threading
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.bodies import body_bytes
+from tests.support.processes import send
+
+_LARGEST = 30_000  # bytes of a body
+_TCP_TABLE = Path("/proc/net/tcp")
+
+
+@lru_cache(maxsize=20_000)
+def sha256_of(number: int) -> str:
+    return hashlib.sha256(body_of(number)).hexdigest()
+
+
+def body_of(number: int) -> bytes:
+    """Return the body of ``/<number>``: of any size up to 30 KB, unlike every other."""
+    return body_bytes(number * 7919 % _LARGEST + 1, seed=number)
+
+
+class Source:
+    """The server, on a thread of its own; a context manager. ``served`` counts requests by path."""
+
+    def __init__(self, *, delay: float = 0.0) -> None:
+        """``delay`` is the seconds every answer takes."""
+        self.delay = delay
+        self.served: Counter[str] = Counter()
+        self.poisoned: list[int] = []  # pids killed
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="source", daemon=True)
+        self._server: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+
+    def url(self, number: int) -> str:
+        return f"http://127.0.0.1:{self.port}/{number}"
+
+    def poison(self) -> str:
+        """A URL that kills the process which asks for it."""
+        return f"http://127.0.0.1:{self.port}/poison"
+
+    @staticmethod
+    def number_of(url: str) -> int:
+        return int(url.rpartition("/")[2])
+
+    def __enter__(self) -> Source:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _end(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for talk in list(self._talks):
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.current_task()
+        assert talk is not None
+        self._talks.add(talk)
+        try:
+            await self._talk(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the other side was killed, or we end
+        finally:
+            self._talks.discard(talk)
+            writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            path = head.split(b" ", 2)[1].decode("ascii")
+            self.served[path] += 1
+            await asyncio.sleep(self.delay)
+            if path == "/poison":
+                self._kill(writer.get_extra_info("peername")[1])
+                return
+            body = body_of(int(path[1:]))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            await writer.drain()
+
+    def _kill(self, peer_port: int) -> None:
+        pid = owner_of(peer_port)
+        if pid is not None and pid != os.getpid():
+            self.poisoned.append(pid)
+            send(pid, signal.SIGKILL)
+
+
+def owner_of(port: int) -> int | None:
+    """Return the pid of the process whose loopback connection has this local port."""
+    local = f"0100007F:{port:04X}"
+    for line in _TCP_TABLE.read_text("ascii").splitlines()[1:]:
+        fields = line.split()
+        if fields[1] == local:
+            return _holder_of(f"socket:[{fields[9]}]")
+    return None
+
+
+def _holder_of(link: str) -> int | None:
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                if any(os.readlink(file) == link for file in (process / "fd").iterdir()):
+                    return int(process.name)
+            except OSError:
+                continue  # it ended, or is not ours to look at
+    return None

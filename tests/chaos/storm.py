@@ -1,0 +1,224 @@
+"""Kills at random: the faults, how often each, and the loop that deals them out while jobs run."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from contract.naming import output_name
+from tests.chaos.checker import Verdict, Watch, judge, rows_of
+from tests.chaos.job import Job
+from tests.chaos.site import Site
+from tests.chaos.source import Source, sha256_of
+from tests.support.processes import send
+
+_ENOUGH = 240.0  # seconds a job may go on after the last fault
+_AT_WORK = 10  # requests since the last fault, after which it is worth killing something again
+_IDLE_FOR = 8.0  # seconds without work after which something is killed all the same
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done and what came of it, over all jobs."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    kills: int = 0
+    jobs: int = 0
+    urls: int = 0
+    requests: int = 0
+    torn: int = 0
+    orphans: int = 0
+    worst: Counter[str] = field(default_factory=Counter)
+    slowest_end: float = 0.0  # seconds from a job's last fault to its end
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.torn or self.orphans or sum(self.worst.values()))
+
+    def lines(self) -> list[str]:
+        dealt = ", ".join(f"{count} {name}" for name, count in self.faults.most_common())
+        found = ", ".join(f"{self.worst[key]} {key}" for key in ("lost", "twice", "strange", "unexpected", "wrong"))
+        again = self.requests - self.urls
+        return [
+            f"{self.kills} kills -9 in {self.jobs} jobs of {self.urls:,} URLs in all",
+            f"faults: {dealt}",
+            f"checked: {found}, {self.torn} torn while running, {self.orphans} orphaned processes",
+            f"fetched again: {again:,} URLs, {again / max(1, sum(self.faults.values())):.1f} per fault",
+            f"slowest end after a job's last fault: {self.slowest_end:.1f} s",
+        ]
+
+
+class Storm:
+    """Deals faults to a site while job after job runs, until its kills are spent."""
+
+    def __init__(
+        self,
+        site: Site,
+        source: Source,
+        *,
+        kills: int,
+        seed: int,
+        urls: int,
+        batch_size: int,
+        only: Sequence[str] = (),
+        report: TextIO | None = None,
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        self.tally = Tally()
+        self._site = site
+        self._source = source
+        self._kills = kills
+        self._random = random.Random(seed)
+        self._urls = urls
+        self._batch_size = batch_size
+        self._report = report
+        self._tell = tell
+        self._next_url = 0
+        self._thaws: list[threading.Timer] = []
+        self._names: dict[str, str] = {}
+        self._watch = Watch(site.files, self._names.get)
+        every: list[tuple[str, int, Callable[[Job], None]]] = [
+            ("worker", 3, self._kill_worker),
+            ("worker and its processes", 3, self._kill_worker_family),
+            ("pool process", 5, self._kill_pool_process),
+            ("producer", 4, lambda job: job.kill()),
+            ("redis", 2, self._kill_redis),
+            ("flower", 1, self._kill_flower),
+            ("(SIGTERM to a worker)", 1, self._terminate_worker),
+            ("(worker frozen past its lease)", 1, self._freeze_worker),
+            ("(connections reset)", 1, lambda _: self._ignore(self._site.relay.reset())),
+            ("(connections closed)", 1, lambda _: self._ignore(self._site.relay.drop())),
+            ("(slow network)", 1, self._slow_down),
+            ("(silent network)", 1, self._silence),
+        ]
+        self._faults = [each for each in every if not only or each[0] in only]
+
+    def run(self, folder: Path) -> Tally:
+        """Run jobs until the kills are spent; every job is checked at its end.
+
+        Raises:
+            Failed, TimeoutError: a producer failed, or a job did not end.
+        """
+        while self.tally.kills < self._kills:
+            number = self.tally.jobs + 1
+            verdict = self._one_job(folder / f"job-{number}", is_split=number % 3 == 0)
+            self.tally.worst.update({k: v for k, v in verdict.counts().items() if k != "urls"})
+            self.tally.torn = len(self._watch.torn)
+            self.tally.orphans = len(self._site.orphans)
+            self._note(verdict)
+            if not verdict.is_good:
+                self._tell(f"job {number}: {verdict}")
+        return self.tally
+
+    def _one_job(self, folder: Path, *, is_split: bool) -> Verdict:
+        numbers = range(self._next_url, self._next_url + self._urls)
+        self._next_url += self._urls
+        urls = [self._source.url(number) for number in numbers]
+        expected = {url: sha256_of(number) for url, number in zip(urls, numbers, strict=True)}
+        self._names.update({output_name(url): sha256 for url, sha256 in expected.items()})
+        job = Job(self._site, folder, urls, batch_size=self._batch_size, is_split=is_split)
+        last_fault = self._deal(job)
+        job.wait(within=_ENOUGH)
+        self.tally.slowest_end = max(self.tally.slowest_end, time.monotonic() - last_fault)
+        self._watch.look()
+        self.tally.jobs += 1
+        self.tally.urls += len(urls)
+        self.tally.requests = self._source.served.total()
+        return judge(urls, rows_of(job.manifest), self._site.files, sha256_of=expected.__getitem__)
+
+    def _deal(self, job: Job) -> float:
+        """Hurt the site at random moments while the job runs; return when it was hurt last."""
+        last = time.monotonic()
+        while not job.is_over() and self.tally.kills < self._kills:
+            self._await_work(job)
+            names, weights, acts = zip(*self._faults, strict=True)
+            (name, act) = self._random.choices(list(zip(names, acts, strict=True)), weights)[0]
+            act(job)
+            last = time.monotonic()
+            self.tally.faults[name] += 1
+            self.tally.kills += not name.startswith("(")
+            self._watch.look(most=60)
+            self._site.tend()
+        return last
+
+    def _await_work(self, job: Job) -> None:
+        """Wait until URLs are being fetched again, and a random moment more: killing the idle proves little."""
+        served, since = self._source.served.total(), time.monotonic()
+        while time.monotonic() - since < _IDLE_FOR and not job.is_over():
+            if self._source.served.total() - served >= _AT_WORK:
+                break
+            self._site.tend()
+            time.sleep(0.02)
+        until = time.monotonic() + self._random.uniform(0.0, 0.6)
+        while time.monotonic() < until and not job.is_over():
+            time.sleep(0.01)
+
+    def _note(self, verdict: Verdict) -> None:
+        self._tell(f"{self.tally.kills:5} kills, {self.tally.jobs:3} jobs: {verdict}")
+        if self._report is not None:
+            record = {"kills": self.tally.kills, "faults": dict(self.tally.faults), **verdict.counts()}
+            self._report.write(json.dumps({**record, "torn": self.tally.torn, "orphans": self.tally.orphans}) + "\n")
+            self._report.flush()
+
+    # ---- the faults
+
+    def _kill_worker(self, _: Job) -> None:
+        worker = self._random.choice(self._site.workers)
+        worker.kill(children_too=False)
+
+    def _kill_worker_family(self, _: Job) -> None:
+        self._random.choice(self._site.workers).kill()
+
+    def _kill_pool_process(self, _: Job) -> None:
+        children = [pid for worker in self._site.workers for pid in worker.children()]
+        if children:
+            send(self._random.choice(children), signal.SIGKILL)
+
+    def _kill_redis(self, _: Job) -> None:
+        self._site.restart_redis(away=self._random.uniform(0.0, 1.5))
+
+    def _kill_flower(self, _: Job) -> None:
+        if self._site.flower is not None:
+            self._site.flower.kill()
+            self._site.flower.wait()
+
+    def _terminate_worker(self, _: Job) -> None:
+        self._random.choice(self._site.workers).send_signal(signal.SIGTERM)
+
+    def _freeze_worker(self, _: Job) -> None:
+        worker = self._random.choice(self._site.workers)
+        family = [worker.pid, *worker.children()]
+        for pid in family:
+            send(pid, signal.SIGSTOP)
+        self._later(self._site.lease + 2.0, lambda: [send(pid, signal.SIGCONT) for pid in family])
+
+    def _slow_down(self, _: Job) -> None:
+        self._site.relay.set(latency=0.05)
+        self._later(2.0, lambda: self._site.relay.set(latency=0.0))
+
+    def _silence(self, _: Job) -> None:
+        self._site.relay.freeze()
+        self._later(2.0, self._site.relay.thaw)
+
+    def _later(self, seconds: float, act: Callable[[], object]) -> None:
+        timer = threading.Timer(seconds, act)
+        timer.daemon = True
+        timer.start()
+        self._thaws.append(timer)
+
+    def settle(self) -> None:
+        """Wait until what was frozen runs again."""
+        for timer in self._thaws:
+            timer.join()
+
+    @staticmethod
+    def _ignore(_: object) -> None:
+        return None

@@ -1,0 +1,33 @@
+"""Run a module with the ledger's recovery switched off: what is lost then is what Celery alone would lose.
+
+``python tests/chaos/without_sweep.py celery -A worker worker``. A redelivered message may take a batch whose lease
+ran out, as it could if there were no leases; nobody looks for what was lost.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from contract.ledger import Claim, Ledger, SweepFindings
+
+    claim = Ledger.claim
+
+    def sweep(self: Ledger, **_: Any) -> SweepFindings:
+        return SweepFindings()
+
+    def claim_expired(self: Ledger, job: str, batch: str, *, holder: str, even_worn: bool = True) -> Claim | None:
+        return claim(self, job, batch, holder=holder, even_worn=True)
+
+    Ledger.sweep = sweep  # type: ignore[method-assign]  # the point of this program
+    Ledger.claim = claim_expired  # type: ignore[method-assign]  # the same
+    module, sys.argv = sys.argv[1], sys.argv[1:]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+main()
