@@ -57,6 +57,7 @@ def main() -> int:
     rivals = [racer.name for racer in racers if not racer.is_limit and racer.name not in ours.NAMES]
     text = table.markdown(rows, turns, ours=[name for name in ours.NAMES if name in versions], rivals=rivals)
     print(text)
+    print(record.noise(turns), file=sys.stderr)
     if told.write:
         kept = {name: version for name, version in versions.items() if version}
         for path in record.write(told.results, rows, turns, versions=kept, skipped=skipped, markdown=text, work=folder):

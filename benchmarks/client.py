@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.corpora import MB, Row, Unit
-from benchmarks.meter import Cost, Peak, cpu_seconds, memory_peak, tree_below
+from benchmarks.meter import Cost, Process, cpu_seconds, look, tree_below
 from benchmarks.server import Server
 
 
@@ -56,8 +56,8 @@ class Beside:
         """Return the CPU seconds they have used so far."""
         return cpu_seconds(self._all())
 
-    def peaks(self) -> list[Peak]:
-        return [peak for pid in self._all() if (peak := memory_peak(pid)) is not None]
+    def processes(self) -> list[Process]:
+        return [process for pid in self._all() if (process := look(pid)) is not None]
 
     def _all(self) -> list[int]:
         return [pid for root in self.roots for pid in (root, *tree_below(root))]

@@ -24,15 +24,17 @@ from typing import IO
 
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 SAMPLE_EVERY = 0.05  # seconds between two looks at the memory of the tree
+WALK_EVERY = 6  # looks at the memory of known processes for one that finds new ones
 ORPHAN_GRACE = 5.0  # seconds the processes a command left behind may take to end by themselves
 
 
 @dataclass(frozen=True, slots=True)
-class Peak:
-    """The highest resident memory of one process, in bytes, and what it was."""
+class Process:
+    """One process of a command: its highest resident memory (bytes) and its own CPU (seconds) when last looked at."""
 
     command: str
-    bytes: int
+    peak: int
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class Cost:
     user: float
     system: float
     code: int  # exit code; negative: ended by that signal
-    peaks: tuple[Peak, ...]  # the largest first
+    processes: tuple[Process, ...]  # the largest first; what lived for less than a look is not among them
     left_behind: int  # processes that outlived the command and had to be killed
     timed_out: bool
 
@@ -59,7 +61,7 @@ def measure(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path
     meter = [sys.executable, "-P", __file__, str(verdict), str(log), str(time_limit), "--", *argv]
     subprocess.run(meter, cwd=cwd, env=dict(env), check=True)
     record = json.loads(verdict.read_text("utf-8"))
-    return Cost(**{**record, "peaks": tuple(Peak(**peak) for peak in record["peaks"])})
+    return Cost(**{**record, "processes": tuple(Process(**each) for each in record["processes"])})
 
 
 def tree_below(pid: int) -> list[int]:
@@ -67,8 +69,8 @@ def tree_below(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
-            with contextlib.suppress(OSError):  # it ended while we looked
-                stat = Path("/proc", entry, "stat").read_bytes()
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:  # it may end while we look
+                stat = file.read()
                 parent = int(stat.rpartition(b")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry))
     family = [pid]
@@ -77,14 +79,24 @@ def tree_below(pid: int) -> list[int]:
     return family[1:]
 
 
-def memory_peak(pid: int) -> Peak | None:
-    """Return the highest resident memory of a running process so far; None when it has ended."""
+def look(pid: int) -> Process | None:
+    """Return what a running process has used so far; None when it has ended."""
     try:
-        _, found, rest = Path(f"/proc/{pid}/status").read_bytes().partition(b"VmHWM:")
+        with open(f"/proc/{pid}/status", "rb") as status, open(f"/proc/{pid}/stat", "rb") as stat:
+            _, is_alive, rest = status.read().partition(b"VmHWM:")
+            fields = stat.read().rpartition(b")")[2].split()
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
     except OSError:
         return None
-    return Peak(command.strip()[:100], int(rest.split(None, 1)[0]) * 1024) if found else None
+    if not is_alive:
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    return Process(command.strip()[:100], int(rest.split(None, 1)[0]) * 1024, ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def largest_first(processes: Iterable[Process]) -> tuple[Process, ...]:
+    """Return the processes worth keeping."""
+    return tuple(sorted(processes, key=lambda process: -process.peak)[:12])
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
@@ -110,24 +122,29 @@ class _Watch(threading.Thread):
 
     def __init__(self, time_limit: float) -> None:
         super().__init__(daemon=True)
-        self.peaks: dict[int, Peak] = {}
+        self.seen: dict[int, Process] = {}
         self.timed_out = False
         self.done = threading.Event()
         self._give_up_at = time.monotonic() + time_limit
 
     def run(self) -> None:
+        looks = 0
+        family: list[int] = []
         while not self.done.wait(SAMPLE_EVERY):
-            family = tree_below(os.getpid())
+            # Who is there takes a walk over /proc, milliseconds the race would miss; what they hold is cheap to read.
+            if looks % WALK_EVERY == 0:
+                family = tree_below(os.getpid())
+            looks += 1
             for pid in family:
                 self._look(pid)
             if time.monotonic() > self._give_up_at:
                 self.timed_out = True
-                _kill(family)
+                _kill(tree_below(os.getpid()))
 
     def _look(self, pid: int) -> None:
-        peak = memory_peak(pid)
-        if peak is not None:
-            self.peaks[pid] = peak
+        process = look(pid)
+        if process is not None:
+            self.seen[pid] = process
 
 
 def _kill(pids: Iterable[int]) -> None:
@@ -167,13 +184,12 @@ def _run(argv: Sequence[str], out: IO[bytes], err: IO[bytes], time_limit: float)
     watch.done.set()
     watch.join()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    peaks = sorted(watch.peaks.values(), key=lambda peak: -peak.bytes)
     return Cost(
         wall=wall,
         user=used.ru_utime,
         system=used.ru_stime,
         code=code,
-        peaks=tuple(peaks[:12]),
+        processes=largest_first(watch.seen.values()),
         left_behind=left_behind,
         timed_out=watch.timed_out,
     )

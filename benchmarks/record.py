@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks import ours, plot
@@ -72,7 +73,7 @@ def write(
     }
     title = f"# Benchmark of {now:%Y-%m-%d}"
     where = ", ".join(f"{name} {value}" for name, value in described.items() if value)
-    about = f"{where}; files on {found['written_to']}; revision {found['revision']}."
+    about = f"{where}; files on {found['written_to']}; revision {found['revision']}. {noise(turns)}"
     programs = "\n".join(f"- {name}: {version}" for name, version in versions.items())
     absent = "\n".join(f"- {name}: {reason}" for name, reason in skipped.items())
     page = "\n\n".join(
@@ -92,6 +93,15 @@ def write(
     ):
         path.write_text(text, "utf-8")
     return paths
+
+
+def noise(turns: Sequence[Turn]) -> str:
+    """Say how much of the machine others used while the clients ran."""
+    cores = os.cpu_count() or 1
+    shares = [turn.foreign_cpu / (turn.wall * cores) for turn in turns if turn.wall > 0.5]
+    if not shares:
+        return "Every turn was too short to tell what others used of the machine meanwhile."
+    return f"Others used {median(shares):.0%} of the machine in the median turn, {max(shares):.0%} in the worst."
 
 
 def _without_command(turn: Turn) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks import corpora
 from benchmarks.client import Client, Reading, Run
 from benchmarks.corpora import Link, Row, Unit
-from benchmarks.meter import Cost, Peak, machine_busy, measure
+from benchmarks.meter import Cost, Process, largest_first, machine_busy, measure
 from benchmarks.server import Server
 
 _MORE_THAN_RIGHT = 3  # names of wrong files a report shows
@@ -29,7 +29,7 @@ class Turn:
     cpu: float  # of the client's whole process tree
     server_cpu: float  # of nginx and the relay
     foreign_cpu: float  # of everything else on the machine: noise
-    peaks: tuple[Peak, ...]
+    processes: tuple[Process, ...]
     wrong: tuple[str, ...]  # empty: every byte is where it belongs
     command: str = ""
     details: dict[str, float] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Turn:
     @property
     def peak(self) -> int:
         """Bytes of the largest process."""
-        return self.peaks[0].bytes if self.peaks else 0
+        return self.processes[0].peak if self.processes else 0
 
 
 def turns(
@@ -92,7 +92,7 @@ def _turn(row: Row, client: Client, server: Server, folder: Path, source: Path, 
         served, aided, busy = (
             now - then for now, then in zip((server.cpu(), services.cpu(), machine_busy()), before, strict=True)
         )
-        peaks = sorted((*cost.peaks, *services.peaks()), key=lambda peak: -peak.bytes)
+        processes = largest_first((*cost.processes, *services.processes()))
     wrong = _faults(client, run, source, cost)
     reading = client.read(run, cost) if not wrong else Reading(0.0, cost.cpu)
     return Turn(
@@ -104,7 +104,7 @@ def _turn(row: Row, client: Client, server: Server, folder: Path, source: Path, 
         cpu=reading.cpu + aided,
         server_cpu=served,
         foreign_cpu=max(0.0, busy - served - cost.cpu - aided),
-        peaks=tuple(peaks[:12]),
+        processes=processes,
         wrong=wrong,
         command=_shortened(command.argv, folder),
         details=reading.details,

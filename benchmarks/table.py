@@ -146,11 +146,11 @@ def _peak_verdict(row: Row, turns: Sequence[Turn], client: str) -> list[Verdict]
 def worker_peak(turns: Iterable[Turn], row: str, ours: str) -> int:
     """Return the bytes of our largest process on a row, Redis aside: it holds the queue, not the work."""
     peaks = [
-        peak.bytes
+        process.peak
         for turn in turns
         if (turn.row, turn.client) == (row, ours)
-        for peak in turn.peaks
-        if not any(name in peak.command.split(" ", 1)[0] for name in ("redis-server", "valkey"))
+        for process in turn.processes
+        if not any(name in process.command.split(" ", 1)[0] for name in ("redis-server", "valkey"))
     ]
     return max(peaks, default=0)
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import corpora, plot, relay, table
 from benchmarks.corpora import ROWS, Row, Unit
-from benchmarks.meter import Peak, measure
+from benchmarks.meter import Process, measure
 from benchmarks.rounds import Turn
 
 A = ROWS["A"]
@@ -32,7 +32,7 @@ def turn(
         cpu=cpu,
         server_cpu=0.0,
         foreign_cpu=0.0,
-        peaks=(Peak("python -m worker", 80_000_000),),
+        processes=(Process("python -m worker", 80_000_000, 1.0),),
         wrong=wrong,
     )
 
@@ -99,7 +99,10 @@ def test_cpu_counts_everything_and_is_judged_against_curl() -> None:
 
 
 def test_redis_is_not_a_worker_process() -> None:
-    big = replace(turn("trawl", 0, 1), peaks=(Peak("/x/valkey-server --port 0", 10**9), Peak("python -m worker", 7)))
+    big = replace(
+        turn("trawl", 0, 1),
+        processes=(Process("/x/valkey-server --port 0", 10**9, 0.1), Process("python -m worker", 7, 0.1)),
+    )
 
     assert table.worker_peak([big], "A", "trawl") == 7
 
