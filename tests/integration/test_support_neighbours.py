@@ -430,6 +430,15 @@ def needs_netbox() -> None:
 
 @pytest.mark.usefixtures("needs_netbox")
 class TestNetbox:
+    def test_permission_is_the_only_reason_to_skip(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_args: object, **_options: object) -> None:
+            raise netbox.NetboxError("a bug of ours")
+
+        monkeypatch.setattr(netbox, "run", fail)
+
+        with pytest.raises(netbox.NetboxError, match="a bug of ours"):
+            netbox.why_not.__wrapped__()
+
     def test_every_address_is_ours_and_names_come_from_the_stub(self) -> None:
         found, caught, queries = netbox.call(
             resolve_and_connect, "mixed.test", every_address=True, nameserver="127.0.0.1"
@@ -465,12 +474,14 @@ class TestNetbox:
         assert "raise_it" in failure.value.__notes__[0]
 
     def test_an_address_the_kernel_will_not_take_is_named(self) -> None:
-        with pytest.raises(netbox.NetboxError, match="ff02::1"):
+        with pytest.raises(netbox.NetboxError, match="ff02::1") as failure:
             netbox.run(["true"], addresses=["ff02::1"])
+
+        assert not isinstance(failure.value, netbox.NotPermittedError)
 
 
 SAMPLE_APP = """
-import os
+import os, subprocess
 from celery import Celery
 
 app = Celery("sample", broker=os.environ["SAMPLE_BROKER"], backend=os.environ["SAMPLE_BROKER"])
@@ -479,6 +490,10 @@ app.conf.broker_connection_retry_on_startup = True
 @app.task(name="sample.pid")
 def pid():
     return os.getpid()
+
+@app.task(name="sample.spawn")
+def spawn():
+    return subprocess.Popen(["sleep", "600"]).pid
 """
 
 
@@ -515,11 +530,16 @@ class TestCeleryWorker:
 
     def test_orphans_of_a_killed_worker_are_found_and_ended(self, tmp_path: Path, broker: RedisServer) -> None:
         with sample_worker(tmp_path, broker) as worker:
+            url = broker.celery_url()
+            with Celery(broker=url, backend=url) as app:
+                grandchild = app.send_task("sample.spawn").get(timeout=20)
+            # Celery's children ask the kernel to end them with their parent; theirs do not.
             family = [worker.pid, *worker.children()]
+            assert grandchild in family
 
             worker.kill(children_too=False)
 
-        assert len(family) == 2
+        assert len(family) == 3
         assert not [pid for pid in family if is_alive(pid)]
 
     def test_a_worker_that_does_not_start_shows_its_log(self, tmp_path: Path, broker: RedisServer) -> None:

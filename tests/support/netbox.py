@@ -58,12 +58,19 @@ class NetboxError(RuntimeError):
     """The namespace could not be made or set up; the message says which step failed and why."""
 
 
+class NotPermittedError(NetboxError):
+    """The kernel does not let us make a namespace here."""
+
+
 @functools.cache
 def why_not() -> str | None:
-    """Return why no namespace can be made here (a sentence for pytest.skip), or None when it can; asked once."""
+    """Return why no namespace can be made here (a sentence for pytest.skip), or None when it can; asked once.
+
+    Only a lack of permission is a reason: anything else that goes wrong raises, so that no bug hides as a skip.
+    """
     try:
         run([sys.executable, "-c", ""], every_address=True, nameserver="127.0.0.1", timeout=30.0)
-    except NetboxError as reason:
+    except NotPermittedError as reason:
         return f"no network namespace here: {reason}"
     return None
 
@@ -157,7 +164,8 @@ def _in_box(
                 _undo_leaked_mount()
         trouble = os.read(report_read, 4096).decode()
     if trouble:
-        raise NetboxError(trouble)
+        kind, _, reason = trouble.partition(":")
+        raise NotPermittedError(reason) if kind == "permission" else NetboxError(reason)
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
@@ -192,7 +200,8 @@ def _main() -> None:
             os.set_inheritable(chosen.report, False)
             os.execvp(chosen.command[0], chosen.command)
     except (OSError, NetboxError) as reason:
-        os.write(chosen.report, f"{reason}"[:4000].encode())
+        kind = "permission" if isinstance(reason, NotPermittedError) else "fault"
+        os.write(chosen.report, f"{kind}:{reason}"[:4000].encode())
         sys.exit(70)
     os.close(chosen.report)
     _answer_call(Path(chosen.call))
@@ -305,7 +314,13 @@ def _step(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as reason:
-        raise NetboxError(f"{what}: {reason}") from reason
+        is_forbidden = reason.errno in {
+            errno.EPERM,
+            errno.EACCES,
+            errno.ENOSYS,
+            errno.ENOSPC,
+        }  # the last: user.max_net_namespaces
+        raise (NotPermittedError if is_forbidden else NetboxError)(f"{what}: {reason}") from reason
 
 
 @functools.cache
