@@ -14,6 +14,9 @@ from benchmarks.meter import Cost, Process, cpu_seconds, look, tree_below
 from benchmarks.server import Server
 
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One client's turn at one row."""
@@ -103,7 +106,7 @@ class Client:
 def version_of(client: Client) -> str | None:
     """Return the first line a client says of itself; None when it is not installed."""
     try:
-        done = subprocess.run(client.version, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(client.version, cwd=REPOSITORY, capture_output=True, check=False, timeout=30)
     except OSError:
         return None
     told = (done.stdout or done.stderr).decode("utf-8", "replace").strip()

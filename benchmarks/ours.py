@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import relay
-from benchmarks.client import Beside, Client, Command, Reading, Run
+from benchmarks.client import REPOSITORY, Beside, Client, Command, Reading, Run
 from benchmarks.corpora import Link, Row
 from benchmarks.meter import Cost, measure, tree_below
 from producer.embedded import Embedded
@@ -29,15 +29,14 @@ TRAWL, CLUSTER, LANE = "trawl", "trawl-cluster", "lane"
 NAMES = (TRAWL, CLUSTER, LANE)
 NETS = ("127.0.0.0/8", relay.NETWORK)
 
-_REPOSITORY = str(Path(__file__).resolve().parent.parent)
 _PYTHON = [sys.executable, "-P"]
-_ENV = {"PYTHONPATH": _REPOSITORY, "PYTHONWARNINGS": "ignore"}
+_ENV = {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
 _WARM_UP = 400  # URLs fetched before the clock starts, so that every worker process has made its lane
 _OPEN = {"A": 128, "B": 32, "C": 8, "E": 128, "S": 64, "SE": 128}
 
 
 def clients() -> list[Client]:
-    version = [*_PYTHON, "-m", "producer", "--version"]
+    version = [sys.executable, "-m", "producer", "--version"]
     one_lane = {**_OPEN, "A": 64, "E": 64}
     return [
         Client(name=TRAWL, command=_trawl, version=version, read=_read_summary, in_flight=_OPEN),
