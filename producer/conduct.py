@@ -90,6 +90,7 @@ def conduct(
             console.tell("Redis has lost this job; sending again what the manifest does not have.")
             feeder.recover()
             is_busy = True
+        console.state = _state(follower, servants)
         console.show(follower.tally, totals_of(feeder, follower), is_complete=feeder is None or feeder.is_done)
         if not told and not servants and time.monotonic() - begun > _NO_WORKER_AFTER and follower.is_untouched:
             told = True
@@ -112,6 +113,15 @@ def totals_of(feeder: Feeder | None, follower: Follower) -> Mapping[str, int]:
     if feeder is not None:
         return feeder.totals
     return follower.totals
+
+
+def _state(follower: Follower, servants: Servants | None) -> str:
+    """Say what is waited for while no outcome has come."""
+    if follower.tally.rows:
+        return ""
+    if follower.record is not None and follower.record.running:
+        return "the first batches are being fetched"
+    return "the worker is starting" if servants else "waiting for a worker"
 
 
 def _stop(follower: Follower, console: Console, servants: Servants | None, grace: float) -> None:

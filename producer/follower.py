@@ -6,12 +6,11 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from contract.errors import MessageError, UnknownJobError
+from contract.errors import UnknownJobError
 from contract.ledger import JobRecord
-from contract.reports import BatchReport
 from producer.client import Patience, Services
+from producer.drained import DrainedReport, read_report
 from producer.journal import Journal, KeptBatch
 from producer.manifest import Manifest
 from producer.tally import Tally
@@ -38,20 +37,18 @@ class Follower:
         services: Services,
         patience: Patience,
         clock: Callable[[], float] = time.monotonic,
-        on_rows: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
     ) -> None:
-        """``on_rows`` is shown rows once they are safe in the manifest."""
         self._job = job
         self._journal = journal
         self._manifest = manifest
         self._services = services
         self._patience = patience
         self._clock = clock
-        self._on_rows = on_rows
         self._looked = float("-inf")
         self._holder = f"follower@{platform.node()}/{os.getpid()}"
         tally = journal.fact("tally")
         self.tally = Tally.from_record(tally) if tally else Tally()
+        self.tally.begin_span()
         self.record: JobRecord | None = None
 
     def step(self) -> int:
@@ -102,7 +99,7 @@ class Follower:
         again = self._journal.drained_among(closed)
         reports, gone = self._read([batch for batch in closed if batch not in again])
         children = self._children_of(reports)
-        rows = [row for report in reports for row in report.outcomes]
+        rows = [row for report in reports for row in report.rows]
         if reports:
             self._write(reports, rows, children)
         done = [*again, *(report.batch for report in reports), *gone]
@@ -111,14 +108,14 @@ class Follower:
             raise LostJobError(f"Reports of job {job} are gone from Redis.")
         return len(rows)
 
-    def _read(self, batches: Sequence[str]) -> tuple[list[BatchReport], list[str]]:
+    def _read(self, batches: Sequence[str]) -> tuple[list[DrainedReport], list[str]]:
         """Return the reports of closed batches, and the batches whose report Redis has lost."""
         blobs = self._patience.through(lambda: self._services.ledger.reports(self._job, batches))
         found = list(zip(batches, blobs, strict=True))
         gone = [batch for batch, blob in found if blob is None]
         return [read_report(blob) for _, blob in found if blob is not None], gone
 
-    def _children_of(self, reports: list[BatchReport]) -> list[KeptBatch]:
+    def _children_of(self, reports: list[DrainedReport]) -> list[KeptBatch]:
         """Return the batches opened in place of these, with what the journal needs to open them again one day.
 
         A child that is closed already has no entries any more: its report joins ``reports``, so that both are
@@ -128,7 +125,7 @@ class Follower:
         drained_with = {report.batch for report in reports}
         children: list[KeptBatch] = []
         for report in reports:  # grows while we go through it
-            for child in report.handed_off:
+            for child in report.head.handed_off:
                 if child in drained_with:
                     continue
                 payload = self._patience.through(lambda child=child: ledger.payload(job, child))  # type: ignore[misc]
@@ -144,35 +141,17 @@ class Follower:
                 reports += more
         return children
 
-    def _write(
-        self, reports: Sequence[BatchReport], rows: Sequence[Mapping[str, Any]], children: Sequence[KeptBatch]
-    ) -> None:
+    def _write(self, reports: Sequence[DrainedReport], rows: Sequence[str], children: Sequence[KeptBatch]) -> None:
         offset = self._manifest.append(rows) if rows else self._manifest.offset
         for report in reports:
-            if report.elapsed or report.busy:
-                self.tally.add_batch(
-                    started=report.started,
-                    finished=report.finished,
-                    busy=report.busy,
-                    worker=report.worker,
-                    urls=len(report.outcomes),
-                )
+            self._count(report)
         self.tally.add_rows(rows)
         drained = [report.batch for report in reports]
         self._journal.record_drained(drained, children, offset=offset, tally=self.tally.to_record())
-        if self._on_rows and rows:
-            self._on_rows(rows)
 
-
-def read_report(blob: bytes) -> BatchReport:
-    """Read a stored report.
-
-    Raises:
-        MessageError: it is not one of this version.
-    """
-    try:
-        return BatchReport.from_result(blob)
-    except MessageError:
-        raise
-    except Exception as error:  # what celery's decompression raises depends on the compression
-        raise MessageError(f"A report in the result backend is damaged ({type(error).__name__}).") from None
+    def _count(self, report: DrainedReport) -> None:
+        head = report.head
+        if head.elapsed or head.busy:  # a worker ran it
+            self.tally.add_batch(
+                started=head.started, finished=head.finished, busy=head.busy, worker=head.worker, urls=len(report.rows)
+            )

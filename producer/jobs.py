@@ -22,7 +22,6 @@ from contract.reports import BatchReport
 from contract.settings import ClusterSettings, is_configured
 from producer.batching import Batcher
 from producer.client import Cluster, Patience
-from producer.follower import read_report
 from producer.plan import new_job_id
 from producer.selection import Selection
 from producer.sources import Chunk, Position
@@ -160,7 +159,7 @@ class SentJob:
         if not closed:
             return []
         blobs = self._through(lambda: ledger.reports(self.id, closed))
-        reports = [read_report(blob) for blob in blobs if blob is not None]
+        reports = [BatchReport.from_result(blob) for blob in blobs if blob is not None]
         self._through(lambda: ledger.forget(self.id, closed))
         return reports
 

@@ -148,7 +148,8 @@ class Journal:
     def undrained(self, after: str = "", limit: int = 200) -> list[KeptBatch]:
         """Return batches whose rows are not in the manifest, in a stable order."""
         rows = self._database.execute(
-            "SELECT batch, urls, payload, is_report FROM batches WHERE NOT is_drained AND batch > ? ORDER BY batch LIMIT ?",
+            "SELECT batch, urls, payload, is_report FROM batches"
+            " WHERE NOT is_drained AND batch > ? ORDER BY batch LIMIT ?",
             (after, limit),
         )
         return [KeptBatch(batch, urls, payload, bool(is_report)) for batch, urls, payload, is_report in rows]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from contract import wire
 from contract.errors import FolderError, MessageError
@@ -34,9 +33,9 @@ class Manifest:
         except OSError as error:
             raise FolderError(f"The manifest {path} cannot be written: {error.strerror}.") from None
 
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Write rows so that they survive a power cut; return the new offset."""
-        text = "".join([f"{row}\n" for row in map(wire.to_json, rows)])
+    def append(self, rows: Iterable[str]) -> int:
+        """Write rows (JSON without line breaks) so that they survive a power cut; return the new offset."""
+        text = "".join([f"{row}\n" for row in rows])
         left = memoryview(text.encode("utf-8", "surrogatepass"))
         try:
             self.offset += len(left)

@@ -56,7 +56,7 @@ class Summary:
         elapsed = tally.elapsed
         fetched = tally.counts["ok"] + tally.counts["failed"]
         rows: list[tuple[str, str]] = [("job", self.job + ("" if self.is_finished else " (not finished)"))]
-        rows.append(("lines" if self.is_finished else "so far", self.identity))
+        rows.append(("lines", self.identity) if self.is_finished else ("so far", self._so_far()))
         if tally.errors:
             by_count = sorted(tally.errors.items(), key=lambda item: (-item[1], item[0]))
             rows.append(("errors", ", ".join(f"{name} {count(number)}" for name, number in by_count)))
@@ -106,6 +106,10 @@ class Summary:
             "wall": round(self.wall, 3),
             **{f"{name}_path" if name in ("files", "manifest") else name: text for name, text in self.places.items()},
         }
+
+    def _so_far(self) -> str:
+        counts = ", ".join(f"{count(self.tally.counts[ending])} {ending}" for ending in ENDINGS)
+        return f"{count(self.tally.rows)} outcomes of {count(self.totals['lines'])} lines read: {counts}"
 
     def _gain(self) -> str:
         tally = self.tally

@@ -240,7 +240,7 @@ def test_a_second_run_in_one_folder_is_told_so(bench: Bench) -> None:
 
     with StandInWorker(bench.settings, wait):
         first = bench.start("run", listed, "-o", "out", "-q")
-        await_condition(lambda: (bench.folder / "out/manifest.jsonl").exists(), within=60, what="the first run")
+        await_condition((bench.folder / "out/manifest.jsonl").exists, within=60, what="the first run")
         code, out, err = bench.trawl("run", listed, "-o", "out")
         let_go.set()
         first.communicate(timeout=60)
@@ -350,7 +350,7 @@ def test_standard_input_is_read_as_it_comes(bench: Bench) -> None:
 def test_an_interrupted_run_says_how_to_go_on(bench: Bench) -> None:
     listed = bench.write_list(*urls(10))
     process = bench.start("run", listed, "-o", "out")
-    await_condition(lambda: (bench.folder / "out/manifest.jsonl").exists(), within=60, what="the run")
+    await_condition((bench.folder / "out/manifest.jsonl").exists, within=60, what="the run")
 
     process.terminate()
     _, err = process.communicate(timeout=60)

@@ -14,7 +14,7 @@ def entries(count: int) -> list[BatchEntry]:
 
 
 def test_the_first_batches_are_small_and_grow_to_the_size() -> None:
-    assert list(islice(ramp(50, 1), 9)) == [8, 8, 16, 16, 32, 32, 50, 50, 50]
+    assert list(islice(ramp(50, 2), 9)) == [8, 8, 16, 16, 32, 32, 50, 50, 50]
     assert list(islice(ramp(4, 3), 3)) == [4, 4, 4]
 
 
@@ -47,10 +47,19 @@ def test_a_list_that_comes_slowly_is_sent_as_far_as_it_came() -> None:
 
     held = batcher.add(entries(5))
     flushed = batcher.flush()
-    later = batcher.add(entries(20))
 
     assert (held, [len(batch) for batch in flushed]) == ([], [3, 2])
-    assert [len(batch) for batch in later] == [8, 8]
+
+
+def test_a_long_list_starts_small_and_ends_on_all_slots_at_once() -> None:
+    batcher = Batcher(100, 2)
+
+    first = batcher.add(entries(1000))
+    last = batcher.flush()
+
+    assert [len(batch) for batch in first[:4]] == [8, 8, 16, 16]
+    assert len({len(batch) for batch in last}) <= 2
+    assert len(last) % 2 == 0
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 20))

@@ -13,13 +13,13 @@ from producer.manifest import Manifest, count_rows, set_aside, stored_files
 def test_a_torn_end_is_cut_off_before_anything_is_appended(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
     manifest = Manifest(path, 0)
-    offset = manifest.append([{"url": "http://a/"}])
+    offset = manifest.append(['{"url":"http://a/"}'])
     manifest.close()
     with path.open("ab") as file:
         file.write(b'{"url": "http://b/"}\n{"url": "ht')  # written, never noted in the journal
 
     again = Manifest(path, offset)
-    again.append([{"url": "http://c/ä"}])
+    again.append(['{"url":"http://c/ä"}'])
     again.close()
 
     assert [json.loads(line)["url"] for line in path.read_text("utf-8").splitlines()] == ["http://a/", "http://c/ä"]

@@ -1,20 +1,30 @@
 """What rows add up to."""
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract import wire
+from contract.outcomes import Ending, ErrorClass, Outcome, Timing
 from producer.tally import Histogram, Tally
 
 
 def row(
-    outcome: str = "ok", url: str = "http://h/x", total: float = 0.1, error: str | None = None, size: int = 5
-) -> dict[str, Any]:
-    timing = {"ttfb": total / 2, "total": total}
-    return {"url": url, "outcome": outcome, "error": error, "bytes": size, "timing": timing}
+    ending: str = "ok", url: str = "http://h/x", total: float = 0.1, error: str | None = None, size: int | None = 5
+) -> str:
+    outcome = Outcome(
+        url=url,
+        name="0" * 32,
+        ending=Ending(ending),
+        error=ErrorClass(error) if error else None,
+        detail='a "quoted" \\ detail with "outcome":"kept","bytes":99,',
+        bytes=size,
+        etag='"ttfb":7,"transfer":1,"total":9,',
+        timing=Timing(ttfb=total / 2, total=total),
+    )
+    return wire.to_json(outcome.to_row())
 
 
 @given(st.lists(st.floats(1e-6, 1000), min_size=1), st.sampled_from([0.5, 0.95, 0.99, 1.0]))
@@ -78,3 +88,28 @@ def test_a_tally_survives_the_journal() -> None:
     assert again.counts["ok"] == 2
     assert (again.elapsed, again.busy, again.workers) == (2.0, 3.0, {"w": 2})
     assert again.total.percentile(0.5) == tally.total.percentile(0.5)
+
+
+def test_a_row_written_by_another_program_counts_the_same() -> None:
+    ours, theirs = Tally(), Tally()
+
+    ours.add_rows([row(size=None), row("failed", error="dns")])
+    theirs.add_rows(
+        [
+            json.dumps(json.loads(text), indent=None, sort_keys=True)
+            for text in (row(size=None), row("failed", error="dns"))
+        ]
+    )
+
+    assert ours.to_record() == theirs.to_record()
+
+
+def test_the_time_between_two_runs_of_a_job_is_nobodys() -> None:
+    tally = Tally()
+    tally.add_batch(started=10.0, finished=12.0, busy=3.0, worker="w", urls=2)
+
+    tally = Tally.from_record(tally.to_record())
+    tally.begin_span()
+    tally.add_batch(started=100.0, finished=101.0, busy=1.0, worker="w", urls=1)
+
+    assert tally.elapsed == 3.0
