@@ -1,0 +1,282 @@
+"""deploy/redis/users.acl is enough for everything Trawlnet does, and for nothing an intruder would like."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import redis
+
+from contract.batches import BatchEntry, pack_entries
+from contract.broker import build_app, connect
+from contract.dispatch import queue_depth, send_batches
+from contract.ledger import Child, Ledger, NewBatch
+from contract.messages import BatchMessage, child_batch
+from contract.policy import JobPolicy
+from contract.recovery import poison_report, sweep
+from contract.reports import BatchReport
+from contract.settings import ClusterSettings
+from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.processes import await_condition, end, free_port
+from tests.support.redis_server import RedisServer
+
+PASSWORD = "the password of the user trawl"
+OPERATOR = "an operator's password"
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A Redis that runs with the ACL file, and the ways to it."""
+
+    server: RedisServer
+    environment: dict[str, str]
+    operator: redis.Redis
+
+    @property
+    def settings(self) -> ClusterSettings:
+        return ClusterSettings.from_environment(self.environment)
+
+    def refusals(self) -> list[str]:
+        """Return what the server refused since the log was emptied, as "command by user: reason"."""
+        entries = cast("list[dict[str, Any]]", self.operator.acl_log())
+        return [f"{entry['object']} in {entry['context']} ({entry['reason']})" for entry in entries]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    password = folder / "password"
+    password.write_text(PASSWORD + "\n")
+    rendered = subprocess.run(
+        ["/bin/sh", str(PROJECT / "deploy/redis/render-acl"), str(password)], capture_output=True, text=True, check=True
+    )
+    acl = folder / "users.acl"
+    acl.write_text(f"{rendered.stdout}user operator on >{OPERATOR.replace(' ', '')} ~* &* +@all\n")
+    with RedisServer(folder / "redis", acl_file=acl) as server:
+        url = server.url(user="operator", password=OPERATOR.replace(" ", ""))
+        with redis.Redis.from_url(url, decode_responses=True) as operator:
+            environment = {
+                "TRAWL_BROKER_URL": f"redis://trawl@127.0.0.1:{server.port}/0",
+                "TRAWL_REDIS_PASSWORD_FILE": str(password),
+                "TRAWL_OUTPUT": str(folder / "out"),
+            }
+            yield Guarded(server, environment, operator)
+
+
+@pytest.fixture
+def guarded(started: Guarded) -> Guarded:
+    started.operator.flushall()
+    started.operator.acl_log_reset()
+    return started
+
+
+def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
+    settings = guarded.settings
+    ledger, app = Ledger(connect(settings), lease=0.001), build_app(settings)
+    entries = [BatchEntry(url="http://host.test/1"), BatchEntry(url="http://host.test/2")]
+    assert ledger.create("job", JobPolicy(), label="a list", secrets=b"hidden")
+    opened = ledger.open("job", [NewBatch(str(number), pack_entries(entries), 2) for number in (1, 2, 3)])
+    send_batches(app, [BatchMessage("job", batch) for batch in opened], JobPolicy())
+    assert queue_depth(app, settings.queue) == 3
+
+    first = ledger.claim("job", "1", holder="me")
+    assert first is not None
+    assert ledger.renew(first)
+    children = [Child(pack_entries(entries[:1]), 1), Child(pack_entries(entries[1:]), 1, after=0.001)]
+    assert ledger.close(first, report(ledger, "1", [child_batch("1", 1), child_batch("1", 2)]), children)
+    # One that is held when its lease runs out, so that the sweep has something to send again.
+    assert ledger.claim("job", "2", holder="me")
+    await_condition(lambda: bool(sweep(ledger, app, queue=settings.queue, holder="me")), within=20, what="a sweep")
+    assert ledger.store("job", report(ledger, "9", []))
+    ledger.seal("job", {"urls": 6})
+    assert ledger.payload("job", "3") is not None
+    record = ledger.job("job")
+    assert record is not None
+    assert record.is_sealed
+    ledger.reports("job", ledger.closed("job"))
+    ledger.held("job", ["1", "2"])
+    ledger.forget("job", ["1"])
+    ledger.remove("job")
+    assert ledger.jobs() == []
+
+    assert guarded.refusals() == []
+
+
+def test_a_worn_batch_is_split_and_ended_under_the_same_rules(guarded: Guarded) -> None:
+    ledger, app = Ledger(connect(guarded.settings), lease=0.05), build_app(guarded.settings)
+    ledger.create("job", JobPolicy())
+    ledger.open("job", [NewBatch("1", pack_entries([BatchEntry(url="http://host.test/1")]), 1)])
+
+    def take_and_die() -> bool:
+        ledger.claim("job", "1", holder="me")
+        ledger.sweep(
+            holder="me",
+            waiting=lambda: queue_depth(app, "trawl"),
+            send=lambda _messages: None,
+            poison=lambda claim, entry: poison_report(claim, entry, worker="me"),
+            pause=0.05,
+        )
+        return ledger.closed("job") == ["1"]
+
+    await_condition(take_and_die, within=20, what="the batch to end as poison")
+
+    assert guarded.refusals() == []
+
+
+def report(ledger: Ledger, batch: str, handed_off: list[str]) -> BatchReport:
+    now = ledger.now()
+    return BatchReport(
+        job="job", batch=batch, worker="me", pid=1, queued=now, started=now, finished=now,
+        elapsed=0.0, busy=0.0, outcomes=(), handed_off=handed_off,
+    )  # fmt: skip
+
+
+def test_a_job_a_worker_and_flower_run_without_a_denial(guarded: Guarded, tmp_path: Path) -> None:
+    with MisbehavingServer() as server, CeleryWorker(tmp_path, env=guarded.environment, concurrency=1) as worker:
+        (tmp_path / "urls.txt").write_text("".join(f"{server.url('/good')}?size={number}\n" for number in range(30)))
+        with flower(guarded, tmp_path) as address:
+            command = ("run", "urls.txt", "-o", guarded.environment["TRAWL_OUTPUT"], "--allow-net", "127.0.0.0/8")
+            trawl(*command, "--json", guarded=guarded, cwd=tmp_path)
+            shown = json.loads(page(f"{address}/api/workers?refresh=1"))
+            assert list(shown) == [f"{worker.name}@{os.uname().nodename}"]
+            page(f"{address}/broker")
+            page(f"{address}/tasks")
+            await_condition(lambda: json.loads(page(f"{address}/api/tasks")), within=20, what="a task in Flower")
+        trawl("status", guarded=guarded, cwd=tmp_path)
+        job = trawl("enqueue", "urls.txt", "--allow-net", "127.0.0.0/8", guarded=guarded, cwd=tmp_path).stdout.strip()
+        trawl("follow", job, "-o", str(tmp_path / "followed"), guarded=guarded, cwd=tmp_path)
+        app = build_app(guarded.settings)
+        assert app.control.ping(timeout=5, limit=1)
+        assert app.control.inspect(timeout=5, limit=1).active_queues()
+
+    assert "NOPERM" not in worker.log() + (tmp_path / "flower.log").read_text()
+    assert guarded.refusals() == []
+
+
+def trawl(*arguments: str, guarded: Guarded, cwd: Path) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "producer", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(cwd), **guarded.environment},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+class flower:  # reads as a verb where it is used
+    """Flower with a login, for the time of a with block; gives its address."""
+
+    def __init__(self, guarded: Guarded, folder: Path) -> None:
+        self._environment = {**guarded.environment, "PATH": os.environ["PATH"], "FLOWER_BASIC_AUTH": "trawl:0123456789"}
+        self._log = folder / "flower.log"
+        self._port = free_port()
+
+    def __enter__(self) -> str:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    "worker",
+                    "flower",
+                    "--address=127.0.0.1",
+                    f"--port={self._port}",
+                ],
+                env=self._environment,
+                cwd=PROJECT,
+                stdout=log,
+                stderr=log,
+            )
+        address = f"http://127.0.0.1:{self._port}"
+        await_condition(lambda: self._answers(address), within=40, what="Flower seeing the worker")
+        return address
+
+    def __exit__(self, *_: object) -> None:
+        end(self._process)
+
+    def _answers(self, address: str) -> bool:
+        try:
+            return bool(json.loads(page(f"{address}/workers?json=1"))["data"])
+        except OSError:
+            return False
+
+
+def page(url: str) -> str:
+    request = urllib.request.Request(url)
+    request.add_header("Authorization", "Basic " + base64.b64encode(b"trawl:0123456789").decode())
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return str(response.read().decode())
+
+
+# ---------------------------------------------------------------------------------------------- what is denied
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "CONFIG GET *",
+        "CONFIG SET dir /tmp",
+        "KEYS *",
+        "SCAN 0",
+        "FLUSHALL",
+        "FLUSHDB",
+        "EVAL return(1) 0",
+        "FUNCTION LIST",
+        "SCRIPT FLUSH",
+        "MODULE LIST",
+        "ACL LIST",
+        "ACL SETUSER trawl +@all",
+        "OBJECT ENCODING trawl:jobs",
+        "SHUTDOWN NOSAVE",
+        "REPLICAOF 127.0.0.1 1",
+        "MONITOR",
+        "CLIENT LIST",
+        "CLIENT KILL ID 1",
+        "CLIENT PAUSE 1",
+        "SAVE",
+        "DUMP trawl:jobs",
+        "RENAME trawl:a trawl:b",
+        "GET other-application",
+        "SET other-application 1",
+        "DEL celery",
+        "PUBLISH elsewhere 1",
+        "SWAPDB 0 1",
+        "MIGRATE 127.0.0.1 1 trawl:jobs 0 1",
+    ],
+)
+def test_what_trawlnet_does_not_need_is_denied(guarded: Guarded, command: str) -> None:
+    with connect(guarded.settings) as client, pytest.raises(redis.exceptions.NoPermissionError):
+        client.execute_command(*command.split())
+
+    assert guarded.refusals() != []
+
+
+def test_a_script_can_do_no_more_than_its_user(guarded: Guarded) -> None:
+    with connect(guarded.settings) as client:
+        digest = client.script_load("return redis.call('FLUSHALL')")
+
+        with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)acl|permission"):
+            client.evalsha(str(digest), 0)
+
+
+def test_nobody_comes_in_without_the_name_and_the_password(guarded: Guarded) -> None:
+    for user, password in (("", ""), ("trawl", "guess"), ("default", ""), ("nobody", PASSWORD)):
+        url = guarded.server.url(user=user, password=password) if user else f"redis://127.0.0.1:{guarded.server.port}/0"
+        with redis.Redis.from_url(url) as stranger, pytest.raises(redis.exceptions.AuthenticationError):
+            stranger.ping()
