@@ -13,7 +13,6 @@ from benchmarks.corpora import MB, Row, Unit
 from benchmarks.meter import Cost, Process, cpu_seconds, look, tree_below
 from benchmarks.server import Server
 
-
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
