@@ -15,7 +15,7 @@ from contract.policy import Digest, JobPolicy
 from worker.adapters.clock import SystemClock
 from worker.adapters.disk import OutputFolder
 from worker.adapters.http import CurlHttp
-from worker.adapters.resolver import SystemResolver
+from worker.adapters.resolver import SystemResolver, look_up_addresses
 from worker.engine.digests import starter
 from worker.engine.lane import Lane
 from worker.engine.ports import Clock
@@ -50,8 +50,10 @@ class Workshop:
         *,
         environment: Mapping[str, str] | None = None,
         own: frozenset[tuple[str, int]] = frozenset(),
+        look_up: Callable[[str], tuple[str, ...]] = look_up_addresses,
     ) -> None:
-        """``own`` holds address and port of our own services, to which nothing may connect.
+        """``own`` holds address and port of our own services, to which nothing may connect; ``look_up`` finds the
+        addresses of a name.
 
         Raises:
             SettingError, FolderError: the settings or the output folder cannot be used.
@@ -63,7 +65,7 @@ class Workshop:
         self._clock: Clock = SystemClock()
         self._disk = OutputFolder(settings.output, min_free=settings.min_free)
         self._executor = ThreadPoolExecutor(settings.lanes * 4 + _BLOCKING_THREADS, thread_name_prefix="trawl")
-        self._resolver = SystemResolver(self._executor.submit, self._clock)
+        self._resolver = SystemResolver(self._executor.submit, self._clock, look_up=look_up)
         self._lanes: dict[_Reach, list[Lane]] = {}
         self._lock = threading.Lock()
 

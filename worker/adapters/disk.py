@@ -309,7 +309,7 @@ def _find_syncfs() -> Callable[[int], int] | None:
     except (OSError, AttributeError):  # not Linux
         return None
     function.argtypes, function.restype = [ctypes.c_int], ctypes.c_int
-    return function  # type: ignore[no-any-return]  # ctypes types its functions as Any
+    return function
 
 
 _libc_syncfs = _find_syncfs()

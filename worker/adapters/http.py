@@ -45,15 +45,29 @@ _CODES = {
     **dict.fromkeys(_CERTIFICATE_CODES, Breakage.CERTIFICATE),
     **dict.fromkeys(_NONSENSE_CODES, Breakage.NONSENSE),
 }
+# Where libcurl has one code for several things, its words tell them apart.
+_WORDS = (
+    ("chunk", Breakage.NONSENSE),  # a chunk header that is none, not a connection that broke
+    ("Too large response headers", Breakage.NONSENSE),
+    ("Connection died, tried", Breakage.STALE),
+    ("Multiple Location headers", Breakage.REDIRECT),
+)
 _VERSIONS = {1: "1.0", 2: "1.1", 3: "2", 4: "3", 30: "3"}
 
 Answering = Callable[[str, int], bool]
 
 
+class _LentSocket(socket.socket):
+    """pycurl duplicates the descriptor of what ``open_socket`` returns, so ours is closed when it is let go."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class _Handle:
     """An easy handle and what is set on it; its callbacks serve the exchange it carries."""
 
-    __slots__ = ("curl", "exchange", "fields", "owner", "policy", "timeout")
+    __slots__ = ("curl", "exchange", "fields", "is_fresh", "owner", "policy", "timeout")
 
     def __init__(self, owner: CurlHttp) -> None:
         self.owner = owner
@@ -61,8 +75,9 @@ class _Handle:
         self.policy: JobPolicy | None = None
         self.fields: Sequence[str] = ()
         self.timeout = -1
+        self.is_fresh = False
         self.curl = curl = pycurl.Curl()
-        curl.handle = self
+        curl.handle = self  # type: ignore[attr-defined]  # pycurl's objects take attributes; its stub does not say so
         owner.configure(curl)
         curl.setopt(pycurl.WRITEFUNCTION, self.take)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)
@@ -84,14 +99,14 @@ class _Handle:
             if not verdict.allowed:
                 exchange.refusals.append(verdict.reason)
                 return pycurl.SOCKET_BAD
-            return socket.socket(family, kind, protocol)
+            return _LentSocket(family, kind, protocol)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 exchange.stopped = Failure(
                     error=ErrorClass.LOCAL_DISK, kind=Kind.LOCAL, detail="This worker has no file descriptors left."
                 )
             return pycurl.SOCKET_BAD
-        except BaseException as error:  # noqa: BLE001  # nothing may leave a callback
+        except BaseException as error:  # nothing may leave a callback
             exchange.stopped = bug(error)
             return pycurl.SOCKET_BAD
 
@@ -105,7 +120,7 @@ class _Handle:
             if verdict.allowed:
                 return int(pycurl.PREREQFUNC_OK)
             exchange.stopped = Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=verdict.reason)
-        except BaseException as error:  # noqa: BLE001  # nothing may leave a callback
+        except BaseException as error:  # nothing may leave a callback
             exchange.stopped = bug(error)
         return int(pycurl.PREREQFUNC_ABORT)
 
@@ -170,6 +185,9 @@ class CurlHttp:
         if timeout != handle.timeout:
             handle.timeout = timeout
             curl.setopt(pycurl.TIMEOUT_MS, timeout)
+        if exchange.is_fresh is not handle.is_fresh:
+            handle.is_fresh = exchange.is_fresh
+            curl.setopt(pycurl.FRESH_CONNECT, int(exchange.is_fresh))
         if exchange.fields or handle.fields:
             handle.fields = exchange.fields
             curl.setopt(pycurl.HTTPHEADER, list(exchange.fields))
@@ -241,10 +259,8 @@ class CurlHttp:
         ended: list[Exchange] = []
         while True:
             left, done, broken = self._multi.info_read()
-            for curl in done:
-                ended.append(self._release(curl, 0, ""))
-            for curl, code, message in broken:
-                ended.append(self._release(curl, code, message))
+            ended += [self._release(curl, 0, "") for curl in done]
+            ended += [self._release(curl, code, message) for curl, code, message in broken]
             if not left:
                 return ended
 
@@ -298,8 +314,9 @@ def _note_timings(exchange: Exchange, curl: Any) -> None:
 
 def _breakage(code: int, message: str) -> Breakage:
     found = _CODES.get(code, Breakage.OTHER)
-    if code == pycurl.E_RECV_ERROR and "chunk" in message:
-        return Breakage.NONSENSE  # a chunk header that is none, not a connection that broke
+    for words, meaning in _WORDS:
+        if words in message:
+            return meaning
     return found
 
 

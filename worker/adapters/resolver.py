@@ -28,11 +28,11 @@ class SystemResolver:
         submit: Callable[[Callable[[], None]], object],
         clock: Clock,
         *,
-        look_up: Callable[[str], tuple[str, ...]] | None = None,
+        look_up: Callable[[str], tuple[str, ...]],
     ) -> None:
         self._submit = submit
         self._clock = clock
-        self._look_up = look_up or look_up_addresses
+        self._look_up = look_up
         self._known: OrderedDict[str, tuple[Answer, float]] = OrderedDict()
         self._lock = threading.Lock()
         self._asking: dict[str, list[Tell]] = {}

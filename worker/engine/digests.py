@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -18,6 +19,17 @@ class Hasher(Protocol):
     def hexdigest(self) -> str: ...
 
 
+class _Crc32:
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:08x}"
+
+
 def starter(algorithm: str) -> Callable[[], Any]:
     """Return what starts a ``Hasher`` of this algorithm.
 
@@ -28,13 +40,15 @@ def starter(algorithm: str) -> Callable[[], Any]:
         if algorithm == Digest.BLAKE3:
             from blake3 import blake3
 
-            return blake3  # type: ignore[no-any-return]  # the package may be absent, so mypy does not see it
+            return blake3
         if algorithm == Digest.XXH3:
             from xxhash import xxh3_128
 
-            return xxh3_128  # type: ignore[no-any-return]  # as above
+            return xxh3_128
     except ImportError:
         raise SettingError(f"The digest {algorithm} needs a package: pip install 'trawlnet[digests]'.") from None
     if algorithm == "sha256":
         return hashlib.sha256
+    if algorithm == "crc32":
+        return _Crc32
     return lambda: hashlib.new(algorithm, usedforsecurity=False)

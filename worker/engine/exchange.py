@@ -26,8 +26,8 @@ class Exchange:
 
     __slots__ = (
         "addresses", "at_connected", "at_first_byte", "at_resolved", "at_secured", "at_sent", "began", "breakage",
-        "cap", "detail", "draft", "enough", "fields", "hasher", "head", "http_version", "lines", "marked", "marked_at",
-        "received", "refusals", "remote_ip", "sockets", "stopped", "took", "transfer",
+        "cap", "detail", "draft", "enough", "fields", "hasher", "head", "http_version", "is_fresh", "lines",
+        "marked", "marked_at", "received", "refusals", "remote_ip", "sockets", "stopped", "took", "transfer",
     )  # fmt: skip
 
     def __init__(self, transfer: Transfer, addresses: tuple[str, ...], now: float) -> None:
@@ -36,6 +36,8 @@ class Exchange:
         self.began = now
         self.cap = transfer.run.policy.max_size
         self.fields: tuple[str, ...] = ()  # header lines to send beside the usual ones
+        # A pooled connection may be dead, or the reason why the attempt before failed.
+        self.is_fresh = transfer.is_wary or bool(transfer.attempts)
         self.lines: list[bytes] = []
         self.head: Head | None = None
         self.draft: Draft | None = None
@@ -75,7 +77,7 @@ class Exchange:
             return _GO_ON
         except DiskTrouble as trouble:
             return self._stop(local_trouble(trouble))
-        except BaseException as error:  # noqa: BLE001  # libcurl would swallow it and call it error 23
+        except BaseException as error:  # libcurl would swallow it and call it error 23
             return self._stop(bug(error))
 
     def close_head(self) -> None:

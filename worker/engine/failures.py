@@ -46,7 +46,9 @@ class Breakage(StrEnum):
     HANDSHAKE = "handshake"  #: TLS could not be agreed on, or the connection broke meanwhile
     TIMEOUT = "timeout"  #: the library's own clock ran out
     CUT = "cut"  #: the connection ended before the response did
+    STALE = "stale"  #: every pooled connection tried was dead; the request was not answered
     NONSENSE = "nonsense"  #: what came is not HTTP
+    REDIRECT = "redirect"  #: a redirect to several places at once
     TOO_LARGE = "too-large"  #: the stated length is above the cap
     STOPPED = "stopped"  #: we ended it ourselves
     UNRESOLVED = "unresolved"  #: the library found no address

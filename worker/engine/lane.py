@@ -6,11 +6,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import is_
 
 from contract.outcomes import ErrorClass
 from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
+from worker.engine.promises import promises
 from worker.engine.run import Run
 from worker.engine.schedule import Schedule
 from worker.engine.transfer import Follow, GoBack, Over, Publish, Retry, Step, Transfer
@@ -72,7 +74,7 @@ class Lane:
         while not self._is_closed:
             try:
                 self.turn()
-            except Exception as error:  # noqa: BLE001  # a bug must end its URLs, not leave them hanging
+            except Exception as error:  # a bug must end its URLs, not leave them hanging
                 self._collapse(error)
         self._http.close()
 
@@ -178,7 +180,7 @@ class Lane:
                 self._finish_body(exchange)
         except DiskTrouble as trouble:
             step = GoBack(str(trouble))
-        except Exception as error:  # noqa: BLE001  # a bug costs its own URL only
+        except Exception as error:  # a bug costs its own URL only
             step = Over(bug(error))
             transfer.failure = step.failure
         if not isinstance(step, Publish):
@@ -197,6 +199,7 @@ class Lane:
             exchange.hasher = transfer.run.start_hash() if transfer.run.start_hash else None
         draft.finish(exchange.received)
         transfer.draft, transfer.size = draft, exchange.received
+        transfer.promises = promises(exchange.head) if exchange.head is not None else ()
         transfer.digest = exchange.hasher.hexdigest() if exchange.hasher is not None else None
 
     def _act(self, transfer: Transfer, step: Step, now: float) -> None:
@@ -250,7 +253,7 @@ class Lane:
         self._end_slow_resolutions(now)
         for transfer in [each for each in self._between if now >= each.deadline]:
             self._between.pop(transfer, None)
-            for _ in self._schedule.remove(lambda each, late=transfer: each is late):
+            for _ in self._schedule.remove(partial(is_, transfer)):
                 step = transfer.failed(_timeout(transfer.run.policy.timeout), now, random=self._random)
                 self._act(transfer, step, now)
         for run in list(self._runs):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from contract.batches import BatchEntry
+from contract.batches import BatchEntry, Expected
 from contract.naming import output_name, output_path
 from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.policy import Digest, JobPolicy
@@ -18,6 +18,7 @@ from worker.engine.digests import Hasher
 from worker.engine.exchange import bug, local_trouble
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Clock, Disk, DiskTrouble
+from worker.engine.promises import Promise
 from worker.engine.retry import RetryPolicy
 from worker.engine.transfer import Transfer
 
@@ -244,8 +245,7 @@ class Run:
     # --------------------------------------------------------------------------------------------- settlement
 
     def _needs_reading(self, transfer: Transfer) -> bool:
-        expected = transfer.entry.expected
-        if expected is not None and (expected.md5 or expected.sha256 or expected.size is not None):
+        if transfer.promises or transfer.entry.expected is not None:
             return True
         return transfer.digest is None and self.policy.digest is not Digest.NONE
 
@@ -255,7 +255,7 @@ class Run:
             failure = None if self.abandoned else self._read_back(transfer)
         except DiskTrouble as trouble:
             failure = local_trouble(trouble)
-        except Exception as error:  # noqa: BLE001  # a bug must not hold the batch for ever
+        except Exception as error:  # a bug must not hold the batch for ever
             failure = bug(error)
         if failure is None:
             self._join_group(transfer)
@@ -263,20 +263,23 @@ class Run:
             transfer.reject(failure)
 
     def _read_back(self, transfer: Transfer) -> Failure | None:
-        expected = transfer.entry.expected
-        own = [] if self.policy.digest is Digest.NONE else [str(self.policy.digest)]
-        wanted = {} if expected is None else {"sha256": expected.sha256, "md5": expected.md5}
-        wanted = {algorithm: digest for algorithm, digest in wanted.items() if digest}
-        draft = transfer.draft
-        assert draft is not None
-        found = self.disk.digest(draft, [*own, *(each for each in wanted if each not in own)])
-        if own:
-            transfer.digest = found[own[0]]
-        if expected is not None and expected.size is not None and expected.size != transfer.size:
-            return _mismatch("size", str(expected.size), str(transfer.size))
-        for algorithm, digest in wanted.items():
-            if found[algorithm] != digest:
-                return _mismatch(algorithm, str(digest), found[algorithm])
+        expected = transfer.entry.expected or Expected()
+        if expected.size is not None and expected.size != transfer.size:
+            return _mismatch("size", "the list", str(expected.size), str(transfer.size))
+        promises = list(transfer.promises)
+        if expected.sha256:
+            promises.append(Promise("sha256", expected.sha256, "the list"))
+        if expected.md5:
+            promises.append(Promise("md5", expected.md5, "the list"))
+        algorithms = {promise.algorithm for promise in promises}
+        if self.policy.digest is not Digest.NONE:
+            algorithms.add(self.policy.digest.value)
+        assert transfer.draft is not None
+        found = self.disk.digest(transfer.draft, sorted(algorithms))
+        transfer.digest = found.get(self.policy.digest)
+        for promise in promises:
+            if found[promise.algorithm] != promise.digest:
+                return _mismatch(promise.algorithm, promise.source, promise.digest, found[promise.algorithm])
         return None
 
     def _join_group(self, transfer: Transfer) -> None:
@@ -316,7 +319,7 @@ class Run:
         except DiskTrouble as trouble:
             self.stall(str(trouble))
             named = False
-        except Exception as error:  # noqa: BLE001  # a bug must not hold the batch for ever
+        except Exception as error:  # a bug must not hold the batch for ever
             self._end_group(group, bug(error))
             return
         if named:
@@ -368,7 +371,7 @@ class Run:
             lane.wake()
 
 
-def _mismatch(what: str, promised: str, found: str) -> Failure:
-    detail = f"The {what} is {found[:80]}, not {promised[:80]}."
+def _mismatch(what: str, source: str, promised: str, found: str) -> Failure:
+    detail = f"The body's {what} is {found[:80]}; {source} promised {promised[:80]}."
     # Once more, because a broken transfer is likelier than a wrong promise.
     return Failure(error=ErrorClass.DIGEST, kind=Kind.TRANSIENT, detail=detail, tries=2)

@@ -11,7 +11,8 @@ from contract.batches import BatchEntry
 from contract.naming import output_name, output_path
 from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
 from contract.urls import Parsed
-from worker.engine.failures import Failure, Kind
+from worker.engine.failures import Breakage, Failure, Kind
+from worker.engine.promises import Promise
 from worker.engine.redirects import DeadEnd, next_hop
 from worker.engine.verdict import Redirected
 
@@ -28,7 +29,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Go on, at once, where the redirect leads."""
+    """Go on, at once, with the same attempt: where a redirect leads, or on a new connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Transfer:
 
     __slots__ = (
         "attempt_began", "attempts", "began", "began_wall", "deadline", "digest", "downgraded", "draft", "entry",
-        "exchange", "failure", "finished", "host_key", "is_under_way", "name", "notes", "per_host", "place", "reject",
-        "resolved_in", "run", "seen", "size", "start", "was_waiting",
+        "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name", "notes", "per_host",
+        "place", "promises", "reject", "resolved_in", "run", "seen", "size", "start", "was_waiting",
     )  # fmt: skip
 
     def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
@@ -78,11 +79,13 @@ class Transfer:
         self.deadline = 0.0
         self.attempt_began = 0.0
         self.is_under_way = False  # an attempt has begun and not ended
+        self.is_wary = False  # pooled connections turned out dead: use a new one
         self.was_waiting = False  # it is, or was until just now, a heap entry
         self.exchange: Exchange | None = None
         self.draft: Draft | None = None
         self.digest: str | None = None  # hex, by the job's algorithm
         self.size = 0
+        self.promises: tuple[Promise, ...] = ()
         self.failure: Failure | None = None
         self.finished = 0.0  # when its body was whole
         self.reject: Callable[[Failure], None] = _unasked  # how the lane hears that the body is not the promised one
@@ -91,17 +94,20 @@ class Transfer:
         self._rewind()
 
     def begin(self, now: float, wall: float) -> None:
-        """Start an attempt, from the first URL."""
+        """Start an attempt."""
         if self.began is None:
             self.began, self.began_wall = now, wall
             self.deadline = now + max(0.0, self.run.policy.timeout - self.entry.spent)
         self.attempt_began = now
         self.is_under_way = True
         self.resolved_in = 0.0
-        self._rewind()
 
     def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
         """Take an exchange's judgement and return what comes next."""
+        exchange = self.exchange
+        if exchange is not None and exchange.breakage is Breakage.STALE and not exchange.is_fresh:
+            self.is_wary = True
+            return _FOLLOW
         if judged is None:
             self._note_attempt(None, now)
             return _PUBLISH
@@ -122,6 +128,7 @@ class Transfer:
         wait = self.run.retry.wait_after(failure, self.attempts, random=random)
         if wait is None or now + wait >= self.deadline:
             return Over(failure)
+        self._rewind()  # an attempt starts from the first URL
         return Retry(now + wait)
 
     def rejected(self, failure: Failure, now: float, *, random: Callable[[], float]) -> Step:
@@ -218,8 +225,11 @@ class Transfer:
     def _all_notes(self, stored: bool) -> list[str]:
         notes = self.notes
         head = self.exchange.head if self.exchange is not None else None
-        if stored and head is not None and not head.is_framed:
-            notes = [*notes, "framing=close"]
+        if stored and head is not None:
+            if not head.is_framed:
+                notes = [*notes, "framing=close"]
+            if "content-encoding" in head.fields:
+                notes = [*notes, f"encoding={head.fields['content-encoding']}"]
         return [*notes, "downgraded"] if self.downgraded else notes
 
 

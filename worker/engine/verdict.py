@@ -98,6 +98,8 @@ def _headless(reception: Reception) -> Failure:
             return _failure(ErrorClass.TIMEOUT, Kind.TRANSIENT, reception, "The deadline passed before the response")
         case Breakage.NONSENSE:
             return _failure(ErrorClass.BAD_RESPONSE, Kind.PERMANENT, reception, "The answer is not usable HTTP")
+        case Breakage.REDIRECT:
+            return _failure(ErrorClass.BAD_REDIRECT, Kind.PERMANENT, reception, "The redirect is not usable")
         case Breakage.UNRESOLVED:
             return _failure(ErrorClass.DNS, Kind.TRANSIENT, reception, "The host's name was not resolved")
         case Breakage.OTHER:

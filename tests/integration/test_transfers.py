@@ -1,0 +1,113 @@
+"""Every way a server can misbehave: the outcome, the bytes, the requests, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from contract.naming import output_name
+from contract.outcomes import Outcome
+from tests.support.fetching import Bench
+from tests.support.misbehaving import CASES, GOOD, POLICY, Case, MisbehavingSite
+
+_TOGETHER = 60  # cases in flight at once, each in a batch of its own
+_COMPANY = 50  # good URLs around a bad one
+_SLACK = 2.5  # seconds a busy machine may add to a case's own time
+
+# The URL that asks for this redirect is itself above 16 KiB, so it is refused before it is sent.
+_NEVER_ASKED = {"redirect-unusable-17-kib"}
+
+
+def _host(case: Case) -> str:
+    """Every case has a host name of its own, so that none meets the pooled connections of another."""
+    return f"{CASES.index(case)}.cases.test"
+
+
+class _Fetched:
+    """What each case left after a number of attempts."""
+
+    def __init__(self, site: MisbehavingSite, bench: Bench, attempts: int) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.bodies: dict[str, bytes | None] = {}
+        self.requests: dict[str, int] = {}
+        policy = replace(POLICY, attempts=attempts)
+        site.log.clear()
+        for case in CASES:
+            if case.warm_up:
+                bench.fetch([site.url(case.warm_up, key="warm-up", door=case.door, host=_host(case))], policy)
+        for start in range(0, len(CASES), _TOGETHER):
+            some = CASES[start : start + _TOGETHER]
+            runs = [bench.start([site.url(case, host=_host(case))], policy) for case in some]
+            for case, run in zip(some, runs, strict=True):
+                assert run.wait(60.0), f"{case.name} hangs"
+                self._keep(site, bench, case, run.outcomes)
+
+    def _keep(self, site: MisbehavingSite, bench: Bench, case: Case, outcomes: list[Outcome]) -> None:
+        assert len(outcomes) == 1, case.name
+        self.outcomes[case.name] = outcomes[0]
+        path = bench.folder / output_name(site.url(case, host=_host(case)))
+        self.bodies[case.name] = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        self.requests[case.name] = len(site.log.requests(case=case.name))
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[MisbehavingSite]:
+    with MisbehavingSite(names=("*.cases.test",)) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def bench(site: MisbehavingSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    bench = Bench(tmp_path_factory.mktemp("out"), look_up=lambda host: ("127.0.0.1",), ca_file=str(site.ca_file))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["once", "thrice"])
+def fetched(request: pytest.FixtureRequest, site: MisbehavingSite, bench: Bench) -> tuple[int, _Fetched]:
+    return request.param, _Fetched(site, bench, request.param)
+
+
+@pytest.mark.timeout(180)  # the first case waits for all of them, which are fetched side by side
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_behaviour_ends_as_it_must(site: MisbehavingSite, fetched: tuple[int, _Fetched], case: Case) -> None:
+    attempts, all_fetched = fetched
+    ending, outcome = case.ending(attempts), all_fetched.outcomes[case.name]
+
+    assert ending.allows(outcome.ending, outcome.error), outcome
+    assert all_fetched.bodies[case.name] == (case.body if outcome.is_stored else None)
+    if case.name not in _NEVER_ASKED:
+        assert ending.allows_requests(all_fetched.requests[case.name]), site.log.requests(case=case.name)
+    if outcome.is_stored:
+        assert set(case.notes) <= set(outcome.notes)
+    assert outcome.timing.total <= min(case.seconds * attempts, POLICY.timeout + 1.0) + _SLACK
+    for header in case.never_sends:
+        assert not any(request.header(header) for request in site.log.requests(case=case.name))
+
+
+def test_no_behaviour_leaves_a_temporary_file(fetched: tuple[int, _Fetched], bench: Bench) -> None:
+    """Guards the discards of lane and run."""
+    assert bench.temporary_files() == []
+
+
+@pytest.mark.timeout(180)  # one batch that holds everything, and waits for its slowest
+def test_bad_neighbours_harm_no_good_url(site: MisbehavingSite, bench: Bench) -> None:
+    """All bad URLs and fifty good ones share a batch, a window and connections."""
+    good = [site.url("/good", key=f"company-{index}") for index in range(_COMPANY)]
+    bad = [site.url(case, key=f"{case.name}-in-company") for case in CASES]
+    mixed = [url for pair in zip(bad, good * len(bad), strict=False) for url in pair]
+
+    run = bench.fetch(list(dict.fromkeys(mixed)), replace(POLICY, attempts=1, timeout=60.0), within=150.0)
+
+    outcomes = {outcome.url: outcome for outcome in run.outcomes}
+    assert len(outcomes) == len(CASES) + _COMPANY
+    for url in good:
+        assert outcomes[url].is_stored, outcomes[url]
+        assert (bench.folder / output_name(url)).read_bytes() == GOOD
+    for case, url in zip(CASES, bad, strict=True):
+        if url in outcomes and not outcomes[url].is_stored:
+            assert not (bench.folder / output_name(url)).exists(), case.name
+    assert bench.temporary_files() == []

@@ -1,0 +1,51 @@
+"""A workshop in a temporary folder, and batches of URLs fetched with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from contract.batches import BatchEntry
+from contract.policy import JobPolicy
+from worker.adapters.resolver import look_up_addresses
+from worker.engine.run import Run
+from worker.settings import WorkerSettings
+from worker.wiring import Workshop
+
+#: Loopback is where test servers live.
+OPEN = JobPolicy(allow_nets=("127.0.0.0/8", "::1/128"), timeout=20.0)
+
+
+class Bench:
+    """Starts runs and shows what they left in the output folder."""
+
+    def __init__(
+        self, folder: Path, *, look_up: Callable[[str], tuple[str, ...]] = look_up_addresses, **settings: object
+    ) -> None:
+        self.folder = folder
+        environment = {"PATH": "/nowhere"}
+        worker = replace(WorkerSettings(output=str(folder), min_free=0), **settings)  # type: ignore[arg-type]  # the settings' own names
+        self.workshop = Workshop(worker, environment=environment, look_up=look_up)
+
+    def start(self, urls: Iterable[str | BatchEntry], policy: JobPolicy = OPEN) -> Run:
+        entries = [BatchEntry(url=url) if isinstance(url, str) else url for url in urls]
+        return self.workshop.start(entries, policy, queued=time.time(), worker="test")
+
+    def fetch(self, urls: Iterable[str | BatchEntry], policy: JobPolicy = OPEN, *, within: float = 30.0) -> Run:
+        """Run a batch to its end."""
+        run = self.start(urls, policy)
+        assert run.wait(within), run.progress
+        return run
+
+    def files(self) -> set[str]:
+        """Return the paths of all named files, relative to the output folder."""
+        found = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
+        return {str(path) for path in found if path.parts[0] != ".trawl"}
+
+    def temporary_files(self) -> list[Path]:
+        return [path for path in (self.folder / ".trawl").rglob("*") if path.is_file()]
+
+    def close(self) -> None:
+        self.workshop.close()
