@@ -17,6 +17,7 @@ from contract.ledger import Ledger
 from contract.messages import BatchMessage
 from contract.policy import JobPolicy
 from contract.settings import ClusterSettings, redacted
+from contract.tls import certificate_trouble
 
 Answer = TypeVar("Answer")
 
@@ -129,7 +130,7 @@ class Cluster:
         except redis.exceptions.ResponseError as error:
             raise ServiceError(f"Redis at {shown} answers with an error: {str(error)[:80]}.") from None
         except (redis.exceptions.RedisError, OSError, ValueError) as error:
-            raise ServiceError(f"Redis at {shown} cannot be reached ({_reason(error)}): is it running?") from None
+            raise _unreachable(f"Redis at {shown}", error) from None
         finally:
             impatient.close()
 
@@ -143,7 +144,7 @@ class Cluster:
                 f"The broker URL {shown} is of no kind Celery knows: e.g. redis://host:6379/0."
             ) from None
         except Exception as error:  # every transport raises its own
-            raise ServiceError(f"The broker at {shown} cannot be reached ({_reason(error)}): is it running?") from None
+            raise _unreachable(f"The broker at {shown}", error) from None
 
     def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
         for index, message in enumerate(messages):

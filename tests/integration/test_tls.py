@@ -1,0 +1,140 @@
+"""Everything reaches Redis over TLS, and nothing does when the certificate is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from contract.broker import AWAY, connect
+from contract.settings import ClusterSettings
+from contract.tls import certificate_trouble
+from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.certificates import Certificate, PrivateAuthority
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.redis_server import RedisServer
+from tests.support.tls_relay import TlsRelay
+
+PASSWORD = "a password for the wire"
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """A Redis with a password, and the authority whose certificates its TLS front shows."""
+
+    server: RedisServer
+    authority: PrivateAuthority
+    password: Path
+
+    def environment(self, front: TlsRelay, *, options: str = "") -> dict[str, str]:
+        return {
+            "TRAWL_BROKER_URL": f"rediss://127.0.0.1:{front.port}/0{options}",
+            "TRAWL_REDIS_PASSWORD_FILE": str(self.password),
+            "TRAWL_REDIS_CA_FILE": str(self.authority.ca_file),
+        }
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "password").write_text(PASSWORD + "\n")
+    with RedisServer(folder / "redis", password=PASSWORD) as server:
+        yield Encrypted(server, PrivateAuthority(folder / "authority"), folder / "password")
+
+
+def test_a_job_runs_over_tls_from_end_to_end(encrypted: Encrypted, tmp_path: Path) -> None:
+    with (
+        TlsRelay(encrypted.server.port, encrypted.authority.valid("127.0.0.1")) as front,
+        MisbehavingServer() as server,
+    ):
+        environment = {**encrypted.environment(front), "TRAWL_OUTPUT": str(tmp_path / "out")}
+        (tmp_path / "urls.txt").write_text(f"{server.url('/good?size=10')}\n")
+
+        with CeleryWorker(tmp_path, env=environment, concurrency=1) as worker:
+            result = trawl("run", "urls.txt", "-o", "out", "--allow-net", "127.0.0.0/8", env=environment, cwd=tmp_path)
+
+    assert (result.returncode, result.stderr.count("Traceback")) == (0, 0), result.stderr
+    assert "insecure" not in worker.log(), "kombu's words for a certificate nobody checks"
+    assert PASSWORD not in worker.log() + result.stdout + result.stderr
+
+
+@pytest.fixture(params=["wrong name", "expired", "self-signed"])
+def wrong(request: pytest.FixtureRequest, encrypted: Encrypted) -> Certificate:
+    if request.param == "wrong name":
+        return encrypted.authority.wrong_name()
+    if request.param == "expired":
+        return encrypted.authority.expired("127.0.0.1")
+    return encrypted.authority.self_signed("127.0.0.1")
+
+
+def test_a_wrong_certificate_is_refused_by_the_ledger_with_its_reason(encrypted: Encrypted, wrong: Certificate) -> None:
+    with TlsRelay(encrypted.server.port, wrong) as front:
+        client = connect(ClusterSettings.from_environment(encrypted.environment(front)))
+        client.connection_pool.connection_kwargs["retry"] = None
+
+        with client, pytest.raises(AWAY) as refusal:
+            client.ping()
+
+    assert certificate_trouble(refusal.value).startswith("its certificate is not accepted: ")
+
+
+def test_a_wrong_certificate_is_one_sentence_for_the_producer(
+    encrypted: Encrypted, wrong: Certificate, tmp_path: Path
+) -> None:
+    (tmp_path / "urls.txt").write_text("http://host.test/\n")
+    with TlsRelay(encrypted.server.port, wrong) as front:
+        result = trawl("enqueue", "urls.txt", env=encrypted.environment(front), cwd=tmp_path)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert "its certificate is not accepted: " in result.stderr
+    assert PASSWORD not in result.stderr
+
+
+def test_a_worker_waits_for_a_certificate_it_can_trust_and_tells_why(encrypted: Encrypted, tmp_path: Path) -> None:
+    with TlsRelay(encrypted.server.port, encrypted.authority.wrong_name()) as front:
+        environment = {**encrypted.environment(front), "TRAWL_OUTPUT": str(tmp_path / "out")}
+        worker = CeleryWorker(tmp_path, env=environment, concurrency=1, ready="CERTIFICATE_VERIFY_FAILED")
+
+        with worker:
+            worker.wait_for_log("Trying again")
+
+    assert "Traceback" not in worker.log()
+    assert PASSWORD not in worker.log()
+
+
+def test_without_the_authority_nothing_connects(encrypted: Encrypted) -> None:
+    with TlsRelay(encrypted.server.port, encrypted.authority.valid("127.0.0.1")) as front:
+        environment = encrypted.environment(front)
+        del environment["TRAWL_REDIS_CA_FILE"]
+        client = connect(ClusterSettings.from_environment(environment))
+        client.connection_pool.connection_kwargs["retry"] = None
+
+        with client, pytest.raises(redis.exceptions.ConnectionError, match="certificate verify failed"):
+            client.ping()
+
+
+def test_whoever_says_so_in_the_url_connects_unchecked(encrypted: Encrypted) -> None:
+    with TlsRelay(encrypted.server.port, encrypted.authority.wrong_name()) as front:
+        environment = encrypted.environment(front, options="?ssl_cert_reqs=none")
+
+        with connect(ClusterSettings.from_environment(environment)) as client:
+            assert client.ping()
+
+
+def trawl(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "producer", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(cwd), **env},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
