@@ -163,6 +163,12 @@ class Cluster:
         self.redis.close()
 
 
+def _unreachable(what: str, error: BaseException) -> ServiceError:
+    if trouble := certificate_trouble(error):
+        return ServiceError(f"{what} is not trusted, {trouble}. TRAWL_REDIS_CA_FILE names the authorities to trust.")
+    return ServiceError(f"{what} cannot be reached ({_reason(error)}): is it running?")
+
+
 def _reason(error: BaseException) -> str:
     """Name the cause without quoting an address or a password back."""
     cause: BaseException = error
