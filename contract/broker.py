@@ -25,6 +25,8 @@ AWAY = (
 
 RESULT_KEY_PREFIX = "celery-task-meta-"  # celery 5.7 backends/base.py, KeyValueStoreBackend.task_keyprefix
 
+FIRST, IN_TURN = 0, 5  # message priorities: kombu's Redis transport takes lower numbers first
+
 _SOFT_LIMIT, _HARD_LIMIT = 780, 900  # seconds; a backstop: the batch's own deadline is the real limit
 _VISIBILITY_TIMEOUT = 3600  # seconds; the ledger's leases recover long before it
 
@@ -79,7 +81,7 @@ def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
         "health_check_interval": 10,
-        "priority_steps": [0],
+        "priority_steps": [FIRST, IN_TURN],
         "global_keyprefix": settings.prefix,
     }
     broker_options = redis_options if is_redis_url(settings.broker_url) else {}

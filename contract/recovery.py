@@ -25,7 +25,7 @@ def sweep(ledger: Ledger, app: Celery, *, queue: str, holder: str) -> SweepFindi
     def send(messages: Sequence[BatchMessage]) -> None:
         record = ledger.job(messages[0].job)
         if record is not None:
-            send_batches(app, messages, record.policy, about="(again)")
+            send_batches(app, messages, record.policy, about="(again)", is_overdue=True)
 
     return ledger.sweep(
         holder=holder,

@@ -77,7 +77,7 @@ def _shift(task: Task[..., str], claim: Claim) -> Shift:
     def send(messages: Sequence[BatchMessage]) -> None:
         lifecycle.await_silence()
         try:
-            send_batches(task.app, messages, claim.policy, about="(handed off)")
+            send_batches(task.app, messages, claim.policy, about="(handed off)", is_overdue=True)
         except OperationalError as error:
             logger.warning("Handed-off batches not sent (%s): the sweep will.", type(error).__name__)
 

@@ -23,9 +23,12 @@ if not again then
   redis.call('EXPIRE', KEYS[1], ARGV[5])
   local sent = redis.call('ZSCORE', KEYS[4], ARGV[1])
   if sent then
+    redis.call('HSET', KEYS[6], 'last', tostring(now))
     local highest = redis.call('HGET', KEYS[6], 'highest')
-    if highest and tonumber(highest) > tonumber(sent) then sent = highest end
-    redis.call('HSET', KEYS[6], 'highest', sent, 'last', tostring(now))
+    -- Overdue messages are taken out of turn: they say nothing about those sent before them.
+    if not record.overdue and not (highest and tonumber(highest) > tonumber(sent)) then
+      redis.call('HSET', KEYS[6], 'highest', sent)
+    end
     redis.call('ZREM', KEYS[4], ARGV[1])
   end
   record.state = 'held'

@@ -24,6 +24,7 @@ for i = after_counters, #ARGV, 4 do
   local wait = tonumber(ARGV[i + 2])
   local child = {state = 'queued', urls = tonumber(ARGV[i + 1]), queued = record.queued, token = ''}
   child.attempts = tonumber(ARGV[6])
+  child.overdue = true
   if wait > 0 then
     child.state = 'deferred'
     redis.call('ZADD', KEYS[6], now + wait, ARGV[i])

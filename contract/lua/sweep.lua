@@ -19,6 +19,7 @@ local function queue(batch, record)
   redis.call('ZREM', KEYS[6], batch)
   record.state = 'queued'
   record.token = ''
+  record.overdue = true
   redis.call('HSET', KEYS[2], batch, cjson.encode(record))
   redis.call('ZADD', KEYS[4], now, batch)
   send[#send + 1] = batch

@@ -459,6 +459,26 @@ def test_a_late_claim_does_not_turn_back_how_far_the_queue_was_taken(ledger: Clo
     assert ledger.swept(waiting=5)[1] == [f"{JOB}/2", f"{JOB}/3"]
 
 
+def test_what_is_taken_out_of_turn_overtakes_nothing(ledger: ClockedLedger) -> None:
+    """Guards ``overdue``: batches sent again and handed off go to the head of the queue."""
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    handing_off = claimed(ledger, "1")
+    claimed(ledger, "2")
+    ledger.advance(1.0)
+    ledger.open(JOB, [batch_of("3")])
+    ledger.advance(20.0)
+    ledger.renew(handing_off)
+    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"]
+    ledger.close(handing_off, report_of(handing_off, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1)])
+
+    for batch in ("2", "1.1"):
+        claim = claimed(ledger, batch)
+        ledger.close(claim, report_of(claim))
+        for _ in range(3):
+            ledger.advance(31.0)
+            assert f"{JOB}/3" not in ledger.swept(waiting=5)[1], "it waits its turn"
+
+
 def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     ledger.advance(10.0)
