@@ -6,11 +6,13 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.chaos.site import Site
 from tests.chaos.source import Source
+from tests.chaos.stories import STORIES, play
 from tests.chaos.storm import Storm
 
 
@@ -25,6 +27,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], help="deal this fault only (repeatable)")
     parser.add_argument("--delay", type=float, default=0.1, help="seconds every answer of the web server takes")
     parser.add_argument("--report", type=Path, help="append one JSON line per job")
+    parser.add_argument("--story", action="append", default=[], choices=[*STORIES, "all"], help="play this instead")
     parser.add_argument("--folder", type=Path, help="where to work, and to leave the logs")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else int(time.time())
@@ -33,6 +36,8 @@ def main() -> int:
         report = stack.enter_context(options.report.open("a", encoding="utf-8")) if options.report else None
         print(f"seed {seed}, logs in {folder}", flush=True)
         begun = time.monotonic()
+        if options.story:
+            return tell_stories(STORIES if "all" in options.story else options.story, folder)
         source = stack.enter_context(Source(delay=options.delay))
         site = stack.enter_context(Site(folder, flower=True))
         storm = Storm(
@@ -50,6 +55,21 @@ def main() -> int:
         storm.settle()
         print("\n".join([*tally.lines(), f"in {time.monotonic() - begun:.0f} s"]))
     return 0 if tally.is_good else 1
+
+
+def tell_stories(names: Iterable[str], folder: Path) -> int:
+    """Play them one after another; 1 when one went wrong."""
+    bad = 0
+    for name in names:
+        try:
+            story = play(name, folder)
+        except (AssertionError, TimeoutError) as error:
+            bad += 1
+            print(f"{name}: {type(error).__name__}: {error}", flush=True)
+        else:
+            bad += not story.verdict.is_good
+            print(story, flush=True)
+    return min(bad, 1)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from types import TracebackType
 import redis
 
 from tests.support.celery_worker import PROJECT, CeleryWorker
-from tests.support.processes import free_port, is_alive, send
+from tests.support.processes import free_port, send
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay
 
@@ -169,9 +169,15 @@ class Site:
         time.sleep(away)
         self.server.restart()
 
-    def is_at_rest(self) -> bool:
-        """Has every process that was frozen or killed its successor, and does Redis run?"""
-        return self.server.is_running and all(is_alive(worker.pid) for worker in self.workers)
+    def roll_back_redis(self, *, seconds: float) -> None:
+        """Bring Redis back as it was some seconds ago: copy its files, let it go on, kill it, start from the copy."""
+        copy, folder = self.folder / "redis-copy", self.server.folder / "appendonlydir"
+        shutil.copytree(folder, copy)
+        time.sleep(seconds)
+        self.server.kill()
+        shutil.rmtree(folder)
+        copy.rename(folder)
+        self.server.restart()
 
 
 class _Worker(CeleryWorker):
