@@ -53,10 +53,14 @@ def read_settings(cls: type[S], environment: Mapping[str, str]) -> S:
 def describe(cls: type[Any]) -> list[SettingDoc]:
     """List the variables of a settings dataclass for the documentation and its test."""
     return [
-        SettingDoc(each.metadata["variable"], str(each.default), each.metadata["meaning"])
+        SettingDoc(each.metadata["variable"], str(_default(each)), each.metadata["meaning"])
         for each in dataclasses.fields(cls)
         if "variable" in each.metadata
     ]
+
+
+def _default(each: dataclasses.Field[Any]) -> Any:
+    return each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
 
 
 def whole(least: int = 0) -> Callable[[str], int]:

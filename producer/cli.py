@@ -333,8 +333,9 @@ def _policy(options: dict[str, Any]) -> JobPolicy:
     from contract.settings import words
 
     allowed = (*options["allow_net"], *words(os.environ.get("TRAWL_ALLOW_NETS", "")))
+    denied = (*options["deny_net"], *words(os.environ.get("TRAWL_DENY_NETS", "")))
     parse_networks(allowed, setting="--allow-net")
-    parse_networks(options["deny_net"], setting="--deny-net")
+    parse_networks(denied, setting="--deny-net")
     return JobPolicy(
         timeout=options["timeout"],
         connect_timeout=min(JobPolicy().connect_timeout, options["timeout"]),
@@ -342,7 +343,7 @@ def _policy(options: dict[str, Any]) -> JobPolicy:
         attempts=options["attempts"],
         per_host=options["per_host"],
         allow_nets=allowed,
-        deny_nets=options["deny_net"],
+        deny_nets=denied,
         layout=Layout(options["layout"]),
         digest=Digest(options["digest"]),
         sync=Sync(options["sync"]),

@@ -1,0 +1,66 @@
+"""docs/configuration.md names every setting there is, with the default and the words the code has for it."""
+
+import re
+from typing import Any
+
+import pytest
+
+from contract import broker
+from contract.settings import ClusterSettings, SettingDoc, describe
+from tests.architecture.project import PRODUCT, ROOT, document, modules
+from worker.settings import WorkerSettings
+
+PAGE = document("docs/configuration.md")
+ROWS = {
+    cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]]
+    for cells in (line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("| `"))
+}
+
+
+@pytest.mark.parametrize(
+    "setting", [*describe(ClusterSettings), *describe(WorkerSettings)], ids=lambda each: each.variable
+)
+def test_a_setting_has_its_row_with_default_and_meaning(setting: SettingDoc) -> None:
+    shown = "" if setting.default in ("", "()") else f"`{setting.default}`"
+
+    assert ROWS.get(setting.variable) == [shown, setting.meaning]
+
+
+def test_no_variable_the_code_reads_is_missing() -> None:
+    texts = [(ROOT / module).read_text("utf-8") for module in modules(*PRODUCT)]
+    read = {name for text in texts for name in re.findall(r'"(TRAWL_[A-Z_]+[A-Z]|REDIS_SERVER|XDG_[A-Z_]+)"', text)}
+
+    assert read - set(ROWS) == set()
+
+
+def test_no_row_is_left_of_a_setting_that_is_gone() -> None:
+    code = "\n".join((ROOT / module).read_text("utf-8") for module in modules(*PRODUCT))
+
+    gone = [name for name in ROWS if name.startswith("TRAWL_") and name not in code]
+
+    assert gone == []
+
+
+def flat(configuration: dict[str, Any]) -> dict[str, Any]:
+    options = configuration.pop("broker_transport_options")
+    return {**configuration, **{f"broker_transport_options.{name}": value for name, value in options.items()}}
+
+
+CELERY = flat(
+    broker._shared_configuration(ClusterSettings(broker_url="redis://broker/0", result_backend="redis://backend/0"))
+)
+
+
+@pytest.mark.parametrize("name", CELERY)
+def test_a_celery_setting_has_its_value_and_its_reason(name: str) -> None:
+    value, reason = ROWS[name]
+
+    assert reason
+    if isinstance(CELERY[name], bool | int | str | None) and "TRAWL_" not in value and value[0] == "`":
+        assert value == f"`{CELERY[name]}`"
+
+
+def test_no_celery_setting_is_described_that_is_not_set() -> None:
+    lower = {name for name in ROWS if name.islower()}
+
+    assert lower == set(CELERY)
