@@ -10,8 +10,8 @@ _NEVER = ("referer", "cookie", "authorization")
 
 
 def _location(exchange: Exchange, template: str) -> str:
-    """Fill in {case}, {here} (host:port) and the origins of servers by their names, as in {plain} or {tls}."""
-    filled = template.replace("{case}", f"case={exchange.seen.case}")
+    """Fill in {case}, {here} (host:port), {17-kib} and the origins of servers by their names, as in {plain} or {tls}."""
+    filled = template.replace("{case}", f"case={exchange.seen.case}").replace("{17-kib}", "a" * 17 * 1024)
     filled = filled.replace("{here}", exchange.origin().partition("://")[2])
     for door in (Door.PLAIN, Door.TLS, Door.TLS_WRONG_NAME, Door.REFUSES):
         if f"{{{door}}}" in filled:
@@ -174,7 +174,7 @@ for _name, _to in {
     "port-word": "http://127.0.0.1:http/good",
     "tab": "/go\tod?{case}",
     "escape": "/go\x1bod?{case}",
-    "17-kib": "/good?filler=" + "a" * 17 * 1024,
+    "17-kib": "/good?filler={17-kib}",
 }.items():
     _expect(f"unusable-{_name}", f"redirects to a URL that is none: {_to[:30]!r}",
             permanent("refused-url", "bad-redirect"), _to)  # fmt: skip
