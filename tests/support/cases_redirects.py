@@ -10,7 +10,7 @@ _NEVER = ("referer", "cookie", "authorization")
 
 
 def _location(exchange: Exchange, template: str) -> str:
-    """Fill in {case}, {here} (host:port), {17-kib} and the origins of servers by their names, as in {plain} or {tls}."""
+    """Fill in {case}, {here} (host:port), {17-kib} and origins of servers by their names: {plain}, {tls}."""
     filled = template.replace("{case}", f"case={exchange.seen.case}").replace("{17-kib}", "a" * 17 * 1024)
     filled = filled.replace("{here}", exchange.origin().partition("://")[2])
     for door in (Door.PLAIN, Door.TLS, Door.TLS_WRONG_NAME, Door.REFUSES):
