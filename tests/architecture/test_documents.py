@@ -1,0 +1,83 @@
+"""What a user can set or type is in the documents, and the documents name nothing that does not exist."""
+
+import dataclasses
+import importlib
+import inspect
+import re
+
+import click
+from click.testing import CliRunner
+
+from contract.settings import SettingDoc, describe
+from producer.cli import trawl
+from tests.architecture.project import PRODUCT, ROOT, document, documents, modules
+
+VARIABLE = re.compile(r"\bTRAWL_[A-Z0-9_]*[A-Z0-9]\b")
+
+
+def all_settings() -> list[SettingDoc]:
+    """Return the variables of every settings dataclass of the product."""
+    found = [
+        documented
+        for module in modules(*PRODUCT)
+        if module.name == "settings.py"
+        for _, member in inspect.getmembers(
+            importlib.import_module(".".join(module.with_suffix("").parts)), inspect.isclass
+        )
+        if dataclasses.is_dataclass(member)
+        for documented in describe(member)
+    ]
+    assert len(found) > 10, "the settings were not found"
+    return found
+
+
+def test_every_setting_is_in_the_configuration_document_with_its_meaning() -> None:
+    rows = document("docs/configuration.md").splitlines()
+
+    missing = [each for each in all_settings() if not any(is_row_of(each, row) for row in rows)]
+
+    assert missing == []
+
+
+def is_row_of(setting: SettingDoc, row: str) -> bool:
+    return row.startswith(f"| `{setting.variable}` |") and row.endswith(f"| {setting.meaning} |")
+
+
+def test_every_variable_the_code_names_is_in_the_configuration_document() -> None:
+    text = document("docs/configuration.md")
+
+    missing = {name for name in variables_in_code() if f"`{name}`" not in text}
+
+    assert missing == set()
+
+
+def test_the_documents_name_no_variable_that_does_not_exist() -> None:
+    assert set(VARIABLE.findall(documents())) - variables_in_code() == set()
+
+
+def variables_in_code() -> set[str]:
+    return {name for module in modules(*PRODUCT) for name in VARIABLE.findall((ROOT / module).read_text("utf-8"))}
+
+
+def test_every_command_is_in_the_documents() -> None:
+    text = documents()
+
+    missing = [name for name in command_names(trawl) if not re.search(rf"\btrawl {re.escape(name)}\b", text)]
+
+    assert missing == []
+
+
+def test_every_command_says_what_it_does() -> None:
+    for arguments in (["--version"], ["--help"], *([*name.split(), "--help"] for name in command_names(trawl))):
+        result = CliRunner().invoke(trawl, arguments)
+
+        assert result.exit_code == 0, result.output
+        assert len(result.output) > 10
+
+
+def command_names(group: click.Command, prefix: str = "") -> list[str]:
+    """Return the full names of a group's visible commands."""
+    if not isinstance(group, click.Group):
+        return [prefix.strip()]
+    visible = [(name, command) for name, command in group.commands.items() if not command.hidden]
+    return [each for name, command in visible for each in command_names(command, f"{prefix} {name}")]
