@@ -15,7 +15,7 @@ from contract.errors import MessageError, SettingError
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2, token
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # RFC 9110 section 5.5, without line breaks and NUL
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")  # RFC 9110 section 5.5, without obs-text
 _FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "range", "if-range"))
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from contract.batches import BatchEntry
+from contract.credentials import NO_CREDENTIALS, Credentials
 from contract.networks import parse_networks
 from contract.policy import Digest, JobPolicy
 from worker.adapters.clock import SystemClock
@@ -77,11 +78,13 @@ class Workshop:
         queued: float,
         worker: str,
         may_publish: Callable[[], bool] = lambda: True,
+        credentials: Credentials = NO_CREDENTIALS,
+        tell: Callable[[], None] = lambda: None,
     ) -> Run:
         """Begin to fetch a batch and return at once.
 
         ``queued`` is when the batch was enqueued (Unix seconds); ``may_publish`` is asked, on another thread, right
-        before files get their names.
+        before files get their names; ``tell`` is called when there is room for another batch, and at the end.
 
         Raises:
             SettingError: a network of the policy cannot be read, or its digest needs a missing package.
@@ -98,6 +101,9 @@ class Workshop:
             submit=self._executor.submit,
             may_publish=may_publish,
             start_hash=start_hash,
+            credentials=credentials,
+            roomy=self.settings.transfers - 1,
+            tell=tell,
         )
         run.launch(lanes)
         return run

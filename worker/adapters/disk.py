@@ -43,37 +43,36 @@ _SENTENCES = {
 class FileDraft:
     """Keeps ``worker.engine.ports.Draft``."""
 
-    __slots__ = ("_fd", "_folder", "_name")
+    __slots__ = ("_fd", "_folder", "_name", "_size")
 
     def __init__(self, folder: int, name: str) -> None:
         self._folder = folder
         self._name: str | None = name
         self._fd = -1
+        self._size = 0
         try:
             self._fd = os.open(name, _NEW, 0o666, dir_fd=folder)
         except OSError as error:
             raise trouble_of(error) from error
 
     def write(self, data: bytes, at: int) -> None:
+        end = at + len(data)
         try:
-            written = os.pwrite(self._fd, data, at)
-            while written < len(data):
-                data, at = data[written:], at + written
-                written = os.pwrite(self._fd, data, at)
+            at += os.pwrite(self._fd, data, at)
+            while at < end:
+                at += os.pwrite(self._fd, data[at - end :], at)
         except OSError as error:
             raise trouble_of(error) from error
+        self._size = max(self._size, end)
 
     def finish(self, size: int) -> None:
         fd, self._fd = self._fd, -1
         try:
-            try:
-                found = os.fstat(fd).st_size
-            finally:
-                os.close(fd)
+            os.close(fd)
         except OSError as error:
             raise trouble_of(error) from error
-        if found != size:
-            raise DiskTrouble(f"The disk holds {found} of {size} bytes written.")
+        if self._size != size:
+            raise DiskTrouble(f"{self._size} of {size} bytes were written.")
 
     def discard(self) -> None:
         fd, self._fd = self._fd, -1

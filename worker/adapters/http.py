@@ -9,6 +9,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import pycurl
@@ -95,7 +96,7 @@ class _Handle:
         try:
             exchange.sockets += 1
             family, kind, protocol, place = address
-            verdict = self.owner.addresses.verdict(_text(place[0]), place[1])
+            verdict = self.owner.judge(_text(place[0]), place[1])
             if not verdict.allowed:
                 exchange.refusals.append(verdict.reason)
                 return pycurl.SOCKET_BAD
@@ -116,7 +117,7 @@ class _Handle:
         if exchange is None:
             return int(pycurl.PREREQFUNC_ABORT)
         try:
-            verdict = self.owner.addresses.verdict(_text(remote), port)
+            verdict = self.owner.judge(_text(remote), port)
             if verdict.allowed:
                 return int(pycurl.PREREQFUNC_OK)
             exchange.stopped = Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=verdict.reason)
@@ -135,7 +136,7 @@ class CurlHttp:
     def __init__(
         self, *, addresses: AddressPolicy, clock: Clock, window: int, ca_file: str, ipv4_only: bool, http3: bool
     ) -> None:
-        self.addresses = addresses
+        self.judge = lru_cache(maxsize=_HOSTS_HANDED)(addresses.verdict)
         self._clock = clock
         self._ca_file = ca_file
         self._ipv4_only = ipv4_only

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import lru_cache
 
 from worker.engine.ports import Answer, Clock
 
@@ -24,11 +25,7 @@ class SystemResolver:
     """Keeps ``worker.engine.ports.Resolver``; ``submit`` runs a call on another thread."""
 
     def __init__(
-        self,
-        submit: Callable[[Callable[[], None]], object],
-        clock: Clock,
-        *,
-        look_up: Callable[[str], tuple[str, ...]],
+        self, submit: Callable[[Callable[[], None]], object], clock: Clock, *, look_up: Callable[[str], tuple[str, ...]]
     ) -> None:
         self._submit = submit
         self._clock = clock
@@ -100,6 +97,7 @@ def look_up_addresses(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
+@lru_cache(maxsize=4096)
 def _literal(host: str) -> Answer | None:
     """An address in the place of a name needs no question."""
     if not (host[-1:].isdigit() or ":" in host):

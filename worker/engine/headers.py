@@ -4,46 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 _STATUS = re.compile(rb"HTTP/([0-9](?:\.[0-9])?) ([0-9]{3})(?:[ \r\n]|$)")
-_DIGITS = re.compile(r"[0-9]{1,18}")
+_BLANKS = ("", " ", "\t", "\r")
+_LONGEST_LENGTH = 18  # digits; more is no length
 
 
-@dataclass(frozen=True, slots=True)
 class Head:
     """The final response's status and fields.
 
     Field names are lower-case; values are text (Latin-1, as the bytes came); a field sent several times is joined
-    by ``, `` (RFC 9110 section 5.3). ``version`` is ``"1.1"``, ``"2"`` and so on.
+    by ``, `` (RFC 9110 section 5.3). ``version`` is ``"1.1"``, ``"2"`` and so on. ``length`` is Content-Length in
+    bytes; None where it is absent, meaningless or overruled by chunked framing.
     """
 
-    status: int
-    version: str
-    fields: dict[str, str]
+    __slots__ = ("fields", "is_chunked", "length", "status", "version")
+
+    def __init__(self, status: int, version: str, fields: dict[str, str]) -> None:
+        self.status = status
+        self.version = version
+        self.fields = fields
+        self.is_chunked = "transfer-encoding" in fields and "chunked" in fields["transfer-encoding"].lower()
+        self.length = None if self.is_chunked else _length(fields.get("content-length", ""))
 
     def get(self, name: str) -> str | None:
         return self.fields.get(name)
 
     @property
-    def length(self) -> int | None:
-        """Content-Length in bytes; None where absent, meaningless or overruled by chunked framing."""
-        if self.is_chunked:
-            return None
-        text = self.fields.get("content-length", "")
-        if "," in text:  # the same length several times is one length (RFC 9110 section 8.6)
-            several = {part.strip() for part in text.split(",")}
-            text = several.pop() if len(several) == 1 else ""
-        return int(text) if _DIGITS.fullmatch(text) else None
-
-    @property
-    def is_chunked(self) -> bool:
-        return "chunked" in self.fields.get("transfer-encoding", "").lower()
-
-    @property
     def is_framed(self) -> bool:
         """Does anything but the end of the connection say where the body ends?"""
-        return self.version not in ("1.0", "1.1") or self.is_chunked or self.length is not None
+        return self.length is not None or self.is_chunked or self.version not in ("1.0", "1.1")
 
 
 def read_head(lines: Sequence[bytes]) -> Head | None:
@@ -66,19 +56,24 @@ def read_head(lines: Sequence[bytes]) -> Head | None:
     return None
 
 
+def _length(text: str) -> int | None:
+    if text.isdecimal() and text.isascii() and len(text) <= _LONGEST_LENGTH:
+        return int(text)
+    # The same length several times is one length (RFC 9110 section 8.6).
+    several = {part.strip() for part in text.split(",")}
+    return _length(several.pop()) if "," in text and len(several) == 1 else None
+
+
 def _fields(lines: Sequence[bytes]) -> dict[str, str]:
     fields: dict[str, str] = {}
     last = ""
-    for line in lines:
-        text = line.decode("latin-1")
-        if text[:1] in (" ", "\t"):  # obsolete folding (RFC 9112 section 5.2)
-            if last:
-                fields[last] += " " + text.strip()
-            continue
+    for text in b"".join(lines).decode("latin-1").split("\n"):
         name, colon, value = text.partition(":")
-        if not colon:
-            continue
-        last = name.strip().lower()
-        value = value.strip()
-        fields[last] = f"{fields[last]}, {value}" if last in fields else value
+        if name[:1] in _BLANKS:  # nothing, or obsolete folding (RFC 9112 section 5.2)
+            if last:
+                fields[last] = f"{fields[last]} {text.strip()}".rstrip()
+        elif colon:
+            last = name.rstrip(" \t").lower()
+            value = value.strip()
+            fields[last] = f"{fields[last]}, {value}" if last in fields else value
     return fields

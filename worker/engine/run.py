@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from contract.batches import BatchEntry, Expected
+from contract.credentials import NO_CREDENTIALS, Credentials
 from contract.naming import output_name, output_path
 from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.policy import Digest, JobPolicy
@@ -66,13 +67,18 @@ class Run:
         submit: Callable[[Callable[[], None]], object],
         may_publish: Callable[[], bool],
         start_hash: Callable[[], Hasher] | None,
+        credentials: Credentials = NO_CREDENTIALS,
+        roomy: int = 0,
+        tell: Callable[[], None] = lambda: None,
     ) -> None:
+        """``tell`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
         self.policy = policy
         self.retry = RetryPolicy.of(policy)
         self.queued = queued
         self.worker = worker
         self.disk = disk
         self.start_hash = start_hash
+        self.credentials = credentials
         self.outcomes: list[Outcome] = []
         self.leftovers: list[Leftover] = []
         self.bytes = 0
@@ -91,6 +97,8 @@ class Run:
         self._change = threading.Condition()
         self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
         self._unsettled = len(entries)
+        self._roomy = roomy
+        self._tell = tell
         self._group: list[Transfer] = []
         self._group_since = 0.0
         self._is_settling = False
@@ -121,6 +129,11 @@ class Run:
         """The batch belongs to somebody else now: publish nothing more, remove what is unpublished."""
         self.abandoned = True
         self.stop(0.0)
+
+    @property
+    def fetching(self) -> int:
+        """How many URLs are not fetched yet, in flight or waiting."""
+        return self._fetching
 
     @property
     def progress(self) -> Progress:
@@ -165,14 +178,14 @@ class Run:
         refused = transfer.failure is not None and transfer.failure.kind is Kind.REFUSED
         outcome = transfer.outcome(Ending.REFUSED if refused else Ending.FAILED, now)
         with self._change:
-            self._fetching -= 1
+            self._fetched_one()
             self._record(outcome)
         self._settle_if_due(all_fetched_only=True)
 
     def hand_back(self, entry: BatchEntry, after: float = 0.0) -> None:
         """Take a URL that is to be fetched by another batch."""
         with self._change:
-            self._fetching -= 1
+            self._fetched_one()
             self._give_back(entry, after)
         self._settle_if_due(all_fetched_only=True)
 
@@ -208,7 +221,7 @@ class Run:
             worker=self.worker,
         )
         with self._change:
-            self._fetching -= 1
+            self._fetched_one()
             self._record(outcome)
 
     def _look(self, entries: Sequence[BatchEntry]) -> None:
@@ -220,7 +233,7 @@ class Run:
                 missing.append(entry)
                 continue
             with self._change:
-                self._fetching -= 1
+                self._fetched_one()
                 self._record(outcome)
         self._admit(missing)
         self._settle_if_due(all_fetched_only=True)
@@ -284,7 +297,7 @@ class Run:
 
     def _join_group(self, transfer: Transfer) -> None:
         with self._change:
-            self._fetching -= 1
+            self._fetched_one()
             if not self._group:
                 self._group_since = self._clock.now()
             self._group.append(transfer)
@@ -361,10 +374,16 @@ class Run:
         self.leftovers.append(Leftover(entry, after))
         self._settled_one()
 
+    def _fetched_one(self) -> None:
+        self._fetching -= 1
+        if self._fetching == self._roomy:
+            self._tell()
+
     def _settled_one(self) -> None:
         self._unsettled -= 1
         if self._unsettled == 0:
             self._change.notify_all()
+            self._tell()
 
     def _wake_lanes(self) -> None:
         for lane in self._lanes:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from contract.batches import BatchEntry
-from contract.naming import output_name, output_path
+from contract.naming import Layout, output_name, output_path
 from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
 from contract.urls import Parsed
 from worker.engine.failures import Breakage, Failure, Kind
@@ -102,6 +102,14 @@ class Transfer:
         self.is_under_way = True
         self.resolved_in = 0.0
 
+    def own_fields(self) -> tuple[str, ...]:
+        """Return the header lines that belong to the host this hop goes to; none after a step from https to http."""
+        credentials = self.run.credentials
+        if not credentials.headers or self.downgraded:
+            return ()
+        place = self.place
+        return tuple(f"{name}: {value}" for name, value in credentials.for_origin(place.scheme, place.host, place.port))
+
     def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
         """Take an exchange's judgement and return what comes next."""
         exchange = self.exchange
@@ -154,7 +162,7 @@ class Transfer:
             url=self.entry.url,
             name=self.name,
             ending=ending,
-            path=output_path(self.name, policy.layout) if stored else None,
+            path=self._path() if stored else None,
             error=None if stored or failure is None else failure.error,
             detail=None if stored or failure is None else failure.detail,
             http_status=head.status if head is not None else None,
@@ -175,6 +183,10 @@ class Transfer:
             worker=self.run.worker,
             notes=tuple(self._all_notes(stored)),
         )
+
+    def _path(self) -> str:
+        flat = self.run.policy.layout is Layout.FLAT
+        return self.name if flat else output_path(self.name, self.run.policy.layout)
 
     def _rewind(self) -> None:
         self.place = self.start

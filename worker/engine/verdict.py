@@ -8,6 +8,7 @@ section 9.8; libcurl answers "OK" to a header block that was cut).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from contract.outcomes import ErrorClass
 from worker.engine.failures import Breakage, Failure, Kind
@@ -28,8 +29,7 @@ class Redirected:
     location: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reception:
+class Reception(NamedTuple):  # a tuple, because one is made per exchange
     """What an exchange left, as facts.
 
     ``received`` counts body bytes handed to us; ``stopped`` is why we ended the exchange ourselves; ``stage`` tells
