@@ -1,6 +1,6 @@
 # Thin names for the commands there are. ./trawl needs no make; CI and people run the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help check test bench format lock up down
+.PHONY: help check test bench chaos format lock up down
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -13,6 +13,9 @@ test: ## the same and all tests; ARGS goes to pytest
 
 bench: ## the benchmarks; ARGS goes to them
 	./trawl bench $(ARGS)
+
+chaos: ## kill, freeze and cut off the system while every outcome is checked; ARGS goes to it
+	./trawl chaos $(ARGS)
 
 format: ## put the code into its format, mend what ruff can mend
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
