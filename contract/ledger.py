@@ -242,6 +242,16 @@ class Ledger:
         payload, policy, hidden, queued, attempt, urls = answer
         return Claim(job, batch, token, payload, _policy(policy), float(queued), attempt, urls, hidden)
 
+    def next_waiting(self, job: str, *, waited: float) -> str | None:
+        """Name the batch of a job that has waited longest for a worker, if that is at least ``waited`` seconds."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(self._key(job, "sent"), 0, 0, withscores=True)
+            (whole, micro), oldest = pipe.execute()
+        if not oldest or whole + micro / 1e6 - oldest[0][1] < waited:
+            return None
+        return _text(oldest[0][0])
+
     def renew(self, claim: Claim) -> bool:
         """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
         keys = self._keys(claim.job, "batches", "leases")

@@ -1,9 +1,16 @@
-"""One batch from claim to close: run, watched over, reported, its rest handed off."""
+"""What a worker does with one message: the batch it names, and others of its job while there is room.
+
+A batch that comes to its end leaves a lane half empty: its last URLs are in flight, and the next message is still on
+its way through Celery. So a shift looks ahead: when it has room and a batch of the same job has been waiting longer
+than an idle worker would let it wait, it claims that batch as well. The message of a batch claimed ahead arrives later,
+finds nothing to do, and costs a millisecond.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +18,7 @@ from typing import Protocol
 
 from contract.batches import pack_entries
 from contract.broker import AWAY
+from contract.errors import MessageError
 from contract.ledger import Child, Claim, Ledger
 from contract.messages import BatchMessage, child_batch
 from contract.reports import BatchReport
@@ -19,89 +27,167 @@ from worker.lease import Lease
 
 logger = logging.getLogger(__name__)
 
-_GLANCE = 0.2  # seconds between two looks at the signals a run has to obey
+_GLANCE = 0.2  # seconds between two looks at the signals a shift has to obey
 _PROGRESS_PAUSE = 5.0  # seconds between two progress events
 _CLOSE_PAUSE = 0.5  # seconds between two attempts to close a batch while Redis is away
 _CLOSE_PATIENCE = 20.0  # seconds a stopping worker goes on trying to close its batch
+
+_UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
+_LOOK_PAUSE = 0.25  # seconds until a job with nothing to claim ahead is looked at again
+_LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
 
 
 class Starts(Protocol):
     """Starts the run of a claimed batch; the workshop's side of the bargain."""
 
-    def __call__(self, claim: Claim, *, may_publish: Callable[[], bool]) -> Run: ...
+    def __call__(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+        """``may_publish`` is asked before files get their names, ``tell`` called when there is room, and at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """Everything one task needs to see a claimed batch through."""
+@dataclass(slots=True)
+class _Turn:
+    """A batch of the shift."""
 
-    ledger: Ledger
     claim: Claim
-    worker: str
-    lease_seconds: float
-    drain: float
-    starts: Starts
-    is_stopping: Callable[[], bool]
-    tell_progress: Callable[[str], None]
-    send: Callable[[Sequence[BatchMessage]], None]
+    lease: Lease
+    run: Run
+    started: float  # Unix seconds
 
-    def work(self) -> str:
-        """Run the batch, store its report and close it; return a line about it for Flower and the log."""
-        started = time.time()
-        lease = Lease(lambda: self.ledger.renew(self.claim), seconds=self.lease_seconds, gives_up=self.is_stopping)
-        run = self.starts(self.claim, may_publish=lease.confirm)
+
+class Shift:
+    """Sees batches through, from claim to close."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        worker: str,
+        lease_seconds: float,
+        drain: float,
+        room: int,
+        starts: Starts,
+        is_stopping: Callable[[], bool],
+        tell_progress: Callable[[str], None],
+        send: Callable[[Claim, Sequence[BatchMessage]], None],
+    ) -> None:
+        """``room`` is how many URLs can be in flight; with fewer left to fetch, the shift looks ahead."""
+        self._ledger = ledger
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._drain = drain
+        self._room = room
+        self._starts = starts
+        self._is_stopping = is_stopping
+        self._tell_progress = tell_progress
+        self._send = send
+        self._turns: list[_Turn] = []
+        self._change = threading.Event()
+        self._began = self._told = time.monotonic()
+        self._looks_from = self._began
+        self._drains = False
+
+    def work(self, claim: Claim) -> str:
+        """Run the batch and what is claimed ahead of its message; return a line about the first, for Flower."""
+        lines: list[str] = []
         try:
-            self._watch(run, lease)
+            self._begin(claim)
+            while self._turns:
+                self._change.wait(_GLANCE)
+                self._change.clear()
+                self._obey()
+                lines += [self._end(turn) for turn in list(self._turns) if turn.run.wait(0)]
+                self._look_ahead(claim.job)
         except BaseException:
-            run.abandon()
+            for turn in self._turns:
+                turn.run.abandon()
             raise
-        if lease.is_lost:
-            return f"batch {self.claim.batch}: another worker took it over"
-        return self._close(run, started)
+        return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
 
-    def _watch(self, run: Run, lease: Lease) -> None:
-        told = time.monotonic()
-        stopped = False
-        while not run.wait(_GLANCE):
-            lease.keep()
-            if lease.is_lost:
-                run.abandon()
-            if self.is_stopping() and not stopped:
-                stopped = True
-                run.stop(within=self.drain)
-            if time.monotonic() - told >= _PROGRESS_PAUSE:
-                told = time.monotonic()
-                progress = run.progress
-                self.tell_progress(f"{progress.done}/{progress.total} ok={progress.ok}")
+    def _begin(self, claim: Claim) -> None:
+        lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
+        run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
+        self._turns.append(_Turn(claim, lease, run, time.time()))
 
-    def _close(self, run: Run, started: float) -> str:
-        outcomes, leftovers = run.outcomes, run.leftovers
-        children = _children(leftovers)
-        report = self._report([outcome.to_row() for outcome in outcomes], len(children), started, run.busy)
-        if not self._insist(lambda: self.ledger.close(self.claim, report, children)):
-            return f"batch {self.claim.batch}: somebody else closed it"
-        ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
-        if ready:
-            self.send([BatchMessage(self.claim.job, child_batch(self.claim.batch, number)) for number in ready])
-        return _line(report, len(leftovers))
+    def _obey(self) -> None:
+        """Keep the leases, tell how it goes, and heed a worker told to stop."""
+        for turn in self._turns:
+            turn.lease.keep()
+            if turn.lease.is_lost:
+                turn.run.abandon()
+        if self._is_stopping() and not self._drains:
+            self._drains = True
+            for turn in self._turns:
+                turn.run.stop(within=self._drain)
+        if time.monotonic() - self._told >= _PROGRESS_PAUSE:
+            self._told = time.monotonic()
+            seen = [turn.run.progress for turn in self._turns]
+            done, total, ok = (sum(part) for part in zip(*((p.done, p.total, p.ok) for p in seen), strict=True))
+            self._tell_progress(f"{done}/{total} ok={ok}")
 
-    def _report(self, rows: list[dict[str, object]], children: int, started: float, busy: float) -> BatchReport:
-        finished = time.time()
-        return BatchReport(
-            job=self.claim.job,
-            batch=self.claim.batch,
-            worker=self.worker,
-            pid=os.getpid(),
-            queued=self.claim.queued,
-            started=started,
-            finished=finished,
-            elapsed=finished - started,
-            busy=busy,
-            outcomes=rows,
-            handed_off=[child_batch(self.claim.batch, number) for number in range(1, children + 1)],
+    # ------------------------------------------------------------------ looking ahead
+
+    def _look_ahead(self, job: str) -> None:
+        while self._has_room():
+            claim = self._claim_ahead(job)
+            if claim is None:
+                self._looks_from = time.monotonic() + _LOOK_PAUSE
+                return
+            self._begin(claim)
+
+    def _has_room(self) -> bool:
+        now = time.monotonic()
+        return (
+            bool(self._turns)
+            and self._looks_from <= now < self._began + _LONGEST_SHIFT
+            and sum(turn.run.fetching for turn in self._turns) < self._room
+            and not self._is_stopping()
+            and all(turn.run.stalled is None for turn in self._turns)
         )
 
-    def _insist(self, close: Callable[[], bool]) -> bool:
+    def _claim_ahead(self, job: str) -> Claim | None:
+        try:
+            batch = self._ledger.next_waiting(job, waited=_UNWANTED)
+            return self._ledger.claim(job, batch, holder=self._worker) if batch else None
+        except (*AWAY, MessageError):
+            return None  # the batch's message will come, and with it whatever there is to say
+
+    # ------------------------------------------------------------------ ending
+
+    def _end(self, turn: _Turn) -> str:
+        self._turns.remove(turn)
+        batch = turn.claim.batch
+        line = "another worker took it over" if turn.lease.is_lost else self._close(turn)
+        logger.info("Job %s batch %s: %s", turn.claim.job, batch, line)
+        return line
+
+    def _close(self, turn: _Turn) -> str:
+        claim, leftovers = turn.claim, turn.run.leftovers
+        children = _children(leftovers)
+        report = self._report(turn, len(children))
+        if not self._insist(lambda: self._ledger.close(claim, report, children), claim):
+            return "somebody else closed it"
+        ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
+        if ready:
+            self._send(claim, [BatchMessage(claim.job, child_batch(claim.batch, number)) for number in ready])
+        return _line(report, len(leftovers))
+
+    def _report(self, turn: _Turn, children: int) -> BatchReport:
+        claim, finished = turn.claim, time.time()
+        return BatchReport(
+            job=claim.job,
+            batch=claim.batch,
+            worker=self._worker,
+            pid=os.getpid(),
+            queued=claim.queued,
+            started=turn.started,
+            finished=finished,
+            elapsed=finished - turn.started,
+            busy=turn.run.busy,
+            outcomes=[outcome.to_row() for outcome in turn.run.outcomes],
+            handed_off=[child_batch(claim.batch, number) for number in range(1, children + 1)],
+        )
+
+    def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:
         """Close the batch however long Redis is away; a worker told to stop gives up after a while."""
         gives_up: float | None = None
         told = False
@@ -109,12 +195,12 @@ class Shift:
             try:
                 return close()
             except AWAY as error:
-                if gives_up is None and self.is_stopping():
+                if gives_up is None and self._is_stopping():
                     gives_up = time.monotonic() + _CLOSE_PATIENCE
                 if gives_up is not None and time.monotonic() > gives_up:
                     raise
                 if not told:
-                    logger.warning("Batch %s waits to be closed: %s.", self.claim.batch, type(error).__name__)
+                    logger.warning("Batch %s waits to be closed: %s.", claim.batch, type(error).__name__)
                     told = True
                 time.sleep(_CLOSE_PAUSE)
 

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 from contract.batches import unpack_entries
 from contract.broker import AWAY
+from contract.credentials import Credentials
 from contract.dispatch import send_batches
 from contract.errors import MessageError
 from contract.ledger import Claim
@@ -47,9 +48,7 @@ def run_batch(self: Task[..., str], message: object) -> str:
         raise Ignore from None
     if claim is None:
         return "nothing to do: closed, or held by another worker"
-    line = _shift(self, claim).work()
-    logger.info("Job %s batch %s: %s", named.job, named.batch, line)
-    return line
+    return _shift(self).work(claim)
 
 
 def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
@@ -58,23 +57,29 @@ def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
     try:
         record = station().ledger.job(named.job)
         if record is not None:
-            send_batches(task.app, [named], record.policy, about="(passed on)")
+            send_batches(task.app, [named], record.policy, about="(passed on)", is_overdue=True)
     except (*AWAY, OperationalError) as error:
         logger.warning("Batch %s not passed on (%s): the sweep will.", named.batch, type(error).__name__)
     return "not started: this worker is stopping"
 
 
-def _shift(task: Task[..., str], claim: Claim) -> Shift:
+def _shift(task: Task[..., str]) -> Shift:
     here = station()
     workshop = wiring.workshop()
     worker = str(task.request.hostname)
 
-    def starts(claim: Claim, *, may_publish: Callable[[], bool]) -> Run:
+    def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         return workshop.start(
-            unpack_entries(claim.payload), claim.policy, queued=claim.queued, worker=worker, may_publish=may_publish
+            unpack_entries(claim.payload),
+            claim.policy,
+            queued=claim.queued,
+            worker=worker,
+            may_publish=may_publish,
+            credentials=Credentials.unpack(claim.secrets),
+            tell=tell,
         )
 
-    def send(messages: Sequence[BatchMessage]) -> None:
+    def send(claim: Claim, messages: Sequence[BatchMessage]) -> None:
         lifecycle.await_silence()
         try:
             send_batches(task.app, messages, claim.policy, about="(handed off)", is_overdue=True)
@@ -85,11 +90,11 @@ def _shift(task: Task[..., str], claim: Claim) -> Shift:
         task.send_event("task-progress", result=line)
 
     return Shift(
-        ledger=here.ledger,
-        claim=claim,
+        here.ledger,
         worker=worker,
         lease_seconds=here.cluster.lease,
         drain=workshop.settings.drain,
+        room=workshop.settings.transfers,
         starts=starts,
         is_stopping=lifecycle.is_stopping,
         tell_progress=tell_progress,
