@@ -1,0 +1,148 @@
+"""What docker-compose.yml and Dockerfile promise, read from the files; deploy/try-compose runs them on an engine."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contract.settings import describe
+from worker.settings import WorkerSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
+EXAMPLE = (ROOT / "deploy/env.example").read_text("utf-8")
+
+
+def seconds(text: str) -> int:
+    assert text.endswith("s"), text
+    return int(text[:-1])
+
+
+def test_the_services_are_these() -> None:
+    assert set(SERVICES) == {"redis", "worker", "flower", "producer"}
+    assert SERVICES["producer"]["profiles"] == ["producer"], "it runs when it is called, not with `up`"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_may_do_little(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["init"] is True
+    assert re.fullmatch(r"(\$\{REDIS_USER:-)?[1-9]\d*(:\d+)?\}?", service["user"]), "a number that is not root's"
+    assert not {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"} & set(service)
+    assert "docker.sock" not in str(service)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_be_scaled_and_its_image_replaced(name: str) -> None:
+    service = SERVICES[name]
+
+    assert "container_name" not in service
+    assert "hostname" not in service
+    assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\w.-]+\}", service["image"])
+
+
+def test_only_flower_is_published_and_on_loopback() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert published == {"flower": ["${FLOWER_PUBLISHED:-127.0.0.1:5555}:5555"]}
+
+
+def test_redis_is_reachable_from_inside_only() -> None:
+    assert SERVICES["redis"]["networks"] == ["inner"]
+    assert COMPOSE["networks"]["inner"]["internal"] is True
+
+
+def test_flower_has_no_default_login() -> None:
+    assert SERVICES["flower"]["environment"]["FLOWER_BASIC_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
+    assert SERVICES["flower"]["environment"]["FLOWER_READ_ONLY"] == "true"
+    assert re.search(r"^FLOWER_BASIC_AUTH=$", EXAMPLE, re.M), "the example holds none either"
+
+
+@pytest.mark.parametrize("name", ["worker", "flower", "producer"])
+def test_everybody_waits_for_a_healthy_redis_and_reads_its_password_from_a_file(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["depends_on"] == {"redis": {"condition": "service_healthy"}}
+    assert service["environment"]["TRAWL_REDIS_PASSWORD_FILE"] == "/run/secrets/redis_password"
+    assert service["secrets"] == ["redis_password"]
+    assert "@" in service["environment"]["TRAWL_BROKER_URL"]
+    assert ":" not in service["environment"]["TRAWL_BROKER_URL"].split("@")[0].removeprefix("redis://"), "no password"
+
+
+@pytest.mark.parametrize("name", ["redis", "worker", "flower"])
+def test_what_goes_on_running_is_watched_and_started_again(name: str) -> None:
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    assert SERVICES[name]["healthcheck"]["start_period"]
+
+
+def test_the_workers_health_is_its_heartbeat() -> None:
+    (kind, command) = SERVICES["worker"]["healthcheck"]["test"]
+
+    assert kind == "CMD-SHELL"
+    assert "$$TRAWL_HEARTBEAT_FILE" in command
+    assert "TRAWL_HEARTBEAT_FILE=/tmp/" in (ROOT / "Dockerfile").read_text("utf-8")
+    assert "inspect" not in command, "that costs two CPU seconds each time"
+
+
+def test_a_worker_may_drain_before_it_is_killed() -> None:
+    # Celery's warm shutdown can wait 30 s for a reply that never comes, after the drain.
+    assert seconds(SERVICES["worker"]["stop_grace_period"]) >= WorkerSettings().drain + 45
+
+
+def test_every_setting_of_a_worker_can_be_given() -> None:
+    fixed = {"TRAWL_OUTPUT", "TRAWL_HEARTBEAT_FILE"}  # the image says these
+    given = set(SERVICES["worker"]["environment"])
+
+    assert {doc.variable for doc in describe(WorkerSettings)} - fixed <= given
+
+
+def test_redis_keeps_what_it_is_told() -> None:
+    conf = (ROOT / "deploy/redis/redis.conf").read_text("utf-8")
+
+    assert re.search(r"^appendonly yes$", conf, re.M)
+    assert re.search(r"^maxmemory-policy noeviction$", conf, re.M)
+    assert "--maxmemory" in (ROOT / "deploy/redis/start").read_text("utf-8")
+    assert "redis:/data" in SERVICES["redis"]["volumes"]
+
+
+def test_every_variable_of_the_file_is_explained() -> None:
+    used = set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))
+    explained = set(re.findall(r"^#?(\w+)=", EXAMPLE, re.M)) | {doc.variable for doc in describe(WorkerSettings)}
+
+    assert used - explained == {"TRAWL_SECRETS"}  # deploy/try-compose moves the secrets elsewhere
+
+
+def test_the_image_installs_wheels_by_hash_and_runs_as_nobody() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+
+    assert "--require-hashes" in text
+    assert "--only-binary :all:" in text
+    assert "apt-get" not in text, "no build tools"
+    assert re.findall(r"^USER (.*)$", text, re.M) == ["10001:10001"]
+    assert '"celery", "-A", "worker", "worker"' in text
+
+
+def test_the_image_is_made_of_what_is_listed() -> None:
+    kept = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    copied = re.findall(r"^COPY (?!--from)(\S+)", (ROOT / "Dockerfile").read_text("utf-8"), re.M)
+
+    assert "*" in kept
+    assert {f"!{source}" for source in copied} == {line for line in kept if line.startswith("!")}
+
+
+@pytest.mark.parametrize(
+    "script", ["prepare", "flower", "try-compose", "redis/start", "redis/healthy", "redis/render-acl"]
+)
+def test_a_script_can_be_run(script: str) -> None:
+    path = ROOT / "deploy" / script
+
+    assert path.stat().st_mode & 0o111
+    assert path.read_text("utf-8").startswith("#!")
