@@ -1,0 +1,240 @@
+"""A shift runs its batch, looks ahead while there is room, obeys, and hands off what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+import redis
+
+from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.ledger import Child, Claim, Ledger
+from contract.messages import BatchMessage
+from contract.outcomes import Ending, Outcome
+from contract.policy import JobPolicy
+from contract.reports import BatchReport
+from worker import shift as shift_module
+from worker.engine.run import Leftover, Progress, Run
+from worker.shift import Shift
+
+URL = "http://example.com/{}"
+
+
+def a_claim(batch: str) -> Claim:
+    return Claim(
+        "job", batch, f"token-{batch}", pack_entries([BatchEntry(url=URL.format(batch))]), JobPolicy(), 1.0, 1, 1
+    )
+
+
+@dataclass
+class FakeLedger:
+    """Remembers what was closed; has the batches of `waiting` to be claimed ahead."""
+
+    waiting: list[str] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    failures: list[Exception] = field(default_factory=list)
+    closed: dict[str, tuple[BatchReport, Sequence[Child]]] = field(default_factory=dict)
+
+    def renew(self, claim: Claim) -> bool:
+        return claim.batch not in self.lost
+
+    def next_waiting(self, _job: str, *, waited: float) -> str | None:
+        assert waited > 0
+        return self.waiting[0] if self.waiting else None
+
+    def claim(self, _job: str, batch: str, *, holder: str) -> Claim | None:
+        assert holder == "worker@here"
+        self.waiting.remove(batch)
+        return a_claim(batch)
+
+    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child]) -> bool:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.closed[claim.batch] = report, children
+        return True
+
+
+class FakeRun:
+    """Ends when `tells` was called as often as it takes, or when it is stopped."""
+
+    def __init__(self, batch: str, tell: Callable[[], None], *, fetching: int, leftovers: Sequence[Leftover]) -> None:
+        self.fetching = fetching
+        self.stalled: str | None = None
+        self.busy = 1.0
+        self.is_over = False
+        self.stopped_within: float | None = None
+        self.is_abandoned = False
+        self.leftovers = list(leftovers)
+        self.outcomes = [Outcome(url=URL.format(batch), name="0" * 32, ending=Ending.OK, bytes=1)]
+        self.progress = Progress(done=1, total=2, bytes=3, ok=1, kept=0, failed=0, refused=0)
+        self._tell = tell
+
+    def end(self) -> None:
+        self.is_over = True
+        self._tell()
+
+    def wait(self, timeout: float) -> bool:
+        assert timeout == 0
+        return self.is_over
+
+    def stop(self, within: float) -> None:
+        self.stopped_within = within
+        self.end()
+
+    def abandon(self) -> None:
+        self.is_abandoned = True
+        self.end()
+
+
+@dataclass
+class Floor:
+    """Where a shift works: what it started, sent and told, and whether its worker is stopping."""
+
+    ledger: FakeLedger = field(default_factory=FakeLedger)
+    fetching: int = 0
+    leftovers: Sequence[Leftover] = ()
+    ends_at_once: bool = True
+    is_stopping: bool = False
+    runs: dict[str, FakeRun] = field(default_factory=dict)
+    sent: list[BatchMessage] = field(default_factory=list)
+    on_start: Callable[[str], None] = lambda _batch: None
+
+    def shift(self, *, room: int = 64, lease_seconds: float = 30.0) -> Shift:
+        return Shift(
+            cast("Ledger", self.ledger),
+            worker="worker@here",
+            lease_seconds=lease_seconds,
+            drain=7.0,
+            room=room,
+            starts=self._start,
+            is_stopping=lambda: self.is_stopping,
+            tell_progress=lambda _line: None,
+            send=lambda _claim, messages: self.sent.extend(messages),
+        )
+
+    def _start(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+        assert may_publish()
+        run = FakeRun(claim.batch, tell, fetching=self.fetching, leftovers=self.leftovers)
+        self.runs[claim.batch] = run
+        self.on_start(claim.batch)
+        if self.ends_at_once:
+            run.end()
+        return cast("Run", run)
+
+
+def test_a_batch_is_run_reported_and_closed() -> None:
+    floor = Floor()
+
+    line = floor.shift().work(a_claim("1"))
+
+    report, children = floor.ledger.closed["1"]
+    assert report.counts() == {"ok": 1}
+    assert (report.job, report.batch, report.worker, report.busy) == ("job", "1", "worker@here", 1.0)
+    assert children == []
+    assert line.startswith("ok=1")
+
+
+def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> None:
+    floor = Floor(ends_at_once=False, fetching=10)
+    floor.ledger.waiting = ["2", "3", "4"]
+
+    def all_end_when_three_run(_batch: str) -> None:
+        if len(floor.runs) == 3:
+            for run in floor.runs.values():
+                run.end()
+
+    floor.on_start = all_end_when_three_run
+    line = floor.shift(room=30).work(a_claim("1"))
+
+    # 10 + 10 URLs leave room below 30, a third batch fills it: the fourth is left to others.
+    assert list(floor.ledger.closed) == ["1", "2", "3"]
+    assert floor.ledger.waiting == ["4"]
+    assert line.endswith("and 2 batches ahead")
+
+
+def test_without_room_nothing_is_claimed_ahead() -> None:
+    floor = Floor(fetching=64)
+    floor.ledger.waiting = ["2"]
+
+    floor.shift(room=64).work(a_claim("1"))
+
+    assert floor.ledger.waiting == ["2"]
+
+
+@pytest.mark.parametrize("reason", ["the worker is stopping", "the disk is full"])
+def test_nothing_is_claimed_ahead_when(reason: str) -> None:
+    floor = Floor(ends_at_once=False)
+    floor.ledger.waiting = ["2"]
+    floor.is_stopping = reason == "the worker is stopping"
+
+    def stall(batch: str) -> None:
+        if reason == "the disk is full":
+            floor.runs[batch].stalled = reason
+            floor.runs[batch].end()
+
+    floor.on_start = stall
+    floor.shift().work(a_claim("1"))
+
+    assert floor.ledger.waiting == ["2"]
+    assert list(floor.ledger.closed) == ["1"]
+
+
+def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> None:
+    now, later = BatchEntry(url=URL.format("now")), BatchEntry(url=URL.format("later"))
+    floor = Floor(ends_at_once=False, is_stopping=True, leftovers=[Leftover(now), Leftover(later, after=9.0)])
+
+    floor.shift().work(a_claim("1"))
+
+    report, (first, second) = floor.ledger.closed["1"]
+    assert floor.runs["1"].stopped_within == 7.0
+    assert report.handed_off == ["1.1", "1.2"]
+    assert (unpack_entries(first.payload), first.urls, first.after) == ([now], 1, 0.0)
+    assert (unpack_entries(second.payload), second.urls, second.after) == ([later], 1, 9.0)
+    assert floor.sent == [BatchMessage("job", "1.1")]  # the deferred one is sent by the sweep when it is due
+
+
+def test_a_batch_that_was_taken_over_is_abandoned_and_not_closed() -> None:
+    floor = Floor(ends_at_once=False)
+    floor.ledger.lost = {"1"}
+
+    line = floor.shift(lease_seconds=0.01).work(a_claim("1"))
+
+    assert floor.runs["1"].is_abandoned
+    assert floor.ledger.closed == {}
+    assert line == "another worker took it over"
+
+
+def test_closing_waits_for_a_redis_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shift_module, "_CLOSE_PAUSE", 0.0)
+    floor = Floor()
+    floor.ledger.failures = [redis.exceptions.ConnectionError(), redis.exceptions.OutOfMemoryError()]
+
+    floor.shift().work(a_claim("1"))
+
+    assert list(floor.ledger.closed) == ["1"]
+
+
+def test_a_bug_in_closing_is_no_reason_to_wait_for_ever() -> None:
+    floor = Floor()
+    floor.ledger.failures = [redis.exceptions.ResponseError("a script failed")]
+
+    with pytest.raises(redis.exceptions.ResponseError):
+        floor.shift().work(a_claim("1"))
+
+
+def test_an_interrupted_shift_abandons_all_its_runs() -> None:
+    floor = Floor(ends_at_once=False, fetching=1)
+    floor.ledger.waiting = ["2"]
+
+    def interrupt(batch: str) -> None:
+        if batch == "2":
+            raise SystemExit
+
+    floor.on_start = interrupt
+    with pytest.raises(SystemExit):
+        floor.shift().work(a_claim("1"))
+
+    assert floor.runs["1"].is_abandoned
+    assert floor.ledger.closed == {}
