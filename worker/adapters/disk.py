@@ -9,11 +9,12 @@ import itertools
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from contract.errors import FolderError
+from contract.errors import FolderError, SettingError
 from contract.naming import Layout, output_path
 from contract.policy import Sync
 from worker.engine.digests import starter
@@ -27,6 +28,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1024 * 1024  # bytes read at once
 _FEW = 8  # folders synced one by one; more are synced with their file system
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # a folder has a file's name, or something else a folder's
 
 _SENTENCES = {
     errno.ENOSPC: "The disk is full",
@@ -43,9 +45,12 @@ _SENTENCES = {
 class FileDraft:
     """Keeps ``worker.engine.ports.Draft``."""
 
-    __slots__ = ("_fd", "_folder", "_name", "_size")
+    __slots__ = ("_fd", "_folder", "_name", "_size", "losses", "obstacle")
 
-    def __init__(self, folder: int, name: str) -> None:
+    def __init__(self, folder: int, name: str, losses: int) -> None:
+        """``losses`` counts the syncs that had failed before."""
+        self.losses = losses
+        self.obstacle: str | None = None
         self._folder = folder
         self._name: str | None = name
         self._fd = -1
@@ -60,7 +65,10 @@ class FileDraft:
         try:
             at += os.pwrite(self._fd, data, at)
             while at < end:
-                at += os.pwrite(self._fd, data[at - end :], at)
+                written = os.pwrite(self._fd, data[at - end :], at)
+                if not written:
+                    raise OSError(errno.EIO, "nothing was written")
+                at += written
         except OSError as error:
             raise trouble_of(error) from error
         self._size = max(self._size, end)
@@ -112,20 +120,29 @@ class OutputFolder:
         """
         self._min_free = min_free
         self._count = itertools.count()
-        try:
-            Path(path).mkdir(parents=True, exist_ok=True)
-            # The folder itself may be reached by a link its owner made; below it none is followed.
-            self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            private = _enter(self._root, PRIVATE)
-            self._all_parts = _enter(private, PARTS)
-            os.close(private)
-            self._owner, self._parts = self._claim()
-        except OSError as error:
-            raise FolderError(f"The output folder {path} cannot be used: {error.strerror}.") from error
-        reap(self._all_parts)
+        self._syncing = threading.Lock()
+        self._losses = 0
+        with ExitStack() as opened:
+            try:
+                _make(Path(path))
+                # The folder itself may be reached by a link its owner made; below it none is followed.
+                self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                opened.callback(os.close, self._root)
+                private = _enter(self._root, PRIVATE)
+                try:
+                    self._all_parts = _enter(private, PARTS)
+                finally:
+                    os.close(private)
+                opened.callback(os.close, self._all_parts)
+                self._owner, self._parts = self._claim()
+                opened.callback(os.close, self._parts)
+                reap(self._all_parts)
+            except OSError as error:
+                raise FolderError(f"The output folder {path} cannot be used: {error.strerror}.") from error
+            self._opened = opened.pop_all()
 
     def draft(self) -> FileDraft:
-        return FileDraft(self._parts, f"{next(self._count):x}")
+        return FileDraft(self._parts, f"{next(self._count):x}", self._losses)
 
     def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
         drafts = [(draft, name) for draft, name in group if isinstance(draft, FileDraft)]
@@ -165,7 +182,7 @@ class OutputFolder:
                 return not expected or _digests(fd, [algorithm])[algorithm] == expected
             finally:
                 os.close(fd)
-        except (OSError, ValueError):
+        except (OSError, ValueError, SettingError):
             return False
 
     def trouble(self) -> str | None:
@@ -173,6 +190,10 @@ class OutputFolder:
             found = os.fstatvfs(self._parts)
         except OSError as error:
             return str(trouble_of(error))
+        if found.f_flag & os.ST_RDONLY:
+            return str(trouble_of(OSError(errno.EROFS, "")))
+        if found.f_files and not found.f_favail:
+            return "The disk has no room for another file (inodes)."
         free = found.f_bavail * found.f_frsize
         if free < self._min_free:
             return f"The disk has {free >> 20} MiB free, less than the {self._min_free >> 20} MiB to be kept free."
@@ -180,22 +201,28 @@ class OutputFolder:
 
     def close(self) -> None:
         """Remove this process's folder for temporary files; what is in it is lost."""
-        _remove_folder(self._all_parts, self._owner, self._parts)
-        for fd in (self._parts, self._all_parts, self._root):
-            os.close(fd)
+        with self._opened:
+            _remove_folder(self._all_parts, self._owner, self._parts)
+        self._root = self._all_parts = self._parts = -1  # these numbers may soon be somebody else's
 
     def _claim(self) -> tuple[str, int]:
         """Make and lock this process's own folder for temporary files."""
         while True:
             name = f"{os.getpid()}-{secrets.token_hex(4)}"
             os.mkdir(name, 0o777, dir_fd=self._all_parts)
-            fd = os.open(name, _FOLDER, dir_fd=self._all_parts)
+            try:
+                fd = os.open(name, _FOLDER, dir_fd=self._all_parts)
+            except FileNotFoundError:  # a reaper was faster than we
+                continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(fd).st_nlink > 0:  # a reaper may have been faster than our lock
+                if os.fstat(fd).st_nlink > 0:  # or faster than our lock
                     return name, fd
             except BlockingIOError:
                 pass
+            except BaseException:
+                os.close(fd)
+                raise
             os.close(fd)
 
     def _open_file(self, path: str) -> int:
@@ -213,45 +240,74 @@ class OutputFolder:
                 os.close(fd)
 
     def _sync_all(self, drafts: Sequence[tuple[FileDraft, str]]) -> None:
-        if not _syncfs(self._parts):
+        if not self._sync_disk():
             _sync_files(drafts)
+        if any(draft.losses != self._losses for draft, _ in drafts):
+            raise OSError(errno.EIO, "bytes written before may be lost")
+
+    def _sync_disk(self) -> bool:
+        """Sync the file system; False where there is no such call.
+
+        The kernel tells each failure once per descriptor, whoever asks first (syncfs(2), since Linux 5.8). So it is
+        counted: every draft begun before is suspect, in whichever group it comes.
+        """
+        with self._syncing:
+            try:
+                return _syncfs(self._parts)
+            except OSError:
+                self._losses += 1
+                raise
 
     def _rename_all(self, drafts: Sequence[tuple[FileDraft, str]], layout: Layout) -> set[str]:
-        folders: set[str] = set()
-        if layout is Layout.FLAT:
-            for draft, name in drafts:
-                draft.rename(name, self._root)
-            return {""}
+        folders = {""}
         for draft, name in drafts:
-            path = output_path(name, layout)
-            first, second, _ = path.split("/")
-            outer = _enter(self._root, first)
+            *within, file = output_path(name, layout).split("/")
             try:
-                inner = _enter(outer, second)
-                try:
-                    draft.rename(name, inner)
-                finally:
-                    os.close(inner)
-            finally:
-                os.close(outer)
-            folders |= {"", first, f"{first}/{second}"}
+                self._rename(draft, within, file)
+            except OSError as error:
+                if error.errno not in _IN_THE_WAY:
+                    raise
+                draft.obstacle = "Something in the output folder is in the way: a folder, or no folder of ours."
+                continue
+            folders.update("/".join(within[:depth]) for depth in range(1, len(within) + 1))
         return folders
 
+    def _rename(self, draft: FileDraft, within: Sequence[str], file: str) -> None:
+        if not within:
+            draft.rename(file, self._root)
+            return
+        fd = self._root
+        try:
+            for folder in within:
+                inner = _enter(fd, folder)
+                if fd != self._root:
+                    os.close(fd)
+                fd = inner
+            draft.rename(file, fd)
+        finally:
+            if fd != self._root:
+                os.close(fd)
+
     def _sync_folders(self, folders: set[str]) -> None:
-        if len(folders) > _FEW and _syncfs(self._root):
+        if len(folders) > _FEW and self._sync_disk():
             return
         for folder in folders:
-            fd = os.open(folder or ".", _FOLDER, dir_fd=self._root)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            _sync_folder(os.open(folder or ".", _FOLDER, dir_fd=self._root))
 
 
 def trouble_of(error: OSError) -> DiskTrouble:
     """Translate an error of the disk into a sentence without paths."""
     sentence = _SENTENCES.get(error.errno or 0, "The disk could not take a file")
     return DiskTrouble(f"{sentence} ({errno.errorcode.get(error.errno or 0, 'unknown')}).")
+
+
+def _make(path: Path) -> None:
+    """Make the output folder and the folders above it, durably, where they are missing."""
+    if not path.is_dir():
+        _make(path.parent)
+        path.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # one may be allowed to make folders where one may not look
+            _sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def reap(all_parts: int) -> None:
@@ -271,10 +327,10 @@ def reap(all_parts: int) -> None:
 
 
 def _remove_folder(parent: int, name: str, fd: int) -> None:
-    for leftover in os.listdir(fd):
-        with suppress(OSError):
-            os.unlink(leftover, dir_fd=fd)
     with suppress(OSError):
+        for leftover in os.listdir(fd):
+            with suppress(OSError):
+                os.unlink(leftover, dir_fd=fd)
         os.rmdir(name, dir_fd=parent)
 
 
@@ -300,6 +356,17 @@ def _sync_files(drafts: Sequence[tuple[FileDraft, str]]) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _sync_folder(fd: int) -> None:
+    """Sync a folder, where its file system can do that, and close it."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(fd)
 
 
 def _find_syncfs() -> Callable[[int], int] | None:

@@ -178,7 +178,10 @@ class Lane:
             step = transfer.ended(judged, now, random=self._random)
             if isinstance(step, Publish):
                 self._finish_body(exchange)
+            elif isinstance(step, Retry):
+                transfer.keep_part(exchange)
         except DiskTrouble as trouble:
+            transfer.attempts.pop()  # the bytes came, and yet nothing of it happened
             step = GoBack(str(trouble))
         except Exception as error:  # a bug costs its own URL only
             step = Over(bug(error))
@@ -197,9 +200,13 @@ class Lane:
         if draft is None:  # an empty body never called us
             draft = exchange.draft = transfer.run.disk.draft()
             exchange.hasher = transfer.run.start_hash() if transfer.run.start_hash else None
-        draft.finish(exchange.received)
-        transfer.draft, transfer.size = draft, exchange.received
-        transfer.promises = promises(exchange.head) if exchange.head is not None else ()
+        draft.finish(exchange.size)
+        transfer.draft, transfer.size = draft, exchange.size
+        if not exchange.is_ranged:
+            transfer.drop_part()
+        transfer.part = None
+        head = exchange.head
+        transfer.promises = promises(head, is_part=exchange.is_ranged) if head is not None else ()
         transfer.digest = exchange.hasher.hexdigest() if exchange.hasher is not None else None
 
     def _act(self, transfer: Transfer, step: Step, now: float) -> None:
@@ -217,11 +224,12 @@ class Lane:
                 self._runs[run].waiting += 1
                 self._schedule.wait(transfer, at)
             case Over():
+                transfer.drop_part()
                 self._runs[run].left -= 1
                 run.conclude(transfer, now)
             case GoBack(reason):
                 run.stall(reason)
-                self._hand_back(transfer, now)
+                self._hand_back(transfer, transfer.attempt_began)  # what our disk spoiled costs the URL no time
 
     def _reject(self, transfer: Transfer, failure: Failure) -> None:
         """From another thread: a body that came whole is not the promised one."""
@@ -236,6 +244,7 @@ class Lane:
         self._act(transfer, transfer.rejected(failure, now, random=self._random), now)
 
     def _hand_back(self, transfer: Transfer, now: float, until: float | None = None) -> None:
+        transfer.drop_part()
         share = self._runs[transfer.run]
         share.left -= 1
         if transfer.was_waiting:

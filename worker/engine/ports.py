@@ -28,7 +28,12 @@ class Clock(Protocol):
 
 
 class Draft(Protocol):
-    """A temporary file that becomes a body or nothing."""
+    """A temporary file that becomes a body or nothing.
+
+    ``obstacle`` says, after ``publish``, why this one got no name although the disk is well; None: it got it.
+    """
+
+    obstacle: str | None
 
     def write(self, data: bytes, at: int) -> None:
         """Put all of ``data`` at offset ``at``; raises DiskTrouble."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 GROUP = 256  # files that are settled together at most wait for this many
 GROUP_WAIT = 0.2  # seconds a finished file waits for others to be settled with
+STALLED_WAIT = 5.0  # seconds the URLs of a stalled run wait: for another worker, or for a disk that takes files again
+_DISK_PAUSE = 1.0  # seconds between two looks at our disk
 _CHECKED_TOGETHER = 64  # known files looked at by one call on another thread
 
 
@@ -102,6 +104,7 @@ class Run:
         self._group: list[Transfer] = []
         self._group_since = 0.0
         self._is_settling = False
+        self._disk_seen = clock.now()
 
     # ------------------------------------------------------------------------------------------ for the task
 
@@ -193,6 +196,10 @@ class Run:
         """Settle files that waited long enough for company, and look at our disk."""
         if self._group and now - self._group_since >= GROUP_WAIT:
             self._settle_if_due(is_overdue=True)
+        if now - self._disk_seen >= _DISK_PAUSE:
+            self._disk_seen = now
+            if trouble := self.disk.trouble():
+                self.stall(trouble)
 
     # ---------------------------------------------------------------------------------------------- admission
 
@@ -228,7 +235,10 @@ class Run:
         """Settle the URLs whose file is on the disk as an earlier manifest knew it; admit the others."""
         missing: list[BatchEntry] = []
         for entry in entries:
-            outcome = None if self.abandoned else self._kept(entry)
+            try:
+                outcome = None if self.abandoned else self._kept(entry)
+            except Exception:  # a bug costs a download; it must not hold the batch for ever
+                outcome = None
             if outcome is None:
                 missing.append(entry)
                 continue
@@ -346,10 +356,10 @@ class Run:
     def _end_group(self, group: Sequence[Transfer], failure: Failure | None) -> None:
         outcomes = []
         for transfer in group:
-            transfer.failure = failure
-            if failure is not None and transfer.draft is not None:
+            transfer.failure = failure or _unnamed(transfer)
+            if transfer.failure is not None and transfer.draft is not None:
                 transfer.draft.discard()
-            ending = Ending.OK if failure is None else Ending.FAILED
+            ending = Ending.OK if transfer.failure is None else Ending.FAILED
             outcomes.append(transfer.outcome(ending, transfer.finished))
         with self._change:
             for outcome in outcomes:
@@ -371,6 +381,8 @@ class Run:
         self._settled_one()
 
     def _give_back(self, entry: BatchEntry, after: float) -> None:
+        if self.stalled is not None:  # at once, it would come back at once
+            after = max(after, STALLED_WAIT)
         self.leftovers.append(Leftover(entry, after))
         self._settled_one()
 
@@ -388,6 +400,13 @@ class Run:
     def _wake_lanes(self) -> None:
         for lane in self._lanes:
             lane.wake()
+
+
+def _unnamed(transfer: Transfer) -> Failure | None:
+    obstacle = transfer.draft.obstacle if transfer.draft is not None else None
+    if obstacle is None:
+        return None
+    return Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.PERMANENT, detail=obstacle)
 
 
 def _mismatch(what: str, source: str, promised: str, found: str) -> Failure:
