@@ -228,15 +228,18 @@ class Ledger:
 
     # ------------------------------------------------------------------ a worker's side
 
-    def claim(self, job: str, batch: str, *, holder: str, even_worn: bool = False) -> Claim | None:
+    def claim(
+        self, job: str, batch: str, *, holder: str, is_ahead: bool = False, even_worn: bool = False
+    ) -> Claim | None:
         """Take a batch's lease; None when it is closed, held, deferred, unknown or worn.
 
-        A *worn* batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
+        ``is_ahead`` says that its message did not come: messages sent before it are not overtaken. A *worn*
+        batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
         """
         token = f"{holder}/{secrets.token_hex(8)}"
         keys = [*self._keys(job, "", "batches", "payloads", "sent", "leases"), self._taken]
         most = 0 if even_worn else MOST_ATTEMPTS
-        answer = self._run("claim", keys, [batch, token, self._lease, most, self._keep])
+        answer = self._run("claim", keys, [batch, token, self._lease, most, self._keep, int(is_ahead)])
         if not isinstance(answer, list):
             return None
         payload, policy, hidden, queued, attempt, urls = answer

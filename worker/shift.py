@@ -147,7 +147,7 @@ class Shift:
     def _claim_ahead(self, job: str) -> Claim | None:
         try:
             batch = self._ledger.next_waiting(job, waited=_UNWANTED)
-            return self._ledger.claim(job, batch, holder=self._worker) if batch else None
+            return self._ledger.claim(job, batch, holder=self._worker, is_ahead=True) if batch else None
         except (*AWAY, MessageError):
             return None  # the batch's message will come, and with it whatever there is to say
 

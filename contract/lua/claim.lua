@@ -1,6 +1,7 @@
 -- Take the lease of a batch that waits for a worker, or that is worn and nobody's (the sweep alone asks for those).
 -- KEYS: job, batches, payloads, sent, leases, taken
--- ARGV: batch, holder's token, lease seconds, most attempts (0: the sweep asks), seconds to keep
+-- ARGV: batch, holder's token, lease seconds, most attempts (0: the sweep asks), seconds to keep,
+--       did its message not come (1/0)
 -- Returns false (closed, held, deferred, unknown), the attempts of a worn batch, or its record.
 local text = redis.call('HGET', KEYS[2], ARGV[1])
 if not text then return false end
@@ -25,8 +26,8 @@ if not again then
   if sent then
     redis.call('HSET', KEYS[6], 'last', tostring(now))
     local highest = redis.call('HGET', KEYS[6], 'highest')
-    -- Overdue messages are taken out of turn: they say nothing about those sent before them.
-    if not record.overdue and not (highest and tonumber(highest) > tonumber(sent)) then
+    -- What is overdue or claimed ahead is taken out of turn: it says nothing about messages sent before.
+    if ARGV[6] == '0' and not record.overdue and not (highest and tonumber(highest) > tonumber(sent)) then
       redis.call('HSET', KEYS[6], 'highest', sent)
     end
     redis.call('ZREM', KEYS[4], ARGV[1])

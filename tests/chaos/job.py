@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from producer.cli import BAD_USAGE
 from tests.chaos.site import Site
 from tests.support.celery_worker import PROJECT
 from tests.support.processes import send
@@ -65,7 +66,7 @@ class Job:
         code = self._process.poll()
         if code is None:
             return False
-        if code == -signal.SIGKILL or code == -signal.SIGTERM or code == 130:
+        if code in (-signal.SIGKILL, -signal.SIGTERM) or self._found_redis_away(code):
             self._start()
             return False
         if self._is_split and self._id is None and code == 0:
@@ -85,6 +86,10 @@ class Job:
                 raise TimeoutError(f"the job did not end within {within:g} s:\n{self.log()[-3000:]}")
             self._site.tend()
             time.sleep(0.05)
+
+    def _found_redis_away(self, code: int) -> bool:
+        """A command that finds no Redis when it starts says so and ends: whoever gave it gives it again."""
+        return code == BAD_USAGE and "cannot be reached" in self.log().rsplit("\n", 2)[-2]
 
     def rows(self) -> int:
         """How many outcomes the manifest holds by now."""

@@ -56,6 +56,8 @@ class Site:
         self._buried: list[tuple[float, CeleryWorker]] = []  # killed workers whose children may live on
         self._settings = {"TRAWL_TRANSFERS": str(transfers), "TRAWL_DRAIN": str(drain)}
         self.orphans: list[int] = []  # found alive long after their parent was killed
+        self.deaths: list[str] = []  # of workers nobody killed
+        self._doomed: set[str] = set()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -137,8 +139,15 @@ class Site:
 
     # ---- being hurt
 
+    def doom(self, worker: CeleryWorker) -> CeleryWorker:
+        """Say that this worker's end, from now on, is no fault of its own."""
+        self._doomed.add(worker.name)
+        return worker
+
     def replace(self, worker: CeleryWorker) -> None:
         """Start another worker in place of one that is gone."""
+        if worker.name not in self._doomed:
+            self.deaths.append(f"{worker.name} ended by itself: {last_error(worker)}")
         self._buried.append((time.monotonic(), worker))
         self.workers[self.workers.index(worker)] = self._new_worker()
 
@@ -178,6 +187,12 @@ class Site:
         shutil.rmtree(folder)
         copy.rename(folder)
         self.server.restart()
+
+
+def last_error(worker: CeleryWorker) -> str:
+    """Return the last thing a worker complained of."""
+    told = [line for line in worker.log().splitlines() if "CRITICAL" in line or "ERROR" in line]
+    return told[-1] if told else "without a word"
 
 
 class _Worker(CeleryWorker):

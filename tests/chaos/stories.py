@@ -97,6 +97,13 @@ def kill_clients(site: Site) -> None:
             client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
 
+def connections_reset(stage: Stage) -> Story:
+    """Every connection is reset again and again, at any moment of a message's life."""
+    job = stage.job(stage.urls(2500), batch_size=10)
+    with repeated(1.3, stage.site.relay.reset):
+        return stage.end(job)
+
+
 def emptied(stage: Stage) -> Story:
     """Redis comes back with nothing, twice: what the manifest does not have is sent again."""
     job = stage.job(stage.urls(1500))
@@ -177,7 +184,7 @@ def stopped_gracefully(stage: Stage) -> Story:
     for rows in (100, 400, 700):
         stage.await_rows(job, rows)
         worker = stage.site.workers[0]
-        worker.wait_until_ready(within=60)
+        stage.site.doom(worker).wait_until_ready(within=60)
         asked = time.monotonic()
         worker.send_signal(signal.SIGTERM)
         code = worker.wait(within=60)
@@ -196,7 +203,7 @@ def recovery(stage: Stage) -> Story:
     victim = stage.site.workers.pop(0)
     with stage.site.client() as client:
         name = job_of(client)
-        victim.kill()
+        stage.site.doom(victim).kill()
         killed = time.monotonic()
         mine = [batch for batch, holder in holders(client, name).items() if holder.startswith(victim.name)]
         stage.figures["batches it held"] = len(mine)
@@ -265,6 +272,7 @@ def repeated(seconds: float, act: Callable[[], object]) -> Iterator[None]:
 STORIES: dict[str, Callable[[Stage], Story]] = {
     "half-open": half_open,
     "clients-killed": clients_killed,
+    "connections-reset": connections_reset,
     "emptied": emptied,
     "rolled-back": rolled_back,
     "out-of-memory": out_of_memory,
@@ -284,4 +292,8 @@ def play(name: str, folder: Path) -> Story:
     """
     lease = 20.0 if name == "recovery" else 3.0
     with Source(delay=0.1) as source, Site(folder / name, lease=lease) as site:
-        return STORIES[name](Stage(name, folder / name, site, source))
+        story = STORIES[name](Stage(name, folder / name, site, source))
+        if name != "recovery":
+            site.tend()
+        assert not site.deaths, site.deaths
+        return story

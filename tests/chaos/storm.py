@@ -36,12 +36,13 @@ class Tally:
     requests: int = 0
     torn: int = 0
     orphans: int = 0
+    deaths: int = 0
     worst: Counter[str] = field(default_factory=Counter)
     slowest_end: float = 0.0  # seconds from a job's last fault to its end
 
     @property
     def is_good(self) -> bool:
-        return not (self.torn or self.orphans or sum(self.worst.values()))
+        return not (self.torn or self.orphans or self.deaths or sum(self.worst.values()))
 
     def lines(self) -> list[str]:
         dealt = ", ".join(f"{count} {name}" for name, count in self.faults.most_common())
@@ -50,7 +51,8 @@ class Tally:
         return [
             f"{self.kills} kills -9 in {self.jobs} jobs of {self.urls:,} URLs in all",
             f"faults: {dealt}",
-            f"checked: {found}, {self.torn} torn while running, {self.orphans} orphaned processes",
+            f"checked: {found}, {self.torn} torn while running",
+            f"processes: {self.orphans} orphaned, {self.deaths} workers ended by themselves",
             f"fetched again: {again:,} URLs, {again / max(1, sum(self.faults.values())):.1f} per fault",
             f"slowest end after a job's last fault: {self.slowest_end:.1f} s",
         ]
@@ -113,6 +115,9 @@ class Storm:
             self.tally.worst.update({k: v for k, v in verdict.counts().items() if k != "urls"})
             self.tally.torn = len(self._watch.torn)
             self.tally.orphans = len(self._site.orphans)
+            for death in self._site.deaths[self.tally.deaths :]:
+                self._tell(death)
+            self.tally.deaths = len(self._site.deaths)
             self._note(verdict)
             if not verdict.is_good:
                 self._tell(f"job {number}: {verdict}")
@@ -165,17 +170,16 @@ class Storm:
         self._tell(f"{self.tally.kills:5} kills, {self.tally.jobs:3} jobs: {verdict}")
         if self._report is not None:
             record = {"kills": self.tally.kills, "faults": dict(self.tally.faults), **verdict.counts()}
-            self._report.write(json.dumps({**record, "torn": self.tally.torn, "orphans": self.tally.orphans}) + "\n")
+            self._report.write(json.dumps({**record, "torn": self.tally.torn, "deaths": self.tally.deaths}) + "\n")
             self._report.flush()
 
     # ---- the faults
 
     def _kill_worker(self, _: Job) -> None:
-        worker = self._random.choice(self._site.workers)
-        worker.kill(children_too=False)
+        self._site.doom(self._random.choice(self._site.workers)).kill(children_too=False)
 
     def _kill_worker_family(self, _: Job) -> None:
-        self._random.choice(self._site.workers).kill()
+        self._site.doom(self._random.choice(self._site.workers)).kill()
 
     def _kill_pool_process(self, _: Job) -> None:
         children = [pid for worker in self._site.workers for pid in worker.children()]
@@ -191,7 +195,7 @@ class Storm:
             self._site.flower.wait()
 
     def _terminate_worker(self, _: Job) -> None:
-        self._random.choice(self._site.workers).send_signal(signal.SIGTERM)
+        self._site.doom(self._random.choice(self._site.workers)).send_signal(signal.SIGTERM)
 
     def _freeze_worker(self, _: Job) -> None:
         worker = self._random.choice(self._site.workers)

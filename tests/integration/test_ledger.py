@@ -479,6 +479,24 @@ def test_what_is_taken_out_of_turn_overtakes_nothing(ledger: ClockedLedger) -> N
             assert f"{JOB}/3" not in ledger.swept(waiting=5)[1], "it waits its turn"
 
 
+def test_what_is_claimed_ahead_of_its_message_overtakes_nothing(ledger: ClockedLedger) -> None:
+    ledger.create("others", JobPolicy())
+    ledger.open("others", [batch_of("1")])
+    ledger.advance(1.0)
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    ledger.advance(1.0)
+
+    batch = ledger.next_waiting(JOB, waited=0.0)
+    assert batch is not None
+    claim = ledger.claim(JOB, batch, holder="worker", is_ahead=True)
+    assert claim is not None
+    ledger.close(claim, report_of(claim))
+
+    for _ in range(3):
+        ledger.advance(31.0)
+        assert ledger.swept(waiting=5)[1] == []
+
+
 def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     ledger.advance(10.0)

@@ -39,6 +39,7 @@ GUARDS = (
     _without(_CLAIM, "redis.call('EXPIRE', KEYS[1], ARGV[5])"),
     _without(_CLAIM, " and not (highest and tonumber(highest) > tonumber(sent))"),
     _without(_CLAIM, "not record.overdue and "),
+    _without(_CLAIM, "ARGV[6] == '0' and "),
     _without(_CLAIM, "redis.call('ZREM', KEYS[4], ARGV[1])"),
     _without(_CLAIM, "record.token = ARGV[2]"),
     _without(_CLAIM, "record.attempts = record.attempts + 1"),

@@ -44,8 +44,9 @@ class FakeLedger:
         assert waited > 0
         return self.waiting[0] if self.waiting else None
 
-    def claim(self, _job: str, batch: str, *, holder: str) -> Claim | None:
+    def claim(self, _job: str, batch: str, *, holder: str, is_ahead: bool) -> Claim | None:
         assert holder == "worker@here"
+        assert is_ahead, "its message did not come"
         self.waiting.remove(batch)
         return a_claim(batch)
 
