@@ -191,7 +191,10 @@ class CurlHttp:
             curl.setopt(pycurl.FRESH_CONNECT, int(exchange.is_fresh))
         if exchange.fields or handle.fields:
             handle.fields = exchange.fields
-            curl.setopt(pycurl.HTTPHEADER, list(exchange.fields))
+            # pycurl takes an empty list for nothing to do, and one URL's fields would go out with the next.
+            curl.unsetopt(pycurl.HTTPHEADER)
+            if exchange.fields:
+                curl.setopt(pycurl.HTTPHEADER, list(exchange.fields))
         self._hand_over(curl, place.host, place.port, exchange)
         self._busy[exchange] = handle
         self._multi.add_handle(curl)

@@ -9,6 +9,7 @@ from worker.engine.digests import PIECE, Hasher
 from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.headers import Head, read_head
 from worker.engine.ports import DiskTrouble, Draft
+from worker.engine.ranges import Part, continues, is_whole_already, range_fields
 from worker.engine.verdict import LONGEST_DISCARD, Reception, bad_response, of_status, too_large
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "addresses", "at_connected", "at_first_byte", "at_resolved", "at_secured", "at_sent", "began", "breakage",
-        "cap", "detail", "draft", "enough", "fields", "hasher", "head", "http_version", "is_fresh", "lines",
-        "marked", "marked_at", "received", "refusals", "remote_ip", "sockets", "stopped", "took", "transfer",
+        "addresses", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "at_sent", "began",
+        "breakage", "cap", "detail", "draft", "enough", "fields", "hasher", "head", "http_version", "is_fresh",
+        "is_ranged", "is_unfit", "lines", "marked", "marked_at", "offset", "received", "refusals", "remote_ip",
+        "sockets", "stopped", "took", "transfer",
     )  # fmt: skip
 
     def __init__(self, transfer: Transfer, addresses: tuple[str, ...], now: float) -> None:
@@ -42,7 +44,13 @@ class Exchange:
         self.head: Head | None = None
         self.draft: Draft | None = None
         self.hasher: Hasher | None = None
-        self.received = 0
+        self.received = 0  # bytes of this exchange; the first belongs at ``offset`` of the body
+        self.offset = 0
+        self.asked: Part | None = transfer.part  # what the request asks to continue
+        self.is_ranged = False  # the answer continues it, exactly
+        self.is_unfit = False  # the answer to the range is of no use: ask for the whole
+        if self.asked is not None:
+            self.fields += range_fields(self.asked.version, self.asked.size)
         self.enough = False
         self.stopped: Failure | None = None
         self.refusals: list[str] = []  # why sockets were not opened
@@ -60,16 +68,16 @@ class Exchange:
         try:
             if self.head is None and not self._open():
                 return _STOP
-            at = self.received
-            self.received = received = at + len(data)
+            at = self.offset + self.received
+            self.received += len(data)
             if self.draft is None:
-                self.enough = received > LONGEST_DISCARD
+                self.enough = self.received > LONGEST_DISCARD
                 return _STOP if self.enough else _GO_ON
-            if received > self.cap:
+            if at + len(data) > self.cap:
                 return self._stop(too_large(self.head.status if self.head else None, self.cap))
             self.draft.write(data, at)
             if self.hasher is not None:
-                if received <= PIECE:
+                if self.received <= PIECE:
                     self.hasher.update(data)
                 else:
                     self.hasher = None
@@ -84,6 +92,13 @@ class Exchange:
         """The exchange ended: read the header block if no body byte made us do so."""
         if self.head is None:
             self.head = read_head(self.lines)
+            if self.head is not None:
+                self._compare(self.head)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body that are there, those of earlier exchanges included."""
+        return self.offset + self.received
 
     def reception(self) -> Reception:
         return Reception(
@@ -92,6 +107,7 @@ class Exchange:
             breakage=None if self.enough else self.breakage,
             detail=self.detail,
             stopped=self._refusal() or self.stopped,
+            ranged=self.is_ranged,
             enough=self.enough,
         )
 
@@ -105,16 +121,37 @@ class Exchange:
         if head is None:
             self._stop(bad_response("A body came before its header block ended."))
             return False
-        if of_status(head, wall=0.0) is not None:
+        self._compare(head)
+        if self.is_unfit or self.enough:
+            self.enough = True
+            return False
+        if of_status(head, wall=0.0, ranged=self.is_ranged) is not None:
             return True  # a body nobody wants
-        if head.length is not None and head.length > self.cap:
+        if head.length is not None and self.offset + head.length > self.cap:
             self._stop(too_large(head.status, self.cap))
             return False
+        if self.is_ranged:
+            return True
         run = self.transfer.run
         self.draft = run.disk.draft()
         if run.start_hash is not None and (head.length or 0) <= PIECE:
             self.hasher = run.start_hash()
         return True
+
+    def _compare(self, head: Head) -> None:
+        """Hold the answer to a range against what was asked for."""
+        asked = self.asked
+        if asked is None:
+            return
+        if continues(head, asked.version, asked.size):
+            self.is_ranged = True
+            self.draft, self.offset = asked.draft, asked.size
+        elif asked.head is not None and is_whole_already(head, asked):
+            # What broke off was the end of the framing: the response of then is the one that counts.
+            self.is_ranged = self.enough = True
+            self.head, self.draft, self.offset = asked.head, asked.draft, asked.size
+        else:
+            self.is_unfit = head.status in (206, 416)
 
     def _stop(self, failure: Failure) -> int:
         self.stopped = failure

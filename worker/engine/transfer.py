@@ -13,6 +13,7 @@ from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
 from contract.urls import Parsed
 from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.promises import Promise
+from worker.engine.ranges import SMALLEST_PART, Part, version_of
 from worker.engine.redirects import DeadEnd, next_hop
 from worker.engine.verdict import Redirected
 
@@ -63,7 +64,7 @@ class Transfer:
 
     __slots__ = (
         "attempt_began", "attempts", "began", "began_wall", "deadline", "digest", "downgraded", "draft", "entry",
-        "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name", "notes", "per_host",
+        "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name", "notes", "part", "per_host",
         "place", "promises", "reject", "resolved_in", "run", "seen", "size", "start", "was_waiting",
     )  # fmt: skip
 
@@ -85,6 +86,7 @@ class Transfer:
         self.draft: Draft | None = None
         self.digest: str | None = None  # hex, by the job's algorithm
         self.size = 0
+        self.part: Part | None = None  # what earlier attempts brought, to be continued
         self.promises: tuple[Promise, ...] = ()
         self.failure: Failure | None = None
         self.finished = 0.0  # when its body was whole
@@ -112,10 +114,9 @@ class Transfer:
 
     def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
         """Take an exchange's judgement and return what comes next."""
-        exchange = self.exchange
-        if exchange is not None and exchange.breakage is Breakage.STALE and not exchange.is_fresh:
-            self.is_wary = True
-            return _FOLLOW
+        again = self._try_otherwise()
+        if again is not None:
+            return again
         if judged is None:
             self._note_attempt(None, now)
             return _PUBLISH
@@ -125,6 +126,39 @@ class Transfer:
                 return _FOLLOW
             judged = dead_end
         return self.failed(judged, now, random=random)
+
+    def _try_otherwise(self) -> Step | None:
+        """Look for answers that say nothing of the URL, only of how it was asked for."""
+        exchange = self.exchange
+        if exchange is None:
+            return None
+        if exchange.breakage is Breakage.STALE and not exchange.is_fresh:
+            self.is_wary = True
+            return _FOLLOW
+        if exchange.is_unfit:
+            self.drop_part()
+            return _FOLLOW
+        return None
+
+    def keep_part(self, exchange: Exchange) -> None:
+        """The exchange broke off: keep what came of the body, if it may be continued."""
+        if exchange.draft is None or exchange.head is None or exchange.size < SMALLEST_PART:
+            return
+        if exchange.is_ranged and self.part is not None:
+            self.part.size = exchange.size
+        else:
+            version = version_of(exchange.head)
+            if version is None:
+                return
+            self.drop_part()
+            self.part = Part(exchange.draft, exchange.size, version, exchange.head)
+        exchange.draft = None
+
+    def drop_part(self) -> None:
+        """Start over from the first byte."""
+        if self.part is not None:
+            self.part.draft.discard()
+            self.part = None
 
     def failed(self, failure: Failure, now: float, *, random: Callable[[], float]) -> Step:
         """End an attempt that failed."""
@@ -237,6 +271,8 @@ class Transfer:
     def _all_notes(self, stored: bool) -> list[str]:
         notes = self.notes
         head = self.exchange.head if self.exchange is not None else None
+        if stored and self.exchange is not None and self.exchange.is_ranged:
+            notes = [*notes, "resumed"]
         if stored and head is not None:
             if not head.is_framed:
                 notes = [*notes, "framing=close"]
