@@ -296,6 +296,44 @@ def compare(lists: tuple[str, ...], **options: Any) -> int:
     return max(each.summary.exit_code for each in measured)
 
 
+@trawl.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), help="Folder jobs will write to.")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def doctor(output: Path, is_json: bool) -> int:
+    """Look at broker, Redis, workers and this machine, and say what to do."""
+    import json
+
+    from producer.doctor import Verdict, examine
+
+    worst = Verdict.FINE
+    found = []
+    for finding in examine(output, os.environ):
+        found.append({"verdict": finding.verdict, "subject": finding.subject, "found": finding.found})
+        if not is_json:
+            print(finding, flush=True)
+        if finding.verdict is Verdict.BROKEN:
+            worst = Verdict.BROKEN
+    if is_json:
+        print(json.dumps(found))
+    return 1 if worst is Verdict.BROKEN else 0
+
+
+@trawl.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove unfinished jobs older than this too."
+)
+def gc(jobs: tuple[str, ...], older_than: float | None) -> int:
+    """Remove JOBs from Redis; without any, those that are finished and followed to their end."""
+    from producer.housekeeping import remove_jobs, remove_stale_cache
+
+    for job in remove_jobs(jobs, older_than, os.environ):
+        print(f"removed job {job}")
+    for folder in remove_stale_cache(os.environ, 30.0 if older_than is None else older_than):
+        print(f"removed {folder}")
+    return 0
+
+
 # ---------------------------------------------------------------------- options into values
 
 

@@ -158,6 +158,29 @@ class Cluster:
         most = int(memory.get("maxmemory") or 0)
         return most > 0 and int(memory["used_memory"]) > FULL_ABOVE * most
 
+    def redis_info(self) -> dict[str, Any]:
+        """Return what Redis tells about itself."""
+        return dict(self.redis.info())
+
+    def listen_to_workers(self, duration: float) -> dict[str, float]:
+        """Return the workers whose heartbeat comes within so many seconds, and how far each clock is from ours."""
+        skews: dict[str, float] = {}
+
+        def take(event: dict[str, Any]) -> None:
+            if "timestamp" in event:
+                skews[str(event.get("hostname", "?"))] = time.time() - float(event["timestamp"])
+
+        until = time.monotonic() + duration
+        with self._app.connection_for_read() as connection:
+            receiver = self._app.events.Receiver(connection, handlers={"worker-heartbeat": take})
+            with receiver.consumer_context() as (drained, _, _):
+                while (left := until - time.monotonic()) > 0:
+                    try:
+                        drained.drain_events(timeout=left)
+                    except TimeoutError:
+                        break
+        return skews
+
     def close(self) -> None:
         self._app.close()
         self.redis.close()

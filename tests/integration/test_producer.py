@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -406,3 +406,35 @@ def test_a_broker_that_cannot_be_reached_is_one_sentence(bench: Bench, command: 
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
+    listed = bench.write_list(*urls(5))
+    with StandInWorker(bench.settings):
+        finished = bench.run(listed, "-o", "out")[1]["job"]
+    waiting = bench.trawl("enqueue", listed)[1].strip()
+
+    removed = bench.trawl("gc")
+    named = bench.trawl("gc", waiting)
+    again = bench.trawl("gc", waiting)
+    cluster = Cluster(bench.settings)
+    left = list(cluster.redis.keys("trawl:job:*"))
+    cluster.close()
+
+    assert removed[:2] == (0, f"removed job {finished}\n")
+    assert named[:2] == (0, f"removed job {waiting}\n")
+    assert again[0] == 2
+    assert left == []
+
+
+def test_redis_holds_nothing_but_a_record_once_a_job_was_followed(bench: Bench) -> None:
+    listed = bench.write_list(*urls(500), "ftp://x/")
+    with StandInWorker(bench.settings):
+        job = bench.run(listed, "-o", "out", "--batch-size", "20")[1]["job"]
+
+    cluster = Cluster(bench.settings)
+    keys = {str(key, "utf-8", "replace") for key in cast("list[bytes]", cluster.redis.keys("*"))}
+    cluster.close()
+
+    assert {key for key in keys if job in key} == {f"trawl:job:{job}"}
+    assert not any(key.startswith("celery-task-meta-") for key in keys)

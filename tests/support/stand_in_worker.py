@@ -76,6 +76,9 @@ class StandInWorker:
     def __init__(self, settings: ClusterSettings, answer: Answer = everything_ok) -> None:
         self._settings = settings
         self._answer = answer
+        # kombu keeps messages of one priority in one list (kombu/transport/redis.py, Channel._q_for_pri).
+        queue = f"{settings.prefix}{settings.queue}"
+        self._queues = [queue, *(f"{queue}\x06\x16{priority}" for priority in range(10))]
         self._redis: redis.Redis = connect(settings)
         self._ledger = Ledger(self._redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
         self._is_stopping = threading.Event()
@@ -102,7 +105,7 @@ class StandInWorker:
 
     def work_once(self, wait: float = 0.1) -> bool:
         """Take one message; False when there was none."""
-        taken = cast("Any", self._redis.brpop([f"{self._settings.prefix}{self._settings.queue}"], timeout=wait))
+        taken = cast("Any", self._redis.brpop(self._queues, timeout=wait))
         if not taken:
             return False
         message = BatchMessage.from_wire(json.loads(base64.b64decode(json.loads(taken[1])["body"]))[0][0])
