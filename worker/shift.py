@@ -24,6 +24,7 @@ from contract.messages import BatchMessage, child_batch
 from contract.reports import BatchReport
 from worker.engine.run import Leftover, Run
 from worker.lease import Lease
+from worker.standstill import Standstill
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class _Turn:
     lease: Lease
     run: Run
     started: float  # Unix seconds
+    began: float  # the monotonic clock's
 
 
 class Shift:
@@ -65,6 +67,7 @@ class Shift:
         lease_seconds: float,
         drain: float,
         room: int,
+        standstill: Standstill,
         starts: Starts,
         is_stopping: Callable[[], bool],
         tell_progress: Callable[[str], None],
@@ -76,6 +79,7 @@ class Shift:
         self._lease_seconds = lease_seconds
         self._drain = drain
         self._room = room
+        self._standstill = standstill
         self._starts = starts
         self._is_stopping = is_stopping
         self._tell_progress = tell_progress
@@ -104,9 +108,10 @@ class Shift:
         return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
 
     def _begin(self, claim: Claim) -> None:
+        began = time.monotonic()
         lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
         run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
-        self._turns.append(_Turn(claim, lease, run, time.time()))
+        self._turns.append(_Turn(claim, lease, run, time.time(), began))
 
     def _obey(self) -> None:
         """Keep the leases, tell how it goes, and heed a worker told to stop."""
@@ -141,6 +146,7 @@ class Shift:
             and self._looks_from <= now < self._began + _LONGEST_SHIFT
             and sum(turn.run.fetching for turn in self._turns) < self._room
             and not self._is_stopping()
+            and not self._standstill.lasts
             and all(turn.run.stalled is None for turn in self._turns)
         )
 
@@ -156,7 +162,10 @@ class Shift:
     def _end(self, turn: _Turn) -> str:
         self._turns.remove(turn)
         batch = turn.claim.batch
+        self._standstill.note(turn.run.stalled, began=turn.began)
         line = "another worker took it over" if turn.lease.is_lost else self._close(turn)
+        if turn.run.stalled is not None:
+            line = f"{line}: {turn.run.stalled}"
         logger.info("Job %s batch %s: %s", turn.claim.job, batch, line)
         return line
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from celery import Task, shared_task
@@ -14,17 +13,18 @@ from contract.batches import unpack_entries
 from contract.broker import AWAY
 from contract.credentials import Credentials
 from contract.dispatch import send_batches
-from contract.errors import MessageError
+from contract.errors import FolderError, MessageError
 from contract.ledger import Claim
 from contract.messages import BATCH_TASK, BatchMessage
 from worker import lifecycle, wiring
 from worker.engine.run import Run
 from worker.shift import Shift
+from worker.standstill import Standstill
 from worker.station import station
 
 logger = logging.getLogger(__name__)
 
-_TROUBLE_PAUSE = 1.0  # seconds between two looks at a disk that takes no more files
+_standstill = Standstill()  # made before the fork, like this module
 
 
 @shared_task(bind=True, name=BATCH_TASK)
@@ -35,9 +35,11 @@ def run_batch(self: Task[..., str], message: object) -> str:
     except MessageError as error:
         logger.error("Message rejected: %s", error)
         raise Ignore from None  # not Reject, which Celery logs with a traceback; the ledger still has the batch
-    _await_disk()
+    may_start = _standstill.wait(_disk_trouble, gives_up=lifecycle.is_stopping)
     if lifecycle.is_stopping():
         return _pass_on(self, named)
+    if not may_start:
+        return "not started: the disk takes no files; the sweep will send it again"
     try:
         claim = station().ledger.claim(named.job, named.batch, holder=str(self.request.hostname))
     except AWAY as error:
@@ -95,6 +97,7 @@ def _shift(task: Task[..., str]) -> Shift:
         lease_seconds=here.cluster.lease,
         drain=workshop.settings.drain,
         room=workshop.settings.transfers,
+        standstill=_standstill,
         starts=starts,
         is_stopping=lifecycle.is_stopping,
         tell_progress=tell_progress,
@@ -102,13 +105,8 @@ def _shift(task: Task[..., str]) -> Shift:
     )
 
 
-def _await_disk() -> None:
-    """Take no work while the disk takes no files; the slot stays occupied, so Celery hands it no more messages."""
-    told = False
-    while (trouble := wiring.workshop().trouble()) and not lifecycle.is_stopping():
-        if not told:
-            logger.error("Not taking work: %s", trouble)
-            told = True
-        time.sleep(_TROUBLE_PAUSE)
-    if told:
-        logger.warning("Taking work again.")
+def _disk_trouble() -> str | None:
+    try:
+        return wiring.workshop().trouble()
+    except FolderError as error:  # there is no workshop without it
+        return str(error)

@@ -142,6 +142,19 @@ def test_a_message_names_job_and_batch_and_nothing_else() -> None:
     assert child_batch("7.2", 1) == "7.2.1"
 
 
+def test_a_batch_handed_off_for_days_keeps_a_name_that_a_worker_reads() -> None:
+    """Guards the counting of equal steps: a name may have 200, and a full disk hands off every minute."""
+    names = ["7"]
+    for _ in range(2000):
+        names.append(child_batch(names[-1], 1))
+    names += [child_batch(names[-1], 2), child_batch("7.1", 2), child_batch("7.12", 1), child_batch("7.1x12", 2)]
+
+    assert names[:4] == ["7", "7.1", "7.1x2", "7.1x3"]
+    assert names[-4:] == ["7.1x2000.2", "7.1.2", "7.12.1", "7.1x12.2"]
+    assert len(set(names)) == len(names)
+    assert all(BatchMessage.from_wire(BatchMessage("job", name).to_wire()).batch == name for name in names)
+
+
 @pytest.mark.parametrize(
     "wire_form",
     [

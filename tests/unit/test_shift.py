@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -18,6 +19,7 @@ from contract.reports import BatchReport
 from worker import shift as shift_module
 from worker.engine.run import Leftover, Progress, Run
 from worker.shift import Shift
+from worker.standstill import Standstill
 
 URL = "http://example.com/{}"
 
@@ -98,6 +100,8 @@ class Floor:
     leftovers: Sequence[Leftover] = ()
     ends_at_once: bool = True
     is_stopping: bool = False
+    stalled: str | None = None
+    standstill: Standstill = field(default_factory=Standstill)
     runs: dict[str, FakeRun] = field(default_factory=dict)
     sent: list[BatchMessage] = field(default_factory=list)
     on_start: Callable[[str], None] = lambda _batch: None
@@ -109,6 +113,7 @@ class Floor:
             lease_seconds=lease_seconds,
             drain=7.0,
             room=room,
+            standstill=self.standstill,
             starts=self._start,
             is_stopping=lambda: self.is_stopping,
             tell_progress=lambda _line: None,
@@ -118,6 +123,7 @@ class Floor:
     def _start(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         assert may_publish()
         run = FakeRun(claim.batch, tell, fetching=self.fetching, leftovers=self.leftovers)
+        run.stalled = self.stalled
         self.runs[claim.batch] = run
         self.on_start(claim.batch)
         if self.ends_at_once:
@@ -194,6 +200,32 @@ def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> N
     assert (unpack_entries(first.payload), first.urls, first.after) == ([now], 1, 0.0)
     assert (unpack_entries(second.payload), second.urls, second.after) == ([later], 1, 9.0)
     assert floor.sent == [BatchMessage("job", "1.1")]  # the deferred one is sent by the sweep when it is due
+
+
+def test_a_stalled_run_stands_the_worker_still_and_says_why() -> None:
+    """Guards the note: without it the worker would claim what it just handed off."""
+    entry = BatchEntry(url=URL.format("1"))
+    floor = Floor(ledger=FakeLedger(waiting=["2"]), stalled="The disk is full.", leftovers=[Leftover(entry, after=5.0)])
+
+    line = floor.shift().work(a_claim("1"))
+
+    assert line.endswith(": The disk is full.")
+    assert floor.standstill.lasts
+    assert floor.ledger.closed["1"][1][0].after == 5.0
+
+
+def test_while_the_worker_stands_still_nothing_is_claimed_ahead() -> None:
+    """Guards the look at the standstill: another task's run may be the one that stalled."""
+    floor = Floor(ledger=FakeLedger(waiting=["2"]), ends_at_once=False)
+    floor.standstill.note("The disk is full.", began=0.0)
+
+    def end_soon(batch: str) -> None:
+        threading.Timer(0.3, floor.runs[batch].end).start()
+
+    floor.on_start = end_soon
+    floor.shift().work(a_claim("1"))
+
+    assert floor.ledger.waiting == ["2"]
 
 
 def test_a_batch_that_was_taken_over_is_abandoned_and_not_closed() -> None:
