@@ -8,13 +8,13 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu import Queue
-from kombu.transport import redis as redis_transport
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from contract.messages import BATCH_TASK
 from contract.settings import ClusterSettings, is_redis_url
 from contract.tls import tls_options, without_tls_options
+from contract.transport import mend_redis_transport
 
 #: Redis cannot be reached, is loading, full or read-only: the same call may succeed later.
 AWAY = (
@@ -37,10 +37,7 @@ def build_app(settings: ClusterSettings, *, include: Sequence[str] = ()) -> Cele
 
     Each value and its reason stands in docs/configuration.md, "Celery settings".
     """
-    # When a connection breaks, kombu pushes back every message whose task runs, and dies of it when the connection is
-    # gone altogether (kombu 5.7 transport/redis.py, QoS.restore_unacked: AttributeError in Channel._connparams). The
-    # ledger's lease holds such a batch anyway, and its sweep sends it again if need be.
-    redis_transport.Channel.do_restore = False
+    mend_redis_transport()
     backend = without_tls_options(settings.result_backend)
     app = Celery("trawlnet", broker=without_tls_options(settings.broker_url), backend=backend, include=list(include))
     app.conf.update(_shared_configuration(settings))
