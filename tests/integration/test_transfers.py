@@ -9,8 +9,10 @@ import pytest
 
 from contract.naming import output_name
 from contract.outcomes import Outcome
+from tests.support.bodies import body_bytes
+from tests.support.cases_ranges import CUT, SIZE
 from tests.support.fetching import Bench
-from tests.support.misbehaving import CASES, GOOD, POLICY, Case, MisbehavingSite
+from tests.support.misbehaving import CASES, GOOD, POLICY, SPLIT_CASES, Case, MisbehavingSite
 
 _TOGETHER = 60  # cases in flight at once, each in a batch of its own
 _COMPANY = 50  # good URLs around a bad one
@@ -111,3 +113,51 @@ def test_bad_neighbours_harm_no_good_url(site: MisbehavingSite, bench: Bench) ->
         if url in outcomes and not outcomes[url].is_stored:
             assert not (bench.folder / output_name(url)).exists(), case.name
     assert bench.temporary_files() == []
+
+
+@pytest.mark.parametrize("case", SPLIT_CASES, ids=lambda case: case.name)
+def test_a_body_fetched_in_ranges_is_one_version_whole(site: MisbehavingSite, bench: Bench, case: Case) -> None:
+    """Guards ``continues`` and the calling off of splits: whatever the ranges bring, no file is mixed."""
+    url = site.url(case, host="splits.cases.test")
+
+    run = bench.fetch([url], replace(POLICY, attempts=3, splits=4))
+
+    (outcome,) = run.outcomes
+    assert outcome.is_stored, outcome
+    # Where the version changes meanwhile, the one the first exchange began with is as right as the new one.
+    assert (bench.folder / output_name(url)).read_bytes() in (case.body, body_bytes(SIZE))
+    assert bench.temporary_files() == []
+
+
+def test_a_split_asks_for_each_byte_once(site: MisbehavingSite, bench: Bench) -> None:
+    url = site.url("/object?rate=4000000", key="split-once")
+
+    run = bench.fetch([url], replace(POLICY, splits=4))
+
+    assert run.outcomes[0].notes == ("splits=4",)
+    ranges = [request.header("range") for request in site.log.requests(case="split-once")]
+    assert ranges == [None, "bytes=524288-1048575", "bytes=1048576-1572863", "bytes=1572864-2097151"]
+
+
+def test_a_body_that_broke_off_is_continued(site: MisbehavingSite, bench: Bench) -> None:
+    """Guards ``keep_part``: without it every attempt starts over, which ends right but wastes what came."""
+    url = site.url(f"/object?cuts=1&cut={CUT}", key="continued")
+
+    run = bench.fetch([url], replace(POLICY, attempts=2))
+
+    assert run.outcomes[0].notes == ("resumed",)
+    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(SIZE)
+    first, second = site.log.requests(case="continued")
+    assert (first.header("range"), first.header("if-range")) == (None, None)
+    assert second.header("range") == f"bytes={CUT}-"
+    assert second.header("if-range") is not None
+
+
+def test_one_urls_range_is_not_sent_with_the_next(site: MisbehavingSite, bench: Bench) -> None:
+    """Guards the unsetting of header lines on a handle that is used again: pycurl ignores an empty list."""
+    bench.fetch([site.url(f"/object?cuts=1&cut={CUT}", key="before-the-next")], replace(POLICY, attempts=2))
+
+    bench.fetch([site.url("/good", key=f"next-{index}") for index in range(5)])
+
+    for index in range(5):
+        assert all(request.header("range") is None for request in site.log.requests(case=f"next-{index}"))

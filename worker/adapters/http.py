@@ -201,7 +201,9 @@ class CurlHttp:
         self._has_new = True
 
     def drop(self, exchange: Exchange) -> None:
-        handle = self._busy.pop(exchange)
+        handle = self._busy.pop(exchange, None)
+        if handle is None:  # it has just ended by itself
+            return
         handle.exchange = None
         self._multi.remove_handle(handle.curl)
         # What a dropped exchange leaves on its handle is not worth knowing.

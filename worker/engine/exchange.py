@@ -28,11 +28,14 @@ class Exchange:
     __slots__ = (
         "addresses", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "at_sent", "began",
         "breakage", "cap", "detail", "draft", "enough", "fields", "hasher", "head", "http_version", "is_fresh",
-        "is_ranged", "is_unfit", "lines", "marked", "marked_at", "offset", "received", "refusals", "remote_ip",
-        "sockets", "stopped", "took", "transfer",
+        "is_helper", "is_ranged", "is_unfit", "lines", "marked", "marked_at", "offset", "received", "refusals",
+        "remote_ip", "sockets", "stopped", "took", "transfer", "until",
     )  # fmt: skip
 
-    def __init__(self, transfer: Transfer, addresses: tuple[str, ...], now: float) -> None:
+    def __init__(
+        self, transfer: Transfer, addresses: tuple[str, ...], now: float, *, share: tuple[Part, int] | None = None
+    ) -> None:
+        """``share`` makes it a helper: what precedes its range, and where that ends."""
         self.transfer = transfer
         self.addresses = addresses
         self.began = now
@@ -46,11 +49,15 @@ class Exchange:
         self.hasher: Hasher | None = None
         self.received = 0  # bytes of this exchange; the first belongs at ``offset`` of the body
         self.offset = 0
+        self.until: int | None = None  # where in the body this exchange may stop
+        self.is_helper = share is not None
         self.asked: Part | None = transfer.part  # what the request asks to continue
+        if share is not None:
+            self.asked, self.until = share
         self.is_ranged = False  # the answer continues it, exactly
         self.is_unfit = False  # the answer to the range is of no use: ask for the whole
         if self.asked is not None:
-            self.fields += range_fields(self.asked.version, self.asked.size)
+            self.fields += range_fields(self.asked.version, self.asked.size, self.until)
         self.enough = False
         self.stopped: Failure | None = None
         self.refusals: list[str] = []  # why sockets were not opened
@@ -69,6 +76,9 @@ class Exchange:
             if self.head is None and not self._open():
                 return _STOP
             at = self.offset + self.received
+            if self.until is not None and self._reaches(at + len(data)):
+                data = data[: self.until - at]
+                self.enough = True
             self.received += len(data)
             if self.draft is None:
                 self.enough = self.received > LONGEST_DISCARD
@@ -82,7 +92,7 @@ class Exchange:
                 else:
                     self.hasher = None
             self.transfer.run.bytes += len(data)
-            return _GO_ON
+            return _STOP if self.enough else _GO_ON
         except DiskTrouble as trouble:
             return self._stop(local_trouble(trouble))
         except BaseException as error:  # libcurl would swallow it and call it error 23
@@ -108,6 +118,7 @@ class Exchange:
             detail=self.detail,
             stopped=self._refusal() or self.stopped,
             ranged=self.is_ranged,
+            length=self._due(),
             enough=self.enough,
         )
 
@@ -132,8 +143,10 @@ class Exchange:
             return False
         if self.is_ranged:
             return True
-        run = self.transfer.run
+        transfer, run = self.transfer, self.transfer.run
         self.draft = run.disk.draft()
+        if transfer.ask_for_help is not None:
+            transfer.ask_for_help(self)
         if run.start_hash is not None and (head.length or 0) <= PIECE:
             self.hasher = run.start_hash()
         return True
@@ -143,7 +156,7 @@ class Exchange:
         asked = self.asked
         if asked is None:
             return
-        if continues(head, asked.version, asked.size):
+        if continues(head, asked.version, asked.size, self.until):
             self.is_ranged = True
             self.draft, self.offset = asked.draft, asked.size
         elif asked.head is not None and is_whole_already(head, asked):
@@ -151,7 +164,17 @@ class Exchange:
             self.is_ranged = self.enough = True
             self.head, self.draft, self.offset = asked.head, asked.draft, asked.size
         else:
-            self.is_unfit = head.status in (206, 416)
+            self.is_unfit = self.is_helper or head.status in (206, 416)
+
+    def _reaches(self, end: int) -> bool:
+        """Is an exchange that has come this far at the end of its share? A helper's answer ends there by itself."""
+        return self.until is not None and (end > self.until or (end == self.until and not self.is_helper))
+
+    def _due(self) -> int | None:
+        """Return how many bytes this exchange had to bring."""
+        if self.until is not None:
+            return self.until - self.offset
+        return self.head.length if self.head is not None else None
 
     def _stop(self, failure: Failure) -> int:
         self.stopped = failure

@@ -13,10 +13,12 @@ from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
 from worker.engine.promises import promises
+from worker.engine.ranges import Part
 from worker.engine.run import Run
 from worker.engine.schedule import Schedule
+from worker.engine.split import Split, plan
 from worker.engine.transfer import Follow, GoBack, Over, Publish, Retry, Step, Transfer
-from worker.engine.verdict import judge
+from worker.engine.verdict import Redirected, judge
 
 _log = logging.getLogger("trawlnet.lane")
 
@@ -48,6 +50,7 @@ class Lane:
         self._inbox: deque[Callable[[], None]] = deque()
         self._flying: dict[Exchange, None] = {}
         self._resolving: dict[str, list[tuple[Transfer, float]]] = {}  # by host, with when the wait began
+        self._asking: list[Split] = []  # whose helpers are to begin
         self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
         self._runs: dict[Run, _Share] = {}
         self._ticked = clock.now()
@@ -90,8 +93,11 @@ class Lane:
             self._start(transfer, now)
         ended = self._http.wait(self._patience(now))
         now = self._clock.now()
+        while self._asking:
+            self._begin_helpers(self._asking.pop(), now)
         for exchange in ended:
-            self._ended(exchange, now)
+            if exchange in self._flying:  # not called off by the one before
+                self._ended(exchange, now)
         if now - self._ticked >= TICK:
             self._ticked = now
             self._tick(now)
@@ -126,6 +132,8 @@ class Lane:
                 self._hand_back(transfer, now)
                 return
             transfer.begin(now, self._clock.wall())
+            splits = run.policy.splits > 1 and transfer.part is None
+            transfer.ask_for_help = self._split if splits else None
         else:
             self._between.pop(transfer, None)
         answer = self._resolver.known(transfer.place.host)
@@ -175,15 +183,22 @@ class Lane:
         try:
             exchange.close_head()
             judged = judge(exchange.reception(), wall=self._clock.wall())
-            step = transfer.ended(judged, now, random=self._random)
+            if transfer.split is None:
+                step = transfer.ended(judged, now, random=self._random)
+                if isinstance(step, Retry):
+                    transfer.keep_part(exchange)
+            else:
+                ended = self._share_ended(transfer.split, exchange, judged, now)
+                if ended is None:
+                    return
+                step = ended
             if isinstance(step, Publish):
-                self._finish_body(exchange)
-            elif isinstance(step, Retry):
-                transfer.keep_part(exchange)
+                self._finish_body(transfer)
         except DiskTrouble as trouble:
             transfer.attempts.pop()  # the bytes came, and yet nothing of it happened
             step = GoBack(str(trouble))
         except Exception as error:  # a bug costs its own URL only
+            self._call_off(transfer)
             step = Over(bug(error))
             transfer.failure = step.failure
         if not isinstance(step, Publish):
@@ -192,16 +207,19 @@ class Lane:
 
     def _land(self, exchange: Exchange) -> None:
         del self._flying[exchange]
-        self._schedule.leave(exchange.transfer.host_key)
+        if not exchange.is_helper:
+            self._schedule.leave(exchange.transfer.host_key)
 
-    def _finish_body(self, exchange: Exchange) -> None:
-        transfer = exchange.transfer
+    def _finish_body(self, transfer: Transfer) -> None:
+        exchange = transfer.exchange
+        assert exchange is not None
         draft = exchange.draft
         if draft is None:  # an empty body never called us
             draft = exchange.draft = transfer.run.disk.draft()
             exchange.hasher = transfer.run.start_hash() if transfer.run.start_hash else None
-        draft.finish(exchange.size)
-        transfer.draft, transfer.size = draft, exchange.size
+        transfer.size = transfer.split.total if transfer.split is not None else exchange.size
+        draft.finish(transfer.size)
+        transfer.draft = draft
         if not exchange.is_ranged:
             transfer.drop_part()
         transfer.part = None
@@ -253,12 +271,69 @@ class Lane:
         after = max(0.0, until - now) if until is not None else 0.0
         transfer.run.hand_back(transfer.leftover(now, after), after)
 
+    # ---------------------------------------------------------------------------------- several ranges at once
+
+    def _split(self, main: Exchange) -> None:
+        """Leave to helpers what the first exchange of a large body would reach last.
+
+        Called while libcurl hands over the first bytes, so nothing can be begun here.
+        """
+        transfer, policy = main.transfer, main.transfer.run.policy
+        most = policy.splits
+        if policy.per_host:
+            most = min(most, policy.per_host - self._schedule.flying_at(transfer.host_key) + 1)
+        split = transfer.split = plan(main, most)
+        if split is not None:
+            main.until = split.bounds[1]
+            self._asking.append(split)
+
+    def _begin_helpers(self, split: Split, now: float) -> None:
+        main = split.main
+        if main.transfer.split is not split or main.draft is None:
+            return
+        for start, end in split.shares():
+            before = Part(main.draft, start, split.version, None)
+            helper = Exchange(main.transfer, main.addresses, now, share=(before, end))
+            split.helpers.append(helper)
+            self._flying[helper] = None
+            self._http.begin(helper)
+
+    def _share_ended(
+        self, split: Split, exchange: Exchange, judged: Failure | Redirected | None, now: float
+    ) -> Step | None:
+        """Take a share's end; None: the transfer is not over."""
+        transfer = exchange.transfer
+        if judged is None and not exchange.is_unfit:
+            split.done.add(exchange.offset)
+            return transfer.ended(None, now, random=self._random) if split.is_whole else None
+        self._call_off(transfer)
+        if exchange.is_helper:
+            exchange.draft = None  # it is the main exchange's
+            if split.main in self._flying:
+                split.main.until = None  # it goes on to the end
+                return None
+        transfer.go_back_to(split.prefix())
+        if not isinstance(judged, Failure) or exchange.is_unfit:
+            return Follow()
+        return transfer.failed(judged, now, random=self._random)
+
+    def _call_off(self, transfer: Transfer) -> None:
+        """End the helpers of a transfer; its body stays with one exchange from now on."""
+        split, transfer.split = transfer.split, None
+        transfer.ask_for_help = None
+        for helper in split.helpers if split is not None else ():
+            helper.draft = None
+            if helper in self._flying:
+                self._http.drop(helper)
+                self._land(helper)
+
     # ------------------------------------------------------------------------------------------- the clock
 
     def _tick(self, now: float) -> None:
         for exchange in [each for each in self._flying if self._must_drop(each, now)]:
-            self._http.drop(exchange)
-            self._ended(exchange, now)
+            if exchange in self._flying:  # not called off by the one before
+                self._http.drop(exchange)
+                self._ended(exchange, now)
         self._end_slow_resolutions(now)
         for transfer in [each for each in self._between if now >= each.deadline]:
             self._between.pop(transfer, None)
@@ -306,11 +381,14 @@ class Lane:
 
     def _give_up(self, run: Run, now: float) -> None:
         """Hand back everything this lane still has of a run, in flight or not."""
-        for exchange in [each for each in self._flying if each.transfer.run is run]:
+        flying = [exchange for exchange in self._flying if exchange.transfer.run is run]
+        for exchange in flying:
             self._http.drop(exchange)
             self._land(exchange)
-            _discard(exchange)
-            self._hand_back(exchange.transfer, now)
+        for transfer in dict.fromkeys(exchange.transfer for exchange in flying):
+            if transfer.exchange is not None:
+                _discard(transfer.exchange)
+            self._hand_back(transfer, now)
         for host, waiting in list(self._resolving.items()):
             for transfer, _ in [each for each in waiting if each[0].run is run]:
                 self._schedule.unblock(transfer.host_key)

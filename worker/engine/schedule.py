@@ -95,6 +95,10 @@ class Schedule(Generic[T]):
         self._withdraw_offer(host)
         self._offer(host)
 
+    def flying_at(self, host_key: str) -> int:
+        host = self._hosts.get(host_key)
+        return host.flying if host is not None else 0
+
     def block(self, host_key: str) -> None:
         """Start nothing of this host until ``unblock``."""
         host = self._host(host_key)

@@ -15,6 +15,7 @@ from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.promises import Promise
 from worker.engine.ranges import SMALLEST_PART, Part, version_of
 from worker.engine.redirects import DeadEnd, next_hop
+from worker.engine.split import Split
 from worker.engine.verdict import Redirected
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ class Transfer:
     """The whole state of one URL in this run; changed by the lane it belongs to and nobody else."""
 
     __slots__ = (
-        "attempt_began", "attempts", "began", "began_wall", "deadline", "digest", "downgraded", "draft", "entry",
-        "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name", "notes", "part", "per_host",
-        "place", "promises", "reject", "resolved_in", "run", "seen", "size", "start", "was_waiting",
+        "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "deadline", "digest", "downgraded",
+        "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name", "notes",
+        "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "seen", "size", "split", "start",
+        "was_waiting",
     )  # fmt: skip
 
     def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
@@ -86,6 +88,8 @@ class Transfer:
         self.draft: Draft | None = None
         self.digest: str | None = None  # hex, by the job's algorithm
         self.size = 0
+        self.ask_for_help: Callable[[Exchange], None] | None = None  # whom to tell of a body worth splitting
+        self.split: Split | None = None  # its body is being fetched in several ranges
         self.part: Part | None = None  # what earlier attempts brought, to be continued
         self.promises: tuple[Promise, ...] = ()
         self.failure: Failure | None = None
@@ -153,6 +157,15 @@ class Transfer:
             self.drop_part()
             self.part = Part(exchange.draft, exchange.size, version, exchange.head)
         exchange.draft = None
+
+    def go_back_to(self, part: Part | None) -> None:
+        """Continue a body that was split from where it is whole."""
+        if part is not None and part.size < SMALLEST_PART:
+            part.draft.discard()
+            part = None
+        self.part = part
+        if self.exchange is not None:
+            self.exchange.draft = None
 
     def drop_part(self) -> None:
         """Start over from the first byte."""
@@ -228,6 +241,7 @@ class Transfer:
         self.seen: list[str] = []
         self.downgraded = False
         self.exchange = None
+        self.split = None
 
     def _follow(self, redirected: Redirected) -> Failure | None:
         location = redirected.location
@@ -273,6 +287,8 @@ class Transfer:
         head = self.exchange.head if self.exchange is not None else None
         if stored and self.exchange is not None and self.exchange.is_ranged:
             notes = [*notes, "resumed"]
+        if stored and self.split is not None:
+            notes = [*notes, f"splits={len(self.split.bounds) - 1}"]
         if stored and head is not None:
             if not head.is_framed:
                 notes = [*notes, "framing=close"]

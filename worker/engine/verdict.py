@@ -32,12 +32,13 @@ class Redirected:
 class Reception(NamedTuple):  # a tuple, because one is made per exchange
     """What an exchange left, as facts.
 
-    ``received`` counts body bytes handed to us; ``stopped`` is why we ended the exchange ourselves; ``stage`` tells
-    how far it came: connected, secured. ``ranged``: the response is a validated answer to our own Range.
+    ``received`` counts body bytes handed to us, ``length`` is how many had to come, where that was said; ``stopped`` is
+    why we ended the exchange ourselves. ``ranged``: the response is a validated answer to our own Range.
     """
 
     head: Head | None
     received: int
+    length: int | None
     breakage: Breakage | None
     detail: str = ""
     stopped: Failure | None = None
@@ -127,7 +128,7 @@ def _of_body(head: Head, reception: Reception) -> Failure | None:
             return _failure(ErrorClass.INTERNAL, Kind.TRANSIENT, reception, "The exchange failed unexpectedly")
         case _:
             return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, "The body was cut short")
-    length = head.length
+    length = reception.length
     if length is not None and length != reception.received:
         return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, f"{reception.received} of {length} bytes came")
     if reception.received == 0 and not head.is_framed:
