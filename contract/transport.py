@@ -13,9 +13,9 @@ def mend_redis_transport() -> None:
     """Make a channel whose connection is gone raise what everybody expects then: a connection error.
 
     A message that is acknowledged, or put back, after its channel's connection was given up makes kombu look for the
-    parameters of a connection that is None. The AttributeError is no connection error to Celery, and ends the worker:
-    about one in three of them at each reset under load (kombu 5.7 ``transport/redis.py``, ``Channel._connparams``;
-    celery 5.7 ``worker/consumer/consumer.py``, ``on_connection_error_after_connected``).
+    parameters of a connection that is None. The AttributeError is no connection error to Celery, and ends the worker
+    (kombu 5.7 ``transport/redis.py``, ``Channel._connparams``; celery 5.7 ``worker/consumer/consumer.py``,
+    ``on_connection_error_after_connected``).
     """
     redis_transport.Channel._connparams = _parameters_of_the_living  # type: ignore[attr-defined]  # as above
 
