@@ -1,0 +1,374 @@
+"""A secret in a URL and a credential beside it are looked for everywhere after a whole run: both stay home."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from backports import zstd
+
+from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.processes import await_condition, descendants, end, free_port
+from tests.support.redis_server import RedisServer
+
+CANARY = "c4n4ryc4n4ryc4n4ry"
+CREDENTIAL = "cr3d3nt14lcr3d3nt14l"
+PASSWORD = "p4ssw0rdp4ssw0rdp4ssw0rd"
+LOGIN = "trawl:fl0w3rfl0w3r"
+
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
+_ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
+
+
+def layers(found: bytes, depth: int = 3) -> Iterator[bytes]:
+    """Yield bytes and what is packed inside them: base64 as kombu uses it, zstd as the ledger does."""
+    yield found
+    if not depth:
+        return
+    for run in _BASE64.findall(found):
+        yield from layers(base64.b64decode(run[: len(run) // 4 * 4] + b"==="), depth - 1)
+    start = found.find(_ZSTD)
+    while start >= 0:
+        try:
+            yield from layers(zstd.ZstdDecompressor().decompress(found[start:]), depth - 1)
+        except zstd.ZstdError:
+            pass
+        start = found.find(_ZSTD, start + 1)
+
+
+def holds(found: bytes | str, secret: str) -> bool:
+    text = found.encode() if isinstance(found, str) else found
+    return any(secret.encode() in layer for layer in layers(text))
+
+
+def test_what_is_packed_is_found_too() -> None:
+    inner = zstd.compress(json.dumps({"url": f"http://host.test/{CANARY}"}).encode() * 3)
+
+    assert holds(b"x" + inner + b"y", CANARY)
+    assert holds(b'{"body": "' + base64.b64encode(inner) + b'"}', CANARY)
+    assert not holds(b"nothing" + zstd.compress(b"here"), CANARY)
+
+
+# ------------------------------------------------------------------------------------------- the servers in the list
+
+
+class Visited(BaseHTTPRequestHandler):
+    """Answers in each way that puts a URL into somebody's hands: bodies, refusals, redirects, lies about lengths."""
+
+    protocol_version = "HTTP/1.1"
+    authorizations: list[str]
+
+    def do_GET(self) -> None:
+        self.authorizations.append(self.headers.get("Authorization", ""))
+        target = self.path.partition("?")[0].rpartition("/")[2]
+        if target == "redirect":
+            self._answer(302, {"Location": f"/{CANARY}/again?token={CANARY}", "Content-Length": "0"})
+        elif target == "elsewhere":
+            self._answer(302, {"Location": f"http://10.9.8.7/{CANARY}?token={CANARY}", "Content-Length": "0"})
+        elif target == "circle":
+            self._answer(302, {"Location": self.path, "Content-Length": "0"})
+        elif target == "cut":
+            self._answer(200, {"Content-Length": "1000", "Connection": "close"}, b"short")
+        elif target == "missing":
+            self._answer(404, {"Content-Length": "0"})
+        elif target == "broken":
+            self._answer(500, {"Content-Length": "0"})
+        else:
+            self._answer(200, {"Content-Length": "5"}, b"bytes")
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Site:
+    """The web server of the list, and what authorization each request brought."""
+
+    port: int
+    authorizations: list[str]
+
+    def urls(self) -> list[str]:
+        """Return lines that end in every way a line can."""
+        targets = ("good", "redirect", "elsewhere", "circle", "cut", "missing", "broken")
+        lines = [f"http://127.0.0.1:{self.port}/{CANARY}/{target}?token={CANARY}" for target in targets]
+        refused = [
+            f"http://10.1.2.3/{CANARY}?token={CANARY}",
+            f"http://somebody:{CANARY}@host.test/",
+            f"ftp://host.test/{CANARY}",
+            f"http://127.0.0.1:{self.port}/{CANARY}/\x07",
+            f"http://host.test:99999/{CANARY}",
+        ]
+        silent = [f"http://127.0.0.1:{free_port()}/{CANARY}", f"http://host.invalid/{CANARY}?token={CANARY}"]
+        return lines + refused + silent
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    authorizations: list[str] = []
+    handler = type("Handler", (Visited,), {"authorizations": authorizations})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield Site(server.server_port, authorizations)
+        server.shutdown()
+        thread.join()
+
+
+# -------------------------------------------------------------------------------------------------- what was overheard
+
+
+@dataclass
+class Overheard:
+    """What every part of the system said, by the part's name, and the folder of the job."""
+
+    folder: Path
+    said: dict[str, bytes] = field(default_factory=dict)
+    commands: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    listener: threading.Thread | None = None
+
+    def add(self, what: str, text: str | bytes) -> None:
+        self.said[what] = self.said.get(what, b"") + (text.encode() if isinstance(text, str) else text)
+
+
+@pytest.fixture(scope="module")
+def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard:
+    folder = tmp_path_factory.mktemp("secrets")
+    heard = Overheard(folder)
+    (folder / "urls.txt").write_text("\n".join(site.urls()) + "\n")
+    (folder / "netrc").touch(mode=0o600)
+    (folder / "netrc").write_text(f"machine 127.0.0.1:{site.port} login {CREDENTIAL} password {CREDENTIAL}\n")
+    (folder / "password").write_text(PASSWORD + "\n")
+    with RedisServer(folder / "redis", password=PASSWORD) as server:
+        environment = {
+            "TRAWL_BROKER_URL": server.celery_url(password="").replace(":@", ""),
+            "TRAWL_REDIS_PASSWORD_FILE": str(folder / "password"),
+            "TRAWL_OUTPUT": str(folder / "out"),
+            "TRAWL_DRAIN": "0",
+        }
+        listen_to(server, heard)
+        with CeleryWorker(folder, env=environment, loglevel="DEBUG") as worker, flower(environment, folder) as address:
+            run_job(heard, environment, worker)
+            ask_flower(heard, address, f"{worker.name}@{os.uname().nodename}")
+            remember_arguments(heard, worker.pid)
+            enqueue_only(heard, environment, server)
+        heard.add("the worker's log", worker.log())
+        heard.add("Flower's log", (folder / "flower.log").read_bytes())
+    assert heard.listener is not None
+    heard.listener.join(10)  # the server has ended, and with it the connection
+    heard.authorizations = site.authorizations
+    heard.rows = [json.loads(line) for line in (folder / "out/manifest.jsonl").read_text("utf-8").splitlines()]
+    return heard
+
+
+def listen_to(server: RedisServer, heard: Overheard) -> None:
+    """Overhear every command from now on, as MONITOR shows it: `1700000000.1 [0 127.0.0.1:1] "GET" "key"`."""
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall(f"AUTH {PASSWORD}\r\nMONITOR\r\n".encode())
+
+    def listen() -> None:
+        with connection, connection.makefile("rb") as lines:
+            heard.commands.extend(line.partition(b"] ")[2].decode().strip() for line in lines if b'] "' in line)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    heard.listener = thread
+
+
+def trawl(heard: Overheard, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "producer", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(heard.folder), **environment},
+        cwd=heard.folder,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    heard.add(f"what trawl {arguments[0]} said", result.stdout + result.stderr)
+    return result
+
+
+OPTIONS = ("--allow-net", "127.0.0.0/8", "--netrc", "netrc", "--attempts", "2", "--timeout", "10")
+
+
+def run_job(heard: Overheard, environment: dict[str, str], worker: CeleryWorker) -> None:
+    result = trawl(heard, environment, "run", "urls.txt", "-o", "out", *OPTIONS)
+    assert result.returncode == 1, result.stderr
+    remember_arguments(heard, worker.pid)
+    trawl(heard, environment, "status")
+
+
+def enqueue_only(heard: Overheard, environment: dict[str, str], server: RedisServer) -> None:
+    """Enqueue with nobody listening on that queue, and remember what lies in Redis."""
+    apart = {**environment, "TRAWL_QUEUE": "unheard"}
+    job = trawl(heard, apart, "enqueue", "urls.txt", *OPTIONS).stdout.strip()
+    trawl(heard, apart, "status", job)
+    with redis.Redis.from_url(server.url()) as client:
+        for key in client.scan_iter():
+            name = key.decode()
+            heard.add("the names of keys", name + "\n")
+            if name.startswith(("trawl:job:", "celery-task-meta-")):
+                continue  # the ledger and the reports: they belong to the job's owner
+            heard.add(f"Redis at {name}", content(client, key))
+
+
+def content(client: redis.Redis, key: bytes) -> bytes:
+    kind: Any = client.type(key)
+    read: dict[bytes, Any] = {
+        b"string": lambda: [client.get(key) or b""],
+        b"list": lambda: client.lrange(key, 0, -1),
+        b"hash": lambda: [part for pair in client.hgetall(key).items() for part in pair],
+        b"set": lambda: client.smembers(key),
+        b"zset": lambda: client.zrange(key, 0, -1),
+    }
+    return b"\n".join(read[kind]())
+
+
+def remember_arguments(heard: Overheard, pid: int) -> None:
+    for each in [pid, *descendants(pid)]:
+        for what in ("cmdline", "environ"):
+            try:
+                heard.add(f"the worker's processes' {what}", Path(f"/proc/{each}/{what}").read_bytes())
+            except OSError:
+                pass  # it ended
+
+
+class flower:
+    """Flower with a login, for the time of a with block; gives its address."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self._environment = {**environment, "PATH": os.environ["PATH"], "FLOWER_BASIC_AUTH": LOGIN}
+        self._log = folder / "flower.log"
+        self._port = free_port()
+
+    def __enter__(self) -> str:
+        command = ["celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={self._port}", "--logging=debug"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command], env=self._environment, cwd=PROJECT, stdout=log, stderr=log
+            )
+        address = f"http://127.0.0.1:{self._port}"
+        await_condition(lambda: b"data" in page(f"{address}/workers?json=1"), within=40, what="Flower answering")
+        return address
+
+    def __exit__(self, *_: object) -> None:
+        end(self._process)
+
+
+def page(url: str) -> bytes:
+    request = urllib.request.Request(url)
+    request.add_header("Authorization", "Basic " + base64.b64encode(LOGIN.encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return bytes(response.read())
+    except OSError:
+        return b""
+
+
+def ask_flower(heard: Overheard, address: str, worker: str) -> None:
+    def finished() -> dict[str, Any]:
+        tasks: dict[str, Any] = json.loads(page(f"{address}/api/tasks") or b"{}")
+        return {name: task for name, task in tasks.items() if task["state"] == "SUCCESS"}
+
+    tasks = await_condition(finished, within=30, what="a finished task in Flower")
+    paths = ["/api/tasks", "/api/workers?refresh=1", f"/worker/{worker}", "/tasks", "/broker", "/metrics"]
+    for path in [*paths, *(f"/task/{name}" for name in tasks), *(f"/api/task/info/{name}" for name in tasks)]:
+        heard.add(f"Flower's page {path.partition('?')[0]}", page(address + path))
+
+
+# ---------------------------------------------------------------------------------------------------------- the tests
+
+
+def test_the_secrets_were_used(overheard: Overheard) -> None:
+    endings = {(row["outcome"], row["error"]) for row in overheard.rows}
+
+    assert len(overheard.rows) == 14
+    assert all(CANARY in row["url"] for row in overheard.rows)
+    assert {ending for ending, _ in endings} == {"ok", "failed", "refused"}
+    assert len(endings) >= 7, endings
+    expected = "Basic " + base64.b64encode(f"{CREDENTIAL}:{CREDENTIAL}".encode()).decode()
+    assert set(overheard.authorizations) == {expected}
+    assert len(overheard.commands) > 100
+
+
+@pytest.mark.parametrize("secret", [CANARY, CREDENTIAL, PASSWORD])
+def test_no_log_page_queue_or_argument_shows_a_secret(overheard: Overheard, secret: str) -> None:
+    assert len(overheard.said) > 12, sorted(overheard.said)
+    assert all(overheard.said.values()), [what for what, said in overheard.said.items() if not said]
+
+    telling = [what for what, said in overheard.said.items() if holds(said, secret)]
+
+    assert telling == []
+
+
+def test_the_credential_is_not_encoded_anywhere_either(overheard: Overheard) -> None:
+    basic = base64.b64encode(f"{CREDENTIAL}:{CREDENTIAL}".encode()).decode()
+
+    assert [what for what, said in overheard.said.items() if holds(said, basic)] == []
+
+
+def test_details_of_outcomes_name_no_path_and_no_query(overheard: Overheard) -> None:
+    # The row holds its URL, and the one it was redirected to; what is said about it could be quoted anywhere.
+    assert [row["detail"] for row in overheard.rows if CANARY in str(row["detail"])] == []
+
+
+def test_messages_and_events_on_their_way_hold_no_secret(overheard: Overheard) -> None:
+    owners = ('"EVALSHA"', '"HSETNX"', '"HSET" "trawl:job:', '"SET" "celery-task-meta-')  # the ledger and the reports
+    published = [command for command in overheard.commands if not command.startswith(owners)]
+    assert any(command.startswith('"LPUSH" "trawl:trawl') for command in published)
+    assert any(command.startswith('"PUBLISH" "trawl:/0.celeryev/task') for command in published)
+    assert [command[:80] for command in published if holds(command, CANARY) or holds(command, CREDENTIAL)] == []
+
+
+@pytest.mark.parametrize("secret", [CREDENTIAL, base64.b64encode(f"{CREDENTIAL}:".encode()).decode()[:24], PASSWORD])
+def test_the_output_folder_never_learns_of_credentials(overheard: Overheard, secret: str) -> None:
+    files = [path for path in (overheard.folder / "out").rglob("*") if path.is_file()]
+
+    assert any(path.name == "manifest.jsonl" for path in files)
+    assert [path.name for path in files if holds(path.read_bytes(), secret)] == []
+
+
+def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: Site, tmp_path: Path) -> None:
+    work, home = tmp_path / "work", tmp_path / "home"
+    work.mkdir()
+    home.mkdir()
+    (tmp_path / "urls.txt").write_text("\n".join(site.urls()) + "\n")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(home), "TMPDIR": str(tmp_path)}
+
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "producer", "run", str(tmp_path / "urls.txt"), "-o", "out", *OPTIONS[:2]],
+        env=environment,
+        cwd=work,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert result.returncode == 1, result.stderr
+    assert CANARY not in result.stdout + result.stderr
+    outside = [path for path in tmp_path.rglob("*") if path.is_file() and work / "out" not in path.parents]
+    assert [path.name for path in outside if holds(path.read_bytes(), CANARY)] == ["urls.txt"]
