@@ -52,9 +52,10 @@ class Workshop:
         environment: Mapping[str, str] | None = None,
         own: frozenset[tuple[str, int]] = frozenset(),
         look_up: Callable[[str], tuple[str, ...]] = look_up_addresses,
+        clock: Clock | None = None,
     ) -> None:
         """``own`` holds address and port of our own services, to which nothing may connect; ``look_up`` finds the
-        addresses of a name.
+        addresses of a name; ``clock`` is the system's unless one is given.
 
         Raises:
             SettingError, FolderError: the settings or the output folder cannot be used.
@@ -63,7 +64,7 @@ class Workshop:
         self._own = own
         self._ca_file = settings.certificates(environment if environment is not None else os.environ)
         self._worker_deny = parse_networks(settings.deny_nets, setting="TRAWL_WORKER_DENY_NETS")
-        self._clock: Clock = SystemClock()
+        self._clock: Clock = clock or SystemClock()
         self._disk = OutputFolder(settings.output, min_free=settings.min_free)
         self._executor = ThreadPoolExecutor(settings.lanes * 4 + _BLOCKING_THREADS, thread_name_prefix="trawl")
         self._resolver = SystemResolver(self._executor.submit, self._clock, look_up=look_up)
