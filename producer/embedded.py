@@ -98,6 +98,8 @@ class Embedded:
         # The path of a socket may have 104 bytes; an output folder's is often longer.
         sockets = tempfile.mkdtemp(prefix="trawl-")
         self._order({"remove": sockets})
+        # What the programs leave among temporary files goes with it, however they end.
+        self._environment["TMPDIR"] = sockets
         self._socket = os.path.join(sockets, "redis.sock")
         url = f"redis+socket://{self._socket}?virtual_host=0"
         self.settings = ClusterSettings(broker_url=url, result_backend=url)

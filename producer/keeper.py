@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Callable
 
 
 def main() -> None:
@@ -121,11 +122,18 @@ def _wait(pid: int) -> None:
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder and the files in it; it has no folders in it."""
+    for path, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            _try(os.unlink, os.path.join(path, name))
+        for name in folders:
+            inner = os.path.join(path, name)
+            _try(os.unlink if os.path.islink(inner) else os.rmdir, inner)
+    _try(os.rmdir, folder)
+
+
+def _try(remove: Callable[[str], None], path: str) -> None:
     try:
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
-        os.rmdir(folder)
+        remove(path)
     except OSError:
         pass
 

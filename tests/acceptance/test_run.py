@@ -1,0 +1,301 @@
+"""The main job as a person runs it: the command line, a real Redis, a real worker, real files."""
+
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.naming import output_name
+from producer.demo import demo_server
+from producer.demo_server import file_body
+from tests.support.processes import await_condition, descendants, is_alive
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOPBACK = ("--allow-net", "127.0.0.0/8")
+SMALL = ("--processes", "1")
+
+
+class Person:
+    """Somebody at a shell in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(self.temporary),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def start(self, *arguments: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "producer", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environment,
+            start_new_session=True,
+        )
+
+    def trawl(self, *arguments: object) -> tuple[int, str, str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=110)
+        return process.returncode, out.decode(), err.decode()
+
+    def write_list(self, *lines: str) -> Path:
+        path = self.folder / "urls.txt"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return path
+
+    def rows(self, folder: str = "out") -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+
+    def leftovers(self) -> list[str]:
+        """Return what a run should have taken away: temporary files, sockets, server data."""
+        state = self.folder / "out" / ".trawl"
+        left = [str(path) for path in self.temporary.iterdir()]
+        left += [str(path) for path in (state / "parts").rglob("*")]
+        return left + [str(state / name) for name in ("redis", "journal.sqlite-wal") if (state / name).exists()]
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    return Person(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    with demo_server(latency=0.02, spread=0.5) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def slow_web() -> Iterator[str]:
+    with demo_server(latency=1.5, spread=0.5) as address:
+        yield address
+
+
+def family(process: subprocess.Popen[bytes]) -> list[int]:
+    """Return everything the run started, once its worker has its processes."""
+    return await_condition(
+        lambda: found if len(found := descendants(process.pid)) >= 4 else None, within=60, what="keeper, server, worker"
+    )
+
+
+def test_a_list_becomes_files_named_by_the_md5_of_their_url(person: Person, web: str) -> None:
+    urls = [f"{web}/file/{number}" for number in (1, 2, 97)]
+    listed = person.write_list(*urls, f"{web}/missing/1", "ftp://nowhere/", urls[0])
+
+    code, out, err = person.trawl("run", listed, "-o", "out", "--json", *LOOPBACK, *SMALL)
+
+    assert code == 1, err
+    assert "Traceback" not in err
+    summary = json.loads(out)
+    assert [summary[key] for key in ("lines", "ok", "failed", "refused", "duplicates")] == [6, 3, 1, 1, 1]
+    for url, number in zip(urls, (1, 2, 97), strict=True):
+        body = (person.folder / "out" / output_name(url)).read_bytes()
+        assert hashlib.sha256(body).digest() == hashlib.sha256(file_body(number)).digest()
+    by_url = {row["url"]: row for row in person.rows()}
+    assert by_url[urls[0]]["sha256"] == hashlib.sha256(file_body(1)).hexdigest()
+    assert by_url[f"{web}/missing/1"]["error"] == "http-4xx"
+    assert sorted(path.name for path in (person.folder / "out").iterdir()) == sorted(
+        [".trawl", "manifest.jsonl", *map(output_name, urls)]
+    )
+    assert person.leftovers() == []
+    assert sorted(path.name for path in person.folder.iterdir()) == ["out", "tmp", "urls.txt"]
+
+
+def test_the_same_command_again_fetches_nothing_and_a_lost_file_again(person: Person, web: str) -> None:
+    urls = [f"{web}/file/{number}" for number in range(1, 11)]
+    listed = person.write_list(*urls)
+    command = ("run", listed, "-o", "out", "--json", *LOOPBACK, *SMALL)
+
+    first = json.loads(person.trawl(*command)[1])
+    (person.folder / "out" / output_name(urls[0])).unlink()
+    (person.folder / "out" / output_name(urls[1])).write_bytes(b"changed")
+    second = json.loads(person.trawl(*command)[1])
+
+    assert first["ok"] == 10
+    assert (second["kept"], second["ok"]) == (8, 2)
+    assert (person.folder / "out" / output_name(urls[1])).read_bytes() == file_body(2)
+
+
+def test_nothing_listens_and_only_we_can_reach_the_embedded_server(person: Person, slow_web: str) -> None:
+    listed = person.write_list(*(f"{slow_web}/file/{number}" for number in range(1, 9)))
+    process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
+    pids = family(process)
+    folder = await_condition(
+        lambda: next(iter(person.temporary.glob("trawl-*/redis.sock")), None), within=60, what="the socket"
+    )
+
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)]
+    listening = [pid for pid in pids if _listens(pid)]
+    process.communicate(timeout=90)
+
+    assert modes == [0o700, 0o700]
+    assert listening == []
+    assert process.returncode == 0
+    assert not any(is_alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
+    person: Person, slow_web: str, number: signal.Signals
+) -> None:
+    urls = [f"{slow_web}/file/{index}" for index in range(1, 41)]
+    listed = person.write_list(*urls)
+    command = ("run", listed, "-o", "out", "--transfers", "4", "--batch-size", "10", *LOOPBACK, *SMALL)
+    process = person.start(*command)
+    pids = family(process)
+    await_condition(
+        lambda: (person.folder / "out/manifest.jsonl").exists() and person.rows(), within=60, what="first outcomes"
+    )
+
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert b"not finished" in out
+    assert b"Traceback" not in err
+    assert not any(is_alive(pid) for pid in pids)
+    assert person.leftovers() == []
+    code, again, err_again = person.trawl(*command, "--json")
+    assert code == 0, err_again
+    assert "Going on with job" in err_again
+    assert json.loads(again)["ok"] == 40
+    assert Counter(row["url"] for row in person.rows()) == Counter(urls)
+
+
+def test_a_second_interrupt_ends_it_at_once(person: Person, slow_web: str) -> None:
+    listed = person.write_list(*(f"{slow_web}/file/{number}" for number in range(1, 200)))
+    process = person.start("run", listed, "-o", "out", "--transfers", "1", "--drain", "60", *LOOPBACK, *SMALL)
+    pids = family(process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    first = process.stderr.readline()
+
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+    assert b"Stopping" in first
+    assert process.returncode == 130
+    assert not any(is_alive(pid) for pid in pids)
+    assert person.leftovers() == []
+
+
+def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, slow_web: str) -> None:
+    urls = [f"{slow_web}/file/{index}" for index in range(1, 31)]
+    listed = person.write_list(*urls)
+    command = ("run", listed, "-o", "out", "--batch-size", "6", *LOOPBACK, *SMALL)
+    process = person.start(*command)
+    pids = family(process)
+    await_condition(
+        lambda: (person.folder / "out/manifest.jsonl").exists() and person.rows(), within=60, what="first outcomes"
+    )
+
+    process.kill()
+    process.communicate()
+    await_condition(lambda: not any(is_alive(pid) for pid in pids), within=20, what="everything being gone")
+    sockets = list(person.temporary.iterdir())
+    code, out, err = person.trawl(*command, "--json")
+
+    assert sockets == []
+    assert code == 0, err
+    assert json.loads(out)["ok"] == 30
+    assert Counter(row["url"] for row in person.rows()) == Counter(urls)
+    assert person.leftovers() == []
+
+
+def test_a_worker_that_dies_is_started_again(person: Person, slow_web: str) -> None:
+    urls = [f"{slow_web}/file/{index}" for index in range(1, 11)]
+    listed = person.write_list(*urls)
+    person.environment["TRAWL_LEASE"] = "2"
+    process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
+    worker = await_condition(lambda: _pid_of(process, "worker"), within=60, what="the worker")
+
+    os.kill(worker, signal.SIGKILL)
+    _, err = process.communicate(timeout=100)
+
+    assert process.returncode == 0, err
+    assert b"The worker ended (signal 9); starting it again." in err
+    assert Counter(row["url"] for row in person.rows()) == Counter(urls)
+
+
+def test_a_server_that_cannot_start_is_one_sentence(person: Person) -> None:
+    listed = person.write_list("http://example.com/")
+    person.environment["REDIS_SERVER"] = "/bin/false"
+
+    code, out, err = person.trawl("run", listed, "-o", "out")
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "Redis server ended" in err
+
+
+def test_the_demo_checks_itself(person: Person) -> None:
+    code, out, err = person.trawl("demo", "-o", "out", *SMALL)
+
+    assert code == 0, err
+    assert "328 lines = 315 ok + 0 kept + 9 failed + 2 refused + 2 duplicates" in out
+    assert "Every file was compared" in out
+    assert person.leftovers() == []
+
+
+def test_the_exercise_is_compared_in_a_table_and_a_chart(person: Person, web: str) -> None:
+    listed = person.write_list(*(f"{web}/file/{number}" for number in range(1, 25)))
+
+    code, out, err = person.trawl("compare", listed, "--threads", "6", *LOOPBACK, *SMALL)
+
+    assert code == 0, err
+    lines = [line for line in out.splitlines() if line.startswith(("one after another", "6 threads"))]
+    assert len(lines) == 4  # each in the table and in the chart
+    assert "ideal" in out
+    assert list(person.temporary.iterdir()) == []
+
+
+def test_help_needs_neither_celery_nor_redis() -> None:
+    # Start-up time is not asserted: what would make it long is.
+    code = (
+        "import sys; from producer.cli import exit_code; exit_code(['run', '--help']);"
+        "print(sorted({'celery', 'kombu', 'redis', 'rich', 'sqlite3', 'pycurl'} & set(sys.modules)), file=sys.stderr)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+
+    assert done.stderr.strip() == "[]"
+    assert "--allow-net" in done.stdout
+
+
+def _listens(pid: int) -> bool:
+    """Has this process a listening TCP socket?"""
+    inodes = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                return True
+    return False
+
+
+def _pid_of(process: subprocess.Popen[bytes], module: str) -> int | None:
+    """Return the run's first process that runs this module."""
+    for pid in descendants(process.pid):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if module.encode() in words:
+            return pid
+    return None
