@@ -305,7 +305,8 @@ def _make(path: Path) -> None:
     """Make the output folder and the folders above it, durably, where they are missing."""
     if not path.is_dir():
         _make(path.parent)
-        path.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(path)
         with suppress(PermissionError):  # one may be allowed to make folders where one may not look
             _sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
