@@ -147,6 +147,7 @@ class CurlHttp:
         self._idle: list[_Handle] = []
         self._busy: dict[Exchange, _Handle] = {}
         self._handed: OrderedDict[tuple[str, int], tuple[tuple[str, ...], float]] = OrderedDict()
+        self._unread: set[tuple[str, int]] = set()  # handed over since libcurl last looked
         self._has_new = False
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
@@ -213,6 +214,7 @@ class CurlHttp:
         if self._has_new:
             self._has_new = False
             self._multi.perform()
+            self._unread.clear()
             ended = self._collect()
             if ended:
                 return ended
@@ -289,11 +291,16 @@ class CurlHttp:
         """Give libcurl the addresses our resolver found, so that it asks nobody."""
         key, now = (host, port), exchange.began
         handed = self._handed.get(key)
-        if handed is not None and now - handed[1] < _HAND_OVER and handed[0] == exchange.addresses:
+        is_known = handed is not None and now - handed[1] < _HAND_OVER and handed[0] == exchange.addresses
+        # libcurl may look at a handle begun later first: until it has looked, each handle brings the addresses.
+        if is_known and key not in self._unread:
             return
         addresses = [each for each in exchange.addresses if not (self._ipv4_only and ":" in each)]
         if addresses and host not in addresses:
-            curl.setopt(pycurl.RESOLVE, [f"+{host}:{port}:{','.join(_bracketed(each) for each in addresses)}"])
+            there = f":{port}:{','.join(_bracketed(each) for each in addresses)}"
+            # To libcurl a name with a trailing dot is another name.
+            curl.setopt(pycurl.RESOLVE, [f"+{host}{there}", f"+{host}.{there}"])
+            self._unread.add(key)
         self._handed[key] = (exchange.addresses, now)
         self._handed.move_to_end(key)
         if len(self._handed) > _HOSTS_HANDED:
