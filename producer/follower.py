@@ -69,6 +69,9 @@ class Follower:
         self.record = self._patience.through(lambda: self._services.ledger.job(self._job))
         if self.record is None:
             raise LostJobError(f"Redis no longer knows job {self._job}.")
+        if self._journal.count_undrained() > self.record.open + self.record.undrained:
+            # A failover to a replica, or a power cut: Redis came back a little older than it was.
+            raise LostJobError(f"Redis has lost batches of job {self._job}.")
         self._patience.through(lambda: self._services.sweep(self._holder))
 
     @property
