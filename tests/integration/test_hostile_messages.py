@@ -1,0 +1,121 @@
+"""What somebody else writes into our queue is dropped with a line in the log; the worker goes on with what is ours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import redis
+
+from contract.batches import BatchEntry, pack_entries
+from contract.broker import build_app, connect
+from contract.dispatch import send_batches
+from contract.ledger import Ledger, NewBatch
+from contract.messages import BatchMessage
+from contract.policy import JobPolicy
+from contract.settings import ClusterSettings
+from tests.support.celery_worker import CeleryWorker
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+
+ARGUMENTS = [[{"version": 1, "job": "a", "batch": "1"}], {}, {}]
+
+
+def envelope(body: bytes, *, kind: str = "application/json", **headers: object) -> bytes:
+    """Return a message as kombu writes it into a Redis list."""
+    return json.dumps({
+        "body": base64.b64encode(body).decode(),
+        "content-encoding": "utf-8",
+        "content-type": kind,
+        "headers": {"lang": "py", "task": "trawlnet.batch", "id": "somebody", "argsrepr": "", **headers},
+        "properties": {
+            "delivery_tag": f"tag-{len(body)}", "body_encoding": "base64", "priority": 0, "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": "trawl"}, "correlation_id": "somebody", "reply_to": "",
+        },
+    }).encode()  # fmt: skip
+
+
+def arguments(*parts: object) -> bytes:
+    return json.dumps(parts).encode()
+
+
+HOSTILE = {
+    "no JSON": b"not json",
+    "nothing": b"",
+    "no text": b"\xff\xfe\x00",
+    "a number": b"42",
+    "a list": b"[1, 2]",
+    "no properties": b'{"body": "x"}',
+    "a nest": b"[" * 100_000,
+    "a body that is no JSON": envelope(b"{{{"),
+    "a body that is a number": envelope(b"7"),
+    "a body of 60 MB": envelope(b'[["' + b"x" * (60 << 20) + b'"], {}, {}]'),
+    "a bomb": envelope(zlib.compress(b"0" * (100 << 20)), compression="application/x-gzip"),
+    "pickle": envelope(pickle.dumps(ARGUMENTS), kind="application/x-python-serialize"),
+    "another task": envelope(arguments([], {}, {}), task="os.system"),
+    "no task": envelope(arguments([], {}, {}), task=None),
+    "no arguments": envelope(arguments([], {}, {})),
+    "too many arguments": envelope(arguments([1, 2, 3], {"message": 4}, {})),
+    "a path for a job": envelope(arguments([{"version": 1, "job": "../../etc", "batch": "1"}], {}, {})),
+    "an unknown job": envelope(arguments([{"version": 1, "job": "nobody", "batch": "1"}], {}, {})),
+    "a surrogate": envelope(b'[["\\ud800"], {}, {}]'),
+    "words for time limits": envelope(json.dumps(ARGUMENTS).encode(), timelimit=["a", "b"]),
+    "words for retries": envelope(json.dumps(ARGUMENTS).encode(), retries="many"),
+    "a word for a time": envelope(json.dumps(ARGUMENTS).encode(), eta="tomorrow"),
+    "tasks that follow": envelope(arguments([1], {}, {"errbacks": [{"task": "celery.backend_cleanup"}]})),
+}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_lives_through_every_message_it_did_not_expect(tmp_path: Path, pool: str) -> None:
+    with RedisServer(tmp_path / "redis") as server, redis.Redis.from_url(server.url()) as client:
+        environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(tmp_path / "out")}
+        options = ("--without-gossip", "--without-mingle")
+        with CeleryWorker(tmp_path, env=environment, pool=pool, concurrency=1, arguments=options) as worker:
+            pid = worker.pid
+
+            for message in HOSTILE.values():
+                client.lpush("trawl:trawl", message)
+            enqueue(ClusterSettings.from_environment(environment))
+
+            await_condition(lambda: is_finished(client), within=60, what="the job behind all that")
+            assert worker.is_running
+            assert worker.pid == pid
+
+    log = worker.log()
+    assert "Unrecoverable error" not in log
+    assert log.count("Message dropped: it cannot be read") == 4
+    assert log.count("Message of queue trawl dropped: ") == 11
+    assert len(log) < 100_000, "a message of 60 MB is not repeated"
+
+
+def enqueue(settings: ClusterSettings) -> None:
+    """Enqueue a batch whose only URL is refused: that needs no server."""
+    ledger = Ledger(connect(settings))
+    ledger.create("job", JobPolicy())
+    entries = pack_entries([BatchEntry(url="http://10.0.0.1/")])
+    waiting = ledger.open("job", [NewBatch("1", entries, 1)])
+    send_batches(build_app(settings), [BatchMessage("job", batch) for batch in waiting], JobPolicy())
+
+
+def is_finished(client: redis.Redis) -> bool:
+    closed: Any = client.zcard("trawl:job:job:closed")
+    return cast("int", closed) == 1
+
+
+def test_an_event_that_is_none_does_no_harm(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server, redis.Redis.from_url(server.url()) as client:
+        environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(tmp_path / "out")}
+        with CeleryWorker(tmp_path, env=environment, concurrency=1) as worker:
+            for message in (b"not json", b"42", b'{"body": "x"}', envelope(b"7", task="x")):
+                client.publish("trawl:/0.celery.pidbox", message)
+                client.publish("trawl:/0.celeryev/worker.heartbeat", message)
+
+            app = build_app(ClusterSettings.from_environment(environment))
+            assert app.control.ping(timeout=10, limit=1), "it still answers"
+            assert worker.is_running
