@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--only", action="append", default=[], help="deal this fault only (repeatable)")
     parser.add_argument("--delay", type=float, default=0.1, help="seconds every answer of the web server takes")
+    parser.add_argument("--no-sweep", action="store_true", help="show what is lost when nobody sends it again")
     parser.add_argument("--report", type=Path, help="append one JSON line per job")
     parser.add_argument("--story", action="append", default=[], choices=[*STORIES, "all"], help="play this instead")
     parser.add_argument("--folder", type=Path, help="where to work, and to leave the logs")
@@ -39,7 +40,7 @@ def main() -> int:
         if options.story:
             return tell_stories(STORIES if "all" in options.story else options.story, folder)
         source = stack.enter_context(Source(delay=options.delay))
-        site = stack.enter_context(Site(folder, flower=True))
+        site = stack.enter_context(Site(folder, sweeps=not options.no_sweep, flower=not options.no_sweep))
         storm = Storm(
             site,
             source,

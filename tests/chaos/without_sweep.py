@@ -1,7 +1,7 @@
 """Run a module with the ledger's recovery switched off: what is lost then is what Celery alone would lose.
 
 ``python tests/chaos/without_sweep.py celery -A worker worker``. A redelivered message may take a batch whose lease
-ran out, as it could if there were no leases; nobody looks for what was lost.
+ran out, as it could if there were no leases; nobody looks for what was lost, and nobody claims without a message.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ def main() -> None:
 
     claim = Ledger.claim
 
+    def next_waiting(self: Ledger, job: str, *, waited: float) -> str | None:
+        return None
+
     def sweep(self: Ledger, **_: Any) -> SweepFindings:
         return SweepFindings()
 
-    def claim_expired(self: Ledger, job: str, batch: str, *, holder: str, even_worn: bool = True) -> Claim | None:
+    def claim_expired(self: Ledger, job: str, batch: str, *, holder: str, **_: Any) -> Claim | None:
         return claim(self, job, batch, holder=holder, even_worn=True)
 
     Ledger.sweep = sweep  # type: ignore[method-assign]  # the point of this program
+    Ledger.next_waiting = next_waiting  # type: ignore[method-assign]  # the same
     Ledger.claim = claim_expired  # type: ignore[method-assign]  # the same
     module, sys.argv = sys.argv[1], sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
