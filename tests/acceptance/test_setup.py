@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -45,10 +45,7 @@ class Checkout:
     """A folder with `trawl`, locks without packages and a producer that says where it runs."""
 
     root: Path
-
-    @property
-    def mark(self) -> Path:
-        return self.root / ".venv" / ".trawl-setup"
+    python: str = sys.executable
 
     @property
     def installer(self) -> Path:
@@ -66,7 +63,7 @@ class Checkout:
     def start(self, *arguments: str, folder: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         """Start `./trawl` in a folder, the checkout by default."""
         return subprocess.Popen(
-            [sys.executable, self.root / "trawl", *arguments],
+            [self.python, self.root / "trawl", *arguments],
             cwd=folder or self.root,
             env={**os.environ, "PATH": f"{self.root / 'bin'}:/usr/bin:/bin", **environment},
             stdout=subprocess.PIPE,
@@ -243,6 +240,9 @@ def test_an_environment_of_the_users_own_is_moved_aside(checkout: Checkout) -> N
 
 
 def test_pip_works_where_uv_fails_and_what_neither_can_install_is_said_and_tried_again(checkout: Checkout) -> None:
+    # By a Python of an environment without pip: what the box has counts, not what that environment has.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout.root / "other"], check=True)
+    checkout = replace(checkout, python=str(checkout.root / "other" / "bin" / "python"))
     checkout.program("uv", BROKEN)
     lock = checkout.root / "requirements" / "run.txt"
     lock.write_text(f"trawlnet-no-such-package==1 --hash=sha256:{'0' * 64}\n")

@@ -52,11 +52,16 @@ def test_every_variable_the_code_names_is_in_the_configuration_document() -> Non
 
 
 def test_the_documents_name_no_variable_that_does_not_exist() -> None:
-    assert set(VARIABLE.findall(documents())) - variables_in_code() == set()
+    assert set(VARIABLE.findall(documents())) - variables_in_code() - variables_of_containers() == set()
 
 
 def variables_in_code() -> set[str]:
     return {name for module in modules(*PRODUCT) for name in VARIABLE.findall((ROOT / module).read_text("utf-8"))}
+
+
+def variables_of_containers() -> set[str]:
+    files = [ROOT / "docker-compose.yml", *(path for path in (ROOT / "deploy").rglob("*") if path.is_file())]
+    return {name for path in files for name in VARIABLE.findall(path.read_text("utf-8"))}
 
 
 def test_every_command_is_in_the_documents() -> None:
