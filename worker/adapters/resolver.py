@@ -8,11 +8,12 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import lru_cache
+from math import inf
 
 from worker.engine.ports import Answer, Clock
 
 FRESH = 60.0  # seconds an answer is used; getaddrinfo does not tell the record's own time to live
-FRESH_FAULT = 5.0  # seconds a failure is used
+FRESH_FAULT = 5.0  # seconds a failure is used, except by who has failed by it
 _REMEMBERED = 20_000  # hosts
 _AT_ONCE = 16  # questions; a stuck name server keeps no more threads than this
 
@@ -36,10 +37,13 @@ class SystemResolver:
         self._queue: deque[str] = deque()
         self._threads = 0
 
-    def known(self, host: str) -> Answer | None:
+    def known(self, host: str, *, after: float = -inf) -> Answer | None:
         found = self._known.get(host)
-        if found is not None and self._clock.now() < found[1]:
-            return found[0]
+        if found is not None:
+            answer, found_at = found
+            is_fresh = self._clock.now() < found_at + (FRESH if answer.addresses else FRESH_FAULT)
+            if is_fresh and (answer.addresses or found_at > after):
+                return answer
         return _literal(host)
 
     def ask(self, host: str, tell: Tell) -> None:
@@ -83,9 +87,9 @@ class SystemResolver:
         return Answer(addresses) if addresses else Answer(fault="the name has no address", is_final=True)
 
     def _remember(self, host: str, answer: Answer) -> None:
-        until = self._clock.now() + (FRESH if answer.addresses else FRESH_FAULT)
+        found_at = self._clock.now()
         with self._lock:
-            self._known[host] = (answer, until)
+            self._known[host] = (answer, found_at)
             self._known.move_to_end(host)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)

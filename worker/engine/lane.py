@@ -136,7 +136,8 @@ class Lane:
             transfer.ask_for_help = self._split if splits else None
         else:
             self._between.pop(transfer, None)
-        answer = self._resolver.known(transfer.place.host)
+        # Who failed by a fault asks again; a thousand URLs that failed by it share the answer.
+        answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
         if answer is None:
             self._resolve(transfer, now)
         elif answer.addresses:
@@ -145,7 +146,11 @@ class Lane:
             self._http.begin(exchange)
         else:
             self._schedule.leave(transfer.host_key)
-            self._act(transfer, transfer.failed(_unresolved(answer), now, random=self._random), now)
+            self._fail_unresolved(transfer, answer, now)
+
+    def _fail_unresolved(self, transfer: Transfer, answer: Answer, now: float) -> None:
+        transfer.unresolved_at = now
+        self._act(transfer, transfer.failed(_unresolved(answer), now, random=self._random), now)
 
     def _resolve(self, transfer: Transfer, now: float) -> None:
         """Wait for the host's address without holding a place in the window."""
@@ -168,7 +173,7 @@ class Lane:
             if answer.addresses:
                 self._go_on(transfer)
             else:
-                self._act(transfer, transfer.failed(_unresolved(answer), now, random=self._random), now)
+                self._fail_unresolved(transfer, answer, now)
 
     def _go_on(self, transfer: Transfer) -> None:
         """Queue a transfer in the middle of its attempt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from contract.naming import Layout
@@ -83,8 +84,8 @@ class Answer:
 class Resolver(Protocol):
     """Host names to addresses, asked from many threads."""
 
-    def known(self, host: str) -> Answer | None:
-        """Return a fresh answer at once, or None."""
+    def known(self, host: str, *, after: float = -inf) -> Answer | None:
+        """Return a fresh answer at once, or None; a fault found at or before ``after`` (the clock's) is none."""
 
     def ask(self, host: str, tell: Callable[[str, Answer], None]) -> None:
         """Find the addresses and call ``tell(host, answer)``, on another thread, at some time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING
 
 from contract.batches import BatchEntry
@@ -67,7 +68,7 @@ class Transfer:
         "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "deadline", "digest", "downgraded",
         "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name", "notes",
         "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "seen", "size", "split", "start",
-        "was_waiting",
+        "unresolved_at", "was_waiting",
     )  # fmt: skip
 
     def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
@@ -96,6 +97,7 @@ class Transfer:
         self.finished = 0.0  # when its body was whole
         self.reject: Callable[[Failure], None] = _unasked  # how the lane hears that the body is not the promised one
         self.resolved_in = 0.0
+        self.unresolved_at = -inf  # when it last failed because its host has no address
         self.notes: list[str] = []
         self._rewind()
 
