@@ -14,8 +14,8 @@ test: ## the same and all tests; ARGS goes to pytest
 bench: ## the benchmarks; ARGS goes to them
 	./trawl bench $(ARGS)
 
-chaos: ## kill, freeze and cut off the system while every outcome is checked; ARGS goes to it
-	./trawl chaos $(ARGS)
+chaos: ## kill, freeze and cut off the system while every outcome is checked; N kills (60), ARGS goes to it
+	./trawl chaos $(if $(N),--kills $(N)) $(ARGS)
 
 format: ## put the code into its format, mend what ruff can mend
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .

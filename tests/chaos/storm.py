@@ -72,6 +72,7 @@ class Storm:
         urls: int,
         batch_size: int,
         only: Sequence[str] = (),
+        without: Sequence[str] = (),
         report: TextIO | None = None,
         tell: Callable[[str], None] = print,
     ) -> None:
@@ -102,7 +103,7 @@ class Storm:
             ("(slow network)", 1, self._slow_down),
             ("(silent network)", 1, self._silence),
         ]
-        self._faults = [each for each in every if not only or each[0] in only]
+        self._faults = [each for each in every if (not only or each[0] in only) and each[0] not in without]
 
     def run(self, folder: Path) -> Tally:
         """Run jobs until the kills are spent; every job is checked at its end.

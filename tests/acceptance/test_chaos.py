@@ -1,0 +1,20 @@
+"""Real processes are killed at random, and every line still ends once, with the right bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos.site import Site
+from tests.chaos.source import Source
+from tests.chaos.storm import Storm
+
+
+def test_a_dozen_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    """``make chaos N=1000`` is the long form; ``--no-sweep`` shows that this can fail."""
+    with Source(delay=0.05) as source, Site(tmp_path, lease=2.0) as site:
+        storm = Storm(site, source, kills=12, seed=4, urls=900, batch_size=10, without=("flower",))
+        tally = storm.run(tmp_path)
+        storm.settle()
+
+    assert tally.kills == 12
+    assert tally.is_good, "\n".join(tally.lines())
