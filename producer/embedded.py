@@ -127,6 +127,7 @@ class Embedded:
             "worker",
             "flower",
             "--address=127.0.0.1",
+            "--read-only=true",  # it has no login: who is on this machine may look
             f"--port={port}",
         ]
         self._start(FLOWER, command, self._cluster_variables())
