@@ -7,7 +7,7 @@ import os
 import select
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -55,7 +55,77 @@ _WORDS = (
 )
 _VERSIONS = {1: "1.0", 2: "1.1", 3: "2", 4: "3", 30: "3"}
 
-Answering = Callable[[str, int], bool]
+# select() cannot see descriptors from 1,024 on, and libcurl leaves them out without a word. It is faster on small
+# bodies, though, so it is used as long as descriptors stay clearly below.
+_HIGHEST_SELECTED = 900
+_LONGEST_SLEEP = 1.0  # seconds, where libcurl has no wish of its own
+
+# The same numbers under both names; epoll.poll takes seconds, poll.poll milliseconds.
+_POLL_UNIT = 1.0 if hasattr(select, "epoll") else 1000.0
+_READ, _WRITE = select.POLLIN, select.POLLOUT
+_INTERESTS = {pycurl.POLL_IN: _READ, pycurl.POLL_OUT: _WRITE, pycurl.POLL_INOUT: _READ | _WRITE}
+
+
+class _Selecting:
+    """Waits with select(): few Python calls per transfer, few descriptors."""
+
+    def __init__(self, multi: Any, wake: int) -> None:
+        self._multi = multi
+        self._wake = wake
+
+    def wait(self, seconds: float) -> bool:
+        """Move bytes once, after waiting for something to do at most this long; True: ``wake`` was readable."""
+        is_woken = False
+        if seconds > 0:
+            readable, writable, exceptional = self._multi.fdset()
+            readable.append(self._wake)
+            ready, _, _ = select.select(readable, writable, exceptional, seconds)
+            is_woken = self._wake in ready
+        self._multi.perform()
+        return is_woken
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Polling:
+    """Waits with epoll (or poll): any number of descriptors, a few more Python calls per transfer."""
+
+    def __init__(self, multi: Any, wake: int) -> None:
+        self._multi = multi
+        self._wake = wake
+        self._poller: Any = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._poller.register(wake, _READ)
+        multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+
+    def wait(self, seconds: float) -> bool:
+        """Move bytes once, after waiting for something to do at most this long; True: ``wake`` was readable."""
+        is_woken = False
+        for fd, event in self._poller.poll(seconds * _POLL_UNIT):
+            if fd == self._wake:
+                is_woken = True
+                continue
+            action = (pycurl.CSELECT_IN if event & _READ else 0) | (pycurl.CSELECT_OUT if event & _WRITE else 0)
+            self._multi.socket_action(fd, action or pycurl.CSELECT_ERR)
+        # libcurl is asked for its timers: it tells of each but once, and one told a little early is never told again.
+        if self._multi.timeout() == 0:
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        return is_woken
+
+    def close(self) -> None:
+        if hasattr(self._poller, "close"):
+            self._poller.close()
+
+    def _watch(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
+        with suppress(OSError, KeyError):  # libcurl may have closed it already
+            interest = _INTERESTS.get(what)
+            if interest is None:
+                self._poller.unregister(fd)
+            else:
+                try:
+                    self._poller.modify(fd, interest)
+                except FileNotFoundError:
+                    self._poller.register(fd, interest)
 
 
 class _LentSocket(socket.socket):
@@ -68,7 +138,7 @@ class _LentSocket(socket.socket):
 class _Handle:
     """An easy handle and what is set on it; its callbacks serve the exchange it carries."""
 
-    __slots__ = ("curl", "exchange", "fields", "is_fresh", "owner", "policy", "timeout")
+    __slots__ = ("curl", "exchange", "fields", "is_fresh", "is_patient", "owner", "policy", "timeout")
 
     def __init__(self, owner: CurlHttp) -> None:
         self.owner = owner
@@ -77,6 +147,7 @@ class _Handle:
         self.fields: Sequence[str] = ()
         self.timeout = -1
         self.is_fresh = False
+        self.is_patient = False
         self.curl = curl = pycurl.Curl()
         curl.handle = self  # type: ignore[attr-defined]  # pycurl's objects take attributes; its stub does not say so
         owner.configure(curl)
@@ -100,7 +171,9 @@ class _Handle:
             if not verdict.allowed:
                 exchange.refusals.append(verdict.reason)
                 return pycurl.SOCKET_BAD
-            return _LentSocket(family, kind, protocol)
+            lent = _LentSocket(family, kind, protocol)
+            self.owner.is_crowded = self.owner.is_crowded or lent.fileno() >= _HIGHEST_SELECTED
+            return lent
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 exchange.stopped = Failure(
@@ -153,6 +226,11 @@ class CurlHttp:
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._is_woken = False
+        self._bell = select.poll()
+        self._bell.register(self._wake_in, _READ)
+        # Connections in use and pooled, and a file for each.
+        self.is_crowded = max(self._wake_in, 4 * window) > _HIGHEST_SELECTED
+        self._driver: _Selecting | _Polling = _Selecting(self._multi, self._wake_in)
 
     def configure(self, curl: Any) -> None:
         """Set what holds for every request, on a new handle."""
@@ -167,7 +245,6 @@ class CurlHttp:
         curl.setopt(pycurl.CAINFO, self._ca_file)
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
         curl.setopt(pycurl.DNS_CACHE_TIMEOUT, _NAMES_KEPT)
-        curl.setopt(pycurl.PIPEWAIT, 1)
         version = pycurl.CURL_HTTP_VERSION_3 if self._http3 else pycurl.CURL_HTTP_VERSION_2TLS
         curl.setopt(pycurl.HTTP_VERSION, version)
         if self._ipv4_only:
@@ -187,6 +264,12 @@ class CurlHttp:
         if timeout != handle.timeout:
             handle.timeout = timeout
             curl.setopt(pycurl.TIMEOUT_MS, timeout)
+        # Over TLS the first connection tells whether it carries many requests; in plain HTTP none does, and libcurl
+        # would wait for its first answer.
+        is_patient = place.scheme == "https"
+        if is_patient is not handle.is_patient:
+            handle.is_patient = is_patient
+            curl.setopt(pycurl.PIPEWAIT, int(is_patient))
         if exchange.is_fresh is not handle.is_fresh:
             handle.is_fresh = exchange.is_fresh
             curl.setopt(pycurl.FRESH_CONNECT, int(exchange.is_fresh))
@@ -211,19 +294,27 @@ class CurlHttp:
         handle.curl.close()
 
     def wait(self, seconds: float | None) -> Sequence[Exchange]:
+        if self.is_crowded and isinstance(self._driver, _Selecting):
+            self._driver = _Polling(self._multi, self._wake_in)
+            for handle in self._busy.values():  # has libcurl tell of the sockets there are
+                handle.curl.pause(pycurl.PAUSE_ALL)
+                handle.curl.pause(pycurl.PAUSE_CONT)
+        if not self._busy:
+            if self._bell.poll(None if seconds is None else seconds * 1000):
+                self._drain()
+            return ()
         if self._has_new:
             self._has_new = False
-            self._multi.perform()
+            self._driver.wait(0.0)
             self._unread.clear()
             ended = self._collect()
             if ended:
                 return ended
-        if self._busy:
-            self._sleep(seconds)
-            self._multi.perform()
-            return self._collect()
-        self._sleep_idle(seconds)
-        return ()
+        asked = self._multi.timeout()
+        limit = _LONGEST_SLEEP if asked < 0 else asked / 1000
+        if self._driver.wait(limit if seconds is None else min(limit, seconds)):
+            self._drain()
+        return self._collect()
 
     def wake(self) -> None:
         if not self._is_woken:
@@ -237,26 +328,10 @@ class CurlHttp:
         for handle in self._idle:
             handle.curl.close()
         self._idle.clear()
+        self._driver.close()
         self._multi.close()
         os.close(self._wake_in)
         os.close(self._wake_out)
-
-    def _sleep(self, seconds: float | None) -> None:
-        asked = self._multi.timeout()
-        if asked == 0:
-            return
-        limit = asked / 1000 if asked > 0 else 1.0
-        if seconds is not None:
-            limit = min(limit, seconds)
-        readable, writable, exceptional = self._multi.fdset()
-        readable.append(self._wake_in)
-        ready, _, _ = select.select(readable, writable, exceptional, limit)
-        if self._wake_in in ready:
-            self._drain()
-
-    def _sleep_idle(self, seconds: float | None) -> None:
-        if select.select([self._wake_in], [], [], seconds)[0]:
-            self._drain()
 
     def _drain(self) -> None:
         with suppress(BlockingIOError):

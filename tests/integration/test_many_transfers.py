@@ -1,0 +1,87 @@
+"""A thousand transfers open at once, and descriptors beyond what select() can see."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fetching import Bench
+
+_MANY = 1050
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+class _Gathering:
+    """A server that answers nobody until ``guests`` have asked."""
+
+    def __init__(self, guests: int) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.port = self.listener.getsockname()[1]
+        self.most = 0
+        self._guests = guests
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        open_ = []
+        for _ in range(self._guests):
+            wire, _ = self.listener.accept()
+            open_.append(wire)
+            self.most = max(self.most, len(open_))
+        for wire in open_:
+            wire.recv(65536)
+            wire.sendall(_ANSWER)
+        for wire in open_:
+            wire.close()
+
+    def close(self) -> None:
+        self._thread.join(20.0)
+        self.listener.close()
+
+
+@pytest.fixture(autouse=True)
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * _MANY
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"needs {wanted} file descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_thousand_transfers_are_open_at_once(tmp_path: Path) -> None:
+    """The server answers only when all of them are connected."""
+    gathering = _Gathering(_MANY)
+    bench = Bench(tmp_path, transfers=_MANY)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    run = bench.fetch(f"http://127.0.0.1:{gathering.port}/{index}" for index in range(_MANY))
+
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    bench.close()
+    gathering.close()
+    assert run.progress.ok == _MANY, [o for o in run.outcomes if not o.is_stored][0]
+    assert gathering.most == _MANY
+    assert grown < 200, f"{grown:.0f} MiB for {_MANY} transfers"
+
+
+def test_descriptors_beyond_select_do_not_stop_a_lane(tmp_path: Path) -> None:
+    """Guards the change of drivers: with ``is_crowded`` never set, libcurl's sockets are invisible from 1,024 on."""
+    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(860)]
+    gathering = _Gathering(200)
+    bench = Bench(tmp_path, transfers=200)
+
+    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(200)), within=6.0)
+
+    bench.close()
+    gathering.close()
+    for descriptor in taken:
+        os.close(descriptor)
+    assert run.progress.ok == 200
