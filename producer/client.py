@@ -29,6 +29,10 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two tries while a servi
 _TOLD_EVERY = 30.0  # seconds between two lines about the same outage
 
 
+class RedisFullError(Exception):
+    """Redis takes nothing more until somebody drains what it holds."""
+
+
 class Patience:
     """Repeats what fails because the broker or Redis is away, and says so once per outage.
 
@@ -43,22 +47,28 @@ class Patience:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._tell = tell
+        self.tell = tell
         self._stop = stop
         self._clock = clock
         self._sleep = sleep
         self.outages = 0
 
-    def through(self, attempt: Callable[[], Answer]) -> Answer:
-        """Return the attempt's answer, however often it takes; ``attempt`` must be safe to repeat."""
+    def through(self, attempt: Callable[[], Answer], *, even_when_full: bool = True) -> Answer:
+        """Return the attempt's answer, however often it takes; ``attempt`` must be safe to repeat.
+
+        Raises:
+            RedisFullError: Redis is out of memory, and ``even_when_full`` is False.
+        """
         wait, told, since = _FIRST_WAIT, None, self._clock()
         while True:
             try:
                 answer = attempt()
             except AWAY as error:
+                if not even_when_full and _is_out_of_memory(error):
+                    raise RedisFullError from None
                 now = self._clock()
                 if told is None or now - told >= _TOLD_EVERY:
-                    self._tell(f"{explain(error)} Waiting for it; nothing is lost.")
+                    self.tell(f"{explain(error)} Waiting for it; nothing is lost.")
                     told = now
                 self._stop()
                 self._sleep(wait)
@@ -66,13 +76,22 @@ class Patience:
             else:
                 if told is not None:
                     self.outages += 1
-                    self._tell(f"The connection is back after {self._clock() - since:.0f} s.")
+                    self.tell(f"The connection is back after {self._clock() - since:.0f} s.")
                 return answer
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Is that the cause? kombu wraps what redis-py raises."""
+    while error is not None:
+        if isinstance(error, redis.exceptions.OutOfMemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def explain(error: BaseException) -> str:
     """Say in one sentence what an outage looks like from here; names no credentials."""
-    if isinstance(error, redis.exceptions.OutOfMemoryError):
+    if _is_out_of_memory(error):
         return "Redis is out of memory."
     if isinstance(error, redis.exceptions.BusyLoadingError):
         return "Redis is loading its data."

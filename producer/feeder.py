@@ -15,12 +15,13 @@ from contract.messages import BatchMessage
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from producer.batching import Batcher
-from producer.client import Patience, Services
+from producer.client import Patience, RedisFullError, Services
 from producer.journal import Journal, KeptBatch
 from producer.selection import Selection
 from producer.sources import Lists
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
+_RECOVERED_AT_ONCE = 4  # batches
 _MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
 
 
@@ -64,11 +65,17 @@ class Feeder:
         self._is_full, self._memory_checked = False, 0.0
         self._next_batch = int(journal.fact("next_batch", 1))
         self.totals = {key: int(journal.fact(key, 0)) for key in ("lines", "duplicates", "refused", "urls")}
-        self.is_done = bool(journal.fact("sealed", False))
+        self._is_sealed = bool(journal.fact("sealed", False))
+        self._is_behind = False  # the journal has batches that may not be in the ledger
         remainder = journal.remainder()
         if remainder:
             self._batcher.restore(unpack_entries(remainder))
             self._lingering_since = clock()
+
+    @property
+    def is_done(self) -> bool:
+        """Was the whole list read, and does the ledger have all of it?"""
+        return self._is_sealed and not self._is_behind
 
     def step(self, wait: float = 0.0) -> bool:
         """Read one chunk on and send what is full; False when there was nothing to do now.
@@ -77,6 +84,9 @@ class Feeder:
         """
         if self.is_done or not self._has_room():
             return False
+        if self._is_behind:
+            self.recover()
+            return not self._is_behind
         chunk = self._lists.read(wait)
         if chunk is None:
             return self._end() if self._lists.is_exhausted else self._flush_if_old()
@@ -89,13 +99,18 @@ class Feeder:
 
     def recover(self) -> None:
         """Make sure that the ledger has the job and every batch the manifest has not; safe at any time."""
-        self._patience.through(self._make_known)
-        after = ""
-        while kept := self._journal.undrained(after):
-            self._patience.through(lambda: self._open(kept))
-            after = kept[-1].batch
-        if self.is_done:
-            self._patience.through(lambda: self._services.ledger.seal(self._job.id, self.totals))
+        self._is_behind = False
+        try:
+            self._patience.through(self._make_known, even_when_full=False)
+            after = ""
+            # Few at a time: a Redis with little memory left takes some, which are then worked off.
+            while kept := self._journal.undrained(after, limit=_RECOVERED_AT_ONCE):
+                self._patience.through(lambda: self._open(kept), even_when_full=False)
+                after = kept[-1].batch
+            if self._is_sealed:
+                self._patience.through(self._seal, even_when_full=False)
+        except RedisFullError:
+            self._fall_behind()
 
     # ------------------------------------------------------------------ how
 
@@ -116,12 +131,28 @@ class Feeder:
 
     def _end(self) -> bool:
         self._feed(self._batcher.flush(), (), (), sealed=True)
-        self.is_done = True
+        self._is_sealed = True
+        self._insist(self._seal)
+        return True
+
+    def _seal(self) -> None:
+        self._services.ledger.seal(self._job.id, self.totals)
+
+    def _insist(self, change: Callable[[], None]) -> None:
+        """Make a change to the ledger; where it has lost the job, or has no room, the journal makes up for it."""
+        if self._is_behind:
+            return
         try:
-            self._patience.through(lambda: self._services.ledger.seal(self._job.id, self.totals))
+            self._patience.through(change, even_when_full=False)
         except UnknownJobError:
             self.recover()
-        return True
+        except RedisFullError:
+            self._fall_behind()
+
+    def _fall_behind(self) -> None:
+        self._patience.tell("Redis is out of memory: nothing more is sent until some outcomes were collected.")
+        self._is_behind = self._is_full = True
+        self._memory_checked = self._clock()
 
     def _feed(
         self,
@@ -145,10 +176,7 @@ class Feeder:
             **facts,
         )
         self._lingering_since = (self._lingering_since or self._clock()) if self._batcher.held else None
-        try:
-            self._patience.through(lambda: self._open(kept, about))
-        except UnknownJobError:
-            self.recover()
+        self._insist(lambda: self._open(kept, about))
 
     def _open(self, kept: Sequence[KeptBatch], about: Sequence[str] = ()) -> None:
         ledger, job = self._services.ledger, self._job.id

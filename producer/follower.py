@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from contract.errors import UnknownJobError
 from contract.ledger import JobRecord
-from producer.client import Patience, Services
+from producer.client import AWAY, Patience, Services
 from producer.drained import DrainedReport, read_report
 from producer.journal import Journal, KeptBatch
 from producer.manifest import Manifest
@@ -72,7 +72,10 @@ class Follower:
         if self._journal.count_undrained() > self.record.open + self.record.undrained:
             # A failover to a replica, or a power cut: Redis came back a little older than it was.
             raise LostJobError(f"Redis has lost batches of job {self._job}.")
-        self._patience.through(lambda: self._services.sweep(self._holder))
+        try:
+            self._services.sweep(self._holder)
+        except AWAY:
+            pass  # the next look sweeps; a Redis without room must not keep us from making some
 
     @property
     def is_finished(self) -> bool:

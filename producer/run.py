@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,7 +74,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         cluster = _connect(stack, embedded, environment)
         lists, is_resumed = begin_or_go_on(options.wish, journal, console.tell)
         stack.callback(lists.close)
-        patience = Patience(console.tell, stop=interrupts.raise_if_requested)
+        patience = Patience(console.tell, stop=_between_tries(interrupts, embedded))
         slots = options.worker.processes if embedded else _SLOTS_OF_A_CLUSTER
         feeder = _feeder(options, lists, journal, cluster, patience, slots=slots, is_resumed=is_resumed)
         feeder.recover()
@@ -221,6 +221,17 @@ def _start_embedded(
         embedded.start_flower(worker.flower_port)
         console.mention(f"Flower: http://127.0.0.1:{worker.flower_port}/ (until this run ends)")
     return embedded
+
+
+def _between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable[[], None]:
+    """Return what is done while a service is away: the server may be our own, and wait to be started again."""
+
+    def stop() -> None:
+        interrupts.raise_if_requested()
+        if embedded:
+            embedded.watch()
+
+    return stop
 
 
 def _connect(stack: ExitStack, embedded: Embedded | None, environment: Mapping[str, str]) -> Cluster:

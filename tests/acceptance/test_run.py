@@ -233,6 +233,24 @@ def test_a_worker_that_dies_is_started_again(person: Person, slow_web: str) -> N
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 
 
+def test_an_embedded_server_that_dies_is_started_again_with_what_it_held(person: Person, slow_web: str) -> None:
+    urls = [f"{slow_web}/file/{index}" for index in range(1, 31)]
+    listed = person.write_list(*urls)
+    process = person.start("run", listed, "-o", "out", "--batch-size", "6", *LOOPBACK, *SMALL)
+    await_condition(
+        lambda: (person.folder / "out/manifest.jsonl").exists() and person.rows(), within=60, what="first outcomes"
+    )
+    server = await_condition(lambda: _pid_of(process, "server"), within=10, what="the server")
+
+    os.kill(server, signal.SIGKILL)
+    _, err = process.communicate(timeout=100)
+
+    assert process.returncode == 0, err
+    assert b"The Redis server ended (signal 9); starting it again." in err
+    assert b"Traceback" not in err
+    assert Counter(row["url"] for row in person.rows()) == Counter(urls)
+
+
 def test_a_server_that_cannot_start_is_one_sentence(person: Person) -> None:
     listed = person.write_list("http://example.com/")
     person.environment["REDIS_SERVER"] = "/bin/false"
@@ -290,10 +308,10 @@ def _listens(pid: int) -> bool:
 
 
 def _pid_of(process: subprocess.Popen[bytes], module: str) -> int | None:
-    """Return the run's first process that runs this module."""
+    """Return the run's first process that runs this module; the server calls itself ``...-server unixsocket:...``."""
     for pid in descendants(process.pid):
         try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"-server unixsocket", b"\0server\0").split(b"\0")
         except OSError:
             continue
         if module.encode() in words:

@@ -139,11 +139,11 @@ def test_the_same_list_again_is_kept_and_forced_is_fetched(bench: Bench) -> None
 
 
 def test_a_killed_producer_goes_on_and_no_url_gets_two_rows(bench: Bench) -> None:
-    listed = bench.write_list(*urls(400))
+    listed = bench.write_list(*urls(1000))
     manifest = bench.folder / "out" / "manifest.jsonl"
     command = ("run", listed, "-o", "out", "--batch-size", "5", "--json")
 
-    with StandInWorker(bench.settings, slowly(0.002)):
+    with StandInWorker(bench.settings, slowly(0.004)):
         for rows_at_least in (20, 120, 250):
             process = bench.start(*command)
             await_condition(
@@ -159,8 +159,8 @@ def test_a_killed_producer_goes_on_and_no_url_gets_two_rows(bench: Bench) -> Non
 
     assert code == 0, err
     assert "Going on with job" in err
-    assert every_url_once(bench.rows(), urls(400))
-    assert json.loads(out)["ok"] == 400
+    assert every_url_once(bench.rows(), urls(1000))
+    assert json.loads(out)["ok"] == 1000
 
 
 def test_a_redis_emptied_under_a_running_job_loses_nothing(bench: Bench) -> None:
@@ -438,3 +438,18 @@ def test_redis_holds_nothing_but_a_record_once_a_job_was_followed(bench: Bench) 
 
     assert {key for key in keys if job in key} == {f"trawl:job:{job}"}
     assert not any(key.startswith("celery-task-meta-") for key in keys)
+
+
+def test_a_redis_out_of_memory_is_fed_again_once_it_was_drained(tmp_path: Path) -> None:
+    # Long and random paths: nothing that compresses. The first refusal comes long before the list's end.
+    lines = [f"http://h.example/{os.urandom(400).hex()}" for _ in range(8000)]
+    with RedisServer(tmp_path / "redis", unix=True, maxmemory=3_500_000) as server:
+        bench = Bench(server, tmp_path)
+        listed = bench.write_list(*lines)
+        with StandInWorker(bench.settings):
+            code, summary, err = bench.run(listed, "-o", "out", "--batch-size", "500")
+
+    assert code == 0, err
+    assert "Redis is out of memory" in err
+    assert summary["ok"] == 8000
+    assert every_url_once(bench.rows(), lines)
