@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.site import Site
 from tests.chaos.source import Source
-from tests.chaos.stories import STORIES, play
+from tests.chaos.stories import NAMES, play
 from tests.chaos.storm import Storm
 
 
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--delay", type=float, default=0.1, help="seconds every answer of the web server takes")
     parser.add_argument("--no-sweep", action="store_true", help="show what is lost when nobody sends it again")
     parser.add_argument("--report", type=Path, help="append one JSON line per job")
-    parser.add_argument("--story", action="append", default=[], choices=[*STORIES, "all"], help="play this instead")
+    parser.add_argument("--story", action="append", default=[], choices=[*NAMES, "all"], help="play this instead")
     parser.add_argument("--folder", type=Path, help="where to work, and to leave the logs")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else int(time.time())
@@ -38,7 +38,7 @@ def main() -> int:
         print(f"seed {seed}, logs in {folder}", flush=True)
         begun = time.monotonic()
         if options.story:
-            return tell_stories(STORIES if "all" in options.story else options.story, folder)
+            return tell_stories(NAMES if "all" in options.story else options.story, folder)
         source = stack.enter_context(Source(delay=options.delay))
         site = stack.enter_context(Site(folder, sweeps=not options.no_sweep, flower=not options.no_sweep))
         storm = Storm(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -225,6 +227,30 @@ def recovery(stage: Stage) -> Story:
     return story
 
 
+def embedded(folder: Path) -> Story:
+    """``trawl run`` without a cluster is killed four times; server and worker end with it, the same command goes on."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("TRAWL_", "CELERY_", "REDIS_"))}
+    out, listed = folder / "out", folder / "urls.txt"
+    folder.mkdir(parents=True)
+    with Source(delay=0.1) as source:
+        urls = [source.url(number) for number in range(1500)]
+        listed.write_text("".join(f"{url}\n" for url in urls), "utf-8")
+        policy = ("--allow-net", "127.0.0.0/8", "--batch-size", "20", "--processes", "2", "--transfers", "8")
+        command = [sys.executable, "-m", "producer", "run", str(listed), "-o", str(out), *policy]
+        for requests in (100, 400, 700, 1000, None):
+            with (folder / "run.log").open("ab") as log:
+                run = subprocess.Popen(command, cwd=PROJECT, env=inherited, stdout=log, stderr=log)
+            if requests is not None:
+                await_condition(lambda: source.served.total() >= requests, within=120, what="requests")  # noqa: B023 (awaited here)
+                run.kill()
+            code = run.wait(_ENDS_WITHIN)
+        assert code == 0, (folder / "run.log").read_text("utf-8")[-2000:]
+        verdict = judge(
+            urls, rows_of(out / "manifest.jsonl"), out, sha256_of=lambda url: sha256_of(source.number_of(url))
+        )
+        return Story("embedded", verdict, {"fetched again": source.served.total() - len(urls)})
+
+
 def job_of(client: redis.Redis) -> str:
     (name,) = cast("set[bytes]", client.smembers("trawl:active"))
     return name.decode()
@@ -283,6 +309,9 @@ STORIES: dict[str, Callable[[Stage], Story]] = {
     "recovery": recovery,
 }
 
+#: Everything that can be played; the embedded run brings its own server and worker.
+NAMES = (*STORIES, "embedded")
+
 
 def play(name: str, folder: Path) -> Story:
     """Play a story on a site of its own.
@@ -290,6 +319,8 @@ def play(name: str, folder: Path) -> Story:
     Raises:
         AssertionError, TimeoutError: it went another way.
     """
+    if name == "embedded":
+        return embedded(folder / name)
     lease = 20.0 if name == "recovery" else 3.0
     with Source(delay=0.1) as source, Site(folder / name, lease=lease) as site:
         story = STORIES[name](Stage(name, folder / name, site, source))
