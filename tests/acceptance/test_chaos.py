@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.site import Site
 from tests.chaos.source import Source
 from tests.chaos.storm import Storm
 
 
+@pytest.mark.timeout(300)  # 40 s on two cores that are busy with something else
 def test_a_dozen_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     """``make chaos N=1000`` is the long form; ``--no-sweep`` shows that this can fail."""
     with Source(delay=0.05) as source, Site(tmp_path, lease=2.0) as site:

@@ -132,11 +132,15 @@ class Storm:
         expected = {url: sha256_of(number) for url, number in zip(urls, numbers, strict=True)}
         self._names.update({output_name(url): sha256 for url, sha256 in expected.items()})
         job = Job(self._site, folder, urls, batch_size=self._batch_size, is_split=is_split)
-        last_fault = self._deal(job)
-        if self._site.sweeps:
-            job.wait(within=_ENOUGH)
-        else:
-            self._wait_for_what_comes(job)
+        try:
+            last_fault = self._deal(job)
+            if self._site.sweeps:
+                job.wait(within=_ENOUGH)
+            else:
+                self._wait_for_what_comes(job)
+        except BaseException:
+            job.end()
+            raise
         self.tally.slowest_end = max(self.tally.slowest_end, time.monotonic() - last_fault)
         self._watch.look()
         self.tally.jobs += 1
