@@ -1,0 +1,190 @@
+"""No byte goes to a refused address: real libcurl, in a network where every address is local and a sink listens on all.
+
+Each scenario runs in a network namespace of its own. What it proves, and that it can fail, is shown by
+``python -m tests.mutants guard_end``: without the guarding line, the sink is reached or a URL ends otherwise.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.support import guarded_command, guarded_names, guarded_ways
+from tests.support.guarded_command import Watched
+from tests.support.guarded_world import CLOSED, Found, boxed, name_spellings
+from tests.support.spellings import DENIED_ADDRESSES, spellings
+
+ROOT = Path(__file__).resolve().parents[2]
+Result = TypeVar("Result")
+
+# What is tried, and how many probes that is at least: SECURITY.md says how many they are together.
+WAYS: dict[Callable[[], Found], int] = {
+    guarded_ways.asked_directly: 12_000,
+    guarded_ways.asked_by_http_3: 4_000,
+    guarded_ways.reached_by_redirect: 5_000,
+    guarded_ways.met_in_the_pool: 3_600,
+    guarded_ways.closed_behind_an_open_connection: 90,
+    guarded_ways.reached_through_a_proxy: 10_000,
+    guarded_ways.named_by_dns: 2_400,
+    guarded_ways.rebound_by_dns: 5_000,
+    guarded_ways.rebound_within_a_transfer: 170,
+    guarded_ways.mixed_by_dns: 2_500,
+    guarded_ways.known_to_the_machine: 12,
+    guarded_ways.aimed_at_our_own_services: 1_200,
+    guarded_ways.denied_by_the_worker: 6_000,
+}
+ORDINARY = (guarded_names.ordinary_lists, guarded_names.ordinary_https, guarded_names.names_are_asked_once)
+NAME_SERVERS = (
+    guarded_names.unknown_names,
+    guarded_names.failing_name_servers,
+    guarded_names.silent_name_servers_and_deadlines,
+)
+
+
+# ------------------------------------------------------------------------------------------ nothing gets there
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_nothing_reaches_a_refused_address(way: Callable[[], Found], record_property: Callable[..., None]) -> None:
+    """Protects every line of the guard at connect, of the pool, the proxy setting and what is handed to libcurl."""
+    found = boxed(way)
+    record_property("probes", found.probes)
+    print(f"{way.__name__}: {found.probes:,} probes {found.counts or ''}")
+
+    assert found.faults == []
+    assert (found.connections, found.bytes) == (0, 0)
+    assert found.probes >= WAYS[way]
+
+
+def test_enough_is_tried() -> None:
+    assert len(DENIED_ADDRESSES) >= 60
+    assert all(len(spellings(address)) >= 20 for address in DENIED_ADDRESSES)
+    assert len(set(name_spellings("a.test"))) >= 20
+    assert sum(WAYS.values()) >= 51_000
+
+
+def test_a_hostile_list_harms_neither_us_nor_the_good_urls_in_it() -> None:
+    """The whole of it: ``trawl run`` with its worker, proxy variables set, closed addresses among good URLs."""
+    watched = boxed(guarded_command.a_hostile_list)
+    found, summary = watched.found, watched.summary
+    print(f"trawl run: {found.counts}")
+
+    assert found.is_clean, found
+    assert {row["outcome"] for row in watched.rows} == {"ok", "refused"}
+    assert summary["ok"] == found.counts["good"]
+    assert summary["refused"] + summary["duplicates"] == found.counts["hostile"] >= 4_000
+    assert max(len(row["attempts"]) for row in watched.rows) == 1
+    assert_nothing_but_redis_is_connected_to(watched)
+
+
+def test_a_worker_keeps_what_its_operator_forbids() -> None:
+    """Protects the way of the worker's settings from its environment to the guard."""
+    watched = boxed(guarded_command.what_a_worker_forbids)
+
+    details = {row["url"].split("/")[2]: row["detail"] for row in watched.rows}
+    assert watched.found.is_clean, watched.found
+    assert watched.endings == {"ok": 1, "refused": 4}
+    assert "operator" in details["10.1.2.3:8080"]
+    assert "operator" in details["8.8.8.8:8080"]
+    assert "link-local" in details["169.254.169.254:8080"]
+    assert "Trawlnet itself" in details["[2606:2800:220:1::1]:8080"]
+
+
+# --------------------------------------------------------------------------------------- ordinary lists are not hurt
+
+
+@pytest.mark.parametrize("scenario", [*ORDINARY, *NAME_SERVERS], ids=lambda scenario: scenario.__name__)
+def test_ordinary_lists_are_fetched_and_name_servers_may_fail(scenario: Callable[[], Found]) -> None:
+    found = boxed(scenario)
+
+    assert found.faults == []
+    assert found.probes > 0
+
+
+# ------------------------------------------------------------------------------------------------- one way out
+
+
+def test_every_connection_of_a_fetch_was_judged() -> None:
+    """An audit hook sees Python connect nowhere; as many sockets as our callback lent were accepted."""
+    found = boxed(guarded_ways.every_socket_is_asked_for)
+
+    assert found.is_clean, found
+    assert found.counts["connections"] >= 40
+
+
+def assert_nothing_but_redis_is_connected_to(watched: Watched) -> None:
+    connected = {where for _, event, where in watched.events if event.startswith("socket.")}
+    others = {event for _, event, _ in watched.events if not event.startswith("socket.")}
+
+    assert any("-m worker" in program for program, _, _ in watched.events), "the worker was not watched"
+    assert len(connected) == 1
+    assert str(connected.pop()).endswith("/redis.sock")
+    assert others <= {"subprocess.Popen"}  # the producer starts server and worker
+    assert not any(event == "subprocess.Popen" and "-m worker" in program for program, event, _ in watched.events)
+
+
+#: Modules that open sockets by themselves, and to where.
+OPENERS = {
+    "producer/embedded.py": "the private socket of the Redis it started",
+    "worker/adapters/http.py": "what the guard allows",
+}
+
+
+def test_no_other_module_opens_sockets() -> None:
+    """Whoever needs a line here opens a second way out, which no guard looks after."""
+    opening = {
+        str(path.relative_to(ROOT))
+        for folder in ("contract", "producer", "worker")
+        for path in (ROOT / folder).rglob("*.py")
+        if any(_opens_a_socket(node) for node in ast.walk(ast.parse(path.read_text("utf-8"))))
+    }
+
+    assert opening == set(OPENERS)
+
+
+_OPENING = re.compile(
+    r"(socket\.)?(socket|create_connection|fromfd)|(\w+\.)*(open_connection|open_unix_connection|create_datagram_endpoint)"
+    r"|(\w+\.)*(HTTPS?Connection|urlopen|urlretrieve|ServerProxy|FTP|FTP_TLS|SMTP|SMTP_SSL|Curl|CurlMulti)"
+)
+
+
+def _opens_a_socket(node: ast.AST) -> bool:
+    """Is this a call of, or a class made from, something that opens a socket?"""
+    if isinstance(node, ast.Call):
+        return _OPENING.fullmatch(ast.unparse(node.func)) is not None
+    if isinstance(node, ast.ClassDef):
+        return any(_OPENING.fullmatch(ast.unparse(base)) for base in node.bases)
+    return False
+
+
+CLIENTS = ("urllib.request", "http.client", "requests", "httpx", "aiohttp", "urllib3", "tornado.httpclient")
+
+
+@pytest.mark.parametrize("place", ["contract/new.py", "producer/new.py", "worker/adapters/new.py"])
+def test_the_linter_bans_every_other_http_client(place: str) -> None:
+    """Protects the list in pyproject.toml that ruff reads."""
+    source = "".join(f"import {client}\n" for client in CLIENTS)
+    command = [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--stdin-filename", place, "-"]
+
+    said = subprocess.run(command, cwd=ROOT, input=source, capture_output=True, text=True, check=False).stdout
+
+    assert [client for client in CLIENTS if f"`{client}` is banned" not in said] == []
+
+
+def test_the_linter_lets_one_module_know_libcurl() -> None:
+    """Protects the contract that import-linter keeps (see tests/architecture/test_layers.py)."""
+    rules = (ROOT / "pyproject.toml").read_text("utf-8")
+
+    assert 'ignore_imports = ["worker.adapters.http -> pycurl"]' in rules
+
+
+def test_the_policy_of_these_tests_is_an_ordinary_one() -> None:
+    assert CLOSED.allow_nets == CLOSED.deny_nets == ()
+    assert CLOSED.attempts > 1, "or nothing could be tried again"

@@ -1,0 +1,198 @@
+"""A web server on many addresses at once that answers as a test says and remembers everything it was asked."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+BODY = b"a page of the guarded site\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request as it came off the wire; header names are in lower case."""
+
+    address: str  # ours: where it was sent to
+    port: int
+    connection: int  # counted over the whole site
+    target: str
+    headers: tuple[tuple[str, str], ...]
+
+    def header(self, name: str) -> str | None:
+        """Return the first header of that name, or None."""
+        return next((value for known, value in self.headers if known == name), None)
+
+
+Answer = Callable[[Asked], bytes]
+
+
+def reply(status: int = 200, *headers: str, body: bytes = BODY) -> bytes:
+    """Return the bytes of a response; `headers` are whole lines."""
+    lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def moved(to: str, *headers: str, status: int = 302) -> bytes:
+    """Return a redirect; what is not ASCII goes out as UTF-8."""
+    return reply(status, f"Location: {to.encode().decode('latin-1')}", *headers, body=b"")
+
+
+def always_ok(_asked: Asked) -> bytes:
+    """Answer 200 to everything."""
+    return reply()
+
+
+class Site:
+    """Listens on every pair of address and port, beside a `Sink` on the wildcard addresses if it shares its ports.
+
+    Responses that say ``Connection: close`` are followed by that.
+    """
+
+    def __init__(
+        self,
+        addresses: Iterable[str],
+        ports: Iterable[int] = (0,),
+        *,
+        answer: Answer = always_ok,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Describe a site; `answer` may be changed while it runs, `tls` makes all of it https."""
+        self.answer = answer
+        self.ports = tuple(ports)
+        self._addresses = tuple(addresses)
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._asked: list[Asked] = []
+        self._connections = 0
+        self._open: set[socket.socket] = set()
+        self._listeners: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._is_stopping = False
+
+    @property
+    def asked(self) -> list[Asked]:
+        """The requests so far, oldest first."""
+        with self._lock:
+            return list(self._asked)
+
+    @property
+    def connections(self) -> int:
+        """How many connections were accepted."""
+        with self._lock:
+            return self._connections
+
+    def __enter__(self) -> Site:
+        try:
+            chosen = []
+            for wanted in self.ports:
+                port = wanted
+                for address in self._addresses:
+                    port = self._listen(address, port)
+                chosen.append(port)
+            self.ports = tuple(chosen)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._is_stopping = True
+            wires = [*self._listeners, *self._open]
+        for wire in wires:
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
+        for thread in self._threads:
+            thread.join(10.0)
+        for listener in self._listeners:
+            listener.close()
+
+    def _listen(self, address: str, port: int) -> int:
+        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        self._listeners.append(listener)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
+        listener.listen(1024)
+        self._spawn(self._accept, listener)
+        bound: int = listener.getsockname()[1]
+        return bound
+
+    def _spawn(self, story: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=story, args=arguments, name="guarded-site", daemon=True)
+        with self._lock:
+            self._threads.append(thread)
+        thread.start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                wire, _peer = listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if self._is_stopping:
+                    wire.close()
+                    return
+                self._connections += 1
+                number = self._connections
+                self._open.add(wire)
+            self._spawn(self._talk, wire, number)
+
+    def _talk(self, accepted: socket.socket, number: int) -> None:
+        wire = accepted
+        try:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            address, port = accepted.getsockname()[:2]
+            if self._tls is not None:
+                wire = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+                with self._lock:
+                    self._open.discard(accepted)
+                    self._open.add(wire)
+                wire.do_handshake()
+            self._answer_all(wire, address, port, number)
+        except (OSError, ValueError):
+            pass  # the client left, or the site is being stopped
+        finally:
+            with self._lock:
+                self._open.discard(accepted)
+                self._open.discard(wire)
+            wire.close()
+
+    def _answer_all(self, wire: socket.socket, address: str, port: int, number: int) -> None:
+        unread = b""
+        while True:
+            while b"\r\n\r\n" not in unread:
+                more = wire.recv(65536)
+                if not more:
+                    return
+                unread += more
+            head, _, unread = unread.partition(b"\r\n\r\n")
+            asked = _read(head, address, port, number)
+            with self._lock:
+                self._asked.append(asked)
+            response = self.answer(asked)
+            wire.sendall(response)
+            if b"\r\nConnection: close\r\n" in response:
+                return
+
+
+def _read(head: bytes, address: str, port: int, number: int) -> Asked:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines)
+    headers = tuple((name.lower(), value.strip()) for name, _, value in pairs)
+    return Asked(address, port, number, first.split(" ")[1], headers)
+
+
+def sent_anywhere(asked: Sequence[Asked], secret: str) -> list[Asked]:
+    """Return the requests that carried a secret in whatever header or target."""
+    return [one for one in asked if secret in one.target or any(secret in value for _, value in one.headers)]
