@@ -1,0 +1,335 @@
+"""A batch from its start to its end: handed back, given up, kept, limited, settled."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contract.batches import BatchEntry, Expected, Known
+from contract.naming import Layout, output_name, output_path
+from contract.outcomes import Ending, ErrorClass
+from contract.policy import Digest, JobPolicy, Sync
+from tests.support.fetching import OPEN, Bench
+from tests.support.misbehaving import GOOD, MisbehavingSite
+
+_SHA256 = hashlib.sha256(GOOD).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[MisbehavingSite]:
+    with MisbehavingSite() as site:
+        yield site
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def _good(site: MisbehavingSite, count: int, what: str) -> list[str]:
+    return [site.url("/good", key=f"{what}-{index}") for index in range(count)]
+
+
+# ---------------------------------------------------------------------------------------------------- handing back
+
+
+def test_a_batch_past_its_time_starts_no_more_and_loses_nothing(site: MisbehavingSite, bench: Bench) -> None:
+    urls = [site.url("/silence", key=f"slow-{index}") for index in range(80)] + _good(site, 20, "late")
+    policy = replace(OPEN, batch_seconds=0.3, timeout=1.0, attempts=1, per_host=4)
+
+    run = bench.fetch(urls, policy)
+
+    ended = {outcome.url for outcome in run.outcomes}
+    back = {leftover.entry.url for leftover in run.leftovers}
+    assert ended | back == set(urls)
+    assert not ended & back
+    assert back
+    assert all(leftover.entry.attempts == () for leftover in run.leftovers)
+
+
+def test_a_wait_that_would_hold_the_batch_is_handed_back(site: MisbehavingSite, bench: Bench) -> None:
+    url = site.url("/status?code=503&retry_after=60", key="later")
+    policy = replace(OPEN, timeout=300.0, attempts=2, first_wait=40.0, longest_wait=40.0)
+
+    run = bench.start([site.url("/silence?after=nothing&fails=99", key="x")], replace(policy, timeout=0.5))
+    assert run.wait(10.0)
+    refused = bench.start([site.origins["refuses"] + "/later", url], policy)
+    assert refused.wait(10.0)
+
+    assert len(refused.outcomes) + len(refused.leftovers) == 2
+    for leftover in refused.leftovers:
+        assert 0 < leftover.after <= 120.0
+        assert len(leftover.entry.attempts) == 1
+        assert leftover.entry.spent >= leftover.after
+
+
+def test_what_was_spent_before_counts(site: MisbehavingSite, bench: Bench) -> None:
+    """A URL handed off keeps its deadline: what earlier batches used is gone."""
+    entry = BatchEntry(url=site.url("/silence", key="spent"), spent=OPEN.timeout - 0.5)
+
+    run = bench.fetch([entry], within=5.0)
+
+    assert run.outcomes[0].error is ErrorClass.TIMEOUT
+
+
+def test_a_stopped_run_hands_back_what_is_in_flight(site: MisbehavingSite, bench: Bench) -> None:
+    urls = [site.url("/silence?after=half", key=f"stopped-{index}") for index in range(10)]
+    run = bench.start(urls)
+    site.log.wait_for_requests(10, case=None, path="/silence")
+
+    run.stop(0.2)
+
+    assert run.wait(10.0)
+    assert {leftover.entry.url for leftover in run.leftovers} == set(urls)
+    assert bench.temporary_files() == []
+
+
+def test_an_abandoned_run_publishes_nothing(site: MisbehavingSite, tmp_path: Path) -> None:
+    """Guards ``_may_name``: the lease is asked for right before files get their names."""
+    bench = Bench(tmp_path)
+    urls = _good(site, 30, "abandoned")
+    entries = [BatchEntry(url=url) for url in urls]
+
+    run = bench.workshop.start(entries, OPEN, queued=time.time(), worker="test", may_publish=lambda: False)
+
+    assert run.wait(10.0)
+    assert bench.files() == set()
+    assert bench.temporary_files() == []
+    assert {leftover.entry.url for leftover in run.leftovers} == set(urls)
+    bench.close()
+
+
+def test_abandoning_ends_a_run_at_once(site: MisbehavingSite, bench: Bench) -> None:
+    run = bench.start([site.url("/silence", key=f"gone-{index}") for index in range(5)])
+
+    run.abandon()
+
+    assert run.wait(10.0)
+    assert run.outcomes == []
+
+
+def test_closing_the_workshop_hands_everything_back(site: MisbehavingSite, tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    run = bench.start([site.url("/silence?after=half", key=f"closing-{index}") for index in range(5)])
+    site.log.wait_for_requests(5, path="/silence")
+
+    bench.close()
+
+    assert run.wait(10.0)
+    assert len(run.leftovers) == 5
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# ---------------------------------------------------------------------------------------------------------- kept
+
+
+def test_a_known_file_is_kept_and_not_fetched(site: MisbehavingSite, bench: Bench) -> None:
+    url = site.url("/good", key="kept")
+    bench.fetch([url])
+    seen = len(site.log.requests(case="kept"))
+
+    run = bench.fetch([BatchEntry(url=url, known=Known(len(GOOD), f"sha256:{_SHA256}"))])
+
+    assert [outcome.ending for outcome in run.outcomes] == [Ending.KEPT]
+    assert len(site.log.requests(case="kept")) == seen
+    assert run.outcomes[0].sha256 == _SHA256
+
+
+@pytest.mark.parametrize("damage", ["missing", "shorter", "changed", "symlink", "folder"])
+def test_a_file_that_is_not_the_known_one_is_fetched(site: MisbehavingSite, bench: Bench, damage: str) -> None:
+    url = site.url("/good", key=f"known-{damage}")
+    path = bench.folder / output_name(url)
+    victim = bench.folder.parent / "victim"
+    victim.write_bytes(GOOD)
+    match damage:
+        case "shorter":
+            path.write_bytes(GOOD[:-1])
+        case "changed":
+            path.write_bytes(b"x" + GOOD[1:])
+        case "symlink":
+            path.symlink_to(victim)
+        case "folder":
+            path.mkdir()
+
+    run = bench.fetch([BatchEntry(url=url, known=Known(len(GOOD), f"sha256:{_SHA256}"))])
+
+    assert len(site.log.requests(case=f"known-{damage}")) == 1
+    assert victim.read_bytes() == GOOD
+    if damage != "folder":
+        assert run.outcomes[0].ending is Ending.OK
+        assert path.read_bytes() == GOOD
+        assert not path.is_symlink()
+
+
+# ------------------------------------------------------------------------------------------------------- promises
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        Expected(sha256=_SHA256),
+        Expected(md5=hashlib.md5(GOOD).hexdigest()),
+        Expected(size=len(GOOD)),
+        Expected(sha256=_SHA256, md5=hashlib.md5(GOOD).hexdigest(), size=len(GOOD)),
+    ],
+)
+def test_a_body_the_list_describes_rightly_is_stored(site: MisbehavingSite, bench: Bench, expected: Expected) -> None:
+    run = bench.fetch([BatchEntry(url=site.url("/good", key="expected"), expected=expected)])
+
+    assert run.outcomes[0].ending is Ending.OK
+
+
+@pytest.mark.parametrize("expected", [Expected(sha256="0" * 64), Expected(md5="0" * 32), Expected(size=1)])
+def test_a_body_the_list_did_not_mean_is_tried_twice_and_not_stored(
+    site: MisbehavingSite, bench: Bench, expected: Expected
+) -> None:
+    """Guards the comparisons of ``_read_back``."""
+    site.log.clear()
+    url = site.url("/good", key="unexpected")
+
+    run = bench.fetch([BatchEntry(url=url, expected=expected)])
+
+    assert run.outcomes[0].error is ErrorClass.DIGEST
+    assert [attempt.error for attempt in run.outcomes[0].attempts] == [ErrorClass.DIGEST] * 2
+    assert len(site.log.requests(case="unexpected")) == 2
+    assert bench.files() == set()
+    assert bench.temporary_files() == []
+
+
+@pytest.mark.parametrize("digest", list(Digest))
+def test_every_digest_is_the_bodys(site: MisbehavingSite, bench: Bench, digest: Digest) -> None:
+    if digest in (Digest.BLAKE3, Digest.XXH3):
+        pytest.importorskip("blake3" if digest is Digest.BLAKE3 else "xxhash")
+    small, large = site.url("/good", key=f"{digest}-small"), site.url("/good?size=300000", key=f"{digest}-large")
+
+    run = bench.fetch([small, large], replace(OPEN, digest=digest))
+
+    for outcome in run.outcomes:
+        body = (bench.folder / output_name(outcome.url)).read_bytes()
+        if digest is Digest.SHA256:
+            assert (outcome.sha256, outcome.digest) == (hashlib.sha256(body).hexdigest(), None)
+        elif digest is Digest.NONE:
+            assert (outcome.sha256, outcome.digest) == (None, None)
+        else:
+            assert outcome.sha256 is None
+            assert outcome.digest is not None
+            assert outcome.digest.startswith(f"{digest}:")
+
+
+# --------------------------------------------------------------------------------------------------------- limits
+
+
+def test_a_limit_per_host_is_never_exceeded(site: MisbehavingSite, bench: Bench) -> None:
+    urls = [site.url("/thinks?ms=50", key=f"polite-{index}") for index in range(12)]
+    opened: list[int] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            seen = [request for request in site.log.requests(path="/thinks") if request.case.startswith("polite")]
+            opened.append(sum(not request.is_over for request in seen))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run = bench.fetch(urls, replace(OPEN, per_host=3))
+    done.set()
+    watcher.join()
+
+    assert run.progress.ok == 12
+    assert 0 < max(opened) <= 3
+
+
+def test_jobs_that_open_different_networks_share_no_connection(site: MisbehavingSite, bench: Bench) -> None:
+    """A pooled connection of a job that may reach loopback is no way in for one that may not."""
+    url = site.url("/good", key="shared")
+    assert bench.fetch([url]).progress.ok == 1
+
+    run = bench.fetch([url + "-denied"], JobPolicy())
+
+    assert run.outcomes[0].error is ErrorClass.REFUSED_ADDRESS
+    assert site.log.requests(case="shared-denied") == []
+
+
+def test_a_name_that_is_never_resolved_ends_within_the_connect_timeout(tmp_path: Path) -> None:
+    answered = threading.Event()
+
+    def look_up(host: str) -> tuple[str, ...]:
+        answered.wait(30.0)
+        return ("127.0.0.1",)
+
+    bench = Bench(tmp_path, look_up=look_up)
+    began = time.monotonic()
+
+    run = bench.fetch(["http://never.test/"], replace(OPEN, connect_timeout=0.5, attempts=1))
+
+    took = time.monotonic() - began
+    answered.set()
+    bench.close()
+    assert run.outcomes[0].error is ErrorClass.DNS
+    assert took < 10.0
+
+
+def test_many_urls_of_a_dead_name_do_not_hold_the_others(site: MisbehavingSite, tmp_path: Path) -> None:
+    def look_up(host: str) -> tuple[str, ...]:
+        if host == "dead.test":
+            raise OSError("no server answered")
+        return ("127.0.0.1",)
+
+    bench = Bench(tmp_path, look_up=look_up)
+    port = site.origins["plain"].rpartition(":")[2]
+    dead = [f"http://dead.test:{port}/{index}" for index in range(100)]
+    live = [f"http://live-{index}.test:{port}/good?case=live-{index}" for index in range(20)]
+
+    run = bench.fetch(dead + live, replace(OPEN, attempts=2, first_wait=0.05, longest_wait=0.1))
+
+    bench.close()
+    assert run.progress.ok == 20
+    assert sum(outcome.error is ErrorClass.DNS for outcome in run.outcomes) == 100
+
+
+# --------------------------------------------------------------------------------------------------------- layout
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("sync", list(Sync))
+def test_files_are_where_their_outcomes_say(site: MisbehavingSite, bench: Bench, layout: Layout, sync: Sync) -> None:
+    urls = _good(site, 20, f"{layout}-{sync}") + [site.url("/good?size=0", key=f"{layout}-{sync}-empty")]
+
+    run = bench.fetch(urls, replace(OPEN, layout=layout, sync=sync))
+
+    assert bench.files() == {output_path(output_name(url), layout) for url in urls}
+    for outcome in run.outcomes:
+        assert outcome.path is not None
+        assert (bench.folder / outcome.path).stat().st_size == outcome.bytes
+
+
+def test_runs_side_by_side_keep_their_outcomes_apart(site: MisbehavingSite, bench: Bench) -> None:
+    lists = [_good(site, 40, f"side-{number}") for number in range(5)]
+
+    runs = [bench.start(urls) for urls in lists]
+
+    for urls, run in zip(lists, runs, strict=True):
+        assert run.wait(20.0)
+        assert {outcome.url for outcome in run.outcomes} == set(urls)
+        assert run.busy > 0
+
+
+def test_lanes_share_a_batch(site: MisbehavingSite, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, lanes=4, transfers=4)
+
+    run = bench.fetch(_good(site, 60, "lanes"))
+
+    bench.close()
+    assert run.progress.ok == 60
+
+
+def test_an_empty_batch_is_over(bench: Bench) -> None:
+    assert bench.fetch([]).outcomes == []
