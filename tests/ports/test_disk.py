@@ -690,6 +690,6 @@ def test_the_calls_are_told_apart_by_what_they_are_made_on(out: Path) -> None:
     (own,) = {call.path for call in calls.made if call.name == "flock"}
     assert own.startswith(".trawl/parts/")
     assert Call("mkdir", NAME[:2]) in calls.made
-    assert Call("rename", output_path(NAME, Layout.SHARDED)) in calls.made
+    assert Call("rename", output_path(NAME, Layout.SHARDED), f"{own}/0") in calls.made
     assert Call("pwrite", f"{own}/0") in calls.made
     assert calls.names()[-3:] == ["close", "close", "close"]

@@ -30,15 +30,17 @@ COUNTED = frozenset(
 #: What fails as long as a disk is full or read-only; opening does where it makes a file.
 _NEEDY = frozenset({"pwrite", "write", "mkdir", "rename", "replace", "link", "ftruncate", "fsync", "syncfs"})
 
+_TWO_PATHS = frozenset({"rename", "replace", "link"})
 _REPLACED = {name: vars(disk)[name] for name in ("os", "fcntl", "_libc_syncfs")}
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: its name and the path it was made on, relative to the output folder (`rename`: the new path)."""
+    """One call: its name and the path it was made on, relative to the output folder; `rename` has two."""
 
     name: str
     path: str
+    old_path: str = ""
 
 
 class FaultyCalls:
@@ -93,7 +95,8 @@ class FaultyCalls:
     def _call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         path = self._path(name, args, options)
         is_needy = name in _NEEDY or (name == "open" and (bool(args[1] & os.O_CREAT) or self._code == errno.EMFILE))
-        is_faulty = self._count(Call(name, path), is_needy=is_needy)
+        old_path = self._join(options.get("src_dir_fd"), args[0]) if name in _TWO_PATHS else ""
+        is_faulty = self._count(Call(name, path, old_path), is_needy=is_needy)
         if is_faulty and name != "close":
             raise OSError(self._code, f"made up: {os.strerror(self._code or 0)}")
         if name == "fsync":
@@ -128,7 +131,7 @@ class FaultyCalls:
             return True
 
     def _path(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> str:
-        if name in {"rename", "link", "replace"}:
+        if name in _TWO_PATHS:
             return self._join(options.get("dst_dir_fd"), args[1])
         if args and isinstance(args[0], int):
             return self._paths.get(args[0], "")

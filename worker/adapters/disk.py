@@ -85,8 +85,7 @@ class FileDraft:
     def discard(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            with suppress(OSError):
-                os.close(fd)
+            _let_go(fd)
         name, self._name = self._name, None
         if name is not None:
             with suppress(OSError):
@@ -127,15 +126,15 @@ class OutputFolder:
                 _make(Path(path))
                 # The folder itself may be reached by a link its owner made; below it none is followed.
                 self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                opened.callback(os.close, self._root)
+                opened.callback(_let_go, self._root)
                 private = _enter(self._root, PRIVATE)
                 try:
                     self._all_parts = _enter(private, PARTS)
                 finally:
-                    os.close(private)
-                opened.callback(os.close, self._all_parts)
+                    _let_go(private)
+                opened.callback(_let_go, self._all_parts)
                 self._owner, self._parts = self._claim()
-                opened.callback(os.close, self._parts)
+                opened.callback(_let_go, self._parts)
                 reap(self._all_parts)
             except OSError as error:
                 raise FolderError(f"The output folder {path} cannot be used: {error.strerror}.") from error
@@ -167,7 +166,7 @@ class OutputFolder:
             try:
                 return _digests(fd, algorithms)
             finally:
-                os.close(fd)
+                _let_go(fd)
         except OSError as error:
             raise trouble_of(error) from error
 
@@ -181,7 +180,7 @@ class OutputFolder:
                     return False
                 return not expected or _digests(fd, [algorithm])[algorithm] == expected
             finally:
-                os.close(fd)
+                _let_go(fd)
         except (OSError, ValueError, SettingError):
             return False
 
@@ -221,9 +220,9 @@ class OutputFolder:
             except BlockingIOError:
                 pass
             except BaseException:
-                os.close(fd)
+                _let_go(fd)
                 raise
-            os.close(fd)
+            _let_go(fd)
 
     def _open_file(self, path: str) -> int:
         *folders, name = path.split("/")
@@ -232,12 +231,12 @@ class OutputFolder:
             for folder in folders:
                 inner = os.open(folder, _FOLDER, dir_fd=fd)
                 if fd != self._root:
-                    os.close(fd)
+                    _let_go(fd)
                 fd = inner
             return os.open(name, _READ | os.O_NONBLOCK, dir_fd=fd)
         finally:
             if fd != self._root:
-                os.close(fd)
+                _let_go(fd)
 
     def _sync_all(self, drafts: Sequence[tuple[FileDraft, str]]) -> None:
         if not self._sync_disk():
@@ -281,12 +280,12 @@ class OutputFolder:
             for folder in within:
                 inner = _enter(fd, folder)
                 if fd != self._root:
-                    os.close(fd)
+                    _let_go(fd)
                 fd = inner
             draft.rename(file, fd)
         finally:
             if fd != self._root:
-                os.close(fd)
+                _let_go(fd)
 
     def _sync_folders(self, folders: set[str]) -> None:
         if len(folders) > _FEW and self._sync_disk():
@@ -324,7 +323,7 @@ def reap(all_parts: int) -> None:
         except OSError:
             pass  # its owner lives
         finally:
-            os.close(fd)
+            _let_go(fd)
 
 
 def _remove_folder(parent: int, name: str, fd: int) -> None:
@@ -333,6 +332,12 @@ def _remove_folder(parent: int, name: str, fd: int) -> None:
             with suppress(OSError):
                 os.unlink(leftover, dir_fd=fd)
         os.rmdir(name, dir_fd=parent)
+
+
+def _let_go(fd: int) -> None:
+    """Close what was not written to: whatever the system says, the descriptor is gone and nothing is lost."""
+    with suppress(OSError):
+        os.close(fd)
 
 
 def _enter(parent: int, name: str) -> int:
@@ -356,7 +361,7 @@ def _sync_files(drafts: Sequence[tuple[FileDraft, str]]) -> None:
         try:
             os.fsync(fd)
         finally:
-            os.close(fd)
+            _let_go(fd)
 
 
 def _sync_folder(fd: int) -> None:
@@ -367,7 +372,7 @@ def _sync_folder(fd: int) -> None:
         if error.errno != errno.EINVAL:
             raise
     finally:
-        os.close(fd)
+        _let_go(fd)
 
 
 def _find_syncfs() -> Callable[[int], int] | None:

@@ -1,0 +1,152 @@
+"""A disk fills up under a real worker: nothing half-written stays, the worker says why once, and the job goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from contract.naming import output_name
+from tests.integration.test_worker import Cluster
+from tests.support.bodies import body_bytes
+from tests.support.celery_worker import CeleryWorker
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.netbox import NotPermittedError
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+from tests.support.tiny_disk import TinyDisk
+
+SIZE = 60_000  # bytes of a body
+COUNT = 12  # bodies; twice what the ballast leaves room for
+
+FULL = r"Not taking work: The disk is full \(ENOSPC\)\."
+BELOW_THE_FLOOR = r"Not taking work: The disk has 1 MiB free, less than the 2 MiB to be kept free\."
+AGAIN = r"Taking work again\."
+
+each_pool = pytest.mark.parametrize("pool", ["prefork", "threads"])
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[TinyDisk]:
+    with ExitStack() as mounted:
+        try:
+            disk = mounted.enter_context(TinyDisk(tmp_path / "disk", size="3m"))
+        except NotPermittedError as reason:
+            pytest.skip(f"no file system of our own here: {reason}")
+        yield disk
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with RedisServer(tmp_path / "redis") as redis:
+        yield Cluster(redis, tmp_path)
+
+
+def a_worker(folder: Path, cluster: Cluster, disk: TinyDisk, pool: str, settings: Mapping[str, str]) -> CeleryWorker:
+    environment = {**cluster.environment, "TRAWL_OUTPUT": str(disk.path / "out"), **settings}
+    return CeleryWorker(folder, env=environment, pool=pool, concurrency=2, python=str(disk.python))
+
+
+def files(disk: TinyDisk) -> dict[str, bytes]:
+    found = (path for path in (disk.seen / "out").iterdir() if path.is_file())
+    return {path.name: path.read_bytes() for path in found}
+
+
+def temporary_files(disk: TinyDisk) -> list[Path]:
+    return [path for path in (disk.seen / "out" / ".trawl").rglob("*") if path.is_file()]
+
+
+@each_pool
+def test_a_job_outlives_a_full_disk(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk, pool: str
+) -> None:
+    """Guards the standstill and the wait of a stalled run's URLs: both say no while the floor says yes."""
+    bodies = {server.url(f"/good?seed={seed}&size={SIZE}"): body_bytes(SIZE, seed) for seed in range(COUNT)}
+    urls = list(bodies)
+    disk.fill(leave=SIZE * COUNT // 2)
+
+    with a_worker(tmp_path, cluster, disk, pool, {"TRAWL_MIN_FREE": "0"}) as worker:
+        cluster.enqueue("job", urls[: COUNT // 2], urls[COUNT // 2 :])
+        worker.wait_for_log(FULL)
+        await_condition(lambda: not temporary_files(disk), within=20.0, what="the end of the temporary files")
+        stored = files(disk)
+        disk.empty()
+        reports = cluster.reports("job")
+        worker.wait_for_log(AGAIN)
+
+    assert all(stored[output_name(url)] == body for url, body in bodies.items() if output_name(url) in stored)
+    assert len(stored) < COUNT
+    rows = [row for report in reports for row in report.outcomes]
+    assert sorted(str(row["url"]) for row in rows) == sorted(urls)
+    assert {row["outcome"] for row in rows} == {"ok"}
+    assert {len(row["attempts"]) for row in rows} == {1}, "our disk's fault is no attempt"
+    assert files(disk) == {output_name(url): body for url, body in bodies.items()}
+    assert len(re.findall(FULL, worker.log())) == 1
+    assert len(re.findall(AGAIN, worker.log())) == 1
+    assert "Traceback" not in worker.log()
+    assert len(reports) < 12, "batches did not spin through Redis"
+    assert len(server.log.requests()) < 3 * COUNT
+
+
+@each_pool
+def test_below_the_floor_no_work_is_taken_and_above_it_the_job_goes_on(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk, pool: str
+) -> None:
+    """Guards --min-free, and the one line a full disk is worth although every process and message meets it."""
+    urls = [server.url(f"/good?seed={seed}&size={SIZE}") for seed in range(8)]
+    disk.fill(leave=3 * 2**19)
+
+    with a_worker(tmp_path, cluster, disk, pool, {"TRAWL_MIN_FREE": "2M"}) as worker:
+        cluster.enqueue("job", urls[:2], urls[2:4], urls[4:6], urls[6:])
+        worker.wait_for_log(BELOW_THE_FLOOR)
+        assert not server.log.requests()
+        disk.empty()
+        reports = cluster.reports("job")
+        worker.wait_for_log(AGAIN)
+
+    assert [report.counts() for report in reports] == [{"ok": 2}] * 4
+    assert len(files(disk)) == 8
+    assert len(re.findall("Not taking work", worker.log())) == 1
+
+
+def test_a_worker_whose_folder_cannot_be_opened_waits_for_it(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk
+) -> None:
+    """Guards the FolderError of the first task: it ended in a traceback per message."""
+    (disk.seen / "out").write_bytes(b"in the way")
+
+    with a_worker(tmp_path, cluster, disk, "prefork", {"TRAWL_MIN_FREE": "0"}) as worker:
+        cluster.enqueue("job", [server.url("/good")])
+        worker.wait_for_log(r"Not taking work: The output folder .* cannot be used: ")
+        (disk.seen / "out").unlink()
+        (report,) = cluster.reports("job")
+
+    assert report.counts() == {"ok": 1}
+    assert "Traceback" not in worker.log()
+
+
+def test_a_worker_that_stands_still_stops_when_it_is_told_and_swallows_no_message(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk
+) -> None:
+    """Guards the look at the stop in the wait: a warm shutdown would last as long as the disk is full."""
+    disk.fill(leave=2**19)
+
+    with a_worker(tmp_path, cluster, disk, "prefork", {"TRAWL_MIN_FREE": "1M"}) as worker:
+        cluster.enqueue("job", [server.url("/good")])
+        worker.wait_for_log("Not taking work")
+        worker.stop()
+        assert worker.left_behind == []
+    disk.empty()
+    with a_worker(tmp_path, cluster, disk, "prefork", {"TRAWL_MIN_FREE": "0"}):
+        (report,) = cluster.reports("job")
+
+    assert report.counts() == {"ok": 1}

@@ -1,0 +1,411 @@
+"""Every call of the write path fails once, with every error a disk has, or is the process's last: whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from contract.batches import BatchEntry, Known, pack_entries, unpack_entries
+from contract.errors import FolderError
+from contract.ledger import Child, Claim, Ledger
+from contract.naming import Layout, output_name, output_path
+from contract.outcomes import Ending, ErrorClass
+from contract.policy import JobPolicy, Sync
+from contract.reports import BatchReport
+from tests.support.bodies import body_bytes
+from tests.support.faulty_calls import Call, FaultyCalls
+from tests.support.fetching import OPEN, Bench
+from tests.support.killed_writers import kill_at_every_call
+from tests.support.misbehaving import MisbehavingServer
+from worker.adapters.disk import OutputFolder
+from worker.engine.ports import DiskTrouble
+from worker.engine.run import STALLED_WAIT, Run
+from worker.shift import Shift
+from worker.standstill import Standstill
+
+ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO]
+every_error = pytest.mark.parametrize("code", ERRORS, ids=lambda code: errno.errorcode[code])
+every_layout = pytest.mark.parametrize("layout", Layout)
+every_sync = pytest.mark.parametrize("sync", Sync)
+
+#: Name by name what may lie under it: the body of one story or another, never a part of one.
+BODIES = {output_name(f"https://example.com/{size}"): body_bytes(size) for size in (0, 10, 3 * 4096 + 1)}
+REPLACED = output_name("https://example.com/10")
+NEWER = body_bytes(20, seed=1)
+
+
+# --------------------------------------------------------------------------------------------- the folder by itself
+
+
+def tell_story(out: Path, layout: str, sync: str) -> None:
+    """Store three bodies and then one of them anew, as a run would: what fails is discarded."""
+    try:
+        folder = OutputFolder(out)
+    except FolderError:
+        return
+    for group in (BODIES, {REPLACED: NEWER}):
+        try:
+            _store(folder, group, Layout(layout), Sync(sync))
+        except DiskTrouble:
+            break
+    folder.close()
+
+
+def _store(folder: OutputFolder, group: Mapping[str, bytes], layout: Layout, sync: Sync) -> None:
+    with ExitStack() as drafts:
+        named = []
+        for name, body in group.items():
+            draft = folder.draft()
+            drafts.callback(draft.discard)
+            for at in range(0, len(body), 4096):
+                draft.write(body[at : at + 4096], at)
+            draft.finish(len(body))
+            named.append((draft, name))
+        folder.publish(named, layout, sync, lambda: True)
+
+
+def expect_whole_or_absent(out: Path, layout: Layout, allowed: Mapping[str, Sequence[bytes]]) -> None:
+    """Expect only whole files, and no temporary file once the next owner has started and ended."""
+    for path in out.rglob("*") if out.exists() else ():
+        if path.is_file() and ".trawl" not in path.parts:
+            assert path.read_bytes() in allowed[path.name], path
+            assert str(path.relative_to(out)) == output_path(path.name, layout)
+    OutputFolder(out).close()
+    assert list((out / ".trawl" / "parts").iterdir()) == []
+
+
+def allowed_bodies() -> dict[str, list[bytes]]:
+    return {name: [body, NEWER] if name == REPLACED else [body] for name, body in BODIES.items()}
+
+
+def open_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+@every_layout
+@every_sync
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+def test_whichever_call_fails_files_are_whole_or_absent(
+    tmp_path: Path, layout: Layout, sync: Sync, lasting: bool
+) -> None:
+    """Guards every `except OSError` of the output folder, its closes and discards."""
+    with FaultyCalls() as sound:
+        tell_story(tmp_path / "sound", layout, sync)
+    before = open_descriptors()
+    failed: set[str] = set()
+
+    for code in (errno.ENOSPC, errno.EMFILE, errno.EIO):  # the others take the ways of these
+        for at in range(1, len(sound.made) + 1):
+            out = tmp_path / f"{code}-{at}"
+            with FaultyCalls(at=at, code=code, lasting=lasting) as calls:
+                tell_story(out, layout, sync)
+            assert calls.failed is not None
+            failed.add(calls.failed.name)
+            expect_whole_or_absent(out, layout, allowed_bodies())
+
+    assert open_descriptors() == before
+    assert {"open", "pwrite", "rename", "close", "mkdir", "rmdir", "flock"} <= failed
+    assert sync is Sync.NONE or "fsync" in failed
+
+
+@every_layout
+@every_sync
+def test_wherever_the_process_is_killed_files_are_whole_or_absent(tmp_path: Path, layout: Layout, sync: Sync) -> None:
+    """Guards write, then sync, then rename; and the reaping, which has to find each kind of debris."""
+    killed = kill_at_every_call(f"{__name__}:tell_story", tmp_path, layout, sync)
+
+    assert killed > 30
+    for at in range(1, killed + 2):
+        expect_whole_or_absent(tmp_path / str(at), layout, allowed_bodies())
+    assert len(list((tmp_path / str(killed + 1)).rglob("*"))) > len(BODIES), "the last one ended by itself"
+
+
+# ------------------------------------------------------------------------------------------------ the whole engine
+
+SIZES = (0, 700, 70_000, 300_000)  # one call of a write callback, several, and more than is hashed as it comes
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running
+
+
+def urls_of(origin: str) -> dict[str, bytes]:
+    return {f"{origin}/good?seed={size}&size={size}": body_bytes(size, size) for size in SIZES}
+
+
+class Fetched:
+    """A batch fetched with one call failing, looked at after its worker process has ended."""
+
+    def __init__(self, out: Path, urls: Sequence[str | BatchEntry], calls: FaultyCalls, policy: JobPolicy) -> None:
+        self.run: Run | None = None
+        with calls:
+            try:
+                bench = Bench(out)
+            except FolderError:
+                return
+            try:
+                self.run = bench.fetch(urls, policy)
+                self.litter = bench.temporary_files()
+            finally:
+                bench.close()
+
+
+@every_error
+@pytest.mark.parametrize(
+    ("layout", "sync", "lasting"),
+    [
+        (Layout.FLAT, Sync.BATCH, False),
+        (Layout.SHARDED, Sync.FILE, False),
+        (Layout.SHARDED, Sync.BATCH, True),
+        (Layout.FLAT, Sync.NONE, True),
+    ],
+)
+def test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed(
+    tmp_path: Path, server: MisbehavingServer, code: int, layout: Layout, sync: Sync, lasting: bool
+) -> None:
+    """Guards GoBack, stall and the discards of lane and run."""
+    urls = urls_of(server.origin)
+    policy = replace(OPEN, layout=layout, sync=sync)
+    with_one = FaultyCalls()
+    sound = Fetched(tmp_path / "sound", list(urls), with_one, policy)
+    assert sound.run is not None
+    assert sound.run.progress.ok == len(urls)
+
+    for at in range(1, len(with_one.made) + 1):
+        out = tmp_path / str(at)
+        calls = FaultyCalls(at=at, code=code, lasting=lasting)
+        fetched = Fetched(out, list(urls), calls, policy)
+        if fetched.run is not None:
+            _expect_unblamed(fetched.run, out, urls)
+            assert not fetched.litter or calls.failed is None or calls.failed.name == "unlink", calls.failed
+        expect_whole_or_absent(out, layout, {output_name(url): [body] for url, body in urls.items()})
+
+
+def _expect_unblamed(run: Run, out: Path, urls: Mapping[str, bytes]) -> None:
+    assert {outcome.ending for outcome in run.outcomes} <= {Ending.OK}
+    assert sorted([each.url for each in run.outcomes] + [each.entry.url for each in run.leftovers]) == sorted(urls)
+    for outcome in run.outcomes:
+        assert outcome.path is not None
+        assert (out / outcome.path).read_bytes() == urls[outcome.url]
+    for leftover in run.leftovers:
+        assert leftover.entry == BatchEntry(url=leftover.entry.url), "neither an attempt nor time was spent"
+        assert leftover.after >= STALLED_WAIT
+    assert bool(run.leftovers) == (run.stalled is not None)
+    if run.stalled is not None:
+        assert run.stalled.endswith(").")
+        assert str(out) not in run.stalled
+
+
+def test_after_a_sync_that_failed_the_bytes_are_fetched_again(tmp_path: Path, server: MisbehavingServer) -> None:
+    """Guards the discard after a failed sync: the page is clean afterwards, and a second sync would say all is well."""
+    (url,) = list(urls_of(server.origin))[1:2]
+    server.log.clear()
+    bench = Bench(tmp_path)
+    sizes = []
+    for code in (errno.EIO, None):
+        calls = _Syncs(code)
+        with calls:
+            run = bench.fetch([url])
+        sizes.append(len(run.outcomes))
+    bench.close()
+
+    assert sizes == [0, 1]
+    assert len(server.log.requests()) == 2
+    assert bench.files() == {output_name(url)}
+
+
+class _Syncs(FaultyCalls):
+    """Every syncfs fails, or none."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code=code)
+
+    def _count(self, call, *, is_needy):  # type: ignore[no-untyped-def]  # as the parent's
+        super()._count(call, is_needy=is_needy)
+        return call.name == "syncfs" and self._code is not None
+
+
+def fetch_story(out: Path, origin: str, layout: str, sync: str) -> None:
+    """Fetch a batch; imported and called by the process that is killed."""
+    bench = Bench(out)
+    run = bench.fetch(list(urls_of(origin)), replace(OPEN, layout=Layout(layout), sync=Sync(sync)))
+    assert run.progress.ok == len(SIZES)
+    bench.close()
+
+
+@pytest.mark.parametrize(("layout", "sync"), [(Layout.FLAT, Sync.BATCH), (Layout.SHARDED, Sync.FILE)])
+def test_wherever_a_worker_is_killed_files_are_whole_or_absent(
+    tmp_path: Path, server: MisbehavingServer, layout: Layout, sync: Sync
+) -> None:
+    killed = kill_at_every_call(f"{__name__}:fetch_story", tmp_path, server.origin, layout, sync)
+
+    assert killed > 30
+    allowed = {output_name(url): [body] for url, body in urls_of(server.origin).items()}
+    for at in range(1, killed + 2):
+        expect_whole_or_absent(tmp_path / str(at), layout, allowed)
+
+
+# ------------------------------------------------------------------------------------------------- what a run decides
+
+
+def test_a_url_whose_body_was_spoiled_by_our_disk_has_lost_no_time(tmp_path: Path, server: MisbehavingServer) -> None:
+    """Guards the time of a leftover: after a few full disks it would end as a timeout of the server's."""
+    entry = BatchEntry(url=server.url("/thinks?ms=300&size=700"), spent=1.5)
+    calls = FaultyCalls()
+    with calls:
+        bench = Bench(tmp_path)
+        calls._at, calls._code, calls._lasting = len(calls.made) + 1, errno.ENOSPC, True
+        run = bench.fetch([entry])
+        bench.close()
+
+    (leftover,) = run.leftovers
+    assert leftover.entry == entry
+
+
+def test_what_is_in_the_way_of_one_name_costs_that_url_only(tmp_path: Path, server: MisbehavingServer) -> None:
+    """Guards the obstacle in _end_group: a job would stand still for ever because of one odd folder."""
+    blocked, *others = urls_of(server.origin)
+    (tmp_path / output_name(blocked)).mkdir()
+    bench = Bench(tmp_path)
+
+    run = bench.fetch([blocked, *others])
+    bench.close()
+
+    outcomes = {outcome.url: outcome for outcome in run.outcomes}
+    assert (outcomes[blocked].ending, outcomes[blocked].error) == (Ending.FAILED, ErrorClass.LOCAL_DISK)
+    assert {outcomes[url].ending for url in others} == {Ending.OK}
+    assert run.stalled is None
+    assert bench.temporary_files() == []
+
+
+def test_a_disk_that_fills_up_below_the_floor_starts_no_more_transfers(
+    tmp_path: Path, server: MisbehavingServer
+) -> None:
+    """Guards the look in Run.tick: between two batches alone, one batch could fill the disk."""
+    server.log.clear()
+    bench = Bench(tmp_path, transfers=1)
+    slow = [server.url(f"/thinks?ms=400&n={number}") for number in range(10)]
+    run = bench.start(slow)
+    server.log.wait_for_requests(1)
+
+    bench.workshop._disk._min_free = 1 << 60
+    assert run.wait(20.0)
+    bench.close()
+
+    assert run.outcomes, "what is in flight may end"
+    assert len(run.leftovers) >= 5
+    assert str(run.stalled).endswith("to be kept free.")
+
+
+def test_a_bug_in_the_look_at_a_known_file_costs_a_download_and_not_the_batch(
+    tmp_path: Path, server: MisbehavingServer
+) -> None:
+    """Guards the except in Run._look: the thread would end, and the batch never."""
+    url = server.url("/good?size=700")
+    bench = Bench(tmp_path)
+    bench.fetch([url])
+
+    run = bench.fetch([BatchEntry(url=url, known=Known(size=700, digest="shake_128:00"))])
+    bench.close()
+
+    assert [outcome.ending for outcome in run.outcomes] == [Ending.OK]
+
+
+# ------------------------------------------------------------------------------------------ the report comes last
+
+
+class RecordingLedger:
+    """Writes down when a batch was closed, between the calls."""
+
+    def __init__(self, calls: FaultyCalls) -> None:
+        self._calls = calls
+        self.reports: list[BatchReport] = []
+
+    def renew(self, claim: Claim) -> bool:
+        return True
+
+    def next_waiting(self, job: str, *, waited: float) -> str | None:
+        return None
+
+    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child]) -> bool:
+        self._calls.note("report")
+        self.reports.append(report)
+        return True
+
+
+@every_layout
+@every_sync
+def test_the_files_of_a_batch_are_on_the_disk_before_its_report_is_stored(
+    tmp_path: Path, server: MisbehavingServer, layout: Layout, sync: Sync
+) -> None:
+    urls = [server.url(f"/good?seed={seed}&size=5000") for seed in range(12)]
+    with FaultyCalls() as calls:
+        ledger = RecordingLedger(calls)
+        bench = Bench(tmp_path)
+        policy = replace(OPEN, layout=layout, sync=sync)
+        _a_shift(ledger, bench).work(
+            Claim("job", "1", "token", pack_entries(BatchEntry(url=url) for url in urls), policy, 1.0, 1, 12)
+        )
+        bench.close()
+
+    (report,) = ledger.reports
+    assert report.counts() == {"ok": 12}
+    for url in urls:
+        _expect_durable(calls, output_path(output_name(url), layout), sync)
+
+
+def _expect_durable(calls: FaultyCalls, path: str, sync: Sync) -> None:
+    """Expect the file's data synced before its name, and its name and every folder above before the report."""
+    named = next(index for index, call in enumerate(calls.made) if (call.name, call.path) == ("rename", path))
+    part = calls.made[named].old_path
+    written = max(index for index, call in enumerate(calls.made) if (call.name, call.path) == ("pwrite", part))
+    reported = calls.names().index("report")
+    assert written < named < reported
+    if sync is Sync.NONE:
+        assert not {"fsync", "syncfs"} & set(calls.names())
+        return
+    of_data, of_names = calls.made[written:named], calls.made[named:reported]
+    assert any(call.name == "syncfs" if sync is Sync.BATCH else call == Call("fsync", part) for call in of_data)
+    assert any(call.name == "syncfs" for call in of_names) or all(
+        Call("fsync", folder) in of_names for folder in _folders_above(path)
+    )
+
+
+def _folders_above(path: str) -> list[str]:
+    *folders, _ = path.split("/")
+    return ["/".join(folders[:depth]) for depth in range(len(folders) + 1)]
+
+
+def _a_shift(ledger: RecordingLedger, bench: Bench) -> Shift:
+    def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+        return bench.workshop.start(
+            unpack_entries(claim.payload),
+            claim.policy,
+            queued=time.time(),
+            worker="test",
+            may_publish=may_publish,
+            tell=tell,
+        )
+
+    return Shift(
+        cast("Ledger", ledger),
+        worker="test",
+        lease_seconds=30.0,
+        drain=1.0,
+        room=1,
+        standstill=Standstill(),
+        starts=starts,
+        is_stopping=lambda: False,
+        tell_progress=lambda _line: None,
+        send=lambda _claim, _messages: None,
+    )

@@ -1,0 +1,136 @@
+"""A disk that fills up: a small tmpfs that only the processes started on it see.
+
+    with TinyDisk(tmp_path / "disk", size="1m") as disk:
+        worker = CeleryWorker(..., python=str(disk.python), env={"TRAWL_OUTPUT": str(disk.path / "out")})
+        (disk.seen / "ballast").write_bytes(...)            # the same place, as this process reaches it
+
+Needs root, or a kernel that lets users make namespaces: mount_namespaces(7), setns(2). Raises NotPermittedError
+elsewhere. Nothing of it is left when the process that holds it ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.netbox import NetboxError, NotPermittedError
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+# linux/sched.h and linux/mount.h
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2
+
+
+class TinyDisk:
+    """A mount namespace with a tmpfs in it, held by a process that does nothing else; a context manager."""
+
+    def __init__(self, path: Path, *, size: str) -> None:
+        """Describe it: where it is mounted and how large it is, as mount(8) says sizes (`512k`, `2m`)."""
+        self.path = path
+        self._size = size
+        self._holder: subprocess.Popen[str] | None = None
+
+    @property
+    def seen(self) -> Path:
+        """The disk's root as a process outside reaches it."""
+        assert self._holder is not None
+        return Path(f"/proc/{self._holder.pid}/root{self.path}")
+
+    @property
+    def python(self) -> Path:
+        """A program that is this Python, on the disk."""
+        assert self._holder is not None
+        program = self.path.with_name(f"{self.path.name}-python")
+        inside = f"{sys.executable} -m {__name__} enter {self._holder.pid}"
+        program.write_text(f'#!/bin/sh\nexec {inside} {sys.executable} "$@"\n')
+        program.chmod(0o755)
+        return program
+
+    def fill(self, *, leave: int) -> None:
+        """Write a file called ballast until only so many bytes are free."""
+        found = os.statvfs(self.seen)
+        (self.seen / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - leave))
+
+    def empty(self) -> None:
+        """Remove the ballast."""
+        (self.seen / "ballast").unlink()
+
+    def __enter__(self) -> TinyDisk:
+        self.path.mkdir(parents=True)
+        self._holder = subprocess.Popen(
+            [sys.executable, "-m", __name__, "hold", str(self.path), self._size],
+            cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._holder.stdout is not None
+        said = self._holder.stdout.readline().strip()
+        if said != "ready":
+            self.__exit__(None, None, None)
+            raise NotPermittedError(said) if said.startswith("not permitted") else NetboxError(said or "no answer")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._holder is not None
+        self._holder.communicate("")
+        if os.path.ismount(self.path):  # in a chroot on a shared mount nothing can keep it inside
+            _libc().umount2(os.fsencode(self.path), _MNT_DETACH)
+
+
+# ---- inside
+
+
+def _hold(path: str, size: str) -> None:
+    try:
+        _mount(path, size)
+    except OSError as reason:
+        is_forbidden = reason.errno in {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOSPC}
+        print(f"{'not permitted' if is_forbidden else 'failed'}: {reason}", flush=True)
+        return
+    print("ready", flush=True)
+    sys.stdin.read()
+
+
+def _mount(path: str, size: str) -> None:
+    user, group = os.geteuid(), os.getegid()
+    _check(_libc().unshare(_CLONE_NEWNS | (_CLONE_NEWUSER if user else 0)), "unshare")
+    if user:
+        Path("/proc/self/setgroups").write_text("deny", "ascii")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1", "ascii")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1", "ascii")
+    # In a chroot / is no mount point: EINVAL.
+    if _libc().mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None) != 0 and ctypes.get_errno() != errno.EINVAL:
+        _check(-1, "making mounts private")
+    _check(_libc().mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, f"size={size},mode=755".encode()), "mount")
+
+
+def _enter(holder: str, command: list[str]) -> None:
+    for kind in ("user", "mnt") if os.geteuid() else ("mnt",):
+        fd = os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY)
+        folder = os.getcwd()
+        _check(_libc().setns(fd, 0), f"joining the {kind} namespace")
+        os.close(fd)
+        os.chdir(folder)  # joining a mount namespace leaves us in its root
+    os.execv(command[0], command)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "hold":
+        _hold(*sys.argv[2:])
+    else:
+        _enter(sys.argv[2], sys.argv[3:])
