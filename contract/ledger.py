@@ -285,6 +285,15 @@ class Ledger:
 
     # ------------------------------------------------------------------ a follower's side
 
+    def collected_in(self, job: str, place: str) -> str:
+        """Note where a job's outcomes are collected, unless that was noted before; return the place that counts.
+
+        Two followers would each get some of the outcomes and forget them under the other.
+        """
+        self._redis.hsetnx(self._key(job), "place", place)
+        found = cast("bytes | None", self._redis.hget(self._key(job), "place"))
+        return found.decode("utf-8", "replace") if found else place
+
     def closed(self, job: str, limit: int = 500) -> list[str]:
         """List closed batches whose report is not forgotten, in the order they were closed."""
         found = self._redis.zrange(self._key(job, "closed"), 0, limit - 1)

@@ -81,14 +81,15 @@ def conduct(
         if servants:
             servants.watch()
         try:
+            follower.look()
             is_busy = feeder.step() if feeder else False
             is_busy = bool(follower.step()) or is_busy
-            follower.look()
         except LostJobError:
             if feeder is None:
                 raise
-            console.tell("Redis has lost this job; sending again what the manifest does not have.")
-            feeder.recover()
+            if not feeder.is_behind:
+                console.tell("Redis has lost this job; sending again what the manifest does not have.")
+                feeder.recover()
             is_busy = True
         console.state = _state(follower, servants)
         console.show(follower.tally, totals_of(feeder, follower), is_complete=feeder is None or feeder.is_done)

@@ -66,7 +66,7 @@ class Feeder:
         self._next_batch = int(journal.fact("next_batch", 1))
         self.totals = {key: int(journal.fact(key, 0)) for key in ("lines", "duplicates", "refused", "urls")}
         self._is_sealed = bool(journal.fact("sealed", False))
-        self._is_behind = False  # the journal has batches that may not be in the ledger
+        self.is_behind = False  # the journal has batches that may not be in the ledger
         remainder = journal.remainder()
         if remainder:
             self._batcher.restore(unpack_entries(remainder))
@@ -75,7 +75,7 @@ class Feeder:
     @property
     def is_done(self) -> bool:
         """Was the whole list read, and does the ledger have all of it?"""
-        return self._is_sealed and not self._is_behind
+        return self._is_sealed and not self.is_behind
 
     def step(self, wait: float = 0.0) -> bool:
         """Read one chunk on and send what is full; False when there was nothing to do now.
@@ -84,9 +84,9 @@ class Feeder:
         """
         if self.is_done or not self._has_room():
             return False
-        if self._is_behind:
+        if self.is_behind:
             self.recover()
-            return not self._is_behind
+            return not self.is_behind
         chunk = self._lists.read(wait)
         if chunk is None:
             return self._end() if self._lists.is_exhausted else self._flush_if_old()
@@ -99,7 +99,7 @@ class Feeder:
 
     def recover(self) -> None:
         """Make sure that the ledger has the job and every batch the manifest has not; safe at any time."""
-        self._is_behind = False
+        self.is_behind = False
         try:
             self._patience.through(self._make_known, even_when_full=False)
             after = ""
@@ -140,7 +140,7 @@ class Feeder:
 
     def _insist(self, change: Callable[[], None]) -> None:
         """Make a change to the ledger; where it has lost the job, or has no room, the journal makes up for it."""
-        if self._is_behind:
+        if self.is_behind:
             return
         try:
             self._patience.through(change, even_when_full=False)
@@ -151,7 +151,7 @@ class Feeder:
 
     def _fall_behind(self) -> None:
         self._patience.tell("Redis is out of memory: nothing more is sent until some outcomes were collected.")
-        self._is_behind = self._is_full = True
+        self.is_behind = self._is_full = True
         self._memory_checked = self._clock()
 
     def _feed(

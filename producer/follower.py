@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from contract.errors import UnknownJobError
+from contract.errors import FolderError, UnknownJobError
 from contract.ledger import JobRecord
 from producer.client import AWAY, Patience, Services
 from producer.drained import DrainedReport, read_report
@@ -45,6 +45,10 @@ class Follower:
         self._patience = patience
         self._clock = clock
         self._looked = float("-inf")
+        # Kept, because a container that goes on with its volume may have another host name.
+        self._place = str(journal.fact("place") or f"{platform.node()}:{manifest.path}")
+        journal.note(place=self._place)
+        self._is_ours = False
         self._holder = f"follower@{platform.node()}/{os.getpid()}"
         tally = journal.fact("tally")
         self.tally = Tally.from_record(tally) if tally else Tally()
@@ -53,6 +57,8 @@ class Follower:
 
     def step(self) -> int:
         """Drain what is closed; return the number of rows that came. 0: nothing to do now."""
+        if not self._is_ours:
+            return 0
         closed = self._patience.through(lambda: self._services.ledger.closed(self._job, _DRAINED_AT_ONCE))
         return self._drain(closed) if closed else 0
 
@@ -60,6 +66,7 @@ class Follower:
         """Every other second, see how the job stands and sweep.
 
         Raises:
+            FolderError: its outcomes are collected elsewhere.
             LostJobError: Redis no longer knows the job.
         """
         now = self._clock()
@@ -69,6 +76,7 @@ class Follower:
         self.record = self._patience.through(lambda: self._services.ledger.job(self._job))
         if self.record is None:
             raise LostJobError(f"Redis no longer knows job {self._job}.")
+        self._make_ours()
         if self._journal.count_undrained() > self.record.open + self.record.undrained:
             # A failover to a replica, or a power cut: Redis came back a little older than it was.
             raise LostJobError(f"Redis has lost batches of job {self._job}.")
@@ -76,6 +84,20 @@ class Follower:
             self._services.sweep(self._holder)
         except AWAY:
             pass  # the next look sweeps; a Redis without room must not keep us from making some
+
+    def _make_ours(self) -> None:
+        """Be the one who collects this job's outcomes.
+
+        Raises:
+            FolderError: somebody collects them elsewhere; each would get some of them.
+        """
+        try:
+            place = self._services.ledger.collected_in(self._job, self._place)
+        except AWAY:
+            return  # nothing is drained before we know
+        if place != self._place:
+            raise FolderError(f"Job {self._job} is collected in {place}: follow it there, or enqueue the list again.")
+        self._is_ours = True
 
     @property
     def is_finished(self) -> bool:

@@ -453,3 +453,17 @@ def test_a_redis_out_of_memory_is_fed_again_once_it_was_drained(tmp_path: Path) 
     assert "Redis is out of memory" in err
     assert summary["ok"] == 8000
     assert every_url_once(bench.rows(), lines)
+
+
+def test_a_job_is_collected_in_one_place(bench: Bench) -> None:
+    listed = bench.write_list(*urls(20))
+    job = bench.trawl("enqueue", listed)[1].strip()
+    with StandInWorker(bench.settings):
+        first = bench.trawl("follow", job, "-o", "here", "--json")
+        second = bench.trawl("follow", job, "-o", "there")
+
+    assert first[0] == 0
+    assert (second[0], second[1]) == (2, "")
+    assert "is collected in" in second[2]
+    assert "/here/manifest.jsonl" in second[2]
+    assert second[2].count("\n") == 1
