@@ -12,10 +12,12 @@ from pathlib import Path
 
 from contract import wire
 from contract.errors import MessageError, SettingError
+from contract.hosts import HostError, canonical_host
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2, token
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")  # RFC 9110 section 5.5, without obs-text
+_PLACE = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 _FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "range", "if-range"))
 
 
@@ -23,16 +25,17 @@ _FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection
 class Credentials:
     """Per-host request headers.
 
-    ``headers`` maps ``host`` (its default ports) or ``host:port``, lower case, to ``(name, value)`` pairs.
-    The value never shows in a repr.
+    ``headers`` maps ``host`` (its default ports) or ``host:port`` to ``(name, value)`` pairs. The host is spelled as
+    in ``contract.urls.Parsed``, an IPv6 address in brackets. The value never shows in a repr.
     """
 
     headers: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict, repr=False)
 
     def for_origin(self, scheme: str, host: str, port: int) -> tuple[tuple[str, str], ...]:
         """Return the headers for one request; nothing for any host they do not belong to."""
-        exact = self.headers.get(f"{host}:{port}", ())
-        plain = self.headers.get(host, ()) if _DEFAULT_PORTS.get(scheme) == port else ()
+        shown = _bracketed(host)
+        exact = self.headers.get(f"{shown}:{port}", ())
+        plain = self.headers.get(shown, ()) if _DEFAULT_PORTS.get(scheme) == port else ()
         return (*plain, *exact)
 
     def pack(self) -> bytes | None:
@@ -78,15 +81,33 @@ def read_credentials(options: Iterable[str], netrc_file: str | None = None) -> C
 
 
 def _from_option(option: str) -> tuple[str, tuple[str, str]]:
-    host, _, header = option.strip().partition(" ")
+    place, _, header = option.strip().partition(" ")
     name, colon, value = header.partition(":")
     name, value = name.strip(), value.strip()
+    host = _place(place)
     if not host or not colon or not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
         # The option itself is not repeated: it may hold a secret.
         raise SettingError("--header must look like 'example.com Authorization: Bearer TOKEN'.")
     if name.lower() in _FRAMING:
         raise SettingError(f"--header cannot set {name}: the transfer needs it.")
-    return host.lower(), (name, value)
+    return host, (name, value)
+
+
+def _place(text: str) -> str | None:
+    """Return ``HOST[:PORT]`` as a key of ``headers``, None if it is none: what has two spellings must not miss."""
+    match = _PLACE.fullmatch(f"[{text}]" if text.count(":") > 1 and "[" not in text else text)
+    if match is None:
+        return None
+    try:
+        host = _bracketed(canonical_host(match["host"]).name)
+    except HostError:
+        return None
+    return host if match["port"] is None else f"{host}:{int(match['port'])}"
+
+
+def _bracketed(host: str) -> str:
+    # "::1:8080" is an address by itself; "[::1]:8080" is an address and a port.
+    return f"[{host}]" if ":" in host else host
 
 
 def _from_netrc(path: Path) -> Iterable[tuple[str, tuple[str, str]]]:
@@ -98,7 +119,8 @@ def _from_netrc(path: Path) -> Iterable[tuple[str, tuple[str, str]]]:
         raise SettingError(f"{path} cannot be read: {error.strerror}.") from None
     except netrc.NetrcParseError as error:
         raise SettingError(f"{path} is not a netrc file: line {error.lineno}.") from None
-    for host, (login, _, password) in hosts.items():
-        if host != "default":  # a default would hand the password to every host of the list
+    for machine, (login, _, password) in hosts.items():
+        host = _place(machine)
+        if host and machine != "default":  # a default would hand the password to every host of the list
             basic = base64.b64encode(f"{login}:{password}".encode()).decode("ascii")
-            yield host.lower(), ("Authorization", f"Basic {basic}")
+            yield host, ("Authorization", f"Basic {basic}")

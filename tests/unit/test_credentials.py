@@ -29,6 +29,33 @@ def test_a_port_is_named_with_the_host() -> None:
     assert credentials.for_origin("https", "example.com", 443) == ()
 
 
+@pytest.mark.parametrize(
+    ("written", "host", "port"),
+    [
+        ("EXAMPLE.com.", "example.com", 443),
+        ("b\u00fccher.test:8443", "xn--bcher-kva.test", 8443),
+        ("127.1:8080", "127.0.0.1", 8080),
+        ("[::1]", "::1", 443),
+        ("[0:0::1]:08080", "::1", 8080),
+        ("::1", "::1", 443),
+    ],
+)
+def test_a_host_is_found_however_it_was_spelled(written: str, host: str, port: int) -> None:
+    credentials = read_credentials([f"{written} X-Key: k"])
+
+    assert credentials.for_origin("https", host, port) == (("X-Key", "k"),)
+    assert credentials.for_origin("https", host, port + 1) == ()
+
+
+def test_a_port_is_not_taken_for_the_end_of_an_address() -> None:
+    """Protects the brackets: without them, what is for port 8080 of ::1 would go to the address ::1:8080."""
+    credentials = read_credentials(["[::1]:8080 X-Key: k", "2001:db8::5:80 X-Key: k"])
+
+    assert credentials.for_origin("http", "::1:8080", 80) == ()
+    assert credentials.for_origin("http", "2001:db8::5", 80) == ()
+    assert credentials.for_origin("http", "2001:db8::5:80", 80) == (("X-Key", "k"),)
+
+
 def test_credentials_travel_packed_and_never_show() -> None:
     credentials = read_credentials([f"example.com Authorization: {TOKEN}"])
 
@@ -49,6 +76,10 @@ def test_credentials_travel_packed_and_never_show() -> None:
         "example.com Bad Name: x",
         "example.com A: b\r\nC: d",
         "example.com Host: other",
+        "https://example.com Authorization: other",
+        "user@example.com Authorization: other",
+        "example.com:https Authorization: other",
+        "[::1 Authorization: other",
     ],
 )
 def test_a_header_that_cannot_be_sent_is_refused_without_repeating_it(option: str) -> None:
