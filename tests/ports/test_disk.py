@@ -396,16 +396,15 @@ def test_a_forked_child_opens_a_folder_of_its_own(out: Path, folder: OutputFolde
     assert folder.publish([(drafts[0], NAME)], Layout.FLAT, Sync.NONE, lambda: True)
 
 
-def test_a_reaper_that_takes_our_new_folder_for_a_dead_owners_does_no_harm(
-    out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Guards the second try in _claim: processes of one worker start at the same moment."""
+@pytest.mark.parametrize("moment", ["mkdir", "open"])
+def test_a_reaper_that_takes_our_new_folder_for_a_dead_owners_does_no_harm(out: Path, moment: str) -> None:
+    """Guards both looks in _claim: processes of one worker start at the same moment."""
     taken: list[str] = []
 
     class HastyReaper(FaultyCalls):
         def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
             answer = super()._call(name, real, args, options)
-            if name == "mkdir" and len(args) > 1 and "parts/" in self.made[-1].path and len(taken) < 3:
+            if name == moment and "parts/" in self.made[-1].path and len(taken) < 3:
                 taken.append(self.made[-1].path)
                 (out / taken[-1]).rmdir()
             return answer

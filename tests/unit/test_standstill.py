@@ -116,6 +116,18 @@ def test_it_is_over_when_a_run_that_began_later_went_well(caplog: pytest.LogCapt
     assert [record.getMessage() for record in caplog.records] == [f"Not taking work: {FULL}", "Taking work again."]
 
 
+def test_a_run_that_began_before_the_trouble_proves_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Guards the standstill of a disk below the floor: another process's run may end while we wait."""
+    disk = Disk(well_at=1000.0)
+    began = disk.time
+
+    assert not disk.wait()
+    disk.standstill.note(None, began=began)
+    assert not disk.wait()
+
+    assert [record.getMessage() for record in caplog.records] == [f"Not taking work: {FULL}"]
+
+
 def _suffer(standstill: Standstill) -> None:
     standstill.note(FULL, began=0.0)
 

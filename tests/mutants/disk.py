@@ -1,0 +1,81 @@
+"""The guards of the write path: what keeps a file whole or absent, and a full disk from costing anybody anything."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_PORT = ("tests/ports/test_disk.py",)
+_FAULTS = "tests/integration/test_disk_faults.py"
+_EVERY_CALL = (f"{_FAULTS}::test_whichever_call_fails_files_are_whole_or_absent",)
+_UNBLAMED = (f"{_FAULTS}::test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed", "-k", "ENOSPC")
+_DECISIONS = (_FAULTS, "-k", "lost_no_time or in_the_way or floor or bug_in or fetched_again")
+_SHIFT = ("tests/unit/test_shift.py",)
+_REPORTED = (f"{_FAULTS}::test_the_files_of_a_batch_are_on_the_disk_before_its_report_is_stored",)
+
+
+def _disk(text: str, instead: str = "", tests: tuple[str, ...] = _PORT) -> Guard:
+    return Guard("worker/adapters/disk.py", text, tests, instead)
+
+
+def _run(text: str, instead: str = "", tests: tuple[str, ...] = _DECISIONS) -> Guard:
+    return Guard("worker/engine/run.py", text, tests, instead)
+
+
+def _standstill(text: str, instead: str = "") -> Guard:
+    return Guard("worker/standstill.py", text, ("tests/unit/test_standstill.py",), instead)
+
+
+GUARDS = (
+    _disk("_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW", "_NEW = os.O_WRONLY | os.O_CREAT"),
+    _disk("_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW", "_FOLDER = os.O_RDONLY | os.O_DIRECTORY"),
+    _disk("_READ = os.O_RDONLY | os.O_NOFOLLOW", "_READ = os.O_RDONLY"),
+    _disk("while at < end:", "while False:"),
+    _disk("if self._size != size:", "if False:"),
+    _disk("not stat.S_ISREG(found.st_mode) or "),
+    _disk("                reap(self._all_parts)\n"),
+    _disk("fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n            _remove_folder", "_remove_folder"),
+    _disk("except FileNotFoundError:  # a reaper", "except ZeroDivisionError:  # a reaper"),
+    _disk("if os.fstat(fd).st_nlink > 0:", "if True:"),
+    _disk("if any(draft.losses != self._losses for draft, _ in drafts):", "if False:"),
+    _disk("self._losses += 1\n                raise", "raise"),
+    _disk("if error.errno not in _IN_THE_WAY:", "if True:"),
+    _disk("(OSError, ValueError, SettingError)", "(OSError, ValueError)"),
+    _disk("if found.f_flag & os.ST_RDONLY:", "if False:"),
+    _disk("if found.f_files and not found.f_favail:", "if False:"),
+    _disk("if found.f_files and not found.f_favail:", "if not found.f_favail:"),
+    _disk("if free < self._min_free:", "if False:"),
+    _disk("self._root = self._all_parts = self._parts = -1"),
+    _disk("if not may():", "if may() and False:"),
+    _disk("                self._sync_all(drafts)\n", "                pass\n"),
+    _disk("elif sync is Sync.FILE:", "elif False:"),
+    _disk("                self._sync_folders(folders)\n", "                pass\n"),
+    _disk('folders.update("/".join(within[:depth]) for depth in range(1, len(within) + 1))', "pass"),
+    _disk("_sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))", "pass"),
+    _disk("if not self._sync_disk():", "if self._sync_disk():"),
+    _disk("                opened.callback(_let_go, self._all_parts)\n", "", _EVERY_CALL),
+    _disk("    with suppress(OSError):\n        os.close(fd)\n", "    os.close(fd)\n", _EVERY_CALL),
+    _disk("                self._sync_all(drafts)\n", "                pass\n", _REPORTED),
+    _disk("                self._sync_folders(folders)\n", "                pass\n", _REPORTED),
+    _run("after = max(after, STALLED_WAIT)", "pass", _UNBLAMED),
+    _run("            if transfer.draft is not None:\n                transfer.draft.discard()\n", "", _UNBLAMED),
+    _run("                self.stall(trouble)\n", "                pass\n"),
+    _run("transfer.failure = failure or _unnamed(transfer)", "transfer.failure = failure"),
+    _run("except Exception:  # a bug costs a download", "except ZeroDivisionError:  # a bug costs a download"),
+    Guard("worker/engine/lane.py", "transfer.attempt_began)  # what our disk", _DECISIONS, "now)  # what our disk"),
+    _standstill("min(max(FIRST_PAUSE, 2 * self._pause.value), LONGEST_PAUSE)", "FIRST_PAUSE"),
+    _standstill("if not self.lasts:\n                self._pause", "if True:\n                self._pause"),
+    _standstill(" and began >= self._until.value"),
+    _standstill("self._pause.value = 0.0", "pass"),
+    _standstill("self._until.value = self._now() + _LOOK_PAUSE", "pass"),
+    _standstill("if self._now() >= until:", "if False:"),
+    _standstill("while not gives_up():", "while True:"),
+    _standstill("if not self._is_told.value:", "if True:"),
+    Guard("worker/shift.py", "self._standstill.note(turn.run.stalled, began=turn.began)", _SHIFT),
+    Guard("worker/shift.py", "and not self._standstill.lasts", _SHIFT),
+    Guard("contract/messages.py", "if dot and step == str(index)", ("tests/unit/test_records.py",), "if False"),
+    Guard(
+        "worker/tasks.py", "except FolderError as error:",
+        ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_be_opened_waits_for_it",),
+        "except ZeroDivisionError as error:",
+    ),
+)  # fmt: skip
