@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from kombu.transport import TRANSPORT_ALIASES
+
 from contract.errors import SettingError
 from contract.tls import check_authorities
 
@@ -212,6 +214,10 @@ class ClusterSettings:
         )
         if not broker:
             raise SettingError("No broker is configured: set TRAWL_BROKER_URL, e.g. redis://localhost:6379/0.")
+        if broker.partition(":")[0].partition("+")[0] not in TRANSPORT_ALIASES:
+            raise SettingError(
+                "The broker's URL names no broker Celery speaks to: write e.g. redis://localhost:6379/0."
+            )
         backend = _one_of(environment, "TRAWL_RESULT_BACKEND", "CELERY_RESULT_BACKEND") or _backend_of(broker)
         if not is_redis_url(backend):
             raise SettingError(

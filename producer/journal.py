@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,23 +58,30 @@ class Journal:
             FolderError: another run uses it, it cannot be written, or it is damaged.
         """
         self.folder = folder
-        self._lock = _lock(folder)
         self._path = folder / "journal.sqlite"
-        try:
-            self._database = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.execute("PRAGMA cache_size = -32768")
-            self._database.executescript(_TABLES)
-            self._facts: dict[str, Any] = {
-                key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM facts")
-            }
-            self._has_known = self._database.execute("SELECT 1 FROM known LIMIT 1").fetchone() is not None
-        except sqlite3.Error as error:
-            os.close(self._lock)
-            raise FolderError(f"The journal {self._path} cannot be used ({error}); remove it to start over.") from None
-        if self._facts.setdefault("version", _VERSION) != _VERSION:
-            raise FolderError(f"The journal {self._path} is of another version of Trawlnet; remove it to start over.")
+        with ExitStack() as opened:  # closed again when anything below fails
+            self._lock = _lock(folder)
+            opened.callback(os.close, self._lock)
+            try:
+                self._database = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
+                opened.callback(self._database.close)
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._database.execute("PRAGMA cache_size = -32768")
+                self._database.executescript(_TABLES)
+                self._facts: dict[str, Any] = {
+                    key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM facts")
+                }
+                self._has_known = self._database.execute("SELECT 1 FROM known LIMIT 1").fetchone() is not None
+            except sqlite3.Error as error:
+                raise FolderError(
+                    f"The journal {self._path} cannot be used ({error}); remove it to start over."
+                ) from None
+            if self._facts.setdefault("version", _VERSION) != _VERSION:
+                raise FolderError(
+                    f"The journal {self._path} is of another version of Trawlnet; remove it to start over."
+                )
+            opened.pop_all()
 
     def close(self) -> None:
         self._database.close()

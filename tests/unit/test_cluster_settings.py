@@ -37,6 +37,12 @@ def test_two_answers_to_one_question_are_refused() -> None:
         ClusterSettings.from_environment({"TRAWL_BROKER_URL": REDIS, "CELERY_BROKER_URL": "redis://other/0"})
 
 
+@pytest.mark.parametrize("url", ["foo://x", "localhost:6379", "http://localhost/"])
+def test_what_is_no_broker_is_one_sentence(url: str) -> None:
+    with pytest.raises(SettingError, match="names no broker"):
+        ClusterSettings.from_environment({"TRAWL_BROKER_URL": url, "TRAWL_RESULT_BACKEND": REDIS})
+
+
 def test_no_broker_at_all_says_what_to_set() -> None:
     with pytest.raises(SettingError, match="set TRAWL_BROKER_URL"):
         ClusterSettings.from_environment({})
