@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +32,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths may hold what the terminal cannot show
     sys.exit(exit_code(arguments))
 
 
@@ -148,13 +151,23 @@ batch_size_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True})
+class InOrder(click.Group):
+    """Lists its commands in the order they are meant to be met."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click gives it
+        return list(self.commands)
+
+
+@click.group(
+    cls=InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+)
 @click.version_option(__version__, prog_name="trawl")
 def trawl() -> None:
     """Download lists of URLs: every line ends as exactly one outcome, every body under the md5 of its URL."""
 
 
-@trawl.command()
+@trawl.command(short_help="Download lists of URLs.")
 @click.argument("lists", nargs=-1, required=True, metavar="LIST...")
 @output_options
 @worker_options
@@ -192,7 +205,7 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
     return _tell(summary, options)
 
 
-@trawl.command()
+@trawl.command(short_help="Send lists to a cluster and print the job id.")
 @click.argument("lists", nargs=-1, required=True, metavar="LIST...")
 @batch_size_option
 @policy_options
@@ -221,7 +234,7 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
     return 0 if summary.is_finished else INTERRUPTED
 
 
-@trawl.command()
+@trawl.command(short_help="Collect a job's outcomes in a manifest.")
 @click.argument("job")
 @output_options
 @shown_options
@@ -233,7 +246,7 @@ def follow(job: str, **options: Any) -> int:
     return _tell(follow_job(job, options["output"], manifest, os.environ, _console(options)), options)
 
 
-@trawl.command()
+@trawl.command(short_help="Show how jobs stand.")
 @click.argument("job", required=False)
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 def status(job: str | None, is_json: bool) -> int:
@@ -244,7 +257,7 @@ def status(job: str | None, is_json: bool) -> int:
     return 0
 
 
-@trawl.command()
+@trawl.command(short_help="Run the main job on a web server of its own.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("trawl-demo"))
 @worker_options
 @click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
@@ -268,7 +281,7 @@ def demo(output: Path, **options: Any) -> int:
     return 1 if found else 0
 
 
-@trawl.command()
+@trawl.command(short_help="One after another, on threads, on processes: compare.")
 @click.argument("lists", nargs=-1, metavar="[LIST...]")
 @click.option("--demo", "is_demo", is_flag=True, help="Compare on 200 URLs of a web server of its own, 50 ms each.")
 @click.option("--processes", type=at_least_one, help="Processes of the last ways.  [default: one per core]")
@@ -296,7 +309,7 @@ def compare(lists: tuple[str, ...], **options: Any) -> int:
     return max(each.summary.exit_code for each in measured)
 
 
-@trawl.command()
+@trawl.command(short_help="Look at what a job depends on.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), help="Folder jobs will write to.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 def doctor(output: Path, is_json: bool) -> int:
@@ -318,7 +331,7 @@ def doctor(output: Path, is_json: bool) -> int:
     return 1 if worst is Verdict.BROKEN else 0
 
 
-@trawl.command()
+@trawl.command(short_help="Remove jobs that are over from Redis.")
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @click.option(
     "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove unfinished jobs older than this too."

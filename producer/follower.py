@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from contract.errors import FolderError, UnknownJobError
 from contract.ledger import JobRecord
+from producer import words
 from producer.client import AWAY, Patience, Services
 from producer.drained import DrainedReport, read_report
 from producer.journal import Journal, KeptBatch
@@ -46,7 +47,7 @@ class Follower:
         self._clock = clock
         self._looked = float("-inf")
         # Kept, because a container that goes on with its volume may have another host name.
-        self._place = str(journal.fact("place") or f"{platform.node()}:{manifest.path}")
+        self._place = str(journal.fact("place") or f"{platform.node()}:{words.path(manifest.path)}")
         journal.note(place=self._place)
         self._is_ours = False
         self._holder = f"follower@{platform.node()}/{os.getpid()}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from contract import wire
 from contract.errors import FolderError, InputError
 from contract.policy import JobPolicy
+from producer import words
 from producer.journal import Journal
 from producer.manifest import set_aside, stored_files
 from producer.sources import STANDARD_INPUT, Lists, Position
@@ -44,7 +45,8 @@ class Wish:
     def label(self) -> str:
         """Name the lists for people, without the folders they are in."""
         shown = ", ".join(
-            "standard input" if name == STANDARD_INPUT else os.path.basename(name) for name in self.lists[:3]
+            "standard input" if name == STANDARD_INPUT else words.path(os.path.basename(name))
+            for name in self.lists[:3]
         )
         return shown + (", ..." if len(self.lists) > 3 else "")
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from contract.batches import BatchEntry, Known
 from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.urls import Entry, Refusal, intake
+from producer import words
 from producer.sources import STANDARD_INPUT, Chunk
 
 
@@ -79,7 +80,7 @@ class Selection:
     def _refused_row(self, refusal: Refusal, source: str) -> dict[str, Any]:
         place = f"line {refusal.line}"
         if self._is_naming_lists:
-            place += " of standard input" if source == STANDARD_INPUT else f" of {source}"
+            place += " of standard input" if source == STANDARD_INPUT else f" of {words.path(source)}"
         return Outcome(
             url=refusal.raw,
             name=refusal.name,

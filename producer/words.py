@@ -1,6 +1,8 @@
-"""Numbers as people read them."""
+"""Numbers and paths as people read them."""
 
 from __future__ import annotations
+
+import os
 
 
 def count(number: float) -> str:
@@ -33,3 +35,8 @@ def seconds(value: float | None) -> str:
     if value < 0.0995:
         return f"{value * 1000:.1f} ms" if value < 0.00995 else f"{value * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 9.995 else f"{value:,.1f} s"
+
+
+def path(name: str | os.PathLike[str]) -> str:
+    """A path as valid text: bytes that are not UTF-8 become replacement characters."""
+    return os.fsencode(name).decode("utf-8", "replace")

@@ -467,3 +467,21 @@ def test_a_job_is_collected_in_one_place(bench: Bench) -> None:
     assert "is collected in" in second[2]
     assert "/here/manifest.jsonl" in second[2]
     assert second[2].count("\n") == 1
+
+
+def test_paths_that_are_not_utf_8_are_shown_and_used(bench: Bench) -> None:
+    name = os.fsdecode(b"l\xff.txt")
+    bench.write_list(*urls(2), "ftp://x/", name=name)
+    bench.write_list(*urls(3), name="other.txt")
+
+    with StandInWorker(bench.settings):
+        code, out, err = bench.trawl("run", name, "other.txt", "-o", os.fsdecode(b"o\xfft"), LC_ALL="C", PYTHONUTF8="0")
+
+    assert code == 1, err
+    assert "Traceback" not in err
+    assert "3 ok" in out
+    rows = [
+        json.loads(line)
+        for line in (bench.folder / os.fsdecode(b"o\xfft") / "manifest.jsonl").read_bytes().splitlines()
+    ]
+    assert len(rows) == 4
