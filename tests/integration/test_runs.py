@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from contract.batches import BatchEntry, Expected, Known
 from contract.naming import Layout, output_name, output_path
 from contract.outcomes import Ending, ErrorClass
 from contract.policy import Digest, JobPolicy, Sync
+from tests.support.bodies import body_bytes
+from tests.support.cases_ranges import CUT, SIZE
 from tests.support.fetching import OPEN, Bench
 from tests.support.misbehaving import GOOD, MisbehavingSite
 
@@ -333,3 +336,101 @@ def test_lanes_share_a_batch(site: MisbehavingSite, tmp_path: Path) -> None:
 
 def test_an_empty_batch_is_over(bench: Bench) -> None:
     assert bench.fetch([]).outcomes == []
+
+
+# --------------------------------------------------------------------------------------------------- later runs
+
+
+def test_a_later_run_continues_what_broke_off(site: MisbehavingSite, tmp_path: Path) -> None:
+    """Guards the shelf: the body, its validator beside it, and the way back."""
+    url = site.url(f"/object?cuts=1&cut={CUT}", key="later-run")
+    policy = replace(OPEN, resume=True, attempts=1)
+    first = Bench(tmp_path)
+    assert first.fetch([url], policy).outcomes[0].error is ErrorClass.TRUNCATED
+    first.close()
+    second = Bench(tmp_path)
+
+    run = second.fetch([url], policy)
+
+    second.close()
+    assert run.outcomes[0].notes == ("resumed",)
+    assert (tmp_path / output_name(url)).read_bytes() == body_bytes(SIZE)
+    assert [request.header("range") for request in site.log.requests(case="later-run")] == [None, f"bytes={CUT}-"]
+    assert second.temporary_files() == []
+
+
+@pytest.mark.parametrize("damage", ["no record", "other boot", "junk", "no body", "not a file", "other version"])
+def test_what_is_doubtful_is_fetched_from_the_start(site: MisbehavingSite, bench: Bench, damage: str) -> None:
+    """Guards the checks of ``take_back`` and ``from_record``."""
+    url = site.url(f"/object?cuts=1&cut={CUT}", key=f"doubtful-{damage.replace(' ', '-')}")
+    policy = replace(OPEN, resume=True, attempts=1)
+    bench.fetch([url], policy)
+    part = bench.folder / ".trawl" / "partials" / f"{output_name(url)}.part"
+    record = part.with_suffix(".json")
+    assert part.stat().st_size == CUT
+    match damage:
+        case "no record":
+            record.unlink()
+        case "other boot":
+            record.write_text(record.read_text().replace('"boot": "', '"boot": "x'))
+        case "junk":
+            record.write_text("{")
+        case "no body":
+            part.unlink()
+        case "not a file":
+            part.unlink()
+            part.symlink_to("/etc/hostname")
+        case "other version":
+            part.write_bytes(b"x" * CUT)
+            record.write_text(record.read_text().replace("1-2097152-0", "0-2097152-0"))
+
+    run = bench.fetch([url], policy)
+
+    assert run.outcomes[0].ending is Ending.OK
+    assert run.outcomes[0].notes == ()
+    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(SIZE)
+
+
+def test_a_job_that_does_not_resume_leaves_nothing_to_continue(site: MisbehavingSite, bench: Bench) -> None:
+    bench.fetch([site.url(f"/object?cuts=1&cut={CUT}", key="no-resume")], replace(OPEN, attempts=1))
+
+    assert bench.temporary_files() == []
+
+
+def test_a_stopped_run_leaves_its_large_body_to_the_next(site: MisbehavingSite, bench: Bench) -> None:
+    url = site.url(f"/object?cuts=0&rate={SIZE}", key="stopped-large")
+    policy = replace(OPEN, resume=True)
+    run = bench.start([url], policy)
+    part = bench.folder / ".trawl" / "partials" / f"{output_name(url)}.part"
+    site.log.wait_until(lambda: part.exists() and part.stat().st_size > SIZE // 4, what="a quarter of the body")
+    run.stop(0.0)
+    assert run.wait(10.0)
+    assert len(run.leftovers) == 1
+
+    again = bench.fetch([leftover.entry for leftover in run.leftovers], policy)
+
+    assert again.outcomes[0].notes == ("resumed",)
+    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(SIZE)
+
+
+def test_a_killed_process_leaves_its_large_body_to_the_next(site: MisbehavingSite, tmp_path: Path) -> None:
+    url = site.url(f"/object?cuts=0&rate={SIZE}", key="killed")
+    policy = replace(OPEN, resume=True)
+    part = tmp_path / ".trawl" / "partials" / f"{output_name(url)}.part"
+    child = multiprocessing.get_context("spawn").Process(target=_fetch_for_ever, args=(tmp_path, url, policy))
+    child.start()
+    site.log.wait_until(lambda: part.exists() and part.stat().st_size > SIZE // 4, 30.0, what="a quarter of the body")
+    child.kill()
+    child.join()
+    bench = Bench(tmp_path)
+
+    run = bench.fetch([url], policy)
+
+    bench.close()
+    assert run.outcomes[0].notes == ("resumed",)
+    assert (tmp_path / output_name(url)).read_bytes() == body_bytes(SIZE)
+    assert bench.temporary_files() == []
+
+
+def _fetch_for_ever(folder: Path, url: str, policy: JobPolicy) -> None:
+    Bench(folder).fetch([url], policy)

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import itertools
+import json
 import os
 import secrets
 import stat
@@ -22,6 +23,7 @@ from worker.engine.ports import DiskTrouble, Draft
 
 PRIVATE = ".trawl"  # our own folder within the output folder
 PARTS = "parts"  # one folder per process within it, locked by its owner
+PARTIALS = "partials"  # bodies that a later run may continue, each beside what is known of it
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,20 +47,25 @@ _SENTENCES = {
 class FileDraft:
     """Keeps ``worker.engine.ports.Draft``."""
 
-    __slots__ = ("_fd", "_folder", "_name", "_size", "losses", "obstacle")
+    __slots__ = ("_fd", "_folder", "_name", "_record", "_size", "losses", "obstacle")
 
-    def __init__(self, folder: int, name: str, losses: int) -> None:
-        """``losses`` counts the syncs that had failed before."""
+    def __init__(self, folder: int, name: str, losses: int, *, fd: int = -1, size: int = 0, record: str = "") -> None:
+        """Make the file, or take over the open file ``fd`` that holds ``size`` bytes and has a ``record`` beside it.
+
+        ``losses`` counts the syncs that had failed before.
+        """
         self.losses = losses
         self.obstacle: str | None = None
         self._folder = folder
         self._name: str | None = name
-        self._fd = -1
-        self._size = 0
-        try:
-            self._fd = os.open(name, _NEW, 0o666, dir_fd=folder)
-        except OSError as error:
-            raise trouble_of(error) from error
+        self._fd = fd
+        self._size = size
+        self._record = record
+        if fd < 0:
+            try:
+                self._fd = os.open(name, _NEW, 0o666, dir_fd=folder)
+            except OSError as error:
+                raise trouble_of(error) from error
 
     def write(self, data: bytes, at: int) -> None:
         end = at + len(data)
@@ -88,8 +95,24 @@ class FileDraft:
             _let_go(fd)
         name, self._name = self._name, None
         if name is not None:
+            self._drop_record()
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._folder)
+
+    def leave(self) -> None:
+        if not self._record:
+            self.discard()
+            return
+        fd, self._fd, self._name = self._fd, -1, None
+        if fd >= 0:
+            _let_go(fd)
+
+    def move(self, name: str, folder: int, record: str) -> None:
+        """Go on in another folder, with a record beside it; OSError if that cannot be."""
+        assert self._name is not None
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, nobody else continues it
+        os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
+        self._folder, self._name, self._record = folder, name, record
 
     def reopen(self) -> int:
         """Open the finished file for reading; OSError if it is gone."""
@@ -103,6 +126,13 @@ class FileDraft:
             raise FileNotFoundError(errno.ENOENT, "a discarded draft")
         os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
         self._name = None
+        self._drop_record()
+
+    def _drop_record(self) -> None:
+        record, self._record = self._record, ""
+        if record:
+            with suppress(OSError):
+                os.unlink(record, dir_fd=self._folder)
 
 
 class OutputFolder:
@@ -130,9 +160,11 @@ class OutputFolder:
                 private = _enter(self._root, PRIVATE)
                 try:
                     self._all_parts = _enter(private, PARTS)
+                    opened.callback(_let_go, self._all_parts)
+                    self._partials = _enter(private, PARTIALS)
+                    opened.callback(_let_go, self._partials)
                 finally:
                     _let_go(private)
-                opened.callback(_let_go, self._all_parts)
                 self._owner, self._parts = self._claim()
                 opened.callback(_let_go, self._parts)
                 reap(self._all_parts)
@@ -184,6 +216,44 @@ class OutputFolder:
         except (OSError, ValueError, SettingError):
             return False
 
+    def shelve(self, draft: Draft, name: str, known: str) -> None:
+        assert isinstance(draft, FileDraft)
+        record = f"{name}.json"
+        try:
+            with suppress(FileNotFoundError):
+                _let_go(_lock_file(f"{name}.part", self._partials))
+            with suppress(FileNotFoundError):
+                os.unlink(record, dir_fd=self._partials)
+            draft.move(f"{name}.part", self._partials, record)
+            text = json.dumps({"boot": _BOOT, "known": known}).encode()
+            fd = os.open(f"{record}.new", _NEW & ~os.O_EXCL | os.O_TRUNC, 0o666, dir_fd=self._partials)
+            try:
+                os.write(fd, text)
+            finally:
+                _let_go(fd)
+            os.rename(f"{record}.new", record, src_dir_fd=self._partials, dst_dir_fd=self._partials)
+        except OSError:
+            return  # somebody else is at it, or it cannot be: the body is fetched all the same
+
+    def take_back(self, name: str) -> tuple[FileDraft, int, str] | None:
+        part, record = f"{name}.part", f"{name}.json"
+        try:
+            fd = _lock_file(part, self._partials)
+        except OSError:
+            return None
+        try:
+            found = os.fstat(fd)
+            text = _read_small(record, self._partials)
+            known = json.loads(text) if stat.S_ISREG(found.st_mode) else {}
+            # After a crash of the machine a file may be longer than what of it reached the disk.
+            if isinstance(known, dict) and known.get("boot") == _BOOT != "" and isinstance(known.get("known"), str):
+                draft = FileDraft(self._partials, part, self._losses, fd=fd, size=found.st_size, record=record)
+                return draft, found.st_size, known["known"]
+        except (OSError, ValueError):
+            pass
+        FileDraft(self._partials, part, self._losses, fd=fd, record=record).discard()
+        return None
+
     def trouble(self) -> str | None:
         try:
             found = os.fstatvfs(self._parts)
@@ -202,7 +272,7 @@ class OutputFolder:
         """Remove this process's folder for temporary files; what is in it is lost."""
         with self._opened:
             _remove_folder(self._all_parts, self._owner, self._parts)
-        self._root = self._all_parts = self._parts = -1  # these numbers may soon be somebody else's
+        self._root = self._all_parts = self._partials = self._parts = -1  # these numbers may soon be somebody else's
 
     def _claim(self) -> tuple[str, int]:
         """Make and lock this process's own folder for temporary files."""
@@ -338,6 +408,36 @@ def _let_go(fd: int) -> None:
     """Close what was not written to: whatever the system says, the descriptor is gone and nothing is lost."""
     with suppress(OSError):
         os.close(fd)
+
+
+def _lock_file(name: str, folder: int) -> int:
+    """Open a file for reading and writing and lock it; OSError if it is missing, or somebody else's."""
+    fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        _let_go(fd)
+        raise
+    return fd
+
+
+def _read_small(name: str, folder: int) -> bytes:
+    fd = os.open(name, _READ, dir_fd=folder)
+    try:
+        return os.read(fd, _PIECE)
+    finally:
+        _let_go(fd)
+
+
+def _boot() -> str:
+    """Return what identifies this run of the machine; empty where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+_BOOT = _boot()
 
 
 def _enter(parent: int, name: str) -> int:

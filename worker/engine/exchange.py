@@ -9,7 +9,7 @@ from worker.engine.digests import PIECE, Hasher
 from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.headers import Head, read_head
 from worker.engine.ports import DiskTrouble, Draft
-from worker.engine.ranges import Part, continues, is_whole_already, range_fields
+from worker.engine.ranges import SMALLEST_KEPT, Part, continues, is_whole_already, range_fields, to_record, version_of
 from worker.engine.verdict import LONGEST_DISCARD, Reception, bad_response, of_status, too_large
 
 if TYPE_CHECKING:
@@ -147,9 +147,19 @@ class Exchange:
         self.draft = run.disk.draft()
         if transfer.ask_for_help is not None:
             transfer.ask_for_help(self)
+        if run.policy.resume and transfer.split is None:
+            self._shelve(head)
         if run.start_hash is not None and (head.length or 0) <= PIECE:
             self.hasher = run.start_hash()
         return True
+
+    def _shelve(self, head: Head) -> None:
+        """Have a large body survive whatever ends this process."""
+        version = version_of(head)
+        transfer = self.transfer
+        if self.draft is not None and version is not None and (version.total or 0) >= SMALLEST_KEPT:
+            transfer.drop_part()
+            transfer.run.disk.shelve(self.draft, transfer.name, to_record(version))
 
     def _compare(self, head: Head) -> None:
         """Hold the answer to a range against what was asked for."""

@@ -132,6 +132,8 @@ class Lane:
                 self._hand_back(transfer, now)
                 return
             transfer.begin(now, self._clock.wall())
+            if run.policy.resume and len(transfer.attempts) == len(transfer.entry.attempts):
+                transfer.find_part()
             splits = run.policy.splits > 1 and transfer.part is None
             transfer.ask_for_help = self._split if splits else None
         else:
@@ -190,7 +192,7 @@ class Lane:
             judged = judge(exchange.reception(), wall=self._clock.wall())
             if transfer.split is None:
                 step = transfer.ended(judged, now, random=self._random)
-                if isinstance(step, Retry):
+                if isinstance(step, Retry) or (isinstance(step, Over) and transfer.may_leave_part()):
                     transfer.keep_part(exchange)
             else:
                 ended = self._share_ended(transfer.split, exchange, judged, now)
@@ -247,6 +249,8 @@ class Lane:
                 self._runs[run].waiting += 1
                 self._schedule.wait(transfer, at)
             case Over():
+                if transfer.may_leave_part():
+                    transfer.leave_part()
                 transfer.drop_part()
                 self._runs[run].left -= 1
                 run.conclude(transfer, now)
@@ -267,6 +271,8 @@ class Lane:
         self._act(transfer, transfer.rejected(failure, now, random=self._random), now)
 
     def _hand_back(self, transfer: Transfer, now: float, until: float | None = None) -> None:
+        if transfer.run.policy.resume:
+            transfer.leave_part()
         transfer.drop_part()
         share = self._runs[transfer.run]
         share.left -= 1
@@ -392,6 +398,8 @@ class Lane:
             self._land(exchange)
         for transfer in dict.fromkeys(exchange.transfer for exchange in flying):
             if transfer.exchange is not None:
+                if run.policy.resume and transfer.split is None:
+                    transfer.keep_part(transfer.exchange)
                 _discard(transfer.exchange)
             self._hand_back(transfer, now)
         for host, waiting in list(self._resolving.items()):

@@ -42,6 +42,9 @@ class Draft(Protocol):
     def finish(self, size: int) -> None:
         """Close it, sure that it holds exactly ``size`` bytes; raises DiskTrouble."""
 
+    def leave(self) -> None:
+        """Close it and keep it for a later run if it was shelved; otherwise discard it. Never raises."""
+
     def discard(self) -> None:
         """Remove it, open or finished. Never raises, and may be called again."""
 
@@ -64,6 +67,12 @@ class Disk(Protocol):
 
     def holds(self, name: str, layout: Layout, size: int, digest: str) -> bool:
         """Is there a regular file of this name with this size and digest (``<algorithm>:<hex>``)?"""
+
+    def shelve(self, draft: Draft, name: str, known: str) -> None:
+        """Have an open draft survive this process, beside what is ``known`` of it. Never raises; it may not work."""
+
+    def take_back(self, name: str) -> tuple[Draft, int, str] | None:
+        """Return a shelved draft, how many bytes it holds and what is known of it; None: there is none to trust."""
 
     def trouble(self) -> str | None:
         """Say in a sentence why no more should be written now; None: all is well."""

@@ -5,6 +5,7 @@ Source: RFC 9110 sections 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range),
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from worker.engine.headers import Head
 from worker.engine.ports import Draft
 
 SMALLEST_PART = 64 * 1024  # bytes; less is fetched again sooner than it is continued
+SMALLEST_KEPT = 1024 * 1024  # bytes; shorter bodies are not kept for a later run
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
@@ -35,6 +37,21 @@ class Part:
     size: int
     version: Version
     head: Head | None
+
+
+def to_record(version: Version) -> str:
+    """Return a version as text, to be kept beside its part."""
+    return json.dumps([version.etag, version.encoding, version.total])
+
+
+def from_record(text: str) -> Version | None:
+    """Read what ``to_record`` wrote; None if it is anything else."""
+    try:
+        etag, encoding, total = json.loads(text)
+    except (ValueError, TypeError):
+        return None
+    is_right = isinstance(etag, str) and isinstance(encoding, str | None) and isinstance(total, int | None)
+    return Version(etag, encoding, total) if is_right and _STRONG.fullmatch(etag) else None
 
 
 def version_of(head: Head) -> Version | None:

@@ -14,7 +14,7 @@ from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
 from contract.urls import Parsed
 from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.promises import Promise
-from worker.engine.ranges import SMALLEST_PART, Part, version_of
+from worker.engine.ranges import SMALLEST_PART, Part, from_record, version_of
 from worker.engine.redirects import DeadEnd, next_hop
 from worker.engine.split import Split
 from worker.engine.verdict import Redirected
@@ -168,6 +168,28 @@ class Transfer:
         self.part = part
         if self.exchange is not None:
             self.exchange.draft = None
+
+    def find_part(self) -> None:
+        """Look for what an earlier run brought."""
+        found = self.run.disk.take_back(self.name)
+        if found is None:
+            return
+        draft, size, record = found
+        version = from_record(record)
+        if version is None or size < SMALLEST_PART or (version.total is not None and size >= version.total):
+            draft.discard()
+        else:
+            self.part = Part(draft, size, version, None)
+
+    def may_leave_part(self) -> bool:
+        """May a later run continue what this one could not finish?"""
+        return self.run.policy.resume and self.failure is not None and self.failure.is_transient
+
+    def leave_part(self) -> None:
+        """This run is done with the URL: leave what came to a later one."""
+        if self.part is not None:
+            self.part.draft.leave()
+            self.part = None
 
     def drop_part(self) -> None:
         """Start over from the first byte."""
