@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
+from itertools import zip_longest
 from typing import cast
 
 from contract.outcomes import Ending, ErrorClass, Outcome
@@ -51,6 +52,23 @@ def asked_by_http_3() -> Found:
     with World() as world, world.fetcher() as fetcher:
         for address in DENIED_ADDRESSES:
             _try(world, fetcher, spellings(address, port=PORT, scheme="https"), replace(CLOSED, http3=True))
+    return world.found
+
+
+def asked_in_a_crowd() -> Found:
+    """All at once, with so many transfers that the lanes wait by epoll, and good URLs between the hostile ones."""
+    with World() as world, world.fetcher(transfers=600, lanes=2) as fetcher:
+        spelled = [each for address in DENIED_ADDRESSES for each in distinct(spellings(address, port=PORT))]
+        good = [f"{SITE}/{number}" for number in range(400)]
+        asked = world.redirects_to(each.url for each in spelled if not {"\n", "\0"} & set(each.url))[:400]
+        urls = [each.url for each in spelled]
+        found = dict(_pairs(fetcher, [url for three in zip_longest(urls, good, asked) for url in three if url]))
+        for spelling in spelled:
+            _expect_refusal(world, spelling, found[spelling.url])
+        for url in good:
+            world.stored(found[url], url)
+        for url in asked:
+            world.refused(found[url], url)
     return world.found
 
 

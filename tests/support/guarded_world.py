@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -147,7 +146,7 @@ class World:
         with tempfile.TemporaryDirectory(prefix="guarded-") as folder:
             chosen = replace(WorkerSettings(output=folder, min_free=0), **settings)  # type: ignore[arg-type]  # the settings' own names
             own = endpoints(chosen, environment or {})
-            fetcher = Fetcher(Workshop(chosen, environment={}, own=own, clock=self.clock), Path(folder))
+            fetcher = Fetcher(Workshop(chosen, environment={}, own=own, clock=self.clock), self.sink)
             try:
                 yield fetcher
             finally:
@@ -176,16 +175,23 @@ class World:
 class Fetcher:
     """Runs batches to their end in one process with one set of connections."""
 
-    def __init__(self, workshop: Workshop, folder: Path) -> None:
+    def __init__(self, workshop: Workshop, sink: Sink) -> None:
         self.workshop = workshop
-        self.folder = folder
+        self._sink = sink
 
     def fetch(self, urls: Iterable[str], policy: JobPolicy = CLOSED, *, within: float = 60.0) -> list[Outcome]:
-        """Return the outcomes in the order of the URLs, of which no two are the same."""
+        """Return the outcomes in the order of the URLs, of which no two are the same.
+
+        Raises:
+            AssertionError: the sink was reached, and the transfer there would hang; or the batch did not end.
+        """
         entries = [BatchEntry(url=url) for url in urls]
         run = self.workshop.start(entries, policy, queued=time.time(), worker="guarded")
-        if not run.wait(within):
-            raise TimeoutError(f"a batch of {len(entries)} did not end: {run.progress}")
+        until = time.monotonic() + within
+        while not run.wait(0.5):
+            caught = self._sink.caught
+            assert not caught, f"the sink was reached: {caught[:3]}"
+            assert time.monotonic() < until, f"a batch of {len(entries)} did not end: {run.progress}"
         found = {outcome.url: outcome for outcome in run.outcomes}
         return [found[entry.url] for entry in entries]
 

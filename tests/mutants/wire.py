@@ -1,0 +1,96 @@
+"""The guards between a verdict and the wire: what libcurl is told, what a refusal becomes, what goes to which host."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_GUARD = "tests/integration/test_guard.py"
+_WIRE = "tests/integration/test_credentials_on_the_wire.py"
+_UNIT = "tests/unit/test_credentials.py"
+
+
+def _way(file: str, text: str, scenario: str, instead: str = "") -> Guard:
+    """A guard that one scenario of the guarded world has to miss."""
+    return Guard(file, text, (f"{_GUARD}::test_nothing_reaches_a_refused_address[{scenario}]",), instead)
+
+
+def _names(file: str, text: str, scenario: str, instead: str = "") -> Guard:
+    name = "test_ordinary_lists_are_fetched_and_name_servers_may_fail"
+    return Guard(file, text, (f"{_GUARD}::{name}[{scenario}]",), instead)
+
+
+def _sent(file: str, text: str, test: str, instead: str = "") -> Guard:
+    return Guard(file, text, (f"{_WIRE}::{test}",), instead)
+
+
+_HTTP = "worker/adapters/http.py"
+_RESOLVER = "worker/adapters/resolver.py"
+_WIRING = "worker/wiring.py"
+_INFRASTRUCTURE = "worker/infrastructure.py"
+_EXCHANGE = "worker/engine/exchange.py"
+_TRANSFER = "worker/engine/transfer.py"
+_CREDENTIALS = "contract/credentials.py"
+
+GUARDS = (
+    # What libcurl is told.
+    _way(_HTTP, "curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)", "asked_directly", "pass"),
+    _way(_HTTP, "curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)", "asked_by_http_3", "pass"),
+    _way(_HTTP, "            if not verdict.allowed:", "asked_directly", "            if False:"),
+    _way(_HTTP, "            if not verdict.allowed:", "asked_by_http_3", "            if False:"),
+    _way(_HTTP, "            if not verdict.allowed:", "reached_by_redirect", "            if False:"),
+    _way(_HTTP, "            if not verdict.allowed:", "named_by_dns", "            if False:"),
+    _way(_HTTP, "            if not verdict.allowed:", "rebound_by_dns", "            if False:"),
+    _way(_HTTP, "            if not verdict.allowed:", "rebound_within_a_transfer", "            if False:"),
+    _way(_HTTP, "            if not verdict.allowed:", "mixed_by_dns", "            if False:"),
+    _way(_HTTP, "curl.setopt(pycurl.PREREQFUNCTION, self.permit)", "closed_behind_an_open_connection", "pass"),
+    _way(_HTTP, "            if verdict.allowed:", "closed_behind_an_open_connection", "            if True:"),
+    _way(_HTTP, 'curl.setopt(pycurl.PROXY, "")', "reached_through_a_proxy", "pass"),
+    _way(_HTTP, "curl.setopt(pycurl.FOLLOWLOCATION, 0)", "reached_by_redirect",
+         "curl.setopt(pycurl.FOLLOWLOCATION, 1)"),
+    _way(_HTTP, "is_known and key not in self._unread", "rebound_by_dns", "is_known"),
+    _names(_HTTP, "is_known and key not in self._unread", "names_are_asked_once", "is_known"),
+    _names(_HTTP, ', f"+{host}.{there}"', "names_are_asked_once"),
+    # What a refusal becomes.
+    _way(_HTTP, "exchange.refusals.append(verdict.reason)", "asked_directly", "pass"),
+    _way(_EXCHANGE, "self._refusal() or self.stopped", "asked_directly", "self.stopped"),
+    _way(_EXCHANGE, " or len(self.refusals) < self.sockets", "mixed_by_dns"),
+    _way("worker/engine/retry.py", "not failure.is_transient or", "asked_directly"),
+    _way("worker/engine/run.py", "and transfer.failure.kind is Kind.REFUSED", "asked_directly", "and False"),
+    _way(_TRANSFER, "Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT", "reached_by_redirect",
+         "Kind.PERMANENT"),
+    # Whose verdict it is.
+    _way(_WIRING, "if reach not in self._lanes:", "met_in_the_pool",
+         "if self._lanes:\n                reach = next(iter(self._lanes))\n            else:"),
+    _way(_WIRING, "worker_deny=self._worker_deny,", "denied_by_the_worker"),
+    _way(_WIRING, "own=self._own,", "aimed_at_our_own_services"),
+    _way(_INFRASTRUCTURE, '*cluster.broker_url.split(";"), ', "aimed_at_our_own_services"),
+    _way(_INFRASTRUCTURE, ', *cluster.result_backend.split(";")', "aimed_at_our_own_services"),
+    Guard(_WIRING, "own=endpoints(settings, os.environ)", (f"{_GUARD}::test_a_worker_keeps_what_its_operator_forbids",),
+          "own=frozenset()"),
+    # Name servers.
+    _names(_RESOLVER, "or found_at > after", "unknown_names", "or True"),
+    _names(_RESOLVER, "or found_at > after", "failing_name_servers", "or True"),
+    _names("worker/engine/lane.py", "tries=2 if answer.is_final else None", "unknown_names", "tries=None"),
+    # One way out.
+    Guard("pyproject.toml", '"httpx".msg = "only worker.adapters.http sends requests"\n',
+          (f"{_GUARD}::test_the_linter_bans_every_other_http_client",)),
+    Guard("worker/lease.py", "from __future__ import annotations\n", (f"{_GUARD}::test_no_other_module_opens_sockets",),
+          "import socket\n\nsocket.create_connection\ndial = lambda: socket.create_connection(('there', 80))\n"),
+    # Credentials.
+    _sent(_HTTP, "curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),
+    _sent(_TRANSFER, "if not credentials.headers or self.downgraded:", "test_nothing_follows_from_https_to_http",
+          "if not credentials.headers:"),
+    _sent(_TRANSFER, "self.downgraded = self.downgraded or hop.downgraded", "test_nothing_follows_from_https_to_http",
+          "self.downgraded = hop.downgraded"),
+    _sent(_TRANSFER, "place = self.place\n", "test_a_header_stays_behind_when_a_redirect_leaves_its_origin",
+          "place = self.start\n"),
+    _sent(_CREDENTIALS, " if _DEFAULT_PORTS.get(scheme) == port else ()",
+          "test_a_host_without_a_port_means_its_default_ports"),
+    _sent(_CREDENTIALS, "return (*plain, *exact)", "test_a_header_goes_to_its_host_and_port_only",
+          "return tuple(pair for pairs in self.headers.values() for pair in pairs)"),
+    Guard(_CREDENTIALS, 'return f"[{host}]" if ":" in host else host', (_UNIT,), "return host"),
+    Guard(_CREDENTIALS, "if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):", (_UNIT,), "if False:"),
+    Guard(_CREDENTIALS, "or not _FIELD_VALUE.fullmatch(value)", (_UNIT,)),
+    Guard(_CREDENTIALS, "if name.lower() in _FRAMING:", (_UNIT,), "if False:"),
+    Guard(_CREDENTIALS, "field(default_factory=dict, repr=False)", (_UNIT,), "field(default_factory=dict)"),
+)  # fmt: skip
