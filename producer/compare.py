@@ -77,7 +77,7 @@ def compare(
         if not summary.is_finished:
             raise KeyboardInterrupt
         first = measured[0].summary if measured else summary
-        measured.append(Measured(way, summary, _ideal(first, way)))
+        measured.append(Measured(way, summary, ideal(first, way)))
     return measured
 
 
@@ -145,7 +145,7 @@ def _fetch(
     return run(options, without_cluster(environment), console)
 
 
-def _ideal(first: Summary, way: Way) -> float:
+def ideal(first: Summary, way: Way) -> float:
     """Return rounds of transfers times what one URL took when it was alone."""
     fetched = first.tally.counts["ok"] + first.tally.counts["failed"]
     if not fetched:

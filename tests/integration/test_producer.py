@@ -5,6 +5,7 @@ What is tested is the promise: every line one row, whoever is killed or restarte
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -485,3 +486,24 @@ def test_paths_that_are_not_utf_8_are_shown_and_used(bench: Bench) -> None:
         for line in (bench.folder / os.fsdecode(b"o\xfft") / "manifest.jsonl").read_bytes().splitlines()
     ]
     assert len(rows) == 4
+
+
+def test_a_job_that_does_not_add_up_has_an_exit_code_of_its_own(bench: Bench) -> None:
+    # Protects Summary.check: a line more in the journal than was ever opened is a line without an outcome.
+    listed = bench.write_list(*urls(10))
+    process = bench.start("run", listed, "-o", "out")
+    journal = bench.folder / "out" / ".trawl" / "journal.sqlite"
+    cluster = Cluster(bench.settings)
+    await_condition(lambda: (jobs := cluster.ledger.jobs()) and cluster.ledger.job(jobs[0]), within=60, what="the job")
+    cluster.close()
+    process.terminate()
+    process.communicate(timeout=60)
+    with sqlite3.connect(journal) as database:
+        database.execute("UPDATE facts SET value = '11' WHERE key = 'lines'")
+    database.close()
+
+    with StandInWorker(bench.settings):
+        code, _, err = bench.trawl("run", listed, "-o", "out")
+
+    assert code == 3
+    assert "do not add up" in err
