@@ -237,7 +237,7 @@ class Ledger:
         batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
         """
         token = f"{holder}/{secrets.token_hex(8)}"
-        keys = [*self._keys(job, "", "batches", "payloads", "sent", "leases"), self._taken]
+        keys = [*self._keys(job, "", "batches", "payloads", "sent", "leases"), self._taken, self._key(job, "overdue")]
         most = 0 if even_worn else MOST_ATTEMPTS
         answer = self._run("claim", keys, [batch, token, self._lease, most, self._keep, int(is_ahead)])
         if not isinstance(answer, list):
@@ -246,14 +246,19 @@ class Ledger:
         return Claim(job, batch, token, payload, _policy(policy), float(queued), attempt, urls, hidden)
 
     def next_waiting(self, job: str, *, waited: float) -> str | None:
-        """Name the batch of a job that has waited longest for a worker, if that is at least ``waited`` seconds."""
+        """Name the batch of a job whose turn it is, if it has waited for a worker for at least ``waited`` seconds.
+
+        What was lost or handed off comes first, as in the queue; else whichever has waited longest.
+        """
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.zrange(self._key(job, "sent"), 0, 0, withscores=True)
-            (whole, micro), oldest = pipe.execute()
-        if not oldest or whole + micro / 1e6 - oldest[0][1] < waited:
-            return None
-        return _text(oldest[0][0])
+            for key in self._keys(job, "overdue", "sent"):
+                pipe.zrange(key, 0, 0, withscores=True)
+            (whole, micro), *oldest = pipe.execute()
+        for batch, since in (each[0] for each in oldest if each):
+            if whole + micro / 1e6 - since >= waited:
+                return _text(batch)
+        return None
 
     def renew(self, claim: Claim) -> bool:
         """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
@@ -433,7 +438,7 @@ class Ledger:
         return self._scripts[script](keys=list(keys), args=list(arguments))
 
 
-_JOB_KEYS = ("", "batches", "payloads", "sent", "leases", "due", "closed")
+_JOB_KEYS = ("", "batches", "payloads", "sent", "leases", "due", "closed", "overdue")
 
 
 def _result_key(job: str, batch: str) -> str:

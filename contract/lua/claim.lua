@@ -1,5 +1,5 @@
 -- Take the lease of a batch that waits for a worker, or that is worn and nobody's (the sweep alone asks for those).
--- KEYS: job, batches, payloads, sent, leases, taken
+-- KEYS: job, batches, payloads, sent, leases, taken, overdue
 -- ARGV: batch, holder's token, lease seconds, most attempts (0: the sweep asks), seconds to keep,
 --       did its message not come (1/0)
 -- Returns false (closed, held, deferred, unknown), the attempts of a worn batch, or its record.
@@ -31,6 +31,7 @@ if not again then
       redis.call('HSET', KEYS[6], 'highest', sent)
     end
     redis.call('ZREM', KEYS[4], ARGV[1])
+    redis.call('ZREM', KEYS[7], ARGV[1])
   end
   record.state = 'held'
   record.token = ARGV[2]

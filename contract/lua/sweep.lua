@@ -1,5 +1,5 @@
 -- Find a job's batches that want a message again, and those that killed their worker too often.
--- KEYS: job, batches, payloads, sent, leases, due, closed, active
+-- KEYS: job, batches, payloads, sent, leases, due, closed, overdue, active
 -- ARGV: job id, may leases be ended (1/0), messages sent before are lost (a ZRANGEBYSCORE bound; '': none is),
 --       most attempts, most batches at once, seconds to keep
 -- Returns {batches to send, worn batches}.
@@ -22,6 +22,7 @@ local function queue(batch, record)
   record.overdue = true
   redis.call('HSET', KEYS[2], batch, cjson.encode(record))
   redis.call('ZADD', KEYS[4], now, batch)
+  redis.call('ZADD', KEYS[8], now, batch)
   send[#send + 1] = batch
 end
 
@@ -32,6 +33,6 @@ end
 if ARGV[2] == '1' then each_before(now, KEYS[5], queue_or_wear) end
 each_before(now, KEYS[6], queue)
 if ARGV[3] ~= '' then each_before(ARGV[3], KEYS[4], queue_or_wear) end
-for i = 1, 7 do redis.call('EXPIRE', KEYS[i], ARGV[6]) end
-if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[8], ARGV[1]) end
+for i = 1, 8 do redis.call('EXPIRE', KEYS[i], ARGV[6]) end
+if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[9], ARGV[1]) end
 return {send, worn}

@@ -15,7 +15,7 @@ from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.broker import build_app
 from contract.errors import UnknownJobError
 from contract.ledger import Child, Claim, Ledger, NewBatch
-from contract.messages import task_id
+from contract.messages import child_batch, task_id
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from contract.settings import ClusterSettings
@@ -497,6 +497,27 @@ def test_what_is_claimed_ahead_of_its_message_overtakes_nothing(ledger: ClockedL
         assert ledger.swept(waiting=5)[1] == []
 
 
+def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedger) -> None:
+    """Guards the set ``overdue``: shifts that always find older batches would leave a dead worker's to the end."""
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    handing_off = claimed(ledger, "1")
+    claimed(ledger, "2")
+    ledger.advance(1.0)
+    ledger.open(JOB, [batch_of("3"), batch_of("4")])
+    assert ledger.next_waiting(JOB, waited=0.0) == "3", "nothing is overdue"
+
+    ledger.advance(1.0)
+    ledger.close(handing_off, report_of(handing_off, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1)])
+    assert ledger.next_waiting(JOB, waited=0.0) == "1.1"
+    claim = claimed(ledger, "1.1")
+    assert ledger.next_waiting(JOB, waited=0.0) == "3"
+    ledger.close(claim, report_of(claim))
+
+    ledger.advance(19.0)
+    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"]
+    assert ledger.next_waiting(JOB, waited=0.0) == "2"
+
+
 def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     ledger.advance(10.0)
@@ -625,9 +646,14 @@ def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_
         poisoned.update(findings.poisoned)
         waiting = [message.partition("/")[2] for message in sent]
 
-    assert poisoned == {JOB: ["1.2.1.2"]}
-    assert (attempts["1"], attempts["1.2"], attempts["1.2.1"], attempts["1.2.1.2"]) == (5, 2, 2, 2)
-    assert (attempts["1.1"], attempts["1.2.2"], attempts["1.2.1.1"]) == (1, 1, 1)
+    second = child_batch("1", 2)
+    third = child_batch(second, 1)
+    last = child_batch(third, 2)
+    assert poisoned == {JOB: [last]}
+    assert [attempts[batch] for batch in ("1", second, third, last)] == [5, 2, 2, 2]
+    assert [attempts[batch] for batch in (child_batch("1", 1), child_batch(second, 2), child_batch(third, 1))] == [
+        1
+    ] * 3
     rows = [row for batch in ledger.closed(JOB) for row in stored(ledger, batch).outcomes]
     assert sorted(row["url"] for row in rows) == urls
     assert [(row["url"], row["error"]) for row in rows if row["outcome"] == "failed"] == [(poison, "poison")]
