@@ -68,7 +68,7 @@ def test_enough_is_tried() -> None:
     assert len(DENIED_ADDRESSES) >= 60
     assert all(len(spellings(address)) >= 20 for address in DENIED_ADDRESSES)
     assert len(set(name_spellings("a.test"))) >= 20
-    assert sum(WAYS.values()) >= 56_000
+    assert sum(WAYS.values()) + 4_000 > 60_000  # and the command's
 
 
 def test_a_hostile_list_harms_neither_us_nor_the_good_urls_in_it() -> None:
