@@ -1,0 +1,194 @@
+"""The Resolver port: each name asked once, answered to everybody who waits, remembered for a while."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from worker.adapters import resolver as adapter
+from worker.adapters.resolver import FRESH, FRESH_FAULT, SystemResolver
+from worker.engine.ports import Answer, Resolver
+
+HOST = "example.com"
+ADDRESSES = ("192.0.2.1", "2001:db8::1")
+
+
+class World:
+    """A name server of the test's own, its time, and the questions that threads have not asked yet."""
+
+    def __init__(self) -> None:
+        self.time = 50.0
+        self.asked: list[str] = []
+        self.waiting: list[Callable[[], None]] = []
+        self.told: list[tuple[str, Answer]] = []
+        self.answers: dict[str, tuple[str, ...] | Exception] = {HOST: ADDRESSES}
+        self.resolver: Resolver = SystemResolver(self.waiting.append, self, look_up=self._look_up)
+
+    def now(self) -> float:
+        return self.time
+
+    def wall(self) -> float:
+        return self.time
+
+    def ask(self, host: str = HOST) -> None:
+        self.resolver.ask(host, lambda host, answer: self.told.append((host, answer)))
+
+    def think(self) -> None:
+        """Let the other threads run."""
+        while self.waiting:
+            self.waiting.pop(0)()
+
+    def answer_to(self, host: str = HOST) -> Answer:
+        self.ask(host)
+        self.think()
+        return self.told[-1][1]
+
+    def _look_up(self, host: str) -> tuple[str, ...]:
+        self.asked.append(host)
+        answer = self.answers.get(host, ())
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_name_is_looked_up_on_another_thread_and_told(world: World) -> None:
+    world.ask()
+    assert world.asked == []
+
+    world.think()
+
+    assert world.told == [(HOST, Answer(ADDRESSES))]
+    assert world.resolver.known(HOST) == Answer(ADDRESSES)
+
+
+def test_everybody_who_waits_is_told_and_the_name_is_asked_once(world: World) -> None:
+    for _ in range(5):
+        world.ask()
+    world.think()
+
+    assert world.asked == [HOST]
+    assert world.told == [(HOST, Answer(ADDRESSES))] * 5
+
+
+@pytest.mark.parametrize(("answer", "seconds"), [(ADDRESSES, FRESH), (OSError(), FRESH_FAULT)])
+def test_an_answer_is_fresh_for_a_while(world: World, answer: tuple[str, ...] | Exception, seconds: float) -> None:
+    world.answers[HOST] = answer
+    world.answer_to()
+
+    world.time += seconds - 0.1
+    assert world.resolver.known(HOST) is not None
+    world.time += 0.2
+    assert world.resolver.known(HOST) is None
+
+
+def test_only_one_try_ago_a_fault_is_no_answer(world: World) -> None:
+    """Guards `after`: an attempt asks anew, or the attempts are used up on one failure."""
+    world.answers[HOST] = OSError()
+    world.answer_to()
+
+    assert world.resolver.known(HOST, after=world.time - 1.0) is not None
+    assert world.resolver.known(HOST, after=world.time) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_final"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), True),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), False),
+        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure"), False),
+        (OSError("too many open files"), False),
+        (UnicodeError("label too long"), False),
+    ],
+)
+def test_a_name_without_address_is_told_from_a_resolver_that_failed(
+    world: World, fault: Exception, is_final: bool
+) -> None:
+    world.answers[HOST] = fault
+
+    answer = world.answer_to()
+
+    assert answer.addresses == ()
+    assert answer.fault
+    assert answer.is_final == is_final
+
+
+def test_a_name_that_has_no_address_does_not_exist_for_us(world: World) -> None:
+    assert world.answer_to("empty.example").is_final
+
+
+@pytest.mark.parametrize("literal", ["192.0.2.7", "2001:db8::7"])
+def test_an_address_needs_no_question(world: World, literal: str) -> None:
+    assert world.resolver.known(literal) == Answer((literal,))
+
+
+@pytest.mark.parametrize("name", ["example.com", "host7", "1.2.3", "::nonsense"])
+def test_what_only_looks_like_an_address_is_asked_for(world: World, name: str) -> None:
+    assert world.resolver.known(name) is None
+
+
+def test_a_question_nobody_waits_for_any_longer_counts_as_unanswered(world: World) -> None:
+    world.ask()
+
+    world.resolver.give_up(HOST)
+
+    known = world.resolver.known(HOST)
+    assert known is not None
+    assert not known.addresses
+    world.think()
+    assert world.resolver.known(HOST) == Answer(ADDRESSES), "a late answer still is one"
+
+
+def test_a_stuck_name_server_holds_a_few_threads_only(world: World) -> None:
+    for number in range(500):
+        world.ask(f"{number}.example")
+
+    assert len(world.waiting) == adapter._AT_ONCE
+    world.think()
+    assert len(world.told) == 500
+    assert len(world.asked) == 500
+
+
+def test_what_is_remembered_has_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_REMEMBERED", 10)
+
+    for number in range(30):
+        world.answers[f"{number}.example"] = ADDRESSES
+        world.answer_to(f"{number}.example")
+
+    known = [number for number in range(30) if world.resolver.known(f"{number}.example")]
+    assert known == list(range(20, 30))
+
+
+def test_many_threads_ask_at_once() -> None:
+    asked: list[str] = []
+    told = threading.Semaphore(0)
+
+    def look_up(host: str) -> tuple[str, ...]:
+        asked.append(host)
+        return ADDRESSES
+
+    def submit(call: Callable[[], None]) -> None:
+        threading.Thread(target=call).start()
+
+    resolver = SystemResolver(submit, World(), look_up=look_up)
+
+    def ask() -> None:
+        for number in range(50):
+            resolver.ask(f"{number}.example", lambda _host, _answer: told.release())
+
+    askers = [threading.Thread(target=ask) for _ in range(8)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+
+    assert all(told.acquire(timeout=20.0) for _ in range(8 * 50))
+    assert set(asked) == {f"{number}.example" for number in range(50)}
