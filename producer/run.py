@@ -216,7 +216,12 @@ def _start_embedded(
     stack.callback(_tidy, state)
     embedded = stack.enter_context(Embedded(state, environment=environment, tell=console.tell))
     worker = options.worker
-    embedded.start_worker(worker.processes, {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())})
+    settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
+    if worker.flower_port is not None:
+        # No list may read or press what Flower shows, though loopback may be open to it.
+        named = environment.get("TRAWL_OWN_SERVICES", "")
+        settings["TRAWL_OWN_SERVICES"] = f"{named} 127.0.0.1:{worker.flower_port}".strip()
+    embedded.start_worker(worker.processes, settings)
     if worker.flower_port is not None:
         embedded.start_flower(worker.flower_port)
         console.mention(f"Flower: http://127.0.0.1:{worker.flower_port}/ (until this run ends)")

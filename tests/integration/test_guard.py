@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.support import guarded_command, guarded_names, guarded_ways
+from tests.support import guarded_command, guarded_names, guarded_ways, netbox
 from tests.support.guarded_command import Watched
 from tests.support.guarded_world import CLOSED, Found, boxed, name_spellings
 from tests.support.spellings import DENIED_ADDRESSES, spellings
@@ -96,6 +96,26 @@ def test_a_worker_keeps_what_its_operator_forbids() -> None:
     assert "operator" in details["8.8.8.8:8080"]
     assert "link-local" in details["169.254.169.254:8080"]
     assert "Trawlnet itself" in details["[2606:2800:220:1::1]:8080"]
+
+
+def test_no_list_reaches_the_flower_of_its_run() -> None:
+    """Protects what ``trawl run --flower`` names as its own, beside what the environment names."""
+    watched = boxed(guarded_command.its_own_flower)
+
+    assert watched.endings == {"refused": 8}
+    assert [row for row in watched.rows if "Trawlnet itself" not in row["detail"]] == []
+
+
+def test_a_machine_without_namespaces_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under CI that is a failure, elsewhere a skip that says why."""
+    monkeypatch.setattr(netbox, "why_not", lambda: "none here")
+
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="none here"):
+        boxed(guarded_command.its_own_flower)
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="none here"):
+        boxed(guarded_command.its_own_flower)
 
 
 # --------------------------------------------------------------------------------------- ordinary lists are not hurt

@@ -62,7 +62,7 @@ class Watched:
         return dict(Counter(row["outcome"] for row in self.rows))
 
 
-def _run(world: World, lines: Sequence[bytes], *, environment: Mapping[str, str]) -> Watched:
+def _run(world: World, lines: Sequence[bytes], *options: str, environment: Mapping[str, str]) -> Watched:
     with tempfile.TemporaryDirectory(prefix="guarded-") as name:
         folder = Path(name)
         (folder / "watch").mkdir()
@@ -76,7 +76,20 @@ def _run(world: World, lines: Sequence[bytes], *, environment: Mapping[str, str]
             "WATCHED": str(folder / "watched"),
             **environment,
         }
-        command = [sys.executable, "-P", "-m", "producer", "run", "urls.txt", "-o", "out", "--processes", "1", "--json"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "producer",
+            "run",
+            "urls.txt",
+            "-o",
+            "out",
+            "--processes",
+            "1",
+            "--json",
+            *options,
+        ]
         done = subprocess.run(command, cwd=folder, env=started, capture_output=True, timeout=90, check=False)
         watched = Watched(world.found, done.returncode, said=done.stderr.decode(errors="replace"))
         watched.summary = json.loads(done.stdout)
@@ -117,3 +130,15 @@ def what_a_worker_forbids() -> Watched:
         environment["TRAWL_ALLOW_NETS"] = ",".join(EVERYTHING)
         lines.append(f"http://[{PUBLIC_6}]:{PORT}/")
         return _run(world, [line.encode() for line in lines], environment=environment)
+
+
+def its_own_flower() -> Watched:
+    """The command shows its tasks in Flower, and its list asks for Flower by every way there is to loopback."""
+    port, own = 5556, f"{PUBLIC_6}:{PORT}"
+    with World(sinks=()) as world:
+        hosts = ("127.0.0.1", "localhost", "[::1]", "127.1.2.3", "2130706433", "[::ffff:127.0.0.1]", "flower.test")
+        world.dns.script("flower.test", "127.0.0.1")
+        lines = [f"http://{host}:{port}/api/tasks" for host in hosts] + [f"http://[{PUBLIC_6}]:{PORT}/"]
+        options = ("--flower", "--flower-port", str(port), "--allow-net", "127.0.0.0/8", "--allow-net", "::1")
+        encoded = [line.encode() for line in lines]
+        return _run(world, encoded, *options, environment={"TRAWL_OWN_SERVICES": own})
