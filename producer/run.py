@@ -74,7 +74,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         cluster = _connect(stack, embedded, environment)
         lists, is_resumed = begin_or_go_on(options.wish, journal, console.tell)
         stack.callback(lists.close)
-        patience = Patience(console.tell, stop=_between_tries(interrupts, embedded))
+        patience = Patience(console.tell, stop=between_tries(interrupts, embedded))
         slots = options.worker.processes if embedded else _SLOTS_OF_A_CLUSTER
         feeder = _feeder(options, lists, journal, cluster, patience, slots=slots, is_resumed=is_resumed)
         feeder.recover()
@@ -228,7 +228,7 @@ def _start_embedded(
     return embedded
 
 
-def _between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable[[], None]:
+def between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable[[], None]:
     """Return what is done while a service is away: the server may be our own, and wait to be started again."""
 
     def stop() -> None:
