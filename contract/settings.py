@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from kombu.transport import TRANSPORT_ALIASES
-
 from contract.errors import SettingError
 from contract.tls import check_authorities
 
@@ -208,6 +206,8 @@ class ClusterSettings:
         Raises:
             SettingError: a value cannot be used, or no broker is named.
         """
+        from kombu.transport import TRANSPORT_ALIASES  # here, because `trawl --help` reads this module and no kombu
+
         plain = read_settings(cls, environment)
         broker = (
             _one_of(environment, "TRAWL_BROKER_URL", "CELERY_BROKER_URL") or environment.get("REDIS_URL", "").strip()

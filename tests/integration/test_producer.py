@@ -393,7 +393,8 @@ def test_what_a_person_gets_wrong_is_one_sentence(bench: Bench, arguments: tuple
     [
         ("redis://127.0.0.1:1/0", "cannot be reached"),
         ("redis+socket:///nowhere/redis.sock", "cannot be reached"),
-        ("nonsense", "must be a Redis URL"),
+        ("nonsense", "names no broker"),
+        ("amqp://localhost//", "must be a Redis URL"),
         ("redis://host-that-does-not-exist.invalid/0", "cannot be reached"),
     ],
 )
