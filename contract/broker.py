@@ -54,7 +54,8 @@ def connect(settings: ClusterSettings, *, timeout: float = 10.0) -> redis.Redis:
         _client_url(without_tls_options(settings.result_backend)),
         socket_timeout=timeout,
         health_check_interval=10,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 5),
+        # Not after a timeout: six of them are a minute in which a worker told to stop cannot.
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 5, supported_errors=(redis.exceptions.ConnectionError,)),
         **_connect_options(settings.result_backend),
         **tls_options(settings.result_backend, settings.ca_file),
     )

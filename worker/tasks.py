@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 
-from celery import Task, shared_task
+from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
@@ -88,9 +89,6 @@ def _shift(task: Task[..., str]) -> Shift:
         except OperationalError as error:
             logger.warning("Handed-off batches not sent (%s): the sweep will.", type(error).__name__)
 
-    def tell_progress(line: str) -> None:
-        task.send_event("task-progress", result=line)
-
     return Shift(
         here.ledger,
         worker=worker,
@@ -100,9 +98,31 @@ def _shift(task: Task[..., str]) -> Shift:
         standstill=_standstill,
         starts=starts,
         is_stopping=lifecycle.is_stopping,
-        tell_progress=tell_progress,
+        tell_progress=ProgressTeller(task.app, worker, str(task.request.id)),
         send=send,
     )
+
+
+class ProgressTeller:
+    """Shows how a task goes, on a thread of its own: a broker that is away must neither delay nor end the task."""
+
+    def __init__(self, app: Celery, worker: str, task_id: str) -> None:
+        self._app = app
+        self._worker = worker
+        self._task_id = task_id
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, line: str) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._tell, args=(line,), name="progress", daemon=True)
+            self._thread.start()
+
+    def _tell(self, line: str) -> None:
+        try:
+            with self._app.events.default_dispatcher(hostname=self._worker) as dispatcher:
+                dispatcher.send("task-progress", uuid=self._task_id, result=line, retry=False)
+        except (*AWAY, OperationalError, OSError):
+            pass  # the next line tells more
 
 
 def _disk_trouble() -> str | None:
