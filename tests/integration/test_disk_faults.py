@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -126,6 +126,75 @@ def test_wherever_the_process_is_killed_files_are_whole_or_absent(tmp_path: Path
     for at in range(1, killed + 2):
         expect_whole_or_absent(tmp_path / str(at), layout, allowed_bodies())
     assert len(list((tmp_path / str(killed + 1)).rglob("*"))) > len(BODIES), "the last one ended by itself"
+
+
+BROKEN_OFF = output_name("https://example.com/broken-off")
+WHOLE = body_bytes(3 * 4096 + 1, seed=2)
+
+
+def tell_story_of_two_runs(out: Path) -> None:
+    """Shelve half a body and leave it; take it back and store the whole."""
+    try:
+        folder = OutputFolder(out)
+    except FolderError:
+        return
+    with suppress(DiskTrouble), ExitStack() as drafts:
+        draft = folder.draft()
+        drafts.callback(draft.discard)
+        folder.shelve(draft, BROKEN_OFF, "version 1")
+        for at in range(0, 8192, 4096):
+            draft.write(WHOLE[at : at + 4096], at)
+        drafts.pop_all()
+        draft.leave()
+        size = 0
+        if found := folder.take_back(BROKEN_OFF):
+            draft, size, known = found
+            assert known == "version 1"
+        else:
+            draft = folder.draft()
+        drafts.callback(draft.discard)
+        draft.write(WHOLE[size:], size)
+        draft.finish(len(WHOLE))
+        folder.publish([(draft, BROKEN_OFF)], Layout.FLAT, Sync.BATCH, lambda: True)
+    folder.close()
+
+
+def expect_continuable(out: Path) -> None:
+    """Expect a whole file or none, and on the shelf its beginning or nothing."""
+    expect_whole_or_absent(out, Layout.FLAT, {BROKEN_OFF: [WHOLE]})
+    folder = OutputFolder(out)
+    if found := folder.take_back(BROKEN_OFF):
+        draft, size, _ = found
+        part = (out / ".trawl" / "partials" / f"{BROKEN_OFF}.part").read_bytes()
+        assert part == WHOLE[:size]
+        draft.discard()
+    folder.close()
+    assert not list((out / ".trawl" / "partials").glob("*.part"))
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+def test_whichever_call_fails_only_the_beginning_of_a_body_is_continued(tmp_path: Path, lasting: bool) -> None:
+    with FaultyCalls() as sound:
+        tell_story_of_two_runs(tmp_path / "sound")
+    assert (tmp_path / "sound" / BROKEN_OFF).read_bytes() == WHOLE
+    before = open_descriptors()
+
+    for code in ERRORS:
+        for at in range(1, len(sound.made) + 1):
+            out = tmp_path / f"{code}-{at}"
+            with FaultyCalls(at=at, code=code, lasting=lasting):
+                tell_story_of_two_runs(out)
+            expect_continuable(out)
+
+    assert open_descriptors() == before
+
+
+def test_wherever_the_process_is_killed_only_the_beginning_of_a_body_is_continued(tmp_path: Path) -> None:
+    killed = kill_at_every_call(f"{__name__}:tell_story_of_two_runs", tmp_path)
+
+    assert killed > 30
+    for at in range(1, killed + 2):
+        expect_continuable(tmp_path / str(at))
 
 
 # ------------------------------------------------------------------------------------------------ the whole engine

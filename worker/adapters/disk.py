@@ -11,9 +11,11 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from contract.errors import FolderError, SettingError
 from contract.naming import Layout, output_path
@@ -44,13 +46,37 @@ _SENTENCES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Where a body lies that a later run may continue: the folder, and the files of one name in it."""
+
+    RECORD: ClassVar = ".json"
+
+    folder: int
+    name: str
+
+    @property
+    def part(self) -> str:
+        return f"{self.name}.part"
+
+    @property
+    def record(self) -> str:
+        return self.name + self.RECORD
+
+    @property
+    def new_record(self) -> str:
+        return f"{self.name}.new"
+
+
 class FileDraft:
     """Keeps ``worker.engine.ports.Draft``."""
 
-    __slots__ = ("_fd", "_folder", "_name", "_record", "_size", "losses", "obstacle")
+    __slots__ = ("_fd", "_folder", "_name", "_shelf", "_size", "losses", "obstacle")
 
-    def __init__(self, folder: int, name: str, losses: int, *, fd: int = -1, size: int = 0, record: str = "") -> None:
-        """Make the file, or take over the open file ``fd`` that holds ``size`` bytes and has a ``record`` beside it.
+    def __init__(
+        self, folder: int, name: str, losses: int, *, fd: int = -1, size: int = 0, shelf: _Shelf | None = None
+    ) -> None:
+        """Make the file, or take over the open and locked file ``fd`` that holds ``size`` bytes and lies on a shelf.
 
         ``losses`` counts the syncs that had failed before.
         """
@@ -60,7 +86,7 @@ class FileDraft:
         self._name: str | None = name
         self._fd = fd
         self._size = size
-        self._record = record
+        self._shelf = shelf  # where the file lies instead, for a later run to find; locked while it is open
         if fd < 0:
             try:
                 self._fd = os.open(name, _NEW, 0o666, dir_fd=folder)
@@ -81,8 +107,10 @@ class FileDraft:
         self._size = max(self._size, end)
 
     def finish(self, size: int) -> None:
-        fd, self._fd = self._fd, -1
         try:
+            # Before its lock is gone: nobody else may continue a body that is about to get its name.
+            self._come_home()
+            fd, self._fd = self._fd, -1
             os.close(fd)
         except OSError as error:
             raise trouble_of(error) from error
@@ -90,29 +118,40 @@ class FileDraft:
             raise DiskTrouble(f"{self._size} of {size} bytes were written.")
 
     def discard(self) -> None:
+        with suppress(OSError):
+            self._come_home()
         fd, self._fd = self._fd, -1
         if fd >= 0:
             _let_go(fd)
         name, self._name = self._name, None
         if name is not None:
-            self._drop_record()
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._folder)
 
     def leave(self) -> None:
-        if not self._record:
+        if self._shelf is None:
             self.discard()
             return
         fd, self._fd, self._name = self._fd, -1, None
-        if fd >= 0:
-            _let_go(fd)
+        _let_go(fd)
 
-    def move(self, name: str, folder: int, record: str) -> None:
-        """Go on in another folder, with a record beside it; OSError if that cannot be."""
+    def move(self, shelf: _Shelf) -> None:
+        """Go on where a later run finds it; OSError if that cannot be."""
         assert self._name is not None
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, nobody else continues it
-        os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
-        self._folder, self._name, self._record = folder, name, record
+        os.rename(self._name, shelf.part, src_dir_fd=self._folder, dst_dir_fd=shelf.folder)
+        self._shelf = shelf
+
+    def _come_home(self) -> None:
+        """Go back to where nobody else looks."""
+        shelf, self._shelf = self._shelf, None
+        if shelf is None or self._name is None:
+            return
+        if not _is_at(shelf.part, shelf.folder, self._fd):
+            raise OSError(errno.ESTALE, "somebody else's file has its name")
+        with suppress(OSError):
+            os.unlink(shelf.record, dir_fd=shelf.folder)
+        os.rename(shelf.part, self._name, src_dir_fd=shelf.folder, dst_dir_fd=self._folder)
 
     def reopen(self) -> int:
         """Open the finished file for reading; OSError if it is gone."""
@@ -126,13 +165,6 @@ class FileDraft:
             raise FileNotFoundError(errno.ENOENT, "a discarded draft")
         os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
         self._name = None
-        self._drop_record()
-
-    def _drop_record(self) -> None:
-        record, self._record = self._record, ""
-        if record:
-            with suppress(OSError):
-                os.unlink(record, dir_fd=self._folder)
 
 
 class OutputFolder:
@@ -150,6 +182,7 @@ class OutputFolder:
         self._min_free = min_free
         self._count = itertools.count()
         self._syncing = threading.Lock()
+        self._shelving = threading.Lock()
         self._losses = 0
         with ExitStack() as opened:
             try:
@@ -218,41 +251,44 @@ class OutputFolder:
 
     def shelve(self, draft: Draft, name: str, known: str) -> None:
         assert isinstance(draft, FileDraft)
-        record = f"{name}.json"
-        try:
+        shelf = _Shelf(self._partials, name)
+        # Somebody else is at it, or it cannot be: the body is fetched all the same.
+        with suppress(OSError), self._alone_on_the_shelf(), ExitStack() as held:
             with suppress(FileNotFoundError):
-                _let_go(_lock_file(f"{name}.part", self._partials))
-            with suppress(FileNotFoundError):
-                os.unlink(record, dir_fd=self._partials)
-            draft.move(f"{name}.part", self._partials, record)
-            text = json.dumps({"boot": _BOOT, "known": known}).encode()
-            fd = os.open(f"{record}.new", _NEW & ~os.O_EXCL | os.O_TRUNC, 0o666, dir_fd=self._partials)
-            try:
-                os.write(fd, text)
-            finally:
-                _let_go(fd)
-            os.rename(f"{record}.new", record, src_dir_fd=self._partials, dst_dir_fd=self._partials)
-        except OSError:
-            return  # somebody else is at it, or it cannot be: the body is fetched all the same
+                held.callback(_let_go, _lock_file(shelf.part, shelf.folder))
+            for leftover in (shelf.record, shelf.new_record):
+                with suppress(FileNotFoundError):
+                    os.unlink(leftover, dir_fd=shelf.folder)
+            draft.move(shelf)
+            fd = os.open(shelf.new_record, _NEW, 0o666, dir_fd=shelf.folder)
+            held.callback(_let_go, fd)
+            os.write(fd, json.dumps({"boot": _BOOT, "known": known}).encode())
+            os.rename(shelf.new_record, shelf.record, src_dir_fd=shelf.folder, dst_dir_fd=shelf.folder)
 
     def take_back(self, name: str) -> tuple[FileDraft, int, str] | None:
-        part, record = f"{name}.part", f"{name}.json"
+        shelf = _Shelf(self._partials, name)
         try:
-            fd = _lock_file(part, self._partials)
+            fd = _lock_file(shelf.part, shelf.folder)
         except OSError:
             return None
-        try:
-            found = os.fstat(fd)
-            text = _read_small(record, self._partials)
-            known = json.loads(text) if stat.S_ISREG(found.st_mode) else {}
-            # After a crash of the machine a file may be longer than what of it reached the disk.
-            if isinstance(known, dict) and known.get("boot") == _BOOT != "" and isinstance(known.get("known"), str):
-                draft = FileDraft(self._partials, part, self._losses, fd=fd, size=found.st_size, record=record)
-                return draft, found.st_size, known["known"]
-        except (OSError, ValueError):
-            pass
-        FileDraft(self._partials, part, self._losses, fd=fd, record=record).discard()
+        size, known = 0, None
+        with suppress(OSError, ValueError):
+            size, known = os.fstat(fd).st_size, _known_of(shelf, fd)
+        draft = FileDraft(self._parts, f"{next(self._count):x}", self._losses, fd=fd, size=size, shelf=shelf)
+        if known is not None:
+            return draft, size, known
+        draft.discard()
         return None
+
+    @contextmanager
+    def _alone_on_the_shelf(self) -> Iterator[None]:
+        """Keep others from putting something there meanwhile; OSError at once if one of them does."""
+        with self._shelving:
+            fcntl.flock(self._partials, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._partials, fcntl.LOCK_UN)
 
     def trouble(self) -> str | None:
         try:
@@ -325,7 +361,16 @@ class OutputFolder:
                 return _syncfs(self._parts)
             except OSError:
                 self._losses += 1
+                self._distrust_the_shelf()
                 raise
+
+    def _distrust_the_shelf(self) -> None:
+        """Let nobody continue what may have lost bytes: without its record, nobody does."""
+        with suppress(OSError):
+            for name in os.listdir(self._partials):
+                if name.endswith(_Shelf.RECORD):
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=self._partials)
 
     def _rename_all(self, drafts: Sequence[tuple[FileDraft, str]], layout: Layout) -> set[str]:
         folders = {""}
@@ -415,10 +460,30 @@ def _lock_file(name: str, folder: int) -> int:
     fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_at(name, folder, fd):  # whoever had the lock gave the file another name
+            raise FileNotFoundError(errno.ENOENT, "it has gone")
     except OSError:
         _let_go(fd)
         raise
     return fd
+
+
+def _is_at(name: str, folder: int, fd: int) -> bool:
+    """Does this name still mean this open file?"""
+    return os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=folder, follow_symlinks=False))
+
+
+def _known_of(shelf: _Shelf, fd: int) -> str | None:
+    """Return what is known of a shelved body; None, OSError or ValueError: it is not to be trusted."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        return None
+    record = json.loads(_read_small(shelf.record, shelf.folder))
+    # After a crash of the machine a file may be longer than what of it reached the disk.
+    if not isinstance(record, dict) or not _BOOT or record.get("boot") != _BOOT:
+        return None
+    known = record.get("known")
+    return known if isinstance(known, str) else None
 
 
 def _read_small(name: str, folder: int) -> bytes:
