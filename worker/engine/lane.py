@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from operator import is_
 
@@ -145,10 +146,21 @@ class Lane:
         elif answer.addresses:
             transfer.exchange = exchange = Exchange(transfer, answer.addresses, now)
             self._flying[exchange] = None
-            self._http.begin(exchange)
+            try:
+                self._http.begin(exchange)
+            except Exception as error:  # a bug costs its own URL only
+                self._spoil(exchange, bug(error), now)
         else:
             self._schedule.leave(transfer.host_key)
             self._fail_unresolved(transfer, answer, now)
+
+    def _spoil(self, exchange: Exchange, failure: Failure, now: float) -> None:
+        """End a transfer whose exchange could not even begin."""
+        self._land(exchange)
+        with suppress(Exception):  # it may be half begun
+            self._http.drop(exchange)
+        exchange.transfer.failure = failure
+        self._act(exchange.transfer, Over(failure), now)
 
     def _fail_unresolved(self, transfer: Transfer, answer: Answer, now: float) -> None:
         transfer.unresolved_at = now

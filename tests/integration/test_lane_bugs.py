@@ -1,0 +1,44 @@
+"""A bug of ours costs its own URL, never its batch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from contract.batches import BatchEntry
+from contract.outcomes import Ending, ErrorClass
+from contract.policy import JobPolicy
+from tests.support.misbehaving import MisbehavingServer
+from worker.adapters.http import CurlHttp
+from worker.engine.exchange import Exchange
+from worker.settings import WorkerSettings
+from worker.wiring import Workshop
+
+
+def test_an_exchange_that_cannot_begin_ends_its_url_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = CurlHttp.begin
+
+    def begin_or_break(http: CurlHttp, exchange: Exchange) -> None:
+        if "broken" in exchange.transfer.entry.url:
+            raise RuntimeError("a bug")
+        begin(http, exchange)
+
+    monkeypatch.setattr(CurlHttp, "begin", begin_or_break)
+    workshop = Workshop(WorkerSettings(output=str(tmp_path / "out")))
+
+    with MisbehavingServer() as server:
+        urls = [server.url(f"/good?seed={seed}") for seed in range(20)]
+        entries = [BatchEntry(url=url) for url in [*urls, server.url("/good?broken")]]
+        run = workshop.start(entries, JobPolicy(allow_nets=("127.0.0.0/8",)), queued=time.time(), worker="test")
+        # Protects the try around Http.begin in Lane._start: without it the URL never ends.
+        assert run.wait(20.0)
+    workshop.close()
+
+    endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
+    assert endings.pop(server.url("/good?broken")) == (Ending.FAILED, ErrorClass.INTERNAL)
+    assert set(endings.values()) == {(Ending.OK, None)}
+    assert len(endings) == 20
