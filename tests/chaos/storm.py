@@ -202,9 +202,13 @@ class Storm:
         self._site.doom(self._random.choice(self._site.workers)).kill()
 
     def _kill_pool_process(self, _: Job) -> None:
-        children = [pid for worker in self._site.workers for pid in worker.children()]
-        if children:
-            send(self._random.choice(children), signal.SIGKILL)
+        children = [(worker, pid) for worker in self._site.workers for pid in worker.children()]
+        if not children:
+            return
+        worker, pid = self._random.choice(children)
+        if "ready." not in worker.log():
+            self._site.doom(worker)  # Celery gives up when a pool process dies before all are up
+        send(pid, signal.SIGKILL)
 
     def _kill_redis(self, _: Job) -> None:
         self._site.restart_redis(away=self._random.uniform(0.0, 1.5))
