@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -345,10 +345,8 @@ def test_what_is_in_the_way_of_one_name_costs_that_url_only(tmp_path: Path, serv
     """Guards the obstacle in _end_group: a job would stand still for ever because of one odd folder."""
     blocked, *others = urls_of(server.origin)
     (tmp_path / output_name(blocked)).mkdir()
-    bench = Bench(tmp_path)
-
-    run = bench.fetch([blocked, *others])
-    bench.close()
+    with closing(Bench(tmp_path)) as bench:
+        run = bench.fetch([blocked, *others])
 
     outcomes = {outcome.url: outcome for outcome in run.outcomes}
     assert (outcomes[blocked].ending, outcomes[blocked].error) == (Ending.FAILED, ErrorClass.LOCAL_DISK)
@@ -362,14 +360,12 @@ def test_a_disk_that_fills_up_below_the_floor_starts_no_more_transfers(
 ) -> None:
     """Guards the look in Run.tick: between two batches alone, one batch could fill the disk."""
     server.log.clear()
-    bench = Bench(tmp_path, transfers=1)
-    slow = [server.url(f"/thinks?ms=400&n={number}") for number in range(10)]
-    run = bench.start(slow)
-    server.log.wait_for_requests(1)
-
-    bench.workshop._disk._min_free = 1 << 60
-    assert run.wait(20.0)
-    bench.close()
+    with closing(Bench(tmp_path, transfers=1)) as bench:
+        slow = [server.url(f"/thinks?ms=400&n={number}") for number in range(10)]
+        run = bench.start(slow)
+        server.log.wait_for_requests(1)
+        bench.workshop._disk._min_free = 1 << 60
+        assert run.wait(20.0)
 
     assert run.outcomes, "what is in flight may end"
     assert len(run.leftovers) >= 5
@@ -381,11 +377,9 @@ def test_a_bug_in_the_look_at_a_known_file_costs_a_download_and_not_the_batch(
 ) -> None:
     """Guards the except in Run._look: the thread would end, and the batch never."""
     url = server.url("/good?size=700")
-    bench = Bench(tmp_path)
-    bench.fetch([url])
-
-    run = bench.fetch([BatchEntry(url=url, known=Known(size=700, digest="shake_128:00"))])
-    bench.close()
+    with closing(Bench(tmp_path)) as bench:
+        bench.fetch([url])
+        run = bench.fetch([BatchEntry(url=url, known=Known(size=700, digest="shake_128:00"))], within=10.0)
 
     assert [outcome.ending for outcome in run.outcomes] == [Ending.OK]
 

@@ -503,6 +503,44 @@ def test_a_body_that_waits_for_its_name_is_taken_by_nobody(disk: Disk, other: Ou
     assert shelf(out) == set()
 
 
+def test_a_body_whose_place_somebody_else_took_gets_no_name(disk: Disk, out: Path) -> None:
+    """Guards the look in _come_home: what lies there is not what was written."""
+    mine = shelve(disk)
+    stray = out / "stray"
+    stray.write_bytes(b"of somebody else")
+    stray.replace(out / ".trawl" / "partials" / f"{NAME}.part")
+
+    with pytest.raises(DiskTrouble):
+        mine.finish(len(BODY))
+    mine.discard()
+
+    assert named_files(out) == {}
+
+
+def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(
+    disk: Disk, other: OutputFolder, out: Path
+) -> None:
+    """Guards the look in _lock_file: what was opened is by now the published file."""
+    mine = shelve(disk)
+    ended: list[bool] = []
+
+    class EndsMeanwhile(FaultyCalls):
+        def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
+            if name == "flock" and not ended:
+                ended.append(True)
+                mine.finish(len(BODY))
+                disk.publish([(mine, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+                shelve(disk, b"another").leave()
+            return super()._call(name, real, args, options)
+
+    with EndsMeanwhile():
+        assert other.take_back(NAME) is None
+
+    assert ended
+    assert named_files(out) == {NAME: BODY}
+    assert shelf(out) == {f"{NAME}.part", f"{NAME}.json"}, "of the other one, untouched"
+
+
 def test_what_nobody_continues_is_replaced_by_the_next(disk: Disk, other: OutputFolder) -> None:
     shelve(disk, b"of long ago").leave()
 
