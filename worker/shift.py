@@ -35,6 +35,7 @@ _CLOSE_PATIENCE = 20.0  # seconds a stopping worker goes on trying to close its 
 
 _UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
 _LOOK_PAUSE = 0.25  # seconds until a job with nothing to claim ahead is looked at again
+_MOST_HELD = 4  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
 _LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
 
 
@@ -145,10 +146,16 @@ class Shift:
             bool(self._turns)
             and self._looks_from <= now < self._began + _LONGEST_SHIFT
             and sum(turn.run.fetching for turn in self._turns) < self._room
+            and self._holds_few()
             and not self._is_stopping()
             and not self._standstill.lasts
             and all(turn.run.stalled is None for turn in self._turns)
         )
+
+    def _holds_few(self) -> bool:
+        """A slow URL in every batch must not keep the reports of ever more batches waiting."""
+        sizes = [turn.claim.urls for turn in self._turns]
+        return sum(sizes) < _MOST_HELD * max(self._room, *sizes)
 
     def _claim_ahead(self, job: str) -> Claim | None:
         try:

@@ -12,6 +12,13 @@ GUARDS = (
         "if False:",
     ),
     Guard("contract/broker.py", "    mend_redis_transport()\n", ("tests/unit/test_transport.py",)),
+    Guard("worker/shift.py", "            and self._holds_few()\n", ("tests/unit/test_shift.py",)),
+    Guard(
+        "worker/tasks.py",
+        "except (*AWAY, OperationalError, OSError):",
+        ("tests/unit/test_progress.py",),
+        "except KeyError:",
+    ),
     Guard(
         "producer/follower.py",
         "if self._journal.count_undrained() > self.record.open + self.record.undrained:",

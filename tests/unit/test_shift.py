@@ -161,6 +161,24 @@ def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> 
     assert line.endswith("and 2 batches ahead")
 
 
+def test_slow_urls_keep_only_so_many_reports_waiting() -> None:
+    """Guards ``_holds_few``: one slow URL left of each batch leaves room, and a crash would cost them all."""
+    floor = Floor(ends_at_once=False)
+    floor.ledger.waiting = [str(number) for number in range(2, 20)]
+
+    def end_all() -> None:
+        floor.ledger.waiting.clear()
+        for run in floor.runs.values():
+            run.end()
+
+    timer = threading.Timer(0.3, end_all)
+    floor.on_start = lambda batch: timer.start() if batch == "1" else None
+    floor.shift(room=1).work(a_claim("1"))
+    timer.join()
+
+    assert list(floor.ledger.closed) == ["1", "2", "3", "4"]
+
+
 def test_without_room_nothing_is_claimed_ahead() -> None:
     floor = Floor(fetching=64)
     floor.ledger.waiting = ["2"]
