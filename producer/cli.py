@@ -126,12 +126,18 @@ policy_options = combined(
 
 worker_options = combined(
     click.option("--processes", type=at_least_one, help="Worker processes.  [default: one per core]"),
-    click.option("--threads", type=at_least_one, default=1, help="Lanes per process."),
-    click.option("--transfers", type=at_least_one, default=64, help="Transfers in flight per process."),
+    click.option("--threads", type=at_least_one, default=1, envvar="TRAWL_LANES", help="Lanes per process."),
     click.option(
-        "--drain", type=click.FloatRange(min=0), default=10.0, help="Seconds for transfers in flight when stopped."
+        "--transfers", type=at_least_one, default=64, envvar="TRAWL_TRANSFERS", help="Transfers in flight per process."
     ),
-    click.option("--min-free", type=Size(), default="64M", help="Space to leave on the disk."),
+    click.option(
+        "--drain",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        envvar="TRAWL_DRAIN",
+        help="Seconds for transfers in flight when stopped.",
+    ),
+    click.option("--min-free", type=Size(), default="64M", envvar="TRAWL_MIN_FREE", help="Space to leave on the disk."),
 )
 
 output_options = combined(

@@ -102,7 +102,9 @@ class Embedded:
         self._environment["TMPDIR"] = sockets
         self._socket = os.path.join(sockets, "redis.sock")
         url = f"redis+socket://{self._socket}?virtual_host=0"
-        self.settings = ClusterSettings(broker_url=url, result_backend=url)
+        # Read as the worker reads them: prefix, queue or lease may be set without a broker.
+        self._environment |= {"TRAWL_BROKER_URL": url, "TRAWL_RESULT_BACKEND": url}
+        self.settings = ClusterSettings.from_environment(self._environment)
         self._start(SERVER, [*command, *_server_options(self._socket, folder)], {})
         return self
 
@@ -114,7 +116,7 @@ class Embedded:
     def start_worker(self, processes: int, settings: Mapping[str, str]) -> None:
         """Start a worker with this many processes; ``settings`` are its environment variables."""
         command = [self._python, "-P", "-m", "worker", "-c", str(processes), "-l", "WARNING", "-n", "trawl@embedded"]
-        self._start(WORKER, command, {**self._cluster_variables(), **settings})
+        self._start(WORKER, command, settings)
 
     def start_flower(self, port: int) -> None:
         """Start Flower on loopback."""
@@ -130,7 +132,7 @@ class Embedded:
             "--read-only=true",  # it has no login: who is on this machine may look
             f"--port={port}",
         ]
-        self._start(FLOWER, command, self._cluster_variables())
+        self._start(FLOWER, command, {})
 
     def wait_until_ready(self) -> None:
         """Wait until the server answers.
@@ -205,9 +207,6 @@ class Embedded:
         self._running.clear()
 
     # ------------------------------------------------------------------ how
-
-    def _cluster_variables(self) -> dict[str, str]:
-        return {"TRAWL_BROKER_URL": self.settings.broker_url, "TRAWL_RESULT_BACKEND": self.settings.result_backend}
 
     def _start(self, name: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
         self._stopping.discard(name)

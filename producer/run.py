@@ -31,6 +31,7 @@ WINDOW = 256  # batches open at once: bounds Redis' memory
 
 _SLOTS_OF_A_CLUSTER = 8  # worker processes assumed where we cannot know
 _PAUSE = 0.05  # seconds between two looks at a list that comes slowly
+_LAST_SYNC = 3.0  # seconds a killed worker process may hold on to its folder
 _AFTER_DRAIN = 20.0  # seconds a stopping worker may take beyond its drain
 
 
@@ -298,10 +299,20 @@ def _tidy(state: Path) -> None:
     parts = state / "parts"
     for folder in parts.iterdir() if parts.is_dir() else ():
         file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its owner is gone
+        if _is_free(file):
             shutil.rmtree(folder, ignore_errors=True)
+        os.close(file)
+
+
+def _is_free(file: int) -> bool:
+    """Has the owner of this folder ended? One that was killed while it synced a disk takes a moment."""
+    until = time.monotonic() + _LAST_SYNC
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            pass
-        finally:
-            os.close(file)
+            if time.monotonic() > until:
+                return False
+            time.sleep(_PAUSE)
+        else:
+            return True

@@ -132,6 +132,23 @@ def test_the_same_command_again_fetches_nothing_and_a_lost_file_again(person: Pe
     assert (person.folder / "out" / output_name(urls[1])).read_bytes() == file_body(2)
 
 
+def test_settings_without_a_broker_reach_both_sides(person: Person, web: str) -> None:
+    listed = person.write_list(f"{web}/file/1", f"{web}/file/2")
+    person.environment |= {
+        "TRAWL_PREFIX": "mine:",
+        "TRAWL_QUEUE": "mine",
+        "TRAWL_LEASE": "3",
+        "TRAWL_TRANSFERS": "7",
+        "TRAWL_ALLOW_NETS": "127.0.0.0/8",
+        "CELERY_RESULT_BACKEND": "redis://127.0.0.1:1/0",
+    }
+
+    code, out, err = person.trawl("run", listed, "-o", "out", "--json", *SMALL)
+
+    assert code == 0, err
+    assert json.loads(out)["ok"] == 2
+
+
 def test_nothing_listens_and_only_we_can_reach_the_embedded_server(person: Person, slow_web: str) -> None:
     listed = person.write_list(*(f"{slow_web}/file/{number}" for number in range(1, 9)))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
