@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.guard import Guard
+from tests.mutants.guard import ROOT, Guard
 
 _PORT = ("tests/ports/test_disk.py",)
 _FAULTS = "tests/integration/test_disk_faults.py"
@@ -14,7 +14,10 @@ _REPORTED = (f"{_FAULTS}::test_the_files_of_a_batch_are_on_the_disk_before_its_r
 
 
 def _disk(text: str, instead: str = "", tests: tuple[str, ...] = _PORT) -> Guard:
-    return Guard("worker/adapters/disk.py", text, tests, instead)
+    """Name the one module of the output folder that has this text."""
+    modules = sorted((ROOT / "worker/adapters/disk").glob("*.py"))
+    found = [module for module in modules if text in module.read_text("utf-8")] or modules
+    return Guard(str(found[0].relative_to(ROOT)), text, tests, instead)
 
 
 def _run(text: str, instead: str = "", tests: tuple[str, ...] = _DECISIONS) -> Guard:
@@ -26,9 +29,9 @@ def _standstill(text: str, instead: str = "") -> Guard:
 
 
 GUARDS = (
-    _disk("_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW", "_NEW = os.O_WRONLY | os.O_CREAT"),
-    _disk("_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW", "_FOLDER = os.O_RDONLY | os.O_DIRECTORY"),
-    _disk("_READ = os.O_RDONLY | os.O_NOFOLLOW", "_READ = os.O_RDONLY"),
+    _disk("NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW", "NEW = os.O_WRONLY | os.O_CREAT"),
+    _disk("FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW", "FOLDER = os.O_RDONLY | os.O_DIRECTORY"),
+    _disk("READ = os.O_RDONLY | os.O_NOFOLLOW", "READ = os.O_RDONLY"),
     _disk("while at < end:", "while False:"),
     _disk("if self._size != size:", "if False:"),
     _disk("not stat.S_ISREG(found.st_mode) or found.st_size", "found.st_size"),
@@ -50,21 +53,21 @@ GUARDS = (
     _disk("elif sync is Sync.FILE:", "elif False:"),
     _disk("                self._sync_folders(folders)\n", "                pass\n"),
     _disk('folders.update("/".join(within[:depth]) for depth in range(1, len(within) + 1))', "pass"),
-    _disk("_sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))", "pass"),
+    _disk("sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))", "pass"),
     _disk("if not self._sync_disk():", "if self._sync_disk():"),
-    _disk("opened.callback(_let_go, self._all_parts)", "pass", _EVERY_CALL),
+    _disk("opened.callback(let_go, self._all_parts)", "pass", _EVERY_CALL),
     _disk("    with suppress(OSError):\n        os.close(fd)\n", "    os.close(fd)\n", _EVERY_CALL),
     _disk("                self._sync_all(drafts)\n", "                pass\n", _REPORTED),
     _disk("                self._sync_folders(folders)\n", "                pass\n", _REPORTED),
     _disk("            self._come_home()\n            fd, self._fd", "            fd, self._fd"),
     _disk("with suppress(OSError), self._alone_on_the_shelf(), ExitStack()", "with suppress(OSError), ExitStack()"),
-    _disk("if not _is_at(shelf.part, shelf.folder, self._fd):", "if False:"),
-    _disk("if not _is_at(name, folder, fd):", "if False:"),
+    _disk("if not is_at(shelf.part, shelf.folder, self._fd):", "if False:"),
+    _disk("if not is_at(name, folder, fd):", "if False:"),
     _disk("or found.st_nlink != 1"),
-    _disk('not _BOOT or record.get("boot") != _BOOT', "False"),
+    _disk('not BOOT or record.get("boot") != BOOT', "False"),
     _disk("                self._distrust_the_shelf()\n"),
     _disk("fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until", "pass  # until"),
-    _disk("held.callback(_let_go, _lock_file(shelf.part, shelf.folder))", "pass"),
+    _disk("held.callback(let_go, lock_file(shelf.part, shelf.folder))", "pass"),
     _run("after = max(after, STALLED_WAIT)", "pass", _UNBLAMED),
     _run("                transfer.draft.discard()\n        with", "                pass\n        with", _UNBLAMED),
     _run("                self.stall(trouble)\n", "                pass\n"),

@@ -800,7 +800,7 @@ def test_where_there_is_no_syncfs_every_file_is_synced(disk: Disk, monkeypatch: 
     drafts = [a_draft(disk), a_draft(disk)]
 
     with FaultyCalls() as calls:
-        monkeypatch.setattr("worker.adapters.disk._libc_syncfs", None)
+        monkeypatch.setattr("worker.adapters.disk.descriptors._libc_syncfs", None)
         disk.publish(list(zip(drafts, [NAME, OTHER], strict=True)), Layout.FLAT, Sync.BATCH, lambda: True)
         monkeypatch.undo()
 

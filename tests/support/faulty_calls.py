@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from worker.adapters import disk
+from worker.adapters.disk import descriptors, draft, folder, shelf
 
 #: Calls that change something or can run out of something: each is counted.
 COUNTED = frozenset(
@@ -31,7 +31,12 @@ COUNTED = frozenset(
 _NEEDY = frozenset({"pwrite", "write", "mkdir", "rename", "replace", "link", "ftruncate", "fsync", "syncfs"})
 
 _TWO_PATHS = frozenset({"rename", "replace", "link"})
-_REPLACED = {name: vars(disk)[name] for name in ("os", "fcntl", "_libc_syncfs")}
+_REPLACED = [
+    (vars(module), name, vars(module)[name])
+    for module in (descriptors, draft, folder, shelf)
+    for name in ("os", "fcntl", "_libc_syncfs")
+    if name in vars(module)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,16 @@ class FaultyCalls:
         self._lock = threading.Lock()
 
     def __enter__(self) -> FaultyCalls:
-        known = vars(disk)
-        assert known["os"] is os, "one at a time"
-        known.update(dict.fromkeys(_REPLACED, self) | {"_libc_syncfs": self._syncfs})
+        assert all(names[name] is real for names, name, real in _REPLACED), "one at a time"
+        for names, name, _ in _REPLACED:
+            names[name] = self._syncfs if name == "_libc_syncfs" else self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        vars(disk).update(_REPLACED)
+        for names, name, real in _REPLACED:
+            names[name] = real
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name) if hasattr(os, name) else getattr(fcntl, name)

@@ -1,0 +1,101 @@
+"""Files and folders by their descriptors: opened without following a link, locked, synced, let go."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_SMALL = 64 * 1024  # bytes a record may have
+
+
+def make_folder(path: Path) -> None:
+    """Make the output folder and the folders above it, durably, where they are missing."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        with suppress(FileExistsError):
+            os.mkdir(path)
+        with suppress(PermissionError):  # one may be allowed to make folders where one may not look
+            sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def enter(parent: int, name: str) -> int:
+    """Open a folder within another, made if it is missing."""
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o777, dir_fd=parent)
+    return os.open(name, FOLDER, dir_fd=parent)
+
+
+def lock_file(name: str, folder: int) -> int:
+    """Open a file for reading and writing and lock it; OSError if it is missing, or somebody else's."""
+    fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not is_at(name, folder, fd):  # whoever had the lock gave the file another name
+            raise FileNotFoundError(errno.ENOENT, "it has gone")
+    except OSError:
+        let_go(fd)
+        raise
+    return fd
+
+
+def is_at(name: str, folder: int, fd: int) -> bool:
+    """Does this name still mean this open file?"""
+    return os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=folder, follow_symlinks=False))
+
+
+def read_small(name: str, folder: int) -> bytes:
+    fd = os.open(name, READ, dir_fd=folder)
+    try:
+        return os.read(fd, _SMALL)
+    finally:
+        let_go(fd)
+
+
+def let_go(fd: int) -> None:
+    """Close what was not written to: whatever the system says, the descriptor is gone and nothing is lost."""
+    with suppress(OSError):
+        os.close(fd)
+
+
+def sync_folder(fd: int) -> None:
+    """Sync a folder, where its file system can do that, and close it."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        let_go(fd)
+
+
+def _find_syncfs() -> Callable[[int], int] | None:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):  # not Linux
+        return None
+    function.argtypes, function.restype = [ctypes.c_int], ctypes.c_int
+    return function
+
+
+_libc_syncfs = _find_syncfs()
+
+
+def sync_file_system(fd: int) -> bool:
+    """Have the whole file system on the disk; False where there is no such call. Raises OSError."""
+    if _libc_syncfs is None:
+        return False
+    if _libc_syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        if code in (errno.ENOSYS, errno.EINVAL):
+            return False
+        raise OSError(code, os.strerror(code))
+    return True

@@ -1,0 +1,128 @@
+"""A draft: one temporary file, from its first byte to its name or its end."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+
+from worker.adapters.disk.descriptors import NEW, READ, is_at, let_go
+from worker.adapters.disk.shelf import Shelf
+from worker.engine.ports import DiskTrouble
+
+_SENTENCES = {
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "The disk quota is used up",
+    errno.EROFS: "The output folder is read-only",
+    errno.EACCES: "The output folder may not be written to",
+    errno.EPERM: "The output folder may not be written to",
+    errno.EMFILE: "This process has no file descriptors left",
+    errno.ENFILE: "This machine has no file descriptors left",
+    errno.EIO: "The disk reported an error",
+}
+
+
+class FileDraft:
+    """Keeps ``worker.engine.ports.Draft``."""
+
+    __slots__ = ("_fd", "_folder", "_name", "_shelf", "_size", "losses", "obstacle")
+
+    def __init__(
+        self, folder: int, name: str, losses: int, *, fd: int = -1, size: int = 0, shelf: Shelf | None = None
+    ) -> None:
+        """Make the file, or take over the open and locked file ``fd`` that holds ``size`` bytes and lies on a shelf.
+
+        ``losses`` counts the syncs that had failed before.
+        """
+        self.losses = losses
+        self.obstacle: str | None = None
+        self._folder = folder
+        self._name: str | None = name
+        self._fd = fd
+        self._size = size
+        self._shelf = shelf  # where the file lies instead, for a later run to find; locked while it is open
+        if fd < 0:
+            try:
+                self._fd = os.open(name, NEW, 0o666, dir_fd=folder)
+            except OSError as error:
+                raise trouble_of(error) from error
+
+    def write(self, data: bytes, at: int) -> None:
+        end = at + len(data)
+        try:
+            at += os.pwrite(self._fd, data, at)
+            while at < end:
+                written = os.pwrite(self._fd, data[at - end :], at)
+                if not written:
+                    raise OSError(errno.EIO, "nothing was written")
+                at += written
+        except OSError as error:
+            raise trouble_of(error) from error
+        self._size = max(self._size, end)
+
+    def finish(self, size: int) -> None:
+        try:
+            # Before its lock is gone: nobody else may continue a body that is about to get its name.
+            self._come_home()
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+        except OSError as error:
+            raise trouble_of(error) from error
+        if self._size != size:
+            raise DiskTrouble(f"{self._size} of {size} bytes were written.")
+
+    def discard(self) -> None:
+        with suppress(OSError):
+            self._come_home()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            let_go(fd)
+        name, self._name = self._name, None
+        if name is not None:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=self._folder)
+
+    def leave(self) -> None:
+        if self._shelf is None:
+            self.discard()
+            return
+        fd, self._fd, self._name = self._fd, -1, None
+        let_go(fd)
+
+    def move(self, shelf: Shelf) -> None:
+        """Go on where a later run finds it; OSError if that cannot be."""
+        assert self._name is not None
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, nobody else continues it
+        os.rename(self._name, shelf.part, src_dir_fd=self._folder, dst_dir_fd=shelf.folder)
+        self._shelf = shelf
+
+    def _come_home(self) -> None:
+        """Go back to where nobody else looks."""
+        shelf, self._shelf = self._shelf, None
+        if shelf is None or self._name is None:
+            return
+        if not is_at(shelf.part, shelf.folder, self._fd):
+            raise OSError(errno.ESTALE, "somebody else's file has its name")
+        with suppress(OSError):
+            os.unlink(shelf.record, dir_fd=shelf.folder)
+        os.rename(shelf.part, self._name, src_dir_fd=shelf.folder, dst_dir_fd=self._folder)
+
+    def reopen(self) -> int:
+        """Open the finished file for reading; OSError if it is gone."""
+        if self._name is None:
+            raise FileNotFoundError(errno.ENOENT, "a discarded draft")
+        return os.open(self._name, READ, dir_fd=self._folder)
+
+    def rename(self, name: str, folder: int) -> None:
+        """Give the file its name in another folder, in place of whatever has that name."""
+        if self._name is None:
+            raise FileNotFoundError(errno.ENOENT, "a discarded draft")
+        os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
+        self._name = None
+
+
+def trouble_of(error: OSError) -> DiskTrouble:
+    """Translate an error of the disk into a sentence without paths."""
+    sentence = _SENTENCES.get(error.errno or 0, "The disk could not take a file")
+    return DiskTrouble(f"{sentence} ({errno.errorcode.get(error.errno or 0, 'unknown')}).")
