@@ -1,4 +1,4 @@
-"""`python -m benchmarks` runs the race and writes down what came of it; `python -m benchmarks profile A` one lane."""
+"""The race: `python -m benchmarks`; where a lane's time goes: `... profile A`; the ledger's cost: `... ledger-cost`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from benchmarks import corpora, ours, peers, profiling, record, rounds, server, table
+from benchmarks import corpora, ledger_cost, ours, peers, profiling, record, rounds, server, table
 from benchmarks.client import version_of
 from benchmarks.corpora import ROWS, Row
 from benchmarks.rounds import Turn
@@ -21,6 +21,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go with us
     if sys.argv[1:2] == ["profile"]:
         return profiling.main(sys.argv[2:])
+    if sys.argv[1:2] == ["ledger-cost"]:
+        return ledger_cost.main(sys.argv[2:])
     told = _parser().parse_args()
     rows = [_quick(ROWS[key]) if told.quick else ROWS[key] for key in told.rows.upper().split(",")]
     entered = {client.name: client for client in (*ours.clients(), *peers.peers(told.peers_python))}
