@@ -35,7 +35,7 @@ _CLOSE_PATIENCE = 20.0  # seconds a stopping worker goes on trying to close its 
 
 _UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
 _LOOK_PAUSE = 0.25  # seconds until a job with nothing to claim ahead is looked at again
-_MOST_HELD = 4  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
+_MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
 _LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
 
 
