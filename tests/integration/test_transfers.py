@@ -22,9 +22,9 @@ _SLACK = 2.5  # seconds a busy machine may add to a case's own time
 _NEVER_ASKED = {"redirect-unusable-17-kib"}
 
 
-def _host(case: Case) -> str:
-    """Every case has a host name of its own, so that none meets the pooled connections of another."""
-    return f"{CASES.index(case)}.cases.test"
+def _host(case: Case, attempts: int) -> str:
+    """Every fetch has a host name of its own, so that none meets the pooled connections of another."""
+    return f"{attempts}-{CASES.index(case)}.cases.test"
 
 
 class _Fetched:
@@ -38,18 +38,18 @@ class _Fetched:
         site.log.clear()
         for case in CASES:
             if case.warm_up:
-                bench.fetch([site.url(case.warm_up, key="warm-up", door=case.door, host=_host(case))], policy)
+                bench.fetch([site.url(case.warm_up, key="warm-up", door=case.door, host=_host(case, attempts))], policy)
         for start in range(0, len(CASES), _TOGETHER):
             some = CASES[start : start + _TOGETHER]
-            runs = [bench.start([site.url(case, host=_host(case))], policy) for case in some]
+            runs = [bench.start([site.url(case, host=_host(case, attempts))], policy) for case in some]
             for case, run in zip(some, runs, strict=True):
                 assert run.wait(60.0), f"{case.name} hangs"
-                self._keep(site, bench, case, run.outcomes)
+                self._keep(site, bench, case, attempts, run.outcomes)
 
-    def _keep(self, site: MisbehavingSite, bench: Bench, case: Case, outcomes: list[Outcome]) -> None:
+    def _keep(self, site: MisbehavingSite, bench: Bench, case: Case, attempts: int, outcomes: list[Outcome]) -> None:
         assert len(outcomes) == 1, case.name
         self.outcomes[case.name] = outcomes[0]
-        path = bench.folder / output_name(site.url(case, host=_host(case)))
+        path = bench.folder / output_name(site.url(case, host=_host(case, attempts)))
         self.bodies[case.name] = path.read_bytes() if path.exists() else None
         path.unlink(missing_ok=True)
         self.requests[case.name] = len(site.log.requests(case=case.name))

@@ -53,7 +53,6 @@ _WORDS = (
     ("Connection died, tried", Breakage.STALE),
     ("Multiple Location headers", Breakage.REDIRECT),
 )
-_VERSIONS = {1: "1.0", 2: "1.1", 3: "2", 4: "3", 30: "3"}
 
 # select() cannot see descriptors from 1,024 on, and libcurl leaves them out without a word. It is faster on small
 # bodies, though, so it is used as long as descriptors stay clearly below.
@@ -190,7 +189,8 @@ class _Handle:
         if exchange is None:
             return int(pycurl.PREREQFUNC_ABORT)
         try:
-            verdict = self.owner.judge(_text(remote), port)
+            exchange.remote_ip = _text(remote)
+            verdict = self.owner.judge(exchange.remote_ip, port)
             if verdict.allowed:
                 return int(pycurl.PREREQFUNC_OK)
             exchange.stopped = Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=verdict.reason)
@@ -390,14 +390,12 @@ def _apply(curl: Any, policy: JobPolicy) -> None:
 
 def _note_timings(exchange: Exchange, curl: Any) -> None:
     info = curl.getinfo
-    exchange.at_resolved = info(pycurl.NAMELOOKUP_TIME_T) / 1e6
-    exchange.at_connected = info(pycurl.CONNECT_TIME_T) / 1e6
-    exchange.at_secured = info(pycurl.APPCONNECT_TIME_T) / 1e6
-    exchange.at_sent = info(pycurl.PRETRANSFER_TIME_T) / 1e6
+    if exchange.sockets:  # otherwise an open connection was used: it took no time
+        exchange.at_resolved = info(pycurl.NAMELOOKUP_TIME_T) / 1e6
+        exchange.at_connected = info(pycurl.CONNECT_TIME_T) / 1e6
+        exchange.at_secured = info(pycurl.APPCONNECT_TIME_T) / 1e6
     exchange.at_first_byte = info(pycurl.STARTTRANSFER_TIME_T) / 1e6
     exchange.took = info(pycurl.TOTAL_TIME_T) / 1e6
-    exchange.remote_ip = info(pycurl.PRIMARY_IP) or None
-    exchange.http_version = _VERSIONS.get(info(pycurl.INFO_HTTP_VERSION))
 
 
 def _breakage(code: int, message: str) -> Breakage:

@@ -26,8 +26,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "addresses", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "at_sent", "began",
-        "breakage", "cap", "detail", "draft", "enough", "fields", "hasher", "head", "http_version", "is_fresh",
+        "addresses", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "began",
+        "breakage", "cap", "detail", "draft", "enough", "fields", "hasher", "head", "is_fresh",
         "is_helper", "is_ranged", "is_unfit", "lines", "marked", "marked_at", "offset", "received", "refusals",
         "remote_ip", "sockets", "stopped", "took", "transfer", "until",
     )  # fmt: skip
@@ -67,8 +67,7 @@ class Exchange:
         self.breakage: Breakage | None = None
         self.detail = ""
         self.remote_ip: str | None = None
-        self.http_version: str | None = None
-        self.at_resolved = self.at_connected = self.at_secured = self.at_sent = self.at_first_byte = self.took = 0.0
+        self.at_resolved = self.at_connected = self.at_secured = self.at_first_byte = self.took = 0.0
 
     def take(self, data: bytes) -> int | None:
         """Take body bytes; anything but None ends the exchange. Never raises."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 _STATUS = re.compile(rb"HTTP/([0-9](?:\.[0-9])?) ([0-9]{3})(?:[ \r\n]|$)")
+_ENDS = frozenset({b"\r\n", b"\n", b""})
 _BLANKS = ("", " ", "\t", "\r")
 _LONGEST_LENGTH = 18  # digits; more is no length
 
@@ -44,16 +46,22 @@ def read_head(lines: Sequence[bytes]) -> Head | None:
     """
     start = 0
     for index, line in enumerate(lines):
-        if line not in (b"\r\n", b"\n", b""):
+        if line not in _ENDS:
             continue
-        match = _STATUS.match(lines[start]) if index > start else None
-        if match is None:
+        first = _first_line(lines[start]) if index > start else None
+        if first is None:
             return None
-        status = int(match[2])
+        status, version = first
         if status >= 200 or status == 101:
-            return Head(status, match[1].decode(), _fields(lines[start + 1 : index]))
+            return Head(status, version, _fields(lines[start + 1 : index]))
         start = index + 1
     return None
+
+
+@lru_cache(maxsize=256)  # servers say the same few lines again and again
+def _first_line(line: bytes) -> tuple[int, str] | None:
+    match = _STATUS.match(line)
+    return (int(match[2]), match[1].decode()) if match else None
 
 
 def _length(text: str) -> int | None:

@@ -311,7 +311,9 @@ class Run:
             if not self._group:
                 self._group_since = self._clock.now()
             self._group.append(transfer)
-        self._settle_if_due()
+            is_due = self._fetching == 0 or len(self._group) >= GROUP
+        if is_due:
+            self._settle_if_due()
 
     def _settle_if_due(self, *, is_overdue: bool = False, all_fetched_only: bool = False) -> None:
         """Group commit: while one group is being settled, the next one gathers."""

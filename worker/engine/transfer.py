@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -250,7 +251,7 @@ class Transfer:
             started=_iso(self.began_wall) if self.began is not None else None,
             timing=self._timing(exchange, now),
             remote_ip=exchange.remote_ip if exchange is not None else None,
-            http_version=exchange.http_version if exchange is not None else None,
+            http_version=head.version if head is not None else None,
             worker=self.run.worker,
             notes=tuple(self._all_notes(stored)),
         )
@@ -330,4 +331,10 @@ def _nothing(_name: str) -> None:
 
 
 def _iso(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(wall)
+    return f"{_iso_second(second)}.{int((wall - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=256)  # many transfers begin in the same second
+def _iso_second(wall: int) -> str:
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S")
