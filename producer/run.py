@@ -298,7 +298,10 @@ def _tidy(state: Path) -> None:
     shutil.rmtree(state / "redis", ignore_errors=True)
     parts = state / "parts"
     for folder in parts.iterdir() if parts.is_dir() else ():
-        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # no worker's: they make folders only
         if _is_free(file):
             shutil.rmtree(folder, ignore_errors=True)
         os.close(file)
