@@ -25,6 +25,7 @@ from worker.engine.safety import AddressPolicy
 from worker.infrastructure import endpoints
 from worker.settings import WorkerSettings
 
+_REACHES = 4  # kinds of jobs whose lanes are kept; more only while all of them have work
 _BLOCKING_THREADS = 24  # for names, disk and digests, beside the lanes' own
 
 
@@ -66,10 +67,12 @@ class Workshop:
         self._worker_deny = parse_networks(settings.deny_nets, setting="TRAWL_WORKER_DENY_NETS")
         self._clock: Clock = clock or SystemClock()
         self._disk = OutputFolder(settings.output, min_free=settings.min_free)
-        self._executor = ThreadPoolExecutor(settings.lanes * 4 + _BLOCKING_THREADS, thread_name_prefix="trawl")
+        self._executor = ThreadPoolExecutor(
+            settings.lanes * 4 * _REACHES + _BLOCKING_THREADS, thread_name_prefix="trawl"
+        )
         self._resolver = SystemResolver(self._executor.submit, self._clock, look_up=look_up)
         self._lanes: dict[_Reach, list[Lane]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def start(
         self,
@@ -91,7 +94,6 @@ class Workshop:
             SettingError: a network of the policy cannot be read, or its digest needs a missing package.
         """
         start_hash = None if policy.digest is Digest.NONE else starter(policy.digest)
-        lanes = self._lanes_for(_Reach.of(policy))
         run = Run(
             entries,
             policy,
@@ -106,7 +108,8 @@ class Workshop:
             roomy=self.settings.transfers - 1,
             tell=tell,
         )
-        run.launch(lanes)
+        with self._lock:  # no lane is retired between being chosen and being given work
+            run.launch(self._lanes_for(_Reach.of(policy)))
         return run
 
     def trouble(self) -> str | None:
@@ -124,16 +127,25 @@ class Workshop:
         self._disk.close()
 
     def _lanes_for(self, reach: _Reach) -> list[Lane]:
-        with self._lock:
-            if reach not in self._lanes:
-                addresses = AddressPolicy(
-                    allow=parse_networks(reach.allow_nets, setting="TRAWL_ALLOW_NETS"),
-                    deny=parse_networks(reach.deny_nets, setting="TRAWL_DENY_NETS"),
-                    worker_deny=self._worker_deny,
-                    own=self._own,
-                )
-                self._lanes[reach] = [self._lane(reach, addresses) for _ in range(self.settings.lanes)]
-            return self._lanes[reach]
+        lanes = self._lanes.pop(reach, None)
+        if lanes is None:
+            addresses = AddressPolicy(
+                allow=parse_networks(reach.allow_nets, setting="TRAWL_ALLOW_NETS"),
+                deny=parse_networks(reach.deny_nets, setting="TRAWL_DENY_NETS"),
+                worker_deny=self._worker_deny,
+                own=self._own,
+            )
+            self._retire_lanes()
+            lanes = [self._lane(reach, addresses) for _ in range(self.settings.lanes)]
+        self._lanes[reach] = lanes  # the one used last stands last
+        return lanes
+
+    def _retire_lanes(self) -> None:
+        """Close the lanes of jobs gone by: each holds a thread and connections."""
+        for reach, lanes in list(self._lanes.items()):
+            if len(self._lanes) >= _REACHES and all(lane.is_idle for lane in lanes):
+                for lane in self._lanes.pop(reach):
+                    lane.close()
 
     def _lane(self, reach: _Reach, addresses: AddressPolicy) -> Lane:
         window = max(1, self.settings.transfers // self.settings.lanes)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from contract.policy import Digest, JobPolicy, Sync
 from tests.support.bodies import body_bytes
 from tests.support.cases_ranges import CUT, SIZE
 from tests.support.fetching import OPEN, Bench
-from tests.support.misbehaving import GOOD, MisbehavingSite
+from tests.support.misbehaving import GOOD, Door, MisbehavingSite
+from tests.support.processes import await_condition
 
 _SHA256 = hashlib.sha256(GOOD).hexdigest()
 
@@ -259,6 +261,29 @@ def test_jobs_that_open_different_networks_share_no_connection(site: Misbehaving
 
     assert run.outcomes[0].error is ErrorClass.REFUSED_ADDRESS
     assert site.log.requests(case="shared-denied") == []
+
+
+def test_lanes_of_jobs_gone_by_are_retired(site: MisbehavingSite, bench: Bench) -> None:
+    """Guards ``_retire_lanes``: a process that served many kinds of jobs keeps few threads and connections."""
+    for number in range(8):
+        policy = replace(OPEN, deny_nets=(f"10.{number}.0.0/16",))
+        assert bench.fetch([site.url("/good", key=f"kind-{number}")], policy).progress.ok == 1
+        await_condition(partial(_are_idle, bench), within=10.0, what="idle lanes")
+
+    assert len(bench.workshop._lanes) == 4
+
+
+def _are_idle(bench: Bench) -> bool:
+    return all(lane.is_idle for lanes in bench.workshop._lanes.values() for lane in lanes)
+
+
+def test_http3_falls_back_to_what_the_server_speaks(site: MisbehavingSite, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ca_file=str(site.ca_file))
+
+    run = bench.fetch([site.url("/good", key="http3", door=Door.TLS)], replace(OPEN, http3=True))
+
+    bench.close()
+    assert [(outcome.ending, outcome.http_version) for outcome in run.outcomes] == [(Ending.OK, "1.1")]
 
 
 def test_a_name_that_is_never_resolved_ends_within_the_connect_timeout(tmp_path: Path) -> None:

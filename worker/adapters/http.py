@@ -330,8 +330,12 @@ class CurlHttp:
         self._idle.clear()
         self._driver.close()
         self._multi.close()
-        os.close(self._wake_in)
-        os.close(self._wake_out)
+        ends, self._wake_out = (
+            (self._wake_in, self._wake_out),
+            -1,
+        )  # a late wake must not hit whoever has the number next
+        for end in ends:
+            os.close(end)
 
     def _drain(self) -> None:
         with suppress(BlockingIOError):

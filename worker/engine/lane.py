@@ -67,6 +67,11 @@ class Lane:
     def wake(self) -> None:
         self._http.wake()
 
+    @property
+    def is_idle(self) -> bool:
+        """Has it nothing to do, and nothing to hear?"""
+        return not self._runs and not self._inbox
+
     def close(self) -> None:
         """End ``run``; transfers are handed back."""
         self.post(self._end)
