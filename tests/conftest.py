@@ -1,6 +1,7 @@
 """What every tier starts from: an environment without settings, and hypothesis without deadlines."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -11,6 +12,10 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 for _name in list(os.environ):
     if _name.startswith(_PREFIXES) or _name.lower() in _PROXIES:
         del os.environ[_name]
+
+# A shell that starts the tests in the background has them ignore SIGINT, and so would every program they interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline measures the machine. The examples are the same every time, so that a red suite is about the change;
 # `--hypothesis-profile=search` looks for new ones.
