@@ -157,7 +157,7 @@ def test_one_urls_range_is_not_sent_with_the_next(site: MisbehavingSite, bench: 
     """Guards the unsetting of header lines on a handle that is used again: pycurl ignores an empty list."""
     bench.fetch([site.url(f"/object?cuts=1&cut={CUT}", key="before-the-next")], replace(POLICY, attempts=2))
 
-    bench.fetch([site.url("/good", key=f"next-{index}") for index in range(5)])
+    bench.fetch([site.url("/good", key=f"next-{index}") for index in range(5)], POLICY)
 
     for index in range(5):
         assert all(request.header("range") is None for request in site.log.requests(case=f"next-{index}"))
