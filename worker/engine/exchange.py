@@ -181,7 +181,8 @@ class Exchange:
 
     def _due(self) -> int | None:
         """Return how many bytes this exchange had to bring."""
-        if self.until is not None:
+        # A share counts as a share only while somebody else fetches the others.
+        if self.until is not None and self.transfer.split is not None:
             return self.until - self.offset
         return self.head.length if self.head is not None else None
 
