@@ -391,13 +391,12 @@ class TestTls:
         assert refusal.value.verify_code == code  # X509_V_ERR_IP_ADDRESS_MISMATCH and so on, x509_vfy.h
 
     def test_a_close_comes_with_close_notify_unless_it_is_a_cut(self, site: MisbehavingSite) -> None:
-        with self.handshake(site, Door.TLS) as wire:
-            wire.sendall(request("/close-framed"))
-            assert body_of(everything_from(wire)) == GOOD
-        with self.handshake(site, Door.TLS) as wire:
-            wire.sendall(request("/close-framed?cut=1"))
-            with pytest.raises(ssl.SSLEOFError):
-                everything_from(wire)
+        # libcurl's own OpenSSL tells the two apart; an old Python's, beside the server's threads, not always.
+        in_order = curl(site, site.url("/close-framed", key="in-order", door=Door.TLS))
+        cut = curl(site, site.url("/close-framed?cut=1", key="cut", door=Door.TLS))
+
+        assert in_order == (0, 200, GOOD)
+        assert cut == (pycurl.E_RECV_ERROR, 200, GOOD)
 
     @pytest.mark.parametrize(
         ("door", "error"),

@@ -111,12 +111,17 @@ def _mount(path: str, size: str) -> None:
 
 
 def _enter(holder: str, command: list[str]) -> None:
+    folder = os.getcwd()
+    root = os.open(f"/proc/{holder}/root", os.O_RDONLY | os.O_DIRECTORY)
     for kind in ("user", "mnt") if os.geteuid() else ("mnt",):
         fd = os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY)
-        folder = os.getcwd()
         _check(_libc().setns(fd, 0), f"joining the {kind} namespace")
         os.close(fd)
-        os.chdir(folder)  # joining a mount namespace leaves us in its root
+    # Joining a mount namespace leaves us in its root; where tests run in a chroot, that is not the holder's.
+    os.fchdir(root)
+    os.chroot(".")
+    os.close(root)
+    os.chdir(folder)
     os.execv(command[0], command)
 
 

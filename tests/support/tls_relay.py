@@ -53,7 +53,11 @@ class TlsRelay:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        try:
+            await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        finally:
+            for end in (writer, inner_writer):
+                end.transport.abort()
 
     async def _end(self) -> None:
         if self._server is not None:
@@ -62,6 +66,8 @@ class TlsRelay:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(3):  # transports close in later turns of the loop: TLS, then the socket below it
+            await asyncio.sleep(0)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
