@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from contract.errors import SettingError
 from contract.policy import Digest
 
-PIECE = 64 * 1024  # bytes up to which a body is hashed as it comes; larger ones are hashed on another thread
+PIECE = 256 * 1024  # bytes up to which a body is hashed as it comes; larger ones are hashed on another thread
 
 
 class Hasher(Protocol):
