@@ -59,8 +59,8 @@ GUARDS = (
     _way(_TRANSFER, "Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT", "reached_by_redirect",
          "Kind.PERMANENT"),
     # Whose verdict it is.
-    _way(_WIRING, "if reach not in self._lanes:", "met_in_the_pool",
-         "if self._lanes:\n                reach = next(iter(self._lanes))\n            else:"),
+    _way(_WIRING, "self._lanes.pop(reach, None)", "met_in_the_pool",
+         "self._lanes.pop(next(iter(self._lanes), reach), None)"),
     _way(_WIRING, "worker_deny=self._worker_deny,", "denied_by_the_worker"),
     _way(_WIRING, "own=self._own,", "aimed_at_our_own_services"),
     _way(_INFRASTRUCTURE, '*cluster.broker_url.split(";"), ', "aimed_at_our_own_services", "*(), "),
