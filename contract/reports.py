@@ -105,7 +105,7 @@ class BatchReport:
             "children": [],
             "date_done": datetime.fromtimestamp(self.finished, UTC).isoformat(),
         }
-        payload: bytes = compress_payload(wire.to_json(meta).encode("utf-8", "surrogatepass"), "zstd")
+        payload: bytes = compress_payload(wire.to_json_bytes(meta), "zstd")
         return payload
 
     @classmethod

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any
 
+import orjson
+
 from contract.errors import MessageError
 
 if sys.version_info >= (3, 14):
@@ -21,7 +23,15 @@ _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_cir
 
 def to_json(value: Any) -> str:
     """Return compact JSON text, non-ASCII kept as it is."""
-    return _encoder.encode(value)
+    return to_json_bytes(value).decode("utf-8", "surrogatepass")
+
+
+def to_json_bytes(value: Any) -> bytes:
+    """Return compact JSON in UTF-8; half a surrogate pair goes as the bytes Python's ``surrogatepass`` makes of it."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # half a surrogate pair or a huge integer: rare, and the slow encoder takes them
+        return _encoder.encode(value).encode("utf-8", "surrogatepass")
 
 
 def from_json(text: str | bytes) -> Any:
@@ -38,7 +48,7 @@ def from_json(text: str | bytes) -> Any:
 
 def pack(value: Any) -> bytes:
     """Return the value as zstd-compressed JSON (RFC 8878)."""
-    return zstd.compress(to_json(value).encode("utf-8", "surrogatepass"), _LEVEL)
+    return zstd.compress(to_json_bytes(value), _LEVEL)
 
 
 def unpack(blob: bytes) -> Any:
