@@ -20,6 +20,7 @@ class ErrorClass(StrEnum):
 
     DNS = "dns"  #: the name has no address, or no resolver answered
     CONNECT = "connect"  #: no connection could be made, or it broke before the response began
+    PROXY = "proxy"  #: the worker's egress proxy was not reached, or made no tunnel: not the server's doing
     TLS = "tls"  #: the certificate or the handshake was not acceptable
     TIMEOUT = "timeout"  #: the total or the connect deadline passed
     TOO_SLOW = "too-slow"  #: fewer bytes per second than the speed floor

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from contract.errors import SettingError
+from contract.hosts import HostError, canonical_host
 from contract.settings import read_settings, seconds, setting, size, text, whole, words
 
 _SYSTEM_CERTIFICATES = (
@@ -16,6 +18,22 @@ _SYSTEM_CERTIFICATES = (
     "/etc/ssl/ca-bundle.pem",  # SUSE
     "/etc/ssl/cert.pem",  # macOS, BSD
 )
+
+
+_PROXY = re.compile(
+    r"(?P<scheme>https?|socks5)://(?P<host>\[[0-9a-f:.]+\]|[^\s:/?#\[\]]+):(?P<port>[0-9]{1,5})/?", re.IGNORECASE
+)
+_LOGIN = re.compile(r"[^:\x00-\x1f\x7f]{1,255}:[^\x00-\x1f\x7f]{1,255}")  # RFC 1929's lengths
+
+
+@dataclass(frozen=True, slots=True)
+class EgressProxy:
+    """Where the proxy is, and who we are to it: ``user:password`` or empty, never shown."""
+
+    scheme: str
+    host: str  # in its one spelling, without brackets
+    port: int
+    login: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +68,15 @@ class WorkerSettings:
         words,
         "More `host:port` places never to be fetched from, beside broker and result backend: Flower, metrics.",
     )
+    egress_proxy: str = setting(
+        "TRAWL_EGRESS_PROXY",
+        "",
+        text,
+        "Proxy that every connection to a server goes through: `http://host:port`, `https://` or `socks5://`.",
+    )
+    egress_login_file: str = setting(
+        "TRAWL_EGRESS_LOGIN_FILE", "", text, "File whose first line is that proxy's login, `user:password`."
+    )
     ca_file: str = setting(
         "TRAWL_CA_FILE",
         "",
@@ -68,6 +95,42 @@ class WorkerSettings:
             SettingError: a value cannot be used.
         """
         return read_settings(cls, environment)
+
+    def proxy(self) -> EgressProxy | None:
+        """Return the proxy to go through; None: there is none.
+
+        Raises:
+            SettingError: it is not written as it must be, or its login cannot be read. Never repeats what may be one.
+        """
+        if not self.egress_proxy:
+            if self.egress_login_file:
+                raise SettingError("TRAWL_EGRESS_LOGIN_FILE is set, and TRAWL_EGRESS_PROXY is not: set both or none.")
+            return None
+        if "@" in self.egress_proxy:
+            raise SettingError("TRAWL_EGRESS_PROXY holds a login: put it into the file TRAWL_EGRESS_LOGIN_FILE names.")
+        match = _PROXY.fullmatch(self.egress_proxy)
+        if match is None or not 0 < int(match["port"]) < 65536:
+            raise SettingError(
+                "TRAWL_EGRESS_PROXY must be http://host:port, https://host:port or socks5://host:port, with the port."
+            )
+        try:
+            host = canonical_host(match["host"]).name
+        except HostError as error:
+            raise SettingError(f"TRAWL_EGRESS_PROXY: {error}") from None
+        return EgressProxy(match["scheme"].lower(), host, int(match["port"]), self._egress_login())
+
+    def _egress_login(self) -> str:
+        if not self.egress_login_file:
+            return ""
+        try:
+            lines = Path(self.egress_login_file).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            where = f"{type(error).__name__} at {self.egress_login_file}"
+            raise SettingError(f"TRAWL_EGRESS_LOGIN_FILE cannot be read: {where}.") from None
+        login = lines[0].strip() if lines else ""
+        if not _LOGIN.fullmatch(login):
+            raise SettingError("TRAWL_EGRESS_LOGIN_FILE must hold user:password in its first line.")
+        return login
 
     def certificates(self, environment: Mapping[str, str]) -> str:
         """Return the path of the certificates to trust.

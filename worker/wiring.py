@@ -15,6 +15,7 @@ from contract.networks import parse_networks
 from contract.policy import Digest, JobPolicy
 from worker.adapters.clock import SystemClock
 from worker.adapters.disk import OutputFolder
+from worker.adapters.egress import Egress
 from worker.adapters.http import CurlHttp
 from worker.adapters.resolver import SystemResolver, look_up_addresses
 from worker.engine.digests import starter
@@ -23,7 +24,7 @@ from worker.engine.ports import Clock
 from worker.engine.run import Run
 from worker.engine.safety import AddressPolicy
 from worker.infrastructure import endpoints
-from worker.settings import WorkerSettings
+from worker.settings import EgressProxy, WorkerSettings
 
 _REACHES = 4  # kinds of jobs whose lanes are kept; more only while all of them have work
 _BLOCKING_THREADS = 24  # for names, disk and digests, beside the lanes' own
@@ -65,12 +66,14 @@ class Workshop:
         self._own = own
         self._ca_file = settings.certificates(environment if environment is not None else os.environ)
         self._worker_deny = parse_networks(settings.deny_nets, setting="TRAWL_WORKER_DENY_NETS")
+        proxy = settings.proxy()
         self._clock: Clock = clock or SystemClock()
         self._disk = OutputFolder(settings.output, min_free=settings.min_free)
         self._executor = ThreadPoolExecutor(
             settings.lanes * 4 * _REACHES + _BLOCKING_THREADS, thread_name_prefix="trawl"
         )
         self._resolver = SystemResolver(self._executor.submit, self._clock, look_up=look_up)
+        self._egress = self._way_out(proxy, look_up)
         self._lanes: dict[_Reach, list[Lane]] = {}
         self._lock = threading.RLock()
 
@@ -147,6 +150,20 @@ class Workshop:
                 for lane in self._lanes.pop(reach):
                     lane.close()
 
+    def _way_out(self, proxy: EgressProxy | None, look_up: Callable[[str], tuple[str, ...]]) -> Egress | None:
+        """Return the proxy that every connection goes through; None: connections go straight to the servers."""
+        if proxy is None:
+            return None
+        return Egress(
+            scheme=proxy.scheme,
+            host=proxy.host,
+            port=proxy.port,
+            login=proxy.login,
+            ca_file=self._ca_file,
+            resolver=self._resolver,
+            look_up=look_up,
+        )
+
     def _lane(self, reach: _Reach, addresses: AddressPolicy) -> Lane:
         window = max(1, self.settings.transfers // self.settings.lanes)
         http = CurlHttp(
@@ -155,7 +172,8 @@ class Workshop:
             window=window,
             ca_file=self._ca_file,
             ipv4_only=reach.ipv4_only,
-            http3=reach.http3,
+            http3=reach.http3 and self._egress is None,  # a proxy of these carries no UDP
+            egress=self._egress,
         )
         lane = Lane(http=http, resolver=self._resolver, clock=self._clock, random=random.random, window=window)
         self._executor.submit(lane.run)

@@ -7,10 +7,10 @@ import os
 import select
 import socket
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import pycurl
 
@@ -19,7 +19,7 @@ from contract.policy import JobPolicy
 from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.ports import Clock
-from worker.engine.safety import AddressPolicy
+from worker.engine.safety import AddressPolicy, Verdict
 
 _BUFFER = 512 * 1024  # bytes; one buffer per multi: fewer receive calls on large bodies, half the CPU
 _HAND_OVER = 45.0  # seconds after which a host's addresses are handed to libcurl again
@@ -199,6 +199,22 @@ class _Handle:
         return int(pycurl.PREREQFUNC_ABORT)
 
 
+class Egress(Protocol):
+    """A proxy everything goes through; all of it is left out where there is none."""
+
+    def configure(self, curl: Any) -> None:
+        """Set what holds for every request, on a new handle."""
+
+    def aim(self, curl: Any, exchange: Exchange, judge: Callable[[str, int], Verdict]) -> None:
+        """Have the handle ask the proxy for an address of the exchange that ``judge`` allows, or ask for nothing."""
+
+    def verdict(self, address: str, port: int) -> Verdict:
+        """May a socket go there?"""
+
+    def note_end(self, curl: Any, exchange: Exchange, code: int) -> None:
+        """Correct what an ended exchange says of its peer and of its failure (libcurl's ``code``)."""
+
+
 class CurlHttp:
     """Keeps ``worker.engine.ports.Http``: one multi handle with its connections, TLS sessions and CA store.
 
@@ -207,9 +223,20 @@ class CurlHttp:
     """
 
     def __init__(
-        self, *, addresses: AddressPolicy, clock: Clock, window: int, ca_file: str, ipv4_only: bool, http3: bool
+        self,
+        *,
+        addresses: AddressPolicy,
+        clock: Clock,
+        window: int,
+        ca_file: str,
+        ipv4_only: bool,
+        http3: bool,
+        egress: Egress | None = None,
     ) -> None:
-        self.judge = lru_cache(maxsize=_HOSTS_HANDED)(addresses.verdict)
+        self._verdict = lru_cache(maxsize=_HOSTS_HANDED)(addresses.verdict)  # of where a transfer goes
+        self.judge: Callable[[str, int], Verdict]  # of where a socket goes
+        self.judge = self._verdict if egress is None else egress.verdict
+        self._egress = egress
         self._clock = clock
         self._ca_file = ca_file
         self._ipv4_only = ipv4_only
@@ -247,7 +274,9 @@ class CurlHttp:
         curl.setopt(pycurl.DNS_CACHE_TIMEOUT, _NAMES_KEPT)
         version = pycurl.CURL_HTTP_VERSION_3 if self._http3 else pycurl.CURL_HTTP_VERSION_2TLS
         curl.setopt(pycurl.HTTP_VERSION, version)
-        if self._ipv4_only:
+        if self._egress is not None:
+            self._egress.configure(curl)
+        elif self._ipv4_only:
             curl.setopt(pycurl.IPRESOLVE, pycurl.IPRESOLVE_V4)
 
     def begin(self, exchange: Exchange) -> None:
@@ -279,7 +308,10 @@ class CurlHttp:
             curl.unsetopt(pycurl.HTTPHEADER)
             if exchange.fields:
                 curl.setopt(pycurl.HTTPHEADER, list(exchange.fields))
-        self._hand_over(curl, place.host, place.port, exchange)
+        if self._egress is None:
+            self._hand_over(curl, place.host, place.port, exchange)
+        else:
+            self._egress.aim(curl, exchange, self._verdict)
         self._busy[exchange] = handle
         self._multi.add_handle(curl)
         self._has_new = True
@@ -360,6 +392,8 @@ class CurlHttp:
             exchange.breakage = _breakage(code, message)
             exchange.detail = _sentence(message)
         _note_timings(exchange, curl)
+        if self._egress is not None:
+            self._egress.note_end(curl, exchange, code)
         self._multi.remove_handle(curl)
         del self._busy[exchange]
         handle.exchange = None

@@ -1,0 +1,247 @@
+"""A small forward proxy: tunnels by CONNECT (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, RFC 1929), all remembered."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ipaddress
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+CONNECTED = 200
+_PIECE = 65536
+# RFC 1928 section 6
+_SOCKS_DENIED, _SOCKS_UNREACHABLE = 2, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One tunnel that was asked for: where to, in the client's own words."""
+
+    kind: Literal["connect", "socks5"]
+    host: str  # without brackets
+    port: int
+    login: str | None  # user:password
+
+    @property
+    def is_address(self) -> bool:
+        """Was it an address, and so nothing that the proxy has to look up?"""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+
+class EgressProxy:
+    """Listens on one address; speaks both protocols on its one port, and TLS around them if asked to."""
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        kind: Literal["connect", "socks5"] = "connect",
+        tls: ssl.SSLContext | None = None,
+        login: str | None = None,
+        answer: Callable[[Told], int] = lambda _told: CONNECTED,
+    ) -> None:
+        """Describe a proxy.
+
+        ``login`` is the ``user:password`` it insists on. ``answer`` gives the status of a CONNECT, or the reply code
+        of SOCKS where it is not ``CONNECTED``; only then is there a tunnel.
+        """
+        self.address, self.port = address, port
+        self.answer = answer
+        self._kind = kind
+        self._tls = tls
+        self._login = login
+        self._lock = threading.Lock()
+        self._told: list[Told] = []
+        self._connections = 0
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._is_stopping = False
+        self._listener: socket.socket | None = None
+
+    @property
+    def told(self) -> list[Told]:
+        """The tunnels asked for so far, oldest first."""
+        with self._lock:
+            return list(self._told)
+
+    @property
+    def connections(self) -> int:
+        """How many connections were accepted."""
+        with self._lock:
+            return self._connections
+
+    def __enter__(self) -> EgressProxy:
+        listener = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+        self._listener = listener
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # beside a sink on every address
+        try:
+            listener.bind((self.address, self.port))
+            listener.listen(1024)
+        except BaseException:
+            listener.close()
+            raise
+        self.port = listener.getsockname()[1]
+        self._spawn(self._accept, listener)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._listener is not None
+        with self._lock:
+            self._is_stopping = True
+            wires = [self._listener, *self._open]
+        for wire in wires:
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
+        for thread in self._threads:
+            thread.join(10.0)
+        self._listener.close()
+
+    # ---- the threads
+
+    def _spawn(self, story: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=story, args=arguments, name="egress-proxy", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                wire, _peer = listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if self._is_stopping:
+                    wire.close()
+                    return
+                self._connections += 1
+                self._open.add(wire)
+            self._spawn(self._talk, wire)
+
+    def _talk(self, accepted: socket.socket) -> None:
+        wire = accepted
+        try:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                wire = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+                with self._lock:
+                    self._open.discard(accepted)
+                    self._open.add(wire)
+                wire.do_handshake()
+            onward = self._connect(wire) if self._kind == "connect" else self._socks(wire)
+            if onward is not None:
+                with onward:
+                    _relay(wire, onward)
+        except (OSError, ValueError, EOFError):
+            pass  # somebody left, or the proxy is being stopped
+        finally:
+            with self._lock:
+                self._open.discard(accepted)
+                self._open.discard(wire)
+            wire.close()
+
+    def _onward(self, told: Told) -> tuple[int, socket.socket | None]:
+        with self._lock:
+            self._told.append(told)
+        code = self.answer(told)
+        if code != CONNECTED:
+            return code, None
+        try:
+            onward = socket.create_connection((told.host, told.port), timeout=10.0)
+        except OSError:
+            return 0, None
+        onward.settimeout(None)
+        with self._lock:
+            self._open.add(onward)
+        return CONNECTED, onward
+
+    def _connect(self, wire: socket.socket) -> socket.socket | None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            more = wire.recv(_PIECE)
+            if not more:
+                return None
+            head += more
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, target, _ = first.split(" ")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        scheme, _, coded = fields.get("proxy-authorization", "").partition(" ")
+        login = base64.b64decode(coded).decode() if scheme == "Basic" else None
+        host, _, port = target.rpartition(":")
+        if method != "CONNECT":
+            with self._lock:
+                self._told.append(Told("connect", target, 0, login))  # somebody sent a request through us
+            code, onward = 405, None
+        elif self._login is not None and login != self._login:
+            code, onward = 407, None
+        else:
+            code, onward = self._onward(Told("connect", host.strip("[]"), int(port), login))
+        extra = "Proxy-Authenticate: Basic\r\n" if code == 407 else ""
+        length = "" if code == CONNECTED else "Content-Length: 0\r\n"
+        wire.sendall(f"HTTP/1.1 {code or 502} Said\r\n{extra}{length}\r\n".encode())
+        return onward
+
+    def _socks(self, wire: socket.socket) -> socket.socket | None:
+        _version, count = _exactly(wire, 2)
+        methods = _exactly(wire, count)
+        login = None
+        if self._login is not None:
+            if 2 not in methods:
+                wire.sendall(b"\x05\xff")
+                return None
+            wire.sendall(b"\x05\x02")
+            user = _exactly(wire, _exactly(wire, 2)[1]).decode()
+            password = _exactly(wire, _exactly(wire, 1)[0]).decode()
+            login = f"{user}:{password}"
+            is_right = login == self._login
+            wire.sendall(b"\x01\x00" if is_right else b"\x01\x01")
+            if not is_right:
+                return None
+        else:
+            wire.sendall(b"\x05\x00")
+        _version, _command, _reserved, kind = _exactly(wire, 4)
+        if kind == 3:
+            host = _exactly(wire, _exactly(wire, 1)[0]).decode()
+        else:
+            host = str(ipaddress.ip_address(_exactly(wire, 4 if kind == 1 else 16)))
+        port = int.from_bytes(_exactly(wire, 2), "big")
+        code, onward = self._onward(Told("socks5", host, port, login))
+        reply = 0 if code == CONNECTED else code or _SOCKS_UNREACHABLE
+        wire.sendall(bytes((5, reply, 0, 1)) + bytes(6))
+        return onward
+
+
+def _exactly(wire: socket.socket, count: int) -> bytes:
+    found = b""
+    while len(found) < count:
+        more = wire.recv(count - len(found))
+        if not more:
+            raise EOFError
+        found += more
+    return found
+
+
+def _relay(one: socket.socket, other: socket.socket) -> None:
+    """Carry bytes both ways until one side ends."""
+    while True:
+        waiting = isinstance(one, ssl.SSLSocket) and one.pending()
+        ready = [one] if waiting else select.select([one, other], [], [])[0]
+        for wire in ready:
+            data = wire.recv(_PIECE)
+            if not data:
+                return
+            (other if wire is one else one).sendall(data)

@@ -1,0 +1,210 @@
+"""The way out through an egress proxy: tunnels to addresses that were judged, by one socket to one place.
+
+The proxy is never told a name: where a tunnel ends is resolved and judged here, and libcurl gets the address
+(CURLOPT_CONNECT_TO), while TLS and the Host field still use the name. A tunnel in the pool is found again only by the
+address it ends at (libcurl compares it), and that address is judged before each request.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+import pycurl
+
+from contract.outcomes import ErrorClass
+from worker.engine.exchange import Exchange
+from worker.engine.failures import Failure, Kind
+from worker.engine.ports import Answer, Resolver
+from worker.engine.safety import Verdict
+
+# pycurl has no names for these (curl.h); the second's value is CURLAUTH_BASIC: no Kerberos on the way to a proxy.
+_SUPPRESS_CONNECT_HEADERS, _SOCKS5_AUTH, _BASIC = 265, 267, 1
+
+# curl.h, CURLproxycode: what a SOCKS proxy said, or why it was not understood.
+_SOCKS_UNREACHED = {19: "refused", 20: "general failure", 21: "host unreachable", 22: "network unreachable", 24: "TTL"}
+_SOCKS_LOGIN = {12, 33}
+_SOCKS_DENIED = 23
+
+_UNREACHED = {502, 503, 504}  # the proxy is well, the host is not: Squid's, HAProxy's and Envoy's answers
+_BUSY = {408, 425, 429}
+
+
+class Egress:
+    """Keeps ``worker.adapters.http.Egress`` for one proxy; shared by the lanes of a process."""
+
+    def __init__(
+        self,
+        *,
+        scheme: str,
+        host: str,
+        port: int,
+        login: str,
+        ca_file: str,
+        resolver: Resolver,
+        look_up: Callable[[str], tuple[str, ...]],
+    ) -> None:
+        """``scheme`` is http, https or socks5; ``login`` is ``user:password`` or empty and is shown nowhere."""
+        self._shown = f"{scheme}://{_bracketed(host)}:{port}"
+        self._is_socks = scheme == "socks5"
+        self._host, self._port = host, port
+        self._login = login
+        self._ca_file = ca_file
+        self._resolver = resolver
+        self._fault = ""
+        self._is_asking = False
+        self._places = self._look_up_once(look_up)
+        self._accepted = frozenset(self._places)
+
+    def __repr__(self) -> str:
+        return f"<Egress {self._shown}>"
+
+    # ---- what libcurl is told
+
+    def configure(self, curl: Any) -> None:
+        """Set what holds for every request, on a new handle."""
+        curl.setopt(pycurl.PROXY, self._shown)
+        curl.setopt(pycurl.NOPROXY, "")  # the variable no_proxy would lead past a proxy that was set, too
+        curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
+        curl.setopt(pycurl.PROXY_CAINFO, self._ca_file)
+        curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
+        curl.setopt(_SOCKS5_AUTH, _BASIC)
+        if self._login:
+            user, _, password = self._login.partition(":")
+            # Not PROXYUSERPWD, which decodes percent escapes.
+            curl.setopt(pycurl.PROXYUSERNAME, user)
+            curl.setopt(pycurl.PROXYPASSWORD, password)
+
+    def aim(self, curl: Any, exchange: Exchange, judge: Callable[[str, int], Verdict]) -> None:
+        """Choose where the tunnel of an exchange ends, among its host's addresses; where none may be, ask for nothing.
+
+        The addresses take turns from attempt to attempt. IPv4 comes first, because few proxies have IPv6, and a tunnel
+        that cannot be had costs an attempt.
+        """
+        port, is_narrow = exchange.transfer.place.port, exchange.transfer.run.policy.ipv4_only
+        usable = [address for address in exchange.addresses if not (is_narrow and _is_ipv6(address))]
+        verdicts = {address: self._judge(address, port, judge) for address in usable}
+        allowed = sorted((address for address in verdicts if verdicts[address].allowed), key=_is_ipv6)
+        places = self._current_places()
+        if not usable:
+            exchange.stopped = Failure(
+                error=ErrorClass.DNS, kind=Kind.PERMANENT, detail="The host has no IPv4 address."
+            )
+        elif not allowed:
+            exchange.refusals += [verdict.reason for verdict in verdicts.values()]
+        elif not places:
+            exchange.stopped = self._failure(f"has no address: {self._fault}")
+        if not allowed or not places:
+            curl.setopt(pycurl.URL, "")  # libcurl ends such a request before it opens a socket
+            return
+        chosen = allowed[len(exchange.transfer.attempts) % len(allowed)]
+        exchange.addresses = (chosen,)
+        curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])
+        if self._host not in places:
+            there = ",".join(_bracketed(place) for place in places)
+            curl.setopt(pycurl.RESOLVE, [f"+{self._host}:{self._port}:{there}"])
+
+    def verdict(self, address: str, port: int) -> Verdict:
+        """Judge a socket address: the proxy's is the only one."""
+        if port == self._port and _plain(address) in self._accepted:
+            return Verdict(True, "This is the egress proxy.")
+        return Verdict(False, f"{address} port {port} is not the egress proxy, and nothing else is connected to.")
+
+    def _judge(self, address: str, port: int, judge: Callable[[str, int], Verdict]) -> Verdict:
+        if port == self._port and _plain(address) in self._accepted:
+            return Verdict(False, f"{address} port {port} is the egress proxy itself; no setting opens it.")
+        return judge(address, port)
+
+    # ---- how it ended
+
+    def note_end(self, curl: Any, exchange: Exchange, code: int) -> None:
+        """Say on an exchange that has ended (libcurl's ``code``) where its tunnel led, and what the proxy did to it."""
+        if exchange.remote_ip is not None:
+            exchange.remote_ip = exchange.addresses[0]
+        # Without a socket of its own it used a tunnel that was there.
+        if code and exchange.sockets and exchange.stopped is None:
+            exchange.stopped = self._fault_of(curl, exchange.detail, is_timeout=code == pycurl.E_OPERATION_TIMEDOUT)
+
+    def _fault_of(self, curl: Any, words: str, *, is_timeout: bool) -> Failure | None:
+        """Return what kept the proxy from making a tunnel; None: it made one, or it is the host that is slow."""
+        if not curl.getinfo(pycurl.CONNECT_TIME_T):
+            return self._failure(f"was not reached: {words}")
+        if is_timeout:
+            return None
+        if self._is_socks:
+            reply = curl.getinfo(pycurl.PROXY_ERROR)
+            return self._of_socks(reply, words) if reply else None
+        status = curl.getinfo(pycurl.HTTP_CONNECTCODE)
+        if status == 0:
+            return self._failure(f"made no tunnel: {words}")
+        return None if 200 <= status < 300 else self._of_status(status)
+
+    def _of_status(self, status: int) -> Failure:
+        if status in _UNREACHED:
+            return self._unreached(str(status))
+        if status == 407:
+            hint = "TRAWL_EGRESS_LOGIN_FILE names its login"
+            return self._failure(f"wants another login, or rejects the address ({status}); {hint}", Kind.PERMANENT)
+        if 400 <= status < 500 and status not in _BUSY:
+            return self._failure(f"does not let this address through ({status})", Kind.PERMANENT)
+        return self._failure(f"made no tunnel ({status})")
+
+    def _of_socks(self, reply: int, words: str) -> Failure:
+        if reply in _SOCKS_UNREACHED:
+            return self._unreached(_SOCKS_UNREACHED[reply])
+        if reply in _SOCKS_LOGIN:
+            return self._failure("wants another login; TRAWL_EGRESS_LOGIN_FILE names its login", Kind.PERMANENT)
+        if reply == _SOCKS_DENIED:
+            return self._failure("does not let this address through", Kind.PERMANENT)
+        return self._failure(f"made no tunnel: {words}")
+
+    def _failure(self, what: str, kind: Kind = Kind.TRANSIENT) -> Failure:
+        return Failure(error=ErrorClass.PROXY, kind=kind, detail=f"The egress proxy {self._shown} {what}.")
+
+    def _unreached(self, how: str) -> Failure:
+        detail = f"The egress proxy {self._shown} could not reach the host ({how})."
+        return Failure(error=ErrorClass.CONNECT, kind=Kind.TRANSIENT, detail=detail)
+
+    # ---- where the proxy is
+
+    def _look_up_once(self, look_up: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
+        known = self._resolver.known(self._host)
+        if known is not None:
+            return known.addresses
+        try:
+            return look_up(self._host)
+        except (OSError, UnicodeError):
+            self._fault = "the name was not resolved"
+            return ()
+
+    def _current_places(self) -> tuple[str, ...]:
+        """Return the proxy's addresses; when they are old, have them looked up again and go on with them meanwhile."""
+        answer = self._resolver.known(self._host)
+        if answer is not None:
+            self._take(self._host, answer)
+        elif not self._is_asking:
+            self._is_asking = True
+            self._resolver.ask(self._host, self._take)
+        return self._places
+
+    def _take(self, _host: str, answer: Answer) -> None:
+        self._is_asking = False
+        if not answer.addresses:
+            self._fault = answer.fault  # what was known may still be right
+        elif answer.addresses != self._places:
+            # A request that was aimed before this connects to where the proxy was.
+            self._accepted = frozenset(self._places) | frozenset(answer.addresses)
+            self._places = answer.addresses
+
+
+def _plain(address: str) -> str:
+    return str(ipaddress.ip_address(address.partition("%")[0]))
+
+
+def _is_ipv6(address: str) -> bool:
+    return ":" in address
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
