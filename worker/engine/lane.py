@@ -256,7 +256,7 @@ class Lane:
         match step:
             case Publish():
                 transfer.finished = now
-                transfer.reject = partial(self._reject, transfer)
+                transfer.reject = self._reject
                 self._runs[run].left -= 1
                 run.publish(transfer)
             case Follow():

@@ -180,6 +180,7 @@ class Run:
         """Take a transfer that is over without a file."""
         refused = transfer.failure is not None and transfer.failure.kind is Kind.REFUSED
         outcome = transfer.outcome(Ending.REFUSED if refused else Ending.FAILED, now)
+        transfer.let_go()
         with self._change:
             self._fetched_one()
             self._record(outcome)
@@ -283,7 +284,7 @@ class Run:
         if failure is None:
             self._join_group(transfer)
         else:
-            transfer.reject(failure)
+            transfer.reject(transfer, failure)
 
     def _read_back(self, transfer: Transfer) -> Failure | None:
         expected = transfer.entry.expected or Expected()
@@ -363,6 +364,7 @@ class Run:
                 transfer.draft.discard()
             ending = Ending.OK if transfer.failure is None else Ending.FAILED
             outcomes.append(transfer.outcome(ending, transfer.finished))
+            transfer.let_go()
         with self._change:
             for outcome in outcomes:
                 self._record(outcome)

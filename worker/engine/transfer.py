@@ -96,7 +96,8 @@ class Transfer:
         self.promises: tuple[Promise, ...] = ()
         self.failure: Failure | None = None
         self.finished = 0.0  # when its body was whole
-        self.reject: Callable[[Failure], None] = _unasked  # how the lane hears that the body is not the promised one
+        # how its lane hears that the body is not the promised one
+        self.reject: Callable[[Transfer, Failure], None] = _unasked
         self.resolved_in = 0.0
         self.unresolved_at = -inf  # when it last failed because its host has no address
         self.notes: list[str] = []
@@ -256,6 +257,10 @@ class Transfer:
             notes=tuple(self._all_notes(stored)),
         )
 
+    def let_go(self) -> None:
+        """The outcome is written: drop what refers back to this, so that memory is free without the collector."""
+        self.exchange = self.split = None
+
     def _path(self) -> str:
         flat = self.run.policy.layout is Layout.FLAT
         return self.name if flat else output_path(self.name, self.run.policy.layout)
@@ -322,7 +327,7 @@ class Transfer:
         return [*notes, "downgraded"] if self.downgraded else notes
 
 
-def _unasked(_failure: Failure) -> None:
+def _unasked(_transfer: Transfer, _failure: Failure) -> None:
     return None
 
 

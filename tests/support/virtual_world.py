@@ -1,0 +1,235 @@
+"""A lane's neighbours in virtual time: a scripted server, a disk in memory, a clock that a wait moves on.
+
+What a lane decides depends on order and time; here both are exact, so a test can say what happens at which second. The
+real neighbours have their own tests (`tests/ports`), and both together theirs (`tests/integration`).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+
+from contract.batches import BatchEntry
+from contract.naming import Layout
+from contract.policy import JobPolicy, Sync
+from worker.engine.digests import starter
+from worker.engine.exchange import Exchange
+from worker.engine.failures import Breakage
+from worker.engine.lane import Lane
+from worker.engine.ports import Answer, Draft
+from worker.engine.run import Run
+
+_LEAST = 1e-6  # seconds a turn takes: time never stands still
+_TURNS = 100_000  # a lane that turns more often than this in a test turns for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How the server answers one request: after so many seconds, with these fields and this body."""
+
+    after: float = 0.1
+    status: int = 200
+    fields: tuple[tuple[str, str], ...] = ()
+    body: bytes = b"body"
+    breakage: Breakage | None = None
+
+    def lines(self) -> list[bytes]:
+        fields = (("Content-Length", str(len(self.body))), *self.fields)
+        return [b"HTTP/1.1 %d X\r\n" % self.status, *(f"{n}: {v}\r\n".encode() for n, v in fields), b"\r\n"]
+
+
+Script = Callable[[str, int], Reply]  # the reply to the n-th request (from 0) for a URL
+
+
+class VirtualClock:
+    """Keeps ``worker.engine.ports.Clock``; ``seconds`` is the time since the world began."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def wall(self) -> float:
+        return 1_700_000_000.0 + self.seconds
+
+
+class VirtualHttp:
+    """Keeps ``worker.engine.ports.Http``: every exchange ends when its reply is due."""
+
+    def __init__(self, script: Script, clock: VirtualClock) -> None:
+        self.requests: list[tuple[float, str]] = []  # when each was begun, and for which URL
+        self.most_in_flight = 0
+        self._script = script
+        self._clock = clock
+        self._due: list[tuple[float, int, Exchange, Reply]] = []
+        self._count = count()
+
+    def requests_for(self, url: str) -> list[float]:
+        """Return the seconds at which a URL was asked for."""
+        return [at for at, asked in self.requests if asked == url]
+
+    def begin(self, exchange: Exchange) -> None:
+        url, now = exchange.transfer.place.target, self._clock.seconds
+        reply = self._script(url, len(self.requests_for(url)))
+        self.requests.append((now, url))
+        heapq.heappush(self._due, (now + reply.after, next(self._count), exchange, reply))
+        self.most_in_flight = max(self.most_in_flight, len(self._due))
+
+    def drop(self, exchange: Exchange) -> None:
+        self._due = [item for item in self._due if item[2] is not exchange]
+        heapq.heapify(self._due)
+
+    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+        """Move the clock to the next reply, or on by ``seconds``, whichever is less."""
+        if seconds is None:
+            raise AssertionError("the lane sleeps although the test waits for it")
+        until = min(self._clock.seconds + max(seconds, _LEAST), self._due[0][0] if self._due else inf)
+        self._clock.seconds = max(self._clock.seconds, until)
+        ended = []
+        while self._due and self._due[0][0] <= self._clock.seconds:
+            _, _, exchange, reply = heapq.heappop(self._due)
+            self._reply(exchange, reply)
+            ended.append(exchange)
+        return ended
+
+    def wake(self) -> None:
+        """Nobody sleeps in virtual time."""
+
+    def close(self) -> None:
+        self._due.clear()
+
+    def _reply(self, exchange: Exchange, reply: Reply) -> None:
+        exchange.took = reply.after
+        exchange.breakage = reply.breakage
+        if reply.breakage in (Breakage.CONNECT, Breakage.STALE):
+            return
+        exchange.lines.extend(reply.lines())
+        if reply.body:
+            exchange.take(reply.body)
+
+
+class VirtualDraft:
+    """Keeps ``worker.engine.ports.Draft`` in memory."""
+
+    def __init__(self, kept: set[VirtualDraft]) -> None:
+        self.obstacle: str | None = None
+        self.data = bytearray()
+        self._kept = kept
+        kept.add(self)
+
+    def write(self, data: bytes, at: int) -> None:
+        self.data[at : at + len(data)] = data
+
+    def finish(self, size: int) -> None:
+        assert len(self.data) == size
+
+    def leave(self) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        self._kept.discard(self)
+
+
+class VirtualDisk:
+    """Keeps ``worker.engine.ports.Disk`` in memory."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.drafts: set[VirtualDraft] = set()  # temporary files that are neither named nor discarded
+
+    def draft(self) -> VirtualDraft:
+        return VirtualDraft(self.drafts)
+
+    def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
+        if not may():
+            return False
+        for draft, name in group:
+            assert isinstance(draft, VirtualDraft)
+            self.files[name] = bytes(draft.data)
+            draft.discard()
+        return True
+
+    def digest(self, draft: Draft, algorithms: Sequence[str]) -> dict[str, str]:
+        assert isinstance(draft, VirtualDraft)
+        found = {}
+        for algorithm in algorithms:
+            hasher = starter(algorithm)()
+            hasher.update(bytes(draft.data))
+            found[algorithm] = hasher.hexdigest()
+        return found
+
+    def holds(self, name: str, layout: Layout, size: int, digest: str) -> bool:
+        return False
+
+    def shelve(self, draft: Draft, name: str, known: str) -> None:
+        """Nothing survives this process."""
+
+    def take_back(self, name: str) -> None:
+        return None
+
+    def trouble(self) -> None:
+        return None
+
+
+class VirtualResolver:
+    """Keeps ``worker.engine.ports.Resolver``: every name has an address, except those it is told to fail or hold."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.held: dict[str, Callable[[str, Answer], None]] = {}  # asked and not answered
+        self.slow: set[str] = set()
+
+    def known(self, host: str, *, after: float = -inf) -> Answer | None:
+        return None if host in self.slow else self.answers.get(host, Answer(("192.0.2.1",)))
+
+    def ask(self, host: str, tell: Callable[[str, Answer], None]) -> None:
+        self.held[host] = tell
+
+    def give_up(self, host: str) -> None:
+        self.held.pop(host, None)
+
+
+class VirtualWorld:
+    """One lane and what it sees."""
+
+    def __init__(self, script: Script, *, window: int = 8) -> None:
+        self.clock = VirtualClock()
+        self.http = VirtualHttp(script, self.clock)
+        self.disk = VirtualDisk()
+        self.resolver = VirtualResolver()
+        self.lane = Lane(http=self.http, resolver=self.resolver, clock=self.clock, random=lambda: 1.0, window=window)
+        self._jobs: list[Callable[[], None]] = []  # what was given to other threads
+
+    def start(self, urls: Sequence[str], policy: JobPolicy | None = None) -> Run:
+        run = Run(
+            [BatchEntry(url=url) for url in urls],
+            policy or JobPolicy(),
+            queued=0.0,
+            worker="virtual",
+            disk=self.disk,
+            clock=self.clock,
+            submit=self._jobs.append,
+            may_publish=lambda: True,
+            start_hash=starter("sha256"),
+        )
+        run.launch([self.lane])
+        return run
+
+    def fetch(self, urls: Sequence[str], policy: JobPolicy | None = None) -> Run:
+        """Run a batch to its end."""
+        run = self.start(urls, policy)
+        self.turn_until(lambda: run.wait(0))
+        return run
+
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(_TURNS):
+            while self._jobs:
+                self._jobs.pop(0)()
+            if condition():
+                return
+            self.lane.turn()
+        raise AssertionError(f"nothing came of {_TURNS} turns; it is {self.clock.seconds:.1f} s")
