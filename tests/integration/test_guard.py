@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ import pytest
 
 from tests.support import guarded_command, guarded_names, guarded_ways, netbox
 from tests.support.guarded_command import Watched
-from tests.support.guarded_world import CLOSED, Found, boxed, name_spellings
+from tests.support.guarded_world import CLOSED, Found, Proxying, boxed, name_spellings, through_a_proxy
 from tests.support.spellings import DENIED_ADDRESSES, spellings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,31 @@ WAYS: dict[Callable[[], Found], int] = {
     guarded_ways.aimed_at_our_own_services: 1_200,
     guarded_ways.denied_by_the_worker: 6_000,
 }
+# The same through an egress proxy that was set: what is refused does not even reach the proxy.
+THROUGH_A_PROXY: dict[tuple[Proxying, Callable[[], Found]], int] = {
+    ("connect", guarded_ways.asked_directly): 12_000,
+    ("connect", guarded_ways.asked_by_http_3): 4_000,
+    ("connect", guarded_ways.asked_in_a_crowd): 4_800,
+    ("connect", guarded_ways.reached_by_redirect): 5_000,
+    ("connect", guarded_ways.met_in_the_pool): 3_600,
+    ("connect", guarded_ways.closed_behind_an_open_connection): 90,
+    ("connect", guarded_ways.reached_through_a_proxy): 10_000,
+    ("connect", guarded_ways.named_by_dns): 2_400,
+    ("connect", guarded_ways.rebound_by_dns): 5_000,
+    ("connect", guarded_ways.rebound_within_a_transfer): 170,
+    ("connect", guarded_ways.mixed_by_dns): 2_500,
+    ("connect", guarded_ways.aimed_at_our_own_services): 1_200,
+    ("connect", guarded_ways.aimed_at_the_egress_proxy): 90,
+    ("connect", guarded_ways.denied_by_the_worker): 6_000,
+    ("socks5", guarded_ways.asked_directly): 12_000,
+    ("socks5", guarded_ways.reached_by_redirect): 5_000,
+    ("socks5", guarded_ways.met_in_the_pool): 3_600,
+    ("socks5", guarded_ways.reached_through_a_proxy): 10_000,
+    ("socks5", guarded_ways.rebound_by_dns): 5_000,
+    ("socks5", guarded_ways.rebound_within_a_transfer): 170,
+    ("socks5", guarded_ways.mixed_by_dns): 2_500,
+    ("socks5", guarded_ways.aimed_at_the_egress_proxy): 90,
+}
 ORDINARY = (guarded_names.ordinary_lists, guarded_names.ordinary_https, guarded_names.names_are_asked_once)
 NAME_SERVERS = (
     guarded_names.unknown_names,
@@ -62,6 +88,22 @@ def test_nothing_reaches_a_refused_address(way: Callable[[], Found], record_prop
     assert found.faults == []
     assert (found.connections, found.bytes) == (0, 0)
     assert found.probes >= WAYS[way]
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"), THROUGH_A_PROXY, ids=[f"{kind}-{way.__name__}" for kind, way in THROUGH_A_PROXY]
+)
+def test_nothing_gets_there_through_an_egress_proxy(
+    kind: Proxying, way: Callable[[], Found], record_property: Callable[..., None]
+) -> None:
+    """Protects what chooses a tunnel's end, and that libcurl and the proxy are told an address and no name."""
+    found = boxed(partial(through_a_proxy, kind, way))
+    record_property("probes", found.probes)
+    print(f"{kind} {way.__name__}: {found.probes:,} probes {found.counts or ''}")
+
+    assert found.faults == []
+    assert (found.connections, found.bytes) == (0, 0)
+    assert found.probes >= THROUGH_A_PROXY[kind, way]
 
 
 def test_enough_is_tried() -> None:

@@ -1,4 +1,4 @@
-"""A small forward proxy: tunnels by CONNECT (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, RFC 1929), all remembered."""
+"""A small forward proxy: tunnels by CONNECT (RFC 9110 section 9.3.6) or SOCKS5 (RFC 1928, RFC 1929), all remembered."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EgressProxy:
         self._login = login
         self._lock = threading.Lock()
         self._told: list[Told] = []
-        self._connections = 0
+        self._connections = self._tunnels = 0
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._is_stopping = False
@@ -81,6 +81,12 @@ class EgressProxy:
         """How many connections were accepted."""
         with self._lock:
             return self._connections
+
+    @property
+    def tunnels(self) -> int:
+        """How many tunnels were made."""
+        with self._lock:
+            return self._tunnels
 
     def __enter__(self) -> EgressProxy:
         listener = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
@@ -166,6 +172,7 @@ class EgressProxy:
             return 0, None
         onward.settimeout(None)
         with self._lock:
+            self._tunnels += 1
             self._open.add(onward)
         return CONNECTED, onward
 
@@ -192,7 +199,7 @@ class EgressProxy:
             code, onward = self._onward(Told("connect", host.strip("[]"), int(port), login))
         extra = "Proxy-Authenticate: Basic\r\n" if code == 407 else ""
         length = "" if code == CONNECTED else "Content-Length: 0\r\n"
-        wire.sendall(f"HTTP/1.1 {code or 502} Said\r\n{extra}{length}\r\n".encode())
+        _say(wire, f"HTTP/1.1 {code or 502} Said\r\n{extra}{length}\r\n".encode(), onward)
         return onward
 
     def _socks(self, wire: socket.socket) -> socket.socket | None:
@@ -221,7 +228,7 @@ class EgressProxy:
         port = int.from_bytes(_exactly(wire, 2), "big")
         code, onward = self._onward(Told("socks5", host, port, login))
         reply = 0 if code == CONNECTED else code or _SOCKS_UNREACHABLE
-        wire.sendall(bytes((5, reply, 0, 1)) + bytes(6))
+        _say(wire, bytes((5, reply, 0, 1)) + bytes(6), onward)
         return onward
 
 
@@ -235,11 +242,25 @@ def _exactly(wire: socket.socket, count: int) -> bytes:
     return found
 
 
+def _say(wire: socket.socket, answer: bytes, onward: socket.socket | None) -> None:
+    """Answer who asked; whoever has left needs no tunnel."""
+    try:
+        wire.sendall(answer)
+    except OSError:
+        if onward is not None:
+            onward.close()
+        raise
+
+
 def _relay(one: socket.socket, other: socket.socket) -> None:
     """Carry bytes both ways until one side ends."""
+    poller = select.poll()  # select() cannot see the descriptors of a crowd
+    by_number = {wire.fileno(): wire for wire in (one, other)}
+    for number in by_number:
+        poller.register(number, select.POLLIN)
     while True:
         waiting = isinstance(one, ssl.SSLSocket) and one.pending()
-        ready = [one] if waiting else select.select([one, other], [], [])[0]
+        ready = [one] if waiting else [by_number[number] for number, _ in poller.poll()]
         for wire in ready:
             data = wire.recv(_PIECE)
             if not data:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import zip_longest
-from typing import cast
 
 from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.policy import JobPolicy
 from tests.support.dns_stub import Reply
 from tests.support.guarded_world import (
     CLOSED,
+    EGRESS,
     EVERYTHING,
     OTHER_PUBLIC,
     PORT,
@@ -31,7 +31,6 @@ from tests.support.guarded_world import (
     variables_set,
 )
 from tests.support.spellings import DENIED_ADDRESSES, PRIVATE_ADDRESSES, PUBLIC_ADDRESSES, Spelling, spellings
-from worker.adapters.http import CurlHttp
 from worker.engine.safety import AddressPolicy, Tier, tier_of
 
 # ------------------------------------------------------------------------------------------- by its address
@@ -140,7 +139,7 @@ def reached_through_a_proxy() -> Found:
         world.dns.script("named.test", PUBLIC)
         world.dns.script("closed.test", "10.0.0.1")
         for chosen in [{name: proxy} for name in names] + [{name: socks} for name in names]:
-            for exception in ({}, {"no_proxy": "example.com"}, {"NO_PROXY": "10.0.0.0/8,127.0.0.1"}):
+            for exception in ({}, {"no_proxy": "*"}, {"NO_PROXY": "10.0.0.0/8,127.0.0.1,93.184.216.34"}):
                 with variables_set({**chosen, **exception}):
                     _try(world, fetcher, spellings("127.0.0.1", port=PORT))
                     _try_through_proxy(world, fetcher)
@@ -169,7 +168,7 @@ def closed_behind_an_open_connection() -> Found:
         world.found.expect(len(opened) >= 30, "too few connections to be found")
         # No setting does this to a lane; it is what the second line of defence is for.
         for lane in (lane for lanes in fetcher.workshop._lanes.values() for lane in lanes):
-            cast(CurlHttp, lane._http).judge = lru_cache(AddressPolicy().verdict)
+            setattr(lane._http, "judge" if world.proxy is None else "_verdict", lru_cache(AddressPolicy().verdict))
         for _ in range(3):
             for url, outcome in _pairs(fetcher, opened, WIDE_OPEN):
                 world.refused(outcome, url, error=ErrorClass.REFUSED_ADDRESS, hints="--allow-net")
@@ -288,6 +287,24 @@ def aimed_at_our_own_services() -> Found:
                     world.refused(outcome, url, error=ErrorClass.REFUSED_ADDRESS, hints="no setting opens it")
             for url, outcome in _pairs(fetcher, [f"{SITE}/", f"http://[{PUBLIC_6}]:{PORT}/"], WIDE_OPEN):
                 world.stored(outcome, url)
+    return world.found
+
+
+def aimed_at_the_egress_proxy() -> Found:
+    """Every network is open, and the list asks for the proxy itself: by address, name and redirect."""
+    with World() as world, world.fetcher() as fetcher:
+        spelled = spellings(EGRESS, port=PROXY_PORT)
+        _try(world, fetcher, spelled, WIDE_OPEN, hint="no setting opens it")
+        world.dns.script("proxy.alias.test", EGRESS)
+        world.dns.script("late.alias.test", Reply(PUBLIC), Reply(EGRESS))
+        world.stored(fetcher.fetch([f"http://late.alias.test:{PORT}/"])[0], "late")
+        world.grow_old()
+        asked = [
+            *name_spellings("proxy.alias.test", port=PROXY_PORT),
+            *name_spellings("late.alias.test", port=PROXY_PORT),
+        ]
+        for url, outcome in _pairs(fetcher, [*asked, *world.redirects_to([spelled[0].url, asked[0]])], WIDE_OPEN):
+            world.refused(outcome, url, error=ErrorClass.REFUSED_ADDRESS, hints="no setting opens it")
     return world.found
 
 

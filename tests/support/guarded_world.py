@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pytest
 
@@ -22,6 +23,7 @@ from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.policy import JobPolicy
 from tests.support import netbox
 from tests.support.dns_stub import NXDOMAIN, DnsStub
+from tests.support.egress_proxy import EgressProxy
 from tests.support.guarded_site import Asked, Site, moved, reply
 from tests.support.sink import Sink
 from tests.support.spellings import Spelling
@@ -37,13 +39,25 @@ PROXY_PORT = 3128  #: where the sink plays a proxy
 PUBLIC = "93.184.216.34"
 PUBLIC_6 = "2606:2800:220:1::1"
 OTHER_PUBLIC = "198.41.0.4"  #: public, and the sink's
+EGRESS = "10.200.0.1"  #: the egress proxy's, at PROXY_PORT, where the sink has all other addresses
+LOGIN = "worker:se%63ret:with a colon"
 ADDRESSES = (PUBLIC_6,)  #: what the netbox has to put on its loopback: IPv6 binds to no other
 NAMESERVER = "127.0.0.1"
 EVERYTHING = ("0.0.0.0/0", "::/0")
 
 CLOSED = JobPolicy(timeout=250.0, batch_seconds=1000.0, slowest=0, first_wait=0.01, longest_wait=0.01)
 WIDE_OPEN = replace(CLOSED, allow_nets=EVERYTHING)
+Proxying = Literal["connect", "socks5"]
+_proxying: Proxying | None = None
+
 SITE = f"http://{PUBLIC}:{PORT}"
+
+
+def through_a_proxy(kind: Proxying, scenario: Callable[[], Found]) -> Found:
+    """Run a scenario, in a process of its own, with an egress proxy set for all its workers."""
+    global _proxying
+    _proxying = kind
+    return scenario()
 
 
 @dataclass(slots=True)
@@ -99,6 +113,7 @@ class World:
         self.sink = _SharingSink(["0.0.0.0", "::"], sinks, udp=True)
         self.site = Site(site, [PORT], answer=self._answer)
         self.dns = DnsStub(NAMESERVER, 53, default=NXDOMAIN)
+        self.proxy = None if _proxying is None else EgressProxy(EGRESS, PROXY_PORT, kind=_proxying, login=LOGIN)
         self.leads_to: list[str] = []  # where the site's /to/<index> redirects
         self._stack = ExitStack()
 
@@ -106,6 +121,8 @@ class World:
         self._stack.enter_context(self.sink)
         self._stack.enter_context(self.site)
         self._stack.enter_context(self.dns)
+        if self.proxy is not None:
+            self._stack.enter_context(self.proxy)
         return self
 
     def __exit__(
@@ -116,6 +133,18 @@ class World:
             self.found.connections = len(caught)
             self.found.bytes = sum(one.received for one in caught)
             self.found.faults += [f"reached: {one.transport} {one.address} port {one.port}" for one in caught[:20]]
+            if self.proxy is not None:
+                self._look_at(self.proxy)
+
+    def _look_at(self, proxy: EgressProxy) -> None:
+        """Was the proxy told addresses only, by who may use it, and did everything go through it?"""
+        told = proxy.told
+        self.found.count_of("tunnels", proxy.tunnels)
+        names = [one for one in told if not one.is_address]
+        self.found.expect(not names, f"the proxy was told a name: {names[:5]}")
+        self.found.expect({one.login for one in told} <= {LOGIN}, "the proxy was not told its login")
+        around = self.site.connections - proxy.tunnels
+        self.found.expect(around <= 0, f"{around} connections went around the proxy")
 
     def _answer(self, asked: Asked) -> bytes:
         path, _, number = asked.target.rpartition("/")
@@ -145,6 +174,8 @@ class World:
         """Start a workshop as a worker with this environment would."""
         with tempfile.TemporaryDirectory(prefix="guarded-") as folder:
             chosen = replace(WorkerSettings(output=folder, min_free=0), **settings)  # type: ignore[arg-type]  # the settings' own names
+            if self.proxy is not None:
+                chosen = _through(self.proxy, chosen, Path(folder))
             own = endpoints(chosen, environment or {})
             fetcher = Fetcher(Workshop(chosen, environment={}, own=own, clock=self.clock), self.sink)
             try:
@@ -170,6 +201,15 @@ class World:
         self.found.probes += 1
         self.found.expect(outcome.ending is Ending.OK, f"not fetched: {what} {outcome}")
         self.found.expect(outcome.remote_ip in remote, f"fetched from {outcome.remote_ip}: {what}")
+
+
+def _through(proxy: EgressProxy, settings: WorkerSettings, folder: Path) -> WorkerSettings:
+    """Return the settings of a worker that has to use this proxy."""
+    scheme = "socks5" if _proxying == "socks5" else "http"
+    login = folder / "login"
+    login.write_text(f"{LOGIN}\n", "utf-8")
+    where = f"{scheme}://{proxy.address}:{proxy.port}"
+    return replace(settings, egress_proxy=where, egress_login_file=str(login))
 
 
 class Fetcher:
@@ -205,7 +245,7 @@ def boxed(scenario: Callable[[], Result]) -> Result:
         if "CI" in os.environ:
             pytest.fail(f"The address guard cannot be tested here: {reason}")
         pytest.skip(reason)
-    return netbox.call(scenario, addresses=ADDRESSES, every_address=True, nameserver=NAMESERVER, timeout=110.0)
+    return netbox.call(scenario, addresses=ADDRESSES, every_address=True, nameserver=NAMESERVER, timeout=300.0)
 
 
 def distinct(spelled: Iterable[Spelling]) -> list[Spelling]:

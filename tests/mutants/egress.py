@@ -1,0 +1,73 @@
+"""The guards of an egress proxy: what libcurl and the proxy are told, and where a socket may go."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_GUARD = "tests/integration/test_guard.py"
+_BEHAVIOUR = "tests/integration/test_egress.py"
+_SETTING = "tests/unit/test_egress_setting.py"
+
+_EGRESS = "worker/adapters/egress.py"
+_HTTP = "worker/adapters/http.py"
+_WIRING = "worker/wiring.py"
+_SETTINGS = "worker/settings.py"
+
+
+def _way(file: str, text: str, scenario: str, instead: str = "") -> Guard:
+    """A guard that one scenario of the guarded world with a proxy has to miss."""
+    return Guard(file, text, (f"{_GUARD}::test_nothing_gets_there_through_an_egress_proxy[{scenario}]",), instead)
+
+
+def _does(file: str, text: str, test: str, instead: str = "") -> Guard:
+    return Guard(file, text, (f"{_BEHAVIOUR}::{test}",), instead)
+
+
+GUARDS = (
+    # Where a tunnel may end.
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-asked_directly", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-reached_by_redirect", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-met_in_the_pool", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-closed_behind_an_open_connection", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-named_by_dns", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-rebound_by_dns", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-rebound_within_a_transfer", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-mixed_by_dns", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-aimed_at_our_own_services", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "connect-denied_by_the_worker", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "socks5-asked_directly", "if True)"),
+    _way(_EGRESS, "if verdicts[address].allowed)", "socks5-mixed_by_dns", "if True)"),
+    _way(_EGRESS, 'curl.setopt(pycurl.URL, "")', "connect-asked_directly", "pass"),
+    _way(_EGRESS, 'curl.setopt(pycurl.URL, "")', "socks5-asked_directly", "pass"),
+    _does(_EGRESS, "self._judge(address, port, judge)", "test_a_proxys_name_is_looked_up_again",
+          "judge(address, port)"),
+    Guard("worker/infrastructure.py", "yield proxy.host, proxy.port",
+          (f"{_BEHAVIOUR}::test_the_proxy_is_a_service_of_our_own",), "pass"),
+    # What the proxy is told.
+    _way(_EGRESS, 'curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])', "connect-mixed_by_dns", "pass"),
+    _way(_EGRESS, 'curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])', "socks5-mixed_by_dns", "pass"),
+    _does(_EGRESS, "curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)",
+          "test_what_a_proxy_answers_says_whose_fault_it_was", "pass"),
+    # Where a socket may go.
+    _way(_HTTP, "self._verdict if egress is None else egress.verdict", "connect-aimed_at_the_egress_proxy",
+         "self._verdict"),
+    _way(_EGRESS, 'curl.setopt(pycurl.NOPROXY, "")', "connect-reached_through_a_proxy", "pass"),
+    _does(_EGRESS, 'in self._accepted:\n            return Verdict(True, "This',
+          "test_a_socket_goes_to_the_proxy_and_nowhere_else", 'or True:\n            return Verdict(True, "This'),
+    _way(_WIRING, "egress=self._egress,", "connect-mixed_by_dns"),
+    _does(_WIRING, "reach.http3 and self._egress is None",
+          "test_tls_is_with_the_server_whose_name_the_url_has", "reach.http3"),
+    # Whose fault it was.
+    _does(_EGRESS, "if code and exchange.sockets and exchange.stopped is None:",
+          "test_what_a_proxy_answers_says_whose_fault_it_was", "if False:"),
+    _does(_EGRESS, "if code and exchange.sockets and exchange.stopped is None:",
+          "test_a_proxy_that_is_down_is_named_and_not_the_urls_fault", "if False:"),
+    _does(_EGRESS, "        if is_timeout:", "test_a_host_that_does_not_answer_behind_a_proxy_is_a_timeout",
+          "        if False:"),
+    # Its login.
+    _does(_EGRESS, "curl.setopt(pycurl.PROXYPASSWORD, password)", "test_everything_goes_through_the_proxy_by_address",
+          "pass"),
+    Guard(_SETTINGS, 'if "@" in self.egress_proxy:', (_SETTING,), "if False:"),
+    Guard(_SETTINGS, 'login: str = field(default="", repr=False)', (_SETTING,), 'login: str = ""'),
+    Guard(_SETTINGS, "(?P<scheme>https?|socks5)", (_SETTING,), "(?P<scheme>https?|socks5h?)"),
+)  # fmt: skip

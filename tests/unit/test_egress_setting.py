@@ -1,0 +1,88 @@
+"""TRAWL_EGRESS_PROXY is one place, written in full, and its login comes from a file and shows nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import SettingError
+from worker.settings import EgressProxy, WorkerSettings
+
+
+@pytest.mark.parametrize(
+    ("written", "proxy"),
+    [
+        ("http://proxy.test:3128", EgressProxy("http", "proxy.test", 3128)),
+        ("HTTP://PROXY.test.:3128/", EgressProxy("http", "proxy.test", 3128)),
+        ("https://10.0.0.1:443", EgressProxy("https", "10.0.0.1", 443)),
+        ("socks5://[0:0::1]:1080", EgressProxy("socks5", "::1", 1080)),
+    ],
+)
+def test_a_proxy_is_a_scheme_a_host_and_a_port(written: str, proxy: EgressProxy) -> None:
+    assert WorkerSettings.from_environment({"TRAWL_EGRESS_PROXY": written}).proxy() == proxy
+
+
+def test_there_is_none_unless_it_is_set_whatever_other_variables_say() -> None:
+    others = {"http_proxy": "http://proxy.test:1", "ALL_PROXY": "socks5://proxy.test:1", "TRAWL_EGRESS_PROXY": " "}
+
+    assert WorkerSettings.from_environment(others).proxy() is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "proxy.test:3128",
+        "http://proxy.test",
+        "http://proxy.test:0",
+        "http://proxy.test:65536",
+        "http://:3128",
+        "http://proxy.test:3128/path",
+        "socks5h://proxy.test:1080",  # would be told names
+        "socks4://proxy.test:1080",
+        "http://bad host:3128",
+        "http://256.256.256.256:3128",
+        "http://proxy.test:3128\r\nX: y",
+    ],
+)
+def test_what_is_no_proxy_is_one_sentence(written: str) -> None:
+    with pytest.raises(SettingError, match=r"^TRAWL_EGRESS_PROXY.*\.$"):
+        WorkerSettings(egress_proxy=written).proxy()
+
+
+def test_a_login_in_the_url_is_refused_and_not_repeated() -> None:
+    environment = {"TRAWL_EGRESS_PROXY": "http://somebody:s3cr3t@proxy.test:3128"}
+
+    with pytest.raises(SettingError, match="TRAWL_EGRESS_LOGIN_FILE") as raised:
+        WorkerSettings.from_environment(environment).proxy()
+
+    assert "s3cr3t" not in str(raised.value)
+
+
+def test_the_login_is_the_first_line_of_its_file_and_shows_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "login").write_text("somebody:s3cr3t:and more\nanything\n")
+
+    proxy = WorkerSettings(egress_proxy="http://proxy.test:3128", egress_login_file=str(tmp_path / "login")).proxy()
+
+    assert proxy is not None
+    assert proxy.login == "somebody:s3cr3t:and more"
+    assert "s3cr3t" not in repr(proxy)
+
+
+@pytest.mark.parametrize("held", ["", "s3cr3t", ":s3cr3t", "s3cr3t:", "s3c\x00r3t:x", "s3cr3t:" + "x" * 256])
+def test_a_file_that_holds_no_login_is_one_sentence(tmp_path: Path, held: str) -> None:
+    (tmp_path / "login").write_text(held)
+
+    with pytest.raises(SettingError, match="user:password") as raised:
+        WorkerSettings(egress_proxy="http://proxy.test:3128", egress_login_file=str(tmp_path / "login")).proxy()
+
+    assert "s3cr3t" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_and_a_login_for_no_proxy_are_told(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent")
+
+    with pytest.raises(SettingError, match="cannot be read"):
+        WorkerSettings(egress_proxy="http://proxy.test:3128", egress_login_file=absent).proxy()
+    with pytest.raises(SettingError, match="set both or none"):
+        WorkerSettings(egress_login_file=absent).proxy()
