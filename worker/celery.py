@@ -15,4 +15,4 @@ try:
 except SettingError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)  # not an exception: Celery's command line would print it as a traceback
-lifecycle.attach()
+lifecycle.attach(app)

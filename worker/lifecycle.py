@@ -9,13 +9,14 @@ from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
 from kombu.exceptions import OperationalError
 
 from contract.broker import AWAY
 from contract.ledger import SWEEP_PAUSE
 from contract.recovery import sweep
 from worker import wiring
+from worker.departure import Departure
 from worker.station import station
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ _COLLECT_EVERY = 50_000  # more objects made than freed; 700 is Python's own
 # process that no longer listens, and that message is gone.
 _LAST_QUESTION = 1.5
 
+_TAKING_LEAVE = 10.0  # seconds after the drain to sync, close and say goodbye; a container gets 30 in all
+
 
 def is_stopping() -> bool:
     """Was this worker told to stop?"""
@@ -42,13 +45,23 @@ def await_silence() -> None:
         time.sleep(max(0.0, _stopping_since.value + _LAST_QUESTION - time.monotonic()))
 
 
-def attach() -> None:
-    """Hook the worker's life to Celery's signals; Celery keeps only weak references unless told otherwise."""
+def attach(app: Celery) -> None:
+    """Hook the worker's life to Celery's; it keeps only weak references to receivers unless told otherwise."""
+    app.steps["worker"].add(_Leaving)
     signals.worker_shutting_down.connect(_stop, weak=False)
     signals.worker_ready.connect(_start_sweeping, weak=False)
     signals.worker_init.connect(_calm_collector, weak=False)
     signals.worker_process_shutdown.connect(_close, weak=False)
     signals.worker_shutdown.connect(_close, weak=False)
+
+
+class _Leaving(bootsteps.StartStopStep):
+    """Starts once Celery's own signal handlers and the pool are there, before anything is asked of Redis."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, _worker: Any) -> None:
+        Departure(within=wiring.drain() + _TAKING_LEAVE).watch()
 
 
 def _calm_collector(**_: Any) -> None:

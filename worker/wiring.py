@@ -199,6 +199,11 @@ def heartbeat_file() -> str:
     return WorkerSettings.from_environment(os.environ).heartbeat_file
 
 
+def drain() -> float:
+    """Return the seconds transfers in flight may go on once the worker is told to stop."""
+    return WorkerSettings.from_environment(os.environ).drain
+
+
 def close() -> None:
     """Close this process's workshop, if it made one."""
     global _workshop

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from contract.naming import output_name
-from tests.integration.test_worker import Cluster
 from tests.support.bodies import body_bytes
 from tests.support.celery_worker import CeleryWorker
+from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.netbox import NotPermittedError
 from tests.support.processes import await_condition
@@ -48,7 +48,7 @@ def server() -> Iterator[MisbehavingServer]:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with RedisServer(tmp_path / "redis") as redis:
-        yield Cluster(redis, tmp_path)
+        yield Cluster(redis.celery_url(), tmp_path)
 
 
 def a_worker(folder: Path, cluster: Cluster, disk: TinyDisk, pool: str, settings: Mapping[str, str]) -> CeleryWorker:

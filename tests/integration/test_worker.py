@@ -8,70 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from celery import Celery
 from kombu import serialization
 
-from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.broker import build_app, connect
-from contract.dispatch import queue_depth, send_batches
-from contract.ledger import Ledger, NewBatch
+from contract.batches import unpack_entries
+from contract.dispatch import queue_depth
 from contract.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
 from contract.naming import output_name
-from contract.policy import JobPolicy
 from contract.reports import BatchReport
-from contract.settings import ClusterSettings
 from tests.support.bodies import body_bytes
 from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
-
-POLICY = JobPolicy(allow_nets=("127.0.0.0/8",), first_wait=0.01)
-LEASE = 2.0
-
-
-class Cluster:
-    """A real Redis with the ledger on it, and what a worker's environment must hold to join."""
-
-    def __init__(self, redis: RedisServer, folder: Path) -> None:
-        self.output = folder / "out"
-        self.environment = {
-            "TRAWL_BROKER_URL": redis.celery_url(),
-            "TRAWL_LEASE": str(LEASE),
-            "TRAWL_OUTPUT": str(self.output),
-            "TRAWL_DRAIN": "0.5",
-        }
-        settings = ClusterSettings.from_environment(self.environment)
-        self.app: Celery = build_app(settings)
-        self.queue = settings.queue
-        self.ledger = Ledger(connect(settings), prefix=settings.prefix, lease=LEASE)
-
-    def enqueue(self, job: str, *batches: list[str], policy: JobPolicy = POLICY) -> None:
-        self.ledger.create(job, policy)
-        new = [
-            NewBatch(str(number), pack_entries(BatchEntry(url=url) for url in urls), len(urls))
-            for number, urls in enumerate(batches, start=1)
-        ]
-        waiting = self.ledger.open(job, new)
-        send_batches(self.app, [BatchMessage(job, batch) for batch in waiting], policy)
-        self.ledger.seal(job, {"urls": sum(len(urls) for urls in batches)})
-
-    def reports(self, job: str) -> list[BatchReport]:
-        """Wait until the job is finished and return its reports."""
-
-        def finished() -> bool:
-            record = self.ledger.job(job)
-            return record is not None and record.is_finished
-
-        await_condition(lambda: finished() or None, within=40.0, what=f"the end of job {job}")
-        closed = self.ledger.closed(job)
-        return [BatchReport.from_result(blob) for blob in self.ledger.reports(job, closed) if blob is not None]
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with RedisServer(tmp_path / "redis") as redis:
-        yield Cluster(redis, tmp_path)
+        yield Cluster(redis.celery_url(), tmp_path)
 
 
 @pytest.fixture

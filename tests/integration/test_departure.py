@@ -1,0 +1,71 @@
+"""A worker told to stop is gone in time while Redis is silent: half-open, connected and answering nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.celery_worker import CeleryWorker
+from tests.support.cluster import Cluster
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.redis_server import RedisServer
+from tests.support.relay import Relay
+
+POOLS = ("prefork", "threads", "solo")
+GRACE = 30.0  # seconds a container gets by default; without a departure it took 45 to 103
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Relay]:
+    with RedisServer(tmp_path / "redis") as redis, Relay(("127.0.0.1", redis.port)) as relay:
+        yield relay
+
+
+@pytest.fixture
+def workers(tmp_path: Path, relay: Relay) -> Iterator[dict[str, CeleryWorker]]:
+    """A worker of each pool, each in the middle of a batch that never ends by itself, when Redis falls silent."""
+    cluster = Cluster(f"redis://127.0.0.1:{relay.port}/0", tmp_path)
+    with MisbehavingServer() as server, ExitStack() as stack:
+        begun = {
+            pool: CeleryWorker(tmp_path, env=cluster.environment, pool=pool, concurrency=1).start(wait=False)
+            for pool in POOLS
+        }
+        for worker in begun.values():
+            stack.enter_context(worker).wait_until_ready()
+        cluster.enqueue("job", *([server.url(f"/silence?after=head&n={n}")] for n in range(len(POOLS))))
+        server.log.wait_for_requests(len(POOLS))
+        relay.freeze()
+        yield begun
+        relay.thaw()
+
+
+def test_told_to_stop_a_worker_of_any_pool_ends_within_a_containers_grace(workers: dict[str, CeleryWorker]) -> None:
+    for worker in workers.values():
+        worker.send_signal(signal.SIGTERM)
+
+    codes = {pool: worker.wait(within=GRACE) for pool, worker in workers.items()}
+
+    assert codes == dict.fromkeys(POOLS, 1), "it could not take leave"
+    for worker in workers.values():
+        worker.stop()
+        assert worker.left_behind == []
+        assert "ending now. What is in hand runs again when its lease ends." in worker.log()
+
+
+def test_a_second_signal_or_sigquit_ends_a_worker_at_once(workers: dict[str, CeleryWorker]) -> None:
+    for pool, sent in (("prefork", signal.SIGTERM), ("threads", signal.SIGINT)):
+        workers[pool].send_signal(sent)
+        workers[pool].wait_for_log("Warm shutdown")
+        workers[pool].send_signal(sent)
+    workers["solo"].send_signal(signal.SIGQUIT)
+
+    for worker in workers.values():
+        assert worker.wait(within=GRACE) == 1
+        worker.stop()
+        assert worker.left_behind == []
+        assert "Ending at once" in worker.log()
+        assert "ending now" not in worker.log()

@@ -1,0 +1,17 @@
+"""The guards of a worker's life: told to stop it is gone in time."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_DEPARTURE = "worker/departure.py"
+_TOLD = ("tests/integration/test_departure.py",)
+
+GUARDS = (
+    Guard("worker/lifecycle.py", '    app.steps["worker"].add(_Leaving)\n', _TOLD),
+    Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if self._is_told:"),
+    Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if number == signal.SIGQUIT:"),
+    Guard(_DEPARTURE, "        self._leave_after(self._within, f", _TOLD, "        str(f"),
+    Guard(_DEPARTURE, "(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)", _TOLD, "(signal.SIGTERM, signal.SIGQUIT)"),
+    Guard(_DEPARTURE, "            self._stop(number, frame)\n", _TOLD, "            pass\n"),
+)
