@@ -1,9 +1,9 @@
-"""What every tier starts from: an environment without settings, and hypothesis without deadlines."""
+"""What every tier starts from: an environment without settings, and hypothesis without a watch."""
 
 import os
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Celery reads CELERY_BROKER_URL and CELERY_RESULT_BACKEND by itself and they beat any configuration, libcurl reads the
 # proxy variables: tests must not reach what the developer's shell happens to name. Before anything imports Celery.
@@ -17,8 +17,9 @@ for _name in list(os.environ):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A deadline measures the machine. The examples are the same every time, so that a red suite is about the change;
-# `--hypothesis-profile=search` looks for new ones.
-settings.register_profile("trawlnet", deadline=None, derandomize=True)
-settings.register_profile("search", deadline=None)
+# A deadline measures the machine, and so does the check for slow generation. The examples are the same every time, so
+# that a red suite is about the change; `--hypothesis-profile=search` looks for new ones.
+_THE_MACHINES = [HealthCheck.too_slow]
+settings.register_profile("trawlnet", deadline=None, derandomize=True, suppress_health_check=_THE_MACHINES)
+settings.register_profile("search", deadline=None, suppress_health_check=_THE_MACHINES)
 settings.load_profile("trawlnet")

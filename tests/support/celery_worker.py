@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from tests.support.processes import await_condition, descendants, is_alive, send, session_of
+from tests.support.processes import PATIENCE, await_condition, descendants, is_alive, send, session_of
 
 #: The folder `-A worker` is imported from.
 PROJECT = Path(__file__).resolve().parents[2]
@@ -158,11 +158,11 @@ class CeleryWorker:
         if self._process is None:
             raise RuntimeError("the worker has not been started")
         try:
-            return self._process.wait(within)
+            return self._process.wait(PATIENCE * within)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"{self.name} still runs after {within:g} s:\n{self.log()[-3000:]}") from None
+            raise TimeoutError(f"{self.name} still runs after {PATIENCE * within:g} s:\n{self.log()[-3000:]}") from None
 
-    def stop(self, *, grace: float = 15.0) -> None:
+    def stop(self, *, grace: float = 60.0) -> None:
         """End it: warm shutdown, SIGKILL after `grace` seconds; then kill what is left and note it."""
         if self._process is None:
             return

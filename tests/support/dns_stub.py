@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
 
+from tests.support.processes import PATIENCE, free_port
+
 #: Bytes of an answer over UDP that need no EDNS (RFC 1035 4.2.1).
 LARGEST_DATAGRAM = 512
 
@@ -132,20 +134,29 @@ class DnsStub:
             ]
 
     def wait_for_queries(self, count: int, timeout: float = 5.0, *, name: str | None = None) -> list[Query]:
-        """Return the queries once there are at least `count`; raises TimeoutError."""
+        """Return the queries once there are at least `count`; raises TimeoutError after PATIENCE times `timeout` s."""
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self.queries(name)) >= count, timeout):
-                raise TimeoutError(f"{len(self.queries(name))} of {count} queries within {timeout:g} s")
+            if not self._changed.wait_for(lambda: len(self.queries(name)) >= count, PATIENCE * timeout):
+                raise TimeoutError(f"{len(self.queries(name))} of {count} queries within {PATIENCE * timeout:g} s")
             return self.queries(name)
 
     # ---- its life
 
     def __enter__(self) -> DnsStub:
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
-        self._listener = socket.create_server((self.address, self.port), family=family, backlog=64)
-        self.port = self._listener.getsockname()[1]
         self._datagrams = socket.socket(family, socket.SOCK_DGRAM)
-        self._datagrams.bind((self.address, self.port))
+        # The same number for both: one that is free for datagrams may be taken for streams, and the other way round.
+        for tries_left in range(20, -1, -1):
+            wanted = self.port or free_port(self.address)
+            try:
+                self._datagrams.bind((self.address, wanted))
+                break
+            except OSError:
+                if self.port or not tries_left:
+                    self._datagrams.close()
+                    raise
+        self.port = wanted
+        self._listener = socket.create_server((self.address, self.port), family=family, backlog=64)
         for wire in (self._listener, self._datagrams, self._bell):
             self._selector.register(wire, selectors.EVENT_READ)
         self._thread.start()
@@ -156,9 +167,9 @@ class DnsStub:
     ) -> None:
         self._stopping.set()
         self._bell_rope.close()
-        self._thread.join(10.0)
+        self._thread.join(PATIENCE * 10.0)
         for late in self._late:
-            late.join(10.0)
+            late.join(PATIENCE * 10.0)
         for wire in (self._listener, self._datagrams, self._bell):
             wire.close()
         self._selector.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from contract.batches import BatchEntry
 from contract.policy import JobPolicy
+from tests.support.processes import PATIENCE
 from worker.adapters.resolver import look_up_addresses
 from worker.engine.run import Run
 from worker.settings import WorkerSettings
@@ -34,9 +35,9 @@ class Bench:
         return self.workshop.start(entries, policy, queued=time.time(), worker="test")
 
     def fetch(self, urls: Iterable[str | BatchEntry], policy: JobPolicy = OPEN, *, within: float = 30.0) -> Run:
-        """Run a batch to its end."""
+        """Run a batch to its end; fails after PATIENCE times `within` seconds."""
         run = self.start(urls, policy)
-        assert run.wait(within), run.progress
+        assert run.wait(PATIENCE * within), run.progress
         return run
 
     def files(self) -> set[str]:

@@ -90,7 +90,7 @@ def _run(world: World, lines: Sequence[bytes], *options: str, environment: Mappi
             "--json",
             *options,
         ]
-        done = subprocess.run(command, cwd=folder, env=started, capture_output=True, timeout=90, check=False)
+        done = subprocess.run(command, cwd=folder, env=started, capture_output=True, timeout=280, check=False)
         watched = Watched(world.found, done.returncode, said=done.stderr.decode(errors="replace"))
         watched.summary = json.loads(done.stdout)
         manifest = folder / "out" / "manifest.jsonl"

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from tests.support.processes import PATIENCE
+
 BODY = b"a page of the guarded site\n"
 
 
@@ -110,7 +112,7 @@ class Site:
             with contextlib.suppress(OSError):
                 wire.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
         for thread in self._threads:
-            thread.join(10.0)
+            thread.join(PATIENCE * 10.0)
         for listener in self._listeners:
             listener.close()
 

@@ -25,6 +25,7 @@ from tests.support import netbox
 from tests.support.dns_stub import NXDOMAIN, DnsStub
 from tests.support.egress_proxy import EgressProxy
 from tests.support.guarded_site import Asked, Site, moved, reply
+from tests.support.processes import PATIENCE
 from tests.support.sink import Sink
 from tests.support.spellings import Spelling
 from worker.adapters.clock import SystemClock
@@ -227,7 +228,7 @@ class Fetcher:
         """
         entries = [BatchEntry(url=url) for url in urls]
         run = self.workshop.start(entries, policy, queued=time.time(), worker="guarded")
-        until = time.monotonic() + within
+        until = time.monotonic() + PATIENCE * within
         while not run.wait(0.5):
             caught = self._sink.caught
             assert not caught, f"the sink was reached: {caught[:3]}"

@@ -30,7 +30,7 @@ from tests.support import (  # noqa: F401 (importing them registers their behavi
 from tests.support.cases import GOOD, POLICY, Case, Door, Ending, Kind, behaviour_of, registered
 from tests.support.certificates import Certificate, PrivateAuthority
 from tests.support.exchange import Exchange, Farewell, Gone, part
-from tests.support.processes import free_port
+from tests.support.processes import PATIENCE, free_port
 from tests.support.requests_seen import RequestLog, SeenConnection, SeenRequest
 
 __all__ = [
@@ -130,7 +130,7 @@ class MisbehavingServer:
                     wire.shutdown(socket.SHUT_RDWR)
             threads = list(self._threads)
         for thread in threads:
-            thread.join(10.0)
+            thread.join(PATIENCE * 10.0)
         if self._faults:
             raise self._faults[0]
 

@@ -69,7 +69,7 @@ def why_not() -> str | None:
     Only a lack of permission is a reason: anything else that goes wrong raises, so that no bug hides as a skip.
     """
     try:
-        run([sys.executable, "-c", ""], every_address=True, nameserver="127.0.0.1", timeout=30.0)
+        run([sys.executable, "-c", ""], every_address=True, nameserver="127.0.0.1", timeout=120.0)
     except NotPermittedError as reason:
         return f"no network namespace here: {reason}"
     return None
@@ -81,7 +81,7 @@ def run(
     addresses: Iterable[str] = (),
     every_address: bool = False,
     nameserver: str | None = None,
-    timeout: float = 60.0,
+    timeout: float = 200.0,
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
@@ -102,7 +102,7 @@ def call(
     addresses: Iterable[str] = (),
     every_address: bool = False,
     nameserver: str | None = None,
-    timeout: float = 60.0,
+    timeout: float = 200.0,
 ) -> Result:
     """Call a function in a process with a namespace of its own and return what it returned.
 

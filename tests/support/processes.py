@@ -14,29 +14,41 @@ from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
+#: How much longer than it says a wait may last. What a test names is ample on a machine that has nothing else to do; CI
+#: may be ten times slower. A wait ends when its condition holds, so this costs time only where something hangs.
+PATIENCE = 6.0
+
 #: Seconds between two looks at a condition that nothing announces; short beside any wait it is used for.
 LOOK_AGAIN = 0.01
 
+_held: list[socket.socket] = []  # ports given away, for as long as this process lives
+
 
 def await_condition(look: Callable[[], Answer | None], *, within: float, what: str) -> Answer:
-    """Return the first truthy answer of `look`; raise TimeoutError naming `what` after `within` seconds."""
-    give_up_at = time.monotonic() + within
+    """Return the first truthy answer of `look`; raise TimeoutError naming `what` after PATIENCE times `within`."""
+    give_up_at = time.monotonic() + PATIENCE * within
     while True:
         answer = look()
         if answer:
             return answer
         if time.monotonic() >= give_up_at:
-            raise TimeoutError(f"{what}: not within {within:g} s")
+            raise TimeoutError(f"{what}: not within {PATIENCE * within:g} s")
         time.sleep(LOOK_AGAIN)
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """Return a TCP port nobody listens on now; another process may take it before the caller does."""
+    """Return a TCP port nobody listens on, and that nobody is given by chance while this process lives.
+
+    A socket that never listens stays bound to it: whoever connects is refused, the kernel passes the port by when it
+    looks for a free one, and a server that sets SO_REUSEADDR (all we start do) can bind it by its number.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    holder = socket.socket(family, socket.SOCK_STREAM)
+    _held.append(holder)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((address, 0))
+    port: int = holder.getsockname()[1]
+    return port
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,7 @@ def send(pid: int, sent: signal.Signals) -> bool:
     return True
 
 
-def end(process: subprocess.Popen[bytes], *, grace: float = 5.0) -> int:
+def end(process: subprocess.Popen[bytes], *, grace: float = 30.0) -> int:
     """End a child: SIGTERM, then SIGKILL after `grace` seconds; return its exit code."""
     if process.poll() is None:
         # A stopped process would not see SIGTERM before it runs again.

@@ -227,7 +227,7 @@ class RedisServer:
         family = socket.AF_UNIX if self._unix else (socket.AF_INET6 if ":" in self.address else socket.AF_INET)
         target = str(self.socket_path) if self._unix else (self.address, self._port)
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.settimeout(1.0)
+            probe.settimeout(10.0)
             try:
                 probe.connect(target)
                 probe.sendall(b"PING\r\n")

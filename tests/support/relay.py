@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from tests.support.processes import PATIENCE
+
 Result = TypeVar("Result")
 
 #: Where bytes go: a host and port, or a unix socket.
@@ -90,13 +92,13 @@ class Relay:
 
     @property
     def bytes_to_target(self) -> int:
-        """Bytes handed to the target so far."""
-        return self._passed[0]
+        """Bytes handed to the target so far; those somebody has received already are among them."""
+        return self._on_loop(lambda: self._passed[0])
 
     @property
     def bytes_from_target(self) -> int:
-        """Bytes handed back to clients so far."""
-        return self._passed[1]
+        """Bytes handed back to clients so far; those somebody has received already are among them."""
+        return self._on_loop(lambda: self._passed[1])
 
     # ---- conditions
 
@@ -148,7 +150,7 @@ class Relay:
     ) -> None:
         self._run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10.0)
+        self._thread.join(PATIENCE * 10.0)
         self._loop.close()
 
     # ---- on the loop's thread
@@ -196,10 +198,10 @@ class Relay:
                 done.set_exception(fault)
 
         self._loop.call_soon_threadsafe(act)
-        return done.result(10.0)
+        return done.result(PATIENCE * 10.0)
 
     def _run(self, work: Coroutine[object, object, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10.0)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE * 10.0)
 
 
 class _Direction:

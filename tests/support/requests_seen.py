@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.support.processes import PATIENCE
+
 
 @dataclass(slots=True)
 class SeenConnection:
@@ -82,7 +84,7 @@ class RequestLog:
     def wait_for_requests(
         self, count: int, timeout: float = 5.0, *, case: str | None = None, path: str | None = None
     ) -> list[SeenRequest]:
-        """Return the requests once there are at least `count`; raise TimeoutError after `timeout` seconds."""
+        """Return the requests once there are at least `count`; raise TimeoutError after PATIENCE times `timeout` s."""
         self.wait_until(
             lambda: len(self.requests(case=case, path=path)) >= count,
             timeout,
@@ -91,13 +93,13 @@ class RequestLog:
         return self.requests(case=case, path=path)
 
     def wait_until(self, look: Callable[[], object], timeout: float = 5.0, *, what: str = "the condition") -> None:
-        """Return once `look()` is true, asked again after every change; raise TimeoutError after `timeout` seconds."""
+        """Return once `look()` is true, asked after every change; raise TimeoutError after PATIENCE times that."""
         with self._changed:
-            if not self._changed.wait_for(look, timeout):
-                raise TimeoutError(f"{what}: not within {timeout:g} s; seen: {self._requests}")
+            if not self._changed.wait_for(look, PATIENCE * timeout):
+                raise TimeoutError(f"{what}: not within {PATIENCE * timeout:g} s; seen: {self._requests}")
 
     def wait_for_close(self, connection: int, timeout: float = 5.0) -> SeenConnection:
-        """Return a connection once it is closed; raise TimeoutError after `timeout` seconds."""
+        """Return a connection once it is closed; raise TimeoutError after PATIENCE times `timeout` seconds."""
         seen = self._connections[connection - 1]
         self.wait_until(lambda: seen.closed is not None, timeout, what=f"the end of connection {connection}")
         return seen

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
+from tests.support.processes import PATIENCE
+
 
 @dataclass(slots=True)
 class Caught:
@@ -70,15 +72,18 @@ class Sink:
     def wait_for_connections(self, count: int, timeout: float = 5.0) -> list[Caught]:
         """Return what came once it is at least `count`; raises TimeoutError."""
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._caught) >= count, timeout):
-                raise TimeoutError(f"{len(self._caught)} of {count} connections within {timeout:g} s")
+            if not self._changed.wait_for(lambda: len(self._caught) >= count, PATIENCE * timeout):
+                raise TimeoutError(f"{len(self._caught)} of {count} connections within {PATIENCE * timeout:g} s")
             return list(self._caught)
 
     def wait_for_bytes(self, count: int, timeout: float = 5.0) -> list[Caught]:
         """Return what came once it is at least `count` bytes in all; raises TimeoutError."""
         with self._changed:
-            if not self._changed.wait_for(lambda: sum(one.received for one in self._caught) >= count, timeout):
-                raise TimeoutError(f"{self.total_bytes} of {count} bytes within {timeout:g} s")
+            if not self._changed.wait_for(
+                lambda: sum(one.received for one in self._caught) >= count, PATIENCE * timeout
+            ):
+                received = sum(one.received for one in self._caught)
+                raise TimeoutError(f"{received} of {count} bytes within {PATIENCE * timeout:g} s")
             return list(self._caught)
 
     def clear(self) -> None:
@@ -102,7 +107,7 @@ class Sink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bell_rope.close()
-        self._thread.join(10.0)
+        self._thread.join(PATIENCE * 10.0)
         self._close()
 
     def _listen(self) -> None:
@@ -151,7 +156,7 @@ class Sink:
             self._asked += 1
             turn = self._asked
             self._bell_rope.send(b"!")
-            if not self._changed.wait_for(lambda: self._settled >= turn, 10.0):
+            if not self._changed.wait_for(lambda: self._settled >= turn, PATIENCE * 10.0):
                 raise TimeoutError("the sink's thread is stuck")
 
     # ---- the sink's thread

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from contract.naming import output_name
 from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
 from contract.reports import BatchReport
 from contract.settings import ClusterSettings
+from tests.support.processes import PATIENCE
 
 Answer = Callable[[BatchEntry], Outcome | None]
 
@@ -71,9 +73,13 @@ def failed(entry: BatchEntry, error: ErrorClass = ErrorClass.HTTP_4XX) -> Outcom
 
 
 class StandInWorker:
-    """A thread that works until its context ends. An answer of None hands the URL off."""
+    """A thread that works until its context ends. An answer of None hands the URL off.
 
-    def __init__(self, settings: ClusterSettings, answer: Answer = everything_ok) -> None:
+    It closes `limit` batches and then waits until the limit is raised: how a test stops a job at a place it knows,
+    however fast or slow the machine is.
+    """
+
+    def __init__(self, settings: ClusterSettings, answer: Answer = everything_ok, *, limit: float = math.inf) -> None:
         self._settings = settings
         self._answer = answer
         # kombu keeps messages of one priority in one list (kombu/transport/redis.py, Channel._q_for_pri).
@@ -84,6 +90,7 @@ class StandInWorker:
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self.work, daemon=True)
         self.batches: list[str] = []
+        self.limit = limit
 
     def __enter__(self) -> StandInWorker:
         self._thread.start()
@@ -93,15 +100,18 @@ class StandInWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_stopping.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE * 10)
         self._redis.close()
 
     def work(self) -> None:
         while not self._is_stopping.is_set():
+            if len(self.batches) >= self.limit:
+                self._is_stopping.wait(0.01)
+                continue
             try:
                 self.work_once()
-            except redis.exceptions.ConnectionError:
-                time.sleep(0.05)
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+                self._is_stopping.wait(0.05)
 
     def work_once(self, wait: float = 0.1) -> bool:
         """Take one message; False when there was none."""

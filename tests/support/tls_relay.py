@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 
 from tests.support.certificates import Certificate
+from tests.support.processes import PATIENCE
 
 
 class TlsRelay:
@@ -28,16 +29,16 @@ class TlsRelay:
 
     def __enter__(self) -> TlsRelay:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE * 10)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE * 10)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE * 10)
         self._loop.close()
 
     async def _listen(self) -> asyncio.Server:
