@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.engine.digests import _checksum, starter
 from worker.engine.headers import Head
 from worker.engine.promises import Promise, promises
 
@@ -30,7 +33,7 @@ def _promised(fields: dict[str, str], *, is_part: bool = False) -> set[tuple[str
         ("repr-digest", f"sha-256=:{_b64('sha256')}:", "sha256"),
         ("content-digest", f"sha-512=:{_b64('sha512')}:", "sha512"),
         ("content-md5", _b64("md5"), "md5"),
-        ("x-goog-hash", f"crc32c=AAAAAA==, md5={_b64('md5')}", "md5"),
+        ("x-goog-hash", f"crc32=AAAAAA==, md5={_b64('md5')}", "md5"),
         ("x-amz-checksum-sha256", _b64("sha256"), "sha256"),
         ("x-amz-checksum-sha1", _b64("sha1"), "sha1"),
     ],
@@ -47,13 +50,38 @@ def test_each_header_is_read(name: str, value: str, algorithm: str) -> None:
         ("repr-digest", f"sha-256={_b64('sha256')}"),
         ("content-md5", ""),
         ("content-md5", hashlib.md5(_BODY).hexdigest()),
-        ("x-goog-hash", "crc32c=AAAAAA=="),
+        ("x-goog-hash", "crc32c=AAAA"),
+        ("x-goog-hash", f"sha256={_b64('sha256')}"),
         ("x-amz-checksum-sha256", f"{_b64('sha256')}-3"),
         ("etag", hashlib.md5(_BODY).hexdigest()),
     ],
 )
 def test_what_cannot_be_checked_says_nothing(name: str, value: str) -> None:
     assert _promised({name: value}) == set()
+
+
+@pytest.mark.parametrize("field", [("x-goog-hash", "crc32c={}"), ("x-amz-checksum-crc32c", "{}")])
+def test_crc32c_is_read_as_google_and_amazon_write_it(field: tuple[str, str]) -> None:
+    """The check value of the algorithm's catalogue entry (CRC-32/ISCSI): "123456789" gives E3069283, big end first."""
+    name, form = field
+    hasher = starter("crc32c")()
+    hasher.update(memoryview(bytearray(b"1234")))
+    hasher.update(b"56789")
+
+    assert hasher.hexdigest() == "e3069283"
+    assert _promised({name: form.format("4waSgw==")}) == {("crc32c", "e3069283")}
+
+
+@pytest.mark.parametrize("missing", ["no package", "no compiled package"])
+def test_without_the_package_crc32c_says_nothing(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = None if missing == "no package" else SimpleNamespace(implementation="python", Checksum=object)
+    monkeypatch.setitem(sys.modules, "google_crc32c", package)
+    _checksum.cache_clear()
+
+    promised = _promised({"x-goog-hash": f"crc32c=4waSgw==, md5={_b64('md5')}", "x-amz-checksum-crc32c": "4waSgw=="})
+
+    _checksum.cache_clear()
+    assert promised == {("md5", hashlib.md5(_BODY).hexdigest())}
 
 
 def test_a_part_promises_nothing_of_the_whole_by_its_own_content() -> None:

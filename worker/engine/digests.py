@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 
 from contract.errors import SettingError
@@ -30,6 +31,35 @@ class _Crc32:
         return f"{self._value:08x}"
 
 
+class _Crc32c:
+    """CRC-32C (Castagnoli, RFC 3720 appendix B.4)."""
+
+    def __init__(self) -> None:
+        self._sum = _checksum()()
+
+    def update(self, data: bytes, /) -> None:
+        self._sum.update(bytes(data))  # the package takes nothing that could change; of bytes this is no copy
+
+    def hexdigest(self) -> str:
+        digest: bytes = self._sum.digest()
+        return digest.hex()
+
+
+@cache
+def _checksum() -> Any:
+    """Return the optional package's class; None where it is absent, or would compute in Python."""
+    try:
+        import google_crc32c
+    except (ImportError, RuntimeWarning):  # it warns where it would compute in Python
+        return None
+    return google_crc32c.Checksum if google_crc32c.implementation == "c" else None
+
+
+def is_known(algorithm: str) -> bool:
+    """Can a digest of this algorithm, promised by a server, be computed here?"""
+    return algorithm != "crc32c" or _checksum() is not None
+
+
 def starter(algorithm: str) -> Callable[[], Any]:
     """Return what starts a ``Hasher`` of this algorithm.
 
@@ -51,4 +81,6 @@ def starter(algorithm: str) -> Callable[[], Any]:
         return hashlib.sha256
     if algorithm == "crc32":
         return _Crc32
+    if algorithm == "crc32c":
+        return _Crc32c
     return lambda: hashlib.new(algorithm, usedforsecurity=False)

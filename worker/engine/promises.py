@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from worker.engine.digests import is_known
 from worker.engine.headers import Head
 
 _MEMBER = re.compile(r"([a-z0-9*-]+)=:([A-Za-z0-9+/=]*):(?=\s*(?:[,;]|$))")
-_AMAZON = {f"x-amz-checksum-{name}": name for name in ("sha256", "sha1", "crc32")}
+_AMAZON = {f"x-amz-checksum-{name}": name for name in ("sha256", "sha1", "crc32", "crc32c")}
+_GOOGLE = frozenset({"md5", "crc32c"})
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
-_SIZES = {"sha256": 32, "sha512": 64, "sha1": 20, "md5": 16, "crc32": 4}
+_SIZES = {"sha256": 32, "sha512": 64, "sha1": 20, "md5": 16, "crc32": 4, "crc32c": 4}
 _HEADERS = frozenset({"repr-digest", "content-digest", "content-md5", "x-goog-hash", *_AMAZON})
 
 
@@ -52,7 +54,7 @@ def _promises(head: Head, is_part: bool) -> Iterator[Promise]:
     if stored in ("identity", fields.get("content-encoding")):
         for part in fields.get("x-goog-hash", "").split(","):
             algorithm, _, text = part.strip().partition("=")
-            yield from _promise("md5" if algorithm == "md5" else "", text, "x-goog-hash")
+            yield from _promise(algorithm if algorithm in _GOOGLE else "", text, "x-goog-hash")
     if fields.get("x-amz-checksum-type", "").upper() != "COMPOSITE":
         for name, algorithm in _AMAZON.items():
             yield from _promise(algorithm, fields.get(name, ""), name)
@@ -63,5 +65,5 @@ def _promise(algorithm: str, text: str, source: str) -> Iterator[Promise]:
         raw = binascii.a2b_base64(text.strip(), strict_mode=True)
     except (binascii.Error, ValueError):
         return
-    if len(raw) == _SIZES.get(algorithm):
+    if len(raw) == _SIZES.get(algorithm) and is_known(algorithm):
         yield Promise(algorithm, raw.hex(), source)

@@ -1,0 +1,260 @@
+"""HTTP/2 and HTTP/3 against real servers: whole bodies, shared connections, nothing sent to a refused address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from contract.naming import output_name
+from contract.outcomes import Ending, ErrorClass
+from contract.policy import JobPolicy
+from tests.support.bodies import body_bytes
+from tests.support.certificates import Certificate, PrivateAuthority
+from tests.support.fetching import OPEN, Bench
+from tests.support.multiplexed import MultiplexedSite
+from tests.support.sink import Sink
+from worker.adapters.http import CurlHttp
+from worker.engine.safety import Verdict
+
+_LARGE = 300_000
+_NARROW = replace(OPEN, allow_nets=("127.0.0.1/32",))  # the sink's 127.0.0.2 is closed
+_OF = {"2": {"http3": False}, "3": {"http2": False}}  # a site that speaks this version alone: no race decides
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An HTTP version, a site that speaks it, and the policy that asks for it."""
+
+    name: str
+    site: MultiplexedSite
+
+    def policy(self, policy: JobPolicy = OPEN) -> JobPolicy:
+        return replace(policy, http3=self.name == "3")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> PrivateAuthority:
+    return PrivateAuthority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def certificate(authority: PrivateAuthority) -> Certificate:
+    return authority.valid("127.0.0.1", "*.many.test")
+
+
+@pytest.fixture(params=["2", "3"])
+def version(request: pytest.FixtureRequest, certificate: Certificate) -> Iterator[Version]:
+    with MultiplexedSite(certificate, **_OF[request.param]) as site:
+        yield Version(request.param, site)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, authority: PrivateAuthority) -> Iterator[Bench]:
+    bench = Bench(tmp_path, ca_file=str(authority.ca_file), look_up=_addresses)
+    yield bench
+    bench.close()
+
+
+def _addresses(host: str) -> tuple[str, ...]:
+    return {"closed.many.test": ("127.0.0.2",), "both.many.test": ("127.0.0.2", "127.0.0.1")}.get(host, ("127.0.0.1",))
+
+
+# ------------------------------------------------------------------------------------------------------- bodies
+
+
+def test_bodies_come_whole(version: Version, bench: Bench) -> None:
+    sizes = [0, 1, 4096, _LARGE]
+    urls = [version.site.url(size=size, seed=size) for size in sizes]
+    urls += [version.site.url(size=_LARGE, bare=1)]  # HTTP/2 and 3 frame bodies by themselves
+
+    run = bench.fetch(urls, version.policy())
+
+    assert {(outcome.ending, outcome.http_version) for outcome in run.outcomes} == {(Ending.OK, version.name)}
+    for url, size in zip(urls, sizes, strict=False):
+        assert (bench.folder / output_name(url)).read_bytes() == body_bytes(size, size)
+    assert (bench.folder / output_name(urls[-1])).read_bytes() == body_bytes(_LARGE)
+    assert not any(outcome.notes for outcome in run.outcomes)
+
+
+def test_many_transfers_share_few_connections(version: Version, bench: Bench) -> None:
+    """Guards PIPEWAIT: without it the first transfers open a connection each before one has told what it can carry."""
+    run = bench.fetch([version.site.url(n=number) for number in range(300)], version.policy())
+
+    assert run.progress.ok == 300
+    assert version.site.connections(version.name) <= 4
+
+
+def test_streams_of_one_connection_run_at_once(version: Version, bench: Bench) -> None:
+    """The site answers none of the sixteen before all have asked."""
+    bench.fetch([version.site.url(first=1)], version.policy())
+
+    run = bench.fetch([version.site.url(gather=16, n=number) for number in range(16)], version.policy())
+
+    assert run.progress.ok == 16
+    assert len({asked.connection for asked in version.site.asked}) == 1
+
+
+@pytest.mark.parametrize("end", ["reset", "early"])
+@pytest.mark.parametrize("bare", ["", "1"], ids=["with a length", "without a length"])
+def test_a_stream_that_breaks_leaves_no_file(version: Version, bench: Bench, end: str, bare: str) -> None:
+    """``early`` ends as if that were all, which only a length can tell."""
+    url = version.site.url(size=_LARGE, sent=100_000, end=end, bare=bare)
+
+    run = bench.fetch([url], replace(version.policy(), attempts=2))
+
+    (outcome,) = run.outcomes
+    if end == "early" and bare:
+        assert (outcome.ending, outcome.bytes) == (Ending.OK, 100_000)
+        return
+    assert (outcome.ending, outcome.error, len(outcome.attempts)) == (Ending.FAILED, ErrorClass.TRUNCATED, 2)
+    assert bench.files() == set()
+    assert bench.temporary_files() == []
+
+
+def test_a_broken_stream_costs_its_neighbours_nothing(version: Version, bench: Bench) -> None:
+    """A body that is not as long as was said may end the whole connection: the others are fetched again."""
+    good = [version.site.url(size=50_000 + number) for number in range(40)]
+    bad = [version.site.url(size=_LARGE, sent=1000, end=end, n=1) for end in ("reset", "early")]
+
+    run = bench.fetch([*bad, *good], version.policy())
+
+    stored = {outcome.url for outcome in run.outcomes if outcome.is_stored}
+    assert stored == set(good)
+    for number, url in enumerate(good):
+        assert (bench.folder / output_name(url)).read_bytes() == body_bytes(50_000 + number)
+
+
+def test_a_stream_that_falls_silent_ends_at_the_floor(version: Version, bench: Bench) -> None:
+    url = version.site.url(size=_LARGE, sent=1000, end="stall")
+
+    run = bench.fetch([url], replace(version.policy(), attempts=1, slowest=1000, slow_window=1.0))
+
+    assert [outcome.error for outcome in run.outcomes] == [ErrorClass.TOO_SLOW]
+    assert bench.temporary_files() == []
+
+
+# ----------------------------------------------------------------------------------------------------- the guard
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "closed.many.test"])
+def test_a_refused_address_gets_no_datagram(version: Version, bench: Bench, host: str) -> None:
+    """Guards the verdict in ``open_socket``: QUIC's sockets come through it as TCP's do."""
+    with Sink(("127.0.0.2",), udp=True) as sink:
+        url = f"https://{host}:{sink.ports[0]}/"
+
+        run = bench.fetch([url], version.policy(_NARROW))
+
+        assert [outcome.error for outcome in run.outcomes] == [ErrorClass.REFUSED_ADDRESS]
+        assert sink.caught == []
+
+
+def test_a_redirect_to_a_refused_address_sends_nothing(version: Version, bench: Bench) -> None:
+    with Sink(("127.0.0.2",), udp=True) as sink:
+        url = version.site.url(to=f"https://127.0.0.2:{sink.ports[0]}/")
+
+        run = bench.fetch([url], version.policy(_NARROW))
+
+        assert [outcome.error for outcome in run.outcomes] == [ErrorClass.REFUSED_ADDRESS]
+        assert len(version.site.asked) == 1
+        assert sink.caught == []
+
+
+def test_of_two_addresses_only_the_allowed_one_is_tried(version: Version, bench: Bench) -> None:
+    with Sink(("127.0.0.2",), (version.site.port,), udp=True) as sink:
+        run = bench.fetch([version.site.url(host="both.many.test")], version.policy(_NARROW))
+
+        assert [outcome.http_version for outcome in run.outcomes] == [version.name]
+        assert [outcome.remote_ip for outcome in run.outcomes] == ["127.0.0.1"]
+        assert sink.caught == []
+
+
+def test_alt_svc_leads_nowhere(version: Version, bench: Bench) -> None:
+    """What a server says of other places that serve it is not followed, whether they are allowed or not."""
+    policy = replace(version.policy(), allow_nets=("127.0.0.1/32", "127.0.0.3/32"))
+    with Sink(("127.0.0.2", "127.0.0.3"), udp=True) as sink:
+        places = [f"{address}:{sink.ports[0]}" for address in sink.addresses]
+        said = ", ".join(f'{protocol}="{place}"; ma=3600' for place in places for protocol in ("h3", "h2"))
+        bench.fetch([version.site.url(alt=said)], policy)
+
+        run = bench.fetch([version.site.url(n=number) for number in range(5)], policy)
+
+        assert run.progress.ok == 5
+        assert sink.caught == []
+
+
+def test_a_connection_from_the_pool_is_judged_again(version: Version, bench: Bench) -> None:
+    """Guards ``permit``: ``open_socket`` is not asked about a connection that is there."""
+    bench.fetch([version.site.url(n=1)], version.policy())
+    (lanes,) = bench.workshop._lanes.values()
+    for lane in lanes:
+        assert isinstance(lane._http, CurlHttp)
+        lane._http.judge = _closed
+
+    run = bench.fetch([version.site.url(n=2)], version.policy())
+
+    assert [outcome.error for outcome in run.outcomes] == [ErrorClass.REFUSED_ADDRESS]
+    assert len(version.site.asked) == 1
+
+
+def _closed(address: str, port: int) -> Verdict:
+    return Verdict(False, f"{address} port {port} was open a moment ago.")
+
+
+def test_proxy_variables_change_nothing(
+    version: Version, tmp_path: Path, authority: PrivateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Sink() as sink:
+        for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{sink.ports[0]}")
+        bench = Bench(tmp_path, ca_file=str(authority.ca_file))
+
+        run = bench.fetch([version.site.url()], version.policy())
+
+        bench.close()
+        assert [outcome.http_version for outcome in run.outcomes] == [version.name]
+        assert sink.caught == []
+
+
+@pytest.mark.parametrize("fault", ["wrong_name", "expired", "self_signed"])
+def test_a_certificate_is_checked(
+    authority: PrivateAuthority, bench: Bench, request: pytest.FixtureRequest, fault: str
+) -> None:
+    wrong = getattr(authority, fault)
+    made = wrong() if fault == "wrong_name" else wrong("127.0.0.1")
+    for name, spoken in _OF.items():
+        with MultiplexedSite(made, **spoken) as site:
+            run = bench.fetch([site.url()], replace(OPEN, http3=name == "3"))
+
+            assert [outcome.error for outcome in run.outcomes] == [ErrorClass.TLS]
+            assert site.asked == []
+
+
+# ------------------------------------------------------------------------------------------------ without QUIC
+
+
+def test_where_no_datagram_is_taken_http_2_serves(certificate: Certificate, bench: Bench) -> None:
+    with MultiplexedSite(certificate, http3=False) as site:
+        run = bench.fetch([site.url(n=number) for number in range(20)], replace(OPEN, http3=True))
+
+    assert {(outcome.ending, outcome.http_version) for outcome in run.outcomes} == {(Ending.OK, "2")}
+
+
+def test_where_datagrams_vanish_http_2_serves(certificate: Certificate, bench: Bench) -> None:
+    with MultiplexedSite(certificate, http3=False, deaf=True) as site:
+        run = bench.fetch([site.url(n=number) for number in range(20)], replace(OPEN, http3=True))
+
+    assert {(outcome.ending, outcome.http_version) for outcome in run.outcomes} == {(Ending.OK, "2")}
+
+
+def test_where_all_is_silent_the_connect_timeout_holds(bench: Bench) -> None:
+    with Sink(("127.0.0.2",), udp=True) as sink:
+        policy = replace(OPEN, http3=True, attempts=1, connect_timeout=1.0)
+
+        run = bench.fetch([f"https://127.0.0.2:{sink.ports[0]}/"], policy)
+
+        assert [outcome.error for outcome in run.outcomes] == [ErrorClass.TIMEOUT]
+        assert run.outcomes[0].timing.total < policy.timeout / 2
+        assert {one.transport for one in sink.caught} == {"udp", "tcp"}
