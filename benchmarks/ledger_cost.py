@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
 import statistics
 import time
@@ -41,14 +42,12 @@ class InMemory:
     def open(self, _job: str, batches: Sequence[NewBatch]) -> None:
         self._waiting.extend(batches)
 
-    def next_waiting(self, _job: str, *, waited: float) -> str | None:
-        return self._waiting[0].batch if self._waiting and waited >= 0 else None
-
-    def claim(self, job: str, batch: str, *, holder: str, is_ahead: bool = False) -> Claim | None:
-        if not self._waiting:
+    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
+        if not self._waiting or waited < 0:
             return None
         new = self._waiting.popleft()
-        return Claim(job, batch, holder, new.payload, self._policy, time.time(), 1, new.urls)
+        token = f"{holder}/{secrets.token_hex(8)}"
+        return Claim(_JOB, new.batch, token, new.payload, self._policy, time.time(), 1, new.urls)
 
     def renew(self, _claim: Claim) -> bool:
         return True
@@ -108,9 +107,7 @@ def _turn(output: Path, make: Callable[[], Ledger], batches: Sequence[NewBatch])
     pids = [os.getpid(), *tree_below(os.getpid())]
     begun, used = time.monotonic(), cpu_seconds(pids)
     ledger.open(_JOB, batches)
-    while batch := ledger.next_waiting(_JOB, waited=0.0):
-        claim = ledger.claim(_JOB, batch, holder="cost")
-        assert claim is not None, "nobody else claims"
+    while claim := ledger.claim_next(holder="cost", waited=0.0):
         shift = Shift(
             ledger,
             worker="cost",

@@ -7,31 +7,29 @@ Redis's own clock is the only clock. Every change is a script below ``contract/l
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import redis
 
 from contract import wire
-from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.broker import RESULT_KEY_PREFIX
-from contract.errors import MessageError, UnknownJobError
-from contract.messages import BatchMessage, child_batch, task_id
+from contract.errors import UnknownJobError
+from contract.keys import PARTS, Keys, result_key, waiting_name
+from contract.messages import child_batch
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
 
 MOST_ATTEMPTS = 5  # times a batch may lose its worker before it is split
-LOST_AFTER = 5.0  # seconds without a claim, on an empty queue, after which a message counts as lost
-OVERTAKEN_AFTER = 30.0  # seconds since a later message was claimed, after which one counts as lost
-SWEEP_PAUSE = 2.0  # seconds between two sweeps, whoever makes them
 
 _OPENED_AT_ONCE = 100
-_SWEPT_AT_ONCE = 200
+_FORGOTTEN_AT_ONCE = 500
 _COUNTED = ("ok", "kept", "failed", "refused")
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +68,17 @@ class Claim:
     urls: int
     secrets: bytes | None = None
 
+    def child(self, index: int) -> str:
+        """Name the index-th batch (from 1) opened in place of this one."""
+        return child_batch(self.batch, index, self.token)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A job as the ledger sees it now. ``open`` counts batches without a report, ``running`` those under a lease."""
+    """A job as the ledger sees it now. ``open`` counts batches without a report, ``running`` those under a lease.
+
+    ``opened`` is the highest number a producer gave a batch; ``is_secretive`` tells that it has per-host headers.
+    """
 
     job: str
     label: str
@@ -84,6 +89,8 @@ class JobRecord:
     open: int
     running: int
     undrained: int
+    opened: int = 0
+    is_secretive: bool = False
 
     @property
     def is_sealed(self) -> bool:
@@ -95,16 +102,18 @@ class JobRecord:
         return self.is_sealed and self.open == 0
 
 
-@dataclass(slots=True)
-class SweepFindings:
-    """What one sweep did: batch ids sent again, split, and ended as poison, by job."""
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What a follower is handed: batches closed and not forgotten, their reports, and how their job stands.
 
-    sent: dict[str, list[str]] = field(default_factory=dict)
-    split: dict[str, list[str]] = field(default_factory=dict)
-    poisoned: dict[str, list[str]] = field(default_factory=dict)
+    ``place`` is where the job's outcomes are collected: elsewhere, when ``record`` is None. A report is None where
+    Redis has lost it. ``is_swept`` tells that all jobs were swept a moment ago.
+    """
 
-    def __bool__(self) -> bool:
-        return bool(self.sent or self.split or self.poisoned)
+    place: str
+    record: JobRecord | None = None
+    reports: Sequence[tuple[str, bytes | None]] = ()
+    is_swept: bool = True
 
 
 class Ledger:
@@ -115,17 +124,17 @@ class Ledger:
     """
 
     def __init__(self, client: redis.Redis, *, prefix: str = "trawl:", lease: float = 20.0, keep: float = 7 * 86400.0):
+        self.keys = Keys(prefix)
+        self.lease = lease
+        self.keep = int(keep)
         self._redis = client
-        self._prefix = prefix
-        self._lease = lease
-        self._keep = int(keep)
         self._scripts = {name: client.register_script(text) for name, text in _scripts().items()}
 
     # ------------------------------------------------------------------ a job's life
 
     def create(self, job: str, policy: JobPolicy, *, label: str = "", secrets: bytes | None = None) -> bool:
         """Make a job known; False when it is already."""
-        key = self._key(job)
+        key = self.keys.job(job)
         created = self.now()
         fields: dict[str, Any] = {"policy": wire.to_json(policy.to_wire()), "label": label, "created": repr(created)}
         if secrets is not None:
@@ -134,8 +143,8 @@ class Ledger:
         with self._redis.pipeline() as pipe:
             for name, value in fields.items():
                 pipe.hsetnx(key, name, value)
-            pipe.zadd(self._jobs, {job: created}, nx=True)
-            pipe.expire(key, self._keep)
+            pipe.zadd(self.keys.jobs, {job: created}, nx=True)
+            pipe.expire(key, self.keep)
             return bool(pipe.execute()[0])
 
     def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
@@ -148,11 +157,11 @@ class Ledger:
         """
         waiting: list[str] = []
         for some in _in_slices(batches, _OPENED_AT_ONCE):
-            arguments: list[Any] = [job, self._keep]
+            arguments: list[Any] = [job, self.keep]
             for each in some:
                 arguments += [each.batch, each.urls, each.payload]
-            keys = [*self._keys(job, "", "batches", "payloads", "sent", "closed"), self._active]
-            answer = self._run("open", keys, arguments)
+            keys = [*self.keys.parts(job, "", "batches", "payloads", "closed"), self.keys.active, self.keys.sent]
+            answer = self.run("open", keys, arguments)
             if answer is None:
                 raise UnknownJobError(f"Redis no longer knows job {job}.")
             waiting += [_text(batch) for batch in answer]
@@ -164,8 +173,8 @@ class Ledger:
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
         """
-        keys = [*self._keys(job, "", "batches", "closed"), _result_key(job, report.batch)]
-        answer = self._run("store", keys, [report.batch, report.to_result(), self._keep, *_counters(report)])
+        keys = [*self.keys.parts(job, "", "batches", "closed"), result_key(job, report.batch)]
+        answer = self.run("store", keys, [report.batch, report.to_result(), self.keep, *_counters(report)])
         if answer < 0:
             raise UnknownJobError(f"Redis no longer knows job {job}.")
         return bool(answer)
@@ -176,94 +185,78 @@ class Ledger:
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
         """
-        if not self._run("seal", [self._key(job)], [wire.to_json(dict(totals)), self._keep]):
+        if not self.run("seal", [self.keys.job(job)], [wire.to_json(dict(totals)), self.keep]):
             raise UnknownJobError(f"Redis no longer knows job {job}.")
 
     def job(self, job: str) -> JobRecord | None:
         """Return what is known of a job; None when nothing is."""
         with self._redis.pipeline() as pipe:  # one transaction: the counts belong to the batches counted
-            pipe.hgetall(self._key(job))
-            pipe.hlen(self._key(job, "batches"))
-            pipe.zcard(self._key(job, "leases"))
-            pipe.zcard(self._key(job, "closed"))
+            pipe.hgetall(self.keys.job(job))
+            pipe.hlen(self.keys.job(job, "batches"))
+            pipe.zcard(self.keys.job(job, "leases"))
+            pipe.zcard(self.keys.job(job, "closed"))
             fields, count, running, undrained = pipe.execute()
-        if b"policy" not in fields or b"created" not in fields:
-            return None
-        totals = fields.get(b"totals")
-        return JobRecord(
-            job=job,
-            label=fields.get(b"label", b"").decode("utf-8", "replace"),
-            policy=_policy(fields[b"policy"]),
-            created=float(fields[b"created"]),
-            totals=wire.from_json(totals) if totals else None,
-            counts={name: int(fields.get(name.encode(), 0)) for name in (*_COUNTED, "bytes")},
-            open=count,
-            running=running,
-            undrained=undrained,
-        )
+        return _record(job, fields, count, running, undrained)
 
     def jobs(self) -> list[str]:
         """List the known jobs, oldest first; those Redis has let expire drop out."""
-        listed = [_text(job) for job in cast("list[bytes]", self._redis.zrange(self._jobs, 0, -1))]
+        listed = [_text(job) for job in cast("list[bytes]", self._redis.zrange(self.keys.jobs, 0, -1))]
         if not listed:
             return []
         with self._redis.pipeline(transaction=False) as pipe:
             for job in listed:
-                pipe.exists(self._key(job))
+                pipe.exists(self.keys.job(job))
             is_there = dict(zip(listed, pipe.execute(), strict=True))
         gone = [job for job in listed if not is_there[job]]
         if gone:
-            self._redis.zrem(self._jobs, *gone)
+            self._redis.zrem(self.keys.jobs, *gone)
         return [job for job in listed if is_there[job]]
 
     def remove(self, job: str) -> None:
         """Forget a job and everything kept for it, whatever its state."""
         while batches := self.closed(job):
             self.forget(job, batches)
+        opened = cast("list[bytes]", self._redis.hkeys(self.keys.job(job, "batches")))
         with self._redis.pipeline() as pipe:
-            pipe.delete(*self._keys(job, *_JOB_KEYS))
-            pipe.srem(self._active, job)
-            pipe.zrem(self._jobs, job)
+            pipe.delete(*self.keys.parts(job, *PARTS))
+            pipe.srem(self.keys.active, job)
+            pipe.zrem(self.keys.jobs, job)
+            for some in _in_slices([waiting_name(job, _text(batch)) for batch in opened], _FORGOTTEN_AT_ONCE):
+                pipe.zrem(self.keys.sent, *some)
+                pipe.zrem(self.keys.overdue, *some)
             pipe.execute()
 
     # ------------------------------------------------------------------ a worker's side
 
-    def claim(
-        self, job: str, batch: str, *, holder: str, is_ahead: bool = False, even_worn: bool = False
-    ) -> Claim | None:
+    def claim(self, job: str, batch: str, *, holder: str, even_worn: bool = False) -> Claim | None:
         """Take a batch's lease; None when it is closed, held, deferred, unknown or worn.
 
-        ``is_ahead`` says that its message did not come: messages sent before it are not overtaken. A *worn*
-        batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
+        A *worn* batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
         """
+        return self._claim(waiting_name(job, batch), holder, most=0 if even_worn else MOST_ATTEMPTS)
+
+    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
+        """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
+
+        What was lost or handed off comes first, as in the queue; else whichever has waited longest. Its message did
+        not come: those sent before it are not overtaken.
+        """
+        return self._claim("", holder, waited=waited)
+
+    def _claim(self, waits: str, holder: str, *, most: int = MOST_ATTEMPTS, waited: float = 0.0) -> Claim | None:
         token = f"{holder}/{secrets.token_hex(8)}"
-        keys = [*self._keys(job, "", "batches", "payloads", "sent", "leases"), self._taken, self._key(job, "overdue")]
-        most = 0 if even_worn else MOST_ATTEMPTS
-        answer = self._run("claim", keys, [batch, token, self._lease, most, self._keep, int(is_ahead)])
+        keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead]
+        arguments = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited]
+        answer = self.run("claim", keys, arguments)
         if not isinstance(answer, list):
             return None
-        payload, policy, hidden, queued, attempt, urls = answer
-        return Claim(job, batch, token, payload, _policy(policy), float(queued), attempt, urls, hidden)
-
-    def next_waiting(self, job: str, *, waited: float) -> str | None:
-        """Name the batch of a job whose turn it is, if it has waited for a worker for at least ``waited`` seconds.
-
-        What was lost or handed off comes first, as in the queue; else whichever has waited longest.
-        """
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            for key in self._keys(job, "overdue", "sent"):
-                pipe.zrange(key, 0, 0, withscores=True)
-            (whole, micro), *oldest = pipe.execute()
-        for batch, since in (each[0] for each in oldest if each):
-            if whole + micro / 1e6 - since >= waited:
-                return _text(batch)
-        return None
+        job, batch, payload, policy, hidden, queued, attempt, urls = answer
+        return Claim(_text(job), _text(batch), token, payload, _policy(policy), float(queued), attempt, urls, hidden)
 
     def renew(self, claim: Claim) -> bool:
         """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
-        keys = self._keys(claim.job, "batches", "leases")
-        return bool(self._run("renew", keys, [claim.batch, claim.token, self._lease, self._keep]))
+        keys = self.keys.parts(claim.job, "batches", "leases")
+        return bool(self.run("renew", keys, [claim.batch, claim.token, self.lease, self.keep]))
 
     def close(self, claim: Claim, report: BatchReport, children: Sequence[Child] = (), *, worn: int = 0) -> bool:
         """Store the report, close the batch and open its children, all or nothing; False when it is not ours.
@@ -278,171 +271,98 @@ class Ledger:
             batch,
             claim.token,
             report.to_result(),
-            self._keep,
+            self.keep,
             worn,
             len(counters) // 2,
             *counters,
         ]
         for index, child in enumerate(children, start=1):
-            arguments += [child_batch(batch, index), child.urls, child.after, child.payload]
-        keys = [*self._keys(job, *_JOB_KEYS), self._active, _result_key(job, batch)]
-        return bool(self._run("close", keys, arguments))
+            arguments += [claim.child(index), child.urls, child.after, child.payload]
+        shared = [self.keys.sent, self.keys.overdue, self.keys.ahead]
+        keys = [*self.keys.parts(job, *PARTS), self.keys.active, result_key(job, batch), *shared]
+        return bool(self.run("close", keys, arguments))
 
     # ------------------------------------------------------------------ a follower's side
 
-    def collected_in(self, job: str, place: str) -> str:
-        """Note where a job's outcomes are collected, unless that was noted before; return the place that counts.
+    def drain(self, job: str, place: str, *, forget: Sequence[str] = (), limit: int = 40) -> Drain | None:
+        """Forget reports that are safe elsewhere and hand over the next ones; None when the job is unknown.
 
-        Two followers would each get some of the outcomes and forget them under the other.
+        ``place`` names where the outcomes are collected. The first to come is noted, and nobody else gets any: two
+        followers would each get some of the outcomes and forget them under the other.
         """
-        self._redis.hsetnx(self._key(job), "place", place)
-        found = cast("bytes | None", self._redis.hget(self._key(job), "place"))
-        return found.decode("utf-8", "replace") if found else place
+        keys = [*self.keys.parts(job, "", "batches", "leases", "closed"), self.keys.sweeping]
+        answer = self.run("drain", keys, [place, result_key(job, ""), limit, *forget])
+        if answer is None:
+            return None
+        found = answer[0].decode("utf-8", "replace")
+        if len(answer) == 1:
+            return Drain(found)
+        _, flat, count, running, undrained, is_swept, batches, reports = answer
+        record = _record(job, dict(zip(flat[::2], flat[1::2], strict=True)), count, running, undrained)
+        return Drain(found, record, list(zip(map(_text, batches), reports, strict=True)), bool(is_swept))
 
     def closed(self, job: str, limit: int = 500) -> list[str]:
         """List closed batches whose report is not forgotten, in the order they were closed."""
-        found = self._redis.zrange(self._key(job, "closed"), 0, limit - 1)
+        found = self._redis.zrange(self.keys.job(job, "closed"), 0, limit - 1)
         return [_text(batch) for batch in cast("list[bytes]", found)]
 
     def reports(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
         """Return the stored reports, for ``BatchReport.from_result``; None where Redis has none."""
         if not batches:
             return []
-        return cast("list[bytes | None]", self._redis.mget([_result_key(job, batch) for batch in batches]))
+        return cast("list[bytes | None]", self._redis.mget([result_key(job, batch) for batch in batches]))
 
     def forget(self, job: str, batches: Sequence[str]) -> None:
         """Drop reports that are safe elsewhere."""
         if not batches:
             return
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zrem(self._key(job, "closed"), *batches)
-            pipe.delete(*(_result_key(job, batch) for batch in batches))
+            pipe.zrem(self.keys.job(job, "closed"), *batches)
+            pipe.delete(*(result_key(job, batch) for batch in batches))
             pipe.execute()
 
-    def payload(self, job: str, batch: str) -> bytes | None:
-        """Return the packed entries of an open batch."""
-        return cast("bytes | None", self._redis.hget(self._key(job, "payloads"), batch))
+    def payloads(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
+        """Return the packed entries of open batches; None for each that is not open."""
+        if not batches:
+            return []
+        return cast("list[bytes | None]", self._redis.hmget(self.keys.job(job, "payloads"), list(batches)))
 
     def held(self, job: str, batches: Sequence[str]) -> set[str]:
         """Return those of the batches that a worker holds now."""
         if not batches:
             return set()
-        scores = self._redis.zmscore(self._key(job, "leases"), list(batches))
+        scores = self._redis.zmscore(self.keys.job(job, "leases"), list(batches))
         return {batch for batch, score in zip(batches, scores, strict=True) if score is not None}
 
-    # ------------------------------------------------------------------ recovery
-
-    def sweep(
-        self,
-        *,
-        holder: str,
-        waiting: Callable[[], int | None],
-        send: Callable[[Sequence[BatchMessage]], None],
-        poison: Callable[[Claim, BatchEntry], BatchReport],
-        pause: float = SWEEP_PAUSE,
-        lost_after: float = LOST_AFTER,
-    ) -> SweepFindings:
-        """Send again what was lost and split what kills workers; at most one sweep per ``pause`` seconds in all.
-
-        ``waiting`` tells how many messages the queue holds (None: the broker cannot tell); ``send`` sends
-        messages; ``poison`` makes the report of a batch whose only URL wore it out.
-        """
-        findings = SweepFindings()
-        if not self._redis.set(f"{self._prefix}sweeping", holder, nx=True, px=max(1, int(pause * 1000))):
-            return findings
-        jobs = [_text(job) for job in cast("set[bytes]", self._redis.smembers(self._active))]
-        if not jobs:
-            return findings
-        was_watched = self._watch(pause)
-        depth = waiting()
-        lost_before = self._run(
-            "overtaken", [self._taken], [-1 if depth is None else depth, lost_after, OVERTAKEN_AFTER]
-        )
-        limits = [int(was_watched), lost_before or "", MOST_ATTEMPTS, _SWEPT_AT_ONCE, self._keep]
-        for job in jobs:
-            lost, worn = self._run("sweep", [*self._keys(job, *_JOB_KEYS), self._active], [job, *limits])
-            if lost:
-                findings.sent[job] = [_text(batch) for batch in lost]
-                send([BatchMessage(job, batch) for batch in findings.sent[job]])
-            for batch in worn:
-                self._relieve(job, _text(batch), holder, poison, findings)
-        return findings
-
-    def _watch(self, pause: float) -> bool:
-        """Note that the ledger is looked after, and say whether it was until now.
-
-        After a silence (Redis was away, every worker frozen) leases have run out through no fault of their
-        holders, who get until the next sweep to renew them.
-        """
-        silence = max(3 * pause, self._lease / 2)
-        before = self._redis.set(f"{self._prefix}watched", b"1", px=max(1, int(silence * 1000)), get=True)
-        return before is not None
-
-    def _relieve(
-        self,
-        job: str,
-        batch: str,
-        holder: str,
-        poison: Callable[[Claim, BatchEntry], BatchReport],
-        findings: SweepFindings,
-    ) -> None:
-        """Split a worn batch in halves, each with two attempts left; end it by name when it is a single URL."""
-        claim = self.claim(job, batch, holder=holder, even_worn=True)
-        if claim is None:
-            return
-        try:
-            entries = unpack_entries(claim.payload)
-        except MessageError:
-            return  # of another version: a sweep that can read it will come; the others must not wait for it
-        if len(entries) == 1:
-            if self.close(claim, poison(claim, entries[0])):
-                findings.poisoned.setdefault(job, []).append(batch)
-            return
-        middle = len(entries) // 2
-        halves = [Child(pack_entries(half), len(half)) for half in (entries[:middle], entries[middle:])]
-        now = self.now()
-        report = BatchReport(
-            job=job, batch=batch, worker=holder, pid=0, queued=claim.queued, started=now, finished=now,
-            elapsed=0.0, busy=0.0, outcomes=(), handed_off=[child_batch(batch, 1), child_batch(batch, 2)],
-        )  # fmt: skip
-        if self.close(claim, report, halves, worn=MOST_ATTEMPTS - 2):
-            findings.split.setdefault(job, []).append(batch)
+    # ------------------------------------------------------------------ how
 
     def now(self) -> float:
         """Return Redis's clock in Unix seconds."""
         whole, micro = self._redis.time()
         return whole + micro / 1e6
 
-    # ------------------------------------------------------------------ keys
-
-    @property
-    def _jobs(self) -> str:
-        return f"{self._prefix}jobs"
-
-    @property
-    def _active(self) -> str:
-        return f"{self._prefix}active"
-
-    @property
-    def _taken(self) -> str:
-        """Which messages of the queue were taken, over all jobs: how far, and when last."""
-        return f"{self._prefix}taken"
-
-    def _key(self, job: str, part: str = "") -> str:
-        return f"{self._prefix}job:{job}:{part}" if part else f"{self._prefix}job:{job}"
-
-    def _keys(self, job: str, *parts: str) -> list[str]:
-        return [self._key(job, part) for part in parts]
-
-    def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run one of the scripts in ``contract/lua``."""
         return self._scripts[script](keys=list(keys), args=list(arguments))
 
 
-_JOB_KEYS = ("", "batches", "payloads", "sent", "leases", "due", "closed", "overdue")
-
-
-def _result_key(job: str, batch: str) -> str:
-    return RESULT_KEY_PREFIX + task_id(job, batch)
+def _record(job: str, fields: Mapping[bytes, bytes], count: int, running: int, undrained: int) -> JobRecord | None:
+    if b"policy" not in fields or b"created" not in fields:
+        return None
+    totals = fields.get(b"totals")
+    return JobRecord(
+        job=job,
+        label=fields.get(b"label", b"").decode("utf-8", "replace"),
+        policy=_policy(fields[b"policy"]),
+        created=float(fields[b"created"]),
+        totals=wire.from_json(totals) if totals else None,
+        counts={name: int(fields.get(name.encode(), 0)) for name in (*_COUNTED, "bytes")},
+        open=count,
+        running=running,
+        undrained=undrained,
+        opened=int(fields.get(b"opened", 0)),
+        is_secretive=b"secrets" in fields,
+    )
 
 
 def _counters(report: BatchReport) -> list[str | int]:
@@ -470,7 +390,7 @@ def _scripts() -> dict[str, str]:
     }
 
 
-def _in_slices(items: Iterable[NewBatch], size: int) -> Iterator[list[NewBatch]]:
+def _in_slices(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while some := list(islice(iterator, size)):
         yield some

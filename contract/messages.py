@@ -12,7 +12,7 @@ MESSAGE_VERSION = 1
 BATCH_TASK = "trawlnet.batch"
 
 _JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-_BATCH_ID = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6}(x[0-9]{1,6})?){0,200}")
+_BATCH_ID = re.compile(r"[0-9]{1,12}(\.[0-9a-f]{1,16}-[0-9]{1,6})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,14 @@ def task_id(job: str, batch: str) -> str:
     return f"{job}.{batch}"
 
 
-def child_batch(batch: str, index: int) -> str:
-    """Name the index-th batch (from 1) opened in place of this one by a hand-off or a split.
+def child_batch(batch: str, index: int, token: str) -> str:
+    """Name the index-th batch (from 1) opened in place of this one by whoever held it under ``token``.
 
-    A step taken again is counted, not written again (``7.1``, ``7.1x2``, ``7.1x3``): a batch that is handed off for
-    days, because a disk stays full, keeps a short name.
+    The token makes the name unique: a Redis that comes back older than a hand-off lets the batch be handed off again,
+    in another way, and the two sets of children must not be taken for each other. Only the number the producer gave
+    is kept of the ancestors, so that a batch that is handed off for days keeps a short name.
     """
-    before, dot, last = batch.rpartition(".")
-    step, _, times = last.partition("x")
-    return f"{before}.{step}x{int(times or 1) + 1}" if dot and step == str(index) else f"{batch}.{index}"
+    return f"{batch.partition('.')[0]}.{token.rpartition('/')[2][:12]}-{index}"
 
 
 def is_job_id(text: str) -> bool:

@@ -8,26 +8,24 @@ from celery import Celery
 
 from contract.batches import BatchEntry
 from contract.dispatch import queue_depth, send_batches
-from contract.ledger import Claim, Ledger, SweepFindings
+from contract.ledger import Claim, Ledger
 from contract.messages import BatchMessage
 from contract.naming import output_name
 from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.reports import BatchReport
+from contract.sweep import Sweeper
 
 
-def sweep(ledger: Ledger, app: Celery, *, queue: str, holder: str) -> SweepFindings:
-    """Sweep every active job once; returns at once when somebody else did so a moment ago.
-
-    Raises:
-        redis.exceptions.RedisError, kombu.exceptions.OperationalError: a service is away; the next sweep goes on.
-    """
+def sweeper(ledger: Ledger, app: Celery, *, queue: str, holder: str) -> Sweeper:
+    """Return who sweeps every job's batches and sends what they lost to this queue."""
 
     def send(messages: Sequence[BatchMessage]) -> None:
         record = ledger.job(messages[0].job)
         if record is not None:
             send_batches(app, messages, record.policy, about="(again)", is_overdue=True)
 
-    return ledger.sweep(
+    return Sweeper(
+        ledger,
         holder=holder,
         waiting=lambda: queue_depth(app, queue),
         send=send,

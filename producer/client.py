@@ -11,12 +11,14 @@ import redis
 import redis.exceptions
 
 from contract import broker, recovery
+from contract.bell import Bell
 from contract.dispatch import send_batches
 from contract.errors import ServiceError
 from contract.ledger import Ledger
 from contract.messages import BatchMessage
 from contract.policy import JobPolicy
 from contract.settings import ClusterSettings, redacted
+from contract.sweep import Sweeper
 from contract.tls import certificate_trouble
 
 Answer = TypeVar("Answer")
@@ -118,6 +120,10 @@ class Services(Protocol):
         """Has Redis so little memory left that feeding should pause?"""
         ...
 
+    def bell(self, job: str) -> Bell:
+        """Return what rings when a batch of this job is closed; whoever takes it closes it."""
+        ...
+
 
 class Cluster:
     """One broker, one Redis."""
@@ -127,6 +133,7 @@ class Cluster:
         self.redis = broker.connect(settings)
         self.ledger = Ledger(self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
         self._app = broker.build_app(settings)
+        self._sweeper: Sweeper | None = None
 
     def check(self, within: float = 5.0) -> None:
         """Make sure that broker and Redis answer.
@@ -140,8 +147,7 @@ class Cluster:
 
     def _check_redis(self, within: float) -> None:
         shown = redacted(self.settings.result_backend)
-        impatient = broker.connect(self.settings, timeout=within)
-        impatient.connection_pool.connection_kwargs["retry"] = None
+        impatient = _without_retries(broker.connect(self.settings, timeout=within))
         try:
             cast("Any", impatient.ping)()
         except redis.exceptions.AuthenticationError:
@@ -170,7 +176,12 @@ class Cluster:
             send_batches(self._app, [message], policy, about=about[index] if index < len(about) else "")
 
     def sweep(self, holder: str) -> None:
-        recovery.sweep(self.ledger, self._app, queue=self.settings.queue, holder=holder)
+        if self._sweeper is None:
+            self._sweeper = recovery.sweeper(self.ledger, self._app, queue=self.settings.queue, holder=holder)
+        self._sweeper.sweep()
+
+    def bell(self, job: str) -> Bell:
+        return Bell(_without_retries(broker.connect(self.settings)), self.ledger.keys.job(job))
 
     def is_full(self) -> bool:
         memory = self.redis.info("memory")
@@ -203,6 +214,11 @@ class Cluster:
     def close(self) -> None:
         self._app.close()
         self.redis.close()
+
+
+def _without_retries(client: redis.Redis) -> redis.Redis:
+    client.connection_pool.connection_kwargs["retry"] = None
+    return client
 
 
 def _unreachable(what: str, error: BaseException) -> ServiceError:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Protocol
 
 from producer.console import Console
-from producer.feeder import Feeder
 from producer.follower import Follower, LostJobError
 from producer.journal import Journal
 
@@ -44,6 +43,38 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
+class Source(Protocol):
+    """What a job is fed from: lists, or what another command opened."""
+
+    @property
+    def is_done(self) -> bool:
+        """Does the ledger have all there is?"""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Was the whole list read?"""
+        ...
+
+    @property
+    def is_behind(self) -> bool:
+        """Is there anything that the ledger may have lost, and no room for it now?"""
+        ...
+
+    @property
+    def totals(self) -> Mapping[str, int]:
+        """What the list held, as far as is known from here."""
+        ...
+
+    def step(self) -> bool:
+        """Do the next bit of work; False when there is nothing to do now."""
+        ...
+
+    def recover(self) -> None:
+        """Make sure that the ledger has what the manifest has not."""
+        ...
+
+
 class Servants(Protocol):
     """The services a run started for itself."""
 
@@ -58,14 +89,13 @@ class Servants(Protocol):
 
 def conduct(
     *,
-    feeder: Feeder | None,
+    feeder: Source,
     follower: Follower,
     journal: Journal,
     console: Console,
     interrupts: Interrupts,
     servants: Servants | None = None,
     grace: float = 30.0,
-    pause: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Work until the job is finished; False when it was interrupted.
 
@@ -74,46 +104,35 @@ def conduct(
     waited = _SHORTEST_PAUSE
     begun = time.monotonic()
     told = False
-    while not is_finished(feeder, follower, journal):
+    while not is_finished(feeder, journal):
         if interrupts.is_requested:
             _stop(follower, console, servants, grace)
-            return is_finished(feeder, follower, journal)
+            break
         if servants:
             servants.watch()
         try:
-            follower.look()
-            is_busy = feeder.step() if feeder else False
+            is_busy = feeder.step()
             is_busy = bool(follower.step()) or is_busy
         except LostJobError:
-            if feeder is None:
-                raise
             if not feeder.is_behind:
                 console.tell("Redis has lost this job; sending again what the manifest does not have.")
                 feeder.recover()
             is_busy = True
         console.state = _state(follower, servants)
-        console.show(follower.tally, totals_of(feeder, follower), is_complete=feeder is None or feeder.is_done)
+        console.show(follower.tally, feeder.totals, is_complete=feeder.is_complete)
         if not told and not servants and time.monotonic() - begun > _NO_WORKER_AFTER and follower.is_untouched:
             told = True
             console.mention("No worker has taken a batch yet: start one with `celery -A worker worker`.")
         waited = _SHORTEST_PAUSE if is_busy else min(waited * 1.5, _LONGEST_PAUSE)
         if not is_busy:
-            pause(waited)
-    return True
+            follower.wait(waited)
+    follower.finish()
+    return is_finished(feeder, journal)
 
 
-def is_finished(feeder: Feeder | None, follower: Follower, journal: Journal) -> bool:
+def is_finished(feeder: Source, journal: Journal) -> bool:
     """Does every line that was read have its row, and was the whole list read?"""
-    if feeder is not None:
-        return feeder.is_done and journal.count_undrained() == 0
-    return follower.is_finished
-
-
-def totals_of(feeder: Feeder | None, follower: Follower) -> Mapping[str, int]:
-    """Return what the list held, as far as is known from here."""
-    if feeder is not None:
-        return feeder.totals
-    return follower.totals
+    return feeder.is_done and journal.count_undrained() == 0
 
 
 def _state(follower: Follower, servants: Servants | None) -> str:
@@ -128,7 +147,7 @@ def _state(follower: Follower, servants: Servants | None) -> str:
 def _stop(follower: Follower, console: Console, servants: Servants | None, grace: float) -> None:
     if servants is None:
         console.mention("Stopping here; the workers go on. The same command follows them again.")
-        follower.step()
+        follower.step(at_once=True)
         return
     console.mention("Stopping: what is in flight may finish (Ctrl-C again: at once). The same command goes on later.")
     console.state = "stopping"
@@ -136,6 +155,6 @@ def _stop(follower: Follower, console: Console, servants: Servants | None, grace
     until = time.monotonic() + grace
     while servants.is_worker_running() and time.monotonic() < until:
         follower.step()
-        time.sleep(_LONGEST_PAUSE / 2)
-    while follower.step():
+        follower.wait(_LONGEST_PAUSE / 2)
+    while follower.step(at_once=True):
         pass

@@ -6,33 +6,20 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.errors import UnknownJobError
-from contract.messages import BatchMessage
-from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from producer.batching import Batcher
 from producer.client import Patience, RedisFullError, Services
 from producer.journal import Journal, KeptBatch
+from producer.opening import Job, Opening
 from producer.selection import Selection
 from producer.sources import Lists
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
-_RECOVERED_AT_ONCE = 4  # batches
 _MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a job is known by: its id, its label for people, its policy and its per-host headers (packed)."""
-
-    id: str
-    label: str
-    policy: JobPolicy
-    secrets: bytes | None = None
 
 
 class Feeder:
@@ -53,6 +40,7 @@ class Feeder:
     ) -> None:
         """``window`` is the number of batches that may be open at once; 0: any."""
         self._job = job
+        self._opening = Opening(job, journal=journal, services=services, patience=patience)
         self._lists = lists
         self._selection = selection
         self._batcher = batcher
@@ -76,6 +64,11 @@ class Feeder:
     def is_done(self) -> bool:
         """Was the whole list read, and does the ledger have all of it?"""
         return self._is_sealed and not self.is_behind
+
+    @property
+    def is_complete(self) -> bool:
+        """Was the whole list read?"""
+        return self.is_done
 
     def step(self, wait: float = 0.0) -> bool:
         """Read one chunk on and send what is full; False when there was nothing to do now.
@@ -101,14 +94,7 @@ class Feeder:
         """Make sure that the ledger has the job and every batch the manifest has not; safe at any time."""
         self.is_behind = False
         try:
-            self._patience.through(self._make_known, even_when_full=False)
-            after = ""
-            # Few at a time: a Redis with little memory left takes some, which are then worked off.
-            while kept := self._journal.undrained(after, limit=_RECOVERED_AT_ONCE):
-                self._patience.through(lambda: self._open(kept), even_when_full=False)
-                after = kept[-1].batch
-            if self._is_sealed:
-                self._patience.through(self._seal, even_when_full=False)
+            self._opening.open_again(self.totals if self._is_sealed else None)
         except RedisFullError:
             self._fall_behind()
 
@@ -176,25 +162,7 @@ class Feeder:
             **facts,
         )
         self._lingering_since = (self._lingering_since or self._clock()) if self._batcher.held else None
-        self._insist(lambda: self._open(kept, about))
-
-    def _open(self, kept: Sequence[KeptBatch], about: Sequence[str] = ()) -> None:
-        ledger, job = self._services.ledger, self._job.id
-        new = [each for each in kept if not each.is_report]
-        waiting = set(ledger.open(job, [each.to_new() for each in new])) if new else set()
-        for each in kept:
-            if each.is_report:
-                ledger.store(job, BatchReport.from_result(each.payload))
-        wanted = [index for index, each in enumerate(new) if each.batch in waiting]
-        if wanted:
-            messages = [BatchMessage(job, new[index].batch) for index in wanted]
-            self._services.send(messages, self._job.policy, [about[index] for index in wanted] if about else ())
-
-    def _make_known(self) -> None:
-        ledger, job = self._services.ledger, self._job
-        if ledger.job(job.id) is None:
-            ledger.remove(job.id)  # what an interrupted creation may have left
-            ledger.create(job.id, job.policy, label=job.label, secrets=job.secrets)
+        self._insist(lambda: self._opening.open(kept, about))
 
     def _number(self) -> str:
         number = str(self._next_batch)

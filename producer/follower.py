@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from contract.errors import FolderError, UnknownJobError
-from contract.ledger import JobRecord
+from contract.ledger import Drain, JobRecord
 from producer import words
 from producer.client import AWAY, Patience, Services
 from producer.drained import DrainedReport, read_report
@@ -17,7 +17,9 @@ from producer.manifest import Manifest
 from producer.tally import Tally
 
 _DRAINED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
-_LOOK_EVERY = 2.0  # seconds between two looks at the job and two offers to sweep
+_GATHERED_FOR = 0.05  # seconds between two drains: of batches that close quickly some are taken together
+_SHORTEST_LOOK, _LONGEST_LOOK = 2.0, 10.0  # seconds without a closing until the ledger is looked at all the same
+_SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.1  # seconds between two looks where no closing is told
 
 
 class LostJobError(UnknownJobError):
@@ -27,7 +29,11 @@ class LostJobError(UnknownJobError):
 
 
 class Follower:
-    """Follows one job into one manifest."""
+    """Follows one job into one manifest.
+
+    Each round trip forgets what the last one brought and brings what was closed since; one is made when a closing is
+    told, and otherwise the more seldom, the longer nothing was closed.
+    """
 
     def __init__(
         self,
@@ -38,6 +44,7 @@ class Follower:
         services: Services,
         patience: Patience,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._job = job
         self._journal = journal
@@ -45,66 +52,75 @@ class Follower:
         self._services = services
         self._patience = patience
         self._clock = clock
-        self._looked = float("-inf")
+        self._sleep = sleep
+        self._bell = services.bell(job)
         # Kept, because a container that goes on with its volume may have another host name.
         self._place = str(journal.fact("place") or f"{platform.node()}:{words.path(manifest.path)}")
         journal.note(place=self._place)
-        self._is_ours = False
         self._holder = f"follower@{platform.node()}/{os.getpid()}"
         tally = journal.fact("tally")
         self.tally = Tally.from_record(tally) if tally else Tally()
         self.tally.begin_span()
         self.record: JobRecord | None = None
+        self._safe: list[str] = []  # batches whose rows are on disk, and whose reports Redis still has
+        self._is_all_here = False
+        self._has_rung = self._is_more = False
+        self._asked, self._came = float("-inf"), clock()
+        self._poll = _SHORTEST_POLL
 
-    def step(self) -> int:
-        """Drain what is closed; return the number of rows that came. 0: nothing to do now."""
-        if not self._is_ours:
-            return 0
-        closed = self._patience.through(lambda: self._services.ledger.closed(self._job, _DRAINED_AT_ONCE))
-        return self._drain(closed) if closed else 0
-
-    def look(self) -> None:
-        """Every other second, see how the job stands and sweep.
+    def step(self, *, at_once: bool = False) -> int:
+        """Drain what is closed, when there is reason to look; return the number of rows that came.
 
         Raises:
             FolderError: its outcomes are collected elsewhere.
-            LostJobError: Redis no longer knows the job.
+            LostJobError: Redis no longer knows the job, or not all of it.
         """
-        now = self._clock()
-        if now - self._looked < _LOOK_EVERY:
-            return
-        self._looked = now
-        self.record = self._patience.through(lambda: self._services.ledger.job(self._job))
-        if self.record is None:
-            raise LostJobError(f"Redis no longer knows job {self._job}.")
-        self._make_ours()
-        if self._journal.count_undrained() > self.record.open + self.record.undrained:
+        if not (at_once or self._is_due()):
+            return 0
+        self._has_rung = self._is_more = False
+        safe = self._safe
+        drain = self._patience.through(
+            lambda: self._services.ledger.drain(self._job, self._place, forget=safe, limit=_DRAINED_AT_ONCE)
+        )
+        self._asked = self._clock()
+        record = self.record = self._record_of(drain)
+        assert drain is not None
+        if not self._bell.hangs:
+            self._has_rung = self._bell.hang()  # for what was closed in between
+        self._safe = []
+        self._is_more = len(drain.reports) == _DRAINED_AT_ONCE
+        left = record.undrained - len(drain.reports)
+        self._is_all_here = left == 0
+        if not drain.is_swept:
+            self._sweep()
+        rows = self._drain(drain.reports)
+        if drain.reports:
+            self._came, self._poll = self._asked, _SHORTEST_POLL
+        else:
+            self._poll = min(self._poll * 1.5, _LONGEST_POLL)
+        if self._journal.count_undrained() > record.open + left:
             # A failover to a replica, or a power cut: Redis came back a little older than it was.
             raise LostJobError(f"Redis has lost batches of job {self._job}.")
-        try:
-            self._services.sweep(self._holder)
-        except AWAY:
-            pass  # the next look sweeps; a Redis without room must not keep us from making some
+        return rows
 
-    def _make_ours(self) -> None:
-        """Be the one who collects this job's outcomes.
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until there may be something to drain."""
+        now = self._clock()
+        if self._has_rung:
+            self._sleep(max(0.0, min(seconds, self._asked + _GATHERED_FOR - now)))
+        else:
+            self._has_rung = self._bell.rings(min(seconds, self._poll) if not self._bell.hangs else seconds)
 
-        Raises:
-            FolderError: somebody collects them elsewhere; each would get some of them.
-        """
-        try:
-            place = self._services.ledger.collected_in(self._job, self._place)
-        except AWAY:
-            return  # nothing is drained before we know
-        if place != self._place:
-            raise FolderError(f"Job {self._job} is collected in {place}: follow it there, or enqueue the list again.")
-        self._is_ours = True
+    def finish(self) -> None:
+        """Forget what was drained last."""
+        while self._safe:
+            self._forget()
+        self._bell.close()
 
     @property
     def is_finished(self) -> bool:
         """As far as the ledger tells: is everything closed, and drained by us?"""
-        record = self.record
-        return record is not None and record.is_finished and record.undrained == 0
+        return self.record is not None and self.record.is_finished and self._is_all_here
 
     @property
     def is_untouched(self) -> bool:
@@ -117,32 +133,71 @@ class Follower:
         totals = self.record.totals if self.record else None
         return totals or {"lines": self.tally.rows, "duplicates": 0, "refused": 0, "urls": self.tally.rows}
 
-    def look_again(self) -> None:
-        """Let the next ``look`` look at once."""
-        self._looked = float("-inf")
+    # ------------------------------------------------------------------ when to ask
 
-    # ------------------------------------------------------------------ how
+    def _is_due(self) -> bool:
+        if self._is_more:
+            return True
+        now = self._clock()
+        if not self._has_rung and self._bell.hangs:
+            self._has_rung = self._bell.rings(0.0)
+        if self._has_rung:
+            return now - self._asked >= _GATHERED_FOR
+        if not self._bell.hangs:
+            return now - self._asked >= self._poll
+        # What is told can be missed, and a Redis that was emptied tells nothing.
+        return now - self._asked >= min(max((now - self._came) / 2, _SHORTEST_LOOK), _LONGEST_LOOK)
 
-    def _drain(self, closed: Sequence[str]) -> int:
-        ledger, job = self._services.ledger, self._job
-        again = self._journal.drained_among(closed)
-        reports, gone = self._read([batch for batch in closed if batch not in again])
+    def _record_of(self, drain: Drain | None) -> JobRecord:
+        if drain is None:
+            raise LostJobError(f"Redis no longer knows job {self._job}.")
+        if drain.record is None:
+            raise FolderError(
+                f"Job {self._job} is collected in {drain.place}: follow it there, or enqueue the list again."
+            )
+        return drain.record
+
+    def _sweep(self) -> None:
+        try:
+            self._services.sweep(self._holder)
+        except AWAY:
+            pass  # the next look sweeps; a Redis without room must not keep us from making some
+
+    # ------------------------------------------------------------------ draining
+
+    def _drain(self, closed: Sequence[tuple[str, bytes | None]]) -> int:
+        if not closed:
+            return 0
+        known = self._journal.known_among([batch for batch, _ in closed])
+        again = self._journal.drained_among([batch for batch, _ in closed])
+        gone = [batch for batch, blob in closed if blob is None and batch in known - again]
+        reports = self._count_in([each for each in closed if each[0] not in again], known)
         children = self._children_of(reports)
         rows = [row for report in reports for row in report.rows]
         if reports:
             self._write(reports, rows, children)
-        done = [*again, *(report.batch for report in reports), *gone]
-        self._patience.through(lambda: ledger.forget(job, done))
+        self._safe = [batch for batch, _ in closed]
         if gone:
-            raise LostJobError(f"Reports of job {job} are gone from Redis.")
+            self._forget()
+            raise LostJobError(f"Reports of job {self._job} are gone from Redis.")
         return len(rows)
 
-    def _read(self, batches: Sequence[str]) -> tuple[list[DrainedReport], list[str]]:
-        """Return the reports of closed batches, and the batches whose report Redis has lost."""
-        blobs = self._patience.through(lambda: self._services.ledger.reports(self._job, batches))
-        found = list(zip(batches, blobs, strict=True))
-        gone = [batch for batch, blob in found if blob is None]
-        return [read_report(blob) for _, blob in found if blob is not None], gone
+    def _count_in(self, closed: Sequence[tuple[str, bytes | None]], known: set[str]) -> list[DrainedReport]:
+        """Return the reports that count: not those of strangers.
+
+        A batch opened in place of another is told by that one's report, which is drained before. One that was not is
+        of a hand-off that came too late: Redis came back older than the hand-off we know of, and the batch was handed
+        off again, in another way. The first one decides; its batches are opened again from the journal.
+        """
+        reports: list[DrainedReport] = []
+        expected = set(known)
+        for batch, blob in closed:
+            if blob is None or ("." in batch and batch not in expected):
+                continue
+            report = read_report(blob)
+            expected.update(report.head.handed_off)
+            reports.append(report)
+        return reports
 
     def _children_of(self, reports: list[DrainedReport]) -> list[KeptBatch]:
         """Return the batches opened in place of these, with what the journal needs to open them again one day.
@@ -150,24 +205,22 @@ class Follower:
         A child that is closed already has no entries any more: its report joins ``reports``, so that both are
         drained in one step and nothing hangs on Redis in between.
         """
-        ledger, job = self._services.ledger, self._job
+        ledger, job, through = self._services.ledger, self._job, self._patience.through
         drained_with = {report.batch for report in reports}
         children: list[KeptBatch] = []
         for report in reports:  # grows while we go through it
-            for child in report.head.handed_off:
-                if child in drained_with:
-                    continue
-                payload = self._patience.through(lambda child=child: ledger.payload(job, child))  # type: ignore[misc]
-                if payload is not None:
-                    children.append(KeptBatch(child, 0, payload))
-                    continue
-                drained_with.add(child)
-                if self._journal.drained_among([child]):
-                    continue
-                more, gone = self._read([child])
-                if gone:
-                    raise LostJobError(f"Redis no longer knows batch {child} of job {job}.")
-                reports += more
+            named = [child for child in report.head.handed_off if child not in drained_with]
+            named = [child for child in named if child not in self._journal.drained_among(named)]
+            payloads = through(lambda named=named: ledger.payloads(job, named))  # type: ignore[misc]
+            children += [
+                KeptBatch(child, 0, payload) for child, payload in zip(named, payloads, strict=True) if payload
+            ]
+            closed = [child for child, payload in zip(named, payloads, strict=True) if not payload]
+            blobs = through(lambda closed=closed: ledger.reports(job, closed))  # type: ignore[misc]
+            if None in blobs:
+                raise LostJobError(f"Redis no longer knows a batch that took over from {report.batch} of job {job}.")
+            reports += [read_report(blob) for blob in blobs if blob is not None]
+            drained_with.update(closed)
         return children
 
     def _write(self, reports: Sequence[DrainedReport], rows: Sequence[str], children: Sequence[KeptBatch]) -> None:
@@ -184,3 +237,8 @@ class Follower:
             self.tally.add_batch(
                 started=head.started, finished=head.finished, busy=head.busy, worker=head.worker, urls=len(report.rows)
             )
+
+    def _forget(self) -> None:
+        safe, self._safe = self._safe, []
+        ledger = self._services.ledger
+        self._patience.through(lambda: ledger.drain(self._job, self._place, forget=safe, limit=0))

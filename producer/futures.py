@@ -11,7 +11,7 @@ from types import TracebackType
 from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.errors import TrawlError, UnknownJobError
 from contract.ledger import Child, Claim
-from contract.messages import BatchMessage, child_batch
+from contract.messages import BatchMessage
 from contract.naming import output_name
 from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.policy import JobPolicy
@@ -230,7 +230,7 @@ class Submitter:
         futures = self._sent.pop(batch)
         del futures[name]
         if rest:
-            child = child_batch(batch, 1)
+            child = claim.child(1)
             self._sent[child] = futures
             through(lambda: self._client.cluster.send([BatchMessage(self._job.id, child)], self._policy))
         return True
@@ -260,5 +260,5 @@ def _withdrawal(claim: Claim, *, has_child: bool) -> BatchReport:
         elapsed=0.0,
         busy=0.0,
         outcomes=[],
-        handed_off=[child_batch(claim.batch, 1)] if has_child else [],
+        handed_off=[claim.child(1)] if has_child else [],
     )

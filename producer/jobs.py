@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.batches import BatchEntry, Known, pack_entries
 from contract.credentials import Credentials
-from contract.errors import UnknownJobError
-from contract.ledger import NewBatch
+from contract.errors import FolderError, UnknownJobError
+from contract.ledger import JobRecord, NewBatch
 from contract.messages import BatchMessage
 from contract.outcomes import Outcome
 from contract.policy import JobPolicy
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 _LINES_AT_ONCE = 1000
 _DRAINED_AT_ONCE = 40  # batches
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds
-_LOOK_EVERY = 2.0  # seconds between two sweeps, and between two looks whether the job is finished
+_PAUSE = 0.05  # seconds between two looks where no closing is told
+_LOOK_EVERY = 2.0  # seconds between two looks where they are
 _SLOTS = 8
 
 
@@ -129,45 +130,61 @@ class SentJob:
         self._through = client.patience.through
         self._next = 1
         self._holder = f"script@{platform.node()}/{os.getpid()}"
-        self._looked = 0.0
+        self._place = f"{self._holder}/{secrets.token_hex(4)}"
+        self._record: JobRecord | None = None
+        self._safe: list[str] = []  # batches taken, and not forgotten in Redis yet
+        self._expected: set[str] = set()  # batches opened in place of those taken
+        self._taken: set[str] = set()
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield each URL's outcome as its batch completes, and forget them in Redis. Only one may take them.
 
         Raises:
+            FolderError: somebody else takes them: ``trawl follow``, or another script.
             UnknownJobError: Redis has lost the job.
         """
-        pause = _SHORTEST_PAUSE
-        while True:
-            reports = self.take()
-            for report in reports:
-                yield from (Outcome.from_row(dict(row)) for row in report.outcomes)
-            pause = _SHORTEST_PAUSE if reports else min(pause * 1.5, _LONGEST_PAUSE)
-            if not reports:
-                record = self._through(lambda: self._cluster.ledger.job(self.id))
-                if record is None:
-                    raise UnknownJobError(f"Redis no longer knows job {self.id}.")
-                if record.is_finished and not record.undrained:
+        with closing(self._cluster.bell(self.id)) as bell:
+            bell.hang()
+            while True:
+                reports = self.take()
+                for report in reports:
+                    yield from (Outcome.from_row(dict(row)) for row in report.outcomes)
+                record = self._record
+                if not self._safe and record is not None and record.is_finished and not record.undrained:
                     return
-                self.sweep()
-                time.sleep(pause)
+                if not reports and not self._safe:
+                    self.sweep()
+                    bell.rings(_LOOK_EVERY if bell.hangs else _PAUSE)
 
     def take(self) -> list[BatchReport]:
-        """Return the reports of batches that were closed since, and forget them in Redis."""
-        ledger = self._cluster.ledger
-        closed = self._through(lambda: ledger.closed(self.id, _DRAINED_AT_ONCE))
-        if not closed:
-            return []
-        blobs = self._through(lambda: ledger.reports(self.id, closed))
-        reports = [BatchReport.from_result(blob) for blob in blobs if blob is not None]
-        self._through(lambda: ledger.forget(self.id, closed))
-        return reports
+        """Return the reports of batches that were closed since; what the last call returned is forgotten in Redis.
+
+        Raises:
+            FolderError: somebody else takes them.
+            UnknownJobError: Redis has lost the job.
+        """
+        ledger, safe = self._cluster.ledger, self._safe
+        drain = self._through(lambda: ledger.drain(self.id, self._place, forget=safe, limit=_DRAINED_AT_ONCE))
+        if drain is None:
+            raise UnknownJobError(f"Redis no longer knows job {self.id}.")
+        if drain.record is None:
+            raise FolderError(f"The outcomes of job {self.id} are taken by {drain.place}.")
+        self._record, self._safe = drain.record, [batch for batch, _ in drain.reports]
+        reports = [BatchReport.from_result(blob) for _, blob in drain.reports if blob is not None]
+        return [report for report in reports if self._counts(report)]
 
     def sweep(self) -> None:
-        """Every other second, let what was lost be sent again."""
-        if time.monotonic() - self._looked >= _LOOK_EVERY:
-            self._looked = time.monotonic()
-            self._through(lambda: self._cluster.sweep(self._holder))
+        """Let what was lost be sent again, unless that was done a moment ago."""
+        self._through(lambda: self._cluster.sweep(self._holder))
+
+    def _counts(self, report: BatchReport) -> bool:
+        """Is it the first of its batch, and of a hand-off we know of? Redis may have come back older than it was."""
+        batch = report.batch
+        if batch in self._taken or ("." in batch and batch not in self._expected):
+            return False
+        self._taken.add(batch)
+        self._expected.update(report.handed_off)
+        return True
 
     def send(self, batches: Sequence[Sequence[BatchEntry]], policy: JobPolicy) -> list[str]:
         """Open these batches and send their messages; return their ids."""

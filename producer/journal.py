@@ -71,6 +71,7 @@ class Journal:
                 self._facts: dict[str, Any] = {
                     key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM facts")
                 }
+                self._undrained = self._count_undrained()
                 self._has_known = self._database.execute("SELECT 1 FROM known LIMIT 1").fetchone() is not None
             except sqlite3.Error as error:
                 raise FolderError(
@@ -107,6 +108,7 @@ class Journal:
             self._database.execute("DELETE FROM seen")
             self._database.execute("DELETE FROM batches")
             self._database.execute("DELETE FROM remainder")
+            self._undrained = 0
             self._database.execute("DELETE FROM facts WHERE key NOT LIKE 'known%'")
             self._facts = {key: value for key, value in self._facts.items() if key.startswith("known")}
             self._store({"version": _VERSION, "job": job, **facts})
@@ -117,6 +119,7 @@ class Journal:
             self._database.execute("DELETE FROM seen")
             self._database.execute("DELETE FROM batches")
             self._database.execute("DELETE FROM remainder")
+            self._undrained = 0
             self._store({**facts, "finished": True})
 
     # ------------------------------------------------------------------ feeding
@@ -162,17 +165,28 @@ class Journal:
         return [KeptBatch(batch, urls, payload, bool(is_report)) for batch, urls, payload, is_report in rows]
 
     def count_undrained(self) -> int:
-        row = self._database.execute("SELECT count(*) FROM batches WHERE NOT is_drained").fetchone()
-        return int(row[0])
+        return self._undrained
 
     def drained_among(self, batches: Sequence[str]) -> set[str]:
         """Return those whose rows the manifest has."""
         return {batch for (batch,) in self._rows_of("SELECT batch FROM batches", batches, "batch", "is_drained AND")}
 
-    def record_drained(self, batches: Iterable[str], children: Iterable[KeptBatch], **facts: Any) -> None:
+    def known_among(self, batches: Sequence[str]) -> set[str]:
+        """Return those that are of this job, drained or not."""
+        return {batch for (batch,) in self._rows_of("SELECT batch FROM batches", batches, "batch")}
+
+    def keep(self, batches: Iterable[KeptBatch], **facts: Any) -> None:
+        """Keep batches that somebody else opened; one that is drained stays so."""
+        with self._transaction():
+            self._insert(batches)
+            self._store(facts)
+
+    def record_drained(self, batches: Sequence[str], children: Iterable[KeptBatch], **facts: Any) -> None:
         """Note that the manifest has these batches' rows, and which batches were opened in their place."""
         with self._transaction():
             self._insert(children)
+            waited = self._rows_of("SELECT batch FROM batches", batches, "batch", "NOT is_drained AND")
+            self._undrained -= len(list(waited))
             self._database.executemany(
                 "INSERT INTO batches VALUES (?, 0, NULL, 0, 1)"
                 " ON CONFLICT (batch) DO UPDATE SET payload = NULL, is_drained = 1",
@@ -192,10 +206,15 @@ class Journal:
     # ------------------------------------------------------------------ how
 
     def _insert(self, batches: Iterable[KeptBatch]) -> None:
-        self._database.executemany(
+        inserted = self._database.executemany(
             "INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?, 0)",
             [(each.batch, each.urls, each.payload, int(each.is_report)) for each in batches],
         )
+        self._undrained += max(0, inserted.rowcount)  # -1 where there was nothing to insert
+
+    def _count_undrained(self) -> int:
+        row = self._database.execute("SELECT count(*) FROM batches WHERE NOT is_drained").fetchone()
+        return int(row[0])
 
     def _store(self, facts: Mapping[str, Any]) -> None:
         self._facts.update(facts)
@@ -213,13 +232,13 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        before = dict(self._facts)
+        before, undrained = dict(self._facts), self._undrained
         try:
             self._database.execute("BEGIN IMMEDIATE")
             yield
             self._database.execute("COMMIT")
         except BaseException as error:
-            self._facts = before
+            self._facts, self._undrained = before, undrained
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):

@@ -18,14 +18,16 @@ from producer.client import Cluster, Patience
 from producer.conduct import Interrupts, conduct
 from producer.console import Console
 from producer.embedded import Embedded
-from producer.feeder import Feeder, Job
+from producer.feeder import Feeder
 from producer.follower import Follower
 from producer.journal import Journal
 from producer.manifest import Manifest, count_rows
+from producer.opening import Job
 from producer.plan import Wish, begin, begin_or_go_on, prepare_folder
 from producer.selection import Selection
 from producer.sources import STANDARD_INPUT, Lists
 from producer.summary import Summary
+from producer.transcript import Transcript
 
 WINDOW = 256  # batches open at once: bounds Redis' memory
 
@@ -177,16 +179,17 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         stack.callback(cluster.close)
         cluster.check()
         fingerprint = f"follow {job} {manifest_path}"
+        patience = Patience(console.tell, stop=interrupts.raise_if_requested)
         if journal.fact("fingerprint") != fingerprint:
-            if cluster.ledger.job(job) is None:
+            if patience.through(lambda: cluster.ledger.job(job)) is None:
                 raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
             begin(journal, job, fingerprint=fingerprint, label=job, manifest=manifest_path)
         manifest = Manifest(manifest_path, int(journal.fact("offset", 0)))
         stack.callback(manifest.close)
-        patience = Patience(console.tell, stop=interrupts.raise_if_requested)
         follower = Follower(job, journal=journal, manifest=manifest, services=cluster, patience=patience)
+        transcript = Transcript(job, journal=journal, follower=follower, services=cluster, patience=patience)
         is_finished = bool(journal.fact("finished")) or conduct(
-            feeder=None, follower=follower, journal=journal, console=console, interrupts=interrupts
+            feeder=transcript, follower=follower, journal=journal, console=console, interrupts=interrupts
         )
         totals = journal.fact("totals") or follower.totals
         summary = Summary(

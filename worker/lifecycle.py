@@ -13,8 +13,8 @@ from celery import Celery, bootsteps, signals
 from kombu.exceptions import OperationalError
 
 from contract.broker import AWAY
-from contract.ledger import SWEEP_PAUSE
-from contract.recovery import sweep
+from contract.recovery import sweeper
+from contract.sweep import Sweeper
 from worker import wiring
 from worker.departure import Departure
 from worker.station import station
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 # When the worker was told to stop, by the monotonic clock; 0: it was not. Made before the fork and shared with every
 # pool process; a plain number, because a killed process can hold a lock.
 _stopping_since = RawValue("d", 0.0)
+
+_BEAT = 2.0  # seconds between two touches of the heartbeat file
+_LOOK = 0.5  # seconds between two looks whether it is our turn to sweep; while it is known not to be, they cost nothing
 
 _COLLECT_EVERY = 50_000  # more objects made than freed; 700 is Python's own
 
@@ -84,9 +87,8 @@ def _start_sweeping(sender: Any, **_: Any) -> None:
     consumer = sender
     if heartbeat := wiring.heartbeat_file():
         _touch(Path(heartbeat))
-        consumer.timer.call_repeatedly(SWEEP_PAUSE, _touch, (Path(heartbeat), logging.DEBUG))
-    sweeper = _Sweeper(consumer.app, str(consumer.hostname))
-    consumer.timer.call_repeatedly(SWEEP_PAUSE, sweeper)
+        consumer.timer.call_repeatedly(_BEAT, _touch, (Path(heartbeat), logging.DEBUG))
+    consumer.timer.call_repeatedly(_LOOK, _Sweeps(consumer.app, str(consumer.hostname)))
 
 
 def _touch(heartbeat: Path, level: int = logging.ERROR) -> None:
@@ -97,20 +99,23 @@ def _touch(heartbeat: Path, level: int = logging.ERROR) -> None:
         logger.log(level, "The heartbeat file %s cannot be touched: %s.", heartbeat, error.strerror)
 
 
-class _Sweeper:
+class _Sweeps:
     """Sweeps, and tells once when it cannot and once when it can again."""
 
     def __init__(self, app: Celery, holder: str) -> None:
         self._app = app
         self._holder = holder
         self._is_away = False
+        self._sweeper: Sweeper | None = None
 
     def __call__(self) -> None:
         if is_stopping():
             return
         try:
-            ledger = station().ledger
-            findings = sweep(ledger, self._app, queue=station().cluster.queue, holder=self._holder)
+            if self._sweeper is None:
+                here = station()
+                self._sweeper = sweeper(here.ledger, self._app, queue=here.cluster.queue, holder=self._holder)
+            findings = self._sweeper.sweep()
         except (*AWAY, OperationalError) as error:
             if not self._is_away:
                 logger.warning("The ledger cannot be swept (%s); trying again.", type(error).__name__)

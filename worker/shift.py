@@ -1,9 +1,10 @@
-"""What a worker does with one message: the batch it names, and others of its job while there is room.
+"""What a worker does with one message: the batch it names, and others while there is room.
 
 A batch that comes to its end leaves a lane half empty: its last URLs are in flight, and the next message is still on
-its way through Celery. So a shift looks ahead: when it has room and a batch of the same job has been waiting longer
-than an idle worker would let it wait, it claims that batch as well. The message of a batch claimed ahead arrives later,
-finds nothing to do, and costs a millisecond.
+its way through Celery. So a shift looks ahead: when it has room and a batch has been waiting longer than an idle worker
+would let it wait, it claims that batch as well, of whichever job: what was lost or handed off first, then in the order
+in which the batches were sent. The message of a batch claimed ahead arrives later, finds nothing to do, and costs a
+millisecond.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Protocol
 
 from contract.batches import pack_entries
 from contract.broker import AWAY
-from contract.errors import MessageError
+from contract.errors import MessageError, TrawlError
 from contract.ledger import Child, Claim, Ledger
-from contract.messages import BatchMessage, child_batch
+from contract.messages import BatchMessage
 from contract.reports import BatchReport
 from worker.engine.run import Leftover, Run
 from worker.lease import Lease
@@ -34,7 +35,7 @@ _CLOSE_PAUSE = 0.5  # seconds between two attempts to close a batch while Redis 
 _CLOSE_PATIENCE = 20.0  # seconds a stopping worker goes on trying to close its batch
 
 _UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
-_LOOK_PAUSE = 0.25  # seconds until a job with nothing to claim ahead is looked at again
+_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = 0.25, 2.0  # seconds until a ledger with nothing to claim is looked at again
 _MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
 _LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
 
@@ -88,7 +89,7 @@ class Shift:
         self._turns: list[_Turn] = []
         self._change = threading.Event()
         self._began = self._told = time.monotonic()
-        self._looks_from = self._began
+        self._looks_from, self._look_pause = self._began, _LOOK_PAUSE
         self._drains = False
 
     def work(self, claim: Claim) -> str:
@@ -101,7 +102,7 @@ class Shift:
                 self._change.clear()
                 self._obey()
                 lines += [self._end(turn) for turn in list(self._turns) if turn.run.wait(0)]
-                self._look_ahead(claim.job)
+                self._look_ahead()
         except BaseException:
             for turn in self._turns:
                 turn.run.abandon()
@@ -132,13 +133,18 @@ class Shift:
 
     # ------------------------------------------------------------------ looking ahead
 
-    def _look_ahead(self, job: str) -> None:
+    def _look_ahead(self) -> None:
         while self._has_room():
-            claim = self._claim_ahead(job)
+            claim = self._claim_ahead()
             if claim is None:
-                self._looks_from = time.monotonic() + _LOOK_PAUSE
+                self._looks_from = time.monotonic() + self._look_pause
+                self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK_PAUSE)
                 return
-            self._begin(claim)
+            self._look_pause = _LOOK_PAUSE
+            try:
+                self._begin(claim)
+            except TrawlError as error:  # the others of this shift may be of another job, and no fault of it
+                logger.error("Job %s batch %s not started: %s", claim.job, claim.batch, error)
 
     def _has_room(self) -> bool:
         now = time.monotonic()
@@ -157,10 +163,9 @@ class Shift:
         sizes = [turn.claim.urls for turn in self._turns]
         return sum(sizes) < _MOST_HELD * max(self._room, *sizes)
 
-    def _claim_ahead(self, job: str) -> Claim | None:
+    def _claim_ahead(self) -> Claim | None:
         try:
-            batch = self._ledger.next_waiting(job, waited=_UNWANTED)
-            return self._ledger.claim(job, batch, holder=self._worker, is_ahead=True) if batch else None
+            return self._ledger.claim_next(holder=self._worker, waited=_UNWANTED)
         except (*AWAY, MessageError):
             return None  # the batch's message will come, and with it whatever there is to say
 
@@ -184,7 +189,7 @@ class Shift:
             return "somebody else closed it"
         ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
         if ready:
-            self._send(claim, [BatchMessage(claim.job, child_batch(claim.batch, number)) for number in ready])
+            self._send(claim, [BatchMessage(claim.job, claim.child(number)) for number in ready])
         return _line(report, len(leftovers))
 
     def _report(self, turn: _Turn, children: int) -> BatchReport:
@@ -200,7 +205,7 @@ class Shift:
             elapsed=finished - turn.started,
             busy=turn.run.busy,
             outcomes=[outcome.to_row() for outcome in turn.run.outcomes],
-            handed_off=[child_batch(claim.batch, number) for number in range(1, children + 1)],
+            handed_off=[claim.child(number) for number in range(1, children + 1)],
         )
 
     def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:

@@ -1,43 +1,74 @@
 -- Take the lease of a batch that waits for a worker, or that is worn and nobody's (the sweep alone asks for those).
--- KEYS: job, batches, payloads, sent, leases, taken, overdue
--- ARGV: batch, holder's token, lease seconds, most attempts (0: the sweep asks), seconds to keep,
---       did its message not come (1/0)
--- Returns false (closed, held, deferred, unknown), the attempts of a worn batch, or its record.
-local text = redis.call('HGET', KEYS[2], ARGV[1])
-if not text then return false end
-local job = redis.call('HMGET', KEYS[1], 'policy', 'secrets')
-if not job[1] then return false end
+-- KEYS: sent, overdue, taken, ahead
+-- ARGV: what the keys of every job begin with, job/batch ('': whichever has waited longest, of any job), holder's token,
+--       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do
+-- Returns false (closed, held, deferred, unknown, none), the attempts of a worn batch, or its record.
+-- Which job's keys are touched is known only here: one Redis holds them all, so nothing is declared but what they share.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+
+-- What was lost or handed off goes first, as in the queue; entries whose job is gone are taken away.
+local function longest_waiting()
+  for _, key in ipairs({KEYS[2], KEYS[1]}) do
+    for _ = 1, 100 do
+      local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+      if not head[1] or now - tonumber(head[2]) < tonumber(ARGV[7]) then break end
+      local job, batch = string.match(head[1], '^(.-)/(.*)$')
+      if redis.call('HEXISTS', ARGV[1] .. job, 'policy') == 1
+        and redis.call('HEXISTS', ARGV[1] .. job .. ':batches', batch) == 1 then return head[1] end
+      redis.call('ZREM', KEYS[1], head[1])
+      redis.call('ZREM', KEYS[2], head[1])
+    end
+  end
+  return false
+end
+
+local waits = ARGV[2]
+if waits == '' then
+  -- The reply to the holder's first call was lost and its client asks again: not for yet another batch.
+  waits = redis.call('HGET', KEYS[4], ARGV[3]) or longest_waiting()
+  if not waits then return false end
+end
+local job, batch = string.match(waits, '^(.-)/(.*)$')
+local key = ARGV[1] .. job
+local text = redis.call('HGET', key .. ':batches', batch)
+if not text then return false end
+local known = redis.call('HMGET', key, 'policy', 'secrets')
+if not known[1] then return false end
 local record = cjson.decode(text)
 
 -- The reply to the holder's first call was lost and its client asks again.
-local again = record.token == ARGV[2]
+local again = record.token == ARGV[3]
 if not again then
-  local most = tonumber(ARGV[4])
-  local expiry = redis.call('ZSCORE', KEYS[5], ARGV[1])
+  local most = tonumber(ARGV[5])
+  local expiry = redis.call('ZSCORE', key .. ':leases', batch)
   local worn = most == 0 and record.state == 'held' and not (expiry and tonumber(expiry) > now)
   -- A lease that ran out is for the sweep to end, not for a second copy of the message: its holder may yet renew.
   if record.state ~= 'queued' and not worn then return false end
   if most > 0 and record.attempts >= most then return record.attempts end
   -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
-  redis.call('EXPIRE', KEYS[1], ARGV[5])
-  local sent = redis.call('ZSCORE', KEYS[4], ARGV[1])
+  redis.call('EXPIRE', key, ARGV[6])
+  local sent = redis.call('ZSCORE', KEYS[1], waits)
   if sent then
-    redis.call('HSET', KEYS[6], 'last', tostring(now))
-    local highest = redis.call('HGET', KEYS[6], 'highest')
+    redis.call('HSET', KEYS[3], 'last', tostring(now))
+    local highest = redis.call('HGET', KEYS[3], 'highest')
     -- What is overdue or claimed ahead is taken out of turn: it says nothing about messages sent before.
-    if ARGV[6] == '0' and not record.overdue and not (highest and tonumber(highest) > tonumber(sent)) then
-      redis.call('HSET', KEYS[6], 'highest', sent)
+    if ARGV[2] ~= '' and not record.overdue and not (highest and tonumber(highest) > tonumber(sent)) then
+      redis.call('HSET', KEYS[3], 'highest', sent)
     end
-    redis.call('ZREM', KEYS[4], ARGV[1])
-    redis.call('ZREM', KEYS[7], ARGV[1])
+    redis.call('ZREM', KEYS[1], waits)
+    redis.call('ZREM', KEYS[2], waits)
+  end
+  if ARGV[2] == '' then
+    redis.call('HSET', KEYS[4], ARGV[3], waits)
+    redis.call('EXPIRE', KEYS[4], ARGV[6])
   end
   record.state = 'held'
-  record.token = ARGV[2]
+  record.token = ARGV[3]
   record.attempts = record.attempts + 1
-  redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(record))
+  redis.call('HSET', key .. ':batches', batch, cjson.encode(record))
 end
-redis.call('ZADD', KEYS[5], now + tonumber(ARGV[3]), ARGV[1])
-redis.call('EXPIRE', KEYS[5], ARGV[5])
-return {redis.call('HGET', KEYS[3], ARGV[1]), job[1], job[2], tostring(record.queued), record.attempts, record.urls}
+redis.call('ZADD', key .. ':leases', now + tonumber(ARGV[4]), batch)
+redis.call('EXPIRE', key .. ':leases', ARGV[6])
+local payload = redis.call('HGET', key .. ':payloads', batch)
+return {job, batch, payload, known[1], known[2], tostring(record.queued), record.attempts, record.urls}

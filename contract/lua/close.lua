@@ -1,11 +1,11 @@
 -- In one step: store the report, close the batch, open the batches that take over what is left.
--- KEYS: job, batches, payloads, sent, leases, due, closed, overdue, active, result
+-- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead
 -- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with,
 --       number of counters, (counter, amount) for each, then (child, urls, seconds from now, payload) for each
 local text = redis.call('HGET', KEYS[2], ARGV[2])
 if not text then
   -- The reply to the holder's first call was lost and its client asks again: the report stored is its own.
-  if redis.call('ZSCORE', KEYS[7], ARGV[2]) and redis.call('GET', KEYS[10]) == ARGV[4] then return 1 end
+  if redis.call('ZSCORE', KEYS[6], ARGV[2]) and redis.call('GET', KEYS[8]) == ARGV[4] then return 1 end
   return 0
 end
 local record = cjson.decode(text)
@@ -15,9 +15,10 @@ local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
 redis.call('HDEL', KEYS[2], ARGV[2])
 redis.call('HDEL', KEYS[3], ARGV[2])
-redis.call('ZREM', KEYS[5], ARGV[2])
-redis.call('SET', KEYS[10], ARGV[4], 'EX', ARGV[5])
-redis.call('ZADD', KEYS[7], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[2])
+redis.call('ZREM', KEYS[4], ARGV[2])
+redis.call('HDEL', KEYS[11], ARGV[3])
+redis.call('SET', KEYS[8], ARGV[4], 'EX', ARGV[5])
+redis.call('ZADD', KEYS[6], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[2])
 local after_counters = 8 + 2 * tonumber(ARGV[7])
 for i = 8, after_counters - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = after_counters, #ARGV, 4 do
@@ -27,16 +28,18 @@ for i = after_counters, #ARGV, 4 do
   child.overdue = true
   if wait > 0 then
     child.state = 'deferred'
-    redis.call('ZADD', KEYS[6], now + wait, ARGV[i])
+    redis.call('ZADD', KEYS[5], now + wait, ARGV[i])
   else
-    redis.call('ZADD', KEYS[4], now, ARGV[i])
-    redis.call('ZADD', KEYS[8], now, ARGV[i])
+    redis.call('ZADD', KEYS[9], now, ARGV[1] .. '/' .. ARGV[i])
+    redis.call('ZADD', KEYS[10], now, ARGV[1] .. '/' .. ARGV[i])
   end
   redis.call('HSET', KEYS[2], ARGV[i], cjson.encode(child))
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 3])
 end
-for i = 1, 8 do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
-if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[9], ARGV[1]) end
+for _, i in ipairs({1, 2, 3, 4, 5, 6, 9, 10}) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
+if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[7], ARGV[1]) end
 -- Celery's clients wait for a result on the channel of its key (celery 5.7 backends/redis.py, RedisBackend._set).
-redis.call('PUBLISH', KEYS[10], ARGV[4])
+redis.call('PUBLISH', KEYS[8], ARGV[4])
+-- Our followers wait on the job's.
+redis.call('PUBLISH', KEYS[1], ARGV[2])
 return 1

@@ -8,4 +8,5 @@ redis.call('ZADD', KEYS[3], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[
 redis.call('EXPIRE', KEYS[3], ARGV[3])
 for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('PUBLISH', KEYS[4], ARGV[2])
+redis.call('PUBLISH', KEYS[1], ARGV[1])
 return 1

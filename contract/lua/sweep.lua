@@ -1,38 +1,66 @@
--- Find a job's batches that want a message again, and those that killed their worker too often.
--- KEYS: job, batches, payloads, sent, leases, due, closed, overdue, active
--- ARGV: job id, may leases be ended (1/0), messages sent before are lost (a ZRANGEBYSCORE bound; '': none is),
---       most attempts, most batches at once, seconds to keep
--- Returns {batches to send, worn batches}.
+-- Find the batches, of all jobs, that want a message again, and those that killed their worker too often: those whose
+-- lease ran out, and those that have come due.
+-- KEYS: active, sweeping, watched, sent, overdue, ahead
+-- ARGV: what the keys of every job begin with, milliseconds until the next sweep, at the least and at the most,
+--       milliseconds of silence after which leases are not ended, most attempts, most batches of a job at once,
+--       seconds to keep, seconds a message must have waited to be thought lost
+-- Returns {milliseconds until it is anybody's turn again}, or {that, batches to send, worn batches, may any message
+-- that waits be lost (1/0)}.
+if not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) then return {redis.call('PTTL', KEYS[2])} end
+local jobs = redis.call('SMEMBERS', KEYS[1])
+if #jobs == 0 then return {tonumber(ARGV[2]), {}, {}, 0} end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+-- After a silence (Redis was away, every worker frozen) leases have run out through no fault of their holders, who get
+-- until the next sweep to renew them.
+local was_watched = redis.call('SET', KEYS[3], '1', 'PX', ARGV[4], 'GET')
 local send, worn = {}, {}
+local rest = tonumber(ARGV[3]) / 1000
 
-local function each_before(bound, key, visit)
-  for _, batch in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', bound, 'LIMIT', 0, ARGV[5])) do
-    local text = redis.call('HGET', KEYS[2], batch)
-    if text then visit(batch, cjson.decode(text)) else redis.call('ZREM', key, batch) end
+for _, job in ipairs(jobs) do
+  local key = ARGV[1] .. job
+  local batches, leases, due = key .. ':batches', key .. ':leases', key .. ':due'
+
+  local function each_before(now, from, visit)
+    for _, batch in ipairs(redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, ARGV[6])) do
+      local text = redis.call('HGET', batches, batch)
+      if text then visit(batch, cjson.decode(text)) else redis.call('ZREM', from, batch) end
+    end
+    local head = redis.call('ZRANGE', from, 0, 0, 'WITHSCORES')
+    if head[2] then rest = math.min(rest, tonumber(head[2]) - now) end
   end
+
+  local function queue(batch, record)
+    redis.call('ZREM', leases, batch)
+    redis.call('ZREM', due, batch)
+    redis.call('HDEL', KEYS[6], record.token)
+    record.state = 'queued'
+    record.token = ''
+    record.overdue = true
+    redis.call('HSET', batches, batch, cjson.encode(record))
+    redis.call('ZADD', KEYS[4], now, job .. '/' .. batch)
+    redis.call('ZADD', KEYS[5], now, job .. '/' .. batch)
+    send[#send + 1] = job .. '/' .. batch
+  end
+
+  local function queue_or_wear(batch, record)
+    if record.attempts >= tonumber(ARGV[5]) then worn[#worn + 1] = job .. '/' .. batch else queue(batch, record) end
+  end
+
+  if was_watched then each_before(now, leases, queue_or_wear) else rest = 0 end
+  each_before(now, due, queue)
+  for _, part in ipairs({'', ':batches', ':payloads', ':leases', ':due', ':closed'}) do
+    redis.call('EXPIRE', key .. part, ARGV[7])
+  end
+  if redis.call('HLEN', batches) == 0 then redis.call('SREM', KEYS[1], job) end
 end
 
-local function queue(batch, record)
-  redis.call('ZREM', KEYS[5], batch)
-  redis.call('ZREM', KEYS[6], batch)
-  record.state = 'queued'
-  record.token = ''
-  record.overdue = true
-  redis.call('HSET', KEYS[2], batch, cjson.encode(record))
-  redis.call('ZADD', KEYS[4], now, batch)
-  redis.call('ZADD', KEYS[8], now, batch)
-  send[#send + 1] = batch
-end
-
-local function queue_or_wear(batch, record)
-  if record.attempts >= tonumber(ARGV[4]) then worn[#worn + 1] = batch else queue(batch, record) end
-end
-
-if ARGV[2] == '1' then each_before(now, KEYS[5], queue_or_wear) end
-each_before(now, KEYS[6], queue)
-if ARGV[3] ~= '' then each_before(ARGV[3], KEYS[4], queue_or_wear) end
-for i = 1, 8 do redis.call('EXPIRE', KEYS[i], ARGV[6]) end
-if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[9], ARGV[1]) end
-return {send, worn}
+redis.call('EXPIRE', KEYS[4], ARGV[7])
+redis.call('EXPIRE', KEYS[5], ARGV[7])
+redis.call('EXPIRE', KEYS[6], ARGV[7])
+-- Nothing can be overdue before: a lease that is renewed ends ever later, and one that is new ends later than these.
+local next = math.ceil(math.max(tonumber(ARGV[2]), rest * 1000))
+redis.call('SET', KEYS[2], '1', 'PX', next)
+local oldest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
+local may_be_lost = oldest[2] and now - tonumber(oldest[2]) >= tonumber(ARGV[8])
+return {next, send, worn, may_be_lost and 1 or 0}

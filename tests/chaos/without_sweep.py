@@ -14,21 +14,22 @@ from typing import Any
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from contract.ledger import Claim, Ledger, SweepFindings
+    from contract.ledger import Claim, Ledger
+    from contract.sweep import Sweeper, SweepFindings
 
     claim = Ledger.claim
 
-    def next_waiting(self: Ledger, job: str, *, waited: float) -> str | None:
+    def claim_next(self: Ledger, **_: Any) -> Claim | None:
         return None
 
-    def sweep(self: Ledger, **_: Any) -> SweepFindings:
+    def sweep(self: Sweeper) -> SweepFindings:
         return SweepFindings()
 
     def claim_expired(self: Ledger, job: str, batch: str, *, holder: str, **_: Any) -> Claim | None:
         return claim(self, job, batch, holder=holder, even_worn=True)
 
-    Ledger.sweep = sweep  # type: ignore[method-assign]  # the point of this program
-    Ledger.next_waiting = next_waiting  # type: ignore[method-assign]  # the same
+    Sweeper.sweep = sweep  # type: ignore[method-assign]  # the point of this program
+    Ledger.claim_next = claim_next  # type: ignore[method-assign]  # the same
     Ledger.claim = claim_expired  # type: ignore[method-assign]  # the same
     module, sys.argv = sys.argv[1], sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,11 +21,13 @@ from contract.batches import BatchEntry, pack_entries
 from contract.broker import build_app, connect
 from contract.dispatch import queue_depth, send_batches
 from contract.ledger import Child, Ledger, NewBatch
-from contract.messages import BatchMessage, child_batch
+from contract.messages import BatchMessage
 from contract.policy import JobPolicy
-from contract.recovery import poison_report, sweep
+from contract.recovery import poison_report, sweeper
 from contract.reports import BatchReport
 from contract.settings import ClusterSettings
+from contract.sweep import Sweeper
+from producer.client import Cluster
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.processes import await_condition, end, free_port
@@ -93,19 +96,24 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     assert first is not None
     assert ledger.renew(first)
     children = [Child(pack_entries(entries[:1]), 1), Child(pack_entries(entries[1:]), 1, after=0.001)]
-    assert ledger.close(first, report(ledger, "1", [child_batch("1", 1), child_batch("1", 2)]), children)
+    assert ledger.close(first, report(ledger, "1", [first.child(1), first.child(2)]), children)
     # One that is held when its lease runs out, so that the sweep has something to send again.
     assert ledger.claim("job", "2", holder="me")
-    await_condition(lambda: bool(sweep(ledger, app, queue=settings.queue, holder="me")), within=20, what="a sweep")
+    sweeps = sweeper(ledger, app, queue=settings.queue, holder="me")
+    await_condition(lambda: bool(sweeps.sweep()), within=20, what="a sweep")
+    assert ledger.claim_next(holder="me", waited=0.0)
     assert ledger.store("job", report(ledger, "9", []))
     ledger.seal("job", {"urls": 6})
-    assert ledger.payload("job", "3") is not None
+    assert None not in ledger.payloads("job", ["3"])
     record = ledger.job("job")
     assert record is not None
     assert record.is_sealed
     ledger.reports("job", ledger.closed("job"))
     ledger.held("job", ["1", "2"])
     ledger.forget("job", ["1"])
+    with closing(Cluster(settings).bell("job")) as bell:
+        assert bell.hang()
+        assert ledger.drain("job", "here", forget=["9"]) is not None
     ledger.remove("job")
     assert ledger.jobs() == []
 
@@ -119,13 +127,14 @@ def test_a_worn_batch_is_split_and_ended_under_the_same_rules(guarded: Guarded) 
 
     def take_and_die() -> bool:
         ledger.claim("job", "1", holder="me")
-        ledger.sweep(
+        Sweeper(
+            ledger,
             holder="me",
             waiting=lambda: queue_depth(app, "trawl"),
             send=lambda _messages: None,
             poison=lambda claim, entry: poison_report(claim, entry, worker="me"),
             pause=0.05,
-        )
+        ).sweep()
         return ledger.closed("job") == ["1"]
 
     await_condition(take_and_die, within=20, what="the batch to end as poison")

@@ -397,7 +397,7 @@ class RecordingLedger:
     def renew(self, claim: Claim) -> bool:
         return True
 
-    def next_waiting(self, job: str, *, waited: float) -> str | None:
+    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
         return None
 
     def close(self, claim: Claim, report: BatchReport, children: Sequence[Child]) -> bool:

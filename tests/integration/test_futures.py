@@ -75,7 +75,7 @@ def test_what_no_worker_has_can_be_cancelled_and_is_not_fetched(client: Client, 
     submitter = client.submitter()
     futures = submitter.map(URLS[:6])
     job = submitter._job.id
-    await_condition(lambda: client.cluster.ledger.payload(job, "1"), within=10, what="the batch being sent")
+    await_condition(lambda: client.cluster.ledger.payloads(job, ["1"])[0], within=10, what="the batch being sent")
 
     cancelled = [future.cancel() for future in futures[:2]]
     with StandInWorker(settings, note):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, cast
 
 import pytest
@@ -12,13 +13,15 @@ import redis
 
 from contract import ledger as production
 from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.bell import Bell
 from contract.broker import build_app
 from contract.errors import UnknownJobError
 from contract.ledger import Child, Claim, Ledger, NewBatch
-from contract.messages import child_batch, task_id
+from contract.messages import task_id
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from contract.settings import ClusterSettings
+from contract.sweep import Sweeper, SweepFindings
 from tests.support.clocked_ledger import ClockedLedger, batch_of, report_of, round_trips, urls_of
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
@@ -188,11 +191,11 @@ def test_a_sealed_job_is_finished_when_its_last_batch_closes(client: redis.Redis
 def test_removing_a_job_leaves_nothing_of_it(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     done, held = claimed(ledger, "1"), claimed(ledger, "2")
-    ledger.close(done, report_of(done, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1, after=5.0)])
+    ledger.close(done, report_of(done, [], handed_off=[done.child(1)]), [Child(batch_of("1").payload, 1, after=5.0)])
 
     ledger.remove(JOB)
 
-    assert set(client.keys()) <= {b"test-clock", b"trawl:taken"}
+    assert set(client.keys()) <= {b"test-clock", b"trawl:taken"}, "not among what waits, either"
     assert not ledger.renew(held)
     assert not ledger.close(held, report_of(held))
     assert set(client.keys()) <= {b"test-clock", b"trawl:taken"}, "a late worker brings nothing back"
@@ -220,7 +223,7 @@ def test_every_key_of_a_job_expires(client: redis.Redis, ledger: ClockedLedger) 
     everlasting(client)
     claim = claimed(ledger, "1")
     children = [Child(batch_of("1").payload, 1), Child(batch_of("1").payload, 1, after=5.0)]
-    ledger.close(claim, report_of(claim, [], handed_off=["1.1", "1.2"]), children)
+    ledger.close(claim, report_of(claim, [], handed_off=[claim.child(1), claim.child(2)]), children)
     everlasting(client)
     ledger.create("refusals", JobPolicy())
     ledger.store("refusals", refused_report("refusals", "1"))
@@ -277,10 +280,12 @@ def test_a_claim_whose_reply_was_lost_is_given_again(ledger: ClockedLedger, monk
 def test_a_closed_deferred_or_unknown_batch_cannot_be_claimed(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
-    ledger.close(claim, report_of(claim, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1, after=60.0)])
+    ledger.close(
+        claim, report_of(claim, [], handed_off=[claim.child(1)]), [Child(batch_of("1").payload, 1, after=60.0)]
+    )
 
     assert ledger.claim(JOB, "1", holder="worker") is None
-    assert ledger.claim(JOB, "1.1", holder="worker") is None
+    assert ledger.claim(JOB, claim.child(1), holder="worker") is None
     assert ledger.claim(JOB, "99", holder="worker") is None
     assert ledger.claim("unknown", "1", holder="worker") is None
 
@@ -355,10 +360,10 @@ def test_a_close_whose_reply_was_lost_is_confirmed(ledger: ClockedLedger) -> Non
     """Guards the comparison of reports in close.lua; without it a worker would think its work was in vain."""
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
-    report, children = report_of(claim, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1)]
+    report, children = report_of(claim, [], handed_off=[claim.child(1)]), [Child(batch_of("1").payload, 1)]
 
     assert ledger.close(claim, report, children)
-    child = claimed(ledger, "1.1")
+    child = claimed(ledger, claim.child(1))
     assert ledger.close(claim, report, children)
 
     assert ledger.renew(child), "its children are not opened again"
@@ -375,33 +380,36 @@ def test_closing_stores_the_report_and_opens_the_rest_in_one_step(ledger: Clocke
         Child(pack_entries([BatchEntry(url="http://c.test/")]), 1, after=60.0),
     ]
 
-    assert ledger.close(claim, report_of(claim, ["http://a.test/"], handed_off=["1.1", "1.2"]), children)
+    assert ledger.close(
+        claim, report_of(claim, ["http://a.test/"], handed_off=[claim.child(1), claim.child(2)]), children
+    )
 
     record = record_of(ledger)
     assert (record.open, record.running, record.undrained, record.counts["ok"]) == (2, 0, 1, 1)
-    assert stored(ledger, "1").handed_off == ["1.1", "1.2"]
+    assert stored(ledger, "1").handed_off == [claim.child(1), claim.child(2)]
     assert 0 < ledger._redis.ttl(f"celery-task-meta-{task_id(JOB, '1')}") <= 86_400
-    first = claimed(ledger, "1.1")
+    first = claimed(ledger, claim.child(1))
     assert unpack_entries(first.payload) == [BatchEntry(url="http://b.test/", spent=2.5)]
     assert first.queued == pytest.approx(opened, abs=0.001), "waiting counts from the first opening"
     assert first.attempt == 1
-    assert ledger.payload(JOB, "1.2") == children[1].payload
-    assert ledger.payload(JOB, "1") is None
+    assert ledger.payloads(JOB, [claim.child(2), "1"]) == [children[1].payload, None]
 
 
 def test_a_deferred_batch_is_sent_when_it_is_due(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
-    ledger.close(claim, report_of(claim, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1, after=60.0)])
+    ledger.close(
+        claim, report_of(claim, [], handed_off=[claim.child(1)]), [Child(batch_of("1").payload, 1, after=60.0)]
+    )
     assert record_of(ledger).running == 0, "waiting is not running"
 
     ledger.advance(59.0)
     assert ledger.swept()[1] == []
     ledger.advance(2.0)
-    assert ledger.swept()[1] == [f"{JOB}/1.1"]
+    assert ledger.swept()[1] == [f"{JOB}/{claim.child(1)}"]
     assert ledger.swept()[1] == [], "sent once"
 
-    assert urls_of(claimed(ledger, "1.1")) == ["http://host.test/1"]
+    assert urls_of(claimed(ledger, claim.child(1))) == ["http://host.test/1"]
 
 
 # ---------------------------------------------------------------------------------------------- lost messages
@@ -428,11 +436,12 @@ def test_what_waits_in_a_long_queue_is_left_there(ledger: ClockedLedger) -> None
 
 
 def test_an_overtaken_message_is_lost_even_when_another_job_overtook_it(ledger: ClockedLedger) -> None:
-    """Guards ``mark`` in overtaken.lua: a queue kept full by others would hide the loss for ever."""
+    """Guards ``mark`` in lost.lua: a queue kept full by others would hide the loss for ever."""
     ledger.create("others", JobPolicy())
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     ledger.advance(1.0)
     ledger.open("others", [batch_of("1"), batch_of("2")])
+    ledger.advance(5.0)
     overtakers = [claimed(ledger, "1"), claimed(ledger, "1", job="others")]
 
     assert ledger.swept(waiting=5)[1] == [], "taken just now: the one before may be on its way to a worker"
@@ -452,6 +461,7 @@ def test_a_late_claim_does_not_turn_back_how_far_the_queue_was_taken(ledger: Clo
     for batch in ("4", "1"):
         claim = claimed(ledger, batch)
         ledger.close(claim, report_of(claim))
+    ledger.advance(5.0)
 
     ledger.swept(waiting=5)
     ledger.advance(31.0)
@@ -469,14 +479,22 @@ def test_what_is_taken_out_of_turn_overtakes_nothing(ledger: ClockedLedger) -> N
     ledger.advance(20.0)
     ledger.renew(handing_off)
     assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"]
-    ledger.close(handing_off, report_of(handing_off, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1)])
+    ledger.close(
+        handing_off, report_of(handing_off, [], handed_off=[handing_off.child(1)]), [Child(batch_of("1").payload, 1)]
+    )
 
-    for batch in ("2", "1.1"):
+    for batch in ("2", handing_off.child(1)):
         claim = claimed(ledger, batch)
         ledger.close(claim, report_of(claim))
         for _ in range(3):
             ledger.advance(31.0)
             assert f"{JOB}/3" not in ledger.swept(waiting=5)[1], "it waits its turn"
+
+
+def next_of(ledger: Ledger, *, holder: str = "worker", waited: float = 0.0) -> Claim:
+    claim = ledger.claim_next(holder=holder, waited=waited)
+    assert claim is not None
+    return claim
 
 
 def test_what_is_claimed_ahead_of_its_message_overtakes_nothing(ledger: ClockedLedger) -> None:
@@ -486,36 +504,93 @@ def test_what_is_claimed_ahead_of_its_message_overtakes_nothing(ledger: ClockedL
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     ledger.advance(1.0)
 
-    batch = ledger.next_waiting(JOB, waited=0.0)
-    assert batch is not None
-    claim = ledger.claim(JOB, batch, holder="worker", is_ahead=True)
-    assert claim is not None
-    ledger.close(claim, report_of(claim))
+    for _ in range(2):
+        claim = next_of(ledger)
+        ledger.close(claim, report_of(claim))
 
+    assert (claim.job, claim.batch) == (JOB, "1")
     for _ in range(3):
         ledger.advance(31.0)
         assert ledger.swept(waiting=5)[1] == []
 
 
+def test_of_all_jobs_the_batch_that_waited_longest_is_claimed_ahead(ledger: ClockedLedger) -> None:
+    """Guards the order of the set ``sent``: a job's shifts must not leave those of others to the end."""
+    for number, job in enumerate(("c", "b", "a")):
+        ledger.create(job, JobPolicy(timeout=number + 1.0))
+        ledger.open(job, [batch_of("1", f"http://{job}.test/1"), batch_of("2", f"http://{job}.test/2")])
+        ledger.advance(1.0)
+    assert ledger.claim_next(holder="worker", waited=3.5) is None
+
+    claims = [next_of(ledger, waited=0.5) for _ in range(6)]
+
+    assert [claim.job for claim in claims] == ["c", "c", "b", "b", "a", "a"]
+    assert [urls_of(claim) for claim in claims] == [[f"http://{c.job}.test/{c.batch}"] for c in claims]
+    assert [claim.policy.timeout for claim in claims] == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
+
+
+def test_what_has_not_waited_long_enough_is_left_to_its_message(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    ledger.advance(0.5)
+
+    assert ledger.claim_next(holder="worker", waited=0.75) is None
+    ledger.advance(0.5)
+    assert next_of(ledger, waited=0.75).batch == "1"
+
+
+def test_a_claim_ahead_whose_reply_was_lost_is_given_again(
+    client: redis.Redis, ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards ``ahead`` in claim.lua: another batch would be held by nobody until its lease ends."""
+    monkeypatch.setattr("secrets.token_hex", lambda size: "the same token")
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+
+    first, again = next_of(ledger), next_of(ledger)
+
+    assert first == again
+    assert record_of(ledger).running == 1
+    ledger.close(first, report_of(first))
+    assert not client.exists("trawl:ahead")
+    assert next_of(ledger).batch == "2"
+    ledger.advance(21.0)
+    ledger.swept()
+    assert not client.exists("trawl:ahead"), "nobody holds anything"
+
+
+def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the ZREM of claim.lua: keys expire one by one, and what is left of a job must not hide the others."""
+    for job in ("gone", "half-gone"):
+        ledger.create(job, JobPolicy())
+        ledger.open(job, [batch_of("1"), batch_of("2")])
+    client.delete("trawl:job:gone:batches", "trawl:job:half-gone")
+    ledger.advance(1.0)
+    ledger.open(JOB, [batch_of("1")])
+
+    assert next_of(ledger).job == JOB
+    assert client.zcard("trawl:sent") == 0
+
+
 def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedger) -> None:
     """Guards the set ``overdue``: shifts that always find older batches would leave a dead worker's to the end."""
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    handing_off = claimed(ledger, "1")
-    claimed(ledger, "2")
-    ledger.advance(1.0)
-    ledger.open(JOB, [batch_of("3"), batch_of("4")])
-    assert ledger.next_waiting(JOB, waited=0.0) == "3", "nothing is overdue"
+    ledger.create("others", JobPolicy())
+    ledger.open("others", [batch_of("1"), batch_of("2")])
+    handing_off = claimed(ledger, "1", job="others")
+    claimed(ledger, "2", job="others")
+    ledger.open(JOB, [batch_of("3"), batch_of("4"), batch_of("5"), batch_of("6")])
+    alive = [next_of(ledger)]
+    assert alive[0].batch == "3", "nothing is overdue"
 
     ledger.advance(1.0)
-    ledger.close(handing_off, report_of(handing_off, [], handed_off=["1.1"]), [Child(batch_of("1").payload, 1)])
-    assert ledger.next_waiting(JOB, waited=0.0) == "1.1"
-    claim = claimed(ledger, "1.1")
-    assert ledger.next_waiting(JOB, waited=0.0) == "3"
-    ledger.close(claim, report_of(claim))
+    child = handing_off.child(1)
+    ledger.close(handing_off, report_of(handing_off, [], handed_off=[child]), [Child(batch_of("1").payload, 1)])
+    alive += [next_of(ledger), next_of(ledger)]
+    assert [claim.batch for claim in alive[1:]] == [child, "4"], "the first is of another job, and younger"
 
-    ledger.advance(19.0)
-    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"]
-    assert ledger.next_waiting(JOB, waited=0.0) == "2"
+    ledger.advance(20.0)
+    assert all(ledger.renew(claim) for claim in alive)
+    assert ledger.swept(waiting=5)[1] == ["others/2"]
+    assert next_of(ledger).job == "others"
 
 
 def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
@@ -547,7 +622,10 @@ def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
         return 0
 
     def sweep(number: int) -> None:
-        ledger.sweep(holder="h", waiting=lambda: look(number), send=lambda _: None, poison=no_poison, pause=30.0)
+        sweeper = Sweeper(
+            ledger, holder="h", waiting=lambda: look(number), send=lambda _: None, poison=no_poison, pause=30.0
+        )
+        sweeper.sweep()
 
     ledger._redis.delete("trawl:sweeping")
     at_once(8, sweep)
@@ -580,26 +658,100 @@ def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: Clo
 
     for expected in (0, 1):
         client.delete("trawl:sweeping")
-        ledger.sweep(holder="sweeper", waiting=lambda: 0, send=sent.extend, poison=no_poison)
+        Sweeper(ledger, holder="sweeper", waiting=lambda: 0, send=sent.extend, poison=no_poison).sweep()
         assert len(sent) == expected
     assert 5000 < client.pttl("trawl:watched") <= 10_000, "half a lease of silence"
+
+
+def test_sweeps_are_seldom_while_nothing_can_become_overdue(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards ``rest`` in sweep.lua: after 2 s at the least, at the end of the first lease, after 5 s at the latest."""
+
+    def pause(seconds: float, *, after_silence: bool = False) -> float:
+        ledger.advance(seconds)
+        client.delete("trawl:sweeping")
+        client.set("trawl:watched", b"1")
+        if after_silence:
+            client.delete("trawl:watched")
+        sweeper = Sweeper(
+            ledger, holder="h", waiting=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: 0.0
+        )
+        sweeper.sweep()
+        assert client.pttl("trawl:sweeping") <= sweeper._from * 1000
+        return sweeper._from
+
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    claim = claimed(ledger, "1")
+    assert pause(0.0) == 5.0
+    assert pause(10.0) == 5.0
+    assert pause(7.0) == 3.0, "its lease ends then"
+    assert ledger.renew(claim)
+    assert pause(3.0) == 5.0
+    child = Child(batch_of("1").payload, 1, after=3.0)
+    ledger.close(claim, report_of(claim, [], handed_off=[claim.child(1)]), [child])
+    assert pause(0.0) == 3.0, "it is due then"
+    assert pause(2.5) == 2.0
+    claimed(ledger, "2")
+    assert pause(30.0, after_silence=True) == 2.0, "nothing was ended yet"
+
+
+def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards ``_from``: every worker would ask twice a second, whatever there is to do."""
+    ledger.open(JOB, [batch_of("1")])
+    client.set("trawl:watched", b"1")
+    now = 100.0
+    sweepers = [
+        Sweeper(ledger, holder="h", waiting=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: now)
+        for _ in range(2)
+    ]
+    for sweeper in sweepers:
+        sweeper.sweep()
+
+    assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == []
+    now = 103.0
+    client.delete("trawl:sweeping")
+    assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == []
+    now = 106.0
+    assert len(round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers])) == 2
+
+
+def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    asked: list[int] = []
+
+    def waiting() -> int:
+        asked.append(1)
+        return 3
+
+    def sweep() -> None:
+        ledger._redis.delete("trawl:sweeping")
+        Sweeper(ledger, holder="h", waiting=waiting, send=lambda _: None, poison=no_poison).sweep()
+
+    ledger.advance(4.0)
+    sweep()
+    assert asked == []
+    ledger.advance(2.0)
+    sweep()
+    assert asked == [1]
 
 
 def test_a_sweep_looks_past_entries_without_a_batch(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the ZREM of sweep.lua: keys expire one by one, and half a job must not stop the sweep of the others."""
     ledger.open(JOB, [batch_of("1")])
-    for key in ("leases", "due", "sent"):
+    for key in ("leases", "due"):
         client.zadd(f"trawl:job:{JOB}:{key}", {"gone": 1.0})
+    for key in ("sent", "overdue"):
+        client.zadd(f"trawl:{key}", {"gone/1": 1.0})
     ledger.advance(10.0)
 
     assert ledger.swept()[1] == [f"{JOB}/1"]
 
-    assert [client.zscore(f"trawl:job:{JOB}:{key}", "gone") for key in ("leases", "due", "sent")] == [None] * 3
+    assert [client.zscore(f"trawl:job:{JOB}:{key}", "gone") for key in ("leases", "due")] == [None] * 2
+    assert [client.zscore(f"trawl:{key}", "gone/1") for key in ("sent", "overdue")] == [None] * 2
 
 
 def test_a_job_that_expired_is_not_swept_for_ever(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
-    client.delete(*(f"trawl:job:{JOB}{part}" for part in ("", ":batches", ":payloads", ":sent")))
+    client.delete(*(f"trawl:job:{JOB}{part}" for part in ("", ":batches", ":payloads")))
 
     ledger.swept()
 
@@ -646,30 +798,32 @@ def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_
         poisoned.update(findings.poisoned)
         waiting = [message.partition("/")[2] for message in sent]
 
-    second = child_batch("1", 2)
-    third = child_batch(second, 1)
-    last = child_batch(third, 2)
+    families = {batch: stored(ledger, batch).handed_off for batch in ledger.closed(JOB)}
+    first, second = families["1"]
+    third, fifth = families[second]
+    fourth, last = families[third]
     assert poisoned == {JOB: [last]}
     assert [attempts[batch] for batch in ("1", second, third, last)] == [5, 2, 2, 2]
-    assert [attempts[batch] for batch in (child_batch("1", 1), child_batch(second, 2), child_batch(third, 1))] == [
-        1
-    ] * 3
+    assert [attempts[batch] for batch in (first, fifth, fourth)] == [1] * 3
     rows = [row for batch in ledger.closed(JOB) for row in stored(ledger, batch).outcomes]
     assert sorted(row["url"] for row in rows) == urls
     assert [(row["url"], row["error"]) for row in rows if row["outcome"] == "failed"] == [(poison, "poison")]
     assert dict(record_of(ledger).counts) == {"ok": 7, "kept": 0, "failed": 1, "refused": 0, "bytes": 49}
 
 
-def test_a_worn_batch_is_given_to_no_worker(ledger: ClockedLedger) -> None:
+def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the line of claim.lua that answers with the attempts."""
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
     for _ in range(production.MOST_ATTEMPTS):
         claimed(ledger, "1")
         ledger.advance(21.0)
         ledger.swept(after_silence=True)
-        ledger._run("sweep", [*ledger._keys(JOB, *production._JOB_KEYS), ledger._active], [JOB, 1, "", 99, 200, 60])
+        client.delete("trawl:sweeping")
+        keys = [getattr(ledger.keys, name) for name in ("active", "sweeping", "watched", "sent", "overdue", "ahead")]
+        ledger.run("sweep", keys, [ledger.keys.of_jobs, 1, 1, 1, 99, 200, 60, 5])
 
     assert ledger.claim(JOB, "1", holder="worker") is None
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
 
     ledger.advance(6.0)
     assert ledger.swept()[0].split == {JOB: ["1"]}, "the sweep takes it, waiting or held"
@@ -731,6 +885,97 @@ def test_closed_batches_are_listed_in_order_until_they_are_forgotten(
     assert record_of(ledger).counts["ok"] == 4
 
 
+def drained(ledger: Ledger, *, place: str = "here", job: str = JOB, **options: Any) -> production.Drain:
+    drain = ledger.drain(job, place, **options)
+    assert drain is not None
+    return drain
+
+
+def test_one_round_trip_forgets_what_is_safe_and_brings_what_is_new(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards drain.lua: what it forgets, what it leaves, and what it says of the job."""
+    ledger.open(JOB, [batch_of(str(number)) for number in range(1, 7)])
+    held = claimed(ledger, "6")
+    for batch in ("3", "1", "5", "2"):
+        claim = claimed(ledger, batch)
+        ledger.close(claim, report_of(claim))
+
+    first = drained(ledger, limit=3)
+    assert [batch for batch, _ in first.reports] == ["3", "1", "5"]
+    assert [BatchReport.from_result(blob).batch for _, blob in first.reports if blob] == ["3", "1", "5"]
+    assert first.record == ledger.job(JOB)
+    assert [batch for batch, _ in drained(ledger, limit=3).reports] == ["3", "1", "5"], "nothing was said to be safe"
+
+    second = drained(ledger, limit=3, forget=["3", "1"])
+    assert [batch for batch, _ in second.reports] == ["5", "2"]
+    assert second.record is not None
+    assert (second.record.undrained, second.record.open, second.record.running, second.record.counts["ok"]) == (
+        2,
+        2,
+        1,
+        4,
+    )
+    assert ledger.reports(JOB, ["3", "1"]) == [None, None]
+    assert drained(ledger, limit=0, forget=["5"]).reports == []
+    client.delete(f"celery-task-meta-{task_id(JOB, '2')}")
+    assert drained(ledger).reports == [("2", None)], "gone from Redis"
+    ledger.close(held, report_of(held))
+    assert len(round_trips(client, lambda: drained(ledger, forget=["2"]))) == 1
+
+
+def test_outcomes_are_handed_to_one_place(ledger: ClockedLedger) -> None:
+    """Guards the place in drain.lua: nobody else gets, or forgets, anything."""
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.close(claim, report_of(claim))
+    assert ledger.drain("unknown", "here") is None
+    assert not ledger._redis.exists("trawl:job:unknown")
+
+    assert len(drained(ledger, place="here").reports) == 1
+    assert drained(ledger, place="there", forget=["1"]) == production.Drain("here")
+    assert len(drained(ledger, place="here").reports) == 1
+
+
+def test_a_full_redis_lets_a_follower_make_room(
+    ledger: ClockedLedger, full: Callable[[], None], client: redis.Redis
+) -> None:
+    """Guards the look before the place is written: that would need memory, and nothing could be forgotten."""
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.close(claim, report_of(claim))
+    drained(ledger)
+
+    full()
+
+    assert drained(ledger, forget=["1"]).reports == []
+    assert not client.exists(f"celery-task-meta-{task_id(JOB, '1')}")
+
+
+def test_a_follower_is_told_of_closings(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the PUBLISH on the job's channel in close.lua and store.lua."""
+    ledger.open(JOB, [batch_of("1")])
+    with closing(Bell(client, f"trawl:job:{JOB}")) as bell:
+        assert bell.hang()
+        assert not bell.rings(0.0)
+        claim = claimed(ledger, "1")
+        ledger.close(claim, report_of(claim))
+        assert bell.rings(20.0)
+        assert not bell.rings(0.0)
+        ledger.store(JOB, refused_report(JOB, "2"))
+        assert bell.rings(20.0)
+
+
+def test_how_many_batches_a_producer_opened_is_known(ledger: ClockedLedger) -> None:
+    """Guards ``opened`` in open.lua: a follower copies the batches it numbers."""
+    assert record_of(ledger).opened == 0
+    ledger.open(JOB, [batch_of("9"), batch_of("10")])
+    claim = claimed(ledger, "10")
+    ledger.close(claim, report_of(claim))
+
+    ledger.open(JOB, [batch_of("3"), batch_of("10"), batch_of("77.ab-1"), batch_of("78.2e5")])
+
+    assert record_of(ledger).opened == 10
+
+
 def test_any_celery_client_reads_a_report_as_the_task_s_result(server: RedisServer, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
@@ -784,8 +1029,8 @@ def test_redis_emptied_under_a_job_is_noticed_by_everybody(client: redis.Redis, 
     assert not ledger.renew(held)
     assert not ledger.close(held, report_of(held))
     assert ledger.closed(JOB) == []
-    assert ledger.payload(JOB, "1") is None
-    assert ledger.swept() == (production.SweepFindings(), [])
+    assert ledger.payloads(JOB, ["1"]) == [None]
+    assert ledger.swept() == (SweepFindings(), [])
     with pytest.raises(UnknownJobError, match="no longer knows"):
         ledger.open(JOB, [batch_of("3")])
 

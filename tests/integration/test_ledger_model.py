@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -14,8 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.errors import UnknownJobError
-from contract.ledger import MOST_ATTEMPTS, Child, Claim
-from contract.messages import child_batch
+from contract.ledger import MOST_ATTEMPTS, Child, Claim, Drain
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from tests.support.clocked_ledger import ClockedLedger, batch_of, report_of, urls_of
@@ -43,14 +43,16 @@ class Oracle:
     open: dict[str, Open] = field(default_factory=dict)
     closed: dict[str, list[str]] = field(default_factory=dict)
     drained: list[str] = field(default_factory=list)
-    drained_batches: set[str] = field(default_factory=set)
 
-    def close(self, batch: str, done: list[str], children: list[tuple[list[str], float]], worn: int = 0) -> None:
+    def close(
+        self, batch: str, done: list[str], children: Mapping[str, tuple[list[str], float]], worn: int = 0
+    ) -> None:
         del self.open[batch]
         self.closed[batch] = done
-        for index, (urls, due) in enumerate(children, start=1):
+        for child, (urls, due) in children.items():
             state = "deferred" if due else "queued"
-            self.open[child_batch(batch, index)] = Open(urls, state=state, attempts=worn, until=due)
+            assert child not in self.open, "a child's name is new"
+            self.open[child] = Open(urls, state=state, attempts=worn, until=due)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -113,6 +115,21 @@ class LedgerMachine(RuleBasedStateMachine):
             assert claim is None
             return
         assert claim is not None
+        self.note(claim)
+
+    @rule()
+    def claim_next(self) -> None:
+        claim = self.ledger.claim_next(holder="worker", waited=0.0)
+        waiting = {batch for batch, each in self.oracle.open.items() if each.state == "queued"}
+        if claim is None:
+            heads = cast("list[tuple[bytes, float]]", self.client.zrange("trawl:sent", 0, 0, withscores=True))
+            assert not waiting or heads[0][1] > self.ledger.now(), "the clock was turned back: its message will come"
+            return
+        assert claim.batch in waiting
+        self.note(claim)
+
+    def note(self, claim: Claim) -> None:
+        expected = self.oracle.open[claim.batch]
         expected.state, expected.token, expected.until = "held", claim.token, self.ledger.now() + LEASE
         expected.attempts += 1
         assert (claim.attempt, claim.urls, urls_of(claim)) == (expected.attempts, len(expected.urls), expected.urls)
@@ -145,7 +162,7 @@ class LedgerMachine(RuleBasedStateMachine):
         children = [
             Child(pack_entries([BatchEntry(url=url) for url in urls]), len(urls), after) for urls, after in handed_off
         ]
-        names = [child_batch(claim.batch, index + 1) for index in range(len(children))]
+        names = [claim.child(index + 1) for index in range(len(children))]
         report = report_of(claim, parts["done"], handed_off=names, worker=f"closing-{len(self.closings)}")
 
         expected = self.is_ours(claim)
@@ -153,7 +170,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
         if expected:
             now = self.ledger.now()
-            self.oracle.close(claim.batch, parts["done"], [(urls, after and now + after) for urls, after in handed_off])
+            dues = [(urls, after and now + after) for urls, after in handed_off]
+            self.oracle.close(claim.batch, parts["done"], dict(zip(names, dues, strict=True)))
             self.closings.append((claim, report, children))
 
     @precondition(lambda self: self.closings)
@@ -193,22 +211,29 @@ class LedgerMachine(RuleBasedStateMachine):
         for batch in worn:
             urls = open_[batch].urls
             halves = [(urls[: len(urls) // 2], 0.0), (urls[len(urls) // 2 :], 0.0)] if len(urls) > 1 else []
-            self.oracle.close(batch, [] if halves else urls, halves, worn=MOST_ATTEMPTS - 2)
+            (blob,) = self.ledger.reports(JOB, [batch])
+            assert blob is not None
+            names = BatchReport.from_result(blob).handed_off
+            self.oracle.close(batch, [] if halves else urls, dict(zip(names, halves, strict=True)), MOST_ATTEMPTS - 2)
 
     # ------------------------------------------------------------------ follower, and Redis itself
 
     @precondition(lambda self: self.oracle.closed)
-    @rule(limit=st.integers(1, 5), twice=st.booleans())
-    def drain(self, limit: int, twice: bool) -> None:
-        batches = self.ledger.closed(JOB, limit)
-        reports = self.ledger.reports(JOB, batches)
-        for batch, blob in zip(batches, reports, strict=True):
+    @rule(limit=st.integers(1, 5), is_lost=st.booleans())
+    def drain(self, limit: int, is_lost: bool) -> None:
+        """Take reports and forget them with the next call; whose reply may be lost, so that it is made again."""
+        drain = self.ledger.drain(JOB, "here", limit=limit)
+        assert drain is not None
+        for batch, blob in drain.reports:
             assert blob is not None
             self.oracle.drained += [row["url"] for row in BatchReport.from_result(blob).outcomes]
             del self.oracle.closed[batch]
-        self.oracle.drained_batches.update(batches)
-        for _ in range(1 + twice):
-            self.ledger.forget(JOB, batches)
+        batches = [batch for batch, _ in drain.reports]
+        for _ in range(1 + is_lost):
+            record = getattr(self.ledger.drain(JOB, "here", forget=batches, limit=0), "record", None)
+            assert record is not None
+            assert record.undrained == len(self.oracle.closed)
+        assert self.ledger.drain(JOB, "elsewhere") == Drain("here")
 
     @rule()
     def empty_redis(self) -> None:
@@ -247,8 +272,11 @@ class LedgerMachine(RuleBasedStateMachine):
         states = {batch: each.state for batch, each in self.oracle.open.items()}
         assert record.open == len(states)
         assert record.undrained == len(self.oracle.closed)
-        keys = {"queued": "sent", "held": "leases", "deferred": "due"}
-        for state, key in keys.items():
+        assert self.waiting("sent") == {batch for batch, its in states.items() if its == "queued"}
+        assert self.waiting("overdue") <= self.waiting("sent")
+        held = {each.token for each in self.oracle.open.values() if each.state == "held"}
+        assert {token.decode() for token in cast("list[bytes]", self.client.hkeys("trawl:ahead"))} <= held
+        for state, key in {"held": "leases", "deferred": "due"}.items():
             members = cast("list[bytes]", self.client.zrange(f"trawl:job:{JOB}:{key}", 0, -1))
             assert {member.decode() for member in members} == {batch for batch, its in states.items() if its == state}
         for key in ("batches", "payloads"):
@@ -256,6 +284,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert {batch.decode() for batch in known} == set(states)
         if states:
             assert self.client.sismember("trawl:active", JOB), "a sweep will come past it"
+
+    def waiting(self, key: str) -> set[str]:
+        members = cast("list[bytes]", self.client.zrange(f"trawl:{key}", 0, -1))
+        assert all(member.startswith(f"{JOB}/".encode()) for member in members)
+        return {member.decode().removeprefix(f"{JOB}/") for member in members}
 
 
 def test_every_url_is_in_one_place_whatever_happens(tmp_path: Path) -> None:

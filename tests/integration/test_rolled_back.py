@@ -7,24 +7,44 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
+import pytest
 import redis
 
-from contract.ledger import Ledger
+from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.ledger import Child, Claim, Ledger
+from contract.outcomes import Outcome
+from contract.policy import JobPolicy
+from contract.reports import BatchReport
 from contract.settings import ClusterSettings
+from producer.client import Cluster, Patience
+from producer.follower import Follower, LostJobError
+from producer.jobs import Client, SentJob
+from producer.journal import Journal, KeptBatch
+from producer.manifest import Manifest
+from producer.opening import Job, Opening
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
-from tests.support.stand_in_worker import StandInWorker
+from tests.support.stand_in_worker import StandInWorker, everything_ok
 
 ROOT = Path(__file__).resolve().parents[2]
 URLS = [f"http://host.test/{number}" for number in range(60)]
+JOB = "a-job"
 
 
-def test_batches_redis_forgot_are_sent_again(tmp_path: Path) -> None:
-    """Guards the comparison of journal and ledger in ``Follower.look``: without it the run waits for ever."""
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path / "redis", unix=True) as running:
+        yield running
+
+
+def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer) -> None:
+    """Guards the comparison of journal and ledger in ``Follower.step``: without it the run waits for ever."""
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
-    with RedisServer(tmp_path / "redis", unix=True) as server, redis.Redis.from_url(server.url()) as client:
+    with redis.Redis.from_url(server.url()) as client:
         settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
         ledger = Ledger(client)
         run = subprocess.Popen(
@@ -41,11 +61,163 @@ def test_batches_redis_forgot_are_sent_again(tmp_path: Path) -> None:
             for batch in ("2", "3"):
                 client.hdel(f"trawl:job:{job}:batches", batch)
                 client.hdel(f"trawl:job:{job}:payloads", batch)
-                client.zrem(f"trawl:job:{job}:sent", batch)
+                client.zrem("trawl:sent", f"{job}/{batch}")
 
             with StandInWorker(settings):
-                assert run.wait(60) == 0
+                assert run.wait(300) == 0
         finally:
             end(run)
     rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     assert Counter(row["url"] for row in rows) == Counter(URLS)
+
+
+class Memory:
+    """All that a Redis holds, to be put back later: an older snapshot that a replica or a disk still had."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        keys = cast("list[bytes]", client.keys())
+        self._values = {key: (cast("bytes", client.dump(key)), max(0, client.pttl(key))) for key in keys}
+
+    def put_back(self) -> None:
+        self._client.flushall()
+        for key, (value, milliseconds) in self._values.items():
+            self._client.restore(key, milliseconds, value)
+
+
+def entries_of(urls: Sequence[str]) -> list[BatchEntry]:
+    return [BatchEntry(url=url) for url in urls]
+
+
+def close(ledger: Ledger, claim: Claim, done: Sequence[str], left: Sequence[str] = ()) -> None:
+    """Close a batch as a worker would that fetched some of its URLs and hands off the others."""
+    report = BatchReport(
+        job=claim.job, batch=claim.batch, worker="worker", pid=1, queued=claim.queued, started=1.0, finished=2.0,
+        elapsed=1.0, busy=1.0, outcomes=[everything_ok(entry).to_row() for entry in entries_of(done)],
+        handed_off=[claim.child(1)] if left else [],
+    )  # fmt: skip
+    assert ledger.close(claim, report, [Child(pack_entries(entries_of(left)), len(left))] if left else [])
+
+
+def work(ledger: Ledger) -> None:
+    """Do all that waits."""
+    while claim := ledger.claim_next(holder="worker", waited=0.0):
+        close(ledger, claim, [entry.url for entry in unpack_entries(claim.payload)])
+
+
+class Desk:
+    """A producer's side of a job of one batch, driven step by step."""
+
+    def __init__(self, server: RedisServer, folder: Path) -> None:
+        url = server.celery_url()
+        self.cluster = Cluster(ClusterSettings(broker_url=url, result_backend=url))
+        self.ledger = self.cluster.ledger
+        self.journal = Journal(folder / ".trawl")
+        self.manifest = Manifest(folder / "manifest.jsonl", 0)
+        patience = Patience(lambda _line: None)
+        self.journal.begin(JOB)
+        self.opening = Opening(
+            Job(id=JOB, label="", policy=JobPolicy()), journal=self.journal, services=self.cluster, patience=patience
+        )
+        self.follower = Follower(
+            JOB, journal=self.journal, manifest=self.manifest, services=self.cluster, patience=patience
+        )
+
+    def open(self, urls: Sequence[str]) -> None:
+        kept = [KeptBatch("1", len(urls), pack_entries(entries_of(urls)))]
+        self.journal.record_fed(kept, [], None)
+        self.opening.open_again({"lines": len(urls), "urls": len(urls), "duplicates": 0, "refused": 0})
+
+    def follow(self) -> None:
+        """Drain all there is, opening again what Redis has lost."""
+        try:
+            while self.follower.step(at_once=True):
+                pass
+        except LostJobError:
+            self.opening.open_again(None)
+
+    def rows(self) -> list[str]:
+        return [json.loads(line)["url"] for line in self.manifest.path.read_text("utf-8").splitlines()]
+
+    def close(self) -> None:
+        self.follower.finish()
+        self.manifest.close()
+        self.journal.close()
+        self.cluster.close()
+
+
+@pytest.fixture
+def desk(server: RedisServer, tmp_path: Path) -> Iterator[Desk]:
+    (tmp_path / "out").mkdir()
+    sat_at = Desk(server, tmp_path / "out")
+    yield sat_at
+    sat_at.close()
+
+
+@pytest.mark.parametrize("is_forgotten", [True, False], ids=["forgotten before", "not forgotten before"])
+@pytest.mark.parametrize("is_drained_late", [True, False], ids=["drained at the end", "drained in between"])
+def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
+    desk: Desk, is_drained_late: bool, is_forgotten: bool
+) -> None:
+    """Guards the token in a child's name, and the look at strangers in ``Follower._count_in``."""
+    a, b, c, d = urls = URLS[:4]
+    desk.open(urls)
+    older = Memory(desk.cluster.redis)
+    first = desk.ledger.claim(JOB, "1", holder="first")
+    assert first is not None
+    close(desk.ledger, first, [a], [b, c, d])
+    assert desk.follower.step(at_once=True) == 1
+    if is_forgotten:
+        desk.follower.step(at_once=True)
+
+    older.put_back()
+    second = desk.ledger.claim(JOB, "1", holder="second")
+    assert second is not None
+    close(desk.ledger, second, [a, b], [c, d])
+    if not is_drained_late:
+        desk.follow()
+    strange = desk.ledger.claim_next(holder="second", waited=0.0)
+    assert strange is not None
+    assert strange.batch not in (first.child(1), "1")
+    close(desk.ledger, strange, [c], [d])
+    if not is_drained_late:
+        desk.follow()
+    for _ in range(5):
+        work(desk.ledger)
+        desk.follow()
+
+    assert desk.journal.count_undrained() == 0
+    assert sorted(desk.rows()) == sorted(urls)
+
+
+def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server: RedisServer) -> None:
+    """Guards ``SentJob._counts``."""
+    url = server.celery_url()
+    cluster = Cluster(ClusterSettings(broker_url=url, result_backend=url))
+    a, b, c = urls = URLS[:3]
+    cluster.ledger.create(JOB, JobPolicy())
+    job = SentJob(JOB, Client(cluster, tell=lambda _line: None))
+    job.send([entries_of(urls)], JobPolicy())
+    opened = cluster.ledger.claim_next(holder="nobody", waited=0.0)
+    assert opened is not None
+    close(cluster.ledger, opened, [], [a, b, c])
+    assert [report.handed_off for report in job.take()] == [[opened.child(1)]]
+    older = Memory(cluster.redis)
+    outcomes: list[Outcome] = []
+
+    def take() -> None:
+        outcomes.extend(Outcome.from_row(dict(row)) for report in job.take() for row in report.outcomes)
+
+    for left in ([c], [b, c]):
+        again = cluster.ledger.claim_next(holder="worker", waited=0.0)
+        assert again is not None
+        close(cluster.ledger, again, [url for url in urls if url not in left], left)
+        take()
+        if left == [c]:
+            older.put_back()
+    work(cluster.ledger)
+    take()
+    take()
+    cluster.close()
+
+    assert Counter(outcome.url for outcome in outcomes) == Counter([a, b])

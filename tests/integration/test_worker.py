@@ -124,7 +124,7 @@ def test_a_worker_told_to_stop_reports_what_is_done_and_hands_off_the_rest(
     report = BatchReport.from_result(blob)
     assert sorted(str(row["url"]) for row in report.outcomes) == sorted(quick)
     (child,) = report.handed_off
-    payload = cluster.ledger.payload("job", child)
+    (payload,) = cluster.ledger.payloads("job", [child])
     assert payload is not None
     assert sorted(entry.url for entry in unpack_entries(payload)) == sorted(hanging)
     assert queue_depth(cluster.app, cluster.queue) == 1  # its message is sent already: nobody waits for a sweep

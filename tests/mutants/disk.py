@@ -84,7 +84,7 @@ GUARDS = (
     _standstill("if not self._is_told.value:", "if True:"),
     Guard("worker/shift.py", "self._standstill.note(turn.run.stalled, began=turn.began)", _SHIFT),
     Guard("worker/shift.py", "and not self._standstill.lasts", _SHIFT),
-    Guard("contract/messages.py", "if dot and step == str(index)", ("tests/unit/test_records.py",), "if False"),
+    Guard("contract/messages.py", "{batch.partition('.')[0]}", ("tests/unit/test_records.py",), "{batch}"),
     Guard(
         "worker/tasks.py", "except FolderError as error:",
         ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_be_opened_waits_for_it",),

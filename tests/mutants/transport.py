@@ -19,10 +19,4 @@ GUARDS = (
         ("tests/unit/test_progress.py",),
         "except KeyError:",
     ),
-    Guard(
-        "producer/follower.py",
-        "if self._journal.count_undrained() > self.record.open + self.record.undrained:",
-        ("tests/integration/test_rolled_back.py",),
-        "if False:",
-    ),
 )

@@ -9,10 +9,11 @@ import redis
 
 from contract import ledger as production
 from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.ledger import Claim, Ledger, NewBatch, SweepFindings
+from contract.ledger import Claim, Ledger, NewBatch
 from contract.messages import BatchMessage
 from contract.recovery import poison_report
 from contract.reports import BatchReport
+from contract.sweep import LOST_AFTER, Sweeper, SweepFindings
 
 _REAL = "redis.call('TIME')"
 _SET = "redis.call('HMGET', 'test-clock', 'whole', 'micro')"
@@ -42,7 +43,7 @@ class ClockedLedger(Ledger):
         return self._clock
 
     def swept(
-        self, *, waiting: int | None = 0, lost_after: float = production.LOST_AFTER, after_silence: bool = False
+        self, *, waiting: int | None = 0, lost_after: float = LOST_AFTER, after_silence: bool = False
     ) -> tuple[SweepFindings, list[str]]:
         """Sweep whenever the last sweep was; return the findings and the batches sent, as ``job/batch``."""
         sent: list[BatchMessage] = []
@@ -51,14 +52,15 @@ class ClockedLedger(Ledger):
             self._redis.delete("trawl:watched")
         else:
             self._redis.set("trawl:watched", b"1")
-        findings = self.sweep(
+        sweeper = Sweeper(
+            self,
             holder="sweeper",
             waiting=lambda: waiting,
             send=sent.extend,
             poison=lambda claim, entry: poison_report(claim, entry, worker="sweeper"),
             lost_after=lost_after,
         )
-        return findings, [f"{message.job}/{message.batch}" for message in sent]
+        return sweeper.sweep(), [f"{message.job}/{message.batch}" for message in sent]
 
 
 def batch_of(batch: str, *urls: str) -> NewBatch:

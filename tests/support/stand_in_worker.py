@@ -16,7 +16,7 @@ import redis
 from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.broker import connect
 from contract.ledger import Child, Claim, Ledger
-from contract.messages import BatchMessage, child_batch
+from contract.messages import BatchMessage
 from contract.naming import output_name
 from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
 from contract.reports import BatchReport
@@ -135,7 +135,7 @@ class StandInWorker:
             else:
                 outcomes.append(outcome)
         children = [Child(pack_entries(left), len(left))] if left else []
-        handed_off = [child_batch(claim.batch, 1)] if left else []
+        handed_off = [claim.child(1)] if left else []
         report = self._report(claim, started, outcomes, handed_off)
         self.batches.append(claim.batch)
         self._ledger.close(claim, report, children)

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from contract.batches import unpack_entries
+from contract.bell import Bell
 from contract.errors import UnknownJobError
 from contract.ledger import Ledger, NewBatch
 from contract.messages import BatchMessage
@@ -15,8 +16,9 @@ from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from producer.batching import Batcher
 from producer.client import Patience
-from producer.feeder import Feeder, Job
+from producer.feeder import Feeder
 from producer.journal import Journal
+from producer.opening import Job
 from producer.selection import Selection
 from producer.sources import Lists, Position
 
@@ -77,6 +79,9 @@ class RememberingServices:
 
     def is_full(self) -> bool:
         return False
+
+    def bell(self, job: str) -> Bell:
+        raise AssertionError("feeding waits for nothing")
 
 
 URLS = [f"http://h{number % 3}/{number}?token=secret" for number in range(2000)]

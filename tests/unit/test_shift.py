@@ -38,19 +38,16 @@ class FakeLedger:
     lost: set[str] = field(default_factory=set)
     failures: list[Exception] = field(default_factory=list)
     closed: dict[str, tuple[BatchReport, Sequence[Child]]] = field(default_factory=dict)
+    looks: int = 0
 
     def renew(self, claim: Claim) -> bool:
         return claim.batch not in self.lost
 
-    def next_waiting(self, _job: str, *, waited: float) -> str | None:
+    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
         assert waited > 0
-        return self.waiting[0] if self.waiting else None
-
-    def claim(self, _job: str, batch: str, *, holder: str, is_ahead: bool) -> Claim | None:
         assert holder == "worker@here"
-        assert is_ahead, "its message did not come"
-        self.waiting.remove(batch)
-        return a_claim(batch)
+        self.looks += 1
+        return a_claim(self.waiting.pop(0)) if self.waiting else None
 
     def close(self, claim: Claim, report: BatchReport, children: Sequence[Child]) -> bool:
         if self.failures:
@@ -214,10 +211,12 @@ def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> N
 
     report, (first, second) = floor.ledger.closed["1"]
     assert floor.runs["1"].stopped_within == 7.0
-    assert report.handed_off == ["1.1", "1.2"]
+    assert report.handed_off == [a_claim("1").child(1), a_claim("1").child(2)]
     assert (unpack_entries(first.payload), first.urls, first.after) == ([now], 1, 0.0)
     assert (unpack_entries(second.payload), second.urls, second.after) == ([later], 1, 9.0)
-    assert floor.sent == [BatchMessage("job", "1.1")]  # the deferred one is sent by the sweep when it is due
+    assert floor.sent == [
+        BatchMessage("job", a_claim("1").child(1))
+    ]  # the deferred one is sent by the sweep when it is due
 
 
 def test_a_stalled_run_stands_the_worker_still_and_says_why() -> None:

@@ -1,0 +1,20 @@
+-- In one step: forget the reports that are safe elsewhere, hand over the next ones, tell how the job stands.
+-- KEYS: job, batches, leases, closed, sweeping
+-- ARGV: where outcomes are collected, what the keys of its reports begin with, most reports, then batches to forget
+-- Returns false (unknown), {where it is collected} if that is elsewhere, or {where, fields of the job, open batches,
+-- held, closed, were all jobs swept a moment ago (1/0), ids, reports}.
+local known = redis.call('HMGET', KEYS[1], 'policy', 'place')
+if not known[1] then return false end
+if not known[2] then redis.call('HSET', KEYS[1], 'place', ARGV[1]) end
+if known[2] and known[2] ~= ARGV[1] then return {known[2]} end
+for i = 4, #ARGV do
+  redis.call('ZREM', KEYS[4], ARGV[i])
+  redis.call('DEL', ARGV[2] .. ARGV[i])
+end
+local batches, reports = {}, {}
+if ARGV[3] ~= '0' then batches = redis.call('ZRANGE', KEYS[4], 0, tonumber(ARGV[3]) - 1) end
+for i, batch in ipairs(batches) do reports[i] = redis.call('GET', ARGV[2] .. batch) end
+return {
+  ARGV[1], redis.call('HGETALL', KEYS[1]), redis.call('HLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]),
+  redis.call('ZCARD', KEYS[4]), redis.call('EXISTS', KEYS[5]), batches, reports,
+}

@@ -1,0 +1,168 @@
+"""``trawl follow`` alone, on a job another machine enqueued: what it can do when Redis is emptied under it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.batches import BatchEntry
+from contract.errors import FolderError
+from contract.outcomes import Outcome
+from contract.settings import ClusterSettings
+from producer.client import Cluster
+from producer.jobs import Client
+from tests.support.processes import await_condition, end
+from tests.support.redis_server import RedisServer
+from tests.support.stand_in_worker import StandInWorker, everything_ok
+
+ROOT = Path(__file__).resolve().parents[2]
+URLS = [f"http://h{number % 7}.example/{number}" for number in range(300)]
+ENOUGH = 300  # seconds until a command that has not ended hangs
+
+
+class Bench:
+    """A Redis, a list, and the two commands."""
+
+    def __init__(self, server: RedisServer, folder: Path) -> None:
+        self.folder = folder
+        self.settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "TRAWL_BROKER_URL": server.celery_url(),
+            "TRAWL_LEASE": "2",
+        }
+        (folder / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "producer", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self._environment,
+        )
+
+    def enqueue(self, *options: str) -> str:
+        process = self.start("enqueue", "urls.txt", "--batch-size", "10", *options)
+        out, err = process.communicate(timeout=ENOUGH)
+        assert process.returncode == 0, err
+        return out.decode().strip()
+
+    def facts(self) -> dict[str, Any]:
+        """What the follower's journal says of the job."""
+        journal = self.folder / "out" / ".trawl" / "journal.sqlite"
+        if not journal.exists():
+            return {}
+        database = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+        try:
+            return {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM facts")}
+        except sqlite3.Error:
+            return {}  # not made yet
+        finally:
+            database.close()
+
+    def await_copies(self) -> None:
+        await_condition(lambda: self.facts().get("copied", 0) >= 30, within=60, what="copies of all batches")
+
+    def rows(self) -> list[str]:
+        manifest = self.folder / "out" / "manifest.jsonl"
+        lines = manifest.read_bytes().splitlines(keepends=True) if manifest.exists() else []
+        return [json.loads(line)["url"] for line in lines if line.endswith(b"\n")]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with RedisServer(tmp_path / "redis", unix=True) as server:
+        yield Bench(server, tmp_path)
+
+
+def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -> None:
+    """Guards ``Transcript``: the copies, and what it opens from them; hand-offs included."""
+    handed_off: set[str] = set()
+
+    def answer(entry: BatchEntry) -> Outcome | None:
+        if entry.url.endswith("7") and entry.url not in handed_off:
+            handed_off.add(entry.url)
+            return None
+        return everything_ok(entry)
+
+    job = bench.enqueue()
+    cluster = Cluster(bench.settings)
+    with StandInWorker(bench.settings, answer, limit=0) as worker:
+        follow = bench.start("follow", job, "-o", "out", "--json")
+        try:
+            bench.await_copies()
+            for limit, rows in ((8, 40), (25, 100)):
+                worker.limit = limit
+                await_condition(lambda rows=rows: len(bench.rows()) >= rows, within=60, what=f"{rows} rows")  # type: ignore[misc]
+                cluster.redis.flushall()
+            worker.limit = math.inf
+            out, err = follow.communicate(timeout=ENOUGH)
+        finally:
+            end(follow)
+            cluster.close()
+
+    assert follow.returncode == 0, err
+    assert b"Redis has lost this job; sending again" in err
+    assert b"Traceback" not in err
+    assert Counter(bench.rows()) == Counter(URLS)
+    assert json.loads(out)["ok"] == 300
+
+
+def test_a_job_with_credentials_is_not_opened_again_without_them(bench: Bench) -> None:
+    """Guards the look at ``is_secretive``: what needs a password would end as 401, row by row."""
+    job = bench.enqueue("--header", "h0.example Authorization: Bearer very-secret-indeed")
+    cluster = Cluster(bench.settings)
+    follow = bench.start("follow", job, "-o", "out")
+    try:
+        bench.await_copies()
+        cluster.redis.flushall()
+        out, err = follow.communicate(timeout=ENOUGH)
+    finally:
+        end(follow)
+    known = cluster.ledger.jobs()
+    cluster.close()
+
+    assert (follow.returncode, out, known) == (2, b"", [])
+    assert f"Redis has lost job {job}, and the per-host headers" in err.decode().splitlines()[-1]
+    assert b"Traceback" not in err
+    kept = b"".join(path.read_bytes() for path in (bench.folder / "out").rglob("*") if path.is_file())
+    assert b"very-secret" not in kept
+
+
+def test_a_script_and_a_follower_do_not_share_a_job(bench: Bench) -> None:
+    """Guards the place a script's job is collected in: each would get some of the outcomes."""
+    cluster = Cluster(bench.settings)
+    client = Client(cluster, tell=lambda _line: None)
+    with StandInWorker(bench.settings):
+        job = client.enqueue(URLS[:5])
+        outcomes = list(job.outcomes())
+        follow = bench.start("follow", job.id, "-o", "out")
+        out, err = follow.communicate(timeout=ENOUGH)
+
+        followed = bench.enqueue()
+        first = bench.start("follow", followed, "-o", "other")
+        assert first.wait(ENOUGH) == 0
+        other = client.enqueue(URLS[:5])
+        other.id = followed
+        with pytest.raises(FolderError, match="are taken by"):
+            next(other.outcomes())
+    first.communicate()
+    cluster.close()
+
+    assert sorted(outcome.url for outcome in outcomes) == sorted(URLS[:5])
+    assert (follow.returncode, out) == (2, b"")
+    assert b"is collected in script@" in err
