@@ -16,7 +16,10 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
+
+_GROUP_GONE_WITHIN = 2.0  # seconds; where nobody reaps orphans a zombie stays for ever
 
 
 def main() -> None:
@@ -115,10 +118,15 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _wait(pid: int) -> None:
+    """Wait for a program that was killed, and a moment for the rest of its group: its files are removed next."""
     try:
         os.waitpid(pid, 0)
+        until = time.monotonic() + _GROUP_GONE_WITHIN
+        while time.monotonic() < until:
+            os.killpg(pid, 0)
+            time.sleep(0.005)
     except OSError:
-        pass
+        pass  # gone
 
 
 def _remove(folder: str) -> None:
