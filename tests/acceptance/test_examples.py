@@ -36,7 +36,7 @@ def test_an_example_tells_how_each_url_ended(tmp_path: Path, web: str, example: 
         text=True,
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        timeout=100,
+        timeout=300,
         check=False,
     )
 

@@ -62,7 +62,10 @@ def files(disk: TinyDisk) -> dict[str, bytes]:
 
 
 def temporary_files(disk: TinyDisk) -> list[Path]:
-    return [path for path in (disk.seen / "out" / ".trawl").rglob("*") if path.is_file()]
+    try:
+        return [path for path in (disk.seen / "out" / ".trawl").rglob("*") if path.is_file()]
+    except FileNotFoundError:  # a folder went while it was looked into
+        return temporary_files(disk)
 
 
 @each_pool

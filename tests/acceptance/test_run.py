@@ -17,11 +17,13 @@ import pytest
 from contract.naming import output_name
 from producer.demo import demo_server
 from producer.demo_server import file_body
+from tests.support.misbehaving import MisbehavingServer
 from tests.support.processes import await_condition, descendants, is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = ("--allow-net", "127.0.0.0/8")
 SMALL = ("--processes", "1")
+ENOUGH = 300  # seconds until a command that has not ended hangs
 
 
 class Person:
@@ -51,7 +53,7 @@ class Person:
 
     def trawl(self, *arguments: object) -> tuple[int, str, str]:
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=110)
+        out, err = process.communicate(timeout=ENOUGH)
         return process.returncode, out.decode(), err.decode()
 
     def write_list(self, *lines: str) -> Path:
@@ -61,6 +63,11 @@ class Person:
 
     def rows(self, folder: str = "out") -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+
+    def await_rows(self) -> None:
+        """Wait for the first outcome; the line after it may be half written."""
+        manifest = self.folder / "out" / "manifest.jsonl"
+        await_condition(lambda: manifest.exists() and b"\n" in manifest.read_bytes(), within=60, what="an outcome")
 
     def leftovers(self) -> list[str]:
         """Return what a run should have taken away: temporary files, sockets, server data."""
@@ -81,10 +88,19 @@ def web() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def slow_web() -> Iterator[str]:
-    with demo_server(latency=1.5, spread=0.5) as address:
-        yield address
+@pytest.fixture
+def waiting_web() -> Iterator[MisbehavingServer]:
+    """A server whose /held is answered once the test says so: what happens meanwhile is no matter of speed."""
+    with MisbehavingServer() as server:
+        yield server
+
+
+def good(web: MisbehavingServer, count: int) -> list[str]:
+    return [web.url(f"/good?n={number}") for number in range(count)]
+
+
+def held(web: MisbehavingServer, count: int) -> list[str]:
+    return [web.url(f"/held?n={number}") for number in range(count)]
 
 
 def family(process: subprocess.Popen[bytes]) -> list[int]:
@@ -162,8 +178,16 @@ def test_settings_without_a_broker_reach_both_sides(person: Person, web: str) ->
     assert json.loads(out)["ok"] == 2
 
 
-def test_nothing_listens_and_only_we_can_reach_the_embedded_server(person: Person, slow_web: str) -> None:
-    listed = person.write_list(*(f"{slow_web}/file/{number}" for number in range(1, 9)))
+def gone(pids: list[int]) -> bool:
+    """Wait until none of these processes runs: the last ones may be dying while the command has ended."""
+    await_condition(lambda: not any(is_alive(pid) for pid in pids), within=20, what="everything being gone")
+    return True
+
+
+def test_nothing_listens_and_only_we_can_reach_the_embedded_server(
+    person: Person, waiting_web: MisbehavingServer
+) -> None:
+    listed = person.write_list(*held(waiting_web, 8))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
     pids = family(process)
     folder = await_condition(
@@ -172,35 +196,36 @@ def test_nothing_listens_and_only_we_can_reach_the_embedded_server(person: Perso
 
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)]
     listening = [pid for pid in pids if _listens(pid)]
-    process.communicate(timeout=90)
+    waiting_web.log.let_go.set()
+    process.communicate(timeout=ENOUGH)
 
     assert modes == [0o700, 0o700]
     assert listening == []
     assert process.returncode == 0
-    assert not any(is_alive(pid) for pid in pids)
+    assert gone(pids)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
-    person: Person, slow_web: str, number: signal.Signals
+    person: Person, waiting_web: MisbehavingServer, number: signal.Signals
 ) -> None:
-    urls = [f"{slow_web}/file/{index}" for index in range(1, 41)]
+    urls = [*good(waiting_web, 10), *held(waiting_web, 30)]
     listed = person.write_list(*urls)
-    command = ("run", listed, "-o", "out", "--transfers", "4", "--batch-size", "10", *LOOPBACK, *SMALL)
+    options = ("--transfers", "4", "--batch-size", "10", "--drain", "1")
+    command = ("run", listed, "-o", "out", *options, *LOOPBACK, *SMALL)
     process = person.start(*command)
     pids = family(process)
-    await_condition(
-        lambda: (person.folder / "out/manifest.jsonl").exists() and person.rows(), within=60, what="first outcomes"
-    )
+    person.await_rows()
 
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=ENOUGH)
 
     assert process.returncode == 130
     assert b"not finished" in out
     assert b"Traceback" not in err
-    assert not any(is_alive(pid) for pid in pids)
+    assert gone(pids)
     assert person.leftovers() == []
+    waiting_web.log.let_go.set()
     code, again, err_again = person.trawl(*command, "--json")
     assert code == 0, err_again
     assert "Going on with job" in err_again
@@ -208,37 +233,37 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 
 
-def test_a_second_interrupt_ends_it_at_once(person: Person, slow_web: str) -> None:
-    listed = person.write_list(*(f"{slow_web}/file/{number}" for number in range(1, 200)))
-    process = person.start("run", listed, "-o", "out", "--transfers", "1", "--drain", "60", *LOOPBACK, *SMALL)
+def test_a_second_interrupt_ends_it_at_once(person: Person, waiting_web: MisbehavingServer) -> None:
+    listed = person.write_list(*held(waiting_web, 200))
+    process = person.start("run", listed, "-o", "out", "--transfers", "1", "--drain", "3600", *LOOPBACK, *SMALL)
     pids = family(process)
+    waiting_web.log.wait_for_requests(1, 60)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     first = process.stderr.readline()
 
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=ENOUGH)
 
     assert b"Stopping" in first
     assert process.returncode == 130
-    assert not any(is_alive(pid) for pid in pids)
+    assert gone(pids)
     assert person.leftovers() == []
 
 
-def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, slow_web: str) -> None:
-    urls = [f"{slow_web}/file/{index}" for index in range(1, 31)]
+def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, waiting_web: MisbehavingServer) -> None:
+    urls = [*good(waiting_web, 6), *held(waiting_web, 24)]
     listed = person.write_list(*urls)
     command = ("run", listed, "-o", "out", "--batch-size", "6", *LOOPBACK, *SMALL)
     process = person.start(*command)
     pids = family(process)
-    await_condition(
-        lambda: (person.folder / "out/manifest.jsonl").exists() and person.rows(), within=60, what="first outcomes"
-    )
+    person.await_rows()
 
     process.kill()
     process.communicate()
-    await_condition(lambda: not any(is_alive(pid) for pid in pids), within=20, what="everything being gone")
+    assert gone(pids)
     sockets = list(person.temporary.iterdir())
+    waiting_web.log.let_go.set()
     code, out, err = person.trawl(*command, "--json")
 
     assert sockets == []
@@ -248,32 +273,35 @@ def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, s
     assert person.leftovers() == []
 
 
-def test_a_worker_that_dies_is_started_again(person: Person, slow_web: str) -> None:
-    urls = [f"{slow_web}/file/{index}" for index in range(1, 11)]
+def test_a_worker_that_dies_is_started_again(person: Person, waiting_web: MisbehavingServer) -> None:
+    urls = held(waiting_web, 10)
     listed = person.write_list(*urls)
     person.environment["TRAWL_LEASE"] = "2"
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
+    waiting_web.log.wait_for_requests(10, 60)
     worker = await_condition(lambda: _pid_of(process, "worker"), within=60, what="the worker")
 
     os.kill(worker, signal.SIGKILL)
-    _, err = process.communicate(timeout=100)
+    waiting_web.log.let_go.set()
+    _, err = process.communicate(timeout=ENOUGH)
 
     assert process.returncode == 0, err
     assert b"The worker ended (signal 9); starting it again." in err
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 
 
-def test_an_embedded_server_that_dies_is_started_again_with_what_it_held(person: Person, slow_web: str) -> None:
-    urls = [f"{slow_web}/file/{index}" for index in range(1, 31)]
+def test_an_embedded_server_that_dies_is_started_again_with_what_it_held(
+    person: Person, waiting_web: MisbehavingServer
+) -> None:
+    urls = [*good(waiting_web, 6), *held(waiting_web, 24)]
     listed = person.write_list(*urls)
     process = person.start("run", listed, "-o", "out", "--batch-size", "6", *LOOPBACK, *SMALL)
-    await_condition(
-        lambda: (person.folder / "out/manifest.jsonl").exists() and person.rows(), within=60, what="first outcomes"
-    )
+    person.await_rows()
     server = await_condition(lambda: _pid_of(process, "server"), within=10, what="the server")
 
     os.kill(server, signal.SIGKILL)
-    _, err = process.communicate(timeout=100)
+    waiting_web.log.let_go.set()
+    _, err = process.communicate(timeout=ENOUGH)
 
     assert process.returncode == 0, err
     assert b"The Redis server ended (signal 9); starting it again." in err
@@ -327,10 +355,14 @@ def test_help_needs_neither_celery_nor_redis() -> None:
 
 
 def _listens(pid: int) -> bool:
-    """Has this process a listening TCP socket?"""
-    inodes = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+    """Has this process a listening TCP socket? One that has ended has none."""
+    try:
+        inodes = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+        tables = [Path(f"/proc/{pid}/net/{table}").read_text() for table in ("tcp", "tcp6")]
+    except OSError:
+        return False
+    for table in tables:
+        for line in table.splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
                 return True

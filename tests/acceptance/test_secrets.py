@@ -177,7 +177,7 @@ def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard
         heard.add("the worker's log", worker.log())
         heard.add("Flower's log", (folder / "flower.log").read_bytes())
     assert heard.listener is not None
-    heard.listener.join(10)  # the server has ended, and with it the connection
+    heard.listener.join(100)  # the server has ended, and with it the connection
     heard.authorizations = site.authorizations
     heard.rows = [json.loads(line) for line in (folder / "out/manifest.jsonl").read_text("utf-8").splitlines()]
     return heard
@@ -204,7 +204,7 @@ def trawl(heard: Overheard, environment: dict[str, str], *arguments: str) -> sub
         cwd=heard.folder,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=False,
     )
     heard.add(f"what trawl {arguments[0]} said", result.stdout + result.stderr)
@@ -232,7 +232,8 @@ def enqueue_only(heard: Overheard, environment: dict[str, str], server: RedisSer
             heard.add("the names of keys", name + "\n")
             if name.startswith(("trawl:job:", "celery-task-meta-")):
                 continue  # the ledger and the reports: they belong to the job's owner
-            heard.add(f"Redis at {name}", content(client, key))
+            if held := content(client, key):
+                heard.add(f"Redis at {name}", held)
 
 
 def content(client: redis.Redis, key: bytes) -> bytes:
@@ -244,7 +245,7 @@ def content(client: redis.Redis, key: bytes) -> bytes:
         b"set": lambda: client.smembers(key),
         b"zset": lambda: client.zrange(key, 0, -1),
     }
-    return b"\n".join(read[kind]())
+    return b"\n".join(read[kind]()) if kind in read else b""  # none: it has expired meanwhile
 
 
 def remember_arguments(heard: Overheard, pid: int) -> None:
@@ -271,7 +272,10 @@ class flower:
                 [sys.executable, "-m", *command], env=self._environment, cwd=PROJECT, stdout=log, stderr=log
             )
         address = f"http://127.0.0.1:{self._port}"
-        await_condition(lambda: b"data" in page(f"{address}/workers?json=1"), within=40, what="Flower answering")
+        # A worker it has heard of is one whose tasks it hears of, too.
+        await_condition(
+            lambda: workers_in(page(f"{address}/workers?json=1")), within=40, what="Flower seeing the worker"
+        )
         return address
 
     def __exit__(self, *_: object) -> None:
@@ -282,10 +286,15 @@ def page(url: str) -> bytes:
     request = urllib.request.Request(url)
     request.add_header("Authorization", "Basic " + base64.b64encode(LOGIN.encode()).decode())
     try:
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return bytes(response.read())
     except OSError:
         return b""
+
+
+def workers_in(shown: bytes) -> list[Any]:
+    workers: list[Any] = json.loads(shown or b'{"data": []}')["data"]
+    return workers
 
 
 def ask_flower(heard: Overheard, address: str, worker: str) -> None:
@@ -296,7 +305,9 @@ def ask_flower(heard: Overheard, address: str, worker: str) -> None:
     tasks = await_condition(finished, within=30, what="a finished task in Flower")
     paths = ["/api/tasks", "/api/workers?refresh=1", f"/worker/{worker}", "/tasks", "/broker", "/metrics"]
     for path in [*paths, *(f"/task/{name}" for name in tasks), *(f"/api/task/info/{name}" for name in tasks)]:
-        heard.add(f"Flower's page {path.partition('?')[0]}", page(address + path))
+        what = f"Flower's page {path.partition('?')[0]}"
+        # A page about a worker is there once the worker has answered Flower in time.
+        heard.add(what, await_condition(lambda: page(address + path), within=30, what=what))  # noqa: B023  # used at once
 
 
 # ---------------------------------------------------------------------------------------------------------- the tests
@@ -364,7 +375,7 @@ def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: Site, tmp_pat
         cwd=work,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=False,
     )
 

@@ -65,7 +65,7 @@ class Checkout:
         return subprocess.Popen(
             [self.python, self.root / "trawl", *arguments],
             cwd=folder or self.root,
-            env={**os.environ, "PATH": f"{self.root / 'bin'}:/usr/bin:/bin", **environment},
+            env={**outside(), "PATH": f"{self.root / 'bin'}:/usr/bin:/bin", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -81,6 +81,11 @@ class Checkout:
         """Run `./trawl` with a Python that says it is 3.9."""
         command = [sys.executable, "-c", PRETEND_OLD, str(self.root / "trawl"), *arguments]
         return subprocess.run(command, cwd=self.root, env={"PATH": path}, capture_output=True, text=True, check=False)
+
+
+def outside() -> dict[str, str]:
+    """Return our environment without what would lead another Python to our packages."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 @pytest.fixture

@@ -86,8 +86,13 @@ def allowed_bodies() -> dict[str, list[bytes]]:
     return {name: [body, NEWER] if name == REPLACED else [body] for name, body in BODIES.items()}
 
 
-def open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+def open_descriptors(below: Path) -> set[str]:
+    """Return what this process has open below a folder; what others of its threads have open is not ours to count."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found.add(os.readlink(f"/proc/self/fd/{number}"))
+    return {target for target in found if target.startswith(str(below))}
 
 
 @every_layout
@@ -99,7 +104,6 @@ def test_whichever_call_fails_files_are_whole_or_absent(
     """Guards every `except OSError` of the output folder, its closes and discards."""
     with FaultyCalls() as sound:
         tell_story(tmp_path / "sound", layout, sync)
-    before = open_descriptors()
     failed: set[str] = set()
 
     for code in (errno.ENOSPC, errno.EMFILE, errno.EIO):  # the others take the ways of these
@@ -111,7 +115,7 @@ def test_whichever_call_fails_files_are_whole_or_absent(
             failed.add(calls.failed.name)
             expect_whole_or_absent(out, layout, allowed_bodies())
 
-    assert open_descriptors() == before
+    assert open_descriptors(tmp_path) == set()
     assert {"open", "pwrite", "rename", "close", "mkdir", "rmdir", "flock"} <= failed
     assert sync is Sync.NONE or "fsync" in failed
 
@@ -177,7 +181,6 @@ def test_whichever_call_fails_only_the_beginning_of_a_body_is_continued(tmp_path
     with FaultyCalls() as sound:
         tell_story_of_two_runs(tmp_path / "sound")
     assert (tmp_path / "sound" / BROKEN_OFF).read_bytes() == WHOLE
-    before = open_descriptors()
 
     for code in ERRORS:
         for at in range(1, len(sound.made) + 1):
@@ -186,7 +189,7 @@ def test_whichever_call_fails_only_the_beginning_of_a_body_is_continued(tmp_path
                 tell_story_of_two_runs(out)
             expect_continuable(out)
 
-    assert open_descriptors() == before
+    assert open_descriptors(tmp_path) == set()
 
 
 def test_wherever_the_process_is_killed_only_the_beginning_of_a_body_is_continued(tmp_path: Path) -> None:
@@ -365,7 +368,7 @@ def test_a_disk_that_fills_up_below_the_floor_starts_no_more_transfers(
         run = bench.start(slow)
         server.log.wait_for_requests(1)
         bench.workshop._disk._min_free = 1 << 60
-        assert run.wait(20.0)
+        assert run.wait(200.0)
 
     assert run.outcomes, "what is in flight may end"
     assert len(run.leftovers) >= 5

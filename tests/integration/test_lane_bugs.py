@@ -35,7 +35,7 @@ def test_an_exchange_that_cannot_begin_ends_its_url_and_no_other(
         entries = [BatchEntry(url=url) for url in [*urls, server.url("/good?broken")]]
         run = workshop.start(entries, JobPolicy(allow_nets=("127.0.0.0/8",)), queued=time.time(), worker="test")
         # Protects the try around Http.begin in Lane._start: without it the URL never ends.
-        assert run.wait(20.0)
+        assert run.wait(200.0)
     workshop.close()
 
     endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}

@@ -985,7 +985,7 @@ def test_any_celery_client_reads_a_report_as_the_task_s_result(server: RedisServ
     with app:
         result = app.AsyncResult(task_id(JOB, "1"))
         assert result.status == "SUCCESS"
-        value = result.get(timeout=10)
+        value = result.get(timeout=100)
 
     assert value["summary"] == {"ok": 1}
     assert value["outcomes"][0]["url"] == "http://host.test/1"
@@ -1000,7 +1000,7 @@ def test_a_celery_client_that_waits_is_told(server: RedisServer, ledger: Clocked
     with app, ThreadPoolExecutor(1) as threads:
         ledger._redis.config_resetstat()
         channel = f"celery-task-meta-{task_id(JOB, '1')}"
-        waiting = threads.submit(lambda: app.AsyncResult(task_id(JOB, "1")).get(timeout=20))
+        waiting = threads.submit(lambda: app.AsyncResult(task_id(JOB, "1")).get(timeout=200))
         await_condition(lambda: has_looked(ledger._redis, channel), within=20, what="a client that listens")
         ledger.close(claim, report_of(claim))
         value = waiting.result()

@@ -7,14 +7,17 @@ import resource
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.fetching import Bench
+from tests.support.fetching import OPEN, Bench
+from tests.support.processes import PATIENCE
 from worker.adapters.http import _Polling
 
 _MANY = 1050
+_UNHURRIED = replace(OPEN, timeout=150.0, connect_timeout=150.0, slowest=0)  # the last one makes the first wait
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
@@ -42,7 +45,7 @@ class _Gathering:
             wire.close()
 
     def close(self) -> None:
-        self._thread.join(20.0)
+        self._thread.join(PATIENCE * 20.0)
         self.listener.close()
 
 
@@ -63,7 +66,7 @@ def test_a_thousand_transfers_are_open_at_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, transfers=_MANY)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    run = bench.fetch(f"http://127.0.0.1:{gathering.port}/{index}" for index in range(_MANY))
+    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(_MANY)), _UNHURRIED)
 
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     bench.close()
@@ -79,7 +82,7 @@ def test_descriptors_beyond_select_are_polled(tmp_path: Path) -> None:
     gathering = _Gathering(200)
     bench = Bench(tmp_path, transfers=200)
 
-    run = bench.fetch(f"http://127.0.0.1:{gathering.port}/{index}" for index in range(200))
+    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(200)), _UNHURRIED)
 
     (lane,) = next(iter(bench.workshop._lanes.values()))
     driver = lane._http._driver  # type: ignore[attr-defined]  # the port does not show how it waits

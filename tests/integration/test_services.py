@@ -32,7 +32,7 @@ def run(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> s
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -116,7 +116,7 @@ def answer(url: str, *, login: str = "", method: str = "GET") -> tuple[int, str]
     if login:
         request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as refusal:
         with refusal:

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,15 +56,16 @@ class TestRedis:
                 assert client.get("kept") is None
 
     def test_a_frozen_server_keeps_connections_and_answers_after_thawing(self, tmp_path: Path) -> None:
-        with RedisServer(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port), timeout=0.2) as wire:
+        with RedisServer(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port)) as wire:
             server.freeze()
             wire.sendall(b"PING\r\n")
+            wire.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 wire.recv(64)
 
             server.thaw()
 
-            wire.settimeout(10.0)
+            wire.settimeout(60.0)
             assert wire.recv(64) == b"+PONG\r\n"
 
     def test_full_memory_is_an_error_and_not_an_eviction(self, tmp_path: Path) -> None:
@@ -116,11 +117,11 @@ def echo_server() -> Iterator[int]:
         thread.start()
         yield int(listener.getsockname()[1])
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(5.0)
+    thread.join(60.0)
 
 
 def through(relay: Relay) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", relay.port), timeout=10.0)
+    return socket.create_connection(("127.0.0.1", relay.port), timeout=60.0)
 
 
 def echoed(wire: socket.socket, data: bytes) -> bytes:
@@ -132,6 +133,12 @@ def echoed(wire: socket.socket, data: bytes) -> bytes:
             break
         received += more
     return received
+
+
+def time_of(action: Callable[[], object]) -> float:
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
 
 
 def exchange_with(relay: Relay) -> bytes:
@@ -158,11 +165,10 @@ class TestRelay:
             began = time.monotonic()
             assert echoed(wire, b"first") == b"first"
             first = time.monotonic() - began
-            assert echoed(wire, b"second") == b"second"
-            second = time.monotonic() - began - first
+            later = [time_of(lambda: echoed(wire, b"again")) for _ in range(10)]
 
         assert first >= 0.39  # a round trip for the handshake, one for the bytes; timers end a little early
-        assert 0.19 <= second < first
+        assert 0.19 <= min(later) < 0.39  # a busy machine makes some of them late, not all
 
     def test_a_rate_caps_each_connection_for_itself(self) -> None:
         with echo_server() as port, Relay(("127.0.0.1", port), rate=1_000_000) as relay:
@@ -188,7 +194,7 @@ class TestRelay:
                 wire.recv(64)
             relay.thaw()
 
-            wire.settimeout(10.0)
+            wire.settimeout(60.0)
             assert wire.recv(64) == b"during"
 
     def test_a_reset_reaches_the_client(self) -> None:
@@ -246,7 +252,7 @@ class TestRelay:
     def test_it_stands_in_front_of_redis_on_a_unix_socket(self, tmp_path: Path) -> None:
         with RedisServer(tmp_path, unix=True) as server:
             assert server.socket_path is not None
-            with Relay(server.socket_path) as relay, redis.Redis(port=relay.port, socket_timeout=10.0) as client:
+            with Relay(server.socket_path) as relay, redis.Redis(port=relay.port, socket_timeout=60.0) as client:
                 assert client.ping()
 
 
@@ -291,7 +297,7 @@ def question(name: str, kind: Kind) -> bytes:
     return b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + spelled + bytes([0, kind, 0, 1])
 
 
-def ask_udp(dns: DnsStub, name: str, kind: Kind = Kind.A, *, timeout: float = 5.0) -> bytes:
+def ask_udp(dns: DnsStub, name: str, kind: Kind = Kind.A, *, timeout: float = 60.0) -> bytes:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
         wire.settimeout(timeout)
         wire.sendto(question(name, kind), (dns.address, dns.port))
@@ -299,7 +305,7 @@ def ask_udp(dns: DnsStub, name: str, kind: Kind = Kind.A, *, timeout: float = 5.
 
 
 def ask_tcp(dns: DnsStub, name: str, kind: Kind = Kind.A) -> bytes:
-    with socket.create_connection((dns.address, dns.port), timeout=5.0) as wire:
+    with socket.create_connection((dns.address, dns.port), timeout=60.0) as wire:
         message = question(name, kind)
         wire.sendall(len(message).to_bytes(2, "big") + message)
         data = b""
@@ -388,7 +394,7 @@ class TestDnsStub:
 
     def test_junk_is_a_format_error(self) -> None:
         with DnsStub() as dns, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
-            wire.settimeout(5.0)
+            wire.settimeout(60.0)
             wire.sendto(b"\x12\x34\x01", (dns.address, dns.port))
 
             assert code_of(wire.recv(512)) == 1
@@ -405,9 +411,9 @@ def resolve_and_connect(name: str) -> tuple[list[str], list[tuple[str, int]], in
         for _ in range(2):
             for *_rest, where in socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM):
                 found.append(str(where[0]))
-                socket.create_connection((str(where[0]), 80), timeout=5.0).close()
+                socket.create_connection((str(where[0]), 80), timeout=60.0).close()
         for literal in ("2606:2800:220:1::1", "::ffff:10.0.0.7", "100.64.0.1"):
-            socket.create_connection((literal, 80), timeout=5.0).close()
+            socket.create_connection((literal, 80), timeout=60.0).close()
         return found, [(one.address, one.port) for one in sink.caught], len(dns.queries())
 
 
@@ -416,7 +422,7 @@ def addresses_that_answer(*addresses: str) -> list[str]:
     with Sink(["0.0.0.0"], [80]):
         for address in addresses:
             try:
-                socket.create_connection((address, 80), timeout=2.0).close()
+                socket.create_connection((address, 80), timeout=60.0).close()
             except OSError:
                 continue
             reached.append(address)
@@ -519,13 +525,13 @@ class TestCeleryWorker:
             sample_worker(tmp_path, broker) as worker,
             Celery(broker=broker.celery_url(), backend=broker.celery_url()) as app,
         ):
-            first = app.send_task("sample.pid").get(timeout=20)
+            first = app.send_task("sample.pid").get(timeout=120)
             assert first in worker.children()
 
             assert worker.signal_children(signal.SIGKILL) == [first]
             worker.wait_for_log("SIGKILL")
             await_condition(worker.children, within=20, what="another child")
-            assert app.send_task("sample.pid").get(timeout=20) != first
+            assert app.send_task("sample.pid").get(timeout=120) != first
 
             worker.send_signal(signal.SIGTERM)
             assert worker.wait() == 0
@@ -537,7 +543,7 @@ class TestCeleryWorker:
         with sample_worker(tmp_path, broker) as worker:
             url = broker.celery_url()
             with Celery(broker=url, backend=url) as app:
-                grandchild = app.send_task("sample.spawn").get(timeout=20)
+                grandchild = app.send_task("sample.spawn").get(timeout=120)
             # Celery's children ask the kernel to end them with their parent; theirs do not.
             family = [worker.pid, *worker.children()]
             assert grandchild in family

@@ -56,7 +56,7 @@ def case_named(name: str) -> Case:
 
 
 def connect(site: MisbehavingSite, door: Door = Door.PLAIN) -> socket.socket:
-    return socket.create_connection((site.address, site.servers[door].port), timeout=10.0)
+    return socket.create_connection((site.address, site.servers[door].port), timeout=60.0)
 
 
 def read_from(site: MisbehavingSite, door: Door) -> bytes:
@@ -98,7 +98,7 @@ def curl(site: MisbehavingSite, url: str, *, follow: bool = False) -> tuple[int,
         handle.setopt(pycurl.PROXY, "")
         handle.setopt(pycurl.NOSIGNAL, 1)
         handle.setopt(pycurl.FOLLOWLOCATION, follow)
-        handle.setopt(pycurl.TIMEOUT, 20)
+        handle.setopt(pycurl.TIMEOUT, 120)
         handle.setopt(pycurl.MAXFILESIZE_LARGE, POLICY.max_size)
         try:
             handle.perform()
@@ -455,9 +455,12 @@ class TestTime:
     def test_a_drip_is_a_byte_at_a_time(self, site: MisbehavingSite) -> None:
         with connect(site) as wire:
             wire.sendall(request("/drip?part=body"))
-            pieces = [wire.recv(65536) for _ in range(4)]
+            began, received = time.monotonic(), wire.recv(65536)
+            while len(body_of(received)) < 4:
+                received += wire.recv(65536)
+            took = time.monotonic() - began
 
-        assert [len(piece) for piece in pieces[1:]] == [1, 1, 1]
+        assert len(body_of(received)) <= 2 + took / 0.2  # nobody knows how many bytes one look finds
 
     def test_waiting_for_requests_that_do_not_come_ends(self, site: MisbehavingSite) -> None:
         with pytest.raises(TimeoutError, match="1 requests of nobody"):
@@ -471,9 +474,8 @@ class TestLife:
             for wire, target in zip(wires, ("/silence", "/drip?part=body", "/endless?framing=close"), strict=False):
                 wire.sendall(request(target))
             server.log.wait_for_requests(3)
-            began = time.monotonic()
 
-        assert time.monotonic() - began < 5.0  # far below the ten seconds a thread would be waited for
+        # A thread that had to be waited for in vain would still be there.
         assert "misbehaving-here" not in [thread.name for thread in threading.enumerate()]
         for wire in wires:
             wire.close()

@@ -135,6 +135,6 @@ def trawl(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.Complet
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )

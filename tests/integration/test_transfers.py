@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,19 +12,27 @@ from contract.outcomes import Outcome
 from tests.support.bodies import body_bytes
 from tests.support.cases_ranges import CUT, SIZE
 from tests.support.fetching import Bench
-from tests.support.misbehaving import CASES, GOOD, POLICY, SPLIT_CASES, Case, MisbehavingSite
+from tests.support.lateness import Lateness
+from tests.support.misbehaving import CASES, GOOD, POLICY, SPLIT_CASES, Case, MisbehavingSite, SeenRequest
+from tests.support.processes import PATIENCE
 
 _TOGETHER = 60  # cases in flight at once, each in a batch of its own
 _COMPANY = 50  # good URLs around a bad one
 _SLACK = 2.5  # seconds a busy machine may add to a case's own time
+_LATE = 0.4  # seconds; a machine that lets a thread wait for longer upsets timeouts of a second
+_TURNS = 3  # how often cases are fetched on such a machine before they are judged all the same
 
 # The URL that asks for this redirect is itself above 16 KiB, so it is refused before it is sent.
 _NEVER_ASKED = {"redirect-unusable-17-kib"}
 
 
-def _host(case: Case, attempts: int) -> str:
+def _host(case: Case, attempts: int, turn: int = 0) -> str:
     """Every fetch has a host name of its own, so that none meets the pooled connections of another."""
-    return f"{attempts}-{CASES.index(case)}.cases.test"
+    return f"{attempts}-{turn}-{CASES.index(case)}.cases.test"
+
+
+def _key(case: Case, turn: int) -> str:
+    return f"{case.name}-turn-{turn}" if turn else case.name
 
 
 class _Fetched:
@@ -33,26 +41,34 @@ class _Fetched:
     def __init__(self, site: MisbehavingSite, bench: Bench, attempts: int) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self.bodies: dict[str, bytes | None] = {}
-        self.requests: dict[str, int] = {}
-        policy = replace(POLICY, attempts=attempts)
+        self.requests: dict[str, list[SeenRequest]] = {}
+        self.late: dict[str, float] = {}
+        self._policy = replace(POLICY, attempts=attempts)
         site.log.clear()
-        for case in CASES:
-            if case.warm_up:
-                bench.fetch([site.url(case.warm_up, key="warm-up", door=case.door, host=_host(case, attempts))], policy)
         for start in range(0, len(CASES), _TOGETHER):
             some = CASES[start : start + _TOGETHER]
-            runs = [bench.start([site.url(case, host=_host(case, attempts))], policy) for case in some]
-            for case, run in zip(some, runs, strict=True):
-                assert run.wait(60.0), f"{case.name} hangs"
-                self._keep(site, bench, case, attempts, run.outcomes)
+            for turn in range(_TURNS):
+                with Lateness() as lateness:
+                    self._fetch(site, bench, some, turn)
+                self.late.update((case.name, lateness.worst) for case in some)
+                if lateness.worst < _LATE:
+                    break
 
-    def _keep(self, site: MisbehavingSite, bench: Bench, case: Case, attempts: int, outcomes: list[Outcome]) -> None:
-        assert len(outcomes) == 1, case.name
-        self.outcomes[case.name] = outcomes[0]
-        path = bench.folder / output_name(site.url(case, host=_host(case, attempts)))
-        self.bodies[case.name] = path.read_bytes() if path.exists() else None
-        path.unlink(missing_ok=True)
-        self.requests[case.name] = len(site.log.requests(case=case.name))
+    def _fetch(self, site: MisbehavingSite, bench: Bench, some: Sequence[Case], turn: int) -> None:
+        hosts = [_host(case, self._policy.attempts, turn) for case in some]
+        for case, host in zip(some, hosts, strict=True):
+            if case.warm_up:
+                bench.fetch([site.url(case.warm_up, key="warm-up", door=case.door, host=host)], self._policy)
+        urls = [site.url(case, key=_key(case, turn), host=host) for case, host in zip(some, hosts, strict=True)]
+        runs = [bench.start([url], self._policy) for url in urls]
+        for case, url, run in zip(some, urls, runs, strict=True):
+            assert run.wait(PATIENCE * 60.0), f"{case.name} hangs"
+            assert len(run.outcomes) == 1, case.name
+            self.outcomes[case.name] = run.outcomes[0]
+            path = bench.folder / output_name(url)
+            self.bodies[case.name] = path.read_bytes() if path.exists() else None
+            path.unlink(missing_ok=True)
+            self.requests[case.name] = site.log.requests(case=_key(case, turn))
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +89,22 @@ def fetched(request: pytest.FixtureRequest, site: MisbehavingSite, bench: Bench)
     return request.param, _Fetched(site, bench, request.param)
 
 
-@pytest.mark.timeout(180)  # the first case waits for all of them, which are fetched side by side
+@pytest.mark.timeout(600)  # the first case waits for all of them, which are fetched side by side
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_each_behaviour_ends_as_it_must(site: MisbehavingSite, fetched: tuple[int, _Fetched], case: Case) -> None:
+def test_each_behaviour_ends_as_it_must(fetched: tuple[int, _Fetched], case: Case) -> None:
     attempts, all_fetched = fetched
     ending, outcome = case.ending(attempts), all_fetched.outcomes[case.name]
+    requests, slack = all_fetched.requests[case.name], _SLACK + 20 * all_fetched.late[case.name]
 
     assert ending.allows(outcome.ending, outcome.error), outcome
     assert all_fetched.bodies[case.name] == (case.body if outcome.is_stored else None)
     if case.name not in _NEVER_ASKED:
-        assert ending.allows_requests(all_fetched.requests[case.name]), site.log.requests(case=case.name)
+        assert ending.allows_requests(len(requests)), requests
     if outcome.is_stored:
         assert set(case.notes) <= set(outcome.notes)
-    assert outcome.timing.total <= min(case.seconds * attempts, POLICY.timeout + 1.0) + _SLACK
+    assert outcome.timing.total <= min(case.seconds * attempts, POLICY.timeout + 1.0) + slack
     for header in case.never_sends:
-        assert not any(request.header(header) for request in site.log.requests(case=case.name))
+        assert not any(request.header(header) for request in requests)
 
 
 def test_no_behaviour_leaves_a_temporary_file(fetched: tuple[int, _Fetched], bench: Bench) -> None:
@@ -95,14 +112,16 @@ def test_no_behaviour_leaves_a_temporary_file(fetched: tuple[int, _Fetched], ben
     assert bench.temporary_files() == []
 
 
-@pytest.mark.timeout(180)  # one batch that holds everything, and waits for its slowest
+@pytest.mark.timeout(600)  # one batch that holds everything, and waits for its slowest
 def test_bad_neighbours_harm_no_good_url(site: MisbehavingSite, bench: Bench) -> None:
     """All bad URLs and fifty good ones share a batch, a window and connections."""
     good = [site.url("/good", key=f"company-{index}") for index in range(_COMPANY)]
     bad = [site.url(case, key=f"{case.name}-in-company") for case in CASES]
     mixed = [url for pair in zip(bad, good * len(bad), strict=False) for url in pair]
 
-    run = bench.fetch(list(dict.fromkeys(mixed)), replace(POLICY, attempts=1, timeout=60.0), within=150.0)
+    # A good URL has one attempt among hundreds of others: the machine is given time; the bad ones end all the same.
+    patient = replace(POLICY, attempts=1, timeout=60.0, connect_timeout=15.0, slow_window=15.0)
+    run = bench.fetch(list(dict.fromkeys(mixed)), patient, within=90.0)
 
     outcomes = {outcome.url: outcome for outcome in run.outcomes}
     assert len(outcomes) == len(CASES) + _COMPANY

@@ -48,7 +48,8 @@ class Version:
 def _object(exchange: Exchange) -> None:
     """`size` bytes of `seed` that can be asked for in ranges.
 
-    The first `cuts` answers break off after `cut` bytes. `tag` is the validator: strong, weak, date, both, none.
+    The first `cuts` answers break off after `cut` bytes; `halt` silences the first after so many.
+    `tag` is the validator: strong, weak, date, both, none.
     From visit `changes` on there is a new version (seed + 1). A range is answered as `answers` says, see _RANGES.
     `rate` is bytes per second and connection; `accept=none` announces no ranges, `chunked` frames whole answers in
     chunks, `busy` answers 503 at that visit, `gone` 404 from that visit on.
@@ -98,7 +99,10 @@ def _digests(exchange: Exchange, version: Version) -> list[Header]:
 
 
 def _body(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    """Send bytes of a version, cut after `cut` of them while the visits are few."""
+    """Send bytes of a version, cut after `cut` of them while the visits are few; the first visit may halt for good."""
+    if exchange.visit == 1 and exchange.number("halt"):
+        exchange.stream(start, exchange.number("halt"), version.seed)
+        exchange.hold()
     if exchange.visit <= exchange.number("cuts"):
         exchange.stream(start, min(end - start, exchange.number("cut", CUT)), version.seed)
         return

@@ -95,6 +95,21 @@ expect(
 )
 
 
+@serves("/held")
+def _held(exchange: Exchange) -> None:
+    """An answer that comes when the test says so."""
+    exchange.await_release()
+    exchange.respond(GOOD)
+
+
+@serves("/counted")
+def _counted(exchange: Exchange) -> None:
+    """A pause of `ms` in a `room` whose guests are counted, then an answer."""
+    with exchange.present(exchange.text("room")):
+        exchange.pause(exchange.number("ms") / 1000)
+    exchange.respond(GOOD)
+
+
 @serves("/thinks")
 def _thinks(exchange: Exchange) -> None:
     """A pause of `ms` before the head, and again before the body."""

@@ -17,25 +17,27 @@ from contract.settings import ClusterSettings
 from tests.support.processes import await_condition
 
 POLICY = JobPolicy(allow_nets=("127.0.0.0/8",), first_wait=0.01)
-LEASE = 2.0
 
 
 class Cluster:
     """What a test does in a producer's place: enqueues batches, waits for their reports."""
 
-    def __init__(self, broker: str, folder: Path) -> None:
-        """Describe the cluster on the Redis at this URL; workers store below `folder`."""
+    def __init__(self, broker: str, folder: Path, *, lease: float = 30.0) -> None:
+        """Describe the cluster on the Redis at this URL; workers store below `folder`.
+
+        `lease` is in seconds: a worker whose machine forgets it for that long loses its batch.
+        """
         self.output = folder / "out"
         self.environment = {
             "TRAWL_BROKER_URL": broker,
-            "TRAWL_LEASE": str(LEASE),
+            "TRAWL_LEASE": str(lease),
             "TRAWL_OUTPUT": str(self.output),
             "TRAWL_DRAIN": "0.5",
         }
         settings = ClusterSettings.from_environment(self.environment)
         self.app: Celery = build_app(settings)
         self.queue = settings.queue
-        self.ledger = Ledger(connect(settings), prefix=settings.prefix, lease=LEASE)
+        self.ledger = Ledger(connect(settings), prefix=settings.prefix, lease=lease)
 
     def enqueue(self, job: str, *batches: list[str], policy: JobPolicy = POLICY) -> None:
         self.ledger.create(job, policy)

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from email.utils import formatdate
 from enum import StrEnum
 from http import HTTPStatus
@@ -122,6 +123,15 @@ class Exchange:
         """Wait; raises Gone as soon as the server is stopped."""
         if seconds > 0 and self._stopping.wait(seconds):
             raise Gone
+
+    def present(self, room: str) -> AbstractContextManager[None]:
+        """Count this request as one in a room; leave before answering, for the client's next one may be quicker."""
+        return self._log.present(room)
+
+    def await_release(self) -> None:
+        """Say nothing until the test lets go; raises Gone as soon as the server is stopped."""
+        while not self._log.let_go.wait(0.02):
+            self.pause(0.001)
 
     def hold(self) -> None:
         """Say nothing until the client leaves or the server is stopped."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,6 +65,9 @@ class RequestLog:
         self._requests: list[SeenRequest] = []
         self._connections: list[SeenConnection] = []
         self._visits: dict[str, int] = {}
+        self._present: Counter[str] = Counter()
+        self._most_at_once: Counter[str] = Counter()
+        self.let_go = threading.Event()  # set by a test: /held waits for it
 
     # ---- for assertions
 
@@ -104,6 +108,11 @@ class RequestLog:
         self.wait_until(lambda: seen.closed is not None, timeout, what=f"the end of connection {connection}")
         return seen
 
+    def most_at_once(self, room: str) -> int:
+        """Return how many requests were in a room at the same time, at most; see /counted."""
+        with self._changed:
+            return self._most_at_once[room]
+
     def clear(self) -> None:
         """Forget all requests and visits (connections stay: they may still be open)."""
         with self._changed:
@@ -142,6 +151,18 @@ class RequestLog:
             self._requests.append(seen)
             self._changed.notify_all()
             return seen
+
+    @contextmanager
+    def present(self, room: str) -> Iterator[None]:
+        """Count a request that is in a room."""
+        with self._changed:
+            self._present[room] += 1
+            self._most_at_once[room] = max(self._most_at_once[room], self._present[room])
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._present[room] -= 1
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -169,7 +169,7 @@ def test_slow_urls_keep_only_so_many_reports_waiting() -> None:
             run.end()
 
     timer = threading.Timer(0.3, end_all)
-    floor.on_start = lambda batch: timer.start() if batch == "1" else None
+    floor.on_start = lambda batch: timer.start() if batch == "2" else None
     floor.shift(room=1).work(a_claim("1"))
     timer.join()
 

@@ -139,7 +139,7 @@ def test_all_processes_of_a_worker_stand_still_together() -> None:
     child = multiprocessing.get_context("spawn").Process(target=_suffer, args=(standstill,))
 
     child.start()
-    child.join(30.0)
+    child.join(300.0)
 
     assert child.exitcode == 0
     assert standstill.lasts

@@ -1,0 +1,39 @@
+"""How late this process's threads come to run: what a timeout measured beside them is worth."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+_PAUSE = 0.02  # seconds between two looks
+
+
+class Lateness:
+    """Sleeps and wakes for the time of a with block; `worst` is how many seconds too late it woke at worst.
+
+    A machine that is busy with something else takes CPU and lock from clients and servers of a test alike, and a
+    server that was to answer within a second then does not.
+    """
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="lateness", daemon=True)
+
+    def __enter__(self) -> Lateness:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while not self._over.wait(_PAUSE):
+            now = time.monotonic()
+            self.worst = max(self.worst, now - before - _PAUSE)
+            before = now
