@@ -8,10 +8,14 @@ import sys
 from contract.broker import build_app
 from contract.errors import SettingError
 from contract.settings import ClusterSettings
-from worker import lifecycle
+from worker import lifecycle, metering
+from worker.settings import WorkerSettings
 
 try:
     app = build_app(ClusterSettings.from_environment(os.environ), include=["worker.tasks"])
+    settings = WorkerSettings.from_environment(os.environ)
+    settings.proxy()  # so that a way out that cannot be used is told now, not by the first task
+    metering.attach(settings)
 except SettingError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)  # not an exception: Celery's command line would print it as a traceback

@@ -14,7 +14,8 @@ _DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379, "amqp": 5672
 
 
 def endpoints(settings: WorkerSettings, environment: Mapping[str, str]) -> frozenset[tuple[str, int]]:
-    """Return IP address and port of the broker, the result backend, the egress proxy and what TRAWL_OWN_SERVICES names.
+    """Return IP address and port of the broker, the result backend, the egress proxy, our metrics and what
+    TRAWL_OWN_SERVICES names.
 
     Names are resolved once, when the process starts; one that does not resolve cannot be reached by it either.
     """
@@ -36,6 +37,9 @@ def _named(settings: WorkerSettings, environment: Mapping[str, str]) -> Iterator
             port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
             if parts.hostname and port:
                 yield parts.hostname, port
+    metrics = settings.metrics_place()
+    if metrics is not None:
+        yield metrics
     proxy = settings.proxy()
     if proxy is not None:
         yield proxy.host, proxy.port

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from contract.errors import SettingError
@@ -83,6 +84,12 @@ class WorkerSettings:
         text,
         "Certificates to trust, a PEM file. Unset: `SSL_CERT_FILE`, the system's, then the package certifi's.",
     )
+    metrics: str = setting(
+        "TRAWL_METRICS",
+        "",
+        text,
+        "Where the worker answers Prometheus: a port of 127.0.0.1, or `address:port`. Unset: nowhere.",
+    )
     heartbeat_file: str = setting(
         "TRAWL_HEARTBEAT_FILE", "", text, "File the worker touches every few seconds while it lives, for health checks."
     )
@@ -95,6 +102,26 @@ class WorkerSettings:
             SettingError: a value cannot be used.
         """
         return read_settings(cls, environment)
+
+    def metrics_place(self) -> tuple[str, int] | None:
+        """Return the address and port to show metrics on; None: nobody asked for them.
+
+        Raises:
+            SettingError: it is no such place. Every address of the machine must be asked for in full, by 0.0.0.0.
+        """
+        if not self.metrics:
+            return None
+        host, _, digits = self.metrics.rpartition(":") if ":" in self.metrics else ("127.0.0.1", "", self.metrics)
+        try:
+            address = ip_address("127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]"))
+            port = int(digits) if digits.isascii() and digits.isdigit() else 0
+        except ValueError:
+            port = 0
+        if not 0 < port < 65536:
+            raise SettingError(
+                "TRAWL_METRICS must be a port, or an address and a port such as 127.0.0.1:9108 or 0.0.0.0:9108."
+            )
+        return str(address), port
 
     def proxy(self) -> EgressProxy | None:
         """Return the proxy to go through; None: there is none.

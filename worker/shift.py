@@ -25,6 +25,7 @@ from contract.messages import BatchMessage
 from contract.reports import BatchReport
 from worker.engine.run import Leftover, Run
 from worker.lease import Lease
+from worker.metering import UNCOUNTED, Metering
 from worker.standstill import Standstill
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Shift:
         is_stopping: Callable[[], bool],
         tell_progress: Callable[[str], None],
         send: Callable[[Claim, Sequence[BatchMessage]], None],
+        meter: Metering = UNCOUNTED,
     ) -> None:
         """``room`` is how many URLs can be in flight; with fewer left to fetch, the shift looks ahead."""
         self._ledger = ledger
@@ -86,6 +88,7 @@ class Shift:
         self._is_stopping = is_stopping
         self._tell_progress = tell_progress
         self._send = send
+        self._meter = meter
         self._turns: list[_Turn] = []
         self._change = threading.Event()
         self._began = self._told = time.monotonic()
@@ -106,6 +109,7 @@ class Shift:
         except BaseException:
             for turn in self._turns:
                 turn.run.abandon()
+                self._meter.end(turn.claim.urls)
             raise
         return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
 
@@ -114,6 +118,7 @@ class Shift:
         lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
         run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
         self._turns.append(_Turn(claim, lease, run, time.time(), began))
+        self._meter.begin(claim.urls)
 
     def _obey(self) -> None:
         """Keep the leases, tell how it goes, and heed a worker told to stop."""
@@ -173,6 +178,7 @@ class Shift:
 
     def _end(self, turn: _Turn) -> str:
         self._turns.remove(turn)
+        self._meter.end(turn.claim.urls)
         batch = turn.claim.batch
         self._standstill.note(turn.run.stalled, began=turn.began)
         line = "another worker took it over" if turn.lease.is_lost else self._close(turn)
@@ -187,6 +193,7 @@ class Shift:
         report = self._report(turn, len(children))
         if not self._insist(lambda: self._ledger.close(claim, report, children), claim):
             return "somebody else closed it"
+        self._meter.count(turn.run.outcomes, seconds=report.elapsed)
         ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
         if ready:
             self._send(claim, [BatchMessage(claim.job, claim.child(number)) for number in ready])

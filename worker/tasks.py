@@ -17,7 +17,7 @@ from contract.dispatch import send_batches
 from contract.errors import FolderError, MessageError
 from contract.ledger import Claim
 from contract.messages import BATCH_TASK, BatchMessage
-from worker import lifecycle, wiring
+from worker import lifecycle, metering, wiring
 from worker.engine.run import Run
 from worker.shift import Shift
 from worker.standstill import Standstill
@@ -100,6 +100,7 @@ def _shift(task: Task[..., str]) -> Shift:
         is_stopping=lifecycle.is_stopping,
         tell_progress=ProgressTeller(task.app, worker, str(task.request.id)),
         send=send,
+        meter=metering.meter(),
     )
 
 

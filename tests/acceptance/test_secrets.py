@@ -12,6 +12,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 import redis
 from backports import zstd
 
+from contract.outcomes import Ending, ErrorClass
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.processes import await_condition, descendants, end, free_port
 from tests.support.redis_server import RedisServer
@@ -147,6 +149,7 @@ class Overheard:
     commands: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    scrapes: list[bytes] = field(default_factory=list)
     listener: threading.Thread | None = None
 
     def add(self, what: str, text: str | bytes) -> None:
@@ -167,10 +170,12 @@ def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard
             "TRAWL_REDIS_PASSWORD_FILE": str(folder / "password"),
             "TRAWL_OUTPUT": str(folder / "out"),
             "TRAWL_DRAIN": "0",
+            "TRAWL_METRICS": f"127.0.0.1:{free_port()}",
         }
         listen_to(server, heard)
         with CeleryWorker(folder, env=environment, loglevel="DEBUG") as worker, flower(environment, folder) as address:
-            run_job(heard, environment, worker)
+            with scraping(heard, environment["TRAWL_METRICS"]):
+                run_job(heard, environment, worker)
             ask_flower(heard, address, f"{worker.name}@{os.uname().nodename}")
             remember_arguments(heard, worker.pid)
             enqueue_only(heard, environment, server)
@@ -209,6 +214,33 @@ def trawl(heard: Overheard, environment: dict[str, str], *arguments: str) -> sub
     )
     heard.add(f"what trawl {arguments[0]} said", result.stdout + result.stderr)
     return result
+
+
+@contextmanager
+def scraping(heard: Overheard, place: str) -> Iterator[None]:
+    """Read the worker's metrics again and again, as Prometheus does, and once more when it is over."""
+    is_over = threading.Event()
+
+    def scrape() -> bytes:
+        answer = page(f"http://{place}/metrics")
+        heard.scrapes.append(answer)
+        heard.add("the worker's metrics", answer)
+        return answer
+
+    def go_on() -> None:
+        while not is_over.wait(0.02):
+            scrape()
+
+    scrape()
+    thread = threading.Thread(target=go_on, name="prometheus")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+    # A batch is counted right after its report is stored.
+    await_condition(lambda: b"refused-address" in scrape(), within=10, what="the job in the metrics")
 
 
 OPTIONS = ("--allow-net", "127.0.0.0/8", "--netrc", "netrc", "--attempts", "2", "--timeout", "10")
@@ -339,6 +371,20 @@ def test_the_credential_is_not_encoded_anywhere_either(overheard: Overheard) -> 
     basic = base64.b64encode(f"{CREDENTIAL}:{CREDENTIAL}".encode()).decode()
 
     assert [what for what, said in overheard.said.items() if holds(said, basic)] == []
+
+
+def test_metrics_were_read_while_the_secrets_passed_by(overheard: Overheard) -> None:
+    """That they show none is held with everything else that was overheard."""
+    first, last = overheard.scrapes[0].decode(), overheard.scrapes[-1].decode()
+
+    assert 'trawl_urls_total{error="",outcome="ok"} 0.0' in first, "before the job"
+    assert 'trawl_urls_total{error="refused-address",outcome="refused"}' in last, "after it"
+    labels = set(re.findall(r'(\w+)="', last))
+    assert labels == {"outcome", "error", "phase", "le"}
+    values = set(re.findall(r'\w+="([^"]*)"', last))
+    numbers = re.compile(r"[0-9.]+|\+Inf")
+    known = {*ErrorClass, *Ending, "", "dns", "connect", "tls", "ttfb", "transfer", "queued"}
+    assert {value for value in values if not numbers.fullmatch(value)} <= known
 
 
 def test_details_of_outcomes_name_no_path_and_no_query(overheard: Overheard) -> None:

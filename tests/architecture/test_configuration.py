@@ -62,6 +62,6 @@ def test_a_celery_setting_has_its_value_and_its_reason(name: str) -> None:
 
 
 def test_no_celery_setting_is_described_that_is_not_set() -> None:
-    lower = {name for name in ROWS if name.islower()}
+    lower = {name for name in ROWS if name.islower() and not name.startswith("trawl_")}  # those are metrics
 
     assert lower == set(CELERY)

@@ -40,6 +40,19 @@ def test_flower_and_metrics_are_named_by_the_operator() -> None:
     assert own == {("127.0.0.1", 5555), ("::1", 9540)}
 
 
+def test_metrics_and_egress_proxy_are_our_own() -> None:
+    settings = WorkerSettings(metrics="9108", egress_proxy="http://[::1]:3128")
+
+    assert endpoints(settings, {}) == {("127.0.0.1", 9108), ("::1", 3128)}
+
+
+def test_metrics_on_every_address_close_their_port_everywhere() -> None:
+    everywhere = AddressPolicy(own=endpoints(WorkerSettings(metrics="0.0.0.0:9108"), {}))
+
+    assert not everywhere.verdict("8.8.8.8", 9108).allowed
+    assert everywhere.verdict("8.8.8.8", 80).allowed
+
+
 def test_own_services_stay_closed_when_their_network_is_open() -> None:
     own = endpoints(EMPTY, {"TRAWL_BROKER_URL": "redis://127.0.0.1:6390/0"})
     policy = AddressPolicy(allow=parse_networks("127.0.0.0/8", setting="test"), own=own)

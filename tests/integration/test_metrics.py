@@ -1,0 +1,212 @@
+"""A worker shows its numbers to Prometheus where it is asked: every pool, processes that die, a port that is taken."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.cluster import Cluster
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.processes import await_condition, free_port, send
+from tests.support.redis_server import RedisServer
+
+Numbers = dict[tuple[str, tuple[str, ...]], float]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with RedisServer(tmp_path / "redis") as redis:
+        yield Cluster(redis.celery_url(), tmp_path)
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+def measured(
+    folder: Path, cluster: Cluster, temporary: Path, port: int, *, pool: str = "prefork", concurrency: int = 2
+) -> CeleryWorker:
+    # No batch of a process that was killed comes back within a test.
+    environment = {**cluster.environment, "TRAWL_METRICS": str(port), "TMPDIR": str(temporary), "TRAWL_LEASE": "600"}
+    return CeleryWorker(folder, env=environment, pool=pool, concurrency=concurrency)
+
+
+def scrape(port: int) -> Numbers:
+    """Return every sample by its name and the values of its labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        text = answer.read().decode()
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def await_batches(port: int, count: int) -> Numbers:
+    """Return the numbers once so many batches are in them: they are counted right after their report is stored."""
+
+    def look() -> Numbers | None:
+        found = scrape(port)
+        return found if found.get(("trawl_batches_total", ())) == count else None
+
+    return await_condition(look, within=20, what=f"{count} batches in the metrics")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_every_pool_counts_what_it_reported(
+    pool: str, tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
+) -> None:
+    good = [server.url(f"/good?seed={seed}&size=1000") for seed in range(30)]
+    bad = [server.url(f"/status?code=404&n={number}") for number in range(4)]
+
+    with measured(tmp_path, cluster, temporary, port, pool=pool):
+        before = scrape(port)
+        cluster.enqueue("job", good[:10] + bad, good[10:20], [*good[20:], "http://10.1.2.3/"])
+        reports = cluster.reports("job")
+        found = await_batches(port, 3)
+
+    rows = [row for report in reports for row in report.outcomes]
+    assert before["trawl_urls_total", ("", "ok")] == 0, "what has not happened yet is 0 and not absent"
+    assert found["trawl_urls_total", ("", "ok")] == 30
+    assert found["trawl_urls_total", ("http-4xx", "failed")] == 4
+    assert found["trawl_urls_total", ("refused-address", "refused")] == 1
+    assert found["trawl_attempts_total", ()] == sum(len(row["attempts"]) for row in rows)
+    assert found["trawl_stored_bytes_total", ()] == 30_000
+    assert found["trawl_urls_in_progress", ()] == 0
+    assert found["trawl_url_seconds_count", ()] == 35
+    assert found["trawl_url_seconds_sum", ()] == pytest.approx(sum(row["timing"]["total"] for row in rows), abs=0.01)
+    assert found["trawl_batch_seconds_count", ()] == 3
+    labels = {label for _, values in found for label in values}
+    assert not [label for label in labels if "job" in label or "10.1.2.3" in label or "127.0.0.1" in label]
+    assert list(temporary.glob("trawl-metrics-*")) == []
+
+
+def test_urls_in_progress_are_those_nobody_has_reported(
+    tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
+) -> None:
+    """Until a process of the pool dies: then the URLs are in nobody's hands."""
+    hanging = [server.url(f"/silence?after=head&n={number}") for number in range(7)]
+    with measured(tmp_path, cluster, temporary, port, concurrency=1) as worker:
+        cluster.enqueue("job", hanging)
+        server.log.wait_for_requests(7)
+        during = scrape(port)
+        (child, *_) = worker.children()
+        send(child, signal.SIGKILL)
+        await_condition(lambda: scrape(port)["trawl_urls_in_progress", ()] == 0, within=20, what="nothing in progress")
+
+    assert during["trawl_urls_in_progress", ()] == 7
+
+
+def test_nobody_shows_anything_unless_asked(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:
+    environment = {**cluster.environment, "TMPDIR": str(temporary)}
+    with CeleryWorker(tmp_path, env=environment), pytest.raises(OSError, match="refused"):
+        scrape(port)
+
+    assert list(temporary.glob("trawl-metrics-*")) == []
+
+
+def test_a_port_alone_is_one_of_loopback(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:
+    with measured(tmp_path, cluster, temporary, port, concurrency=1):
+        listening = Path("/proc/net/tcp").read_text("ascii").splitlines()
+
+    assert [line.split()[1] for line in listening if f":{port:04X} 00000000:0000 0A" in line] == [
+        f"0100007F:{port:04X}"
+    ]
+
+
+def test_a_second_worker_at_the_same_port_is_refused_in_one_sentence(
+    tmp_path: Path, temporary: Path, cluster: Cluster, port: int
+) -> None:
+    with measured(tmp_path, cluster, temporary, port, concurrency=1) as first:
+        second = subprocess.run(
+            [sys.executable, "-m", "worker", "-c", "1"],
+            env={**first._env, "TRAWL_METRICS": f"127.0.0.1:{port}"},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert scrape(port)["trawl_batches_total", ()] == 0
+        assert len(list(temporary.glob("trawl-metrics-*"))) == 1
+
+    assert second.returncode == 2
+    lines = [line for line in second.stderr.splitlines() if line.startswith("TRAWL_METRICS")]
+    assert len(lines) == 1
+    assert f"cannot listen on 127.0.0.1 port {port}" in lines[0]
+    assert "Traceback" not in second.stderr
+
+
+def test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others(
+    tmp_path: Path, temporary: Path, cluster: Cluster, port: int
+) -> None:
+    """Protects that pool processes close the port, those that were forked while it was open, too."""
+    with measured(tmp_path, cluster, temporary, port) as first:
+        (young, *_) = first.children()
+        send(young, signal.SIGKILL)
+        await_condition(
+            lambda: len(first.children()) == 2 and young not in first.children(), within=20, what="another child"
+        )
+        children = first.children()
+        for child in children:
+            send(child, signal.SIGSTOP)  # so that they outlive it
+        send(first.pid, signal.SIGKILL)
+        await_condition(lambda: not first.is_running, within=10, what="the worker's end")
+        left = list(temporary.glob("trawl-metrics-*"))
+
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        for child in children:
+            send(child, signal.SIGKILL)
+        await_condition(lambda: not first.survivors(), within=10, what="the end of its children")
+
+        with measured(tmp_path, cluster, temporary, port, concurrency=1):
+            assert scrape(port)["trawl_batches_total", ()] == 0
+            kept = list(temporary.glob("trawl-metrics-*"))
+
+    assert len(left) == len(kept) == 1
+    assert left != kept
+
+
+def test_a_setting_that_cannot_be_used_ends_the_worker_at_once(tmp_path: Path, cluster: Cluster) -> None:
+    """Protects the look at the settings when the worker is imported: not its first task tells of a mistake."""
+    for variable, value in (("TRAWL_METRICS", ":9108"), ("TRAWL_EGRESS_PROXY", "proxy.test")):
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", "-c", "1"],
+            env={**cluster.environment, variable: value, "PATH": "/usr/bin:/bin"},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"{variable} must be ")
+        assert done.stderr.count("\n") == 1

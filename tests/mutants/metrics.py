@@ -1,0 +1,43 @@
+"""The guards of what a worker shows to Prometheus: where, what of, and for how long."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_TESTS = "tests/integration/test_metrics.py"
+_SETTING = ("tests/unit/test_metrics_setting.py",)
+_SECRETS = ("tests/acceptance/test_secrets.py", "-k", "metrics or shows_a_secret")
+
+_METRICS = "worker/adapters/metrics.py"
+_METERING = "worker/metering.py"
+_SETTINGS = "worker/settings.py"
+
+
+def _does(file: str, text: str, test: str, instead: str = "") -> Guard:
+    return Guard(file, text, (f"{_TESTS}::{test}",), instead)
+
+
+GUARDS = (
+    _does(_METRICS, "os.register_at_fork(after_in_child=self._server.socket.close)",
+          "test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others", "pass"),
+    _does(_METERING, "        _reap()\n", "test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others"),
+    _does(_METERING, "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+          "test_a_second_worker_at_the_same_port_is_refused_in_one_sentence", "pass"),
+    _does(_METERING, "sys.exit(2)  # not an exception",
+          "test_a_second_worker_at_the_same_port_is_refused_in_one_sentence", "return  # not an exception"),
+    _does(_METERING, "if self._shown is not None and os.getpid() == self._main:",
+          "test_every_pool_counts_what_it_reported", "if False:"),
+    _does(_METRICS, "values.ValueClass = values.MultiProcessValue()", "test_every_pool_counts_what_it_reported",
+          "values.MultiProcessValue()"),
+    _does(_METRICS, 'if match and not _is_alive(int(match["pid"])):',
+          "test_urls_in_progress_are_those_nobody_has_reported", "if False:"),
+    _does("worker/celery.py", "settings.proxy()  #", "test_a_setting_that_cannot_be_used_ends_the_worker_at_once",
+          "settings  #"),
+    Guard(_SETTINGS, 'if ":" in self.metrics else ("127.0.0.1", "", self.metrics)', _SETTING,
+          'if ":" in self.metrics else ("0.0.0.0", "", self.metrics)'),
+    Guard("worker/infrastructure.py", "        yield metrics\n",
+          ("tests/unit/test_infrastructure.py::test_metrics_and_egress_proxy_are_our_own",), "        pass\n"),
+    # Who would add a host to an error tells a list to everybody who may look.
+    Guard(_METRICS, 'Counter((outcome.ending, outcome.error or "") for outcome in outcomes)', _SECRETS,
+          'Counter((outcome.ending, outcome.url) for outcome in outcomes)'),
+)  # fmt: skip
