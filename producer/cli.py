@@ -116,9 +116,12 @@ policy_options = combined(
     click.option("--splits", type=at_least_one, default=1, help="Ranges fetched at once of one large file."),
     click.option("--resume", is_flag=True, help="Go on with partial files of interrupted transfers."),
     click.option(
-        "--header", multiple=True, metavar="'HOST NAME: VALUE'", help="Request header for one host (repeatable)."
+        "--header",
+        multiple=True,
+        metavar="'HOST NAME: VALUE'",
+        help="Request header for one host over https; write http://HOST to send it unencrypted (repeatable).",
     ),
-    click.option("--netrc", type=click.Path(dir_okay=False), help="File with logins per host; mode 600."),
+    click.option("--netrc", type=click.Path(dir_okay=False), help="File with logins per host, likewise; mode 600."),
     click.option("--user-agent", default="trawlnet", help="What we call ourselves."),
     click.option("--http3", is_flag=True, help="Use HTTP/3 where offered."),
     click.option("--ipv4", is_flag=True, help="Use IPv4 only."),

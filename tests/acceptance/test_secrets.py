@@ -162,7 +162,7 @@ def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard
     heard = Overheard(folder)
     (folder / "urls.txt").write_text("\n".join(site.urls()) + "\n")
     (folder / "netrc").touch(mode=0o600)
-    (folder / "netrc").write_text(f"machine 127.0.0.1:{site.port} login {CREDENTIAL} password {CREDENTIAL}\n")
+    (folder / "netrc").write_text(f"machine http://127.0.0.1:{site.port} login {CREDENTIAL} password {CREDENTIAL}\n")
     (folder / "password").write_text(PASSWORD + "\n")
     with RedisServer(folder / "redis", password=PASSWORD) as server:
         environment = {

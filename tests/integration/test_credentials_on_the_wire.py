@@ -1,4 +1,4 @@
-"""Headers and logins given for a host are sent to that host and port, and nowhere else.
+"""Headers and logins given for a host are sent there over https, and nowhere else; over http where that was written.
 
 What the servers were really sent is looked at, so it counts what libcurl does, not what we meant it to do.
 ``python -m tests.mutants credentials`` takes out the lines these tests protect.
@@ -72,7 +72,7 @@ def site() -> Iterator[Site]:
 
 
 def for_one(port: int) -> Credentials:
-    return read_credentials([f"one.test:{port} Authorization: Bearer {TOKEN}"])
+    return read_credentials([f"http://one.test:{port} Authorization: Bearer {TOKEN}"])
 
 
 # ---------------------------------------------------------------------------------------------- host and port
@@ -122,7 +122,7 @@ def test_a_job_without_credentials_sends_none_of_the_job_before(site: Site) -> N
 
 def test_each_of_many_hosts_gets_its_own(site: Site) -> None:
     mine, _ = site.ports
-    options = [f"h{number}.test:{mine} X-Key: {TOKEN}-{number}." for number in range(40)]
+    options = [f"http://h{number}.test:{mine} X-Key: {TOKEN}-{number}." for number in range(40)]
     urls = [f"http://h{number}.test:{mine}/{again}" for again in range(5) for number in range(80)]
 
     with fetching(read_credentials(options), transfers=7) as fetch:
@@ -136,7 +136,7 @@ def test_each_of_many_hosts_gets_its_own(site: Site) -> None:
 def test_an_ipv6_address_has_its_own_too() -> None:
     with Site(["::1"], [0]) as site:
         port = site.ports[0]
-        with fetching(read_credentials([f"[::1]:{port} X-Key: {TOKEN}"])) as fetch:
+        with fetching(read_credentials([f"http://[::1]:{port} X-Key: {TOKEN}"])) as fetch:
             fetch([f"http://[::1]:{port}/", f"http://[0:0::1]:{port}/again", f"http://two.test:{port}/"])
 
     assert len(site.asked) == len(sent_anywhere(site.asked, TOKEN)) == 2
@@ -190,7 +190,8 @@ def test_nothing_follows_from_https_to_http(authority: PrivateAuthority, tls: ss
         plain_at, safe_at = f"one.test:{plain.ports[0]}", f"one.test:{safe.ports[0]}"
         plain.answer = lambda asked: moved(f"https://{safe_at}/back")
         safe.answer = lambda asked: moved(f"http://{plain_at}/down") if asked.target == "/start" else reply()
-        given = read_credentials([f"{place} Authorization: Bearer {TOKEN}" for place in (plain_at, safe_at)])
+        places = (f"http://{plain_at}", safe_at)
+        given = read_credentials([f"{place} Authorization: Bearer {TOKEN}" for place in places])
         with fetching(given, ca_file=str(authority.ca_file)) as fetch:
             down, direct = fetch([f"https://{safe_at}/start", f"https://{safe_at}/direct"])
 
@@ -201,7 +202,7 @@ def test_nothing_follows_from_https_to_http(authority: PrivateAuthority, tls: ss
 
 
 def on_default_ports() -> Found:
-    """A host named without a port has its header on 80 and 443: for a netbox, where these ports are free."""
+    """A host without scheme and port has its header on 443 over TLS: for a netbox, where these ports are free."""
     found = Found()
     with tempfile.TemporaryDirectory(prefix="certificates-") as folder:
         authority = PrivateAuthority(Path(folder))
@@ -218,12 +219,16 @@ def on_default_ports() -> Found:
             endings = {outcome.ending for outcome in fetch(urls)}
             found.expect(endings == {"ok"}, f"{endings}")
             told = {(asked.port, asked.target) for asked in sent_anywhere([*plain.asked, *safe.asked], TOKEN)}
-            found.expect(told == {(80, "/"), (443, "/"), (443, "/start")}, f"{told}")
-            found.expect(who_was_told(plain) == {"one.test"}, f"{who_was_told(plain)}")
+            found.expect(told == {(443, "/"), (443, "/start")}, f"{told}")
+            found.expect(len(plain.asked) == 4, f"{plain.asked}")
+            written = read_credentials([f"http://one.test Authorization: Bearer {TOKEN}"])
+            fetch(["http://one.test/written", "https://one.test/written"], written)
+            told = {(asked.port, asked.target) for asked in sent_anywhere([*plain.asked, *safe.asked], TOKEN)}
+            found.expect(told == {(443, "/"), (443, "/start"), (80, "/written")}, f"{told}")
     return found
 
 
-def test_a_host_without_a_port_means_its_default_ports() -> None:
+def test_a_host_by_itself_means_https_on_its_default_port() -> None:
     assert boxed(on_default_ports).faults == []
 
 
@@ -274,10 +279,12 @@ def test_the_command_sends_them_and_keeps_them_out_of_its_files(site: Site, tmp_
     )
     logins = tmp_path / "logins"
     logins.touch(mode=0o600)
-    logins.write_text(f"default login x password {TOKEN}\nmachine 127.0.0.1:{other} login ada password {TOKEN}\n")
+    logins.write_text(
+        f"default login x password {TOKEN}\nmachine http://127.0.0.1:{other} login ada password {TOKEN}\n"
+    )
     urls = [f"http://127.0.0.1:{port}/{number}" for port in (mine, other) for number in range(10)]
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in [*urls, f"http://localhost:{mine}/"]))
-    options = ["--header", f"127.0.0.1:{mine} X-Key: {TOKEN}", "--netrc", "logins", "--allow-net", "127.0.0.0/8"]
+    options = ["--header", f"http://127.0.0.1:{mine} X-Key: {TOKEN}", "--netrc", "logins", "--allow-net", "127.0.0.0/8"]
 
     done = subprocess.run(
         [sys.executable, "-P", "-m", "producer", "run", "urls.txt", "-o", "out", "--processes", "1", *options],

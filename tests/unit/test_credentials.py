@@ -12,20 +12,35 @@ from contract.errors import MessageError, SettingError
 TOKEN = "Bearer canary-5f1d"
 
 
-def test_a_header_goes_to_its_host_on_default_ports_only() -> None:
-    credentials = read_credentials([f"Example.com Authorization: {TOKEN}"])
+@pytest.mark.parametrize("written", ["Example.com", "https://example.com", "HTTPS://example.com:443/"])
+def test_a_header_goes_to_its_host_over_https_on_the_default_port_only(written: str) -> None:
+    credentials = read_credentials([f"{written} Authorization: {TOKEN}"])
 
     assert credentials.for_origin("https", "example.com", 443) == (("Authorization", TOKEN),)
-    assert credentials.for_origin("http", "example.com", 80) == (("Authorization", TOKEN),)
+    assert credentials.for_origin("http", "example.com", 80) == ()
+    assert credentials.for_origin("http", "example.com", 443) == ()
+    assert credentials.for_origin("https", "example.com", 80) == ()
     assert credentials.for_origin("https", "example.com", 8443) == ()
     assert credentials.for_origin("https", "evil.example", 443) == ()
     assert credentials.for_origin("https", "sub.example.com", 443) == ()
 
 
+def test_http_has_to_be_written_out_and_means_http_only() -> None:
+    """Whoever writes http:// has seen that everybody on the way can read along."""
+    credentials = read_credentials(["http://example.com X-Key: k", "http://127.0.0.1:8080/ X-Key: local"])
+
+    assert credentials.for_origin("http", "example.com", 80) == (("X-Key", "k"),)
+    assert credentials.for_origin("https", "example.com", 443) == ()
+    assert credentials.for_origin("http", "127.0.0.1", 8080) == (("X-Key", "local"),)
+    assert credentials.for_origin("https", "127.0.0.1", 8080) == ()
+
+
 def test_a_port_is_named_with_the_host() -> None:
-    credentials = read_credentials(["example.com:8443 X-Key: k"])
+    credentials = read_credentials(["example.com:8443 X-Key: k", "example.com:80 X-Key: no"])
 
     assert credentials.for_origin("https", "example.com", 8443) == (("X-Key", "k"),)
+    assert credentials.for_origin("http", "example.com", 8443) == ()
+    assert credentials.for_origin("http", "example.com", 80) == (), "the port does not make it http"
     assert credentials.for_origin("https", "example.com", 443) == ()
 
 
@@ -51,9 +66,10 @@ def test_a_port_is_not_taken_for_the_end_of_an_address() -> None:
     """Protects the brackets: without them, what is for port 8080 of ::1 would go to the address ::1:8080."""
     credentials = read_credentials(["[::1]:8080 X-Key: k", "2001:db8::5:80 X-Key: k"])
 
-    assert credentials.for_origin("http", "::1:8080", 80) == ()
-    assert credentials.for_origin("http", "2001:db8::5", 80) == ()
-    assert credentials.for_origin("http", "2001:db8::5:80", 80) == (("X-Key", "k"),)
+    assert credentials.for_origin("https", "::1:8080", 443) == ()
+    assert credentials.for_origin("https", "::1", 8080) == (("X-Key", "k"),)
+    assert credentials.for_origin("https", "2001:db8::5", 80) == ()
+    assert credentials.for_origin("https", "2001:db8::5:80", 443) == (("X-Key", "k"),)
 
 
 def test_credentials_travel_packed_and_never_show() -> None:
@@ -76,7 +92,11 @@ def test_credentials_travel_packed_and_never_show() -> None:
         "example.com Bad Name: x",
         "example.com A: b\r\nC: d",
         "example.com Host: other",
-        "https://example.com Authorization: other",
+        "ftp://example.com Authorization: other",
+        "https:/example.com Authorization: other",
+        "https://example.com/path Authorization: other",
+        "https://user@example.com Authorization: other",
+        "//example.com Authorization: other",
         "user@example.com Authorization: other",
         "example.com:https Authorization: other",
         "[::1 Authorization: other",
@@ -91,12 +111,18 @@ def test_a_header_that_cannot_be_sent_is_refused_without_repeating_it(option: st
 
 def test_netrc_becomes_basic_authorization_per_host(tmp_path: Path) -> None:
     path = tmp_path / "netrc"
-    path.write_text("machine example.com login ada password love\ndefault login x password y\n")
+    path.write_text(
+        "machine example.com login ada password love\n"
+        "machine http://plain.test:8080 login ada password love\n"
+        "default login x password y\n"
+    )
     path.chmod(0o600)
 
     credentials = read_credentials([], str(path))
 
     assert credentials.for_origin("https", "example.com", 443) == (("Authorization", "Basic YWRhOmxvdmU="),)
+    assert credentials.for_origin("http", "example.com", 80) == ()
+    assert credentials.for_origin("http", "plain.test", 8080) == (("Authorization", "Basic YWRhOmxvdmU="),)
     assert credentials.for_origin("https", "other.example", 443) == ()
 
 
