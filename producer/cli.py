@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from producer.run import WorkerOptions
     from producer.summary import Summary
 
-BAD_USAGE, MISCOUNTED, INTERRUPTED = 2, 3, 130  # exit codes beside 0 (all stored) and 1 (some failed or were refused)
+# Exit codes beside 0 (all stored) and 1 (some failed or were refused); 70 is EX_SOFTWARE of sysexits.h.
+BAD_USAGE, MISCOUNTED, BUG, INTERRUPTED = 2, 3, 70, 130
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -58,7 +59,24 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; Python must not complain about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except Exception as error:
+        print(f"trawl: {_report_bug(error)}", file=sys.stderr)
+        return BUG
     return answer if isinstance(answer, int) else 0
+
+
+def _report_bug(error: Exception) -> str:
+    """Keep the traceback where the sentence returned says."""
+    from producer.housekeeping import keep_details
+
+    bug = f"This is a bug of Trawlnet ({type(error).__name__}), and no outcome is lost by it."
+    try:
+        return f"{bug} The details are in {keep_details(error, os.environ)}."
+    except OSError:
+        import traceback
+
+        traceback.print_exception(error)
+        return f"{bug} The details are above."
 
 
 class Size(click.ParamType[int]):
@@ -340,19 +358,33 @@ def doctor(output: Path, is_json: bool) -> int:
     return 1 if worst is Verdict.BROKEN else 0
 
 
-@trawl.command(short_help="Remove jobs that are over from Redis.")
+@trawl.command(short_help="Remove what is over: jobs from Redis, broken-off bodies from a folder.")
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @click.option(
     "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove unfinished jobs older than this too."
 )
-def gc(jobs: tuple[str, ...], older_than: float | None) -> int:
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Remove broken-off bodies nobody continued for 30 days (or --older-than) from this folder, and nothing else.",
+)
+def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None) -> int:
     """Remove JOBs from Redis; without any, those that are finished and followed to their end."""
-    from producer.housekeeping import remove_jobs, remove_stale_cache
+    from producer.housekeeping import remove_abandoned_partials, remove_jobs, remove_stale_cache
 
+    days = 30.0 if older_than is None else older_than
+    if output is not None:
+        if jobs:
+            raise click.UsageError("Name jobs or a folder, not both.")
+        removed = remove_abandoned_partials(output, days)
+        print(f"removed {removed.files} broken-off {'body' if removed.files == 1 else 'bodies'}, {removed.bytes} bytes")
+        return 0
     for job in remove_jobs(jobs, older_than, os.environ):
         print(f"removed job {job}")
-    for folder in remove_stale_cache(os.environ, 30.0 if older_than is None else older_than):
-        print(f"removed {folder}")
+    for path in remove_stale_cache(os.environ, days):
+        print(f"removed {path}")
     return 0
 
 
