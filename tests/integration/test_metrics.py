@@ -73,7 +73,7 @@ def await_batches(port: int, count: int) -> Numbers:
         found = scrape(port)
         return found if found.get(("trawl_batches_total", ())) == count else None
 
-    return await_condition(look, within=20, what=f"{count} batches in the metrics")
+    return await_condition(look, within=10, what=f"{count} batches in the metrics")
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
