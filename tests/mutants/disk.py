@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from tests.mutants.guard import ROOT, Guard
 
-_PORT = ("tests/ports/test_disk.py",)
+_PORT = tuple(
+    f"tests/ports/test_disk_{part}.py"
+    for part in ("publishing", "planted", "owners", "shelf", "contents", "durability")
+)
 _FAULTS = "tests/integration/test_disk_faults.py"
 _EVERY_CALL = (f"{_FAULTS}::test_whichever_call_fails_files_are_whole_or_absent",)
 _UNBLAMED = (f"{_FAULTS}::test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed", "-k", "ENOSPC")

@@ -1,0 +1,125 @@
+"""The Disk port: what is told to be stored has reached the disk, and what could not be is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.naming import Layout, output_name, output_path
+from contract.policy import Sync
+from tests.support.bodies import body_bytes
+from tests.support.drafts import BODY, NAME, OTHER, a_draft, named_files, store
+from tests.support.faulty_calls import Call, FaultyCalls
+from worker.adapters.disk import OutputFolder
+from worker.engine.ports import Disk, DiskTrouble
+
+
+def order_of(out: Path, group: dict[str, bytes], layout: Layout, sync: Sync) -> list[str]:
+    """Publish a group and return what matters for durability, in order: syncs and renames, and when it was said."""
+    with FaultyCalls() as calls:
+        folder = OutputFolder(out)
+        drafts = [(a_draft(folder, body), name) for name, body in group.items()]
+        calls.note("asked")
+        assert folder.publish(drafts, layout, sync, lambda: True)
+        calls.note("said")
+        folder.close()
+    calls.made[: calls.names().index("asked") + 1] = []
+    kept = []
+    for call in calls.made:
+        if call.name == "fsync":
+            kept.append(f"fsync {'file' if 'parts/' in call.path else call.path or '.'}")
+        elif call.name in {"syncfs", "rename", "said"}:
+            kept.append(call.name)
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("sync", "order"),
+    [
+        (Sync.NONE, ["rename", "rename", "said"]),
+        (Sync.BATCH, ["syncfs", "rename", "rename", "fsync .", "said"]),
+        (Sync.FILE, ["fsync file", "fsync file", "rename", "rename", "fsync .", "said"]),
+    ],
+)
+def test_data_is_on_the_disk_before_the_first_name_and_the_names_before_the_answer(
+    out: Path, sync: Sync, order: list[str]
+) -> None:
+    assert order_of(out, {NAME: BODY, OTHER: BODY}, Layout.FLAT, sync) == order
+
+
+@pytest.mark.parametrize(("sync", "first"), [(Sync.BATCH, "syncfs"), (Sync.FILE, "fsync file")])
+def test_each_folder_of_a_sharded_name_is_synced(out: Path, sync: Sync, first: str) -> None:
+    """Guards the folders in between: a new one is an entry of the one above."""
+    order = order_of(out, {NAME: BODY}, Layout.SHARDED, sync)
+
+    assert order[:2] == [first, "rename"]
+    assert sorted(order[2:-1]) == ["fsync .", f"fsync {NAME[:2]}", f"fsync {NAME[:2]}/{NAME[2:4]}"]
+
+
+def test_many_folders_are_synced_with_their_file_system(out: Path) -> None:
+    group = {output_name(f"https://example.com/{number}"): b"x" for number in range(20)}
+
+    assert order_of(out, group, Layout.SHARDED, Sync.BATCH) == ["syncfs", *["rename"] * 20, "syncfs", "said"]
+
+
+def test_where_there_is_no_syncfs_every_file_is_synced(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the way out on other systems than Linux."""
+    drafts = [a_draft(disk), a_draft(disk)]
+
+    with FaultyCalls() as calls:
+        monkeypatch.setattr("worker.adapters.disk.descriptors._libc_syncfs", None)
+        disk.publish(list(zip(drafts, [NAME, OTHER], strict=True)), Layout.FLAT, Sync.BATCH, lambda: True)
+        monkeypatch.undo()
+
+    assert calls.names().count("fsync") == 3
+
+
+def test_a_failed_sync_is_told_once_and_counts_for_every_draft_begun_before_it(disk: Disk, out: Path) -> None:
+    """Guards the count of losses: the kernel tells a lost page to whoever syncs next, and to nobody after that."""
+    one, other = a_draft(disk), a_draft(disk)
+
+    with FaultyCalls(at=1, code=5), pytest.raises(DiskTrouble, match="EIO"):
+        disk.publish([(one, NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
+    with pytest.raises(DiskTrouble, match="EIO"):
+        disk.publish([(other, OTHER)], Layout.FLAT, Sync.BATCH, lambda: True)
+    one.discard()
+    other.discard()
+
+    assert named_files(out) == {}
+    store(disk, NAME, sync=Sync.BATCH)
+    assert named_files(out) == {NAME: BODY}
+
+
+def test_a_short_write_goes_on_where_it_stopped(disk: Disk, out: Path) -> None:
+    """Guards the loop around pwrite."""
+    with FaultyCalls(short=True):
+        store(disk, NAME, body_bytes(300))
+
+    assert named_files(out) == {NAME: body_bytes(300)}
+
+
+def test_a_disk_that_takes_nothing_and_says_nothing_is_not_asked_for_ever(disk: Disk) -> None:
+    """Guards the look at a write of 0 bytes."""
+
+    class Silent(FaultyCalls):
+        def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
+            return 0 if name == "pwrite" else super()._call(name, real, args, options)
+
+    with Silent(), pytest.raises(DiskTrouble, match="EIO"):
+        a_draft(disk)
+
+
+def test_the_calls_are_told_apart_by_what_they_are_made_on(out: Path) -> None:
+    """Proves the shim these tests and test_disk_faults.py stand on."""
+    with FaultyCalls() as calls:
+        folder = OutputFolder(out)
+        store(folder, NAME, b"x", Layout.SHARDED, Sync.FILE)
+        folder.close()
+
+    (own,) = {call.path for call in calls.made if call.name == "flock"}
+    assert own.startswith(".trawl/parts/")
+    assert Call("mkdir", NAME[:2]) in calls.made
+    assert Call("rename", output_path(NAME, Layout.SHARDED), f"{own}/0") in calls.made
+    assert Call("pwrite", f"{own}/0") in calls.made
+    assert calls.names()[-3:] == ["close", "close", "close"]

@@ -1,0 +1,163 @@
+"""The Disk port: whatever somebody planted in the output folder, nothing else is read, written or followed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contract.errors import FolderError
+from contract.naming import Layout, output_name, output_path
+from contract.policy import Sync
+from tests.support.drafts import (
+    BODY,
+    NAME,
+    OTHER,
+    VICTIM,
+    a_draft,
+    every_layout,
+    every_sync,
+    named_files,
+    store,
+    temporary_files,
+)
+from tests.support.faulty_calls import FaultyCalls
+from worker.adapters.disk import OutputFolder
+from worker.engine.ports import Disk, DiskTrouble
+
+
+@every_layout
+@every_sync
+def test_a_link_at_the_final_name_is_replaced_and_its_victim_intact(
+    disk: Disk, out: Path, victim: Path, layout: Layout, sync: Sync
+) -> None:
+    path = out / output_path(NAME, layout)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(victim)
+
+    store(disk, NAME, BODY, layout, sync)
+
+    assert not path.is_symlink()
+    assert path.read_bytes() == BODY
+    assert victim.read_bytes() == VICTIM
+
+
+def test_a_hard_link_at_the_final_name_is_replaced_and_its_victim_intact(disk: Disk, out: Path, victim: Path) -> None:
+    os.link(victim, out / NAME)
+
+    store(disk, NAME)
+
+    assert (out / NAME).read_bytes() == BODY
+    assert victim.read_bytes() == VICTIM
+
+
+@pytest.mark.parametrize("name", ["0", "1", "2", "3"])
+def test_a_link_at_a_temporary_name_harms_nobody(disk: Disk, out: Path, victim: Path, name: str) -> None:
+    """Guards O_EXCL and O_NOFOLLOW of new drafts: an own folder makes it unlikely, these make it harmless."""
+    (own,) = (out / ".trawl" / "parts").iterdir()
+    (own / name).symlink_to(victim)
+
+    stored = 0
+    for number in range(4):
+        try:
+            store(disk, output_name(f"https://example.com/{number}"))
+            stored += 1
+        except DiskTrouble:
+            pass
+
+    assert victim.read_bytes() == VICTIM
+    assert stored >= 3
+
+
+@pytest.mark.parametrize("planted", [".trawl", ".trawl/parts"])
+def test_a_link_in_place_of_our_own_folder_is_not_followed(tmp_path: Path, out: Path, planted: str) -> None:
+    """Guards O_NOFOLLOW of folders: what would be reaped there is somebody else's."""
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "parts" / "1-dead").mkdir(parents=True)
+    precious = elsewhere / "parts" / "1-dead" / "precious"
+    precious.write_bytes(VICTIM)
+    (out / planted).parent.mkdir(parents=True)
+    (out / planted).symlink_to(elsewhere if planted == ".trawl" else elsewhere / "parts")
+
+    with pytest.raises(FolderError, match="cannot be used"):
+        OutputFolder(out)
+
+    assert precious.read_bytes() == VICTIM
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("plant", [Path.symlink_to, lambda path, _: path.write_bytes(b"")], ids=["link", "file"])
+def test_what_lies_in_place_of_a_folder_stops_only_the_files_of_that_folder(
+    disk: Disk, out: Path, tmp_path: Path, plant: Callable[[Path, Path], object], depth: int
+) -> None:
+    """Guards O_NOFOLLOW of the layout's folders, and the obstacle: one odd name must not stand a worker still."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    in_the_way = out / "/".join([NAME[:2], NAME[2:4]][:depth])
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    plant(in_the_way, elsewhere)
+
+    blocked, free = a_draft(disk), a_draft(disk)
+    assert disk.publish([(blocked, NAME), (free, OTHER)], Layout.SHARDED, Sync.BATCH, lambda: True)
+    blocked.discard()
+
+    assert blocked.obstacle is not None
+    assert free.obstacle is None
+    assert list(elsewhere.iterdir()) == []
+    assert (out / output_path(OTHER, Layout.SHARDED)).read_bytes() == BODY
+    assert temporary_files(out) == []
+
+
+def test_a_folder_at_the_final_name_stays_and_stops_only_its_own_file(disk: Disk, out: Path) -> None:
+    """Guards the obstacle of a single name."""
+    (out / NAME / "inside").mkdir(parents=True)
+
+    blocked, free = a_draft(disk), a_draft(disk)
+    assert disk.publish([(blocked, NAME), (free, OTHER)], Layout.FLAT, Sync.BATCH, lambda: True)
+
+    assert blocked.obstacle is not None
+    assert str(out) not in blocked.obstacle
+    assert (out / NAME / "inside").is_dir()
+    assert named_files(out) == {OTHER: BODY}
+
+
+def test_the_output_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+
+    folder = OutputFolder(tmp_path / "out")
+    store(folder, NAME)
+    folder.close()
+
+    assert (tmp_path / "disk" / NAME).read_bytes() == BODY
+
+
+def test_a_folder_moved_away_under_our_feet_is_still_the_one_written_to(tmp_path: Path, out: Path) -> None:
+    """Guards the directory descriptors: a path is looked up once."""
+    folder = OutputFolder(out)
+    out.rename(tmp_path / "moved")
+    out.symlink_to("/nowhere")
+
+    store(folder, NAME, layout=Layout.SHARDED)
+    folder.close()
+
+    assert (tmp_path / "moved" / output_path(NAME, Layout.SHARDED)).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")], ids=["file", "dangling"])
+def test_an_output_folder_that_is_none_is_said_in_a_sentence(out: Path, make: Callable[[Path], None]) -> None:
+    make(out)
+
+    with pytest.raises(FolderError, match=r"The output folder .* cannot be used: .*\."):
+        OutputFolder(out)
+
+
+def test_a_deep_output_folder_is_made_and_reaches_the_disk(tmp_path: Path) -> None:
+    """Guards the sync of each parent: a new folder whose entry is lost takes all its files along."""
+    with FaultyCalls() as calls:
+        OutputFolder(tmp_path / "a" / "b" / "c").close()
+
+    first = calls.names().index("rmdir")  # of closing
+    assert calls.names()[:first].count("fsync") == 3
