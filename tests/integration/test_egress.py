@@ -48,7 +48,7 @@ class Fetching:
 
     def __call__(self, urls: list[str], policy: JobPolicy = TWICE) -> list[Outcome]:
         run = self.workshop.start([BatchEntry(url=url) for url in urls], policy, queued=time.time(), worker="test")
-        assert run.wait(60.0), run.progress
+        assert run.wait(300.0), run.progress
         found = {outcome.url: outcome for outcome in run.outcomes}
         return [found[url] for url in urls]
 

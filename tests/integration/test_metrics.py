@@ -56,7 +56,7 @@ def measured(
 
 def scrape(port: int) -> Numbers:
     """Return every sample by its name and the values of its labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
         text = answer.read().decode()
     return {
@@ -148,7 +148,7 @@ def test_a_second_worker_at_the_same_port_is_refused_in_one_sentence(
             cwd=PROJECT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert scrape(port)["trawl_batches_total", ()] == 0
@@ -203,7 +203,7 @@ def test_a_setting_that_cannot_be_used_ends_the_worker_at_once(tmp_path: Path, c
             cwd=PROJECT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

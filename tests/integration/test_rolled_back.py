@@ -58,10 +58,12 @@ def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer
             job = await_condition(lambda: next(iter(ledger.jobs()), None), within=30, what="a job")
             await_condition(lambda: (record := ledger.job(job)) and record.is_sealed, within=30, what="its end")
 
-            for batch in ("2", "3"):
-                client.hdel(f"trawl:job:{job}:batches", batch)
-                client.hdel(f"trawl:job:{job}:payloads", batch)
-                client.zrem("trawl:sent", f"{job}/{batch}")
+            with client.pipeline(transaction=True) as at_once:  # the run looks meanwhile, and must not mend half of it
+                for batch in ("2", "3"):
+                    at_once.hdel(f"trawl:job:{job}:batches", batch)
+                    at_once.hdel(f"trawl:job:{job}:payloads", batch)
+                    at_once.zrem("trawl:sent", f"{job}/{batch}")
+                at_once.execute()
 
             with StandInWorker(settings):
                 assert run.wait(300) == 0
