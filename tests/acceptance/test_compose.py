@@ -55,6 +55,17 @@ def test_only_flower_is_published_and_on_loopback() -> None:
     assert published == {"flower": ["${FLOWER_PUBLISHED:-127.0.0.1:5555}:5555"]}
 
 
+def test_metrics_are_on_the_inner_network_only() -> None:
+    """What deploy/worker does with an empty TRAWL_METRICS is in tests/integration/test_services.py."""
+    worker = SERVICES["worker"]
+
+    assert worker["command"][:2] == ["/bin/sh", "deploy/worker"]
+    assert worker["environment"]["TRAWL_METRICS"] == "${TRAWL_METRICS:-}"
+    assert "0.0.0.0:9108" in worker["environment"]["TRAWL_OWN_SERVICES"], "no list reads those of any worker"
+    assert worker["networks"] == ["inner", "outer"]
+    assert not {"ports", "expose"} & set(worker)
+
+
 def test_redis_is_reachable_from_inside_only() -> None:
     assert SERVICES["redis"]["networks"] == ["inner"]
     assert COMPOSE["networks"]["inner"]["internal"] is True
@@ -139,7 +150,7 @@ def test_the_image_is_made_of_what_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["prepare", "flower", "try-compose", "redis/start", "redis/healthy", "redis/render-acl"]
+    "script", ["prepare", "flower", "worker", "try-compose", "redis/start", "redis/healthy", "redis/render-acl"]
 )
 def test_a_script_can_be_run(script: str) -> None:
     path = ROOT / "deploy" / script

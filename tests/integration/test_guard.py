@@ -1,6 +1,7 @@
 """No byte goes to a refused address: real libcurl, in a network where every address is local and a sink listens on all.
 
-Each scenario runs in a network namespace of its own. That it can fail is shown by ``python -m tests.mutants http.py``:
+Each scenario runs in a network namespace of its own; ``python -m tests.support.guarded_probes`` runs all of them and
+prints how many probes there were. That it can fail is shown by ``python -m tests.mutants http.py``:
 without the guarding line, the sink is reached or a URL ends otherwise.
 """
 
@@ -19,54 +20,13 @@ import pytest
 
 from tests.support import guarded_command, guarded_names, guarded_ways, netbox
 from tests.support.guarded_command import Watched
+from tests.support.guarded_probes import COMMAND, THROUGH_A_PROXY, WAYS
 from tests.support.guarded_world import CLOSED, Found, Proxying, boxed, name_spellings, through_a_proxy
 from tests.support.spellings import DENIED_ADDRESSES, spellings
 
 ROOT = Path(__file__).resolve().parents[2]
 Result = TypeVar("Result")
 
-# What is tried, and how many probes that is at least: SECURITY.md says how many they are together.
-WAYS: dict[Callable[[], Found], int] = {
-    guarded_ways.asked_directly: 12_000,
-    guarded_ways.asked_by_http_3: 4_000,
-    guarded_ways.asked_in_a_crowd: 4_800,
-    guarded_ways.reached_by_redirect: 5_000,
-    guarded_ways.met_in_the_pool: 3_600,
-    guarded_ways.closed_behind_an_open_connection: 90,
-    guarded_ways.reached_through_a_proxy: 10_000,
-    guarded_ways.named_by_dns: 2_400,
-    guarded_ways.rebound_by_dns: 5_000,
-    guarded_ways.rebound_within_a_transfer: 170,
-    guarded_ways.mixed_by_dns: 2_500,
-    guarded_ways.known_to_the_machine: 12,
-    guarded_ways.aimed_at_our_own_services: 1_200,
-    guarded_ways.denied_by_the_worker: 6_000,
-}
-# The same through an egress proxy that was set: what is refused does not even reach the proxy.
-THROUGH_A_PROXY: dict[tuple[Proxying, Callable[[], Found]], int] = {
-    ("connect", guarded_ways.asked_directly): 12_000,
-    ("connect", guarded_ways.asked_by_http_3): 4_000,
-    ("connect", guarded_ways.asked_in_a_crowd): 4_800,
-    ("connect", guarded_ways.reached_by_redirect): 5_000,
-    ("connect", guarded_ways.met_in_the_pool): 3_600,
-    ("connect", guarded_ways.closed_behind_an_open_connection): 90,
-    ("connect", guarded_ways.reached_through_a_proxy): 10_000,
-    ("connect", guarded_ways.named_by_dns): 2_400,
-    ("connect", guarded_ways.rebound_by_dns): 5_000,
-    ("connect", guarded_ways.rebound_within_a_transfer): 170,
-    ("connect", guarded_ways.mixed_by_dns): 2_500,
-    ("connect", guarded_ways.aimed_at_our_own_services): 1_200,
-    ("connect", guarded_ways.aimed_at_the_egress_proxy): 90,
-    ("connect", guarded_ways.denied_by_the_worker): 6_000,
-    ("socks5", guarded_ways.asked_directly): 12_000,
-    ("socks5", guarded_ways.reached_by_redirect): 5_000,
-    ("socks5", guarded_ways.met_in_the_pool): 3_600,
-    ("socks5", guarded_ways.reached_through_a_proxy): 10_000,
-    ("socks5", guarded_ways.rebound_by_dns): 5_000,
-    ("socks5", guarded_ways.rebound_within_a_transfer): 170,
-    ("socks5", guarded_ways.mixed_by_dns): 2_500,
-    ("socks5", guarded_ways.aimed_at_the_egress_proxy): 90,
-}
 ORDINARY = (guarded_names.ordinary_lists, guarded_names.ordinary_https, guarded_names.names_are_asked_once)
 NAME_SERVERS = (
     guarded_names.unknown_names,
@@ -110,7 +70,11 @@ def test_enough_is_tried() -> None:
     assert len(DENIED_ADDRESSES) >= 60
     assert all(len(spellings(address)) >= 20 for address in DENIED_ADDRESSES)
     assert len(set(name_spellings("a.test"))) >= 20
-    assert sum(WAYS.values()) + 4_000 > 60_000  # and the command's
+    assert sum(WAYS.values()) + COMMAND > 60_000
+    assert sum(THROUGH_A_PROXY.values()) > 95_000
+    security = (ROOT / "SECURITY.md").read_text("utf-8")
+    assert "more than 60,000 probes" in security
+    assert "More than 95,000 probes" in security
 
 
 def test_a_hostile_list_harms_neither_us_nor_the_good_urls_in_it() -> None:
@@ -122,7 +86,7 @@ def test_a_hostile_list_harms_neither_us_nor_the_good_urls_in_it() -> None:
     assert found.is_clean, found
     assert {row["outcome"] for row in watched.rows} == {"ok", "refused"}
     assert summary["ok"] == found.counts["good"]
-    assert summary["refused"] + summary["duplicates"] == found.counts["hostile"] >= 4_000
+    assert summary["refused"] + summary["duplicates"] == found.counts["hostile"] >= COMMAND
     assert max(len(row["attempts"]) for row in watched.rows) == 1
     assert_nothing_but_redis_is_connected_to(watched)
 

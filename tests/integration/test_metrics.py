@@ -116,7 +116,7 @@ def test_urls_in_progress_are_those_nobody_has_reported(
         during = scrape(port)
         (child, *_) = worker.children()
         send(child, signal.SIGKILL)
-        await_condition(lambda: scrape(port)["trawl_urls_in_progress", ()] == 0, within=20, what="nothing in progress")
+        await_condition(lambda: scrape(port)["trawl_urls_in_progress", ()] == 0, within=8, what="nothing in progress")
 
     assert during["trawl_urls_in_progress", ()] == 7
 

@@ -37,6 +37,31 @@ def run(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> s
     )
 
 
+# ----------------------------------------------------------------------------------------- metrics in containers
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"METRICS_NETWORK_OF": "127.0.0.1"}, "127.0.0.1:9108"),
+        ({"METRICS_NETWORK_OF": "127.0.0.1", "TRAWL_METRICS": ""}, "127.0.0.1:9108"),
+        ({"TRAWL_METRICS": "10.0.0.1:9999"}, "10.0.0.1:9999"),
+        ({"TRAWL_METRICS": "off"}, "none"),
+    ],
+)
+def test_a_container_shows_metrics_where_its_redis_is(given: dict[str, str], shown: str) -> None:
+    done = run("worker", "sh", "-c", "echo ${TRAWL_METRICS:-none}", env=given)
+
+    assert (done.returncode, done.stdout.strip()) == (0, shown), done.stderr
+
+
+def test_a_container_that_finds_no_redis_does_not_show_metrics_everywhere() -> None:
+    done = run("worker", "echo", "started", env={"METRICS_NETWORK_OF": "no..name"})
+
+    assert done.returncode != 0
+    assert "started" not in done.stdout
+
+
 # --------------------------------------------------------------------------------------------------- heartbeat
 
 

@@ -121,6 +121,10 @@ def a_hostile_list() -> Watched:
     return watched
 
 
+def what_a_hostile_list_found() -> Found:
+    return a_hostile_list().found
+
+
 def what_a_worker_forbids() -> Watched:
     """The command opens every network; the worker's environment closes one and names a service of its own."""
     with World() as world:
