@@ -104,6 +104,18 @@ def test_a_worker_keeps_what_its_operator_forbids() -> None:
     assert "Trawlnet itself" in details["[2606:2800:220:1::1]:8080"]
 
 
+def test_a_worker_goes_through_the_proxy_of_its_settings_and_no_other() -> None:
+    """Protects the way of the proxy from the worker's environment to libcurl; nobody shows its login."""
+    watched = boxed(guarded_command.through_its_egress_proxy)
+
+    assert watched.found.is_clean, watched.found
+    assert watched.summary["ok"] == 20
+    assert watched.summary["refused"] + watched.summary["duplicates"] == watched.found.counts["hostile"]
+    (itself,) = (row for row in watched.rows if row["url"] == "http://10.200.0.1:3128/")
+    assert "no setting opens it" in itself["detail"]
+    assert_nothing_but_redis_is_connected_to(watched)
+
+
 def test_no_list_reaches_the_flower_of_its_run() -> None:
     """Protects what ``trawl run --flower`` names as its own, beside what the environment names."""
     watched = boxed(guarded_command.its_own_flower)

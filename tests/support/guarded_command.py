@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.dns_stub import Reply
+from tests.support.egress_proxy import EgressProxy
 from tests.support.guarded_world import (
+    EGRESS,
     EVERYTHING,
+    LOGIN,
     OTHER_PUBLIC,
     PORT,
     PROXY_PORT,
@@ -134,6 +137,31 @@ def what_a_worker_forbids() -> Watched:
         environment["TRAWL_ALLOW_NETS"] = ",".join(EVERYTHING)
         lines.append(f"http://[{PUBLIC_6}]:{PORT}/")
         return _run(world, [line.encode() for line in lines], environment=environment)
+
+
+def through_its_egress_proxy() -> Watched:
+    """A proxy in the worker's settings, others in variables that programs read, and closed addresses in the list."""
+    with World() as world, EgressProxy(EGRESS, PROXY_PORT, login=LOGIN) as proxy, tempfile.TemporaryDirectory() as name:
+        login = Path(name) / "login"
+        login.write_text(f"{LOGIN}\n", "utf-8")
+        closed = [each.url for address in DENIED_ADDRESSES[:10] for each in distinct(spellings(address, port=PORT))]
+        hostile = [url for url in closed if "\n" not in url] + [f"http://{EGRESS}:{PROXY_PORT}/"]
+        lines = [*hostile, *(f"{SITE}/{number}" for number in range(20)), *world.redirects_to(hostile[:10])]
+        environment = {
+            "TRAWL_EGRESS_PROXY": f"http://{EGRESS}:{PROXY_PORT}",
+            "TRAWL_EGRESS_LOGIN_FILE": str(login),
+            "NO_PROXY": "*",
+            "http_proxy": f"http://{OTHER_PUBLIC}:{PROXY_PORT}",
+            "TRAWL_ALLOW_NETS": EGRESS,
+        }
+        watched = _run(world, [line.encode() for line in lines], environment=environment)
+        told = {(one.host, one.port, one.login) for one in proxy.told}
+        world.found.expect(told == {(PUBLIC, PORT, LOGIN)}, f"the proxy was told {told}")
+        world.found.expect(world.site.connections == proxy.tunnels > 0, "not everything went through the proxy")
+        shown = watched.said + json.dumps(watched.summary) + json.dumps(watched.rows)
+        world.found.expect(LOGIN.partition(":")[2] not in shown, "the login was shown")
+        world.found.count_of("hostile", len(hostile) + 10)
+    return watched
 
 
 def its_own_flower() -> Watched:
