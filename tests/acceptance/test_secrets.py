@@ -24,13 +24,13 @@ from backports import zstd
 
 from contract.outcomes import Ending, ErrorClass
 from tests.support.celery_worker import PROJECT, CeleryWorker
-from tests.support.processes import await_condition, descendants, end, free_port
+from tests.support.flower import Flower
+from tests.support.processes import await_condition, descendants, free_port
 from tests.support.redis_server import RedisServer
 
 CANARY = "c4n4ryc4n4ryc4n4ry"
 CREDENTIAL = "cr3d3nt14lcr3d3nt14l"
 PASSWORD = "p4ssw0rdp4ssw0rdp4ssw0rd"
-LOGIN = "trawl:fl0w3rfl0w3r"
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
@@ -173,10 +173,13 @@ def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard
             "TRAWL_METRICS": f"127.0.0.1:{free_port()}",
         }
         listen_to(server, heard)
-        with CeleryWorker(folder, env=environment, loglevel="DEBUG") as worker, flower(environment, folder) as address:
+        with (
+            CeleryWorker(folder, env=environment, loglevel="DEBUG") as worker,
+            Flower(environment, folder, options=("--logging=debug",)) as flower,
+        ):
             with scraping(heard, environment["TRAWL_METRICS"]):
                 run_job(heard, environment, worker)
-            ask_flower(heard, address, f"{worker.name}@{os.uname().nodename}")
+            ask_flower(heard, flower, f"{worker.name}@{os.uname().nodename}")
             remember_arguments(heard, worker.pid)
             enqueue_only(heard, environment, server)
         heard.add("the worker's log", worker.log())
@@ -222,7 +225,11 @@ def scraping(heard: Overheard, place: str) -> Iterator[None]:
     is_over = threading.Event()
 
     def scrape() -> bytes:
-        answer = page(f"http://{place}/metrics")
+        try:
+            with urllib.request.urlopen(f"http://{place}/metrics", timeout=60) as response:
+                answer = bytes(response.read())
+        except OSError:
+            answer = b""
         heard.scrapes.append(answer)
         heard.add("the worker's metrics", answer)
         return answer
@@ -289,57 +296,15 @@ def remember_arguments(heard: Overheard, pid: int) -> None:
                 pass  # it ended
 
 
-class flower:
-    """Flower with a login, for the time of a with block; gives its address."""
-
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self._environment = {**environment, "PATH": os.environ["PATH"], "FLOWER_BASIC_AUTH": LOGIN}
-        self._log = folder / "flower.log"
-        self._port = free_port()
-
-    def __enter__(self) -> str:
-        command = ["celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={self._port}", "--logging=debug"]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *command], env=self._environment, cwd=PROJECT, stdout=log, stderr=log
-            )
-        address = f"http://127.0.0.1:{self._port}"
-        # A worker it has heard of is one whose tasks it hears of, too.
-        await_condition(
-            lambda: workers_in(page(f"{address}/workers?json=1")), within=40, what="Flower seeing the worker"
-        )
-        return address
-
-    def __exit__(self, *_: object) -> None:
-        end(self._process)
-
-
-def page(url: str) -> bytes:
-    request = urllib.request.Request(url)
-    request.add_header("Authorization", "Basic " + base64.b64encode(LOGIN.encode()).decode())
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return bytes(response.read())
-    except OSError:
-        return b""
-
-
-def workers_in(shown: bytes) -> list[Any]:
-    workers: list[Any] = json.loads(shown or b'{"data": []}')["data"]
-    return workers
-
-
-def ask_flower(heard: Overheard, address: str, worker: str) -> None:
+def ask_flower(heard: Overheard, flower: Flower, worker: str) -> None:
     def finished() -> dict[str, Any]:
-        tasks: dict[str, Any] = json.loads(page(f"{address}/api/tasks") or b"{}")
+        tasks = flower.read("/api/tasks")
         return {name: task for name, task in tasks.items() if task["state"] == "SUCCESS"}
 
     tasks = await_condition(finished, within=30, what="a finished task in Flower")
     paths = ["/api/tasks", "/api/workers?refresh=1", f"/worker/{worker}", "/tasks", "/broker", "/metrics"]
     for path in [*paths, *(f"/task/{name}" for name in tasks), *(f"/api/task/info/{name}" for name in tasks)]:
-        what = f"Flower's page {path.partition('?')[0]}"
-        # A page about a worker is there once the worker has answered Flower in time.
-        heard.add(what, await_condition(lambda: page(address + path), within=30, what=what))  # noqa: B023  # used at once
+        heard.add(f"Flower's page {path.partition('?')[0]}", flower.await_page(path))
 
 
 # ---------------------------------------------------------------------------------------------------------- the tests

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,8 +26,9 @@ from contract.settings import ClusterSettings
 from contract.sweep import Sweeper
 from producer.client import Cluster
 from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.processes import await_condition, end, free_port
+from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
 PASSWORD = "the password of the user trawl"
@@ -153,17 +151,17 @@ def report(ledger: Ledger, batch: str, handed_off: list[str]) -> BatchReport:
 def test_a_job_a_worker_and_flower_run_without_a_denial(guarded: Guarded, tmp_path: Path) -> None:
     with MisbehavingServer() as server, CeleryWorker(tmp_path, env=guarded.environment, concurrency=1) as worker:
         (tmp_path / "urls.txt").write_text("".join(f"{server.url('/good')}?size={number}\n" for number in range(30)))
-        with flower(guarded, tmp_path) as address:
+        with Flower(guarded.environment, tmp_path) as flower:
             command = ("run", "urls.txt", "-o", guarded.environment["TRAWL_OUTPUT"], "--allow-net", "127.0.0.0/8")
             trawl(*command, "--json", guarded=guarded, cwd=tmp_path)
             # Flower gives a worker a second to answer; one that had no time is asked again.
             shown = await_condition(
-                lambda: json.loads(page(f"{address}/api/workers?refresh=1")), within=20, what="the worker in Flower"
+                lambda: flower.read("/api/workers?refresh=1"), within=20, what="the worker in Flower"
             )
             assert list(shown) == [f"{worker.name}@{os.uname().nodename}"]
-            page(f"{address}/broker")
-            page(f"{address}/tasks")
-            await_condition(lambda: json.loads(page(f"{address}/api/tasks")), within=20, what="a task in Flower")
+            flower.await_page("/broker")
+            flower.await_page("/tasks")
+            await_condition(lambda: flower.read("/api/tasks"), within=20, what="a task in Flower")
         trawl("status", guarded=guarded, cwd=tmp_path)
         job = trawl("enqueue", "urls.txt", "--allow-net", "127.0.0.0/8", guarded=guarded, cwd=tmp_path).stdout.strip()
         trawl("follow", job, "-o", str(tmp_path / "followed"), guarded=guarded, cwd=tmp_path)
@@ -187,53 +185,6 @@ def trawl(*arguments: str, guarded: Guarded, cwd: Path) -> subprocess.CompletedP
     )
     assert result.returncode == 0, result.stderr
     return result
-
-
-class flower:  # reads as a verb where it is used
-    """Flower with a login, for the time of a with block; gives its address."""
-
-    def __init__(self, guarded: Guarded, folder: Path) -> None:
-        self._environment = {**guarded.environment, "PATH": os.environ["PATH"], "FLOWER_BASIC_AUTH": "trawl:0123456789"}
-        self._log = folder / "flower.log"
-        self._port = free_port()
-
-    def __enter__(self) -> str:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "celery",
-                    "-A",
-                    "worker",
-                    "flower",
-                    "--address=127.0.0.1",
-                    f"--port={self._port}",
-                ],
-                env=self._environment,
-                cwd=PROJECT,
-                stdout=log,
-                stderr=log,
-            )
-        address = f"http://127.0.0.1:{self._port}"
-        await_condition(lambda: self._answers(address), within=40, what="Flower seeing the worker")
-        return address
-
-    def __exit__(self, *_: object) -> None:
-        end(self._process)
-
-    def _answers(self, address: str) -> bool:
-        try:
-            return bool(json.loads(page(f"{address}/workers?json=1"))["data"])
-        except OSError:
-            return False
-
-
-def page(url: str) -> str:
-    request = urllib.request.Request(url)
-    request.add_header("Authorization", "Basic " + base64.b64encode(b"trawl:0123456789").decode())
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return str(response.read().decode())
 
 
 # ---------------------------------------------------------------------------------------------- what is denied
