@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from contract.errors import SettingError
 from contract.tls import check_authorities
@@ -179,7 +179,7 @@ class ClusterSettings:
         metadata={
             "variable": "TRAWL_BACKEND_OPTIONS",
             "parse": options,
-            "meaning": "Extra result backend transport options as a JSON object.",
+            "meaning": "Extra result backend transport options as a JSON object (`retry_policy`).",
         },
     )
     queue: str = setting(
@@ -219,10 +219,9 @@ class ClusterSettings:
                 "The broker's URL names no broker Celery speaks to: write e.g. redis://localhost:6379/0."
             )
         backend = _one_of(environment, "TRAWL_RESULT_BACKEND", "CELERY_RESULT_BACKEND") or _backend_of(broker)
-        if not is_redis_url(backend):
-            raise SettingError(
-                "The result backend must be a Redis URL: set TRAWL_RESULT_BACKEND, e.g. redis://localhost:6379/0."
-            )
+        _check_backend(backend, plain.backend_options)
+        for url in (broker, backend):
+            _check_query(url)
         password = _first_line(plain.password_file) if plain.password_file else ""
         if plain.ca_file:
             check_authorities(plain.ca_file, variable="TRAWL_REDIS_CA_FILE")
@@ -258,6 +257,37 @@ def _one_of(environment: Mapping[str, str], ours: str, celerys: str) -> str:
 
 def _backend_of(broker: str) -> str:
     return broker if is_redis_url(broker) else ""
+
+
+def _check_backend(url: str, options: Mapping[str, Any]) -> None:
+    """Refuse what the ledger, which shares the backend's Redis, cannot speak to or would not find its reports in."""
+    if url.startswith("sentinel:"):
+        raise SettingError(
+            "The result backend cannot be found through Sentinels: set TRAWL_RESULT_BACKEND to the primary's address,"
+            " e.g. redis://primary:6379/0."
+        )
+    if not is_redis_url(url):
+        raise SettingError(
+            "The result backend must be a Redis URL: set TRAWL_RESULT_BACKEND, e.g. redis://localhost:6379/0."
+        )
+    if "global_keyprefix" in options:
+        raise SettingError(
+            "TRAWL_BACKEND_OPTIONS must not hold global_keyprefix: reports stand under Celery's own keys;"
+            " give Trawlnet a database of its own instead, e.g. redis://localhost:6379/1."
+        )
+
+
+def _check_query(url: str) -> None:
+    """Refuse what Celery, kombu and redis-py would each take for something else, or not at all."""
+    parts = urlsplit(url)
+    allowed = {"rediss": "ssl_", "redis+socket": "virtual_host"}.get(parts.scheme, "?")
+    if parts.scheme in ("redis", "rediss", "redis+socket"):
+        for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+            if not name.startswith(allowed):
+                raise SettingError(
+                    f"A {parts.scheme}:// URL cannot hold the option {name[:40]}: transport options go into"
+                    " TRAWL_BROKER_OPTIONS and TRAWL_BACKEND_OPTIONS."
+                )
 
 
 def _first_line(path: str) -> str:

@@ -136,14 +136,22 @@ class Cluster:
         self._sweeper: Sweeper | None = None
 
     def check(self, within: float = 5.0) -> None:
-        """Make sure that broker and Redis answer.
+        """Make sure that broker and Redis answer; one that breaks off or is loading gets so many seconds to recover.
 
         Raises:
             ServiceError: one does not; the sentence says which and what to do.
         """
-        self._check_redis(within)
-        if self.settings.broker_url != self.settings.result_backend:
-            self._check_broker()
+        until = time.monotonic() + within
+        while True:
+            try:
+                self._check_redis(within)
+                if self.settings.broker_url != self.settings.result_backend:
+                    self._check_broker()
+                return
+            except ServiceError as error:
+                if not _is_passing(error.__context__) or time.monotonic() > until:
+                    raise
+                time.sleep(_FIRST_WAIT)
 
     def _check_redis(self, within: float) -> None:
         shown = redacted(self.settings.result_backend)
@@ -227,11 +235,26 @@ def _unreachable(what: str, error: BaseException) -> ServiceError:
     return ServiceError(f"{what} cannot be reached ({_reason(error)}): is it running?")
 
 
+def _is_passing(error: BaseException | None) -> bool:
+    """Did somebody answer and break off, or is Redis loading? Where nobody listens, waiting helps no typing mistake."""
+    if error is None:
+        return False
+    if isinstance(error, redis.exceptions.BusyLoadingError):
+        return True
+    cause = _cause(error)
+    is_cut = isinstance(cause, redis.exceptions.ConnectionError) and "closed" in str(cause).lower()
+    return is_cut or isinstance(cause, ConnectionResetError | BrokenPipeError | EOFError)
+
+
+def _cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or cast("BaseException", error.__context__)
+    return error
+
+
 def _reason(error: BaseException) -> str:
     """Name the cause without quoting an address or a password back."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or cause.__context__ is not None:
-        cause = cause.__cause__ or cast("BaseException", cause.__context__)
+    cause = _cause(error)
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
     return type(cause).__name__

@@ -38,7 +38,27 @@ _CLOSE_PATIENCE = 20.0  # seconds a stopping worker goes on trying to close its 
 _UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
 _LOOK_PAUSE, _LONGEST_LOOK_PAUSE = 0.25, 2.0  # seconds until a ledger with nothing to claim is looked at again
 _MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
+_MOST_REMEMBERED = 10_000  # batches claimed ahead whose message did not come yet
 _LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
+
+
+class ClaimedAhead:
+    """The batches a process claimed before their messages came, which need not ask the ledger when they come.
+
+    Each is forgotten with its first message, and when somebody else took it over: it may wait again when one comes.
+    """
+
+    def __init__(self) -> None:
+        self._batches: dict[BatchMessage, None] = {}  # oldest first
+
+    def note(self, message: BatchMessage) -> None:
+        self._batches[message] = None
+        while len(self._batches) > _MOST_REMEMBERED:
+            self._batches.pop(next(iter(self._batches)), None)
+
+    def take(self, message: BatchMessage) -> bool:
+        """Was it claimed ahead? Forgets it."""
+        return self._batches.pop(message, self) is None
 
 
 class Starts(Protocol):
@@ -75,6 +95,7 @@ class Shift:
         is_stopping: Callable[[], bool],
         tell_progress: Callable[[str], None],
         send: Callable[[Claim, Sequence[BatchMessage]], None],
+        ahead: ClaimedAhead | None = None,
         meter: Metering = UNCOUNTED,
     ) -> None:
         """``room`` is how many URLs can be in flight; with fewer left to fetch, the shift looks ahead."""
@@ -88,6 +109,7 @@ class Shift:
         self._is_stopping = is_stopping
         self._tell_progress = tell_progress
         self._send = send
+        self._ahead = ahead or ClaimedAhead()
         self._meter = meter
         self._turns: list[_Turn] = []
         self._change = threading.Event()
@@ -146,6 +168,7 @@ class Shift:
                 self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK_PAUSE)
                 return
             self._look_pause = _LOOK_PAUSE
+            self._ahead.note(BatchMessage(claim.job, claim.batch))
             try:
                 self._begin(claim)
             except TrawlError as error:  # the others of this shift may be of another job, and no fault of it
@@ -180,6 +203,8 @@ class Shift:
         self._turns.remove(turn)
         self._meter.end(turn.claim.urls)
         batch = turn.claim.batch
+        if turn.lease.is_lost:
+            self._ahead.take(BatchMessage(turn.claim.job, batch))
         self._standstill.note(turn.run.stalled, began=turn.began)
         line = "another worker took it over" if turn.lease.is_lost else self._close(turn)
         if turn.run.stalled is not None:

@@ -19,13 +19,14 @@ from contract.ledger import Claim
 from contract.messages import BATCH_TASK, BatchMessage
 from worker import lifecycle, metering, wiring
 from worker.engine.run import Run
-from worker.shift import Shift
+from worker.shift import ClaimedAhead, Shift
 from worker.standstill import Standstill
 from worker.station import station
 
 logger = logging.getLogger(__name__)
 
 _standstill = Standstill()  # made before the fork, like this module
+_ahead = ClaimedAhead()  # the same: each process has its own
 
 
 @shared_task(bind=True, name=BATCH_TASK)
@@ -41,6 +42,8 @@ def run_batch(self: Task[..., str], message: object) -> str:
         return _pass_on(self, named)
     if not may_start:
         return "not started: the disk takes no files; the sweep will send it again"
+    if _ahead.take(named):
+        return "nothing to do: claimed ahead of this message"
     try:
         claim = station().ledger.claim(named.job, named.batch, holder=str(self.request.hostname))
     except AWAY as error:
@@ -100,6 +103,7 @@ def _shift(task: Task[..., str]) -> Shift:
         is_stopping=lifecycle.is_stopping,
         tell_progress=ProgressTeller(task.app, worker, str(task.request.id)),
         send=send,
+        ahead=_ahead,
         meter=metering.meter(),
     )
 

@@ -52,8 +52,8 @@ if not again then
   if sent then
     redis.call('HSET', KEYS[3], 'last', tostring(now))
     local highest = redis.call('HGET', KEYS[3], 'highest')
-    -- What is overdue or claimed ahead is taken out of turn: it says nothing about messages sent before.
-    if ARGV[2] ~= '' and not record.overdue and not (highest and tonumber(highest) > tonumber(sent)) then
+    -- What is overdue is taken out of turn: it says nothing about messages sent before.
+    if not record.overdue and not (highest and tonumber(highest) > tonumber(sent)) then
       redis.call('HSET', KEYS[3], 'highest', sent)
     end
     redis.call('ZREM', KEYS[1], waits)

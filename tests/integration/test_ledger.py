@@ -211,9 +211,12 @@ def test_a_job_that_expired_drops_out_of_the_list(client: redis.Redis, ledger: C
 
 def test_every_key_of_a_job_expires(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards each EXPIRE: the key it keeps from staying for ever is made anew before each check."""
-    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/"), batch_of("2")])
+    ledger.open(JOB, [batch_of("2")])
+    ledger.advance(1.0)
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
     everlasting(client)
-    held = claimed(ledger, "2")
+    held = next_of(ledger)
+    assert client.exists("trawl:ahead")
     everlasting(client)
     for key in client.keys("trawl:job:*"):
         client.persist(cast("bytes", key))
@@ -426,6 +429,21 @@ def test_what_waits_on_an_empty_queue_is_sent_again(ledger: ClockedLedger) -> No
     assert ledger.swept()[1] == [], "sent a moment ago"
     ledger.advance(6.0)
     assert len(ledger.swept()[1]) == 2
+
+
+def test_a_batch_whose_message_was_lost_goes_first_and_overtakes_nothing(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    ledger.advance(4.0)
+    ledger.open(JOB, [batch_of("2")])
+    ledger.advance(2.0)
+    assert ledger.swept()[1] == [f"{JOB}/1"]
+    ledger.advance(1.0)
+
+    assert next_of(ledger).batch == "1", "although it was sent after the other"
+
+    assert not client.hexists("trawl:taken", "highest")
 
 
 def test_what_waits_in_a_long_queue_is_left_there(ledger: ClockedLedger) -> None:
@@ -967,11 +985,11 @@ def test_a_follower_is_told_of_closings(client: redis.Redis, ledger: ClockedLedg
 def test_how_many_batches_a_producer_opened_is_known(ledger: ClockedLedger) -> None:
     """Guards ``opened`` in open.lua: a follower copies the batches it numbers."""
     assert record_of(ledger).opened == 0
-    ledger.open(JOB, [batch_of("9"), batch_of("10")])
+    ledger.open(JOB, [batch_of("10"), batch_of("9")])
     claim = claimed(ledger, "10")
     ledger.close(claim, report_of(claim))
 
-    ledger.open(JOB, [batch_of("3"), batch_of("10"), batch_of("77.ab-1"), batch_of("78.2e5")])
+    ledger.open(JOB, [batch_of("10"), batch_of("3"), batch_of("77.ab-1"), batch_of("78.2e5")])
 
     assert record_of(ledger).opened == 10
 
@@ -1079,12 +1097,15 @@ def test_scripts_are_loaded_again_after_redis_forgot_them(client: redis.Redis, l
 # ---------------------------------------------------------------------------------------------- cost
 
 
-def test_a_batch_costs_at_most_six_round_trips(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_batch_costs_four_round_trips(client: redis.Redis, ledger: ClockedLedger) -> None:
     batches = [batch_of(str(number)) for number in range(1, 51)]
     ledger.open(JOB, [batch_of("99")])  # loads the script
     claimed(ledger, "99")
     ledger.close(claim := claimed_again(ledger, "99"), report_of(claim))
-    ledger.forget(JOB, ledger.closed(JOB))
+    drained(ledger)
+    drained(ledger, forget=["99"])
+
+    safe: list[str] = []
 
     def whole_job() -> None:
         ledger.open(JOB, batches)
@@ -1092,14 +1113,12 @@ def test_a_batch_costs_at_most_six_round_trips(client: redis.Redis, ledger: Cloc
             claim = claimed(ledger, each.batch)
             assert ledger.renew(claim)
             assert ledger.close(claim, report_of(claim))
-        closed = ledger.closed(JOB)
-        assert None not in ledger.reports(JOB, closed)
-        ledger.forget(JOB, closed)
+            safe.append(drained(ledger, forget=safe[-1:]).reports[0][0])
+        assert drained(ledger, forget=safe[-1:]).reports == []
 
     commands = round_trips(client, whole_job)
 
-    assert len(commands) / len(batches) <= 6
-    assert len(commands) / len(batches) < 3.2, f"it was 3.1, a renewal included: {sorted(set(commands))}"
+    assert len(commands) / len(batches) < 4.2, f"it was 4.04, a renewal and a drain of its own included: {commands}"
 
 
 def claimed_again(ledger: ClockedLedger, batch: str) -> Claim:

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from kombu import serialization
 
-from contract.batches import unpack_entries
+from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.dispatch import queue_depth
+from contract.ledger import Ledger, NewBatch
 from contract.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
 from contract.naming import output_name
 from contract.reports import BatchReport
 from tests.support.bodies import body_bytes
 from tests.support.celery_worker import PROJECT, CeleryWorker
-from tests.support.cluster import Cluster
+from tests.support.cluster import POLICY, Cluster
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
@@ -169,3 +170,28 @@ def test_a_worker_without_a_broker_says_what_to_set() -> None:
     assert ended.returncode == 2
     assert "set TRAWL_BROKER_URL" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_dead_workers_batch_does_not_wait_for_another_jobs_shift(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    """Guards looking ahead over all jobs: the only slot would stay with the long job for minutes."""
+    long_job = [[server.url(f"/thinks?ms=250&n={number}")] for number in range(400)]
+    cluster.environment["TRAWL_TRANSFERS"] = "2"
+    cluster.environment["TRAWL_DRAIN"] = "0"
+
+    with a_worker(tmp_path, cluster):
+        cluster.enqueue("long", *long_job)
+        server.log.wait_for_requests(3)
+        cluster.ledger.create("other", POLICY)
+        cluster.ledger.open("other", [NewBatch("1", pack_entries([BatchEntry(url=server.url("/good"))]), 1)])
+        dead = Ledger(cluster.ledger._redis, lease=0.1).claim("other", "1", holder="dead")
+        assert dead is not None
+        cluster.ledger.seal("other", {"urls": 1})
+
+        (report,) = cluster.reports("other")
+        left = cluster.ledger.job("long")
+
+    assert report.counts() == {"ok": 1}
+    assert left is not None
+    assert left.open > 0, "the long job is not over"

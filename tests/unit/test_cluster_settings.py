@@ -43,6 +43,39 @@ def test_what_is_no_broker_is_one_sentence(url: str) -> None:
         ClusterSettings.from_environment({"TRAWL_BROKER_URL": url, "TRAWL_RESULT_BACKEND": REDIS})
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"TRAWL_BROKER_URL": "sentinel://a:26379/0;sentinel://b:26379/0"}, "cannot be found through Sentinels"),
+        ({"REDIS_URL": REDIS, "TRAWL_RESULT_BACKEND": "sentinel://a:26379/0"}, "cannot be found through Sentinels"),
+        ({"REDIS_URL": REDIS, "TRAWL_BACKEND_OPTIONS": '{"global_keyprefix": "x:"}'}, "must not hold global_keyprefix"),
+        ({"REDIS_URL": f"{REDIS}?global_keyprefix=x"}, "cannot hold the option global_keyprefix"),
+        ({"REDIS_URL": f"{REDIS}?db="}, "cannot hold the option db"),
+        ({"REDIS_URL": REDIS, "TRAWL_RESULT_BACKEND": f"{REDIS}?ssl_cert_reqs=none"}, "hold the option ssl_cert_reqs"),
+        ({"REDIS_URL": "rediss://localhost/0?key_prefix=x"}, "cannot hold the option key_prefix"),
+        ({"REDIS_URL": "redis+socket:///redis.sock?virtual_host=0&prefix=x"}, "cannot hold the option prefix"),
+    ],
+)
+def test_what_the_ledger_could_not_follow_is_refused(variables: dict[str, str], said: str) -> None:
+    # Celery would store and read results elsewhere than the ledger's scripts do, or nobody would connect at all.
+    with pytest.raises(SettingError, match=said) as refused:
+        ClusterSettings.from_environment(variables)
+    assert refused.value.code == "setting"
+
+
+def test_sentinels_may_lead_to_the_broker() -> None:
+    settings = ClusterSettings.from_environment(
+        {"TRAWL_BROKER_URL": "sentinel://a:26379/0", "TRAWL_RESULT_BACKEND": REDIS}
+    )
+
+    assert settings.result_backend == REDIS
+
+
+@pytest.mark.parametrize("url", ["rediss://h/0?ssl_cert_reqs=none", "redis+socket:///r.sock?virtual_host=3", REDIS])
+def test_the_options_a_redis_url_may_hold_are_kept(url: str) -> None:
+    assert ClusterSettings.from_environment({"REDIS_URL": url}).result_backend == url
+
+
 def test_no_broker_at_all_says_what_to_set() -> None:
     with pytest.raises(SettingError, match="set TRAWL_BROKER_URL"):
         ClusterSettings.from_environment({})

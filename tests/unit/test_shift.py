@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -11,6 +13,7 @@ import pytest
 import redis
 
 from contract.batches import BatchEntry, pack_entries, unpack_entries
+from contract.errors import SettingError
 from contract.ledger import Child, Claim, Ledger
 from contract.messages import BatchMessage
 from contract.outcomes import Ending, Outcome
@@ -18,7 +21,7 @@ from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from worker import shift as shift_module
 from worker.engine.run import Leftover, Progress, Run
-from worker.shift import Shift
+from worker.shift import ClaimedAhead, Shift
 from worker.standstill import Standstill
 
 URL = "http://example.com/{}"
@@ -102,6 +105,7 @@ class Floor:
     runs: dict[str, FakeRun] = field(default_factory=dict)
     sent: list[BatchMessage] = field(default_factory=list)
     on_start: Callable[[str], None] = lambda _batch: None
+    ahead: ClaimedAhead | None = None
 
     def shift(self, *, room: int = 64, lease_seconds: float = 30.0) -> Shift:
         return Shift(
@@ -115,6 +119,7 @@ class Floor:
             is_stopping=lambda: self.is_stopping,
             tell_progress=lambda _line: None,
             send=lambda _claim, messages: self.sent.extend(messages),
+            ahead=self.ahead,
         )
 
     def _start(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
@@ -156,6 +161,80 @@ def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> 
     assert list(floor.ledger.closed) == ["1", "2", "3"]
     assert floor.ledger.waiting == ["4"]
     assert line.endswith("and 2 batches ahead")
+
+
+def test_a_message_that_was_overtaken_need_not_ask_the_ledger_once() -> None:
+    """Guards ``ClaimedAhead``: once only, because a second message means that the batch waits again."""
+    ahead = ClaimedAhead()
+    floor = Floor(ends_at_once=False, fetching=10, ahead=ahead)
+    floor.ledger.waiting = ["2", "3"]
+
+    def all_end_when_three_run(_batch: str) -> None:
+        if len(floor.runs) == 3:
+            for run in floor.runs.values():
+                run.end()
+
+    floor.on_start = all_end_when_three_run
+    floor.shift().work(a_claim("1"))
+
+    assert [ahead.take(BatchMessage("job", batch)) for batch in ("1", "2", "3", "2")] == [False, True, True, False]
+
+
+def test_a_batch_claimed_ahead_and_lost_asks_the_ledger_again() -> None:
+    ahead = ClaimedAhead()
+    floor = Floor(ends_at_once=False, fetching=10, ahead=ahead)
+    floor.ledger.waiting = ["2"]
+    floor.ledger.lost = {"2"}
+    floor.on_start = lambda batch: floor.runs["1"].end() if batch == "2" else None
+    floor.shift(lease_seconds=0.01).work(a_claim("1"))
+
+    assert floor.runs["2"].is_abandoned
+    assert not ahead.take(BatchMessage("job", "2"))
+
+
+def test_what_is_remembered_of_messages_to_come_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shift_module, "_MOST_REMEMBERED", 3)
+    ahead = ClaimedAhead()
+    for number in range(10):
+        ahead.note(BatchMessage("job", str(number)))
+
+    assert [ahead.take(BatchMessage("job", str(number))) for number in range(10)] == [False] * 7 + [True] * 3
+
+
+def test_a_batch_that_cannot_be_started_is_no_fault_of_the_others() -> None:
+    """Guards the ``except`` of ``_look_ahead``: what is claimed ahead may be of another job."""
+    floor = Floor(ends_at_once=False)
+    floor.ledger.waiting = ["2", "3"]
+
+    def start(batch: str) -> None:
+        if batch == "2":
+            raise SettingError("Its policy names a digest that this worker has no package for.")
+        if batch == "3":
+            floor.runs["1"].end()
+            floor.runs["3"].end()
+
+    floor.on_start = start
+    line = floor.shift().work(a_claim("1"))
+
+    assert list(floor.ledger.closed) == ["1", "3"]
+    assert line.endswith("and 1 batches ahead")
+
+
+def test_a_ledger_with_nothing_to_claim_is_asked_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the growing pause: a slow batch would cost four round trips a second."""
+    monkeypatch.setattr(shift_module, "_LOOK_PAUSE", 0.01)
+    monkeypatch.setattr(shift_module, "_LONGEST_LOOK_PAUSE", 1000.0)
+    monkeypatch.setattr(shift_module, "_GLANCE", 0.001)
+    floor = Floor(ends_at_once=False)
+    began = time.monotonic()
+
+    def end_soon(batch: str) -> None:
+        threading.Timer(0.5, floor.runs[batch].end).start()
+
+    floor.on_start = end_soon
+    floor.shift().work(a_claim("1"))
+
+    assert 1 <= floor.ledger.looks <= 2 + math.log2(1 + (time.monotonic() - began) / 0.01)
 
 
 def test_slow_urls_keep_only_so_many_reports_waiting() -> None:

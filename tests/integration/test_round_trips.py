@@ -1,0 +1,115 @@
+"""What a job costs Redis from its first batch to its last row: real workers, a real producer, every command counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+import redis
+
+from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.redis_server import RedisServer
+
+MOST = 6.0  # round trips per batch besides Celery's own
+
+
+class Meter:
+    """Listens to every command between two moments; ``ours`` are those that Celery alone would not send.
+
+    A connection of ours is one that ever ran a script of the ledger or waited for closings. What it says within one
+    transaction is one round trip; what it says to connect is none. Beside these we ask how long Celery's queue is.
+    """
+
+    def __init__(self, server: RedisServer) -> None:
+        self._client = redis.Redis.from_url(server.url())
+        self._commands: list[tuple[str, str]] = []  # connection, command
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Meter:
+        self._thread.start()
+        assert self._listening.wait(60)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.echo("over")
+        self._thread.join(60)
+        self._client.close()
+
+    @property
+    def ours(self) -> Counter[str]:
+        said: dict[str, list[str]] = defaultdict(list)
+        for connection, command in self._commands:
+            said[connection].append(command)
+        counted: Counter[str] = Counter()
+        for commands in said.values():
+            if any(command.startswith(("EVALSHA", "SUBSCRIBE")) and " trawl:job:" in command for command in commands):
+                counted.update(_round_trips(commands))
+            else:
+                counted["LLEN"] += commands.count("LLEN trawl:trawl")
+        return counted
+
+    def _listen(self) -> None:
+        with self._client.monitor() as monitor:  # type: ignore[no-untyped-call]  # redis-py has no annotation here
+            self._listening.set()
+            for seen in monitor.listen():
+                command = str(seen["command"])
+                if command == "ECHO over":
+                    return
+                if seen["client_type"] != "lua":
+                    self._commands.append((f"{seen['client_address']}:{seen['client_port']}", command))
+
+
+def _round_trips(commands: Sequence[str]) -> Iterator[str]:
+    is_within = False
+    for command in commands:
+        name = command.split(" ", 1)[0].upper()
+        if name == "EXEC":
+            is_within = False
+        elif not is_within and name not in ("HELLO", "CLIENT"):
+            is_within = name == "MULTI"
+            yield name
+
+
+@pytest.mark.parametrize("pace", ["fast", "slow"])
+def test_a_batch_of_a_whole_run_costs_at_most_six_round_trips(tmp_path: Path, pace: str) -> None:
+    """Guards the follower's bell, the drain in one round trip, claiming ahead in one, and sweeps that know when."""
+    with RedisServer(tmp_path / "redis") as server, MisbehavingServer() as site:
+        if pace == "fast":
+            urls = [site.url(f"/good?size=100&n={number}") for number in range(1600)]
+            batch, transfers = 20, 16
+        else:
+            urls = [site.url(f"/thinks?ms=250&n={number}") for number in range(160)]
+            batch, transfers = 8, 4
+        environment = {
+            "TRAWL_BROKER_URL": server.celery_url(),
+            "TRAWL_OUTPUT": str(tmp_path / "out"),
+            "TRAWL_TRANSFERS": str(transfers),
+        }
+        (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+        command = ["run", "urls.txt", "-o", "out", "--batch-size", str(batch), "--allow-net", "127.0.0.0/8", "--json"]
+        with CeleryWorker(tmp_path, env=environment, concurrency=2), Meter(server) as meter:
+            run = subprocess.run(
+                [sys.executable, "-P", "-m", "producer", *command],
+                cwd=tmp_path,
+                env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(PROJECT), **environment},
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
+    assert run.returncode == 0, run.stderr.decode()
+    summary = json.loads(run.stdout)
+    assert summary["ok"] == len(urls)
+    per_batch = sum(meter.ours.values()) / summary["batches"]
+    assert per_batch <= MOST, f"{summary['batches']} batches: {dict(meter.ours)}"

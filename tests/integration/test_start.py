@@ -1,0 +1,61 @@
+"""A command that starts while Redis is in trouble: what passes is waited for, what does not is one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from contract.errors import ServiceError
+from contract.settings import ClusterSettings
+from producer.client import Cluster
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+from tests.support.relay import Relay
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Relay]:
+    with RedisServer(tmp_path / "redis", aof=False) as server, Relay(("127.0.0.1", server.port)) as between:
+        yield between
+
+
+def cluster_on(relay: Relay) -> Cluster:
+    url = f"redis://127.0.0.1:{relay.port}/0"
+    return Cluster(ClusterSettings(broker_url=url, result_backend=url))
+
+
+def test_connections_that_are_reset_at_the_start_are_tried_again(relay: Relay) -> None:
+    """Guards the loop of ``Cluster.check``: a command given in the second of a failover ended at once."""
+    relay.set(cut_after=1)
+    cluster = cluster_on(relay)
+    with ThreadPoolExecutor(1) as threads:
+        checked = threads.submit(cluster.check, within=300.0)
+        await_condition(lambda: relay.accepted >= 3 or checked.done(), within=60, what="three tries")
+        assert not checked.done()
+        relay.set(cut_after=0)
+        checked.result()
+    cluster.close()
+
+
+def test_a_redis_that_goes_on_resetting_is_told_after_a_while(relay: Relay) -> None:
+    relay.set(cut_after=1)
+    cluster = cluster_on(relay)
+
+    with pytest.raises(ServiceError, match="cannot be reached"):
+        cluster.check(within=0.5)
+    assert relay.accepted >= 2
+    cluster.close()
+
+
+def test_where_nobody_listens_that_is_said_at_once(relay: Relay) -> None:
+    relay.refuse()
+    cluster = cluster_on(relay)
+    with ThreadPoolExecutor(1) as threads:
+        checked = threads.submit(cluster.check, within=100_000.0)  # a wait would not end
+
+        with pytest.raises(ServiceError, match="is it running"):
+            checked.result(timeout=300)
+    cluster.close()
