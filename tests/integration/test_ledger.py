@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import redis
@@ -16,17 +15,30 @@ from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.bell import Bell
 from contract.broker import build_app
 from contract.errors import UnknownJobError
-from contract.ledger import Child, Claim, Ledger, NewBatch
+from contract.ledger import Child, Claim
 from contract.messages import task_id
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from contract.settings import ClusterSettings
-from contract.sweep import Sweeper, SweepFindings
-from tests.support.clocked_ledger import ClockedLedger, batch_of, report_of, round_trips, urls_of
+from contract.sweep import SweepFindings
+from tests.support.clocked_ledger import (
+    JOB,
+    ClockedLedger,
+    at_once,
+    batch_of,
+    claimed,
+    drained,
+    next_of,
+    record_of,
+    refused_report,
+    report_of,
+    round_trips,
+    stored,
+    urls_of,
+)
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
-JOB = "a-job"
 SINGLETONS = {b"trawl:jobs", b"trawl:active", b"trawl:taken", b"trawl:watched", b"test-clock"}
 
 
@@ -48,36 +60,6 @@ def ledger(client: redis.Redis) -> ClockedLedger:
     made = ClockedLedger(client)
     made.create(JOB, JobPolicy(), label="a list")
     return made
-
-
-def claimed(ledger: Ledger, batch: str, *, holder: str = "worker", job: str = JOB) -> Claim:
-    claim = ledger.claim(job, batch, holder=holder)
-    assert claim is not None
-    return claim
-
-
-def stored(ledger: Ledger, batch: str, *, job: str = JOB) -> BatchReport:
-    (blob,) = ledger.reports(job, [batch])
-    assert blob is not None
-    return BatchReport.from_result(blob)
-
-
-def record_of(ledger: Ledger, job: str = JOB) -> production.JobRecord:
-    record = ledger.job(job)
-    assert record is not None
-    return record
-
-
-def at_once(count: int, act: Callable[[int], Any]) -> list[Any]:
-    """Return the answers of ``act(0..count-1)``, all called by threads that start together."""
-    gate = threading.Barrier(count)
-
-    def enter(number: int) -> Any:
-        gate.wait()
-        return act(number)
-
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(enter, range(count)))
 
 
 # ---------------------------------------------------------------------------------------------- a job's life
@@ -142,13 +124,6 @@ def test_nothing_is_opened_for_a_job_nobody_created(client: redis.Redis, ledger:
 
     assert set(client.keys()) == before
     assert ledger.job("unknown") is None
-
-
-def refused_report(job: str, batch: str) -> BatchReport:
-    return BatchReport(
-        job=job, batch=batch, worker="producer", pid=1, queued=1.0, started=1.0, finished=1.0, elapsed=0.0, busy=0.0,
-        outcomes=[{"url": "gopher://x", "outcome": "refused"}], handed_off=[],
-    )  # fmt: skip
 
 
 def test_refused_lines_are_a_batch_closed_at_birth_once(ledger: ClockedLedger) -> None:
@@ -415,467 +390,6 @@ def test_a_deferred_batch_is_sent_when_it_is_due(ledger: ClockedLedger) -> None:
     assert urls_of(claimed(ledger, claim.child(1))) == ["http://host.test/1"]
 
 
-# ---------------------------------------------------------------------------------------------- lost messages
-
-
-def test_what_waits_on_an_empty_queue_is_sent_again(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    ledger.advance(4.0)
-    assert ledger.swept()[1] == [], "its message may be on its way"
-
-    ledger.advance(2.0)
-    assert ledger.swept()[1] == [f"{JOB}/1", f"{JOB}/2"]
-
-    assert ledger.swept()[1] == [], "sent a moment ago"
-    ledger.advance(6.0)
-    assert len(ledger.swept()[1]) == 2
-
-
-def test_a_batch_whose_message_was_lost_goes_first_and_overtakes_nothing(
-    client: redis.Redis, ledger: ClockedLedger
-) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    ledger.advance(4.0)
-    ledger.open(JOB, [batch_of("2")])
-    ledger.advance(2.0)
-    assert ledger.swept()[1] == [f"{JOB}/1"]
-    ledger.advance(1.0)
-
-    assert next_of(ledger).batch == "1", "although it was sent after the other"
-
-    assert not client.hexists("trawl:taken", "highest")
-
-
-def test_what_waits_in_a_long_queue_is_left_there(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    ledger.advance(100_000.0)
-
-    assert ledger.swept(waiting=17)[1] == []
-
-
-def test_an_overtaken_message_is_lost_even_when_another_job_overtook_it(ledger: ClockedLedger) -> None:
-    """Guards ``mark`` in lost.lua: a queue kept full by others would hide the loss for ever."""
-    ledger.create("others", JobPolicy())
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    ledger.advance(1.0)
-    ledger.open("others", [batch_of("1"), batch_of("2")])
-    ledger.advance(5.0)
-    overtakers = [claimed(ledger, "1"), claimed(ledger, "1", job="others")]
-
-    assert ledger.swept(waiting=5)[1] == [], "taken just now: the one before may be on its way to a worker"
-    for claim in overtakers:
-        ledger.close(claim, report_of(claim))
-    ledger.advance(29.0)
-    assert ledger.swept(waiting=5)[1] == []
-    ledger.advance(2.0)
-
-    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"], "not the one sent with the last that was taken"
-
-
-def test_a_late_claim_does_not_turn_back_how_far_the_queue_was_taken(ledger: ClockedLedger) -> None:
-    for batch in ("1", "2", "3", "4"):
-        ledger.open(JOB, [batch_of(batch)])
-        ledger.advance(1.0)
-    for batch in ("4", "1"):
-        claim = claimed(ledger, batch)
-        ledger.close(claim, report_of(claim))
-    ledger.advance(5.0)
-
-    ledger.swept(waiting=5)
-    ledger.advance(31.0)
-
-    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2", f"{JOB}/3"]
-
-
-def test_what_is_taken_out_of_turn_overtakes_nothing(ledger: ClockedLedger) -> None:
-    """Guards ``overdue``: batches sent again and handed off go to the head of the queue."""
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    handing_off = claimed(ledger, "1")
-    claimed(ledger, "2")
-    ledger.advance(1.0)
-    ledger.open(JOB, [batch_of("3")])
-    ledger.advance(20.0)
-    ledger.renew(handing_off)
-    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"]
-    ledger.close(
-        handing_off, report_of(handing_off, [], handed_off=[handing_off.child(1)]), [Child(batch_of("1").payload, 1)]
-    )
-
-    for batch in ("2", handing_off.child(1)):
-        claim = claimed(ledger, batch)
-        ledger.close(claim, report_of(claim))
-        for _ in range(3):
-            ledger.advance(31.0)
-            assert f"{JOB}/3" not in ledger.swept(waiting=5)[1], "it waits its turn"
-
-
-def next_of(ledger: Ledger, *, holder: str = "worker", waited: float = 0.0) -> Claim:
-    claim = ledger.claim_next(holder=holder, waited=waited)
-    assert claim is not None
-    return claim
-
-
-def test_what_is_claimed_ahead_of_its_message_overtakes_nothing(ledger: ClockedLedger) -> None:
-    ledger.create("others", JobPolicy())
-    ledger.open("others", [batch_of("1")])
-    ledger.advance(1.0)
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    ledger.advance(1.0)
-
-    for _ in range(2):
-        claim = next_of(ledger)
-        ledger.close(claim, report_of(claim))
-
-    assert (claim.job, claim.batch) == (JOB, "1")
-    for _ in range(3):
-        ledger.advance(31.0)
-        assert ledger.swept(waiting=5)[1] == []
-
-
-def test_of_all_jobs_the_batch_that_waited_longest_is_claimed_ahead(ledger: ClockedLedger) -> None:
-    """Guards the order of the set ``sent``: a job's shifts must not leave those of others to the end."""
-    for number, job in enumerate(("c", "b", "a")):
-        ledger.create(job, JobPolicy(timeout=number + 1.0))
-        ledger.open(job, [batch_of("1", f"http://{job}.test/1"), batch_of("2", f"http://{job}.test/2")])
-        ledger.advance(1.0)
-    assert ledger.claim_next(holder="worker", waited=3.5) is None
-
-    claims = [next_of(ledger, waited=0.5) for _ in range(6)]
-
-    assert [claim.job for claim in claims] == ["c", "c", "b", "b", "a", "a"]
-    assert [urls_of(claim) for claim in claims] == [[f"http://{c.job}.test/{c.batch}"] for c in claims]
-    assert [claim.policy.timeout for claim in claims] == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
-    assert ledger.claim_next(holder="worker", waited=0.0) is None
-
-
-def test_what_has_not_waited_long_enough_is_left_to_its_message(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    ledger.advance(0.5)
-
-    assert ledger.claim_next(holder="worker", waited=0.75) is None
-    ledger.advance(0.5)
-    assert next_of(ledger, waited=0.75).batch == "1"
-
-
-def test_a_claim_ahead_whose_reply_was_lost_is_given_again(
-    client: redis.Redis, ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Guards ``ahead`` in claim.lua: another batch would be held by nobody until its lease ends."""
-    monkeypatch.setattr("secrets.token_hex", lambda size: "the same token")
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-
-    first, again = next_of(ledger), next_of(ledger)
-
-    assert first == again
-    assert record_of(ledger).running == 1
-    ledger.close(first, report_of(first))
-    assert not client.exists("trawl:ahead")
-    assert next_of(ledger).batch == "2"
-    ledger.advance(21.0)
-    ledger.swept()
-    assert not client.exists("trawl:ahead"), "nobody holds anything"
-
-
-def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the ZREM of claim.lua: keys expire one by one, and what is left of a job must not hide the others."""
-    for job in ("gone", "half-gone"):
-        ledger.create(job, JobPolicy())
-        ledger.open(job, [batch_of("1"), batch_of("2")])
-    client.delete("trawl:job:gone:batches", "trawl:job:half-gone")
-    ledger.advance(1.0)
-    ledger.open(JOB, [batch_of("1")])
-
-    assert next_of(ledger).job == JOB
-    assert client.zcard("trawl:sent") == 0
-
-
-def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedger) -> None:
-    """Guards the set ``overdue``: shifts that always find older batches would leave a dead worker's to the end."""
-    ledger.create("others", JobPolicy())
-    ledger.open("others", [batch_of("1"), batch_of("2")])
-    handing_off = claimed(ledger, "1", job="others")
-    claimed(ledger, "2", job="others")
-    ledger.open(JOB, [batch_of("3"), batch_of("4"), batch_of("5"), batch_of("6")])
-    alive = [next_of(ledger)]
-    assert alive[0].batch == "3", "nothing is overdue"
-
-    ledger.advance(1.0)
-    child = handing_off.child(1)
-    ledger.close(handing_off, report_of(handing_off, [], handed_off=[child]), [Child(batch_of("1").payload, 1)])
-    alive += [next_of(ledger), next_of(ledger)]
-    assert [claim.batch for claim in alive[1:]] == [child, "4"], "the first is of another job, and younger"
-
-    ledger.advance(20.0)
-    assert all(ledger.renew(claim) for claim in alive)
-    assert ledger.swept(waiting=5)[1] == ["others/2"]
-    assert next_of(ledger).job == "others"
-
-
-def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    ledger.advance(10.0)
-    claimed(ledger, "1")
-    ledger.advance(25.0)
-    assert ledger.swept(waiting=None)[1] == [f"{JOB}/1"], "only the lease that ran out: something was taken lately"
-    claimed(ledger, "1")
-
-    ledger.advance(10.0)
-    assert ledger.swept(waiting=None)[1] == []
-    ledger.advance(9.0)
-    assert ledger.swept(waiting=None)[1] == []
-    ledger.advance(12.0)
-
-    assert sorted(ledger.swept(waiting=None)[1]) == [f"{JOB}/1", f"{JOB}/2"]
-
-
-def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    ledger.advance(60.0)
-    ledger.swept()
-    ledger.advance(60.0)
-    looks: list[int] = []
-
-    def look(number: int) -> int:
-        looks.append(number)
-        return 0
-
-    def sweep(number: int) -> None:
-        sweeper = Sweeper(
-            ledger, holder="h", waiting=lambda: look(number), send=lambda _: None, poison=no_poison, pause=30.0
-        )
-        sweeper.sweep()
-
-    ledger._redis.delete("trawl:sweeping")
-    at_once(8, sweep)
-
-    assert len(looks) == 1
-
-
-def no_poison(claim: Claim, entry: BatchEntry) -> BatchReport:
-    raise AssertionError("nothing is poison here")
-
-
-def test_after_a_silence_holders_may_renew_before_leases_end(ledger: ClockedLedger) -> None:
-    """Guards ``was_watched``: while Redis is away nobody can renew, and that wears no batch."""
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    alive = claimed(ledger, "1")
-    claimed(ledger, "2")
-    ledger.advance(600.0)
-
-    assert ledger.swept(after_silence=True)[1] == []
-    assert ledger.renew(alive)
-
-    assert ledger.swept()[1] == [f"{JOB}/2"]
-
-
-def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    claimed(ledger, "1")
-    ledger.advance(600.0)
-    sent: list[Any] = []
-
-    for expected in (0, 1):
-        client.delete("trawl:sweeping")
-        Sweeper(ledger, holder="sweeper", waiting=lambda: 0, send=sent.extend, poison=no_poison).sweep()
-        assert len(sent) == expected
-    assert 5000 < client.pttl("trawl:watched") <= 10_000, "half a lease of silence"
-
-
-def test_sweeps_are_seldom_while_nothing_can_become_overdue(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards ``rest`` in sweep.lua: after 2 s at the least, at the end of the first lease, after 5 s at the latest."""
-
-    def pause(seconds: float, *, after_silence: bool = False) -> float:
-        ledger.advance(seconds)
-        client.delete("trawl:sweeping")
-        client.set("trawl:watched", b"1")
-        if after_silence:
-            client.delete("trawl:watched")
-        sweeper = Sweeper(
-            ledger, holder="h", waiting=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: 0.0
-        )
-        sweeper.sweep()
-        assert client.pttl("trawl:sweeping") <= sweeper._from * 1000
-        return sweeper._from
-
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    claim = claimed(ledger, "1")
-    assert pause(0.0) == 5.0
-    assert pause(10.0) == 5.0
-    assert pause(7.0) == 3.0, "its lease ends then"
-    assert ledger.renew(claim)
-    assert pause(3.0) == 5.0
-    child = Child(batch_of("1").payload, 1, after=3.0)
-    ledger.close(claim, report_of(claim, [], handed_off=[claim.child(1)]), [child])
-    assert pause(0.0) == 3.0, "it is due then"
-    assert pause(2.5) == 2.0
-    claimed(ledger, "2")
-    assert pause(30.0, after_silence=True) == 2.0, "nothing was ended yet"
-
-
-def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards ``_from``: every worker would ask twice a second, whatever there is to do."""
-    ledger.open(JOB, [batch_of("1")])
-    client.set("trawl:watched", b"1")
-    now = 100.0
-    sweepers = [
-        Sweeper(ledger, holder="h", waiting=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: now)
-        for _ in range(2)
-    ]
-    for sweeper in sweepers:
-        sweeper.sweep()
-
-    assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == []
-    now = 103.0
-    client.delete("trawl:sweeping")
-    assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == []
-    now = 106.0
-    assert len(round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers])) == 2
-
-
-def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    asked: list[int] = []
-
-    def waiting() -> int:
-        asked.append(1)
-        return 3
-
-    def sweep() -> None:
-        ledger._redis.delete("trawl:sweeping")
-        Sweeper(ledger, holder="h", waiting=waiting, send=lambda _: None, poison=no_poison).sweep()
-
-    ledger.advance(4.0)
-    sweep()
-    assert asked == []
-    ledger.advance(2.0)
-    sweep()
-    assert asked == [1]
-
-
-def test_a_sweep_looks_past_entries_without_a_batch(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the ZREM of sweep.lua: keys expire one by one, and half a job must not stop the sweep of the others."""
-    ledger.open(JOB, [batch_of("1")])
-    for key in ("leases", "due"):
-        client.zadd(f"trawl:job:{JOB}:{key}", {"gone": 1.0})
-    for key in ("sent", "overdue"):
-        client.zadd(f"trawl:{key}", {"gone/1": 1.0})
-    ledger.advance(10.0)
-
-    assert ledger.swept()[1] == [f"{JOB}/1"]
-
-    assert [client.zscore(f"trawl:job:{JOB}:{key}", "gone") for key in ("leases", "due")] == [None] * 2
-    assert [client.zscore(f"trawl:{key}", "gone/1") for key in ("sent", "overdue")] == [None] * 2
-
-
-def test_a_job_that_expired_is_not_swept_for_ever(client: redis.Redis, ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    client.delete(*(f"trawl:job:{JOB}{part}" for part in ("", ":batches", ":payloads")))
-
-    ledger.swept()
-
-    assert client.smembers("trawl:active") == set()
-
-
-def test_a_clock_that_jumps_loses_nothing(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    held = claimed(ledger, "1")
-
-    ledger.advance(-86_400.0)
-    assert ledger.swept(waiting=3)[1] == []
-    assert ledger.renew(held)
-    ledger.advance(21.0)
-    assert f"{JOB}/1" in ledger.swept(waiting=3)[1]
-    for batch in ("1", "2"):
-        claim = claimed(ledger, batch)
-        assert ledger.close(claim, report_of(claim))
-
-    assert record_of(ledger).open == 0
-
-
-# ---------------------------------------------------------------------------------------------- poison
-
-
-def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_alone(ledger: ClockedLedger) -> None:
-    urls = [f"http://host.test/{number}" for number in range(8)]
-    poison = urls[5]
-    ledger.open(JOB, [batch_of("1", *urls)])
-    ledger.seal(JOB, {"lines": 8})
-    attempts: dict[str, int] = {}
-
-    waiting, poisoned = ["1"], {}
-    while record_of(ledger).open:
-        for batch in waiting:
-            claim = ledger.claim(JOB, batch, holder="worker")
-            if claim is None:
-                continue
-            attempts[batch] = attempts.get(batch, 0) + 1
-            if poison not in urls_of(claim):
-                assert ledger.close(claim, report_of(claim))
-        ledger.advance(21.0)
-        findings, sent = ledger.swept(lost_after=0.0)
-        poisoned.update(findings.poisoned)
-        waiting = [message.partition("/")[2] for message in sent]
-
-    families = {batch: stored(ledger, batch).handed_off for batch in ledger.closed(JOB)}
-    first, second = families["1"]
-    third, fifth = families[second]
-    fourth, last = families[third]
-    assert poisoned == {JOB: [last]}
-    assert [attempts[batch] for batch in ("1", second, third, last)] == [5, 2, 2, 2]
-    assert [attempts[batch] for batch in (first, fifth, fourth)] == [1] * 3
-    rows = [row for batch in ledger.closed(JOB) for row in stored(ledger, batch).outcomes]
-    assert sorted(row["url"] for row in rows) == urls
-    assert [(row["url"], row["error"]) for row in rows if row["outcome"] == "failed"] == [(poison, "poison")]
-    assert dict(record_of(ledger).counts) == {"ok": 7, "kept": 0, "failed": 1, "refused": 0, "bytes": 49}
-
-
-def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the line of claim.lua that answers with the attempts."""
-    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
-    for _ in range(production.MOST_ATTEMPTS):
-        claimed(ledger, "1")
-        ledger.advance(21.0)
-        ledger.swept(after_silence=True)
-        client.delete("trawl:sweeping")
-        keys = [getattr(ledger.keys, name) for name in ("active", "sweeping", "watched", "sent", "overdue", "ahead")]
-        ledger.run("sweep", keys, [ledger.keys.of_jobs, 1, 1, 1, 99, 200, 60, 5])
-
-    assert ledger.claim(JOB, "1", holder="worker") is None
-    assert ledger.claim_next(holder="worker", waited=0.0) is None
-
-    ledger.advance(6.0)
-    assert ledger.swept()[0].split == {JOB: ["1"]}, "the sweep takes it, waiting or held"
-
-
-def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the ``except MessageError`` of ``_relieve``."""
-    ledger.open(JOB, [NewBatch("1", b"of another version", 1), batch_of("2")])
-    for _ in range(production.MOST_ATTEMPTS):
-        claimed(ledger, "1")
-        ledger.advance(21.0)
-        findings, sent = ledger.swept(lost_after=0.0)
-
-    assert (findings.split, findings.poisoned) == ({}, {})
-    assert sent == [f"{JOB}/2"]
-    assert record_of(ledger).open == 2
-
-
-def test_a_worn_batch_is_split_by_one_sweeper(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
-    for _ in range(production.MOST_ATTEMPTS - 1):
-        claimed(ledger, "1")
-        ledger.advance(21.0)
-        ledger.swept()
-    last = claimed(ledger, "1")
-    assert ledger.claim(JOB, "1", holder="sweeper", even_worn=True) is None, "its fifth holder may be alive"
-    ledger.advance(21.0)
-
-    claims = at_once(8, lambda number: ledger.claim(JOB, "1", holder=f"sweeper-{number}", even_worn=True))
-
-    assert len([claim for claim in claims if claim]) == 1
-    assert not ledger.renew(last)
-
-
 # ---------------------------------------------------------------------------------------------- a follower's side
 
 
@@ -901,12 +415,6 @@ def test_closed_batches_are_listed_in_order_until_they_are_forgotten(
     assert ledger.reports(JOB, []) == []
     assert record_of(ledger).undrained == 2
     assert record_of(ledger).counts["ok"] == 4
-
-
-def drained(ledger: Ledger, *, place: str = "here", job: str = JOB, **options: Any) -> production.Drain:
-    drain = ledger.drain(job, place, **options)
-    assert drain is not None
-    return drain
 
 
 def test_one_round_trip_forgets_what_is_safe_and_brings_what_is_new(client: redis.Redis, ledger: ClockedLedger) -> None:

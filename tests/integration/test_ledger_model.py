@@ -18,10 +18,9 @@ from contract.errors import UnknownJobError
 from contract.ledger import MOST_ATTEMPTS, Child, Claim, Drain
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
-from tests.support.clocked_ledger import ClockedLedger, batch_of, report_of, urls_of
+from tests.support.clocked_ledger import JOB, ClockedLedger, batch_of, report_of, urls_of
 from tests.support.redis_server import RedisServer
 
-JOB = "a-job"
 LEASE = 20.0
 
 

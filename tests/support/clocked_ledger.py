@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import redis
@@ -14,6 +16,8 @@ from contract.messages import BatchMessage
 from contract.recovery import poison_report
 from contract.reports import BatchReport
 from contract.sweep import LOST_AFTER, Sweeper, SweepFindings
+
+JOB = "a-job"  # the job that tests have their batches in
 
 _REAL = "redis.call('TIME')"
 _SET = "redis.call('HMGET', 'test-clock', 'whole', 'micro')"
@@ -97,3 +101,56 @@ def round_trips(client: redis.Redis, act: Callable[[], Any]) -> list[str]:
             if command["client_type"] != "lua" and name not in ("HELLO", "CLIENT"):
                 seen.append(name)
     raise AssertionError("unreachable")
+
+
+def claimed(ledger: Ledger, batch: str, *, holder: str = "worker", job: str = JOB) -> Claim:
+    claim = ledger.claim(job, batch, holder=holder)
+    assert claim is not None
+    return claim
+
+
+def stored(ledger: Ledger, batch: str, *, job: str = JOB) -> BatchReport:
+    (blob,) = ledger.reports(job, [batch])
+    assert blob is not None
+    return BatchReport.from_result(blob)
+
+
+def record_of(ledger: Ledger, job: str = JOB) -> production.JobRecord:
+    record = ledger.job(job)
+    assert record is not None
+    return record
+
+
+def at_once(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """Return the answers of ``act(0..count-1)``, all called by threads that start together."""
+    gate = threading.Barrier(count)
+
+    def enter(number: int) -> Any:
+        gate.wait()
+        return act(number)
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(enter, range(count)))
+
+
+def next_of(ledger: Ledger, *, holder: str = "worker", waited: float = 0.0) -> Claim:
+    claim = ledger.claim_next(holder=holder, waited=waited)
+    assert claim is not None
+    return claim
+
+
+def drained(ledger: Ledger, *, place: str = "here", job: str = JOB, **options: Any) -> production.Drain:
+    drain = ledger.drain(job, place, **options)
+    assert drain is not None
+    return drain
+
+
+def refused_report(job: str, batch: str) -> BatchReport:
+    return BatchReport(
+        job=job, batch=batch, worker="producer", pid=1, queued=1.0, started=1.0, finished=1.0, elapsed=0.0, busy=0.0,
+        outcomes=[{"url": "gopher://x", "outcome": "refused"}], handed_off=[],
+    )  # fmt: skip
+
+
+def no_poison(claim: Claim, entry: BatchEntry) -> BatchReport:
+    raise AssertionError("nothing is poison here")
