@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
+_TESTS = ("tests/unit/test_urls.py", "tests/unit/test_lines.py", "tests/unit/test_url_properties.py")
+
 
 def _urls(text: str, instead: str = "") -> Guard:
-    return Guard("contract/urls.py", text, ("tests/unit/test_urls.py",), instead)
+    return Guard("contract/urls.py", text, _TESTS, instead)
 
 
 def _hosts(text: str, instead: str = "") -> Guard:
-    return Guard("contract/hosts.py", text, ("tests/unit/test_urls.py",), instead)
+    return Guard("contract/hosts.py", text, _TESTS, instead)
 
 
 def _naming(text: str, instead: str = "") -> Guard:
