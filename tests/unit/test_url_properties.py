@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from contract.urls import LONGEST_URL, Entry, Parsed, Refusal, RefusedUrl, intake, parse
 from tests.support.lines import accepted, md5
 
-
 HOSTS = st.sampled_from(
     [
         "example.org",

@@ -12,7 +12,6 @@ import pytest
 from contract.urls import BAD_PORTS, LONGEST_URL, Parsed, RefusedUrl, parse
 from tests.support.lines import accepted, refusal
 
-
 # ---------------------------------------------------------------------------------------- ordinary lists are not hurt
 
 ORDINARY = {
