@@ -1,11 +1,13 @@
 """Feeding: whatever step a producer is killed after, the next one goes on with every entry."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import pytest
+import redis
 
 from contract.batches import unpack_entries
 from contract.bell import Bell
@@ -31,6 +33,7 @@ class RememberingLedger:
         self.batches: dict[str, list[str]] = {}
         self.stored: dict[str, int] = {}
         self.totals: Mapping[str, int] | None = None
+        self.has_room = True
 
     def job(self, job: str) -> object | None:
         return job if job in self.jobs else None
@@ -44,6 +47,8 @@ class RememberingLedger:
         self.batches.clear()
 
     def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
+        if not self.has_room:
+            raise redis.exceptions.OutOfMemoryError("OOM")
         if job not in self.jobs:
             raise UnknownJobError("gone")
         new = {batch.batch: [entry.url for entry in unpack_entries(batch.payload)] for batch in batches}
@@ -78,7 +83,7 @@ class RememberingServices:
         raise AssertionError("feeding sweeps nothing")
 
     def is_full(self) -> bool:
-        return False
+        return not self.memory.has_room
 
     def bell(self, job: str) -> Bell:
         raise AssertionError("feeding waits for nothing")
@@ -87,7 +92,15 @@ class RememberingServices:
 URLS = [f"http://h{number % 3}/{number}?token=secret" for number in range(2000)]
 
 
-def feeder(folder: Path, services: RememberingServices, journal: Journal, size: int = 100) -> Feeder:
+def feeder(
+    folder: Path,
+    services: RememberingServices,
+    journal: Journal,
+    size: int = 100,
+    *,
+    tell: Callable[[str], None] = lambda _line: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Feeder:
     lists = Lists([str(folder / "urls.txt")])
     assert lists.skip_to(Position.from_record(journal.fact("position", {})))
     return Feeder(
@@ -97,7 +110,8 @@ def feeder(folder: Path, services: RememberingServices, journal: Journal, size: 
         batcher=Batcher(size, 2, is_resumed=journal.fact("position") is not None),
         journal=journal,
         services=services,
-        patience=Patience(lambda line: None),
+        patience=Patience(tell),
+        clock=clock,
     )
 
 
@@ -143,3 +157,28 @@ def test_a_ledger_that_lost_the_job_gets_everything_again(tmp_path: Path) -> Non
     journal.close()
 
     assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(URLS)
+
+
+def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(tmp_path: Path) -> None:
+    """Guards ``_fall_behind``: what was refused stands in the journal and nowhere else."""
+    urls = [f"http://h{number % 3}/{number}" for number in range(20_000)]
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+    services, told, now = RememberingServices(), list[str](), itertools.count(100.0, 0.1)
+    services.memory.create("job-1", JobPolicy())
+    journal = Journal(tmp_path / "state")
+    journal.begin("job-1")
+    feeding = feeder(tmp_path, services, journal, tell=told.append, clock=lambda: next(now))
+    feeding.step()
+
+    services.memory.has_room = False
+    assert feeding.step(), "the memory was looked at a moment ago"
+    fed = len(services.memory.batches)
+    assert not any(feeding.step() for _ in range(100))
+    assert len(services.memory.batches) == fed
+    services.memory.has_room = True
+    for _ in itertools.takewhile(lambda _: not feeding.is_done, range(1000)):
+        feeding.step()
+    journal.close()
+
+    assert told == ["Redis is out of memory: nothing more is sent until some outcomes were collected."]
+    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(urls)
