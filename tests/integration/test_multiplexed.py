@@ -136,6 +136,17 @@ def test_a_stream_that_falls_silent_ends_at_the_floor(version: Version, bench: B
     assert bench.temporary_files() == []
 
 
+def test_a_split_opens_a_connection_for_each_range(version: Version, bench: Bench) -> None:
+    """Guards ``is_multiplexed``: streams of one connection would share what a server gives to one."""
+    url = version.site.url(size=2_000_000, ranges=1)
+
+    run = bench.fetch([url], replace(version.policy(), splits=3))
+
+    assert [(outcome.ending, outcome.notes) for outcome in run.outcomes] == [(Ending.OK, ("splits=3",))]
+    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(2_000_000)
+    assert len({asked.connection for asked in version.site.asked}) >= 3  # whoever is done may begin another
+
+
 # ----------------------------------------------------------------------------------------------------- the guard
 
 

@@ -69,10 +69,11 @@ class _Wire(ABC):
         self.number = site.connected(version)
 
     def asked(self, stream: int, fields: Fields) -> None:
-        target = dict(fields)[b":path"].decode()
+        given = {name.decode(): value.decode() for name, value in fields}
+        target = given[":path"]
         self.site.note(Asked(self.version, self.number, target))
         query = parse_qs(urlsplit(target).query)
-        reply = reply_to(query)
+        reply = reply_to(query, given.get("range", ""))
         guests = int(query.get("gather", ["0"])[0])
         if guests:
             self.site.gather(guests, lambda: self.answer(stream, reply))
@@ -88,10 +89,10 @@ class _Wire(ABC):
         """End the connection."""
 
 
-def reply_to(query: dict[str, list[str]]) -> Reply:
+def reply_to(query: dict[str, list[str]], asked: str) -> Reply:
     """Read a query: `size`, `seed`, `sent` and `end` of a body, `to` for a redirect, `alt` for an Alt-Svc field.
 
-    `bare=1` leaves Content-Length out.
+    `bare=1` leaves Content-Length out; with `ranges=1` the body has a version and can be ``asked`` for in ranges.
     """
 
     def text(key: str, default: str = "") -> str:
@@ -103,6 +104,14 @@ def reply_to(query: dict[str, list[str]]) -> Reply:
     if "alt" in query:
         fields.append((b"alt-svc", text("alt").encode()))
     body = b"" if "to" in query else body_bytes(int(text("size", "4096")), int(text("seed", "0")))
+    if text("ranges"):
+        fields += [(b"etag", b'"1"'), (b"accept-ranges", b"bytes")]
+        start, _, last = asked.removeprefix("bytes=").partition("-")
+        if start:
+            end = int(last) + 1 if last else len(body)
+            fields[0] = (b":status", b"206")
+            fields.append((b"content-range", f"bytes {start}-{end - 1}/{len(body)}".encode()))
+            body = body[int(start) : end]
     if not text("bare"):
         fields.append((b"content-length", str(len(body)).encode()))
     return Reply(fields, body[: int(text("sent", str(len(body))))], text("end", "whole"))

@@ -122,6 +122,7 @@ class VirtualDraft:
         kept.add(self)
 
     def write(self, data: bytes, at: int) -> None:
+        self.data.extend(bytes(max(0, at - len(self.data))))  # as a file has it: what is left out is zero
         self.data[at : at + len(data)] = data
 
     def finish(self, size: int) -> None:

@@ -27,7 +27,7 @@ class Exchange:
 
     __slots__ = (
         "addresses", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "began",
-        "breakage", "cap", "detail", "draft", "enough", "fields", "hasher", "head", "is_fresh",
+        "breakage", "cap", "detail", "draft", "ends", "enough", "fields", "hasher", "head", "is_fresh",
         "is_helper", "is_ranged", "is_unfit", "lines", "marked", "marked_at", "offset", "received", "refusals",
         "remote_ip", "sockets", "stopped", "took", "transfer", "until",
     )  # fmt: skip
@@ -54,6 +54,7 @@ class Exchange:
         self.asked: Part | None = transfer.part  # what the request asks to continue
         if share is not None:
             self.asked, self.until = share
+        self.ends = self.until  # where a helper's answer ends by itself; its share may come to end before
         self.is_ranged = False  # the answer continues it, exactly
         self.is_unfit = False  # the answer to the range is of no use: ask for the whole
         if self.asked is not None:
@@ -165,7 +166,7 @@ class Exchange:
         asked = self.asked
         if asked is None:
             return
-        if continues(head, asked.version, asked.size, self.until):
+        if continues(head, asked.version, asked.size, self.ends):
             self.is_ranged = True
             self.draft, self.offset = asked.draft, asked.size
         elif asked.head is not None and is_whole_already(head, asked):
@@ -176,8 +177,8 @@ class Exchange:
             self.is_unfit = self.is_helper or head.status in (206, 416)
 
     def _reaches(self, end: int) -> bool:
-        """Is an exchange that has come this far at the end of its share? A helper's answer ends there by itself."""
-        return self.until is not None and (end > self.until or (end == self.until and not self.is_helper))
+        """Is an exchange that has come this far at the end of its share, and its answer is not?"""
+        return self.until is not None and (end > self.until or (end == self.until and self.until != self.ends))
 
     def _due(self) -> int | None:
         """Return how many bytes this exchange had to bring."""

@@ -231,8 +231,7 @@ class Lane:
 
     def _land(self, exchange: Exchange) -> None:
         del self._flying[exchange]
-        if not exchange.is_helper:
-            self._schedule.leave(exchange.transfer.host_key)
+        self._schedule.leave(exchange.transfer.host_key)
 
     def _finish_body(self, transfer: Transfer) -> None:
         exchange = transfer.exchange
@@ -309,22 +308,39 @@ class Lane:
         transfer, policy = main.transfer, main.transfer.run.policy
         most = policy.splits
         if policy.per_host:
-            most = min(most, policy.per_host - self._schedule.flying_at(transfer.host_key) + 1)
-        split = transfer.split = plan(main, most)
+            host = transfer.host_key
+            soon = sum(len(each.waiting) for each in self._asking if each.main.transfer.host_key == host)
+            most = min(most, policy.per_host - self._schedule.flying_at(host) - soon + 1)
+        split = transfer.split = plan(main, most, now=self._clock.now())
         if split is not None:
             main.until = split.bounds[1]
             self._asking.append(split)
 
     def _begin_helpers(self, split: Split, now: float) -> None:
+        """Have every share fetched that waits for it."""
         main = split.main
         if main.transfer.split is not split or main.draft is None:
             return
-        for start, end in split.shares():
-            before = Part(main.draft, start, split.version, None)
-            helper = Exchange(main.transfer, main.addresses, now, share=(before, end))
-            split.helpers.append(helper)
-            self._flying[helper] = None
-            self._http.begin(helper)
+        try:
+            while split.waiting:
+                self._begin_helper(split, split.waiting.pop(0), now)
+        except Exception as error:  # a bug costs its own URL only
+            self._call_off(main.transfer)
+            if main in self._flying:
+                self._spoil(main, bug(error), now)
+            else:
+                raise
+
+    def _begin_helper(self, split: Split, start: int, now: float) -> None:
+        main = split.main
+        assert main.draft is not None
+        before = Part(main.draft, start, split.version, None)
+        helper = Exchange(main.transfer, main.addresses, now, share=(before, split.end_of(start)))
+        helper.is_fresh = helper.is_fresh or split.is_multiplexed
+        split.fetching[start] = helper
+        self._flying[helper] = None
+        self._schedule.join(main.transfer.host_key)
+        self._http.begin(helper)
 
     def _share_ended(
         self, split: Split, exchange: Exchange, judged: Failure | Redirected | None, now: float
@@ -332,14 +348,21 @@ class Lane:
         """Take a share's end; None: the transfer is not over."""
         transfer = exchange.transfer
         if judged is None and not exchange.is_unfit:
-            split.done.add(exchange.offset)
-            return transfer.ended(None, now, random=self._random) if split.is_whole else None
+            split.finish(exchange, now)
+            if split.is_whole:
+                return transfer.ended(None, now, random=self._random)
+            self._begin_helpers(split, now)
+            return None
+        if isinstance(judged, Failure) and split.takes_back(exchange, judged):
+            self._begin_helpers(split, now)
+            return None
+        main = split.main
         self._call_off(transfer)
-        if exchange.is_helper:
-            exchange.draft = None  # it is the main exchange's
-            if split.main in self._flying:
-                split.main.until = None  # it goes on to the end
-                return None
+        if main in self._flying and not main.enough:
+            main.until = None  # it goes on to the end
+            return None
+        if main in self._flying:  # its end, at the end of its share, has not been looked at yet
+            self._land(main)
         transfer.go_back_to(split.prefix())
         if not isinstance(judged, Failure) or exchange.is_unfit:
             return Follow()
@@ -349,7 +372,7 @@ class Lane:
         """End the helpers of a transfer; its body stays with one exchange from now on."""
         split, transfer.split = transfer.split, None
         transfer.ask_for_help = None
-        for helper in split.helpers if split is not None else ():
+        for helper in list(split.helpers()) if split is not None else ():
             helper.draft = None
             if helper in self._flying:
                 self._http.drop(helper)

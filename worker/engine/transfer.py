@@ -318,7 +318,7 @@ class Transfer:
         if stored and self.exchange is not None and self.exchange.is_ranged:
             notes = [*notes, "resumed"]
         if stored and self.split is not None:
-            notes = [*notes, f"splits={len(self.split.bounds) - 1}"]
+            notes = [*notes, f"splits={self.split.width}"]
         if stored and head is not None:
             if not head.is_framed:
                 notes = [*notes, "framing=close"]

@@ -1,0 +1,173 @@
+"""Splits in virtual time: who fetches what, who helps whom, and never a file of two versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.naming import output_name
+from contract.outcomes import Ending, ErrorClass, Outcome
+from contract.policy import JobPolicy
+from tests.support.virtual_ranges import Fate, RangeHttp, State, version
+from tests.support.virtual_world import VirtualWorld
+from worker.engine import split, transfer
+
+URL = "http://a.test/object"
+SIZE = 16_000
+POLICY = JobPolicy(timeout=600.0, attempts=3, splits=4, slowest=0)
+
+
+@pytest.fixture(autouse=True)
+def small_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies of kilobytes are divided as those of megabytes are."""
+    for name, size in {
+        "SMALLEST_SHARE": 512,
+        "SMALLEST_TURN": 1000,
+        "SMALLEST_RELIEF": 200,
+        "SMALLEST_PART": 64,
+    }.items():
+        monkeypatch.setattr(split, name, size)
+    monkeypatch.setattr(transfer, "SMALLEST_PART", 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    outcome: Outcome
+    body: bytes | None
+    http: RangeHttp
+    seconds: float
+
+
+def fetch(
+    fate: Callable[[int], Fate],
+    policy: JobPolicy = POLICY,
+    *,
+    versions: dict[int, State] | None = None,
+    most: int = 1_000,
+) -> Fetched:
+    world = VirtualWorld(lambda _url, _turn: None)  # type: ignore[arg-type,return-value]  # its server is not asked
+    http = RangeHttp(world.clock, versions or {0: version(0, SIZE)}, fate, most)
+    world.lane._http = http
+
+    (outcome,) = world.fetch([URL], policy).outcomes
+
+    assert world.disk.drafts == set()
+    assert world.lane._schedule.flying == 0
+    assert http._open == []
+    return Fetched(outcome, world.disk.files.get(output_name(URL)), http, world.clock.seconds)
+
+
+def _even(_request: int) -> Fate:
+    return Fate()
+
+
+def test_all_exchanges_have_work_until_the_end() -> None:
+    """16,000 bytes at 2,000 bytes/s each take 2 s by four, after 0.2 s for the first bytes and 0.3 s between shares."""
+    fetched = fetch(_even)
+
+    assert (fetched.outcome.ending, fetched.body) == (Ending.OK, version(0, SIZE).body)
+    assert fetched.http.most_in_flight == 4
+    assert fetched.outcome.notes == ("splits=4",)
+    assert fetched.seconds < 3.2
+
+
+def test_shares_are_fetched_from_the_front() -> None:
+    fetched = fetch(_even)
+
+    starts = [int(asked.removeprefix("bytes=").partition("-")[0]) for asked in fetched.http.asked if asked]
+    assert starts[:15] == [1000 * share for share in range(1, 16)]
+
+
+def test_a_slow_connection_is_relieved() -> None:
+    """Guards ``_relieve``: one connection has a fiftieth of the others' speed, and its share alone would take 25 s."""
+    fetched = fetch(lambda request: Fate(speed=2 if request == 2 else 70))  # shares end within a piece
+
+    assert fetched.body == version(0, SIZE).body
+    assert fetched.seconds < 5.0
+
+
+def test_a_share_whose_connection_broke_is_asked_for_again() -> None:
+    """Guards ``takes_back``: without it one broken connection leaves the whole rest to one exchange."""
+    fetched = fetch(lambda request: Fate(cut=500 if request in (0, 2, 5) else None))
+
+    assert fetched.body == version(0, SIZE).body
+    assert fetched.outcome.notes == ("splits=4",)
+    assert len(fetched.outcome.attempts) == 1
+    assert fetched.seconds < 4.0
+    assert "bytes=500-999" in fetched.http.asked, "what the main exchange owed"
+
+
+@pytest.mark.parametrize("answer", ["busy", "refused"])
+def test_a_server_that_allows_fewer_connections_is_not_pressed(answer: str) -> None:
+    """Two helpers come to nothing: their shares wait for whoever is done."""
+    fetched = fetch(lambda request: Fate(answer=answer if request in (2, 3) else "right"))
+
+    assert fetched.body == version(0, SIZE).body
+    assert fetched.outcome.notes == ("splits=4",)
+    assert fetch(_even).seconds * 1.5 < fetched.seconds < fetch(_even).seconds * 2.5  # as two connections take
+
+
+def test_a_server_that_breaks_every_connection_is_asked_a_bounded_number_of_times() -> None:
+    fetched = fetch(lambda request: Fate(cut=70))
+
+    assert (fetched.outcome.ending, fetched.outcome.error) == (Ending.FAILED, ErrorClass.TRUNCATED)
+    assert len(fetched.outcome.attempts) == 3
+    assert len(fetched.http.asked) < 20
+
+
+@pytest.mark.parametrize("answer", ["full", "shifted", "gone"])
+def test_a_range_answered_otherwise_ends_the_split(answer: str) -> None:
+    fetched = fetch(lambda request: Fate(answer=answer if request == 2 else "right"))
+
+    assert fetched.body == version(0, SIZE).body
+    assert fetched.outcome.notes == ()
+    assert fetched.http.asked.count(None) == 1, "the first exchange goes on to the end"
+
+
+def test_helpers_count_at_their_host() -> None:
+    """Guards ``join``: without it the host's limit holds for URLs only, and their helpers come on top."""
+    world = VirtualWorld(lambda _url, _turn: None)  # type: ignore[arg-type,return-value]  # its server is not asked
+    http = RangeHttp(world.clock, {0: version(0, SIZE)}, _even)
+    world.lane._http = http
+
+    run = world.fetch([f"{URL}?{number}" for number in range(6)], JobPolicy(splits=4, per_host=4))
+
+    assert run.progress.ok == 6
+    assert http.most_in_flight == 4
+
+
+_FATES = st.builds(
+    Fate,
+    speed=st.sampled_from([20, 100, 700]),
+    delay=st.integers(0, 6),
+    cut=st.none() | st.none() | st.integers(0, 3000),
+    answer=st.sampled_from(["right"] * 12 + ["full", "shifted", "busy", "refused", "gone", "silent"]),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    fates=st.lists(_FATES, min_size=1, max_size=30),
+    changes=st.lists(st.integers(1, 40), max_size=2),
+    splits=st.integers(2, 6),
+    size=st.sampled_from([1200, 7_001, SIZE]),
+    most=st.sampled_from([1, 2, 3, 1_000]),
+)
+def test_whatever_happens_the_file_is_one_version_whole_or_absent(
+    fates: list[Fate], changes: list[int], splits: int, size: int, most: int
+) -> None:
+    versions = {first: version(number, size) for number, first in enumerate([0, *sorted(changes)])}
+    policy = JobPolicy(timeout=60.0, attempts=3, splits=splits, slowest=100, slow_window=2.0, first_wait=0.1)
+
+    fetched = fetch(lambda request: fates[request % len(fates)], policy, versions=versions, most=most)
+
+    assert fetched.http.most_in_flight <= splits
+    if fetched.outcome.is_stored:
+        assert fetched.body in {state.body for state in versions.values()}
+        assert fetched.outcome.bytes == size
+    else:
+        assert fetched.body is None
