@@ -322,10 +322,20 @@ class Ledger:
             pipe.execute()
 
     def payloads(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
-        """Return the packed entries of open batches; None for each that is not open."""
+        """Return the packed entries of open batches; None for each that is not open.
+
+        Raises:
+            UnknownJobError: Redis has lost the job, so that nothing follows from a batch not being there.
+        """
         if not batches:
             return []
-        return cast("list[bytes | None]", self._redis.hmget(self.keys.job(job, "payloads"), list(batches)))
+        with self._redis.pipeline() as pipe:
+            pipe.hexists(self.keys.job(job), "policy")
+            pipe.hmget(self.keys.job(job, "payloads"), list(batches))
+            is_known, found = pipe.execute()
+        if not is_known:
+            raise UnknownJobError(f"Redis no longer knows job {job}.")
+        return cast("list[bytes | None]", found)
 
     def held(self, job: str, batches: Sequence[str]) -> set[str]:
         """Return those of the batches that a worker holds now."""

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Protocol
 
+from contract.errors import UnknownJobError
 from producer.console import Console
-from producer.follower import Follower, LostJobError
+from producer.follower import Follower
 from producer.journal import Journal
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks while nothing happens
@@ -113,7 +114,7 @@ def conduct(
         try:
             is_busy = feeder.step()
             is_busy = bool(follower.step()) or is_busy
-        except LostJobError:
+        except UnknownJobError:
             if not feeder.is_behind:
                 console.tell("Redis has lost this job; sending again what the manifest does not have.")
                 feeder.recover()

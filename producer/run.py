@@ -188,6 +188,8 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         stack.callback(manifest.close)
         follower = Follower(job, journal=journal, manifest=manifest, services=cluster, patience=patience)
         transcript = Transcript(job, journal=journal, follower=follower, services=cluster, patience=patience)
+        if not journal.fact("finished"):
+            transcript.begin()
         is_finished = bool(journal.fact("finished")) or conduct(
             feeder=transcript, follower=follower, journal=journal, console=console, interrupts=interrupts
         )

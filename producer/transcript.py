@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from contract.errors import ServiceError
+from contract.ledger import JobRecord
 from contract.policy import JobPolicy
 from producer.client import Patience, RedisFullError, Services
 from producer.follower import Follower
@@ -46,14 +47,45 @@ class Transcript:
     def totals(self) -> Mapping[str, int]:
         return self._follower.totals
 
+    def begin(self) -> None:
+        """Copy all that is open now: before the first outcomes are taken, so that these are never all there is."""
+        record = self._patience.through(lambda: self._services.ledger.job(self._job))
+        while record is not None and self._copy(record):
+            pass
+
     def step(self) -> bool:
         """Copy a page of what was opened since; False when there was nothing to do."""
         if self.is_behind:
             self.recover()
             return not self.is_behind
         record = self._follower.record
-        if record is None:
-            return False
+        return record is not None and self._copy(record)
+
+    def recover(self) -> None:
+        """Open again what the manifest does not have; safe at any time.
+
+        Raises:
+            ServiceError: the job cannot be opened from what is here.
+        """
+        policy = self._journal.fact("policy")
+        if policy is None:
+            raise ServiceError(
+                f"Redis has lost job {self._job} before anything of it was copied: enqueue its list again."
+            )
+        if self._journal.fact("is_secretive"):
+            raise ServiceError(
+                f"Redis has lost job {self._job}, and the per-host headers it was sent with are kept nowhere else:"
+                " enqueue its list again."
+            )
+        job = Job(id=self._job, label=str(self._journal.fact("label")), policy=JobPolicy.from_wire(policy))
+        opening = Opening(job, journal=self._journal, services=self._services, patience=self._patience)
+        try:
+            opening.open_again(self._journal.fact("sealed_with"))
+            self.is_behind = False
+        except RedisFullError:
+            self.is_behind = True
+
+    def _copy(self, record: JobRecord) -> bool:
         if self._journal.fact("policy") is None:
             self._journal.note(policy=record.policy.to_wire(), label=record.label, is_secretive=record.is_secretive)
         if record.totals is not None and self._journal.fact("sealed_with") is None:
@@ -71,25 +103,3 @@ class Transcript:
         ]
         self._journal.keep(found, copied=last)
         return True
-
-    def recover(self) -> None:
-        """Open again what the manifest does not have; safe at any time.
-
-        Raises:
-            ServiceError: the job cannot be opened from what is here.
-        """
-        policy = self._journal.fact("policy")
-        if policy is None or self._journal.fact("is_secretive"):
-            raise ServiceError(
-                f"Redis has lost job {self._job}, and the per-host headers it was sent with are kept nowhere else:"
-                " enqueue its list again."
-                if policy is not None
-                else f"Redis has lost job {self._job} before anything of it was collected: enqueue its list again."
-            )
-        job = Job(id=self._job, label=str(self._journal.fact("label")), policy=JobPolicy.from_wire(policy))
-        opening = Opening(job, journal=self._journal, services=self._services, patience=self._patience)
-        try:
-            opening.open_again(self._journal.fact("sealed_with"))
-            self.is_behind = False
-        except RedisFullError:
-            self.is_behind = True

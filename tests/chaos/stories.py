@@ -115,6 +115,18 @@ def emptied(stage: Stage) -> Story:
     return stage.end(job)
 
 
+def emptied_under_a_follower(stage: Stage) -> Story:
+    """The same while another command than the one that enqueued the job follows it: it sends from its own copies.
+
+    Only once it has caught up: what was closed before it came, and lost with Redis, nobody has.
+    """
+    job = stage.job(stage.urls(2500), is_split=True)
+    for rows in (1000, 1600):
+        stage.await_rows(job, rows)
+        stage.site.restart_redis(empty=True)
+    return stage.end(job)
+
+
 def rolled_back(stage: Stage) -> Story:
     """Redis comes back a second older, as after a failover to a replica or a power cut with AOF everysec.
 
@@ -300,6 +312,7 @@ STORIES: dict[str, Callable[[Stage], Story]] = {
     "clients-killed": clients_killed,
     "connections-reset": connections_reset,
     "emptied": emptied,
+    "emptied-under-a-follower": emptied_under_a_follower,
     "rolled-back": rolled_back,
     "out-of-memory": out_of_memory,
     "poison": poison,

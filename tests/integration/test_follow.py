@@ -15,12 +15,18 @@ from typing import Any
 
 import pytest
 
-from contract.batches import BatchEntry
-from contract.errors import FolderError
+from contract.batches import BatchEntry, pack_entries
+from contract.errors import FolderError, UnknownJobError
+from contract.ledger import NewBatch
 from contract.outcomes import Outcome
+from contract.policy import JobPolicy
 from contract.settings import ClusterSettings
-from producer.client import Cluster
+from producer.client import Cluster, Patience
+from producer.follower import Follower
 from producer.jobs import Client
+from producer.journal import Journal
+from producer.manifest import Manifest
+from producer.transcript import Transcript
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker, everything_ok
@@ -120,6 +126,44 @@ def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -
     assert b"Traceback" not in err
     assert Counter(bench.rows()) == Counter(URLS)
     assert json.loads(out)["ok"] == 300
+
+
+def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(bench: Bench) -> None:
+    """Guards ``Transcript.begin``: Redis may be gone a moment after the first outcomes came."""
+    cluster = Cluster(bench.settings)
+    ledger, patience = cluster.ledger, Patience(lambda _line: None)
+    ledger.create("job", JobPolicy(timeout=7.0), label="a list")
+    batches = [
+        NewBatch(str(number), pack_entries([BatchEntry(url=f"http://h/{number}")]), 1) for number in range(1, 251)
+    ]
+    ledger.open("job", batches)
+    journal, manifest = Journal(bench.folder / "state"), Manifest(bench.folder / "manifest.jsonl", 0)
+    journal.begin("job")
+    follower = Follower("job", journal=journal, manifest=manifest, services=cluster, patience=patience)
+    transcript = Transcript("job", journal=journal, follower=follower, services=cluster, patience=patience)
+
+    transcript.begin()
+
+    assert journal.count_undrained() == 250
+    ledger.open("job", [NewBatch("251", batches[0].payload, 1)])
+    follower.step(at_once=True)
+    record = follower.record
+    cluster.redis.flushall()
+    with pytest.raises(UnknownJobError):
+        transcript.step()
+    assert (journal.fact("copied"), journal.count_undrained()) == (250, 250)
+    transcript.recover()
+    again = ledger.job("job")
+    assert record is not None
+    assert again is not None
+    assert (again.open, again.policy, again.label) == (250, record.policy, "a list")
+    claim = ledger.claim("job", "250", holder="worker")
+    assert claim is not None
+    assert claim.urls == 1
+    follower.finish()
+    journal.close()
+    manifest.close()
+    cluster.close()
 
 
 def test_a_job_with_credentials_is_not_opened_again_without_them(bench: Bench) -> None:
