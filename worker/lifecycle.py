@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import time
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 # When the worker was told to stop, by the monotonic clock; 0: it was not. Made before the fork and shared with every
 # pool process; a plain number, because a killed process can hold a lock.
 _stopping_since = RawValue("d", 0.0)
+
+_main_process = 0  # its pid, once it is about to start a pool
 
 _BEAT = 2.0  # seconds between two touches of the heartbeat file
 _LOOK = 0.5  # seconds between two looks whether it is our turn to sweep; while it is known not to be, they cost nothing
@@ -54,6 +57,8 @@ def attach(app: Celery) -> None:
     signals.worker_shutting_down.connect(_stop, weak=False)
     signals.worker_ready.connect(_start_sweeping, weak=False)
     signals.worker_init.connect(_calm_collector, weak=False)
+    signals.worker_init.connect(_note_main_process, weak=False)
+    signals.worker_process_init.connect(_end_as_orphan, weak=False)
     signals.worker_process_shutdown.connect(_close, weak=False)
     signals.worker_shutdown.connect(_close, weak=False)
 
@@ -65,6 +70,17 @@ class _Leaving(bootsteps.StartStopStep):
 
     def start(self, _worker: Any) -> None:
         Departure(within=wiring.drain() + _TAKING_LEAVE).watch()
+
+
+def _note_main_process(**_: Any) -> None:
+    global _main_process
+    _main_process = os.getpid()
+
+
+def _end_as_orphan(**_: Any) -> None:
+    """End a pool process whose parent was killed before it had asked the kernel to end with it: it would never end."""
+    if _main_process not in (0, os.getpid(), os.getppid()):
+        os._exit(1)
 
 
 def _calm_collector(**_: Any) -> None:

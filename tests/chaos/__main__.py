@@ -23,6 +23,9 @@ def main() -> int:
     parser.add_argument(
         "--urls", type=int, default=2000, help="URLs per job; job follows job until the kills are spent"
     )
+    parser.add_argument(
+        "--pause", type=float, default=0.6, help="longest time left alone before the next fault, seconds"
+    )
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--only", action="append", default=[], help="deal this fault only (repeatable)")
     parser.add_argument("--delay", type=float, default=0.1, help="seconds every answer of the web server takes")
@@ -48,6 +51,7 @@ def main() -> int:
             seed=seed,
             urls=options.urls,
             batch_size=options.batch_size,
+            pause=options.pause,
             only=options.only,
             report=report,
             tell=lambda line: print(line, flush=True),

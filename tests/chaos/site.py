@@ -113,15 +113,14 @@ class Site:
 
     def _new_worker(self) -> CeleryWorker:
         self._started += 1
-        worker = _Worker(
+        worker = CeleryWorker(
             self.folder / "workers",
             env=self.environment,
             concurrency=self.slots,
             name=f"w{self._started}",
             arguments=("--without-gossip", "--without-mingle"),
+            program=None if self.sweeps else WITHOUT_SWEEP,
         )
-        if not self.sweeps:
-            worker.run_with(WITHOUT_SWEEP)
         return worker.start(wait=False)
 
     def start_flower(self) -> None:
@@ -193,9 +192,3 @@ def last_error(worker: CeleryWorker) -> str:
     """Return the last thing a worker complained of."""
     told = [line for line in worker.log().splitlines() if "CRITICAL" in line or "ERROR" in line]
     return told[-1] if told else "without a word"
-
-
-class _Worker(CeleryWorker):
-    def run_with(self, program: Path) -> None:
-        """Put a program between Python and Celery."""
-        self._command = [self._command[0], str(program), *self._command[2:]]

@@ -18,11 +18,13 @@ from tests.chaos.checker import Verdict, Watch, judge, rows_of
 from tests.chaos.job import Job
 from tests.chaos.site import Site
 from tests.chaos.source import Source, sha256_of
+from tests.support.celery_worker import CeleryWorker
 from tests.support.processes import send
 
 _ENOUGH = 240.0  # seconds a job may go on after the last fault
 _GIVEN_UP = 30.0  # seconds without a new outcome after which a job without a sweep has lost what is missing
 _AT_WORK = 10  # requests since the last fault, after which it is worth killing something again
+_AT_A_BLOW = (1, 1, 2)  # faults at the same moment: two in every third blow
 _IDLE_FOR = 8.0  # seconds without work after which something is killed all the same
 
 
@@ -71,11 +73,13 @@ class Storm:
         seed: int,
         urls: int,
         batch_size: int,
+        pause: float = 0.6,
         only: Sequence[str] = (),
         without: Sequence[str] = (),
         report: TextIO | None = None,
         tell: Callable[[str], None] = print,
     ) -> None:
+        """``pause`` is the longest time, in seconds, the site is left alone once it is at work again."""
         self.tally = Tally()
         self._site = site
         self._source = source
@@ -83,6 +87,7 @@ class Storm:
         self._random = random.Random(seed)
         self._urls = urls
         self._batch_size = batch_size
+        self._pause = pause
         self._report = report
         self._tell = tell
         self._next_url = 0
@@ -113,7 +118,7 @@ class Storm:
         """
         while self.tally.kills < self._kills:
             number = self.tally.jobs + 1
-            verdict = self._one_job(folder / f"job-{number}", is_split=number % 3 == 0)
+            verdict = self._one_job(folder / f"job-{number}", is_split=number % 2 == 0)
             self.tally.worst.update({k: v for k, v in verdict.counts().items() if k != "urls"})
             self.tally.torn = len(self._watch.torn)
             self.tally.orphans = len(self._site.orphans)
@@ -164,15 +169,20 @@ class Storm:
         last = time.monotonic()
         while not job.is_over() and self.tally.kills < self._kills:
             self._await_work(job)
-            names, weights, acts = zip(*self._faults, strict=True)
-            (name, act) = self._random.choices(list(zip(names, acts, strict=True)), weights)[0]
-            act(job)
+            self._strike(job)
             last = time.monotonic()
-            self.tally.faults[name] += 1
-            self.tally.kills += not name.startswith("(")
             self._watch.look(most=60)
             self._site.tend()
         return last
+
+    def _strike(self, job: Job) -> None:
+        """Deal one fault, or two different ones at the same moment."""
+        names, weights, acts = zip(*self._faults, strict=True)
+        drawn = self._random.choices(list(zip(names, acts, strict=True)), weights, k=self._random.choice(_AT_A_BLOW))
+        for name, act in dict(drawn).items():
+            act(job)
+            self.tally.faults[name] += 1
+            self.tally.kills += not name.startswith("(")
 
     def _await_work(self, job: Job) -> None:
         """Wait until URLs are being fetched again, and a random moment more: killing the idle proves little."""
@@ -182,7 +192,7 @@ class Storm:
                 break
             self._site.tend()
             time.sleep(0.02)
-        until = time.monotonic() + self._random.uniform(0.0, 0.6)
+        until = time.monotonic() + self._random.uniform(0.0, self._pause)
         while time.monotonic() < until and not job.is_over():
             time.sleep(0.01)
 
@@ -195,11 +205,15 @@ class Storm:
 
     # ---- the faults
 
+    def _worker(self) -> CeleryWorker:
+        """One of those that run: what the same blow has killed cannot be killed again."""
+        return self._random.choice([each for each in self._site.workers if each.is_running] or self._site.workers)
+
     def _kill_worker(self, _: Job) -> None:
-        self._site.doom(self._random.choice(self._site.workers)).kill(children_too=False)
+        self._site.doom(self._worker()).kill(children_too=False)
 
     def _kill_worker_family(self, _: Job) -> None:
-        self._site.doom(self._random.choice(self._site.workers)).kill()
+        self._site.doom(self._worker()).kill()
 
     def _kill_pool_process(self, _: Job) -> None:
         children = [(worker, pid) for worker in self._site.workers for pid in worker.children()]
@@ -219,10 +233,10 @@ class Storm:
             self._site.flower.wait()
 
     def _terminate_worker(self, _: Job) -> None:
-        self._site.doom(self._random.choice(self._site.workers)).send_signal(signal.SIGTERM)
+        self._site.doom(self._worker()).send_signal(signal.SIGTERM)
 
     def _freeze_worker(self, _: Job) -> None:
-        worker = self._random.choice(self._site.workers)
+        worker = self._worker()
         family = [worker.pid, *worker.children()]
         for pid in family:
             send(pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""A worker told to stop is gone in time while Redis is silent: half-open, connected and answering nothing."""
+"""A worker told to stop is gone in time while Redis is silent, and one that is killed leaves no process behind."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.celery_worker import CeleryWorker
+from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.cluster import Cluster
+from tests.support.late_pool import WAITING
 from tests.support.misbehaving import MisbehavingServer
+from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay
 
@@ -69,3 +71,15 @@ def test_a_second_signal_or_sigquit_ends_a_worker_at_once(workers: dict[str, Cel
         assert worker.left_behind == []
         assert "Ending at once" in worker.log()
         assert "ending now" not in worker.log()
+
+
+def test_killed_while_it_starts_a_worker_leaves_no_pool_process_behind(tmp_path: Path) -> None:
+    program = PROJECT / "tests/support/late_pool.py"
+    with RedisServer(tmp_path / "redis") as redis:
+        environment = Cluster(redis.celery_url(), tmp_path).environment
+        with CeleryWorker(tmp_path, env=environment, concurrency=2, program=program).start(wait=False) as worker:
+            await_condition(lambda: worker.log().count(WAITING) == 2, within=40, what="both pool processes")
+
+            worker.kill(children_too=False)
+
+            await_condition(lambda: not worker.survivors(), within=20, what="the pool's end")

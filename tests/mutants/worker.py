@@ -9,6 +9,7 @@ _TOLD = ("tests/integration/test_departure.py",)
 
 GUARDS = (
     Guard("worker/lifecycle.py", '    app.steps["worker"].add(_Leaving)\n', _TOLD),
+    Guard("worker/lifecycle.py", "    signals.worker_process_init.connect(_end_as_orphan, weak=False)\n", _TOLD),
     Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if self._is_told:"),
     Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if number == signal.SIGQUIT:"),
     Guard(_DEPARTURE, "        self._leave_after(self._within, f", _TOLD, "        str(f"),

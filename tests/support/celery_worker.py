@@ -49,12 +49,13 @@ class CeleryWorker:
         cwd: Path = PROJECT,
         python: str = sys.executable,
         ready: str = READY,
+        program: Path | None = None,
     ) -> None:
         """Describe the worker without starting it.
 
         The log goes to `folder`; `env` comes on top of the environment without its TRAWL_, CELERY_ and proxy
         variables; `arguments` are further options of `celery worker`; `ready` is a pattern its log shows when it
-        consumes.
+        consumes; `program` is run with Celery's command line as its arguments, in place of Celery.
         """
         self.name = name or f"w-{uuid.uuid4().hex[:8]}"
         self.log_path = folder / f"{self.name}.log"
@@ -62,7 +63,8 @@ class CeleryWorker:
         self._ready = ready
         self._cwd = cwd
         self._command = [
-            *(python, "-m", "celery", "-A", app, "worker", "--loglevel", loglevel, "--pool", pool),
+            *((python, "-m") if program is None else (python, str(program))),
+            *("celery", "-A", app, "worker", "--loglevel", loglevel, "--pool", pool),
             *("--concurrency", str(concurrency), "--hostname", f"{self.name}@%h"),
             *(("--queues", ",".join(queues)) if queues else ()),
             *arguments,
