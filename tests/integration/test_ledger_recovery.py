@@ -265,7 +265,7 @@ def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
 
     def look(number: int) -> int:
         looks.append(number)
-        return 0
+        return 3
 
     def sweep(number: int) -> None:
         sweeper = Sweeper(
