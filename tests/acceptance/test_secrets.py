@@ -160,6 +160,7 @@ class Overheard:
 def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard:
     folder = tmp_path_factory.mktemp("secrets")
     heard = Overheard(folder)
+    site.authorizations.clear()  # another run may have asked it already
     (folder / "urls.txt").write_text("\n".join(site.urls()) + "\n")
     (folder / "netrc").touch(mode=0o600)
     (folder / "netrc").write_text(f"machine http://127.0.0.1:{site.port} login {CREDENTIAL} password {CREDENTIAL}\n")
@@ -186,7 +187,7 @@ def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard
         heard.add("Flower's log", (folder / "flower.log").read_bytes())
     assert heard.listener is not None
     heard.listener.join(100)  # the server has ended, and with it the connection
-    heard.authorizations = site.authorizations
+    heard.authorizations = list(site.authorizations)
     heard.rows = [json.loads(line) for line in (folder / "out/manifest.jsonl").read_text("utf-8").splitlines()]
     return heard
 

@@ -12,6 +12,7 @@ from tests.support.certificates import PrivateAuthority
 from tests.support.dns_stub import NO_RECORDS, NXDOMAIN, REFUSED, SERVFAIL, SILENCE, Kind, Reply
 from tests.support.guarded_site import Site
 from tests.support.guarded_world import CLOSED, PORT, PUBLIC, PUBLIC_6, Found, World, name_spellings
+from tests.support.lateness import Lateness
 
 _LONG_LABEL = "l" * 63
 _LONGEST_NAME = ".".join([_LONG_LABEL] * 3 + ["n" * 56, "test"])
@@ -127,6 +128,7 @@ def names_are_asked_once() -> Found:
 
 # ------------------------------------------------------------------------------------------ name servers that fail
 
+_STARVED = 0.1  # seconds; where a thread waits longer for a CPU than that, a deadline of 0.6 s says nothing
 _PATIENT = replace(CLOSED, attempts=3, connect_timeout=10.0)
 
 
@@ -163,8 +165,21 @@ def failing_name_servers() -> Found:
 
 
 def silent_name_servers_and_deadlines() -> Found:
-    """A deadline ends the wait for an answer, and names that wait hold up no other."""
-    within = JobPolicy(timeout=0.6, attempts=3, first_wait=0.01)
+    """A deadline ends the wait for an answer, and names that wait hold up no other.
+
+    What is quick has to be within the deadline: a machine that does not keep time is given another one.
+    """
+    found = Found()
+    for deadline in (0.6, 2.0, 8.0, 30.0):
+        with Lateness() as lateness:
+            found = _within_a_deadline(deadline, lateness)
+        if not found.faults or lateness.waited < _STARVED:
+            break
+    return found
+
+
+def _within_a_deadline(deadline: float, lateness: Lateness) -> Found:
+    within = JobPolicy(timeout=deadline, attempts=3, first_wait=0.01)
     with World(sinks=()) as world, world.fetcher() as fetcher:
         slow = [f"slow{number}.test" for number in range(12)]
         for name in slow:
@@ -180,7 +195,8 @@ def silent_name_servers_and_deadlines() -> Found:
             world.found.probes += 1
             is_late = outcome.error in (ErrorClass.DNS, ErrorClass.TIMEOUT) and outcome.ending is Ending.FAILED
             world.found.expect(is_late, f"{outcome}")
-            world.found.expect(outcome.timing.total <= within.timeout + 2.5, f"took {outcome.timing.total} s: {url}")
+            longest = within.timeout + 2.5 + 20 * lateness.worst
+            world.found.expect(outcome.timing.total <= longest, f"took {outcome.timing.total} s: {url}")
     return world.found
 
 
