@@ -69,7 +69,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", default="A,B,C,D,E,S,SE", help=f"of {','.join(ROWS)} (default: %(default)s)")
+    parser.add_argument("--rows", default="A,B,C,D,E,S,H,SE", help=f"of {','.join(ROWS)} (default: %(default)s)")
     parser.add_argument("--clients", help="names, by commas (default: all that are installed)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each client (default: %(default)s)")
     parser.add_argument("--in-flight", type=int, help="transfers at once, instead of each row's own")

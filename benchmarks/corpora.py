@@ -41,6 +41,7 @@ class Row:
     size: int  # bytes of each body
     hosts: int = 1
     tls: bool = False
+    http2: bool = False  # the server offers it; only over TLS
     link: Link = Link.LOOPBACK
     unit: Unit = Unit.URLS
     in_flight: int = 64  # transfers every client may have open: the best of 16 to 300 for most of them (README)
@@ -73,6 +74,7 @@ _ROWS = (
     ),
     replace(_SMALL, key="E", title="A from 200 hosts", hosts=200, limit=None),
     replace(_SMALL, key="S", title="A over TLS", tls=True, limit=None),
+    replace(_SMALL, key="H", title="A over TLS with HTTP/2", tls=True, http2=True, target=1.0, limit=None),
     replace(_SMALL, key="SE", title=_FEW_OVER_TLS, files=2_000, hosts=200, tls=True, target=2.0, limit=None),
     Row(
         key="X",

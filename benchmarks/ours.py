@@ -1,8 +1,10 @@
-"""Trawlnet in the race, three times: one command, on services that run already, and one lane alone.
+"""Trawlnet in the race: one command, the same without digests, on services that run already, and one lane alone.
 
 - `trawl`: `trawl run` with everything it starts: its own Redis and Celery worker, their start-up counted in CPU and
   memory. The rate counts from the first batch begun to the last report, as its JSON summary says; the rate by the whole
   wall time, start-up and end included, is kept beside it.
+- `trawl-nohash`: the same with `--digest none`, on the rows where bodies are large enough for a hash to show: no peer
+  computes one.
 - `trawl-cluster`: the same command with Redis and worker up already, as on a cluster. The rate counts from the first
   batch enqueued to the last row of the manifest on disk; the CPU of the services is that of this job.
 - `lane`: one lane in one process: no Celery, no Redis, no manifest. What the engine alone can do, start-up excluded.
@@ -25,13 +27,14 @@ from benchmarks.corpora import Link, Row
 from benchmarks.meter import Cost, measure, tree_below
 from producer.embedded import Embedded
 
-TRAWL, CLUSTER, LANE = "trawl", "trawl-cluster", "lane"
-NAMES = (TRAWL, CLUSTER, LANE)
+TRAWL, NO_HASH, CLUSTER, LANE = "trawl", "trawl-nohash", "trawl-cluster", "lane"
+NAMES = (TRAWL, NO_HASH, CLUSTER, LANE)
 NETS = ("127.0.0.0/8", relay.NETWORK)
 
 _PYTHON = [sys.executable, "-P"]
 _ENV = {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
 _WARM_UP = 400  # URLs fetched before the clock starts, so that every worker process has made its lane
+_HASH_SHOWS = frozenset({"B", "C", "X"})
 _OPEN = {"A": 128, "B": 32, "C": 8, "E": 128, "S": 64, "SE": 128}
 
 
@@ -40,6 +43,14 @@ def clients() -> list[Client]:
     one_lane = {**_OPEN, "A": 64, "E": 64}
     return [
         Client(name=TRAWL, command=_trawl, version=version, read=_read_summary, in_flight=_OPEN),
+        Client(
+            name=NO_HASH,
+            command=_trawl_without_digests,
+            version=version,
+            read=_read_summary,
+            skips=_rows_where_no_hash_shows,
+            in_flight=_OPEN,
+        ),
         Client(
             name=CLUSTER,
             command=_trawl_on_cluster,
@@ -64,6 +75,15 @@ def lane_argv(row: Row, listed: str, output: Path, in_flight: int) -> list[str]:
 def _trawl(run: Run) -> Command:
     each = max(1, run.in_flight // processes())
     return Command([*_run_argv(run), "--transfers", str(each)], _environment(run))
+
+
+def _trawl_without_digests(run: Run) -> Command:
+    command = _trawl(run)
+    return Command([*command.argv, "--digest", "none"], command.env)
+
+
+def _rows_where_no_hash_shows(row: Row) -> str | None:
+    return None if row.key in _HASH_SHOWS else "shown where a hash costs something"
 
 
 def _trawl_on_cluster(run: Run) -> Command:

@@ -22,7 +22,7 @@ def curl(run: Run) -> Command:
         [
             "curl",
             "-Z",
-            "--parallel-immediate",
+            *([] if run.row.http2 else ["--parallel-immediate"]),  # it would rather connect than share a connection
             "--parallel-max",
             str(run.in_flight),
             "-sS",
@@ -196,9 +196,9 @@ def peers(python_of_peers: str | None) -> list[Client]:
             name="wget2",
             command=wget2,
             version=["wget2", "--version"],
-            in_flight={"A": 32, "B": 16, "E": 32, "S": 32, "SE": 8},
+            in_flight={"A": 32, "B": 16, "E": 32, "S": 32, "H": 16, "SE": 8},
         ),
-        Client(name="aria2", command=aria2, version=["aria2c", "--version"], in_flight={"SE": 32}),
+        Client(name="aria2", command=aria2, version=["aria2c", "--version"], in_flight={"SE": 32}, skips=_http1_only),
         Client(name="rclone", command=rclone, version=["rclone", "version"], skips=_one_host_only),
         Client(name="wrk", command=wrk, version=["wrk", "-v"], read=_read_wrk, is_limit=True),
         Client(name="cp", command=copy, version=["cp", "--version"], is_limit=True),
@@ -218,6 +218,7 @@ def peers(python_of_peers: str | None) -> list[Client]:
                 name="parfive",
                 command=parfive(python_of_peers),
                 version=[python_of_peers, "-c", ask, "parfive"],
+                skips=_http1_only,
                 slow_on=always,
             ),
         ]
@@ -228,5 +229,11 @@ def _one_host_only(row: Row) -> str | None:
     return "copies from one host per run" if row.hosts > 1 else None
 
 
+def _http1_only(row: Row) -> str | None:
+    return "speaks no HTTP/2" if row.http2 else None
+
+
 def _small_bodies_only(row: Row) -> str | None:
+    if row.http2:
+        return _http1_only(row)
     return "made for images: holds bodies in memory" if row.unit is Unit.BYTES else None

@@ -35,11 +35,10 @@ http {{
   root {corpora};
   server {{ listen 0.0.0.0:{plain} backlog=8192; }}
   server {{ listen 0.0.0.0:{capped} backlog=8192; limit_rate {cap}; }}
-  server {{
-    listen 0.0.0.0:{tls} ssl backlog=8192;
-    ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
-    ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:race:20m; ssl_session_timeout 1h;
-  }}
+  ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
+  ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:race:20m; ssl_session_timeout 1h;
+  server {{ listen 0.0.0.0:{tls} ssl backlog=8192; }}
+  server {{ listen 0.0.0.0:{http2} ssl http2 backlog=8192; }}
 }}
 """
 
@@ -50,6 +49,7 @@ class Server:
 
     plain: int  # port
     tls: int
+    http2: int
     capped: int
     corpora: Path
     authorities: Path  # PEM: this machine's usual bundle and our own authority, as a client in the field would load
@@ -61,7 +61,9 @@ class Server:
         if row.link is not Link.LOOPBACK:
             return f"http://{relay.FAR}:{self.capped if row.link is Link.CAPPED else self.plain}"
         address = "127.0.0.1" if row.hosts == 1 else address_of(number)
-        return f"https://{address}:{self.tls}" if row.tls else f"http://{address}:{self.plain}"
+        if row.tls:
+            return f"https://{address}:{self.http2 if row.http2 else self.tls}"
+        return f"http://{address}:{self.plain}"
 
     def urls(self, row: Row) -> list[str]:
         return [f"{self.base(row, host(row, index))}/{row.bodies}/{file_name(index)}" for index in range(row.files)]
@@ -87,9 +89,10 @@ def running(folder: Path, *, late: bool) -> Iterator[Server]:
     corpora = folder / "corpora"
     corpora.mkdir(parents=True, exist_ok=True)
     authorities = _certify(folder)
-    plain, tls, capped = _free_ports(3)
+    plain, tls, http2, capped = _free_ports(4)
     user = f"user {_user_name()};\n" if os.geteuid() == 0 else ""
-    config = _CONFIG.format(user=user, folder=folder, corpora=corpora, plain=plain, tls=tls, capped=capped, cap=CAP)
+    ports = {"plain": plain, "tls": tls, "http2": http2, "capped": capped}
+    config = _CONFIG.format(user=user, folder=folder, corpora=corpora, cap=CAP, **ports)
     (folder / "nginx.conf").write_text(config, "utf-8")
     with contextlib.ExitStack() as stack:
         link = _start_link(stack) if late else None
@@ -98,15 +101,7 @@ def running(folder: Path, *, late: bool) -> Iterator[Server]:
         )
         _await_port(plain, nginx)
         roots = (nginx.pid, link.pid) if link else (nginx.pid,)
-        yield Server(
-            plain=plain,
-            tls=tls,
-            capped=capped,
-            corpora=corpora,
-            authorities=authorities,
-            roots=roots,
-            has_late_link=link is not None,
-        )
+        yield Server(**ports, corpora=corpora, authorities=authorities, roots=roots, has_late_link=link is not None)
 
 
 @contextlib.contextmanager

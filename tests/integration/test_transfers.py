@@ -22,9 +22,6 @@ _SLACK = 2.5  # seconds a busy machine may add to a case's own time
 _LATE = 0.4  # seconds; a machine that lets a thread wait for longer upsets timeouts of a second
 _TURNS = 3  # how often cases are fetched on such a machine before they are judged all the same
 
-# The URL that asks for this redirect is itself above 16 KiB, so it is refused before it is sent.
-_NEVER_ASKED = {"redirect-unusable-17-kib"}
-
 
 def _host(case: Case, attempts: int, turn: int = 0) -> str:
     """Every fetch has a host name of its own, so that none meets the pooled connections of another."""
@@ -98,8 +95,7 @@ def test_each_behaviour_ends_as_it_must(fetched: tuple[int, _Fetched], case: Cas
 
     assert ending.allows(outcome.ending, outcome.error), outcome
     assert all_fetched.bodies[case.name] == (case.body if outcome.is_stored else None)
-    if case.name not in _NEVER_ASKED:
-        assert ending.allows_requests(len(requests)), requests
+    assert ending.allows_requests(len(requests)), requests
     if outcome.is_stored:
         assert set(case.notes) <= set(outcome.notes)
     assert outcome.timing.total <= min(case.seconds * attempts, POLICY.timeout + 1.0) + slack
