@@ -6,6 +6,8 @@ import base64
 import json
 from typing import Any
 
+from contract.messages import BATCH_TASK
+
 #: Bytes of a task's packed arguments. Ours have 200; what a batch holds travels through the ledger.
 LARGEST_BODY = 64 * 1024
 
@@ -33,14 +35,18 @@ def fault_of(message: object) -> str | None:
 def _fault_of_task(message: dict[str, Any], headers: dict[str, Any]) -> str | None:
     if not isinstance(headers["task"], str) or not isinstance(headers.get("id"), str):
         return "it has no task or no id"
+    if headers["task"] != BATCH_TASK:
+        return "its task is none of ours"
     if not _is_number(headers.get("retries", 0)) or not _are_limits(headers.get("timelimit")):
         return "its retries or time limits are no numbers"
-    if not all(isinstance(headers.get(name), str | None) for name in ("eta", "expires", "argsrepr", "kwargsrepr")):
+    if headers.get("eta") is not None or headers.get("expires") is not None:
+        return "it is to be done at a certain time, which nobody here asks for"
+    if not all(isinstance(headers.get(name), str | None) for name in ("argsrepr", "kwargsrepr")):
         return "a header of it is no text"
     if len(message["body"]) > LARGEST_BODY * 4 / 3:
         return f"it is larger than {LARGEST_BODY // 1024} KiB"
     if message.get("content-type") != "application/json":
-        return None  # Celery itself refuses what accept_content does not name
+        return "it is not packed as JSON"  # Celery refuses it too (accept_content), with a traceback
     return _fault_of_body(message)
 
 
@@ -52,10 +58,12 @@ def _fault_of_body(message: dict[str, Any]) -> str | None:
     except (ValueError, RecursionError):
         return "its body is no JSON"
     match parts:
-        case [list(), dict(), dict() as embedded] if not any(embedded.values()):
+        case [[_], dict() as keywords, dict() as embedded] if not keywords and not any(embedded.values()):
             return None
-        case [list(), dict(), dict()]:
+        case [[_], dict() as keywords, dict()] if not keywords:
             return "it wants other tasks to follow"
+        case [list(), dict(), dict()]:
+            return "its arguments are not the one our task takes"
         case _:
             return "its body is not arguments, keywords and options"
 
