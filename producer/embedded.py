@@ -19,12 +19,15 @@ from typing import Any
 
 from contract.errors import ServiceError
 from contract.settings import ClusterSettings
+from contract.standing import NOT_TAKING_WORK, TAKING_WORK_AGAIN
 
 SERVER, WORKER, FLOWER = "redis", "worker", "flower"
 
 _READY_WITHIN = 20.0  # seconds until the server must answer
 _MOST_RESTARTS = 3  # of one program within _RESTART_WINDOW seconds
 _RESTART_WINDOW = 60.0
+_LISTEN_PAUSE = 0.5  # seconds between two looks at what the worker says
+_MOST_HEARD = 65536  # bytes of its log at once
 _SHOWN_LOG = 600  # characters of a log's end
 
 
@@ -84,6 +87,8 @@ class Embedded:
         self._restarts: dict[str, list[float]] = {}
         self._stopping: set[str] = set()
         self._socket = ""
+        self._listened = 0.0
+        self._heard = 0  # bytes of the worker's log
         self.settings = ClusterSettings()
 
     def __enter__(self) -> Embedded:
@@ -116,6 +121,8 @@ class Embedded:
     def start_worker(self, processes: int, settings: Mapping[str, str]) -> None:
         """Start a worker with this many processes; ``settings`` are its environment variables."""
         command = [self._python, "-P", "-m", "worker", "-c", str(processes), "-l", "WARNING", "-n", "trawl@embedded"]
+        log = self._folder / f"{WORKER}.log"
+        self._heard = log.stat().st_size if log.exists() else 0  # what an earlier run's worker said is no news
         self._start(WORKER, command, settings)
 
     def start_flower(self, port: int) -> None:
@@ -148,32 +155,20 @@ class Embedded:
             time.sleep(0.005)
 
     def watch(self) -> None:
-        """Start again what ended by itself.
+        """Start again what ended by itself, and pass on why the worker stands still, if it does.
 
         Raises:
             ServiceError: it keeps ending; the sentence shows its last words.
         """
         for event in self._events(0.0):
             self._take(event)
-
-    def stop_worker(self, within: float) -> bool:
-        """Tell the worker to finish what is in flight; was it gone within so many seconds?"""
-        self.ask_worker_to_stop()
-        until = time.monotonic() + within
-        while self.is_running(WORKER) and time.monotonic() < until:
-            for event in self._events(0.1):
-                self._take(event)
-        return not self.is_running(WORKER)
+        if time.monotonic() - self._listened >= _LISTEN_PAUSE:
+            self._listened = time.monotonic()
+            self._listen()
 
     def ask_worker_to_stop(self) -> None:
         self._stopping.add(WORKER)
         self._order({"signal": WORKER, "number": int(signal.SIGTERM)})
-
-    def kill_worker(self) -> None:
-        """End the worker at once and wait until it is gone."""
-        self._stopping.add(WORKER)
-        self._order({"signal": WORKER, "number": int(signal.SIGKILL)})
-        self.stop_worker(5.0)
 
     def is_worker_running(self) -> bool:
         return self.is_running(WORKER)
@@ -264,6 +259,24 @@ class Embedded:
     def _is_young(self, name: str) -> bool:
         """Has it never worked? Then starting it again helps nobody."""
         return name == SERVER and not os.path.exists(self._socket)
+
+    def _listen(self) -> None:
+        """Tell what the worker has said since the last look of why it takes no work: nobody reads its log meanwhile."""
+        try:
+            with (self._folder / f"{WORKER}.log").open("rb") as log:
+                log.seek(self._heard)
+                lines = log.read(_MOST_HEARD).splitlines(keepends=True)
+        except OSError:
+            return
+        for line in lines:
+            if not line.endswith(b"\n") and len(line) < _MOST_HEARD:
+                break  # the rest of it is still being written
+            self._heard += len(line)
+            said = line.decode("utf-8", "replace").strip()
+            if NOT_TAKING_WORK in said:
+                self._tell(f"The worker takes no work: {said.partition(NOT_TAKING_WORK)[2]}")
+            elif said.endswith(TAKING_WORK_AGAIN):
+                self._tell("The worker takes work again.")
 
     def _last_words(self, name: str) -> str:
         path = self._folder / f"{name}.log"

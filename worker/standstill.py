@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from multiprocessing.sharedctypes import RawValue
 
+from contract.standing import NOT_TAKING_WORK, TAKING_WORK_AGAIN
+
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until work is taken again; doubled while it does not help
@@ -46,7 +48,7 @@ class Standstill:
         elif self._is_told.value and began >= self._until.value:
             self._pause.value = 0.0
             self._is_told.value = 0
-            logger.warning("Taking work again.")
+            logger.warning(TAKING_WORK_AGAIN)
 
     def wait(self, trouble: Callable[[], str | None], *, gives_up: Callable[[], bool]) -> bool:
         """Wait until work may be taken; False: ``gives_up`` said so, or it takes longer than a task may wait.
@@ -69,4 +71,4 @@ class Standstill:
     def _say(self, reason: str) -> None:
         if not self._is_told.value:
             self._is_told.value = 1
-            logger.error("Not taking work: %s", reason)
+            logger.error("%s%s", NOT_TAKING_WORK, reason)

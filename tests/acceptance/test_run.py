@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -307,6 +308,20 @@ def test_an_embedded_server_that_dies_is_started_again_with_what_it_held(
     assert b"The Redis server ended (signal 9); starting it again." in err
     assert b"Traceback" not in err
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
+
+
+def test_a_disk_below_the_floor_is_told_at_the_terminal(person: Person, waiting_web: MisbehavingServer) -> None:
+    listed = person.write_list(*good(waiting_web, 3))
+    process = person.start("run", listed, "-o", "out", "--min-free", "1000T", "--drain", "0", *LOOPBACK, *SMALL)
+    assert process.stderr is not None
+
+    told = next(line for line in process.stderr if b"takes no work" in line)
+
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=ENOUGH)
+    assert re.match(
+        rb"The worker takes no work: The disk has \d+ MiB free, less than the 1048576000 MiB to be kept", told
+    )
 
 
 def test_a_server_that_cannot_start_is_one_sentence(person: Person) -> None:
