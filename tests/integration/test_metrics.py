@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,12 +69,12 @@ def scrape(port: int) -> Numbers:
 
 def await_batches(port: int, count: int) -> Numbers:
     """Return the numbers once so many batches are in them: they are counted right after their report is stored."""
-
-    def look() -> Numbers | None:
-        found = scrape(port)
-        return found if found.get(("trawl_batches_total", ())) == count else None
-
-    return await_condition(look, within=10, what=f"{count} batches in the metrics")
+    await_condition(
+        lambda: scrape(port).get(("trawl_batches_total", ())) == count,
+        within=10,
+        what=f"{count} batches in the metrics",
+    )
+    return scrape(port)  # once more: the files of the one before were read one after the other
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
@@ -160,6 +161,23 @@ def test_a_second_worker_at_the_same_port_is_refused_in_one_sentence(
     assert "Traceback" not in second.stderr
 
 
+def holders(port: int, pids: list[int]) -> list[int]:
+    """Return those of the processes that have the listening socket of a port open (proc_net(5))."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+    wanted = {f"socket:[{line[9]}]" for line in lines if line[1] == f"0100007F:{port:04X}" and line[3] == "0A"}
+    assert len(wanted) == 1
+    return [pid for pid in pids if wanted & open_files(pid)]
+
+
+def open_files(pid: int) -> set[str]:
+    found = set()
+    with suppress(OSError):  # it ended, or closed one, meanwhile
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return found
+
+
 def test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others(
     tmp_path: Path, temporary: Path, cluster: Cluster, port: int
 ) -> None:
@@ -170,18 +188,16 @@ def test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others(
         await_condition(
             lambda: len(first.children()) == 2 and young not in first.children(), within=20, what="another child"
         )
-        children = first.children()
-        for child in children:
-            send(child, signal.SIGSTOP)  # so that they outlive it
+        # A child that has just been forked takes a moment to close it.
+        await_condition(
+            lambda: holders(port, [first.pid, *first.children()]) == [first.pid],
+            within=5,
+            what="one holder of the port",
+        )
         send(first.pid, signal.SIGKILL)
         await_condition(lambda: not first.is_running, within=10, what="the worker's end")
         left = list(temporary.glob("trawl-metrics-*"))
-
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            probe.listen()
-        for child in children:
+        for child in first.survivors():
             send(child, signal.SIGKILL)
         await_condition(lambda: not first.survivors(), within=10, what="the end of its children")
 

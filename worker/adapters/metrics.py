@@ -83,8 +83,8 @@ class Meter:
             self._seconds.observe(timing.total)
         for phase in _PHASES:
             self._phases.labels(phase).inc(sum(getattr(timing, phase) for timing in tried))
-        self._batches.inc()
         self._batch_seconds.observe(seconds)
+        self._batches.inc()  # last: who sees it sees the rest
 
 
 class MetricsPort:
