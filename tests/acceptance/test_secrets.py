@@ -247,8 +247,12 @@ def scraping(heard: Overheard, place: str) -> Iterator[None]:
     finally:
         is_over.set()
         thread.join()
-    # A batch is counted right after its report is stored.
-    await_condition(lambda: b"refused-address" in scrape(), within=10, what="the job in the metrics")
+    # A batch is counted right after its report is stored, and its number last.
+    counted = re.compile(rb"trawl_batches_total [1-9]")
+    await_condition(
+        lambda: b"refused-address" in (seen := scrape()) and counted.search(seen), within=10, what="the job's numbers"
+    )
+    scrape()
 
 
 OPTIONS = ("--allow-net", "127.0.0.0/8", "--netrc", "netrc", "--attempts", "2", "--timeout", "10")
