@@ -33,10 +33,10 @@ logger = logging.getLogger(__name__)
 _GLANCE = 0.2  # seconds between two looks at the signals a shift has to obey
 _PROGRESS_PAUSE = 5.0  # seconds between two progress events
 _CLOSE_PAUSE = 0.5  # seconds between two attempts to close a batch while Redis is away
-_CLOSE_PATIENCE = 20.0  # seconds a stopping worker goes on trying to close its batch
+_CLOSE_PATIENCE = 8.0  # seconds a stopping worker goes on trying to close its batch
 
 _UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
-_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = 0.25, 2.0  # seconds until a ledger with nothing to claim is looked at again
+_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = _UNWANTED, 2.0  # seconds until a ledger with nothing to claim is looked at again
 _MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
 _MOST_REMEMBERED = 10_000  # batches claimed ahead whose message did not come yet
 _LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
@@ -126,8 +126,12 @@ class Shift:
                 self._change.wait(_GLANCE)
                 self._change.clear()
                 self._obey()
-                lines += [self._end(turn) for turn in list(self._turns) if turn.run.wait(0)]
+                # Before the reports: what is claimed now is fetched while they are written.
                 self._look_ahead()
+                ended = [turn for turn in self._turns if turn.run.wait(0)]
+                lines += [self._end(turn) for turn in ended]
+                if ended:
+                    self._look_ahead()
         except BaseException:
             for turn in self._turns:
                 turn.run.abandon()
