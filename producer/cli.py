@@ -69,7 +69,7 @@ def _report_bug(error: Exception) -> str:
     """Keep the traceback where the sentence returned says."""
     from producer.housekeeping import keep_details
 
-    bug = f"This is a bug of Trawlnet ({type(error).__name__}), and no outcome is lost by it."
+    bug = f"This is a bug of Trawlnet ({type(error).__name__})."
     try:
         return f"{bug} The details are in {keep_details(error, os.environ)}."
     except OSError:
