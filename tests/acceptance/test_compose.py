@@ -105,7 +105,12 @@ def test_the_workers_health_is_its_heartbeat() -> None:
 
 def test_a_worker_may_drain_before_it_is_killed() -> None:
     # 10 s after the drain it ends itself, whatever holds it.
-    assert seconds(SERVICES["worker"]["stop_grace_period"]) >= WorkerSettings().drain + 15
+    longest = re.search(r"up to (\d+), for stop_grace_period is (\d+)\.\n#TRAWL_DRAIN=(\d+)$", EXAMPLE, re.M)
+    assert longest, "what the example says of it"
+    most, grace, default = map(int, longest.groups())
+    assert grace == seconds(SERVICES["worker"]["stop_grace_period"])
+    assert grace >= most + 15
+    assert most >= default == WorkerSettings().drain
 
 
 def test_every_setting_of_a_worker_can_be_given() -> None:
