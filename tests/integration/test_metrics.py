@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.celery_worker import PROJECT, READY, CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.processes import await_condition, free_port, send
+from tests.support.processes import await_condition, end, free_port, send
 from tests.support.redis_server import RedisServer
 
 Numbers = dict[tuple[str, tuple[str, ...]], float]
@@ -212,16 +213,25 @@ def test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others(
 def test_a_setting_that_cannot_be_used_ends_the_worker_at_once(tmp_path: Path, cluster: Cluster) -> None:
     """Protects the look at the settings when the worker is imported: not its first task tells of a mistake."""
     for variable, value in (("TRAWL_METRICS", ":9108"), ("TRAWL_EGRESS_PROXY", "proxy.test")):
-        done = subprocess.run(
-            [sys.executable, "-m", "worker", "-c", "1"],
-            env={**cluster.environment, variable: value, "PATH": "/usr/bin:/bin"},
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        log = tmp_path / f"{variable}.log"
+        with log.open("wb") as file:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "worker", "-c", "1", "-l", "INFO"],
+                env={**cluster.environment, variable: value, "PATH": "/usr/bin:/bin"},
+                cwd=PROJECT,
+                stderr=file,
+            )
+        try:
+            await_condition(
+                lambda worker=worker, log=log: worker.poll() is not None or re.search(READY, log.read_text()),  # type: ignore[misc]
+                within=60,
+                what="a worker that ends or starts",
+            )
+            code = worker.poll()
+        finally:
+            end(worker)
 
-        assert done.returncode == 2
-        assert done.stderr.startswith(f"{variable} must be ")
-        assert done.stderr.count("\n") == 1
+        assert code == 2
+        told = log.read_text()
+        assert told.startswith(f"{variable} must be ")
+        assert told.count("\n") == 1

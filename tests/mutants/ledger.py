@@ -10,6 +10,7 @@ _OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP, _LOST = (
     for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep", "lost")
 )
 _LEDGER, _SWEEPER = "contract/ledger.py", "contract/sweep.py"
+_FOLLOW = "tests/integration/test_follow.py"
 
 
 def _without(file: str, text: str, instead: str = "", *, tests: str = "") -> Guard:
@@ -133,12 +134,14 @@ GUARDS = (
     _without("producer/jobs.py", " or (\".\" in batch and batch not in self._expected)",
              tests="tests/integration/test_rolled_back.py"),
     _without("producer/transcript.py", "if self._journal.fact(\"is_secretive\"):", "if False:",
-             tests="tests/integration/test_follow.py"),
+             tests=_FOLLOW + "::test_a_job_with_credentials_is_not_opened_again_without_them"),
     _without("producer/transcript.py", "self._journal.keep(found, copied=last)", "self._journal.keep([], copied=last)",
-             tests="tests/integration/test_follow.py"),
+             tests=_FOLLOW + "::test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained"),
     _without(_LEDGER, "        if not is_known:\n            raise", "        if False:\n            raise"),
     _without("producer/client.py", "not _is_passing(error.__context__) or ", "True or ",
              tests="tests/integration/test_start.py"),
+    _without("worker/shift.py", "self._look_ahead()\n                ended =", "ended =",
+             tests="tests/unit/test_shift.py"),
     _without("worker/shift.py", "self._ahead.take(BatchMessage(turn.claim.job, batch))", "pass",
              tests="tests/unit/test_shift.py"),
     _without("worker/shift.py", "except TrawlError as error:", "except ZeroDivisionError as error:",

@@ -72,6 +72,14 @@ def test_a_port_is_not_taken_for_the_end_of_an_address() -> None:
     assert credentials.for_origin("https", "2001:db8::5:80", 443) == (("X-Key", "k"),)
 
 
+def test_an_address_is_written_in_brackets_by_whoever_makes_credentials_without_an_option() -> None:
+    """Guards ``_bracketed``: both sides left bare would agree with each other, and not with what is documented."""
+    pairs = (("X-Key", "k"),)
+
+    assert Credentials({"https://[::1]:8080": pairs}).for_origin("https", "::1", 8080) == pairs
+    assert read_credentials(["[::1]:8080 X-Key: k"]).headers == {"https://[::1]:8080": pairs}
+
+
 def test_credentials_travel_packed_and_never_show() -> None:
     credentials = read_credentials([f"example.com Authorization: {TOKEN}"])
 

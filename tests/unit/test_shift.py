@@ -163,6 +163,19 @@ def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> 
     assert line.endswith("and 2 batches ahead")
 
 
+def test_the_next_batch_is_claimed_before_the_report_of_the_last_is_written() -> None:
+    """Guards the look before the reports: a lane that has run dry would wait for them."""
+    floor = Floor()
+    floor.ledger.waiting = ["2"]
+    closed: list[list[str]] = []
+    floor.on_start = lambda _batch: closed.append(list(floor.ledger.closed))
+
+    floor.shift().work(a_claim("1"))
+
+    assert closed == [[], []]
+    assert list(floor.ledger.closed) == ["1", "2"]
+
+
 def test_a_message_that_was_overtaken_need_not_ask_the_ledger_once() -> None:
     """Guards ``ClaimedAhead``: once only, because a second message means that the batch waits again."""
     ahead = ClaimedAhead()
