@@ -195,6 +195,7 @@ def test_ten_hops_are_followed_and_no_more() -> None:
     while isinstance(led := next_hop(current, 302, f"/{len(trail) + 1}", seen=trail), Hop):
         trail.append(current)
         current = led.to.target
+        assert len(trail) <= LONGEST_TRAIL
 
     assert (len(trail), current) == (LONGEST_TRAIL, "http://example.org/10")
     assert led.error is ErrorClass.TOO_MANY_REDIRECTS
