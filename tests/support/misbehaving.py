@@ -94,6 +94,7 @@ class MisbehavingServer:
         self._lock = threading.Lock()
         self._open: dict[int, socket.socket] = {}
         self._threads: list[threading.Thread] = []
+        self._accepting: threading.Thread | None = None
         self._faults: list[BaseException] = []
 
     @property
@@ -113,7 +114,7 @@ class MisbehavingServer:
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         self._listener = socket.create_server((self.address, self.port), family=family, backlog=1024)
         self.port = self._listener.getsockname()[1]
-        self._spawn(self._accept, self._listener)
+        self._accepting = self._spawn(self._accept, self._listener)
         return self
 
     def stop(self) -> None:
@@ -124,6 +125,8 @@ class MisbehavingServer:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
+        if self._accepting is not None:
+            self._accepting.join(PATIENCE * 10.0)  # first: it may be about to start a thread for one more connection
         with self._lock:
             for wire in self._open.values():
                 with contextlib.suppress(OSError):
@@ -144,12 +147,13 @@ class MisbehavingServer:
 
     # ---- connections
 
-    def _spawn(self, story: Callable[..., None], *arguments: object) -> None:
+    def _spawn(self, story: Callable[..., None], *arguments: object) -> threading.Thread:
         thread = threading.Thread(target=story, args=arguments, name=f"misbehaving-{self.name}", daemon=True)
         with self._lock:
             self._threads = [known for known in self._threads if known.is_alive() or known.ident is None]
             self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self, listener: socket.socket) -> None:
         while not self._stopping.is_set():
