@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from contract import wire
 from contract.errors import MessageError
@@ -30,8 +30,7 @@ class Expected:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchEntry:
+class BatchEntry(NamedTuple):  # a tuple, because two are made per URL
     """One URL of a batch.
 
     ``attempts`` and ``spent`` (seconds of its deadline already used) are what earlier batches tried before

@@ -40,6 +40,9 @@ class ErrorClass(StrEnum):
     INTERNAL = "internal"  #: a bug of ours, kept from hurting the other URLs
 
 
+# Rows tell seconds to the microsecond. int(x * 1e6 + 0.5) / 1e6 takes a third of the time of round(x, 6).
+
+
 # Tuples, not dataclasses: three of them are made per URL, and they cost a third.
 class Attempt(NamedTuple):
     """One try: what went wrong (None: nothing), the HTTP status if any, and its seconds."""
@@ -49,7 +52,7 @@ class Attempt(NamedTuple):
     seconds: float
 
     def to_row(self) -> dict[str, Any]:
-        return {"error": self.error, "status": self.status, "seconds": round(self.seconds, 6)}
+        return {"error": self.error, "status": self.status, "seconds": int(self.seconds * 1e6 + 0.5) / 1e6}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Attempt:
@@ -74,15 +77,7 @@ class Timing(NamedTuple):
     queued: float = 0.0
 
     def to_row(self) -> dict[str, float]:
-        return {
-            "dns": round(self.dns, 6),
-            "connect": round(self.connect, 6),
-            "tls": round(self.tls, 6),
-            "ttfb": round(self.ttfb, 6),
-            "transfer": round(self.transfer, 6),
-            "total": round(self.total, 6),
-            "queued": round(self.queued, 6),
-        }
+        return dict(zip(self._fields, [int(seconds * 1e6 + 0.5) / 1e6 for seconds in self], strict=True))
 
 
 NO_TIMING = Timing()

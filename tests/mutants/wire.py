@@ -53,7 +53,7 @@ GUARDS = (
     # What a refusal becomes.
     _way(_HTTP, "exchange.refusals.append(verdict.reason)", "asked_directly", "pass"),
     _way(_EXCHANGE, "self._refusal() or self.stopped", "asked_directly", "self.stopped"),
-    _way(_EXCHANGE, " or len(self.refusals) < self.sockets", "mixed_by_dns"),
+    _way(_EXCHANGE, "if len(self.refusals) < self.sockets:", "mixed_by_dns", "if False:"),
     _way("worker/engine/retry.py", "not failure.is_transient or", "asked_directly"),
     _way("worker/engine/run.py", "and transfer.failure.kind is Kind.REFUSED", "asked_directly", "and False"),
     _way(_TRANSFER, "Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT", "reached_by_redirect",

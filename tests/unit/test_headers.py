@@ -7,7 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.headers import read_head
+from worker.engine.headers import _field, read_head
 
 _NAMES = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=20)
 _VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f\x85\xa0"), max_size=40)
@@ -73,6 +73,24 @@ def test_chunked_framing_overrules_a_length() -> None:
 
     assert head is not None
     assert head.length is None
+
+
+def test_lines_of_a_large_block_are_not_remembered() -> None:
+    """Guards ``_LONGEST_REMEMBERED``: a server that sends ever new long lines must not fill our memory."""
+    _field.cache_clear()
+
+    head = read_head([b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 5000 + b"\r\n", b"ETag: y\r\n", b"\r\n"])
+
+    assert head is not None
+    assert head.get("etag") == "y"
+    assert _field.cache_info().currsize == 0
+
+
+def test_blocks_may_end_in_a_bare_line_feed() -> None:
+    head = read_head([b"HTTP/1.1 100 Go on\n", b"\n", b"HTTP/1.1 200 OK\n", b"ETag: y\n", b"\n", b"Late: z\n"])
+
+    assert head is not None
+    assert head.fields == {"etag": "y"}
 
 
 @given(st.dictionaries(_NAMES.map(str.lower), _VALUES, max_size=8))

@@ -111,15 +111,10 @@ class Exchange:
         return self.offset + self.received
 
     def reception(self) -> Reception:
+        breakage = None if self.enough else self.breakage
+        stopped = self.stopped if not self.refusals else self._refusal() or self.stopped
         return Reception(
-            head=self.head,
-            received=self.received,
-            breakage=None if self.enough else self.breakage,
-            detail=self.detail,
-            stopped=self._refusal() or self.stopped,
-            ranged=self.is_ranged,
-            length=self._due(),
-            enough=self.enough,
+            self.head, self.received, self._due(), breakage, self.detail, stopped, self.is_ranged, self.enough
         )
 
     def seen_bytes(self) -> int:
@@ -149,7 +144,7 @@ class Exchange:
             transfer.ask_for_help(self)
         if run.policy.resume and transfer.split is None:
             self._shelve(head)
-        if run.start_hash is not None and (head.length or 0) <= PIECE:
+        if run.start_hash is not None and transfer.split is None:
             self.hasher = run.start_hash()
         return True
 
@@ -193,7 +188,7 @@ class Exchange:
 
     def _refusal(self) -> Failure | None:
         """A host all of whose addresses were refused is refused; one that failed elsewhere too just failed."""
-        if not self.refusals or len(self.refusals) < self.sockets:
+        if len(self.refusals) < self.sockets:
             return None
         return Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=self.refusals[0])
 

@@ -96,7 +96,8 @@ class Run:
         self._is_stopping = False
         self._lanes: Sequence[Lane] = ()
         self._counts: Counter[Ending] = Counter()
-        self._change = threading.Condition()
+        self._lock = threading.Lock()
+        self._change = threading.Condition(self._lock)
         self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
         self._unsettled = len(entries)
         self._roomy = roomy
@@ -119,7 +120,7 @@ class Run:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait at most this many seconds; True once every URL is settled or handed back."""
-        with self._change:
+        with self._lock:
             return self._change.wait_for(lambda: self._unsettled == 0, timeout)
 
     def stop(self, within: float) -> None:
@@ -181,14 +182,14 @@ class Run:
         refused = transfer.failure is not None and transfer.failure.kind is Kind.REFUSED
         outcome = transfer.outcome(Ending.REFUSED if refused else Ending.FAILED, now)
         transfer.let_go()
-        with self._change:
+        with self._lock:
             self._fetched_one()
             self._record(outcome)
         self._settle_if_due(all_fetched_only=True)
 
     def hand_back(self, entry: BatchEntry, after: float = 0.0) -> None:
         """Take a URL that is to be fetched by another batch."""
-        with self._change:
+        with self._lock:
             self._fetched_one()
             self._give_back(entry, after)
         self._settle_if_due(all_fetched_only=True)
@@ -228,7 +229,7 @@ class Run:
             detail=refused.reason,
             worker=self.worker,
         )
-        with self._change:
+        with self._lock:
             self._fetched_one()
             self._record(outcome)
 
@@ -243,7 +244,7 @@ class Run:
             if outcome is None:
                 missing.append(entry)
                 continue
-            with self._change:
+            with self._lock:
                 self._fetched_one()
                 self._record(outcome)
         self._admit(missing)
@@ -307,7 +308,7 @@ class Run:
         return None
 
     def _join_group(self, transfer: Transfer) -> None:
-        with self._change:
+        with self._lock:
             self._fetched_one()
             if not self._group:
                 self._group_since = self._clock.now()
@@ -318,7 +319,7 @@ class Run:
 
     def _settle_if_due(self, *, is_overdue: bool = False, all_fetched_only: bool = False) -> None:
         """Group commit: while one group is being settled, the next one gathers."""
-        with self._change:
+        with self._lock:
             if self._is_settling or not self._group:
                 return
             is_full = len(self._group) >= GROUP and not all_fetched_only
@@ -329,10 +330,10 @@ class Run:
 
     def _settle(self) -> None:
         while True:
-            with self._change:
+            with self._lock:
                 group, self._group = self._group, []
             self._settle_group(group)
-            with self._change:
+            with self._lock:
                 if not self._group or (self._fetching > 0 and len(self._group) < GROUP):
                     self._is_settling = False
                     return
@@ -365,7 +366,7 @@ class Run:
             ending = Ending.OK if transfer.failure is None else Ending.FAILED
             outcomes.append(transfer.outcome(ending, transfer.finished))
             transfer.let_go()
-        with self._change:
+        with self._lock:
             for outcome in outcomes:
                 self._record(outcome)
 
@@ -373,7 +374,7 @@ class Run:
         for transfer in group:
             if transfer.draft is not None:
                 transfer.draft.discard()
-        with self._change:
+        with self._lock:
             for transfer in group:
                 self._give_back(transfer.entry, 0.0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import inf
@@ -22,6 +22,7 @@ from worker.engine.verdict import Redirected
 
 if TYPE_CHECKING:
     from worker.engine.exchange import Exchange
+    from worker.engine.headers import Head
     from worker.engine.ports import Draft
     from worker.engine.run import Run
 
@@ -67,7 +68,7 @@ class Transfer:
 
     __slots__ = (
         "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "deadline", "digest", "downgraded",
-        "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name", "notes",
+        "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name",
         "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "seen", "size", "split", "start",
         "unresolved_at", "was_waiting",
     )  # fmt: skip
@@ -100,7 +101,6 @@ class Transfer:
         self.reject: Callable[[Transfer, Failure], None] = _unasked
         self.resolved_in = 0.0
         self.unresolved_at = -inf  # when it last failed because its host has no address
-        self.notes: list[str] = []
         self._rewind()
 
     def begin(self, now: float, wall: float) -> None:
@@ -222,7 +222,7 @@ class Transfer:
         if self.began is None:
             return self.entry
         spent = self.entry.spent + (now - self.began) + after
-        return replace(self.entry, attempts=tuple(self.attempts), spent=spent)
+        return self.entry._replace(attempts=tuple(self.attempts), spent=spent)
 
     def outcome(self, ending: Ending, now: float) -> Outcome:
         """Return the manifest row of a URL that is over."""
@@ -254,7 +254,7 @@ class Transfer:
             remote_ip=exchange.remote_ip if exchange is not None else None,
             http_version=head.version if head is not None else None,
             worker=self.run.worker,
-            notes=tuple(self._all_notes(stored)),
+            notes=self._notes(head if stored else None),
         )
 
     def let_go(self) -> None:
@@ -299,32 +299,30 @@ class Transfer:
         total = now - began
         if exchange is None:
             return Timing(dns=self.resolved_in, total=total, queued=queued)
-        connected = max(exchange.at_connected, exchange.at_resolved)
+        resolved = exchange.at_resolved
+        connected = max(exchange.at_connected, resolved)
         secured = max(exchange.at_secured, connected)
         first = max(exchange.at_first_byte, secured)
+        body = max(0.0, exchange.took - first)
         return Timing(
-            dns=self.resolved_in + exchange.at_resolved,
-            connect=connected - exchange.at_resolved,
-            tls=secured - connected,
-            ttfb=first - secured,
-            transfer=max(0.0, exchange.took - first),
-            total=total,
-            queued=queued,
+            self.resolved_in + resolved, connected - resolved, secured - connected, first - secured, body, total, queued
         )
 
-    def _all_notes(self, stored: bool) -> list[str]:
-        notes = self.notes
-        head = self.exchange.head if self.exchange is not None else None
-        if stored and self.exchange is not None and self.exchange.is_ranged:
-            notes = [*notes, "resumed"]
-        if stored and self.split is not None:
-            notes = [*notes, f"splits={self.split.width}"]
-        if stored and head is not None:
+    def _notes(self, head: Head | None) -> tuple[str, ...]:
+        """Return what is worth noting; ``head`` is that of the stored body."""
+        notes = []
+        if head is not None:
+            if self.exchange is not None and self.exchange.is_ranged:
+                notes.append("resumed")
+            if self.split is not None:
+                notes.append(f"splits={self.split.width}")
             if not head.is_framed:
-                notes = [*notes, "framing=close"]
+                notes.append("framing=close")
             if "content-encoding" in head.fields:
-                notes = [*notes, f"encoding={head.fields['content-encoding']}"]
-        return [*notes, "downgraded"] if self.downgraded else notes
+                notes.append(f"encoding={head.fields['content-encoding']}")
+        if self.downgraded:
+            notes.append("downgraded")
+        return tuple(notes)
 
 
 def _unasked(_transfer: Transfer, _failure: Failure) -> None:
