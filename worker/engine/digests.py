@@ -11,8 +11,6 @@ from typing import Any, Protocol
 from contract.errors import SettingError
 from contract.policy import Digest
 
-PIECE = 256 * 1024  # bytes up to which a body is hashed as it comes; larger ones are hashed on another thread
-
 
 class Hasher(Protocol):
     def update(self, data: bytes, /) -> None: ...

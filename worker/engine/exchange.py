@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contract.outcomes import ErrorClass
-from worker.engine.digests import PIECE, Hasher
+from worker.engine.digests import Hasher
 from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.headers import Head, read_head
 from worker.engine.ports import DiskTrouble, Draft
@@ -87,10 +87,7 @@ class Exchange:
                 return self._stop(too_large(self.head.status if self.head else None, self.cap))
             self.draft.write(data, at)
             if self.hasher is not None:
-                if self.received <= PIECE:
-                    self.hasher.update(data)
-                else:
-                    self.hasher = None
+                self.hasher.update(data)
             self.transfer.run.bytes += len(data)
             return _STOP if self.enough else _GO_ON
         except DiskTrouble as trouble:
