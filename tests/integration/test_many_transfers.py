@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,40 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.fetching import OPEN, Bench
-from tests.support.processes import PATIENCE
+from tests.support.gathering import Gathering
 from worker.adapters.http import _Polling
 
 _MANY = 1050
 _UNHURRIED = replace(OPEN, timeout=150.0, connect_timeout=150.0, slowest=0)  # the last one makes the first wait
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-
-
-class _Gathering:
-    """A server that answers nobody until ``guests`` have asked."""
-
-    def __init__(self, guests: int) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-        self.port = self.listener.getsockname()[1]
-        self.most = 0
-        self._guests = guests
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        open_ = []
-        for _ in range(self._guests):
-            wire, _ = self.listener.accept()
-            open_.append(wire)
-            self.most = max(self.most, len(open_))
-        for wire in open_:
-            wire.recv(65536)
-            wire.sendall(_ANSWER)
-        for wire in open_:
-            wire.close()
-
-    def close(self) -> None:
-        self._thread.join(PATIENCE * 20.0)
-        self.listener.close()
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +31,7 @@ def many_descriptors() -> Iterator[None]:
 
 def test_a_thousand_transfers_are_open_at_once(tmp_path: Path) -> None:
     """The server answers only when all of them are connected."""
-    gathering = _Gathering(_MANY)
+    gathering = Gathering(_MANY)
     bench = Bench(tmp_path, transfers=_MANY)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -79,7 +48,7 @@ def test_a_thousand_transfers_are_open_at_once(tmp_path: Path) -> None:
 def test_descriptors_beyond_select_are_polled(tmp_path: Path) -> None:
     """Guards the change of drivers: libcurl's sockets from 1,024 on are invisible to select()."""
     taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(860)]
-    gathering = _Gathering(200)
+    gathering = Gathering(200)
     bench = Bench(tmp_path, transfers=200)
 
     run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(200)), _UNHURRIED)

@@ -24,6 +24,7 @@ from worker.engine.safety import AddressPolicy, Verdict
 _BUFFER = 512 * 1024  # bytes; one buffer per multi: fewer receive calls on large bodies, half the CPU
 _HAND_OVER = 45.0  # seconds after which a host's addresses are handed to libcurl again
 _HOSTS_HANDED = 10_000
+AT_ONCE = 16  # exchanges that may end before those that follow them are begun
 _NAMES_KEPT = 120  # seconds libcurl keeps the addresses we hand over
 _CERTIFICATE_CODES = {51, 58, 60, 83, 91}
 _NONSENSE_CODES = {1, 3, 8, 61, 100}
@@ -249,6 +250,7 @@ class CurlHttp:
         self._handed: OrderedDict[tuple[str, int], tuple[tuple[str, ...], float]] = OrderedDict()
         self._unread: set[tuple[str, int]] = set()  # handed over since libcurl last looked
         self._has_new = False
+        self._has_more = False  # exchanges have ended that ``wait`` did not return yet
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -335,7 +337,7 @@ class CurlHttp:
             if self._bell.poll(None if seconds is None else seconds * 1000):
                 self._drain()
             return ()
-        if self._has_new:
+        if self._has_new or self._has_more:
             self._has_new = False
             self._driver.wait(0.0)
             self._unread.clear()
@@ -375,13 +377,12 @@ class CurlHttp:
         self._is_woken = False
 
     def _collect(self) -> list[Exchange]:
-        ended: list[Exchange] = []
-        while True:
-            left, done, broken = self._multi.info_read()
-            ended += [self._release(curl, 0, "") for curl in done]
-            ended += [self._release(curl, code, message) for curl, code, message in broken]
-            if not left:
-                return ended
+        left, done, broken = self._multi.info_read(AT_ONCE)
+        self._has_more = left > 0
+        return [
+            *(self._release(curl, 0, "") for curl in done),
+            *(self._release(curl, code, message) for curl, code, message in broken),
+        ]
 
     def _release(self, curl: Any, code: int, message: str) -> Exchange:
         """Note how an exchange ended and put its handle back."""

@@ -1,0 +1,47 @@
+"""Exchanges that end at the same moment are finished a few at a time, and their successors begun in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.fetching import OPEN, Bench
+from tests.support.gathering import Gathering
+from worker.adapters.http import AT_ONCE, CurlHttp, _Selecting
+from worker.engine.exchange import Exchange
+
+_GUESTS = 5 * AT_ONCE
+
+
+def test_exchanges_that_end_together_come_back_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``AT_ONCE`` and ``_has_more``: nobody sleeps while exchanges that have ended wait to be finished."""
+    came: list[int] = []
+    left: list[bool] = [False]
+    slept: list[float] = []
+    wait, drive = CurlHttp.wait, _Selecting.wait
+
+    def counted(http: CurlHttp, seconds: float | None) -> Sequence[Exchange]:
+        ended = wait(http, seconds)
+        came.append(len(ended))
+        left[0] = http._has_more
+        return ended
+
+    def watched(driver: _Selecting, seconds: float) -> bool:
+        if left[0]:
+            slept.append(seconds)
+        return drive(driver, seconds)
+
+    monkeypatch.setattr(CurlHttp, "wait", counted)
+    monkeypatch.setattr(_Selecting, "wait", watched)
+    bench = Bench(tmp_path, transfers=_GUESTS)
+    gathering = Gathering(_GUESTS)
+
+    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(_GUESTS)), OPEN)
+
+    bench.close()
+    gathering.close()
+    assert run.progress.ok == _GUESTS
+    assert max(came) <= AT_ONCE
+    assert set(slept) <= {0.0}

@@ -1,0 +1,23 @@
+"""The guards that keep lanes busy, and what they remember small."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_HTTP = "worker/adapters/http.py"
+_TURNS = ("tests/integration/test_turns.py",)
+_SHIFT = ("tests/unit/test_shift.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
+
+GUARDS = (
+    Guard(_HTTP, "self._multi.info_read(AT_ONCE)", _TURNS, "self._multi.info_read()"),
+    Guard(_HTTP, "if self._has_new or self._has_more:", _TURNS, "if self._has_new:"),
+    Guard(
+        "worker/shift.py", "return min(_GLANCE, until_look) if until_look > 0 else _GLANCE", _SHIFT, "return _GLANCE"
+    ),
+    Guard(
+        "worker/engine/headers.py",
+        "_field if sum(map(len, lines)) <= _LONGEST_REMEMBERED else _field.__wrapped__",
+        ("tests/unit/test_headers.py::test_lines_of_a_large_block_are_not_remembered",),
+        "_field",
+    ),
+)
