@@ -1,4 +1,4 @@
-"""How a list is cut into batches: small ones first, so that every process starts at once, then larger ones."""
+"""How a list is cut into batches: first what just fills every process, so that all start at once, then larger ones."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from contract.batches import BatchEntry
 
-FIRST_SIZE = 8  # URLs
+FIRST_SIZE = 64  # URLs; what a process has in flight by default (TRAWL_TRANSFERS)
 _MOST_ROUNDS, _WORTHWHILE = 4, 128  # batches per slot a short list is spread over, and the URLs each then has at least
 
 
-def ramp(size: int, slots: int) -> Iterator[int]:
-    """Yield the sizes of the batches to come: 8 for each slot, then 16, 32, ... up to ``size``.
+def ramp(size: int, slots: int, first: int = FIRST_SIZE) -> Iterator[int]:
+    """Yield the sizes of the batches to come: ``first`` for each slot, then twice that, ... up to ``size``.
 
-    A *slot* is a worker process. Short jobs so spread over all of them, while a long one soon has batches
-    whose cost (about 5 ms of CPU each, whatever they hold) no longer counts.
+    A *slot* is a worker process. With fewer URLs than it can have in flight it would be half idle until it is given
+    the next batch; with many more, the first outcomes would come late.
     """
-    current = min(FIRST_SIZE, size)
+    current = min(first, size)
     while current < size:
         for _ in range(slots):
             yield current
@@ -46,11 +46,12 @@ class Batcher:
     list that comes slowly or has ended.
     """
 
-    def __init__(self, size: int, slots: int, *, is_resumed: bool = False) -> None:
+    def __init__(self, size: int, slots: int, *, first: int = FIRST_SIZE, is_resumed: bool = False) -> None:
+        """``first`` is what a slot's first batch holds: the transfers it can have in flight."""
         self._size = size
         self._slots = slots
         self._reserve = size * slots
-        self._sizes = ramp(size, slots)
+        self._sizes = ramp(size, slots, first)
         self._next = size if is_resumed else next(self._sizes)
         self._is_resumed = is_resumed
         self._entries: list[BatchEntry] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contract.errors import InputError, UnknownJobError
 from contract.settings import ClusterSettings, is_configured
-from producer.batching import Batcher
+from producer.batching import FIRST_SIZE, Batcher
 from producer.client import Cluster, Patience
 from producer.conduct import Interrupts, conduct
 from producer.console import Console
@@ -42,6 +42,7 @@ class WorkerOptions:
     """How the worker of a run without a cluster is started; ``settings`` are its environment variables."""
 
     processes: int
+    transfers: int = FIRST_SIZE  # in flight per process
     settings: Mapping[str, str] = field(default_factory=dict)
     drain: float = 10.0  # seconds
     flower_port: int | None = None
@@ -79,7 +80,9 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         stack.callback(lists.close)
         patience = Patience(console.tell, stop=between_tries(interrupts, embedded))
         slots = options.worker.processes if embedded else _SLOTS_OF_A_CLUSTER
-        feeder = _feeder(options, lists, journal, cluster, patience, slots=slots, is_resumed=is_resumed)
+        first = options.worker.transfers if embedded else FIRST_SIZE
+        batcher = Batcher(options.batch_size, slots, first=first, is_resumed=is_resumed)
+        feeder = _feeder(options, lists, journal, cluster, patience, batcher)
         feeder.recover()
         manifest = Manifest(options.manifest, int(journal.fact("offset", 0)))
         stack.callback(manifest.close)
@@ -259,21 +262,14 @@ def _connect(stack: ExitStack, embedded: Embedded | None, environment: Mapping[s
 
 
 def _feeder(
-    options: RunOptions,
-    lists: Lists,
-    journal: Journal,
-    cluster: Cluster,
-    patience: Patience,
-    *,
-    slots: int,
-    is_resumed: bool,
+    options: RunOptions, lists: Lists, journal: Journal, cluster: Cluster, patience: Patience, batcher: Batcher
 ) -> Feeder:
     wish = options.wish
     return Feeder(
         Job(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=options.secrets),
         lists=lists,
         selection=Selection(journal, is_naming_lists=len(wish.lists) > 1, is_forced=wish.is_forced),
-        batcher=Batcher(options.batch_size, slots, is_resumed=is_resumed),
+        batcher=batcher,
         journal=journal,
         services=cluster,
         patience=patience,

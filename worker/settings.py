@@ -159,6 +159,14 @@ class WorkerSettings:
             raise SettingError("TRAWL_EGRESS_LOGIN_FILE must hold user:password in its first line.")
         return login
 
+    @property
+    def room(self) -> int:
+        """With fewer URLs left to fetch than this, a process takes another batch.
+
+        Those in flight, and half as many: they would run out while the next batch is being claimed.
+        """
+        return self.transfers + self.transfers // 2
+
     def certificates(self, environment: Mapping[str, str]) -> str:
         """Return the path of the certificates to trust.
 

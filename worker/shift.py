@@ -123,7 +123,7 @@ class Shift:
         try:
             self._begin(claim)
             while self._turns:
-                self._change.wait(_GLANCE)
+                self._change.wait(self._pause())
                 self._change.clear()
                 self._obey()
                 # Before the reports: what is claimed now is fetched while they are written.
@@ -177,6 +177,12 @@ class Shift:
                 self._begin(claim)
             except TrawlError as error:  # the others of this shift may be of another job, and no fault of it
                 logger.error("Job %s batch %s not started: %s", claim.job, claim.batch, error)
+
+    def _pause(self) -> float:
+        """Seconds until the next look ahead, or at the signals; whatever changes ends them."""
+        look = max(self._looks_from, self._began + _LOOK_PAUSE)  # before that nobody else's batch has waited enough
+        until_look = look - time.monotonic()
+        return min(_GLANCE, until_look) if until_look > 0 else _GLANCE
 
     def _has_room(self) -> bool:
         now = time.monotonic()

@@ -97,7 +97,7 @@ def _shift(task: Task[..., str]) -> Shift:
         worker=worker,
         lease_seconds=here.cluster.lease,
         drain=workshop.settings.drain,
-        room=workshop.settings.transfers,
+        room=workshop.settings.room,
         standstill=_standstill,
         starts=starts,
         is_stopping=lifecycle.is_stopping,

@@ -108,7 +108,7 @@ class Workshop:
             may_publish=may_publish,
             start_hash=start_hash,
             credentials=credentials,
-            roomy=self.settings.transfers - 1,
+            roomy=self.settings.room - 1,
             tell=tell,
         )
         with self._lock:  # no lane is retired between being chosen and being given work

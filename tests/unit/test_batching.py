@@ -13,8 +13,9 @@ def entries(count: int) -> list[BatchEntry]:
     return [BatchEntry(url=f"http://h/{index}") for index in range(count)]
 
 
-def test_the_first_batches_are_small_and_grow_to_the_size() -> None:
-    assert list(islice(ramp(50, 2), 9)) == [8, 8, 16, 16, 32, 32, 50, 50, 50]
+def test_the_first_batches_fill_every_slot_and_grow_to_the_size() -> None:
+    assert list(islice(ramp(300, 2), 7)) == [64, 64, 128, 128, 256, 256, 300]
+    assert list(islice(ramp(50, 2, first=8), 9)) == [8, 8, 16, 16, 32, 32, 50, 50, 50]
     assert list(islice(ramp(4, 3), 3)) == [4, 4, 4]
 
 
@@ -52,7 +53,7 @@ def test_a_list_that_comes_slowly_is_sent_as_far_as_it_came() -> None:
 
 
 def test_a_long_list_starts_small_and_ends_on_all_slots_at_once() -> None:
-    batcher = Batcher(100, 2)
+    batcher = Batcher(100, 2, first=8)
 
     first = batcher.add(entries(1000))
     last = batcher.flush()

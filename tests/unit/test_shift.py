@@ -250,6 +250,27 @@ def test_a_ledger_with_nothing_to_claim_is_asked_ever_more_seldom(monkeypatch: p
     assert 1 <= floor.ledger.looks <= 2 + math.log2(1 + (time.monotonic() - began) / 0.01)
 
 
+def test_a_look_that_came_too_early_is_repeated_when_its_moment_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``_pause``: the first look finds what idle workers may take; a glance later, lanes have run dry."""
+    monkeypatch.setattr(shift_module, "_GLANCE", 3600.0)
+    floor = Floor(ends_at_once=False)
+
+    def claim_at_the_second_look(*, holder: str, waited: float) -> Claim | None:
+        floor.ledger.looks += 1
+        return a_claim("2") if floor.ledger.looks == 2 else None
+
+    def end_all(batch: str) -> None:
+        if batch == "2":
+            for run in floor.runs.values():
+                run.end()
+
+    monkeypatch.setattr(floor.ledger, "claim_next", claim_at_the_second_look)
+    floor.on_start = end_all
+    floor.shift().work(a_claim("1"))
+
+    assert list(floor.ledger.closed) == ["1", "2"]
+
+
 def test_slow_urls_keep_only_so_many_reports_waiting() -> None:
     """Guards ``_holds_few``: one slow URL left of each batch leaves room, and a crash would cost them all."""
     floor = Floor(ends_at_once=False)
