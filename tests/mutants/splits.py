@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
+_CREW = "worker/engine/crew.py"
 _EXCHANGE = "worker/engine/exchange.py"
-_LANE = "worker/engine/lane.py"
 _SPLIT = "worker/engine/split.py"
 _WHATEVER = "test_whatever_happens_the_file_is_one_version_whole_or_absent"
 
@@ -17,10 +17,10 @@ def _of(file: str, text: str, test: str, instead: str = "") -> Guard:
 GUARDS = (
     _of(_EXCHANGE, "if continues(head, asked.version, asked.size, self.ends):", _WHATEVER, "if head.status == 206:"),
     _of(_EXCHANGE, "data = data[: self.until - at]", "test_a_slow_connection_is_relieved", "pass"),
-    _of(_LANE, "main.until = None  # it goes on to the end", "test_a_range_answered_otherwise_ends_the_split[full]",
+    _of(_CREW, "main.until = None  # it goes on to the end", "test_a_range_answered_otherwise_ends_the_split[full]",
         "pass"),
-    _of(_LANE, "self._schedule.join(main.transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
-    _of(_LANE, " - soon + 1)", "test_helpers_count_at_their_host", " + 1)"),
+    _of(_CREW, "self._schedule.join(main.transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
+    _of(_CREW, " - soon + 1)", "test_helpers_count_at_their_host", " + 1)"),
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "self.fetching[start].until = bound", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "            self._divide(start, exchange.size)\n            self.done.add(start)\n",

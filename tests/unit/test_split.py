@@ -13,7 +13,7 @@ from contract.naming import output_name
 from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.policy import JobPolicy
 from tests.support.virtual_ranges import Fate, RangeHttp, State, version
-from tests.support.virtual_world import VirtualWorld
+from tests.support.virtual_world import VirtualClock, VirtualWorld
 from worker.engine import split, transfer
 
 URL = "http://a.test/object"
@@ -49,9 +49,9 @@ def fetch(
     versions: dict[int, State] | None = None,
     most: int = 1_000,
 ) -> Fetched:
-    world = VirtualWorld(lambda _url, _turn: None)  # type: ignore[arg-type,return-value]  # its server is not asked
-    http = RangeHttp(world.clock, versions or {0: version(0, SIZE)}, fate, most)
-    world.lane._http = http
+    clock = VirtualClock()
+    http = RangeHttp(clock, versions or {0: version(0, SIZE)}, fate, most)
+    world = VirtualWorld(clock=clock, http=http)
 
     (outcome,) = world.fetch([URL], policy).outcomes
 
@@ -130,9 +130,9 @@ def test_a_range_answered_otherwise_ends_the_split(answer: str) -> None:
 
 def test_helpers_count_at_their_host() -> None:
     """Guards ``join``: without it the host's limit holds for URLs only, and their helpers come on top."""
-    world = VirtualWorld(lambda _url, _turn: None)  # type: ignore[arg-type,return-value]  # its server is not asked
-    http = RangeHttp(world.clock, {0: version(0, SIZE)}, _even)
-    world.lane._http = http
+    clock = VirtualClock()
+    http = RangeHttp(clock, {0: version(0, SIZE)}, _even)
+    world = VirtualWorld(clock=clock, http=http)
 
     run = world.fetch([f"{URL}?{number}" for number in range(6)], JobPolicy(splits=4, per_host=4))
 
