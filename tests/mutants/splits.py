@@ -6,6 +6,7 @@ from tests.mutants.guard import Guard
 
 _CREW = "worker/engine/crew.py"
 _EXCHANGE = "worker/engine/exchange.py"
+_LANE = "worker/engine/lane.py"
 _SPLIT = "worker/engine/split.py"
 _WHATEVER = "test_whatever_happens_the_file_is_one_version_whole_or_absent"
 
@@ -21,6 +22,11 @@ GUARDS = (
         "pass"),
     _of(_CREW, "self._schedule.join(main.transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
     _of(_CREW, " - soon + 1)", "test_helpers_count_at_their_host", " + 1)"),
+    _of(_LANE, "        _discard(exchange)\n        exchange.transfer.failure = failure\n",
+        "test_a_helper_that_cannot_begin_ends_its_url_and_nothing_is_left",
+        "        exchange.transfer.failure = failure\n"),
+    _of(_LANE, "self._spoil(transfer.exchange or exchange, bug(error), now)",
+        "test_a_bug_within_a_split_ends_its_url_once", "self._spoil(exchange, bug(error), now)"),
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "self.fetching[start].until = bound", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "            self._divide(start, exchange.size)\n            self.done.add(start)\n",

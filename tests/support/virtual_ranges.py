@@ -20,7 +20,8 @@ class Fate:
     speed: int = 100  # bytes per step
     delay: int = 2  # steps before the first byte
     cut: int | None = None  # bytes after which the connection breaks
-    answer: str = "right"  # right, full, shifted (another offset), busy, refused (no connection), gone, silent
+    # right, full, shifted (another offset), busy, refused (no connection), gone, silent, bug (of ours: none can begin)
+    answer: str = "right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class RangeHttp:
     def begin(self, exchange: Exchange) -> None:
         number = len(self.asked)
         fate = self.fate(number)
+        if fate.answer == "bug":
+            raise RuntimeError("a bug")
         given = dict(line.split(": ", 1) for line in exchange.fields)
         self.asked.append(given.get("Range"))
         state = [each for first, each in sorted(self.versions.items()) if first <= number][-1]

@@ -128,6 +128,25 @@ def test_a_range_answered_otherwise_ends_the_split(answer: str) -> None:
     assert fetched.http.asked.count(None) == 1, "the first exchange goes on to the end"
 
 
+@pytest.mark.parametrize("main", [Fate(), Fate(speed=10)], ids=["has ended", "goes on"])
+@pytest.mark.parametrize("helper", [1, 9])
+def test_a_helper_that_cannot_begin_ends_its_url_and_nothing_is_left(helper: int, main: Fate) -> None:
+    """Guards ``_discard`` in ``Lane._spoil``: the main exchange has a draft by then."""
+    fetched = fetch(lambda request: main if request == 0 else Fate(answer="bug" if request == helper else "right"))
+
+    assert (fetched.outcome.error, fetched.body) == (ErrorClass.INTERNAL, None)
+
+
+def test_a_bug_within_a_split_ends_its_url_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``_spoil`` in ``Lane._ended``: the main exchange must not go on to a second outcome."""
+    monkeypatch.delattr(split.Split, "finish")
+
+    fetched = fetch(lambda request: Fate(speed=100 if request else 10))
+
+    assert (fetched.outcome.error, fetched.body) == (ErrorClass.INTERNAL, None)
+    assert fetched.seconds < 2.0
+
+
 def test_helpers_count_at_their_host() -> None:
     """Guards ``join``: without it the host's limit holds for URLs only, and their helpers come on top."""
     clock = VirtualClock()

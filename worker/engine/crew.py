@@ -17,7 +17,7 @@ from worker.engine.verdict import Redirected
 class Crew:
     """Belongs to one lane, shares what is in flight with it, and is called by its thread only.
 
-    ``land`` takes an exchange out of flight; ``spoil`` does so, drops it and ends its transfer.
+    ``land`` takes an exchange out of flight; ``spoil`` ends a transfer with its main exchange.
     """
 
     def __init__(
@@ -105,10 +105,7 @@ class Crew:
                 self._begin_helper(split, split.waiting.pop(0), now)
         except Exception as error:  # a bug costs its own URL only
             self.call_off(main.transfer)
-            if main in self._flying:
-                self._spoil(main, bug(error), now)
-            else:
-                raise
+            self._spoil(main, bug(error), now)
 
     def _begin_helper(self, split: Split, start: int, now: float) -> None:
         main = split.main

@@ -167,10 +167,12 @@ class Lane:
             self._fail_unresolved(transfer, answer, now)
 
     def _spoil(self, exchange: Exchange, failure: Failure, now: float) -> None:
-        """End a transfer whose exchange could not even begin."""
-        self._land(exchange)
-        with suppress(Exception):  # it may be half begun
-            self._http.drop(exchange)
+        """End a transfer by a bug of ours, with the exchange that holds its body and that may be half begun."""
+        if exchange in self._flying:
+            self._land(exchange)
+            with suppress(Exception):
+                self._http.drop(exchange)
+        _discard(exchange)
         exchange.transfer.failure = failure
         self._act(exchange.transfer, Over(failure), now)
 
@@ -230,8 +232,8 @@ class Lane:
             step = GoBack(str(trouble))
         except Exception as error:  # a bug costs its own URL only
             self._crew.call_off(transfer)
-            step = Over(bug(error))
-            transfer.failure = step.failure
+            self._spoil(transfer.exchange or exchange, bug(error), now)
+            return
         if not isinstance(step, Publish):
             _discard(exchange)
         self._act(transfer, step, now)
