@@ -17,7 +17,8 @@ from worker.engine.verdict import Redirected
 class Crew:
     """Belongs to one lane, shares what is in flight with it, and is called by its thread only.
 
-    ``land`` takes an exchange out of flight; ``spoil`` ends a transfer with its main exchange.
+    ``land`` takes an exchange out of flight; ``spoil`` ends a transfer with its main exchange; ``rest`` has a transfer
+    come to its host's turn at a moment, and the lane ``go_on`` with its split then.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Crew:
         flying: dict[Exchange, None],
         land: Callable[[Exchange], None],
         spoil: Callable[[Exchange, Failure, float], None],
+        rest: Callable[[Transfer, float], None],
     ) -> None:
         self.asking: list[Split] = []  # whose helpers are to begin
         self._http = http
@@ -39,6 +41,7 @@ class Crew:
         self._flying = flying
         self._land = land
         self._spoil = spoil
+        self._rest = rest
 
     def split(self, main: Exchange) -> None:
         """Leave to helpers what the first exchange of a large body would reach last.
@@ -61,6 +64,11 @@ class Crew:
         while self.asking:
             self._begin_helpers(self.asking.pop(), now)
 
+    def go_on(self, split: Split, now: float) -> None:
+        """Fetch what is due of a split that rested."""
+        split.take_up(now)
+        self._begin_helpers(split, now)
+
     def ended(self, split: Split, exchange: Exchange, judged: Failure | Redirected | None, now: float) -> Step | None:
         """Take a share's end; None: the transfer is not over."""
         transfer = exchange.transfer
@@ -70,7 +78,7 @@ class Crew:
                 return transfer.ended(None, now, random=self._random)
             self._begin_helpers(split, now)
             return None
-        if isinstance(judged, Failure) and split.takes_back(exchange, judged):
+        if isinstance(judged, Failure) and split.takes_back(exchange, judged, self._due(split, judged, now)):
             self._begin_helpers(split, now)
             return None
         main = split.main
@@ -95,14 +103,23 @@ class Crew:
                 self._http.drop(helper)
                 self._land(helper)
 
+    def _due(self, split: Split, failure: Failure, now: float) -> float | None:
+        """Return when a share that failed may be asked for again; None: not before the transfer's deadline."""
+        transfer = split.main.transfer
+        pause = transfer.run.retry.pause_after(failure, split.tries + 1, random=self._random)
+        return None if pause is None or now + pause >= transfer.deadline else now + pause
+
     def _begin_helpers(self, split: Split, now: float) -> None:
-        """Have every share fetched that waits for it."""
+        """Have every share fetched that waits for it; rest if there is none and nobody is at work."""
         main = split.main
         if main.transfer.split is not split or main.draft is None:
             return
         try:
             while split.waiting:
                 self._begin_helper(split, split.waiting.pop(0), now)
+            moment = split.rests_until()
+            if moment is not None:
+                self._rest(main.transfer, moment)
         except Exception as error:  # a bug costs its own URL only
             self.call_off(main.transfer)
             self._spoil(main, bug(error), now)

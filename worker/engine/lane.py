@@ -60,6 +60,7 @@ class Lane:
             flying=self._flying,
             land=self._land,
             spoil=self._spoil,
+            rest=self._rest,
         )
         self._ticked = clock.now()
         self._is_closed = False
@@ -151,6 +152,10 @@ class Lane:
             transfer.ask_for_help = self._crew.split if splits else None
         else:
             self._between.pop(transfer, None)
+            if transfer.split is not None:
+                self._schedule.leave(transfer.host_key)  # its helpers are counted one by one
+                self._crew.go_on(transfer.split, now)
+                return
         # Who failed by a fault asks again; a thousand URLs that failed by it share the answer.
         answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
         if answer is None:
@@ -207,6 +212,11 @@ class Lane:
         """Queue a transfer in the middle of its attempt."""
         self._between[transfer] = None
         self._schedule.add(transfer, first=True)
+
+    def _rest(self, transfer: Transfer, until: float) -> None:
+        """Let a transfer wait in the middle of its attempt; what has come of it is kept, and its batch stays open."""
+        self._between[transfer] = None
+        self._schedule.wait(transfer, until)
 
     # --------------------------------------------------------------------------------------------- finishing
 
@@ -296,6 +306,7 @@ class Lane:
         self._act(transfer, transfer.rejected(failure, now, random=self._random), now)
 
     def _hand_back(self, transfer: Transfer, now: float, until: float | None = None) -> None:
+        _discard(transfer.exchange)
         if transfer.run.policy.resume:
             transfer.leave_part()
         transfer.drop_part()
@@ -318,6 +329,7 @@ class Lane:
         for transfer in [each for each in self._between if now >= each.deadline]:
             self._between.pop(transfer, None)
             for _ in self._schedule.remove(partial(is_, transfer)):
+                _discard(transfer.exchange)
                 step = transfer.failed(_timeout(transfer.run.policy.timeout), now, random=self._random)
                 self._act(transfer, step, now)
         for run in list(self._runs):
@@ -366,10 +378,8 @@ class Lane:
             self._http.drop(exchange)
             self._land(exchange)
         for transfer in dict.fromkeys(exchange.transfer for exchange in flying):
-            if transfer.exchange is not None:
-                if run.policy.resume and transfer.split is None:
-                    transfer.keep_part(transfer.exchange)
-                _discard(transfer.exchange)
+            if transfer.exchange is not None and run.policy.resume and transfer.split is None:
+                transfer.keep_part(transfer.exchange)
             self._hand_back(transfer, now)
         for host, waiting in list(self._resolving.items()):
             for transfer, _ in [each for each in waiting if each[0].run is run]:
@@ -399,8 +409,8 @@ def _is_late(transfer: Transfer, since: float, now: float) -> bool:
     return now >= transfer.deadline or now - since >= transfer.run.policy.connect_timeout
 
 
-def _discard(exchange: Exchange) -> None:
-    if exchange.draft is not None:
+def _discard(exchange: Exchange | None) -> None:
+    if exchange is not None and exchange.draft is not None:
         exchange.draft.discard()
         exchange.draft = None
 
