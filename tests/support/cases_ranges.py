@@ -49,6 +49,7 @@ def _object(exchange: Exchange) -> None:
     """`size` bytes of `seed` that can be asked for in ranges.
 
     The first `cuts` answers break off after `cut` bytes; `halt` silences the first after so many.
+    A range that reaches neither end stops after `held` bytes until the test lets go.
     `tag` is the validator: strong, weak, date, both, none.
     From visit `changes` on there is a new version (seed + 1). A range is answered as `answers` says, see _RANGES.
     `rate` is bytes per second and connection; `accept=none` announces no ranges, `chunked` frames whole answers in
@@ -114,7 +115,11 @@ def _body(exchange: Exchange, version: Version, start: int, end: int) -> None:
     if exchange.visit <= exchange.number("cuts"):
         exchange.stream(start, min(end - start, exchange.number("cut", CUT)), version.seed)
         return
-    exchange.stream(start, end - start, version.seed, rate=exchange.number("rate"))
+    held = min(exchange.number("held"), end - start) if start > 0 and end < version.size else 0
+    if held:
+        exchange.stream(start, held, version.seed)
+        exchange.await_release()
+    exchange.stream(start + held, end - start - held, version.seed, rate=exchange.number("rate"))
     exchange.keeps_open = True
 
 
