@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,14 @@ from contract.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
 from contract.naming import output_name
 from contract.reports import BatchReport
 from tests.support.bodies import body_bytes
+from tests.support.cases_ranges import SIZE
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.cluster import POLICY, Cluster
-from tests.support.misbehaving import MisbehavingServer
+from tests.support.misbehaving import MisbehavingServer, SeenRequest
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
+
+_HELD = 100_000  # bytes after which a range is held
 
 
 @pytest.fixture
@@ -157,6 +161,47 @@ def test_a_killed_workers_batch_runs_again_elsewhere(
     assert report.worker.startswith(second.name)
     assert report.counts() == {"ok": 3}
     assert not list((cluster.output / ".trawl" / "parts").iterdir()), "the dead worker's temporary files are reaped"
+
+
+def test_a_worker_killed_within_a_split_leaves_no_body_with_holes(
+    tmp_path: Path, redis: RedisServer, server: MisbehavingServer
+) -> None:
+    """Guards ``Split.is_whole`` and ``reap``: begin and end of the body are there, so its size is right already."""
+    cluster = Cluster(redis.celery_url(), tmp_path, lease=2.0)
+    url = server.url(f"/object?held={_HELD}")
+    named = cluster.output / output_name(url)
+
+    with a_worker(tmp_path, cluster) as first:
+        cluster.enqueue("job", [url], policy=replace(POLICY, splits=4, slowest=0))
+        await_middle(cluster, server, 2)
+        assert not named.exists()
+        first.kill()
+    assert not named.exists()
+    torn = len(held(server))
+    with a_worker(tmp_path, cluster) as second:
+        await_middle(cluster, server, torn + 2)
+        assert not named.exists()
+        server.log.let_go.set()
+        reports = cluster.reports("job")
+
+    (row,) = (row for report in reports for row in report.outcomes)
+    assert (row["url"], row["outcome"], row["notes"]) == (url, "ok", ["splits=4"])
+    assert row["worker"].startswith(second.name)
+    assert named.read_bytes() == body_bytes(SIZE)
+    assert not list((cluster.output / ".trawl" / "parts").iterdir())
+
+
+def held(server: MisbehavingServer) -> list[SeenRequest]:
+    """Return the requests for ranges that are being answered and have got some of their bytes."""
+    return [seen for seen in server.log.requests() if seen.header("range") and seen.sent > _HELD and not seen.is_over]
+
+
+def await_middle(cluster: Cluster, server: MisbehavingServer, count: int) -> None:
+    """Wait until so many ranges are held, and a file, whatever its name, has the size the body will have."""
+    server.log.wait_until(lambda: len(held(server)) >= count, 40.0, what=f"{count} ranges that are held")
+    await_condition(
+        lambda: any(path.stat().st_size == SIZE for path in cluster.output.rglob("*")), within=40, what="a whole size"
+    )
 
 
 def test_a_worker_without_a_broker_says_what_to_set() -> None:

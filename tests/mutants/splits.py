@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
+_CREW = "worker/engine/crew.py"
 _EXCHANGE = "worker/engine/exchange.py"
 _LANE = "worker/engine/lane.py"
 _SPLIT = "worker/engine/split.py"
@@ -17,10 +18,33 @@ def _of(file: str, text: str, test: str, instead: str = "") -> Guard:
 GUARDS = (
     _of(_EXCHANGE, "if continues(head, asked.version, asked.size, self.ends):", _WHATEVER, "if head.status == 206:"),
     _of(_EXCHANGE, "data = data[: self.until - at]", "test_a_slow_connection_is_relieved", "pass"),
-    _of(_LANE, "main.until = None  # it goes on to the end", "test_a_range_answered_otherwise_ends_the_split[full]",
+    _of(_CREW, "main.until = None  # it goes on to the end", "test_a_range_answered_otherwise_ends_the_split[full]",
         "pass"),
-    _of(_LANE, "self._schedule.join(main.transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
-    _of(_LANE, " - soon + 1)", "test_helpers_count_at_their_host", " + 1)"),
+    _of(_CREW, "self._schedule.join(main.transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
+    _of(_CREW, " - soon + 1)", "test_helpers_count_at_their_host", " + 1)"),
+    _of(_LANE, "        _discard(exchange)\n        exchange.transfer.failure = failure\n",
+        "test_a_helper_that_cannot_begin_ends_its_url_and_nothing_is_left",
+        "        exchange.transfer.failure = failure\n"),
+    _of(_LANE, "self._spoil(transfer.exchange or exchange, bug(error), now)",
+        "test_a_bug_within_a_split_ends_its_url_once", "self._spoil(exchange, bug(error), now)"),
+    _of(_LANE, "        self._between[transfer] = None\n        self._schedule.wait(transfer, until)\n",
+        "test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline",
+        "        self._schedule.wait(transfer, until)\n"),
+    _of(_LANE, "_discard(transfer.exchange)\n                step",
+        "test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline", "step"),
+    _of(_LANE, "        _discard(transfer.exchange)\n        if transfer.run.policy.resume",
+        "test_a_split_that_rests_is_handed_back_with_its_wait", "        if transfer.run.policy.resume"),
+    _of(_LANE, "self._schedule.leave(transfer.host_key)  # its helpers",
+        "test_a_split_rests_while_all_that_is_left_waits_for_its_moment", "pass  #"),
+    _of(_CREW, "self._rest(main.transfer, moment)",
+        "test_a_split_rests_while_all_that_is_left_waits_for_its_moment", "pass"),
+    _of(_CREW, " or now + pause >= transfer.deadline", "test_a_wait_that_is_too_long_ends_the_split[deadline]"),
+    _of(_CREW, "transfer.run.retry.pause_after(failure, split.tries + 1, random=self._random)",
+        "test_a_share_refused_without_a_word_waits_as_an_attempt_would", "failure.retry_after or 0.0"),
+    _of(_SPLIT, "if self.due.get(start, now) <= now:",
+        "test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked", "if True:"),
+    Guard("worker/engine/schedule.py", ", first=turn.is_under_way",
+          ("tests/unit/test_schedule.py::test_what_is_under_way_goes_first_when_its_moment_comes",)),
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "self.fetching[start].until = bound", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "            self._divide(start, exchange.size)\n            self.done.add(start)\n",
@@ -31,5 +55,8 @@ GUARDS = (
         "(_BUSY | _BROKEN)"),
     _of(_SPLIT, "insort(self.later, start)", "test_a_server_that_allows_fewer_connections_is_not_pressed[busy]",
         "self.waiting.append(start)"),
+    Guard(_SPLIT, "return len(self.done) == len(self.bounds) - 1",
+          ("tests/integration/test_worker.py::test_a_worker_killed_within_a_split_leaves_no_body_with_holes",),
+          "return self.bounds[-2] in self.done"),
     _of(_SPLIT, "later=bounds[width:-1]", "test_shares_are_fetched_from_the_front", "later=bounds[-2:width-1:-1]"),
 )  # fmt: skip

@@ -49,10 +49,11 @@ def _object(exchange: Exchange) -> None:
     """`size` bytes of `seed` that can be asked for in ranges.
 
     The first `cuts` answers break off after `cut` bytes; `halt` silences the first after so many.
+    A range that reaches neither end stops after `held` bytes until the test lets go.
     `tag` is the validator: strong, weak, date, both, none.
     From visit `changes` on there is a new version (seed + 1). A range is answered as `answers` says, see _RANGES.
     `rate` is bytes per second and connection; `accept=none` announces no ranges, `chunked` frames whole answers in
-    chunks, `busy` answers 503 at that visit, `gone` 404 from that visit on.
+    chunks, `busy` answers 503 at that visit, or 429 with `wants` as its Retry-After; `gone` 404 from that visit on.
     """
     changes = exchange.number("changes")
     number = 2 if changes and exchange.visit >= changes else 1
@@ -60,7 +61,7 @@ def _object(exchange: Exchange) -> None:
     version = Version(size, seed, number, exchange.text("tag", "strong"))
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", exchange.seen.header("range") or "")
     if exchange.number("busy") == exchange.visit:
-        exchange.respond(b"", 503)
+        _refuse(exchange)
     elif 0 < exchange.number("gone") <= exchange.visit:
         exchange.respond(b"", 404)
     elif asked is None or not _may_continue(exchange, version):
@@ -68,6 +69,14 @@ def _object(exchange: Exchange) -> None:
     else:
         start, end = int(asked[1]), min(int(asked[2]) + 1 if asked[2] else size, size)
         _RANGES[exchange.text("answers", "right")](exchange, version, start, end)
+
+
+def _refuse(exchange: Exchange) -> None:
+    wants = exchange.text("wants")
+    if wants:
+        exchange.respond(b"", 429, ("Retry-After", wants))
+    else:
+        exchange.respond(b"", 503)
 
 
 def _may_continue(exchange: Exchange, version: Version) -> bool:
@@ -106,7 +115,11 @@ def _body(exchange: Exchange, version: Version, start: int, end: int) -> None:
     if exchange.visit <= exchange.number("cuts"):
         exchange.stream(start, min(end - start, exchange.number("cut", CUT)), version.seed)
         return
-    exchange.stream(start, end - start, version.seed, rate=exchange.number("rate"))
+    held = min(exchange.number("held"), end - start) if start > 0 and end < version.size else 0
+    if held:
+        exchange.stream(start, held, version.seed)
+        exchange.await_release()
+    exchange.stream(start + held, end - start - held, version.seed, rate=exchange.number("rate"))
     exchange.keeps_open = True
 
 
@@ -376,6 +389,7 @@ _expect_split("no-ranges", "announces no ranges", accept="none", answers="full")
 _expect_split("weak", "has a weak ETag, and ranges of mixed versions", tag="weak", answers="other-version")
 _expect_split("none", "has no validator, and ranges of mixed versions", tag="none", answers="other-version")
 _expect_split("busy", "answers 503 to the second request", busy=2)
+_expect_split("busy-for-a-second", "answers 429 to the second request, with Retry-After: 1", busy=2, wants=1)
 _expect_split("cut", "cuts the first two answers after 100,000 bytes", cuts=2, cut=100_000)
 _expect_split("changed-second", "has a new version from the second request on", body=_SECOND, changes=2)
 _expect_split("changed-third", "has a new version from the third request on", body=_SECOND, changes=3)

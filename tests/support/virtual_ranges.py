@@ -20,7 +20,9 @@ class Fate:
     speed: int = 100  # bytes per step
     delay: int = 2  # steps before the first byte
     cut: int | None = None  # bytes after which the connection breaks
-    answer: str = "right"  # right, full, shifted (another offset), busy, refused (no connection), gone, silent
+    # right, full, shifted (another offset), busy, refused (no connection), gone, silent, bug (of ours: none can begin)
+    answer: str = "right"
+    wants: int | None = None  # Retry-After of a busy answer, in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,18 @@ class RangeHttp:
     fate: Callable[[int], Fate]
     most: int = 1_000
     asked: list[str | None] = field(default_factory=list)  # the Range of each request
+    begun: list[float] = field(default_factory=list)  # when each was begun
     most_in_flight: int = 0
     _open: list[_Answer] = field(default_factory=list)
 
     def begin(self, exchange: Exchange) -> None:
         number = len(self.asked)
         fate = self.fate(number)
+        if fate.answer == "bug":
+            raise RuntimeError("a bug")
         given = dict(line.split(": ", 1) for line in exchange.fields)
         self.asked.append(given.get("Range"))
+        self.begun.append(self.clock.seconds)
         state = [each for first, each in sorted(self.versions.items()) if first <= number][-1]
         if len(self._open) >= self.most:
             fate = Fate(answer="busy")
@@ -123,7 +129,8 @@ def _answer(state: State, given: dict[str, str], fate: Fate) -> tuple[list[bytes
     status, body, more = 200, state.body, [f"ETag: {state.etag}", "Accept-Ranges: bytes"]
     asked = given.get("Range", "").removeprefix("bytes=").partition("-")
     if fate.answer in ("busy", "gone"):
-        status, body, more = (503 if fate.answer == "busy" else 404), b"", []
+        status, body = (503 if fate.answer == "busy" else 404), b""
+        more = [] if fate.wants is None else [f"Retry-After: {fate.wants}"]
     elif asked[1] and given["If-Range"] == state.etag and fate.answer != "full":
         start, end = int(asked[0]), int(asked[2]) + 1 if asked[2] else len(state.body)
         start -= min(start, 7) if fate.answer == "shifted" else 0

@@ -19,7 +19,7 @@ from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
 from worker.engine.lane import Lane
-from worker.engine.ports import Answer, Draft
+from worker.engine.ports import Answer, Draft, Http
 from worker.engine.run import Run
 
 _LEAST = 1e-6  # seconds a turn takes: time never stands still
@@ -195,14 +195,23 @@ class VirtualResolver:
 
 
 class VirtualWorld:
-    """One lane and what it sees."""
+    """One lane and what it sees; ``http`` takes the scripted server's place, and has its time from ``clock``."""
 
-    def __init__(self, script: Script, *, window: int = 8) -> None:
-        self.clock = VirtualClock()
+    def __init__(
+        self,
+        script: Script = lambda _url, _turn: Reply(),
+        *,
+        window: int = 8,
+        clock: VirtualClock | None = None,
+        http: Http | None = None,
+    ) -> None:
+        self.clock = clock or VirtualClock()
         self.http = VirtualHttp(script, self.clock)
         self.disk = VirtualDisk()
         self.resolver = VirtualResolver()
-        self.lane = Lane(http=self.http, resolver=self.resolver, clock=self.clock, random=lambda: 1.0, window=window)
+        self.lane = Lane(
+            http=http or self.http, resolver=self.resolver, clock=self.clock, random=lambda: 1.0, window=window
+        )
         self._jobs: list[Callable[[], None]] = []  # what was given to other threads
 
     def start(self, urls: Sequence[str], policy: JobPolicy | None = None) -> Run:

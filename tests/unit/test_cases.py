@@ -91,4 +91,16 @@ def test_what_is_tried_again_is_asked_for_again_and_nothing_else() -> None:
 def test_splits_have_their_cases() -> None:
     names = {case.name.removeprefix("split-") for case in SPLIT_CASES}
 
-    assert {"right", "full", "weak", "none", "busy", "cut", "changed-second", "changed-deaf", "416", "gzipped"} <= names
+    assert {
+        "right",
+        "full",
+        "weak",
+        "none",
+        "busy",
+        "busy-for-a-second",
+        "cut",
+        "changed-second",
+        "changed-deaf",
+        "416",
+        "gzipped",
+    } <= names

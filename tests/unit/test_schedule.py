@@ -16,6 +16,7 @@ class _Turn:
     host_key: str
     number: int = 0
     per_host: int = 0
+    is_under_way: bool = False
 
 
 def _taken(schedule: Schedule[_Turn]) -> list[_Turn]:
@@ -69,6 +70,19 @@ def test_a_slow_host_does_not_win_places_by_holding_them() -> None:
         flying.update(turn.host_key for turn in _taken(schedule))
 
     assert flying == {"slow": 5, "fast": 5}
+
+
+def test_what_is_under_way_goes_first_when_its_moment_comes() -> None:
+    """Guards ``first`` in ``wake``: a body of which much has come would wait behind all that has not begun."""
+    schedule: Schedule[_Turn] = Schedule(1)
+    schedule.wait(_Turn("a", number=1, is_under_way=True), until=5.0)
+    schedule.add(_Turn("a", number=2))
+
+    schedule.wake(5.0)
+
+    taken = schedule.take()
+    assert taken is not None
+    assert taken.number == 1
 
 
 def test_a_limit_per_host_holds() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,12 +14,13 @@ from contract.naming import output_name
 from contract.outcomes import Ending, ErrorClass, Outcome
 from contract.policy import JobPolicy
 from tests.support.virtual_ranges import Fate, RangeHttp, State, version
-from tests.support.virtual_world import VirtualWorld
+from tests.support.virtual_world import VirtualClock, VirtualWorld
 from worker.engine import split, transfer
 
 URL = "http://a.test/object"
 SIZE = 16_000
 POLICY = JobPolicy(timeout=600.0, attempts=3, splits=4, slowest=0)
+_THIRD = "bytes=2000-2999"  # the share of the third request
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +51,9 @@ def fetch(
     versions: dict[int, State] | None = None,
     most: int = 1_000,
 ) -> Fetched:
-    world = VirtualWorld(lambda _url, _turn: None)  # type: ignore[arg-type,return-value]  # its server is not asked
-    http = RangeHttp(world.clock, versions or {0: version(0, SIZE)}, fate, most)
-    world.lane._http = http
+    clock = VirtualClock()
+    http = RangeHttp(clock, versions or {0: version(0, SIZE)}, fate, most)
+    world = VirtualWorld(clock=clock, http=http)
 
     (outcome,) = world.fetch([URL], policy).outcomes
 
@@ -63,6 +65,11 @@ def fetch(
 
 def _even(_request: int) -> Fate:
     return Fate()
+
+
+def _busy(request: int, wants: int) -> Fate:
+    """The third request is to be made again, so many seconds later."""
+    return Fate(answer="busy", wants=wants) if request == 2 else Fate()
 
 
 def test_all_exchanges_have_work_until_the_end() -> None:
@@ -111,6 +118,95 @@ def test_a_server_that_allows_fewer_connections_is_not_pressed(answer: str) -> N
     assert fetch(_even).seconds * 1.5 < fetched.seconds < fetch(_even).seconds * 2.5  # as two connections take
 
 
+def test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked() -> None:
+    """Guards ``due``: without it the first one that is done asks at once, and the server has said when."""
+    fetched = fetch(partial(_busy, wants=2))
+
+    first, second = (at for at, asked in zip(fetched.http.begun, fetched.http.asked, strict=True) if asked == _THIRD)
+    assert second - first >= 2.0
+    assert fetched.body == version(0, SIZE).body
+    assert fetched.outcome.notes == ("splits=4",)
+    assert fetched.seconds < fetch(_even).seconds * 1.6, "as three connections take: nobody was held up"
+
+
+def test_a_share_refused_without_a_word_waits_as_an_attempt_would() -> None:
+    """Guards the pause: without one a server that has just refused is asked for the same again at once."""
+    policy = replace(POLICY, first_wait=8.0)
+
+    fetched = fetch(lambda request: Fate(answer="refused") if request == 2 else Fate(), policy)
+
+    first, second = (at for at, asked in zip(fetched.http.begun, fetched.http.asked, strict=True) if asked == _THIRD)
+    assert second - first >= 8.0
+    assert fetched.outcome.notes == ("splits=4",)
+
+
+def test_a_split_rests_while_all_that_is_left_waits_for_its_moment() -> None:
+    """Guards ``rests_until``: nothing is in flight for a minute, and nothing that came is asked for again."""
+    fetched = fetch(partial(_busy, wants=60))
+
+    assert fetched.body == version(0, SIZE).body
+    assert fetched.outcome.notes == ("splits=4",)
+    assert len(fetched.outcome.attempts) == 1
+    assert len(fetched.http.asked) == len({*fetched.http.asked}) + 1
+    assert 60.0 <= fetched.seconds < 62.0
+
+
+def test_the_last_one_at_work_may_be_refused_too() -> None:
+    refused = Fate(answer="busy", delay=30)  # when the other half has come
+
+    fetched = fetch(
+        lambda request: refused if request == 1 else Fate(), replace(POLICY, splits=2), versions={0: version(0, 1200)}
+    )
+
+    assert fetched.outcome.notes == ("splits=2",)
+    assert fetched.http.asked == [None, "bytes=600-1199", "bytes=600-1199"]
+
+
+@pytest.mark.parametrize("limit", [{"timeout": 50.0}, {"longest_retry_after": 50.0}], ids=["deadline", "patience"])
+def test_a_wait_that_is_too_long_ends_the_split(limit: dict[str, float]) -> None:
+    """Guards the look at the deadline: a split that rests past it would bring nothing."""
+    policy = replace(POLICY, **limit)  # type: ignore[arg-type]  # the settings' own names
+
+    fetched = fetch(partial(_busy, wants=60), policy)
+
+    assert fetched.body == version(0, SIZE).body
+    assert fetched.outcome.notes == ()
+    assert fetched.seconds < 20.0, "the first exchange goes on to the end"
+
+
+def test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline() -> None:
+    """Guards ``_between`` in ``Lane._rest``: URLs that say nothing hold every place when the share is due."""
+    clock, silent = VirtualClock(), Fate(answer="silent")
+    http = RangeHttp(clock, {0: version(0, SIZE)}, lambda request: _busy(request, 10) if request < 16 else silent)
+    world = VirtualWorld(clock=clock, http=http)
+    policy = replace(POLICY, timeout=30.0, attempts=1, per_host=4)
+    run = world.start([URL], policy)
+    world.turn_until(lambda: clock.seconds > 6.0)
+
+    world.start([f"{URL}?{number}" for number in range(4)], policy)
+    world.turn_until(lambda: run.wait(0))
+
+    assert [outcome.error for outcome in run.outcomes] == [ErrorClass.TIMEOUT]
+    assert 30.0 <= clock.seconds < 31.0
+    assert http.most_in_flight == 4
+    assert len(world.disk.drafts) == 0
+
+
+def test_a_split_that_rests_is_handed_back_with_its_wait() -> None:
+    """Guards ``_discard`` in ``Lane._hand_back``: nothing in flight has its draft."""
+    clock = VirtualClock()
+    world = VirtualWorld(clock=clock, http=RangeHttp(clock, {0: version(0, SIZE)}, partial(_busy, wants=60)))
+    run = world.start([URL], POLICY)
+    world.turn_until(lambda: clock.seconds > 10.0)
+
+    run.stop(within=1.0)
+    world.turn_until(lambda: run.wait(0))
+
+    assert run.outcomes == []
+    assert 48.0 < run.leftovers[0].after < 50.0
+    assert world.disk.drafts == set()
+
+
 def test_a_server_that_breaks_every_connection_is_asked_a_bounded_number_of_times() -> None:
     fetched = fetch(lambda request: Fate(cut=70))
 
@@ -128,11 +224,30 @@ def test_a_range_answered_otherwise_ends_the_split(answer: str) -> None:
     assert fetched.http.asked.count(None) == 1, "the first exchange goes on to the end"
 
 
+@pytest.mark.parametrize("main", [Fate(), Fate(speed=10)], ids=["has ended", "goes on"])
+@pytest.mark.parametrize("helper", [1, 9])
+def test_a_helper_that_cannot_begin_ends_its_url_and_nothing_is_left(helper: int, main: Fate) -> None:
+    """Guards ``_discard`` in ``Lane._spoil``: the main exchange has a draft by then."""
+    fetched = fetch(lambda request: main if request == 0 else Fate(answer="bug" if request == helper else "right"))
+
+    assert (fetched.outcome.error, fetched.body) == (ErrorClass.INTERNAL, None)
+
+
+def test_a_bug_within_a_split_ends_its_url_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``_spoil`` in ``Lane._ended``: the main exchange must not go on to a second outcome."""
+    monkeypatch.delattr(split.Split, "finish")
+
+    fetched = fetch(lambda request: Fate(speed=100 if request else 10))
+
+    assert (fetched.outcome.error, fetched.body) == (ErrorClass.INTERNAL, None)
+    assert fetched.seconds < 2.0
+
+
 def test_helpers_count_at_their_host() -> None:
     """Guards ``join``: without it the host's limit holds for URLs only, and their helpers come on top."""
-    world = VirtualWorld(lambda _url, _turn: None)  # type: ignore[arg-type,return-value]  # its server is not asked
-    http = RangeHttp(world.clock, {0: version(0, SIZE)}, _even)
-    world.lane._http = http
+    clock = VirtualClock()
+    http = RangeHttp(clock, {0: version(0, SIZE)}, _even)
+    world = VirtualWorld(clock=clock, http=http)
 
     run = world.fetch([f"{URL}?{number}" for number in range(6)], JobPolicy(splits=4, per_host=4))
 
@@ -145,7 +260,8 @@ _FATES = st.builds(
     speed=st.sampled_from([20, 100, 700]),
     delay=st.integers(0, 6),
     cut=st.none() | st.none() | st.integers(0, 3000),
-    answer=st.sampled_from(["right"] * 12 + ["full", "shifted", "busy", "refused", "gone", "silent"]),
+    answer=st.sampled_from(["right"] * 12 + ["full", "shifted", "busy", "busy", "refused", "gone", "silent"]),
+    wants=st.sampled_from([None, None, 1, 4, 70]),
 )
 
 

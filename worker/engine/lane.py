@@ -10,16 +10,15 @@ from functools import partial
 from operator import is_
 
 from contract.outcomes import ErrorClass
+from worker.engine.crew import Crew
 from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
 from worker.engine.promises import promises
-from worker.engine.ranges import Part
 from worker.engine.run import Run
 from worker.engine.schedule import Schedule
-from worker.engine.split import Split, plan
 from worker.engine.transfer import Follow, GoBack, Over, Publish, Retry, Step, Transfer
-from worker.engine.verdict import Redirected, judge
+from worker.engine.verdict import judge
 
 _log = logging.getLogger("trawlnet.lane")
 
@@ -51,9 +50,18 @@ class Lane:
         self._inbox: deque[Callable[[], None]] = deque()
         self._flying: dict[Exchange, None] = {}
         self._resolving: dict[str, list[tuple[Transfer, float]]] = {}  # by host, with when the wait began
-        self._asking: list[Split] = []  # whose helpers are to begin
         self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
         self._runs: dict[Run, _Share] = {}
+        self._crew = Crew(
+            http=http,
+            clock=clock,
+            random=random,
+            schedule=self._schedule,
+            flying=self._flying,
+            land=self._land,
+            spoil=self._spoil,
+            rest=self._rest,
+        )
         self._ticked = clock.now()
         self._is_closed = False
 
@@ -99,8 +107,8 @@ class Lane:
             self._start(transfer, now)
         ended = self._http.wait(self._patience(now))
         now = self._clock.now()
-        while self._asking:
-            self._begin_helpers(self._asking.pop(), now)
+        if self._crew.asking:
+            self._crew.begin(now)
         for exchange in ended:
             if exchange in self._flying:  # not called off by the one before
                 self._ended(exchange, now)
@@ -141,9 +149,13 @@ class Lane:
             if run.policy.resume and len(transfer.attempts) == len(transfer.entry.attempts):
                 transfer.find_part()
             splits = run.policy.splits > 1 and transfer.part is None
-            transfer.ask_for_help = self._split if splits else None
+            transfer.ask_for_help = self._crew.split if splits else None
         else:
             self._between.pop(transfer, None)
+            if transfer.split is not None:
+                self._schedule.leave(transfer.host_key)  # its helpers are counted one by one
+                self._crew.go_on(transfer.split, now)
+                return
         # Who failed by a fault asks again; a thousand URLs that failed by it share the answer.
         answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
         if answer is None:
@@ -160,10 +172,12 @@ class Lane:
             self._fail_unresolved(transfer, answer, now)
 
     def _spoil(self, exchange: Exchange, failure: Failure, now: float) -> None:
-        """End a transfer whose exchange could not even begin."""
-        self._land(exchange)
-        with suppress(Exception):  # it may be half begun
-            self._http.drop(exchange)
+        """End a transfer by a bug of ours, with the exchange that holds its body and that may be half begun."""
+        if exchange in self._flying:
+            self._land(exchange)
+            with suppress(Exception):
+                self._http.drop(exchange)
+        _discard(exchange)
         exchange.transfer.failure = failure
         self._act(exchange.transfer, Over(failure), now)
 
@@ -199,6 +213,11 @@ class Lane:
         self._between[transfer] = None
         self._schedule.add(transfer, first=True)
 
+    def _rest(self, transfer: Transfer, until: float) -> None:
+        """Let a transfer wait in the middle of its attempt; what has come of it is kept, and its batch stays open."""
+        self._between[transfer] = None
+        self._schedule.wait(transfer, until)
+
     # --------------------------------------------------------------------------------------------- finishing
 
     def _ended(self, exchange: Exchange, now: float) -> None:
@@ -212,7 +231,7 @@ class Lane:
                 if isinstance(step, Retry) or (isinstance(step, Over) and transfer.may_leave_part()):
                     transfer.keep_part(exchange)
             else:
-                ended = self._share_ended(transfer.split, exchange, judged, now)
+                ended = self._crew.ended(transfer.split, exchange, judged, now)
                 if ended is None:
                     return
                 step = ended
@@ -222,9 +241,9 @@ class Lane:
             transfer.attempts.pop()  # the bytes came, and yet nothing of it happened
             step = GoBack(str(trouble))
         except Exception as error:  # a bug costs its own URL only
-            self._call_off(transfer)
-            step = Over(bug(error))
-            transfer.failure = step.failure
+            self._crew.call_off(transfer)
+            self._spoil(transfer.exchange or exchange, bug(error), now)
+            return
         if not isinstance(step, Publish):
             _discard(exchange)
         self._act(transfer, step, now)
@@ -287,6 +306,7 @@ class Lane:
         self._act(transfer, transfer.rejected(failure, now, random=self._random), now)
 
     def _hand_back(self, transfer: Transfer, now: float, until: float | None = None) -> None:
+        _discard(transfer.exchange)
         if transfer.run.policy.resume:
             transfer.leave_part()
         transfer.drop_part()
@@ -297,86 +317,6 @@ class Lane:
             share.waiting -= 1
         after = max(0.0, until - now) if until is not None else 0.0
         transfer.run.hand_back(transfer.leftover(now, after), after)
-
-    # ---------------------------------------------------------------------------------- several ranges at once
-
-    def _split(self, main: Exchange) -> None:
-        """Leave to helpers what the first exchange of a large body would reach last.
-
-        Called while libcurl hands over the first bytes, so nothing can be begun here.
-        """
-        transfer, policy = main.transfer, main.transfer.run.policy
-        most = policy.splits
-        if policy.per_host:
-            host = transfer.host_key
-            soon = sum(len(each.waiting) for each in self._asking if each.main.transfer.host_key == host)
-            most = min(most, policy.per_host - self._schedule.flying_at(host) - soon + 1)
-        split = transfer.split = plan(main, most, now=self._clock.now())
-        if split is not None:
-            main.until = split.bounds[1]
-            self._asking.append(split)
-
-    def _begin_helpers(self, split: Split, now: float) -> None:
-        """Have every share fetched that waits for it."""
-        main = split.main
-        if main.transfer.split is not split or main.draft is None:
-            return
-        try:
-            while split.waiting:
-                self._begin_helper(split, split.waiting.pop(0), now)
-        except Exception as error:  # a bug costs its own URL only
-            self._call_off(main.transfer)
-            if main in self._flying:
-                self._spoil(main, bug(error), now)
-            else:
-                raise
-
-    def _begin_helper(self, split: Split, start: int, now: float) -> None:
-        main = split.main
-        assert main.draft is not None
-        before = Part(main.draft, start, split.version, None)
-        helper = Exchange(main.transfer, main.addresses, now, share=(before, split.end_of(start)))
-        helper.is_fresh = helper.is_fresh or split.is_multiplexed
-        split.fetching[start] = helper
-        self._flying[helper] = None
-        self._schedule.join(main.transfer.host_key)
-        self._http.begin(helper)
-
-    def _share_ended(
-        self, split: Split, exchange: Exchange, judged: Failure | Redirected | None, now: float
-    ) -> Step | None:
-        """Take a share's end; None: the transfer is not over."""
-        transfer = exchange.transfer
-        if judged is None and not exchange.is_unfit:
-            split.finish(exchange, now)
-            if split.is_whole:
-                return transfer.ended(None, now, random=self._random)
-            self._begin_helpers(split, now)
-            return None
-        if isinstance(judged, Failure) and split.takes_back(exchange, judged):
-            self._begin_helpers(split, now)
-            return None
-        main = split.main
-        self._call_off(transfer)
-        if main in self._flying and not main.enough:
-            main.until = None  # it goes on to the end
-            return None
-        if main in self._flying:  # its end, at the end of its share, has not been looked at yet
-            self._land(main)
-        transfer.go_back_to(split.prefix())
-        if not isinstance(judged, Failure) or exchange.is_unfit:
-            return Follow()
-        return transfer.failed(judged, now, random=self._random)
-
-    def _call_off(self, transfer: Transfer) -> None:
-        """End the helpers of a transfer; its body stays with one exchange from now on."""
-        split, transfer.split = transfer.split, None
-        transfer.ask_for_help = None
-        for helper in list(split.helpers()) if split is not None else ():
-            helper.draft = None
-            if helper in self._flying:
-                self._http.drop(helper)
-                self._land(helper)
 
     # ------------------------------------------------------------------------------------------- the clock
 
@@ -389,6 +329,7 @@ class Lane:
         for transfer in [each for each in self._between if now >= each.deadline]:
             self._between.pop(transfer, None)
             for _ in self._schedule.remove(partial(is_, transfer)):
+                _discard(transfer.exchange)
                 step = transfer.failed(_timeout(transfer.run.policy.timeout), now, random=self._random)
                 self._act(transfer, step, now)
         for run in list(self._runs):
@@ -437,10 +378,8 @@ class Lane:
             self._http.drop(exchange)
             self._land(exchange)
         for transfer in dict.fromkeys(exchange.transfer for exchange in flying):
-            if transfer.exchange is not None:
-                if run.policy.resume and transfer.split is None:
-                    transfer.keep_part(transfer.exchange)
-                _discard(transfer.exchange)
+            if transfer.exchange is not None and run.policy.resume and transfer.split is None:
+                transfer.keep_part(transfer.exchange)
             self._hand_back(transfer, now)
         for host, waiting in list(self._resolving.items()):
             for transfer, _ in [each for each in waiting if each[0].run is run]:
@@ -470,8 +409,8 @@ def _is_late(transfer: Transfer, since: float, now: float) -> bool:
     return now >= transfer.deadline or now - since >= transfer.run.policy.connect_timeout
 
 
-def _discard(exchange: Exchange) -> None:
-    if exchange.draft is not None:
+def _discard(exchange: Exchange | None) -> None:
+    if exchange is not None and exchange.draft is not None:
         exchange.draft.discard()
         exchange.draft = None
 

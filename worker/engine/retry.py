@@ -46,7 +46,11 @@ class RetryPolicy:
             return None
         if failure.tries is not None and sum(each.error is failure.error for each in history) >= failure.tries:
             return None
-        backoff = random() * min(self.first_wait * 2.0 ** min(len(history) - 1, 60), self.longest_wait)
+        return self.pause_after(failure, len(history), random=random)
+
+    def pause_after(self, failure: Failure, tries: int, *, random: Callable[[], float]) -> float | None:
+        """Return the seconds to wait when so many tries have failed; None: the server asks for too long a wait."""
+        backoff = random() * min(self.first_wait * 2.0 ** min(tries - 1, 60), self.longest_wait)
         if failure.retry_after is None:
             return backoff
         return None if failure.retry_after > self.longest_retry_after else max(backoff, failure.retry_after)

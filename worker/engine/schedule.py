@@ -9,13 +9,19 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Turn(Protocol):
-    """What can be scheduled: it belongs to a host and knows how many of that host may be in flight (0: any)."""
+    """What can be scheduled: it belongs to a host and knows how many of that host may be in flight (0: any).
+
+    ``is_under_way``: it is in the middle of something, and others wait behind it.
+    """
 
     @property
     def host_key(self) -> str: ...
 
     @property
     def per_host(self) -> int: ...
+
+    @property
+    def is_under_way(self) -> bool: ...
 
 
 T = TypeVar("T", bound=Turn)
@@ -73,7 +79,8 @@ class Schedule(Generic[T]):
     def wake(self, now: float) -> None:
         """Make the turns ready whose moment has come."""
         while self._waiting and self._waiting[0][0] <= now:
-            self.add(heapq.heappop(self._waiting)[2])
+            turn = heapq.heappop(self._waiting)[2]
+            self.add(turn, first=turn.is_under_way)
 
     def take(self) -> T | None:
         """Return the next turn and count it in flight until ``leave``; None: nothing may start now."""

@@ -8,7 +8,8 @@ whole.
 There are a few shares for each exchange, and they are fetched from the front to the end: no slow connection holds up
 much, and most of the body can be continued when the rest is lost. When none is left, whoever is done takes over part of
 the one that would end last. A share whose connection broke, or was not to be had, is asked for again a few times: many
-servers allow fewer connections than they are asked for.
+servers allow fewer connections than they are asked for. One that was refused is *due* when the server wants to be asked
+again: from then on it is there for whoever is done, and if nobody is at work, the split rests until then.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Split:
     waiting: list[int]  # where shares begin that are to be fetched now
     fetching: dict[int, Exchange]  # by where their shares begin
     later: list[int] = field(default_factory=list)  # where shares begin that are to be fetched by whoever is done
+    due: dict[int, float] = field(default_factory=dict)  # when some of those may be asked for (the clock's seconds)
     done: set[int] = field(default_factory=set)  # where finished shares begin
 
     @property
@@ -78,28 +80,50 @@ class Split:
         """A share is whole: what else can be fetched now?"""
         del self.fetching[exchange.offset]
         self.done.add(exchange.offset)
-        if self.later:
-            self.waiting.append(self.later.pop(0))
-        else:
+        if not self.take_up(now):
             self._relieve(_speed(exchange, now), now)
 
-    def takes_back(self, exchange: Exchange, failure: Failure) -> bool:
-        """May what an exchange still owes be asked for again? Then it is one of those that wait."""
+    def take_up(self, now: float) -> bool:
+        """Have the first share fetched that is there for whoever is done; False: none is, by now."""
+        for start in self.later:
+            if self.due.get(start, now) <= now:
+                self.later.remove(start)
+                self.due.pop(start, None)
+                self.waiting.append(start)
+                return True
+        return False
+
+    def rests_until(self) -> float | None:
+        """Return when the next share is due (the clock's seconds) if nobody is at work; None: somebody is."""
+        return None if self.fetching else min(self.due.values())
+
+    @property
+    def tries(self) -> int:
+        """How often an exchange failed whose share was asked for again."""
+        return self.width - self.spare
+
+    def takes_back(self, exchange: Exchange, failure: Failure, due: float | None) -> bool:
+        """May what an exchange still owes be asked for again? Then it is one of those that wait.
+
+        ``due`` is when the server may be asked again for a share it gave nothing of (the clock's seconds); None: it may
+        not.
+        """
         start = next(each for each, known in self.fetching.items() if known is exchange)
         is_part = exchange.draft is not None and SMALLEST_PART <= exchange.received < self.end_of(start) - start
-        # A helper that got nothing is one too many; the main exchange's answer is what all rests on.
-        is_one_too_many = not is_part and exchange is not self.main and len(self.fetching) > 1
         # An answer that carries other bytes than were asked for ends the split.
         is_passing = failure.is_transient and failure.error in (_BUSY if exchange.is_unfit else _BROKEN)
-        if not (self.spare and is_passing and (is_part or is_one_too_many)):
+        if not (self.spare and is_passing):
             return False
-        self.spare -= 1
-        del self.fetching[start]
         if is_part:
             self._divide(start, exchange.size)
             self.done.add(start)
-        else:
+        elif due is not None and exchange is not self.main:  # the main exchange's answer is what all rests on
             insort(self.later, start)
+            self.due[start] = due
+        else:
+            return False
+        self.spare -= 1
+        del self.fetching[start]
         return True
 
     def whole_until(self) -> int:
