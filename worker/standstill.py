@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawValue
 
 from contract.standing import NOT_TAKING_WORK, TAKING_WORK_AGAIN
@@ -19,8 +22,7 @@ _LOOK_PAUSE = 0.5  # seconds between two looks
 class Standstill:
     """Shared by the processes of a worker, because they share the disk.
 
-    Made before the fork. Plain shared numbers, because a killed process can hold a lock; a race costs a line in the
-    log.
+    Made before the fork. Plain shared numbers, because a killed process can hold a lock.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class Standstill:
         self._sleep = sleep
         self._until = RawValue("d", 0.0)
         self._pause = RawValue("d", 0.0)
-        self._is_told = RawValue("b", 0)
+        self._told = _Flag()
 
     @property
     def lasts(self) -> bool:
@@ -45,9 +47,8 @@ class Standstill:
                 self._pause.value = min(max(FIRST_PAUSE, 2 * self._pause.value), LONGEST_PAUSE)
                 self._until.value = self._now() + self._pause.value
             self._say(stalled)
-        elif self._is_told.value and began >= self._until.value:
+        elif began >= self._until.value and self._told.lower():
             self._pause.value = 0.0
-            self._is_told.value = 0
             logger.warning(TAKING_WORK_AGAIN)
 
     def wait(self, trouble: Callable[[], str | None], *, gives_up: Callable[[], bool]) -> bool:
@@ -69,6 +70,35 @@ class Standstill:
         return False
 
     def _say(self, reason: str) -> None:
-        if not self._is_told.value:
-            self._is_told.value = 1
+        if self._told.hoist():
             logger.error("%s%s", NOT_TAKING_WORK, reason)
+
+
+class _Flag:
+    """Is hoisted and lowered by many processes, and each time one of them is told that it did it.
+
+    A byte that lies in one of two pipes: only one process can read it. It is lost with a process that is killed while
+    it moves it; then nobody is told any more.
+    """
+
+    def __init__(self) -> None:
+        self._down, self._up = Pipe(duplex=False), Pipe(duplex=False)
+        for reading, _ in (self._down, self._up):
+            os.set_blocking(reading.fileno(), False)
+        os.write(self._down[1].fileno(), b"\0")
+
+    def hoist(self) -> bool:
+        """Hoist it; False: it was up, or somebody else did it."""
+        return _moves(self._down[0], self._up[1])
+
+    def lower(self) -> bool:
+        """Lower it; False: it was down, or somebody else did it."""
+        return _moves(self._up[0], self._down[1])
+
+
+def _moves(start: Connection, end: Connection) -> bool:
+    try:
+        os.write(end.fileno(), os.read(start.fileno(), 1))
+    except BlockingIOError:
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+from pathlib import Path
 
 import pytest
 
@@ -128,18 +129,23 @@ def test_a_run_that_began_before_the_trouble_proves_nothing(caplog: pytest.LogCa
     assert [record.getMessage() for record in caplog.records] == [f"Not taking work: {FULL}"]
 
 
-def _suffer(standstill: Standstill) -> None:
+def _suffer(standstill: Standstill, told: Path) -> None:
+    logging.basicConfig(filename=told, format="%(message)s")
     standstill.note(FULL, began=0.0)
 
 
-def test_all_processes_of_a_worker_stand_still_together() -> None:
-    """Guards the shared numbers: each pool process would find out, and say so, by itself."""
-    standstill = Standstill()
-    # "spawn" hands the numbers over as a fork would inherit them, and leaves this process's threads alone.
-    child = multiprocessing.get_context("spawn").Process(target=_suffer, args=(standstill,))
+def test_all_processes_of_a_worker_stand_still_together_and_one_of_them_says_so(tmp_path: Path) -> None:
+    """Guards what they share: each pool process would find out, and say so, by itself."""
+    standstill, told = Standstill(), tmp_path / "log"
+    # "spawn" hands over what a fork would inherit, and leaves this process's threads alone.
+    spawned = multiprocessing.get_context("spawn")
+    children = [spawned.Process(target=_suffer, args=(standstill, told)) for _ in range(3)]
 
-    child.start()
-    child.join(300.0)
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(300.0)
 
-    assert child.exitcode == 0
+    assert [child.exitcode for child in children] == [0, 0, 0]
     assert standstill.lasts
+    assert told.read_text().splitlines() == [f"Not taking work: {FULL}"]
