@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 from benchmarks import relay
+from benchmarks.meter import own_cpu
 from contract.batches import BatchEntry
 from contract.outcomes import Outcome
 from contract.policy import JobPolicy
+from worker.lifecycle import calm_collector
 from worker.settings import WorkerSettings
 from worker.wiring import Workshop
 
@@ -31,7 +32,8 @@ def fetch(urls: list[str], output: str, *, in_flight: int, splits: int) -> dict[
     settings = WorkerSettings(output=output, transfers=in_flight, ca_file=os.environ.get("TRAWL_CA_FILE", ""))
     policy = JobPolicy(allow_nets=("127.0.0.0/8", relay.NETWORK), splits=splits)
     workshop = Workshop(settings)
-    begun, used = time.monotonic(), _cpu()
+    calm_collector()  # as a worker does
+    begun, used = time.monotonic(), own_cpu()
     outcomes: list[Outcome] = []
     running = []
     for start in range(0, len(urls), BATCH):
@@ -43,17 +45,12 @@ def fetch(urls: list[str], output: str, *, in_flight: int, splits: int) -> dict[
     for run in running:
         run.wait()
         outcomes += run.outcomes
-    took, used = time.monotonic() - begun, _cpu() - used
+    took, used = time.monotonic() - begun, own_cpu() - used
     workshop.close()
     endings = Counter((outcome.ending, outcome.error, outcome.detail) for outcome in outcomes if not outcome.is_stored)
     if endings or len(outcomes) != len(urls):
         raise RuntimeError(f"{len(outcomes)} of {len(urls)} outcomes; not stored: {endings.most_common(3)}")
     return {"seconds": took, "cpu": used}
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:

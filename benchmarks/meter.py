@@ -109,6 +109,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def own_cpu() -> float:
+    """Return the CPU seconds, user and system, that this process has used so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
 def machine_busy() -> float:
     """Return the CPU seconds all cores have spent on anything since boot."""
     user, nice, system, _idle, _iowait, irq, softirq, *_ = map(

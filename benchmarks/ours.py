@@ -8,6 +8,7 @@
 - `trawl-cluster`: the same command with Redis and worker up already, as on a cluster. The rate counts from the first
   batch enqueued to the last row of the manifest on disk; the CPU of the services is that of this job.
 - `lane`: one lane in one process: no Celery, no Redis, no manifest. What the engine alone can do, start-up excluded.
+- `bare`: libcurl driven from Python and nothing else, start-up excluded: the floor that a lane stands on.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from benchmarks.corpora import Link, Row
 from benchmarks.meter import Cost, measure, tree_below
 from producer.embedded import Embedded
 
-TRAWL, NO_HASH, CLUSTER, LANE = "trawl", "trawl-nohash", "trawl-cluster", "lane"
-NAMES = (TRAWL, NO_HASH, CLUSTER, LANE)
+TRAWL, NO_HASH, CLUSTER, LANE, BARE = "trawl", "trawl-nohash", "trawl-cluster", "lane", "bare"
+NAMES = (TRAWL, NO_HASH, CLUSTER, LANE, BARE)
 NETS = ("127.0.0.0/8", relay.NETWORK)
 
 _PYTHON = [sys.executable, "-P"]
@@ -60,6 +61,14 @@ def clients() -> list[Client]:
             in_flight=_OPEN,
         ),
         Client(name=LANE, command=_lane, version=version, read=_read_lane, in_flight=one_lane),
+        Client(
+            name=BARE,
+            command=_bare,
+            version=version,
+            read=_read_lane,
+            skips=lambda row: "fetches in one stream" if row.link is Link.CAPPED else None,
+            in_flight=one_lane,
+        ),
     ]
 
 
@@ -165,6 +174,12 @@ def _first_enqueued(manifest: Path) -> float:
 def _enqueued(row: Any) -> float:
     started = datetime.fromisoformat(row["started"]).timestamp()
     return started - float(row["timing"]["queued"])
+
+
+def _bare(run: Run) -> Command:
+    listed = run.write("urls.txt", "\n".join(run.urls) + "\n")
+    argv = [*_PYTHON, "-m", "benchmarks.bare", listed, str(run.output), "--in-flight", str(run.in_flight)]
+    return Command(argv, _environment(run))
 
 
 def _read_lane(run: Run, cost: Cost) -> Reading:

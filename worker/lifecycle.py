@@ -56,7 +56,7 @@ def attach(app: Celery) -> None:
     app.steps["worker"].add(_Leaving)
     signals.worker_shutting_down.connect(_stop, weak=False)
     signals.worker_ready.connect(_start_sweeping, weak=False)
-    signals.worker_init.connect(_calm_collector, weak=False)
+    signals.worker_init.connect(calm_collector, weak=False)
     signals.worker_init.connect(_note_main_process, weak=False)
     signals.worker_process_init.connect(_end_as_orphan, weak=False)
     signals.worker_process_shutdown.connect(_close, weak=False)
@@ -83,7 +83,7 @@ def _end_as_orphan(**_: Any) -> None:
         os._exit(1)
 
 
-def _calm_collector(**_: Any) -> None:
+def calm_collector(**_: Any) -> None:
     """Look for garbage in cycles seldom: transfers make hardly any, and looking took a ninth of a lane's time."""
     gc.collect()
     gc.freeze()  # before the fork, so that the pool's processes share these pages
