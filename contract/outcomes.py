@@ -164,6 +164,12 @@ class Outcome(NamedTuple):
             notes=tuple(row.get("notes") or ()),
         )
 
+    def failed_after_all(self, error: ErrorClass, detail: str) -> Outcome:
+        """Return the outcome of a body that came whole and could not be stored."""
+        return self._replace(
+            ending=Ending.FAILED, error=error, detail=detail, path=None, bytes=None, sha256=None, digest=None
+        )
+
     @property
     def is_stored(self) -> bool:
         """Is the body on disk under its md5 name?"""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from contract.batches import BatchEntry, Expected
 from contract.credentials import NO_CREDENTIALS, Credentials
@@ -18,7 +18,7 @@ from contract.urls import RefusedUrl, parse
 from worker.engine.digests import Hasher
 from worker.engine.exchange import bug, local_trouble
 from worker.engine.failures import Failure, Kind
-from worker.engine.ports import Clock, Disk, DiskTrouble
+from worker.engine.ports import Clock, Disk, DiskTrouble, Draft
 from worker.engine.promises import Promise
 from worker.engine.retry import RetryPolicy
 from worker.engine.transfer import Transfer
@@ -39,6 +39,15 @@ class Leftover:
 
     entry: BatchEntry
     after: float = 0.0
+
+
+class _Whole(NamedTuple):
+    """A body that waits for its name, and the outcome its URL has when it gets it."""
+
+    entry: BatchEntry
+    name: str
+    draft: Draft
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +111,7 @@ class Run:
         self._unsettled = len(entries)
         self._roomy = roomy
         self._tell = tell
-        self._group: list[Transfer] = []
+        self._group: list[_Whole] = []
         self._group_since = 0.0
         self._is_settling = False
         self._disk_seen = clock.now()
@@ -308,11 +317,16 @@ class Run:
         return None
 
     def _join_group(self, transfer: Transfer) -> None:
+        assert transfer.draft is not None
+        # Now, and not when it has its name: by then thousands of others would have swept it from the processor's cache.
+        outcome = transfer.outcome(Ending.OK, transfer.finished)
+        transfer.let_go()
+        whole = _Whole(transfer.entry, transfer.name, transfer.draft, outcome)
         with self._lock:
             self._fetched_one()
             if not self._group:
                 self._group_since = self._clock.now()
-            self._group.append(transfer)
+            self._group.append(whole)
             is_due = self._fetching == 0 or len(self._group) >= GROUP
         if is_due:
             self._settle_if_due()
@@ -338,8 +352,8 @@ class Run:
                     self._is_settling = False
                     return
 
-    def _settle_group(self, group: Sequence[Transfer]) -> None:
-        pairs = [(each.draft, each.name) for each in group if each.draft is not None]
+    def _settle_group(self, group: Sequence[_Whole]) -> None:
+        pairs = [(each.draft, each.name) for each in group]
         policy = self.policy
         try:
             named = self.disk.publish(pairs, policy.layout, policy.sync, self._may_name)
@@ -357,26 +371,24 @@ class Run:
     def _may_name(self) -> bool:
         return not self.abandoned and self._may_publish()
 
-    def _end_group(self, group: Sequence[Transfer], failure: Failure | None) -> None:
+    def _end_group(self, group: Sequence[_Whole], failure: Failure | None) -> None:
         outcomes = []
-        for transfer in group:
-            transfer.failure = failure or _unnamed(transfer)
-            if transfer.failure is not None and transfer.draft is not None:
-                transfer.draft.discard()
-            ending = Ending.OK if transfer.failure is None else Ending.FAILED
-            outcomes.append(transfer.outcome(ending, transfer.finished))
-            transfer.let_go()
+        for _, _, draft, outcome in group:
+            found = failure or _unnamed(draft)
+            if found is not None:
+                draft.discard()
+                outcome = outcome.failed_after_all(found.error, found.detail)
+            outcomes.append(outcome)
         with self._lock:
             for outcome in outcomes:
                 self._record(outcome)
 
-    def _return_group(self, group: Sequence[Transfer]) -> None:
-        for transfer in group:
-            if transfer.draft is not None:
-                transfer.draft.discard()
+    def _return_group(self, group: Sequence[_Whole]) -> None:
+        for whole in group:
+            whole.draft.discard()
         with self._lock:
-            for transfer in group:
-                self._give_back(transfer.entry, 0.0)
+            for whole in group:
+                self._give_back(whole.entry, 0.0)
 
     def _record(self, outcome: Outcome) -> None:
         """Count an outcome; the caller holds the lock."""
@@ -407,11 +419,10 @@ class Run:
             lane.wake()
 
 
-def _unnamed(transfer: Transfer) -> Failure | None:
-    obstacle = transfer.draft.obstacle if transfer.draft is not None else None
-    if obstacle is None:
+def _unnamed(draft: Draft) -> Failure | None:
+    if draft.obstacle is None:
         return None
-    return Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.PERMANENT, detail=obstacle)
+    return Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.PERMANENT, detail=draft.obstacle)
 
 
 def _mismatch(what: str, source: str, promised: str, found: str) -> Failure:
