@@ -52,7 +52,8 @@ class Attempt(NamedTuple):
     seconds: float
 
     def to_row(self) -> dict[str, Any]:
-        return {"error": self.error, "status": self.status, "seconds": int(self.seconds * 1e6 + 0.5) / 1e6}
+        error, status, seconds = self
+        return {"error": error, "status": status, "seconds": int(seconds * 1e6 + 0.5) / 1e6}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Attempt:
@@ -77,7 +78,16 @@ class Timing(NamedTuple):
     queued: float = 0.0
 
     def to_row(self) -> dict[str, float]:
-        return dict(zip(self._fields, [int(seconds * 1e6 + 0.5) / 1e6 for seconds in self], strict=True))
+        dns, connect, tls, ttfb, transfer, total, queued = [int(seconds * 1e6 + 0.5) / 1e6 for seconds in self]
+        return {
+            "dns": dns,
+            "connect": connect,
+            "tls": tls,
+            "ttfb": ttfb,
+            "transfer": transfer,
+            "total": total,
+            "queued": queued,
+        }
 
 
 NO_TIMING = Timing()
@@ -117,30 +127,35 @@ class Outcome(NamedTuple):
 
     def to_row(self) -> dict[str, Any]:
         """Return the manifest row: a plain dict, every key always present, in a fixed order."""
+        # Taken apart at once, which takes a third of the time of naming one field after the other.
+        (
+            url, name, ending, path, error, detail, status, size, sha256, digest, content_type, content_encoding, etag,
+            last_modified, final_url, redirects, attempts, started, timing, remote_ip, http_version, worker, notes,
+        ) = self  # fmt: skip
         return {
-            "url": self.url,
-            "name": self.name,
-            "path": self.path,
-            "outcome": self.ending,
-            "error": self.error,
-            "detail": self.detail,
-            "http_status": self.http_status,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-            "digest": self.digest,
-            "content_type": self.content_type,
-            "content_encoding": self.content_encoding,
-            "etag": self.etag,
-            "last_modified": self.last_modified,
-            "final_url": self.final_url,
-            "redirects": self.redirects,
-            "attempts": [attempt.to_row() for attempt in self.attempts],
-            "started": self.started,
-            "timing": self.timing.to_row(),
-            "remote_ip": self.remote_ip,
-            "http_version": self.http_version,
-            "worker": self.worker,
-            "notes": list(self.notes),
+            "url": url,
+            "name": name,
+            "path": path,
+            "outcome": ending,
+            "error": error,
+            "detail": detail,
+            "http_status": status,
+            "bytes": size,
+            "sha256": sha256,
+            "digest": digest,
+            "content_type": content_type,
+            "content_encoding": content_encoding,
+            "etag": etag,
+            "last_modified": last_modified,
+            "final_url": final_url,
+            "redirects": redirects,
+            "attempts": [attempt.to_row() for attempt in attempts],
+            "started": started,
+            "timing": timing.to_row(),
+            "remote_ip": remote_ip,
+            "http_version": http_version,
+            "worker": worker,
+            "notes": list(notes),
         }
 
     @classmethod

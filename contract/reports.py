@@ -45,7 +45,7 @@ class BatchReport:
 
     def counts(self) -> Counter[str]:
         """Count the outcomes by ending."""
-        return Counter(str(row["outcome"]) for row in self.outcomes)
+        return Counter([str(row["outcome"]) for row in self.outcomes])
 
     def to_wire(self) -> dict[str, Any]:
         return {

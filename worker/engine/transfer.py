@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from contract.batches import BatchEntry
 from contract.naming import Layout, output_name, output_path
 from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.policy import Digest
 from contract.urls import Parsed
 from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.promises import Promise
@@ -226,35 +227,42 @@ class Transfer:
 
     def outcome(self, ending: Ending, now: float) -> Outcome:
         """Return the manifest row of a URL that is over."""
-        failure, exchange, policy = self.failure, self.exchange, self.run.policy
-        stored = ending is Ending.OK
+        run, exchange, seen = self.run, self.exchange, self.seen
         head = exchange.head if exchange is not None else None
         fields = head.fields.get if head is not None else _nothing
-        sha256 = self.digest if stored and policy.digest == "sha256" else None
-        return Outcome(
-            url=self.entry.url,
-            name=self.name,
-            ending=ending,
-            path=self._path() if stored else None,
-            error=None if stored or failure is None else failure.error,
-            detail=None if stored or failure is None else failure.detail,
-            http_status=head.status if head is not None else None,
-            bytes=self.size if stored else None,
-            sha256=sha256,
-            digest=f"{policy.digest}:{self.digest}" if stored and self.digest and not sha256 else None,
-            content_type=fields("content-type"),
-            content_encoding=fields("content-encoding"),
-            etag=fields("etag"),
-            last_modified=fields("last-modified"),
-            final_url=self.place.target if self.seen else None,
-            redirects=len(self.seen),
-            attempts=tuple(self.attempts),
-            started=_iso(self.began_wall) if self.began is not None else None,
-            timing=self._timing(exchange, now),
-            remote_ip=exchange.remote_ip if exchange is not None else None,
-            http_version=head.version if head is not None else None,
-            worker=self.run.worker,
-            notes=self._notes(head if stored else None),
+        path = size = sha256 = digest = error = detail = None
+        if ending is Ending.OK:
+            path, size = self._path(), self.size
+            if run.policy.digest is Digest.SHA256:
+                sha256 = self.digest
+            elif self.digest:
+                digest = f"{run.policy.digest}:{self.digest}"
+        elif self.failure is not None:
+            error, detail = self.failure.error, self.failure.detail
+        return Outcome(  # by position, which is twice as fast; in the order of its fields
+            self.entry.url,
+            self.name,
+            ending,
+            path,
+            error,
+            detail,
+            head.status if head is not None else None,
+            size,
+            sha256,
+            digest,
+            fields("content-type"),
+            fields("content-encoding"),
+            fields("etag"),
+            fields("last-modified"),
+            self.place.target if seen else None,
+            len(seen),
+            tuple(self.attempts),
+            _iso(self.began_wall) if self.began is not None else None,
+            self._timing(exchange, now),
+            exchange.remote_ip if exchange is not None else None,
+            head.version if head is not None else None,
+            run.worker,
+            self._notes(head if path is not None else None),
         )
 
     def let_go(self) -> None:

@@ -258,7 +258,8 @@ class OutputFolder:
                     raise
                 draft.obstacle = "Something in the output folder is in the way: a folder, or no folder of ours."
                 continue
-            folders.update("/".join(within[:depth]) for depth in range(1, len(within) + 1))
+            if within:
+                folders.update("/".join(within[:depth]) for depth in range(1, len(within) + 1))
         return folders
 
     def _rename(self, draft: FileDraft, within: Sequence[str], file: str) -> None:
