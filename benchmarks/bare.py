@@ -26,7 +26,7 @@ _BUFFER = 512 * 1024  # bytes; as the worker sets it
 class _Fetch:
     """An easy handle and the file it fills."""
 
-    def __init__(self, folder: int, authorities: str) -> None:
+    def __init__(self, folder: int, authorities: str, *, is_secure: bool) -> None:
         self.url = ""
         self._folder = folder
         self._file, self._part, self._hash = -1, f"{id(self):x}.part", hashlib.sha256()
@@ -37,6 +37,7 @@ class _Fetch:
         self.curl.setopt(pycurl.CAINFO, authorities)
         self.curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
         self.curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+        self.curl.setopt(pycurl.PIPEWAIT, int(is_secure))  # with HTTP/2 few connections, as the worker has it
         self.curl.setopt(pycurl.WRITEFUNCTION, self._take)
 
     def begin(self, url: str) -> None:
@@ -64,10 +65,13 @@ def fetch(urls: list[str], output: str, *, in_flight: int) -> dict[str, float]:
     """
     folder = os.open(output, os.O_RDONLY | os.O_DIRECTORY)
     multi: Any = pycurl.CurlMulti()
+    multi.setopt(pycurl.M_MAXCONNECTS, max(256, 2 * in_flight))
+    multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
     begun, used = time.monotonic(), own_cpu()
     left = iter(urls)
     authorities = os.environ["TRAWL_CA_FILE"]
-    flying = sum(_begin(multi, _Fetch(folder, authorities), left) for _ in range(in_flight))
+    is_secure = urls[0].startswith("https:")
+    flying = sum(_begin(multi, _Fetch(folder, authorities, is_secure=is_secure), left) for _ in range(in_flight))
     while flying:
         multi.select(0.5)
         multi.perform()

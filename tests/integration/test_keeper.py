@@ -1,5 +1,6 @@
 """The keeper ends what a run started, however the run ends."""
 
+import ctypes
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import producer.keeper
+from benchmarks.meter import PR_SET_CHILD_SUBREAPER
 from tests.support.processes import await_condition, descendants, is_alive
 
 SLEEPER = [sys.executable, "-c", "import os, time; os.fork(); print(os.getpid(), flush=True); time.sleep(300)"]
@@ -31,6 +33,15 @@ def keeper() -> Iterator[subprocess.Popen[bytes]]:
         pipe.close()
     process.kill()
     process.wait()
+
+
+@pytest.fixture
+def nobody_reaps() -> Iterator[None]:
+    """Have orphans come to this process, which does not look after them."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def order(keeper: subprocess.Popen[bytes], **command: Any) -> None:
@@ -71,10 +82,24 @@ def test_when_the_run_is_gone_everything_it_started_is_gone(
         keeper.send_signal(number)
     keeper.wait(100)
 
-    # A grandchild was killed, and is not the keeper's to wait for.
-    await_condition(lambda: not any(is_alive(each) for each in family), within=20, what="the family being gone")
+    assert not any(is_alive(each) for each in family)
     assert not private.exists()
     assert tmp_path.exists()
+
+
+def test_the_keeper_reaps_what_its_programs_leave_behind(
+    keeper: subprocess.Popen[bytes], tmp_path: Path, nobody_reaps: None
+) -> None:
+    """Guards ``_adopt_orphans``: in a container without an init a grandchild stays, and the keeper waits for it."""
+    pid = start(keeper, tmp_path / "log")["pid"]
+    await_condition(lambda: descendants(pid), within=20, what="the child")
+
+    assert keeper.stdin is not None
+    keeper.stdin.close()
+    keeper.wait(100)
+
+    with pytest.raises(ProcessLookupError):
+        os.killpg(pid, 0)
 
 
 def test_a_program_that_ends_takes_its_group_along_and_is_told(keeper: subprocess.Popen[bytes], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The guards that keep lanes busy, and what they remember small."""
+"""The guards that keep lanes busy, what they remember small, and a run from ending late."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ GUARDS = (
     Guard(
         "worker/shift.py", "return min(_GLANCE, until_look) if until_look > 0 else _GLANCE", _SHIFT, "return _GLANCE"
     ),
+    Guard("producer/keeper.py", "        _adopt_orphans()\n", ("tests/integration/test_keeper.py",)),
     Guard(
         "worker/engine/headers.py",
         "_field if sum(map(len, lines)) <= _LONGEST_REMEMBERED else _field.__wrapped__",
