@@ -24,6 +24,7 @@ from contract.standing import NOT_TAKING_WORK, TAKING_WORK_AGAIN
 SERVER, WORKER, FLOWER = "redis", "worker", "flower"
 
 _READY_WITHIN = 20.0  # seconds until the server must answer
+_MISTAKE = 2  # the exit code of a worker whose settings cannot be used: starting it again helps nobody
 _MOST_RESTARTS = 3  # of one program within _RESTART_WINDOW seconds
 _RESTART_WINDOW = 60.0
 _LISTEN_PAUSE = 0.5  # seconds between two looks at what the worker says
@@ -247,6 +248,7 @@ class Embedded:
         recent = [each for each in self._restarts.get(name, []) if now - each < _RESTART_WINDOW]
         if (
             "reason" in event
+            or event["status"] == _MISTAKE
             or len(recent) >= _MOST_RESTARTS
             or (name != WORKER and not recent and self._is_young(name))
         ):

@@ -14,7 +14,8 @@ from worker.settings import WorkerSettings
 try:
     app = build_app(ClusterSettings.from_environment(os.environ), include=["worker.tasks"])
     settings = WorkerSettings.from_environment(os.environ)
-    settings.proxy()  # so that a way out that cannot be used is told now, not by the first task
+    settings.proxy()  # so that what cannot be used is told now, and not by every task
+    settings.certificates(os.environ)  # the same
     metering.attach(settings)
 except SettingError as error:
     sys.stderr.write(f"{error}\n")

@@ -335,6 +335,18 @@ def test_a_server_that_cannot_start_is_one_sentence(person: Person) -> None:
     assert "Redis server ended" in err
 
 
+def test_a_setting_the_worker_cannot_use_is_one_sentence(person: Person, web: str) -> None:
+    """Guards ``_MISTAKE``, and the look at certificates when a worker starts: the job went on for ever."""
+    listed = person.write_list(f"{web}/a")
+    person.environment["TRAWL_CA_FILE"] = "/nowhere/ca.pem"
+
+    code, out, err = person.trawl("run", listed, "-o", "out", *LOOPBACK, *SMALL)
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "TRAWL_CA_FILE names a file that cannot be read" in err
+
+
 def test_the_demo_checks_itself(person: Person) -> None:
     code, out, err = person.trawl("demo", "-o", "out", *SMALL)
 

@@ -33,6 +33,8 @@ GUARDS = (
           "test_urls_in_progress_are_those_nobody_has_reported", "if False:"),
     _does("worker/celery.py", "settings.proxy()  #", "test_a_setting_that_cannot_be_used_ends_the_worker_at_once",
           "settings  #"),
+    _does("worker/celery.py", "settings.certificates(os.environ)  #",
+          "test_a_setting_that_cannot_be_used_ends_the_worker_at_once", "settings  #"),
     Guard(_SETTINGS, 'if ":" in self.metrics else ("127.0.0.1", "", self.metrics)', _SETTING,
           'if ":" in self.metrics else ("0.0.0.0", "", self.metrics)'),
     Guard("worker/infrastructure.py", "        yield metrics\n",
