@@ -85,13 +85,15 @@ def look(pid: int) -> Process | None:
         with open(f"/proc/{pid}/status", "rb") as status, open(f"/proc/{pid}/stat", "rb") as stat:
             _, is_alive, rest = status.read().partition(b"VmHWM:")
             fields = stat.read().rpartition(b")")[2].split()
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
     except OSError:
         return None
     if not is_alive:
         return None
     ticks = int(fields[11]) + int(fields[12])
-    return Process(command.strip()[:100], int(rest.split(None, 1)[0]) * 1024, ticks / os.sysconf("SC_CLK_TCK"))
+    # Without folders: they are this machine's.
+    shown = " ".join(os.path.basename(word) if word.startswith("/") else word for word in command.split("\0"))
+    return Process(shown.strip()[:100], int(rest.split(None, 1)[0]) * 1024, ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def largest_first(processes: Iterable[Process]) -> tuple[Process, ...]:

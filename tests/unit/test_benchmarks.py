@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import corpora, plot, relay, table
 from benchmarks.corpora import ROWS, Row, Unit
-from benchmarks.meter import Process, measure
+from benchmarks.meter import Process, look, measure
 from benchmarks.rounds import Turn
 
 A = ROWS["A"]
@@ -209,3 +209,11 @@ def test_every_row_says_what_it_counts_and_where_it_is_aimed() -> None:
 
     assert all(is_plain(row) for row in ROWS.values())
     assert {row.unit for row in ROWS.values()} == set(Unit)
+
+
+def test_a_record_names_programs_and_not_this_machines_folders() -> None:
+    seen = look(os.getpid())
+
+    assert seen is not None
+    assert seen.command
+    assert not any(word.startswith("/") for word in seen.command.split(" "))
