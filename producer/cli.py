@@ -466,7 +466,6 @@ def _worker(options: dict[str, Any]) -> WorkerOptions:
     }
     return WorkerOptions(
         processes=options["processes"] or _cores(),
-        transfers=options["transfers"],
         settings=settings,
         drain=options["drain"],
         flower_port=options["flower_port"] if options["flower"] else None,

@@ -42,7 +42,6 @@ class WorkerOptions:
     """How the worker of a run without a cluster is started; ``settings`` are its environment variables."""
 
     processes: int
-    transfers: int = FIRST_SIZE  # in flight per process
     settings: Mapping[str, str] = field(default_factory=dict)
     drain: float = 10.0  # seconds
     flower_port: int | None = None
@@ -80,7 +79,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         stack.callback(lists.close)
         patience = Patience(console.tell, stop=between_tries(interrupts, embedded))
         slots = options.worker.processes if embedded else _SLOTS_OF_A_CLUSTER
-        first = options.worker.transfers if embedded else FIRST_SIZE
+        first = first_batch(options.worker) if embedded else FIRST_SIZE
         batcher = Batcher(options.batch_size, slots, first=first, is_resumed=is_resumed)
         feeder = _feeder(options, lists, journal, cluster, patience, batcher)
         feeder.recover()
@@ -208,6 +207,11 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             summary.check(count_rows(manifest_path))
             journal.finish(totals=dict(totals))
     return replace(summary, wall=time.monotonic() - begun)
+
+
+def first_batch(worker: WorkerOptions) -> int:
+    """Return how many URLs fill a process of our own worker: those it may have in flight."""
+    return int(worker.settings.get("TRAWL_TRANSFERS", FIRST_SIZE))
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:

@@ -14,6 +14,9 @@ GUARDS = (
     Guard(
         "worker/shift.py", "return min(_GLANCE, until_look) if until_look > 0 else _GLANCE", _SHIFT, "return _GLANCE"
     ),
+    Guard(
+        "worker/settings.py", "self.transfers + self.transfers // 2", ("tests/unit/test_batching.py",), "self.transfers"
+    ),
     Guard("producer/keeper.py", "        _adopt_orphans()\n", ("tests/integration/test_keeper.py",)),
     Guard(
         "worker/engine/headers.py",

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.batches import BatchEntry
-from producer.batching import Batcher, ramp, spread
+from producer.batching import FIRST_SIZE, Batcher, ramp, spread
+from producer.run import WorkerOptions, first_batch
+from worker.settings import WorkerSettings
 
 
 def entries(count: int) -> list[BatchEntry]:
@@ -72,3 +74,14 @@ def test_entries_an_earlier_run_held_are_in_the_batches_to_come(held: int, more:
     batches = [*batcher.add(given_entries[held:]), *batcher.flush()]
 
     assert [entry for batch in batches for entry in batch] == given_entries
+
+
+def test_the_first_batch_of_an_own_worker_is_what_a_process_has_in_flight() -> None:
+    assert first_batch(WorkerOptions(processes=2, settings={"TRAWL_TRANSFERS": "128"})) == 128
+    assert first_batch(WorkerOptions(processes=2)) == FIRST_SIZE == WorkerSettings().transfers
+
+
+def test_a_process_takes_more_before_what_it_has_is_all_in_flight() -> None:
+    """Guards ``room``: with no more than is in flight, places stand empty while the next batch is claimed."""
+    assert WorkerSettings(transfers=64).room == 96
+    assert WorkerSettings(transfers=1).room == 1

@@ -19,6 +19,7 @@ from contract.messages import BatchMessage
 from contract.outcomes import Ending, Outcome
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
+from tests.support.processes import PATIENCE
 from worker import shift as shift_module
 from worker.engine.run import Leftover, Progress, Run
 from worker.shift import ClaimedAhead, Shift
@@ -266,7 +267,14 @@ def test_a_look_that_came_too_early_is_repeated_when_its_moment_comes(monkeypatc
 
     monkeypatch.setattr(floor.ledger, "claim_next", claim_at_the_second_look)
     floor.on_start = end_all
+
+    def give_up() -> None:
+        floor.runs["1"].end()
+
+    gives_up = threading.Timer(PATIENCE * 2.0, give_up)
+    gives_up.start()
     floor.shift().work(a_claim("1"))
+    gives_up.cancel()
 
     assert list(floor.ledger.closed) == ["1", "2"]
 
