@@ -27,6 +27,10 @@ def _run(text: str, instead: str = "", tests: tuple[str, ...] = _DECISIONS) -> G
     return Guard("worker/engine/run.py", text, tests, instead)
 
 
+def _settlement(text: str, instead: str, tests: tuple[str, ...] = _DECISIONS) -> Guard:
+    return Guard("worker/engine/settlement.py", text, tests, instead)
+
+
 def _standstill(text: str, instead: str = "") -> Guard:
     return Guard("worker/standstill.py", text, ("tests/unit/test_standstill.py",), instead)
 
@@ -72,9 +76,15 @@ GUARDS = (
     _disk("fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until", "pass  # until"),
     _disk("held.callback(let_go, lock_file(shelf.part, shelf.folder))", "pass"),
     _run("after = max(after, STALLED_WAIT)", "pass", _UNBLAMED),
-    _run("            whole.draft.discard()\n        with", "            pass\n        with", _UNBLAMED),
+    _settlement("                whole.draft.discard()\n", "                pass\n", _UNBLAMED),
     _run("                self.stall(trouble)\n", "                pass\n"),
-    _run("found = failure or _unnamed(draft)", "found = failure"),
+    Guard(
+        "worker/engine/run.py",
+        "        except Exception as error:\n            transfer.failure = bug(error)",
+        ("tests/unit/test_lane.py::test_an_outcome_that_cannot_be_written_costs_its_own_url_only",),
+        "        except ZeroDivisionError as error:\n            transfer.failure = bug(error)",
+    ),
+    _settlement("found = failure or _unnamed(draft)", "found = failure"),
     _run("except Exception:  # a bug costs a download", "except ZeroDivisionError:  # a bug costs a download"),
     Guard("worker/engine/lane.py", "transfer.attempt_began)  # what our disk", _DECISIONS, "now)  # what our disk"),
     _standstill("min(max(FIRST_PAUSE, 2 * self._pause.value), LONGEST_PAUSE)", "FIRST_PAUSE"),

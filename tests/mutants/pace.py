@@ -9,6 +9,12 @@ _TURNS = ("tests/integration/test_turns.py",)
 _SHIFT = ("tests/unit/test_shift.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
 
 GUARDS = (
+    Guard(
+        "worker/engine/run.py",
+        "self._settlement = Settlement(disk=disk, now=clock.now, submit=submit)",
+        ("tests/unit/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
+        "self._settlement = Settlement(disk=disk, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
+    ),
     Guard(_HTTP, "self._multi.info_read(AT_ONCE)", _TURNS, "self._multi.info_read()"),
     Guard(_HTTP, "if self._has_new or self._has_more:", _TURNS, "if self._has_new:"),
     Guard(

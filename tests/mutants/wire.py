@@ -72,7 +72,7 @@ GUARDS = (
     # Name servers.
     _names(_RESOLVER, "or found_at > after", "unknown_names", "or True"),
     _names(_RESOLVER, "or found_at > after", "failing_name_servers", "or True"),
-    _names("worker/engine/lane.py", "tries=2 if answer.is_final else None", "unknown_names", "tries=None"),
+    _names("worker/engine/lookups.py", "tries=2 if answer.is_final else None", "unknown_names", "tries=None"),
     # One way out.
     Guard("pyproject.toml", '"httpx".msg = "only worker.adapters.http sends requests"\n',
           (f"{_GUARD}::test_the_linter_bans_every_other_http_client",)),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import weakref
 
-from contract.outcomes import Ending, ErrorClass
+import pytest
+
+from contract.outcomes import Ending, ErrorClass, Timing
 from contract.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld
+from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
 from worker.engine.ports import Answer
+from worker.engine.transfer import Transfer
 
 OPEN = JobPolicy(timeout=30.0, attempts=3)
 
@@ -198,3 +203,45 @@ def test_transfers_leave_the_collector_nothing() -> None:
         gc.enable()
 
     assert found < 500
+
+
+def test_a_run_that_is_over_needs_no_collector() -> None:
+    """Guards Settlement's keeping no reference to its run: each would hold its outcomes until the collector came."""
+    world = _always(Reply())
+    gc.disable()
+    try:
+        run = weakref.ref(world.fetch(_urls(10)))
+        world.turn_until(lambda: world.lane.is_idle)
+        assert run() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("status", "digest"),
+    [
+        pytest.param(200, "", id="of a body"),
+        pytest.param(200, "sha-256=:Iw2DWNyOiJC0xY3utikS7i8gNXrpKlzIYbmOaP4xrLU=:", id="of a body read back"),
+        pytest.param(404, "", id="of a failure"),
+    ],
+)
+def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
+    status: int, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the try in Run._outcome: without it the lane fails, and its URLs go round for ever."""
+
+    def break_down(transfer: Transfer, exchange: Exchange | None, now: float) -> Timing:
+        if exchange is not None and "odd" in transfer.entry.url:
+            raise RuntimeError("a bug")
+        return Timing(total=now)
+
+    monkeypatch.setattr(Transfer, "_timing", break_down)
+    fields = (("Content-Digest", digest),) if digest else ()
+    world = VirtualWorld(lambda url, _turn: Reply(status=status if "odd" in url else 200, fields=fields))
+
+    run = world.fetch([*_urls(20), "http://a.test/odd"], OPEN)
+
+    endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
+    assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
+    assert endings == dict.fromkeys(_urls(20), (Ending.OK, None))
+    assert not world.disk.drafts

@@ -9,10 +9,11 @@ from contextlib import suppress
 from functools import partial
 from operator import is_
 
-from contract.outcomes import ErrorClass
 from worker.engine.crew import Crew
 from worker.engine.exchange import Exchange, bug
-from worker.engine.failures import Failure, Kind
+from worker.engine.failures import Failure
+from worker.engine.limits import past_deadline, past_limit
+from worker.engine.lookups import Lookups, unresolved
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
 from worker.engine.promises import promises
 from worker.engine.run import Run
@@ -37,7 +38,7 @@ class _Share:
 
 
 class Lane:
-    """Only ``post``, ``wake`` and ``close`` may be called from other threads."""
+    """Only ``post`` and ``close`` may be called from other threads."""
 
     def __init__(
         self, *, http: Http, resolver: Resolver, clock: Clock, random: Callable[[], float], window: int
@@ -49,7 +50,7 @@ class Lane:
         self._schedule: Schedule[Transfer] = Schedule(window)
         self._inbox: deque[Callable[[], None]] = deque()
         self._flying: dict[Exchange, None] = {}
-        self._resolving: dict[str, list[tuple[Transfer, float]]] = {}  # by host, with when the wait began
+        self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
         self._runs: dict[Run, _Share] = {}
         self._crew = Crew(
@@ -70,9 +71,6 @@ class Lane:
     def post(self, message: Callable[[], None]) -> None:
         """Have the lane's own thread call this soon."""
         self._inbox.append(message)
-        self._http.wake()
-
-    def wake(self) -> None:
         self._http.wake()
 
     @property
@@ -183,25 +181,17 @@ class Lane:
 
     def _fail_unresolved(self, transfer: Transfer, answer: Answer, now: float) -> None:
         transfer.unresolved_at = now
-        self._act(transfer, transfer.failed(_unresolved(answer), now, random=self._random), now)
+        self._act(transfer, transfer.failed(unresolved(answer), now, random=self._random), now)
 
     def _resolve(self, transfer: Transfer, now: float) -> None:
         """Wait for the host's address without holding a place in the window."""
-        host = transfer.place.host
         self._schedule.leave(transfer.host_key)
         self._schedule.block(transfer.host_key)
-        waiting = self._resolving.setdefault(host, [])
-        waiting.append((transfer, now))
-        if len(waiting) == 1:
-            self._resolver.ask(host, self._tell)
-
-    def _tell(self, host: str, answer: Answer) -> None:
-        self.post(partial(self._resolved, host, answer))
+        self._lookups.add(transfer, now)
 
     def _resolved(self, host: str, answer: Answer) -> None:
         now = self._clock.now()
-        for transfer, since in self._resolving.pop(host, ()):
-            transfer.resolved_in += now - since
+        for transfer in self._lookups.take(host, now):
             self._schedule.unblock(transfer.host_key)
             if answer.addresses:
                 self._go_on(transfer)
@@ -316,44 +306,28 @@ class Lane:
             transfer.was_waiting = False
             share.waiting -= 1
         after = max(0.0, until - now) if until is not None else 0.0
-        transfer.run.hand_back(transfer.leftover(now, after), after)
+        transfer.run.hand_back([transfer.leftover(now, after)], after)
 
     # ------------------------------------------------------------------------------------------- the clock
 
     def _tick(self, now: float) -> None:
-        for exchange in [each for each in self._flying if self._must_drop(each, now)]:
+        late = [(exchange, limit) for exchange in self._flying if (limit := past_limit(exchange, now)) is not None]
+        for exchange, limit in late:
             if exchange in self._flying:  # not called off by the one before
+                exchange.stopped = limit
                 self._http.drop(exchange)
                 self._ended(exchange, now)
-        self._end_slow_resolutions(now)
+        for host in self._lookups.give_up_late(now):
+            self._resolved(host, Answer(fault="no resolver answered in time"))
         for transfer in [each for each in self._between if now >= each.deadline]:
             self._between.pop(transfer, None)
             for _ in self._schedule.remove(partial(is_, transfer)):
                 _discard(transfer.exchange)
-                step = transfer.failed(_timeout(transfer.run.policy.timeout), now, random=self._random)
+                step = transfer.failed(past_deadline(transfer.run.policy.timeout), now, random=self._random)
                 self._act(transfer, step, now)
         for run in list(self._runs):
             run.tick(now)
             self._look_after(run, now)
-
-    def _must_drop(self, exchange: Exchange, now: float) -> bool:
-        """Is an exchange past one of its limits? Says so on the exchange."""
-        transfer = exchange.transfer
-        policy = transfer.run.policy
-        if now >= transfer.deadline:
-            exchange.stopped = _timeout(policy.timeout)
-        elif policy.slowest and now - exchange.marked_at >= policy.slow_window:
-            seen = exchange.seen_bytes()
-            if seen - exchange.marked < policy.slowest * (now - exchange.marked_at):
-                exchange.stopped = _too_slow(policy.slowest, policy.slow_window)
-            exchange.marked, exchange.marked_at = seen, now
-        return exchange.stopped is not None
-
-    def _end_slow_resolutions(self, now: float) -> None:
-        for host, waiting in list(self._resolving.items()):
-            if any(_is_late(transfer, since, now) for transfer, since in waiting):
-                self._resolver.give_up(host)
-                self._resolved(host, Answer(fault="no resolver answered in time"))
 
     def _look_after(self, run: Run, now: float) -> None:
         """Hand back what this run will not start, and what would only hold it open."""
@@ -381,11 +355,9 @@ class Lane:
             if transfer.exchange is not None and run.policy.resume and transfer.split is None:
                 transfer.keep_part(transfer.exchange)
             self._hand_back(transfer, now)
-        for host, waiting in list(self._resolving.items()):
-            for transfer, _ in [each for each in waiting if each[0].run is run]:
-                self._schedule.unblock(transfer.host_key)
-                self._hand_back(transfer, now)
-            self._resolving[host] = [each for each in waiting if each[0].run is not run]
+        for transfer in self._lookups.remove(run):
+            self._schedule.unblock(transfer.host_key)
+            self._hand_back(transfer, now)
         for transfer, until in self._schedule.remove(lambda each: each.run is run):
             self._between.pop(transfer, None)
             self._hand_back(transfer, now, until)
@@ -405,31 +377,7 @@ class Lane:
             self._give_up(run, now)
 
 
-def _is_late(transfer: Transfer, since: float, now: float) -> bool:
-    return now >= transfer.deadline or now - since >= transfer.run.policy.connect_timeout
-
-
 def _discard(exchange: Exchange | None) -> None:
     if exchange is not None and exchange.draft is not None:
         exchange.draft.discard()
         exchange.draft = None
-
-
-def _unresolved(answer: Answer) -> Failure:
-    # NXDOMAIN is asked once more, because some resolvers say it when they mean "not now".
-    return Failure(
-        error=ErrorClass.DNS,
-        kind=Kind.TRANSIENT,
-        detail=f"The host's name was not resolved: {answer.fault}.",
-        tries=2 if answer.is_final else None,
-    )
-
-
-def _timeout(seconds: float) -> Failure:
-    detail = f"The deadline of {seconds:g} s passed."
-    return Failure(error=ErrorClass.TIMEOUT, kind=Kind.TRANSIENT, detail=detail)
-
-
-def _too_slow(floor: int, window: float) -> Failure:
-    detail = f"Fewer than {floor} bytes/s came for {window:g} s."
-    return Failure(error=ErrorClass.TOO_SLOW, kind=Kind.TRANSIENT, detail=detail)

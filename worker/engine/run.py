@@ -1,4 +1,4 @@
-"""One batch being fetched: its transfers go out to the lanes, its files are settled in groups, its URLs all end."""
+"""One batch being fetched: its transfers go out to the lanes, and its URLs all end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from contract.batches import BatchEntry, Expected
+from contract.batches import BatchEntry
 from contract.credentials import NO_CREDENTIALS, Credentials
 from contract.naming import output_name, output_path
 from contract.outcomes import Ending, ErrorClass, Outcome
@@ -17,17 +17,16 @@ from contract.policy import Digest, JobPolicy
 from contract.urls import RefusedUrl, parse
 from worker.engine.digests import Hasher
 from worker.engine.exchange import bug, local_trouble
-from worker.engine.failures import Failure, Kind
-from worker.engine.ports import Clock, Disk, DiskTrouble, Draft
-from worker.engine.promises import Promise
+from worker.engine.failures import Kind
+from worker.engine.ports import Clock, Disk, DiskTrouble
+from worker.engine.proof import needs_reading, read_back
 from worker.engine.retry import RetryPolicy
+from worker.engine.settlement import Settlement, Whole
 from worker.engine.transfer import Transfer
 
 if TYPE_CHECKING:
     from worker.engine.lane import Lane
 
-GROUP = 256  # files that are settled together at most wait for this many
-GROUP_WAIT = 0.2  # seconds a finished file waits for others to be settled with
 STALLED_WAIT = 5.0  # seconds the URLs of a stalled run wait: for another worker, or for a disk that takes files again
 _DISK_PAUSE = 1.0  # seconds between two looks at our disk
 _CHECKED_TOGETHER = 64  # known files looked at by one call on another thread
@@ -39,15 +38,6 @@ class Leftover:
 
     entry: BatchEntry
     after: float = 0.0
-
-
-class _Whole(NamedTuple):
-    """A body that waits for its name, and the outcome its URL has when it gets it."""
-
-    entry: BatchEntry
-    name: str
-    draft: Draft
-    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +90,6 @@ class Run:
         self._entries = entries
         self._clock = clock
         self._submit = submit
-        self._may_publish = may_publish
         self._starts_until = clock.now() + policy.batch_seconds
         self._is_stopping = False
         self._lanes: Sequence[Lane] = ()
@@ -111,9 +100,8 @@ class Run:
         self._unsettled = len(entries)
         self._roomy = roomy
         self._tell = tell
-        self._group: list[_Whole] = []
-        self._group_since = 0.0
-        self._is_settling = False
+        self._may_publish = may_publish
+        self._settlement = Settlement(disk=disk, now=clock.now, submit=submit)
         self._disk_seen = clock.now()
 
     # ------------------------------------------------------------------------------------------ for the task
@@ -136,7 +124,6 @@ class Run:
         """Start no more; after ``within`` seconds what is still in flight is handed back."""
         self.drain_at = self._clock.now() + within
         self._is_stopping = True
-        self._wake_lanes()
 
     def abandon(self) -> None:
         """The batch belongs to somebody else now: publish nothing more, remove what is unpublished."""
@@ -177,40 +164,54 @@ class Run:
     def stall(self, reason: str) -> None:
         """Our own disk failed: start no more."""
         self.stalled = self.stalled or reason
-        self._wake_lanes()
 
     def publish(self, transfer: Transfer) -> None:
         """Take a transfer whose body is whole; it is settled with its group."""
-        if self._needs_reading(transfer):
+        if needs_reading(transfer):
             self._submit(partial(self._examine, transfer))
         else:
-            self._join_group(transfer)
+            self._join(transfer)
 
     def conclude(self, transfer: Transfer, now: float) -> None:
         """Take a transfer that is over without a file."""
         refused = transfer.failure is not None and transfer.failure.kind is Kind.REFUSED
-        outcome = transfer.outcome(Ending.REFUSED if refused else Ending.FAILED, now)
-        transfer.let_go()
+        outcome = self._outcome(transfer, Ending.REFUSED if refused else Ending.FAILED, now)
         with self._lock:
             self._fetched_one()
             self._record(outcome)
-        self._settle_if_due(all_fetched_only=True)
+        self._settlement.settle_if_due(self)
 
-    def hand_back(self, entry: BatchEntry, after: float = 0.0) -> None:
-        """Take a URL that is to be fetched by another batch."""
+    def hand_back(self, entries: Sequence[BatchEntry], after: float = 0.0, *, were_fetched: bool = False) -> None:
+        """Take URLs that another batch is to fetch; ``were_fetched`` where it is their files that got no names."""
+        if self.stalled is not None:  # at once, it would come back at once
+            after = max(after, STALLED_WAIT)
         with self._lock:
-            self._fetched_one()
-            self._give_back(entry, after)
-        self._settle_if_due(all_fetched_only=True)
+            for entry in entries:
+                if not were_fetched:
+                    self._fetched_one()
+                self.leftovers.append(Leftover(entry, after))
+                self._settled_one()
+        self._settlement.settle_if_due(self)
 
     def tick(self, now: float) -> None:
         """Settle files that waited long enough for company, and look at our disk."""
-        if self._group and now - self._group_since >= GROUP_WAIT:
-            self._settle_if_due(is_overdue=True)
+        self._settlement.tick(self, now)
         if now - self._disk_seen >= _DISK_PAUSE:
             self._disk_seen = now
             if trouble := self.disk.trouble():
                 self.stall(trouble)
+
+    # ---------------------------------------------------------------------------------------- for its settlement
+
+    def may_name(self) -> bool:
+        """May files still get their names? Asked right before they do."""
+        return not self.abandoned and self._may_publish()
+
+    def end(self, outcomes: Sequence[Outcome]) -> None:
+        """Take the outcomes of files that have their names, or can have none."""
+        with self._lock:
+            for outcome in outcomes:
+                self._record(outcome)
 
     # ---------------------------------------------------------------------------------------------- admission
 
@@ -257,7 +258,7 @@ class Run:
                 self._fetched_one()
                 self._record(outcome)
         self._admit(missing)
-        self._settle_if_due(all_fetched_only=True)
+        self._settlement.settle_if_due(self)
 
     def _kept(self, entry: BatchEntry) -> Outcome | None:
         name, known = output_name(entry.url), entry.known
@@ -276,131 +277,53 @@ class Run:
             worker=self.worker,
         )
 
-    # --------------------------------------------------------------------------------------------- settlement
-
-    def _needs_reading(self, transfer: Transfer) -> bool:
-        if transfer.promises or transfer.entry.expected is not None:
-            return True
-        return transfer.digest is None and self.policy.digest is not Digest.NONE
+    # ------------------------------------------------------------------------------------------------ endings
 
     def _examine(self, transfer: Transfer) -> None:
-        """Hash a body on this thread and compare it with what the list promised."""
+        """Read a body back on this thread; it joins the others, or is rejected."""
         try:
-            failure = None if self.abandoned else self._read_back(transfer)
+            failure = None if self.abandoned else read_back(transfer, self.disk)
         except DiskTrouble as trouble:
             failure = local_trouble(trouble)
         except Exception as error:  # a bug must not hold the batch for ever
             failure = bug(error)
         if failure is None:
-            self._join_group(transfer)
+            self._join(transfer)
         else:
             transfer.reject(transfer, failure)
 
-    def _read_back(self, transfer: Transfer) -> Failure | None:
-        expected = transfer.entry.expected or Expected()
-        if expected.size is not None and expected.size != transfer.size:
-            return _mismatch("size", "the list", str(expected.size), str(transfer.size))
-        promises = list(transfer.promises)
-        if expected.sha256:
-            promises.append(Promise("sha256", expected.sha256, "the list"))
-        if expected.md5:
-            promises.append(Promise("md5", expected.md5, "the list"))
-        algorithms = {promise.algorithm for promise in promises}
-        if self.policy.digest is not Digest.NONE:
-            algorithms.add(self.policy.digest.value)
-        assert transfer.draft is not None
-        found = self.disk.digest(transfer.draft, sorted(algorithms))
-        transfer.digest = found.get(self.policy.digest)
-        for promise in promises:
-            if found[promise.algorithm] != promise.digest:
-                return _mismatch(promise.algorithm, promise.source, promise.digest, found[promise.algorithm])
-        return None
-
-    def _join_group(self, transfer: Transfer) -> None:
-        assert transfer.draft is not None
+    def _join(self, transfer: Transfer) -> None:
+        draft = transfer.draft
+        assert draft is not None
         # Now, and not when it has its name: by then thousands of others would have swept it from the processor's cache.
-        outcome = transfer.outcome(Ending.OK, transfer.finished)
-        transfer.let_go()
-        whole = _Whole(transfer.entry, transfer.name, transfer.draft, outcome)
-        with self._lock:
-            self._fetched_one()
-            if not self._group:
-                self._group_since = self._clock.now()
-            self._group.append(whole)
-            is_due = self._fetching == 0 or len(self._group) >= GROUP
-        if is_due:
-            self._settle_if_due()
-
-    def _settle_if_due(self, *, is_overdue: bool = False, all_fetched_only: bool = False) -> None:
-        """Group commit: while one group is being settled, the next one gathers."""
-        with self._lock:
-            if self._is_settling or not self._group:
-                return
-            is_full = len(self._group) >= GROUP and not all_fetched_only
-            if not (is_overdue or is_full or self._fetching == 0):
-                return
-            self._is_settling = True
-        self._submit(self._settle)
-
-    def _settle(self) -> None:
-        while True:
+        outcome = self._outcome(transfer, Ending.OK, transfer.finished)
+        if outcome.ending is Ending.OK:
+            self._settlement.join(Whole(transfer.entry, transfer.name, draft, outcome))
             with self._lock:
-                group, self._group = self._group, []
-            self._settle_group(group)
-            with self._lock:
-                if not self._group or (self._fetching > 0 and len(self._group) < GROUP):
-                    self._is_settling = False
-                    return
-
-    def _settle_group(self, group: Sequence[_Whole]) -> None:
-        pairs = [(each.draft, each.name) for each in group]
-        policy = self.policy
-        try:
-            named = self.disk.publish(pairs, policy.layout, policy.sync, self._may_name)
-        except DiskTrouble as trouble:
-            self.stall(str(trouble))
-            named = False
-        except Exception as error:  # a bug must not hold the batch for ever
-            self._end_group(group, bug(error))
-            return
-        if named:
-            self._end_group(group, None)
+                self._fetched_one()
         else:
-            self._return_group(group)
-
-    def _may_name(self) -> bool:
-        return not self.abandoned and self._may_publish()
-
-    def _end_group(self, group: Sequence[_Whole], failure: Failure | None) -> None:
-        outcomes = []
-        for _, _, draft, outcome in group:
-            found = failure or _unnamed(draft)
-            if found is not None:
-                draft.discard()
-                outcome = outcome.failed_after_all(found.error, found.detail)
-            outcomes.append(outcome)
-        with self._lock:
-            for outcome in outcomes:
+            draft.discard()
+            with self._lock:
+                self._fetched_one()
                 self._record(outcome)
+        self._settlement.settle_if_due(self)
 
-    def _return_group(self, group: Sequence[_Whole]) -> None:
-        for whole in group:
-            whole.draft.discard()
-        with self._lock:
-            for whole in group:
-                self._give_back(whole.entry, 0.0)
+    def _outcome(self, transfer: Transfer, ending: Ending, now: float) -> Outcome:
+        """Return a transfer's outcome and drop what refers back to it; a bug in writing it costs its own URL only."""
+        try:
+            outcome = transfer.outcome(ending, now)
+        except Exception as error:
+            transfer.failure = bug(error)
+            transfer.let_go()  # what could not be written down came from there
+            return transfer.outcome(Ending.FAILED, now)
+        transfer.let_go()
+        return outcome
 
     def _record(self, outcome: Outcome) -> None:
         """Count an outcome; the caller holds the lock."""
         self.outcomes.append(outcome)
         self.busy += outcome.timing.total
         self._counts[outcome.ending] += 1
-        self._settled_one()
-
-    def _give_back(self, entry: BatchEntry, after: float) -> None:
-        if self.stalled is not None:  # at once, it would come back at once
-            after = max(after, STALLED_WAIT)
-        self.leftovers.append(Leftover(entry, after))
         self._settled_one()
 
     def _fetched_one(self) -> None:
@@ -413,19 +336,3 @@ class Run:
         if self._unsettled == 0:
             self._change.notify_all()
             self._tell()
-
-    def _wake_lanes(self) -> None:
-        for lane in self._lanes:
-            lane.wake()
-
-
-def _unnamed(draft: Draft) -> Failure | None:
-    if draft.obstacle is None:
-        return None
-    return Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.PERMANENT, detail=draft.obstacle)
-
-
-def _mismatch(what: str, source: str, promised: str, found: str) -> Failure:
-    detail = f"The body's {what} is {found[:80]}; {source} promised {promised[:80]}."
-    # Once more, because a broken transfer is likelier than a wrong promise.
-    return Failure(error=ErrorClass.DIGEST, kind=Kind.TRANSIENT, detail=detail, tries=2)
