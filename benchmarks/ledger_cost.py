@@ -117,7 +117,7 @@ def _turn(output: Path, make: Callable[[], Ledger], batches: Sequence[NewBatch])
             standstill=Standstill(),
             starts=starts,
             is_stopping=lambda: False,
-            tell_progress=lambda _line: None,
+            tell=lambda _seen, _urls: None,
             send=lambda _claim, _messages: None,
         )
         shift.work(claim)

@@ -8,6 +8,9 @@ from contract.messages import BatchMessage, task_id
 #: The parts of a job's keys; the first is its record, whose name is also the channel its closings are told on.
 PARTS = ("", "batches", "payloads", "leases", "due", "closed")
 
+#: What follows a job's name in that of the channel glimpses of its batches are told on; no key has it.
+GLIMPSES = "glimpses"
+
 
 class Keys:
     """The keys below one prefix."""

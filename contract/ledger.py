@@ -18,7 +18,8 @@ import redis
 
 from contract import wire
 from contract.errors import UnknownJobError
-from contract.keys import PARTS, Keys, result_key, waiting_name
+from contract.glimpses import Glimpse
+from contract.keys import GLIMPSES, PARTS, Keys, result_key, waiting_name
 from contract.messages import child_batch
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
@@ -252,6 +253,10 @@ class Ledger:
             return None
         job, batch, payload, policy, hidden, queued, attempt, urls = answer
         return Claim(_text(job), _text(batch), token, payload, _policy(policy), float(queued), attempt, urls, hidden)
+
+    def tell(self, job: str, glimpse: Glimpse) -> None:
+        """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
+        self._redis.publish(self.keys.job(job, GLIMPSES), glimpse.to_wire())
 
     def renew(self, claim: Claim) -> bool:
         """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""

@@ -14,6 +14,7 @@ from contract import broker, recovery
 from contract.bell import Bell
 from contract.dispatch import send_batches
 from contract.errors import ServiceError
+from contract.keys import GLIMPSES
 from contract.ledger import Ledger
 from contract.messages import BatchMessage
 from contract.policy import JobPolicy
@@ -120,8 +121,11 @@ class Services(Protocol):
         """Has Redis so little memory left that feeding should pause?"""
         ...
 
-    def bell(self, job: str) -> Bell:
-        """Return what rings when a batch of this job is closed; whoever takes it closes it."""
+    def bell(self, job: str, glimpsed: Callable[[bytes], None] | None = None) -> Bell:
+        """Return what rings when a batch of this job is closed; whoever takes it closes it.
+
+        ``glimpsed`` takes what workers tell of batches that are open, for ``Glimpse.from_wire``.
+        """
         ...
 
 
@@ -188,8 +192,11 @@ class Cluster:
             self._sweeper = recovery.sweeper(self.ledger, self._app, queue=self.settings.queue, holder=holder)
         self._sweeper.sweep()
 
-    def bell(self, job: str) -> Bell:
-        return Bell(_without_retries(broker.connect(self.settings)), self.ledger.keys.job(job))
+    def bell(self, job: str, glimpsed: Callable[[bytes], None] | None = None) -> Bell:
+        client, keys = _without_retries(broker.connect(self.settings)), self.ledger.keys
+        if glimpsed is None:
+            return Bell(client, keys.job(job))
+        return Bell(client, keys.job(job), beside=keys.job(job, GLIMPSES), pass_on=glimpsed)
 
     def is_full(self) -> bool:
         memory = self.redis.info("memory")

@@ -120,7 +120,7 @@ def conduct(
                 feeder.recover()
             is_busy = True
         console.state = _state(follower, servants)
-        console.show(follower.tally, feeder.totals, is_complete=feeder.is_complete)
+        console.show(follower.preview, feeder.totals, is_complete=feeder.is_complete)
         if not told and not servants and time.monotonic() - begun > _NO_WORKER_AFTER and follower.is_untouched:
             told = True
             console.mention("No worker has taken a batch yet: start one with `celery -A worker worker`.")
@@ -138,7 +138,7 @@ def is_finished(feeder: Source, journal: Journal) -> bool:
 
 def _state(follower: Follower, servants: Servants | None) -> str:
     """Say what is waited for while no outcome has come."""
-    if follower.tally.rows:
+    if follower.preview.rows or follower.preview.fetched:
         return ""
     if follower.record is not None and follower.record.running:
         return "the first batches are being fetched"

@@ -88,14 +88,15 @@ class Console:
             del self._history[0]
         then, rows, fetched = self._history[0]
         since = max(now - then, 1e-9)
-        return (tally.rows - rows) / since, (tally.fetched - fetched) / since
+        # What a worker had that died is no longer counted.
+        return max(0, tally.rows - rows) / since, max(0, tally.fetched - fetched) / since
 
     def _line(self, now: float, tally: Progress, totals: Mapping[str, int], is_complete: bool) -> str:
         urls, rate = self._rates(now, tally)
         known = totals["urls"] + totals["refused"]
         of = f"of {count(known)}" if is_complete else f"of {count(known)} read so far"
         endings = ", ".join(f"{ending} {count(number)}" for ending, number in tally.counts.items() if number)
-        parts = [f"{count(tally.rows)} {of}", endings, f"{count(urls)} URLs/s", f"{size(rate)}/s", self.state]
+        parts = [f"{count(tally.rows)} {of}", endings, f"{count(urls)} URLs/s", _volume(tally, rate), self.state]
         return f"[{duration(now - self._started)}] " + " | ".join(part for part in parts if part)
 
     def _draw(self, now: float, tally: Progress, totals: Mapping[str, int], is_complete: bool) -> None:
@@ -139,7 +140,11 @@ class Console:
         for ending, style in (("ok", "green"), ("kept", "cyan"), ("failed", "red"), ("refused", "yellow")):
             number = tally.counts.get(ending, 0)
             text.append(f"{ending} {count(number)}   ", style if number else "dim")
-        text.append(f"{count(urls)} URLs/s   {size(rate)}/s", "bold" if urls else "dim")
+        text.append(f"{count(urls)} URLs/s   {_volume(tally, rate)}", "bold" if urls or rate else "dim")
         if self.state:
             text.append(f"   {self.state}", "dim")
         return text
+
+
+def _volume(tally: Progress, rate: float) -> str:
+    return f"{size(tally.fetched)} at {size(rate)}/s"

@@ -14,6 +14,7 @@ from producer.client import AWAY, Patience, Services
 from producer.drained import DrainedReport, read_report
 from producer.journal import Journal, KeptBatch
 from producer.manifest import Manifest
+from producer.preview import Preview
 from producer.tally import Tally
 
 _DRAINED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
@@ -53,7 +54,6 @@ class Follower:
         self._patience = patience
         self._clock = clock
         self._sleep = sleep
-        self._bell = services.bell(job)
         # Kept, because a container that goes on with its volume may have another host name.
         self._place = str(journal.fact("place") or f"{platform.node()}:{words.path(manifest.path)}")
         journal.note(place=self._place)
@@ -61,6 +61,8 @@ class Follower:
         tally = journal.fact("tally")
         self.tally = Tally.from_record(tally) if tally else Tally()
         self.tally.begin_span()
+        self.preview = Preview(self.tally, clock=clock)
+        self._bell = services.bell(job, self.preview.take)
         self.record: JobRecord | None = None
         self._safe: list[str] = []  # batches whose rows are on disk, and whose reports Redis still has
         self._is_all_here = False
@@ -230,6 +232,7 @@ class Follower:
         self.tally.add_rows(rows)
         drained = [report.batch for report in reports]
         self._journal.record_drained(drained, children, offset=offset, tally=self.tally.to_record())
+        self.preview.end(drained)
 
     def _count(self, report: DrainedReport) -> None:
         head = report.head

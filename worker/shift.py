@@ -20,6 +20,7 @@ from typing import Protocol
 from contract.batches import pack_entries
 from contract.broker import AWAY
 from contract.errors import MessageError, TrawlError
+from contract.glimpses import Glimpse
 from contract.ledger import Child, Claim, Ledger
 from contract.messages import BatchMessage
 from contract.reports import BatchReport
@@ -31,7 +32,7 @@ from worker.standstill import Standstill
 logger = logging.getLogger(__name__)
 
 _GLANCE = 0.2  # seconds between two looks at the signals a shift has to obey
-_PROGRESS_PAUSE = 5.0  # seconds between two progress events
+_TELLING_PAUSE = 1.0  # seconds between two words about how it goes
 _CLOSE_PAUSE = 0.5  # seconds between two attempts to close a batch while Redis is away
 _CLOSE_PATIENCE = 8.0  # seconds a stopping worker goes on trying to close its batch
 
@@ -93,12 +94,15 @@ class Shift:
         standstill: Standstill,
         starts: Starts,
         is_stopping: Callable[[], bool],
-        tell_progress: Callable[[str], None],
+        tell: Callable[[Sequence[tuple[str, Glimpse]], int], None],
         send: Callable[[Claim, Sequence[BatchMessage]], None],
         ahead: ClaimedAhead | None = None,
         meter: Metering = UNCOUNTED,
     ) -> None:
-        """``room`` is how many URLs can be in flight; with fewer left to fetch, the shift looks ahead."""
+        """``room`` is how many URLs can be in flight; with fewer left to fetch, the shift looks ahead.
+
+        ``tell`` takes, once a second, a glimpse of each open batch with its job, and how many URLs they all have.
+        """
         self._ledger = ledger
         self._worker = worker
         self._lease_seconds = lease_seconds
@@ -107,7 +111,7 @@ class Shift:
         self._standstill = standstill
         self._starts = starts
         self._is_stopping = is_stopping
-        self._tell_progress = tell_progress
+        self._tell = tell
         self._send = send
         self._ahead = ahead or ClaimedAhead()
         self._meter = meter
@@ -156,11 +160,9 @@ class Shift:
             self._drains = True
             for turn in self._turns:
                 turn.run.stop(within=self._drain)
-        if time.monotonic() - self._told >= _PROGRESS_PAUSE:
+        if time.monotonic() - self._told >= _TELLING_PAUSE:
             self._told = time.monotonic()
-            seen = [turn.run.progress for turn in self._turns]
-            done, total, ok = (sum(part) for part in zip(*((p.done, p.total, p.ok) for p in seen), strict=True))
-            self._tell_progress(f"{done}/{total} ok={ok}")
+            self._tell([_glimpse(turn) for turn in self._turns], sum(turn.claim.urls for turn in self._turns))
 
     # ------------------------------------------------------------------ looking ahead
 
@@ -277,6 +279,12 @@ def _children(leftovers: Sequence[Leftover]) -> list[Child]:
         wait = max(leftover.after for leftover in later)
         children.append(Child(pack_entries(leftover.entry for leftover in later), len(later), wait))
     return children
+
+
+def _glimpse(turn: _Turn) -> tuple[str, Glimpse]:
+    seen = turn.run.progress
+    counts = {"ok": seen.ok, "kept": seen.kept, "failed": seen.failed, "refused": seen.refused}
+    return turn.claim.job, Glimpse(turn.claim.batch, counts, seen.bytes)
 
 
 def _line(report: BatchReport, handed_off: int) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 
-from celery import Celery, Task, shared_task
+from celery import Task, shared_task
 from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
@@ -22,6 +21,7 @@ from worker.engine.run import Run
 from worker.shift import ClaimedAhead, Shift
 from worker.standstill import Standstill
 from worker.station import station
+from worker.telling import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -101,33 +101,11 @@ def _shift(task: Task[..., str]) -> Shift:
         standstill=_standstill,
         starts=starts,
         is_stopping=lifecycle.is_stopping,
-        tell_progress=ProgressTeller(task.app, worker, str(task.request.id)),
+        tell=Teller(task.app, here.ledger, worker, str(task.request.id)),
         send=send,
         ahead=_ahead,
         meter=metering.meter(),
     )
-
-
-class ProgressTeller:
-    """Shows how a task goes, on a thread of its own: a broker that is away must neither delay nor end the task."""
-
-    def __init__(self, app: Celery, worker: str, task_id: str) -> None:
-        self._app = app
-        self._worker = worker
-        self._task_id = task_id
-        self._thread: threading.Thread | None = None
-
-    def __call__(self, line: str) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._tell, args=(line,), name="progress", daemon=True)
-            self._thread.start()
-
-    def _tell(self, line: str) -> None:
-        try:
-            with self._app.events.default_dispatcher(hostname=self._worker) as dispatcher:
-                dispatcher.send("task-progress", uuid=self._task_id, result=line, retry=False)
-        except (*AWAY, OperationalError, OSError):
-            pass  # the next line tells more
 
 
 def _disk_trouble() -> str | None:

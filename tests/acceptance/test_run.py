@@ -234,6 +234,24 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 
 
+def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(
+    person: Person, waiting_web: MisbehavingServer
+) -> None:
+    """Guards Shift's telling, and the channel from Ledger.tell to Preview.take: twenty large files are one batch."""
+    sizes = [waiting_web.url(f"/good?seed={number}&size=1000000") for number in range(3)]
+    listed = person.write_list(*sizes, waiting_web.url("/status?code=404"), *held(waiting_web, 1))
+    process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
+
+    told = _said(process, b"4 of 5")
+    rows = (person.folder / "out" / "manifest.jsonl").read_text("utf-8")
+    waiting_web.log.let_go.set()
+    process.communicate(timeout=ENOUGH)
+
+    assert b"ok 3, failed 1" in told
+    assert rows == ""
+    assert process.returncode == 1
+
+
 def test_a_second_interrupt_ends_it_at_once(person: Person, waiting_web: MisbehavingServer) -> None:
     listed = person.write_list(*held(waiting_web, 200))
     process = person.start("run", listed, "-o", "out", "--transfers", "1", "--drain", "3600", *LOOPBACK, *SMALL)

@@ -472,6 +472,6 @@ def _a_shift(ledger: RecordingLedger, bench: Bench) -> Shift:
         standstill=Standstill(),
         starts=starts,
         is_stopping=lambda: False,
-        tell_progress=lambda _line: None,
+        tell=lambda _seen, _urls: None,
         send=lambda _claim, _messages: None,
     )

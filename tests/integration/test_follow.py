@@ -17,7 +17,9 @@ import pytest
 
 from contract.batches import BatchEntry, pack_entries
 from contract.errors import FolderError, UnknownJobError
+from contract.glimpses import Glimpse
 from contract.ledger import NewBatch
+from contract.messages import BatchMessage
 from contract.outcomes import Outcome
 from contract.policy import JobPolicy
 from contract.settings import ClusterSettings
@@ -160,6 +162,40 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
     claim = ledger.claim("job", "250", holder="worker")
     assert claim is not None
     assert claim.urls == 1
+    follower.finish()
+    journal.close()
+    manifest.close()
+    cluster.close()
+
+
+def test_a_follower_counts_an_open_batch_by_its_glimpse_and_a_closed_one_by_its_rows(bench: Bench) -> None:
+    """Guards Preview.end in Follower._write, which a late glimpse must not undo."""
+    cluster = Cluster(bench.settings)
+    ledger = cluster.ledger
+    ledger.create("job", JobPolicy())
+    ledger.open("job", [NewBatch("1", pack_entries([BatchEntry(url=URLS[0])]), 1)])
+    journal, manifest = Journal(bench.folder / "state"), Manifest(bench.folder / "manifest.jsonl", 0)
+    journal.begin("job")
+    follower = Follower("job", journal=journal, manifest=manifest, services=cluster, patience=Patience(print))
+    follower.step(at_once=True)
+    before = follower.preview.rows
+
+    def counted(rows: int) -> bool:
+        follower.step()
+        follower.wait(0.05)
+        return follower.preview.rows == rows
+
+    ledger.tell("job", Glimpse("1", {"ok": 1}, 500))
+    await_condition(lambda: counted(1), within=20, what="the glimpse")
+    with StandInWorker(bench.settings):
+        cluster.send([BatchMessage("job", "1")], JobPolicy())
+        await_condition(follower.step, within=60, what="the row")
+    after = follower.preview.rows
+    ledger.tell("job", Glimpse("1", {"ok": 1}, 500))
+    ledger.tell("job", Glimpse("2", {"ok": 5}, 500))
+    await_condition(lambda: counted(6), within=20, what="the glimpse of another batch")
+
+    assert (before, after) == (0, 1)
     follower.finish()
     journal.close()
     manifest.close()

@@ -35,6 +35,7 @@ def test_without_a_terminal_a_plain_line_comes_every_few_seconds() -> None:
     assert lines[0].startswith("[0:05] ")
     assert "of 10" in lines[0]
     assert "10 URLs/s" in lines[1]
+    assert "0 B at 0 B/s" in lines[1]
     assert "\x1b" not in stream.getvalue()
 
 
@@ -73,3 +74,16 @@ def test_a_terminal_shows_a_bar_and_is_left_clean() -> None:
 
     assert "of 10" in stream.getvalue()
     assert "a line above the bar" in stream.getvalue()
+
+
+def test_what_a_dead_worker_had_is_no_negative_rate() -> None:
+    clock, stream, tally = Clock(), io.StringIO(), Tally()
+    console = Console(stream=stream, clock=clock)
+    tally.fetched = 1_000_000
+    shown(clock, console, 4, tally)
+
+    tally.fetched, tally.counts["ok"] = 0, 0
+    clock.now += 2
+    console.show(tally, TOTALS, is_complete=True)
+
+    assert "0 URLs/s | 0 B at 0 B/s" in stream.getvalue()

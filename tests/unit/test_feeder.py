@@ -85,7 +85,7 @@ class RememberingServices:
     def is_full(self) -> bool:
         return not self.memory.has_room
 
-    def bell(self, job: str) -> Bell:
+    def bell(self, job: str, glimpsed: Callable[[bytes], None] | None = None) -> Bell:
         raise AssertionError("feeding waits for nothing")
 
 

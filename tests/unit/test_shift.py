@@ -71,8 +71,8 @@ class FakeRun:
         self.stopped_within: float | None = None
         self.is_abandoned = False
         self.leftovers = list(leftovers)
+        self.progress = Progress(total=2, bytes=3, ok=1, kept=0, failed=0, refused=0)
         self.outcomes = [Outcome(url=URL.format(batch), name="0" * 32, ending=Ending.OK, bytes=1)]
-        self.progress = Progress(done=1, total=2, bytes=3, ok=1, kept=0, failed=0, refused=0)
         self._tell = tell
 
     def end(self) -> None:
@@ -118,7 +118,7 @@ class Floor:
             standstill=self.standstill,
             starts=self._start,
             is_stopping=lambda: self.is_stopping,
-            tell_progress=lambda _line: None,
+            tell=lambda _seen, _urls: None,
             send=lambda _claim, messages: self.sent.extend(messages),
             ahead=self.ahead,
         )

@@ -42,9 +42,8 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is; ``bytes`` counts body bytes as they arrive, ``done`` the URLs that have an outcome."""
+    """How far a run is: URLs, those that have an outcome by ending, and body bytes as they arrive."""
 
-    done: int
     total: int
     bytes: int
     ok: int
@@ -139,7 +138,6 @@ class Run:
     def progress(self) -> Progress:
         counts = self._counts
         return Progress(
-            done=sum(counts.values()),
             total=sum(counts.values()) + self._unsettled + len(self.leftovers),
             bytes=self.bytes,
             ok=counts[Ending.OK],
