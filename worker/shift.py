@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _GLANCE = 0.2  # seconds between two looks at the signals a shift has to obey
 _TELLING_PAUSE = 1.0  # seconds between two words about how it goes
+_TOLD_FROM = 2.0  # seconds a batch has run: others are closed before anybody would look
 _CLOSE_PAUSE = 0.5  # seconds between two attempts to close a batch while Redis is away
 _CLOSE_PATIENCE = 8.0  # seconds a stopping worker goes on trying to close its batch
 
@@ -101,7 +102,7 @@ class Shift:
     ) -> None:
         """``room`` is how many URLs can be in flight; with fewer left to fetch, the shift looks ahead.
 
-        ``tell`` takes, once a second, a glimpse of each open batch with its job, and how many URLs they all have.
+        ``tell`` takes, once a second, a glimpse of each batch that lasts with its job, and how many URLs they all have.
         """
         self._ledger = ledger
         self._worker = worker
@@ -161,8 +162,10 @@ class Shift:
             for turn in self._turns:
                 turn.run.stop(within=self._drain)
         if time.monotonic() - self._told >= _TELLING_PAUSE:
-            self._told = time.monotonic()
-            self._tell([_glimpse(turn) for turn in self._turns], sum(turn.claim.urls for turn in self._turns))
+            self._told = now = time.monotonic()
+            told = [turn for turn in self._turns if now - turn.began >= _TOLD_FROM]
+            if told:
+                self._tell([_glimpse(turn) for turn in told], sum(turn.claim.urls for turn in told))
 
     # ------------------------------------------------------------------ looking ahead
 

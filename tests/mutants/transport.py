@@ -34,8 +34,8 @@ GUARDS = (
     ),
     Guard(
         "worker/shift.py",
-        "            self._tell([",
+        "                self._tell([",
         ("tests/acceptance/test_run.py::test_what_an_open_batch_has_done_is_shown_before_it_is_closed",),
-        "            list([",
+        "                list([",
     ),
 )
