@@ -84,6 +84,18 @@ GUARDS = (
         ("tests/unit/test_lane.py::test_an_outcome_that_cannot_be_written_costs_its_own_url_only",),
         "        except ZeroDivisionError as error:\n            transfer.failure = bug(error)",
     ),
+    Guard(
+        "worker/engine/lane.py",
+        "            except Exception as error:  # a bug costs its own URL only\n                self._schedule.leave",
+        ("tests/unit/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
+        "            except ZeroDivisionError as error:\n                self._schedule.leave",
+    ),
+    Guard(
+        "worker/engine/lane.py",
+        "                self._schedule.leave(transfer.host_key)\n                transfer.failure",
+        ("tests/unit/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
+        "                transfer.failure",
+    ),
     _settlement("found = failure or _unnamed(draft)", "found = failure"),
     _run("except Exception:  # a bug costs a download", "except ZeroDivisionError:  # a bug costs a download"),
     Guard("worker/engine/lane.py", "transfer.attempt_began)  # what our disk", _DECISIONS, "now)  # what our disk"),

@@ -245,3 +245,20 @@ def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
     assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
     assert endings == dict.fromkeys(_urls(20), (Ending.OK, None))
     assert not world.disk.drafts
+
+
+def test_an_attempt_that_cannot_begin_costs_its_own_url_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the try around _begin_attempt: what lies on the shelf may be anything."""
+
+    def break_down(transfer: Transfer) -> None:
+        if "odd" in transfer.entry.url:
+            raise RecursionError("a bug")
+
+    monkeypatch.setattr(Transfer, "find_part", break_down)
+    world = _always(Reply())
+
+    run = world.fetch(["http://a.test/odd", *_urls(20)], JobPolicy(resume=True, per_host=1))
+
+    endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
+    assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
+    assert endings == dict.fromkeys(_urls(20), (Ending.OK, None))

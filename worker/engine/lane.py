@@ -143,11 +143,13 @@ class Lane:
                 self._schedule.leave(transfer.host_key)
                 self._hand_back(transfer, now)
                 return
-            transfer.begin(now, self._clock.wall())
-            if run.policy.resume and len(transfer.attempts) == len(transfer.entry.attempts):
-                transfer.find_part()
-            splits = run.policy.splits > 1 and transfer.part is None
-            transfer.ask_for_help = self._crew.split if splits else None
+            try:
+                self._begin_attempt(transfer, now)
+            except Exception as error:  # a bug costs its own URL only
+                self._schedule.leave(transfer.host_key)
+                transfer.failure = bug(error)
+                self._act(transfer, Over(transfer.failure), now)
+                return
         else:
             self._between.pop(transfer, None)
             if transfer.split is not None:
@@ -168,6 +170,14 @@ class Lane:
         else:
             self._schedule.leave(transfer.host_key)
             self._fail_unresolved(transfer, answer, now)
+
+    def _begin_attempt(self, transfer: Transfer, now: float) -> None:
+        policy = transfer.run.policy
+        transfer.begin(now, self._clock.wall())
+        if policy.resume and len(transfer.attempts) == len(transfer.entry.attempts):
+            transfer.find_part()
+        splits = policy.splits > 1 and transfer.part is None
+        transfer.ask_for_help = self._crew.split if splits else None
 
     def _spoil(self, exchange: Exchange, failure: Failure, now: float) -> None:
         """End a transfer by a bug of ours, with the exchange that holds its body and that may be half begun."""
