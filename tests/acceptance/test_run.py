@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,68 +18,24 @@ from contract.naming import output_name
 from producer.demo import demo_server
 from producer.demo_server import file_body
 from tests.support.misbehaving import MisbehavingServer
+from tests.support.person import ENOUGH, PROJECT, Person
 from tests.support.processes import await_condition, descendants, is_alive
 
-ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = ("--allow-net", "127.0.0.0/8")
 SMALL = ("--processes", "1")
-ENOUGH = 300  # seconds until a command that has not ended hangs
-
-
-class Person:
-    """Somebody at a shell in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir()
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder / "home"),
-            "TMPDIR": str(self.temporary),
-            "PYTHONPATH": str(ROOT),
-        }
-
-    def start(self, *arguments: object) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "producer", *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.folder,
-            env=self.environment,
-            start_new_session=True,
-        )
-
-    def trawl(self, *arguments: object) -> tuple[int, str, str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=ENOUGH)
-        return process.returncode, out.decode(), err.decode()
-
-    def write_list(self, *lines: str) -> Path:
-        path = self.folder / "urls.txt"
-        path.write_text("".join(f"{line}\n" for line in lines))
-        return path
-
-    def rows(self, folder: str = "out") -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / folder / "manifest.jsonl").read_text("utf-8").splitlines()]
-
-    def await_rows(self) -> None:
-        """Wait for the first outcome; the line after it may be half written."""
-        manifest = self.folder / "out" / "manifest.jsonl"
-        await_condition(lambda: manifest.exists() and b"\n" in manifest.read_bytes(), within=60, what="an outcome")
-
-    def leftovers(self) -> list[str]:
-        """Return what a run should have taken away: temporary files, sockets, server data."""
-        state = self.folder / "out" / ".trawl"
-        left = [str(path) for path in self.temporary.iterdir()]
-        left += [str(path) for path in (state / "parts").rglob("*")]
-        return left + [str(state / name) for name in ("redis", "journal.sqlite-wal") if (state / name).exists()]
 
 
 @pytest.fixture
 def person(tmp_path: Path) -> Person:
     return Person(tmp_path)
+
+
+def leftovers(person: Person) -> list[str]:
+    """Return what a run should have taken away: temporary files, sockets, server data."""
+    state = person.folder / "out" / ".trawl"
+    left = [str(path) for path in person.temporary.iterdir()]
+    left += [str(path) for path in (state / "parts").rglob("*")]
+    return left + [str(state / name) for name in ("redis", "journal.sqlite-wal") if (state / name).exists()]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +85,7 @@ def test_a_list_becomes_files_named_by_the_md5_of_their_url(person: Person, web:
     assert sorted(path.name for path in (person.folder / "out").iterdir()) == sorted(
         [".trawl", "manifest.jsonl", *map(output_name, urls)]
     )
-    assert person.leftovers() == []
+    assert leftovers(person) == []
     assert sorted(path.name for path in person.folder.iterdir()) == ["out", "tmp", "urls.txt"]
 
 
@@ -225,7 +180,7 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
     assert b"not finished" in out
     assert b"Traceback" not in err
     assert gone(pids)
-    assert person.leftovers() == []
+    assert leftovers(person) == []
     waiting_web.log.let_go.set()
     code, again, err_again = person.trawl(*command, "--json")
     assert code == 0, err_again
@@ -266,7 +221,7 @@ def test_a_second_interrupt_ends_it_at_once(person: Person, waiting_web: Misbeha
     assert first
     assert process.returncode == 130
     assert gone(pids)
-    assert person.leftovers() == []
+    assert leftovers(person) == []
 
 
 def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, waiting_web: MisbehavingServer) -> None:
@@ -288,7 +243,7 @@ def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, w
     assert code == 0, err
     assert json.loads(out)["ok"] == 30
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
-    assert person.leftovers() == []
+    assert leftovers(person) == []
 
 
 def test_a_worker_that_dies_is_started_again(person: Person, waiting_web: MisbehavingServer) -> None:
@@ -369,7 +324,7 @@ def test_the_demo_checks_itself(person: Person) -> None:
     assert code == 0, err
     assert "328 lines = 315 ok + 0 kept + 9 failed + 2 refused + 2 duplicates" in out
     assert "Every file was compared" in out
-    assert person.leftovers() == []
+    assert leftovers(person) == []
 
 
 def test_the_exercise_is_compared_in_a_table_and_a_chart(person: Person, web: str) -> None:
@@ -391,7 +346,7 @@ def test_help_needs_neither_celery_nor_redis() -> None:
         "print(sorted({'celery', 'kombu', 'redis', 'rich', 'sqlite3', 'pycurl'} & set(sys.modules)), file=sys.stderr)"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
 
     assert done.stderr.strip() == "[]"
     assert "--allow-net" in done.stdout

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -23,8 +21,9 @@ import redis
 from backports import zstd
 
 from contract.outcomes import Ending, ErrorClass
-from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.celery_worker import CeleryWorker
 from tests.support.flower import Flower
+from tests.support.person import Ended, Person
 from tests.support.processes import await_condition, descendants, free_port
 from tests.support.redis_server import RedisServer
 
@@ -206,18 +205,10 @@ def listen_to(server: RedisServer, heard: Overheard) -> None:
     heard.listener = thread
 
 
-def trawl(heard: Overheard, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, "-P", "-m", "producer", *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(heard.folder), **environment},
-        cwd=heard.folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    heard.add(f"what trawl {arguments[0]} said", result.stdout + result.stderr)
-    return result
+def trawl(heard: Overheard, environment: dict[str, str], *arguments: str) -> Ended:
+    ended = Person(heard.folder, **environment).trawl(*arguments)
+    heard.add(f"what trawl {arguments[0]} said", ended.out + ended.err)
+    return ended
 
 
 @contextmanager
@@ -259,8 +250,8 @@ OPTIONS = ("--allow-net", "127.0.0.0/8", "--netrc", "netrc", "--attempts", "2", 
 
 
 def run_job(heard: Overheard, environment: dict[str, str], worker: CeleryWorker) -> None:
-    result = trawl(heard, environment, "run", "urls.txt", "-o", "out", *OPTIONS)
-    assert result.returncode == 1, result.stderr
+    ended = trawl(heard, environment, "run", "urls.txt", "-o", "out", *OPTIONS)
+    assert ended.code == 1, ended.err
     remember_arguments(heard, worker.pid)
     trawl(heard, environment, "status")
 
@@ -268,7 +259,7 @@ def run_job(heard: Overheard, environment: dict[str, str], worker: CeleryWorker)
 def enqueue_only(heard: Overheard, environment: dict[str, str], server: RedisServer) -> None:
     """Enqueue with nobody listening on that queue, and remember what lies in Redis."""
     apart = {**environment, "TRAWL_QUEUE": "unheard"}
-    job = trawl(heard, apart, "enqueue", "urls.txt", *OPTIONS).stdout.strip()
+    job = trawl(heard, apart, "enqueue", "urls.txt", *OPTIONS).out.strip()
     trawl(heard, apart, "status", job)
     with redis.Redis.from_url(server.url()) as client:
         for key in client.scan_iter():
@@ -379,23 +370,12 @@ def test_the_output_folder_never_learns_of_credentials(overheard: Overheard, sec
 
 
 def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: Site, tmp_path: Path) -> None:
-    work, home = tmp_path / "work", tmp_path / "home"
-    work.mkdir()
-    home.mkdir()
-    (tmp_path / "urls.txt").write_text("\n".join(site.urls()) + "\n")
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(home), "TMPDIR": str(tmp_path)}
+    person = Person(tmp_path)
+    listed = person.write_list(*site.urls())
 
-    result = subprocess.run(
-        [sys.executable, "-P", "-m", "producer", "run", str(tmp_path / "urls.txt"), "-o", "out", *OPTIONS[:2]],
-        env=environment,
-        cwd=work,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    code, out, err = person.trawl("run", listed, "-o", "out", *OPTIONS[:2])
 
-    assert result.returncode == 1, result.stderr
-    assert CANARY not in result.stdout + result.stderr
-    outside = [path for path in tmp_path.rglob("*") if path.is_file() and work / "out" not in path.parents]
+    assert code == 1, err
+    assert CANARY not in out + err
+    outside = [path for path in tmp_path.rglob("*") if path.is_file() and tmp_path / "out" not in path.parents]
     assert [path.name for path in outside if holds(path.read_bytes(), CANARY)] == ["urls.txt"]

@@ -9,7 +9,7 @@ import click
 from click.testing import CliRunner
 
 from contract.settings import SettingDoc, describe
-from producer.cli import trawl
+from producer.cli.commands import trawl
 from tests.architecture.project import PRODUCT, ROOT, document, documents, modules
 
 VARIABLE = re.compile(r"\bTRAWL_[A-Z0-9_]*[A-Z0-9]\b")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from producer.cli import BAD_USAGE
+from producer.cli.exits import BAD_USAGE
 from tests.chaos.site import Site
 from tests.support.celery_worker import PROJECT
 from tests.support.processes import send

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from producer.client import Cluster
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
+from tests.support.person import Person
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
@@ -149,11 +149,11 @@ def report(ledger: Ledger, batch: str, handed_off: list[str]) -> BatchReport:
 
 
 def test_a_job_a_worker_and_flower_run_without_a_denial(guarded: Guarded, tmp_path: Path) -> None:
+    person = Person(tmp_path, **guarded.environment)
     with MisbehavingServer() as server, CeleryWorker(tmp_path, env=guarded.environment, concurrency=1) as worker:
-        (tmp_path / "urls.txt").write_text("".join(f"{server.url('/good')}?size={number}\n" for number in range(30)))
+        listed = person.write_list(*(server.url(f"/good?size={number}") for number in range(30)))
         with Flower(guarded.environment, tmp_path) as flower:
-            command = ("run", "urls.txt", "-o", guarded.environment["TRAWL_OUTPUT"], "--allow-net", "127.0.0.0/8")
-            trawl(*command, "--json", guarded=guarded, cwd=tmp_path)
+            ran = person.trawl("run", listed, "-o", guarded.environment["TRAWL_OUTPUT"], "--allow-net", "127.0.0.0/8")
             # Flower gives a worker a second to answer; one that had no time is asked again.
             shown = await_condition(
                 lambda: flower.read("/api/workers?refresh=1"), within=20, what="the worker in Flower"
@@ -162,29 +162,17 @@ def test_a_job_a_worker_and_flower_run_without_a_denial(guarded: Guarded, tmp_pa
             flower.await_page("/broker")
             flower.await_page("/tasks")
             await_condition(lambda: flower.read("/api/tasks"), within=20, what="a task in Flower")
-        trawl("status", guarded=guarded, cwd=tmp_path)
-        job = trawl("enqueue", "urls.txt", "--allow-net", "127.0.0.0/8", guarded=guarded, cwd=tmp_path).stdout.strip()
-        trawl("follow", job, "-o", str(tmp_path / "followed"), guarded=guarded, cwd=tmp_path)
+        told = person.trawl("status")
+        sent = person.trawl("enqueue", listed, "--allow-net", "127.0.0.0/8")
+        followed = person.trawl("follow", sent.out.strip(), "-o", "followed")
         app = build_app(guarded.settings)
         assert app.control.ping(timeout=60, limit=1)
         assert app.control.inspect(timeout=60, limit=1).active_queues()
 
+    for ended in (ran, told, sent, followed):
+        assert ended.code == 0, ended.err
     assert "NOPERM" not in worker.log() + (tmp_path / "flower.log").read_text()
     assert guarded.refusals() == []
-
-
-def trawl(*arguments: str, guarded: Guarded, cwd: Path) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, "-P", "-m", "producer", *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(cwd), **guarded.environment},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 # ---------------------------------------------------------------------------------------------- what is denied

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,45 +26,26 @@ from producer.jobs import Client
 from producer.journal import Journal
 from producer.manifest import Manifest
 from producer.transcript import Transcript
+from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker, everything_ok
 
-ROOT = Path(__file__).resolve().parents[2]
 URLS = [f"http://h{number % 7}.example/{number}" for number in range(300)]
-ENOUGH = 300  # seconds until a command that has not ended hangs
 
 
-class Bench:
+class Bench(Person):
     """A Redis, a list, and the two commands."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder, TRAWL_BROKER_URL=server.celery_url(), TRAWL_LEASE="2")
         self.settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
-            "TRAWL_BROKER_URL": server.celery_url(),
-            "TRAWL_LEASE": "2",
-        }
-        (folder / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "producer", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.folder,
-            env=self._environment,
-        )
+        self.write_list(*URLS)
 
     def enqueue(self, *options: str) -> str:
-        process = self.start("enqueue", "urls.txt", "--batch-size", "10", *options)
-        out, err = process.communicate(timeout=ENOUGH)
-        assert process.returncode == 0, err
-        return out.decode().strip()
+        code, out, err = self.trawl("enqueue", "urls.txt", "--batch-size", "10", *options)
+        assert code == 0, err
+        return out.strip()
 
     def facts(self) -> dict[str, Any]:
         """What the follower's journal says of the job."""
@@ -84,11 +62,6 @@ class Bench:
 
     def await_copies(self) -> None:
         await_condition(lambda: self.facts().get("copied", 0) >= 30, within=60, what="copies of all batches")
-
-    def rows(self) -> list[str]:
-        manifest = self.folder / "out" / "manifest.jsonl"
-        lines = manifest.read_bytes().splitlines(keepends=True) if manifest.exists() else []
-        return [json.loads(line)["url"] for line in lines if line.endswith(b"\n")]
 
 
 @pytest.fixture
@@ -115,7 +88,7 @@ def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -
             bench.await_copies()
             for limit, rows in ((8, 40), (25, 100)):
                 worker.limit = limit
-                await_condition(lambda rows=rows: len(bench.rows()) >= rows, within=60, what=f"{rows} rows")  # type: ignore[misc]
+                bench.await_rows(rows)
                 cluster.redis.flushall()
             worker.limit = math.inf
             out, err = follow.communicate(timeout=ENOUGH)
@@ -126,7 +99,7 @@ def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -
     assert follow.returncode == 0, err
     assert b"Redis has lost this job; sending again" in err
     assert b"Traceback" not in err
-    assert Counter(bench.rows()) == Counter(URLS)
+    assert Counter(row["url"] for row in bench.rows()) == Counter(URLS)
     assert json.loads(out)["ok"] == 300
 
 

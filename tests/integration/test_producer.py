@@ -7,13 +7,10 @@ import json
 import math
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,74 +21,24 @@ from contract.batches import BatchEntry
 from contract.outcomes import Outcome
 from contract.settings import ClusterSettings
 from producer.client import FULL_ABOVE, Cluster
+from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker, everything_ok, failed
 
-ROOT = Path(__file__).resolve().parents[2]
-ENOUGH = 300  # seconds until a command that has not ended hangs
 
-
-class Bench:
-    """A Redis, a folder and the command line as a person would start it."""
+class Bench(Person):
+    """A Redis, and a person whose shell names it."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
+        super().__init__(folder, TRAWL_BROKER_URL=server.celery_url(), TRAWL_LEASE="2")
         self.server = server
-        self.folder = folder
         self.settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
-            "TRAWL_BROKER_URL": server.celery_url(),
-            "TRAWL_LEASE": "2",
-        }
 
-    def write_list(self, *lines: str, name: str = "urls.txt") -> Path:
-        path = self.folder / name
-        path.write_text("".join(f"{line}\n" for line in lines))
-        return path
-
-    def start(self, *arguments: object, stdin: bytes | None = None, **variables: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "producer", *map(str, arguments)],
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.folder,
-            env=self.environment | variables,
-        )
-        if stdin is not None:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it may end without reading
-                process.stdin.write(stdin)
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-            process.stdin = None
-        return process
-
-    def trawl(self, *arguments: object, stdin: bytes | None = None, **variables: str) -> tuple[int, str, str]:
-        process = self.start(*arguments, stdin=stdin, **variables)
-        out, err = process.communicate(timeout=ENOUGH)
-        return process.returncode, out.decode(), err.decode()
-
-    def run(self, *arguments: object, stdin: bytes | None = None) -> tuple[int, dict[str, Any], str]:
-        code, out, err = self.trawl("run", *arguments, "--json", stdin=stdin)
+    def run(self, *arguments: object) -> tuple[int, dict[str, Any], str]:
+        code, out, err = self.trawl("run", *arguments, "--json")
         assert out, err
         return code, json.loads(out), err
-
-    def manifest(self, folder: str = "out") -> Path:
-        return self.folder / folder / "manifest.jsonl"
-
-    def rows(self, folder: str = "out") -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.manifest(folder).read_text("utf-8").splitlines()]
-
-    def await_rows(self, count: int) -> None:
-        """Wait until the manifest has so many whole rows; the next one may be half written."""
-        manifest = self.manifest()
-        await_condition(
-            lambda: manifest.is_file() and manifest.read_bytes().count(b"\n") >= count, within=60, what=f"{count} rows"
-        )
 
 
 @pytest.fixture
@@ -280,21 +227,14 @@ def test_enqueue_and_follow_are_run_in_two_halves(bench: Bench) -> None:
     assert every_url_once(bench.rows(), [*urls(80), "ftp://x/"])
     assert job in listing
     assert "finished" in listing
-    assert not any((bench.folder / ".cache" / "trawlnet").iterdir())
+    assert not any((bench.folder / "home" / ".cache" / "trawlnet").iterdir())
 
 
 def test_a_killed_enqueue_goes_on_with_the_same_job(bench: Bench) -> None:
     cluster = Cluster(bench.settings)
     lines = "".join(f"{url}\n" for url in urls(40_000)).encode()
     read, write = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "producer", "enqueue", "-", "--batch-size", "50", "-q"],
-        stdin=read,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=bench.folder,
-        env=bench.environment,
-    )
+    process = bench.start("enqueue", "-", "--batch-size", "50", "-q", stdin=read)
     os.close(read)
     threading.Thread(target=lambda: os.write(write, lines[: len(lines) // 2]), daemon=True).start()
     job = await_condition(lambda: next(iter(cluster.ledger.jobs()), None), within=60, what="the job")
@@ -334,14 +274,7 @@ def test_a_killed_follower_goes_on(bench: Bench) -> None:
 
 def test_standard_input_is_read_as_it_comes(bench: Bench) -> None:
     read, write = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "producer", "run", "-", "-o", "out", "--json"],
-        stdin=read,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=bench.folder,
-        env=bench.environment,
-    )
+    process = bench.start("run", "-", "-o", "out", "--json", stdin=read)
     os.close(read)
     with StandInWorker(bench.settings):
         os.write(write, b"\xef\xbb\xbfhttp://a/\r\nhttp://b/\n")

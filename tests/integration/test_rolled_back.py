@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,11 +23,11 @@ from producer.jobs import Client, SentJob
 from producer.journal import Journal, KeptBatch
 from producer.manifest import Manifest
 from producer.opening import Job, Opening
+from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker, everything_ok
 
-ROOT = Path(__file__).resolve().parents[2]
 URLS = [f"http://host.test/{number}" for number in range(60)]
 JOB = "a-job"
 
@@ -43,17 +40,12 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer) -> None:
     """Guards the comparison of journal and ledger in ``Follower.step``: without it the run waits for ever."""
-    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
+    person = Person(tmp_path, TRAWL_BROKER_URL=server.celery_url())
+    listed = person.write_list(*URLS)
     with redis.Redis.from_url(server.url()) as client:
         settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
         ledger = Ledger(client)
-        run = subprocess.Popen(
-            [sys.executable, "-P", "-m", "producer", "run", "urls.txt", "-o", "out", "--batch-size", "10"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TRAWL_BROKER_URL": server.celery_url()},
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+        run = person.start("run", listed, "-o", "out", "--batch-size", "10")
         try:
             job = await_condition(lambda: next(iter(ledger.jobs()), None), within=30, what="a job")
             await_condition(lambda: (record := ledger.job(job)) and record.is_sealed, within=30, what="its end")
@@ -66,11 +58,11 @@ def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer
                 at_once.execute()
 
             with StandInWorker(settings):
-                assert run.wait(300) == 0
+                _, err = run.communicate(timeout=ENOUGH)
+                assert run.returncode == 0, err
         finally:
             end(run)
-    rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
-    assert Counter(row["url"] for row in rows) == Counter(URLS)
+    assert Counter(row["url"] for row in person.rows()) == Counter(URLS)
 
 
 class Memory:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,8 +12,9 @@ from types import TracebackType
 import pytest
 import redis
 
-from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.celery_worker import CeleryWorker
 from tests.support.misbehaving import MisbehavingServer
+from tests.support.person import Person
 from tests.support.redis_server import RedisServer
 
 MOST = 6.0  # round trips per batch besides Celery's own
@@ -99,19 +97,13 @@ def test_a_batch_of_a_whole_run_costs_at_most_six_round_trips(tmp_path: Path, pa
             "TRAWL_OUTPUT": str(tmp_path / "out"),
             "TRAWL_TRANSFERS": str(transfers),
         }
-        (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
-        command = ["run", "urls.txt", "-o", "out", "--batch-size", str(batch), "--allow-net", "127.0.0.0/8", "--json"]
+        person = Person(tmp_path, **environment)
+        listed = person.write_list(*urls)
+        options = ("--batch-size", batch, "--allow-net", "127.0.0.0/8", "--json")
         with CeleryWorker(tmp_path, env=environment, concurrency=2), Meter(server) as meter:
-            run = subprocess.run(
-                [sys.executable, "-P", "-m", "producer", *command],
-                cwd=tmp_path,
-                env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(PROJECT), **environment},
-                capture_output=True,
-                timeout=300,
-                check=False,
-            )
-    assert run.returncode == 0, run.stderr.decode()
-    summary = json.loads(run.stdout)
+            code, out, err = person.trawl("run", listed, "-o", "out", *options)
+    assert code == 0, err
+    summary = json.loads(out)
     assert summary["ok"] == len(urls)
     per_batch = sum(meter.ours.values()) / summary["batches"]
     spare = BY_THE_CLOCK * max(0.0, summary["elapsed"] - PLANNED[pace]) / summary["batches"]

@@ -18,9 +18,9 @@ from contract.naming import Layout, output_name, output_path
 from contract.outcomes import Ending, ErrorClass
 from contract.policy import Digest, JobPolicy, Sync
 from tests.support.bodies import body_bytes
-from tests.support.cases_ranges import CUT, SIZE
 from tests.support.fetching import OPEN, Bench
 from tests.support.misbehaving import GOOD, Door, MisbehavingSite
+from tests.support.object_versions import CUT, SIZE
 from tests.support.processes import await_condition
 
 ENOUGH = 180.0  # seconds until a run that has not ended hangs

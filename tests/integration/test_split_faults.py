@@ -11,10 +11,10 @@ import pytest
 from contract.naming import output_name
 from contract.outcomes import Ending
 from tests.support.bodies import body_bytes
-from tests.support.cases_ranges import SIZE
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.fetching import OPEN, Bench
 from tests.support.misbehaving import MisbehavingServer
+from tests.support.object_versions import SIZE
 from worker.engine.run import Run
 
 _TRIES = 30  # calls that fail, spread over all there are

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +12,10 @@ import redis
 from contract.broker import AWAY, connect
 from contract.settings import ClusterSettings
 from contract.tls import certificate_trouble
-from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.celery_worker import CeleryWorker
 from tests.support.certificates import Certificate, PrivateAuthority
 from tests.support.misbehaving import MisbehavingServer
+from tests.support.person import Person
 from tests.support.redis_server import RedisServer
 from tests.support.tls_relay import TlsRelay
 
@@ -54,14 +52,15 @@ def test_a_job_runs_over_tls_from_end_to_end(encrypted: Encrypted, tmp_path: Pat
         MisbehavingServer() as server,
     ):
         environment = {**encrypted.environment(front), "TRAWL_OUTPUT": str(tmp_path / "out")}
-        (tmp_path / "urls.txt").write_text(f"{server.url('/good?size=10')}\n")
+        person = Person(tmp_path, **environment)
+        person.write_list(server.url("/good?size=10"))
 
         with CeleryWorker(tmp_path, env=environment, concurrency=1) as worker:
-            result = trawl("run", "urls.txt", "-o", "out", "--allow-net", "127.0.0.0/8", env=environment, cwd=tmp_path)
+            code, out, err = person.trawl("run", "urls.txt", "-o", "out", "--allow-net", "127.0.0.0/8")
 
-    assert (result.returncode, result.stderr.count("Traceback")) == (0, 0), result.stderr
+    assert (code, err.count("Traceback")) == (0, 0), err
     assert "insecure" not in worker.log(), "kombu's words for a certificate nobody checks"
-    assert PASSWORD not in worker.log() + result.stdout + result.stderr
+    assert PASSWORD not in worker.log() + out + err
 
 
 @pytest.fixture(params=["wrong name", "expired", "self-signed"])
@@ -87,14 +86,14 @@ def test_a_wrong_certificate_is_refused_by_the_ledger_with_its_reason(encrypted:
 def test_a_wrong_certificate_is_one_sentence_for_the_producer(
     encrypted: Encrypted, wrong: Certificate, tmp_path: Path
 ) -> None:
-    (tmp_path / "urls.txt").write_text("http://host.test/\n")
     with TlsRelay(encrypted.server.port, wrong) as front:
-        result = trawl("enqueue", "urls.txt", env=encrypted.environment(front), cwd=tmp_path)
+        person = Person(tmp_path, **encrypted.environment(front))
+        code, out, err = person.trawl("enqueue", person.write_list("http://host.test/"))
 
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.count("\n") == 1
-    assert "its certificate is not accepted: " in result.stderr
-    assert PASSWORD not in result.stderr
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "its certificate is not accepted: " in err
+    assert PASSWORD not in err
 
 
 def test_a_worker_waits_for_a_certificate_it_can_trust_and_tells_why(encrypted: Encrypted, tmp_path: Path) -> None:
@@ -126,15 +125,3 @@ def test_whoever_says_so_in_the_url_connects_unchecked(encrypted: Encrypted) -> 
 
         with connect(ClusterSettings.from_environment(environment)) as client:
             assert client.ping()
-
-
-def trawl(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "producer", *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(cwd), **env},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )

@@ -10,10 +10,10 @@ import pytest
 from contract.naming import output_name
 from contract.outcomes import Outcome
 from tests.support.bodies import body_bytes
-from tests.support.cases_ranges import CUT, SIZE
 from tests.support.fetching import Bench
 from tests.support.lateness import Lateness
 from tests.support.misbehaving import CASES, GOOD, POLICY, SPLIT_CASES, Case, MisbehavingSite, SeenRequest
+from tests.support.object_versions import CUT, SIZE
 from tests.support.processes import PATIENCE
 
 _TOGETHER = 60  # cases in flight at once, each in a batch of its own

@@ -18,10 +18,10 @@ from contract.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
 from contract.naming import output_name
 from contract.reports import BatchReport
 from tests.support.bodies import body_bytes
-from tests.support.cases_ranges import SIZE
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.cluster import POLICY, Cluster
 from tests.support.misbehaving import MisbehavingServer, SeenRequest
+from tests.support.object_versions import SIZE
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 

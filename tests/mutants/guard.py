@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.processes import descendants, send
 
 ROOT = Path(__file__).resolve().parents[2]
 _COPIED = ("contract", "producer", "worker", "tests", "benchmarks", "pyproject.toml")
@@ -47,12 +50,23 @@ def is_missed(guard: Guard, project: Path, *, seconds: float = 300.0) -> bool:
         raise ValueError(f"{guard}: the text occurs {before.count(guard.text)} times; correct tests/mutants.")
     path.write_text(before.replace(guard.text, guard.instead), "utf-8")
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *guard.tests]
+    run = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        run = subprocess.run(command, cwd=project, capture_output=True, timeout=seconds, check=False)
+        said, _ = run.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
+        _end_with_all_it_started(run)
         return True  # without the guard something hangs, and pytest-timeout was not even needed
     finally:
         path.write_text(before, "utf-8")
     if run.returncode not in (0, _TESTS_FAILED):
-        raise ValueError(f"{guard}: its tests could not run:\n{run.stdout.decode(errors='replace')[-2000:]}")
+        raise ValueError(f"{guard}: its tests could not run:\n{said.decode(errors='replace')[-2000:]}")
     return run.returncode == _TESTS_FAILED
+
+
+def _end_with_all_it_started(run: subprocess.Popen[bytes]) -> None:
+    """What a test leaves behind when it is killed would be somebody else's child, and run for ever."""
+    started = descendants(run.pid)
+    run.kill()
+    run.communicate()
+    for pid in started:
+        send(pid, signal.SIGKILL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
-_TESTS = ("tests/integration/test_ledger.py", "tests/integration/test_ledger_recovery.py")
+_TESTS = ("tests/integration/ledger/test_promises.py", "tests/integration/ledger/test_recovery.py")
 _OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP, _LOST = (
     f"contract/lua/{name}.lua"
     for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep", "lost")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import ipaddress
 import select
 import socket
@@ -13,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
+
+from tests.support.listening import Listening
 
 CONNECTED = 200
 _PIECE = 65536
@@ -60,15 +61,11 @@ class EgressProxy:
         self.address, self.port = address, port
         self.answer = answer
         self._kind = kind
-        self._tls = tls
         self._login = login
         self._lock = threading.Lock()
         self._told: list[Told] = []
-        self._connections = self._tunnels = 0
-        self._open: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self._is_stopping = False
-        self._listener: socket.socket | None = None
+        self._tunnels = 0
+        self._listening = Listening("egress-proxy", self._talk, tls=tls)
 
     @property
     def told(self) -> list[Told]:
@@ -79,8 +76,7 @@ class EgressProxy:
     @property
     def connections(self) -> int:
         """How many connections were accepted."""
-        with self._lock:
-            return self._connections
+        return self._listening.connections
 
     @property
     def tunnels(self) -> int:
@@ -89,76 +85,19 @@ class EgressProxy:
             return self._tunnels
 
     def __enter__(self) -> EgressProxy:
-        listener = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
-        self._listener = listener
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # beside a sink on every address
-        try:
-            listener.bind((self.address, self.port))
-            listener.listen(1024)
-        except BaseException:
-            listener.close()
-            raise
-        self.port = listener.getsockname()[1]
-        self._spawn(self._accept, listener)
+        self.port = self._listening.listen(self.address, self.port)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._listener is not None
-        with self._lock:
-            self._is_stopping = True
-            wires = [self._listener, *self._open]
-        for wire in wires:
-            with contextlib.suppress(OSError):
-                wire.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
-        for thread in self._threads:
-            thread.join(10.0)
-        self._listener.close()
+        self._listening.close()
 
-    # ---- the threads
-
-    def _spawn(self, story: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=story, args=arguments, name="egress-proxy", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                wire, _peer = listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                if self._is_stopping:
-                    wire.close()
-                    return
-                self._connections += 1
-                self._open.add(wire)
-            self._spawn(self._talk, wire)
-
-    def _talk(self, accepted: socket.socket) -> None:
-        wire = accepted
-        try:
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                wire = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
-                with self._lock:
-                    self._open.discard(accepted)
-                    self._open.add(wire)
-                wire.do_handshake()
-            onward = self._connect(wire) if self._kind == "connect" else self._socks(wire)
-            if onward is not None:
-                with onward:
-                    _relay(wire, onward)
-        except (OSError, ValueError, EOFError):
-            pass  # somebody left, or the proxy is being stopped
-        finally:
-            with self._lock:
-                self._open.discard(accepted)
-                self._open.discard(wire)
-            wire.close()
+    def _talk(self, wire: socket.socket, _number: int) -> None:
+        onward = self._connect(wire) if self._kind == "connect" else self._socks(wire)
+        if onward is not None:
+            with onward:
+                _relay(wire, onward)
 
     def _onward(self, told: Told) -> tuple[int, socket.socket | None]:
         with self._lock:
@@ -173,7 +112,7 @@ class EgressProxy:
         onward.settimeout(None)
         with self._lock:
             self._tunnels += 1
-            self._open.add(onward)
+        self._listening.keep(onward)
         return CONNECTED, onward
 
     def _connect(self, wire: socket.socket) -> socket.socket | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from tests.support.processes import PATIENCE
+from tests.support.listening import Listening
 
 BODY = b"a page of the guarded site\n"
 
@@ -67,14 +66,9 @@ class Site:
         self.answer = answer
         self.ports = tuple(ports)
         self._addresses = tuple(addresses)
-        self._tls = tls
         self._lock = threading.Lock()
         self._asked: list[Asked] = []
-        self._connections = 0
-        self._open: set[socket.socket] = set()
-        self._listeners: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._is_stopping = False
+        self._listening = Listening("guarded-site", self._answer_all, tls=tls)
 
     @property
     def asked(self) -> list[Asked]:
@@ -85,8 +79,7 @@ class Site:
     @property
     def connections(self) -> int:
         """How many connections were accepted."""
-        with self._lock:
-            return self._connections
+        return self._listening.connections
 
     def __enter__(self) -> Site:
         try:
@@ -94,83 +87,21 @@ class Site:
             for wanted in self.ports:
                 port = wanted
                 for address in self._addresses:
-                    port = self._listen(address, port)
+                    port = self._listening.listen(address, port)
                 chosen.append(port)
             self.ports = tuple(chosen)
         except BaseException:
-            self.__exit__(None, None, None)
+            self._listening.close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._lock:
-            self._is_stopping = True
-            wires = [*self._listeners, *self._open]
-        for wire in wires:
-            with contextlib.suppress(OSError):
-                wire.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
-        for thread in self._threads:
-            thread.join(PATIENCE * 10.0)
-        for listener in self._listeners:
-            listener.close()
+        self._listening.close()
 
-    def _listen(self, address: str, port: int) -> int:
-        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        self._listeners.append(listener)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if listener.family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((address, port))
-        listener.listen(1024)
-        self._spawn(self._accept, listener)
-        bound: int = listener.getsockname()[1]
-        return bound
-
-    def _spawn(self, story: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=story, args=arguments, name="guarded-site", daemon=True)
-        with self._lock:
-            self._threads.append(thread)
-        thread.start()
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                wire, _peer = listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                if self._is_stopping:
-                    wire.close()
-                    return
-                self._connections += 1
-                number = self._connections
-                self._open.add(wire)
-            self._spawn(self._talk, wire, number)
-
-    def _talk(self, accepted: socket.socket, number: int) -> None:
-        wire = accepted
-        try:
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            address, port = accepted.getsockname()[:2]
-            if self._tls is not None:
-                wire = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
-                with self._lock:
-                    self._open.discard(accepted)
-                    self._open.add(wire)
-                wire.do_handshake()
-            self._answer_all(wire, address, port, number)
-        except (OSError, ValueError):
-            pass  # the client left, or the site is being stopped
-        finally:
-            with self._lock:
-                self._open.discard(accepted)
-                self._open.discard(wire)
-            wire.close()
-
-    def _answer_all(self, wire: socket.socket, address: str, port: int, number: int) -> None:
+    def _answer_all(self, wire: socket.socket, number: int) -> None:
+        address, port = wire.getsockname()[:2]
         unread = b""
         while True:
             while b"\r\n\r\n" not in unread:

@@ -22,10 +22,12 @@ from tests.support import (  # noqa: F401 (importing them registers their behavi
     cases_digests,
     cases_framing,
     cases_headers,
-    cases_ranges,
     cases_redirects,
+    cases_resume,
+    cases_splits,
     cases_statuses,
     cases_timing,
+    ranged_object,
 )
 from tests.support.cases import GOOD, POLICY, Case, Door, Ending, Kind, behaviour_of, registered
 from tests.support.certificates import Certificate, PrivateAuthority

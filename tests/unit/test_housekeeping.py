@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from producer import cli, housekeeping
+from producer.cli.exits import BAD_USAGE, BUG
 from producer.housekeeping import Removed, remove_abandoned_partials, remove_stale_cache
 from worker.adapters.disk import OutputFolder
 
@@ -90,7 +91,7 @@ def test_a_folder_without_any_is_no_fault_and_needs_no_redis(
 
 
 def test_jobs_and_a_folder_are_not_named_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.exit_code(["gc", "some-job", "-o", str(tmp_path)]) == cli.BAD_USAGE
+    assert cli.exit_code(["gc", "some-job", "-o", str(tmp_path)]) == BAD_USAGE
 
     assert "not both" in capsys.readouterr().err
 
@@ -117,7 +118,7 @@ def test_a_bug_is_one_sentence_an_exit_code_and_a_file_of_details(
 
     (details,) = (tmp_path / "trawlnet").iterdir()
     said = capsys.readouterr().err
-    assert code == cli.BUG == 70
+    assert code == BUG == 70
     assert said.count("\n") == 1
     assert f"The details are in {details}." in said
     assert "Traceback" in details.read_text()
@@ -134,7 +135,7 @@ def test_where_no_file_can_be_made_the_details_are_shown(
 
     monkeypatch.setattr(housekeeping, "keep_details", full)
 
-    assert cli.exit_code(["gc"]) == cli.BUG
+    assert cli.exit_code(["gc"]) == BUG
 
     said = capsys.readouterr().err
     assert "ZeroDivisionError: a bug of ours" in said

@@ -1,4 +1,4 @@
-"""The ledger against a real Redis: what each method promises, and what holds when it is called at the wrong time."""
+"""What each method of the ledger promises, and what holds when it is called at the wrong time."""
 
 from __future__ import annotations
 
@@ -40,26 +40,6 @@ from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
 SINGLETONS = {b"trawl:jobs", b"trawl:active", b"trawl:taken", b"trawl:watched", b"test-clock"}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis"), aof=False) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url()) as connected:
-        connected.flushall()
-        yield connected
-
-
-@pytest.fixture
-def ledger(client: redis.Redis) -> ClockedLedger:
-    made = ClockedLedger(client)
-    made.create(JOB, JobPolicy(), label="a list")
-    return made
 
 
 # ---------------------------------------------------------------------------------------------- a job's life

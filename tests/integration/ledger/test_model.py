@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -19,7 +18,6 @@ from contract.ledger import MOST_ATTEMPTS, Child, Claim, Drain
 from contract.policy import JobPolicy
 from contract.reports import BatchReport
 from tests.support.clocked_ledger import JOB, ClockedLedger, batch_of, report_of, urls_of
-from tests.support.redis_server import RedisServer
 
 LEASE = 20.0
 
@@ -290,12 +288,11 @@ class LedgerMachine(RuleBasedStateMachine):
         return {member.decode().removeprefix(f"{JOB}/") for member in members}
 
 
-def test_every_url_is_in_one_place_whatever_happens(tmp_path: Path) -> None:
-    with RedisServer(tmp_path, unix=True, aof=False) as server, redis.Redis.from_url(server.url()) as client:
-        LedgerMachine.client = client
-        run_state_machine_as_test(
-            LedgerMachine,
-            settings=settings(
-                max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-            ),
-        )
+def test_every_url_is_in_one_place_whatever_happens(client: redis.Redis) -> None:
+    LedgerMachine.client = client
+    run_state_machine_as_test(
+        LedgerMachine,
+        settings=settings(
+            max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,28 +25,6 @@ from tests.support.clocked_ledger import (
     stored,
     urls_of,
 )
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis"), aof=False) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url()) as connected:
-        connected.flushall()
-        yield connected
-
-
-@pytest.fixture
-def ledger(client: redis.Redis) -> ClockedLedger:
-    made = ClockedLedger(client)
-    made.create(JOB, JobPolicy(), label="a list")
-    return made
-
 
 # ---------------------------------------------------------------------------------------------- lost messages
 

@@ -1,0 +1,22 @@
+"""The exit codes of ``trawl``, and how a command ends that has a summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from producer.summary import Summary
+
+# Exit codes beside 0 (all stored) and 1 (some failed or were refused); 70 is EX_SOFTWARE of sysexits.h.
+BAD_USAGE, MISCOUNTED, BUG, INTERRUPTED = 2, 3, 70, 130
+
+
+def tell(summary: Summary, options: dict[str, Any]) -> int:
+    """Print the summary as the options ask for it and return the exit code."""
+    import json
+
+    if options["is_json"]:
+        print(json.dumps(summary.to_record()))
+    elif not options["quiet"]:
+        print(summary.to_text())
+    return summary.exit_code if summary.is_finished else INTERRUPTED

@@ -1,0 +1,104 @@
+"""The commands of a job's life: run it here, or send it to a cluster, collect its outcomes, see how it stands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from producer.cli.exits import INTERRUPTED, tell
+from producer.cli.options import batch_size_option, output_options, policy_options, shown_options, worker_options
+from producer.cli.translation import console_of, manifest_of, secrets_of, wish_of, worker_of
+
+
+@click.command(short_help="Download lists of URLs.")
+@click.argument("lists", nargs=-1, required=True, metavar="LIST...")
+@output_options
+@worker_options
+@batch_size_option
+@policy_options
+@click.option("--force", is_flag=True, help="Fetch again what is complete already.")
+@click.option("--fresh", is_flag=True, help="Start over, even if a job is unfinished in the folder.")
+@click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
+@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, help="Its port on loopback.")
+@shown_options
+def run(lists: tuple[str, ...], **options: Any) -> int:
+    """Download the URLs of each LIST (a file, or - for standard input; one URL per line).
+
+    With TRAWL_BROKER_URL or CELERY_BROKER_URL set, the workers of that cluster do it; else a server and a worker
+    are started here for as long as it takes. Run the same command again to go on with what was interrupted.
+    """
+    from producer.run import RunOptions
+    from producer.run import run as run_lists
+
+    output: Path = options["output"]
+    manifest = manifest_of(options)
+    console = console_of(options)
+    summary = run_lists(
+        RunOptions(
+            wish=wish_of(lists, options, manifest),
+            output=output,
+            manifest=manifest,
+            worker=worker_of(options),
+            batch_size=options["batch_size"],
+            secrets=secrets_of(options),
+        ),
+        os.environ,
+        console,
+    )
+    return tell(summary, options)
+
+
+@click.command(short_help="Send lists to a cluster and print the job id.")
+@click.argument("lists", nargs=-1, required=True, metavar="LIST...")
+@batch_size_option
+@policy_options
+@click.option("--fresh", is_flag=True, help="Start over, even if the same command was interrupted.")
+@click.option("--json", "is_json", is_flag=True, help="Print the job and its totals as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the job id only.")
+def enqueue(lists: tuple[str, ...], **options: Any) -> int:
+    """Send each LIST to the cluster's workers and print the job id; `trawl follow` collects the outcomes."""
+    import json
+
+    from producer.run import enqueue as enqueue_lists
+
+    summary = enqueue_lists(
+        wish_of(lists, options, None),
+        os.environ,
+        console_of(options),
+        batch_size=options["batch_size"],
+        secrets=secrets_of(options),
+    )
+    if options["is_json"]:
+        print(json.dumps({"job": summary.job, "sealed": summary.is_finished, **summary.totals}))
+    elif summary.is_finished:
+        print(summary.job)
+        if not options["quiet"] and sys.stderr.isatty():
+            print(f"Collect its outcomes with: trawl follow {summary.job} -o out", file=sys.stderr)
+    return 0 if summary.is_finished else INTERRUPTED
+
+
+@click.command(short_help="Collect a job's outcomes in a manifest.")
+@click.argument("job")
+@output_options
+@shown_options
+def follow(job: str, **options: Any) -> int:
+    """Write the outcomes of JOB to a manifest until it is finished."""
+    from producer.run import follow as follow_job
+
+    manifest = manifest_of(options)
+    return tell(follow_job(job, options["output"], manifest, os.environ, console_of(options)), options)
+
+
+@click.command(short_help="Show how jobs stand.")
+@click.argument("job", required=False)
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def status(job: str | None, is_json: bool) -> int:
+    """Show how JOB stands, or list the jobs of the cluster."""
+    from producer.status import show_status
+
+    print(show_status(job, os.environ, is_json=is_json))
+    return 0

@@ -1,0 +1,112 @@
+"""Options that several commands share, and the kinds of values they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from contract.settings import size
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Size(click.ParamType[int]):
+    """A size in bytes, such as 500M."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def combined(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    """Return one decorator for several options, shown in the order given."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+at_least_one = click.IntRange(min=1)
+positive = click.FloatRange(min=0, min_open=True)
+
+policy_options = combined(
+    click.option("--allow-net", multiple=True, metavar="CIDR", help="Allow a private network (repeatable)."),
+    click.option("--deny-net", multiple=True, metavar="CIDR", help="Refuse a network (repeatable)."),
+    click.option("--timeout", type=positive, default=300.0, help="Seconds one URL may take in all."),
+    click.option("--max-size", type=Size(), default="10G", help="Largest body."),
+    click.option("--attempts", type=at_least_one, default=4, help="Times a URL is tried."),
+    click.option(
+        "--per-host", type=click.IntRange(min=0), default=0, help="Transfers at once to one host, per process."
+    ),
+    click.option(
+        "--layout", type=click.Choice(["flat", "sharded"]), default="flat", help="OUT/<md5>, or OUT/ab/cd/<md5>."
+    ),
+    click.option(
+        "--digest",
+        type=click.Choice(["sha256", "blake3", "xxh3", "none"]),
+        default="sha256",
+        help="Content digest kept in the manifest.",
+    ),
+    click.option(
+        "--sync",
+        type=click.Choice(["none", "batch", "file"]),
+        default="batch",
+        help="When files must have reached the disk.",
+    ),
+    click.option("--splits", type=at_least_one, default=1, help="Ranges fetched at once of one large file."),
+    click.option("--resume", is_flag=True, help="Go on with partial files of interrupted transfers."),
+    click.option(
+        "--header",
+        multiple=True,
+        metavar="'HOST NAME: VALUE'",
+        help="Request header for one host over https; write http://HOST to send it unencrypted (repeatable).",
+    ),
+    click.option("--netrc", type=click.Path(dir_okay=False), help="File with logins per host, likewise; mode 600."),
+    click.option("--user-agent", default="trawlnet", help="What we call ourselves."),
+    click.option("--http3", is_flag=True, help="Use HTTP/3 where offered."),
+    click.option("--ipv4", is_flag=True, help="Use IPv4 only."),
+)
+
+worker_options = combined(
+    click.option("--processes", type=at_least_one, help="Worker processes.  [default: one per core]"),
+    click.option("--threads", type=at_least_one, default=1, envvar="TRAWL_LANES", help="Lanes per process."),
+    click.option(
+        "--transfers", type=at_least_one, default=64, envvar="TRAWL_TRANSFERS", help="Transfers in flight per process."
+    ),
+    click.option(
+        "--drain",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        envvar="TRAWL_DRAIN",
+        help="Seconds for transfers in flight when stopped.",
+    ),
+    click.option("--min-free", type=Size(), default="64M", envvar="TRAWL_MIN_FREE", help="Space to leave on the disk."),
+)
+
+output_options = combined(
+    click.option(
+        "-o", "--output", type=click.Path(path_type=Path), default=Path("out"), help="Folder for files and manifest."
+    ),
+    click.option("--manifest", type=click.Path(path_type=Path), help="The manifest.  [default: OUT/manifest.jsonl]"),
+)
+
+shown_options = combined(
+    click.option("--json", "is_json", is_flag=True, help="Print the summary as JSON."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."),
+)
+
+batch_size_option = click.option(
+    "--batch-size", type=click.IntRange(1, 100_000), default=500, help="URLs per Celery task."
+)

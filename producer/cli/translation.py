@@ -1,0 +1,110 @@
+"""What the options of a command mean: each is turned into the value the producer works with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contract.policy import JobPolicy
+    from producer.console import Console
+    from producer.plan import Wish
+    from producer.run import WorkerOptions
+
+
+def manifest_of(options: dict[str, Any]) -> Path:
+    """Return where the manifest goes, whatever folder the command is in later."""
+    manifest: Path = options["manifest"] or options["output"] / "manifest.jsonl"
+    return manifest.absolute()
+
+
+def console_of(options: dict[str, Any]) -> Console:
+    from producer.console import Console
+
+    return Console(is_quiet=options["quiet"])
+
+
+def wish_of(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> Wish:
+    """Return what is asked for; ``manifest`` is None where another command follows the job."""
+    from producer.plan import Wish
+
+    return Wish(
+        lists=lists,
+        policy=policy_of(options),
+        manifest=manifest,
+        is_forced=options.get("force", False),
+        is_fresh=options["fresh"],
+    )
+
+
+def policy_of(options: dict[str, Any]) -> JobPolicy:
+    """Return what travels with the job; networks of the environment are added to those of the command.
+
+    Raises:
+        TrawlError: a network is not one.
+    """
+    from contract.naming import Layout
+    from contract.networks import parse_networks
+    from contract.policy import Digest, JobPolicy, Sync
+    from contract.settings import words
+
+    allowed = (*options["allow_net"], *words(os.environ.get("TRAWL_ALLOW_NETS", "")))
+    denied = (*options["deny_net"], *words(os.environ.get("TRAWL_DENY_NETS", "")))
+    parse_networks(allowed, setting="--allow-net")
+    parse_networks(denied, setting="--deny-net")
+    return JobPolicy(
+        timeout=options["timeout"],
+        connect_timeout=min(JobPolicy().connect_timeout, options["timeout"]),
+        max_size=options["max_size"],
+        attempts=options["attempts"],
+        per_host=options["per_host"],
+        allow_nets=allowed,
+        deny_nets=denied,
+        layout=Layout(options["layout"]),
+        digest=Digest(options["digest"]),
+        sync=Sync(options["sync"]),
+        splits=options["splits"],
+        resume=options["resume"],
+        http3=options["http3"],
+        ipv4_only=options["ipv4"],
+        user_agent=options["user_agent"],
+    )
+
+
+def secrets_of(options: dict[str, Any]) -> bytes | None:
+    """Return what goes to single hosts only, packed; None where nothing does."""
+    if not options["header"] and not options["netrc"]:
+        return None
+    from contract.credentials import read_credentials
+
+    return read_credentials(options["header"], options["netrc"]).pack()
+
+
+def worker_of(options: dict[str, Any]) -> WorkerOptions:
+    """Return how the worker is started that works for this command only."""
+    from producer.run import WorkerOptions
+
+    settings = {
+        "TRAWL_LANES": str(options["threads"]),
+        "TRAWL_TRANSFERS": str(options["transfers"]),
+        "TRAWL_DRAIN": str(options["drain"]),
+        "TRAWL_MIN_FREE": str(options["min_free"]),
+    }
+    return WorkerOptions(
+        processes=processes_of(options),
+        settings=settings,
+        drain=options["drain"],
+        flower_port=options["flower_port"] if options["flower"] else None,
+    )
+
+
+def processes_of(options: dict[str, Any]) -> int:
+    """Return how many worker processes are asked for: one per core unless said."""
+    wanted: int | None = options["processes"]
+    return wanted or _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

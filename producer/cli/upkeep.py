@@ -1,0 +1,60 @@
+"""The commands that look after what jobs depend on and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Look at what a job depends on.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), help="Folder jobs will write to.")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def doctor(output: Path, is_json: bool) -> int:
+    """Look at broker, Redis, workers and this machine, and say what to do."""
+    import json
+
+    from producer.doctor import Verdict, examine
+
+    worst = Verdict.FINE
+    found = []
+    for finding in examine(output, os.environ):
+        found.append({"verdict": finding.verdict, "subject": finding.subject, "found": finding.found})
+        if not is_json:
+            print(finding, flush=True)
+        if finding.verdict is Verdict.BROKEN:
+            worst = Verdict.BROKEN
+    if is_json:
+        print(json.dumps(found))
+    return 1 if worst is Verdict.BROKEN else 0
+
+
+@click.command(short_help="Remove what is over: jobs from Redis, broken-off bodies from a folder.")
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove unfinished jobs older than this too."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Remove broken-off bodies nobody continued for 30 days (or --older-than) from this folder, and nothing else.",
+)
+def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None) -> int:
+    """Remove JOBs from Redis; without any, those that are finished and followed to their end."""
+    from producer.housekeeping import remove_abandoned_partials, remove_jobs, remove_stale_cache
+
+    days = 30.0 if older_than is None else older_than
+    if output is not None:
+        if jobs:
+            raise click.UsageError("Name jobs or a folder, not both.")
+        removed = remove_abandoned_partials(output, days)
+        print(f"removed {removed.files} broken-off {'body' if removed.files == 1 else 'bodies'}, {removed.bytes} bytes")
+        return 0
+    for job in remove_jobs(jobs, older_than, os.environ):
+        print(f"removed job {job}")
+    for path in remove_stale_cache(os.environ, days):
+        print(f"removed {path}")
+    return 0
