@@ -13,7 +13,6 @@ from worker.adapters.http.breakages import breakage, sentence
 from worker.adapters.http.handle import Handle
 from worker.adapters.http.waiting import HIGHEST_SELECTED, Polling, Selecting, WakePipe
 from worker.engine.exchange import Exchange
-from worker.engine.ports import Clock
 from worker.engine.safety import AddressPolicy, Verdict
 
 AT_ONCE = 16  # exchanges that may end before those that follow them are begun
@@ -48,7 +47,6 @@ class CurlHttp:
         self,
         *,
         addresses: AddressPolicy,
-        clock: Clock,
         window: int,
         ca_file: str,
         ipv4_only: bool,
@@ -62,7 +60,6 @@ class CurlHttp:
         self.ca_file = ca_file
         self.ipv4_only = ipv4_only
         self.http3 = http3
-        self._clock = clock
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(256, 2 * window))
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
