@@ -168,7 +168,6 @@ class Workshop:
         window = max(1, self.settings.transfers // self.settings.lanes)
         http = CurlHttp(
             addresses=addresses,
-            clock=self._clock,
             window=window,
             ca_file=self._ca_file,
             ipv4_only=reach.ipv4_only,

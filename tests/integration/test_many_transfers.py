@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.fetching import OPEN, Bench
 from tests.support.gathering import Gathering
-from worker.adapters.http import _Polling
+from worker.adapters.http.waiting import Polling
 
 _MANY = 1050
 _UNHURRIED = replace(OPEN, timeout=150.0, connect_timeout=150.0, slowest=0)  # the last one makes the first wait
@@ -60,4 +60,4 @@ def test_descriptors_beyond_select_are_polled(tmp_path: Path) -> None:
     for descriptor in taken:
         os.close(descriptor)
     assert run.progress.ok == 200
-    assert isinstance(driver, _Polling)
+    assert isinstance(driver, Polling)

@@ -9,7 +9,9 @@ import pytest
 
 from tests.support.fetching import OPEN, Bench
 from tests.support.gathering import Gathering
-from worker.adapters.http import AT_ONCE, CurlHttp, _Selecting
+from worker.adapters.http import CurlHttp
+from worker.adapters.http.exchanges import AT_ONCE
+from worker.adapters.http.waiting import Selecting
 from worker.engine.exchange import Exchange
 
 _GUESTS = 5 * AT_ONCE
@@ -20,7 +22,7 @@ def test_exchanges_that_end_together_come_back_a_few_at_a_time(tmp_path: Path, m
     came: list[int] = []
     left: list[bool] = [False]
     slept: list[float] = []
-    wait, drive = CurlHttp.wait, _Selecting.wait
+    wait, drive = CurlHttp.wait, Selecting.wait
 
     def counted(http: CurlHttp, seconds: float | None) -> Sequence[Exchange]:
         ended = wait(http, seconds)
@@ -28,13 +30,13 @@ def test_exchanges_that_end_together_come_back_a_few_at_a_time(tmp_path: Path, m
         left[0] = http._has_more
         return ended
 
-    def watched(driver: _Selecting, seconds: float) -> bool:
+    def watched(driver: Selecting, seconds: float) -> bool:
         if left[0]:
             slept.append(seconds)
         return drive(driver, seconds)
 
     monkeypatch.setattr(CurlHttp, "wait", counted)
-    monkeypatch.setattr(_Selecting, "wait", watched)
+    monkeypatch.setattr(Selecting, "wait", watched)
     bench = Bench(tmp_path, transfers=_GUESTS)
     gathering = Gathering(_GUESTS)
 

@@ -9,7 +9,7 @@ _BEHAVIOUR = "tests/integration/test_egress.py"
 _SETTING = "tests/unit/test_egress_setting.py"
 
 _EGRESS = "worker/adapters/egress.py"
-_HTTP = "worker/adapters/http.py"
+_EXCHANGES = "worker/adapters/http/exchanges.py"
 _WIRING = "worker/wiring.py"
 _SETTINGS = "worker/settings.py"
 
@@ -49,7 +49,7 @@ GUARDS = (
     _does(_EGRESS, "curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)",
           "test_what_a_proxy_answers_says_whose_fault_it_was", "pass"),
     # Where a socket may go.
-    _way(_HTTP, "self._verdict if egress is None else egress.verdict", "connect-aimed_at_the_egress_proxy",
+    _way(_EXCHANGES, "self._verdict if egress is None else egress.verdict", "connect-aimed_at_the_egress_proxy",
          "self._verdict"),
     _way(_EGRESS, 'curl.setopt(pycurl.NOPROXY, "")', "connect-reached_through_a_proxy", "pass"),
     _does(_EGRESS, 'in self._accepted:\n            return Verdict(True, "This',

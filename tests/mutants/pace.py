@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
-_HTTP = "worker/adapters/http.py"
+_EXCHANGES = "worker/adapters/http/exchanges.py"
 _TURNS = ("tests/integration/test_turns.py",)
 _SHIFT = ("tests/unit/test_shift.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
 
@@ -15,8 +15,8 @@ GUARDS = (
         ("tests/unit/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
         "self._settlement = Settlement(disk=disk, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
     ),
-    Guard(_HTTP, "self._multi.info_read(AT_ONCE)", _TURNS, "self._multi.info_read()"),
-    Guard(_HTTP, "if self._has_new or self._has_more:", _TURNS, "if self._has_new:"),
+    Guard(_EXCHANGES, "self._multi.info_read(AT_ONCE)", _TURNS, "self._multi.info_read()"),
+    Guard(_EXCHANGES, "if self._has_new or self._has_more:", _TURNS, "if self._has_new:"),
     Guard(
         "worker/shift.py", "return min(_GLANCE, until_look) if until_look > 0 else _GLANCE", _SHIFT, "return _GLANCE"
     ),

@@ -23,7 +23,9 @@ def _sent(file: str, text: str, test: str, instead: str = "") -> Guard:
     return Guard(file, text, (f"{_WIRE}::{test}",), instead)
 
 
-_HTTP = "worker/adapters/http.py"
+_ADDRESSES = "worker/adapters/http/addresses.py"
+_EXCHANGES = "worker/adapters/http/exchanges.py"
+_HANDLE = "worker/adapters/http/handle.py"
 _RESOLVER = "worker/adapters/resolver.py"
 _WIRING = "worker/wiring.py"
 _INFRASTRUCTURE = "worker/infrastructure.py"
@@ -33,25 +35,25 @@ _CREDENTIALS = "contract/credentials.py"
 
 GUARDS = (
     # What libcurl is told.
-    _way(_HTTP, "curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)", "asked_directly", "pass"),
-    _way(_HTTP, "curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)", "asked_by_http_3", "pass"),
-    _way(_HTTP, "            if not verdict.allowed:", "asked_directly", "            if False:"),
-    _way(_HTTP, "            if not verdict.allowed:", "asked_by_http_3", "            if False:"),
-    _way(_HTTP, "            if not verdict.allowed:", "reached_by_redirect", "            if False:"),
-    _way(_HTTP, "            if not verdict.allowed:", "named_by_dns", "            if False:"),
-    _way(_HTTP, "            if not verdict.allowed:", "rebound_by_dns", "            if False:"),
-    _way(_HTTP, "            if not verdict.allowed:", "rebound_within_a_transfer", "            if False:"),
-    _way(_HTTP, "            if not verdict.allowed:", "mixed_by_dns", "            if False:"),
-    _way(_HTTP, "curl.setopt(pycurl.PREREQFUNCTION, self.permit)", "closed_behind_an_open_connection", "pass"),
-    _way(_HTTP, "            if verdict.allowed:", "closed_behind_an_open_connection", "            if True:"),
-    _way(_HTTP, 'curl.setopt(pycurl.PROXY, "")', "reached_through_a_proxy", "pass"),
-    _way(_HTTP, "curl.setopt(pycurl.FOLLOWLOCATION, 0)", "reached_by_redirect",
+    _way(_HANDLE, "curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)", "asked_directly", "pass"),
+    _way(_HANDLE, "curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)", "asked_by_http_3", "pass"),
+    _way(_HANDLE, "            if not verdict.allowed:", "asked_directly", "            if False:"),
+    _way(_HANDLE, "            if not verdict.allowed:", "asked_by_http_3", "            if False:"),
+    _way(_HANDLE, "            if not verdict.allowed:", "reached_by_redirect", "            if False:"),
+    _way(_HANDLE, "            if not verdict.allowed:", "named_by_dns", "            if False:"),
+    _way(_HANDLE, "            if not verdict.allowed:", "rebound_by_dns", "            if False:"),
+    _way(_HANDLE, "            if not verdict.allowed:", "rebound_within_a_transfer", "            if False:"),
+    _way(_HANDLE, "            if not verdict.allowed:", "mixed_by_dns", "            if False:"),
+    _way(_HANDLE, "curl.setopt(pycurl.PREREQFUNCTION, self.permit)", "closed_behind_an_open_connection", "pass"),
+    _way(_HANDLE, "            if verdict.allowed:", "closed_behind_an_open_connection", "            if True:"),
+    _way(_HANDLE, 'curl.setopt(pycurl.PROXY, "")', "reached_through_a_proxy", "pass"),
+    _way(_HANDLE, "curl.setopt(pycurl.FOLLOWLOCATION, 0)", "reached_by_redirect",
          "curl.setopt(pycurl.FOLLOWLOCATION, 1)"),
-    _way(_HTTP, "is_known and key not in self._unread", "rebound_by_dns", "is_known"),
-    _names(_HTTP, "is_known and key not in self._unread", "names_are_asked_once", "is_known"),
-    _names(_HTTP, ', f"+{host}.{there}"', "names_are_asked_once"),
+    _way(_ADDRESSES, "is_known and key not in self.unread", "rebound_by_dns", "is_known"),
+    _names(_ADDRESSES, "is_known and key not in self.unread", "names_are_asked_once", "is_known"),
+    _names(_ADDRESSES, ', f"+{host}.{there}"', "names_are_asked_once"),
     # What a refusal becomes.
-    _way(_HTTP, "exchange.refusals.append(verdict.reason)", "asked_directly", "pass"),
+    _way(_HANDLE, "exchange.refusals.append(verdict.reason)", "asked_directly", "pass"),
     _way(_EXCHANGE, "self._refusal() or self.stopped", "asked_directly", "self.stopped"),
     _way(_EXCHANGE, "if len(self.refusals) < self.sockets:", "mixed_by_dns", "if False:"),
     _way("worker/engine/retry.py", "not failure.is_transient or", "asked_directly"),
@@ -79,7 +81,7 @@ GUARDS = (
     Guard("worker/lease.py", "from __future__ import annotations\n", (f"{_GUARD}::test_no_other_module_opens_sockets",),
           "import socket\n\nsocket.create_connection\ndial = lambda: socket.create_connection(('there', 80))\n"),
     # Credentials.
-    _sent(_HTTP, "curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),
+    _sent(_EXCHANGES, "curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),
     _sent(_TRANSFER, "if not credentials.headers or self.downgraded:", "test_nothing_follows_from_https_to_http",
           "if not credentials.headers:"),
     _sent(_TRANSFER, "self.downgraded = self.downgraded or hop.downgraded", "test_nothing_follows_from_https_to_http",

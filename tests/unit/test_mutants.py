@@ -14,7 +14,7 @@ def test_each_guard_stands_once_where_the_tables_say() -> None:
     assert {guard: count for guard, count in counts.items() if count != 1} == {}
 
 
-@pytest.mark.parametrize("words", [[], ["http.py"]])
+@pytest.mark.parametrize("words", [[], ["adapters/http"]])
 def test_the_parts_of_a_run_are_all_of_it(words: list[str]) -> None:
     parts = [chosen_by([*words, f"{part}/3"]) for part in (1, 2, 3)]
 

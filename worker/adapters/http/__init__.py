@@ -1,0 +1,5 @@
+"""Exchanges by libcurl: the one adapter that sends requests and opens sockets."""
+
+from worker.adapters.http.exchanges import CurlHttp, Egress
+
+__all__ = ["CurlHttp", "Egress"]

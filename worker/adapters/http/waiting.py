@@ -1,0 +1,114 @@
+"""How a thread waits for libcurl's sockets: by select or by epoll, with a pipe by which another thread ends it."""
+
+from __future__ import annotations
+
+import os
+import select
+from contextlib import suppress
+from typing import Any
+
+import pycurl
+
+# select() cannot see descriptors from 1,024 on, and libcurl leaves them out without a word. It is faster on small
+# bodies, though, so it is used as long as descriptors stay clearly below.
+HIGHEST_SELECTED = 900
+
+# The same numbers under both names; epoll.poll takes seconds, poll.poll milliseconds.
+_POLL_UNIT = 1.0 if hasattr(select, "epoll") else 1000.0
+_READ, _WRITE = select.POLLIN, select.POLLOUT
+_INTERESTS = {pycurl.POLL_IN: _READ, pycurl.POLL_OUT: _WRITE, pycurl.POLL_INOUT: _READ | _WRITE}
+
+
+class Selecting:
+    """Waits with select(): few Python calls per transfer, few descriptors."""
+
+    def __init__(self, multi: Any, wake: int) -> None:
+        self._multi = multi
+        self._wake = wake
+
+    def wait(self, seconds: float) -> bool:
+        """Move bytes once, after waiting for something to do at most this long; True: ``wake`` was readable."""
+        is_woken = False
+        if seconds > 0:
+            readable, writable, exceptional = self._multi.fdset()
+            readable.append(self._wake)
+            ready, _, _ = select.select(readable, writable, exceptional, seconds)
+            is_woken = self._wake in ready
+        self._multi.perform()
+        return is_woken
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Polling:
+    """Waits with epoll (or poll): any number of descriptors, a few more Python calls per transfer."""
+
+    def __init__(self, multi: Any, wake: int) -> None:
+        self._multi = multi
+        self._wake = wake
+        self._poller: Any = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._poller.register(wake, _READ)
+        multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+
+    def wait(self, seconds: float) -> bool:
+        """Move bytes once, after waiting for something to do at most this long; True: ``wake`` was readable."""
+        is_woken = False
+        for fd, event in self._poller.poll(seconds * _POLL_UNIT):
+            if fd == self._wake:
+                is_woken = True
+                continue
+            action = (pycurl.CSELECT_IN if event & _READ else 0) | (pycurl.CSELECT_OUT if event & _WRITE else 0)
+            self._multi.socket_action(fd, action or pycurl.CSELECT_ERR)
+        # libcurl is asked for its timers: it tells of each but once, and one told a little early is never told again.
+        if self._multi.timeout() == 0:
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        return is_woken
+
+    def close(self) -> None:
+        if hasattr(self._poller, "close"):
+            self._poller.close()
+
+    def _watch(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
+        with suppress(OSError, KeyError):  # libcurl may have closed it already
+            interest = _INTERESTS.get(what)
+            if interest is None:
+                self._poller.unregister(fd)
+            else:
+                try:
+                    self._poller.modify(fd, interest)
+                except FileNotFoundError:
+                    self._poller.register(fd, interest)
+
+
+class WakePipe:
+    """Has ``fd`` readable from ``wake`` to ``clear``; only ``wake`` may be called from other threads."""
+
+    def __init__(self) -> None:
+        self.fd, self._entrance = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._entrance, False)
+        self._is_woken = False
+        self._poller = select.poll()
+        self._poller.register(self.fd, _READ)
+
+    def wake(self) -> None:
+        if not self._is_woken:
+            self._is_woken = True
+            with suppress(OSError):  # full: it is awake; closed: nobody sleeps
+                os.write(self._entrance, b"\0")
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait for nothing but ``wake``, at most this long (None: for ever); was it called?"""
+        return bool(self._poller.poll(None if seconds is None else seconds * 1000))
+
+    def clear(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self.fd, 4096)
+        self._is_woken = False
+
+    def close(self) -> None:
+        entrance = self._entrance
+        self._entrance = -1  # a late wake must not hit whoever has the number next
+        os.close(self.fd)
+        os.close(entrance)
