@@ -157,7 +157,7 @@ def test_a_proxy_may_have_an_ipv6_address_and_lead_to_one(tmp_path: Path) -> Non
 
     assert [(outcome.ending, outcome.remote_ip) for outcome in outcomes] == [(Ending.OK, "::1")] * 2
     assert {(told.host, told.port) for told in proxy.told} == {("::1", port)}
-    assert narrow[0].error is ErrorClass.DNS
+    assert (narrow[0].error, narrow[0].detail) == (ErrorClass.DNS, "The host has no IPv4 address.")
 
 
 def test_a_proxys_name_is_looked_up_again(tmp_path: Path, site: Site) -> None:

@@ -17,6 +17,7 @@ from tests.support.fetching import OPEN, Bench
 from tests.support.multiplexed import MultiplexedSite
 from tests.support.sink import Sink
 from worker.adapters.http import CurlHttp
+from worker.adapters.http.waiting import Polling
 from worker.engine.safety import Verdict
 
 _LARGE = 300_000
@@ -85,6 +86,21 @@ def test_many_transfers_share_few_connections(version: Version, bench: Bench) ->
 
     assert run.progress.ok == 300
     assert version.site.connections(version.name) <= 4
+
+
+def test_pooled_connections_are_ended_without_a_word_where_descriptors_are_polled(
+    version: Version, bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the order in CurlHttp.close: libcurl tells the poller of each connection it shuts down."""
+    monkeypatch.setattr("worker.adapters.http.exchanges.HIGHEST_SELECTED", 0)
+    run = bench.fetch([version.site.url(n=number) for number in range(20)], version.policy())
+    (lane,) = next(iter(bench.workshop._lanes.values()))
+
+    bench.close()
+
+    assert run.progress.ok == 20
+    assert isinstance(lane._http._driver, Polling)  # type: ignore[attr-defined]  # the port does not show how it waits
+    assert capfd.readouterr().err == ""
 
 
 def test_streams_of_one_connection_run_at_once(version: Version, bench: Bench) -> None:

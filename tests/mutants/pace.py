@@ -15,6 +15,18 @@ GUARDS = (
         ("tests/unit/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
         "self._settlement = Settlement(disk=disk, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
     ),
+    Guard(
+        _EXCHANGES,
+        "        self._multi.close()  # ends",
+        ("tests/integration/test_multiplexed.py", "-k", "without_a_word"),
+        "        self._driver.close()\n        self._multi.close()  # ends",
+    ),
+    Guard(
+        "worker/engine/lookups.py",
+        "    if policy.ipv4_only:\n",
+        ("tests/unit/test_lane.py::test_a_job_that_uses_ipv4_only_asks_no_other_address",),
+        "    if False:\n",
+    ),
     Guard(_EXCHANGES, "self._multi.info_read(AT_ONCE)", _TURNS, "self._multi.info_read()"),
     Guard(_EXCHANGES, "if self._has_new or self._has_more:", _TURNS, "if self._has_new:"),
     Guard(

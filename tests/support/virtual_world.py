@@ -62,6 +62,7 @@ class VirtualHttp:
 
     def __init__(self, script: Script, clock: VirtualClock) -> None:
         self.requests: list[tuple[float, str]] = []  # when each was begun, and for which URL
+        self.addresses: list[tuple[str, ...]] = []  # what each was begun with
         self.most_in_flight = 0
         self._script = script
         self._clock = clock
@@ -76,6 +77,7 @@ class VirtualHttp:
         url, now = exchange.transfer.place.target, self._clock.seconds
         reply = self._script(url, len(self.requests_for(url)))
         self.requests.append((now, url))
+        self.addresses.append(exchange.addresses)
         heapq.heappush(self._due, (now + reply.after, next(self._count), exchange, reply))
         self.most_in_flight = max(self.most_in_flight, len(self._due))
 

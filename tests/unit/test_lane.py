@@ -130,6 +130,20 @@ def test_a_name_that_resolves_late_lets_its_urls_go() -> None:
     assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
 
 
+def test_a_job_that_uses_ipv4_only_asks_no_other_address() -> None:
+    """Guards ``usable``: libcurl, handed nothing, would ask the system's resolver."""
+    world = _always(Reply())
+    world.resolver.answers["both.test"] = Answer(("2001:db8::1", "192.0.2.7"))
+    world.resolver.answers["six.test"] = Answer(("2001:db8::1",))
+
+    run = world.fetch(["http://both.test/", "http://six.test/"], JobPolicy(ipv4_only=True))
+
+    endings = {outcome.url: (outcome.error, outcome.detail, len(outcome.attempts)) for outcome in run.outcomes}
+    assert endings["http://both.test/"] == (None, None, 1)
+    assert endings["http://six.test/"] == (ErrorClass.DNS, "The host has no IPv4 address.", 1)
+    assert world.http.addresses == [("192.0.2.7",)]
+
+
 def test_a_redirect_is_followed_within_its_attempt_by_the_next_hosts_turn() -> None:
     world = VirtualWorld(
         lambda url, _turn: (

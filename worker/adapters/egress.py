@@ -82,16 +82,11 @@ class Egress:
         The addresses take turns from attempt to attempt. IPv4 comes first, because few proxies have IPv6, and a tunnel
         that cannot be had costs an attempt.
         """
-        port, is_narrow = exchange.transfer.place.port, exchange.transfer.run.policy.ipv4_only
-        usable = [address for address in exchange.addresses if not (is_narrow and _is_ipv6(address))]
-        verdicts = {address: self._judge(address, port, judge) for address in usable}
+        port = exchange.transfer.place.port
+        verdicts = {address: self._judge(address, port, judge) for address in exchange.addresses}
         allowed = sorted((address for address in verdicts if verdicts[address].allowed), key=_is_ipv6)
         places = self._current_places()
-        if not usable:
-            exchange.stopped = Failure(
-                error=ErrorClass.DNS, kind=Kind.PERMANENT, detail="The host has no IPv4 address."
-            )
-        elif not allowed:
+        if not allowed:
             exchange.refusals += [verdict.reason for verdict in verdicts.values()]
         elif not places:
             exchange.stopped = self._failure(f"has no address: {self._fault}")

@@ -13,7 +13,7 @@ from worker.engine.crew import Crew
 from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Failure
 from worker.engine.limits import past_deadline, past_limit
-from worker.engine.lookups import Lookups, unresolved
+from worker.engine.lookups import Lookups, unresolved, usable
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
 from worker.engine.promises import promises
 from worker.engine.run import Run
@@ -160,8 +160,8 @@ class Lane:
         answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
         if answer is None:
             self._resolve(transfer, now)
-        elif answer.addresses:
-            transfer.exchange = exchange = Exchange(transfer, answer.addresses, now)
+        elif addresses := usable(answer, run.policy):
+            transfer.exchange = exchange = Exchange(transfer, addresses, now)
             self._flying[exchange] = None
             try:
                 self._http.begin(exchange)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from contract.outcomes import ErrorClass
+from contract.policy import JobPolicy
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Resolver
 from worker.engine.run import Run
@@ -49,8 +50,17 @@ class Lookups:
         return removed
 
 
+def usable(answer: Answer, policy: JobPolicy) -> tuple[str, ...]:
+    """Return the addresses that a job may use at all."""
+    if policy.ipv4_only:
+        return tuple(address for address in answer.addresses if ":" not in address)
+    return answer.addresses
+
+
 def unresolved(answer: Answer) -> Failure:
-    """Return the failure that a host without an address is."""
+    """Return the failure that a host without a usable address is."""
+    if answer.addresses:
+        return Failure(error=ErrorClass.DNS, kind=Kind.PERMANENT, detail="The host has no IPv4 address.")
     # NXDOMAIN is asked once more, because some resolvers say it when they mean "not now".
     return Failure(
         error=ErrorClass.DNS,

@@ -17,9 +17,8 @@ _HOSTS_HANDED = 10_000
 class HandedAddresses:
     """Which addresses one multi handle was handed for which host and port, and when."""
 
-    def __init__(self, *, ipv4_only: bool) -> None:
+    def __init__(self) -> None:
         self.unread: set[tuple[str, int]] = set()  # handed over since libcurl last looked
-        self._ipv4_only = ipv4_only
         self._handed: OrderedDict[tuple[str, int], tuple[tuple[str, ...], float]] = OrderedDict()
 
     def hand_over(self, curl: Any, host: str, port: int, exchange: Exchange) -> None:
@@ -30,9 +29,8 @@ class HandedAddresses:
         # libcurl may look at a handle begun later first: until it has looked, each handle brings the addresses.
         if is_known and key not in self.unread:
             return
-        addresses = [each for each in exchange.addresses if not (self._ipv4_only and ":" in each)]
-        if addresses and host not in addresses:
-            there = f":{port}:{','.join(_bracketed(each) for each in addresses)}"
+        if host not in exchange.addresses:
+            there = f":{port}:{','.join(_bracketed(each) for each in exchange.addresses)}"
             # To libcurl a name with a trailing dot is another name.
             curl.setopt(pycurl.RESOLVE, [f"+{host}{there}", f"+{host}.{there}"])
             self.unread.add(key)

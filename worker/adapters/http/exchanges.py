@@ -65,7 +65,7 @@ class CurlHttp:
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._idle: list[Handle] = []
         self._busy: dict[Exchange, Handle] = {}
-        self._handed = HandedAddresses(ipv4_only=ipv4_only)
+        self._handed = HandedAddresses()
         self._unread = self._handed.unread  # the same set, emptied once libcurl has looked
         self._has_new = False
         self._has_more = False  # exchanges have ended that ``wait`` did not return yet
@@ -152,8 +152,8 @@ class CurlHttp:
         for handle in self._idle:
             handle.curl.close()
         self._idle.clear()
+        self._multi.close()  # ends pooled connections, of which it tells the driver
         self._driver.close()
-        self._multi.close()
         self._pipe.close()
 
     def _collect(self) -> list[Exchange]:

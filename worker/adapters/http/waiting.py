@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -89,13 +90,14 @@ class WakePipe:
         os.set_blocking(self.fd, False)
         os.set_blocking(self._entrance, False)
         self._is_woken = False
+        self._lock = threading.Lock()
         self._poller = select.poll()
         self._poller.register(self.fd, _READ)
 
     def wake(self) -> None:
         if not self._is_woken:
             self._is_woken = True
-            with suppress(OSError):  # full: it is awake; closed: nobody sleeps
+            with self._lock, suppress(OSError):  # full: it is awake; closed: nobody sleeps
                 os.write(self._entrance, b"\0")
 
     def wait(self, seconds: float | None) -> bool:
@@ -108,7 +110,7 @@ class WakePipe:
         self._is_woken = False
 
     def close(self) -> None:
-        entrance = self._entrance
-        self._entrance = -1  # a late wake must not hit whoever has the number next
-        os.close(self.fd)
-        os.close(entrance)
+        with self._lock:
+            os.close(self.fd)
+            os.close(self._entrance)
+            self._entrance = -1  # a late wake must not hit whoever has the number next: it may be a file of ours
