@@ -22,10 +22,13 @@ print(os.getcwd(), *sys.argv[1:])
 '''
 SET_UP = "set up in .venv"
 EMPTY_LOCK = "# no package, so that nothing is fetched\n"
-#: uv, as far as it is needed: an environment at once, and nothing to install.
+#: uv, as far as it is needed: an environment at once, and one package of one line.
 QUICK_UV = f"""#!/bin/sh
 for last; do :; done
-case $1 in venv) exec {sys.executable} -m venv --without-pip "$last" ;; esac
+case $1 in
+  venv) exec {sys.executable} -m venv --without-pip "$last" ;;
+  pip) for lib in "${{4%/bin/python}}"/lib/python3*; do echo >"$lib/site-packages/installed.py"; done ;;
+esac
 """
 SLOW_UV = """#!/bin/sh
 echo $$ > "$(dirname "$0")/pid"
@@ -113,6 +116,13 @@ def test_the_first_command_sets_up_and_the_next_one_does_not(checkout: Checkout,
     assert SET_UP in first.stderr
     assert second.stderr == ""
     assert first.stdout == second.stdout == f"{tmp_path} run urls.txt\n"
+
+
+def test_bytecode_is_there_where_python_may_write_none(checkout: Checkout) -> None:
+    """Guards write_bytecode: each command would take twice as long to start."""
+    checkout.run(PYTHONDONTWRITEBYTECODE="1")
+
+    assert {path.parents[1].name for path in checkout.root.rglob("*.pyc")} == {"contract", "producer", "site-packages"}
 
 
 def test_it_can_be_called_through_a_link(checkout: Checkout, tmp_path: Path) -> None:
