@@ -78,9 +78,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         lists, is_resumed = begin_or_go_on(options.wish, journal, console.tell)
         stack.callback(lists.close)
         patience = Patience(console.tell, stop=between_tries(interrupts, embedded))
-        slots = options.worker.processes if embedded else _SLOTS_OF_A_CLUSTER
-        first = first_batch(options.worker) if embedded else FIRST_SIZE
-        batcher = Batcher(options.batch_size, slots, first=first, is_resumed=is_resumed)
+        batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
         feeder = _feeder(options, lists, journal, cluster, patience, batcher)
         feeder.recover()
         manifest = Manifest(options.manifest, int(journal.fact("offset", 0)))
@@ -209,9 +207,13 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
     return replace(summary, wall=time.monotonic() - begun)
 
 
-def first_batch(worker: WorkerOptions) -> int:
-    """Return how many URLs fill a process of our own worker: those it may have in flight."""
-    return int(worker.settings.get("TRAWL_TRANSFERS", FIRST_SIZE))
+def batcher_for(options: RunOptions, *, has_own_worker: bool, is_resumed: bool) -> Batcher:
+    """Return what cuts the list: if the worker is our own, by its processes and what each may have in flight."""
+    if not has_own_worker:
+        return Batcher(options.batch_size, _SLOTS_OF_A_CLUSTER, is_resumed=is_resumed)
+    worker = options.worker
+    first = int(worker.settings.get("TRAWL_TRANSFERS", FIRST_SIZE))
+    return Batcher(options.batch_size, worker.processes, first=first, is_resumed=is_resumed)
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:

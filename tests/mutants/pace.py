@@ -33,6 +33,9 @@ GUARDS = (
         "worker/shift.py", "return min(_GLANCE, until_look) if until_look > 0 else _GLANCE", _SHIFT, "return _GLANCE"
     ),
     Guard(
+        "producer/run.py", ", worker.processes, first=first,", ("tests/unit/test_batching.py",), ", worker.processes,"
+    ),
+    Guard(
         "worker/settings.py", "self.transfers + self.transfers // 2", ("tests/unit/test_batching.py",), "self.transfers"
     ),
     Guard("producer/keeper.py", "        _adopt_orphans()\n", ("tests/integration/test_keeper.py",)),

@@ -1,13 +1,17 @@
 """How lists are cut: every entry in one batch, in order, small batches first."""
 
 from itertools import islice
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.batches import BatchEntry
+from contract.policy import JobPolicy
 from producer.batching import FIRST_SIZE, Batcher, ramp, spread
-from producer.run import WorkerOptions, first_batch
+from producer.plan import Wish
+from producer.run import RunOptions, WorkerOptions, batcher_for
 from worker.settings import WorkerSettings
 
 
@@ -76,9 +80,22 @@ def test_entries_an_earlier_run_held_are_in_the_batches_to_come(held: int, more:
     assert [entry for batch in batches for entry in batch] == given_entries
 
 
-def test_the_first_batch_of_an_own_worker_is_what_a_process_has_in_flight() -> None:
-    assert first_batch(WorkerOptions(processes=2, settings={"TRAWL_TRANSFERS": "128"})) == 128
-    assert first_batch(WorkerOptions(processes=2)) == FIRST_SIZE == WorkerSettings().transfers
+@pytest.mark.parametrize(
+    ("has_own_worker", "transfers", "sizes"),
+    [(True, "128", [128, 128, 256]), (True, "", [64, 64, 128]), (False, "128", [64] * 3)],
+)
+def test_the_first_batches_of_a_run_are_what_each_process_has_in_flight(
+    has_own_worker: bool, transfers: str, sizes: list[int], tmp_path: Path
+) -> None:
+    """A cluster's workers have settings of their own."""
+    worker = WorkerOptions(processes=2, settings={"TRAWL_TRANSFERS": transfers} if transfers else {})
+    wish = Wish(lists=(), policy=JobPolicy(), manifest=None)
+    options = RunOptions(wish=wish, output=tmp_path, manifest=tmp_path / "manifest.jsonl", worker=worker)
+
+    batches = batcher_for(options, has_own_worker=has_own_worker, is_resumed=False).add(entries(10_000))
+
+    assert [len(batch) for batch in batches[:3]] == sizes
+    assert WorkerSettings().transfers == FIRST_SIZE
 
 
 def test_a_process_takes_more_before_what_it_has_is_all_in_flight() -> None:
