@@ -25,6 +25,7 @@ from tests.support.tiny_origin import TinyOrigin
 
 FEW, MANY = 1_000, 20_000  # URLs
 BATCH = 20  # URLs; the window is a quarter of the long list then
+STILL = 50  # looks during which nothing more is fed, until nothing more will be
 URL = 2_000  # bytes of each, of random digits: whatever is kept of a URL is not small
 
 PARTS = ("the producer", "Redis", "the worker's main process", "the worker's pool process")
@@ -65,14 +66,21 @@ class Cluster:
 
     def _let_batches_and_reports_pile_up(self, run: int, worker: list[int]) -> None:
         """First nobody works on what is fed, then nobody collects what is done, as with a follower that is slow."""
-        await_condition(self._is_fed, within=60, what="half a window of batches, or the whole list")
+        seen: list[int] = []
+
+        def is_fed() -> bool:
+            """Is the list at its end, or has the producer had enough? Without a window it would go on."""
+            for record in self._unfinished():
+                if record.is_sealed:
+                    return True
+                seen.append(record.open)
+            return len(seen) >= STILL and seen[-1] >= WINDOW // 2 and set(seen[-STILL:]) == {seen[-1]}
+
+        await_condition(is_fed, within=60, what="a window of batches, or the whole list")
         send(run, signal.SIGSTOP)
         signal_all(worker, signal.SIGCONT)
         await_condition(self._has_nothing_to_do, within=60, what="the end of what the worker was given")
         send(run, signal.SIGCONT)
-
-    def _is_fed(self) -> bool:
-        return any(record.is_sealed or record.open >= WINDOW // 2 for record in self._unfinished())
 
     def _has_nothing_to_do(self) -> bool:
         return all(record.open == 0 for record in self._unfinished())
