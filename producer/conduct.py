@@ -138,7 +138,8 @@ def is_finished(feeder: Source, journal: Journal) -> bool:
 
 def _state(follower: Follower, servants: Servants | None) -> str:
     """Say what is waited for while no outcome has come."""
-    if follower.preview.rows or follower.preview.fetched:
+    # The tally first: the preview adds up every open batch, and this is asked in each turn.
+    if follower.tally.rows or follower.preview.rows or follower.preview.fetched:
         return ""
     if follower.record is not None and follower.record.running:
         return "the first batches are being fetched"
