@@ -12,12 +12,12 @@ from pathlib import Path
 
 from benchmarks import relay
 from benchmarks.meter import own_cpu
-from contract.batches import BatchEntry
-from contract.outcomes import Outcome
-from contract.policy import JobPolicy
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Outcome
+from contract.records.policy import JobPolicy
 from worker.lifecycle import calm_collector
 from worker.settings import WorkerSettings
-from worker.wiring import Workshop
+from worker.wiring import Downloader
 
 BATCH = 500  # URLs per batch, as `trawl run` cuts them
 AHEAD = 2  # batches under way at once, so that one's last URLs do not hold up the next
@@ -31,14 +31,14 @@ def fetch(urls: list[str], output: str, *, in_flight: int, splits: int) -> dict[
     """
     settings = WorkerSettings(output=output, transfers=in_flight, ca_file=os.environ.get("TRAWL_CA_FILE", ""))
     policy = JobPolicy(allow_nets=("127.0.0.0/8", relay.NETWORK), splits=splits)
-    workshop = Workshop(settings)
+    downloader = Downloader(settings)
     calm_collector()  # as a worker does
     begun, used = time.monotonic(), own_cpu()
     outcomes: list[Outcome] = []
     running = []
     for start in range(0, len(urls), BATCH):
         entries = [BatchEntry(url=url) for url in urls[start : start + BATCH]]
-        running.append(workshop.start(entries, policy, queued=time.time(), worker="lane"))
+        running.append(downloader.start(entries, policy, queued=time.time(), worker="lane"))
         while len(running) >= AHEAD:
             running[0].wait()
             outcomes += running.pop(0).outcomes
@@ -46,7 +46,7 @@ def fetch(urls: list[str], output: str, *, in_flight: int, splits: int) -> dict[
         run.wait()
         outcomes += run.outcomes
     took, used = time.monotonic() - begun, own_cpu() - used
-    workshop.close()
+    downloader.close()
     endings = Counter((outcome.ending, outcome.error, outcome.detail) for outcome in outcomes if not outcome.is_stored)
     if endings or len(outcomes) != len(urls):
         raise RuntimeError(f"{len(outcomes)} of {len(urls)} outcomes; not stored: {endings.most_common(3)}")

@@ -1,4 +1,4 @@
-"""What the ledger costs: the same shifts on row A with the real ledger and with one in memory, turn by turn."""
+"""What the ledger costs: the same runners on row A with the real ledger and with one in memory, turn by turn."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from typing import cast
 from benchmarks import corpora, relay, server
 from benchmarks.corpora import ROWS
 from benchmarks.meter import cpu_seconds, tree_below
-from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.broker import connect
-from contract.ledger import Child, Claim, Ledger, NewBatch
-from contract.policy import JobPolicy
-from contract.reports import BatchReport
-from producer.embedded import Embedded
+from contract.cluster.broker import connect
+from contract.ledger.ledger import Child, Claim, Ledger, NewBatch
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from producer.cluster.embedded import Embedded
+from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.runner import BatchRunner
 from worker.engine.run import Run
 from worker.settings import WorkerSettings
-from worker.shift import Shift
-from worker.standstill import Standstill
-from worker.wiring import Workshop
+from worker.wiring import Downloader
 
 BATCH = 500  # URLs, as `trawl run` cuts them
 _JOB = "cost"
 
 
 class InMemory:
-    """A ledger without Redis: what a shift asks of one, answered at once. Reports are made, and thrown away."""
+    """A ledger without Redis: what a runner asks of one, answered at once. Reports are made, and thrown away."""
 
     def __init__(self, policy: JobPolicy) -> None:
         self._policy = policy
@@ -96,11 +96,11 @@ def _turn(output: Path, make: Callable[[], Ledger], batches: Sequence[NewBatch])
     """Fetch everything in this process; return seconds and CPU seconds, from opening to the last batch closed."""
     shutil.rmtree(output, ignore_errors=True)
     ledger = make()
-    workshop = Workshop(WorkerSettings(output=str(output)))
+    downloader = Downloader(WorkerSettings(output=str(output)))
 
     def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         entries = unpack_entries(claim.payload)
-        return workshop.start(
+        return downloader.start(
             entries, claim.policy, queued=claim.queued, worker="cost", may_publish=may_publish, tell=tell
         )
 
@@ -108,19 +108,19 @@ def _turn(output: Path, make: Callable[[], Ledger], batches: Sequence[NewBatch])
     begun, used = time.monotonic(), cpu_seconds(pids)
     ledger.open(_JOB, batches)
     while claim := ledger.claim_next(holder="cost", waited=0.0):
-        shift = Shift(
+        runner = BatchRunner(
             ledger,
             worker="cost",
             lease_seconds=20.0,
             drain=0.0,
-            room=workshop.settings.transfers,
-            standstill=Standstill(),
+            room=downloader.settings.transfers,
+            disk_backoff=DiskBackoff(),
             starts=starts,
             is_stopping=lambda: False,
             tell=lambda _seen, _urls: None,
             send=lambda _claim, _messages: None,
         )
-        shift.work(claim)
+        runner.work(claim)
     took, used = time.monotonic() - begun, cpu_seconds(pids) - used
-    workshop.close()
+    downloader.close()
     return took, used

@@ -26,7 +26,7 @@ from benchmarks import relay
 from benchmarks.client import REPOSITORY, Beside, Client, Command, Reading, Run
 from benchmarks.corpora import Link, Row
 from benchmarks.meter import Cost, measure, tree_below
-from producer.embedded import Embedded
+from producer.cluster.embedded import Embedded
 
 TRAWL, NO_HASH, CLUSTER, LANE, BARE = "trawl", "trawl-nohash", "trawl-cluster", "lane", "bare"
 NAMES = (TRAWL, NO_HASH, CLUSTER, LANE, BARE)

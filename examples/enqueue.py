@@ -8,7 +8,7 @@ With TRAWL_BROKER_URL set, that cluster's workers fetch them; else a worker is s
 import sys
 
 import producer
-from contract.policy import JobPolicy
+from contract.records.policy import JobPolicy
 
 EXERCISE = ["https://twitter.com", "https://facebook.com", "https://instagram.com"]
 

@@ -10,15 +10,15 @@ import time
 from concurrent.futures import Future, as_completed, wait
 
 import producer
-from contract.outcomes import Outcome
-from contract.policy import JobPolicy
+from contract.records.outcomes import Outcome
+from contract.records.policy import JobPolicy
 
 EXERCISE = ["https://twitter.com", "https://facebook.com", "https://instagram.com"]
 
 
 def main(urls: list[str], allow_nets: tuple[str, ...] = ()) -> None:
     policy = JobPolicy(timeout=60, allow_nets=allow_nets)
-    with producer.connect(output="out") as client, client.submitter(policy=policy) as submitter:
+    with producer.connect(output="out") as client, producer.Submitter(client, policy=policy) as submitter:
         wait(submitter.map(urls))  # a worker that was just started takes a second to be ready
 
         start = time.perf_counter()

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from producer.futures import Submitter, UrlError, UrlFuture
-    from producer.jobs import Client, SentJob, connect
+    from producer.api.futures import Submitter, UrlError, UrlFuture
+    from producer.api.jobs import Client, SentJob, connect
 
 __all__ = ["Client", "SentJob", "Submitter", "UrlError", "UrlFuture", "connect"]
 
@@ -17,11 +17,11 @@ __all__ = ["Client", "SentJob", "Submitter", "UrlError", "UrlFuture", "connect"]
 def __getattr__(name: str) -> Any:
     # Celery takes a fifth of a second to import; `trawl --help` has no need of it.
     if name in ("Client", "SentJob", "connect"):
-        from producer import jobs
+        from producer.api import jobs
 
         return getattr(jobs, name)
     if name in ("Submitter", "UrlError", "UrlFuture"):
-        from producer import futures
+        from producer.api import futures
 
         return getattr(futures, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from contract.broker import build_app
+from contract.cluster.broker import build_app
+from contract.cluster.settings import ClusterSettings
 from contract.errors import SettingError
-from contract.settings import ClusterSettings
 from worker import lifecycle, metering
 from worker.settings import WorkerSettings
 

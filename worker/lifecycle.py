@@ -13,11 +13,11 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from kombu.exceptions import OperationalError
 
-from contract.broker import AWAY
-from contract.recovery import sweeper
-from contract.sweep import Sweeper
+from contract.cluster.broker import AWAY
+from contract.ledger.recovery import sweeper
+from contract.ledger.sweep import Sweeper
 from worker import wiring
-from worker.departure import Departure
+from worker.shutdown import ShutdownDeadline
 from worker.station import station
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class _Leaving(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, _worker: Any) -> None:
-        Departure(within=wiring.drain() + _TAKING_LEAVE).watch()
+        ShutdownDeadline(within=wiring.drain() + _TAKING_LEAVE).watch()
 
 
 def _note_main_process(**_: Any) -> None:

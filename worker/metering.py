@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from contract.outcomes import Outcome
+from contract.records.outcomes import Outcome
 from worker.adapters.metrics import Meter, MetricsPort
 from worker.settings import WorkerSettings
 

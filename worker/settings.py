@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
+from contract.cluster.settings import read_settings, seconds, setting, size, text, whole, words
 from contract.errors import SettingError
-from contract.hosts import HostError, canonical_host
-from contract.settings import read_settings, seconds, setting, size, text, whole, words
+from contract.urls.hosts import HostError, canonical_host
 
 _SYSTEM_CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch

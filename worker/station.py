@@ -1,4 +1,4 @@
-"""What a worker process shares between its tasks: the ledger and the workshop, made on first use."""
+"""What a worker process shares between its tasks: the ledger and the downloader, made on first use."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 
-from contract.broker import connect
-from contract.ledger import Ledger
-from contract.settings import ClusterSettings
+from contract.cluster.broker import connect
+from contract.cluster.settings import ClusterSettings
+from contract.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,24 +9,24 @@ from celery import Task, shared_task
 from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
-from contract.batches import unpack_entries
-from contract.broker import AWAY
-from contract.credentials import Credentials
-from contract.dispatch import send_batches
+from contract.cluster.broker import AWAY
+from contract.cluster.dispatch import send_batches
 from contract.errors import FolderError, MessageError
-from contract.ledger import Claim
-from contract.messages import BATCH_TASK, BatchMessage
+from contract.ledger.ledger import Claim
+from contract.records.batches import unpack_entries
+from contract.records.credentials import Credentials
+from contract.records.messages import BATCH_TASK, BatchMessage
 from worker import lifecycle, metering, wiring
+from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.progress import ProgressReporter
+from worker.batch.runner import BatchRunner, Prefetched
 from worker.engine.run import Run
-from worker.shift import ClaimedAhead, Shift
-from worker.standstill import Standstill
 from worker.station import station
-from worker.telling import Teller
 
 logger = logging.getLogger(__name__)
 
-_standstill = Standstill()  # made before the fork, like this module
-_ahead = ClaimedAhead()  # the same: each process has its own
+_disk_backoff = DiskBackoff()  # made before the fork, like this module
+_ahead = Prefetched()  # the same: each process has its own
 
 
 @shared_task(bind=True, name=BATCH_TASK)
@@ -37,7 +37,7 @@ def run_batch(self: Task[..., str], message: object) -> str:
     except MessageError as error:
         logger.error("Message rejected: %s", error)
         raise Ignore from None  # not Reject, which Celery logs with a traceback; the ledger still has the batch
-    may_start = _standstill.wait(_disk_trouble, gives_up=lifecycle.is_stopping)
+    may_start = _disk_backoff.wait(_disk_trouble, gives_up=lifecycle.is_stopping)
     if lifecycle.is_stopping():
         return _pass_on(self, named)
     if not may_start:
@@ -54,7 +54,7 @@ def run_batch(self: Task[..., str], message: object) -> str:
         raise Ignore from None
     if claim is None:
         return "nothing to do: closed, or held by another worker"
-    return _shift(self).work(claim)
+    return _runner(self).work(claim)
 
 
 def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
@@ -69,13 +69,13 @@ def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
     return "not started: this worker is stopping"
 
 
-def _shift(task: Task[..., str]) -> Shift:
+def _runner(task: Task[..., str]) -> BatchRunner:
     here = station()
-    workshop = wiring.workshop()
+    downloader = wiring.downloader()
     worker = str(task.request.hostname)
 
     def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
-        return workshop.start(
+        return downloader.start(
             unpack_entries(claim.payload),
             claim.policy,
             queued=claim.queued,
@@ -92,16 +92,16 @@ def _shift(task: Task[..., str]) -> Shift:
         except OperationalError as error:
             logger.warning("Handed-off batches not sent (%s): the sweep will.", type(error).__name__)
 
-    return Shift(
+    return BatchRunner(
         here.ledger,
         worker=worker,
         lease_seconds=here.cluster.lease,
-        drain=workshop.settings.drain,
-        room=workshop.settings.room,
-        standstill=_standstill,
+        drain=downloader.settings.drain,
+        room=downloader.settings.room,
+        disk_backoff=_disk_backoff,
         starts=starts,
         is_stopping=lifecycle.is_stopping,
-        tell=Teller(task.app, here.ledger, worker, str(task.request.id)),
+        tell=ProgressReporter(task.app, here.ledger, worker, str(task.request.id)),
         send=send,
         ahead=_ahead,
         meter=metering.meter(),
@@ -110,6 +110,6 @@ def _shift(task: Task[..., str]) -> Shift:
 
 def _disk_trouble() -> str | None:
     try:
-        return wiring.workshop().trouble()
-    except FolderError as error:  # there is no workshop without it
+        return wiring.downloader().trouble()
+    except FolderError as error:  # there is no downloader without it
         return str(error)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from contract.batches import BatchEntry
-from contract.credentials import NO_CREDENTIALS, Credentials
-from contract.networks import parse_networks
-from contract.policy import Digest, JobPolicy
+from contract.records.batches import BatchEntry
+from contract.records.credentials import NO_CREDENTIALS, Credentials
+from contract.records.policy import Digest, JobPolicy
+from contract.urls.networks import parse_networks
 from worker.adapters.clock import SystemClock
 from worker.adapters.disk import OutputFolder
 from worker.adapters.egress import Egress
@@ -23,7 +23,7 @@ from worker.engine.lane import Lane
 from worker.engine.ports import Clock
 from worker.engine.run import Run
 from worker.engine.safety import AddressPolicy
-from worker.infrastructure import endpoints
+from worker.own_services import endpoints
 from worker.settings import EgressProxy, WorkerSettings
 
 _REACHES = 4  # kinds of jobs whose lanes are kept; more only while all of them have work
@@ -44,7 +44,7 @@ class _Reach:
         return cls(policy.allow_nets, policy.deny_nets, policy.ipv4_only, policy.http3)
 
 
-class Workshop:
+class Downloader:
     """What one process fetches with; every run of the process shares it."""
 
     def __init__(
@@ -179,18 +179,18 @@ class Workshop:
         return lane
 
 
-_workshop: tuple[int, Workshop] | None = None
+_downloader: tuple[int, Downloader] | None = None
 _making = threading.Lock()
 
 
-def workshop() -> Workshop:
-    """Return this process's workshop, made on first use: threads and sockets do not survive a fork."""
-    global _workshop
+def downloader() -> Downloader:
+    """Return this process's downloader, made on first use: threads and sockets do not survive a fork."""
+    global _downloader
     with _making:
-        if _workshop is None or _workshop[0] != os.getpid():
+        if _downloader is None or _downloader[0] != os.getpid():
             settings = WorkerSettings.from_environment(os.environ)
-            _workshop = os.getpid(), Workshop(settings, own=endpoints(settings, os.environ))
-        return _workshop[1]
+            _downloader = os.getpid(), Downloader(settings, own=endpoints(settings, os.environ))
+        return _downloader[1]
 
 
 def heartbeat_file() -> str:
@@ -204,9 +204,9 @@ def drain() -> float:
 
 
 def close() -> None:
-    """Close this process's workshop, if it made one."""
-    global _workshop
+    """Close this process's downloader, if it made one."""
+    global _downloader
     with _making:
-        if _workshop is not None and _workshop[0] == os.getpid():
-            _workshop[1].close()
-        _workshop = None
+        if _downloader is not None and _downloader[0] == os.getpid():
+            _downloader[1].close()
+        _downloader = None

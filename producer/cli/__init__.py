@@ -55,7 +55,7 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
 
 def _report_bug(error: Exception) -> str:
     """Keep the traceback where the sentence returned says."""
-    from producer.housekeeping import keep_details
+    from producer.commands.housekeeping import keep_details
 
     bug = f"This is a bug of Trawlnet ({type(error).__name__})."
     try:

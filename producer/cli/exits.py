@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from producer.summary import Summary
+    from producer.display.summary import Summary
 
 # Exit codes beside 0 (all stored) and 1 (some failed or were refused); 70 is EX_SOFTWARE of sysexits.h.
 BAD_USAGE, MISCOUNTED, BUG, INTERRUPTED = 2, 3, 70, 130

@@ -31,8 +31,8 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
     With TRAWL_BROKER_URL or CELERY_BROKER_URL set, the workers of that cluster do it; else a server and a worker
     are started here for as long as it takes. Run the same command again to go on with what was interrupted.
     """
-    from producer.run import RunOptions
-    from producer.run import run as run_lists
+    from producer.commands.run import RunOptions
+    from producer.commands.run import run as run_lists
 
     output: Path = options["output"]
     manifest = manifest_of(options)
@@ -63,7 +63,7 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
     """Send each LIST to the cluster's workers and print the job id; `trawl follow` collects the outcomes."""
     import json
 
-    from producer.run import enqueue as enqueue_lists
+    from producer.commands.run import enqueue as enqueue_lists
 
     summary = enqueue_lists(
         wish_of(lists, options, None),
@@ -87,7 +87,7 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
 @shown_options
 def follow(job: str, **options: Any) -> int:
     """Write the outcomes of JOB to a manifest until it is finished."""
-    from producer.run import follow as follow_job
+    from producer.commands.run import follow as follow_job
 
     manifest = manifest_of(options)
     return tell(follow_job(job, options["output"], manifest, os.environ, console_of(options)), options)
@@ -98,7 +98,7 @@ def follow(job: str, **options: Any) -> int:
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 def status(job: str | None, is_json: bool) -> int:
     """Show how JOB stands, or list the jobs of the cluster."""
-    from producer.status import show_status
+    from producer.commands.status import show_status
 
     print(show_status(job, os.environ, is_json=is_json))
     return 0

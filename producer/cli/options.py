@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from contract.settings import size
+from contract.cluster.settings import size
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from contract.policy import JobPolicy
-    from producer.console import Console
-    from producer.plan import Wish
-    from producer.run import WorkerOptions
+    from contract.records.policy import JobPolicy
+    from producer.commands.run import WorkerOptions
+    from producer.display.console import Console
+    from producer.job.plan import JobSpec
 
 
 def manifest_of(options: dict[str, Any]) -> Path:
@@ -21,16 +21,16 @@ def manifest_of(options: dict[str, Any]) -> Path:
 
 
 def console_of(options: dict[str, Any]) -> Console:
-    from producer.console import Console
+    from producer.display.console import Console
 
     return Console(is_quiet=options["quiet"])
 
 
-def wish_of(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> Wish:
+def wish_of(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> JobSpec:
     """Return what is asked for; ``manifest`` is None where another command follows the job."""
-    from producer.plan import Wish
+    from producer.job.plan import JobSpec
 
-    return Wish(
+    return JobSpec(
         lists=lists,
         policy=policy_of(options),
         manifest=manifest,
@@ -45,10 +45,10 @@ def policy_of(options: dict[str, Any]) -> JobPolicy:
     Raises:
         TrawlError: a network is not one.
     """
-    from contract.naming import Layout
-    from contract.networks import parse_networks
-    from contract.policy import Digest, JobPolicy, Sync
-    from contract.settings import words
+    from contract.cluster.settings import words
+    from contract.records.policy import Digest, JobPolicy, Sync
+    from contract.urls.naming import Layout
+    from contract.urls.networks import parse_networks
 
     allowed = (*options["allow_net"], *words(os.environ.get("TRAWL_ALLOW_NETS", "")))
     denied = (*options["deny_net"], *words(os.environ.get("TRAWL_DENY_NETS", "")))
@@ -77,14 +77,14 @@ def secrets_of(options: dict[str, Any]) -> bytes | None:
     """Return what goes to single hosts only, packed; None where nothing does."""
     if not options["header"] and not options["netrc"]:
         return None
-    from contract.credentials import read_credentials
+    from contract.records.credentials import read_credentials
 
     return read_credentials(options["header"], options["netrc"]).pack()
 
 
 def worker_of(options: dict[str, Any]) -> WorkerOptions:
     """Return how the worker is started that works for this command only."""
-    from producer.run import WorkerOptions
+    from producer.commands.run import WorkerOptions
 
     settings = {
         "TRAWL_LANES": str(options["threads"]),

@@ -22,8 +22,8 @@ from producer.cli.translation import console_of, policy_of, processes_of, worker
 @shown_options
 def demo(output: Path, **options: Any) -> int:
     """Download some hundred files from a web server of its own, and check them."""
-    from producer.demo import demo as run_demo
-    from producer.demo import faults
+    from producer.commands.demo import demo as run_demo
+    from producer.commands.demo import faults
 
     summary = run_demo(output, worker_of(options), os.environ, console_of(options))
     code = tell(summary, options)
@@ -50,8 +50,8 @@ def compare(lists: tuple[str, ...], **options: Any) -> int:
     import json
     from contextlib import nullcontext
 
-    from producer.compare import DEMO_LATENCY, demo_list, to_records, to_text, ways
-    from producer.compare import compare as compare_ways
+    from producer.commands.compare import DEMO_LATENCY, demo_list, to_records, to_text, ways
+    from producer.commands.compare import compare as compare_ways
 
     if bool(lists) == options["is_demo"]:
         raise click.UsageError("Name a list, or --demo.")

@@ -15,7 +15,7 @@ def doctor(output: Path, is_json: bool) -> int:
     """Look at broker, Redis, workers and this machine, and say what to do."""
     import json
 
-    from producer.doctor import Verdict, examine
+    from producer.commands.doctor import Verdict, examine
 
     worst = Verdict.FINE
     found = []
@@ -44,7 +44,7 @@ def doctor(output: Path, is_json: bool) -> int:
 )
 def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None) -> int:
     """Remove JOBs from Redis; without any, those that are finished and followed to their end."""
-    from producer.housekeeping import remove_abandoned_partials, remove_jobs, remove_stale_cache
+    from producer.commands.housekeeping import remove_abandoned_partials, remove_jobs, remove_stale_cache
 
     days = 30.0 if older_than is None else older_than
     if output is not None:

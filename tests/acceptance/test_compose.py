@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contract.settings import describe
+from contract.cluster.settings import describe
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import output_name
-from producer.demo import demo_server
+from contract.urls.naming import output_name
+from producer.commands.demo import demo_server
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from contract.broker import connect
-from contract.ledger import JobRecord, Ledger
-from contract.settings import ClusterSettings
-from producer.run import WINDOW
+from contract.cluster.broker import connect
+from contract.cluster.settings import ClusterSettings
+from contract.ledger.ledger import JobRecord, Ledger
+from producer.commands.run import WINDOW
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.processes import await_condition, send
 from tests.support.redis_server import RedisServer

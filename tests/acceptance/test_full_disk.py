@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import output_name
+from contract.urls.naming import output_name
 from tests.support.bodies import body_bytes
 from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
@@ -72,7 +72,7 @@ def temporary_files(disk: TinyDisk) -> list[Path]:
 def test_a_job_outlives_a_full_disk(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk, pool: str
 ) -> None:
-    """Guards the standstill and the wait of a stalled run's URLs: both say no while the floor says yes."""
+    """Guards the disk_backoff and the wait of a stalled run's URLs: both say no while the floor says yes."""
     bodies = {server.url(f"/good?seed={seed}&size={SIZE}"): body_bytes(SIZE, seed) for seed in range(COUNT)}
     urls = list(bodies)
     disk.fill(leave=SIZE * COUNT // 2)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import output_name
-from producer.demo import demo_server
-from producer.demo_server import file_body
+from contract.urls.naming import output_name
+from producer.commands.demo import demo_server
+from producer.commands.demo_server import file_body
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import ENOUGH, PROJECT, Person
 from tests.support.processes import await_condition, descendants, is_alive
@@ -192,7 +192,7 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
 def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(
     person: Person, waiting_web: MisbehavingServer
 ) -> None:
-    """Guards Shift's telling, and the channel from Ledger.tell to Preview.take: twenty large files are one batch."""
+    """Guards the way of a snapshot from Ledger.tell to LiveProgress.take: twenty large files are one batch."""
     sizes = [waiting_web.url(f"/good?seed={number}&size=1000000") for number in range(3)]
     listed = person.write_list(*sizes, waiting_web.url("/status?code=404"), *held(waiting_web, 1))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)

@@ -20,7 +20,7 @@ import pytest
 import redis
 from backports import zstd
 
-from contract.outcomes import Ending, ErrorClass
+from contract.records.outcomes import Ending, ErrorClass
 from tests.support.celery_worker import CeleryWorker
 from tests.support.flower import Flower
 from tests.support.person import Ended, Person

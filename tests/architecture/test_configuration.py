@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from contract import broker
-from contract.settings import ClusterSettings, SettingDoc, describe
+from contract.cluster import broker
+from contract.cluster.settings import ClusterSettings, SettingDoc, describe
 from tests.architecture.project import PRODUCT, ROOT, document, modules
 from worker.settings import WorkerSettings
 

@@ -8,7 +8,7 @@ import re
 import click
 from click.testing import CliRunner
 
-from contract.settings import SettingDoc, describe
+from contract.cluster.settings import SettingDoc, describe
 from producer.cli.commands import trawl
 from tests.architecture.project import PRODUCT, ROOT, document, documents, modules
 

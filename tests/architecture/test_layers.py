@@ -1,25 +1,65 @@
 """Imports flow down only: import-linter's contracts in pyproject.toml hold, and each place has one."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import pytest
+
 from tests.architecture.project import PRODUCT, ROOT, modules
 
 
-def test_import_linter_finds_every_contract_kept() -> None:
+def lint(checkout: Path) -> subprocess.CompletedProcess[str]:
     linter = Path(sysconfig.get_path("scripts")) / "lint-imports"
+    return subprocess.run(
+        [linter, "--no-logo", "--no-cache"], cwd=checkout, capture_output=True, text=True, check=False
+    )
 
-    result = subprocess.run([linter, "--no-logo", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+def test_import_linter_finds_every_contract_kept() -> None:
+    result = lint(ROOT)
 
     assert result.returncode == 0, result.stdout + result.stderr
     assert ", 0 broken" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("module", "line", "said"),
+    [
+        ("contract/zz.py", "", "contract.zz"),
+        ("producer/zz.py", "", "producer.zz"),
+        ("worker/zz.py", "", "worker.zz"),
+        ("worker/engine/zz.py", "", "worker.engine.zz"),
+        ("producer/formatting.py", "import producer.commands.run", "producer.formatting -> producer.commands.run"),
+        ("worker/engine/failures.py", "import worker.engine.lane", "worker.engine.failures -> worker.engine.lane"),
+        ("contract/records/wire.py", "import contract.ledger.sweep", "contract.records.wire -> contract.ledger.sweep"),
+        ("producer/job/tally.py", "import producer.job.follower", ".tally -> .follower"),
+    ],
+)
+def test_a_module_without_a_place_and_an_upward_import_break_a_contract(
+    tmp_path: Path, module: str, line: str, said: str
+) -> None:
+    """Guards ``exhaustive`` and the containers in pyproject.toml."""
+    for folder in PRODUCT:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / module).open("a", encoding="utf-8") as file:
+        file.write(f'"""A module of the test."""\n{line}\n')
+
+    result = lint(tmp_path)
+
+    assert result.returncode != 0
+    assert said in result.stdout + result.stderr
+
+
 def test_the_producer_starts_without_anything_of_the_worker_or_libcurl() -> None:
     # `trawl enqueue` runs in other people's programs: what it imports is what they pay for.
-    command = "import producer.client, sys; print([m for m in sys.modules if m.split('.')[0] in ('worker', 'pycurl')])"
+    command = (
+        "import producer.cluster.client, sys; "
+        "print([m for m in sys.modules if m.split('.')[0] in ('worker', 'pycurl')])"
+    )
 
     result = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
 

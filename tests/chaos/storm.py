@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from contract.naming import output_name
+from contract.urls.naming import output_name
 from tests.chaos.checker import Verdict, Watch, judge, rows_of
 from tests.chaos.job import Job
 from tests.chaos.site import Site

@@ -14,8 +14,8 @@ from typing import Any
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from contract.ledger import Claim, Ledger
-    from contract.sweep import Sweeper, SweepFindings
+    from contract.ledger.ledger import Claim, Ledger
+    from contract.ledger.sweep import Sweeper, SweepFindings
 
     claim = Ledger.claim
 

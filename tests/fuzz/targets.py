@@ -9,19 +9,19 @@ from hashlib import md5
 from ipaddress import IPv6Address, ip_address
 from types import ModuleType
 
-import contract.hosts
-import contract.networks
-import contract.urls
-import worker.engine.headers
-import worker.engine.redirects
-import worker.engine.retry
+import contract.urls.hosts
+import contract.urls.lines
+import contract.urls.networks
+import worker.engine.http.headers
+import worker.engine.http.redirects
+import worker.engine.http.retry
 import worker.engine.safety
 from contract.errors import SettingError
-from contract.networks import parse_networks
-from contract.urls import LONGEST_URL, Entry, Parsed, Refusal, intake, parse
-from worker.engine.headers import Head, read_head
-from worker.engine.redirects import DeadEnd, Hop, next_hop
-from worker.engine.retry import retry_after
+from contract.urls.lines import LONGEST_URL, Entry, Parsed, Refusal, intake, parse
+from contract.urls.networks import parse_networks
+from worker.engine.http.headers import Head, read_head
+from worker.engine.http.redirects import DeadEnd, Hop, next_hop
+from worker.engine.http.retry import retry_after
 from worker.engine.safety import AddressPolicy, Tier, tier_of
 
 
@@ -125,7 +125,7 @@ _LINE_WORDS = (b" size=1", b" md5=", b" sha256=", b"size=", b"0" * 32, b"a" * 64
 TARGETS = {
     "intake": Target(
         check_intake,
-        (contract.urls, contract.hosts),
+        (contract.urls.lines, contract.urls.hosts),
         (
             b"https://example.org/a/../b?c=d#e\r\n",
             b"\xef\xbb\xbfhttp://[::ffff:1.2.3.4]:8080/x y sha256=00 size=1\n",
@@ -133,18 +133,18 @@ TARGETS = {
             b"HTTP://0x7f.1:080\\@h/",
         ),
         (*_URL_WORDS, *_LINE_WORDS),
-        contract.urls._origin.cache_clear,
+        contract.urls.lines._origin.cache_clear,
     ),
     "redirect": Target(
         check_redirect,
-        (worker.engine.redirects, contract.urls, contract.hosts),
+        (worker.engine.http.redirects, contract.urls.lines, contract.urls.hosts),
         (b"/a/./b/../c?d#e", b"//example.net/x", b"../../g;x=1", b"https://example.net:8443/", b"?y", b"caf\xe9"),
         (*_URL_WORDS, b"http:", b"https:", b"\r\n"),
-        contract.urls._origin.cache_clear,
+        contract.urls.lines._origin.cache_clear,
     ),
     "headers": Target(
         check_headers,
-        (worker.engine.headers, worker.engine.retry, worker.engine.redirects),
+        (worker.engine.http.headers, worker.engine.http.retry, worker.engine.http.redirects),
         (
             b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "a"\r\n\r\n',
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 206 Partial\r\nContent-Range: bytes 0-1/2\r\n\r\nX-Trailer: 1\r\n",
@@ -156,11 +156,11 @@ TARGETS = {
             *b"HTTP/1.1 HTTP/2 101 103 200 204 206 416 503 Content-Length: Transfer-Encoding: chunked".split(),
             *b"Location: Retry-After: 120 Content-Range: bytes GMT 1-2/3".split(),
         ),
-        contract.urls._origin.cache_clear,
+        contract.urls.lines._origin.cache_clear,
     ),
     "addresses": Target(
         check_addresses,
-        (worker.engine.safety, contract.networks),
+        (worker.engine.safety, contract.urls.networks),
         (b"10.0.0.0/8", b"fe80::1%eth0", b"::ffff:10.0.0.1", b"64:ff9b::7f00:1", b"\x7f\0\0\1", b"fd00::/8, 1.2.3.4"),
         tuple(b"/ /0 /96 /128 :: : . % , ffff 2002: 2001:: 127 0 5efe".split()),
         worker.engine.safety._judge.cache_clear,

@@ -13,17 +13,17 @@ from typing import Any, cast
 import pytest
 import redis
 
-from contract.batches import BatchEntry, pack_entries
-from contract.broker import build_app, connect
-from contract.dispatch import queue_depth, send_batches
-from contract.ledger import Child, Ledger, NewBatch
-from contract.messages import BatchMessage
-from contract.policy import JobPolicy
-from contract.recovery import poison_report, sweeper
-from contract.reports import BatchReport
-from contract.settings import ClusterSettings
-from contract.sweep import Sweeper
-from producer.client import Cluster
+from contract.cluster.broker import build_app, connect
+from contract.cluster.dispatch import queue_depth, send_batches
+from contract.cluster.settings import ClusterSettings
+from contract.ledger.ledger import Child, Ledger, NewBatch
+from contract.ledger.recovery import poison_report, sweeper
+from contract.ledger.sweep import Sweeper
+from contract.records.batches import BatchEntry, pack_entries
+from contract.records.messages import BatchMessage
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from producer.cluster.client import Cluster
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
@@ -109,8 +109,8 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     ledger.reports("job", ledger.closed("job"))
     ledger.held("job", ["1", "2"])
     ledger.forget("job", ["1"])
-    with closing(Cluster(settings).bell("job")) as bell:
-        assert bell.hang()
+    with closing(Cluster(settings).channel("job")) as channel:
+        assert channel.subscribe()
         assert ledger.drain("job", "here", forget=["9"]) is not None
     ledger.remove("job")
     assert ledger.jobs() == []

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import pytest
 
-from contract.batches import BatchEntry
-from contract.credentials import Credentials, read_credentials
-from contract.outcomes import Outcome
-from contract.policy import JobPolicy
+from contract.records.batches import BatchEntry
+from contract.records.credentials import Credentials, read_credentials
+from contract.records.outcomes import Outcome
+from contract.records.policy import JobPolicy
 from tests.support.certificates import PrivateAuthority
 from tests.support.guarded_site import Asked, Site, moved, reply, sent_anywhere
 from tests.support.guarded_world import Found, boxed
 from worker.settings import WorkerSettings
-from worker.wiring import Workshop
+from worker.wiring import Downloader
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "canary-8b1e07"
@@ -45,11 +45,11 @@ def fetching(credentials: Credentials, *, transfers: int = 8, ca_file: str = "")
     """
     with tempfile.TemporaryDirectory(prefix="wire-") as folder:
         settings = WorkerSettings(output=folder, min_free=0, transfers=transfers, ca_file=ca_file)
-        workshop = Workshop(settings, environment={}, look_up=lambda host: ("127.0.0.1",))
+        downloader = Downloader(settings, environment={}, look_up=lambda host: ("127.0.0.1",))
 
         def fetch(urls: Sequence[str], given: Credentials = credentials, policy: JobPolicy = OPEN) -> list[Outcome]:
             entries = [BatchEntry(url=url) for url in urls]
-            run = workshop.start(entries, policy, queued=time.time(), worker="wire", credentials=given)
+            run = downloader.start(entries, policy, queued=time.time(), worker="wire", credentials=given)
             assert run.wait(300.0), run.progress
             found = {outcome.url: outcome for outcome in run.outcomes}
             return [found[url] for url in urls]
@@ -57,7 +57,7 @@ def fetching(credentials: Credentials, *, transfers: int = 8, ca_file: str = "")
         try:
             yield fetch
         finally:
-            workshop.close()
+            downloader.close()
 
 
 def who_was_told(site: Site) -> set[str]:

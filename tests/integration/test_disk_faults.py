@@ -13,23 +13,23 @@ from typing import cast
 
 import pytest
 
-from contract.batches import BatchEntry, Known, pack_entries, unpack_entries
 from contract.errors import FolderError
-from contract.ledger import Child, Claim, Ledger
-from contract.naming import Layout, output_name, output_path
-from contract.outcomes import Ending, ErrorClass
-from contract.policy import JobPolicy, Sync
-from contract.reports import BatchReport
+from contract.ledger.ledger import Child, Claim, Ledger
+from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
+from contract.records.outcomes import Ending, ErrorClass
+from contract.records.policy import JobPolicy, Sync
+from contract.records.reports import BatchReport
+from contract.urls.naming import Layout, output_name, output_path
 from tests.support.bodies import body_bytes
 from tests.support.faulty_calls import Call, FaultyCalls
 from tests.support.fetching import OPEN, Bench
 from tests.support.killed_writers import kill_at_every_call
 from tests.support.misbehaving import MisbehavingServer
 from worker.adapters.disk import OutputFolder
+from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.runner import BatchRunner
 from worker.engine.ports import DiskTrouble
 from worker.engine.run import STALLED_WAIT, Run
-from worker.shift import Shift
-from worker.standstill import Standstill
 
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO]
 every_error = pytest.mark.parametrize("code", ERRORS, ids=lambda code: errno.errorcode[code])
@@ -367,7 +367,7 @@ def test_a_disk_that_fills_up_below_the_floor_starts_no_more_transfers(
         slow = [server.url(f"/thinks?ms=400&n={number}") for number in range(10)]
         run = bench.start(slow)
         server.log.wait_for_requests(1)
-        bench.workshop._disk._min_free = 1 << 60
+        bench.downloader._disk._min_free = 1 << 60
         assert run.wait(200.0)
 
     assert run.outcomes, "what is in flight may end"
@@ -452,9 +452,9 @@ def _folders_above(path: str) -> list[str]:
     return ["/".join(folders[:depth]) for depth in range(len(folders) + 1)]
 
 
-def _a_shift(ledger: RecordingLedger, bench: Bench) -> Shift:
+def _a_shift(ledger: RecordingLedger, bench: Bench) -> BatchRunner:
     def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
-        return bench.workshop.start(
+        return bench.downloader.start(
             unpack_entries(claim.payload),
             claim.policy,
             queued=time.time(),
@@ -463,13 +463,13 @@ def _a_shift(ledger: RecordingLedger, bench: Bench) -> Shift:
             tell=tell,
         )
 
-    return Shift(
+    return BatchRunner(
         cast("Ledger", ledger),
         worker="test",
         lease_seconds=30.0,
         drain=1.0,
         room=1,
-        standstill=Standstill(),
+        disk_backoff=DiskBackoff(),
         starts=starts,
         is_stopping=lambda: False,
         tell=lambda _seen, _urls: None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from contract.broker import build_app
-from contract.dispatch import queue_depth, send_batches
-from contract.messages import BatchMessage
-from contract.policy import JobPolicy
-from contract.settings import ClusterSettings
+from contract.cluster.broker import build_app
+from contract.cluster.dispatch import queue_depth, send_batches
+from contract.cluster.settings import ClusterSettings
+from contract.records.messages import BatchMessage
+from contract.records.policy import JobPolicy
 from tests.support.redis_server import RedisServer
 
 

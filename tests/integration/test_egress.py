@@ -17,9 +17,9 @@ from pathlib import Path
 import pycurl
 import pytest
 
-from contract.batches import BatchEntry
-from contract.outcomes import Ending, ErrorClass, Outcome
-from contract.policy import JobPolicy
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.policy import JobPolicy
 from tests.support.certificates import PrivateAuthority
 from tests.support.egress_proxy import CONNECTED, EgressProxy, Told
 from tests.support.fetching import OPEN
@@ -27,9 +27,9 @@ from tests.support.guarded_site import Asked, Site, moved, reply
 from tests.support.guarded_world import JumpingClock, Proxying
 from tests.support.processes import free_port
 from worker.adapters.egress import Egress
-from worker.infrastructure import endpoints
+from worker.own_services import endpoints
 from worker.settings import WorkerSettings
-from worker.wiring import Workshop
+from worker.wiring import Downloader
 
 LOGIN = "worker:s%65cret:with a colon"
 ONCE = replace(OPEN, attempts=1)
@@ -43,11 +43,11 @@ def on_loopback(_host: str) -> tuple[str, ...]:
 class Fetching:
     """Fetches through a proxy and returns outcomes in the order of the URLs."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        self.workshop = workshop
+    def __init__(self, downloader: Downloader) -> None:
+        self.downloader = downloader
 
     def __call__(self, urls: list[str], policy: JobPolicy = TWICE) -> list[Outcome]:
-        run = self.workshop.start([BatchEntry(url=url) for url in urls], policy, queued=time.time(), worker="test")
+        run = self.downloader.start([BatchEntry(url=url) for url in urls], policy, queued=time.time(), worker="test")
         assert run.wait(300.0), run.progress
         found = {outcome.url: outcome for outcome in run.outcomes}
         return [found[url] for url in urls]
@@ -72,11 +72,11 @@ def fetching(
         egress_login_file=str(folder / "login") if login else "",
         ca_file=ca_file,
     )
-    workshop = Workshop(settings, environment={}, look_up=look_up, clock=clock)
+    downloader = Downloader(settings, environment={}, look_up=look_up, clock=clock)
     try:
-        yield Fetching(workshop)
+        yield Fetching(downloader)
     finally:
-        workshop.close()
+        downloader.close()
 
 
 @pytest.fixture
@@ -337,7 +337,9 @@ def test_the_login_is_shown_nowhere(tmp_path: Path, site: Site, caplog: pytest.L
         fetching(tmp_path, f"http://127.0.0.1:{proxy.port}", login=LOGIN) as fetch,
     ):
         outcomes = fetch([f"http://one.test:{site.ports[0]}/"])
-        shown = repr(fetch.workshop._egress) + repr(fetch.workshop.settings) + repr(fetch.workshop.settings.proxy())
+        shown = (
+            repr(fetch.downloader._egress) + repr(fetch.downloader.settings) + repr(fetch.downloader.settings.proxy())
+        )
     with fetching(tmp_path, f"http://127.0.0.1:{free_port()}", login=LOGIN) as fetch:
         outcomes += fetch([f"http://one.test:{site.ports[0]}/"])
 

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from contract.batches import BatchEntry, pack_entries
+from contract.cluster.settings import ClusterSettings
 from contract.errors import FolderError, UnknownJobError
-from contract.glimpses import Glimpse
-from contract.ledger import NewBatch
-from contract.messages import BatchMessage
-from contract.outcomes import Outcome
-from contract.policy import JobPolicy
-from contract.settings import ClusterSettings
-from producer.client import Cluster, Patience
-from producer.follower import Follower
-from producer.jobs import Client
-from producer.journal import Journal
-from producer.manifest import Manifest
-from producer.transcript import Transcript
+from contract.ledger.ledger import NewBatch
+from contract.records.batches import BatchEntry, pack_entries
+from contract.records.messages import BatchMessage
+from contract.records.outcomes import Outcome
+from contract.records.policy import JobPolicy
+from contract.records.snapshots import ProgressSnapshot
+from producer.api.jobs import Client
+from producer.cluster.client import Cluster, Retrying
+from producer.job.follower import Follower
+from producer.job.ledger_mirror import LedgerMirror
+from producer.storage.journal import Journal
+from producer.storage.manifest import Manifest
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
@@ -71,7 +71,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -> None:
-    """Guards ``Transcript``: the copies, and what it opens from them; hand-offs included."""
+    """Guards ``LedgerMirror``: the copies, and what it opens from them; hand-offs included."""
     handed_off: set[str] = set()
 
     def answer(entry: BatchEntry) -> Outcome | None:
@@ -104,9 +104,9 @@ def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -
 
 
 def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(bench: Bench) -> None:
-    """Guards ``Transcript.begin``: Redis may be gone a moment after the first outcomes came."""
+    """Guards ``LedgerMirror.begin``: Redis may be gone a moment after the first outcomes came."""
     cluster = Cluster(bench.settings)
-    ledger, patience = cluster.ledger, Patience(lambda _line: None)
+    ledger, retrying = cluster.ledger, Retrying(lambda _line: None)
     ledger.create("job", JobPolicy(timeout=7.0), label="a list")
     batches = [
         NewBatch(str(number), pack_entries([BatchEntry(url=f"http://h/{number}")]), 1) for number in range(1, 251)
@@ -114,10 +114,10 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
     ledger.open("job", batches)
     journal, manifest = Journal(bench.folder / "state"), Manifest(bench.folder / "manifest.jsonl", 0)
     journal.begin("job")
-    follower = Follower("job", journal=journal, manifest=manifest, services=cluster, patience=patience)
-    transcript = Transcript("job", journal=journal, follower=follower, services=cluster, patience=patience)
+    follower = Follower("job", journal=journal, manifest=manifest, services=cluster, retrying=retrying)
+    mirror = LedgerMirror("job", journal=journal, follower=follower, services=cluster, retrying=retrying)
 
-    transcript.begin()
+    mirror.begin()
 
     assert journal.count_undrained() == 250
     ledger.open("job", [NewBatch("251", batches[0].payload, 1)])
@@ -125,9 +125,9 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
     record = follower.record
     cluster.redis.flushall()
     with pytest.raises(UnknownJobError):
-        transcript.step()
+        mirror.step()
     assert (journal.fact("copied"), journal.count_undrained()) == (250, 250)
-    transcript.recover()
+    mirror.recover()
     again = ledger.job("job")
     assert record is not None
     assert again is not None
@@ -142,31 +142,31 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
 
 
 def test_a_follower_counts_an_open_batch_by_its_glimpse_and_a_closed_one_by_its_rows(bench: Bench) -> None:
-    """Guards Preview.end in Follower._write, which a late glimpse must not undo."""
+    """Guards LiveProgress.end in Follower._write, which a late snapshot must not undo."""
     cluster = Cluster(bench.settings)
     ledger = cluster.ledger
     ledger.create("job", JobPolicy())
     ledger.open("job", [NewBatch("1", pack_entries([BatchEntry(url=URLS[0])]), 1)])
     journal, manifest = Journal(bench.folder / "state"), Manifest(bench.folder / "manifest.jsonl", 0)
     journal.begin("job")
-    follower = Follower("job", journal=journal, manifest=manifest, services=cluster, patience=Patience(print))
+    follower = Follower("job", journal=journal, manifest=manifest, services=cluster, retrying=Retrying(print))
     follower.step(at_once=True)
-    before = follower.preview.rows
+    before = follower.live.rows
 
     def counted(rows: int) -> bool:
         follower.step()
         follower.wait(0.05)
-        return follower.preview.rows == rows
+        return follower.live.rows == rows
 
-    ledger.tell("job", Glimpse("1", {"ok": 1}, 500))
+    ledger.tell("job", ProgressSnapshot("1", {"ok": 1}, 500))
     await_condition(lambda: counted(1), within=20, what="the glimpse")
     with StandInWorker(bench.settings):
         cluster.send([BatchMessage("job", "1")], JobPolicy())
         await_condition(follower.step, within=60, what="the row")
-    after = follower.preview.rows
-    ledger.tell("job", Glimpse("1", {"ok": 1}, 500))
-    ledger.tell("job", Glimpse("2", {"ok": 5}, 500))
-    await_condition(lambda: counted(6), within=20, what="the glimpse of another batch")
+    after = follower.live.rows
+    ledger.tell("job", ProgressSnapshot("1", {"ok": 1}, 500))
+    ledger.tell("job", ProgressSnapshot("2", {"ok": 5}, 500))
+    await_condition(lambda: counted(6), within=20, what="the snapshot of another batch")
 
     assert (before, after) == (0, 1)
     follower.finish()

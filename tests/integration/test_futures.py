@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import producer
-from contract.batches import BatchEntry
-from contract.outcomes import Outcome
-from contract.settings import ClusterSettings
-from producer.client import Cluster
-from producer.jobs import Client
+from contract.cluster.settings import ClusterSettings
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Outcome
+from producer.api.futures import Submitter
+from producer.api.jobs import Client
+from producer.cluster.client import Cluster
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker, everything_ok, failed
@@ -39,7 +40,7 @@ def answer(entry: BatchEntry) -> Outcome:
 
 
 def test_every_future_ends_and_as_completed_yields_each_once(client: Client, settings: ClusterSettings) -> None:
-    with StandInWorker(settings, answer), client.submitter() as submitter:
+    with StandInWorker(settings, answer), Submitter(client) as submitter:
         futures = submitter.map(URLS)
         seen = list(as_completed(futures, timeout=300))
 
@@ -56,7 +57,7 @@ def test_every_future_ends_and_as_completed_yields_each_once(client: Client, set
 
 
 def test_wait_returns_at_the_first_and_at_the_last(client: Client, settings: ClusterSettings) -> None:
-    with StandInWorker(settings), client.submitter() as submitter:
+    with StandInWorker(settings), Submitter(client) as submitter:
         futures = submitter.map(URLS)
         first = wait(futures, timeout=300, return_when=FIRST_COMPLETED)
         last = wait(futures, timeout=300, return_when=ALL_COMPLETED)
@@ -72,7 +73,7 @@ def test_what_no_worker_has_can_be_cancelled_and_is_not_fetched(client: Client, 
         fetched.append(entry.url)
         return everything_ok(entry)
 
-    submitter = client.submitter()
+    submitter = Submitter(client)
     futures = submitter.map(URLS[:6])
     job = submitter._job.id
     await_condition(lambda: client.cluster.ledger.payloads(job, ["1"])[0], within=10, what="the batch being sent")
@@ -96,7 +97,7 @@ def test_what_a_worker_has_is_running_and_cannot_be_cancelled(client: Client, se
         let_go.wait(300)
         return everything_ok(entry)
 
-    with StandInWorker(settings, slowly), client.submitter() as submitter:
+    with StandInWorker(settings, slowly), Submitter(client) as submitter:
         future = submitter.submit("http://h/1")
         await_condition(future.running, within=10, what="the future running")
         is_cancelled = future.cancel()
@@ -109,7 +110,7 @@ def test_what_a_worker_has_is_running_and_cannot_be_cancelled(client: Client, se
 
 
 def test_a_refused_url_fails_at_once_and_a_url_on_its_way_is_one_future(client: Client) -> None:
-    submitter = client.submitter()
+    submitter = Submitter(client)
 
     refused = submitter.submit("ftp://h/")
     once, again = submitter.submit("http://h/1"), submitter.submit("http://h/1")
@@ -123,7 +124,7 @@ def test_a_refused_url_fails_at_once_and_a_url_on_its_way_is_one_future(client: 
 
 
 def test_an_emptied_redis_fails_the_futures_instead_of_hanging(client: Client) -> None:
-    submitter = client.submitter()
+    submitter = Submitter(client)
     future = submitter.submit("http://h/1")
 
     client.cluster.redis.flushall()

@@ -171,7 +171,7 @@ def assert_nothing_but_redis_is_connected_to(watched: Watched) -> None:
 
 #: Modules that open sockets by themselves, and to where.
 OPENERS = {
-    "producer/embedded.py": "the private socket of the Redis it started",
+    "producer/cluster/embedded.py": "the private socket of the Redis it started",
     "worker/adapters/http/exchanges.py": "none: libcurl keeps those that the handles lent",
     "worker/adapters/http/handle.py": "what the guard allows",
 }

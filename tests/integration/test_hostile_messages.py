@@ -12,13 +12,13 @@ from typing import Any, cast
 import pytest
 import redis
 
-from contract.batches import BatchEntry, pack_entries
-from contract.broker import build_app, connect
-from contract.dispatch import send_batches
-from contract.ledger import Ledger, NewBatch
-from contract.messages import BatchMessage
-from contract.policy import JobPolicy
-from contract.settings import ClusterSettings
+from contract.cluster.broker import build_app, connect
+from contract.cluster.dispatch import send_batches
+from contract.cluster.settings import ClusterSettings
+from contract.ledger.ledger import Ledger, NewBatch
+from contract.records.batches import BatchEntry, pack_entries
+from contract.records.messages import BatchMessage
+from contract.records.policy import JobPolicy
 from tests.support.celery_worker import CeleryWorker
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.batches import BatchEntry
-from contract.outcomes import Ending, ErrorClass
-from contract.policy import JobPolicy
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Ending, ErrorClass
+from contract.records.policy import JobPolicy
 from tests.support.misbehaving import MisbehavingServer
 from worker.adapters.http import CurlHttp
 from worker.engine.exchange import Exchange
 from worker.settings import WorkerSettings
-from worker.wiring import Workshop
+from worker.wiring import Downloader
 
 
 def test_an_exchange_that_cannot_begin_ends_its_url_and_no_other(
@@ -28,15 +28,15 @@ def test_an_exchange_that_cannot_begin_ends_its_url_and_no_other(
         begin(http, exchange)
 
     monkeypatch.setattr(CurlHttp, "begin", begin_or_break)
-    workshop = Workshop(WorkerSettings(output=str(tmp_path / "out")))
+    downloader = Downloader(WorkerSettings(output=str(tmp_path / "out")))
 
     with MisbehavingServer() as server:
         urls = [server.url(f"/good?seed={seed}") for seed in range(20)]
         entries = [BatchEntry(url=url) for url in [*urls, server.url("/good?broken")]]
-        run = workshop.start(entries, JobPolicy(allow_nets=("127.0.0.0/8",)), queued=time.time(), worker="test")
+        run = downloader.start(entries, JobPolicy(allow_nets=("127.0.0.0/8",)), queued=time.time(), worker="test")
         # Protects the try around Http.begin in Lane._start: without it the URL never ends.
         assert run.wait(200.0)
-    workshop.close()
+    downloader.close()
 
     endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
     assert endings.pop(server.url("/good?broken")) == (Ending.FAILED, ErrorClass.INTERNAL)

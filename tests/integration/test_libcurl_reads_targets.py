@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pycurl
 import pytest
 
-from contract.urls import Parsed, parse
+from contract.urls.lines import Parsed, parse
 from tests.support.spellings import DENIED_ADDRESSES, PUBLIC_ADDRESSES, spellings
 
 

@@ -53,7 +53,7 @@ def test_descriptors_beyond_select_are_polled(tmp_path: Path) -> None:
 
     run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(200)), _UNHURRIED)
 
-    (lane,) = next(iter(bench.workshop._lanes.values()))
+    (lane,) = next(iter(bench.downloader._lanes.values()))
     driver = lane._http._driver  # type: ignore[attr-defined]  # the port does not show how it waits
     bench.close()
     gathering.close()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import output_name
-from contract.outcomes import Ending, ErrorClass
-from contract.policy import JobPolicy
+from contract.records.outcomes import Ending, ErrorClass
+from contract.records.policy import JobPolicy
+from contract.urls.naming import output_name
 from tests.support.bodies import body_bytes
 from tests.support.certificates import Certificate, PrivateAuthority
 from tests.support.fetching import OPEN, Bench
@@ -94,7 +94,7 @@ def test_pooled_connections_are_ended_without_a_word_where_descriptors_are_polle
     """Guards the order in CurlHttp.close: libcurl tells the poller of each connection it shuts down."""
     monkeypatch.setattr("worker.adapters.http.exchanges.HIGHEST_SELECTED", 0)
     run = bench.fetch([version.site.url(n=number) for number in range(20)], version.policy())
-    (lane,) = next(iter(bench.workshop._lanes.values()))
+    (lane,) = next(iter(bench.downloader._lanes.values()))
 
     bench.close()
 
@@ -215,7 +215,7 @@ def test_alt_svc_leads_nowhere(version: Version, bench: Bench) -> None:
 def test_a_connection_from_the_pool_is_judged_again(version: Version, bench: Bench) -> None:
     """Guards ``permit``: ``open_socket`` is not asked about a connection that is there."""
     bench.fetch([version.site.url(n=1)], version.policy())
-    (lanes,) = bench.workshop._lanes.values()
+    (lanes,) = bench.downloader._lanes.values()
     for lane in lanes:
         assert isinstance(lane._http, CurlHttp)
         lane._http.judge = _closed

@@ -17,10 +17,10 @@ from typing import Any, cast
 import pytest
 import redis
 
-from contract.batches import BatchEntry
-from contract.outcomes import Outcome
-from contract.settings import ClusterSettings
-from producer.client import FULL_ABOVE, Cluster
+from contract.cluster.settings import ClusterSettings
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Outcome
+from producer.cluster.client import FULL_ABOVE, Cluster
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer

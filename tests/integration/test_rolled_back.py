@@ -11,18 +11,18 @@ from typing import cast
 import pytest
 import redis
 
-from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.ledger import Child, Claim, Ledger
-from contract.outcomes import Outcome
-from contract.policy import JobPolicy
-from contract.reports import BatchReport
-from contract.settings import ClusterSettings
-from producer.client import Cluster, Patience
-from producer.follower import Follower, LostJobError
-from producer.jobs import Client, SentJob
-from producer.journal import Journal, KeptBatch
-from producer.manifest import Manifest
-from producer.opening import Job, Opening
+from contract.cluster.settings import ClusterSettings
+from contract.ledger.ledger import Child, Claim, Ledger
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.outcomes import Outcome
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from producer.api.jobs import Client, SentJob
+from producer.cluster.client import Cluster, Retrying
+from producer.job.follower import Follower, LostJobError
+from producer.job.sender import BatchSender, Job
+from producer.storage.journal import Journal, KeptBatch
+from producer.storage.manifest import Manifest
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
@@ -108,13 +108,13 @@ class Desk:
         self.ledger = self.cluster.ledger
         self.journal = Journal(folder / ".trawl")
         self.manifest = Manifest(folder / "manifest.jsonl", 0)
-        patience = Patience(lambda _line: None)
+        retrying = Retrying(lambda _line: None)
         self.journal.begin(JOB)
-        self.opening = Opening(
-            Job(id=JOB, label="", policy=JobPolicy()), journal=self.journal, services=self.cluster, patience=patience
+        self.opening = BatchSender(
+            Job(id=JOB, label="", policy=JobPolicy()), journal=self.journal, services=self.cluster, retrying=retrying
         )
         self.follower = Follower(
-            JOB, journal=self.journal, manifest=self.manifest, services=self.cluster, patience=patience
+            JOB, journal=self.journal, manifest=self.manifest, services=self.cluster, retrying=retrying
         )
 
     def open(self, urls: Sequence[str]) -> None:

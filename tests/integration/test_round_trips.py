@@ -84,7 +84,7 @@ def _round_trips(commands: Sequence[str]) -> Iterator[str]:
 
 @pytest.mark.parametrize("pace", ["fast", "slow"])
 def test_a_batch_of_a_whole_run_costs_at_most_six_round_trips(tmp_path: Path, pace: str) -> None:
-    """Guards the follower's bell, the drain in one round trip, claiming ahead in one, and sweeps that know when."""
+    """Guards the follower's channel, the drain in one round trip, claiming ahead in one, and sweeps that know when."""
     with RedisServer(tmp_path / "redis") as server, MisbehavingServer() as site:
         if pace == "fast":
             urls = [site.url(f"/good?size=100&n={number}") for number in range(1600)]

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.batches import BatchEntry, Expected, Known
-from contract.naming import Layout, output_name, output_path
-from contract.outcomes import Ending, ErrorClass
-from contract.policy import Digest, JobPolicy, Sync
+from contract.records.batches import BatchEntry, Known
+from contract.records.outcomes import Ending, ErrorClass
+from contract.records.policy import Digest, JobPolicy, Sync
+from contract.urls.expected import Expected
+from contract.urls.naming import Layout, output_name, output_path
 from tests.support.bodies import body_bytes
 from tests.support.fetching import OPEN, Bench
 from tests.support.misbehaving import GOOD, Door, MisbehavingSite
@@ -105,7 +106,7 @@ def test_an_abandoned_run_publishes_nothing(site: MisbehavingSite, tmp_path: Pat
     urls = _good(site, 30, "abandoned")
     entries = [BatchEntry(url=url) for url in urls]
 
-    run = bench.workshop.start(entries, OPEN, queued=time.time(), worker="test", may_publish=lambda: False)
+    run = bench.downloader.start(entries, OPEN, queued=time.time(), worker="test", may_publish=lambda: False)
 
     assert run.wait(ENOUGH)
     assert bench.files() == set()
@@ -262,11 +263,11 @@ def test_lanes_of_jobs_gone_by_are_retired(site: MisbehavingSite, bench: Bench) 
         assert bench.fetch([site.url("/good", key=f"kind-{number}")], policy).progress.ok == 1
         await_condition(partial(_are_idle, bench), within=10.0, what="idle lanes")
 
-    assert len(bench.workshop._lanes) == 4
+    assert len(bench.downloader._lanes) == 4
 
 
 def _are_idle(bench: Bench) -> bool:
-    return all(lane.is_idle for lanes in bench.workshop._lanes.values() for lane in lanes)
+    return all(lane.is_idle for lanes in bench.downloader._lanes.values() for lane in lanes)
 
 
 def test_http3_falls_back_to_what_the_server_speaks(site: MisbehavingSite, tmp_path: Path) -> None:

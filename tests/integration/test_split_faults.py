@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import output_name
-from contract.outcomes import Ending
+from contract.records.outcomes import Ending
+from contract.urls.naming import output_name
 from tests.support.bodies import body_bytes
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.fetching import OPEN, Bench

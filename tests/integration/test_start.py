@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.cluster.settings import ClusterSettings
 from contract.errors import ServiceError
-from contract.settings import ClusterSettings
-from producer.client import Cluster
+from producer.cluster.client import Cluster
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay

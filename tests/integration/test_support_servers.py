@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pycurl
 import pytest
 
-from contract.outcomes import ErrorClass
+from contract.records.outcomes import ErrorClass
 from tests.support.bodies import base64_digest, body_bytes, body_part, body_sha256, crc32c
 from tests.support.cases import behaviour_of, serves, with_query
 from tests.support.exchange import Exchange

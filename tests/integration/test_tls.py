@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from contract.broker import AWAY, connect
-from contract.settings import ClusterSettings
-from contract.tls import certificate_trouble
+from contract.cluster.broker import AWAY, connect
+from contract.cluster.settings import ClusterSettings
+from contract.cluster.tls import certificate_trouble
 from tests.support.celery_worker import CeleryWorker
 from tests.support.certificates import Certificate, PrivateAuthority
 from tests.support.misbehaving import MisbehavingServer

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from contract.naming import output_name
-from contract.outcomes import Outcome
+from contract.records.outcomes import Outcome
+from contract.urls.naming import output_name
 from tests.support.bodies import body_bytes
 from tests.support.fetching import Bench
 from tests.support.lateness import Lateness

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from kombu import serialization
 
-from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.dispatch import queue_depth
-from contract.ledger import Ledger, NewBatch
-from contract.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
-from contract.naming import output_name
-from contract.reports import BatchReport
+from contract.cluster.dispatch import queue_depth
+from contract.ledger.ledger import Ledger, NewBatch
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
+from contract.records.reports import BatchReport
+from contract.urls.naming import output_name
 from tests.support.bodies import body_bytes
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.cluster import POLICY, Cluster

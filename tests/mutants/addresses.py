@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.mutants.guard import ROOT, Guard
 
-_TESTS = ("tests/unit/test_safety.py",)
+_TESTS = ("tests/unit/worker/engine/test_safety.py",)
 _SAFETY = "worker/engine/safety.py"
 _ROW = re.compile(r'^    \("([0-9a-f:.]+/[0-9]+)", "[^"]+"\),.*\n', re.MULTILINE)
 #: Rows that only give the reason for what the bound of public IPv6 closes anyway.
@@ -25,7 +25,7 @@ def _safety(text: str, instead: str = "") -> Guard:
 
 
 def _networks(text: str, instead: str = "") -> Guard:
-    return Guard("contract/networks.py", text, _TESTS, instead)
+    return Guard("contract/urls/networks.py", text, _TESTS, instead)
 
 
 GUARDS = (
@@ -53,5 +53,5 @@ GUARDS = (
     _networks('if "/" in text and ip_address', "if False and ip_address"),
     _networks("if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):", "if False:"),
     # What an address is spelled like and what is done about it are guarded together.
-    Guard("contract/hosts.py", "if _LOOKS_NUMERIC.fullmatch(labels[-1]):", _TESTS, "if False:"),
+    Guard("contract/urls/hosts.py", "if _LOOKS_NUMERIC.fullmatch(labels[-1]):", _TESTS, "if False:"),
 )

@@ -6,7 +6,7 @@ from tests.mutants.guard import Guard
 
 
 def _of(text: str, instead: str = "") -> Guard:
-    return Guard("worker/engine/promises.py", text, ("tests/unit/test_promises.py",), instead)
+    return Guard("worker/engine/http/promises.py", text, ("tests/unit/worker/engine/http/test_promises.py",), instead)
 
 
 GUARDS = (

@@ -12,7 +12,7 @@ _FAULTS = "tests/integration/test_disk_faults.py"
 _EVERY_CALL = (f"{_FAULTS}::test_whichever_call_fails_files_are_whole_or_absent",)
 _UNBLAMED = (f"{_FAULTS}::test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed", "-k", "ENOSPC")
 _DECISIONS = (_FAULTS, "-k", "lost_no_time or in_the_way or floor or bug_in or fetched_again")
-_SHIFT = ("tests/unit/test_shift.py",)
+_RUNNER = ("tests/unit/worker/batch/test_runner.py",)
 _REPORTED = (f"{_FAULTS}::test_the_files_of_a_batch_are_on_the_disk_before_its_report_is_stored",)
 
 
@@ -27,12 +27,12 @@ def _run(text: str, instead: str = "", tests: tuple[str, ...] = _DECISIONS) -> G
     return Guard("worker/engine/run.py", text, tests, instead)
 
 
-def _settlement(text: str, instead: str, tests: tuple[str, ...] = _DECISIONS) -> Guard:
-    return Guard("worker/engine/settlement.py", text, tests, instead)
+def _group_commit(text: str, instead: str, tests: tuple[str, ...] = _DECISIONS) -> Guard:
+    return Guard("worker/engine/group_commit.py", text, tests, instead)
 
 
-def _standstill(text: str, instead: str = "") -> Guard:
-    return Guard("worker/standstill.py", text, ("tests/unit/test_standstill.py",), instead)
+def _disk_backoff(text: str, instead: str = "") -> Guard:
+    return Guard("worker/batch/disk_backoff.py", text, ("tests/unit/worker/batch/test_disk_backoff.py",), instead)
 
 
 GUARDS = (
@@ -76,40 +76,41 @@ GUARDS = (
     _disk("fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until", "pass  # until"),
     _disk("held.callback(let_go, lock_file(shelf.part, shelf.folder))", "pass"),
     _run("after = max(after, STALLED_WAIT)", "pass", _UNBLAMED),
-    _settlement("                whole.draft.discard()\n", "                pass\n", _UNBLAMED),
+    _group_commit("                whole.draft.discard()\n", "                pass\n", _UNBLAMED),
     _run("                self.stall(trouble)\n", "                pass\n"),
     Guard(
         "worker/engine/run.py",
         "        except Exception as error:\n            transfer.failure = bug(error)",
-        ("tests/unit/test_lane.py::test_an_outcome_that_cannot_be_written_costs_its_own_url_only",),
+        ("tests/unit/worker/engine/test_lane.py::test_an_outcome_that_cannot_be_written_costs_its_own_url_only",),
         "        except ZeroDivisionError as error:\n            transfer.failure = bug(error)",
     ),
     Guard(
         "worker/engine/lane.py",
         "            except Exception as error:  # a bug costs its own URL only\n                self._schedule.leave",
-        ("tests/unit/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
+        ("tests/unit/worker/engine/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
         "            except ZeroDivisionError as error:\n                self._schedule.leave",
     ),
     Guard(
         "worker/engine/lane.py",
         "                self._schedule.leave(transfer.host_key)\n                transfer.failure",
-        ("tests/unit/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
+        ("tests/unit/worker/engine/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
         "                transfer.failure",
     ),
-    _settlement("found = failure or _unnamed(draft)", "found = failure"),
+    _group_commit("found = failure or _unnamed(draft)", "found = failure"),
     _run("except Exception:  # a bug costs a download", "except ZeroDivisionError:  # a bug costs a download"),
     Guard("worker/engine/lane.py", "transfer.attempt_began)  # what our disk", _DECISIONS, "now)  # what our disk"),
-    _standstill("min(max(FIRST_PAUSE, 2 * self._pause.value), LONGEST_PAUSE)", "FIRST_PAUSE"),
-    _standstill("if not self.lasts:\n                self._pause", "if True:\n                self._pause"),
-    _standstill("began >= self._until.value and "),
-    _standstill("self._pause.value = 0.0", "pass"),
-    _standstill("self._until.value = self._now() + _LOOK_PAUSE", "pass"),
-    _standstill("if self._now() >= until:", "if False:"),
-    _standstill("while not gives_up():", "while True:"),
-    _standstill("if self._told.hoist():", "if True:"),
-    Guard("worker/shift.py", "self._standstill.note(turn.run.stalled, began=turn.began)", _SHIFT),
-    Guard("worker/shift.py", "and not self._standstill.lasts", _SHIFT),
-    Guard("contract/messages.py", "{batch.partition('.')[0]}", ("tests/unit/test_records.py",), "{batch}"),
+    _disk_backoff("min(max(FIRST_PAUSE, 2 * self._pause.value), LONGEST_PAUSE)", "FIRST_PAUSE"),
+    _disk_backoff("if not self.lasts:\n                self._pause", "if True:\n                self._pause"),
+    _disk_backoff("began >= self._until.value and "),
+    _disk_backoff("self._pause.value = 0.0", "pass"),
+    _disk_backoff("self._until.value = self._now() + _LOOK_PAUSE", "pass"),
+    _disk_backoff("if self._now() >= until:", "if False:"),
+    _disk_backoff("while not gives_up():", "while True:"),
+    _disk_backoff("if self._told.hoist():", "if True:"),
+    Guard("worker/batch/runner.py", "self._disk_backoff.note(turn.run.stalled, began=turn.began)", _RUNNER),
+    Guard("worker/batch/runner.py", "and not self._disk_backoff.lasts", _RUNNER),
+    Guard("contract/records/messages.py", "{batch.partition('.')[0]}", ("tests/unit/contract/records/test_records.py",),
+          "{batch}"),
     Guard(
         "worker/tasks.py", "except FolderError as error:",
         ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_be_opened_waits_for_it",),

@@ -6,10 +6,10 @@ from tests.mutants.guard import Guard
 
 _TESTS = ("tests/integration/ledger/test_promises.py", "tests/integration/ledger/test_recovery.py")
 _OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP, _LOST = (
-    f"contract/lua/{name}.lua"
+    f"contract/ledger/lua/{name}.lua"
     for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep", "lost")
 )
-_LEDGER, _SWEEPER = "contract/ledger.py", "contract/sweep.py"
+_LEDGER, _SWEEPER = "contract/ledger/ledger.py", "contract/ledger/sweep.py"
 _FOLLOW = "tests/integration/test_follow.py"
 
 
@@ -126,34 +126,35 @@ GUARDS = (
     _without(_SWEEPER, "except MessageError:", "except ZeroDivisionError:"),
     _without(_SWEEPER, "worn=MOST_ATTEMPTS - 2", "worn=MOST_ATTEMPTS - 1"),
     _without(_SWEEPER, "if self._clock() < self._from:\n            return findings"),
-    _without("producer/follower.py", "or (\".\" in batch and batch not in expected)", "",
+    _without("producer/job/follower.py", "or (\".\" in batch and batch not in expected)", "",
              tests="tests/integration/test_rolled_back.py"),
-    _without("producer/follower.py", "raise LostJobError(f\"Redis has lost batches of job {self._job}.\")", "pass",
+    _without("producer/job/follower.py", "raise LostJobError(f\"Redis has lost batches of job {self._job}.\")", "pass",
              tests="tests/integration/test_rolled_back.py"),
-    _without("producer/jobs.py", "batch in self._taken or ", tests="tests/integration/test_rolled_back.py"),
-    _without("producer/jobs.py", " or (\".\" in batch and batch not in self._expected)",
+    _without("producer/api/jobs.py", "batch in self._taken or ", tests="tests/integration/test_rolled_back.py"),
+    _without("producer/api/jobs.py", " or (\".\" in batch and batch not in self._expected)",
              tests="tests/integration/test_rolled_back.py"),
-    _without("producer/transcript.py", "if self._journal.fact(\"is_secretive\"):", "if False:",
+    _without("producer/job/ledger_mirror.py", "if self._journal.fact(\"is_secretive\"):", "if False:",
              tests=_FOLLOW + "::test_a_job_with_credentials_is_not_opened_again_without_them"),
-    _without("producer/transcript.py", "self._journal.keep(found, copied=last)", "self._journal.keep([], copied=last)",
+    _without("producer/job/ledger_mirror.py", "self._journal.keep(found, copied=last)",
+             "self._journal.keep([], copied=last)",
              tests=_FOLLOW + "::test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained"),
     _without(_LEDGER, "        if not is_known:\n            raise", "        if False:\n            raise"),
-    _without("producer/client.py", "not _is_passing(error.__context__) or ", "True or ",
+    _without("producer/cluster/client.py", "not _is_passing(error.__context__) or ", "True or ",
              tests="tests/integration/test_start.py"),
-    _without("worker/shift.py", "self._look_ahead()\n                ended =", "ended =",
-             tests="tests/unit/test_shift.py"),
-    _without("worker/shift.py", "self._ahead.take(BatchMessage(turn.claim.job, batch))", "pass",
-             tests="tests/unit/test_shift.py"),
-    _without("worker/shift.py", "except TrawlError as error:", "except ZeroDivisionError as error:",
-             tests="tests/unit/test_shift.py"),
-    _without("worker/shift.py", "            self._ahead.note(BatchMessage(claim.job, claim.batch))\n",
-             tests="tests/unit/test_shift.py"),
-    _without("worker/shift.py", "self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK_PAUSE)", "pass",
-             tests="tests/unit/test_shift.py"),
-    _without("contract/settings.py", 'if url.startswith("sentinel:"):', "if False:",
-             tests="tests/unit/test_cluster_settings.py"),
-    _without("contract/settings.py", 'if "global_keyprefix" in options:', "if False:",
-             tests="tests/unit/test_cluster_settings.py"),
-    _without("contract/settings.py", "            _check_query(url)", "            pass",
-             tests="tests/unit/test_cluster_settings.py"),
+    _without("worker/batch/runner.py", "self._look_ahead()\n                ended =", "ended =",
+             tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/runner.py", "self._ahead.take(BatchMessage(turn.claim.job, batch))", "pass",
+             tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/runner.py", "except TrawlError as error:", "except ZeroDivisionError as error:",
+             tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/runner.py", "            self._ahead.note(BatchMessage(claim.job, claim.batch))\n",
+             tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/runner.py", "self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK_PAUSE)", "pass",
+             tests="tests/unit/worker/batch/test_runner.py"),
+    _without("contract/cluster/settings.py", 'if url.startswith("sentinel:"):', "if False:",
+             tests="tests/unit/contract/cluster/test_settings.py"),
+    _without("contract/cluster/settings.py", 'if "global_keyprefix" in options:', "if False:",
+             tests="tests/unit/contract/cluster/test_settings.py"),
+    _without("contract/cluster/settings.py", "            _check_query(url)", "            pass",
+             tests="tests/unit/contract/cluster/test_settings.py"),
 )  # fmt: skip

@@ -16,7 +16,7 @@ def _hoard(file: str, text: str, what: str, part: str) -> Guard:
 
 
 GUARDS = (
-    Guard("producer/feeder.py", "if self._window and", (f"{_TEST}[Redis]",), "if False and"),
-    _hoard("producer/follower.py", "        self.tally.add_rows(rows)\n", "rows", "the producer"),
-    _hoard("worker/shift.py", "        self._turns.remove(turn)\n", "turn", "the worker's pool process"),
+    Guard("producer/job/feeder.py", "if self._window and", (f"{_TEST}[Redis]",), "if False and"),
+    _hoard("producer/job/follower.py", "        self.tally.add_rows(rows)\n", "rows", "the producer"),
+    _hoard("worker/batch/runner.py", "        self._turns.remove(turn)\n", "turn", "the worker's pool process"),
 )

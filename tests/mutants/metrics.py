@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.guard import Guard
 
 _TESTS = "tests/integration/test_metrics.py"
-_SETTING = ("tests/unit/test_metrics_setting.py",)
+_SETTING = ("tests/unit/worker/test_metrics_setting.py",)
 _SECRETS = ("tests/acceptance/test_secrets.py", "-k", "metrics or shows_a_secret")
 
 _METRICS = "worker/adapters/metrics.py"
@@ -37,8 +37,8 @@ GUARDS = (
           "test_a_setting_that_cannot_be_used_ends_the_worker_at_once", "settings  #"),
     Guard(_SETTINGS, 'if ":" in self.metrics else ("127.0.0.1", "", self.metrics)', _SETTING,
           'if ":" in self.metrics else ("0.0.0.0", "", self.metrics)'),
-    Guard("worker/infrastructure.py", "        yield metrics\n",
-          ("tests/unit/test_infrastructure.py::test_metrics_and_egress_proxy_are_our_own",), "        pass\n"),
+    Guard("worker/own_services.py", "        yield metrics\n",
+          ("tests/unit/worker/test_own_services.py::test_metrics_and_egress_proxy_are_our_own",), "        pass\n"),
     # Who would add a host to an error tells a list to everybody who may look.
     Guard(_METRICS, 'Counter((outcome.ending, outcome.error or "") for outcome in outcomes)', _SECRETS,
           'Counter((outcome.ending, outcome.url) for outcome in outcomes)'),

@@ -6,14 +6,14 @@ from tests.mutants.guard import Guard
 
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _TURNS = ("tests/integration/test_turns.py",)
-_SHIFT = ("tests/unit/test_shift.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
+_RUNNER = ("tests/unit/worker/batch/test_runner.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
 
 GUARDS = (
     Guard(
         "worker/engine/run.py",
-        "self._settlement = Settlement(disk=disk, now=clock.now, submit=submit)",
-        ("tests/unit/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
-        "self._settlement = Settlement(disk=disk, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
+        "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=submit)",
+        ("tests/unit/worker/engine/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
+        "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
     ),
     Guard(
         _EXCHANGES,
@@ -24,25 +24,34 @@ GUARDS = (
     Guard(
         "worker/engine/lookups.py",
         "    if policy.ipv4_only:\n",
-        ("tests/unit/test_lane.py::test_a_job_that_uses_ipv4_only_asks_no_other_address",),
+        ("tests/unit/worker/engine/test_lane.py::test_a_job_that_uses_ipv4_only_asks_no_other_address",),
         "    if False:\n",
     ),
     Guard(_EXCHANGES, "self._multi.info_read(AT_ONCE)", _TURNS, "self._multi.info_read()"),
     Guard(_EXCHANGES, "if self._has_new or self._has_more:", _TURNS, "if self._has_new:"),
     Guard(
-        "worker/shift.py", "return min(_GLANCE, until_look) if until_look > 0 else _GLANCE", _SHIFT, "return _GLANCE"
+        "worker/batch/runner.py",
+        "return min(_GLANCE, until_look) if until_look > 0 else _GLANCE",
+        _RUNNER,
+        "return _GLANCE",
     ),
     Guard(
-        "producer/run.py", ", worker.processes, first=first,", ("tests/unit/test_batching.py",), ", worker.processes,"
+        "producer/commands/run.py",
+        ", worker.processes, first=first,",
+        ("tests/unit/producer/intake/test_batching.py",),
+        ", worker.processes,",
     ),
     Guard(
-        "worker/settings.py", "self.transfers + self.transfers // 2", ("tests/unit/test_batching.py",), "self.transfers"
+        "worker/settings.py",
+        "self.transfers + self.transfers // 2",
+        ("tests/unit/producer/intake/test_batching.py",),
+        "self.transfers",
     ),
-    Guard("producer/keeper.py", "        _adopt_orphans()\n", ("tests/integration/test_keeper.py",)),
+    Guard("producer/cluster/supervisor.py", "        _adopt_orphans()\n", ("tests/integration/test_supervisor.py",)),
     Guard(
-        "worker/engine/headers.py",
+        "worker/engine/http/headers.py",
         "_field if sum(map(len, lines)) <= _LONGEST_REMEMBERED else _field.__wrapped__",
-        ("tests/unit/test_headers.py::test_lines_of_a_large_block_are_not_remembered",),
+        ("tests/unit/worker/engine/http/test_headers.py::test_lines_of_a_large_block_are_not_remembered",),
         "_field",
     ),
 )

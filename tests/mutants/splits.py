@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
-_CREW = "worker/engine/crew.py"
+_CREW = "worker/engine/splits/fetcher.py"
 _EXCHANGE = "worker/engine/exchange.py"
 _LANE = "worker/engine/lane.py"
-_SPLIT = "worker/engine/split.py"
+_SPLIT = "worker/engine/splits/split.py"
 _WHATEVER = "test_whatever_happens_the_file_is_one_version_whole_or_absent"
 
 
 def _of(file: str, text: str, test: str, instead: str = "") -> Guard:
-    return Guard(file, text, (f"tests/unit/test_split.py::{test}",), instead)
+    return Guard(file, text, (f"tests/unit/worker/engine/splits/test_split.py::{test}",), instead)
 
 
 GUARDS = (
@@ -44,7 +44,7 @@ GUARDS = (
     _of(_SPLIT, "if self.due.get(start, now) <= now:",
         "test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked", "if True:"),
     Guard("worker/engine/schedule.py", ", first=turn.is_under_way",
-          ("tests/unit/test_schedule.py::test_what_is_under_way_goes_first_when_its_moment_comes",)),
+          ("tests/unit/worker/engine/test_schedule.py::test_what_is_under_way_goes_first_when_its_moment_comes",)),
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "self.fetching[start].until = bound", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "            self._divide(start, exchange.size)\n            self.done.add(start)\n",

@@ -6,34 +6,46 @@ from tests.mutants.guard import Guard
 
 GUARDS = (
     Guard(
-        "contract/transport.py",
+        "contract/cluster/transport.py",
         "if self.connection is None or self.connection.client is None:",
-        ("tests/unit/test_transport.py",),
+        ("tests/unit/contract/cluster/test_transport.py",),
         "if False:",
     ),
-    Guard("contract/broker.py", "    mend_redis_transport()\n", ("tests/unit/test_transport.py",)),
-    Guard("worker/shift.py", "            and self._holds_few()\n", ("tests/unit/test_shift.py",)),
     Guard(
-        "worker/telling.py",
+        "contract/cluster/broker.py", "    mend_redis_transport()\n", ("tests/unit/contract/cluster/test_transport.py",)
+    ),
+    Guard("worker/batch/runner.py", "            and self._holds_few()\n", ("tests/unit/worker/batch/test_runner.py",)),
+    Guard(
+        "worker/batch/progress.py",
         "except (*AWAY, OperationalError, OSError):",
-        ("tests/unit/test_telling.py",),
+        ("tests/unit/worker/batch/test_progress.py",),
         "except KeyError:",
     ),
     Guard(
-        "contract/bell.py",
+        "contract/ledger/channel.py",
         'if message["type"] == "message" and message["channel"] == self._beside:',
-        ("tests/integration/test_glimpses.py",),
+        ("tests/integration/test_progress_snapshots.py",),
         'if message["type"] == "pong":',
     ),
-    Guard("contract/bell.py", "for _ in self._channels", ("tests/integration/test_glimpses.py",), "for _ in [0]"),
-    Guard("producer/preview.py", "if glimpse.batch not in self._over:", ("tests/unit/test_preview.py",), "if True:"),
     Guard(
-        "producer/follower.py",
-        "        self.preview.end(drained)\n",
+        "contract/ledger/channel.py",
+        "for _ in self._channels",
+        ("tests/integration/test_progress_snapshots.py",),
+        "for _ in [0]",
+    ),
+    Guard(
+        "producer/job/live_progress.py",
+        "if snapshot.batch not in self._over:",
+        ("tests/unit/producer/job/test_live_progress.py",),
+        "if True:",
+    ),
+    Guard(
+        "producer/job/follower.py",
+        "        self.live.end(drained)\n",
         ("tests/integration/test_follow.py", "-k", "glimpse"),
     ),
     Guard(
-        "worker/shift.py",
+        "worker/batch/runner.py",
         "                self._tell([",
         ("tests/acceptance/test_run.py::test_what_an_open_batch_has_done_is_shown_before_it_is_closed",),
         "                list([",

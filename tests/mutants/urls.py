@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
-_TESTS = ("tests/unit/test_urls.py", "tests/unit/test_lines.py", "tests/unit/test_url_properties.py")
+_TESTS = (
+    "tests/unit/contract/urls/test_lines.py",
+    "tests/unit/contract/urls/test_intake.py",
+    "tests/unit/contract/urls/test_properties.py",
+)
 
 
 def _urls(text: str, instead: str = "") -> Guard:
-    return Guard("contract/urls.py", text, _TESTS, instead)
+    return Guard("contract/urls/lines.py", text, _TESTS, instead)
 
 
 def _hosts(text: str, instead: str = "") -> Guard:
-    return Guard("contract/hosts.py", text, _TESTS, instead)
+    return Guard("contract/urls/hosts.py", text, _TESTS, instead)
 
 
 def _naming(text: str, instead: str = "") -> Guard:
-    return Guard("contract/naming.py", text, ("tests/unit/test_naming.py",), instead)
+    return Guard("contract/urls/naming.py", text, ("tests/unit/contract/urls/test_naming.py",), instead)
 
 
 def _redirects(text: str, instead: str = "") -> Guard:
-    return Guard("worker/engine/redirects.py", text, ("tests/unit/test_redirects.py",), instead)
+    return Guard("worker/engine/http/redirects.py", text, ("tests/unit/worker/engine/http/test_redirects.py",), instead)
 
 
 GUARDS = (

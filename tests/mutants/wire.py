@@ -6,7 +6,7 @@ from tests.mutants.guard import Guard
 
 _GUARD = "tests/integration/test_guard.py"
 _WIRE = "tests/integration/test_credentials_on_the_wire.py"
-_UNIT = "tests/unit/test_credentials.py"
+_UNIT = "tests/unit/contract/records/test_credentials.py"
 
 
 def _way(file: str, text: str, scenario: str, instead: str = "") -> Guard:
@@ -28,10 +28,10 @@ _EXCHANGES = "worker/adapters/http/exchanges.py"
 _HANDLE = "worker/adapters/http/handle.py"
 _RESOLVER = "worker/adapters/resolver.py"
 _WIRING = "worker/wiring.py"
-_INFRASTRUCTURE = "worker/infrastructure.py"
+_INFRASTRUCTURE = "worker/own_services.py"
 _EXCHANGE = "worker/engine/exchange.py"
 _TRANSFER = "worker/engine/transfer.py"
-_CREDENTIALS = "contract/credentials.py"
+_CREDENTIALS = "contract/records/credentials.py"
 
 GUARDS = (
     # What libcurl is told.
@@ -56,7 +56,7 @@ GUARDS = (
     _way(_HANDLE, "exchange.refusals.append(verdict.reason)", "asked_directly", "pass"),
     _way(_EXCHANGE, "self._refusal() or self.stopped", "asked_directly", "self.stopped"),
     _way(_EXCHANGE, "if len(self.refusals) < self.sockets:", "mixed_by_dns", "if False:"),
-    _way("worker/engine/retry.py", "not failure.is_transient or", "asked_directly"),
+    _way("worker/engine/http/retry.py", "not failure.is_transient or", "asked_directly"),
     _way("worker/engine/run.py", "and transfer.failure.kind is Kind.REFUSED", "asked_directly", "and False"),
     _way(_TRANSFER, "Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT", "reached_by_redirect",
          "Kind.PERMANENT"),
@@ -69,7 +69,7 @@ GUARDS = (
     _way(_INFRASTRUCTURE, ', *cluster.result_backend.split(";")', "aimed_at_our_own_services", ", *()"),
     Guard(_WIRING, "own=endpoints(settings, os.environ)", (f"{_GUARD}::test_a_worker_keeps_what_its_operator_forbids",),
           "own=frozenset()"),
-    Guard("producer/run.py", "127.0.0.1:{worker.flower_port}\".strip()",
+    Guard("producer/commands/run.py", "127.0.0.1:{worker.flower_port}\".strip()",
           (f"{_GUARD}::test_no_list_reaches_the_flower_of_its_run",), '".strip()'),
     # Name servers.
     _names(_RESOLVER, "or found_at > after", "unknown_names", "or True"),
@@ -78,7 +78,8 @@ GUARDS = (
     # One way out.
     Guard("pyproject.toml", '"httpx".msg = "only worker.adapters.http sends requests"\n',
           (f"{_GUARD}::test_the_linter_bans_every_other_http_client",)),
-    Guard("worker/lease.py", "from __future__ import annotations\n", (f"{_GUARD}::test_no_other_module_opens_sockets",),
+    Guard("worker/batch/lease.py", "from __future__ import annotations\n",
+          (f"{_GUARD}::test_no_other_module_opens_sockets",),
           "import socket\n\nsocket.create_connection\ndial = lambda: socket.create_connection(('there', 80))\n"),
     # Credentials.
     _sent(_EXCHANGES, "curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
-_DEPARTURE = "worker/departure.py"
-_TOLD = ("tests/integration/test_departure.py",)
+_DEPARTURE = "worker/shutdown.py"
+_TOLD = ("tests/integration/test_shutdown.py",)
 _FLOOR = ("tests/acceptance/test_run.py::test_a_disk_below_the_floor_is_told_at_the_terminal",)
 
 GUARDS = (
-    Guard("producer/embedded.py", "            self._listen()\n", _FLOOR, "            pass\n"),
+    Guard("producer/cluster/embedded.py", "            self._listen()\n", _FLOOR, "            pass\n"),
     Guard("worker/lifecycle.py", '    app.steps["worker"].add(_Leaving)\n', _TOLD),
     Guard("worker/lifecycle.py", "    signals.worker_process_init.connect(_end_as_orphan, weak=False)\n", _TOLD),
     Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if self._is_told:"),

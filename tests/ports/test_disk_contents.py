@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import Layout
+from contract.urls.naming import Layout
 from tests.support.bodies import body_bytes
 from tests.support.drafts import BODY, NAME, OTHER, a_draft, every_layout, store
 from tests.support.faulty_calls import FaultyCalls

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import Layout, output_name, output_path
-from contract.policy import Sync
+from contract.records.policy import Sync
+from contract.urls.naming import Layout, output_name, output_path
 from tests.support.bodies import body_bytes
 from tests.support.drafts import BODY, NAME, OTHER, a_draft, named_files, store
 from tests.support.faulty_calls import Call, FaultyCalls

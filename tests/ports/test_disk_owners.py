@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import Layout
-from contract.policy import Sync
+from contract.records.policy import Sync
+from contract.urls.naming import Layout
 from tests.support.drafts import NAME, VICTIM, a_draft, store, temporary_files
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.killed_writers import PROJECT

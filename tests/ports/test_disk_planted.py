@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from contract.errors import FolderError
-from contract.naming import Layout, output_name, output_path
-from contract.policy import Sync
+from contract.records.policy import Sync
+from contract.urls.naming import Layout, output_name, output_path
 from tests.support.drafts import (
     BODY,
     NAME,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import Layout, output_name, output_path
-from contract.policy import Sync
+from contract.records.policy import Sync
+from contract.urls.naming import Layout, output_name, output_path
 from tests.support.bodies import body_bytes
 from tests.support.drafts import BODY, NAME, a_draft, every_layout, every_sync, named_files, store, temporary_files
 from worker.engine.ports import Disk, DiskTrouble

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import Layout
-from contract.policy import Sync
+from contract.records.policy import Sync
+from contract.urls.naming import Layout
 from tests.support.drafts import BODY, NAME, OTHER, VICTIM, a_draft, named_files, temporary_files
 from tests.support.faulty_calls import FaultyCalls
 from worker.adapters.disk import OutputFolder

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from contract.policy import JobPolicy
+from contract.records.policy import JobPolicy
 from tests.support.bodies import body_bytes
 from tests.support.exchange import Exchange
 

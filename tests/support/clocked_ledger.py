@@ -9,13 +9,13 @@ from typing import Any
 
 import redis
 
-from contract import ledger as production
-from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.ledger import Claim, Ledger, NewBatch
-from contract.messages import BatchMessage
-from contract.recovery import poison_report
-from contract.reports import BatchReport
-from contract.sweep import LOST_AFTER, Sweeper, SweepFindings
+from contract.ledger import ledger as production
+from contract.ledger.ledger import Claim, Ledger, NewBatch
+from contract.ledger.recovery import poison_report
+from contract.ledger.sweep import LOST_AFTER, Sweeper, SweepFindings
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.messages import BatchMessage
+from contract.records.reports import BatchReport
 
 JOB = "a-job"  # the job that tests have their batches in
 

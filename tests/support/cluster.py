@@ -6,14 +6,14 @@ from pathlib import Path
 
 from celery import Celery
 
-from contract.batches import BatchEntry, pack_entries
-from contract.broker import build_app, connect
-from contract.dispatch import send_batches
-from contract.ledger import Ledger, NewBatch
-from contract.messages import BatchMessage
-from contract.policy import JobPolicy
-from contract.reports import BatchReport
-from contract.settings import ClusterSettings
+from contract.cluster.broker import build_app, connect
+from contract.cluster.dispatch import send_batches
+from contract.cluster.settings import ClusterSettings
+from contract.ledger.ledger import Ledger, NewBatch
+from contract.records.batches import BatchEntry, pack_entries
+from contract.records.messages import BatchMessage
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
 from tests.support.processes import await_condition
 
 POLICY = JobPolicy(allow_nets=("127.0.0.0/8",), first_wait=0.01)

@@ -104,7 +104,7 @@ class DnsStub:
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._selector = selectors.DefaultSelector()
-        self._bell, self._bell_rope = socket.socketpair()
+        self._channel, self._bell_rope = socket.socketpair()
         self._thread = threading.Thread(target=self._watch, name="dns-stub", daemon=True)
         self._late: list[threading.Thread] = []
 
@@ -157,7 +157,7 @@ class DnsStub:
                     raise
         self.port = wanted
         self._listener = socket.create_server((self.address, self.port), family=family, backlog=64)
-        for wire in (self._listener, self._datagrams, self._bell):
+        for wire in (self._listener, self._datagrams, self._channel):
             self._selector.register(wire, selectors.EVENT_READ)
         self._thread.start()
         return self
@@ -170,7 +170,7 @@ class DnsStub:
         self._thread.join(PATIENCE * 10.0)
         for late in self._late:
             late.join(PATIENCE * 10.0)
-        for wire in (self._listener, self._datagrams, self._bell):
+        for wire in (self._listener, self._datagrams, self._channel):
             wire.close()
         self._selector.close()
 
@@ -179,7 +179,7 @@ class DnsStub:
     def _watch(self) -> None:
         while True:
             for key, _events in self._selector.select():
-                if key.fileobj is self._bell:
+                if key.fileobj is self._channel:
                     return
                 with contextlib.suppress(OSError):
                     if key.fileobj is self._datagrams:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.naming import Layout, output_name
-from contract.policy import Sync
+from contract.records.policy import Sync
+from contract.urls.naming import Layout, output_name
 from tests.support.bodies import body_bytes
 from worker.engine.ports import Disk, Draft
 

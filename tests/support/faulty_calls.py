@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from worker.adapters.disk import descriptors, draft, folder, shelf
+from worker.adapters.disk import descriptors, draft, folder, partials
 
 #: Calls that change something or can run out of something: each is counted.
 COUNTED = frozenset(
@@ -33,7 +33,7 @@ _NEEDY = frozenset({"pwrite", "write", "mkdir", "rename", "replace", "link", "ft
 _TWO_PATHS = frozenset({"rename", "replace", "link"})
 _REPLACED = [
     (vars(module), name, vars(module)[name])
-    for module in (descriptors, draft, folder, shelf)
+    for module in (descriptors, draft, folder, partials)
     for name in ("os", "fcntl", "_libc_syncfs")
     if name in vars(module)
 ]

@@ -1,4 +1,4 @@
-"""A workshop in a temporary folder, and batches of URLs fetched with it."""
+"""A downloader in a temporary folder, and batches of URLs fetched with it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from contract.batches import BatchEntry
-from contract.policy import JobPolicy
+from contract.records.batches import BatchEntry
+from contract.records.policy import JobPolicy
 from tests.support.processes import PATIENCE
 from worker.adapters.resolver import look_up_addresses
 from worker.engine.run import Run
 from worker.settings import WorkerSettings
-from worker.wiring import Workshop
+from worker.wiring import Downloader
 
 #: Loopback is where test servers live.
 OPEN = JobPolicy(allow_nets=("127.0.0.0/8", "::1/128"), timeout=20.0)
@@ -28,11 +28,11 @@ class Bench:
         self.folder = folder
         environment = {"PATH": "/nowhere"}
         worker = replace(WorkerSettings(output=str(folder), min_free=0), **settings)  # type: ignore[arg-type]  # the settings' own names
-        self.workshop = Workshop(worker, environment=environment, look_up=look_up)
+        self.downloader = Downloader(worker, environment=environment, look_up=look_up)
 
     def start(self, urls: Iterable[str | BatchEntry], policy: JobPolicy = OPEN) -> Run:
         entries = [BatchEntry(url=url) if isinstance(url, str) else url for url in urls]
-        return self.workshop.start(entries, policy, queued=time.time(), worker="test")
+        return self.downloader.start(entries, policy, queued=time.time(), worker="test")
 
     def fetch(self, urls: Iterable[str | BatchEntry], policy: JobPolicy = OPEN, *, within: float = 30.0) -> Run:
         """Run a batch to its end; fails after PATIENCE times `within` seconds."""
@@ -49,4 +49,4 @@ class Bench:
         return [path for path in (self.folder / ".trawl").rglob("*") if path.is_file()]
 
     def close(self) -> None:
-        self.workshop.close()
+        self.downloader.close()

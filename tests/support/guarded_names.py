@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from contract.outcomes import Ending, ErrorClass, Outcome
-from contract.policy import JobPolicy
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.policy import JobPolicy
 from tests.support.certificates import PrivateAuthority
 from tests.support.dns_stub import NO_RECORDS, NXDOMAIN, REFUSED, SERVFAIL, SILENCE, Kind, Reply
 from tests.support.guarded_site import Site

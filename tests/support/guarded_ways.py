@@ -9,8 +9,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 from itertools import zip_longest
 
-from contract.outcomes import Ending, ErrorClass, Outcome
-from contract.policy import JobPolicy
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.policy import JobPolicy
 from tests.support.dns_stub import Reply
 from tests.support.guarded_world import (
     CLOSED,
@@ -167,7 +167,7 @@ def closed_behind_an_open_connection() -> Found:
         world.found.count_of("addresses", len(opened))
         world.found.expect(len(opened) >= 30, "too few connections to be found")
         # No setting does this to a lane; it is what the second line of defence is for.
-        for lane in (lane for lanes in fetcher.workshop._lanes.values() for lane in lanes):
+        for lane in (lane for lanes in fetcher.downloader._lanes.values() for lane in lanes):
             setattr(lane._http, "judge" if world.proxy is None else "_verdict", lru_cache(AddressPolicy().verdict))
         for _ in range(3):
             for url, outcome in _pairs(fetcher, opened, WIDE_OPEN):

@@ -18,9 +18,9 @@ from typing import Literal, TypeVar
 
 import pytest
 
-from contract.batches import BatchEntry
-from contract.outcomes import Ending, ErrorClass, Outcome
-from contract.policy import JobPolicy
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.policy import JobPolicy
 from tests.support import netbox
 from tests.support.dns_stub import NXDOMAIN, DnsStub
 from tests.support.egress_proxy import EgressProxy
@@ -29,9 +29,9 @@ from tests.support.processes import PATIENCE
 from tests.support.sink import Sink
 from tests.support.spellings import Spelling
 from worker.adapters.clock import SystemClock
-from worker.infrastructure import endpoints
+from worker.own_services import endpoints
 from worker.settings import WorkerSettings
-from worker.wiring import Workshop
+from worker.wiring import Downloader
 
 Result = TypeVar("Result")
 
@@ -103,7 +103,7 @@ class JumpingClock(SystemClock):
 
 
 class World:
-    """Sink, site, name server and a workshop that fetches; what happened is in ``found``."""
+    """Sink, site, name server and a downloader that fetches; what happened is in ``found``."""
 
     def __init__(
         self, *, sinks: Sequence[int] = (80, 443, PORT, PROXY_PORT), site: Sequence[str] = (PUBLIC, PUBLIC_6)
@@ -172,17 +172,17 @@ class World:
 
     @contextmanager
     def fetcher(self, environment: Mapping[str, str] | None = None, **settings: object) -> Iterator[Fetcher]:
-        """Start a workshop as a worker with this environment would."""
+        """Start a downloader as a worker with this environment would."""
         with tempfile.TemporaryDirectory(prefix="guarded-") as folder:
             chosen = replace(WorkerSettings(output=folder, min_free=0), **settings)  # type: ignore[arg-type]  # the settings' own names
             if self.proxy is not None:
                 chosen = _through(self.proxy, chosen, Path(folder))
             own = endpoints(chosen, environment or {})
-            fetcher = Fetcher(Workshop(chosen, environment={}, own=own, clock=self.clock), self.sink)
+            fetcher = Fetcher(Downloader(chosen, environment={}, own=own, clock=self.clock), self.sink)
             try:
                 yield fetcher
             finally:
-                fetcher.workshop.close()
+                fetcher.downloader.close()
 
     # ---- what has to come out
 
@@ -216,8 +216,8 @@ def _through(proxy: EgressProxy, settings: WorkerSettings, folder: Path) -> Work
 class Fetcher:
     """Runs batches to their end in one process with one set of connections."""
 
-    def __init__(self, workshop: Workshop, sink: Sink) -> None:
-        self.workshop = workshop
+    def __init__(self, downloader: Downloader, sink: Sink) -> None:
+        self.downloader = downloader
         self._sink = sink
 
     def fetch(self, urls: Iterable[str], policy: JobPolicy = CLOSED, *, within: float = 60.0) -> list[Outcome]:
@@ -227,7 +227,7 @@ class Fetcher:
             AssertionError: the sink was reached, and the transfer there would hang; or the batch did not end.
         """
         entries = [BatchEntry(url=url) for url in urls]
-        run = self.workshop.start(entries, policy, queued=time.time(), worker="guarded")
+        run = self.downloader.start(entries, policy, queued=time.time(), worker="guarded")
         until = time.monotonic() + PATIENCE * within
         while not run.wait(0.5):
             caught = self._sink.caught

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from contract.urls import Entry, Parsed, Refusal, intake, parse
+from contract.urls.lines import Entry, Parsed, Refusal, intake, parse
 
 
 def accepted(url: str) -> Parsed:

@@ -47,7 +47,7 @@ class Sink:
         self._settled = 0  # how often the thread has found nothing left to take, after being asked to look
         self._asked = 0
         # A pair of sockets is how another thread interrupts select().
-        self._bell, self._bell_rope = socket.socketpair()
+        self._channel, self._bell_rope = socket.socketpair()
         self._thread = threading.Thread(target=self._watch, name="sink", daemon=True)
 
     # ---- what came
@@ -121,7 +121,7 @@ class Sink:
                     self._bind(socket.socket(family, socket.SOCK_DGRAM), address, port)
             chosen.append(port)
         self.ports = tuple(chosen)
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._selector.register(self._channel, selectors.EVENT_READ)
 
     def _bind(self, wire: socket.socket, address: str, port: int) -> int:
         self._selector.register(wire, selectors.EVENT_READ)
@@ -141,7 +141,7 @@ class Sink:
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
         self._selector.close()
-        self._bell.close()
+        self._channel.close()
         self._bell_rope.close()
 
     def _settle(self) -> None:
@@ -166,7 +166,7 @@ class Sink:
             for key, _events in self._selector.select():
                 wire = key.fileobj
                 assert isinstance(wire, socket.socket)
-                if wire is self._bell:
+                if wire is self._channel:
                     rung = len(wire.recv(4096))
                     while self._take_ready():
                         pass
@@ -180,7 +180,7 @@ class Sink:
 
     def _take_ready(self) -> bool:
         """Take what is ready now; whether anything was."""
-        ready = [key for key, _events in self._selector.select(0) if key.fileobj is not self._bell]
+        ready = [key for key, _events in self._selector.select(0) if key.fileobj is not self._channel]
         for key in ready:
             assert isinstance(key.fileobj, socket.socket)
             self._take(key.fileobj, key.data)

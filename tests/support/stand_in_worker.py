@@ -13,14 +13,14 @@ from typing import Any, cast
 
 import redis
 
-from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.broker import connect
-from contract.ledger import Child, Claim, Ledger
-from contract.messages import BatchMessage
-from contract.naming import output_name
-from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
-from contract.reports import BatchReport
-from contract.settings import ClusterSettings
+from contract.cluster.broker import connect
+from contract.cluster.settings import ClusterSettings
+from contract.ledger.ledger import Child, Claim, Ledger
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.messages import BatchMessage
+from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.records.reports import BatchReport
+from contract.urls.naming import output_name
 from tests.support.processes import PATIENCE
 
 Answer = Callable[[BatchEntry], Outcome | None]

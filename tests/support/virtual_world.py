@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import count
 from math import inf
 
-from contract.batches import BatchEntry
-from contract.naming import Layout
-from contract.policy import JobPolicy, Sync
+from contract.records.batches import BatchEntry
+from contract.records.policy import JobPolicy, Sync
+from contract.urls.naming import Layout
 from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage

@@ -13,7 +13,7 @@ from typing import Any
 
 import pycurl
 
-from contract.outcomes import ErrorClass
+from contract.records.outcomes import ErrorClass
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Resolver

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from contract.outcomes import Ending, Outcome
+from contract.records.outcomes import Ending, Outcome
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-_PHASES = ("dns", "connect", "tls", "ttfb", "transfer", "queued")  # of contract.outcomes.Timing
+_PHASES = ("dns", "connect", "tls", "ttfb", "transfer", "queued")  # of contract.records.outcomes.Timing
 _LIVE_FILE = re.compile(r"gauge_live\w+_(?P<pid>[0-9]+)\.db")
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from contract.errors import SettingError
-from contract.policy import Digest
+from contract.records.policy import Digest
 
 
 class Hasher(Protocol):

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contract.outcomes import ErrorClass
+from contract.records.outcomes import ErrorClass
 from worker.engine.digests import Hasher
 from worker.engine.failures import Breakage, Failure, Kind
-from worker.engine.headers import Head, read_head
+from worker.engine.http.headers import Head, read_head
+from worker.engine.http.ranges import (
+    SMALLEST_KEPT,
+    Part,
+    continues,
+    is_whole_already,
+    range_fields,
+    to_record,
+    version_of,
+)
+from worker.engine.http.verdict import LONGEST_DISCARD, Reception, bad_response, of_status, too_large
 from worker.engine.ports import DiskTrouble, Draft
-from worker.engine.ranges import SMALLEST_KEPT, Part, continues, is_whole_already, range_fields, to_record, version_of
-from worker.engine.verdict import LONGEST_DISCARD, Reception, bad_response, of_status, too_large
 
 if TYPE_CHECKING:
     from worker.engine.transfer import Transfer

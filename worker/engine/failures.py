@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from contract.outcomes import ErrorClass
+from contract.records.outcomes import ErrorClass
 
 
 class Kind(StrEnum):

@@ -9,17 +9,17 @@ from contextlib import suppress
 from functools import partial
 from operator import is_
 
-from worker.engine.crew import Crew
 from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Failure
+from worker.engine.http.promises import promises
+from worker.engine.http.verdict import judge
 from worker.engine.limits import past_deadline, past_limit
 from worker.engine.lookups import Lookups, unresolved, usable
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
-from worker.engine.promises import promises
 from worker.engine.run import Run
 from worker.engine.schedule import Schedule
+from worker.engine.splits.fetcher import SegmentFetcher
 from worker.engine.transfer import Follow, GoBack, Over, Publish, Retry, Step, Transfer
-from worker.engine.verdict import judge
 
 _log = logging.getLogger("trawlnet.lane")
 
@@ -53,7 +53,7 @@ class Lane:
         self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
         self._runs: dict[Run, _Share] = {}
-        self._crew = Crew(
+        self._fetcher = SegmentFetcher(
             http=http,
             clock=clock,
             random=random,
@@ -103,10 +103,10 @@ class Lane:
         self._schedule.wake(now)
         while (transfer := self._schedule.take()) is not None:
             self._start(transfer, now)
-        ended = self._http.wait(self._patience(now))
+        ended = self._http.wait(self._retrying(now))
         now = self._clock.now()
-        if self._crew.asking:
-            self._crew.begin(now)
+        if self._fetcher.asking:
+            self._fetcher.begin(now)
         for exchange in ended:
             if exchange in self._flying:  # not called off by the one before
                 self._ended(exchange, now)
@@ -114,14 +114,14 @@ class Lane:
             self._ticked = now
             self._tick(now)
 
-    def _patience(self, now: float) -> float | None:
+    def _retrying(self, now: float) -> float | None:
         if self._inbox:
             return 0.0
         if not self._runs:
             return None
         due = self._schedule.next_due()
-        patience = max(0.0, self._ticked + TICK - now)
-        return patience if due is None else max(0.0, min(patience, due - now))
+        retrying = max(0.0, self._ticked + TICK - now)
+        return retrying if due is None else max(0.0, min(retrying, due - now))
 
     # --------------------------------------------------------------------------------------------- starting
 
@@ -154,7 +154,7 @@ class Lane:
             self._between.pop(transfer, None)
             if transfer.split is not None:
                 self._schedule.leave(transfer.host_key)  # its helpers are counted one by one
-                self._crew.go_on(transfer.split, now)
+                self._fetcher.go_on(transfer.split, now)
                 return
         # Who failed by a fault asks again; a thousand URLs that failed by it share the answer.
         answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
@@ -177,7 +177,7 @@ class Lane:
         if policy.resume and len(transfer.attempts) == len(transfer.entry.attempts):
             transfer.find_part()
         splits = policy.splits > 1 and transfer.part is None
-        transfer.ask_for_help = self._crew.split if splits else None
+        transfer.ask_for_help = self._fetcher.split if splits else None
 
     def _spoil(self, exchange: Exchange, failure: Failure, now: float) -> None:
         """End a transfer by a bug of ours, with the exchange that holds its body and that may be half begun."""
@@ -231,7 +231,7 @@ class Lane:
                 if isinstance(step, Retry) or (isinstance(step, Over) and transfer.may_leave_part()):
                     transfer.keep_part(exchange)
             else:
-                ended = self._crew.ended(transfer.split, exchange, judged, now)
+                ended = self._fetcher.ended(transfer.split, exchange, judged, now)
                 if ended is None:
                     return
                 step = ended
@@ -241,7 +241,7 @@ class Lane:
             transfer.attempts.pop()  # the bytes came, and yet nothing of it happened
             step = GoBack(str(trouble))
         except Exception as error:  # a bug costs its own URL only
-            self._crew.call_off(transfer)
+            self._fetcher.call_off(transfer)
             self._spoil(transfer.exchange or exchange, bug(error), now)
             return
         if not isinstance(step, Publish):

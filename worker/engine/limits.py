@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contract.outcomes import ErrorClass
+from contract.records.outcomes import ErrorClass
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Failure, Kind
 

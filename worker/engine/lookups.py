@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from contract.outcomes import ErrorClass
-from contract.policy import JobPolicy
+from contract.records.outcomes import ErrorClass
+from contract.records.policy import JobPolicy
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Resolver
 from worker.engine.run import Run

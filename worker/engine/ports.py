@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from contract.naming import Layout
-from contract.policy import Sync
+from contract.records.policy import Sync
+from contract.urls.naming import Layout
 
 if TYPE_CHECKING:
     from worker.engine.exchange import Exchange

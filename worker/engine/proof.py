@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contract.batches import Expected
-from contract.outcomes import ErrorClass
-from contract.policy import Digest
+from contract.records.outcomes import ErrorClass
+from contract.records.policy import Digest
+from contract.urls.expected import Expected
 from worker.engine.failures import Failure, Kind
+from worker.engine.http.promises import Promise
 from worker.engine.ports import Disk
-from worker.engine.promises import Promise
 from worker.engine.transfer import Transfer
 
 

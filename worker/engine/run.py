@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from contract.batches import BatchEntry
-from contract.credentials import NO_CREDENTIALS, Credentials
-from contract.naming import output_name, output_path
-from contract.outcomes import Ending, ErrorClass, Outcome
-from contract.policy import Digest, JobPolicy
-from contract.urls import RefusedUrl, parse
+from contract.records.batches import BatchEntry
+from contract.records.credentials import NO_CREDENTIALS, Credentials
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.policy import Digest, JobPolicy
+from contract.urls.lines import RefusedUrl, parse
+from contract.urls.naming import output_name, output_path
 from worker.engine.digests import Hasher
 from worker.engine.exchange import bug, local_trouble
 from worker.engine.failures import Kind
+from worker.engine.group_commit import GroupCommit, Whole
+from worker.engine.http.retry import RetryPolicy
 from worker.engine.ports import Clock, Disk, DiskTrouble
 from worker.engine.proof import needs_reading, read_back
-from worker.engine.retry import RetryPolicy
-from worker.engine.settlement import Settlement, Whole
 from worker.engine.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Run:
         self._roomy = roomy
         self._tell = tell
         self._may_publish = may_publish
-        self._settlement = Settlement(disk=disk, now=clock.now, submit=submit)
+        self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=submit)
         self._disk_seen = clock.now()
 
     # ------------------------------------------------------------------------------------------ for the task
@@ -177,7 +177,7 @@ class Run:
         with self._lock:
             self._fetched_one()
             self._record(outcome)
-        self._settlement.settle_if_due(self)
+        self._group_commit.settle_if_due(self)
 
     def hand_back(self, entries: Sequence[BatchEntry], after: float = 0.0, *, were_fetched: bool = False) -> None:
         """Take URLs that another batch is to fetch; ``were_fetched`` where it is their files that got no names."""
@@ -189,17 +189,17 @@ class Run:
                     self._fetched_one()
                 self.leftovers.append(Leftover(entry, after))
                 self._settled_one()
-        self._settlement.settle_if_due(self)
+        self._group_commit.settle_if_due(self)
 
     def tick(self, now: float) -> None:
         """Settle files that waited long enough for company, and look at our disk."""
-        self._settlement.tick(self, now)
+        self._group_commit.tick(self, now)
         if now - self._disk_seen >= _DISK_PAUSE:
             self._disk_seen = now
             if trouble := self.disk.trouble():
                 self.stall(trouble)
 
-    # ---------------------------------------------------------------------------------------- for its settlement
+    # ---------------------------------------------------------------------------------------- for its group_commit
 
     def may_name(self) -> bool:
         """May files still get their names? Asked right before they do."""
@@ -256,7 +256,7 @@ class Run:
                 self._fetched_one()
                 self._record(outcome)
         self._admit(missing)
-        self._settlement.settle_if_due(self)
+        self._group_commit.settle_if_due(self)
 
     def _kept(self, entry: BatchEntry) -> Outcome | None:
         name, known = output_name(entry.url), entry.known
@@ -296,7 +296,7 @@ class Run:
         # Now, and not when it has its name: by then thousands of others would have swept it from the processor's cache.
         outcome = self._outcome(transfer, Ending.OK, transfer.finished)
         if outcome.ending is Ending.OK:
-            self._settlement.join(Whole(transfer.entry, transfer.name, draft, outcome))
+            self._group_commit.join(Whole(transfer.entry, transfer.name, draft, outcome))
             with self._lock:
                 self._fetched_one()
         else:
@@ -304,7 +304,7 @@ class Run:
             with self._lock:
                 self._fetched_one()
                 self._record(outcome)
-        self._settlement.settle_if_due(self)
+        self._group_commit.settle_if_due(self)
 
     def _outcome(self, transfer: Transfer, ending: Ending, now: float) -> Outcome:
         """Return a transfer's outcome and drop what refers back to it; a bug in writing it costs its own URL only."""

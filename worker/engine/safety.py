@@ -20,7 +20,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
-from contract.networks import Network
+from contract.urls.networks import Network
 
 Address = IPv4Address | IPv6Address
 

@@ -9,23 +9,23 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING
 
-from contract.batches import BatchEntry
-from contract.naming import Layout, output_name, output_path
-from contract.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
-from contract.policy import Digest
-from contract.urls import Parsed
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.records.policy import Digest
+from contract.urls.lines import Parsed
+from contract.urls.naming import Layout, output_name, output_path
 from worker.engine.failures import Breakage, Failure, Kind
-from worker.engine.promises import Promise
-from worker.engine.ranges import SMALLEST_PART, Part, from_record, version_of
-from worker.engine.redirects import DeadEnd, next_hop
-from worker.engine.split import Split
-from worker.engine.verdict import Redirected
+from worker.engine.http.promises import Promise
+from worker.engine.http.ranges import SMALLEST_PART, Part, from_record, version_of
+from worker.engine.http.redirects import DeadEnd, next_hop
+from worker.engine.http.verdict import Redirected
 
 if TYPE_CHECKING:
     from worker.engine.exchange import Exchange
-    from worker.engine.headers import Head
+    from worker.engine.http.headers import Head
     from worker.engine.ports import Draft
     from worker.engine.run import Run
+    from worker.engine.splits.split import Split
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from contract.policy import JobPolicy
+from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import JOB, ClockedLedger
 from tests.support.redis_server import RedisServer
 

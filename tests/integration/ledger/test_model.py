@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from contract.batches import BatchEntry, pack_entries, unpack_entries
 from contract.errors import UnknownJobError
-from contract.ledger import MOST_ATTEMPTS, Child, Claim, Drain
-from contract.policy import JobPolicy
-from contract.reports import BatchReport
+from contract.ledger.ledger import MOST_ATTEMPTS, Child, Claim, Drain
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
 from tests.support.clocked_ledger import JOB, ClockedLedger, batch_of, report_of, urls_of
 
 LEASE = 20.0

@@ -10,17 +10,17 @@ from typing import cast
 import pytest
 import redis
 
-from contract import ledger as production
-from contract.batches import BatchEntry, pack_entries, unpack_entries
-from contract.bell import Bell
-from contract.broker import build_app
+from contract.cluster.broker import build_app
+from contract.cluster.settings import ClusterSettings
 from contract.errors import UnknownJobError
-from contract.ledger import Child, Claim
-from contract.messages import task_id
-from contract.policy import JobPolicy
-from contract.reports import BatchReport
-from contract.settings import ClusterSettings
-from contract.sweep import SweepFindings
+from contract.ledger import ledger as production
+from contract.ledger.channel import JobChannel
+from contract.ledger.ledger import Child, Claim
+from contract.ledger.sweep import SweepFindings
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.messages import task_id
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
 from tests.support.clocked_ledger import (
     JOB,
     ClockedLedger,
@@ -459,15 +459,15 @@ def test_a_full_redis_lets_a_follower_make_room(
 def test_a_follower_is_told_of_closings(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the PUBLISH on the job's channel in close.lua and store.lua."""
     ledger.open(JOB, [batch_of("1")])
-    with closing(Bell(client, f"trawl:job:{JOB}")) as bell:
-        assert bell.hang()
-        assert not bell.rings(0.0)
+    with closing(JobChannel(client, f"trawl:job:{JOB}")) as channel:
+        assert channel.subscribe()
+        assert not channel.wait(0.0)
         claim = claimed(ledger, "1")
         ledger.close(claim, report_of(claim))
-        assert bell.rings(20.0)
-        assert not bell.rings(0.0)
+        assert channel.wait(20.0)
+        assert not channel.wait(0.0)
         ledger.store(JOB, refused_report(JOB, "2"))
-        assert bell.rings(20.0)
+        assert channel.wait(20.0)
 
 
 def test_how_many_batches_a_producer_opened_is_known(ledger: ClockedLedger) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import redis
 
-from contract import ledger as production
-from contract.ledger import Child, NewBatch
-from contract.policy import JobPolicy
-from contract.sweep import Sweeper
+from contract.ledger import ledger as production
+from contract.ledger.ledger import Child, NewBatch
+from contract.ledger.sweep import Sweeper
+from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (
     JOB,
     ClockedLedger,
@@ -138,7 +138,7 @@ def test_what_is_claimed_ahead_of_its_message_overtakes_nothing(ledger: ClockedL
 
 
 def test_of_all_jobs_the_batch_that_waited_longest_is_claimed_ahead(ledger: ClockedLedger) -> None:
-    """Guards the order of the set ``sent``: a job's shifts must not leave those of others to the end."""
+    """Guards the order of the set ``sent``: a job's runners must not leave those of others to the end."""
     for number, job in enumerate(("c", "b", "a")):
         ledger.create(job, JobPolicy(timeout=number + 1.0))
         ledger.open(job, [batch_of("1", f"http://{job}.test/1"), batch_of("2", f"http://{job}.test/2")])
@@ -195,7 +195,7 @@ def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis
 
 
 def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedger) -> None:
-    """Guards the set ``overdue``: shifts that always find older batches would leave a dead worker's to the end."""
+    """Guards the set ``overdue``: runners that always find older batches would leave a dead worker's to the end."""
     ledger.create("others", JobPolicy())
     ledger.open("others", [batch_of("1"), batch_of("2")])
     handing_off = claimed(ledger, "1", job="others")

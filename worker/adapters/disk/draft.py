@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 
 from worker.adapters.disk.descriptors import NEW, READ, is_at, let_go
-from worker.adapters.disk.shelf import Shelf
+from worker.adapters.disk.partials import Partials
 from worker.engine.ports import DiskTrouble
 
 _SENTENCES = {
@@ -29,7 +29,7 @@ class FileDraft:
     __slots__ = ("_fd", "_folder", "_name", "_shelf", "_size", "losses", "obstacle")
 
     def __init__(
-        self, folder: int, name: str, losses: int, *, fd: int = -1, size: int = 0, shelf: Shelf | None = None
+        self, folder: int, name: str, losses: int, *, fd: int = -1, size: int = 0, shelf: Partials | None = None
     ) -> None:
         """Make the file, or take over the open and locked file ``fd`` that holds ``size`` bytes and lies on a shelf.
 
@@ -90,7 +90,7 @@ class FileDraft:
         fd, self._fd, self._name = self._fd, -1, None
         let_go(fd)
 
-    def move(self, shelf: Shelf) -> None:
+    def move(self, shelf: Partials) -> None:
         """Go on where a later run finds it; OSError if that cannot be."""
         assert self._name is not None
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, nobody else continues it

@@ -15,8 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from contract.errors import FolderError, SettingError
-from contract.naming import Layout, output_path
-from contract.policy import Sync
+from contract.records.policy import Sync
+from contract.urls.naming import Layout, output_path
 from worker.adapters.disk.descriptors import (
     FOLDER,
     NEW,
@@ -29,7 +29,7 @@ from worker.adapters.disk.descriptors import (
     sync_folder,
 )
 from worker.adapters.disk.draft import FileDraft, trouble_of
-from worker.adapters.disk.shelf import BOOT, Shelf, known_of
+from worker.adapters.disk.partials import BOOT, Partials, known_of
 from worker.engine.digests import starter
 from worker.engine.ports import Draft
 
@@ -126,7 +126,7 @@ class OutputFolder:
 
     def shelve(self, draft: Draft, name: str, known: str) -> None:
         assert isinstance(draft, FileDraft)
-        shelf = Shelf(self._partials, name)
+        shelf = Partials(self._partials, name)
         # Somebody else is at it, or it cannot be: the body is fetched all the same.
         with suppress(OSError), self._alone_on_the_shelf(), ExitStack() as held:
             with suppress(FileNotFoundError):
@@ -141,7 +141,7 @@ class OutputFolder:
             os.rename(shelf.new_record, shelf.record, src_dir_fd=shelf.folder, dst_dir_fd=shelf.folder)
 
     def take_back(self, name: str) -> tuple[FileDraft, int, str] | None:
-        shelf = Shelf(self._partials, name)
+        shelf = Partials(self._partials, name)
         try:
             fd = lock_file(shelf.part, shelf.folder)
         except OSError:
@@ -243,7 +243,7 @@ class OutputFolder:
         """Let nobody continue what may have lost bytes: without its record, nobody does."""
         with suppress(OSError):
             for name in os.listdir(self._partials):
-                if name.endswith(Shelf.RECORD):
+                if name.endswith(Partials.RECORD):
                     with suppress(OSError):
                         os.unlink(name, dir_fd=self._partials)
 

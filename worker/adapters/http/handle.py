@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pycurl
 
-from contract.outcomes import ErrorClass
-from contract.policy import JobPolicy
+from contract.records.outcomes import ErrorClass
+from contract.records.policy import JobPolicy
 from worker.adapters.http.addresses import NAMES_KEPT
 from worker.adapters.http.waiting import HIGHEST_SELECTED
 from worker.engine.exchange import Exchange, bug

@@ -1,0 +1,1 @@
+"""How both sides reach broker and Redis in the same way."""

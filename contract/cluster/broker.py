@@ -1,0 +1,132 @@
+"""The Celery app both sides build alike, and the Redis connection of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu import Queue
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from contract.cluster.settings import ClusterSettings, is_redis_url
+from contract.cluster.tls import tls_options, without_tls_options
+from contract.cluster.transport import mend_redis_transport
+from contract.records.messages import BATCH_TASK
+
+#: Redis cannot be reached, is loading, full or read-only: the same call may succeed later.
+AWAY = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+)
+
+RESULT_KEY_PREFIX = "celery-task-meta-"  # celery 5.7 backends/base.py, KeyValueStoreBackend.task_keyprefix
+
+FIRST, IN_TURN = 0, 5  # message priorities: kombu's Redis transport takes lower numbers first
+
+_SOFT_LIMIT, _HARD_LIMIT = 780, 900  # seconds; a backstop: the batch's own deadline is the real limit
+_VISIBILITY_TIMEOUT = 3600  # seconds; the ledger's leases recover long before it
+
+
+def build_app(settings: ClusterSettings, *, include: Sequence[str] = ()) -> Celery:
+    """Return the Celery app with the settings both sides must share.
+
+    Each value and its reason stands in docs/configuration.md, "Celery settings".
+    """
+    mend_redis_transport()
+    backend = without_tls_options(settings.result_backend)
+    app = Celery("trawlnet", broker=without_tls_options(settings.broker_url), backend=backend, include=list(include))
+    app.conf.update(_shared_configuration(settings))
+    return app
+
+
+def connect(settings: ClusterSettings, *, timeout: float = 10.0) -> redis.Redis:
+    """Return a client of the Redis that holds the ledger; it connects on first use.
+
+    ``timeout`` is the seconds one reply may take. Replies are bytes. Broken connections are retried
+    for a few seconds, then raise ``redis.exceptions.ConnectionError``.
+    """
+    return redis.Redis.from_url(
+        _client_url(without_tls_options(settings.result_backend)),
+        socket_timeout=timeout,
+        health_check_interval=10,
+        # Not after a timeout: six of them are a minute in which a worker told to stop cannot.
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 5, supported_errors=(redis.exceptions.ConnectionError,)),
+        **_connect_options(settings.result_backend),
+        **tls_options(settings.result_backend, settings.ca_file),
+    )
+
+
+def _connect_options(url: str) -> dict[str, Any]:
+    if url.startswith("redis+socket:"):
+        return {}
+    return {"socket_connect_timeout": 5, "socket_keepalive": True}
+
+
+def _client_url(url: str) -> str:
+    """Spell Celery's socket URL (``redis+socket:///path?virtual_host=0``) as redis-py does (``unix:///path?db=0``)."""
+    if not url.startswith("redis+socket:"):
+        return url
+    return "unix:" + url.removeprefix("redis+socket:").replace("virtual_host=", "db=")
+
+
+def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
+    redis_options = {
+        "visibility_timeout": _VISIBILITY_TIMEOUT,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 30,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "priority_steps": [FIRST, IN_TURN],
+        "global_keyprefix": settings.prefix,
+    }
+    broker_options = redis_options if is_redis_url(settings.broker_url) else {}
+    broker_url = without_tls_options(settings.broker_url)
+    return {
+        # broker_url would lose against CELERY_BROKER_URL, which need not hold the password (celery/app/utils.py).
+        "broker_read_url": broker_url,
+        "broker_write_url": broker_url,
+        "broker_use_ssl": tls_options(settings.broker_url, settings.ca_file) or False,
+        "redis_backend_use_ssl": tls_options(settings.result_backend, settings.ca_file) or None,
+        "task_default_queue": settings.queue,
+        "task_queues": [Queue(settings.queue)],
+        "task_routes": {BATCH_TASK: {"queue": settings.queue}},
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "enable_utc": True,
+        "timezone": "UTC",
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_acks_on_failure_or_timeout": True,
+        "worker_prefetch_multiplier": 1,
+        "task_soft_time_limit": _SOFT_LIMIT,
+        "task_time_limit": _HARD_LIMIT,
+        "task_ignore_result": True,  # the ledger stores the report in the same step that closes the batch
+        "task_track_started": False,
+        "worker_send_task_events": True,
+        "task_send_sent_event": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_proc_alive_timeout": 30,
+        "worker_hijack_root_logger": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+        "broker_pool_acquire_timeout": 30,
+        "broker_transport_options": {**broker_options, **settings.broker_options},
+        "result_backend_always_retry": True,
+        "result_backend_transport_options": settings.backend_options,
+        "redis_socket_timeout": 10,
+        "redis_retry_on_timeout": True,
+        "result_expires": int(settings.keep),
+        "result_extended": False,
+    }

@@ -1,0 +1,415 @@
+"""The ledger: which batches are open, who holds each, and the one step that closes it.
+
+It lives in the result backend's Redis, so that storing a report and closing its batch are one atomic step;
+Redis's own clock is the only clock. Every change is a script below ``contract/ledger/lua``, sent by its digest.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+import redis
+
+from contract.errors import UnknownJobError
+from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, result_key, waiting_name
+from contract.records import wire
+from contract.records.messages import child_batch
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from contract.records.snapshots import ProgressSnapshot
+
+MOST_ATTEMPTS = 5  # times a batch may lose its worker before it is split
+
+_OPENED_AT_ONCE = 100
+_FORGOTTEN_AT_ONCE = 500
+_COUNTED = ("ok", "kept", "failed", "refused")
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """A batch about to be opened: its id, its packed entries and how many URLs they are."""
+
+    batch: str
+    payload: bytes
+    urls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A batch opened in place of a closed one: packed entries, their number, seconds from now until it may run."""
+
+    payload: bytes
+    urls: int
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A batch held under a lease; ``token`` fences off everybody who held it before.
+
+    ``queued`` is the Unix time the batch (or the one it was handed off from) was opened; ``attempt`` counts
+    from 1; ``secrets`` are the job's per-host headers, packed, or None.
+    """
+
+    job: str
+    batch: str
+    token: str
+    payload: bytes
+    policy: JobPolicy
+    queued: float
+    attempt: int
+    urls: int
+    secrets: bytes | None = None
+
+    def child(self, index: int) -> str:
+        """Name the index-th batch (from 1) opened in place of this one."""
+        return child_batch(self.batch, index, self.token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job as the ledger sees it now. ``open`` counts batches without a report, ``running`` those under a lease.
+
+    ``opened`` is the highest number a producer gave a batch; ``is_secretive`` tells that it has per-host headers.
+    """
+
+    job: str
+    label: str
+    policy: JobPolicy
+    created: float
+    totals: Mapping[str, int] | None
+    counts: Mapping[str, int]
+    open: int
+    running: int
+    undrained: int
+    opened: int = 0
+    is_secretive: bool = False
+
+    @property
+    def is_sealed(self) -> bool:
+        """Will no more batches be opened by the producer?"""
+        return self.totals is not None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.is_sealed and self.open == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What a follower is handed: batches closed and not forgotten, their reports, and how their job stands.
+
+    ``place`` is where the job's outcomes are collected: elsewhere, when ``record`` is None. A report is None where
+    Redis has lost it. ``is_swept`` tells that all jobs were swept a moment ago.
+    """
+
+    place: str
+    record: JobRecord | None = None
+    reports: Sequence[tuple[str, bytes | None]] = ()
+    is_swept: bool = True
+
+
+class Ledger:
+    """Open, claim, renew, close: the life of every batch of every job.
+
+    Every method may raise ``redis.exceptions.RedisError`` when Redis cannot be reached or is out of memory;
+    all of them may then be repeated.
+    """
+
+    def __init__(self, client: redis.Redis, *, prefix: str = "trawl:", lease: float = 20.0, keep: float = 7 * 86400.0):
+        self.keys = Keys(prefix)
+        self.lease = lease
+        self.keep = int(keep)
+        self._redis = client
+        self._scripts = {name: client.register_script(text) for name, text in _scripts().items()}
+
+    # ------------------------------------------------------------------ a job's life
+
+    def create(self, job: str, policy: JobPolicy, *, label: str = "", secrets: bytes | None = None) -> bool:
+        """Make a job known; False when it is already."""
+        key = self.keys.job(job)
+        created = self.now()
+        fields: dict[str, Any] = {"policy": wire.to_json(policy.to_wire()), "label": label, "created": repr(created)}
+        if secrets is not None:
+            fields["secrets"] = secrets
+        # One transaction: half a job, left by a kill in between, could neither be used nor made again.
+        with self._redis.pipeline() as pipe:
+            for name, value in fields.items():
+                pipe.hsetnx(key, name, value)
+            pipe.zadd(self.keys.jobs, {job: created}, nx=True)
+            pipe.expire(key, self.keep)
+            return bool(pipe.execute()[0])
+
+    def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
+        """Write batches before they are sent and return those that wait for a worker, so want a message.
+
+        BatchSender a batch again changes nothing: one that is held or closed is left out of the answer.
+
+        Raises:
+            UnknownJobError: the job was never created, or Redis has lost it.
+        """
+        waiting: list[str] = []
+        for some in _in_slices(batches, _OPENED_AT_ONCE):
+            arguments: list[Any] = [job, self.keep]
+            for each in some:
+                arguments += [each.batch, each.urls, each.payload]
+            keys = [*self.keys.parts(job, "", "batches", "payloads", "closed"), self.keys.active, self.keys.sent]
+            answer = self.run("open", keys, arguments)
+            if answer is None:
+                raise UnknownJobError(f"Redis no longer knows job {job}.")
+            waiting += [_text(batch) for batch in answer]
+        return waiting
+
+    def store(self, job: str, report: BatchReport) -> bool:
+        """Store the report of a batch that needs no worker; False when it was stored before.
+
+        Raises:
+            UnknownJobError: the job was never created, or Redis has lost it.
+        """
+        keys = [*self.keys.parts(job, "", "batches", "closed"), result_key(job, report.batch)]
+        answer = self.run("store", keys, [report.batch, report.to_result(), self.keep, *_counters(report)])
+        if answer < 0:
+            raise UnknownJobError(f"Redis no longer knows job {job}.")
+        return bool(answer)
+
+    def seal(self, job: str, totals: Mapping[str, int]) -> None:
+        """Say that nothing more will be opened, and what the list held (lines, duplicates, urls, refused).
+
+        Raises:
+            UnknownJobError: the job was never created, or Redis has lost it.
+        """
+        if not self.run("seal", [self.keys.job(job)], [wire.to_json(dict(totals)), self.keep]):
+            raise UnknownJobError(f"Redis no longer knows job {job}.")
+
+    def job(self, job: str) -> JobRecord | None:
+        """Return what is known of a job; None when nothing is."""
+        with self._redis.pipeline() as pipe:  # one transaction: the counts belong to the batches counted
+            pipe.hgetall(self.keys.job(job))
+            pipe.hlen(self.keys.job(job, "batches"))
+            pipe.zcard(self.keys.job(job, "leases"))
+            pipe.zcard(self.keys.job(job, "closed"))
+            fields, count, running, undrained = pipe.execute()
+        return _record(job, fields, count, running, undrained)
+
+    def jobs(self) -> list[str]:
+        """List the known jobs, oldest first; those Redis has let expire drop out."""
+        listed = [_text(job) for job in cast("list[bytes]", self._redis.zrange(self.keys.jobs, 0, -1))]
+        if not listed:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job in listed:
+                pipe.exists(self.keys.job(job))
+            is_there = dict(zip(listed, pipe.execute(), strict=True))
+        gone = [job for job in listed if not is_there[job]]
+        if gone:
+            self._redis.zrem(self.keys.jobs, *gone)
+        return [job for job in listed if is_there[job]]
+
+    def remove(self, job: str) -> None:
+        """Forget a job and everything kept for it, whatever its state."""
+        while batches := self.closed(job):
+            self.forget(job, batches)
+        opened = cast("list[bytes]", self._redis.hkeys(self.keys.job(job, "batches")))
+        with self._redis.pipeline() as pipe:
+            pipe.delete(*self.keys.parts(job, *PARTS))
+            pipe.srem(self.keys.active, job)
+            pipe.zrem(self.keys.jobs, job)
+            for some in _in_slices([waiting_name(job, _text(batch)) for batch in opened], _FORGOTTEN_AT_ONCE):
+                pipe.zrem(self.keys.sent, *some)
+                pipe.zrem(self.keys.overdue, *some)
+            pipe.execute()
+
+    # ------------------------------------------------------------------ a worker's side
+
+    def claim(self, job: str, batch: str, *, holder: str, even_worn: bool = False) -> Claim | None:
+        """Take a batch's lease; None when it is closed, held, deferred, unknown or worn.
+
+        A *worn* batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
+        """
+        return self._claim(waiting_name(job, batch), holder, most=0 if even_worn else MOST_ATTEMPTS)
+
+    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
+        """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
+
+        What was lost or handed off comes first, as in the queue; else whichever has waited longest. Its message did
+        not come: those sent before it are not overtaken.
+        """
+        return self._claim("", holder, waited=waited)
+
+    def _claim(self, waits: str, holder: str, *, most: int = MOST_ATTEMPTS, waited: float = 0.0) -> Claim | None:
+        token = f"{holder}/{secrets.token_hex(8)}"
+        keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead]
+        arguments = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited]
+        answer = self.run("claim", keys, arguments)
+        if not isinstance(answer, list):
+            return None
+        job, batch, payload, policy, hidden, queued, attempt, urls = answer
+        return Claim(_text(job), _text(batch), token, payload, _policy(policy), float(queued), attempt, urls, hidden)
+
+    def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
+        """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
+        self._redis.publish(self.keys.job(job, SNAPSHOTS), snapshot.to_wire())
+
+    def renew(self, claim: Claim) -> bool:
+        """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
+        keys = self.keys.parts(claim.job, "batches", "leases")
+        return bool(self.run("renew", keys, [claim.batch, claim.token, self.lease, self.keep]))
+
+    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child] = (), *, worn: int = 0) -> bool:
+        """Store the report, close the batch and open its children, all or nothing; False when it is not ours.
+
+        ``report.handed_off`` must name the children in their order. ``worn`` is the number of attempts
+        the children start with.
+        """
+        job, batch = claim.job, claim.batch
+        counters = _counters(report)
+        arguments: list[Any] = [
+            job,
+            batch,
+            claim.token,
+            report.to_result(),
+            self.keep,
+            worn,
+            len(counters) // 2,
+            *counters,
+        ]
+        for index, child in enumerate(children, start=1):
+            arguments += [claim.child(index), child.urls, child.after, child.payload]
+        shared = [self.keys.sent, self.keys.overdue, self.keys.ahead]
+        keys = [*self.keys.parts(job, *PARTS), self.keys.active, result_key(job, batch), *shared]
+        return bool(self.run("close", keys, arguments))
+
+    # ------------------------------------------------------------------ a follower's side
+
+    def drain(self, job: str, place: str, *, forget: Sequence[str] = (), limit: int = 40) -> Drain | None:
+        """Forget reports that are safe elsewhere and hand over the next ones; None when the job is unknown.
+
+        ``place`` names where the outcomes are collected. The first to come is noted, and nobody else gets any: two
+        followers would each get some of the outcomes and forget them under the other.
+        """
+        keys = [*self.keys.parts(job, "", "batches", "leases", "closed"), self.keys.sweeping]
+        answer = self.run("drain", keys, [place, result_key(job, ""), limit, *forget])
+        if answer is None:
+            return None
+        found = answer[0].decode("utf-8", "replace")
+        if len(answer) == 1:
+            return Drain(found)
+        _, flat, count, running, undrained, is_swept, batches, reports = answer
+        record = _record(job, dict(zip(flat[::2], flat[1::2], strict=True)), count, running, undrained)
+        return Drain(found, record, list(zip(map(_text, batches), reports, strict=True)), bool(is_swept))
+
+    def closed(self, job: str, limit: int = 500) -> list[str]:
+        """List closed batches whose report is not forgotten, in the order they were closed."""
+        found = self._redis.zrange(self.keys.job(job, "closed"), 0, limit - 1)
+        return [_text(batch) for batch in cast("list[bytes]", found)]
+
+    def reports(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
+        """Return the stored reports, for ``BatchReport.from_result``; None where Redis has none."""
+        if not batches:
+            return []
+        return cast("list[bytes | None]", self._redis.mget([result_key(job, batch) for batch in batches]))
+
+    def forget(self, job: str, batches: Sequence[str]) -> None:
+        """Drop reports that are safe elsewhere."""
+        if not batches:
+            return
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zrem(self.keys.job(job, "closed"), *batches)
+            pipe.delete(*(result_key(job, batch) for batch in batches))
+            pipe.execute()
+
+    def payloads(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
+        """Return the packed entries of open batches; None for each that is not open.
+
+        Raises:
+            UnknownJobError: Redis has lost the job, so that nothing follows from a batch not being there.
+        """
+        if not batches:
+            return []
+        with self._redis.pipeline() as pipe:
+            pipe.hexists(self.keys.job(job), "policy")
+            pipe.hmget(self.keys.job(job, "payloads"), list(batches))
+            is_known, found = pipe.execute()
+        if not is_known:
+            raise UnknownJobError(f"Redis no longer knows job {job}.")
+        return cast("list[bytes | None]", found)
+
+    def held(self, job: str, batches: Sequence[str]) -> set[str]:
+        """Return those of the batches that a worker holds now."""
+        if not batches:
+            return set()
+        scores = self._redis.zmscore(self.keys.job(job, "leases"), list(batches))
+        return {batch for batch, score in zip(batches, scores, strict=True) if score is not None}
+
+    # ------------------------------------------------------------------ how
+
+    def now(self) -> float:
+        """Return Redis's clock in Unix seconds."""
+        whole, micro = self._redis.time()
+        return whole + micro / 1e6
+
+    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run one of the scripts in ``contract/ledger/lua``."""
+        return self._scripts[script](keys=list(keys), args=list(arguments))
+
+
+def _record(job: str, fields: Mapping[bytes, bytes], count: int, running: int, undrained: int) -> JobRecord | None:
+    if b"policy" not in fields or b"created" not in fields:
+        return None
+    totals = fields.get(b"totals")
+    return JobRecord(
+        job=job,
+        label=fields.get(b"label", b"").decode("utf-8", "replace"),
+        policy=_policy(fields[b"policy"]),
+        created=float(fields[b"created"]),
+        totals=wire.from_json(totals) if totals else None,
+        counts={name: int(fields.get(name.encode(), 0)) for name in (*_COUNTED, "bytes")},
+        open=count,
+        running=running,
+        undrained=undrained,
+        opened=int(fields.get(b"opened", 0)),
+        is_secretive=b"secrets" in fields,
+    )
+
+
+def _counters(report: BatchReport) -> list[str | int]:
+    counts = report.counts()
+    stored = sum(row.get("bytes") or 0 for row in report.outcomes if row["outcome"] == "ok")
+    flat: list[str | int] = []
+    for name, amount in [*((name, counts[name]) for name in _COUNTED), ("bytes", stored)]:
+        if amount:
+            flat += [name, amount]
+    return flat
+
+
+@lru_cache(maxsize=64)
+def _policy(text: bytes) -> JobPolicy:
+    return JobPolicy.from_wire(wire.from_json(text))
+
+
+@cache
+def _scripts() -> dict[str, str]:
+    folder = files("contract.ledger") / "lua"
+    return {
+        entry.name.removesuffix(".lua"): entry.read_text("utf-8")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".lua")
+    }
+
+
+def _in_slices(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while some := list(islice(iterator, size)):
+        yield some
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()

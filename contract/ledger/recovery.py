@@ -1,0 +1,50 @@
+"""The sweep: what was lost is sent again, what kills its workers ends by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from celery import Celery
+
+from contract.cluster.dispatch import queue_depth, send_batches
+from contract.ledger.ledger import Claim, Ledger
+from contract.ledger.sweep import Sweeper
+from contract.records.batches import BatchEntry
+from contract.records.messages import BatchMessage
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.reports import BatchReport
+from contract.urls.naming import output_name
+
+
+def sweeper(ledger: Ledger, app: Celery, *, queue: str, holder: str) -> Sweeper:
+    """Return who sweeps every job's batches and sends what they lost to this queue."""
+
+    def send(messages: Sequence[BatchMessage]) -> None:
+        record = ledger.job(messages[0].job)
+        if record is not None:
+            send_batches(app, messages, record.policy, about="(again)", is_overdue=True)
+
+    return Sweeper(
+        ledger,
+        holder=holder,
+        waiting=lambda: queue_depth(app, queue),
+        send=send,
+        poison=lambda claim, entry: poison_report(claim, entry, worker=holder),
+    )
+
+
+def poison_report(claim: Claim, entry: BatchEntry, *, worker: str) -> BatchReport:
+    """Return the report of a batch whose only URL wore it out."""
+    outcome = Outcome(
+        url=entry.url,
+        name=output_name(entry.url),
+        ending=Ending.FAILED,
+        error=ErrorClass.POISON,
+        detail="The worker died each time this URL was tried.",
+        attempts=entry.attempts,
+        worker=worker,
+    )
+    return BatchReport(
+        job=claim.job, batch=claim.batch, worker=worker, pid=0, queued=claim.queued, started=claim.queued,
+        finished=claim.queued, elapsed=0.0, busy=0.0, outcomes=[outcome.to_row()],
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What travels and is kept, as values with a wire form."""

@@ -1,0 +1,133 @@
+"""Headers that belong to one origin each: kept apart from everything that is shown or logged.
+
+A host alone means https: what is secret goes out unencrypted only where somebody wrote ``http://`` before its host.
+"""
+
+from __future__ import annotations
+
+import base64
+import netrc
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contract.errors import MessageError, SettingError
+from contract.records import wire
+from contract.urls.hosts import HostError, canonical_host
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2, token
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")  # RFC 9110 section 5.5, without obs-text
+_PLACE = re.compile(
+    r"(?:(?P<scheme>https?)://)?(?P<host>\[[^\[\]]*\]|[^:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?/?", re.IGNORECASE
+)
+_FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "range", "if-range"))
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Request headers by origin.
+
+    ``headers`` maps ``scheme://host:port`` to ``(name, value)`` pairs. The host is spelled as in
+    ``contract.urls.lines.Parsed``, an IPv6 address in brackets; the port is always there. The value never shows
+    in a repr.
+    """
+
+    headers: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict, repr=False)
+
+    def for_origin(self, scheme: str, host: str, port: int) -> tuple[tuple[str, str], ...]:
+        """Return the headers for one request; nothing for any origin they do not belong to."""
+        return self.headers.get(f"{scheme}://{_bracketed(host)}:{port}", ())
+
+    def pack(self) -> bytes | None:
+        """Return what the ledger keeps, None where there is nothing to keep."""
+        if not self.headers:
+            return None
+        return wire.pack({origin: [list(pair) for pair in pairs] for origin, pairs in self.headers.items()})
+
+    @classmethod
+    def unpack(cls, blob: bytes | None) -> Credentials:
+        """Read what ``pack`` wrote.
+
+        Raises:
+            MessageError: the record is damaged.
+        """
+        if blob is None:
+            return NO_CREDENTIALS
+        try:
+            return cls(
+                {origin: tuple((name, value) for name, value in pairs) for origin, pairs in wire.unpack(blob).items()}
+            )
+        except (AttributeError, TypeError, ValueError):
+            raise MessageError("A job's credentials are damaged.") from None
+
+
+NO_CREDENTIALS = Credentials()
+
+
+def read_credentials(options: Iterable[str], netrc_file: str | None = None) -> Credentials:
+    """Read ``--header`` options (``ORIGIN NAME: VALUE``) and a netrc file (login and password become Basic).
+
+    An origin is ``HOST[:PORT]``, which means https, or either scheme in full; so is what a netrc calls a machine.
+
+    Raises:
+        SettingError: an option is not of that form, or the file is not private (mode 600) or not readable.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    if netrc_file:
+        for origin, pair in _from_netrc(Path(netrc_file)):
+            found.setdefault(origin, []).append(pair)
+    for option in options:
+        origin, pair = _from_option(option)
+        found.setdefault(origin, []).append(pair)
+    return Credentials({origin: tuple(pairs) for origin, pairs in found.items()})
+
+
+def _from_option(option: str) -> tuple[str, tuple[str, str]]:
+    place, _, header = option.strip().partition(" ")
+    name, colon, value = header.partition(":")
+    name, value = name.strip(), value.strip()
+    origin = _origin(place)
+    if not origin or not colon or not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+        # The option itself is not repeated: it may hold a secret.
+        raise SettingError("--header must look like 'example.com Authorization: Bearer TOKEN'.")
+    if name.lower() in _FRAMING:
+        raise SettingError(f"--header cannot set {name}: the transfer needs it.")
+    return origin, (name, value)
+
+
+def _origin(text: str) -> str | None:
+    """Return what somebody wrote as a key of ``headers``, None if it is none: what has two spellings must not miss."""
+    is_address = text.count(":") > 1 and "[" not in text and "//" not in text
+    match = _PLACE.fullmatch(f"[{text}]" if is_address else text)
+    if match is None:
+        return None
+    scheme = (match["scheme"] or "https").lower()
+    try:
+        host = _bracketed(canonical_host(match["host"]).name)
+    except HostError:
+        return None
+    return f"{scheme}://{host}:{int(match['port'] or _DEFAULT_PORTS[scheme])}"
+
+
+def _bracketed(host: str) -> str:
+    # "::1:8080" is an address by itself; "[::1]:8080" is an address and a port.
+    return f"[{host}]" if ":" in host else host
+
+
+def _from_netrc(path: Path) -> Iterable[tuple[str, tuple[str, str]]]:
+    try:
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SettingError(f"{path} can be read by others: run chmod 600 {path}.")
+        hosts = netrc.netrc(str(path)).hosts
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}.") from None
+    except netrc.NetrcParseError as error:
+        raise SettingError(f"{path} is not a netrc file: line {error.lineno}.") from None
+    for machine, (login, _, password) in hosts.items():
+        origin = _origin(machine)
+        if origin and machine != "default":  # a default would hand the password to every host of the list
+            basic = base64.b64encode(f"{login}:{password}".encode()).decode("ascii")
+            yield origin, ("Authorization", f"Basic {basic}")

@@ -1,0 +1,84 @@
+"""What a job's owner decided: the values that travel with the job and hold for each of its URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from contract.errors import MessageError
+from contract.urls.naming import Layout
+
+POLICY_VERSION = 1
+
+
+class Sync(StrEnum):
+    """When bytes must have reached the disk."""
+
+    NONE = "none"  #: whenever the system likes
+    BATCH = "batch"  #: before the batch's report is stored: one sync for many files
+    FILE = "file"  #: file and folder before the URL's outcome: one sync per file
+
+
+class Digest(StrEnum):
+    """The content digest kept in the manifest."""
+
+    SHA256 = "sha256"
+    BLAKE3 = "blake3"
+    XXH3 = "xxh3"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPolicy:
+    """How the URLs of a job are fetched and stored."""
+
+    timeout: float = 300.0  # seconds a URL may take in all, every attempt and wait included
+    connect_timeout: float = 15.0  # seconds until connected, TLS included
+    slowest: int = 100  # bytes/s below which a transfer is given up (speed floor); 0 turns it off
+    slow_window: float = 30.0  # seconds over which the speed floor is measured
+    max_size: int = 10 * 1024**3  # bytes of one body
+    attempts: int = 4
+    first_wait: float = 0.5  # seconds; ceiling of the first backoff
+    longest_wait: float = 30.0  # seconds; ceiling of any backoff
+    longest_retry_after: float = 120.0  # seconds; a server asking for more is not waited for
+    redirects: int = 10
+    per_host: int = 0  # transfers in flight to one host per process; 0: no limit
+    allow_nets: tuple[str, ...] = ()
+    deny_nets: tuple[str, ...] = ()
+    layout: Layout = Layout.FLAT
+    digest: Digest = Digest.SHA256
+    sync: Sync = Sync.BATCH
+    splits: int = 1  # ranges fetched at once of one large file
+    resume: bool = False  # keep and use partial files across batches and runs
+    http3: bool = False
+    ipv4_only: bool = False
+    user_agent: str = "trawlnet"
+    batch_seconds: float = 60.0  # seconds after which a batch starts no more transfers
+
+    def to_wire(self) -> dict[str, Any]:
+        record: dict[str, Any] = {"version": POLICY_VERSION}
+        for key, value in asdict(self).items():
+            record[key] = list(value) if isinstance(value, tuple) else value
+        return record
+
+    @classmethod
+    def from_wire(cls, record: Mapping[str, Any]) -> JobPolicy:
+        """Read a policy back.
+
+        Raises:
+            MessageError: of another version, or a value is not usable.
+        """
+        if record.get("version") != POLICY_VERSION:
+            raise MessageError("A job's policy is of another version: run the same Trawlnet on both sides.")
+        values = {field.name: record[field.name] for field in fields(cls) if field.name in record}
+        try:
+            values["layout"] = Layout(values.get("layout", Layout.FLAT))
+            values["digest"] = Digest(values.get("digest", Digest.SHA256))
+            values["sync"] = Sync(values.get("sync", Sync.BATCH))
+            values["allow_nets"] = tuple(str(net) for net in values.get("allow_nets", ()))
+            values["deny_nets"] = tuple(str(net) for net in values.get("deny_nets", ()))
+            return cls(**values)
+        except (TypeError, ValueError):
+            raise MessageError("A job's policy is damaged.") from None

@@ -1,0 +1,264 @@
+"""The textbook's interface on a cluster: ``submit(url)`` gives a real ``concurrent.futures.Future``."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from types import TracebackType
+
+from contract.errors import TrawlError, UnknownJobError
+from contract.ledger.ledger import Child, Claim
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.messages import BatchMessage
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from contract.urls.lines import Entry, intake
+from contract.urls.naming import output_name
+from producer.api.jobs import Client, SentJob
+from producer.intake.batching import spread
+from producer.job.plan import new_job_id
+
+_LINGER = 0.01  # seconds a URL waits for others to share its batch
+_TOGETHER, _SLOTS = 8, 4  # URLs per batch at most: a batch's futures complete together; batches made of a few URLs
+_LOOK_EVERY = 0.02  # seconds
+_ALIVE_EVERY = 2.0  # seconds between two looks whether Redis still knows the job
+
+
+class UrlError(TrawlError):
+    """A URL was not stored; ``outcome`` tells everything about it."""
+
+    code = "url"
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"{outcome.error}: {outcome.detail or 'not stored'}")
+        self.outcome = outcome
+
+
+class UrlFuture(Future[Outcome]):
+    """The future of one URL. It is running once a worker holds its batch; until then it can be cancelled.
+
+    ``result()`` is the ``Outcome`` of a stored URL; for any other it raises ``UrlError``.
+    """
+
+    def __init__(self, url: str, entry: BatchEntry, submitter: Submitter) -> None:
+        super().__init__()
+        self.url = url
+        self.entry = entry
+        self._submitter = submitter
+
+    def cancel(self) -> bool:
+        """Take the URL back unless a worker has it; True when it will not be fetched."""
+        if not self.cancelled() and (self.done() or not self._submitter.withdraw(self)):
+            return False
+        is_cancelled = super().cancel()
+        if is_cancelled and not self._is_notified():
+            self.set_running_or_notify_cancel()  # as an executor does; without it wait() goes on waiting
+        return is_cancelled
+
+    def _is_notified(self) -> bool:
+        return self._state == "CANCELLED_AND_NOTIFIED"
+
+
+class Submitter:
+    """Submits URLs one by one; a context manager that waits for them at its end, as executors do.
+
+    A URL is *waiting* until it is sent, then *sent* in a batch that no worker holds, then running, then done.
+    """
+
+    def __init__(self, client: Client, *, policy: JobPolicy | None = None) -> None:
+        self._client = client
+        self._policy = policy or JobPolicy()
+        self._job = SentJob(new_job_id(), client)
+        self._futures: dict[str, UrlFuture] = {}  # by md5 name, all that are not done
+        self._waiting: dict[str, UrlFuture] = {}
+        self._sent: dict[str, dict[str, UrlFuture]] = {}  # by batch
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._is_closing = False
+        self._failure: BaseException | None = None
+        ledger = client.cluster.ledger
+        client.retrying.call(lambda: ledger.create(self._job.id, self._policy, label="futures"))
+        self._thread = threading.Thread(target=self._work, name="trawl-futures", daemon=True)
+        self._thread.start()
+
+    def submit(self, url: str) -> UrlFuture:
+        """Have a URL fetched. A URL that is on its way already gives the same future again."""
+        read = intake(url, line=0)
+        with self._lock:
+            if self._is_closing:
+                raise RuntimeError("cannot submit after shutdown")
+            if self._failure is not None:
+                raise self._failure
+            if not isinstance(read, Entry):
+                future = UrlFuture(url, BatchEntry(url=url), self)
+                future.set_exception(UrlError(_refused(url, read.reason if read else "There is no URL in it.")))
+                return future
+            if read.name in self._futures:
+                return self._futures[read.name]
+            future = UrlFuture(read.url, BatchEntry(url=read.url, expected=read.expect), self)
+            self._futures[read.name] = self._waiting[read.name] = future
+        self._wake.set()
+        return future
+
+    def map(self, urls: Iterable[str]) -> list[UrlFuture]:
+        """Submit several."""
+        return [self.submit(url) for url in urls]
+
+    def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
+        """Take no more URLs; wait for those submitted, or cancel what no worker has yet."""
+        with self._lock:
+            self._is_closing = True
+            futures = list(self._futures.values())
+        if cancel_futures:
+            for future in futures:
+                future.cancel()
+        self._wake.set()
+        if wait:
+            self._thread.join()
+
+    def __enter__(self) -> Submitter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown(cancel_futures=error is not None)
+
+    def withdraw(self, future: UrlFuture) -> bool:
+        """Take a URL back; False when a worker has it.
+
+        From a batch that was sent it is taken as a worker would take it: we claim the batch, close it with this
+        URL's outcome and hand the others off, so that no worker can begin it in between.
+        """
+        name = output_name(future.url)
+        with self._lock:
+            if self._waiting.pop(name, None) is None:
+                batch = next((batch for batch, futures in self._sent.items() if name in futures), None)
+                if batch is None or not self._withdraw_from(batch, name):
+                    return False
+            self._futures.pop(name, None)
+            return True
+
+    # ------------------------------------------------------------------ the thread that sends and collects
+
+    def _work(self) -> None:
+        looked = time.monotonic()
+        try:
+            while not self._is_over():
+                self._wake.wait(None if self._is_idle() else _LOOK_EVERY)
+                if self._wake.is_set():
+                    self._wake.clear()
+                    time.sleep(_LINGER)
+                self._send()
+                self._mark_running()
+                self._collect()
+                self._job.sweep()
+                if time.monotonic() - looked > _ALIVE_EVERY:
+                    looked = time.monotonic()
+                    self._check()
+            self._client.retrying.call(lambda: self._client.cluster.ledger.remove(self._job.id))
+        except BaseException as error:  # whoever waits for a future must learn of it
+            self._fail(error)
+
+    def _is_idle(self) -> bool:
+        with self._lock:
+            return not self._futures and not self._is_closing
+
+    def _is_over(self) -> bool:
+        with self._lock:
+            return self._is_closing and not self._futures
+
+    def _send(self) -> None:
+        with self._lock:
+            waiting, self._waiting = list(self._waiting.items()), {}
+            shares, start = [], 0
+            for size in spread(len(waiting), _TOGETHER, _SLOTS):
+                shares.append(dict(waiting[start : start + size]))
+                start += size
+            batches = self._job.send([[future.entry for future in share.values()] for share in shares], self._policy)
+            self._sent.update(zip(batches, shares, strict=True))
+
+    def _mark_running(self) -> None:
+        with self._lock:
+            for batch in self._client.retrying.call(
+                lambda: self._client.cluster.ledger.held(self._job.id, list(self._sent))
+            ):
+                for future in self._sent.pop(batch).values():
+                    future.set_running_or_notify_cancel()
+
+    def _collect(self) -> None:
+        for report in self._job.take():
+            with self._lock:
+                for future in self._sent.pop(report.batch, {}).values():
+                    future.set_running_or_notify_cancel()
+                ended = [
+                    (self._futures.pop(str(row["name"]), None), Outcome.from_row(dict(row))) for row in report.outcomes
+                ]
+            # Outside the lock: callbacks may submit more.
+            for taken, outcome in ended:
+                if taken is not None:
+                    _end(taken, outcome)
+
+    def _check(self) -> None:
+        record = self._client.retrying.call(lambda: self._client.cluster.ledger.job(self._job.id))
+        if record is None:
+            raise UnknownJobError(f"Redis no longer knows job {self._job.id}.")
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._failure = error
+            futures, self._futures = list(self._futures.values()), {}
+            self._waiting.clear()
+            self._sent.clear()
+        for future in futures:
+            if future.running() or future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
+    def _withdraw_from(self, batch: str, name: str) -> bool:
+        ledger, through = self._client.cluster.ledger, self._client.retrying.call
+        claim = through(lambda: ledger.claim(self._job.id, batch, holder="futures"))
+        if claim is None:
+            return False
+        rest = [entry for entry in unpack_entries(claim.payload) if output_name(entry.url) != name]
+        children = [Child(pack_entries(rest), len(rest))] if rest else []
+        report = _withdrawal(claim, has_child=bool(rest))
+        if not through(lambda: ledger.close(claim, report, children)):
+            return False
+        futures = self._sent.pop(batch)
+        del futures[name]
+        if rest:
+            child = claim.child(1)
+            self._sent[child] = futures
+            through(lambda: self._client.cluster.send([BatchMessage(self._job.id, child)], self._policy))
+        return True
+
+
+def _end(future: UrlFuture, outcome: Outcome) -> None:
+    if outcome.is_stored:
+        future.set_result(outcome)
+    else:
+        future.set_exception(UrlError(outcome))
+
+
+def _refused(url: str, reason: str) -> Outcome:
+    return Outcome(url=url, name=output_name(url), ending=Ending.REFUSED, error=ErrorClass.REFUSED_URL, detail=reason)
+
+
+def _withdrawal(claim: Claim, *, has_child: bool) -> BatchReport:
+    now = time.time()
+    return BatchReport(
+        job=claim.job,
+        batch=claim.batch,
+        worker="futures",
+        pid=0,
+        queued=claim.queued,
+        started=now,
+        finished=now,
+        elapsed=0.0,
+        busy=0.0,
+        outcomes=[],
+        handed_off=[claim.child(1)] if has_child else [],
+    )

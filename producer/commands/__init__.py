@@ -1,0 +1,1 @@
+"""One command of trawl each, from options to what is shown."""

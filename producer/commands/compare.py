@@ -1,0 +1,179 @@
+"""``trawl compare``: the same list one after another, on threads, and on processes and threads through Celery."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.records.policy import JobPolicy
+from producer.commands.demo import LOOPBACK, demo_server, without_cluster
+from producer.commands.run import RunOptions, WorkerOptions, run
+from producer.display.console import Console
+from producer.display.summary import Summary
+from producer.formatting import count, seconds, size
+from producer.job.plan import JobSpec
+
+DEMO_URLS, DEMO_LATENCY = 200, 0.05  # seconds
+
+_BAR = 44  # characters
+_ALL_IN_ONE = 100_000  # URLs per batch: one batch for each process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way to fetch the list."""
+
+    title: str
+    processes: int
+    lanes: int
+    transfers: int  # per process
+
+    @property
+    def in_flight(self) -> int:
+        return self.processes * self.transfers
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How one way went. ``ideal`` is the time in seconds that nothing but waiting for servers would take."""
+
+    way: Way
+    summary: Summary
+    ideal: float
+
+    @property
+    def elapsed(self) -> float:
+        return self.summary.tally.elapsed
+
+
+def ways(processes: int, threads: int) -> list[Way]:
+    """The textbook's ways, and ours: few lanes that each drive many transfers."""
+    return [
+        Way(title="one after another", processes=1, lanes=1, transfers=1),
+        Way(title=f"{threads} threads", processes=1, lanes=threads, transfers=threads),
+        Way(title=f"{processes} processes x {threads} threads", processes=processes, lanes=threads, transfers=threads),
+        Way(title=f"{processes} processes x 1 lane of {threads}", processes=processes, lanes=1, transfers=threads),
+    ]
+
+
+def compare(
+    lists: Sequence[str], policy: JobPolicy, chosen: Sequence[Way], environment: Mapping[str, str], console: Console
+) -> list[Measured]:
+    """Fetch the lists in each way, each into a folder that is removed afterwards.
+
+    Raises:
+        TrawlError: a list cannot be fetched at all.
+    """
+    measured: list[Measured] = []
+    for way in chosen:
+        console.mention(f"{way.title} ...")
+        with tempfile.TemporaryDirectory(prefix="trawl-compare-") as folder:
+            summary = _fetch(lists, policy, way, Path(folder), environment, console)
+        if not summary.is_finished:
+            raise KeyboardInterrupt
+        first = measured[0].summary if measured else summary
+        measured.append(Measured(way, summary, ideal(first, way)))
+    return measured
+
+
+@contextmanager
+def demo_list() -> Iterator[tuple[list[str], JobPolicy]]:
+    """Serve the demo's URLs and give a list of them with the policy that allows them."""
+    with ExitStack() as stack:
+        address = stack.enter_context(demo_server(latency=DEMO_LATENCY, spread=0.0))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trawl-compare-")))
+        urls = folder / "urls.txt"
+        urls.write_text("".join(f"{address}/file/{number}\n" for number in range(1, DEMO_URLS + 1)))
+        yield [str(urls)], JobPolicy(allow_nets=(LOOPBACK,))
+
+
+def to_text(measured: Sequence[Measured], *, latency: float | None = None) -> str:
+    """Return table and chart."""
+    tally = measured[0].summary.tally
+    head = f"{count(tally.rows)} URLs, {size(tally.fetched)}"
+    head += f", {seconds(latency)} latency each" if latency else ""
+    titles = ("", "elapsed", "URLs' own time", "speed-up", "URLs/s", "MB/s", "ideal")
+    rows = [titles, *(_row(each, measured[0]) for each in measured)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
+    lines = [head, ""]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("   ".join([row[0].ljust(widths[0]), *cells]).rstrip())
+    lines += ["", *_chart(measured, widths[0])]
+    lines += [
+        "",
+        "elapsed: first batch's start to last batch's end, by the reports; ideal: nothing but the servers' own time.",
+    ]
+    return "\n".join(lines)
+
+
+def to_records(measured: Sequence[Measured]) -> list[dict[str, object]]:
+    return [
+        {
+            "way": each.way.title,
+            "processes": each.way.processes,
+            "lanes": each.way.lanes,
+            "transfers": each.way.transfers,
+            "ideal": round(each.ideal, 6),
+            "speed_up_over_first": round(measured[0].elapsed / each.elapsed, 3) if each.elapsed else None,
+            **each.summary.to_record(),
+        }
+        for each in measured
+    ]
+
+
+# ---------------------------------------------------------------------- how
+
+
+def _fetch(
+    lists: Sequence[str], policy: JobPolicy, way: Way, folder: Path, environment: Mapping[str, str], console: Console
+) -> Summary:
+    manifest = folder / "manifest.jsonl"
+    settings = {"TRAWL_LANES": str(way.lanes), "TRAWL_TRANSFERS": str(way.transfers)}
+    options = RunOptions(
+        wish=JobSpec(lists=lists, policy=policy, manifest=manifest),
+        output=folder,
+        manifest=manifest,
+        worker=WorkerOptions(processes=way.processes, settings=settings),
+        batch_size=_ALL_IN_ONE,
+    )
+    return run(options, without_cluster(environment), console)
+
+
+def ideal(first: Summary, way: Way) -> float:
+    """Return rounds of transfers times what one URL took when it was alone."""
+    fetched = first.tally.counts["ok"] + first.tally.counts["failed"]
+    if not fetched:
+        return 0.0
+    return math.ceil(fetched / way.in_flight) * first.tally.busy / fetched
+
+
+def _row(each: Measured, first: Measured) -> tuple[str, ...]:
+    tally, elapsed = each.summary.tally, each.elapsed or math.nan
+    fetched = tally.counts["ok"] + tally.counts["failed"]
+    return (
+        each.way.title,
+        seconds(each.elapsed),
+        seconds(tally.busy),
+        f"{first.elapsed / elapsed:.1f} x",
+        count(fetched / elapsed),
+        f"{tally.fetched / elapsed / 1e6:.1f}",
+        seconds(each.ideal),
+    )
+
+
+def _chart(measured: Sequence[Measured], width: int) -> list[str]:
+    is_plain = "utf" not in (sys.stdout.encoding or "").lower()
+    full, mark = ("#", "|") if is_plain else ("\N{FULL BLOCK}", "\N{BOX DRAWINGS LIGHT VERTICAL}")
+    longest = max(each.elapsed for each in measured) or 1.0
+    lines = []
+    for each in measured:
+        bar = list((full * max(1, round(_BAR * each.elapsed / longest))).ljust(_BAR))
+        bar[min(_BAR - 1, round(_BAR * each.ideal / longest))] = mark
+        lines.append(f"{each.way.title.ljust(width)}   {''.join(bar)} {seconds(each.elapsed)}")
+    return [*lines, f"{' ' * width}   {mark} ideal"]

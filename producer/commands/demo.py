@@ -1,0 +1,120 @@
+"""``trawl demo``: the main job on a web server of its own, and a check that everything came out as it should."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from contract.errors import ServiceError
+from contract.records.policy import JobPolicy
+from contract.urls.naming import output_name
+from producer.commands.demo_server import file_body
+from producer.commands.run import RunOptions, WorkerOptions, run
+from producer.display.console import Console
+from producer.display.summary import Summary
+from producer.job.plan import JobSpec
+
+LOOPBACK = "127.0.0.0/8"
+
+_FILES = 300
+_MOVED, _BUSY, _GONE, _MISSING, _BROKEN = 10, 5, 3, 4, 2
+_EXPECTED = {"ok": _FILES + _MOVED + _BUSY, "kept": 0, "failed": _GONE + _MISSING + _BROKEN, "refused": 2}
+
+
+@contextmanager
+def demo_server(*, latency: float, spread: float) -> Iterator[str]:
+    """Run the demo's web server and give its address, ``http://127.0.0.1:port``."""
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "producer.commands.demo_server",
+        "--latency",
+        str(latency),
+        "--spread",
+        str(spread),
+    ]
+    here = str(Path(__file__).resolve().parents[2])
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env={"PYTHONPATH": here}
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    try:
+        port = server.stdout.readline().strip().decode()
+        if not port:
+            raise ServiceError("The demo's web server did not start.")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stdin.close()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        server.stdout.close()
+
+
+def demo_list(address: str) -> list[str]:
+    """Return the demo's lines: mostly files, some of everything else a list may hold."""
+    lines = ["# What trawl demo downloads.", *(f"{address}/file/{number}" for number in range(_FILES))]
+    lines += [f"{address}/moved/{number}" for number in range(_MOVED)]
+    lines += [f"{address}/busy/{number}" for number in range(_BUSY)]
+    lines += [f"{address}/gone/{number}" for number in range(_GONE)]
+    lines += [f"{address}/missing/{number}" for number in range(_MISSING)]
+    lines += [f"{address}/broken/{number}" for number in range(_BROKEN)]
+    lines += [f"{address}/file/7", f"{address}/file/8"]  # again: fetched once
+    lines += ["ftp://127.0.0.1/not/http", "http://[not-an-address/", ""]
+    return lines
+
+
+def demo(output: Path, worker: WorkerOptions, environment: Mapping[str, str], console: Console) -> Summary:
+    """Run the demo in a folder.
+
+    Raises:
+        TrawlError: it cannot run.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with demo_server(latency=0.05, spread=0.8) as address:
+        urls = output / "urls.txt"
+        urls.write_text("\n".join(demo_list(address)) + "\n")
+        console.mention(f"A web server for this demo listens on {address}; its list is in {urls}.")
+        manifest = (output / "manifest.jsonl").absolute()
+        wish = JobSpec(lists=[str(urls)], policy=JobPolicy(allow_nets=(LOOPBACK,)), manifest=manifest, is_fresh=True)
+        options = RunOptions(wish=wish, output=output, manifest=manifest, worker=worker)
+        return run(options, without_cluster(environment), console)
+
+
+def faults(output: Path, summary: Summary) -> list[str]:
+    """Compare what is on disk with what the server serves; return what is not as it should be."""
+    found = []
+    if summary.tally.counts != _EXPECTED:
+        found.append(f"the outcomes should be {_EXPECTED} and are {summary.tally.counts}")
+    rows = [json.loads(line) for line in (output / "manifest.jsonl").open()]
+    wrong = Counter(_fault_of(output, row) for row in rows)
+    found += [f"{count} files {fault}" for fault, count in wrong.items() if fault]
+    return found
+
+
+def _fault_of(output: Path, row: Mapping[str, str]) -> str | None:
+    path = output / output_name(row["url"])
+    if row["outcome"] != "ok":
+        return "are there that should not be" if path.exists() else None
+    if not path.is_file():
+        return "are missing"
+    expected = file_body(int(row["url"].rpartition("/")[2]))
+    if hashlib.sha256(path.read_bytes()).digest() != hashlib.sha256(expected).digest():
+        return "hold other bytes than the server sent"
+    return None
+
+
+def without_cluster(environment: Mapping[str, str]) -> dict[str, str]:
+    """The demo's server is on this machine: no cluster could reach it."""
+    names = ("TRAWL_BROKER_URL", "TRAWL_RESULT_BACKEND", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "REDIS_URL")
+    return {name: value for name, value in environment.items() if name not in names}

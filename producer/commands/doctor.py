@@ -1,0 +1,252 @@
+"""``trawl doctor``: looks at what a job depends on, one line per thing, each with what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import resource
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from contract.cluster.dispatch import time_limits
+from contract.cluster.settings import ClusterSettings, is_configured, redacted
+from contract.errors import TrawlError
+from contract.records.policy import JobPolicy
+from producer.cluster.client import FULL_ABOVE, Cluster
+from producer.formatting import count, seconds, size
+
+OLDEST_REDIS = (6, 2)  # what Celery 5.7 needs
+
+_ENOUGH_FILES = 4096  # descriptors of a process with its default transfers, its pools and room
+_ENOUGH_SPACE = 1024**3  # bytes
+_GREATEST_SKEW = 2.0  # seconds
+_LISTEN = 2.6  # seconds; workers send a heartbeat every two
+_RESOLVE_WITHIN = 3.0  # seconds
+_WELL_KNOWN = "example.com"
+
+
+class Verdict(StrEnum):
+    """How serious a finding is."""
+
+    FINE = "ok"  #: as it should be
+    UNWISE = "warn"  #: works, and will hurt one day
+    BROKEN = "FAIL"  #: jobs will not work, or may lose something
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, what was found, what to do."""
+
+    verdict: Verdict
+    subject: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict:<4}  {self.subject + ':':<20}{self.found}"
+
+
+Check = Callable[[], Finding]
+
+
+def examine(output: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield findings one by one, as they are made."""
+    if is_configured(environment):
+        yield from _examine_cluster(environment)
+    else:
+        yield _embedded_server(environment)
+    yield _libcurl()
+    yield _space(output)
+    yield _files()
+    yield _resolver()
+
+
+# ---------------------------------------------------------------------- the cluster
+
+
+def _examine_cluster(environment: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        settings = ClusterSettings.from_environment(environment)
+        cluster = Cluster(settings)
+    except TrawlError as error:
+        yield Finding(Verdict.BROKEN, "settings", str(error))
+        return
+    try:
+        cluster.check()
+    except TrawlError as error:
+        yield Finding(Verdict.BROKEN, "services", str(error))
+        cluster.close()
+        return
+    try:
+        yield Finding(Verdict.FINE, "broker", f"{redacted(settings.broker_url)} answers.")
+        info = cluster.redis_info()
+        yield _version(info)
+        yield _persistence(info)
+        yield _eviction(info)
+        yield _memory(info)
+        yield _clock(cluster)
+        yield _visibility(settings)
+        yield from _workers(cluster)
+    finally:
+        cluster.close()
+
+
+def _version(info: Mapping[str, Any]) -> Finding:
+    name, text = (
+        ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info.get("redis_version", "0"))
+    )
+    numbers = tuple(map(int, re.findall(r"\d+", str(text))[:2]))
+    if name == "Redis" and numbers < OLDEST_REDIS:
+        return Finding(Verdict.BROKEN, "version", f"{name} {text} is too old for Celery: install 6.2 or newer.")
+    return Finding(Verdict.FINE, "version", f"{name} {text}.")
+
+
+def _persistence(info: Mapping[str, Any]) -> Finding:
+    if int(info.get("aof_enabled", 0)):
+        if info.get("aof_last_write_status", "ok") != "ok":
+            return Finding(Verdict.BROKEN, "persistence", "Redis cannot write its AOF: look at its disk.")
+        return Finding(Verdict.FINE, "persistence", "AOF is on.")
+    return Finding(
+        Verdict.UNWISE, "persistence", "AOF is off: a Redis that restarts forgets its jobs. Set appendonly yes."
+    )
+
+
+def _eviction(info: Mapping[str, Any]) -> Finding:
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy == "noeviction":
+        return Finding(Verdict.FINE, "eviction", "noeviction.")
+    verdict = Verdict.BROKEN if int(info.get("maxmemory", 0)) else Verdict.UNWISE
+    return Finding(
+        verdict, "eviction", f"{policy} throws batches away when memory is short: set maxmemory-policy noeviction."
+    )
+
+
+def _memory(info: Mapping[str, Any]) -> Finding:
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not most:
+        return Finding(Verdict.FINE, "memory", f"{size(used)} used, no limit set.")
+    found = f"{size(used)} of {size(most)} used"
+    if used > FULL_ABOVE * most:
+        return Finding(
+            Verdict.UNWISE, "memory", f"{found}: producers pause above {FULL_ABOVE:.0%}. Follow or remove old jobs."
+        )
+    return Finding(Verdict.FINE, "memory", f"{found}.")
+
+
+def _clock(cluster: Cluster) -> Finding:
+    before = time.time()
+    theirs = cluster.ledger.now()
+    skew = abs(theirs - (before + time.time()) / 2)
+    if skew > _GREATEST_SKEW:
+        return Finding(
+            Verdict.UNWISE, "clock", f"{seconds(skew)} away from Redis' clock: times in reports will mislead. Use NTP."
+        )
+    return Finding(Verdict.FINE, "clock", f"{seconds(skew)} away from Redis' clock.")
+
+
+def _visibility(settings: ClusterSettings) -> Finding:
+    from contract.cluster.broker import build_app
+
+    options = build_app(settings).conf.broker_transport_options
+    longest = time_limits(JobPolicy())[1]
+    visible = options.get("visibility_timeout")
+    if visible is None:
+        return Finding(Verdict.FINE, "visibility timeout", "this broker has none.")
+    if float(visible) <= longest:
+        return Finding(
+            Verdict.UNWISE,
+            "visibility timeout",
+            f"{visible} s, but a batch may take {longest} s: copies would run. Raise it in TRAWL_BROKER_OPTIONS.",
+        )
+    return Finding(Verdict.FINE, "visibility timeout", f"{visible} s, above the {longest} s a batch may take.")
+
+
+def _workers(cluster: Cluster) -> Iterator[Finding]:
+    skews = cluster.listen_to_workers(_LISTEN)
+    if not skews:
+        yield Finding(Verdict.UNWISE, "workers", "none is running: start one with `celery -A worker worker`.")
+        return
+    yield Finding(Verdict.FINE, "workers", f"{count(len(skews))}: {', '.join(sorted(skews)[:5])}.")
+    name, worst = max(skews.items(), key=lambda item: abs(item[1]))
+    if abs(worst) > _GREATEST_SKEW:
+        yield Finding(
+            Verdict.UNWISE, "workers' clocks", f"{name} is {seconds(abs(worst))} off: use NTP on every machine."
+        )
+    else:
+        yield Finding(Verdict.FINE, "workers' clocks", f"within {seconds(abs(worst))}.")
+
+
+# ---------------------------------------------------------------------- this machine
+
+
+def _embedded_server(environment: Mapping[str, str]) -> Finding:
+    from producer.cluster.embedded import find_server
+
+    try:
+        return Finding(Verdict.FINE, "embedded server", f"{find_server(environment)[0]}.")
+    except TrawlError as error:
+        return Finding(Verdict.BROKEN, "embedded server", str(error))
+
+
+def _libcurl() -> Finding:
+    if importlib.util.find_spec("pycurl") is None:
+        return Finding(Verdict.UNWISE, "libcurl", "pycurl is not installed: no worker can run on this machine.")
+    return Finding(Verdict.FINE, "libcurl", "pycurl is installed.")
+
+
+def _space(output: Path) -> Finding:
+    place = next(path for path in [output.absolute(), *output.absolute().parents] if path.exists())
+    try:
+        usage = shutil.disk_usage(place)
+    except OSError as error:
+        return Finding(Verdict.BROKEN, "disk", f"{place} cannot be looked at: {error.strerror}.")
+    if not os.access(place, os.W_OK):
+        return Finding(Verdict.BROKEN, "disk", f"{place} cannot be written to: choose another folder with -o.")
+    inodes = os.statvfs(place)
+    if inodes.f_files and inodes.f_favail < 10_000:
+        return Finding(Verdict.UNWISE, "disk", f"only {count(inodes.f_favail)} more files fit on the disk of {place}.")
+    if usage.free < _ENOUGH_SPACE:
+        return Finding(Verdict.UNWISE, "disk", f"only {size(usage.free)} are free at {place}.")
+    return Finding(Verdict.FINE, "disk", f"{size(usage.free)} free at {place}.")
+
+
+def _files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _ENOUGH_FILES and soft != resource.RLIM_INFINITY:
+        raised = f"ulimit -n {min(_ENOUGH_FILES, hard) if hard != resource.RLIM_INFINITY else _ENOUGH_FILES}"
+        return Finding(
+            Verdict.UNWISE, "open files", f"{count(soft)} per process; with many transfers run `{raised}` before."
+        )
+    return Finding(Verdict.FINE, "open files", f"{count(soft)} per process.")
+
+
+def _resolver() -> Finding:
+    answer: list[str | float] = []
+
+    def resolve() -> None:
+        begun = time.monotonic()
+        try:
+            socket.getaddrinfo(_WELL_KNOWN, 443, type=socket.SOCK_STREAM)
+            answer.append(time.monotonic() - begun)
+        except OSError as error:
+            answer.append(str(error.strerror or error))
+
+    thread = threading.Thread(target=resolve, daemon=True)  # nothing can interrupt a resolver that does not answer
+    thread.start()
+    thread.join(_RESOLVE_WITHIN)
+    if not answer:
+        return Finding(
+            Verdict.UNWISE, "resolver", f"no answer for {_WELL_KNOWN} in {_RESOLVE_WITHIN:g} s: look at resolv.conf."
+        )
+    if isinstance(answer[0], str):
+        return Finding(
+            Verdict.UNWISE, "resolver", f"cannot resolve {_WELL_KNOWN} ({answer[0]}): look at network and resolv.conf."
+        )
+    return Finding(Verdict.FINE, "resolver", f"{_WELL_KNOWN} in {seconds(answer[0])}.")

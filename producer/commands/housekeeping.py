@@ -1,0 +1,142 @@
+"""What is kept for later, and ``trawl gc``, which removes what nobody came back for: from Redis, caches and folders."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from contract.cluster.settings import ClusterSettings
+from contract.errors import FolderError, UnknownJobError
+from producer.cluster.client import Cluster
+from producer.commands.run import cache_folder
+
+_DAY = 86400.0  # seconds
+_BUG = "bug-"  # and the time: what a command that broke left to be read
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many files were removed, and their bytes."""
+
+    files: int
+    bytes: int
+
+
+def remove_jobs(jobs: Sequence[str], older_than: float | None, environment: Mapping[str, str]) -> list[str]:
+    """Remove jobs from Redis and return their ids.
+
+    Named jobs go whatever their state. Without names, those go that are finished and followed to their end, and
+    with ``older_than`` (days) every job created before.
+
+    Raises:
+        UnknownJobError: a named job is not there.
+        ServiceError: the cluster cannot be reached.
+    """
+    cluster = Cluster(ClusterSettings.from_environment(environment))
+    try:
+        cluster.check()
+        ledger, now = cluster.ledger, time.time()
+        removed = []
+        for job in jobs or ledger.jobs():
+            record = ledger.job(job)
+            if record is None:
+                if job in jobs:
+                    raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+                continue
+            is_over = record.is_finished and not record.undrained
+            is_old = older_than is not None and now - record.created > older_than * _DAY
+            if job in jobs or is_over or is_old:
+                ledger.remove(job)
+                removed.append(job)
+        return removed
+    finally:
+        cluster.close()
+
+
+def remove_stale_cache(environment: Mapping[str, str], older_than: float) -> list[Path]:
+    """Remove what enqueue commands that were never finished and commands that broke left, after so many days."""
+    folder = cache_folder(environment)
+    stale = []
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        journal = entry / "journal.sqlite"
+        if journal.exists() and _is_older(journal.stat(), older_than):
+            shutil.rmtree(entry, ignore_errors=True)
+            stale.append(entry)
+        elif entry.name.startswith(_BUG) and _is_older(entry.lstat(), older_than):
+            entry.unlink()
+            stale.append(entry)
+    return stale
+
+
+def remove_abandoned_partials(output: Path, older_than: float) -> Removed:
+    """Remove broken-off bodies (``--resume``) that no run has continued for so many days, and what is known of them.
+
+    One that a worker holds, by its lock, is in use whatever its age.
+
+    Raises:
+        FolderError: the folder cannot be read, or removed from.
+    """
+    path = output / ".trawl" / "partials"
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return Removed(0, 0)
+    except OSError as error:
+        raise FolderError(f"{path} cannot be used: {error.strerror}.") from None
+    try:
+        names = [name for name in sorted(os.listdir(folder)) if name.endswith(".part")]
+        sizes = [size for name in names if (size := _remove_partial(name, folder, older_than)) is not None]
+    except OSError as error:
+        raise FolderError(f"{path} cannot be tidied up: {error.strerror}.") from None
+    finally:
+        os.close(folder)
+    return Removed(len(sizes), sum(sizes))
+
+
+def _remove_partial(name: str, folder: int, older_than: float) -> int | None:
+    """Remove a body of the shelf and its record; return its bytes, or None where it stays."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return None  # taken back meanwhile, or nothing of a worker's
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or not _is_older(found, older_than):
+            return None
+        os.unlink(name, dir_fd=folder)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{name.removesuffix('.part')}.json", dir_fd=folder)
+        return found.st_size
+    except BlockingIOError:
+        return None  # a worker writes it
+    finally:
+        os.close(file)
+
+
+def _is_older(found: os.stat_result, days: float) -> bool:
+    return time.time() - found.st_mtime > days * _DAY
+
+
+def keep_details(error: BaseException, environment: Mapping[str, str]) -> Path:
+    """Write a traceback to a file of our cache folder that only its owner can read; return where.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = cache_folder(environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_BUG}{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(file, "w", encoding="utf-8", errors="backslashreplace") as text:
+        text.write("".join(traceback.format_exception(error)))
+    return path

@@ -1,0 +1,328 @@
+"""The main job from options to summary: run a list here or on a cluster, enqueue one, follow one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from contract.cluster.settings import ClusterSettings, is_configured
+from contract.errors import InputError, UnknownJobError
+from producer.cluster.client import Cluster, Retrying
+from producer.cluster.embedded import Embedded
+from producer.display.console import Console
+from producer.display.summary import Summary
+from producer.intake.batching import FIRST_SIZE, Batcher
+from producer.intake.selection import Selection
+from producer.intake.sources import STANDARD_INPUT, Lists
+from producer.job.feeder import Feeder
+from producer.job.follower import Follower
+from producer.job.ledger_mirror import LedgerMirror
+from producer.job.loop import Interrupts, conduct
+from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
+from producer.job.sender import Job
+from producer.storage.journal import Journal
+from producer.storage.manifest import Manifest, count_rows
+
+WINDOW = 256  # batches open at once: bounds Redis' memory
+
+_SLOTS_OF_A_CLUSTER = 8  # worker processes assumed where we cannot know
+_PAUSE = 0.05  # seconds between two looks at a list that comes slowly
+_LAST_SYNC = 3.0  # seconds a killed worker process may hold on to its folder
+_AFTER_DRAIN = 20.0  # seconds a stopping worker may take beyond its drain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How the worker of a run without a cluster is started; ``settings`` are its environment variables."""
+
+    processes: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+    drain: float = 10.0  # seconds
+    flower_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """One ``trawl run``."""
+
+    wish: JobSpec
+    output: Path
+    manifest: Path
+    worker: WorkerOptions
+    batch_size: int = 500
+    secrets: bytes | None = None
+
+
+def run(options: RunOptions, environment: Mapping[str, str], console: Console) -> Summary:
+    """Run a list to its end and return how it went; ``is_finished`` is False when it was interrupted.
+
+    Raises:
+        TrawlError: something a person can put right.
+    """
+    begun = time.monotonic()
+    Lists(options.wish.lists)  # a list that cannot be read is told before anything is started
+    state = prepare_folder(options.output)
+    with ExitStack() as stack:
+        stack.callback(console.close)
+        journal = Journal(state)
+        stack.callback(journal.close)
+        interrupts = stack.enter_context(Interrupts())
+        embedded = None if is_configured(environment) else _start_embedded(stack, options, state, environment, console)
+        cluster = _connect(stack, embedded, environment)
+        lists, is_resumed = begin_or_go_on(options.wish, journal, console.tell)
+        stack.callback(lists.close)
+        retrying = Retrying(console.tell, stop=between_tries(interrupts, embedded))
+        batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
+        feeder = _feeder(options, lists, journal, cluster, retrying, batcher)
+        feeder.recover()
+        manifest = Manifest(options.manifest, int(journal.fact("offset", 0)))
+        stack.callback(manifest.close)
+        follower = Follower(_job_of(journal), journal=journal, manifest=manifest, services=cluster, retrying=retrying)
+        if is_resumed:
+            console.mention(f"Going on with job {journal.job}: {follower.tally.rows:,} outcomes are there already.")
+        is_finished = conduct(
+            feeder=feeder,
+            follower=follower,
+            journal=journal,
+            console=console,
+            interrupts=interrupts,
+            servants=embedded,
+            grace=options.worker.drain + _AFTER_DRAIN,
+        )
+        if is_finished and not feeder.totals["lines"]:
+            journal.finish()
+            raise InputError(_nothing_in(options.wish))
+        summary = Summary(
+            job=_job_of(journal),
+            tally=follower.tally,
+            totals=feeder.totals,
+            is_finished=is_finished,
+            places=_places(options, embedded),
+        )
+        if is_finished:
+            summary.check(count_rows(options.manifest))
+            journal.finish()
+    return replace(summary, wall=time.monotonic() - begun)
+
+
+def enqueue(
+    wish: JobSpec, environment: Mapping[str, str], console: Console, *, batch_size: int, secrets: bytes | None = None
+) -> Summary:
+    """Send a list to the cluster and return what was sent; killed, the same command goes on.
+
+    Raises:
+        TrawlError: something a person can put right.
+    """
+    settings = ClusterSettings.from_environment(environment)
+    Lists(wish.lists)
+    folder = cache_folder(environment) / f"enqueue-{wish.fingerprint[:16]}"
+    with ExitStack() as stack:
+        stack.callback(console.close)
+        journal = Journal(folder)
+        stack.callback(journal.close)
+        interrupts = stack.enter_context(Interrupts())
+        cluster = Cluster(settings)
+        stack.callback(cluster.close)
+        cluster.check()
+        lists, is_resumed = begin_or_go_on(wish, journal, console.tell)
+        stack.callback(lists.close)
+        if is_resumed:
+            console.mention(f"Going on with job {journal.job}.")
+        retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
+        job = Job(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=secrets)
+        feeder = Feeder(
+            job,
+            lists=lists,
+            selection=Selection(journal, is_naming_lists=len(wish.lists) > 1),
+            batcher=Batcher(batch_size, _SLOTS_OF_A_CLUSTER, is_resumed=is_resumed),
+            journal=journal,
+            services=cluster,
+            retrying=retrying,
+        )
+        feeder.recover()
+        while not feeder.is_done and not interrupts.is_requested:
+            if not feeder.step(_PAUSE):
+                time.sleep(_PAUSE)
+        if feeder.is_done and not feeder.totals["lines"]:
+            cluster.ledger.remove(job.id)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise InputError(_nothing_in(wish))
+        from producer.job.tally import Tally
+
+        summary = Summary(job=job.id, tally=Tally(), totals=feeder.totals, is_finished=feeder.is_done, places={})
+    if summary.is_finished:
+        shutil.rmtree(folder, ignore_errors=True)
+    return summary
+
+
+def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str, str], console: Console) -> Summary:
+    """Drain a job of the cluster into a folder until it is finished.
+
+    Raises:
+        TrawlError: something a person can put right.
+    """
+    begun = time.monotonic()
+    settings = ClusterSettings.from_environment(environment)
+    state = prepare_folder(output)
+    with ExitStack() as stack:
+        stack.callback(console.close)
+        journal = Journal(state)
+        stack.callback(journal.close)
+        interrupts = stack.enter_context(Interrupts())
+        cluster = Cluster(settings)
+        stack.callback(cluster.close)
+        cluster.check()
+        fingerprint = f"follow {job} {manifest_path}"
+        retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
+        if journal.fact("fingerprint") != fingerprint:
+            if retrying.call(lambda: cluster.ledger.job(job)) is None:
+                raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+            begin(journal, job, fingerprint=fingerprint, label=job, manifest=manifest_path)
+        manifest = Manifest(manifest_path, int(journal.fact("offset", 0)))
+        stack.callback(manifest.close)
+        follower = Follower(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)
+        mirror = LedgerMirror(job, journal=journal, follower=follower, services=cluster, retrying=retrying)
+        if not journal.fact("finished"):
+            mirror.begin()
+        is_finished = bool(journal.fact("finished")) or conduct(
+            feeder=mirror, follower=follower, journal=journal, console=console, interrupts=interrupts
+        )
+        totals = journal.fact("totals") or follower.totals
+        summary = Summary(
+            job=job,
+            tally=follower.tally,
+            totals=totals,
+            is_finished=is_finished,
+            places={"files": "on the workers, below TRAWL_OUTPUT", "manifest": str(manifest_path)},
+        )
+        if is_finished:
+            summary.check(count_rows(manifest_path))
+            journal.finish(totals=dict(totals))
+    return replace(summary, wall=time.monotonic() - begun)
+
+
+def batcher_for(options: RunOptions, *, has_own_worker: bool, is_resumed: bool) -> Batcher:
+    """Return what cuts the list: if the worker is our own, by its processes and what each may have in flight."""
+    if not has_own_worker:
+        return Batcher(options.batch_size, _SLOTS_OF_A_CLUSTER, is_resumed=is_resumed)
+    worker = options.worker
+    first = int(worker.settings.get("TRAWL_TRANSFERS", FIRST_SIZE))
+    return Batcher(options.batch_size, worker.processes, first=first, is_resumed=is_resumed)
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Return our folder among the user's caches: what unfinished ``trawl enqueue`` commands need."""
+    base = environment.get("XDG_CACHE_HOME", "").strip()
+    return (Path(base) if base else Path.home() / ".cache") / "trawlnet"
+
+
+# ---------------------------------------------------------------------- pieces
+
+
+def _start_embedded(
+    stack: ExitStack, options: RunOptions, state: Path, environment: Mapping[str, str], console: Console
+) -> Embedded:
+    stack.callback(_tidy, state)
+    embedded = stack.enter_context(Embedded(state, environment=environment, tell=console.tell))
+    worker = options.worker
+    settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
+    if worker.flower_port is not None:
+        # No list may read or press what Flower shows, though loopback may be open to it.
+        named = environment.get("TRAWL_OWN_SERVICES", "")
+        settings["TRAWL_OWN_SERVICES"] = f"{named} 127.0.0.1:{worker.flower_port}".strip()
+    embedded.start_worker(worker.processes, settings)
+    if worker.flower_port is not None:
+        embedded.start_flower(worker.flower_port)
+        console.mention(f"Flower: http://127.0.0.1:{worker.flower_port}/ (until this run ends)")
+    return embedded
+
+
+def between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable[[], None]:
+    """Return what is done while a service is away: the server may be our own, and wait to be started again."""
+
+    def stop() -> None:
+        interrupts.raise_if_requested()
+        if embedded:
+            embedded.watch()
+
+    return stop
+
+
+def _connect(stack: ExitStack, embedded: Embedded | None, environment: Mapping[str, str]) -> Cluster:
+    if embedded:
+        for name in [name for name in os.environ if name.startswith("CELERY_")]:
+            del os.environ[name]  # Celery reads them by itself, and they would beat the embedded server's address
+        cluster = Cluster(embedded.settings)
+        embedded.wait_until_ready()
+    else:
+        cluster = Cluster(ClusterSettings.from_environment(environment))
+        cluster.check()
+    stack.callback(cluster.close)
+    return cluster
+
+
+def _feeder(
+    options: RunOptions, lists: Lists, journal: Journal, cluster: Cluster, retrying: Retrying, batcher: Batcher
+) -> Feeder:
+    wish = options.wish
+    return Feeder(
+        Job(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=options.secrets),
+        lists=lists,
+        selection=Selection(journal, is_naming_lists=len(wish.lists) > 1, is_forced=wish.is_forced),
+        batcher=batcher,
+        journal=journal,
+        services=cluster,
+        retrying=retrying,
+        window=WINDOW,
+    )
+
+
+def _job_of(journal: Journal) -> str:
+    job = journal.job
+    assert job is not None, "a plan was made before"
+    return job
+
+
+def _nothing_in(wish: JobSpec) -> str:
+    name = wish.lists[0]
+    shown = "Standard input" if name == STANDARD_INPUT else f"The list {name}"
+    return f"{shown} holds no URLs: put one per line." if len(wish.lists) == 1 else "The lists hold no URLs."
+
+
+def _places(options: RunOptions, embedded: Embedded | None) -> dict[str, str]:
+    files = str(options.output) if embedded else "on the workers, below TRAWL_OUTPUT"
+    return {"files": files, "manifest": str(options.manifest)}
+
+
+def _tidy(state: Path) -> None:
+    """Remove what the server and a worker that was ended at once left; journal and logs stay."""
+    shutil.rmtree(state / "redis", ignore_errors=True)
+    parts = state / "parts"
+    for folder in parts.iterdir() if parts.is_dir() else ():
+        try:
+            file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # no worker's: they make folders only
+        if _is_free(file):
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(file)
+
+
+def _is_free(file: int) -> bool:
+    """Has the owner of this folder ended? One that was killed while it synced a disk takes a moment."""
+    until = time.monotonic() + _LAST_SYNC
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_PAUSE)
+        else:
+            return True

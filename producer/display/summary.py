@@ -1,0 +1,134 @@
+"""How a job went: for people as aligned text, for machines as JSON, and whether it adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contract.errors import AccountingError
+from producer.formatting import count, seconds, size
+from producer.job.tally import ENDINGS, Tally
+
+_SHOWN_HOSTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A job as it stands. ``totals`` counts lines, urls, refused, duplicates; ``places`` says where things are."""
+
+    job: str
+    tally: Tally
+    totals: Mapping[str, int]
+    is_finished: bool
+    places: Mapping[str, str]
+    wall: float = 0.0  # seconds this command took
+
+    def check(self, rows: int | None = None) -> None:
+        """Make sure that every line has its outcome, once; ``rows`` is what was counted in the manifest itself.
+
+        Raises:
+            AccountingError: the sums differ; the sentence shows them.
+        """
+        lines, outcomes = self.totals["lines"], self.tally.rows + self.totals["duplicates"]
+        if lines != outcomes:
+            raise AccountingError(f"The outcomes do not add up: {self.identity}. Please report this as a bug.")
+        if rows is not None and rows != self.tally.rows:
+            raise AccountingError(
+                f"The manifest has {count(rows)} rows, not {count(self.tally.rows)}. Please report this as a bug."
+            )
+
+    @property
+    def identity(self) -> str:
+        counts = self.tally.counts
+        parts = [*((ending, counts[ending]) for ending in ENDINGS), ("duplicates", self.totals["duplicates"])]
+        return f"{count(self.totals['lines'])} lines = " + " + ".join(
+            f"{count(number)} {name}" for name, number in parts
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """0: all stored; 1: some failed or were refused."""
+        return 1 if self.tally.counts["failed"] or self.tally.counts["refused"] else 0
+
+    def to_text(self) -> str:
+        tally = self.tally
+        elapsed = tally.elapsed
+        fetched = tally.counts["ok"] + tally.counts["failed"]
+        rows: list[tuple[str, str]] = [("job", self.job + ("" if self.is_finished else " (not finished)"))]
+        rows.append(("lines", self.identity) if self.is_finished else ("so far", self._so_far()))
+        if tally.errors:
+            by_count = sorted(tally.errors.items(), key=lambda item: (-item[1], item[0]))
+            rows.append(("errors", ", ".join(f"{name} {count(number)}" for name, number in by_count)))
+        if fetched:
+            pace = f"{count(fetched)} URLs and {size(tally.fetched)} in {seconds(elapsed)}"
+            if elapsed:
+                pace += f": {count(fetched / elapsed)} URLs/s, {size(tally.fetched / elapsed)}/s"
+            rows.append(("fetched", pace))
+            rows.append(("gained", self._gain()))
+        if tally.counts["ok"]:
+            rows.append(("first byte", _percentiles(tally.ttfb.percentile)))
+            rows.append(("whole URL", _percentiles(tally.total.percentile)))
+            rows.append(("slowest", self._hosts()))
+        if tally.counts["kept"]:
+            rows.append(("kept", f"{count(tally.counts['kept'])} files, {size(tally.kept)}, from earlier runs"))
+        rows += self.places.items()
+        return "\n".join(f"{name + ':':<12}{text}" for name, text in rows)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the summary for machines; seconds and bytes."""
+        tally = self.tally
+        elapsed = tally.elapsed
+        fetched = tally.counts["ok"] + tally.counts["failed"]
+        shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+        return {
+            "job": self.job,
+            "finished": self.is_finished,
+            "lines": self.totals["lines"],
+            "duplicates": self.totals["duplicates"],
+            **tally.counts,
+            "errors": tally.errors,
+            "bytes": tally.fetched,
+            "kept_bytes": tally.kept,
+            "elapsed": round(elapsed, 6),
+            "busy": round(tally.busy, 6),
+            "speed_up": round(tally.busy / elapsed, 3) if elapsed else None,
+            "urls_per_second": round(fetched / elapsed, 3) if elapsed else None,
+            "bytes_per_second": round(tally.fetched / elapsed, 1) if elapsed else None,
+            "ttfb": {name: _rounded(tally.ttfb.percentile(share)) for name, share in shares.items()},
+            "total": {name: _rounded(tally.total.percentile(share)) for name, share in shares.items()},
+            "slowest_hosts": [
+                {"host": host.name, "urls": host.urls, "mean": round(host.mean, 6), "failed": host.failed}
+                for host in tally.slowest_hosts(_SHOWN_HOSTS)
+            ],
+            "batches": tally.batches,
+            "workers": tally.workers,
+            "wall": round(self.wall, 3),
+            **{f"{name}_path" if name in ("files", "manifest") else name: text for name, text in self.places.items()},
+        }
+
+    def _so_far(self) -> str:
+        counts = ", ".join(f"{count(self.tally.counts[ending])} {ending}" for ending in ENDINGS)
+        return f"{count(self.tally.rows)} outcomes of {count(self.totals['lines'])} lines read: {counts}"
+
+    def _gain(self) -> str:
+        tally = self.tally
+        said = f"{seconds(tally.busy)} of URLs' own time"
+        if tally.elapsed:
+            said += f" in {seconds(tally.elapsed)}: {tally.busy / tally.elapsed:.1f} times as fast as one after another"
+        workers = len(tally.workers)
+        return said + (f", on {workers} workers" if workers > 1 else "")
+
+    def _hosts(self) -> str:
+        hosts = self.tally.slowest_hosts(_SHOWN_HOSTS)
+        return ", ".join(
+            f"{host.name} {seconds(host.mean)}" + (f" ({host.failed} failed)" if host.failed else "") for host in hosts
+        )
+
+
+def _percentiles(percentile: Any) -> str:
+    return ", ".join(f"p{share} {seconds(percentile(share / 100))}" for share in (50, 95, 99))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,1 @@
+"""Lists of URLs become entries, and entries batches."""

@@ -1,0 +1,190 @@
+"""Feeds a job: reads its lists on, cuts batches, notes them in the journal, writes them to the ledger, sends them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from contract.errors import UnknownJobError
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.reports import BatchReport
+from producer.cluster.client import RedisFullError, Retrying, Services
+from producer.intake.batching import Batcher
+from producer.intake.selection import Selection
+from producer.intake.sources import Lists
+from producer.job.sender import BatchSender, Job
+from producer.storage.journal import Journal, KeptBatch
+
+_LINGER = 0.3  # seconds a line may wait for others before its batch is sent
+_MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
+
+
+class Feeder:
+    """Feeds one job. Call ``step`` until ``is_done``; between two steps everything is in the journal."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        lists: Lists,
+        selection: Selection,
+        batcher: Batcher,
+        journal: Journal,
+        services: Services,
+        retrying: Retrying,
+        window: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``window`` is the number of batches that may be open at once; 0: any."""
+        self._job = job
+        self._sender = BatchSender(job, journal=journal, services=services, retrying=retrying)
+        self._lists = lists
+        self._selection = selection
+        self._batcher = batcher
+        self._journal = journal
+        self._services = services
+        self._retrying = retrying
+        self._window = window
+        self._clock = clock
+        self._lingering_since: float | None = None
+        self._is_full, self._memory_checked = False, 0.0
+        self._next_batch = int(journal.fact("next_batch", 1))
+        self.totals = {key: int(journal.fact(key, 0)) for key in ("lines", "duplicates", "refused", "urls")}
+        self._is_sealed = bool(journal.fact("sealed", False))
+        self.is_behind = False  # the journal has batches that may not be in the ledger
+        remainder = journal.remainder()
+        if remainder:
+            self._batcher.restore(unpack_entries(remainder))
+            self._lingering_since = clock()
+
+    @property
+    def is_done(self) -> bool:
+        """Was the whole list read, and does the ledger have all of it?"""
+        return self._is_sealed and not self.is_behind
+
+    @property
+    def is_complete(self) -> bool:
+        """Was the whole list read?"""
+        return self.is_done
+
+    def step(self, wait: float = 0.0) -> bool:
+        """Read one chunk on and send what is full; False when there was nothing to do now.
+
+        ``wait`` is the number of seconds a list that comes slowly is waited for.
+        """
+        if self.is_done or not self._has_room():
+            return False
+        if self.is_behind:
+            self.recover()
+            return not self.is_behind
+        chunk = self._lists.read(wait)
+        if chunk is None:
+            return self._end() if self._lists.is_exhausted else self._flush_if_old()
+        selected = self._selection.judge(chunk)
+        counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
+        for key, count in zip(self.totals, counted, strict=True):
+            self.totals[key] += count
+        self._feed(self._batcher.add(selected.entries), selected.names, selected.refused)
+        return True
+
+    def recover(self) -> None:
+        """Make sure that the ledger has the job and every batch the manifest has not; safe at any time."""
+        self.is_behind = False
+        try:
+            self._sender.open_again(self.totals if self._is_sealed else None)
+        except RedisFullError:
+            self._fall_behind()
+
+    # ------------------------------------------------------------------ how
+
+    def _has_room(self) -> bool:
+        if self._window and self._journal.count_undrained() >= self._window:
+            return False
+        now = self._clock()
+        if now - self._memory_checked >= _MEMORY_CHECK:
+            self._memory_checked = now
+            self._is_full = self._retrying.call(self._services.is_full)
+        return not self._is_full
+
+    def _flush_if_old(self) -> bool:
+        if self._lingering_since is None or self._clock() - self._lingering_since < _LINGER:
+            return False
+        self._feed(self._batcher.flush(), (), ())
+        return True
+
+    def _end(self) -> bool:
+        self._feed(self._batcher.flush(), (), (), sealed=True)
+        self._is_sealed = True
+        self._insist(self._seal)
+        return True
+
+    def _seal(self) -> None:
+        self._services.ledger.seal(self._job.id, self.totals)
+
+    def _insist(self, change: Callable[[], None]) -> None:
+        """Make a change to the ledger; where it has lost the job, or has no room, the journal makes up for it."""
+        if self.is_behind:
+            return
+        try:
+            self._retrying.call(change, even_when_full=False)
+        except UnknownJobError:
+            self.recover()
+        except RedisFullError:
+            self._fall_behind()
+
+    def _fall_behind(self) -> None:
+        self._retrying.tell("Redis is out of memory: nothing more is sent until some outcomes were collected.")
+        self.is_behind = self._is_full = True
+        self._memory_checked = self._clock()
+
+    def _feed(
+        self,
+        batches: Sequence[Sequence[BatchEntry]],
+        names: Sequence[bytes],
+        refused: Sequence[Mapping[str, Any]],
+        **facts: Any,
+    ) -> None:
+        kept = [KeptBatch(self._number(), len(entries), pack_entries(entries)) for entries in batches]
+        about = [f"urls={len(entries)} hosts={_count_hosts(entries)}" for entries in batches]
+        if refused:
+            number = self._number()
+            kept.append(KeptBatch(number, len(refused), self._refusal_report(number, refused), is_report=True))
+        self._journal.record_fed(
+            kept,
+            names,
+            pack_entries(self._batcher.held) if self._batcher.held else None,
+            position=self._lists.position.to_record(),
+            next_batch=self._next_batch,
+            **self.totals,
+            **facts,
+        )
+        self._lingering_since = (self._lingering_since or self._clock()) if self._batcher.held else None
+        self._insist(lambda: self._sender.open(kept, about))
+
+    def _number(self) -> str:
+        number = str(self._next_batch)
+        self._next_batch += 1
+        return number
+
+    def _refusal_report(self, batch: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+        now = time.time()
+        report = BatchReport(
+            job=self._job.id,
+            batch=batch,
+            worker=f"producer@{platform.node()}",
+            pid=os.getpid(),
+            queued=now,
+            started=now,
+            finished=now,
+            elapsed=0.0,
+            busy=0.0,
+            outcomes=rows,
+        )
+        return report.to_result()
+
+
+def _count_hosts(entries: Sequence[BatchEntry]) -> int:
+    return len({entry.url.split("/", 3)[2].lower() for entry in entries})

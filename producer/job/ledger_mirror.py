@@ -1,0 +1,105 @@
+"""A followed job's open batches, copied from the ledger: from them it is opened again when Redis has lost it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from contract.errors import ServiceError
+from contract.ledger.ledger import JobRecord
+from contract.records.policy import JobPolicy
+from producer.cluster.client import RedisFullError, Retrying, Services
+from producer.job.follower import Follower
+from producer.job.sender import BatchSender, Job
+from producer.storage.journal import Journal, KeptBatch
+
+_COPIED_AT_ONCE = 100  # batches: a page of the ledger
+
+
+class LedgerMirror:
+    """The feeding side of a job that another command feeds or fed: copies, and after a loss feeds again.
+
+    What was closed and lost before it could be copied or collected is gone: the sums at the end show it. Per-host
+    headers are not copied, because the journal is no place for secrets; without them a job is not opened again.
+    """
+
+    def __init__(
+        self, job: str, *, journal: Journal, follower: Follower, services: Services, retrying: Retrying
+    ) -> None:
+        self._job = job
+        self._journal = journal
+        self._follower = follower
+        self._services = services
+        self._retrying = retrying
+        self.is_behind = False
+
+    @property
+    def is_done(self) -> bool:
+        """Did everything that was opened come to its end?"""
+        return self._follower.is_finished and not self.is_behind
+
+    @property
+    def is_complete(self) -> bool:
+        """Did the command that feeds the job read its whole list?"""
+        record = self._follower.record
+        return record is not None and record.is_sealed
+
+    @property
+    def totals(self) -> Mapping[str, int]:
+        return self._follower.totals
+
+    def begin(self) -> None:
+        """Copy all that is open now: before the first outcomes are taken, so that these are never all there is."""
+        record = self._retrying.call(lambda: self._services.ledger.job(self._job))
+        while record is not None and self._copy(record):
+            pass
+
+    def step(self) -> bool:
+        """Copy a page of what was opened since; False when there was nothing to do."""
+        if self.is_behind:
+            self.recover()
+            return not self.is_behind
+        record = self._follower.record
+        return record is not None and self._copy(record)
+
+    def recover(self) -> None:
+        """Open again what the manifest does not have; safe at any time.
+
+        Raises:
+            ServiceError: the job cannot be opened from what is here.
+        """
+        policy = self._journal.fact("policy")
+        if policy is None:
+            raise ServiceError(
+                f"Redis has lost job {self._job} before anything of it was copied: enqueue its list again."
+            )
+        if self._journal.fact("is_secretive"):
+            raise ServiceError(
+                f"Redis has lost job {self._job}, and the per-host headers it was sent with are kept nowhere else:"
+                " enqueue its list again."
+            )
+        job = Job(id=self._job, label=str(self._journal.fact("label")), policy=JobPolicy.from_wire(policy))
+        sender = BatchSender(job, journal=self._journal, services=self._services, retrying=self._retrying)
+        try:
+            sender.open_again(self._journal.fact("sealed_with"))
+            self.is_behind = False
+        except RedisFullError:
+            self.is_behind = True
+
+    def _copy(self, record: JobRecord) -> bool:
+        if self._journal.fact("policy") is None:
+            self._journal.note(policy=record.policy.to_wire(), label=record.label, is_secretive=record.is_secretive)
+        if record.totals is not None and self._journal.fact("sealed_with") is None:
+            self._journal.note(sealed_with=dict(record.totals))
+        copied = int(self._journal.fact("copied", 0))
+        if copied >= record.opened:
+            return False
+        last = min(copied + _COPIED_AT_ONCE, record.opened)
+        batches = [str(number) for number in range(copied + 1, last + 1)]
+        payloads = self._retrying.call(lambda: self._services.ledger.payloads(self._job, batches))
+        found = [
+            KeptBatch(batch, 0, payload)
+            for batch, payload in zip(batches, payloads, strict=True)
+            if payload is not None
+        ]
+        self._journal.keep(found, copied=last)
+        return True

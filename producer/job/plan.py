@@ -1,0 +1,141 @@
+"""What to do in an output folder: go on with the job a killed run left, or begin a new one beside what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.errors import FolderError, InputError
+from contract.records import wire
+from contract.records.policy import JobPolicy
+from producer import formatting
+from producer.intake.sources import STANDARD_INPUT, Lists, Position
+from producer.storage.journal import Journal
+from producer.storage.manifest import set_aside, stored_files
+
+STATE_FOLDER = ".trawl"  # below the output folder; the worker keeps temporary files in it too
+
+_FILES_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What the command asked for; equal wishes in one folder are one job, however often they are started."""
+
+    lists: Sequence[str]
+    policy: JobPolicy
+    manifest: Path | None  # None: somebody else follows
+    is_forced: bool = False
+    is_fresh: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify lists and policy. How many processes work on them makes no difference."""
+        places = [name if name == STANDARD_INPUT else os.path.abspath(name) for name in self.lists]
+        said = wire.to_json([places, self.policy.to_wire(), self.is_forced, str(self.manifest)])
+        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """Name the lists for people, without the folders they are in."""
+        shown = ", ".join(
+            "standard input" if name == STANDARD_INPUT else formatting.path(os.path.basename(name))
+            for name in self.lists[:3]
+        )
+        return shown + (", ..." if len(self.lists) > 3 else "")
+
+
+def new_job_id() -> str:
+    """Return an id nobody else has: the time for people, the rest for certainty."""
+    return f"{time.strftime('%y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make sure that files can be written to the output folder and return the folder for our own state.
+
+    Raises:
+        FolderError: they cannot.
+    """
+    state = folder / STATE_FOLDER
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=state):
+            pass
+        os.listdir(folder)
+    except FileExistsError:
+        raise FolderError(f"The output folder {folder} is a file; name a folder with -o.") from None
+    except NotADirectoryError:
+        raise FolderError(f"The output folder {folder} is a file or lies below one; name another with -o.") from None
+    except OSError as error:
+        raise FolderError(
+            f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}."
+        ) from None
+    return state
+
+
+def begin_or_go_on(wish: JobSpec, journal: Journal, tell: Callable[[str], None]) -> tuple[Lists, bool]:
+    """Make the journal hold this wish's job; return its lists, read as far as they were, and whether it is an old job.
+
+    Raises:
+        InputError: standard input is not what the unfinished job was given.
+    """
+    lists = Lists(wish.lists)
+    is_unfinished = journal.job is not None and not journal.fact("finished")
+    if is_unfinished and not wish.is_fresh:
+        if journal.fact("fingerprint") != wish.fingerprint:
+            tell("This folder holds an unfinished job of another list or with other options; starting over.")
+        elif lists.skip_to(Position.from_record(journal.fact("position", {}))):
+            return lists, True
+        elif STANDARD_INPUT in wish.lists:
+            raise InputError(
+                "Standard input is not the list that the unfinished job in this folder was given:"
+                " give that one again, or start over with --fresh."
+            )
+        else:
+            tell("The list has changed since the last run; starting over. What is stored is kept.")
+            lists.close()
+            lists = Lists(wish.lists)
+    begin(journal, new_job_id(), fingerprint=wish.fingerprint, label=wish.label, manifest=wish.manifest)
+    return lists, False
+
+
+def begin(journal: Journal, job: str, *, fingerprint: str, label: str, manifest: Path | None) -> None:
+    """Begin a job: the last one's manifest is set aside, and what it stored is remembered."""
+    if manifest is not None:
+        _set_last_aside(manifest, journal)
+    journal.begin(job, fingerprint=fingerprint, label=label, manifest=str(manifest or ""), offset=0)
+
+
+def _set_last_aside(manifest: Path, journal: Journal) -> None:
+    last = journal.job
+    if last is None:
+        # No journal, or a new one: manifests that lie here say what is stored.
+        if manifest.exists():
+            set_aside(manifest, time.strftime("%y%m%d-%H%M%S", time.gmtime(manifest.stat().st_mtime)))
+        earlier = sorted(
+            manifest.parent.glob(f"{manifest.stem}-*{manifest.suffix}"), key=lambda path: path.stat().st_mtime
+        )
+        for path in earlier:
+            if not journal.fact(f"known {path.name}"):
+                _remember(path, journal)
+        return
+    written = Path(journal.fact("manifest") or manifest)
+    kept = set_aside(written, last)
+    if kept is not None and not journal.fact(f"known {kept.name}"):
+        _remember(kept, journal)
+
+
+def _remember(manifest: Path, journal: Journal) -> None:
+    some: list[tuple[bytes, int, str]] = []
+    for file in stored_files(manifest):
+        some.append(file)
+        if len(some) == _FILES_AT_ONCE:
+            journal.remember_files(some)
+            some = []
+    journal.remember_files(some, **{f"known {manifest.name}": True})

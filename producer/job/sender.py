@@ -1,0 +1,77 @@
+"""Writes a job's batches to the ledger and sends them: new ones, and after a loss those the manifest has not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from contract.records.batches import unpack_entries
+from contract.records.messages import BatchMessage
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from producer.cluster.client import Retrying, Services
+from producer.storage.journal import Journal, KeptBatch
+
+_REOPENED_AT_ONCE = 4  # batches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a job is known by: its id, its label for people, its policy and its per-host headers (packed)."""
+
+    id: str
+    label: str
+    policy: JobPolicy
+    secrets: bytes | None = None
+
+
+class BatchSender:
+    """Opens the batches of one job; whatever it does may be done again."""
+
+    def __init__(self, job: Job, *, journal: Journal, services: Services, retrying: Retrying) -> None:
+        self.job = job
+        self._journal = journal
+        self._services = services
+        self._retrying = retrying
+
+    def open(self, kept: Sequence[KeptBatch], about: Sequence[str] = ()) -> None:
+        """Write batches to the ledger and send those that wait for a worker.
+
+        Raises:
+            UnknownJobError: the ledger does not know the job, or no longer.
+        """
+        ledger, job = self._services.ledger, self.job.id
+        new = [_counted(each) for each in kept if not each.is_report]
+        waiting = set(ledger.open(job, [each.to_new() for each in new])) if new else set()
+        for each in kept:
+            if each.is_report:
+                ledger.store(job, BatchReport.from_result(each.payload))
+        wanted = [index for index, each in enumerate(new) if each.batch in waiting]
+        if wanted:
+            messages = [BatchMessage(job, new[index].batch) for index in wanted]
+            self._services.send(messages, self.job.policy, [about[index] for index in wanted] if about else ())
+
+    def open_again(self, totals: Mapping[str, int] | None) -> None:
+        """Make sure that the ledger has the job and every batch the manifest has not; ``totals`` seal it.
+
+        Raises:
+            RedisFullError: it takes no more now.
+        """
+        self._retrying.call(self._make_known, even_when_full=False)
+        after = ""
+        # Few at a time: a Redis with little memory left takes some, which are then worked off.
+        while kept := self._journal.undrained(after, limit=_REOPENED_AT_ONCE):
+            self._retrying.call(lambda: self.open(kept), even_when_full=False)
+            after = kept[-1].batch
+        if totals is not None:
+            self._retrying.call(lambda: self._services.ledger.seal(self.job.id, totals), even_when_full=False)
+
+    def _make_known(self) -> None:
+        job = self.job
+        if self._services.ledger.job(job.id) is None:
+            self._services.ledger.create(job.id, job.policy, label=job.label, secrets=job.secrets)
+
+
+def _counted(kept: KeptBatch) -> KeptBatch:
+    """Count the URLs of a batch of which only the payload was kept."""
+    return kept if kept.urls else replace(kept, urls=len(unpack_entries(kept.payload)))

@@ -1,0 +1,1 @@
+"""What stays on the producer's disk: journal and manifest."""

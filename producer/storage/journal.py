@@ -1,0 +1,260 @@
+"""What the producer must not forget: a SQLite file beside the manifest, from which a killed job goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contract.errors import FolderError
+from contract.ledger.ledger import NewBatch
+from contract.records.batches import Known
+
+_VERSION = 1
+_ASKED_AT_ONCE = 500  # names per SELECT
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (name BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS known (name BLOB PRIMARY KEY, size INTEGER, digest TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+    batch TEXT PRIMARY KEY, urls INTEGER, payload BLOB, is_report INTEGER, is_drained INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS remainder (entries BLOB);
+CREATE INDEX IF NOT EXISTS undrained ON batches (batch) WHERE NOT is_drained;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBatch:
+    """A batch the manifest does not have yet: its payload, or its report where no worker was needed."""
+
+    batch: str
+    urls: int
+    payload: bytes
+    is_report: bool = False
+
+    def to_new(self) -> NewBatch:
+        return NewBatch(self.batch, self.payload, self.urls)
+
+
+class Journal:
+    """The journal of one output folder: at most one job at a time, and the files earlier jobs stored.
+
+    Every method that changes something is one transaction that reaches the disk before it returns. The
+    folder is held under a lock as long as the journal is open.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open (or make) ``folder/journal.sqlite`` and lock the folder.
+
+        Raises:
+            FolderError: another run uses it, it cannot be written, or it is damaged.
+        """
+        self.folder = folder
+        self._path = folder / "journal.sqlite"
+        with ExitStack() as opened:  # closed again when anything below fails
+            self._lock = _lock(folder)
+            opened.callback(os.close, self._lock)
+            try:
+                self._database = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
+                opened.callback(self._database.close)
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._database.execute("PRAGMA cache_size = -32768")
+                self._database.executescript(_TABLES)
+                self._facts: dict[str, Any] = {
+                    key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM facts")
+                }
+                self._undrained = self._count_undrained()
+                self._has_known = self._database.execute("SELECT 1 FROM known LIMIT 1").fetchone() is not None
+            except sqlite3.Error as error:
+                raise FolderError(
+                    f"The journal {self._path} cannot be used ({error}); remove it to start over."
+                ) from None
+            if self._facts.setdefault("version", _VERSION) != _VERSION:
+                raise FolderError(
+                    f"The journal {self._path} is of another version of Trawlnet; remove it to start over."
+                )
+            opened.pop_all()
+
+    def close(self) -> None:
+        self._database.close()
+        os.close(self._lock)
+
+    # ------------------------------------------------------------------ the job
+
+    @property
+    def job(self) -> str | None:
+        """The job this folder works on or worked on last."""
+        value: str | None = self._facts.get("job")
+        return value
+
+    def fact(self, key: str, default: Any = None) -> Any:
+        return self._facts.get(key, default)
+
+    def note(self, **facts: Any) -> None:
+        with self._transaction():
+            self._store(facts)
+
+    def begin(self, job: str, **facts: Any) -> None:
+        """Start a job in place of the last one; only the files that are known stay."""
+        with self._transaction():
+            self._database.execute("DELETE FROM seen")
+            self._database.execute("DELETE FROM batches")
+            self._database.execute("DELETE FROM remainder")
+            self._undrained = 0
+            self._database.execute("DELETE FROM facts WHERE key NOT LIKE 'known%'")
+            self._facts = {key: value for key, value in self._facts.items() if key.startswith("known")}
+            self._store({"version": _VERSION, "job": job, **facts})
+
+    def finish(self, **facts: Any) -> None:
+        """Drop what only an unfinished job needs."""
+        with self._transaction():
+            self._database.execute("DELETE FROM seen")
+            self._database.execute("DELETE FROM batches")
+            self._database.execute("DELETE FROM remainder")
+            self._undrained = 0
+            self._store({**facts, "finished": True})
+
+    # ------------------------------------------------------------------ feeding
+
+    def unseen(self, names: Sequence[bytes]) -> set[bytes]:
+        """Return those of the (distinct) names that this job has not come across."""
+        return set(names).difference(name for (name,) in self._rows_of("SELECT name FROM seen", names))
+
+    def known(self, names: Sequence[bytes]) -> dict[bytes, Known]:
+        """Return what earlier jobs stored under these names."""
+        if not self._has_known:
+            return {}
+        rows = self._rows_of("SELECT name, size, digest FROM known", names)
+        return {name: Known(size, digest) for name, size, digest in rows}
+
+    def record_fed(
+        self, batches: Iterable[KeptBatch], names: Iterable[bytes], remainder: bytes | None, **facts: Any
+    ) -> None:
+        """Keep new batches, new names, entries that fill no batch yet and how far the lists were read, in one step."""
+        with self._transaction():
+            self._database.execute("DELETE FROM remainder")
+            if remainder is not None:
+                self._database.execute("INSERT INTO remainder VALUES (?)", (remainder,))
+            # Sorted, neighbours share pages of the tree: a third of the writes once the table is large.
+            self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(name,) for name in sorted(names)])
+            self._insert(batches)
+            self._store(facts)
+
+    def remainder(self) -> bytes | None:
+        """Return the packed entries that were read and fill no batch yet."""
+        row = self._database.execute("SELECT entries FROM remainder").fetchone()
+        return row[0] if row else None
+
+    # ------------------------------------------------------------------ draining
+
+    def undrained(self, after: str = "", limit: int = 200) -> list[KeptBatch]:
+        """Return batches whose rows are not in the manifest, in a stable order."""
+        rows = self._database.execute(
+            "SELECT batch, urls, payload, is_report FROM batches"
+            " WHERE NOT is_drained AND batch > ? ORDER BY batch LIMIT ?",
+            (after, limit),
+        )
+        return [KeptBatch(batch, urls, payload, bool(is_report)) for batch, urls, payload, is_report in rows]
+
+    def count_undrained(self) -> int:
+        return self._undrained
+
+    def drained_among(self, batches: Sequence[str]) -> set[str]:
+        """Return those whose rows the manifest has."""
+        return {batch for (batch,) in self._rows_of("SELECT batch FROM batches", batches, "batch", "is_drained AND")}
+
+    def known_among(self, batches: Sequence[str]) -> set[str]:
+        """Return those that are of this job, drained or not."""
+        return {batch for (batch,) in self._rows_of("SELECT batch FROM batches", batches, "batch")}
+
+    def keep(self, batches: Iterable[KeptBatch], **facts: Any) -> None:
+        """Keep batches that somebody else opened; one that is drained stays so."""
+        with self._transaction():
+            self._insert(batches)
+            self._store(facts)
+
+    def record_drained(self, batches: Sequence[str], children: Iterable[KeptBatch], **facts: Any) -> None:
+        """Note that the manifest has these batches' rows, and which batches were opened in their place."""
+        with self._transaction():
+            self._insert(children)
+            waited = self._rows_of("SELECT batch FROM batches", batches, "batch", "NOT is_drained AND")
+            self._undrained -= len(list(waited))
+            self._database.executemany(
+                "INSERT INTO batches VALUES (?, 0, NULL, 0, 1)"
+                " ON CONFLICT (batch) DO UPDATE SET payload = NULL, is_drained = 1",
+                [(batch,) for batch in batches],
+            )
+            self._store(facts)
+
+    # ------------------------------------------------------------------ files of earlier jobs
+
+    def remember_files(self, files: Iterable[tuple[bytes, int, str]], **facts: Any) -> None:
+        """Note name, size and digest of stored files; the last word on a name counts."""
+        with self._transaction():
+            self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", files)
+            self._store(facts)
+        self._has_known = True
+
+    # ------------------------------------------------------------------ how
+
+    def _insert(self, batches: Iterable[KeptBatch]) -> None:
+        inserted = self._database.executemany(
+            "INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?, 0)",
+            [(each.batch, each.urls, each.payload, int(each.is_report)) for each in batches],
+        )
+        self._undrained += max(0, inserted.rowcount)  # -1 where there was nothing to insert
+
+    def _count_undrained(self) -> int:
+        row = self._database.execute("SELECT count(*) FROM batches WHERE NOT is_drained").fetchone()
+        return int(row[0])
+
+    def _store(self, facts: Mapping[str, Any]) -> None:
+        self._facts.update(facts)
+        self._database.executemany(
+            "INSERT OR REPLACE INTO facts VALUES (?, ?)", [(key, json.dumps(value)) for key, value in facts.items()]
+        )
+
+    def _rows_of(
+        self, select: str, values: Sequence[Any], column: str = "name", condition: str = ""
+    ) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(values), _ASKED_AT_ONCE):
+            some = values[start : start + _ASKED_AT_ONCE]
+            marks = ",".join("?" * len(some))
+            yield from self._database.execute(f"{select} WHERE {condition} {column} IN ({marks})", some)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        before, undrained = dict(self._facts), self._undrained
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+            self._database.execute("COMMIT")
+        except BaseException as error:
+            self._facts, self._undrained = before, undrained
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise FolderError(f"The journal {self._path} cannot be written: {error}.") from None
+            raise
+
+
+def _lock(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise FolderError(f"The folder {folder} cannot be written: {error.strerror}.") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise FolderError(f"Another trawl works in {folder.parent}: wait for it, or use another folder.") from None
+    return file

@@ -1,0 +1,1 @@
+"""Unit tests of the settings and transports both sides share."""

@@ -1,0 +1,1 @@
+"""Unit tests of records and their wire forms."""

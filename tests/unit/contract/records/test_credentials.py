@@ -1,0 +1,154 @@
+"""Headers go to the host they belong to and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import MessageError, SettingError
+from contract.records.credentials import NO_CREDENTIALS, Credentials, read_credentials
+
+TOKEN = "Bearer canary-5f1d"
+
+
+@pytest.mark.parametrize("written", ["Example.com", "https://example.com", "HTTPS://example.com:443/"])
+def test_a_header_goes_to_its_host_over_https_on_the_default_port_only(written: str) -> None:
+    credentials = read_credentials([f"{written} Authorization: {TOKEN}"])
+
+    assert credentials.for_origin("https", "example.com", 443) == (("Authorization", TOKEN),)
+    assert credentials.for_origin("http", "example.com", 80) == ()
+    assert credentials.for_origin("http", "example.com", 443) == ()
+    assert credentials.for_origin("https", "example.com", 80) == ()
+    assert credentials.for_origin("https", "example.com", 8443) == ()
+    assert credentials.for_origin("https", "evil.example", 443) == ()
+    assert credentials.for_origin("https", "sub.example.com", 443) == ()
+
+
+def test_http_has_to_be_written_out_and_means_http_only() -> None:
+    """Whoever writes http:// has seen that everybody on the way can read along."""
+    credentials = read_credentials(["http://example.com X-Key: k", "http://127.0.0.1:8080/ X-Key: local"])
+
+    assert credentials.for_origin("http", "example.com", 80) == (("X-Key", "k"),)
+    assert credentials.for_origin("https", "example.com", 443) == ()
+    assert credentials.for_origin("http", "127.0.0.1", 8080) == (("X-Key", "local"),)
+    assert credentials.for_origin("https", "127.0.0.1", 8080) == ()
+
+
+def test_a_port_is_named_with_the_host() -> None:
+    credentials = read_credentials(["example.com:8443 X-Key: k", "example.com:80 X-Key: no"])
+
+    assert credentials.for_origin("https", "example.com", 8443) == (("X-Key", "k"),)
+    assert credentials.for_origin("http", "example.com", 8443) == ()
+    assert credentials.for_origin("http", "example.com", 80) == (), "the port does not make it http"
+    assert credentials.for_origin("https", "example.com", 443) == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "port"),
+    [
+        ("EXAMPLE.com.", "example.com", 443),
+        ("b\u00fccher.test:8443", "xn--bcher-kva.test", 8443),
+        ("127.1:8080", "127.0.0.1", 8080),
+        ("[::1]", "::1", 443),
+        ("[0:0::1]:08080", "::1", 8080),
+        ("::1", "::1", 443),
+    ],
+)
+def test_a_host_is_found_however_it_was_spelled(written: str, host: str, port: int) -> None:
+    credentials = read_credentials([f"{written} X-Key: k"])
+
+    assert credentials.for_origin("https", host, port) == (("X-Key", "k"),)
+    assert credentials.for_origin("https", host, port + 1) == ()
+
+
+def test_a_port_is_not_taken_for_the_end_of_an_address() -> None:
+    """Protects the brackets: without them, what is for port 8080 of ::1 would go to the address ::1:8080."""
+    credentials = read_credentials(["[::1]:8080 X-Key: k", "2001:db8::5:80 X-Key: k"])
+
+    assert credentials.for_origin("https", "::1:8080", 443) == ()
+    assert credentials.for_origin("https", "::1", 8080) == (("X-Key", "k"),)
+    assert credentials.for_origin("https", "2001:db8::5", 80) == ()
+    assert credentials.for_origin("https", "2001:db8::5:80", 443) == (("X-Key", "k"),)
+
+
+def test_an_address_is_written_in_brackets_by_whoever_makes_credentials_without_an_option() -> None:
+    """Guards ``_bracketed``: both sides left bare would agree with each other, and not with what is documented."""
+    pairs = (("X-Key", "k"),)
+
+    assert Credentials({"https://[::1]:8080": pairs}).for_origin("https", "::1", 8080) == pairs
+    assert read_credentials(["[::1]:8080 X-Key: k"]).headers == {"https://[::1]:8080": pairs}
+
+
+def test_credentials_travel_packed_and_never_show() -> None:
+    credentials = read_credentials([f"example.com Authorization: {TOKEN}"])
+
+    assert Credentials.unpack(credentials.pack()) == credentials
+    assert "canary" not in repr(credentials)
+    assert NO_CREDENTIALS.pack() is None
+    assert Credentials.unpack(None) == NO_CREDENTIALS
+    with pytest.raises(MessageError):
+        Credentials.unpack(b"junk")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "",
+        "example.com",
+        "example.com Authorization",
+        "example.com Bad Name: x",
+        "example.com A: b\r\nC: d",
+        "example.com Host: other",
+        "ftp://example.com Authorization: other",
+        "https:/example.com Authorization: other",
+        "https://example.com/path Authorization: other",
+        "https://user@example.com Authorization: other",
+        "//example.com Authorization: other",
+        "user@example.com Authorization: other",
+        "example.com:https Authorization: other",
+        "[::1 Authorization: other",
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_without_repeating_it(option: str) -> None:
+    with pytest.raises(SettingError) as raised:
+        read_credentials([option])
+
+    assert "other" not in str(raised.value)
+
+
+def test_netrc_becomes_basic_authorization_per_host(tmp_path: Path) -> None:
+    path = tmp_path / "netrc"
+    path.write_text(
+        "machine example.com login ada password love\n"
+        "machine http://plain.test:8080 login ada password love\n"
+        "default login x password y\n"
+    )
+    path.chmod(0o600)
+
+    credentials = read_credentials([], str(path))
+
+    assert credentials.for_origin("https", "example.com", 443) == (("Authorization", "Basic YWRhOmxvdmU="),)
+    assert credentials.for_origin("http", "example.com", 80) == ()
+    assert credentials.for_origin("http", "plain.test", 8080) == (("Authorization", "Basic YWRhOmxvdmU="),)
+    assert credentials.for_origin("https", "other.example", 443) == ()
+
+
+def test_a_netrc_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine example.com login ada password love\n")
+    path.chmod(0o644)
+
+    with pytest.raises(SettingError, match="chmod 600"):
+        read_credentials([], str(path))
+
+
+def test_a_missing_or_broken_netrc_is_one_sentence(tmp_path: Path) -> None:
+    broken = tmp_path / "netrc"
+    broken.write_text("machine\n")
+    broken.chmod(0o600)
+
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_credentials([], str(tmp_path / "absent"))
+    with pytest.raises(SettingError, match="not a netrc file"):
+        read_credentials([], str(broken))

@@ -1,0 +1,209 @@
+"""Outcomes, batches, policies, messages and reports survive their way over the wire, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+import pytest
+from celery.backends.base import decompress_payload  # type: ignore[attr-defined]  # new in 5.7
+from hypothesis import given
+from hypothesis import strategies as some
+
+from contract.errors import MessageError
+from contract.records import wire
+from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
+from contract.records.messages import MESSAGE_VERSION, BatchMessage, child_batch
+from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.records.policy import Digest, JobPolicy, Sync
+from contract.records.reports import BatchReport
+from contract.urls.expected import Expected
+from contract.urls.naming import Layout
+
+ATTEMPTS = (Attempt(ErrorClass.TIMEOUT, None, 3.25), Attempt(None, 200, 0.5))
+OUTCOME = Outcome(
+    url="https://example.com/ä?b=1",
+    name="0" * 32,
+    ending=Ending.OK,
+    path="0" * 32,
+    http_status=200,
+    bytes=7,
+    sha256="a" * 64,
+    final_url="https://example.com/b",
+    redirects=1,
+    attempts=ATTEMPTS,
+    started="2026-01-01T00:00:00+00:00",
+    timing=Timing(dns=0.1, connect=0.2, total=4.0),
+    worker="celery@here",
+    notes=("framing=close",),
+)
+
+
+def a_report(**changes: object) -> BatchReport:
+    values: dict[str, object] = {
+        "job": "j", "batch": "7", "worker": "w", "pid": 1, "queued": 1.0, "started": 2.0, "finished": 4.0,
+        "elapsed": 2.0, "busy": 5.0, "outcomes": [OUTCOME.to_row()], "handed_off": ["7.1"],
+    }  # fmt: skip
+    return BatchReport(**{**values, **changes})  # type: ignore[arg-type]  # the table above has the types
+
+
+def test_an_outcome_comes_back_from_its_manifest_row_unchanged() -> None:
+    row = json.loads(wire.to_json(OUTCOME.to_row()))
+
+    assert Outcome.from_row(row) == OUTCOME
+
+
+def test_every_row_has_every_key_the_manifest_promises() -> None:
+    promised = (
+        "url", "name", "path", "outcome", "error", "detail", "http_status", "bytes", "sha256", "content_type",
+        "content_encoding", "etag", "last_modified", "final_url", "redirects", "attempts", "started", "timing",
+        "remote_ip", "http_version", "worker",
+    )  # fmt: skip
+
+    refused = Outcome(url="ftp://x", name=None, ending=Ending.REFUSED).to_row()
+
+    assert set(promised) <= set(refused)
+    assert set(refused["timing"]) == {"dns", "connect", "tls", "ttfb", "transfer", "total", "queued"}
+
+
+@given(
+    some.lists(
+        some.builds(
+            BatchEntry,
+            url=some.text(min_size=1),
+            known=some.none() | some.builds(Known, size=some.integers(0, 2**60), digest=some.text()),
+            expected=some.none()
+            | some.builds(Expected, sha256=some.none() | some.text(), size=some.none() | some.integers(0)),
+            attempts=some.just(()) | some.just(ATTEMPTS),
+            spent=some.sampled_from([0.0, 1.5]),
+        )
+    )
+)
+def test_entries_come_back_from_the_ledger_unchanged(entries: list[BatchEntry]) -> None:
+    assert unpack_entries(pack_entries(entries)) == entries
+
+
+def test_a_payload_of_plain_urls_costs_a_few_bytes_each() -> None:
+    entries = [BatchEntry(url=f"https://host{n % 7}.example/photos/{n:08}.jpg") for n in range(500)]
+
+    assert len(pack_entries(entries)) / len(entries) < 40
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"not zstd",
+        wire.pack([]),
+        wire.pack({"version": 999, "entries": []}),
+        wire.pack({"version": 1}),
+        wire.pack({"version": 1, "entries": [7]}),
+        pack_entries([BatchEntry(url="x" * 500)])[:-9],
+    ],
+)
+def test_a_damaged_or_foreign_payload_is_told_apart(payload: bytes) -> None:
+    with pytest.raises(MessageError):
+        unpack_entries(payload)
+
+
+def test_a_record_that_unpacks_to_more_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LARGEST_RECORD", 1000)
+
+    with pytest.raises(MessageError, match="larger than allowed"):
+        wire.unpack(wire.pack("x" * 100_000))
+
+
+def test_a_policy_travels_whole() -> None:
+    policy = JobPolicy(
+        timeout=5.0, allow_nets=("127.0.0.0/8",), layout=Layout.SHARDED, digest=Digest.NONE, sync=Sync.FILE, splits=4
+    )
+
+    assert JobPolicy.from_wire(json.loads(wire.to_json(policy.to_wire()))) == policy
+
+
+def test_a_policy_from_a_newer_producer_of_the_same_version_keeps_what_is_known() -> None:
+    record = {**JobPolicy(timeout=9.0).to_wire(), "shiny_new_thing": True}
+
+    assert JobPolicy.from_wire(record).timeout == 9.0
+
+
+@pytest.mark.parametrize(
+    "record", [{}, {"version": 2}, {"version": 1, "layout": "spiral"}, {"version": 1, "allow_nets": 5}]
+)
+def test_a_policy_that_cannot_be_used_is_told_apart(record: dict[str, object]) -> None:
+    with pytest.raises(MessageError):
+        JobPolicy.from_wire(record)
+
+
+def test_a_message_names_job_and_batch_and_nothing_else() -> None:
+    message = BatchMessage("job-1", "7.3f-2")
+
+    assert BatchMessage.from_wire(message.to_wire()) == message
+    assert message.to_wire() == {"version": MESSAGE_VERSION, "job": "job-1", "batch": "7.3f-2"}
+    assert message.task_id == "job-1.7.3f-2"
+
+
+def test_a_batch_handed_off_for_days_keeps_a_name_that_a_worker_reads() -> None:
+    """Guards what a child's name keeps of its parent's: a full disk hands off every minute."""
+    names = ["7"]
+    for number in range(2000):
+        names.append(child_batch(names[-1], 1, f"worker@host/{number:016x}"[:-4]))
+
+    assert names[1] == "7.000000000000-1"
+    assert all(BatchMessage.from_wire(BatchMessage("job", name).to_wire()).batch == name for name in names)
+    assert max(map(len, names)) < 20
+
+
+def test_two_hand_offs_of_one_batch_have_no_name_in_common() -> None:
+    """A Redis that comes back older than a hand-off lets it happen again, in another way."""
+    tokens = [f"worker@host/{secrets.token_hex(8)}" for _ in range(100)]
+
+    assert len({child_batch("7", index, token) for token in tokens for index in (1, 2)}) == 200
+
+
+@pytest.mark.parametrize(
+    "wire_form",
+    [
+        None,
+        "job-1",
+        [],
+        {},
+        {"version": MESSAGE_VERSION + 1, "job": "j", "batch": "1"},
+        {"version": MESSAGE_VERSION, "job": "../x", "batch": "1"},
+        {"version": MESSAGE_VERSION, "job": "j", "batch": "1;DROP"},
+        {"version": MESSAGE_VERSION, "job": "j", "batch": 1},
+        {"version": MESSAGE_VERSION, "job": "j" * 65, "batch": "1"},
+    ],
+)
+def test_what_is_not_a_message_of_this_version_is_rejected(wire_form: object) -> None:
+    with pytest.raises(MessageError):
+        BatchMessage.from_wire(wire_form)
+
+
+def test_a_report_comes_back_from_the_result_backend_unchanged() -> None:
+    report = a_report()
+
+    assert BatchReport.from_result(report.to_result()) == report
+
+
+def test_a_stored_report_has_the_shape_of_celerys_own_results() -> None:
+    meta = json.loads(decompress_payload(a_report().to_result()))
+
+    assert (meta["task_id"], meta["status"]) == ("j.7", "SUCCESS")
+    assert meta["result"]["summary"] == {"ok": 1}
+    assert meta["result"]["concurrency"] == 2.5
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"{",
+        b"[]",
+        b'{"status": "PENDING"}',
+        b'{"status": "SUCCESS", "result": {"version": 99}}',
+        b'{"status": "SUCCESS", "result": {"version": 1}}',
+    ],
+)
+def test_a_foreign_result_is_told_apart_from_a_report(blob: bytes) -> None:
+    with pytest.raises(MessageError):
+        BatchReport.from_result(blob)

@@ -1,0 +1,99 @@
+"""Outages are ridden out, told once, and can be given up."""
+
+from typing import cast
+
+import kombu.exceptions
+import pytest
+import redis.exceptions
+
+from producer.cluster.client import RedisFullError, Retrying
+from producer.cluster.embedded import Embedded
+from producer.commands.run import between_tries
+from producer.job.loop import Interrupts
+
+
+class World:
+    """Time that passes only while somebody sleeps, and a call that fails a number of times."""
+
+    def __init__(self, failures: int, error: Exception | None = None) -> None:
+        self.now = 0.0
+        self.left = failures
+        self.error = error or redis.exceptions.ConnectionError("redis://:secret@host refused")
+        self.told: list[str] = []
+        self.waits: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.waits.append(seconds)
+
+    def call(self) -> str:
+        if self.left:
+            self.left -= 1
+            raise self.error
+        return "answer"
+
+    def retrying(self) -> Retrying:
+        return Retrying(self.told.append, clock=lambda: self.now, sleep=self.sleep)
+
+
+def test_an_outage_is_told_once_and_its_end_too() -> None:
+    world = World(failures=6)
+
+    answer = world.retrying().call(world.call)
+
+    assert answer == "answer"
+    assert len(world.told) == 2
+    assert "cannot be reached" in world.told[0]
+    assert "is back after" in world.told[1]
+    assert not any("secret" in line for line in world.told)
+    assert world.waits == sorted(world.waits)
+    assert max(world.waits) <= 5.0
+
+
+def test_a_long_outage_is_told_again_now_and_then() -> None:
+    world = World(failures=40)
+
+    world.retrying().call(world.call)
+
+    assert 3 < len(world.told) < 10
+
+
+def test_what_is_no_outage_is_not_waited_for() -> None:
+    world = World(failures=1, error=ValueError("a bug"))
+
+    with pytest.raises(ValueError, match="a bug"):
+        world.retrying().call(world.call)
+
+
+def test_a_full_redis_is_told_apart_even_where_kombu_wraps_it() -> None:
+    try:
+        try:
+            raise redis.exceptions.OutOfMemoryError("OOM")
+        except redis.exceptions.OutOfMemoryError as cause:
+            raise kombu.exceptions.OperationalError("OOM") from cause
+    except kombu.exceptions.OperationalError as error:
+        wrapped = error
+    world = World(failures=1, error=wrapped)
+
+    with pytest.raises(RedisFullError):
+        world.retrying().call(world.call, even_when_full=False)
+    assert World(failures=1, error=wrapped).retrying().call(lambda: "answer") == "answer"
+
+
+def test_between_two_tries_our_own_server_is_watched_and_an_interrupt_heard() -> None:
+    class Watched:
+        def __init__(self) -> None:
+            self.looks = 0
+
+        def watch(self) -> None:
+            self.looks += 1
+
+    watched, interrupts = Watched(), Interrupts()
+    stop = between_tries(interrupts, cast("Embedded", watched))
+
+    stop()
+    interrupts.is_requested = True
+
+    assert watched.looks == 1
+    with pytest.raises(KeyboardInterrupt):
+        stop()

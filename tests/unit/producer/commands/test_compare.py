@@ -1,0 +1,36 @@
+"""The exercise's table: what is ideal, what is gained."""
+
+from producer.commands.compare import Measured, ideal, to_text, ways
+from producer.display.summary import Summary
+from producer.job.tally import Tally
+
+
+def summary(urls: int, elapsed: float, busy: float) -> Summary:
+    tally = Tally()
+    tally.add_batch(started=100.0, finished=100.0 + elapsed, busy=busy, worker="w", urls=urls)
+    tally.counts["ok"] = urls
+    tally.fetched = 1_000_000
+    totals = {"lines": urls, "duplicates": 0, "refused": 0, "urls": urls}
+    return Summary(job="j", tally=tally, totals=totals, is_finished=True, places={})
+
+
+def test_ideal_is_whole_rounds_of_one_urls_own_time() -> None:
+    one, threads, both, lanes = ways(2, 16)
+    first = summary(200, 10.4, 10.0)  # 50 ms each
+
+    found = [round(ideal(first, way), 3) for way in (one, threads, both, lanes)]
+
+    assert found == [10.0, 0.65, 0.35, 0.35]
+
+
+def test_the_table_compares_with_the_first_way() -> None:
+    first, second = ways(2, 16)[:2]
+    measured = [Measured(first, summary(200, 10.0, 10.0), 10.0), Measured(second, summary(200, 1.0, 11.0), 0.65)]
+
+    text = to_text(measured, latency=0.05)
+
+    assert "200 URLs, 1.0 MB, 50 ms latency each" in text
+    row = next(line for line in text.splitlines() if line.startswith("16 threads"))
+    assert row.split()[2:] == ["1.00", "s", "11.0", "s", "10.0", "x", "200", "1.0", "0.65", "s"]
+    bars = [line for line in text.splitlines() if "\N{FULL BLOCK}" in line or "##" in line]
+    assert len(bars) == 2

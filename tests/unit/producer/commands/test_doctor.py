@@ -1,0 +1,65 @@
+"""What the doctor says of a Redis, by what Redis says of itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producer.commands import doctor
+from producer.commands.doctor import Finding, Verdict, examine
+
+HEALTHY: dict[str, Any] = {
+    "valkey_version": "9.1.2",
+    "redis_version": "7.2.4",
+    "aof_enabled": 1,
+    "aof_last_write_status": "ok",
+    "maxmemory_policy": "noeviction",
+    "maxmemory": 0,
+    "used_memory": 1_000_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "verdict", "said"),
+    [
+        (doctor._version, {}, Verdict.FINE, "Valkey 9.1.2"),
+        (doctor._version, {"valkey_version": None, "redis_version": "5.0.7"}, Verdict.BROKEN, "6.2 or newer"),
+        (doctor._version, {"valkey_version": None, "redis_version": "6.2.14"}, Verdict.FINE, "Redis 6.2.14"),
+        (doctor._persistence, {}, Verdict.FINE, "AOF is on"),
+        (doctor._persistence, {"aof_enabled": 0}, Verdict.UNWISE, "appendonly yes"),
+        (doctor._persistence, {"aof_last_write_status": "err"}, Verdict.BROKEN, "its disk"),
+        (doctor._eviction, {}, Verdict.FINE, "noeviction"),
+        (doctor._eviction, {"maxmemory_policy": "allkeys-lru"}, Verdict.UNWISE, "set maxmemory-policy noeviction"),
+        (
+            doctor._eviction,
+            {"maxmemory_policy": "allkeys-lru", "maxmemory": 10**9},
+            Verdict.BROKEN,
+            "throws batches away",
+        ),
+        (doctor._memory, {"maxmemory": 2_000_000}, Verdict.FINE, "1.0 MB of 2.0 MB"),
+        (doctor._memory, {"maxmemory": 1_200_000}, Verdict.UNWISE, "producers pause"),
+    ],
+)
+def test_redis_is_judged(check: Any, changes: dict[str, Any], verdict: Verdict, said: str) -> None:
+    info = {key: value for key, value in (HEALTHY | changes).items() if value is not None}
+
+    finding: Finding = check(info)
+
+    assert finding.verdict is verdict
+    assert said in finding.found
+
+
+def test_a_machine_without_a_cluster_is_examined_line_by_line(tmp_path: Path) -> None:
+    findings = list(examine(tmp_path / "not" / "there", {"REDIS_SERVER": "/no/such/server"}))
+
+    assert [finding.subject for finding in findings] == ["embedded server", "libcurl", "disk", "open files", "resolver"]
+    assert findings[0].verdict is Verdict.BROKEN
+    assert "REDIS_SERVER" in findings[0].found
+    assert all("\n" not in str(finding) for finding in findings)
+
+
+def test_a_cluster_that_does_not_answer_is_broken(tmp_path: Path) -> None:
+    finding = next(iter(examine(tmp_path, {"TRAWL_BROKER_URL": "redis+socket:///nowhere/at/all.sock"})))
+
+    assert finding.verdict is Verdict.BROKEN
+    assert "cannot be reached" in finding.found

@@ -1,0 +1,154 @@
+"""What nobody came back for is removed, what somebody holds is not; and a bug leaves a sentence and its details."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from producer import cli
+from producer.cli.exits import BAD_USAGE, BUG
+from producer.commands import housekeeping
+from producer.commands.housekeeping import Removed, remove_abandoned_partials, remove_stale_cache
+from worker.adapters.disk import OutputFolder
+
+NAME = "5d41402abc4b2a76b9719d911017c592"
+LONG_AGO = 1_000_000_000.0  # Unix seconds
+
+
+def a_partial(out: Path) -> list[Path]:
+    """Leave a body on the shelf as a worker does whose server broke off, long ago; return its files."""
+    folder = OutputFolder(out)
+    draft = folder.draft()
+    folder.shelve(draft, NAME, "version 1")
+    draft.write(b"half", 0)
+    draft.leave()
+    folder.close()
+    files = sorted((out / ".trawl" / "partials").iterdir())
+    for path in files:
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    assert [path.suffix for path in files] == [".json", ".part"]
+    return files
+
+
+# -------------------------------------------------------------------------------------------------- broken-off bodies
+
+
+def test_a_broken_off_body_nobody_continued_goes_with_what_is_known_of_it(tmp_path: Path) -> None:
+    a_partial(tmp_path)
+
+    assert remove_abandoned_partials(tmp_path, 30.0) == Removed(1, 4)
+    assert list((tmp_path / ".trawl" / "partials").iterdir()) == []
+
+
+def test_one_that_is_young_stays(tmp_path: Path) -> None:
+    """Guards the look at its age."""
+    record, part = a_partial(tmp_path)
+    os.utime(part)  # now
+
+    assert remove_abandoned_partials(tmp_path, 30.0) == Removed(0, 0)
+    assert record.exists()
+    assert part.exists()
+
+
+def test_one_that_a_worker_holds_stays_whatever_its_age(tmp_path: Path) -> None:
+    """Guards the lock: a download of weeks may have had nothing new for weeks."""
+    record, part = a_partial(tmp_path)
+
+    with part.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert remove_abandoned_partials(tmp_path, 30.0) == Removed(0, 0)
+
+    assert record.exists()
+    assert part.exists()
+
+
+def test_what_others_put_there_is_not_followed_and_not_waited_for(tmp_path: Path) -> None:
+    """Guards O_NOFOLLOW, O_NONBLOCK and S_ISREG: a link leads elsewhere, a pipe without a writer would hang."""
+    a_partial(tmp_path)
+    shelf, elsewhere = tmp_path / ".trawl" / "partials", tmp_path / "precious"
+    elsewhere.write_bytes(b"theirs")
+    (shelf / "link.part").symlink_to(elsewhere)
+    os.mkfifo(shelf / "pipe.part")
+    for path in (elsewhere, shelf / "pipe.part"):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+
+    assert remove_abandoned_partials(tmp_path, 30.0) == Removed(1, 4)
+
+    assert elsewhere.read_bytes() == b"theirs"
+    assert sorted(path.name for path in shelf.iterdir()) == ["link.part", "pipe.part"]
+
+
+def test_a_folder_without_any_is_no_fault_and_needs_no_redis(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.exit_code(["gc", "-o", str(tmp_path)]) == 0
+
+    assert capsys.readouterr().out == "removed 0 broken-off bodies, 0 bytes\n"
+
+
+def test_jobs_and_a_folder_are_not_named_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.exit_code(["gc", "some-job", "-o", str(tmp_path)]) == BAD_USAGE
+
+    assert "not both" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------- bugs
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove_jobs(*_: object) -> list[str]:
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr(housekeeping, "remove_jobs", remove_jobs)
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_bug_is_one_sentence_an_exit_code_and_a_file_of_details(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the last `except` of `exit_code`: Python would exit with 1, which says that some URLs failed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    code = cli.exit_code(["gc"])
+
+    (details,) = (tmp_path / "trawlnet").iterdir()
+    said = capsys.readouterr().err
+    assert code == BUG == 70
+    assert said.count("\n") == 1
+    assert f"The details are in {details}." in said
+    assert "Traceback" in details.read_text()
+    assert "ZeroDivisionError: a bug of ours" in details.read_text()
+    assert stat.S_IMODE(details.stat().st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("broken")
+def test_where_no_file_can_be_made_the_details_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> Path:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(housekeeping, "keep_details", full)
+
+    assert cli.exit_code(["gc"]) == BUG
+
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: a bug of ours" in said
+    assert said.endswith("The details are above.\n")
+
+
+def test_details_of_old_bugs_are_removed_with_the_rest_of_the_cache(tmp_path: Path) -> None:
+    environment = {"XDG_CACHE_HOME": str(tmp_path)}
+    details = housekeeping.keep_details(ValueError(), environment)
+    assert remove_stale_cache(environment, 30.0) == []
+
+    os.utime(details, (LONG_AGO, LONG_AGO))
+
+    assert remove_stale_cache(environment, 30.0) == [details]
+    assert not details.exists()

@@ -1,0 +1,63 @@
+"""What is told at the end of a job, and that it adds up."""
+
+import pytest
+
+from contract.errors import AccountingError
+from contract.records import wire
+from contract.records.outcomes import Ending, ErrorClass, Outcome, Timing
+from producer.display.summary import Summary
+from producer.job.tally import Tally
+
+
+def row(ending: Ending, error: ErrorClass | None = None) -> str:
+    outcome = Outcome(
+        url="http://h.example/x?secret=1",
+        name="0" * 32,
+        ending=ending,
+        error=error,
+        bytes=1000,
+        timing=Timing(ttfb=0.1, total=0.4),
+    )
+    return wire.to_json(outcome.to_row())
+
+
+def summary(*, lines: int = 5, is_finished: bool = True) -> Summary:
+    tally = Tally()
+    tally.add_batch(started=100.0, finished=101.0, busy=4.0, worker="w", urls=4)
+    tally.add_rows([row(Ending.OK), row(Ending.OK), row(Ending.KEPT), row(Ending.FAILED, ErrorClass.TIMEOUT)])
+    totals = {"lines": lines, "duplicates": 1, "refused": 0, "urls": 4}
+    return Summary(job="job-1", tally=tally, totals=totals, is_finished=is_finished, places={"files": "out"})
+
+
+def test_the_sums_are_shown_with_what_was_gained() -> None:
+    text = summary().to_text()
+
+    assert "5 lines = 2 ok + 1 kept + 1 failed + 0 refused + 1 duplicates" in text
+    assert "timeout 1" in text
+    assert "3 URLs and 2.0 KB in 1.00 s: 3 URLs/s, 2.0 KB/s" in text
+    assert "4.0 times as fast as one after another" in text
+    assert "h.example 0.40 s (1 failed)" in text
+    assert "secret" not in text
+
+
+def test_machines_get_the_same_numbers() -> None:
+    record = summary().to_record()
+
+    assert (record["ok"], record["kept"], record["failed"], record["bytes"], record["speed_up"]) == (2, 1, 1, 2000, 4.0)
+    assert record["total"]["p50"] == pytest.approx(0.4, rel=0.02)
+    assert record["errors"] == {"timeout": 1}
+
+
+def test_an_unfinished_job_claims_no_sum() -> None:
+    text = summary(lines=50, is_finished=False).to_text()
+
+    assert "4 outcomes of 50 lines read" in text
+    assert " = " not in text
+
+
+@pytest.mark.parametrize(("lines", "rows"), [(6, 4), (4, 4), (5, 3), (5, 5)])
+def test_a_line_without_outcome_or_a_row_too_many_is_an_error(lines: int, rows: int) -> None:
+    summary().check(4)
+
+    with pytest.raises(AccountingError):
+        summary(lines=lines).check(rows)

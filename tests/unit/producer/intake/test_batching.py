@@ -1,0 +1,104 @@
+"""How lists are cut: every entry in one batch, in order, small batches first."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.records.batches import BatchEntry
+from contract.records.policy import JobPolicy
+from producer.commands.run import RunOptions, WorkerOptions, batcher_for
+from producer.intake.batching import FIRST_SIZE, Batcher, ramp, spread
+from producer.job.plan import JobSpec
+from worker.settings import WorkerSettings
+
+
+def entries(count: int) -> list[BatchEntry]:
+    return [BatchEntry(url=f"http://h/{index}") for index in range(count)]
+
+
+def test_the_first_batches_fill_every_slot_and_grow_to_the_size() -> None:
+    assert list(islice(ramp(300, 2), 7)) == [64, 64, 128, 128, 256, 256, 300]
+    assert list(islice(ramp(50, 2, first=8), 9)) == [8, 8, 16, 16, 32, 32, 50, 50, 50]
+    assert list(islice(ramp(4, 3), 3)) == [4, 4, 4]
+
+
+def test_a_short_list_is_spread_evenly_over_the_slots() -> None:
+    assert spread(3, 500, 2) == [2, 1]
+    assert spread(200, 500, 2) == [100, 100]
+    assert spread(1, 500, 8) == [1]
+    assert spread(0, 500, 8) == []
+    assert spread(900, 500, 2) == [300, 300, 300] or len(spread(900, 500, 2)) % 2 == 0
+
+
+@given(st.lists(st.integers(0, 300), max_size=12), st.integers(1, 100), st.integers(1, 4), st.booleans())
+def test_every_entry_is_in_exactly_one_batch(chunks: list[int], size: int, slots: int, is_resumed: bool) -> None:
+    batcher = Batcher(size, slots, is_resumed=is_resumed)
+    given_entries = entries(sum(chunks))
+    batches: list[list[BatchEntry]] = []
+    start = 0
+    for chunk in chunks:
+        batches += batcher.add(given_entries[start : start + chunk])
+        start += chunk
+    batches += batcher.flush()
+
+    assert [entry for batch in batches for entry in batch] == given_entries
+    assert all(0 < len(batch) <= size for batch in batches)
+    assert not batcher.held
+
+
+def test_a_list_that_comes_slowly_is_sent_as_far_as_it_came() -> None:
+    batcher = Batcher(500, 2)
+
+    held = batcher.add(entries(5))
+    flushed = batcher.flush()
+
+    assert (held, [len(batch) for batch in flushed]) == ([], [3, 2])
+
+
+def test_a_long_list_starts_small_and_ends_on_all_slots_at_once() -> None:
+    batcher = Batcher(100, 2, first=8)
+
+    first = batcher.add(entries(1000))
+    last = batcher.flush()
+
+    assert [len(batch) for batch in first[:4]] == [8, 8, 16, 16]
+    assert len({len(batch) for batch in last}) <= 2
+    assert len(last) % 2 == 0
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 20))
+def test_entries_an_earlier_run_held_are_in_the_batches_to_come(held: int, more: int, size: int) -> None:
+    batcher = Batcher(size, 2, is_resumed=True)
+    given_entries = entries(held + more)
+
+    batcher.restore(given_entries[:held])
+    batches = [*batcher.add(given_entries[held:]), *batcher.flush()]
+
+    assert [entry for batch in batches for entry in batch] == given_entries
+
+
+@pytest.mark.parametrize(
+    ("has_own_worker", "transfers", "sizes"),
+    [(True, "128", [128, 128, 256]), (True, "", [64, 64, 128]), (False, "128", [64] * 3)],
+)
+def test_the_first_batches_of_a_run_are_what_each_process_has_in_flight(
+    has_own_worker: bool, transfers: str, sizes: list[int], tmp_path: Path
+) -> None:
+    """A cluster's workers have settings of their own."""
+    worker = WorkerOptions(processes=2, settings={"TRAWL_TRANSFERS": transfers} if transfers else {})
+    wish = JobSpec(lists=(), policy=JobPolicy(), manifest=None)
+    options = RunOptions(wish=wish, output=tmp_path, manifest=tmp_path / "manifest.jsonl", worker=worker)
+
+    batches = batcher_for(options, has_own_worker=has_own_worker, is_resumed=False).add(entries(10_000))
+
+    assert [len(batch) for batch in batches[:3]] == sizes
+    assert WorkerSettings().transfers == FIRST_SIZE
+
+
+def test_a_process_takes_more_before_what_it_has_is_all_in_flight() -> None:
+    """Guards ``room``: with no more than is in flight, places stand empty while the next batch is claimed."""
+    assert WorkerSettings(transfers=64).room == 96
+    assert WorkerSettings(transfers=1).room == 1

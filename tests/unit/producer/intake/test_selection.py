@@ -1,0 +1,66 @@
+"""Which lines become entries: each URL once, refused lines as rows, earlier files known."""
+
+from collections.abc import Mapping, Sequence
+
+from contract.records.batches import Known
+from contract.urls.naming import output_name
+from producer.intake.selection import Selection
+from producer.intake.sources import Chunk, Position
+
+
+class Remembering:
+    """The journal's side, in memory."""
+
+    def __init__(self, known: Mapping[bytes, Known] | None = None) -> None:
+        self.names: set[bytes] = set()
+        self.files = dict(known or {})
+
+    def unseen(self, names: Sequence[bytes]) -> set[bytes]:
+        return set(names) - self.names
+
+    def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:
+        return {name: self.files[name] for name in names if name in self.files}
+
+
+def chunk(*lines: bytes, source: str = "list.txt", first: int = 1) -> Chunk:
+    return Chunk(source, first, lines, Position())
+
+
+def test_every_line_that_asks_for_something_is_counted_once() -> None:
+    selected = Selection(Remembering()).judge(
+        chunk(b"http://a/\r", b"", b"# note", b"http://a/", b"ftp://b/", b"http://b/ size=3", b"ftp://b/")
+    )
+
+    assert [entry.url for entry in selected.entries] == ["http://a/", "http://b/"]
+    assert selected.entries[1].expected is not None
+    assert (selected.duplicates, len(selected.refused), selected.lines) == (1, 2, 5)
+
+
+def test_a_url_of_an_earlier_chunk_is_a_duplicate() -> None:
+    memory = Remembering()
+    selection = Selection(memory)
+    memory.names |= set(selection.judge(chunk(b"http://a/", b"http://b/")).names)
+
+    selected = selection.judge(chunk(b"http://b/", b"http://c/", first=3))
+
+    assert ([entry.url for entry in selected.entries], selected.duplicates) == (["http://c/"], 1)
+
+
+def test_a_refused_line_is_a_row_that_says_where_it_stands() -> None:
+    alone = Selection(Remembering()).judge(chunk(b"gopher://x/", first=17)).refused[0]
+    among = Selection(Remembering(), is_naming_lists=True).judge(chunk(b"gopher://x/", first=17)).refused[0]
+
+    assert (alone["outcome"], alone["error"], alone["url"]) == ("refused", "refused-url", "gopher://x/")
+    assert str(alone["detail"]).startswith("line 17: ")
+    assert str(among["detail"]).startswith("line 17 of list.txt: ")
+
+
+def test_what_an_earlier_job_stored_goes_along_unless_forced() -> None:
+    known = Known(3, "sha256:aa")
+    memory = Remembering({bytes.fromhex(output_name("http://a/")): known})
+
+    kept = Selection(memory).judge(chunk(b"http://a/", b"http://b/"))
+    forced = Selection(memory, is_forced=True).judge(chunk(b"http://a/"))
+
+    assert [entry.known for entry in kept.entries] == [known, None]
+    assert forced.entries[0].known is None

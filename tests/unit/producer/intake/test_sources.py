@@ -1,0 +1,128 @@
+"""Lists of URLs: read in chunks whose positions are always between two lines."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.errors import InputError
+from producer.intake.sources import Chunk, Lists, Position
+
+
+def all_chunks(lists: Lists) -> list[Chunk]:
+    chunks = []
+    while not lists.is_exhausted:
+        chunk = lists.read(wait=1.0)
+        if chunk is not None:
+            chunks.append(chunk)
+    return chunks
+
+
+def lines_of(chunks: list[Chunk]) -> list[bytes]:
+    return [line for chunk in chunks for line in chunk.lines]
+
+
+def test_lines_of_several_lists_come_in_order_with_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one\ntwo\n")
+    (tmp_path / "b").write_bytes(b"three\r\n\nfour")
+
+    chunks = all_chunks(Lists([str(tmp_path / "a"), str(tmp_path / "b")]))
+
+    numbered = [(chunk.first_line + index, line) for chunk in chunks for index, line in enumerate(chunk.lines)]
+    assert numbered == [(1, b"one"), (2, b"two"), (1, b"three\r"), (2, b""), (3, b"four")]
+
+
+def test_a_line_without_end_is_cut_and_its_neighbours_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(b"before\n" + b"x" * 9_000_000 + b"\nafter\n")
+
+    chunks = all_chunks(Lists([str(path)]))
+
+    first, long, last = lines_of(chunks)
+    assert (first, last) == (b"before", b"after")
+    assert 17_408 < len(long) < 600_000
+    assert chunks[-1].position.offset == path.stat().st_size
+
+
+def test_an_endless_line_costs_no_memory() -> None:
+    read, write = os.pipe()
+    lists = Lists(["-"], standard_input=read)
+    for _ in range(100):
+        os.write(write, b"x" * 60_000)
+        assert lists.read() is None
+    os.write(write, b"\nnext\n")
+    os.close(write)
+
+    chunks = all_chunks(lists)
+
+    assert [len(line) <= 40_000 for line in lines_of(chunks)] == [True, True]
+    assert lines_of(chunks)[1] == b"next"
+    assert chunks[-1].position.offset == 6_000_006
+    os.close(read)
+
+
+def test_a_slow_pipe_is_not_waited_for() -> None:
+    read, write = os.pipe()
+    lists = Lists(["-"], standard_input=read)
+
+    nothing = lists.read()
+    os.write(write, b"http://a/\nhttp://b")
+    something = lists.read()
+
+    assert nothing is None
+    assert something is not None
+    assert list(something.lines) == [b"http://a/"]
+    os.close(write)
+    os.close(read)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=40), st.integers(0, 40))
+def test_a_second_reader_goes_on_exactly_where_the_first_stopped(lines: list[bytes], stop: int) -> None:
+    read, write = os.pipe()
+    text = b"\n".join(lines)
+    os.write(write, text)
+    os.close(write)
+    lists = Lists(["-"], standard_input=read)
+    chunks = all_chunks(lists)
+    positions = [Position(), *(chunk.position for chunk in chunks)]
+    position = positions[min(stop, len(positions) - 1)]
+    os.close(read)
+
+    again, write = os.pipe()
+    os.write(write, text)
+    os.close(write)
+    resumed = Lists(["-"], standard_input=again)
+    assert resumed.skip_to(position)
+    rest = all_chunks(resumed)
+    os.close(again)
+
+    assert lines_of(chunks) == text.split(b"\n")[: len(lines_of(chunks))]
+    assert lines_of(chunks)[-len(lines_of(rest)) or len(lines_of(chunks)) :] == lines_of(rest)
+
+
+def test_a_list_that_changed_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(b"http://a/\nhttp://b/\n")
+    lists = Lists([str(path)])
+    chunk = lists.read()
+    assert chunk is not None
+    position = Position(0, 10, 1, 0xDEADBEEF)
+
+    assert Lists([str(path)]).skip_to(Position.from_record(chunk.position.to_record()))
+    assert not Lists([str(path)]).skip_to(position)
+    assert not Lists([str(path)]).skip_to(Position(0, 1000, 50, chunk.position.checksum))
+
+
+@pytest.mark.parametrize(("name", "said"), [("absent", "cannot be read"), ("folder", "is a folder")])
+def test_what_cannot_be_read_is_told_before_anything_starts(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(InputError, match=said):
+        Lists([str(tmp_path / name)])
+
+
+def test_standard_input_is_named_once() -> None:
+    with pytest.raises(InputError, match="once"):
+        Lists(["-", "-"])

@@ -1,0 +1,184 @@
+"""Feeding: whatever step a producer is killed after, the next one goes on with every entry."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+import redis
+
+from contract.errors import UnknownJobError
+from contract.ledger.channel import JobChannel
+from contract.ledger.ledger import Ledger, NewBatch
+from contract.records.batches import unpack_entries
+from contract.records.messages import BatchMessage
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from producer.cluster.client import Retrying
+from producer.intake.batching import Batcher
+from producer.intake.selection import Selection
+from producer.intake.sources import Lists, Position
+from producer.job.feeder import Feeder
+from producer.job.sender import Job
+from producer.storage.journal import Journal
+
+
+class RememberingLedger:
+    """The ledger as far as feeding needs it."""
+
+    def __init__(self) -> None:
+        self.jobs: set[str] = set()
+        self.batches: dict[str, list[str]] = {}
+        self.stored: dict[str, int] = {}
+        self.totals: Mapping[str, int] | None = None
+        self.has_room = True
+
+    def job(self, job: str) -> object | None:
+        return job if job in self.jobs else None
+
+    def create(self, job: str, policy: JobPolicy, *, label: str = "", secrets: bytes | None = None) -> bool:
+        self.jobs.add(job)
+        return True
+
+    def remove(self, job: str) -> None:
+        self.jobs.discard(job)
+        self.batches.clear()
+
+    def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
+        if not self.has_room:
+            raise redis.exceptions.OutOfMemoryError("OOM")
+        if job not in self.jobs:
+            raise UnknownJobError("gone")
+        new = {batch.batch: [entry.url for entry in unpack_entries(batch.payload)] for batch in batches}
+        self.batches |= {batch: urls for batch, urls in new.items() if batch not in self.batches}
+        return list(new)
+
+    def store(self, job: str, report: BatchReport) -> bool:
+        self.stored[report.batch] = len(report.outcomes)
+        return True
+
+    def seal(self, job: str, totals: Mapping[str, int]) -> None:
+        self.totals = dict(totals)
+
+
+class RememberingServices:
+    """A cluster that notes what it is sent."""
+
+    def __init__(self) -> None:
+        self.memory = RememberingLedger()
+        self.sent: list[str] = []
+        self.about: list[str] = []
+
+    @property
+    def ledger(self) -> Ledger:
+        return cast("Ledger", self.memory)
+
+    def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+        self.sent += [message.batch for message in messages]
+        self.about += about
+
+    def sweep(self, holder: str) -> None:
+        raise AssertionError("feeding sweeps nothing")
+
+    def is_full(self) -> bool:
+        return not self.memory.has_room
+
+    def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
+        raise AssertionError("feeding waits for nothing")
+
+
+URLS = [f"http://h{number % 3}/{number}?token=secret" for number in range(2000)]
+
+
+def feeder(
+    folder: Path,
+    services: RememberingServices,
+    journal: Journal,
+    size: int = 100,
+    *,
+    tell: Callable[[str], None] = lambda _line: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Feeder:
+    lists = Lists([str(folder / "urls.txt")])
+    assert lists.skip_to(Position.from_record(journal.fact("position", {})))
+    return Feeder(
+        Job(id="job-1", label="urls.txt", policy=JobPolicy()),
+        lists=lists,
+        selection=Selection(journal),
+        batcher=Batcher(size, 2, is_resumed=journal.fact("position") is not None),
+        journal=journal,
+        services=services,
+        retrying=Retrying(tell),
+        clock=clock,
+    )
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_a_feeder_killed_after_any_step_is_gone_on_with(tmp_path: Path, steps: int) -> None:
+    # Protects Batcher.restore and the remainder in the journal: entries read, and in no batch yet.
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in [*URLS, URLS[0], "ftp://x/"]))
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    journal = Journal(tmp_path / "state")
+    journal.begin("job-1")
+    first = feeder(tmp_path, services, journal)
+    for _ in range(steps):
+        first.step()
+    journal.close()
+
+    journal = Journal(tmp_path / "state")
+    second = feeder(tmp_path, services, journal)
+    second.recover()
+    for _ in itertools.takewhile(lambda _: not second.is_done, range(100)):
+        second.step()
+    journal.close()
+
+    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(URLS)
+    assert services.memory.totals == {"lines": 2002, "duplicates": 1, "refused": 1, "urls": 2000}
+    assert sum(services.memory.stored.values()) == 1
+    assert set(services.sent) == set(services.memory.batches)
+    assert not any("secret" in text for text in services.about)
+
+
+def test_a_ledger_that_lost_the_job_gets_everything_again(tmp_path: Path) -> None:
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    journal = Journal(tmp_path / "state")
+    journal.begin("job-1")
+    feeding = feeder(tmp_path, services, journal)
+    feeding.step()
+
+    services.memory.remove("job-1")
+    for _ in itertools.takewhile(lambda _: not feeding.is_done, range(100)):
+        feeding.step()
+    journal.close()
+
+    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(URLS)
+
+
+def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(tmp_path: Path) -> None:
+    """Guards ``_fall_behind``: what was refused stands in the journal and nowhere else."""
+    urls = [f"http://h{number % 3}/{number}" for number in range(20_000)]
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+    services, told, now = RememberingServices(), list[str](), itertools.count(100.0, 0.1)
+    services.memory.create("job-1", JobPolicy())
+    journal = Journal(tmp_path / "state")
+    journal.begin("job-1")
+    feeding = feeder(tmp_path, services, journal, tell=told.append, clock=lambda: next(now))
+    feeding.step()
+
+    services.memory.has_room = False
+    assert feeding.step(), "the memory was looked at a moment ago"
+    fed = len(services.memory.batches)
+    assert not any(feeding.step() for _ in range(100))
+    assert len(services.memory.batches) == fed
+    services.memory.has_room = True
+    for _ in itertools.takewhile(lambda _: not feeding.is_done, range(1000)):
+        feeding.step()
+    journal.close()
+
+    assert told == ["Redis is out of memory: nothing more is sent until some outcomes were collected."]
+    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(urls)

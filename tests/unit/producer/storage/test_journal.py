@@ -1,0 +1,95 @@
+"""The journal: what a killed producer finds again, and what it must not find twice."""
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import FolderError
+from contract.records.batches import Known
+from producer.storage.journal import Journal, KeptBatch
+
+NAMES = [bytes([number]) * 16 for number in range(1, 6)]
+
+
+def test_what_was_fed_is_there_after_a_restart(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin("job-1", fingerprint="f")
+    journal.record_fed([KeptBatch("1", 2, b"payload")], NAMES[:2], b"rest", position={"offset": 7}, lines=3)
+    journal.close()
+
+    again = Journal(tmp_path)
+
+    assert (again.job, again.fact("position"), again.fact("lines")) == ("job-1", {"offset": 7}, 3)
+    assert again.undrained() == [KeptBatch("1", 2, b"payload")]
+    assert again.unseen(NAMES) == set(NAMES[2:])
+    assert again.remainder() == b"rest"
+    again.close()
+
+
+def test_a_drained_batch_is_never_open_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin("job-1")
+    journal.record_fed([KeptBatch("1", 2, b"p"), KeptBatch("2", 1, b"q")], NAMES[:3], None)
+
+    journal.record_drained(["1"], [KeptBatch("1.1", 1, b"child")], offset=10)
+    journal.record_fed([KeptBatch("1", 2, b"p")], [], None)
+
+    assert [batch.batch for batch in journal.undrained()] == ["1.1", "2"]
+    assert journal.drained_among(["1", "1.1", "2", "9"]) == {"1"}
+    assert journal.count_undrained() == 2
+    journal.close()
+
+
+def test_a_child_drained_before_its_parent_stays_drained(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin("job-1")
+
+    journal.record_drained(["1.1"], [], offset=10)
+    journal.record_drained(["1"], [KeptBatch("1.1", 1, b"child")], offset=20)
+
+    assert journal.undrained() == []
+    journal.close()
+
+
+def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin("job-1")
+
+    with pytest.raises(TypeError):
+        journal.record_fed([KeptBatch("1", 1, b"p")], NAMES, None, position=object())
+
+    assert (journal.undrained(), journal.fact("position")) == ([], None)
+    assert journal.unseen(NAMES) == set(NAMES)
+    journal.close()
+
+
+def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin("job-1")
+    journal.record_fed([KeptBatch("1", 2, b"p")], NAMES, b"rest", lines=5)
+    journal.remember_files([(NAMES[0], 10, "sha256:aa"), (NAMES[0], 12, "sha256:bb")], **{"known m.jsonl": True})
+
+    journal.begin("job-2")
+
+    assert journal.known(NAMES) == {NAMES[0]: Known(12, "sha256:bb")}
+    assert (journal.undrained(), journal.remainder(), journal.fact("lines")) == ([], None, None)
+    assert journal.unseen(NAMES) == set(NAMES)
+    assert journal.fact("known m.jsonl")
+    journal.close()
+
+
+def test_two_runs_in_one_folder_get_one_clear_sentence(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+
+    with pytest.raises(FolderError, match="Another trawl works in"):
+        Journal(tmp_path)
+
+    journal.close()
+    Journal(tmp_path).close()
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_bytes(b"this is no database, whatever its name says" * 100)
+
+    with pytest.raises(FolderError, match=r"journal\.sqlite"):
+        Journal(tmp_path)

@@ -1,0 +1,1 @@
+"""Unit tests of the project's own tools and the tests' support."""

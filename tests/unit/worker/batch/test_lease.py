@@ -1,0 +1,98 @@
+"""A lease is renewed in time, confirmed before publishing, and never trusted for longer than it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import redis
+
+from worker.batch.lease import Lease
+
+
+class Ledger:
+    """Answers renewals from a script; a missing answer is a Redis that is away. Time is what the test says."""
+
+    def __init__(self, *answers: bool | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[float] = []
+        self.time = 100.0
+
+    def renew(self) -> bool:
+        self.asked.append(self.time)
+        answer = self.answers.pop(0)
+        if answer is None:
+            raise redis.exceptions.ConnectionError
+        return answer
+
+    def pass_time(self, seconds: float) -> None:
+        self.time += seconds
+
+    def lease(self, *, gives_up: Callable[[], bool] = lambda: False) -> Lease:
+        return Lease(self.renew, seconds=30.0, gives_up=gives_up, now=lambda: self.time, pause=self.pass_time)
+
+
+def test_a_lease_is_renewed_when_a_third_of_it_is_over() -> None:
+    ledger = Ledger(True)
+    lease = ledger.lease()
+
+    lease.keep()
+    ledger.pass_time(10.1)
+    lease.keep()
+    lease.keep()
+
+    assert ledger.asked == [110.1]
+    assert not lease.is_lost
+
+
+def test_within_the_lease_nobody_is_asked() -> None:
+    ledger = Ledger()
+
+    assert ledger.lease().confirm()
+    assert ledger.asked == []
+
+
+def test_a_holder_that_slept_past_its_lease_asks_before_it_publishes() -> None:
+    ledger = Ledger(False)
+    lease = ledger.lease()
+
+    ledger.pass_time(31.0)
+
+    # Protects the comparison with the lease's seconds in Lease.confirm.
+    assert not lease.confirm()
+    assert lease.is_lost
+
+
+def test_publishing_waits_for_a_redis_that_is_away() -> None:
+    ledger = Ledger(None, None, True)
+    lease = ledger.lease()
+    ledger.pass_time(31.0)
+
+    assert lease.confirm()
+    assert len(ledger.asked) == 3
+
+
+def test_a_worker_that_ends_does_not_wait_for_redis_and_publishes_nothing() -> None:
+    ledger = Ledger(None)
+    lease = ledger.lease(gives_up=lambda: True)
+    ledger.pass_time(31.0)
+
+    assert not lease.confirm()
+    assert not lease.is_lost
+
+
+def test_a_lease_counts_from_the_question_not_from_the_answer() -> None:
+    ledger = Ledger(True, True)
+    lease = ledger.lease()
+
+    def slow_renewal() -> bool:
+        answered = Ledger.renew(ledger)
+        ledger.pass_time(25.0)
+        return answered
+
+    lease = Lease(slow_renewal, seconds=30.0, gives_up=lambda: False, now=lambda: ledger.time, pause=ledger.pass_time)
+    ledger.pass_time(11.0)
+    lease.keep()
+    ledger.pass_time(6.0)
+
+    assert lease.confirm()
+    assert len(ledger.asked) == 2  # 31 seconds after the first question, 6 after its answer

@@ -1,0 +1,411 @@
+"""A runner runs its batch, looks ahead while there is room, obeys, and hands off what is left."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+import redis
+
+from contract.errors import SettingError
+from contract.ledger.ledger import Child, Claim, Ledger
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.messages import BatchMessage
+from contract.records.outcomes import Ending, Outcome
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from tests.support.processes import PATIENCE
+from worker.batch import runner as runner_module
+from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.runner import BatchRunner, Prefetched
+from worker.engine.run import Leftover, Progress, Run
+
+URL = "http://example.com/{}"
+
+
+def a_claim(batch: str) -> Claim:
+    return Claim(
+        "job", batch, f"token-{batch}", pack_entries([BatchEntry(url=URL.format(batch))]), JobPolicy(), 1.0, 1, 1
+    )
+
+
+@dataclass
+class FakeLedger:
+    """Remembers what was closed; has the batches of `waiting` to be claimed ahead."""
+
+    waiting: list[str] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    failures: list[Exception] = field(default_factory=list)
+    closed: dict[str, tuple[BatchReport, Sequence[Child]]] = field(default_factory=dict)
+    looks: int = 0
+
+    def renew(self, claim: Claim) -> bool:
+        return claim.batch not in self.lost
+
+    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
+        assert waited > 0
+        assert holder == "worker@here"
+        self.looks += 1
+        return a_claim(self.waiting.pop(0)) if self.waiting else None
+
+    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child]) -> bool:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.closed[claim.batch] = report, children
+        return True
+
+
+class FakeRun:
+    """Ends when `tells` was called as often as it takes, or when it is stopped."""
+
+    def __init__(self, batch: str, tell: Callable[[], None], *, fetching: int, leftovers: Sequence[Leftover]) -> None:
+        self.fetching = fetching
+        self.stalled: str | None = None
+        self.busy = 1.0
+        self.is_over = False
+        self.stopped_within: float | None = None
+        self.is_abandoned = False
+        self.leftovers = list(leftovers)
+        self.progress = Progress(total=2, bytes=3, ok=1, kept=0, failed=0, refused=0)
+        self.outcomes = [Outcome(url=URL.format(batch), name="0" * 32, ending=Ending.OK, bytes=1)]
+        self._tell = tell
+
+    def end(self) -> None:
+        self.is_over = True
+        self._tell()
+
+    def wait(self, timeout: float) -> bool:
+        assert timeout == 0
+        return self.is_over
+
+    def stop(self, within: float) -> None:
+        self.stopped_within = within
+        self.end()
+
+    def abandon(self) -> None:
+        self.is_abandoned = True
+        self.end()
+
+
+@dataclass
+class Floor:
+    """Where a runner works: what it started, sent and told, and whether its worker is stopping."""
+
+    ledger: FakeLedger = field(default_factory=FakeLedger)
+    fetching: int = 0
+    leftovers: Sequence[Leftover] = ()
+    ends_at_once: bool = True
+    is_stopping: bool = False
+    stalled: str | None = None
+    disk_backoff: DiskBackoff = field(default_factory=DiskBackoff)
+    runs: dict[str, FakeRun] = field(default_factory=dict)
+    sent: list[BatchMessage] = field(default_factory=list)
+    on_start: Callable[[str], None] = lambda _batch: None
+    ahead: Prefetched | None = None
+
+    def runner(self, *, room: int = 64, lease_seconds: float = 30.0) -> BatchRunner:
+        return BatchRunner(
+            cast("Ledger", self.ledger),
+            worker="worker@here",
+            lease_seconds=lease_seconds,
+            drain=7.0,
+            room=room,
+            disk_backoff=self.disk_backoff,
+            starts=self._start,
+            is_stopping=lambda: self.is_stopping,
+            tell=lambda _seen, _urls: None,
+            send=lambda _claim, messages: self.sent.extend(messages),
+            ahead=self.ahead,
+        )
+
+    def _start(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+        assert may_publish()
+        run = FakeRun(claim.batch, tell, fetching=self.fetching, leftovers=self.leftovers)
+        run.stalled = self.stalled
+        self.runs[claim.batch] = run
+        self.on_start(claim.batch)
+        if self.ends_at_once:
+            run.end()
+        return cast("Run", run)
+
+
+def test_a_batch_is_run_reported_and_closed() -> None:
+    floor = Floor()
+
+    line = floor.runner().work(a_claim("1"))
+
+    report, children = floor.ledger.closed["1"]
+    assert report.counts() == {"ok": 1}
+    assert (report.job, report.batch, report.worker, report.busy) == ("job", "1", "worker@here", 1.0)
+    assert children == []
+    assert line.startswith("ok=1")
+
+
+def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> None:
+    floor = Floor(ends_at_once=False, fetching=10)
+    floor.ledger.waiting = ["2", "3", "4"]
+
+    def all_end_when_three_run(_batch: str) -> None:
+        if len(floor.runs) == 3:
+            for run in floor.runs.values():
+                run.end()
+
+    floor.on_start = all_end_when_three_run
+    line = floor.runner(room=30).work(a_claim("1"))
+
+    # 10 + 10 URLs leave room below 30, a third batch fills it: the fourth is left to others.
+    assert list(floor.ledger.closed) == ["1", "2", "3"]
+    assert floor.ledger.waiting == ["4"]
+    assert line.endswith("and 2 batches ahead")
+
+
+def test_the_next_batch_is_claimed_before_the_report_of_the_last_is_written() -> None:
+    """Guards the look before the reports: a lane that has run dry would wait for them."""
+    floor = Floor()
+    floor.ledger.waiting = ["2"]
+    closed: list[list[str]] = []
+    floor.on_start = lambda _batch: closed.append(list(floor.ledger.closed))
+
+    floor.runner().work(a_claim("1"))
+
+    assert closed == [[], []]
+    assert list(floor.ledger.closed) == ["1", "2"]
+
+
+def test_a_message_that_was_overtaken_need_not_ask_the_ledger_once() -> None:
+    """Guards ``Prefetched``: once only, because a second message means that the batch waits again."""
+    ahead = Prefetched()
+    floor = Floor(ends_at_once=False, fetching=10, ahead=ahead)
+    floor.ledger.waiting = ["2", "3"]
+
+    def all_end_when_three_run(_batch: str) -> None:
+        if len(floor.runs) == 3:
+            for run in floor.runs.values():
+                run.end()
+
+    floor.on_start = all_end_when_three_run
+    floor.runner().work(a_claim("1"))
+
+    assert [ahead.take(BatchMessage("job", batch)) for batch in ("1", "2", "3", "2")] == [False, True, True, False]
+
+
+def test_a_batch_claimed_ahead_and_lost_asks_the_ledger_again() -> None:
+    ahead = Prefetched()
+    floor = Floor(ends_at_once=False, fetching=10, ahead=ahead)
+    floor.ledger.waiting = ["2"]
+    floor.ledger.lost = {"2"}
+    floor.on_start = lambda batch: floor.runs["1"].end() if batch == "2" else None
+    floor.runner(lease_seconds=0.01).work(a_claim("1"))
+
+    assert floor.runs["2"].is_abandoned
+    assert not ahead.take(BatchMessage("job", "2"))
+
+
+def test_what_is_remembered_of_messages_to_come_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "_MOST_REMEMBERED", 3)
+    ahead = Prefetched()
+    for number in range(10):
+        ahead.note(BatchMessage("job", str(number)))
+
+    assert [ahead.take(BatchMessage("job", str(number))) for number in range(10)] == [False] * 7 + [True] * 3
+
+
+def test_a_batch_that_cannot_be_started_is_no_fault_of_the_others() -> None:
+    """Guards the ``except`` of ``_look_ahead``: what is claimed ahead may be of another job."""
+    floor = Floor(ends_at_once=False)
+    floor.ledger.waiting = ["2", "3"]
+
+    def start(batch: str) -> None:
+        if batch == "2":
+            raise SettingError("Its policy names a digest that this worker has no package for.")
+        if batch == "3":
+            floor.runs["1"].end()
+            floor.runs["3"].end()
+
+    floor.on_start = start
+    line = floor.runner().work(a_claim("1"))
+
+    assert list(floor.ledger.closed) == ["1", "3"]
+    assert line.endswith("and 1 batches ahead")
+
+
+def test_a_ledger_with_nothing_to_claim_is_asked_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the growing pause: a slow batch would cost four round trips a second."""
+    monkeypatch.setattr(runner_module, "_LOOK_PAUSE", 0.01)
+    monkeypatch.setattr(runner_module, "_LONGEST_LOOK_PAUSE", 1000.0)
+    monkeypatch.setattr(runner_module, "_GLANCE", 0.001)
+    floor = Floor(ends_at_once=False)
+    began = time.monotonic()
+
+    def end_soon(batch: str) -> None:
+        threading.Timer(0.5, floor.runs[batch].end).start()
+
+    floor.on_start = end_soon
+    floor.runner().work(a_claim("1"))
+
+    assert 1 <= floor.ledger.looks <= 2 + math.log2(1 + (time.monotonic() - began) / 0.01)
+
+
+def test_a_look_that_came_too_early_is_repeated_when_its_moment_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``_pause``: the first look finds what idle workers may take; a glance later, lanes have run dry."""
+    monkeypatch.setattr(runner_module, "_GLANCE", 3600.0)
+    floor = Floor(ends_at_once=False)
+
+    def claim_at_the_second_look(*, holder: str, waited: float) -> Claim | None:
+        floor.ledger.looks += 1
+        return a_claim("2") if floor.ledger.looks == 2 else None
+
+    def end_all(batch: str) -> None:
+        if batch == "2":
+            for run in floor.runs.values():
+                run.end()
+
+    monkeypatch.setattr(floor.ledger, "claim_next", claim_at_the_second_look)
+    floor.on_start = end_all
+
+    def give_up() -> None:
+        floor.runs["1"].end()
+
+    gives_up = threading.Timer(PATIENCE * 2.0, give_up)
+    gives_up.start()
+    floor.runner().work(a_claim("1"))
+    gives_up.cancel()
+
+    assert list(floor.ledger.closed) == ["1", "2"]
+
+
+def test_slow_urls_keep_only_so_many_reports_waiting() -> None:
+    """Guards ``_holds_few``: one slow URL left of each batch leaves room, and a crash would cost them all."""
+    floor = Floor(ends_at_once=False)
+    floor.ledger.waiting = [str(number) for number in range(2, 20)]
+
+    def end_all() -> None:
+        floor.ledger.waiting.clear()
+        for run in floor.runs.values():
+            run.end()
+
+    timer = threading.Timer(0.3, end_all)
+    floor.on_start = lambda batch: timer.start() if batch == "2" else None
+    floor.runner(room=1).work(a_claim("1"))
+    timer.join()
+
+    assert list(floor.ledger.closed) == ["1", "2"]
+
+
+def test_without_room_nothing_is_claimed_ahead() -> None:
+    floor = Floor(fetching=64)
+    floor.ledger.waiting = ["2"]
+
+    floor.runner(room=64).work(a_claim("1"))
+
+    assert floor.ledger.waiting == ["2"]
+
+
+@pytest.mark.parametrize("reason", ["the worker is stopping", "the disk is full"])
+def test_nothing_is_claimed_ahead_when(reason: str) -> None:
+    floor = Floor(ends_at_once=False)
+    floor.ledger.waiting = ["2"]
+    floor.is_stopping = reason == "the worker is stopping"
+
+    def stall(batch: str) -> None:
+        if reason == "the disk is full":
+            floor.runs[batch].stalled = reason
+            floor.runs[batch].end()
+
+    floor.on_start = stall
+    floor.runner().work(a_claim("1"))
+
+    assert floor.ledger.waiting == ["2"]
+    assert list(floor.ledger.closed) == ["1"]
+
+
+def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> None:
+    now, later = BatchEntry(url=URL.format("now")), BatchEntry(url=URL.format("later"))
+    floor = Floor(ends_at_once=False, is_stopping=True, leftovers=[Leftover(now), Leftover(later, after=9.0)])
+
+    floor.runner().work(a_claim("1"))
+
+    report, (first, second) = floor.ledger.closed["1"]
+    assert floor.runs["1"].stopped_within == 7.0
+    assert report.handed_off == [a_claim("1").child(1), a_claim("1").child(2)]
+    assert (unpack_entries(first.payload), first.urls, first.after) == ([now], 1, 0.0)
+    assert (unpack_entries(second.payload), second.urls, second.after) == ([later], 1, 9.0)
+    assert floor.sent == [
+        BatchMessage("job", a_claim("1").child(1))
+    ]  # the deferred one is sent by the sweep when it is due
+
+
+def test_a_stalled_run_stands_the_worker_still_and_says_why() -> None:
+    """Guards the note: without it the worker would claim what it just handed off."""
+    entry = BatchEntry(url=URL.format("1"))
+    floor = Floor(ledger=FakeLedger(waiting=["2"]), stalled="The disk is full.", leftovers=[Leftover(entry, after=5.0)])
+
+    line = floor.runner().work(a_claim("1"))
+
+    assert line.endswith(": The disk is full.")
+    assert floor.disk_backoff.lasts
+    assert floor.ledger.closed["1"][1][0].after == 5.0
+
+
+def test_while_the_worker_stands_still_nothing_is_claimed_ahead() -> None:
+    """Guards the look at the disk_backoff: another task's run may be the one that stalled."""
+    floor = Floor(ledger=FakeLedger(waiting=["2"]), ends_at_once=False)
+    floor.disk_backoff.note("The disk is full.", began=0.0)
+
+    def end_soon(batch: str) -> None:
+        threading.Timer(0.3, floor.runs[batch].end).start()
+
+    floor.on_start = end_soon
+    floor.runner().work(a_claim("1"))
+
+    assert floor.ledger.waiting == ["2"]
+
+
+def test_a_batch_that_was_taken_over_is_abandoned_and_not_closed() -> None:
+    floor = Floor(ends_at_once=False)
+    floor.ledger.lost = {"1"}
+
+    line = floor.runner(lease_seconds=0.01).work(a_claim("1"))
+
+    assert floor.runs["1"].is_abandoned
+    assert floor.ledger.closed == {}
+    assert line == "another worker took it over"
+
+
+def test_closing_waits_for_a_redis_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "_CLOSE_PAUSE", 0.0)
+    floor = Floor()
+    floor.ledger.failures = [redis.exceptions.ConnectionError(), redis.exceptions.OutOfMemoryError()]
+
+    floor.runner().work(a_claim("1"))
+
+    assert list(floor.ledger.closed) == ["1"]
+
+
+def test_a_bug_in_closing_is_no_reason_to_wait_for_ever() -> None:
+    floor = Floor()
+    floor.ledger.failures = [redis.exceptions.ResponseError("a script failed")]
+
+    with pytest.raises(redis.exceptions.ResponseError):
+        floor.runner().work(a_claim("1"))
+
+
+def test_an_interrupted_shift_abandons_all_its_runs() -> None:
+    floor = Floor(ends_at_once=False, fetching=1)
+    floor.ledger.waiting = ["2"]
+
+    def interrupt(batch: str) -> None:
+        if batch == "2":
+            raise SystemExit
+
+    floor.on_start = interrupt
+    with pytest.raises(SystemExit):
+        floor.runner().work(a_claim("1"))
+
+    assert floor.runs["1"].is_abandoned
+    assert floor.ledger.closed == {}

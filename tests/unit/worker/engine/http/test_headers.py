@@ -1,0 +1,109 @@
+"""The header block is read as it came, whatever came."""
+
+from __future__ import annotations
+
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.engine.http.headers import _field, read_head
+
+_NAMES = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=20)
+_VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f\x85\xa0"), max_size=40)
+
+
+def _lines(text: str) -> list[bytes]:
+    return [line.encode("latin-1") for line in text.splitlines(keepends=True)]
+
+
+def test_the_final_block_counts() -> None:
+    head = read_head(_lines('HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nETag: "a"\r\n\r\n'))
+
+    assert head is not None
+    assert (head.status, head.version, head.fields) == (200, "1.1", {"etag": '"a"'})
+
+
+def test_trailers_change_nothing() -> None:
+    head = read_head(_lines('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nETag: "late"\r\n\r\n'))
+
+    assert head is not None
+    assert head.get("etag") is None
+
+
+def test_a_block_that_did_not_end_is_none() -> None:
+    """Guards the success predicate's point (b): libcurl answers OK to a header block that was cut."""
+    assert read_head(_lines("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n")) is None
+    assert read_head([]) is None
+
+
+def test_switching_protocols_ends_http() -> None:
+    head = read_head(_lines("HTTP/1.1 101 Switching\r\n\r\n"))
+
+    assert head is not None
+    assert head.status == 101
+
+
+def test_folded_and_repeated_fields_are_joined() -> None:
+    head = read_head(_lines("HTTP/1.1 200 OK\r\nX: a\r\n  b\r\nY: 1\r\ny: 2\r\nNo colon\r\n\r\n"))
+
+    assert head is not None
+    assert head.fields == {"x": "a b", "y": "1, 2"}
+
+
+def test_a_length_said_twice_alike_is_one_length() -> None:
+    for text, length in [("5", 5), ("5, 5", 5), ("5, 6", None), ("-5", None), ("+5", None), ("5x", None), ("", None),
+                         ("0", 0), ("9" * 19, None), ("\u0665", None)]:  # fmt: skip
+        head = read_head([b"HTTP/1.1 200 OK\r\n", f"Content-Length: {text}\r\n".encode(), b"\r\n"])
+        assert head is not None
+        assert head.length == length, text
+
+
+def test_framing_is_told_from_closing() -> None:
+    framed = ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HTTP/2 200 \r\n\r\n", "HTTP/3 200\r\n\r\n",
+              "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n"]  # fmt: skip
+    for text, is_framed in [*((text, True) for text in framed), ("HTTP/1.0 200 OK\r\nServer: x\r\n\r\n", False)]:
+        head = read_head(_lines(text))
+        assert head is not None
+        assert head.is_framed is is_framed, text
+
+
+def test_chunked_framing_overrules_a_length() -> None:
+    head = read_head(_lines("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"))
+
+    assert head is not None
+    assert head.length is None
+
+
+def test_lines_of_a_large_block_are_not_remembered() -> None:
+    """Guards ``_LONGEST_REMEMBERED``: a server that sends ever new long lines must not fill our memory."""
+    _field.cache_clear()
+
+    head = read_head([b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 5000 + b"\r\n", b"ETag: y\r\n", b"\r\n"])
+
+    assert head is not None
+    assert head.get("etag") == "y"
+    assert _field.cache_info().currsize == 0
+
+
+def test_blocks_may_end_in_a_bare_line_feed() -> None:
+    head = read_head([b"HTTP/1.1 100 Go on\n", b"\n", b"HTTP/1.1 200 OK\n", b"ETag: y\n", b"\n", b"Late: z\n"])
+
+    assert head is not None
+    assert head.fields == {"etag": "y"}
+
+
+@given(st.dictionaries(_NAMES.map(str.lower), _VALUES, max_size=8))
+def test_what_is_written_is_read(fields: dict[str, str]) -> None:
+    block = [b"HTTP/1.1 200 OK\r\n", *(f"{name}: {value}\r\n".encode("latin-1") for name, value in fields.items())]
+
+    head = read_head([*block, b"\r\n"])
+
+    assert head is not None
+    assert head.fields == fields
+
+
+@given(st.lists(st.binary(max_size=60), max_size=8))
+def test_no_bytes_raise(lines: list[bytes]) -> None:
+    read_head(lines)
+    read_head([b"HTTP/1.1 200 OK\r\n", *lines, b"\r\n"])

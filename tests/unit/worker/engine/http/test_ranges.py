@@ -1,0 +1,83 @@
+"""Only an exact answer, of the same strong version, continues a body."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.engine.http.headers import Head
+from worker.engine.http.ranges import Version, continues, range_fields, version_of
+
+_VERSION = Version('"v1"', None, 100)
+
+
+def _answer(status: int = 206, **changed: str | None) -> Head:
+    fields: dict[str, str | None] = {"content-range": "bytes 40-99/100", "etag": '"v1"', "content-length": "60"}
+    fields |= {name.replace("_", "-"): value for name, value in changed.items()}
+    return Head(status, "1.1", {name: value for name, value in fields.items() if value is not None})
+
+
+def test_the_exact_answer_continues() -> None:
+    assert continues(_answer(), _VERSION, 40)
+    assert continues(_answer(content_range="bytes 40-49/100", content_length="10"), _VERSION, 40, 50)
+    assert continues(_answer(content_length=None), _VERSION, 40)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _answer(200),
+        _answer(content_range=None),
+        _answer(content_range="bytes 39-99/100"),
+        _answer(content_range="bytes 41-99/100"),
+        _answer(content_range="bytes 40-98/100"),
+        _answer(content_range="bytes 40-100/100"),
+        _answer(content_range="bytes 40-99/101"),
+        _answer(content_range="bytes 40-99/*"),
+        _answer(content_range="bytes 99-40/100"),
+        _answer(content_range="items 40-99/100"),
+        _answer(content_range="bytes 40-99/100, bytes 0-1/100"),
+        _answer(etag='"v2"'),
+        _answer(etag='W/"v1"'),
+        _answer(etag=None),
+        _answer(content_length="61"),
+        _answer(content_length="59"),
+        _answer(content_encoding="gzip"),
+        _answer(content_type="multipart/byteranges; boundary=x"),
+    ],
+    ids=lambda answer: str(sorted(answer.fields.items())),
+)
+def test_no_other_answer_does(answer: Head) -> None:
+    """Guards every line of ``continues``: one of them wrong and bytes of two places or versions are mixed."""
+    assert not continues(answer, _VERSION, 40)
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200), st.integers(0, 99))
+def test_only_the_bytes_asked_for_continue(first: int, last: int, total: int, start: int) -> None:
+    answer = _answer(content_range=f"bytes {first}-{last}/{total}", content_length=None)
+
+    assert continues(answer, _VERSION, start) == ((first, last, total) == (start, 99, 100))
+
+
+@given(st.text(max_size=40))
+def test_no_text_raises(text: str) -> None:
+    assert not continues(_answer(content_range=text), _VERSION, 7)
+
+
+@pytest.mark.parametrize("etag", ['W/"x"', "x", "", '"', '"a"b"', '"a', 'w/"x"'])
+def test_only_a_strong_validator_makes_a_version(etag: str) -> None:
+    assert version_of(Head(200, "1.1", {"etag": etag})) is None
+
+
+def test_a_version_is_of_a_whole_response_that_offers_ranges() -> None:
+    fields = {"etag": '"x"', "content-length": "5"}
+
+    assert version_of(Head(200, "1.1", fields)) == Version('"x"', None, 5)
+    assert version_of(Head(206, "1.1", fields)) is None
+    assert version_of(Head(200, "1.1", {**fields, "accept-ranges": "none"})) is None
+
+
+def test_a_range_is_asked_for_under_its_version() -> None:
+    assert range_fields(_VERSION, 40) == ("Range: bytes=40-", 'If-Range: "v1"')
+    assert range_fields(_VERSION, 40, 50) == ("Range: bytes=40-49", 'If-Range: "v1"')

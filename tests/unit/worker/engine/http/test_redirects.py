@@ -1,0 +1,255 @@
+"""Each hop of a redirect is judged like a first URL.
+
+Which line a test protects is proved by ``python -m tests.mutants``: with that line changed, the test fails.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.records.outcomes import ErrorClass
+from contract.urls.lines import Parsed, parse
+from tests.support.spellings import spellings
+from worker.engine.http.redirects import FOLLOWED, LONGEST_TRAIL, DeadEnd, Hop, next_hop, resolve
+
+HERE = "https://example.org/a/b?c"
+
+
+def hop(location: bytes | str | None, *, current: str = HERE, status: int = 302) -> Hop:
+    led = next_hop(current, status, location)
+    assert isinstance(led, Hop), led
+    return led
+
+
+def dead_end(
+    location: bytes | str | None, *, current: str = HERE, status: int = 302, seen: tuple[str, ...] = ()
+) -> DeadEnd:
+    led = next_hop(current, status, location, seen=seen)
+    assert isinstance(led, DeadEnd), led
+    return led
+
+
+# ---------------------------------------------------------------------------------------------- what is followed
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_five_redirects_are_followed(status: int) -> None:
+    assert hop("/next", status=status).to.target == "https://example.org/next"
+
+
+def test_no_other_status_is_followed_whatever_its_location() -> None:
+    """Protects the status line: libcurl itself follows 300 and 304."""
+    for status in set(range(100, 600)) - FOLLOWED:
+        assert dead_end("https://example.org/next", status=status).error is ErrorClass.BAD_RESPONSE, status
+
+
+@pytest.mark.parametrize("location", [None, "", b"", " ", "\t "], ids=repr)
+def test_a_redirect_to_nowhere_is_a_bad_redirect(location: bytes | str | None) -> None:
+    assert dead_end(location).error is ErrorClass.BAD_REDIRECT
+
+
+# ------------------------------------------------------------------------------------------------ where it leads
+
+# RFC 3986 section 5.4, but for what carries another scheme, a fragment or no path change.
+RFC_BASE = "http://a/b/c/d;p?q"
+RFC_EXAMPLES = {
+    "g": "http://a/b/c/g",
+    "./g": "http://a/b/c/g",
+    "g/": "http://a/b/c/g/",
+    "/g": "http://a/g",
+    "//g": "http://g/",
+    "?y": "http://a/b/c/d;p?y",
+    "g?y": "http://a/b/c/g?y",
+    "g#s": "http://a/b/c/g",
+    "g?y#s": "http://a/b/c/g?y",
+    ";x": "http://a/b/c/;x",
+    "g;x": "http://a/b/c/g;x",
+    "g;x?y#s": "http://a/b/c/g;x?y",
+    ".": "http://a/b/c/",
+    "./": "http://a/b/c/",
+    "..": "http://a/b/",
+    "../": "http://a/b/",
+    "../g": "http://a/b/g",
+    "../..": "http://a/",
+    "../../": "http://a/",
+    "../../g": "http://a/g",
+    "../../../g": "http://a/g",
+    "../../../../g": "http://a/g",
+    "/./g": "http://a/g",
+    "/../g": "http://a/g",
+    "g.": "http://a/b/c/g.",
+    ".g": "http://a/b/c/.g",
+    "g..": "http://a/b/c/g..",
+    "..g": "http://a/b/c/..g",
+    "./../g": "http://a/b/g",
+    "./g/.": "http://a/b/c/g/",
+    "g/./h": "http://a/b/c/g/h",
+    "g/../h": "http://a/b/c/h",
+    "g;x=1/./y": "http://a/b/c/g;x=1/y",
+    "g;x=1/../y": "http://a/b/c/y",
+    "g?y/./x": "http://a/b/c/g?y/./x",
+    "g?y/../x": "http://a/b/c/g?y/../x",
+    "g#s/../x": "http://a/b/c/g",
+}
+
+
+@pytest.mark.parametrize(("reference", "target"), RFC_EXAMPLES.items())
+def test_relative_references_resolve_as_the_rfc_says(reference: str, target: str) -> None:
+    assert hop(reference, current=RFC_BASE).to.target == target
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("http://example.net", "http://example.net/"),
+        ("HTTP://EXAMPLE.net:80/x", "http://example.net/x"),
+        ("//example.net:8443/x", "https://example.net:8443/x"),
+        ("next", "https://example.org/a/next"),
+        ("a:b", None),  # a scheme, not a path
+        ("./a:b", "https://example.org/a/a:b"),
+        (" /next ", "https://example.org/next"),
+        ("/a b", "https://example.org/a%20b"),
+        ("/a%20b", "https://example.org/a%20b"),
+        ("/%zz", "https://example.org/%zz"),
+        ("/caf\u00e9", "https://example.org/caf%C3%A9"),
+        (b"/caf\xc3\xa9", "https://example.org/caf%C3%A9"),
+        (b"/caf\xe9", "https://example.org/caf%E9"),  # not UTF-8: the server's own bytes come back to it
+        ("https://b\u00fccher.example/", "https://xn--bcher-kva.example/"),
+        ("/\\evil.example", "https://example.org/%5Cevil.example"),
+        ("\\\\evil.example", "https://example.org/a/%5C%5Cevil.example"),
+        ("/x#@evil.example/", "https://example.org/x"),
+    ],
+)
+def test_a_location_is_encoded_like_a_url_of_the_list(location: bytes | str, target: str | None) -> None:
+    led = next_hop(HERE, 301, location)
+
+    assert (led.to.target if isinstance(led, Hop) else None) == target
+
+
+def test_a_base_without_a_path_resolves_too() -> None:
+    assert hop("next", current="http://example.org/").to.target == "http://example.org/next"
+    assert resolve("http://example.org", "?q") == "http://example.org?q"
+    assert resolve("http://example.org", "g") == "http://example.org/g"
+
+
+# ----------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://user:secret@example.net/",
+        "//user@example.net/",
+        "ftp://example.net/",
+        "file:///etc/passwd",
+        "dict://127.0.0.1:11211/",
+        "javascript:alert(1)",
+        "data:,x",
+        "mailto:a@b.c",
+        "gopher:x",
+        "https:/x",
+        "http:x",
+        "https://",
+        "///x",
+        "https://example.net\\@evil.example/",
+        "https://example.net:6379/",
+        "https://example.net:22/",
+        "https://example.net:0/",
+        "https://example.net:99999/",
+        "https://256.256.256.256/",
+        "https://a..b/",
+        "/next\r\nSet-Cookie: a=b",
+        "/next\0",
+        "/" + "a" * 16 * 1024,
+        b"https://caf\xe9.example/",
+        "/\ud800",
+    ],
+)
+def test_what_a_list_may_not_hold_a_redirect_may_not_either(location: bytes | str) -> None:
+    led = dead_end(location)
+
+    assert led.error is ErrorClass.REFUSED_URL
+    assert "secret" not in led.detail
+
+
+def test_a_redirect_to_any_spelling_of_an_address_names_that_address() -> None:
+    """What an address guard then judges is the same host a first URL would have had."""
+    for spelling in spellings("169.254.169.254"):
+        led, first = next_hop(HERE, 302, spelling.url), parse(spelling.url)
+
+        if isinstance(first, Parsed):
+            assert isinstance(led, Hop)
+            assert led.to == first
+        else:
+            assert isinstance(led, DeadEnd) or "169.254" not in led.to.host
+
+
+# ------------------------------------------------------------------------------------------------------ how long
+
+
+def test_ten_hops_are_followed_and_no_more() -> None:
+    trail: list[str] = []
+    current = "http://example.org/0"
+    while isinstance(led := next_hop(current, 302, f"/{len(trail) + 1}", seen=trail), Hop):
+        trail.append(current)
+        current = led.to.target
+        assert len(trail) <= LONGEST_TRAIL
+
+    assert (len(trail), current) == (LONGEST_TRAIL, "http://example.org/10")
+    assert led.error is ErrorClass.TOO_MANY_REDIRECTS
+
+
+def test_the_longest_trail_can_be_set() -> None:
+    led = next_hop(HERE, 302, "/x", longest=0)
+
+    assert isinstance(led, DeadEnd)
+    assert led.error is ErrorClass.TOO_MANY_REDIRECTS
+
+
+@pytest.mark.parametrize("location", [HERE, "?c", "/a/b?c#other", "HTTPS://EXAMPLE.ORG:443/a/./b?c", "#top"])
+def test_a_redirect_to_itself_is_a_circle(location: str) -> None:
+    assert dead_end(location).error is ErrorClass.TOO_MANY_REDIRECTS
+
+
+def test_a_redirect_to_where_we_have_been_is_a_circle() -> None:
+    led = dead_end("http://example.org/first", seen=("http://example.org/first", "https://example.net/"))
+
+    assert led.error is ErrorClass.TOO_MANY_REDIRECTS
+    assert "circle" in led.detail
+
+
+# -------------------------------------------------------------------------------------------- what is remembered
+
+
+@pytest.mark.parametrize(
+    ("current", "location", "downgraded", "crosses"),
+    [
+        ("https://example.org/", "/x", False, False),
+        ("https://example.org/", "http://example.org/", True, True),
+        ("https://example.org/", "http://example.net/", True, True),
+        ("https://example.org/", "https://example.net/", False, True),
+        ("https://example.org/", "https://example.org:8443/", False, True),
+        ("https://example.org/", "https://EXAMPLE.org.:443/x", False, False),
+        ("http://example.org/", "https://example.org/", False, True),
+        ("http://example.org/", "http://www.example.org/", False, True),
+    ],
+)
+def test_a_hop_knows_what_it_leaves_behind(current: str, location: str, downgraded: bool, crosses: bool) -> None:
+    """Protects the lines of ``_hop``: credentials stay with their origin, a lost TLS is recorded."""
+    led = hop(location, current=current)
+
+    assert (led.downgraded, led.crosses_origin) == (downgraded, crosses)
+
+
+@given(st.one_of(st.none(), st.text(max_size=200), st.binary(max_size=200)), st.sampled_from(sorted(FOLLOWED)))
+def test_any_location_leads_to_a_url_or_a_dead_end(location: bytes | str | None, status: int) -> None:
+    led = next_hop(HERE, status, location)
+
+    if isinstance(led, Hop):
+        assert parse(led.to.target) == led.to
+        assert led.to.target.isascii()
+        assert led.to.scheme in {"http", "https"}
+    else:
+        assert led.detail.endswith(".")

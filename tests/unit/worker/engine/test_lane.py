@@ -1,0 +1,278 @@
+"""What a lane does when, to the second: the window, hosts' turns, retries, deadlines, hand-backs."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import weakref
+
+import pytest
+
+from contract.records.outcomes import Ending, ErrorClass, Timing
+from contract.records.policy import JobPolicy
+from tests.support.virtual_world import Reply, VirtualWorld
+from worker.engine.exchange import Exchange
+from worker.engine.failures import Breakage
+from worker.engine.ports import Answer
+from worker.engine.transfer import Transfer
+
+OPEN = JobPolicy(timeout=30.0, attempts=3)
+
+
+def _urls(count: int, host: str = "a.test") -> list[str]:
+    return [f"http://{host}/{index}" for index in range(count)]
+
+
+def _always(reply: Reply) -> VirtualWorld:
+    return VirtualWorld(lambda _url, _turn: reply)
+
+
+def test_the_window_is_kept_full_and_never_exceeded() -> None:
+    world = _always(Reply(after=1.0))
+
+    run = world.fetch(_urls(40))
+
+    assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
+    assert world.http.most_in_flight == 8
+    assert [round(at) for at, _ in world.http.requests] == [second for second in range(5) for _ in range(8)]
+
+
+def test_a_silent_host_that_holds_the_window_keeps_nobody_out() -> None:
+    """Guards the quarter beyond the window: without it the second host waits for the first one's deadline."""
+    world = VirtualWorld(lambda url, _turn: Reply(after=20.0 if "slow" in url else 0.1))
+    world.start(_urls(50, "slow.test"), OPEN)
+    world.lane.turn()
+    quick = world.start(_urls(4, "quick.test"), OPEN)
+
+    world.turn_until(lambda: quick.wait(0))
+
+    assert world.clock.seconds < 5
+    assert world.http.most_in_flight <= 10
+
+
+def test_at_most_per_host_of_one_host_are_in_flight() -> None:
+    world = _always(Reply(after=1.0))
+
+    world.fetch(_urls(9), JobPolicy(per_host=3))
+
+    assert world.http.most_in_flight == 3
+
+
+def test_a_failing_url_waits_longer_each_time_and_holds_no_place() -> None:
+    world = VirtualWorld(lambda url, _turn: Reply(status=503 if url.endswith("/bad") else 200), window=1)
+
+    run = world.fetch(["http://a.test/bad", *_urls(3)], OPEN)
+
+    first, second, third = world.http.requests_for("http://a.test/bad")
+    assert second - first < third - second
+    assert all(at < second for at, url in world.http.requests if not url.endswith("/bad"))
+    (failed,) = (outcome for outcome in run.outcomes if outcome.ending is Ending.FAILED)
+    assert (failed.error, len(failed.attempts)) == (ErrorClass.HTTP_5XX, 3)
+
+
+def test_a_wish_to_be_asked_later_is_granted() -> None:
+    world = VirtualWorld(lambda _url, turn: Reply() if turn else Reply(status=429, fields=(("Retry-After", "1"),)))
+
+    run = world.fetch(["http://a.test/"], OPEN)
+
+    first, second = world.http.requests_for("http://a.test/")
+    assert second - first >= 1.0
+    assert run.outcomes[0].ending is Ending.OK
+
+
+def test_urls_that_only_wait_are_handed_back_instead_of_holding_the_batch() -> None:
+    """Guards LONGEST_HOLD: a batch does not stay open for a minute's wait."""
+    world = VirtualWorld(
+        lambda url, _turn: Reply(status=429, fields=(("Retry-After", "20"),)) if "busy" in url else Reply()
+    )
+
+    run = world.fetch([*_urls(3), "http://busy.test/"], OPEN)
+
+    assert world.clock.seconds < 5
+    (back,) = run.leftovers
+    assert back.entry.url == "http://busy.test/"
+    assert 15 < back.after <= 20
+    assert len(back.entry.attempts) == 1
+
+
+def test_the_deadline_ends_an_exchange_that_says_nothing() -> None:
+    world = _always(Reply(after=1000.0))
+
+    run = world.fetch(["http://a.test/"], JobPolicy(timeout=5.0, attempts=1, slowest=0))
+
+    assert run.outcomes[0].error is ErrorClass.TIMEOUT
+    assert 5.0 <= world.clock.seconds < 6.0
+    assert not world.disk.drafts
+
+
+def test_a_name_that_never_resolves_holds_only_its_own_urls() -> None:
+    world = _always(Reply())
+    world.resolver.slow.add("stuck.test")
+
+    run = world.fetch([*_urls(20), *_urls(2, "stuck.test")], JobPolicy(timeout=5.0, connect_timeout=2.0, attempts=1))
+
+    assert [at for at, _ in world.http.requests][-1] < 1
+    stuck = [outcome for outcome in run.outcomes if "stuck" in outcome.url]
+    assert {outcome.error for outcome in stuck} == {ErrorClass.DNS}
+    assert len(stuck) == 2
+
+
+def test_a_name_that_resolves_late_lets_its_urls_go() -> None:
+    world = _always(Reply())
+    world.resolver.slow.add("late.test")
+    run = world.start(_urls(2, "late.test"), OPEN)
+    world.turn_until(lambda: "late.test" in world.resolver.held)
+
+    world.resolver.held["late.test"]("late.test", Answer(("192.0.2.7",)))
+    world.resolver.slow.clear()
+    world.turn_until(lambda: run.wait(0))
+
+    assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
+
+
+def test_a_job_that_uses_ipv4_only_asks_no_other_address() -> None:
+    """Guards ``usable``: libcurl, handed nothing, would ask the system's resolver."""
+    world = _always(Reply())
+    world.resolver.answers["both.test"] = Answer(("2001:db8::1", "192.0.2.7"))
+    world.resolver.answers["six.test"] = Answer(("2001:db8::1",))
+
+    run = world.fetch(["http://both.test/", "http://six.test/"], JobPolicy(ipv4_only=True))
+
+    endings = {outcome.url: (outcome.error, outcome.detail, len(outcome.attempts)) for outcome in run.outcomes}
+    assert endings["http://both.test/"] == (None, None, 1)
+    assert endings["http://six.test/"] == (ErrorClass.DNS, "The host has no IPv4 address.", 1)
+    assert world.http.addresses == [("192.0.2.7",)]
+
+
+def test_a_redirect_is_followed_within_its_attempt_by_the_next_hosts_turn() -> None:
+    world = VirtualWorld(
+        lambda url, _turn: (
+            Reply(status=302, fields=(("Location", "http://b.test/there"),)) if "a.test" in url else Reply()
+        )
+    )
+
+    run = world.fetch(["http://a.test/"], OPEN)
+
+    (outcome,) = run.outcomes
+    assert (outcome.ending, outcome.redirects, len(outcome.attempts)) == (Ending.OK, 1, 1)
+    assert outcome.final_url == "http://b.test/there"
+
+
+def test_a_dead_pooled_connection_costs_no_attempt() -> None:
+    world = VirtualWorld(lambda _url, turn: Reply() if turn else Reply(breakage=Breakage.STALE))
+
+    run = world.fetch(["http://a.test/"], OPEN)
+
+    assert len(run.outcomes[0].attempts) == 1
+    assert len(world.http.requests) == 2
+
+
+def test_a_stopped_run_gives_back_what_has_not_begun_and_ends_what_has() -> None:
+    world = _always(Reply(after=1.0))
+    run = world.start(_urls(20), OPEN)
+    world.lane.turn()
+
+    run.stop(within=5.0)
+    world.turn_until(lambda: run.wait(0))
+
+    assert (len(run.outcomes), len(run.leftovers)) == (8, 12)
+    assert world.clock.seconds < 2
+
+
+def test_what_outlives_the_drain_is_given_back_whole() -> None:
+    world = _always(Reply(after=100.0))
+    run = world.start(_urls(20), OPEN)
+    world.lane.turn()
+
+    run.stop(within=3.0)
+    world.turn_until(lambda: run.wait(0))
+
+    assert (len(run.outcomes), len(run.leftovers)) == (0, 20)
+    assert 3.0 <= world.clock.seconds < 4.0
+    assert not world.disk.drafts
+    assert not world.disk.files
+
+
+def test_an_outcome_is_the_bodys_proof() -> None:
+    world = _always(Reply(body=b"proof"))
+
+    (outcome,) = world.fetch(["http://a.test/"], OPEN).outcomes
+
+    assert outcome.sha256 == hashlib.sha256(b"proof").hexdigest()
+    assert world.disk.files == {outcome.name: b"proof"}
+    assert not world.disk.drafts
+
+
+def test_transfers_leave_the_collector_nothing() -> None:
+    """Guards Transfer.let_go: garbage in cycles cost a lane a twelfth of its time."""
+    world = _always(Reply())
+    world.fetch(_urls(10))
+    gc.collect()
+    gc.disable()
+    try:
+        world.fetch(_urls(500))
+        world.lane.turn()
+        found = gc.collect()
+    finally:
+        gc.enable()
+
+    assert found < 500
+
+
+def test_a_run_that_is_over_needs_no_collector() -> None:
+    """Guards Settlement's keeping no reference to its run: each would hold its outcomes until the collector came."""
+    world = _always(Reply())
+    gc.disable()
+    try:
+        run = weakref.ref(world.fetch(_urls(10)))
+        world.turn_until(lambda: world.lane.is_idle)
+        assert run() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("status", "digest"),
+    [
+        pytest.param(200, "", id="of a body"),
+        pytest.param(200, "sha-256=:Iw2DWNyOiJC0xY3utikS7i8gNXrpKlzIYbmOaP4xrLU=:", id="of a body read back"),
+        pytest.param(404, "", id="of a failure"),
+    ],
+)
+def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
+    status: int, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the try in Run._outcome: without it the lane fails, and its URLs go round for ever."""
+
+    def break_down(transfer: Transfer, exchange: Exchange | None, now: float) -> Timing:
+        if exchange is not None and "odd" in transfer.entry.url:
+            raise RuntimeError("a bug")
+        return Timing(total=now)
+
+    monkeypatch.setattr(Transfer, "_timing", break_down)
+    fields = (("Content-Digest", digest),) if digest else ()
+    world = VirtualWorld(lambda url, _turn: Reply(status=status if "odd" in url else 200, fields=fields))
+
+    run = world.fetch([*_urls(20), "http://a.test/odd"], OPEN)
+
+    endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
+    assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
+    assert endings == dict.fromkeys(_urls(20), (Ending.OK, None))
+    assert not world.disk.drafts
+
+
+def test_an_attempt_that_cannot_begin_costs_its_own_url_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the try around _begin_attempt: what lies on the shelf may be anything."""
+
+    def break_down(transfer: Transfer) -> None:
+        if "odd" in transfer.entry.url:
+            raise RecursionError("a bug")
+
+    monkeypatch.setattr(Transfer, "find_part", break_down)
+    world = _always(Reply())
+
+    run = world.fetch(["http://a.test/odd", *_urls(20)], JobPolicy(resume=True, per_host=1))
+
+    endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
+    assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
+    assert endings == dict.fromkeys(_urls(20), (Ending.OK, None))

@@ -1,0 +1,1 @@
+"""A claimed batch in a worker: its lease, its run, its report."""

@@ -1,0 +1,296 @@
+"""What a worker does with one message: the batch it names, and others while there is room.
+
+A batch that comes to its end leaves a lane half empty: its last URLs are in flight, and the next message is still on
+its way through Celery. So a runner prefetches: when it has room and a batch has been waiting longer than an idle worker
+would let it wait, it claims that batch as well, of whichever job: what was lost or handed off first, then in the order
+in which the batches were sent. The message of a batch claimed ahead arrives later, finds nothing to do, and costs a
+millisecond.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from contract.cluster.broker import AWAY
+from contract.errors import MessageError, TrawlError
+from contract.ledger.ledger import Child, Claim, Ledger
+from contract.records.batches import pack_entries
+from contract.records.messages import BatchMessage
+from contract.records.reports import BatchReport
+from contract.records.snapshots import ProgressSnapshot
+from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.lease import Lease
+from worker.engine.run import Leftover, Run
+from worker.metering import UNCOUNTED, Metering
+
+logger = logging.getLogger(__name__)
+
+_GLANCE = 0.2  # seconds between two looks at the signals a runner has to obey
+_TELLING_PAUSE = 1.0  # seconds between two words about how it goes
+_TOLD_FROM = 2.0  # seconds a batch has run: others are closed before anybody would look
+_CLOSE_PAUSE = 0.5  # seconds between two attempts to close a batch while Redis is away
+_CLOSE_PATIENCE = 8.0  # seconds a stopping worker goes on trying to close its batch
+
+_UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
+_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = _UNWANTED, 2.0  # seconds until a ledger with nothing to claim is looked at again
+_MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
+_MOST_REMEMBERED = 10_000  # batches claimed ahead whose message did not come yet
+_LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
+
+
+class Prefetched:
+    """The batches a process claimed before their messages came, which need not ask the ledger when they come.
+
+    Each is forgotten with its first message, and when somebody else took it over: it may wait again when one comes.
+    """
+
+    def __init__(self) -> None:
+        self._batches: dict[BatchMessage, None] = {}  # oldest first
+
+    def note(self, message: BatchMessage) -> None:
+        self._batches[message] = None
+        while len(self._batches) > _MOST_REMEMBERED:
+            self._batches.pop(next(iter(self._batches)), None)
+
+    def take(self, message: BatchMessage) -> bool:
+        """Was it claimed ahead? Forgets it."""
+        return self._batches.pop(message, self) is None
+
+
+class Starts(Protocol):
+    """Starts the run of a claimed batch; the downloader's side of the bargain."""
+
+    def __call__(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+        """``may_publish`` is asked before files get their names, ``tell`` called when there is room, and at the end."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A batch of the runner."""
+
+    claim: Claim
+    lease: Lease
+    run: Run
+    started: float  # Unix seconds
+    began: float  # the monotonic clock's
+
+
+class BatchRunner:
+    """Sees batches through, from claim to close."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        worker: str,
+        lease_seconds: float,
+        drain: float,
+        room: int,
+        disk_backoff: DiskBackoff,
+        starts: Starts,
+        is_stopping: Callable[[], bool],
+        tell: Callable[[Sequence[tuple[str, ProgressSnapshot]], int], None],
+        send: Callable[[Claim, Sequence[BatchMessage]], None],
+        ahead: Prefetched | None = None,
+        meter: Metering = UNCOUNTED,
+    ) -> None:
+        """``room`` is how many URLs can be in flight; with fewer left to fetch, the runner looks ahead.
+
+        ``tell`` takes, once a second, a snapshot of each batch that lasts with its job, and how many URLs all have.
+        """
+        self._ledger = ledger
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._drain = drain
+        self._room = room
+        self._disk_backoff = disk_backoff
+        self._starts = starts
+        self._is_stopping = is_stopping
+        self._tell = tell
+        self._send = send
+        self._ahead = ahead or Prefetched()
+        self._meter = meter
+        self._turns: list[_Turn] = []
+        self._change = threading.Event()
+        self._began = self._told = time.monotonic()
+        self._looks_from, self._look_pause = self._began, _LOOK_PAUSE
+        self._drains = False
+
+    def work(self, claim: Claim) -> str:
+        """Run the batch and what is claimed ahead of its message; return a line about the first, for Flower."""
+        lines: list[str] = []
+        try:
+            self._begin(claim)
+            while self._turns:
+                self._change.wait(self._pause())
+                self._change.clear()
+                self._obey()
+                # Before the reports: what is claimed now is fetched while they are written.
+                self._look_ahead()
+                ended = [turn for turn in self._turns if turn.run.wait(0)]
+                lines += [self._end(turn) for turn in ended]
+                if ended:
+                    self._look_ahead()
+        except BaseException:
+            for turn in self._turns:
+                turn.run.abandon()
+                self._meter.end(turn.claim.urls)
+            raise
+        return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
+
+    def _begin(self, claim: Claim) -> None:
+        began = time.monotonic()
+        lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
+        run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
+        self._turns.append(_Turn(claim, lease, run, time.time(), began))
+        self._meter.begin(claim.urls)
+
+    def _obey(self) -> None:
+        """Keep the leases, tell how it goes, and heed a worker told to stop."""
+        for turn in self._turns:
+            turn.lease.keep()
+            if turn.lease.is_lost:
+                turn.run.abandon()
+        if self._is_stopping() and not self._drains:
+            self._drains = True
+            for turn in self._turns:
+                turn.run.stop(within=self._drain)
+        if time.monotonic() - self._told >= _TELLING_PAUSE:
+            self._told = now = time.monotonic()
+            told = [turn for turn in self._turns if now - turn.began >= _TOLD_FROM]
+            if told:
+                self._tell([_snapshot(turn) for turn in told], sum(turn.claim.urls for turn in told))
+
+    # ------------------------------------------------------------------ looking ahead
+
+    def _look_ahead(self) -> None:
+        while self._has_room():
+            claim = self._claim_ahead()
+            if claim is None:
+                self._looks_from = time.monotonic() + self._look_pause
+                self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK_PAUSE)
+                return
+            self._look_pause = _LOOK_PAUSE
+            self._ahead.note(BatchMessage(claim.job, claim.batch))
+            try:
+                self._begin(claim)
+            except TrawlError as error:  # the others of this runner may be of another job, and no fault of it
+                logger.error("Job %s batch %s not started: %s", claim.job, claim.batch, error)
+
+    def _pause(self) -> float:
+        """Seconds until the next look ahead, or at the signals; whatever changes ends them."""
+        look = max(self._looks_from, self._began + _LOOK_PAUSE)  # before that nobody else's batch has waited enough
+        until_look = look - time.monotonic()
+        return min(_GLANCE, until_look) if until_look > 0 else _GLANCE
+
+    def _has_room(self) -> bool:
+        now = time.monotonic()
+        return (
+            bool(self._turns)
+            and self._looks_from <= now < self._began + _LONGEST_SHIFT
+            and sum(turn.run.fetching for turn in self._turns) < self._room
+            and self._holds_few()
+            and not self._is_stopping()
+            and not self._disk_backoff.lasts
+            and all(turn.run.stalled is None for turn in self._turns)
+        )
+
+    def _holds_few(self) -> bool:
+        """A slow URL in every batch must not keep the reports of ever more batches waiting."""
+        sizes = [turn.claim.urls for turn in self._turns]
+        return sum(sizes) < _MOST_HELD * max(self._room, *sizes)
+
+    def _claim_ahead(self) -> Claim | None:
+        try:
+            return self._ledger.claim_next(holder=self._worker, waited=_UNWANTED)
+        except (*AWAY, MessageError):
+            return None  # the batch's message will come, and with it whatever there is to say
+
+    # ------------------------------------------------------------------ ending
+
+    def _end(self, turn: _Turn) -> str:
+        self._turns.remove(turn)
+        self._meter.end(turn.claim.urls)
+        batch = turn.claim.batch
+        if turn.lease.is_lost:
+            self._ahead.take(BatchMessage(turn.claim.job, batch))
+        self._disk_backoff.note(turn.run.stalled, began=turn.began)
+        line = "another worker took it over" if turn.lease.is_lost else self._close(turn)
+        if turn.run.stalled is not None:
+            line = f"{line}: {turn.run.stalled}"
+        logger.info("Job %s batch %s: %s", turn.claim.job, batch, line)
+        return line
+
+    def _close(self, turn: _Turn) -> str:
+        claim, leftovers = turn.claim, turn.run.leftovers
+        children = _children(leftovers)
+        report = self._report(turn, len(children))
+        if not self._insist(lambda: self._ledger.close(claim, report, children), claim):
+            return "somebody else closed it"
+        self._meter.count(turn.run.outcomes, seconds=report.elapsed)
+        ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
+        if ready:
+            self._send(claim, [BatchMessage(claim.job, claim.child(number)) for number in ready])
+        return _line(report, len(leftovers))
+
+    def _report(self, turn: _Turn, children: int) -> BatchReport:
+        claim, finished = turn.claim, time.time()
+        return BatchReport(
+            job=claim.job,
+            batch=claim.batch,
+            worker=self._worker,
+            pid=os.getpid(),
+            queued=claim.queued,
+            started=turn.started,
+            finished=finished,
+            elapsed=finished - turn.started,
+            busy=turn.run.busy,
+            outcomes=[outcome.to_row() for outcome in turn.run.outcomes],
+            handed_off=[claim.child(number) for number in range(1, children + 1)],
+        )
+
+    def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:
+        """Close the batch however long Redis is away; a worker told to stop gives up after a while."""
+        gives_up: float | None = None
+        told = False
+        while True:
+            try:
+                return close()
+            except AWAY as error:
+                if gives_up is None and self._is_stopping():
+                    gives_up = time.monotonic() + _CLOSE_PATIENCE
+                if gives_up is not None and time.monotonic() > gives_up:
+                    raise
+                if not told:
+                    logger.warning("Batch %s waits to be closed: %s.", claim.batch, type(error).__name__)
+                    told = True
+                time.sleep(_CLOSE_PAUSE)
+
+
+def _children(leftovers: Sequence[Leftover]) -> list[Child]:
+    """Open one batch for what may run at once and one for what has to wait (as long as its most patient URL)."""
+    now = [leftover.entry for leftover in leftovers if leftover.after <= 0]
+    later = [leftover for leftover in leftovers if leftover.after > 0]
+    children = [Child(pack_entries(now), len(now))] if now else []
+    if later:
+        wait = max(leftover.after for leftover in later)
+        children.append(Child(pack_entries(leftover.entry for leftover in later), len(later), wait))
+    return children
+
+
+def _snapshot(turn: _Turn) -> tuple[str, ProgressSnapshot]:
+    seen = turn.run.progress
+    counts = {"ok": seen.ok, "kept": seen.kept, "failed": seen.failed, "refused": seen.refused}
+    return turn.claim.job, ProgressSnapshot(turn.claim.batch, counts, seen.bytes)
+
+
+def _line(report: BatchReport, handed_off: int) -> str:
+    counts = " ".join(f"{ending}={count}" for ending, count in sorted(report.counts().items()))
+    rest = f" handed-off={handed_off}" if handed_off else ""
+    return f"{counts}{rest} {report.elapsed:.1f}s x{report.concurrency:.1f}".lstrip()

@@ -1,0 +1,1 @@
+"""What HTTP says: headers, redirects, ranges, retries and the verdict."""

@@ -1,0 +1,106 @@
+"""Continuing a body: which version of it may be continued, and which answer continues it exactly.
+
+Source: RFC 9110 sections 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range), 8.8.3 (strong validators).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from worker.engine.http.headers import Head
+from worker.engine.ports import Draft
+
+SMALLEST_PART = 64 * 1024  # bytes; less is fetched again sooner than it is continued
+SMALLEST_KEPT = 1024 * 1024  # bytes; shorter bodies are not kept for a later run
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
+_STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of a body: its strong ETag, its coding, and its length in bytes where that is known."""
+
+    etag: str
+    encoding: str | None
+    total: int | None
+
+
+@dataclass(slots=True)
+class Part:
+    """The first ``size`` bytes of a version, on the disk; ``head`` is the response they came with, if it was ours."""
+
+    draft: Draft
+    size: int
+    version: Version
+    head: Head | None
+
+
+def to_record(version: Version) -> str:
+    """Return a version as text, to be kept beside its part."""
+    return json.dumps([version.etag, version.encoding, version.total])
+
+
+def from_record(text: str) -> Version | None:
+    """Read what ``to_record`` wrote; None if it is anything else."""
+    try:
+        etag, encoding, total = json.loads(text)
+    except (ValueError, TypeError):
+        return None
+    is_right = isinstance(etag, str) and isinstance(encoding, str | None) and isinstance(total, int | None)
+    return Version(etag, encoding, total) if is_right and _STRONG.fullmatch(etag) else None
+
+
+def version_of(head: Head) -> Version | None:
+    """Return the version a whole response carries; None: it has no strong validator, or offers no ranges."""
+    etag = head.fields.get("etag", "")
+    if head.status != 200 or not _STRONG.fullmatch(etag) or head.fields.get("accept-ranges", "").lower() == "none":
+        return None
+    return Version(etag, head.fields.get("content-encoding"), head.length)
+
+
+def offers_ranges(head: Head) -> bool:
+    """Does the response announce that ranges can be asked for?"""
+    return head.fields.get("accept-ranges", "").lower() == "bytes"
+
+
+def range_fields(version: Version, start: int, end: int | None = None) -> tuple[str, str]:
+    """Return the header lines that ask for the bytes from ``start`` up to, not including, ``end``."""
+    last = "" if end is None else str(end - 1)
+    return f"Range: bytes={start}-{last}", f"If-Range: {version.etag}"
+
+
+def continues(head: Head, version: Version, start: int, end: int | None = None) -> bool:
+    """Does this response carry exactly the bytes asked for, of exactly this version?
+
+    ``end`` None means to the end of the body.
+    """
+    match = _CONTENT_RANGE.fullmatch(head.fields.get("content-range", "").strip())
+    if head.status != 206 or match is None:
+        return False
+    first, last, total = int(match[1]), int(match[2]), int(match[3])
+    return (
+        first == start
+        and last == (total if end is None else end) - 1
+        and first <= last < total
+        and version.total in (None, total)
+        and head.fields.get("etag") == version.etag
+        and head.fields.get("content-encoding") == version.encoding
+        and head.length in (None, last - first + 1)
+        and not head.fields.get("content-type", "").lower().startswith("multipart/byteranges")
+    )
+
+
+def is_whole_already(head: Head, part: Part) -> bool:
+    """Does a 416 say that what we have is all there is, of the same version?"""
+    match = _UNSATISFIED.fullmatch(head.fields.get("content-range", "").strip())
+    return (
+        head.status == 416
+        and match is not None
+        and int(match[1]) == part.size
+        and part.version.total in (None, part.size)
+        and head.fields.get("etag") == part.version.etag
+    )

@@ -1,0 +1,106 @@
+"""Where a redirect leads, and which are not followed.
+
+libcurl's own following is off: it follows Location on 300 and 304, and judges no hop. Here every hop is judged like a
+first URL; its address is judged again at connect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from contract.records.outcomes import ErrorClass
+from contract.urls.lines import Parsed, RefusedUrl, parse
+
+FOLLOWED = frozenset({301, 302, 303, 307, 308})  #: RFC 9110 section 15.4; 300 offers choices, 304 is about a cache
+LONGEST_TRAIL = 10  # hops
+
+# RFC 3986 appendix B, without the fragment: it stays with us.
+_REFERENCE = re.compile(
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?(?P<authority>//[^/?#]*)?(?P<path>[^?#]*)(?P<query>\?[^#]*)?"
+)
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The next request of a redirect; its method is GET, as ours always is.
+
+    ``downgraded``: from https to http. ``crosses_origin``: credentials of the host we come from stay behind.
+    """
+
+    to: Parsed
+    downgraded: bool
+    crosses_origin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeadEnd:
+    """A redirect that is not followed: ``REFUSED_URL`` is a refusal, the other classes are permanent failures."""
+
+    error: ErrorClass
+    detail: str
+
+
+def next_hop(
+    current: str, status: int, location: bytes | str | None, *, seen: Collection[str] = (), longest: int = LONGEST_TRAIL
+) -> Hop | DeadEnd:
+    """Return where a response that is no body leads.
+
+    ``current`` is the target that answered, ``seen`` the targets asked before it: as many as hops made so far.
+    """
+    if status not in FOLLOWED:
+        return DeadEnd(ErrorClass.BAD_RESPONSE, f"Status {status} is not a redirect that can be followed.")
+    if len(seen) >= longest:
+        return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, f"More than {longest} redirects.")
+    reference = _decoded(location).strip(" \t")
+    if not reference:
+        return DeadEnd(ErrorClass.BAD_REDIRECT, f"Status {status} came without a Location.")
+    to = parse(resolve(current, reference))
+    if isinstance(to, RefusedUrl):
+        return DeadEnd(ErrorClass.REFUSED_URL, f"The redirect's Location is refused. {to.reason}")
+    if to.target == current or to.target in seen:
+        return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, "The redirects go in a circle.")
+    return _hop(current, to)
+
+
+def _hop(current: str, to: Parsed) -> Hop:
+    origin = parse(current)
+    if isinstance(origin, RefusedUrl):  # unreachable after a request; if it is not, nothing may be carried over
+        return Hop(to, downgraded=to.scheme == "http", crosses_origin=True)
+    return Hop(to, origin.scheme == "https" and to.scheme == "http", origin.origin != to.origin)
+
+
+def resolve(base: str, reference: str) -> str:
+    """Resolve a reference against an absolute URL without fragment (RFC 3986 section 5.2.2, strict).
+
+    Dot segments are left in: ``contract.urls.lines.parse`` removes them.
+    """
+    given, own = _split(reference), _split(base)
+    if given["scheme"]:
+        return reference
+    if given["authority"]:
+        return f"{own['scheme']}:{reference}"
+    start = f"{own['scheme']}:{own['authority']}"
+    if given["path"].startswith("/"):
+        return start + reference
+    if given["path"]:
+        folder = own["path"].rpartition("/")[0]
+        return f"{start}{folder}/{reference}"
+    return f"{start}{own['path']}{given['query'] or own['query']}"
+
+
+def _split(url: str) -> dict[str, str]:
+    match = _REFERENCE.match(url)
+    return match.groupdict("") if match else dict.fromkeys(("scheme", "authority", "path", "query"), "")
+
+
+def _decoded(location: bytes | str | None) -> str:
+    """Return a Location as text; bytes that are not UTF-8 are kept as percent escapes, as browsers do."""
+    if not isinstance(location, bytes):
+        return location or ""
+    try:
+        return location.decode()
+    except UnicodeDecodeError:
+        return _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), location).decode()

@@ -1,0 +1,143 @@
+"""Whether what an exchange left may be published: the one success predicate.
+
+A body is published only if the final status is 200 or 203 (206 for our own validated range), the header block ended,
+the framing is complete, the size is at most the cap and nothing stopped the exchange (facts of RFC 9112 section 8 and
+section 9.8; libcurl answers "OK" to a header block that was cut).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from contract.records.outcomes import ErrorClass
+from worker.engine.failures import Breakage, Failure, Kind
+from worker.engine.http.headers import Head
+from worker.engine.http.redirects import FOLLOWED
+from worker.engine.http.retry import retry_after
+
+TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
+BODY_STATUSES = frozenset({200, 203})
+LONGEST_DISCARD = 64 * 1024  # bytes of an unwanted body read to keep its connection; a longer one is dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """The final response leads elsewhere; ``location`` is the field as it came."""
+
+    status: int
+    location: str | None
+
+
+class Reception(NamedTuple):  # a tuple, because one is made per exchange
+    """What an exchange left, as facts.
+
+    ``received`` counts body bytes handed to us, ``length`` is how many had to come, where that was said; ``stopped`` is
+    why we ended the exchange ourselves. ``ranged``: the response is a validated answer to our own Range.
+    """
+
+    head: Head | None
+    received: int
+    length: int | None
+    breakage: Breakage | None
+    detail: str = ""
+    stopped: Failure | None = None
+    ranged: bool = False
+    enough: bool = False  # we stopped reading a body nobody wants
+
+
+def judge(reception: Reception, *, wall: float) -> Failure | Redirected | None:
+    """Return why the body may not be published or where to go instead; None: it may.
+
+    ``wall`` is the time now in Unix seconds, for a Retry-After that names a date.
+    """
+    if reception.stopped is not None:
+        return reception.stopped
+    head = reception.head
+    if head is None:
+        return _headless(reception)
+    if head.status in FOLLOWED:
+        return Redirected(head.status, head.get("location"))
+    failure = of_status(head, ranged=reception.ranged, wall=wall)
+    return failure or _of_body(head, reception)
+
+
+def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | None:
+    """Judge the status alone; None: a body that may be published can follow."""
+    status = head.status
+    if status in BODY_STATUSES or (status == 206 and ranged):
+        return None
+    kind = Kind.TRANSIENT if status in TRANSIENT_STATUSES else Kind.PERMANENT
+    if 400 <= status < 500:
+        error = ErrorClass.HTTP_4XX
+    elif 500 <= status < 600:
+        error = ErrorClass.HTTP_5XX
+    else:
+        return bad_response(f"Status {status} carries no body to store.", status=status)
+    wanted = retry_after(head.get("retry-after"), wall=wall) if kind is Kind.TRANSIENT else None
+    return Failure(error=error, kind=kind, detail=f"Status {status}.", status=status, retry_after=wanted)
+
+
+def too_large(status: int | None, cap: int) -> Failure:
+    return Failure(
+        error=ErrorClass.TOO_LARGE, kind=Kind.LIMIT, status=status, detail=f"The body is above the cap of {cap} bytes."
+    )
+
+
+def bad_response(detail: str, *, status: int | None = None) -> Failure:
+    return Failure(error=ErrorClass.BAD_RESPONSE, kind=Kind.PERMANENT, status=status, detail=detail)
+
+
+def _headless(reception: Reception) -> Failure:
+    """Judge an exchange whose final header block never ended."""
+    match reception.breakage:
+        case Breakage.CERTIFICATE:
+            return _failure(ErrorClass.TLS, Kind.PERMANENT, reception, "The certificate was not accepted")
+        case Breakage.HANDSHAKE:
+            return _failure(ErrorClass.TLS, Kind.TRANSIENT, reception, "The TLS handshake failed")
+        case Breakage.TIMEOUT:
+            return _failure(ErrorClass.TIMEOUT, Kind.TRANSIENT, reception, "The deadline passed before the response")
+        case Breakage.NONSENSE:
+            return _failure(ErrorClass.BAD_RESPONSE, Kind.PERMANENT, reception, "The answer is not usable HTTP")
+        case Breakage.REDIRECT:
+            return _failure(ErrorClass.BAD_REDIRECT, Kind.PERMANENT, reception, "The redirect is not usable")
+        case Breakage.UNRESOLVED:
+            return _failure(ErrorClass.DNS, Kind.TRANSIENT, reception, "The host's name was not resolved")
+        case Breakage.OTHER:
+            return _failure(ErrorClass.INTERNAL, Kind.TRANSIENT, reception, "The exchange failed unexpectedly")
+        case Breakage.TOO_LARGE:
+            return _failure(ErrorClass.TOO_LARGE, Kind.LIMIT, reception, "The body is above the cap")
+        case None:
+            return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, "The header block was cut short")
+        case _:
+            return _failure(ErrorClass.CONNECT, Kind.TRANSIENT, reception, "The connection failed")
+
+
+def _of_body(head: Head, reception: Reception) -> Failure | None:
+    """Judge framing and size of a response whose status is right."""
+    match reception.breakage:
+        case None:
+            pass
+        case Breakage.TIMEOUT:
+            return _failure(ErrorClass.TIMEOUT, Kind.TRANSIENT, reception, "The deadline passed within the body")
+        case Breakage.NONSENSE:
+            return _failure(ErrorClass.BAD_RESPONSE, Kind.PERMANENT, reception, "The body's framing is not usable")
+        case Breakage.TOO_LARGE:
+            return _failure(ErrorClass.TOO_LARGE, Kind.LIMIT, reception, "The body is above the cap")
+        case Breakage.OTHER | Breakage.STOPPED:
+            return _failure(ErrorClass.INTERNAL, Kind.TRANSIENT, reception, "The exchange failed unexpectedly")
+        case _:
+            return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, "The body was cut short")
+    length = reception.length
+    if length is not None and length != reception.received:
+        return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, f"{reception.received} of {length} bytes came")
+    if reception.received == 0 and not head.is_framed:
+        # A cut header block and an empty body look the same here.
+        return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, "The connection closed without a body")
+    return None
+
+
+def _failure(error: ErrorClass, kind: Kind, reception: Reception, sentence: str) -> Failure:
+    status = reception.head.status if reception.head else None
+    detail = f"{sentence}: {reception.detail}." if reception.detail else f"{sentence}."
+    return Failure(error=error, kind=kind, status=status, detail=detail)

@@ -1,0 +1,1 @@
+"""Large bodies fetched in several ranges at once."""

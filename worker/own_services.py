@@ -1,0 +1,50 @@
+"""Where our own services listen, so that no list can reach them through a worker."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from contract.cluster.settings import ClusterSettings, is_configured
+from contract.errors import SettingError
+from worker.settings import WorkerSettings
+
+_DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379, "amqp": 5672, "amqps": 5671, "pyamqp": 5672}
+
+
+def endpoints(settings: WorkerSettings, environment: Mapping[str, str]) -> frozenset[tuple[str, int]]:
+    """Return IP address and port of the broker, the result backend, the egress proxy, our metrics and what
+    TRAWL_OWN_SERVICES names.
+
+    Names are resolved once, when the process starts; one that does not resolve cannot be reached by it either.
+    """
+    found: set[tuple[str, int]] = set()
+    for host, port in _named(settings, environment):
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            continue
+        found |= {(str(answer[4][0]).partition("%")[0], port) for answer in answers}
+    return frozenset(found)
+
+
+def _named(settings: WorkerSettings, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    if is_configured(environment):
+        cluster = ClusterSettings.from_environment(environment)
+        for url in (*cluster.broker_url.split(";"), *cluster.result_backend.split(";")):
+            parts = urlsplit(url)
+            port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+            if parts.hostname and port:
+                yield parts.hostname, port
+    metrics = settings.metrics_place()
+    if metrics is not None:
+        yield metrics
+    proxy = settings.proxy()
+    if proxy is not None:
+        yield proxy.host, proxy.port
+    for service in settings.own_services:
+        host, colon, digits = service.rpartition(":")
+        if not colon or not host or not digits.isdigit() or int(digits) > 65535:
+            raise SettingError(f"TRAWL_OWN_SERVICES must name host:port pairs; {service!r} is none.")
+        yield host.strip("[]"), int(digits)
