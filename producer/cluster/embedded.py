@@ -97,7 +97,7 @@ class Embedded:
         folder = self._folder / "redis"
         shutil.rmtree(folder, ignore_errors=True)  # the journal knows better what is left to do
         folder.mkdir(parents=True)
-        keeper = [self._python, "-I", "-S", str(Path(__file__).with_name("keeper.py"))]
+        keeper = [self._python, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
         self._keeper = subprocess.Popen(
             keeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=self._environment
         )
