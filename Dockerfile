@@ -21,6 +21,7 @@ RUN mkdir /data && chown 10001:10001 /data
 COPY --from=environment /opt/trawlnet /opt/trawlnet
 COPY contract /srv/trawlnet/contract
 COPY producer /srv/trawlnet/producer
+COPY trawlnet /srv/trawlnet/trawlnet
 COPY worker /srv/trawlnet/worker
 COPY deploy/flower /srv/trawlnet/deploy/flower
 COPY deploy/worker /srv/trawlnet/deploy/worker

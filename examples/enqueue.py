@@ -7,15 +7,16 @@ With TRAWL_BROKER_URL set, that cluster's workers fetch them; else a worker is s
 
 import sys
 
-import producer
-from contract.records.policy import JobPolicy
+import trawlnet
 
 EXERCISE = ["https://twitter.com", "https://facebook.com", "https://instagram.com"]
 
 
 def main(urls: list[str], allow_nets: tuple[str, ...] = ()) -> None:
-    with producer.connect(output="out") as client:
-        job = client.enqueue(urls, policy=JobPolicy(timeout=60, allow_nets=allow_nets), label="examples/enqueue.py")
+    with trawlnet.connect(output="out") as client:
+        job = client.enqueue(
+            urls, policy=trawlnet.JobPolicy(timeout=60, allow_nets=allow_nets), label="examples/enqueue.py"
+        )
         for outcome in job.outcomes():
             if outcome.is_stored:
                 print(f"{outcome.url}: {outcome.bytes} bytes in {outcome.timing.total:.2f} s, stored as {outcome.path}")

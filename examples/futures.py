@@ -9,16 +9,14 @@ import sys
 import time
 from concurrent.futures import Future, as_completed, wait
 
-import producer
-from contract.records.outcomes import Outcome
-from contract.records.policy import JobPolicy
+import trawlnet
 
 EXERCISE = ["https://twitter.com", "https://facebook.com", "https://instagram.com"]
 
 
 def main(urls: list[str], allow_nets: tuple[str, ...] = ()) -> None:
-    policy = JobPolicy(timeout=60, allow_nets=allow_nets)
-    with producer.connect(output="out") as client, producer.Submitter(client, policy=policy) as submitter:
+    policy = trawlnet.JobPolicy(timeout=60, allow_nets=allow_nets)
+    with trawlnet.connect(output="out") as client, trawlnet.Submitter(client, policy=policy) as submitter:
         wait(submitter.map(urls))  # a worker that was just started takes a second to be ready
 
         start = time.perf_counter()
@@ -27,16 +25,16 @@ def main(urls: list[str], allow_nets: tuple[str, ...] = ()) -> None:
         print(f"One after another: {time.perf_counter() - start:.2f} s\n")
 
         start = time.perf_counter()
-        url_of: dict[Future[Outcome], str] = {submitter.submit(url): url for url in urls}
+        url_of: dict[Future[trawlnet.Outcome], str] = {submitter.submit(url): url for url in urls}
         for future in as_completed(url_of):
             print(url_of[future], describe(future))
         print(f"Side by side: {time.perf_counter() - start:.2f} s")
 
 
-def describe(future: Future[Outcome]) -> str:
+def describe(future: Future[trawlnet.Outcome]) -> str:
     try:
         outcome = future.result()
-    except producer.UrlError as error:
+    except trawlnet.UrlError as error:
         return f"failed: {error}"
     return f"{outcome.bytes} bytes in {outcome.timing.total:.2f} s, stored as {outcome.path}"
 

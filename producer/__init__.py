@@ -1,7 +1,4 @@
-"""Turns lists of URLs into jobs and follows them.
-
-Scripts use ``connect`` (see examples/): ``with producer.connect() as client: client.enqueue(urls).outcomes()``.
-"""
+"""Turns lists of URLs into jobs and follows them; scripts import ``trawlnet``, which has these names too."""
 
 from __future__ import annotations
 
@@ -9,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from producer.api.futures import Submitter, UrlError, UrlFuture
-    from producer.api.jobs import Client, SentJob, connect
+    from producer.api.jobs import Client, Job, connect
 
-__all__ = ["Client", "SentJob", "Submitter", "UrlError", "UrlFuture", "connect"]
+__all__ = ["Client", "Job", "Submitter", "UrlError", "UrlFuture", "connect"]
 
 
 def __getattr__(name: str) -> Any:
     # Celery takes a fifth of a second to import; `trawl --help` has no need of it.
-    if name in ("Client", "SentJob", "connect"):
+    if name in ("Client", "Job", "connect"):
         from producer.api import jobs
 
         return getattr(jobs, name)

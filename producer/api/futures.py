@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from types import TracebackType
 
-from contract.errors import TrawlError, UnknownJobError
+from contract.errors import InputError, TrawlError, UnknownJobError
 from contract.ledger.ledger import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
@@ -17,7 +17,7 @@ from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from contract.urls.lines import Entry, intake
 from contract.urls.naming import output_name
-from producer.api.jobs import Client, SentJob
+from producer.api.jobs import Client, Job
 from producer.intake.batching import spread
 from producer.job.plan import new_job_id
 
@@ -71,7 +71,7 @@ class Submitter:
     def __init__(self, client: Client, *, policy: JobPolicy | None = None) -> None:
         self._client = client
         self._policy = policy or JobPolicy()
-        self._job = SentJob(new_job_id(), client)
+        self._job = Job(new_job_id(), client)
         self._futures: dict[str, UrlFuture] = {}  # by md5 name, all that are not done
         self._waiting: dict[str, UrlFuture] = {}
         self._sent: dict[str, dict[str, UrlFuture]] = {}  # by batch
@@ -104,7 +104,13 @@ class Submitter:
         return future
 
     def map(self, urls: Iterable[str]) -> list[UrlFuture]:
-        """Submit several."""
+        """Submit several.
+
+        Raises:
+            InputError: ``urls`` is one string.
+        """
+        if isinstance(urls, str | bytes):
+            raise InputError("map() takes a list of URLs, not one string: use submit(url).")
         return [self.submit(url) for url in urls]
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from contract.cluster.settings import ClusterSettings, is_configured
-from contract.errors import FolderError, UnknownJobError
+from contract.errors import FolderError, InputError, UnknownJobError
 from contract.ledger.ledger import JobRecord, NewBatch
 from contract.records.batches import BatchEntry, Known, pack_entries
 from contract.records.credentials import Credentials
@@ -26,9 +25,6 @@ from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
 from producer.intake.sources import Chunk, Position
 from producer.job.plan import new_job_id
-
-if TYPE_CHECKING:
-    pass
 
 _LINES_AT_ONCE = 1000
 _DRAINED_AT_ONCE = 40  # batches
@@ -86,14 +82,17 @@ class Client:
         credentials: Credentials | None = None,
         label: str = "",
         batch_size: int = 500,
-    ) -> SentJob:
+    ) -> Job:
         """Send a list, read as ``trawl run`` reads one (``URL [sha256=..] [size=..]``), and return the job.
 
         Raises:
+            InputError: ``lines`` is one string: it would be read as a list of characters.
             TrawlError: the ledger does not know a job it was just told of.
         """
+        if isinstance(lines, str | bytes):
+            raise InputError("enqueue() takes a list of URLs, not one string: put it in brackets, [url].")
         policy = policy or JobPolicy()
-        job = SentJob(new_job_id(), self)
+        job = Job(new_job_id(), self)
         ledger, through = self.cluster.ledger, self.retrying.call
         secrets = credentials.pack() if credentials else None
         through(lambda: ledger.create(job.id, policy, label=label, secrets=secrets))
@@ -115,7 +114,7 @@ class Client:
         return job
 
 
-class SentJob:
+class Job:
     """A job on its way. ``id`` is what ``trawl status`` and ``trawl follow`` take."""
 
     def __init__(self, job: str, client: Client) -> None:

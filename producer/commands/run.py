@@ -25,7 +25,7 @@ from producer.job.follower import Follower
 from producer.job.ledger_mirror import LedgerMirror
 from producer.job.loop import Interrupts, conduct
 from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
-from producer.job.sender import Job
+from producer.job.sender import NewJob
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest, count_rows
 
@@ -135,7 +135,7 @@ def enqueue(
         if is_resumed:
             console.mention(f"Going on with job {journal.job}.")
         retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
-        job = Job(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=secrets)
+        job = NewJob(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=secrets)
         feeder = Feeder(
             job,
             lists=lists,
@@ -272,7 +272,7 @@ def _feeder(
 ) -> Feeder:
     wish = options.wish
     return Feeder(
-        Job(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=options.secrets),
+        NewJob(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=options.secrets),
         lists=lists,
         selection=Selection(journal, is_naming_lists=len(wish.lists) > 1, is_forced=wish.is_forced),
         batcher=batcher,

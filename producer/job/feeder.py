@@ -15,7 +15,7 @@ from producer.cluster.client import RedisFullError, Retrying, Services
 from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
 from producer.intake.sources import Lists
-from producer.job.sender import BatchSender, Job
+from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
@@ -27,7 +27,7 @@ class Feeder:
 
     def __init__(
         self,
-        job: Job,
+        job: NewJob,
         *,
         lists: Lists,
         selection: Selection,

@@ -9,7 +9,7 @@ from contract.ledger.ledger import JobRecord
 from contract.records.policy import JobPolicy
 from producer.cluster.client import RedisFullError, Retrying, Services
 from producer.job.follower import Follower
-from producer.job.sender import BatchSender, Job
+from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 
 _COPIED_AT_ONCE = 100  # batches: a page of the ledger
@@ -77,7 +77,7 @@ class LedgerMirror:
                 f"Redis has lost job {self._job}, and the per-host headers it was sent with are kept nowhere else:"
                 " enqueue its list again."
             )
-        job = Job(id=self._job, label=str(self._journal.fact("label")), policy=JobPolicy.from_wire(policy))
+        job = NewJob(id=self._job, label=str(self._journal.fact("label")), policy=JobPolicy.from_wire(policy))
         sender = BatchSender(job, journal=self._journal, services=self._services, retrying=self._retrying)
         try:
             sender.open_again(self._journal.fact("sealed_with"))

@@ -16,7 +16,7 @@ _REOPENED_AT_ONCE = 4  # batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class NewJob:
     """What a job is known by: its id, its label for people, its policy and its per-host headers (packed)."""
 
     id: str
@@ -28,7 +28,7 @@ class Job:
 class BatchSender:
     """Opens the batches of one job; whatever it does may be done again."""
 
-    def __init__(self, job: Job, *, journal: Journal, services: Services, retrying: Retrying) -> None:
+    def __init__(self, job: NewJob, *, journal: Journal, services: Services, retrying: Retrying) -> None:
         self.job = job
         self._journal = journal
         self._services = services

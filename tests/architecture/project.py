@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ("contract", "producer", "worker")
+PRODUCT = ("contract", "producer", "trawlnet", "worker")
 PACKAGES = (*PRODUCT, "tests", "benchmarks", "examples")
 
 

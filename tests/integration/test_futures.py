@@ -1,5 +1,6 @@
 """Futures of a cluster behave as the standard library says futures do. Real Redis, stand-in worker."""
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, CancelledError, as_completed, wait
@@ -7,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import producer
 from contract.cluster.settings import ClusterSettings
+from contract.errors import InputError
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Outcome
-from producer.api.futures import Submitter
+from producer.api.futures import Submitter, UrlError
 from producer.api.jobs import Client
 from producer.cluster.client import Cluster
 from tests.support.processes import await_condition
@@ -51,7 +52,7 @@ def test_every_future_ends_and_as_completed_yields_each_once(client: Client, set
         "http://h/27",
     }
     assert futures[1].result().bytes == 10
-    with pytest.raises(producer.UrlError, match="http-4xx") as caught:
+    with pytest.raises(UrlError, match="http-4xx") as caught:
         futures[7].result()
     assert caught.value.outcome.http_status == 404
 
@@ -116,11 +117,19 @@ def test_a_refused_url_fails_at_once_and_a_url_on_its_way_is_one_future(client: 
     once, again = submitter.submit("http://h/1"), submitter.submit("http://h/1")
     submitter.shutdown(cancel_futures=True)
 
-    assert isinstance(refused.exception(0), producer.UrlError)
+    assert isinstance(refused.exception(0), UrlError)
     assert once is again
     assert once.cancelled()
     with pytest.raises(RuntimeError):
         submitter.submit("http://h/2")
+
+
+def test_a_string_in_place_of_a_list_is_one_clear_error(client: Client) -> None:
+    with pytest.raises(InputError, match=re.escape("put it in brackets, [url].")):
+        client.enqueue("http://h/1")
+
+    with Submitter(client) as submitter, pytest.raises(InputError, match=re.escape("use submit(url)")):
+        submitter.map("http://h/1")
 
 
 def test_an_emptied_redis_fails_the_futures_instead_of_hanging(client: Client) -> None:

@@ -17,10 +17,10 @@ from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
-from producer.api.jobs import Client, SentJob
+from producer.api.jobs import Client, Job
 from producer.cluster.client import Cluster, Retrying
 from producer.job.follower import Follower, LostJobError
-from producer.job.sender import BatchSender, Job
+from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
 from tests.support.person import ENOUGH, Person
@@ -111,7 +111,7 @@ class Desk:
         retrying = Retrying(lambda _line: None)
         self.journal.begin(JOB)
         self.opening = BatchSender(
-            Job(id=JOB, label="", policy=JobPolicy()), journal=self.journal, services=self.cluster, retrying=retrying
+            NewJob(id=JOB, label="", policy=JobPolicy()), journal=self.journal, services=self.cluster, retrying=retrying
         )
         self.follower = Follower(
             JOB, journal=self.journal, manifest=self.manifest, services=self.cluster, retrying=retrying
@@ -185,12 +185,12 @@ def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
 
 
 def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server: RedisServer) -> None:
-    """Guards ``SentJob._counts``."""
+    """Guards ``Job._counts``."""
     url = server.celery_url()
     cluster = Cluster(ClusterSettings(broker_url=url, result_backend=url))
     a, b, c = urls = URLS[:3]
     cluster.ledger.create(JOB, JobPolicy())
-    job = SentJob(JOB, Client(cluster, tell=lambda _line: None))
+    job = Job(JOB, Client(cluster, tell=lambda _line: None))
     job.send([entries_of(urls)], JobPolicy())
     opened = cluster.ledger.claim_next(holder="nobody", waited=0.0)
     assert opened is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.processes import descendants, send
 
 ROOT = Path(__file__).resolve().parents[2]
-_COPIED = ("contract", "producer", "worker", "tests", "benchmarks", "pyproject.toml")
+_COPIED = ("contract", "producer", "trawlnet", "worker", "tests", "benchmarks", "pyproject.toml")
 _TESTS_FAILED = 1  # pytest's exit code; 2 to 5 mean that it could not run them
 
 

@@ -21,7 +21,7 @@ from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
 from producer.intake.sources import Lists, Position
 from producer.job.feeder import Feeder
-from producer.job.sender import Job
+from producer.job.sender import NewJob
 from producer.storage.journal import Journal
 
 
@@ -104,7 +104,7 @@ def feeder(
     lists = Lists([str(folder / "urls.txt")])
     assert lists.skip_to(Position.from_record(journal.fact("position", {})))
     return Feeder(
-        Job(id="job-1", label="urls.txt", policy=JobPolicy()),
+        NewJob(id="job-1", label="urls.txt", policy=JobPolicy()),
         lists=lists,
         selection=Selection(journal),
         batcher=Batcher(size, 2, is_resumed=journal.fact("position") is not None),
