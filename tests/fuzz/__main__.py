@@ -3,6 +3,7 @@
 ``python -m tests.fuzz intake --seconds 600`` starts from the corpus, changes inputs at random, keeps those that reach
 something new and writes the smallest set that reaches everything back. The first input that breaks a rule, or takes a
 second, ends it with exit code 1 and is kept as well: it then fails the replay until it is mended.
+``python -m tests.fuzz ranges`` is another kind: it fetches from servers that lie.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import traceback
 from types import FrameType
 from typing import Any
 
-from tests.fuzz import corpus
+from tests.fuzz import corpus, ranges
 from tests.fuzz.targets import TARGETS, Target
 
 Edge = tuple[str, int, int]
@@ -124,6 +125,8 @@ def fuzz(name: str, seconds: float, seed: int) -> int:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["ranges"]:
+        return ranges.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz one target, or all.")
     parser.add_argument("target", choices=[*TARGETS, "all"])
     parser.add_argument("--seconds", type=float, default=60.0, help="CPU seconds for each target")

@@ -8,7 +8,6 @@ _CREW = "worker/engine/splits/fetcher.py"
 _EXCHANGE = "worker/engine/exchange.py"
 _LANE = "worker/engine/lane.py"
 _SPLIT = "worker/engine/splits/split.py"
-_WHATEVER = "test_whatever_happens_the_file_is_one_version_whole_or_absent"
 
 
 def _of(file: str, text: str, test: str, instead: str = "") -> Guard:
@@ -16,7 +15,6 @@ def _of(file: str, text: str, test: str, instead: str = "") -> Guard:
 
 
 GUARDS = (
-    _of(_EXCHANGE, "if continues(head, asked.version, asked.size, self.ends):", _WHATEVER, "if head.status == 206:"),
     _of(_EXCHANGE, "data = data[: self.until - at]", "test_a_slow_connection_is_relieved", "pass"),
     _of(_CREW, "main.until = None  # it goes on to the end", "test_a_range_answered_otherwise_ends_the_split[full]",
         "pass"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.bodies import body_bytes
-from tests.support.cases import Ending, Endings, expect, recovers, with_query
+from tests.support.cases import Ending, Endings, expect, ok, permanent, recovers, transient, with_query
 from tests.support.object_versions import SIZE
 
 _BODY = body_bytes(SIZE)
@@ -29,6 +29,10 @@ def _expect_resume(
 
 
 _expect_resume("right", "cuts the body, then continues it", _SECOND_IS_ENOUGH)
+_expect_resume(
+    "right-chunked", "cuts the body, then continues it in chunks", _SECOND_IS_ENOUGH, answers="right-chunked"
+)
+_expect_resume("right-closed", "cuts the body, then continues it and closes", _SECOND_IS_ENOUGH, answers="right-closed")
 _expect_resume(
     "reset-twice", "cuts twice, each time further on", recovers("truncated", requests=3), cuts=2, cut=700_000
 )
@@ -66,6 +70,10 @@ for _name, _does in {
     "beyond": "answers 206 with a last byte above the total",
     "longer": "answers 206 with more bytes than Content-Range says",
     "shorter": "answers 206 with fewer bytes than Content-Range says",
+    "longer-chunked": "answers 206 in chunks, with more bytes than Content-Range says",
+    "shorter-chunked": "answers 206 in chunks, with fewer bytes than Content-Range says",
+    "longer-closed": "answers 206 until it closes, with more bytes than Content-Range says",
+    "shorter-closed": "answers 206 until it closes, with fewer bytes than Content-Range says",
     "gzipped": "answers 206 in another content encoding",
     "multipart": "answers 206 as multipart/byteranges",
     "416": "answers 416 with a total above what we have",
@@ -94,3 +102,21 @@ _expect_resume(
     "digest-wrong", "continues; Repr-Digest is wrong",
     Endings(Ending(("truncated",), 1), Ending(("digest",), 2, spare=1)), digest="wrong",
 )  # fmt: skip
+
+# 206 without having been asked for a range.
+expect("/all-in-one-range", "answers 206 with everything and closes", ok(), body=_BODY, seconds=3.0)
+expect("/all-in-one-range?chunked=1", "answers 206 with everything in chunks", ok(), body=_BODY, seconds=3.0)
+for _chunked, _framing in enumerate(("closed", "chunked")):
+    expect(
+        with_query("/all-in-one-range", chunked=_chunked, fewer=100),
+        f"answers 206 with less than everything, {_framing}",
+        transient("truncated"),
+        name=f"all-in-one-range-shorter-{_framing}",
+    )
+    expect(
+        with_query("/all-in-one-range", chunked=_chunked, more=100),
+        f"answers 206 with more than everything, {_framing}",
+        permanent("bad-response"),
+        name=f"all-in-one-range-longer-{_framing}",
+    )
+expect("/all-in-one-range?start=5", "answers 206 with a part nobody asked for", permanent("bad-response"))

@@ -18,6 +18,7 @@ def _expect_split(name: str, does: str, *, body: bytes = _BODY, **query: str | i
 
 
 _expect_split("right", "answers every range")
+_expect_split("right-chunked", "answers every range in chunks", answers="right-chunked")
 _expect_split("capped", "answers every range at 1 MB/s per connection", rate=1_000_000)
 _expect_split("full", "announces ranges, then answers 200 with everything", answers="full")
 _expect_split("no-ranges", "announces no ranges", accept="none", answers="full")
@@ -39,6 +40,10 @@ for _name in (
     "multipart",
     "416",
     "longer",
+    "longer-chunked",
+    "longer-closed",
+    "shorter-chunked",
+    "shorter-closed",
     "gzipped",
 ):
     _expect_split(_name, f"answers ranges wrongly ({_name})", answers=_name)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 from tests.support.bodies import base64_digest
 from tests.support.cases import serves
 from tests.support.exchange import Exchange, Header
 from tests.support.object_versions import LAST_MODIFIED, SIZE, Version, digest_headers, send_body, send_whole
+
+
+@serves("/all-in-one-range")
+def _all_in_one_range(exchange: Exchange) -> None:
+    """206 with everything, unasked, with `more` or `fewer` bytes, chunked or until it closes; or from `start` on."""
+    version = Version(SIZE, 0, 1, "strong")
+    _unframed(
+        exchange, version, exchange.number("start"), SIZE, chunked=bool(exchange.number("chunked")),
+        more=exchange.number("more"), fewer=exchange.number("fewer"),
+    )  # fmt: skip
 
 
 @serves("/object")
@@ -151,6 +163,20 @@ def _shorter(exchange: Exchange, version: Version, start: int, end: int) -> None
     exchange.send(version.part(start, end - 100))
 
 
+def _unframed(
+    exchange: Exchange, version: Version, start: int, end: int, *, chunked: bool, more: int = 0, fewer: int = 0
+) -> None:
+    """A right Content-Range without Content-Length over its bytes, with ``more`` or ``fewer`` of them."""
+    framing = ("Transfer-Encoding", "chunked") if chunked else ("Connection", "close")
+    exchange.head(206, ("Content-Range", f"bytes {start}-{end - 1}/{version.size}"), *version.validators, framing)
+    body = version.part(start, end - fewer) + b"x" * more
+    if chunked:
+        exchange.chunk(body)
+        exchange.chunk(b"")
+    else:
+        exchange.send(body)
+
+
 def _gzipped(exchange: Exchange, version: Version, start: int, end: int) -> None:
     _partial(exchange, version, start, end, f"bytes {start}-{end - 1}/{version.size}", ("Content-Encoding", "gzip"))
 
@@ -181,7 +207,7 @@ def _unsatisfiable_bare(exchange: Exchange, version: Version, start: int, end: i
     exchange.respond(b"", 416)
 
 
-_RANGES = {
+_RANGES: dict[str, Callable[[Exchange, Version, int, int], None]] = {
     "right": _right,
     "part-digest": _with_part_digest,
     "full": _full,
@@ -199,6 +225,12 @@ _RANGES = {
     "beyond": _beyond,
     "longer": _longer,
     "shorter": _shorter,
+    "right-chunked": partial(_unframed, chunked=True),
+    "longer-chunked": partial(_unframed, chunked=True, more=100),
+    "shorter-chunked": partial(_unframed, chunked=True, fewer=100),
+    "right-closed": partial(_unframed, chunked=False),
+    "longer-closed": partial(_unframed, chunked=False, more=100),
+    "shorter-closed": partial(_unframed, chunked=False, fewer=100),
     "gzipped": _gzipped,
     "multipart": _multipart,
     "416": _unsatisfiable,

@@ -117,11 +117,12 @@ class VirtualHttp:
 class VirtualDraft:
     """Keeps ``worker.engine.ports.Draft`` in memory."""
 
-    def __init__(self, kept: set[VirtualDraft]) -> None:
+    def __init__(self, disk: VirtualDisk) -> None:
         self.obstacle: str | None = None
         self.data = bytearray()
-        self._kept = kept
-        kept.add(self)
+        self.shelved: tuple[str, str] | None = None  # its body's name, and what is known of it
+        self._disk = disk
+        disk.drafts.add(self)
 
     def write(self, data: bytes, at: int) -> None:
         self.data.extend(bytes(max(0, at - len(self.data))))  # as a file has it: what is left out is zero
@@ -132,9 +133,11 @@ class VirtualDraft:
 
     def leave(self) -> None:
         self.discard()
+        if self.shelved is not None:
+            self._disk.partials[self.shelved[0]] = self
 
     def discard(self) -> None:
-        self._kept.discard(self)
+        self._disk.drafts.discard(self)
 
 
 class VirtualDisk:
@@ -142,10 +145,11 @@ class VirtualDisk:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.drafts: set[VirtualDraft] = set()  # temporary files that are neither named nor discarded
+        self.drafts: set[VirtualDraft] = set()  # temporary files that are neither named, discarded nor left
+        self.partials: dict[str, VirtualDraft] = {}  # those left for a later run
 
     def draft(self) -> VirtualDraft:
-        return VirtualDraft(self.drafts)
+        return VirtualDraft(self)
 
     def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
         if not may():
@@ -169,10 +173,15 @@ class VirtualDisk:
         return False
 
     def shelve(self, draft: Draft, name: str, known: str) -> None:
-        """Nothing survives this process."""
+        assert isinstance(draft, VirtualDraft)
+        draft.shelved = (name, known)
 
-    def take_back(self, name: str) -> None:
-        return None
+    def take_back(self, name: str) -> tuple[Draft, int, str] | None:
+        draft = self.partials.pop(name, None)
+        if draft is None or draft.shelved is None:
+            return None
+        self.drafts.add(draft)
+        return draft, len(draft.data), draft.shelved[1]
 
     def trouble(self) -> None:
         return None

@@ -14,6 +14,7 @@ from worker.engine.http.ranges import (
     continues,
     is_whole_already,
     range_fields,
+    span_of,
     to_record,
     version_of,
 )
@@ -62,7 +63,7 @@ class Exchange:
         self.asked: Part | None = transfer.part  # what the request asks to continue
         if share is not None:
             self.asked, self.until = share
-        self.ends = self.until  # where a helper's answer ends by itself; its share may come to end before
+        self.ends: int | None = None  # where in the body its answer ends, as Content-Range says, whatever frames it
         self.is_ranged = False  # the answer continues it, exactly
         self.is_unfit = False  # the answer to the range is of no use: ask for the whole
         if self.asked is not None:
@@ -84,6 +85,8 @@ class Exchange:
             if self.head is None and not self._open():
                 return _STOP
             at = self.offset + self.received
+            if self.ends is not None and at + len(data) > self.ends:
+                return self._overrun()
             if self.until is not None and self._reaches(at + len(data)):
                 data = data[: self.until - at]
                 self.enough = True
@@ -103,12 +106,15 @@ class Exchange:
         except BaseException as error:  # libcurl would swallow it and call it error 23
             return self._stop(bug(error))
 
-    def close_head(self) -> None:
-        """The exchange ended: read the header block if no body byte made us do so."""
+    def close(self) -> None:
+        """The exchange ended: read the header block if no body byte made us do so, and hold a range to its length."""
         if self.head is None:
             self.head = read_head(self.lines)
             if self.head is not None:
                 self._compare(self.head)
+        is_over = self.breakage is None and self.stopped is None and not self.enough
+        if self.is_ranged and is_over and self.received != self._due():
+            self.is_unfit = True  # nothing broke off: which of its bytes are missing cannot be known
 
     @property
     def size(self) -> int:
@@ -119,7 +125,7 @@ class Exchange:
         breakage = None if self.enough else self.breakage
         stopped = self.stopped if not self.refusals else self._refusal() or self.stopped
         return Reception(
-            self.head, self.received, self._due(), breakage, self.detail, stopped, self.is_ranged, self.enough
+            self.head, self.received, self._due(), breakage, self.detail, stopped, self.ends is not None, self.enough
         )
 
     def seen_bytes(self) -> int:
@@ -136,9 +142,10 @@ class Exchange:
         if self.is_unfit or self.enough:
             self.enough = True
             return False
-        if of_status(head, wall=0.0, ranged=self.is_ranged) is not None:
+        if of_status(head, wall=0.0, ranged=self.ends is not None) is not None:
             return True  # a body nobody wants
-        if head.length is not None and self.offset + head.length > self.cap:
+        due = self._due()
+        if due is not None and self.offset + due > self.cap:
             self._stop(too_large(head.status, self.cap))
             return False
         if self.is_ranged:
@@ -162,29 +169,37 @@ class Exchange:
             transfer.run.disk.shelve(self.draft, transfer.name, to_record(version))
 
     def _compare(self, head: Head) -> None:
-        """Hold the answer to a range against what was asked for."""
-        asked = self.asked
+        """Hold the answer to a range against what was asked for; the whole body in one range needs no asking."""
+        asked, span = self.asked, span_of(head)
         if asked is None:
-            return
-        if continues(head, asked.version, asked.size, self.ends):
+            self.ends = span.end if span is not None and span.is_all else None
+        elif span is not None and continues(head, asked.version, asked.size, self.until):
             self.is_ranged = True
-            self.draft, self.offset = asked.draft, asked.size
+            self.draft, self.offset, self.ends = asked.draft, asked.size, span.end
         elif asked.head is not None and is_whole_already(head, asked):
             # What broke off was the end of the framing: the response of then is the one that counts.
             self.is_ranged = self.enough = True
-            self.head, self.draft, self.offset = asked.head, asked.draft, asked.size
+            self.head, self.draft, self.offset, self.ends = asked.head, asked.draft, asked.size, asked.size
         else:
             self.is_unfit = self.is_helper or head.status in (206, 416)
+
+    def _overrun(self) -> int:
+        """More bytes came than Content-Range says: none of them can be trusted."""
+        if self.asked is None:
+            return self._stop(bad_response("More bytes came than Content-Range says.", status=206))
+        self.is_unfit = self.enough = True
+        return _STOP
 
     def _reaches(self, end: int) -> bool:
         """Is an exchange that has come this far at the end of its share, and its answer is not?"""
         return self.until is not None and (end > self.until or (end == self.until and self.until != self.ends))
 
     def _due(self) -> int | None:
-        """Return how many bytes this exchange had to bring."""
+        """Return how many bytes this exchange has to bring; None: nothing but the framing says it."""
         # A share counts as a share only while somebody else fetches the others.
-        if self.until is not None and self.transfer.split is not None:
-            return self.until - self.offset
+        end = self.until if self.until is not None and self.transfer.split is not None else self.ends
+        if end is not None:
+            return end - self.offset
         return self.head.length if self.head is not None else None
 
     def _stop(self, failure: Failure) -> int:

@@ -224,7 +224,7 @@ class Lane:
         transfer = exchange.transfer
         self._land(exchange)
         try:
-            exchange.close_head()
+            exchange.close()
             judged = judge(exchange.reception(), wall=self._clock.wall())
             if transfer.split is None:
                 step = transfer.ended(judged, now, random=self._random)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import inf
@@ -155,6 +155,7 @@ class Transfer:
             return
         if exchange.is_ranged and self.part is not None:
             self.part.size = exchange.size
+            self.part.version = replace(self.part.version, total=exchange.ends)  # a version has one length only
         else:
             version = version_of(exchange.head)
             if version is None:
@@ -324,7 +325,7 @@ class Transfer:
                 notes.append("resumed")
             if self.split is not None:
                 notes.append(f"splits={self.split.width}")
-            if not head.is_framed:
+            if not head.is_framed and self.exchange is not None and self.exchange.ends is None:
                 notes.append("framing=close")
             if "content-encoding" in head.fields:
                 notes.append(f"encoding={head.fields['content-encoding']}")

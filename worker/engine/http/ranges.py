@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.engine.http.headers import Head
 from worker.engine.ports import Draft
@@ -73,24 +74,43 @@ def range_fields(version: Version, start: int, end: int | None = None) -> tuple[
     return f"Range: bytes={start}-{last}", f"If-Range: {version.etag}"
 
 
+class Span(NamedTuple):
+    """The bytes a partial answer says it carries: from ``start`` up to, not including, ``end``, of ``total``."""
+
+    start: int
+    end: int
+    total: int
+
+    @property
+    def is_all(self) -> bool:
+        return self.end - self.start == self.total
+
+
+def span_of(head: Head) -> Span | None:
+    """Return what a 206 says it carries, whatever frames it; None: it is not one piece of known size.
+
+    A Content-Length that says otherwise makes it none.
+    """
+    match = _CONTENT_RANGE.fullmatch(head.fields.get("content-range", "").strip()) if head.status == 206 else None
+    if match is None or head.fields.get("content-type", "").lower().startswith("multipart/byteranges"):
+        return None
+    start, end, total = int(match[1]), int(match[2]) + 1, int(match[3])
+    is_right = start < end <= total and head.length in (None, end - start)
+    return Span(start, end, total) if is_right else None
+
+
 def continues(head: Head, version: Version, start: int, end: int | None = None) -> bool:
     """Does this response carry exactly the bytes asked for, of exactly this version?
 
     ``end`` None means to the end of the body.
     """
-    match = _CONTENT_RANGE.fullmatch(head.fields.get("content-range", "").strip())
-    if head.status != 206 or match is None:
-        return False
-    first, last, total = int(match[1]), int(match[2]), int(match[3])
+    span = span_of(head)
     return (
-        first == start
-        and last == (total if end is None else end) - 1
-        and first <= last < total
-        and version.total in (None, total)
+        span is not None
+        and span == (start, span.total if end is None else end, span.total)
+        and version.total in (None, span.total)
         and head.fields.get("etag") == version.etag
         and head.fields.get("content-encoding") == version.encoding
-        and head.length in (None, last - first + 1)
-        and not head.fields.get("content-type", "").lower().startswith("multipart/byteranges")
     )
 
 

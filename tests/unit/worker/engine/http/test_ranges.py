@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.engine.http.headers import Head
-from worker.engine.http.ranges import Version, continues, range_fields, version_of
+from worker.engine.http.ranges import Version, continues, range_fields, span_of, version_of
 
 _VERSION = Version('"v1"', None, 100)
 
@@ -51,6 +51,26 @@ def test_the_exact_answer_continues() -> None:
 def test_no_other_answer_does(answer: Head) -> None:
     """Guards every line of ``continues``: one of them wrong and bytes of two places or versions are mixed."""
     assert not continues(answer, _VERSION, 40)
+
+
+def test_a_part_is_as_long_as_content_range_says_whatever_frames_it() -> None:
+    """Guards the length in ``span_of``: a part in chunks, or ended by closing, has no other."""
+    assert span_of(_answer()) == (40, 100, 100)
+    assert span_of(_answer(content_length=None, transfer_encoding="chunked")) == (40, 100, 100)
+    assert span_of(_answer(content_length="59")) is None
+
+
+@pytest.mark.parametrize("content_range", ["bytes 40-99/100", "bytes 0-98/100", "bytes 0-99/101", "bytes 1-99/100"])
+def test_a_part_is_all_of_the_body_from_its_first_byte_to_its_last_only(content_range: str) -> None:
+    whole, part = (
+        span_of(_answer(content_range="bytes 0-99/100", content_length="100")),
+        span_of(_answer(content_range=content_range, content_length=None)),
+    )
+
+    assert whole is not None
+    assert whole.is_all
+    assert part is not None
+    assert not part.is_all
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200), st.integers(0, 99))

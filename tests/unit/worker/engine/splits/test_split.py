@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
 from contract.urls.naming import output_name
+from tests.support.small_bodies import small_bodies
 from tests.support.virtual_ranges import Fate, RangeHttp, State, version
 from tests.support.virtual_world import VirtualClock, VirtualWorld
-from worker.engine import transfer
 from worker.engine.splits import split
 
 URL = "http://a.test/object"
@@ -25,16 +25,9 @@ _THIRD = "bytes=2000-2999"  # the share of the third request
 
 
 @pytest.fixture(autouse=True)
-def small_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bodies of kilobytes are divided as those of megabytes are."""
-    for name, size in {
-        "SMALLEST_SHARE": 512,
-        "SMALLEST_TURN": 1000,
-        "SMALLEST_RELIEF": 200,
-        "SMALLEST_PART": 64,
-    }.items():
-        monkeypatch.setattr(split, name, size)
-    monkeypatch.setattr(transfer, "SMALLEST_PART", 64)
+def small() -> Iterator[None]:
+    with small_bodies():
+        yield
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,21 @@
+"""Servers that lie about ranges, some of them: ``python -m tests.fuzz ranges`` meets as many as wanted."""
+
+from __future__ import annotations
+
+from tests.fuzz.ranges import in_virtual_time, over_sockets
+
+
+def test_no_lying_server_has_a_wrong_file_published() -> None:
+    """Guards ``ends`` in Exchange and what is done about an answer that has another: 20 files of 1,000 were wrong."""
+    found = in_virtual_time(servers=600, seed=1)
+
+    assert found.wrong == []
+    assert found.counts["resumed"] > 100
+    assert found.counts["splits"] > 10
+
+
+def test_nor_has_one_over_sockets() -> None:
+    found = over_sockets(servers=25, seed=1)
+
+    assert found.wrong == []
+    assert found.counts["resumed"] > 0

@@ -1,0 +1,40 @@
+"""The guards of what ends a body: how long a range is whatever frames it, and which answers are the file."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_EXCHANGE = "worker/engine/exchange.py"
+_CONTINUING = "tests/unit/worker/engine/test_continuing.py"
+
+
+def _of(file: str, text: str, test: str, instead: str = "") -> Guard:
+    return Guard(file, text, (f"{_CONTINUING}::{test}",), instead)
+
+
+_FUZZED = ("tests/fuzz/test_ranges.py::test_no_lying_server_has_a_wrong_file_published",)
+
+GUARDS = (
+    Guard(_EXCHANGE, "elif span is not None and continues(head, asked.version, asked.size, self.until):", _FUZZED,
+          "elif span is not None:"),
+    _of(_EXCHANGE, "if self.ends is not None and at + len(data) > self.ends:",
+        "test_a_part_of_another_length_counts_for_nothing[longer-chunked]", "if False:"),
+    _of(_EXCHANGE, "        if self.asked is None:\n", "test_anything_else_in_a_range_nobody_asked_for_is_not[longer]",
+        "        if False:\n"),
+    _of(_EXCHANGE, "self.is_unfit = True  # nothing broke off", "test_a_part_of_another_length_counts_for_nothing",
+        "pass  # nothing broke off"),
+    Guard(_EXCHANGE, "self.is_unfit = True  # nothing broke off", _FUZZED, "pass  # nothing broke off"),
+    Guard(_EXCHANGE, "self.transfer.split is not None else self.ends", _FUZZED,
+          "self.transfer.split is not None else None"),
+    _of(_EXCHANGE, "= asked.head, asked.draft, asked.size, asked.size",
+        "test_a_part_that_lacks_nothing_but_its_last_chunk_is_whole_when_the_server_says_so",
+        "= asked.head, asked.draft, asked.size, None"),
+    _of(_EXCHANGE, "if span is not None and span.is_all else None",
+        "test_anything_else_in_a_range_nobody_asked_for_is_not[a part]", "if span is not None else None"),
+    _of("worker/engine/transfer.py", "replace(self.part.version, total=exchange.ends)",
+        "test_a_version_has_one_length_only", "self.part.version"),
+    _of("worker/engine/transfer.py", " and self.exchange is not None and self.exchange.ends is None:",
+        "test_a_part_without_a_length_continues_a_body_and_is_proven[close]", ":"),
+    Guard("worker/engine/http/ranges.py", "and head.length in (None, end - start)",
+          ("tests/unit/worker/engine/http/test_ranges.py::test_a_part_is_as_long_as_content_range_says_whatever_frames_it",)),
+)  # fmt: skip

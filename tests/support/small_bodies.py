@@ -1,0 +1,27 @@
+"""Bodies of kilobytes are continued, kept and divided as those of megabytes are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from worker.engine import exchange, transfer
+from worker.engine.splits import split
+
+_SIZES = {
+    exchange: {"SMALLEST_KEPT": 1000},
+    transfer: {"SMALLEST_PART": 64},
+    split: {"SMALLEST_SHARE": 512, "SMALLEST_TURN": 1000, "SMALLEST_RELIEF": 200, "SMALLEST_PART": 64},
+}  # bytes
+
+
+@contextmanager
+def small_bodies() -> Iterator[None]:
+    """Make the sizes small from which on it is worth it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, sizes in _SIZES.items():
+            for name, size in sizes.items():
+                patch.setattr(module, name, size)
+        yield
