@@ -16,8 +16,8 @@ try:
     settings = WorkerSettings.from_environment(os.environ)
     settings.proxy()  # so that what cannot be used is told now, and not by every task
     settings.certificates(os.environ)  # the same
+    lifecycle.attach(app)
     metering.attach(settings)
 except SettingError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)  # not an exception: Celery's command line would print it as a traceback
-lifecycle.attach(app)

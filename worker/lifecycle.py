@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 import time
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
@@ -17,6 +18,7 @@ from contract.cluster.broker import AWAY
 from contract.ledger.recovery import sweeper
 from contract.ledger.sweep import Sweeper
 from worker import wiring
+from worker.pools import pool_trouble
 from worker.shutdown import ShutdownDeadline
 from worker.station import station
 
@@ -54,6 +56,7 @@ def await_silence() -> None:
 def attach(app: Celery) -> None:
     """Hook the worker's life to Celery's; it keeps only weak references to receivers unless told otherwise."""
     app.steps["worker"].add(_Leaving)
+    signals.worker_init.connect(_refuse_pool, weak=False)
     signals.worker_shutting_down.connect(_stop, weak=False)
     signals.worker_ready.connect(_start_sweeping, weak=False)
     signals.worker_init.connect(calm_collector, weak=False)
@@ -61,6 +64,14 @@ def attach(app: Celery) -> None:
     signals.worker_process_init.connect(_end_as_orphan, weak=False)
     signals.worker_process_shutdown.connect(_close, weak=False)
     signals.worker_shutdown.connect(_close, weak=False)
+
+
+def _refuse_pool(sender: Any, **_: Any) -> None:
+    pool = sender.pool_cls  # a class from Celery's command line, a name from others
+    name = pool if isinstance(pool, str) else pool.__module__.rpartition(".")[2]
+    if trouble := pool_trouble(name, is_autoscaled=bool(sender.options.get("autoscale"))):
+        sys.stderr.write(f"{trouble}\n")
+        sys.exit(2)  # not an exception, which Celery would log and forget
 
 
 class _Leaving(bootsteps.StartStopStep):

@@ -11,15 +11,16 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from contract.cluster.settings import ClusterSettings
 from contract.cluster.standing import NOT_TAKING_WORK, TAKING_WORK_AGAIN
 from contract.errors import ServiceError
+from producer.cluster.socket_folder import SOCKET, make_socket_folder
 
 SERVER, WORKER, FLOWER = "redis", "worker", "flower"
 
@@ -101,13 +102,16 @@ class Embedded:
         self._keeper = subprocess.Popen(
             keeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=self._environment
         )
-        # The path of a socket may have 104 bytes; an output folder's is often longer.
-        sockets = tempfile.mkdtemp(prefix="trawl-")
+        try:
+            sockets = make_socket_folder(self._environment, self._folder)
+        except ServiceError:
+            self.kill()
+            raise
         self._order({"remove": sockets})
         # What the programs leave among temporary files goes with it, however they end.
         self._environment["TMPDIR"] = sockets
-        self._socket = os.path.join(sockets, "redis.sock")
-        url = f"redis+socket://{self._socket}?virtual_host=0"
+        self._socket = os.path.join(sockets, SOCKET)
+        url = f"redis+socket://{quote(self._socket)}?virtual_host=0"
         # Read as the worker reads them: prefix, queue or lease may be set without a broker.
         self._environment |= {"TRAWL_BROKER_URL": url, "TRAWL_RESULT_BACKEND": url}
         self.settings = ClusterSettings.from_environment(self._environment)

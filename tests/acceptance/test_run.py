@@ -66,6 +66,17 @@ def family(process: subprocess.Popen[bytes]) -> list[int]:
     )
 
 
+@pytest.mark.parametrize("name", ["a b#c?d%41;e", "t" * 120], ids=["odd characters", "too long for a socket"])
+def test_any_temporary_folder_will_do(person: Person, web: str, name: str) -> None:
+    folder = person.folder / name
+    folder.mkdir()
+    urls = person.write_list(f"{web}/file/1")
+
+    code, _, err = person.trawl("run", urls, "-o", person.folder / name / "out", *LOOPBACK, *SMALL, TMPDIR=str(folder))
+
+    assert (code, sorted(path.name for path in folder.iterdir())) == (0, ["out"]), err
+
+
 def test_a_list_becomes_files_named_by_the_md5_of_their_url(person: Person, web: str) -> None:
     urls = [f"{web}/file/{number}" for number in (1, 2, 97)]
     listed = person.write_list(*urls, f"{web}/missing/1", "ftp://nowhere/", urls[0])

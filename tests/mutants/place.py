@@ -1,0 +1,25 @@
+"""The guards of where a run may be: its temporary folders, its environment, its limits."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_SOCKET = "producer/cluster/socket_folder.py"
+_SOCKET_TOLD = ("tests/unit/producer/cluster/test_socket_folder.py",)
+_ANY_FOLDER = ("tests/acceptance/test_run.py::test_any_temporary_folder_will_do",)
+_POOLS = "worker/pools.py"
+_POOLS_TOLD = ("tests/unit/worker/test_pools.py",)
+_REFUSED = ("tests/integration/test_worker.py::test_a_pool_that_cannot_run_batches_ends_the_worker_at_once",)
+
+GUARDS = (
+    Guard("producer/cluster/embedded.py", "{quote(self._socket)}", _ANY_FOLDER, "{self._socket}"),
+    Guard(_SOCKET, '        path.encode("utf-8")  # it becomes part of a URL\n', _SOCKET_TOLD),
+    Guard(_SOCKET, "filter(_is_safe, _temporary_places(environment))", _SOCKET_TOLD, "_temporary_places(environment)"),
+    Guard(_SOCKET, "    return not mode & (stat.S_IWGRP | stat.S_IWOTH) or bool", _SOCKET_TOLD, "    return bool"),
+    Guard(_SOCKET, " or bool(mode & stat.S_ISVTX)", _SOCKET_TOLD, ""),
+    Guard("worker/lifecycle.py", "    signals.worker_init.connect(_refuse_pool, weak=False)\n", _REFUSED),
+    Guard(_POOLS, 'pool == "eventlet" or not', _POOLS_TOLD, "not"),
+    Guard(_POOLS, ' or not hasattr(select, "poll")', _POOLS_TOLD),
+    Guard(_POOLS, " and not _is_patched_by_gevent()", _POOLS_TOLD, " and False"),
+    Guard(_POOLS, '("thread", "threads", "solo")', _POOLS_TOLD, '("threads",)'),
+)

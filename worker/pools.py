@@ -1,0 +1,31 @@
+"""Which of Celery's pools can run batches, and how they have to be started."""
+
+from __future__ import annotations
+
+import select
+import sys
+
+# celery 5.7 concurrency/thread.py and solo.py have no grow(), and the autoscaler that calls it ends the worker.
+_FIXED = ("thread", "threads", "solo")
+
+
+def pool_trouble(pool: str, *, is_autoscaled: bool) -> str | None:
+    """Return why a worker with this pool could not run batches, in a sentence; None: it can.
+
+    ``pool`` is its name on the command line, or that of its module in ``celery.concurrency``.
+    """
+    if pool == "eventlet" or not hasattr(select, "poll"):
+        return (
+            "The pool eventlet cannot run Trawlnet, since it takes select.poll away: use prefork (the default),"
+            " threads, solo or gevent."
+        )
+    if pool == "gevent" and not _is_patched_by_gevent():
+        return "Write the pool as `-P gevent`: from `-Pgevent` Celery loads gevent too late, and batches would hang."
+    if pool in _FIXED and is_autoscaled:
+        return "The pools threads and solo do not grow: leave --autoscale out, or use prefork (the default)."
+    return None
+
+
+def _is_patched_by_gevent() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
