@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
+from contract.cluster.service_urls import places
 from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import SettingError
 from worker.settings import WorkerSettings
@@ -32,11 +32,10 @@ def endpoints(settings: WorkerSettings, environment: Mapping[str, str]) -> froze
 def _named(settings: WorkerSettings, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     if is_configured(environment):
         cluster = ClusterSettings.from_environment(environment)
-        for url in (*cluster.broker_url.split(";"), *cluster.result_backend.split(";")):
-            parts = urlsplit(url)
-            port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-            if parts.hostname and port:
-                yield parts.hostname, port
+        for url in (*cluster.broker_url.split(";"), cluster.result_backend):
+            for host, port in places(url):
+                if port := port or _DEFAULT_PORTS.get(url.partition(":")[0]):
+                    yield host, port
     metrics = settings.metrics_place()
     if metrics is not None:
         yield metrics
@@ -45,6 +44,8 @@ def _named(settings: WorkerSettings, environment: Mapping[str, str]) -> Iterator
         yield proxy.host, proxy.port
     for service in settings.own_services:
         host, colon, digits = service.rpartition(":")
+        if "/" in host or "@" in host:
+            raise SettingError("TRAWL_OWN_SERVICES must name host:port pairs, not URLs.")
         if not colon or not host or not digits.isdigit() or int(digits) > 65535:
             raise SettingError(f"TRAWL_OWN_SERVICES must name host:port pairs; {service!r} is none.")
         yield host.strip("[]"), int(digits)

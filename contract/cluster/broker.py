@@ -11,7 +11,8 @@ from kombu import Queue
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from contract.cluster.settings import ClusterSettings, is_redis_url
+from contract.cluster.service_urls import is_redis_url
+from contract.cluster.settings import ClusterSettings
 from contract.cluster.tls import tls_options, without_tls_options
 from contract.cluster.transport import mend_redis_transport
 from contract.records.messages import BATCH_TASK

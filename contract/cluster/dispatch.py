@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.exceptions import ChannelError
 
 from contract.cluster.broker import FIRST, IN_TURN
-from contract.cluster.settings import is_redis_url
+from contract.cluster.service_urls import is_redis_url
 from contract.records.messages import BATCH_TASK, BatchMessage
 from contract.records.policy import JobPolicy
 

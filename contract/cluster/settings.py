@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
+from contract.cluster.service_urls import HOW_TO_WRITE, check_url, is_redis_url, with_password
 from contract.cluster.tls import check_authorities
 from contract.errors import SettingError
 
@@ -46,7 +46,8 @@ def read_settings(cls: type[S], environment: Mapping[str, str]) -> S:
             try:
                 values[each.name] = each.metadata["parse"](text)
             except ValueError as error:
-                raise SettingError(f"{each.metadata['variable']} {error} (it is {text[:40]!r}).") from None
+                shown = "" if each.metadata.get("is_secret") else f" (it is {text[:40]!r})"
+                raise SettingError(f"{each.metadata['variable']} {error}{shown}.") from None
     return cls(**values)
 
 
@@ -171,6 +172,7 @@ class ClusterSettings:
         metadata={
             "variable": "TRAWL_BROKER_OPTIONS",
             "parse": options,
+            "is_secret": True,  # it may hold passwords, of Sentinels for one
             "meaning": "Extra kombu transport options as a JSON object (Sentinel, quorum queues, SQS).",
         },
     )
@@ -179,6 +181,7 @@ class ClusterSettings:
         metadata={
             "variable": "TRAWL_BACKEND_OPTIONS",
             "parse": options,
+            "is_secret": True,  # it may hold passwords, of Sentinels for one
             "meaning": "Extra result backend transport options as a JSON object (`retry_policy`).",
         },
     )
@@ -206,27 +209,19 @@ class ClusterSettings:
         Raises:
             SettingError: a value cannot be used, or no broker is named.
         """
-        from kombu.transport import TRANSPORT_ALIASES  # here, because `trawl --help` reads this module and no kombu
-
         plain = read_settings(cls, environment)
-        broker = (
-            _one_of(environment, "TRAWL_BROKER_URL", "CELERY_BROKER_URL") or environment.get("REDIS_URL", "").strip()
-        )
+        asked, broker = _named(environment, "TRAWL_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
         if not broker:
             raise SettingError("No broker is configured: set TRAWL_BROKER_URL, e.g. redis://localhost:6379/0.")
-        if broker.partition(":")[0].partition("+")[0] not in TRANSPORT_ALIASES:
-            raise SettingError(
-                "The broker's URL names no broker Celery speaks to: write e.g. redis://localhost:6379/0."
-            )
-        backend = _one_of(environment, "TRAWL_RESULT_BACKEND", "CELERY_RESULT_BACKEND") or _backend_of(broker)
-        _check_backend(backend, plain.backend_options)
-        for url in (broker, backend):
-            _check_query(url)
+        _check_broker(broker, environment, variable=asked)
+        other, backend = _named(environment, "TRAWL_RESULT_BACKEND", "CELERY_RESULT_BACKEND")
+        backend = backend or (broker if is_redis_url(broker) else "")
+        _check_backend(backend, plain.backend_options, variable=other or asked)
         password = _first_line(plain.password_file) if plain.password_file else ""
         if plain.ca_file:
             check_authorities(plain.ca_file, variable="TRAWL_REDIS_CA_FILE")
         return dataclasses.replace(
-            plain, broker_url=_with_password(broker, password), result_backend=_with_password(backend, password)
+            plain, broker_url=with_password(broker, password), result_backend=with_password(backend, password)
         )
 
 
@@ -235,59 +230,50 @@ def is_configured(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name, "").strip() for name in ("TRAWL_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL"))
 
 
-def is_redis_url(url: str) -> bool:
-    return url.split(":", 1)[0] in ("redis", "rediss", "redis+socket", "sentinel")
-
-
-def redacted(url: str) -> str:
-    """Return a service URL without its credentials, for messages."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url.split("?", 1)[0] if parts.scheme != "redis+socket" else url
-    return urlunsplit((parts.scheme, "***@" + parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _one_of(environment: Mapping[str, str], ours: str, celerys: str) -> str:
-    mine, theirs = environment.get(ours, "").strip(), environment.get(celerys, "").strip()
-    if mine and theirs and mine != theirs:
+def _named(environment: Mapping[str, str], ours: str, celerys: str, last: str = "") -> tuple[str, str]:
+    """Return which variable names a place, and the place; both empty where none does."""
+    found = [(name, place) for name in (ours, celerys, last) if (place := environment.get(name, "").strip())]
+    if len({place for name, place in found if name != last}) > 1:
         # Celery lets its own variable beat every configuration, so two answers would split the cluster.
         raise SettingError(f"{ours} and {celerys} name different places: unset one of them.")
-    return mine or theirs
+    return found[0] if found else ("", "")
 
 
-def _backend_of(broker: str) -> str:
-    return broker if is_redis_url(broker) else ""
+def _check_broker(url: str, environment: Mapping[str, str], *, variable: str) -> None:
+    from kombu.transport import TRANSPORT_ALIASES  # here, because `trawl --help` reads this module and no kombu
+
+    for each in url.split(";"):  # kombu takes the next where one does not answer
+        scheme, colon, _ = each.partition("://")
+        if not colon or scheme.partition("+")[0] not in TRANSPORT_ALIASES:
+            raise SettingError(f"{variable} names no broker Celery speaks to: {HOW_TO_WRITE}")
+        check_url(each, variable=variable)
+    for name in ("CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
+        if environment.get(name, "").strip():  # celery 5.7 app/utils.py: it beats every configuration
+            raise SettingError(f"{name} leads Celery past {variable}: unset it.")
 
 
-def _check_backend(url: str, options: Mapping[str, Any]) -> None:
+def _check_backend(url: str, options: Mapping[str, Any], *, variable: str) -> None:
     """Refuse what the ledger, which shares the backend's Redis, cannot speak to or would not find its reports in."""
     if url.startswith("sentinel:"):
         raise SettingError(
             "The result backend cannot be found through Sentinels: set TRAWL_RESULT_BACKEND to the primary's address,"
             " e.g. redis://primary:6379/0."
         )
-    if not is_redis_url(url):
+    if not is_redis_url(url) or "://" not in url:
         raise SettingError(
             "The result backend must be a Redis URL: set TRAWL_RESULT_BACKEND, e.g. redis://localhost:6379/0."
         )
+    if ";" in url:
+        raise SettingError(
+            f"{variable} holds a semicolon, and the result backend is one Redis: set TRAWL_RESULT_BACKEND to its URL,"
+            " and write a semicolon of a password as %3B."
+        )
+    check_url(url, variable=variable)
     if "global_keyprefix" in options:
         raise SettingError(
             "TRAWL_BACKEND_OPTIONS must not hold global_keyprefix: reports stand under Celery's own keys;"
             " give Trawlnet a database of its own instead, e.g. redis://localhost:6379/1."
         )
-
-
-def _check_query(url: str) -> None:
-    """Refuse what Celery, kombu and redis-py would each take for something else, or not at all."""
-    parts = urlsplit(url)
-    allowed = {"rediss": "ssl_", "redis+socket": "virtual_host"}.get(parts.scheme, "?")
-    if parts.scheme in ("redis", "rediss", "redis+socket"):
-        for name, _ in parse_qsl(parts.query, keep_blank_values=True):
-            if not name.startswith(allowed):
-                raise SettingError(
-                    f"A {parts.scheme}:// URL cannot hold the option {name[:40]}: transport options go into"
-                    " TRAWL_BROKER_OPTIONS and TRAWL_BACKEND_OPTIONS."
-                )
 
 
 def _first_line(path: str) -> str:
@@ -296,13 +282,3 @@ def _first_line(path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"TRAWL_REDIS_PASSWORD_FILE cannot be read: {type(error).__name__} at {path}.") from None
     return lines[0].strip() if lines else ""
-
-
-def _with_password(url: str, password: str) -> str:
-    parts = urlsplit(url)
-    if not password or parts.scheme not in ("redis", "rediss"):
-        return url
-    user, _, place = parts.netloc.rpartition("@")
-    if ":" in user:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))

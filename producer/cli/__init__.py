@@ -60,7 +60,7 @@ def _report_bug(error: Exception) -> str:
     bug = f"This is a bug of Trawlnet ({type(error).__name__})."
     try:
         return f"{bug} The details are in {keep_details(error, os.environ)}."
-    except OSError:
+    except (OSError, TrawlError):
         import traceback
 
         traceback.print_exception(error)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from producer.cli.exits import BAD_USAGE
+
 
 @click.command(short_help="Look at what a job depends on.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), help="Folder jobs will write to.")
@@ -15,19 +17,19 @@ def doctor(output: Path, is_json: bool) -> int:
     """Look at broker, Redis, workers and this machine, and say what to do."""
     import json
 
-    from producer.commands.doctor import Verdict, examine
+    from producer.commands.doctor import SETTINGS, Verdict, examine
 
-    worst = Verdict.FINE
+    code = 0
     found = []
     for finding in examine(output, os.environ):
         found.append({"verdict": finding.verdict, "subject": finding.subject, "found": finding.found})
         if not is_json:
             print(finding, flush=True)
         if finding.verdict is Verdict.BROKEN:
-            worst = Verdict.BROKEN
+            code = BAD_USAGE if finding.subject == SETTINGS else max(code, 1)
     if is_json:
         print(json.dumps(found))
-    return 1 if worst is Verdict.BROKEN else 0
+    return code
 
 
 @click.command(short_help="Remove what is over: jobs from Redis, broken-off bodies from a folder.")

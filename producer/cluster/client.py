@@ -12,7 +12,8 @@ import redis.exceptions
 
 from contract.cluster import broker
 from contract.cluster.dispatch import send_batches
-from contract.cluster.settings import ClusterSettings, redacted
+from contract.cluster.service_urls import redacted
+from contract.cluster.settings import ClusterSettings
 from contract.cluster.tls import certificate_trouble
 from contract.errors import ServiceError
 from contract.ledger import recovery

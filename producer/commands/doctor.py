@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from contract.cluster.dispatch import time_limits
-from contract.cluster.settings import ClusterSettings, is_configured, redacted
+from contract.cluster.service_urls import redacted
+from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import TrawlError
 from contract.records.policy import JobPolicy
 from producer.cluster.client import FULL_ABOVE, Cluster
 from producer.formatting import count, seconds, size
+
+SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
 
 OLDEST_REDIS = (6, 2)  # what Celery 5.7 needs
 
@@ -76,7 +79,7 @@ def _examine_cluster(environment: Mapping[str, str]) -> Iterator[Finding]:
         settings = ClusterSettings.from_environment(environment)
         cluster = Cluster(settings)
     except TrawlError as error:
-        yield Finding(Verdict.BROKEN, "settings", str(error))
+        yield Finding(Verdict.BROKEN, SETTINGS, str(error))
         return
     try:
         cluster.check()

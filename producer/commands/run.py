@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
-from contract.errors import InputError, UnknownJobError
+from contract.errors import FolderError, InputError, UnknownJobError
 from producer.cluster.client import Cluster, Retrying
 from producer.cluster.embedded import Embedded
 from producer.display.console import Console
@@ -66,6 +66,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         TrawlError: something a person can put right.
     """
     begun = time.monotonic()
+    settings = ClusterSettings.from_environment(environment) if is_configured(environment) else None
     Lists(options.wish.lists)  # a list that cannot be read is told before anything is started
     state = prepare_folder(options.output)
     with ExitStack() as stack:
@@ -73,8 +74,8 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         journal = Journal(state)
         stack.callback(journal.close)
         interrupts = stack.enter_context(Interrupts())
-        embedded = None if is_configured(environment) else _start_embedded(stack, options, state, environment, console)
-        cluster = _connect(stack, embedded, environment)
+        embedded = None if settings else _start_embedded(stack, options, state, environment, console)
+        cluster = _connect(stack, embedded, settings)
         lists, is_resumed = begin_or_go_on(options.wish, journal, console.tell)
         stack.callback(lists.close)
         retrying = Retrying(console.tell, stop=between_tries(interrupts, embedded))
@@ -217,9 +218,16 @@ def batcher_for(options: RunOptions, *, has_own_worker: bool, is_resumed: bool) 
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Return our folder among the user's caches: what unfinished ``trawl enqueue`` commands need."""
+    """Return our folder among the user's caches: what unfinished ``trawl enqueue`` commands need.
+
+    Raises:
+        FolderError: nobody can say where it is.
+    """
     base = environment.get("XDG_CACHE_HOME", "").strip()
-    return (Path(base) if base else Path.home() / ".cache") / "trawlnet"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "trawlnet"
+    except RuntimeError:  # no HOME, and a user id that has no name, as in many a container
+        raise FolderError("There is no home folder to keep caches in: set XDG_CACHE_HOME to a folder.") from None
 
 
 # ---------------------------------------------------------------------- pieces
@@ -254,14 +262,15 @@ def between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable
     return stop
 
 
-def _connect(stack: ExitStack, embedded: Embedded | None, environment: Mapping[str, str]) -> Cluster:
+def _connect(stack: ExitStack, embedded: Embedded | None, settings: ClusterSettings | None) -> Cluster:
     if embedded:
         for name in [name for name in os.environ if name.startswith("CELERY_")]:
             del os.environ[name]  # Celery reads them by itself, and they would beat the embedded server's address
         cluster = Cluster(embedded.settings)
         embedded.wait_until_ready()
     else:
-        cluster = Cluster(ClusterSettings.from_environment(environment))
+        assert settings is not None, "a run has a cluster or starts its own services"
+        cluster = Cluster(settings)
         cluster.check()
     stack.callback(cluster.close)
     return cluster

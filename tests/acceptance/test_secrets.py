@@ -7,6 +7,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from backports import zstd
 from contract.records.outcomes import Ending, ErrorClass
 from tests.support.celery_worker import CeleryWorker
 from tests.support.flower import Flower
-from tests.support.person import Ended, Person
+from tests.support.person import ENOUGH, PROJECT, Ended, Person
 from tests.support.processes import await_condition, descendants, free_port
 from tests.support.redis_server import RedisServer
 
@@ -379,3 +381,32 @@ def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: Site, tmp_pat
     assert CANARY not in out + err
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and tmp_path / "out" not in path.parents]
     assert [path.name for path in outside if holds(path.read_bytes(), CANARY)] == ["urls.txt"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("run", "urls.txt"), ("enqueue", "urls.txt"), ("follow", "job"), ("status",), ("gc",), ("doctor",), ("worker",)],
+    ids=lambda command: command[0],
+)
+def test_a_broker_url_as_pasted_ends_every_command_and_stays_home(tmp_path: Path, command: tuple[str, ...]) -> None:
+    person = Person(tmp_path, CELERY_BROKER_URL=f"redis://:{PASSWORD}/x#{PASSWORD}@127.0.0.1:1/0")
+    person.write_list("http://127.0.0.1:1/")
+
+    if command == ("worker",):
+        started = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
+        done = subprocess.run(
+            started, cwd=PROJECT, env=person.environment, capture_output=True, text=True, timeout=ENOUGH, check=False
+        )
+        ended = Ended(done.returncode, done.stdout, done.stderr)
+    else:
+        ended = person.trawl(*command)
+
+    assert ended.code == 2, ended.err
+    assert (ended.out + ended.err).count("CELERY_BROKER_URL is no usable URL") == 1
+    assert "Traceback" not in ended.err
+    found = [
+        ended.out.encode(),
+        ended.err.encode(),
+        *(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()),
+    ]
+    assert not any(holds(each, PASSWORD) for each in found)

@@ -217,6 +217,18 @@ def test_a_worker_without_a_broker_says_what_to_set() -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_a_pool_that_cannot_run_batches_ends_the_worker_at_once(cluster: Cluster) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", "worker", "-P", "threads", "--autoscale", "3,1"],
+        cwd=PROJECT, env={"PATH": "/usr/bin:/bin", **cluster.environment}, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 2, ended.stderr
+    assert "leave --autoscale out" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_dead_workers_batch_does_not_wait_for_another_jobs_shift(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:

@@ -155,6 +155,6 @@ GUARDS = (
              tests="tests/unit/contract/cluster/test_settings.py"),
     _without("contract/cluster/settings.py", 'if "global_keyprefix" in options:', "if False:",
              tests="tests/unit/contract/cluster/test_settings.py"),
-    _without("contract/cluster/settings.py", "            _check_query(url)", "            pass",
+    _without("contract/cluster/service_urls.py", "    _check_query(url)", "    pass",
              tests="tests/unit/contract/cluster/test_settings.py"),
 )  # fmt: skip

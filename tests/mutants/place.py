@@ -10,6 +10,9 @@ _ANY_FOLDER = ("tests/acceptance/test_run.py::test_any_temporary_folder_will_do"
 _POOLS = "worker/pools.py"
 _POOLS_TOLD = ("tests/unit/worker/test_pools.py",)
 _REFUSED = ("tests/integration/test_worker.py::test_a_pool_that_cannot_run_batches_ends_the_worker_at_once",)
+_URLS = "contract/cluster/service_urls.py"
+_SETTINGS = "contract/cluster/settings.py"
+_URLS_TOLD = ("tests/unit/contract/cluster/test_service_urls.py",)
 
 GUARDS = (
     Guard("producer/cluster/embedded.py", "{quote(self._socket)}", _ANY_FOLDER, "{self._socket}"),
@@ -22,4 +25,17 @@ GUARDS = (
     Guard(_POOLS, ' or not hasattr(select, "poll")', _POOLS_TOLD),
     Guard(_POOLS, " and not _is_patched_by_gevent()", _POOLS_TOLD, " and False"),
     Guard(_POOLS, '("thread", "threads", "solo")', _POOLS_TOLD, '("threads",)'),
+    Guard(_URLS, "if _BLANK.search(url):", _URLS_TOLD, "if False:"),
+    Guard(_URLS, '"#" in rest or ', _URLS_TOLD),
+    Guard(_URLS, ' or "@" in path + query', _URLS_TOLD),
+    Guard(_URLS, "if not _LOGIN.fullmatch(login):", _URLS_TOLD, "if False:"),
+    Guard(_URLS, "if scheme in _NAMES_A_HOST and", _URLS_TOLD, "if False and"),
+    Guard(_URLS, "0 < int(match[2]) < 65536", _URLS_TOLD, "True"),
+    Guard(_URLS, "if scheme in _REDIS and not", _URLS_TOLD, "if False and not"),
+    Guard(_URLS, 'return ";".join(map(_without_login, url.split(";")))', _URLS_TOLD, "return _without_login(url)"),
+    Guard(_SETTINGS, '"" if each.metadata.get("is_secret") else ', _URLS_TOLD),
+    Guard(_SETTINGS, '    if ";" in url:', _URLS_TOLD, "    if False:"),
+    Guard(
+        _SETTINGS, '        if environment.get(name, "").strip():  # celery', _URLS_TOLD, "        if False:  # celery"
+    ),
 )

@@ -66,7 +66,7 @@ GUARDS = (
     _way(_WIRING, "worker_deny=self._worker_deny,", "denied_by_the_worker"),
     _way(_WIRING, "own=self._own,", "aimed_at_our_own_services"),
     _way(_INFRASTRUCTURE, '*cluster.broker_url.split(";"), ', "aimed_at_our_own_services", "*(), "),
-    _way(_INFRASTRUCTURE, ', *cluster.result_backend.split(";")', "aimed_at_our_own_services", ", *()"),
+    _way(_INFRASTRUCTURE, ", cluster.result_backend):", "aimed_at_our_own_services", "):"),
     Guard(_WIRING, "own=endpoints(settings, os.environ)", (f"{_GUARD}::test_a_worker_keeps_what_its_operator_forbids",),
           "own=frozenset()"),
     Guard("producer/commands/run.py", "127.0.0.1:{worker.flower_port}\".strip()",

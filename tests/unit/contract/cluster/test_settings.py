@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.cluster.settings import ClusterSettings, describe, is_configured, redacted, size, whole
+from contract.cluster.service_urls import redacted
+from contract.cluster.settings import ClusterSettings, describe, is_configured, size, whole
 from contract.errors import SettingError
 
 REDIS = "redis://localhost:6379/0"
