@@ -20,7 +20,7 @@ from contract.errors import SettingError
 from contract.urls.lines import LONGEST_URL, Entry, Parsed, Refusal, intake, parse
 from contract.urls.networks import parse_networks
 from worker.engine.http.headers import Head, read_head
-from worker.engine.http.redirects import DeadEnd, Hop, next_hop
+from worker.engine.http.redirects import Asked, DeadEnd, Hop, next_hop
 from worker.engine.http.retry import retry_after
 from worker.engine.safety import AddressPolicy, Tier, tier_of
 
@@ -67,7 +67,7 @@ def _check_parsed(parsed: Parsed) -> None:
 
 def check_redirect(location: bytes) -> None:
     for current in ("https://example.org/a/b?c", "http://[2001:db8::1]:8080/"):
-        led = next_hop(current, 302, location)
+        led = next_hop([Asked(current)], 302, location)
         if isinstance(led, Hop):
             _check_parsed(led.to)
             assert led.downgraded == (current.startswith("https:") and led.to.scheme == "http")

@@ -232,6 +232,47 @@ def test_a_host_by_itself_means_https_on_its_default_port() -> None:
     assert boxed(on_default_ports).faults == []
 
 
+# ---------------------------------------------------------------------------------------------------- cookies
+
+
+def test_a_cookie_goes_on_within_its_chain_and_nowhere_else(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Guards that cookies end with their attempt: neither another URL nor another host, log or row gets one."""
+    mine, other = site.ports
+    wall = f"id={TOKEN}; Path=/"
+
+    def answer(asked: Asked) -> bytes:
+        if asked.target.startswith("/wall") and not asked.header("cookie"):
+            return moved(asked.target, f"Set-Cookie: {wall}")
+        if asked.target == "/away":
+            return moved(f"http://two.test:{mine}/away/2", f"Set-Cookie: {wall}")
+        return reply(200, f"Set-Cookie: {wall}")
+
+    site.answer = answer
+    urls = [f"http://one.test:{port}/{path}" for port in (mine, other) for path in ("wall/1", "plain/1", "away")]
+    with caplog.at_level(logging.DEBUG), fetching(Credentials(), transfers=1) as fetch:
+        outcomes = fetch([*urls, *(f"{url}/again" for url in urls)])
+
+    assert {outcome.ending for outcome in outcomes} == {"ok"}
+    brought = sent_anywhere(site.asked, TOKEN)
+    assert {asked.target for asked in brought} == {"/wall/1", "/wall/1/again"}
+    assert {asked.header("cookie") for asked in brought} == {f"id={TOKEN}"}
+    assert len(brought) == 4
+    assert TOKEN not in json.dumps([outcome.to_row() for outcome in outcomes]) + repr(outcomes) + caplog.text
+
+
+def test_a_cookie_of_the_user_stays_beside_those_of_the_chain(site: Site) -> None:
+    mine, _ = site.ports
+    given = read_credentials([f"http://one.test:{mine} Cookie: id={TOKEN}; lang=en"])
+    set_both = ("Set-Cookie: id=theirs", "Set-Cookie: seen=caf\xe9")
+    site.answer = lambda asked: moved("/2", *set_both) if asked.target == "/1" else reply()
+
+    with fetching(given, transfers=1) as fetch:
+        fetch([f"http://one.test:{mine}/1", f"http://one.test:{mine}/3"])
+
+    cookies = [asked.header("cookie") for asked in site.asked]
+    assert cookies == [f"id={TOKEN}; lang=en", f"id={TOKEN}; lang=en; seen=caf\xe9", f"id={TOKEN}; lang=en"]
+
+
 # ----------------------------------------------------------------------------------- retries, results and logs
 
 

@@ -21,8 +21,11 @@ def _location(exchange: Exchange, template: str) -> str:
 
 @serves("/redirect")
 def _redirect(exchange: Exchange) -> None:
-    """`code` with Location `to` (none if absent) and `also` (a second one); `body` is endless or silent."""
-    headers: list[Header] = [("Set-Cookie", "seen=1; Path=/")]
+    """`code` with Location `to` (none if absent) and `also` (a second one); `body` is endless or silent.
+
+    `cookie` is a Set-Cookie.
+    """
+    headers: list[Header] = [("Set-Cookie", exchange.text("cookie"))] if exchange.text("cookie") else []
     # UTF-8 in a Location is what servers send; Latin-1 is asked for with `latin`.
     headers += [
         ("Location", _location(exchange, exchange.text(name)).encode("utf-8").decode("latin-1"))
@@ -119,11 +122,61 @@ def _loop(exchange: Exchange) -> None:
     exchange.respond(b"", 302, ("Location", exchange.onward(f"/loop?size={size}&at={(at + 1) % size}")))
 
 
-# A loop is known when a Location names a place this fetch has been to: nothing there would be different, as no
-# cookie is sent. So it ends at the length of the loop, not at the tenth hop.
+# A loop is known when a Location names a place this fetch has been to with the same cookies: nothing there would be
+# different. So it ends at the length of the loop, not at the tenth hop.
 expect("/loop?size=1&at=0", "redirects to itself", permanent("too-many-redirects"))
 expect("/loop?size=2&at=0", "redirects in a circle of two", permanent("too-many-redirects", requests=2))
 expect("/loop?size=5&at=0", "redirects in a circle of five", permanent("too-many-redirects", requests=5))
+
+
+# ---- cookies: with the later hops of the same URL, where they belong
+
+
+@serves("/wall")
+def _wall(exchange: Exchange) -> None:
+    """The good body to who brings the cookie `wants`; others are sent to `to` (default: here) and given `cookie`."""
+    if exchange.text("wants") in (exchange.seen.header("cookie") or "").split("; "):
+        exchange.respond(GOOD)
+        return
+    given = exchange.text("cookie").replace("{visit}", str(exchange.visit))
+    headers = [("Set-Cookie", given)] if given else []
+    exchange.respond(b"", 302, ("Location", _location(exchange, exchange.text("to", exchange.seen.target))), *headers)
+
+
+@serves("/enter")
+def _enter(exchange: Exchange) -> None:
+    """A redirect with a cookie, to a server error; 404 to who brings the cookie of an attempt before."""
+    if exchange.seen.header("cookie"):
+        exchange.respond(b"", 404)
+    else:
+        exchange.respond(b"", 302, ("Location", exchange.onward("/status?code=503")), ("Set-Cookie", "seen=1; Path=/"))
+
+
+def _expect_wall(name: str, does: str, endings: Endings, cookie: str, **query: str) -> None:
+    expect(with_query("/wall", wants="seen=1", cookie=cookie, **query), does, endings, name=f"cookie-{name}")
+
+
+_expect_wall("itself", "sets a cookie and redirects to itself", ok(requests=2), "seen=1; path=/")
+_expect_wall("two-hops", "sets a cookie, redirects to a check and from there to the body", ok(requests=3), "seen=1",
+             to="/redirect?{case}&to=%2Fwall%3Fwants%3Dseen%3D1%26{case}")  # fmt: skip
+_expect_wall("in-vain", "redirects to itself whatever cookie it set",
+             permanent("too-many-redirects", requests=2), "other=1")  # fmt: skip
+_expect_wall("ever-new", "redirects to itself with a new cookie each time",
+             permanent("too-many-redirects", requests=11), "other={visit}")  # fmt: skip
+# Nothing of these comes back, so the second request would be the first again.
+for _name, _cookie in {
+    "secure": "seen=1; Secure",
+    "path": "seen=1; Path=/elsewhere",
+    "domain": "seen=1; Domain=example.org",
+    "suffix": "seen=1; Domain=test",
+    "expired": "seen=1; Expires=Thu, 01 Jan 1970 00:00:01 GMT",
+    "deleted": "seen=1; Max-Age=0",
+}.items():
+    _expect_wall(f"unsent-{_name}", f"redirects to itself with {_cookie}", permanent("too-many-redirects"), _cookie)
+_expect("cookie-elsewhere", "sets a cookie and redirects to another host", _FOLLOWED, "{plain}/good?{case}",
+        cookie="seen=1; Path=/")  # fmt: skip
+expect("/enter", "sets a cookie in an attempt that fails",
+       transient("http-5xx", requests=2, thrice=6), name="cookie-forgotten")  # fmt: skip
 
 
 # ---- dead ends

@@ -49,7 +49,7 @@ class Exchange:
         self.addresses = addresses
         self.began = now
         self.cap = transfer.run.policy.max_size
-        self.fields: tuple[str, ...] = transfer.own_fields()  # header lines to send beside the usual ones
+        self.fields: tuple[str, ...] = transfer.own_fields(now)  # header lines to send beside the usual ones
         # A pooled connection may be dead, or the reason why the attempt before failed.
         self.is_fresh = transfer.is_wary or bool(transfer.attempts)
         self.lines: list[bytes] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,11 @@ from contract.records.policy import Digest
 from contract.urls.lines import Parsed
 from contract.urls.naming import Layout, output_name, output_path
 from worker.engine.failures import Breakage, Failure, Kind
+from worker.engine.http.cookies import CookieJar, with_cookies
+from worker.engine.http.headers import values_of
 from worker.engine.http.promises import Promise
 from worker.engine.http.ranges import SMALLEST_PART, Part, from_record, version_of
-from worker.engine.http.redirects import DeadEnd, next_hop
+from worker.engine.http.redirects import Asked, DeadEnd, next_hop
 from worker.engine.http.verdict import Redirected
 
 if TYPE_CHECKING:
@@ -68,10 +70,10 @@ class Transfer:
     """The whole state of one URL in this run; changed by the lane it belongs to and nobody else."""
 
     __slots__ = (
-        "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "deadline", "digest", "downgraded",
-        "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary", "name",
-        "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "seen", "size", "split", "start",
-        "unresolved_at", "was_waiting",
+        "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "cookies", "deadline", "digest",
+        "downgraded", "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary",
+        "name", "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "size", "split", "start",
+        "trail", "unresolved_at", "was_waiting",
     )  # fmt: skip
 
     def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
@@ -113,13 +115,17 @@ class Transfer:
         self.is_under_way = True
         self.resolved_in = 0.0
 
-    def own_fields(self) -> tuple[str, ...]:
-        """Return the header lines that belong to the host this hop goes to; none after a step from https to http."""
-        credentials = self.run.credentials
-        if not credentials.headers or self.downgraded:
-            return ()
-        place = self.place
-        return tuple(f"{name}: {value}" for name, value in credentials.for_origin(place.scheme, place.host, place.port))
+    def own_fields(self, now: float) -> tuple[str, ...]:
+        """Return the header lines that belong to the host this hop goes to, with the cookies its chain has for it.
+
+        Of the user's there are none after a step from https to http.
+        """
+        credentials, place = self.run.credentials, self.place
+        lines: tuple[str, ...] = ()
+        if credentials.headers and not self.downgraded:
+            given = credentials.for_origin(place.scheme, place.host, place.port)
+            lines = tuple(f"{name}: {value}" for name, value in given)
+        return lines if self.cookies is None else with_cookies(lines, self._cookies_for(place, self._wall(now)))
 
     def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
         """Take an exchange's judgement and return what comes next."""
@@ -130,7 +136,7 @@ class Transfer:
             self._note_attempt(None, now)
             return _PUBLISH
         if isinstance(judged, Redirected):
-            dead_end = self._follow(judged)
+            dead_end = self._follow(judged, now)
             if dead_end is None:
                 return _FOLLOW
             judged = dead_end
@@ -228,7 +234,7 @@ class Transfer:
 
     def outcome(self, ending: Ending, now: float) -> Outcome:
         """Return the manifest row of a URL that is over."""
-        run, exchange, seen = self.run, self.exchange, self.seen
+        run, exchange, trail = self.run, self.exchange, self.trail
         head = exchange.head if exchange is not None else None
         fields = head.fields.get if head is not None else _nothing
         path = size = sha256 = digest = error = detail = None
@@ -255,8 +261,8 @@ class Transfer:
             fields("content-encoding"),
             fields("etag"),
             fields("last-modified"),
-            self.place.target if seen else None,
-            len(seen),
+            self.place.target if trail else None,
+            len(trail),
             tuple(self.attempts),
             _iso(self.began_wall) if self.began is not None else None,
             self._timing(exchange, now),
@@ -277,23 +283,41 @@ class Transfer:
     def _rewind(self) -> None:
         self.place = self.start
         self.host_key = f"{self.start.host}:{self.start.port}"
-        self.seen: list[str] = []
+        self.trail: list[Asked] = []  # the requests that were redirected
+        self.cookies: CookieJar | None = None  # what those redirects set
         self.downgraded = False
         self.exchange = None
         self.split = None
 
-    def _follow(self, redirected: Redirected) -> Failure | None:
-        location = redirected.location
+    def _follow(self, redirected: Redirected, now: float) -> Failure | None:
+        wall, location = self._wall(now), redirected.location
         raw = None if location is None else location.encode("latin-1", "replace")
-        hop = next_hop(self.place.target, redirected.status, raw, seen=self.seen, longest=self.run.policy.redirects)
+        trail = [*self.trail, Asked(self.place.target, self._cookies_for(self.place, wall))]
+        self._take_cookies(wall)
+        cookies_for = partial(self._cookies_for, wall=wall)
+        hop = next_hop(trail, redirected.status, raw, cookies_for=cookies_for, longest=self.run.policy.redirects)
         if isinstance(hop, DeadEnd):
             kind = Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT
             return Failure(error=hop.error, kind=kind, detail=hop.detail, status=redirected.status)
-        self.seen.append(self.place.target)
+        self.trail = trail
         self.place = hop.to
         self.host_key = f"{hop.to.host}:{hop.to.port}"
         self.downgraded = self.downgraded or hop.downgraded
         return None
+
+    def _take_cookies(self, wall: float) -> None:
+        fields = values_of("set-cookie", self.exchange.lines) if self.exchange is not None else []
+        if fields:
+            if self.cookies is None:
+                self.cookies = CookieJar()
+            self.cookies.take(fields, self.place, wall)
+
+    def _cookies_for(self, place: Parsed, wall: float) -> str:
+        return "" if self.cookies is None else self.cookies.field_for(place, wall)
+
+    def _wall(self, now: float) -> float:
+        """Return what the clock on the wall shows when ours shows ``now``: in Unix seconds."""
+        return self.began_wall + now - (self.began if self.began is not None else now)
 
     def _note_attempt(self, failure: Failure | None, now: float) -> None:
         exchange = self.exchange

@@ -102,7 +102,8 @@ class CurlHttp:
             # pycurl takes an empty list for nothing to do, and one URL's fields would go out with the next.
             curl.unsetopt(pycurl.HTTPHEADER)
             if exchange.fields:
-                curl.setopt(pycurl.HTTPHEADER, list(exchange.fields))
+                # A cookie goes back in the bytes it came in, whatever they are.
+                curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in exchange.fields])
         if self.egress is None:
             self._handed.hand_over(curl, place.host, place.port, exchange)
         else:

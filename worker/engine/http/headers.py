@@ -65,6 +65,20 @@ def read_head(lines: Sequence[bytes]) -> Head | None:
         start = end + 1
 
 
+def values_of(name: str, lines: Iterable[bytes]) -> list[str]:
+    """Return each value of a field (lower-case ``name``) of the final header block, where joining would mix them up."""
+    found: list[str] = []
+    is_open = False
+    for line in lines:
+        if line.startswith(b"HTTP/"):
+            found, is_open = [], True
+        elif line in _OTHER_ENDS or line == _END:
+            is_open = False  # what follows are trailers
+        elif is_open and line[: len(name) + 1].lower() == f"{name}:".encode():
+            found.append(line[len(name) + 1 :].decode("latin-1").strip(" \t\r\n"))
+    return found
+
+
 @lru_cache(maxsize=256)  # servers say the same few lines again and again
 def _first_line(line: bytes) -> tuple[int, str] | None:
     match = _STATUS.match(line)

@@ -7,8 +7,9 @@ first URL; its address is judged again at connect.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from contract.records.outcomes import ErrorClass
 from contract.urls.lines import Parsed, RefusedUrl, parse
@@ -21,6 +22,13 @@ _REFERENCE = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?(?P<authority>//[^/?#]*)?(?P<path>[^?#]*)(?P<query>\?[^#]*)?"
 )
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
+
+
+class Asked(NamedTuple):
+    """A request of an attempt: its target and the cookies of its chain that went with it. Twice the same: a circle."""
+
+    target: str
+    cookies: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +52,22 @@ class DeadEnd:
 
 
 def next_hop(
-    current: str, status: int, location: bytes | str | None, *, seen: Collection[str] = (), longest: int = LONGEST_TRAIL
+    trail: Sequence[Asked],
+    status: int,
+    location: bytes | str | None,
+    *,
+    cookies_for: Callable[[Parsed], str] = lambda _place: "",
+    longest: int = LONGEST_TRAIL,
 ) -> Hop | DeadEnd:
     """Return where a response that is no body leads.
 
-    ``current`` is the target that answered, ``seen`` the targets asked before it: as many as hops made so far.
+    ``trail`` holds the attempt's requests, the one that was answered last: as many as hops made, and one.
+    ``cookies_for`` says which cookies of this chain would go with a request.
     """
+    current = trail[-1].target
     if status not in FOLLOWED:
         return DeadEnd(ErrorClass.BAD_RESPONSE, f"Status {status} is not a redirect that can be followed.")
-    if len(seen) >= longest:
+    if len(trail) > longest:
         return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, f"More than {longest} redirects.")
     reference = _decoded(location).strip(" \t")
     if not reference:
@@ -60,7 +75,7 @@ def next_hop(
     to = parse(resolve(current, reference))
     if isinstance(to, RefusedUrl):
         return DeadEnd(ErrorClass.REFUSED_URL, f"The redirect's Location is refused. {to.reason}")
-    if to.target == current or to.target in seen:
+    if Asked(to.target, cookies_for(to)) in trail:
         return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, "The redirects go in a circle.")
     return _hop(current, to)
 

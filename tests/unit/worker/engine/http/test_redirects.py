@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 from contract.records.outcomes import ErrorClass
 from contract.urls.lines import Parsed, parse
 from tests.support.spellings import spellings
-from worker.engine.http.redirects import FOLLOWED, LONGEST_TRAIL, DeadEnd, Hop, next_hop, resolve
+from worker.engine.http.redirects import FOLLOWED, LONGEST_TRAIL, Asked, DeadEnd, Hop, next_hop, resolve
 
 HERE = "https://example.org/a/b?c"
 
 
 def hop(location: bytes | str | None, *, current: str = HERE, status: int = 302) -> Hop:
-    led = next_hop(current, status, location)
+    led = next_hop([Asked(current)], status, location)
     assert isinstance(led, Hop), led
     return led
 
 
 def dead_end(
-    location: bytes | str | None, *, current: str = HERE, status: int = 302, seen: tuple[str, ...] = ()
+    location: bytes | str | None, *, current: str = HERE, status: int = 302, before: tuple[str, ...] = ()
 ) -> DeadEnd:
-    led = next_hop(current, status, location, seen=seen)
+    led = next_hop([*map(Asked, before), Asked(current)], status, location)
     assert isinstance(led, DeadEnd), led
     return led
 
@@ -123,7 +123,7 @@ def test_relative_references_resolve_as_the_rfc_says(reference: str, target: str
     ],
 )
 def test_a_location_is_encoded_like_a_url_of_the_list(location: bytes | str, target: str | None) -> None:
-    led = next_hop(HERE, 301, location)
+    led = next_hop([Asked(HERE)], 301, location)
 
     assert (led.to.target if isinstance(led, Hop) else None) == target
 
@@ -177,7 +177,7 @@ def test_what_a_list_may_not_hold_a_redirect_may_not_either(location: bytes | st
 def test_a_redirect_to_any_spelling_of_an_address_names_that_address() -> None:
     """What an address guard then judges is the same host a first URL would have had."""
     for spelling in spellings("169.254.169.254"):
-        led, first = next_hop(HERE, 302, spelling.url), parse(spelling.url)
+        led, first = next_hop([Asked(HERE)], 302, spelling.url), parse(spelling.url)
 
         if isinstance(first, Parsed):
             assert isinstance(led, Hop)
@@ -190,19 +190,17 @@ def test_a_redirect_to_any_spelling_of_an_address_names_that_address() -> None:
 
 
 def test_ten_hops_are_followed_and_no_more() -> None:
-    trail: list[str] = []
-    current = "http://example.org/0"
-    while isinstance(led := next_hop(current, 302, f"/{len(trail) + 1}", seen=trail), Hop):
-        trail.append(current)
-        current = led.to.target
-        assert len(trail) <= LONGEST_TRAIL
+    trail = [Asked("http://example.org/0")]
+    while isinstance(led := next_hop(trail, 302, f"/{len(trail)}"), Hop):
+        trail.append(Asked(led.to.target))
+        assert len(trail) <= LONGEST_TRAIL + 1
 
-    assert (len(trail), current) == (LONGEST_TRAIL, "http://example.org/10")
+    assert (len(trail), trail[-1].target) == (LONGEST_TRAIL + 1, "http://example.org/10")
     assert led.error is ErrorClass.TOO_MANY_REDIRECTS
 
 
 def test_the_longest_trail_can_be_set() -> None:
-    led = next_hop(HERE, 302, "/x", longest=0)
+    led = next_hop([Asked(HERE)], 302, "/x", longest=0)
 
     assert isinstance(led, DeadEnd)
     assert led.error is ErrorClass.TOO_MANY_REDIRECTS
@@ -214,10 +212,23 @@ def test_a_redirect_to_itself_is_a_circle(location: str) -> None:
 
 
 def test_a_redirect_to_where_we_have_been_is_a_circle() -> None:
-    led = dead_end("http://example.org/first", seen=("http://example.org/first", "https://example.net/"))
+    led = dead_end("http://example.org/first", before=("http://example.org/first", "https://example.net/"))
 
     assert led.error is ErrorClass.TOO_MANY_REDIRECTS
     assert "circle" in led.detail
+
+
+def test_a_circle_is_one_only_if_the_same_cookies_go_with_it() -> None:
+    """Sites set a cookie and redirect to themselves; those that set it again and again go in a circle after all."""
+    asked = [Asked(HERE), Asked("https://example.org/set", "seen=1")]
+
+    again = next_hop(asked, 302, HERE, cookies_for=lambda place: "seen=1")
+    circle = next_hop([*asked, Asked(HERE, "seen=1")], 302, HERE, cookies_for=lambda place: "seen=1")
+
+    assert isinstance(again, Hop)
+    assert again.to.target == HERE
+    assert isinstance(circle, DeadEnd)
+    assert circle.error is ErrorClass.TOO_MANY_REDIRECTS
 
 
 # -------------------------------------------------------------------------------------------- what is remembered
@@ -245,7 +256,7 @@ def test_a_hop_knows_what_it_leaves_behind(current: str, location: str, downgrad
 
 @given(st.one_of(st.none(), st.text(max_size=200), st.binary(max_size=200)), st.sampled_from(sorted(FOLLOWED)))
 def test_any_location_leads_to_a_url_or_a_dead_end(location: bytes | str | None, status: int) -> None:
-    led = next_hop(HERE, status, location)
+    led = next_hop([Asked(HERE)], status, location)
 
     if isinstance(led, Hop):
         assert parse(led.to.target) == led.to

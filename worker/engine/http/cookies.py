@@ -1,0 +1,165 @@
+"""The cookies of one URL's redirect chain: set by a hop, sent with later hops, forgotten with the attempt.
+
+RFC 6265; from its successor (RFC 6265bis, draft 22) what browsers agree on: the limits, the name prefixes, and that
+a response without TLS neither sets nor hides a ``Secure`` cookie. No list of public suffixes is at hand: a domain
+without a dot, or of the kind ``co.uk``, gets no cookies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from math import inf
+from typing import NamedTuple
+
+from contract.urls.lines import Parsed
+from worker.engine.http.cookie_dates import read_date
+
+MOST_COOKIES = 50  #: kept of a chain, and read of one response; the oldest give way
+LONGEST_COOKIE = 4096  #: bytes of name and value; longer ones are ignored (RFC 6265bis section 5.6)
+LONGEST_FIELD = 8190  #: bytes of a request's Cookie field, as in libcurl: many servers refuse more
+
+_LONGEST_ATTRIBUTE = 1024  # bytes (RFC 6265bis section 5.6)
+_LONGEST_AGE = 400 * 86400  # seconds (RFC 6265bis section 5.5)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # no tab, as in RFC 6265bis section 5.6
+_AGE = re.compile(r"-?[0-9]+")
+_ADDRESS = re.compile(r".*:.*|(?:.*\.)?[0-9]+")
+_SUFFIX = re.compile(r"[^.]*|(?:ac|co|com|edu|go|gov|mil|ne|net|or|org)\.[a-z]{2}")
+
+
+class Cookie(NamedTuple):
+    """A cookie as kept (RFC 6265 section 5.3); ``expires`` is in Unix seconds."""
+
+    name: str
+    value: str
+    domain: str
+    is_host_only: bool
+    path: str
+    is_secure: bool
+    expires: float
+
+    def suits(self, place: Parsed) -> bool:
+        """Does it go with a request there (RFC 6265 section 5.4, step 1)?"""
+        is_there = place.host == self.domain if self.is_host_only else _is_within(place.host, self.domain)
+        return is_there and (place.scheme == "https" or not self.is_secure) and _leads_to(self.path, _path(place))
+
+
+class CookieJar:
+    """What the hops of one attempt set."""
+
+    __slots__ = ("_cookies",)
+
+    def __init__(self) -> None:
+        self._cookies: dict[tuple[str, str, str], Cookie] = {}
+
+    def take(self, fields: Iterable[str], place: Parsed, wall: float) -> None:
+        """Keep what the Set-Cookie fields of a response from ``place`` set, at ``wall`` (Unix seconds)."""
+        for field in islice(fields, MOST_COOKIES):
+            cookie = read_cookie(field, place, wall)
+            if cookie is None or (place.scheme != "https" and self._hides_secure(cookie)):
+                continue
+            # What is there already keeps its place, which is its age; one that has expired is how servers delete it.
+            self._cookies[cookie.name, cookie.domain, cookie.path] = cookie
+        while len(self._cookies) > MOST_COOKIES:
+            del self._cookies[next(iter(self._cookies))]
+
+    def field_for(self, place: Parsed, wall: float) -> str:
+        """Return the Cookie field's value for a request; empty if none goes there (RFC 6265 section 5.4)."""
+        suiting = [each for each in self._cookies.values() if each.expires > wall and each.suits(place)]
+        suiting.sort(key=lambda each: -len(each.path))  # stable: among equals the older ones come first
+        field = ""
+        for name, value, *_ in suiting:
+            longer = f"{field}; {name}={value}" if field else f"{name}={value}"
+            field = longer if len(longer) <= LONGEST_FIELD else field
+        return field
+
+    def _hides_secure(self, new: Cookie) -> bool:
+        """Would it stand before, or in the place of, a secure one (RFC 6265bis section 5.7, step 15)?"""
+        return any(
+            old.is_secure
+            and old.name == new.name
+            and (_is_within(old.domain, new.domain) or _is_within(new.domain, old.domain))
+            and _leads_to(old.path, new.path)
+            for old in self._cookies.values()
+        )
+
+
+def read_cookie(field: str, place: Parsed, wall: float) -> Cookie | None:
+    """Read a Set-Cookie field of a response from ``place`` (RFC 6265 section 5.2); None: it sets nothing."""
+    pair, *attributes = field.split(";")
+    name, equals, value = pair.partition("=")
+    name, value = name.strip(" \t"), value.strip(" \t")
+    if _CONTROL.search(field) or not equals or not name or len(name) + len(value) > LONGEST_COOKIE:
+        return None
+    said = _attributes(attributes)
+    place_of = _domain(said.get("domain", "").removeprefix(".").lower(), place.host)
+    is_secure = "secure" in said
+    if place_of is None or (is_secure and place.scheme != "https"):
+        return None
+    path = said.get("path", "")
+    if not path.startswith("/"):
+        path = _path(place).rpartition("/")[0] or "/"
+    cookie = Cookie(name, value, *place_of, path, is_secure, _expiry(said, wall))
+    return cookie if _keeps_its_prefix(cookie) else None
+
+
+def with_cookies(own: Sequence[str], cookies: str) -> tuple[str, ...]:
+    """Return the user's header lines and one Cookie line; a cookie that the user's own name stays as it is there."""
+    if not cookies:
+        return tuple(own)
+    theirs = [line for line in own if line.partition(":")[0].strip().lower() == "cookie"]
+    given = [value for line in theirs if (value := line.partition(":")[2].strip())]
+    named = {pair.partition("=")[0].strip() for value in given for pair in value.split(";")}
+    added = [pair for pair in cookies.split("; ") if pair.partition("=")[0] not in named]
+    return (*(line for line in own if line not in theirs), f"Cookie: {'; '.join([*given, *added])}")
+
+
+def _attributes(parts: Iterable[str]) -> dict[str, str]:
+    """Read what follows the pair: by lower-case name, the last of each."""
+    pairs = (part.partition("=") for part in parts)
+    return {
+        name.strip(" \t").lower(): value.strip(" \t")
+        for name, _, value in pairs
+        if len(value.strip(" \t")) <= _LONGEST_ATTRIBUTE
+    }
+
+
+def _domain(said: str, host: str) -> tuple[str, bool] | None:
+    """Return whom a cookie is for, and if for that host only; None: for others than who sets it (5.3, steps 4 to 6)."""
+    if not said:
+        return host, True
+    if _SUFFIX.fullmatch(said):
+        return (host, True) if said == host else None
+    return (said, False) if _is_within(host, said) else None
+
+
+def _expiry(said: dict[str, str], wall: float) -> float:
+    """Return when a cookie ends, in Unix seconds; Max-Age counts before Expires."""
+    age = said.get("max-age", "")
+    if _AGE.fullmatch(age):
+        return wall + min(int(age), _LONGEST_AGE) if int(age) > 0 else -inf
+    date = read_date(said.get("expires", ""))
+    return inf if date is None else date
+
+
+def _keeps_its_prefix(cookie: Cookie) -> bool:
+    """Is it what its name promises (RFC 6265bis section 4.1.3)?"""
+    name = cookie.name.lower()
+    if name.startswith("__host-"):
+        return cookie.is_secure and cookie.is_host_only and cookie.path == "/"
+    return cookie.is_secure or not name.startswith("__secure-")
+
+
+def _is_within(host: str, domain: str) -> bool:
+    """RFC 6265 section 5.1.3."""
+    return host == domain or (host.endswith(f".{domain}") and not _ADDRESS.fullmatch(host))
+
+
+def _leads_to(folder: str, path: str) -> bool:
+    """RFC 6265 section 5.1.4."""
+    return path == folder or path.startswith(folder if folder.endswith("/") else f"{folder}/")
+
+
+def _path(place: Parsed) -> str:
+    return "/" + place.target.split("/", 3)[3].partition("?")[0]
