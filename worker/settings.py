@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
-from contract.cluster.settings import read_settings, seconds, setting, size, text, whole, words
+from contract.cluster.settings import first_line, read_settings, seconds, setting, size, text, whole, words
 from contract.errors import SettingError
 from contract.urls.hosts import HostError, canonical_host
 
@@ -149,12 +149,7 @@ class WorkerSettings:
     def _egress_login(self) -> str:
         if not self.egress_login_file:
             return ""
-        try:
-            lines = Path(self.egress_login_file).read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            where = f"{type(error).__name__} at {self.egress_login_file}"
-            raise SettingError(f"TRAWL_EGRESS_LOGIN_FILE cannot be read: {where}.") from None
-        login = lines[0].strip() if lines else ""
+        login = first_line(self.egress_login_file, variable="TRAWL_EGRESS_LOGIN_FILE")
         if not _LOGIN.fullmatch(login):
             raise SettingError("TRAWL_EGRESS_LOGIN_FILE must hold user:password in its first line.")
         return login

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from contract.cluster.service_urls import HOW_TO_WRITE, check_url, is_redis_url, with_password
@@ -14,6 +13,8 @@ from contract.cluster.tls import check_authorities
 from contract.errors import SettingError
 
 S = TypeVar("S")
+
+_LONGEST_FIRST_LINE = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +218,25 @@ class ClusterSettings:
         other, backend = _named(environment, "TRAWL_RESULT_BACKEND", "CELERY_RESULT_BACKEND")
         backend = backend or (broker if is_redis_url(broker) else "")
         _check_backend(backend, plain.backend_options, variable=other or asked)
-        password = _first_line(plain.password_file) if plain.password_file else ""
+        password = first_line(plain.password_file, variable="TRAWL_REDIS_PASSWORD_FILE") if plain.password_file else ""
         if plain.ca_file:
             check_authorities(plain.ca_file, variable="TRAWL_REDIS_CA_FILE")
         return dataclasses.replace(
             plain, broker_url=with_password(broker, password), result_backend=with_password(backend, password)
         )
+
+
+def first_line(path: str, *, variable: str) -> str:
+    """Read the first line of a file that a variable names, without the blanks around it.
+
+    Raises:
+        SettingError: it cannot be read; the sentence names the variable.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.readline(_LONGEST_FIRST_LINE).decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{variable} cannot be read: {type(error).__name__} at {path}.") from None
 
 
 def is_configured(environment: Mapping[str, str]) -> bool:
@@ -274,11 +288,3 @@ def _check_backend(url: str, options: Mapping[str, Any], *, variable: str) -> No
             "TRAWL_BACKEND_OPTIONS must not hold global_keyprefix: reports stand under Celery's own keys;"
             " give Trawlnet a database of its own instead, e.g. redis://localhost:6379/1."
         )
-
-
-def _first_line(path: str) -> str:
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"TRAWL_REDIS_PASSWORD_FILE cannot be read: {type(error).__name__} at {path}.") from None
-    return lines[0].strip() if lines else ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
-from pathlib import Path
+import stat
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -52,7 +53,10 @@ def check_authorities(path: str, *, variable: str) -> None:
         SettingError: it cannot be read or holds none; the sentence names the variable.
     """
     try:
-        Path(path).read_bytes()
+        if not stat.S_ISREG(os.stat(path).st_mode):  # OpenSSL would read a device for ever
+            raise SettingError(f"{variable} names no file: {path}.")
+        with open(path, "rb"):  # OpenSSL does not say why it cannot
+            pass
         ssl.create_default_context(cafile=path)
     except ssl.SSLError:
         raise SettingError(f"{variable} names a file without certificates in PEM form: {path}.") from None

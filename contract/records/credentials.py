@@ -119,11 +119,16 @@ def _bracketed(host: str) -> str:
 
 def _from_netrc(path: Path) -> Iterable[tuple[str, tuple[str, str]]]:
     try:
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):  # a FIFO is what a shell makes of <(...)
+            raise SettingError(f"{path} is not a netrc file.")
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SettingError(f"{path} can be read by others: run chmod 600 {path}.")
         hosts = netrc.netrc(str(path)).hosts
     except OSError as error:
         raise SettingError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{path} is not a netrc file: it is not text.") from None
     except netrc.NetrcParseError as error:
         raise SettingError(f"{path} is not a netrc file: line {error.lineno}.") from None
     for machine, (login, _, password) in hosts.items():

@@ -10,12 +10,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.errors import InputError
 from contract.records.policy import JobPolicy
 from producer.commands.demo import LOOPBACK, demo_server, without_cluster
 from producer.commands.run import RunOptions, WorkerOptions, run
 from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.formatting import count, seconds, size
+from producer.intake.sources import STANDARD_INPUT, Lists
 from producer.job.plan import JobSpec
 
 DEMO_URLS, DEMO_LATENCY = 200, 0.05  # seconds
@@ -69,6 +71,7 @@ def compare(
     Raises:
         TrawlError: a list cannot be fetched at all.
     """
+    _insist_on_files(lists)
     measured: list[Measured] = []
     for way in chosen:
         console.mention(f"{way.title} ...")
@@ -128,6 +131,14 @@ def to_records(measured: Sequence[Measured]) -> list[dict[str, object]]:
 
 
 # ---------------------------------------------------------------------- how
+
+
+def _insist_on_files(lists: Sequence[str]) -> None:
+    Lists(lists)
+    for name in lists:
+        if name == STANDARD_INPUT or not Path(name).is_file():
+            shown = "Standard input" if name == STANDARD_INPUT else name
+            raise InputError(f"{shown} can be read only once, and compare reads it once for each way: name a file.")
 
 
 def _fetch(

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.errors import ServiceError
+from contract.errors import FolderError, ServiceError
 from contract.records.policy import JobPolicy
 from contract.urls.naming import output_name
 from producer.commands.demo_server import file_body
 from producer.commands.run import RunOptions, WorkerOptions, run
 from producer.display.console import Console
 from producer.display.summary import Summary
-from producer.job.plan import JobSpec
+from producer.job.plan import JobSpec, prepare_folder
+from producer.storage.regular import open_regular
 
 LOOPBACK = "127.0.0.0/8"
 
+_HEAD = "# What trawl demo downloads."
 _FILES = 300
 _MOVED, _BUSY, _GONE, _MISSING, _BROKEN = 10, 5, 3, 4, 2
 _EXPECTED = {"ok": _FILES + _MOVED + _BUSY, "kept": 0, "failed": _GONE + _MISSING + _BROKEN, "refused": 2}
@@ -63,7 +66,7 @@ def demo_server(*, latency: float, spread: float) -> Iterator[str]:
 
 def demo_list(address: str) -> list[str]:
     """Return the demo's lines: mostly files, some of everything else a list may hold."""
-    lines = ["# What trawl demo downloads.", *(f"{address}/file/{number}" for number in range(_FILES))]
+    lines = [_HEAD, *(f"{address}/file/{number}" for number in range(_FILES))]
     lines += [f"{address}/moved/{number}" for number in range(_MOVED)]
     lines += [f"{address}/busy/{number}" for number in range(_BUSY)]
     lines += [f"{address}/gone/{number}" for number in range(_GONE)]
@@ -80,15 +83,25 @@ def demo(output: Path, worker: WorkerOptions, environment: Mapping[str, str], co
     Raises:
         TrawlError: it cannot run.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    manifest = (output / "manifest.jsonl").absolute()
+    prepare_folder(output, manifest)
     with demo_server(latency=0.05, spread=0.8) as address:
         urls = output / "urls.txt"
-        urls.write_text("\n".join(demo_list(address)) + "\n")
+        _write_list(urls, demo_list(address))
         console.mention(f"A web server for this demo listens on {address}; its list is in {urls}.")
-        manifest = (output / "manifest.jsonl").absolute()
         wish = JobSpec(lists=[str(urls)], policy=JobPolicy(allow_nets=(LOOPBACK,)), manifest=manifest, is_fresh=True)
         options = RunOptions(wish=wish, output=output, manifest=manifest, worker=worker)
         return run(options, without_cluster(environment), console)
+
+
+def _write_list(path: Path, lines: Sequence[str]) -> None:
+    file = open_regular(path, os.O_RDWR | os.O_CREAT, subject=str(path))
+    with os.fdopen(file, "r+", encoding="utf-8", errors="replace") as text:
+        if text.read(len(_HEAD)) not in ("", _HEAD):
+            raise FolderError(f"{path} is no list of the demo and stays as it is; name another folder with -o.")
+        text.seek(0)
+        text.truncate()
+        text.writelines(f"{line}\n" for line in lines)
 
 
 def faults(output: Path, summary: Summary) -> list[str]:

@@ -205,7 +205,9 @@ def _libcurl() -> Finding:
 
 
 def _space(output: Path) -> Finding:
-    place = next(path for path in [output.absolute(), *output.absolute().parents] if path.exists())
+    place = next(path for path in [output.absolute(), *output.absolute().parents] if os.path.lexists(path))
+    if not place.is_dir():
+        return Finding(Verdict.BROKEN, "disk", f"{place} is not a folder: choose another one with -o.")
     try:
         usage = shutil.disk_usage(place)
     except OSError as error:

@@ -68,7 +68,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
     begun = time.monotonic()
     settings = ClusterSettings.from_environment(environment) if is_configured(environment) else None
     Lists(options.wish.lists)  # a list that cannot be read is told before anything is started
-    state = prepare_folder(options.output)
+    state = prepare_folder(options.output, options.manifest)
     with ExitStack() as stack:
         stack.callback(console.close)
         journal = Journal(state)
@@ -170,7 +170,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
     """
     begun = time.monotonic()
     settings = ClusterSettings.from_environment(environment)
-    state = prepare_folder(output)
+    state = prepare_folder(output, manifest_path)
     with ExitStack() as stack:
         stack.callback(console.close)
         journal = Journal(state)

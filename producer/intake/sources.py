@@ -15,6 +15,7 @@ from contract.errors import InputError
 STANDARD_INPUT = "-"
 
 _READ_AT_ONCE = 256 * 1024  # bytes: some thousand lines
+_READS_AT_ONCE = 64  # as many until somebody else has a turn, should no line end within them
 _LONGEST_TAIL = 32 * 1024  # bytes kept of a line without end; what intake accepts is shorter by far
 
 
@@ -76,8 +77,13 @@ class Lists:
         self.position = START
 
     def read(self, wait: float = 0.0) -> Chunk | None:
-        """Return the next lines; None when there are none within ``wait`` seconds, or no more at all."""
-        while self._source < len(self._names):
+        """Return the next lines; None when there are none within ``wait`` seconds, or no more at all.
+
+        Of a line that does not end a part is read at a time: who asks may have been told to stop.
+        """
+        for _ in range(_READS_AT_ONCE):
+            if self.is_exhausted:
+                break
             file = self._open()
             if not _has_bytes(file, wait):
                 return None
@@ -191,8 +197,9 @@ def _check(name: str) -> None:
         mode = os.stat(name).st_mode
     except OSError as error:
         raise InputError(f"The list {name} cannot be read: {error.strerror}.") from None
-    if stat.S_ISDIR(mode):
-        raise InputError(f"{name} is a folder; name a file with one URL per line.")
+    if stat.S_ISDIR(mode) or stat.S_ISSOCK(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "socket"
+        raise InputError(f"{name} is a {kind}; name a file with one URL per line.")
     if not os.access(name, os.R_OK):
         raise InputError(f"The list {name} cannot be read: permission denied.")
 

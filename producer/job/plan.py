@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import secrets
@@ -17,7 +18,7 @@ from contract.records.policy import JobPolicy
 from producer import formatting
 from producer.intake.sources import STANDARD_INPUT, Lists, Position
 from producer.storage.journal import Journal
-from producer.storage.manifest import set_aside, stored_files
+from producer.storage.manifest import look_at, set_aside, stored_files
 
 STATE_FOLDER = ".trawl"  # below the output folder; the worker keeps temporary files in it too
 
@@ -56,26 +57,29 @@ def new_job_id() -> str:
     return f"{time.strftime('%y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
 
 
-def prepare_folder(folder: Path) -> Path:
-    """Make sure that files can be written to the output folder and return the folder for our own state.
+def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
+    """Make sure that files, and the manifest, can be written; return the folder for our own state.
 
     Raises:
         FolderError: they cannot.
     """
+    if manifest is not None:
+        look_at(manifest)  # before anything is made
     state = folder / STATE_FOLDER
     try:
         state.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=state):
             pass
         os.listdir(folder)
-    except FileExistsError:
-        raise FolderError(f"The output folder {folder} is a file; name a folder with -o.") from None
-    except NotADirectoryError:
-        raise FolderError(f"The output folder {folder} is a file or lies below one; name another with -o.") from None
+    except (FileExistsError, NotADirectoryError):
+        wrong = state if folder.is_dir() else folder
+        raise FolderError(f"{wrong} is not a folder; name a folder for the output with -o.") from None
     except OSError as error:
         raise FolderError(
             f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}."
         ) from None
+    if manifest is not None and not manifest.parent.is_dir():
+        raise FolderError(f"The manifest {manifest} cannot be written: there is no folder {manifest.parent}.")
     return state
 
 
@@ -114,21 +118,27 @@ def begin(journal: Journal, job: str, *, fingerprint: str, label: str, manifest:
 
 def _set_last_aside(manifest: Path, journal: Journal) -> None:
     last = journal.job
+    if last is not None:
+        _remember_once(_last_manifest(manifest, last, journal), journal)
+    set_aside(manifest, None)  # of a job of another folder, or of one whose journal is gone
     if last is None:
-        # No journal, or a new one: manifests that lie here say what is stored.
-        if manifest.exists():
-            set_aside(manifest, time.strftime("%y%m%d-%H%M%S", time.gmtime(manifest.stat().st_mtime)))
-        earlier = sorted(
-            manifest.parent.glob(f"{manifest.stem}-*{manifest.suffix}"), key=lambda path: path.stat().st_mtime
-        )
-        for path in earlier:
-            if not journal.fact(f"known {path.name}"):
-                _remember(path, journal)
-        return
+        # Manifests that lie here say what is stored.
+        earlier = manifest.parent.glob(f"{glob.escape(manifest.stem)}-*{glob.escape(manifest.suffix)}")
+        for path in sorted(earlier, key=lambda path: path.lstat().st_mtime):
+            _remember_once(path, journal)
+
+
+def _last_manifest(manifest: Path, last: str, journal: Journal) -> Path | None:
     written = Path(journal.fact("manifest") or manifest)
-    kept = set_aside(written, last)
-    if kept is not None and not journal.fact(f"known {kept.name}"):
-        _remember(kept, journal)
+    try:
+        return set_aside(written, last)
+    except FolderError:
+        return written  # in nobody's way, unless it is named again
+
+
+def _remember_once(manifest: Path | None, journal: Journal) -> None:
+    if manifest is not None and not journal.fact(f"known {manifest.name}"):
+        _remember(manifest, journal)
 
 
 def _remember(manifest: Path, journal: Journal) -> None:

@@ -1,13 +1,28 @@
-"""The manifest: one JSON line per URL, appended a few batches at a time and safe on disk before it counts."""
+"""The manifest: one JSON line per URL, appended a few batches at a time and safe on disk before it counts.
+
+Somebody names its path, and anything may lie there. Only a regular file that is empty or begins with a row is ever
+written to or renamed; of everything else a sentence says what it is, and it stays as it is.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from contract.errors import FolderError, MessageError
 from contract.records import wire
+from contract.records.outcomes import Ending
+from producer.storage.regular import is_at, open_regular
+
+_LONGEST_ROW = 1024 * 1024  # bytes: far above what a URL of 16 KB, its escapes and all its attempts take
+_BLOCK = 1024 * 1024  # bytes
+_BEGINNING = b'{"url":"'
+_NAME = re.compile("[0-9a-f]{32}")
 
 
 class Manifest:
@@ -17,21 +32,19 @@ class Manifest:
         """Open the manifest as it was at ``offset`` bytes; what a killed run wrote after it is cut off.
 
         Raises:
-            FolderError: it cannot be written, or is shorter than it was.
+            FolderError: it cannot be written, is no manifest, is written by another run, or is shorter than it was.
         """
         self.path = path
         self.offset = offset
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            length = os.fstat(self._file).st_size
-            if length < offset:
+            self._file = open_regular(path, os.O_RDWR | os.O_CREAT, subject=f"The manifest {path}")
+            try:
+                self._cut()
+            except BaseException:
                 os.close(self._file)
-                raise FolderError(f"{path} is shorter than it was: rows are missing; start over with --fresh.")
-            if length > offset:
-                os.ftruncate(self._file, offset)
-            os.lseek(self._file, offset, os.SEEK_SET)
+                raise
         except OSError as error:
-            raise FolderError(f"The manifest {path} cannot be written: {error.strerror}.") from None
+            raise _cannot_be("written", path, error) from None
 
     def append(self, rows: Iterable[str]) -> int:
         """Write rows (JSON without line breaks) so that they survive a power cut; return the new offset."""
@@ -43,26 +56,58 @@ class Manifest:
                 left = left[os.write(self._file, left) :]
             os.fsync(self._file)
         except OSError as error:
-            raise FolderError(f"The manifest {self.path} cannot be written: {error.strerror}.") from None
+            raise _cannot_be("written", self.path, error) from None
         return self.offset
 
     def close(self) -> None:
         os.close(self._file)
 
+    def _cut(self) -> None:
+        _insist_on_rows(self._file, self.path)
+        _lock(self._file, self.path)
+        length = os.fstat(self._file).st_size
+        if length < self.offset:
+            raise FolderError(f"{self.path} is shorter than it was: rows are missing; start over with --fresh.")
+        if length > self.offset:
+            os.ftruncate(self._file, self.offset)
+        os.lseek(self._file, self.offset, os.SEEK_SET)
+
+
+def look_at(path: Path) -> None:
+    """Make sure that a manifest may be written there: nothing lies there, or nothing but a manifest.
+
+    Raises:
+        FolderError: something else does.
+    """
+    with _looked_at(path):
+        pass
+
 
 def count_rows(path: Path) -> int:
-    """Count the rows of a manifest."""
-    with path.open("rb") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1024 * 1024), b""))
+    """Count the rows of a manifest.
+
+    Raises:
+        FolderError: it is gone, or no regular file any more.
+    """
+    try:
+        file = open_regular(path, os.O_RDONLY, subject=f"The manifest {path}")
+        with os.fdopen(file, "rb", buffering=0) as blocks:
+            return sum(block.count(b"\n") for block in iter(lambda: blocks.read(_BLOCK), b""))
+    except OSError as error:
+        raise _cannot_be("read", path, error) from None
 
 
 def stored_files(path: Path) -> Iterator[tuple[bytes, int, str]]:
     """Yield md5 (16 bytes), size and digest of each file an earlier manifest vouches for.
 
-    Lines that are no rows (a torn end, an edited file) vouch for nothing.
+    Lines that are no rows (a torn end, an edited file) vouch for nothing, and neither does what is no regular file.
     """
-    with path.open("rb") as file:
-        for line in file:
+    try:
+        file = open_regular(path, os.O_RDONLY, subject=f"The manifest {path}")
+    except (FolderError, OSError):
+        return
+    with os.fdopen(file, "rb") as manifest:
+        for line in iter(lambda: manifest.readline(_LONGEST_ROW), b""):
             # Most of a row's cost is reading it as JSON; rows of other endings are not read at all.
             if b'"outcome":"ok"' not in line and b'"outcome":"kept"' not in line:
                 continue
@@ -75,13 +120,99 @@ def stored_files(path: Path) -> Iterator[tuple[bytes, int, str]]:
                 continue
 
 
-def set_aside(path: Path, job: str) -> Path | None:
-    """Rename a finished job's manifest to ``manifest-<job>.jsonl``; None where there is none."""
-    kept = path.with_name(f"{path.stem}-{job}{path.suffix}")
-    try:
-        path.rename(kept)
-    except FileNotFoundError:
-        return kept if kept.exists() else None
-    except OSError as error:
-        raise FolderError(f"The manifest {path} cannot be renamed: {error.strerror}.") from None
+def set_aside(path: Path, job: str | None) -> Path | None:
+    """Rename a finished job's manifest to ``manifest-<job>.jsonl``; None where there is none, or an empty one.
+
+    One whose job is not known is named after the time of its last row. Where that name is taken it becomes
+    ``manifest-<job>-2.jsonl``: nothing is ever replaced.
+
+    Raises:
+        FolderError: what lies there is no manifest, is written by another run, or cannot be renamed.
+    """
+    with _looked_at(path) as file:
+        if file is None:
+            kept = _named(path, job or "")
+            return kept if os.path.lexists(kept) else None
+        if not os.pread(file, 1, 0):
+            return None
+        _lock(file, path)
+        try:
+            kept = _reserve(_named(path, job or time.strftime("%y%m%d-%H%M%S", time.gmtime(os.fstat(file).st_mtime))))
+            os.rename(path, kept)
+            if not is_at(file, kept):  # exchanged since it was looked at: not ours to rename
+                os.rename(kept, path)
+                raise FolderError(f"The manifest {path} was exchanged meanwhile; run the same command again.")
+        except OSError as error:
+            raise _cannot_be("renamed", path, error) from None
     return kept
+
+
+# ---------------------------------------------------------------------- how
+
+
+@contextmanager
+def _looked_at(path: Path) -> Iterator[int | None]:
+    """Open what lies there for as long as it is looked at; None where nothing does.
+
+    Raises:
+        FolderError: it is neither empty nor a manifest.
+    """
+    try:
+        file = open_regular(path, os.O_RDONLY, subject=f"The manifest {path}")
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    except OSError as error:
+        raise _cannot_be("read", path, error) from None
+    try:
+        _insist_on_rows(file, path)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _insist_on_rows(file: int, path: Path) -> None:
+    if not _begins_with_row(os.pread(file, _LONGEST_ROW, 0)):
+        raise FolderError(f"{path} is no manifest of Trawlnet and stays as it is; name another file with --manifest.")
+
+
+def _lock(file: int, path: Path) -> None:
+    """Keep another run from writing it, or renaming it, meanwhile."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FolderError(f"Another trawl writes the manifest {path}: wait for it, or name another.") from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def _begins_with_row(head: bytes) -> bool:
+    """Is the first line a row, or as much of one as a power cut left of it: nothing, or a beginning?"""
+    line, newline, _ = head.partition(b"\n")
+    try:
+        row = wire.from_json(line)
+        return bool(Ending(row["outcome"]) and _NAME.fullmatch(row["name"]))
+    except MessageError:
+        is_torn = not newline and len(head) < _LONGEST_ROW
+        return is_torn and (line.startswith(_BEGINNING) or _BEGINNING.startswith(line))
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _named(path: Path, word: str | int) -> Path:
+    return path.with_name(f"{path.stem}-{word}{path.suffix}")
+
+
+def _reserve(path: Path) -> Path:
+    """Make an empty file of this name, or of the next that is free, for another to be renamed over it."""
+    for name in (path, *(_named(path, number) for number in range(2, 1000))):
+        try:
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            continue
+        return name
+    raise FolderError(f"{path} and what would be its next names are taken; move them away.")
+
+
+def _cannot_be(done: str, path: Path, error: OSError) -> FolderError:
+    return FolderError(f"The manifest {path} cannot be {done}: {(error.strerror or 'unknown').lower()}.")

@@ -100,7 +100,7 @@ GUARDS = (
           '(match["scheme"] or "http").lower()'),
     Guard(_CREDENTIALS, '(match["scheme"] or "https").lower()', (_UNIT,), '(match["scheme"] or "http").lower()'),
     Guard(_CREDENTIALS, 'return f"[{host}]" if ":" in host else host', (_UNIT,), "return host"),
-    Guard(_CREDENTIALS, "if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):", (_UNIT,), "if False:"),
+    Guard(_CREDENTIALS, "if mode & (stat.S_IRWXG | stat.S_IRWXO):", (_UNIT,), "if False:"),
     Guard(_CREDENTIALS, "or not _FIELD_VALUE.fullmatch(value)", (_UNIT,)),
     Guard(_CREDENTIALS, "if name.lower() in _FRAMING:", (_UNIT,), "if False:"),
     Guard(_CREDENTIALS, "field(default_factory=dict, repr=False)", (_UNIT,), "field(default_factory=dict)"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract.cluster.service_urls import redacted
-from contract.cluster.settings import ClusterSettings, describe, is_configured, size, whole
+from contract.cluster.settings import ClusterSettings, describe, first_line, is_configured, size, whole
 from contract.errors import SettingError
 
 REDIS = "redis://localhost:6379/0"
@@ -107,6 +107,13 @@ def test_the_password_comes_from_a_file(tmp_path: Path) -> None:
 def test_a_missing_password_file_is_one_sentence() -> None:
     with pytest.raises(SettingError, match="TRAWL_REDIS_PASSWORD_FILE cannot be read"):
         ClusterSettings.from_environment({"REDIS_URL": REDIS, "TRAWL_REDIS_PASSWORD_FILE": "/nonexistent"})
+
+
+def test_what_a_variable_names_may_be_endless(tmp_path: Path) -> None:
+    """Guards _LONGEST_FIRST_LINE: /dev/zero was read until memory was out."""
+    (tmp_path / "long").write_text("x" * 1_000_000)
+
+    assert len(first_line(str(tmp_path / "long"), variable="TRAWL_REDIS_PASSWORD_FILE")) < 100_000
 
 
 @pytest.mark.parametrize(

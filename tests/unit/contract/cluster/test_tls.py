@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 
@@ -72,10 +73,15 @@ def test_a_file_of_authorities_is_looked_at_before_anything_connects(tmp_path: P
     authority = PrivateAuthority(tmp_path)
     empty = tmp_path / "empty.pem"
     empty.write_text("no certificate\n")
+    os.mkfifo(tmp_path / "fifo")
 
     check_authorities(str(authority.ca_file), variable="TRAWL_REDIS_CA_FILE")
 
-    for path, words in ((empty, "without certificates"), (tmp_path / "absent.pem", "cannot be read")):
+    for path, words in (
+        (empty, "without certificates"),
+        (tmp_path / "absent.pem", "cannot be read"),
+        (tmp_path / "fifo", "names no file"),
+    ):
         environment = {"REDIS_URL": "rediss://db/0", "TRAWL_REDIS_CA_FILE": str(path)}
         with pytest.raises(SettingError, match=f"TRAWL_REDIS_CA_FILE .*{words}"):
             ClusterSettings.from_environment(environment)

@@ -152,3 +152,11 @@ def test_a_missing_or_broken_netrc_is_one_sentence(tmp_path: Path) -> None:
         read_credentials([], str(tmp_path / "absent"))
     with pytest.raises(SettingError, match="not a netrc file"):
         read_credentials([], str(broken))
+    broken.write_bytes(b"machine \xff\n")
+    with pytest.raises(SettingError, match="it is not text"):
+        read_credentials([], str(broken))
+
+
+def test_a_device_is_no_netrc_and_nobody_is_told_to_change_its_mode() -> None:
+    with pytest.raises(SettingError, match="/dev/null is not a netrc file"):
+        read_credentials([], "/dev/null")

@@ -1,6 +1,14 @@
 """The exercise's table: what is ideal, what is gained."""
 
-from producer.commands.compare import Measured, ideal, to_text, ways
+import os
+from pathlib import Path
+
+import pytest
+
+from contract.errors import InputError
+from contract.records.policy import JobPolicy
+from producer.commands.compare import Measured, compare, ideal, to_text, ways
+from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.job.tally import Tally
 
@@ -34,3 +42,12 @@ def test_the_table_compares_with_the_first_way() -> None:
     assert row.split()[2:] == ["1.00", "s", "11.0", "s", "10.0", "x", "200", "1.0", "0.65", "s"]
     bars = [line for line in text.splitlines() if "\N{FULL BLOCK}" in line or "##" in line]
     assert len(bars) == 2
+
+
+@pytest.mark.parametrize("name", ["-", "fifo"])
+def test_a_list_that_can_be_read_only_once_is_not_compared(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    named = name if name == "-" else str(tmp_path / name)
+
+    with pytest.raises(InputError, match="can be read only once"):
+        compare([named], JobPolicy(), ways(1, 1), {}, Console(is_quiet=True))

@@ -58,6 +58,17 @@ def test_a_machine_without_a_cluster_is_examined_line_by_line(tmp_path: Path) ->
     assert all("\n" not in str(finding) for finding in findings)
 
 
+@pytest.mark.parametrize("name", ["file", "link", "file/below"])
+def test_an_output_folder_that_is_none_is_broken(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+
+    finding = doctor._space(tmp_path / name)
+
+    assert finding.verdict is Verdict.BROKEN
+    assert "is not a folder" in finding.found
+
+
 def test_a_cluster_that_does_not_answer_is_broken(tmp_path: Path) -> None:
     finding = next(iter(examine(tmp_path, {"TRAWL_BROKER_URL": "redis+socket:///nowhere/at/all.sock"})))
 

@@ -46,6 +46,17 @@ def test_a_line_without_end_is_cut_and_its_neighbours_are_whole(tmp_path: Path) 
     assert chunks[-1].position.offset == path.stat().st_size
 
 
+def test_who_reads_a_line_without_end_gets_a_turn_now_and_then(tmp_path: Path) -> None:
+    """Guards _READS_AT_ONCE: of /dev/zero nothing but kill -9 was an end."""
+    path = tmp_path / "list"
+    path.touch()
+    os.truncate(path, 64 * 1024 * 1024)
+    lists = Lists([str(path)])
+
+    assert lists.read() is None
+    assert not lists.is_exhausted
+
+
 def test_an_endless_line_costs_no_memory() -> None:
     read, write = os.pipe()
     lists = Lists(["-"], standard_input=read)

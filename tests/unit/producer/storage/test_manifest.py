@@ -1,19 +1,123 @@
-"""The manifest: rows that count are on disk, rows that do not are cut off."""
+"""The manifest: rows that count are on disk, rows that do not are cut off, and what is none of ours stays as it is."""
 
 import json
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from contract.errors import FolderError
 from contract.urls.naming import output_name
-from producer.storage.manifest import Manifest, count_rows, set_aside, stored_files
+from producer.storage.manifest import Manifest, count_rows, look_at, set_aside, stored_files
+from producer.storage.regular import is_at
+
+NULL = os.makedev(1, 3)  # what /dev/null is
+ROW = json.dumps({"url": "http://a/", "name": output_name("http://a/"), "outcome": "ok"}, separators=(",", ":"))
+
+STRANGERS = {
+    "notes": b"precious notes\n",
+    "a line without an end": b"x" * 3_000_000,
+    "bytes": bytes(range(256)) * 9,
+    "JSON of others": b'{"url":"http://a/","title":"A"}\n',
+    "JSON of others without a line break": b'{"url":"http://a/","title":"A"}',
+    "JSON with a name that is no md5": b'{"url":"http://a/","name":"a.jpg","outcome":"ok"}\n',
+    "a number": b"7\n",
+    "a list": b"[]\n",
+    "a line break": b"\n",
+}
+IRREGULAR: dict[str, Callable[[Path], None]] = {
+    "a FIFO": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+    "a device": lambda path: os.mknod(path, stat.S_IFCHR | 0o600, NULL),
+    "a symbolic link": lambda path: path.symlink_to("precious"),
+    "a symbolic link (to nothing)": lambda path: path.symlink_to("nowhere"),
+    "a symbolic link (to a manifest)": lambda path: path.symlink_to("rows.jsonl"),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "rows.jsonl").write_text(f"{ROW}\n")
+    return tmp_path / "manifest.jsonl"
+
+
+def described(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return what lies in a folder: kind, inode and, of regular files, the bytes."""
+    found = {path.name: path.lstat() for path in folder.iterdir()}
+    return {
+        name: (
+            stat.S_IFMT(each.st_mode),
+            each.st_ino,
+            (folder / name).read_bytes() if stat.S_ISREG(each.st_mode) else b"",
+        )
+        for name, each in found.items()
+    }
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_what_is_no_regular_file_is_named_and_never_touched(place: Path, kind: str) -> None:
+    """Guards open_regular; a FIFO without its other end would be waited for."""
+    if kind == "a device" and os.geteuid():
+        pytest.skip("only root makes devices")
+    IRREGULAR[kind](place)
+    before = described(place.parent)
+
+    for touch in (look_at, lambda path: Manifest(path, 0), lambda path: set_aside(path, "job-1"), count_rows):
+        with pytest.raises(FolderError, match=f"is {kind.partition(' (')[0]} and stays as it is"):
+            touch(place)
+
+    assert list(stored_files(place)) == []
+    assert described(place.parent) == before
+
+
+@pytest.mark.parametrize("text", STRANGERS.values(), ids=STRANGERS)
+def test_a_file_that_begins_with_no_row_is_neither_written_nor_renamed(place: Path, text: bytes) -> None:
+    """Guards _insist_on_rows."""
+    place.write_bytes(text)
+    before = described(place.parent)
+
+    for touch in (look_at, lambda path: Manifest(path, 0), lambda path: set_aside(path, "job-1")):
+        with pytest.raises(FolderError, match=r"is no manifest of Trawlnet and stays as it is"):
+            touch(place)
+
+    assert described(place.parent) == before
+
+
+@pytest.mark.parametrize("text", ["", ROW, f"{ROW}\n", ROW.replace(",", ", ") + "\n", '{"u', '{"url":"http://a/","na'])
+def test_an_empty_file_rows_and_a_row_a_power_cut_left_without_its_end_are_a_manifest(place: Path, text: str) -> None:
+    place.write_text(text)
+    before = place.stat().st_ino
+
+    look_at(place)
+    manifest = Manifest(place, 0)
+    manifest.append([ROW])
+    manifest.close()
+
+    assert (place.read_text(), place.stat().st_ino) == (f"{ROW}\n", before)
+
+
+def test_one_manifest_is_written_by_one_run(place: Path) -> None:
+    """Guards _lock: the rows of the other run would be renamed or cut off under it."""
+    writing = Manifest(place, 0)
+    writing.append([ROW])
+
+    for touch in (lambda path: Manifest(path, 0), lambda path: set_aside(path, None)):
+        with pytest.raises(FolderError, match="Another trawl writes the manifest"):
+            touch(place)
+
+    assert place.read_text() == f"{ROW}\n"
+    writing.close()
+    assert set_aside(place, "job-1")
 
 
 def test_a_torn_end_is_cut_off_before_anything_is_appended(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
     manifest = Manifest(path, 0)
-    offset = manifest.append(['{"url":"http://a/"}'])
+    offset = manifest.append([ROW])
     manifest.close()
     with path.open("ab") as file:
         file.write(b'{"url": "http://b/"}\n{"url": "ht')  # written, never noted in the journal
@@ -28,17 +132,17 @@ def test_a_torn_end_is_cut_off_before_anything_is_appended(tmp_path: Path) -> No
 
 def test_a_manifest_that_lost_rows_is_not_continued(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
-    path.write_bytes(b"{}\n")
+    path.write_text(f"{ROW}\n")
 
     with pytest.raises(FolderError, match="shorter"):
-        Manifest(path, 100)
+        Manifest(path, 1000)
 
 
 def test_only_whole_rows_of_stored_files_vouch_for_files(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
     a, b, c = (output_name(f"http://{host}/") for host in "abc")
     rows = [
-        {"name": a, "outcome": "ok", "bytes": 3, "sha256": "aa", "digest": None},
+        {"url": "http://a/", "name": a, "outcome": "ok", "bytes": 3, "sha256": "aa", "digest": None},
         {"name": b, "outcome": "kept", "bytes": 4, "sha256": None, "digest": "xxh3:bb"},
         {"name": c, "outcome": "failed", "bytes": None, "sha256": None, "digest": None},
     ]
@@ -48,20 +152,42 @@ def test_only_whole_rows_of_stored_files_vouch_for_files(tmp_path: Path) -> None
     assert list(stored_files(path)) == [(bytes.fromhex(a), 3, "sha256:aa"), (bytes.fromhex(b), 4, "xxh3:bb")]
 
 
-def test_a_symlink_planted_as_manifest_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "victim").write_text("precious")
-    (tmp_path / "manifest.jsonl").symlink_to(tmp_path / "victim")
+def test_setting_aside_twice_is_setting_aside_once(place: Path) -> None:
+    place.write_text(f"{ROW}\n")
 
-    with pytest.raises(FolderError):
-        Manifest(tmp_path / "manifest.jsonl", 0)
+    first, second = set_aside(place, "job-1"), set_aside(place, "job-1")
 
-    assert (tmp_path / "victim").read_text() == "precious"
+    assert first == second == place.with_name("manifest-job-1.jsonl")
+    assert set_aside(place, "job-2") is None
 
 
-def test_setting_aside_twice_is_setting_aside_once(tmp_path: Path) -> None:
-    (tmp_path / "manifest.jsonl").write_text("{}\n")
+def test_setting_aside_replaces_nothing(place: Path) -> None:
+    """Guards _reserve: what has the name already may be the only record of another job."""
+    place.write_text(f"{ROW}\n")
+    place.with_name("manifest-job-1.jsonl").write_text("theirs")
+    place.with_name("manifest-job-1-2.jsonl").symlink_to("nowhere")
 
-    first, second = set_aside(tmp_path / "manifest.jsonl", "job-1"), set_aside(tmp_path / "manifest.jsonl", "job-1")
+    kept = set_aside(place, "job-1")
 
-    assert first == second == tmp_path / "manifest-job-1.jsonl"
-    assert set_aside(tmp_path / "manifest.jsonl", "job-2") is None
+    assert kept == place.with_name("manifest-job-1-3.jsonl")
+    assert kept.read_text() == f"{ROW}\n"
+    assert place.with_name("manifest-job-1.jsonl").read_text() == "theirs"
+
+
+def test_an_empty_file_stays_where_it_is(place: Path) -> None:
+    place.touch()
+
+    assert set_aside(place, None) is None
+    assert place.exists()
+
+
+def test_a_path_that_leads_elsewhere_by_now_is_not_what_was_opened(place: Path) -> None:
+    place.write_text("opened")
+    with place.open() as file:
+        before = is_at(file.fileno(), place)
+        place.rename(place.with_name("elsewhere"))
+        gone = is_at(file.fileno(), place)
+        place.symlink_to("elsewhere")
+        linked = is_at(file.fileno(), place)
+
+    assert (before, gone, linked) == (True, False, False)

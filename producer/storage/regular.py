@@ -1,0 +1,59 @@
+"""Files that a person named, opened only where they are regular files: no device, pipe or link is touched."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from contract.errors import FolderError
+
+# Without these a FIFO waits for its other end, and a terminal becomes ours.
+_HARMLESS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: Path, flags: int, *, subject: str) -> int:
+    """Open a regular file and return its descriptor; with ``O_CREAT`` it is made where nothing lies there.
+
+    ``subject`` begins the sentence where something else does: "The manifest m.jsonl".
+
+    Raises:
+        FileNotFoundError: nothing lies there.
+        FolderError: what lies there is no regular file.
+        OSError: it cannot be opened.
+    """
+    try:
+        _insist_on_regular(os.lstat(path), subject)  # before it is opened: to open a device may do something already
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
+    file = os.open(path, flags | _HARMLESS, 0o644)
+    try:
+        _insist_on_regular(os.fstat(file), subject)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Does this path, followed nowhere, lead to this open file?"""
+    try:
+        return os.path.samestat(os.fstat(file), os.lstat(path))
+    except OSError:
+        return False
+
+
+def _insist_on_regular(found: os.stat_result, subject: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise FolderError(f"{subject} is {kind} and stays as it is; name a regular file.")

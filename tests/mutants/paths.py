@@ -1,0 +1,37 @@
+"""The guards of paths that a person names: whatever lies there stays there, and nothing waits for it."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_MANIFEST = "tests/unit/producer/storage/test_manifest.py"
+_PLAN = "tests/unit/producer/job/test_plan.py"
+_SOURCES = "tests/unit/producer/intake/test_sources.py"
+_COMPARE = "tests/unit/producer/commands/test_compare.py"
+_MISTAKES = "tests/integration/test_producer.py::test_what_a_person_gets_wrong_is_one_sentence"
+
+
+def _of(file: str, text: str, test: str, instead: str = "pass") -> Guard:
+    return Guard(file, text, (test,), instead)
+
+
+_STORE, _BEGIN = "producer/storage/manifest.py", "producer/job/plan.py"
+
+GUARDS = (
+    _of("producer/storage/regular.py", "_insist_on_regular(os.lstat(path), subject)", _MANIFEST, "os.lstat(path)"),
+    _of(_STORE, "if not _begins_with_row(os.pread(file, _LONGEST_ROW, 0)):", _MANIFEST, "if False:"),
+    _of(_STORE, "is_torn and (", _MANIFEST, "False and ("),
+    _of(_STORE, "not newline and len(head) < _LONGEST_ROW", _MANIFEST, "True"),
+    _of(_STORE, "        _lock(self._file, self.path)\n", _MANIFEST, ""),
+    _of(_STORE, "        _lock(file, path)\n", _MANIFEST, ""),
+    _of(_STORE, "kept = _reserve(_named(", _MANIFEST, "kept = (_named("),
+    _of(_STORE, "        if not os.pread(file, 1, 0):\n            return None\n", _MANIFEST, ""),
+    _of(_BEGIN, "    set_aside(manifest, None)  #", _PLAN, "    #"),
+    _of(
+        _BEGIN, "    except FolderError:\n        return written", _PLAN, "    except EOFError:\n        return written"
+    ),
+    _of(_BEGIN, "        look_at(manifest)  #", _PLAN, "        pass  #"),
+    _of("producer/intake/sources.py", "for _ in range(_READS_AT_ONCE):", _SOURCES, "while True:"),
+    _of("producer/commands/demo.py", 'if text.read(len(_HEAD)) not in ("", _HEAD):', _MISTAKES, "if False:"),
+    _of("producer/commands/compare.py", "    _insist_on_files(lists)\n", _COMPARE, ""),
+)

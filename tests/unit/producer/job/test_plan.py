@@ -1,0 +1,107 @@
+"""What a job finds where it is to begin: nothing that another job or a person left is lost."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.errors import FolderError
+from contract.urls.naming import output_name
+from producer.job.plan import begin, prepare_folder
+from producer.storage.journal import Journal
+
+
+def row(url: str) -> str:
+    ending = {"url": url, "name": output_name(url), "outcome": "ok", "bytes": 3, "sha256": "aa", "digest": None}
+    return json.dumps(ending, separators=(",", ":")) + "\n"
+
+
+def known(journal: Journal, *urls: str) -> list[str]:
+    names = {bytes.fromhex(output_name(url)): url for url in urls}
+    return sorted(names[name] for name in journal.known(list(names)))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / ".trawl")
+    yield opened
+    opened.close()
+
+
+def begin_job(journal: Journal, job: str, manifest: Path) -> None:
+    begin(journal, job, fingerprint=job, label=job, manifest=manifest)
+
+
+def test_a_manifest_of_another_folders_job_is_set_aside_and_not_cut_off(tmp_path: Path, journal: Journal) -> None:
+    own, shared = tmp_path / "own.jsonl", tmp_path / "shared.jsonl"
+    begin_job(journal, "job-1", own)
+    own.write_text(row("http://a/"))
+    shared.write_text(row("http://b/"))
+
+    begin_job(journal, "job-2", shared)
+
+    assert not shared.exists()
+    assert [path.read_text() for path in tmp_path.glob("shared-*.jsonl")] == [row("http://b/")]
+    assert (tmp_path / "own-job-1.jsonl").read_text() == row("http://a/")
+    assert known(journal, "http://a/", "http://b/") == ["http://a/"]
+
+
+def test_what_took_the_place_of_the_last_jobs_manifest_stays_unless_it_is_in_the_way(
+    tmp_path: Path, journal: Journal
+) -> None:
+    own = tmp_path / "own.jsonl"
+    begin_job(journal, "job-1", own)
+    own.write_text("notes")
+
+    begin_job(journal, "job-2", tmp_path / "other.jsonl")
+    begin_job(journal, "job-3", own.with_name("third.jsonl"))
+    with pytest.raises(FolderError, match="is no manifest"):
+        begin_job(journal, "job-4", own)
+
+    assert own.read_text() == "notes"
+    assert journal.job == "job-3"
+
+
+def test_manifests_that_lie_there_say_what_is_stored_and_what_is_only_called_so_is_passed_over(
+    tmp_path: Path, journal: Journal
+) -> None:
+    """Guards _set_last_aside: the name is a pattern of a person's, and what has such a name may be anything."""
+    manifest = tmp_path / "rows [1].jsonl"
+    manifest.write_text(row("http://a/"))
+    (tmp_path / "rows [1]-job-1.jsonl").write_text(row("http://b/"))
+    (tmp_path / "rows 1-job-1.jsonl").write_text(row("http://c/"))
+    (tmp_path / "rows [1]-link.jsonl").symlink_to("nowhere")
+    (tmp_path / "rows [1]-notes.jsonl").write_text("notes")
+    os.mkfifo(tmp_path / "rows [1]-fifo.jsonl")
+
+    begin_job(journal, "job-2", manifest)
+
+    assert not manifest.exists()
+    assert known(journal, "http://a/", "http://b/", "http://c/") == ["http://a/", "http://b/"]
+
+
+def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("notes")
+
+    with pytest.raises(FolderError, match="is no manifest"):
+        prepare_folder(tmp_path / "out", tmp_path / "notes")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FolderError, match="there is no folder"):
+        prepare_folder(tmp_path / "out", tmp_path / "nowhere" / "manifest.jsonl")
+
+    prepare_folder(tmp_path / "new" / "out", tmp_path / "new" / "out" / "manifest.jsonl")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("named", ["file", "fifo", "link", "file/below", "out"])
+def test_an_output_folder_that_is_none_is_one_sentence(tmp_path: Path, named: str) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".trawl").touch()
+
+    with pytest.raises(FolderError, match="is not a folder; name a folder for the output with -o"):
+        prepare_folder(tmp_path / named)
