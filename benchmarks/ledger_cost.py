@@ -117,7 +117,7 @@ def _turn(output: Path, make: Callable[[], Ledger], batches: Sequence[NewBatch])
             disk_backoff=DiskBackoff(),
             starts=starts,
             is_stopping=lambda: False,
-            tell=lambda _seen, _urls: None,
+            tell=lambda _seen: None,
             send=lambda _claim, _messages: None,
         )
         runner.work(claim)

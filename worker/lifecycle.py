@@ -151,8 +151,8 @@ class _Sweeps:
         if self._is_away:
             logger.warning("The ledger can be swept again.")
         self._is_away = False
-        for job, batches in findings.sent.items():
-            logger.info("Job %s: sent %d batches again.", job, len(batches))
+        for job, batches in findings.again.items():
+            logger.info("Job %s: %d batches wait again.", job, len(batches))
         for job, batches in findings.split.items():
             logger.warning("Job %s: split batches that killed their workers: %s", job, ", ".join(batches))
         for job, batches in findings.poisoned.items():

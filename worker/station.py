@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 
-from contract.cluster.broker import connect
+from contract.cluster.broker import connect, queue_lists
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.ledger import Ledger
 
@@ -28,4 +28,6 @@ def station() -> Station:
 def _station(_pid: int) -> Station:
     cluster = ClusterSettings.from_environment(os.environ)
     client = connect(cluster)
-    return Station(cluster, Ledger(client, prefix=cluster.prefix, lease=cluster.lease, keep=cluster.keep))
+    queue = queue_lists(cluster)
+    ledger = Ledger(client, prefix=cluster.prefix, lease=cluster.lease, keep=cluster.keep, queue=queue)
+    return Station(cluster, ledger)

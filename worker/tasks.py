@@ -1,11 +1,13 @@
-"""The one task: claim a batch, run it, close it."""
+"""The one task: claim the batch whose turn it is, run it, close it."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
-from celery import Task, shared_task
+from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
@@ -18,20 +20,21 @@ from contract.records.credentials import Credentials
 from contract.records.messages import BATCH_TASK, BatchMessage
 from worker import lifecycle, metering, wiring
 from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.events import BatchEvents
 from worker.batch.progress import ProgressReporter
-from worker.batch.runner import BatchRunner, Prefetched
+from worker.batch.runner import BatchRunner
 from worker.engine.run import Run
 from worker.station import station
 
 logger = logging.getLogger(__name__)
 
 _disk_backoff = DiskBackoff()  # made before the fork, like this module
-_ahead = Prefetched()  # the same: each process has its own
+_LAST_WORDS = 1.0  # seconds a stopping process waits for its events to be sent
 
 
-@shared_task(bind=True, name=BATCH_TASK)
+@shared_task(bind=True, name=BATCH_TASK, send_events=False)  # those of batches are sent by the runner
 def run_batch(self: Task[..., str], message: object) -> str:
-    """Run the batch the message names; returns a line for Flower. The report is in the result backend."""
+    """Run the batch whose turn it is; returns a line for the log. The report is in the result backend."""
     try:
         named = BatchMessage.from_wire(message)
     except MessageError as error:
@@ -42,19 +45,21 @@ def run_batch(self: Task[..., str], message: object) -> str:
         return _pass_on(self, named)
     if not may_start:
         return "not started: the disk takes no files; the sweep will send it again"
-    if _ahead.take(named):
-        return "nothing to do: claimed ahead of this message"
     try:
-        claim = station().ledger.claim(named.job, named.batch, holder=str(self.request.hostname))
+        claim = station().ledger.claim_next(holder=str(self.request.hostname), waited=0.0, named=named)
     except AWAY as error:
-        logger.warning("Batch %s of job %s not claimed: %s.", named.batch, named.job, type(error).__name__)
+        logger.warning("No batch claimed: %s.", type(error).__name__)
         return "not claimed: the ledger does not answer"
     except MessageError as error:
-        logger.error("Batch %s of job %s: %s", named.batch, named.job, error)
+        logger.error("No batch claimed: %s", error)
         raise Ignore from None
     if claim is None:
-        return "nothing to do: closed, or held by another worker"
-    return _runner(self).work(claim)
+        return "nothing to do: no batch waits"
+    try:
+        return _runner(self).work(claim)
+    finally:
+        if lifecycle.is_stopping():
+            _events(os.getpid(), self.app, str(self.request.hostname)).flush(_LAST_WORDS)
 
 
 def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
@@ -63,7 +68,7 @@ def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
     try:
         record = station().ledger.job(named.job)
         if record is not None:
-            send_batches(task.app, [named], record.policy, about="(passed on)", is_overdue=True)
+            send_batches(task.app, [named], record.policy, about="(passed on)")
     except (*AWAY, OperationalError) as error:
         logger.warning("Batch %s not passed on (%s): the sweep will.", named.batch, type(error).__name__)
     return "not started: this worker is stopping"
@@ -73,6 +78,7 @@ def _runner(task: Task[..., str]) -> BatchRunner:
     here = station()
     downloader = wiring.downloader()
     worker = str(task.request.hostname)
+    events = _events(os.getpid(), task.app, worker)
 
     def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         return downloader.start(
@@ -88,7 +94,7 @@ def _runner(task: Task[..., str]) -> BatchRunner:
     def send(claim: Claim, messages: Sequence[BatchMessage]) -> None:
         lifecycle.await_silence()
         try:
-            send_batches(task.app, messages, claim.policy, about="(handed off)", is_overdue=True)
+            send_batches(task.app, messages, claim.policy, about="(handed off)")
         except OperationalError as error:
             logger.warning("Handed-off batches not sent (%s): the sweep will.", type(error).__name__)
 
@@ -101,11 +107,17 @@ def _runner(task: Task[..., str]) -> BatchRunner:
         disk_backoff=_disk_backoff,
         starts=starts,
         is_stopping=lifecycle.is_stopping,
-        tell=ProgressReporter(task.app, here.ledger, worker, str(task.request.id)),
+        tell=ProgressReporter(here.ledger, events),
         send=send,
-        ahead=_ahead,
+        events=events,
         meter=metering.meter(),
     )
+
+
+@lru_cache(maxsize=1)
+def _events(_pid: int, app: Celery, worker: str) -> BatchEvents:
+    """Return what tells of this process's batches; a forked child gets one of its own."""
+    return BatchEvents(app, worker)
 
 
 def _disk_trouble() -> str | None:

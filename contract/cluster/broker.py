@@ -27,7 +27,9 @@ AWAY = (
 
 RESULT_KEY_PREFIX = "celery-task-meta-"  # celery 5.7 backends/base.py, KeyValueStoreBackend.task_keyprefix
 
-FIRST, IN_TURN = 0, 5  # message priorities: kombu's Redis transport takes lower numbers first
+#: The priority at which Trawlnet sent until 31f4598: those messages lie in a list of their own (kombu 5.7
+#: transport/redis.py, Channel._q_for_pri), which is still read. Ours have none: the ledger says whose turn it is.
+_EARLIER_PRIORITY = 5
 
 _SOFT_LIMIT, _HARD_LIMIT = 780, 900  # seconds; a backstop: the batch's own deadline is the real limit
 _VISIBILITY_TIMEOUT = 3600  # seconds; the ledger's leases recover long before it
@@ -62,6 +64,14 @@ def connect(settings: ClusterSettings, *, timeout: float = 10.0) -> redis.Redis:
     )
 
 
+def queue_lists(settings: ClusterSettings) -> tuple[str, ...]:
+    """Return the keys of the queue's lists; none where the broker is not the Redis of the ledger."""
+    if settings.broker_url != settings.result_backend:
+        return ()
+    key = settings.prefix + settings.queue
+    return key, f"{key}\x06\x16{_EARLIER_PRIORITY}"
+
+
 def _connect_options(url: str) -> dict[str, Any]:
     if url.startswith("redis+socket:"):
         return {}
@@ -85,7 +95,7 @@ def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
         "health_check_interval": 10,
-        "priority_steps": [FIRST, IN_TURN],
+        "priority_steps": [0, _EARLIER_PRIORITY],
         "global_keyprefix": settings.prefix,
     }
     broker_options = redis_options if is_redis_url(settings.broker_url) else {}

@@ -9,7 +9,6 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import ChannelError
 
-from contract.cluster.broker import FIRST, IN_TURN
 from contract.cluster.service_urls import is_redis_url
 from contract.records.messages import BATCH_TASK, BatchMessage
 from contract.records.policy import JobPolicy
@@ -18,21 +17,17 @@ _GRACE = 120  # seconds between a batch's own deadlines and Celery's, which are 
 _LEAST_LIMIT = 780  # seconds
 
 
-def send_batches(
-    app: Celery, messages: Sequence[BatchMessage], policy: JobPolicy, *, about: str = "", is_overdue: bool = False
-) -> None:
+def send_batches(app: Celery, messages: Sequence[BatchMessage], policy: JobPolicy, *, about: str = "") -> None:
     """Send one message per batch over one broker connection.
 
-    ``about`` is shown in Flower beside job and batch: numbers and hosts, never a URL. Batches that are overdue
-    (lost once, or handed off) have waited their turn: on Redis they are taken before all others.
+    Each means that a batch waits; which one a worker then takes is the ledger's to say, and what it names is a hint.
+    ``about`` is shown in Flower beside job and batch: numbers and hosts, never a URL.
 
     Raises:
         kombu.exceptions.OperationalError: the broker cannot be reached; some messages may have been sent, and
             sending them again is harmless.
     """
     soft, hard = time_limits(policy)
-    # Other brokers count priorities the other way round, or have none unless the queue was declared with them.
-    priority = (FIRST if is_overdue else IN_TURN) if is_redis_url(app.conf.broker_write_url) else None
     with app.producer_pool.acquire(block=True) as producer:
         for message in messages:
             app.send_task(
@@ -41,7 +36,6 @@ def send_batches(
                 task_id=message.task_id,
                 producer=producer,
                 ignore_result=True,
-                priority=priority,
                 soft_time_limit=soft,
                 time_limit=hard,
                 argsrepr=f"job={message.job} batch={message.batch} {about}".rstrip(),

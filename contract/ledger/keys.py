@@ -18,10 +18,10 @@ class Keys:
     def __init__(self, prefix: str) -> None:
         self.jobs = f"{prefix}jobs"  # known jobs by age
         self.active = f"{prefix}active"  # jobs with open batches
-        self.sent = f"{prefix}sent"  # job/batch of whatever waits for a worker, of all jobs, by the time it was sent
+        self.sent = f"{prefix}sent"  # job/batch of whatever waits for a worker, of all jobs, since when
         self.overdue = f"{prefix}overdue"  # those of them that were lost or handed off
         self.ahead = f"{prefix}ahead"  # which batch each token holds that was not claimed by name
-        self.taken = f"{prefix}taken"  # how far the queue was taken, over all jobs, and when last
+        self.taken = f"{prefix}taken"  # when a batch was last claimed
         self.sweeping = f"{prefix}sweeping"  # there while it is nobody's turn to sweep
         self.watched = f"{prefix}watched"  # there while sweeps come regularly
         self.of_jobs = f"{prefix}job:"  # what the keys of every job begin with

@@ -17,9 +17,9 @@ from typing import Any, TypeVar, cast
 import redis
 
 from contract.errors import UnknownJobError
-from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, result_key, waiting_name
+from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
 from contract.records import wire
-from contract.records.messages import child_batch
+from contract.records.messages import BatchMessage, child_batch
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
@@ -124,8 +124,21 @@ class Ledger:
     all of them may then be repeated.
     """
 
-    def __init__(self, client: redis.Redis, *, prefix: str = "trawl:", lease: float = 20.0, keep: float = 7 * 86400.0):
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        prefix: str = "trawl:",
+        lease: float = 20.0,
+        keep: float = 7 * 86400.0,
+        queue: Sequence[str] = (),
+    ) -> None:
+        """``lease`` and ``keep`` are in seconds.
+
+        ``queue`` holds the keys of the queue's lists, if messages lie in the same Redis as the ledger.
+        """
         self.keys = Keys(prefix)
+        self._queue = tuple(queue)
         self.lease = lease
         self.keep = int(keep)
         self._redis = client
@@ -149,16 +162,18 @@ class Ledger:
             return bool(pipe.execute()[0])
 
     def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
-        """Write batches before they are sent and return those that wait for a worker, so want a message.
+        """Write batches and return those that want a message.
 
-        BatchSender a batch again changes nothing: one that is held or closed is left out of the answer.
+        These wait for a worker; where messages lie in the same Redis, they are no more than messages are missing there,
+        since a message means that a batch waits, not which. Opening a batch again changes nothing: one that is held or
+        closed is left out of the answer.
 
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
         """
         waiting: list[str] = []
         for some in _in_slices(batches, _OPENED_AT_ONCE):
-            arguments: list[Any] = [job, self.keep]
+            arguments: list[Any] = [job, self.keep, len(self._queue), *self._queue]
             for each in some:
                 arguments += [each.batch, each.urls, each.payload]
             keys = [*self.keys.parts(job, "", "batches", "payloads", "closed"), self.keys.active, self.keys.sent]
@@ -236,18 +251,20 @@ class Ledger:
         """
         return self._claim(waiting_name(job, batch), holder, most=0 if even_worn else MOST_ATTEMPTS)
 
-    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
+    def claim_next(self, *, holder: str, waited: float, named: BatchMessage | None = None) -> Claim | None:
         """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
 
-        What was lost or handed off comes first, as in the queue; else whichever has waited longest. Its message did
-        not come: those sent before it are not overtaken.
+        What was lost or handed off comes first; then the batch ``named`` by the message that led here, if it still
+        waits; else whichever has waited longest.
         """
-        return self._claim("", holder, waited=waited)
+        return self._claim("", holder, waited=waited, named=waiting_name(named.job, named.batch) if named else "")
 
-    def _claim(self, waits: str, holder: str, *, most: int = MOST_ATTEMPTS, waited: float = 0.0) -> Claim | None:
+    def _claim(
+        self, waits: str, holder: str, *, most: int = MOST_ATTEMPTS, waited: float = 0.0, named: str = ""
+    ) -> Claim | None:
         token = f"{holder}/{secrets.token_hex(8)}"
         keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead]
-        arguments = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited]
+        arguments = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited, named]
         answer = self.run("claim", keys, arguments)
         if not isinstance(answer, list):
             return None
@@ -286,6 +303,27 @@ class Ledger:
         shared = [self.keys.sent, self.keys.overdue, self.keys.ahead]
         keys = [*self.keys.parts(job, *PARTS), self.keys.active, result_key(job, batch), *shared]
         return bool(self.run("close", keys, arguments))
+
+    # ------------------------------------------------------------------ what waits
+
+    def count_waiting(self) -> int:
+        """How many batches of all jobs wait for a worker?"""
+        return self._redis.zcard(self.keys.sent)
+
+    def longest_waiting(self, limit: int, *, waited: float = 0.0) -> list[BatchMessage]:
+        """Return batches of all jobs that have waited for so many seconds, the longest-waiting first."""
+        before = self.now() - waited if waited else "+inf"
+        found = self._redis.zrangebyscore(self.keys.sent, "-inf", before, start=0, num=limit)
+        return [read_waiting_name(name) for name in cast("list[bytes]", found)]
+
+    def seconds_untaken(self) -> float:
+        """Return the seconds since a batch was claimed, or ``note_sent`` called."""
+        last = cast("bytes | None", self._redis.hget(self.keys.taken, "last"))
+        return self.now() - float(last or 0)
+
+    def note_sent(self) -> None:
+        """Note that messages were sent for what waits, where nobody can count them."""
+        self._redis.hset(self.keys.taken, "last", repr(self.now()))
 
     # ------------------------------------------------------------------ a follower's side
 

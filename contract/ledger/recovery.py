@@ -1,4 +1,4 @@
-"""The sweep: what was lost is sent again, what kills its workers ends by name."""
+"""The sweep: what was lost waits again, what waits has messages, what kills its workers ends by name."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from contract.urls.naming import output_name
 
 
 def sweeper(ledger: Ledger, app: Celery, *, queue: str, holder: str) -> Sweeper:
-    """Return who sweeps every job's batches and sends what they lost to this queue."""
+    """Return who sweeps every job's batches and sends the messages that this queue lacks."""
 
     def send(messages: Sequence[BatchMessage]) -> None:
         record = ledger.job(messages[0].job)
         if record is not None:
-            send_batches(app, messages, record.policy, about="(again)", is_overdue=True)
+            send_batches(app, messages, record.policy, about="(again)")
 
     return Sweeper(
         ledger,
         holder=holder,
-        waiting=lambda: queue_depth(app, queue),
+        queue_depth=lambda: queue_depth(app, queue),
         send=send,
         poison=lambda claim, entry: poison_report(claim, entry, worker=holder),
     )

@@ -1,4 +1,4 @@
-"""The sweep's own steps: what was lost wants a message again, what is worn is split."""
+"""The sweep's own steps: what was lost waits again, what waits gets messages, what is worn is split."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.reports import BatchReport
 
-LOST_AFTER = 5.0  # seconds without a claim, on an empty queue, after which a message counts as lost
-OVERTAKEN_AFTER = 30.0  # seconds since a later message was claimed, after which one counts as lost
+LOST_AFTER = 5.0  # seconds a batch has waited when a message that is missing counts as lost, and not as on its way
+SILENT_AFTER = 30.0  # seconds without a claim after which messages nobody can count are thought lost
 SWEEP_PAUSE = 2.0  # seconds between two sweeps, whoever makes them
 LONGEST_PAUSE = 5.0  # seconds between them while nothing can become overdue
 
@@ -24,37 +24,39 @@ _SWEPT_AT_ONCE = 200
 
 @dataclass(slots=True)
 class SweepFindings:
-    """What one sweep did: batch ids sent again, split, and ended as poison, by job."""
+    """What one sweep did: batch ids put back in line, split, and ended as poison, by job; how many messages it sent."""
 
-    sent: dict[str, list[str]] = field(default_factory=dict)
+    again: dict[str, list[str]] = field(default_factory=dict)
     split: dict[str, list[str]] = field(default_factory=dict)
     poisoned: dict[str, list[str]] = field(default_factory=dict)
+    sent: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.sent or self.split or self.poisoned)
+        return bool(self.again or self.split or self.poisoned or self.sent)
 
 
 class Sweeper:
-    """Sends again what was lost and splits what kills workers; of all sweepers one at a time."""
+    """Puts back in line what was lost, sends messages that are missing, splits what kills; one sweeper at a time."""
 
     def __init__(
         self,
         ledger: Ledger,
         *,
         holder: str,
-        waiting: Callable[[], int | None],
+        queue_depth: Callable[[], int | None],
         send: Callable[[Sequence[BatchMessage]], None],
         poison: Callable[[Claim, BatchEntry], BatchReport],
         pause: float = SWEEP_PAUSE,
         lost_after: float = LOST_AFTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``waiting`` tells how many messages the queue holds (None: the broker cannot tell); ``send`` sends messages
-        of one job; ``poison`` makes the report of a batch whose only URL wore it out.
+        """``queue_depth`` tells how many messages the queue holds (None: the broker cannot tell).
+
+        ``send`` sends messages of one job; ``poison`` makes the report of a batch whose only URL wore it out.
         """
         self._ledger = ledger
         self._holder = holder
-        self._waiting = waiting
+        self._queue_depth = queue_depth
         self._send = send
         self._poison = poison
         self._pause = pause
@@ -75,10 +77,14 @@ class Sweeper:
         milliseconds, *found = self._turn()
         self._from = self._clock() + max(0, milliseconds) / 1000
         if found:
-            send, worn, may_be_lost = found
-            self._see_to(send, worn, findings)
-            if may_be_lost:
-                self._see_to(*self._lost(), findings)
+            back, worn, waiting, have_waited = found
+            again = [read_waiting_name(name) for name in back]
+            for message in again:
+                findings.again.setdefault(message.job, []).append(message.batch)
+            if again or have_waited:
+                findings.sent = self._send_all(self._missing(again, waiting, have_waited))
+            for name in worn:
+                self._relieve(read_waiting_name(name), findings)
         return findings
 
     def _turn(self) -> Any:
@@ -90,21 +96,35 @@ class Sweeper:
         shared = [keys.active, keys.sweeping, keys.watched, keys.sent, keys.overdue, keys.ahead]
         return ledger.run("sweep", shared, [keys.of_jobs, *pauses, *limits])
 
-    def _lost(self) -> tuple[list[bytes], list[bytes]]:
-        keys, depth = self._ledger.keys, self._waiting()
-        limits = [-1 if depth is None else depth, self._lost_after, OVERTAKEN_AFTER, MOST_ATTEMPTS, _SWEPT_AT_ONCE]
-        send, worn = self._ledger.run("lost", [keys.taken, keys.sent, keys.overdue], [keys.of_jobs, *limits])
-        return send, worn
+    def _missing(self, again: Sequence[BatchMessage], waiting: int, have_waited: int) -> Sequence[BatchMessage]:
+        """Name batches for the messages that the queue lacks.
 
-    def _see_to(self, send: Sequence[bytes], worn: Sequence[bytes], findings: SweepFindings) -> None:
-        messages: dict[str, list[BatchMessage]] = {}
-        for message in map(read_waiting_name, send):
-            messages.setdefault(message.job, []).append(message)
-        for job, of_job in messages.items():
-            findings.sent.setdefault(job, []).extend(message.batch for message in of_job)
+        One that a worker has taken and not yet claimed with is missing too, for a moment: hence only what has waited
+        for a while is counted, or waits again since now.
+        """
+        depth = self._queue_depth()
+        if depth is None:
+            return [*again, *self._unheard_of()]
+        missing = min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)
+        if missing <= len(again):
+            return again[: max(0, missing)]
+        others = [message for message in self._ledger.longest_waiting(missing) if message not in again]
+        return [*again, *others][:missing]
+
+    def _unheard_of(self) -> Sequence[BatchMessage]:
+        """Name what waits for a message, as far as can be told without counting messages: nothing is claimed at all."""
+        if self._ledger.seconds_untaken() < SILENT_AFTER:
+            return []
+        self._ledger.note_sent()
+        return self._ledger.longest_waiting(_SWEPT_AT_ONCE, waited=SILENT_AFTER)
+
+    def _send_all(self, messages: Sequence[BatchMessage]) -> int:
+        by_job: dict[str, list[BatchMessage]] = {}
+        for message in messages:
+            by_job.setdefault(message.job, []).append(message)
+        for of_job in by_job.values():
             self._send(of_job)
-        for message in map(read_waiting_name, worn):
-            self._relieve(message, findings)
+        return len(messages)
 
     def _relieve(self, message: BatchMessage, findings: SweepFindings) -> None:
         """Split a worn batch in halves, each with two attempts left; end it by name when it is a single URL."""

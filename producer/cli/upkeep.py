@@ -55,8 +55,11 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None) -> 
         removed = remove_abandoned_partials(output, days)
         print(f"removed {removed.files} broken-off {'body' if removed.files == 1 else 'bodies'}, {removed.bytes} bytes")
         return 0
-    for job in remove_jobs(jobs, older_than, os.environ):
+    gone, messages = remove_jobs(jobs, older_than, os.environ)
+    for job in gone:
         print(f"removed job {job}")
+    if messages:
+        print(f"removed {messages} {'message' if messages == 1 else 'messages'} of jobs that are over")
     for path in remove_stale_cache(os.environ, days):
         print(f"removed {path}")
     return 0

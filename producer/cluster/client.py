@@ -11,7 +11,7 @@ import redis
 import redis.exceptions
 
 from contract.cluster import broker
-from contract.cluster.dispatch import send_batches
+from contract.cluster.dispatch import queue_depth, send_batches
 from contract.cluster.service_urls import redacted
 from contract.cluster.settings import ClusterSettings
 from contract.cluster.tls import certificate_trouble
@@ -23,6 +23,7 @@ from contract.ledger.ledger import Ledger
 from contract.ledger.sweep import Sweeper
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
+from producer.cluster.stale_messages import remove_stale_messages
 
 Answer = TypeVar("Answer")
 
@@ -137,7 +138,8 @@ class Cluster:
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
         self.redis = broker.connect(settings)
-        self.ledger = Ledger(self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
+        queue = broker.queue_lists(settings)
+        self.ledger = Ledger(self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep, queue=queue)
         self._app = broker.build_app(settings)
         self._sweeper: Sweeper | None = None
 
@@ -186,8 +188,15 @@ class Cluster:
             raise _unreachable(f"The broker at {shown}", error) from None
 
     def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+        if not broker.queue_lists(self.settings):
+            messages = self._missing_of(messages)
         for index, message in enumerate(messages):
             send_batches(self._app, [message], policy, about=about[index] if index < len(about) else "")
+
+    def _missing_of(self, messages: Sequence[BatchMessage]) -> Sequence[BatchMessage]:
+        """Return as many of these as are missing from a queue that the ledger cannot count itself."""
+        waiting, depth = self.ledger.count_waiting(), queue_depth(self._app, self.settings.queue)
+        return messages if depth is None else messages[: max(0, waiting - depth)]
 
     def sweep(self, holder: str) -> None:
         if self._sweeper is None:
@@ -204,6 +213,29 @@ class Cluster:
         memory = self.redis.info("memory")
         most = int(memory.get("maxmemory") or 0)
         return most > 0 and int(memory["used_memory"]) > FULL_ABOVE * most
+
+    def remove_stale_messages(self) -> int:
+        """Remove the messages of jobs that are over; return their number. Only where the broker is the ledger's Redis.
+
+        Raises:
+            ServiceError: Redis does not allow it.
+            redis.exceptions.RedisError: Redis cannot be reached.
+        """
+        lists = broker.queue_lists(self.settings)
+        if not lists:
+            return 0
+
+        def is_over(job: str) -> bool:
+            record = self.ledger.job(job)
+            return record is None or record.is_finished
+
+        try:
+            return remove_stale_messages(self.redis, lists, prefix=self.settings.prefix, is_over=is_over)
+        except redis.exceptions.NoPermissionError:
+            raise ServiceError(
+                "Redis does not let this user look through the queue: allow LRANGE, LREM and HSCAN,"
+                " as deploy/redis/users.acl does."
+            ) from None
 
     def redis_info(self) -> dict[str, Any]:
         """Return what Redis tells about itself."""

@@ -31,8 +31,8 @@ class Removed:
     bytes: int
 
 
-def remove_jobs(jobs: Sequence[str], older_than: float | None, environment: Mapping[str, str]) -> list[str]:
-    """Remove jobs from Redis and return their ids.
+def remove_jobs(jobs: Sequence[str], older_than: float | None, environment: Mapping[str, str]) -> tuple[list[str], int]:
+    """Remove jobs from Redis, and the messages of jobs that are over; return their ids and the number of messages.
 
     Named jobs go whatever their state. Without names, those go that are finished and followed to their end, and
     with ``older_than`` (days) every job created before.
@@ -57,7 +57,7 @@ def remove_jobs(jobs: Sequence[str], older_than: float | None, environment: Mapp
             if job in jobs or is_over or is_old:
                 ledger.remove(job)
                 removed.append(job)
-        return removed
+        return removed, cluster.remove_stale_messages()
     finally:
         cluster.close()
 

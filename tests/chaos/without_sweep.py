@@ -16,21 +16,18 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from contract.ledger.ledger import Claim, Ledger
     from contract.ledger.sweep import Sweeper, SweepFindings
+    from contract.records.messages import BatchMessage
 
     claim = Ledger.claim
 
-    def claim_next(self: Ledger, **_: Any) -> Claim | None:
-        return None
+    def claim_next(self: Ledger, *, holder: str, named: BatchMessage | None = None, **_: Any) -> Claim | None:
+        return claim(self, named.job, named.batch, holder=holder, even_worn=True) if named else None
 
     def sweep(self: Sweeper) -> SweepFindings:
         return SweepFindings()
 
-    def claim_expired(self: Ledger, job: str, batch: str, *, holder: str, **_: Any) -> Claim | None:
-        return claim(self, job, batch, holder=holder, even_worn=True)
-
     Sweeper.sweep = sweep  # type: ignore[method-assign]  # the point of this program
     Ledger.claim_next = claim_next  # type: ignore[method-assign]  # the same
-    Ledger.claim = claim_expired  # type: ignore[method-assign]  # the same
     module, sys.argv = sys.argv[1], sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

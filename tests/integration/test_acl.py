@@ -114,6 +114,8 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
         assert ledger.drain("job", "here", forget=["9"]) is not None
     ledger.remove("job")
     assert ledger.jobs() == []
+    with closing(Cluster(settings)) as cluster:
+        assert cluster.remove_stale_messages() > 0
 
     assert guarded.refusals() == []
 
@@ -128,7 +130,7 @@ def test_a_worn_batch_is_split_and_ended_under_the_same_rules(guarded: Guarded) 
         Sweeper(
             ledger,
             holder="me",
-            waiting=lambda: queue_depth(app, "trawl"),
+            queue_depth=lambda: queue_depth(app, "trawl"),
             send=lambda _messages: None,
             poison=lambda claim, entry: poison_report(claim, entry, worker="me"),
             pause=0.05,

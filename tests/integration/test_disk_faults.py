@@ -472,6 +472,6 @@ def _a_shift(ledger: RecordingLedger, bench: Bench) -> BatchRunner:
         disk_backoff=DiskBackoff(),
         starts=starts,
         is_stopping=lambda: False,
-        tell=lambda _seen, _urls: None,
+        tell=lambda _seen: None,
         send=lambda _claim, _messages: None,
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from contract.cluster.broker import build_app
 from contract.cluster.dispatch import queue_depth, send_batches
 from contract.cluster.settings import ClusterSettings
+from contract.ledger.ledger import NewBatch
+from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
+from producer.cluster.client import Cluster
 from tests.support.redis_server import RedisServer
 
 
@@ -22,3 +26,22 @@ def test_messages_that_wait_are_counted(tmp_path: Path) -> None:
 
         # Zero would make the sweep send all of them again: kombu's passive declare says so under a key prefix.
         assert queue_depth(app, settings.queue) == 3
+
+
+def test_to_another_broker_no_more_messages_are_sent_than_are_missing(tmp_path: Path) -> None:
+    """Guards the count of ``Cluster.send`` where no script can make it: a restart would send all of them again."""
+    with RedisServer(tmp_path, unix=True) as server:
+        settings = ClusterSettings(
+            broker_url=server.celery_url(),
+            result_backend=server.celery_url().replace("virtual_host=0", "virtual_host=1"),
+        )
+        assert settings.broker_url != settings.result_backend
+        with closing(Cluster(settings)) as cluster:
+            cluster.ledger.create("job", JobPolicy())
+            batches = [NewBatch(str(number), pack_entries([]), 0) for number in (1, 2, 3)]
+            for _ in range(3):
+                opened = cluster.ledger.open("job", batches)
+                cluster.send([BatchMessage("job", batch) for batch in opened], JobPolicy())
+
+            assert len(opened) == 3
+            assert queue_depth(build_app(settings), settings.queue) == 3

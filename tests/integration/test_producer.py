@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -368,9 +369,50 @@ def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
     cluster.close()
 
     assert removed[:2] == (0, f"removed job {finished}\n")
-    assert named[:2] == (0, f"removed job {waiting}\n")
+    assert named[:2] == (0, f"removed job {waiting}\nremoved 5 messages of jobs that are over\n")
     assert again[0] == 2
     assert left == []
+
+
+def test_a_restart_sends_no_message_for_what_has_one(bench: Bench) -> None:
+    """Guards the count of messages: 8 kills left 1,116 of them for 125 batches, and the next job waited behind them."""
+    listed = bench.write_list(*urls(600))
+    cluster = Cluster(bench.settings)
+    with closing(cluster):
+        for _ in range(4):
+            process = bench.start("run", listed, "-o", "out", "--batch-size", "20")
+            await_condition(
+                lambda: cluster.redis.llen("trawl:trawl") >= cluster.ledger.count_waiting() >= 30,
+                within=30,
+                what="a message for each batch",
+            )
+            process.kill()
+            process.communicate()
+        assert cluster.redis.llen("trawl:trawl") <= 1.1 * cluster.ledger.count_waiting()
+
+        with StandInWorker(bench.settings):
+            job = bench.run(listed, "-o", "out", "--batch-size", "20")[1]["job"]
+        assert bench.trawl("gc", job)[0] == 0
+        assert cluster.redis.llen("trawl:trawl") == 0
+
+
+def test_a_message_a_killed_worker_had_taken_is_removed_with_its_job(bench: Bench) -> None:
+    """Guards the look at ``unacked``: kombu would put it back after an hour, for no batch."""
+    job = bench.trawl("enqueue", bench.write_list(*urls(1)))[1].strip()
+    with closing(Cluster(bench.settings)) as cluster:
+        taken = cluster.redis.rpop("trawl:trawl")
+        others = json.dumps([{"body": "none of ours"}, "", "trawl"])
+        assert isinstance(taken, bytes)
+        ours = json.dumps([json.loads(taken), "", "trawl"])
+        cluster.redis.hset("trawl:unacked", mapping={"ours": ours, "theirs": others})
+        cluster.redis.zadd("trawl:unacked_index", {"ours": 1.0, "theirs": 1.0})
+        cluster.redis.lpush("trawl:trawl", "none of ours")
+
+        removed = bench.trawl("gc", job)
+
+        assert removed[:2] == (0, f"removed job {job}\nremoved 1 message of jobs that are over\n")
+        assert cluster.redis.hkeys("trawl:unacked") == cluster.redis.zrange("trawl:unacked_index", 0, -1) == [b"theirs"]
+        assert cluster.redis.llen("trawl:trawl") == 1
 
 
 def test_redis_holds_nothing_but_a_record_once_a_job_was_followed(bench: Bench) -> None:

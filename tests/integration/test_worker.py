@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery.events.state import State
 from kombu import serialization
 
 from contract.cluster.dispatch import queue_depth
@@ -104,6 +107,29 @@ def test_a_message_of_another_version_is_rejected_and_nothing_is_lost(
 
     assert report.counts() == {"ok": 1}
     assert "Traceback" not in worker.log()
+
+
+def test_whoever_watches_sees_one_row_for_each_batch_whatever_its_message(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    """Guards ``send_events`` of the task: Celery's own events are of messages, most of which lead elsewhere."""
+    state: Any = State()
+    with cluster.app.connection_for_read() as connection, a_worker(tmp_path, cluster):
+        receiver = cluster.app.events.Receiver(connection, handlers={"*": state.event})
+        with receiver.consumer_context() as (consumer, _, _):
+            left_over = BatchMessage("gone", "7")
+            cluster.app.send_task(BATCH_TASK, args=[left_over.to_wire()], task_id=left_over.task_id)
+            cluster.enqueue("job", *([server.url(f"/good?seed={seed}")] for seed in range(6)))
+
+            def are_closed() -> bool:
+                with suppress(TimeoutError):
+                    consumer.drain_events(timeout=1)
+                return [task.state for task in state.tasks.values()] == ["SUCCESS"] * 6
+
+            await_condition(are_closed, within=40, what="six rows of six batches")
+
+    assert set(state.tasks) == {f"job.{number}" for number in range(1, 7)}
+    assert {task.result.partition(" ")[0] for task in state.tasks.values()} == {"ok=1"}
 
 
 def test_pickle_is_refused_and_the_worker_lives(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:

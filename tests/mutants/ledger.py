@@ -5,11 +5,13 @@ from __future__ import annotations
 from tests.mutants.guard import Guard
 
 _TESTS = ("tests/integration/ledger/test_promises.py", "tests/integration/ledger/test_recovery.py")
-_OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP, _LOST = (
-    f"contract/ledger/lua/{name}.lua"
-    for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep", "lost")
+_OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP = (
+    f"contract/ledger/lua/{name}.lua" for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep")
 )
+_ORDER = "first_of(KEYS[2]) or named or first_of(KEYS[1])"
 _LEDGER, _SWEEPER = "contract/ledger/ledger.py", "contract/ledger/sweep.py"
+_MODEL = "tests/integration/ledger/test_model.py"
+_PRODUCER = "tests/integration/test_producer.py"
 _FOLLOW = "tests/integration/test_follow.py"
 
 
@@ -42,19 +44,23 @@ GUARDS = (
     _without(_CLAIM, "if record.state ~= 'queued' and not worn then return false end"),
     _without(_CLAIM, "if most > 0 and record.attempts >= most then return record.attempts end"),
     _without(_CLAIM, "redis.call('EXPIRE', key, ARGV[6])"),
-    _without(_CLAIM, " and not (highest and tonumber(highest) > tonumber(sent))"),
-    _without(_CLAIM, "not record.overdue and "),
-    _without(_CLAIM, "    redis.call('ZREM', KEYS[1], waits)"),
-    _without(_CLAIM, "    redis.call('ZREM', KEYS[2], waits)"),
+    _without(_CLAIM, "  redis.call('ZREM', KEYS[1], waits)"),
+    _without(_CLAIM, "  redis.call('ZREM', KEYS[2], waits)"),
+    _without(_CLAIM, "redis.call('HDEL', KEYS[4], record.token)", tests=_MODEL),
     _without(_CLAIM, "record.token = ARGV[3]\n"),
     _without(_CLAIM, "record.attempts = record.attempts + 1"),
     _without(_CLAIM, "redis.call('EXPIRE', key .. ':leases', ARGV[6])"),
-    _without(_CLAIM, "{KEYS[2], KEYS[1]}", "{KEYS[1]}"),
-    _without(_CLAIM, "{KEYS[2], KEYS[1]}", "{KEYS[2]}"),
+    _without(_CLAIM, _ORDER, "named or first_of(KEYS[1])"),
+    _without(_CLAIM, _ORDER, "named or first_of(KEYS[2]) or first_of(KEYS[1])"),
+    _without(_CLAIM, _ORDER, "first_of(KEYS[2]) or first_of(KEYS[1])"),
+    _without(_CLAIM, _ORDER, "first_of(KEYS[2]) or named"),
+    _without(_CLAIM, "redis.call('ZSCORE', KEYS[1], ARGV[8]) and ", tests=_MODEL),
     _without(_CLAIM, " or now - tonumber(head[2]) < tonumber(ARGV[7])"),
-    _without(_CLAIM, "redis.call('HEXISTS', ARGV[1] .. job, 'policy') == 1\n        and "),
-    _without(_CLAIM, "\n        and redis.call('HEXISTS', ARGV[1] .. job .. ':batches', batch) == 1"),
-    _without(_CLAIM, "      redis.call('ZREM', KEYS[1], head[1])"),
+    _without(_CLAIM, "redis.call('HEXISTS', key, 'policy') == 1 and "),
+    _without(_CLAIM, " and record.attempts < most then", " then"),
+    _without(_CLAIM, "  leave_line(waits)\n  if record then"),
+    _without(_CLAIM, "    record.state = 'held'\n    redis.call"),
+    _without(_CLAIM, "    redis.call('ZADD', key .. ':leases', now, batch)\n"),
     _without(_CLAIM, "redis.call('HGET', KEYS[4], ARGV[3]) or "),
     _without(_CLAIM, "redis.call('HSET', KEYS[4], ARGV[3], waits)"),
     _without(_CLAIM, "redis.call('EXPIRE', KEYS[4], ARGV[6])"),
@@ -84,18 +90,6 @@ GUARDS = (
     _without(_DRAIN, "redis.call('ZREM', KEYS[4], ARGV[i])"),
     _without(_DRAIN, "redis.call('DEL', ARGV[2] .. ARGV[i])"),
     _without(_DRAIN, "if ARGV[3] ~= '0' then", "if true then"),
-    _without(_LOST, "if waiting == 0 then return string.format('%.17g', now - tonumber(ARGV[3])) end"),
-    _without(_LOST, "waiting < 0 and "),
-    _without(_LOST, " and now - tonumber(taken[2] or 0) >= tonumber(ARGV[4])"),
-    _without(_LOST, "not taken[1] or "),
-    _without(_LOST, " or (taken[4] and now - tonumber(taken[4]) < tonumber(ARGV[4]))"),
-    _without(_LOST, "return taken[3] and '(' .. taken[3]", "return taken[3]"),
-    _without(_LOST, "redis.call('ZREM', KEYS[2], waits)\n    redis.call('ZREM', KEYS[3], waits)"),
-    _without(_LOST, "    redis.call('ZREM', KEYS[3], waits)\n"),
-    _without(_LOST, "if record.attempts >= tonumber(ARGV[5]) then worn[#worn + 1] = waits else", "if false then else"),
-    _without(_LOST, "record.overdue = true"),
-    _without(_LOST, "redis.call('ZADD', KEYS[2], now, waits)"),
-    _without(_LOST, "redis.call('ZADD', KEYS[3], now, waits)"),
     _without(_SWEEP, "'1', 'NX', 'PX', ARGV[2]", "'1', 'PX', ARGV[2]"),
     _without(_SWEEP, "redis.call('ZADD', KEYS[5], now, job .. '/' .. batch)"),
     _without(_SWEEP, "if text then visit(batch, cjson.decode(text)) else redis.call('ZREM', from, batch) end",
@@ -118,8 +112,20 @@ GUARDS = (
     _without(_SWEEP, "each_before(now, due, queue)\n"),
     _without(_SWEEP, "redis.call('EXPIRE', key .. part, ARGV[7])"),
     _without(_SWEEP, "if redis.call('HLEN', batches) == 0 then redis.call('SREM', KEYS[1], job) end"),
-    _without(_SWEEP, "oldest[2] and now - tonumber(oldest[2]) >= tonumber(ARGV[8])", "true"),
-    _without(_SWEEP, "oldest[2] and now - tonumber(oldest[2]) >= tonumber(ARGV[8])", "false"),
+    _without(_SWEEP, "string.format('%.17g', now - tonumber(ARGV[8]))", "'+inf'"),
+    _without(_SWEEPER, "min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)", "len(again) + have_waited"),
+    _without(_SWEEPER, "min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)", "waiting - depth"),
+    _without(_SWEEPER, "if message not in again]", "]"),
+    _without(_SWEEPER, "if self._ledger.seconds_untaken() < SILENT_AFTER:\n            return []"),
+    _without(_SWEEPER, "        self._ledger.note_sent()\n"),
+    _without(_OPEN, "  for i = 4, 3 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end\n"),
+    _without(_OPEN, "math.max(0, missing)", "missing"),
+    _without(_OPEN, "if lists > 0 then", "if false then"),
+    _without("producer/cluster/client.py", "messages[: max(0, waiting - depth)]", "messages",
+             tests="tests/integration/test_dispatch.py"),
+    _without("producer/cluster/client.py", "record is None or record.is_finished", "True", tests=_PRODUCER),
+    _without("producer/cluster/stale_messages.py", " + _clear_unacked(client, prefix, has_gone)", tests=_PRODUCER),
+    _without("worker/tasks.py", ", send_events=False", tests="tests/integration/test_worker.py"),
     _without(_LEDGER, "pipe.hsetnx(key, name, value)", "pipe.hset(key, name, value)"),
     _without(_LEDGER, "pipe.zrem(self.keys.job(job, \"closed\"), *batches)"),
     _without(_LEDGER, "pipe.zrem(self.keys.sent, *some)"),
@@ -143,11 +149,7 @@ GUARDS = (
              tests="tests/integration/test_start.py"),
     _without("worker/batch/runner.py", "self._look_ahead()\n                ended =", "ended =",
              tests="tests/unit/worker/batch/test_runner.py"),
-    _without("worker/batch/runner.py", "self._ahead.take(BatchMessage(turn.claim.job, batch))", "pass",
-             tests="tests/unit/worker/batch/test_runner.py"),
     _without("worker/batch/runner.py", "except TrawlError as error:", "except ZeroDivisionError as error:",
-             tests="tests/unit/worker/batch/test_runner.py"),
-    _without("worker/batch/runner.py", "            self._ahead.note(BatchMessage(claim.job, claim.batch))\n",
              tests="tests/unit/worker/batch/test_runner.py"),
     _without("worker/batch/runner.py", "self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK_PAUSE)", "pass",
              tests="tests/unit/worker/batch/test_runner.py"),

@@ -17,9 +17,21 @@ GUARDS = (
     Guard("worker/batch/runner.py", "            and self._holds_few()\n", ("tests/unit/worker/batch/test_runner.py",)),
     Guard(
         "worker/batch/progress.py",
-        "except (*AWAY, OperationalError, OSError):",
+        "except (*AWAY, OSError):",
         ("tests/unit/worker/batch/test_progress.py",),
         "except KeyError:",
+    ),
+    Guard(
+        "worker/batch/events.py",
+        "except (*AWAY, OperationalError, OSError):",
+        ("tests/unit/worker/batch/test_events.py",),
+        "except KeyError:",
+    ),
+    Guard(
+        "worker/batch/events.py",
+        "        except Full:\n            return",
+        ("tests/unit/worker/batch/test_events.py",),
+        "        except KeyError:\n            return",
     ),
     Guard(
         "contract/ledger/channel.py",

@@ -29,8 +29,10 @@ class ClockedLedger(Ledger):
     Only the text of the scripts is changed, while they are loaded, and only where they call TIME.
     """
 
-    def __init__(self, client: redis.Redis, *, lease: float = 20.0, keep: float = 86400.0) -> None:
-        super().__init__(client, lease=lease, keep=keep)
+    def __init__(
+        self, client: redis.Redis, *, lease: float = 20.0, keep: float = 86400.0, queue: Sequence[str] = ()
+    ) -> None:
+        super().__init__(client, lease=lease, keep=keep, queue=queue)
         self._scripts = {
             name: client.register_script(text.replace(_REAL, _SET)) for name, text in production._scripts().items()
         }
@@ -49,7 +51,9 @@ class ClockedLedger(Ledger):
     def swept(
         self, *, waiting: int | None = 0, lost_after: float = LOST_AFTER, after_silence: bool = False
     ) -> tuple[SweepFindings, list[str]]:
-        """Sweep whenever the last sweep was; return the findings and the batches sent, as ``job/batch``."""
+        """Sweep whenever the last sweep was, with so many messages in the queue; return the findings and the batches
+        that messages were sent for, as ``job/batch``.
+        """
         sent: list[BatchMessage] = []
         self._redis.delete("trawl:sweeping")
         if after_silence:
@@ -59,7 +63,7 @@ class ClockedLedger(Ledger):
         sweeper = Sweeper(
             self,
             holder="sweeper",
-            waiting=lambda: waiting,
+            queue_depth=lambda: waiting,
             send=sent.extend,
             poison=lambda claim, entry: poison_report(claim, entry, worker="sweeper"),
             lost_after=lost_after,
@@ -133,8 +137,8 @@ def at_once(count: int, act: Callable[[int], Any]) -> list[Any]:
         return list(threads.map(enter, range(count)))
 
 
-def next_of(ledger: Ledger, *, holder: str = "worker", waited: float = 0.0) -> Claim:
-    claim = ledger.claim_next(holder=holder, waited=waited)
+def next_of(ledger: Ledger, *, holder: str = "worker", waited: float = 0.0, named: BatchMessage | None = None) -> Claim:
+    claim = ledger.claim_next(holder=holder, waited=waited, named=named)
     assert claim is not None
     return claim
 

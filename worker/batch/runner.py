@@ -1,10 +1,9 @@
-"""What a worker does with one message: the batch it names, and others while there is room.
+"""What a worker does with one message: the batch whose turn it is, and others while there is room.
 
 A batch that comes to its end leaves a lane half empty: its last URLs are in flight, and the next message is still on
 its way through Celery. So a runner prefetches: when it has room and a batch has been waiting longer than an idle worker
-would let it wait, it claims that batch as well, of whichever job: what was lost or handed off first, then in the order
-in which the batches were sent. The message of a batch claimed ahead arrives later, finds nothing to do, and costs a
-millisecond.
+would let it wait, it claims that batch as well, of whichever job. A message means that a batch waits, not which: one
+that is left over finds nothing to do, and costs a millisecond.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from contract.records.messages import BatchMessage
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
 from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.events import UNWATCHED, Watcher
 from worker.batch.lease import Lease
 from worker.engine.run import Leftover, Run
 from worker.metering import UNCOUNTED, Metering
@@ -40,27 +40,7 @@ _CLOSE_PATIENCE = 8.0  # seconds a stopping worker goes on trying to close its b
 _UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
 _LOOK_PAUSE, _LONGEST_LOOK_PAUSE = _UNWANTED, 2.0  # seconds until a ledger with nothing to claim is looked at again
 _MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
-_MOST_REMEMBERED = 10_000  # batches claimed ahead whose message did not come yet
 _LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
-
-
-class Prefetched:
-    """The batches a process claimed before their messages came, which need not ask the ledger when they come.
-
-    Each is forgotten with its first message, and when somebody else took it over: it may wait again when one comes.
-    """
-
-    def __init__(self) -> None:
-        self._batches: dict[BatchMessage, None] = {}  # oldest first
-
-    def note(self, message: BatchMessage) -> None:
-        self._batches[message] = None
-        while len(self._batches) > _MOST_REMEMBERED:
-            self._batches.pop(next(iter(self._batches)), None)
-
-    def take(self, message: BatchMessage) -> bool:
-        """Was it claimed ahead? Forgets it."""
-        return self._batches.pop(message, self) is None
 
 
 class Starts(Protocol):
@@ -95,14 +75,14 @@ class BatchRunner:
         disk_backoff: DiskBackoff,
         starts: Starts,
         is_stopping: Callable[[], bool],
-        tell: Callable[[Sequence[tuple[str, ProgressSnapshot]], int], None],
+        tell: Callable[[Sequence[tuple[Claim, ProgressSnapshot]]], None],
         send: Callable[[Claim, Sequence[BatchMessage]], None],
-        ahead: Prefetched | None = None,
+        events: Watcher = UNWATCHED,
         meter: Metering = UNCOUNTED,
     ) -> None:
         """``room`` is how many URLs can be in flight; with fewer left to fetch, the runner looks ahead.
 
-        ``tell`` takes, once a second, a snapshot of each batch that lasts with its job, and how many URLs all have.
+        ``tell`` takes, once a second, a snapshot of each batch that lasts.
         """
         self._ledger = ledger
         self._worker = worker
@@ -114,7 +94,7 @@ class BatchRunner:
         self._is_stopping = is_stopping
         self._tell = tell
         self._send = send
-        self._ahead = ahead or Prefetched()
+        self._events = events
         self._meter = meter
         self._turns: list[_Turn] = []
         self._change = threading.Event()
@@ -123,7 +103,7 @@ class BatchRunner:
         self._drains = False
 
     def work(self, claim: Claim) -> str:
-        """Run the batch and what is claimed ahead of its message; return a line about the first, for Flower."""
+        """Run the batch and what is claimed ahead of its message; return a line about the first, for the log."""
         lines: list[str] = []
         try:
             self._begin(claim)
@@ -141,6 +121,7 @@ class BatchRunner:
             for turn in self._turns:
                 turn.run.abandon()
                 self._meter.end(turn.claim.urls)
+                self._events.lose(turn.claim, "interrupted")
             raise
         return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
 
@@ -150,6 +131,7 @@ class BatchRunner:
         run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
         self._turns.append(_Turn(claim, lease, run, time.time(), began))
         self._meter.begin(claim.urls)
+        self._events.begin(claim)
 
     def _obey(self) -> None:
         """Keep the leases, tell how it goes, and heed a worker told to stop."""
@@ -165,7 +147,7 @@ class BatchRunner:
             self._told = now = time.monotonic()
             told = [turn for turn in self._turns if now - turn.began >= _TOLD_FROM]
             if told:
-                self._tell([_snapshot(turn) for turn in told], sum(turn.claim.urls for turn in told))
+                self._tell([_snapshot(turn) for turn in told])
 
     # ------------------------------------------------------------------ looking ahead
 
@@ -177,7 +159,6 @@ class BatchRunner:
                 self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK_PAUSE)
                 return
             self._look_pause = _LOOK_PAUSE
-            self._ahead.note(BatchMessage(claim.job, claim.batch))
             try:
                 self._begin(claim)
             except TrawlError as error:  # the others of this runner may be of another job, and no fault of it
@@ -218,21 +199,26 @@ class BatchRunner:
         self._turns.remove(turn)
         self._meter.end(turn.claim.urls)
         batch = turn.claim.batch
-        if turn.lease.is_lost:
-            self._ahead.take(BatchMessage(turn.claim.job, batch))
         self._disk_backoff.note(turn.run.stalled, began=turn.began)
-        line = "another worker took it over" if turn.lease.is_lost else self._close(turn)
+        line = None if turn.lease.is_lost else self._close(turn)
+        is_closed = line is not None
+        line = line or "another worker took it over"
         if turn.run.stalled is not None:
             line = f"{line}: {turn.run.stalled}"
+        if is_closed:
+            self._events.close(turn.claim, line, seconds=time.monotonic() - turn.began)
+        else:
+            self._events.lose(turn.claim, line)
         logger.info("Job %s batch %s: %s", turn.claim.job, batch, line)
         return line
 
-    def _close(self, turn: _Turn) -> str:
+    def _close(self, turn: _Turn) -> str | None:
+        """Close a batch and return a line about it; None: it was no longer ours."""
         claim, leftovers = turn.claim, turn.run.leftovers
         children = _children(leftovers)
         report = self._report(turn, len(children))
         if not self._insist(lambda: self._ledger.close(claim, report, children), claim):
-            return "somebody else closed it"
+            return None
         self._meter.count(turn.run.outcomes, seconds=report.elapsed)
         ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
         if ready:
@@ -284,10 +270,10 @@ def _children(leftovers: Sequence[Leftover]) -> list[Child]:
     return children
 
 
-def _snapshot(turn: _Turn) -> tuple[str, ProgressSnapshot]:
+def _snapshot(turn: _Turn) -> tuple[Claim, ProgressSnapshot]:
     seen = turn.run.progress
     counts = {"ok": seen.ok, "kept": seen.kept, "failed": seen.failed, "refused": seen.refused}
-    return turn.claim.job, ProgressSnapshot(turn.claim.batch, counts, seen.bytes)
+    return turn.claim, ProgressSnapshot(turn.claim.batch, counts, seen.bytes)
 
 
 def _line(report: BatchReport, handed_off: int) -> str:

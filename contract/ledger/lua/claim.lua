@@ -1,32 +1,54 @@
 -- Take the lease of a batch that waits for a worker, or that is worn and nobody's (the sweep alone asks for those).
 -- KEYS: sent, overdue, taken, ahead
--- ARGV: what the keys of every job begin with, job/batch ('': whichever has waited longest, of any job), holder's token,
---       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do
+-- ARGV: what the keys of every job begin with, job/batch ('': whose turn it is, of any job), holder's token,
+--       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do,
+--       job/batch of the message that led here ('': none), taken before what has waited longer but is not overdue
 -- Returns false (closed, held, deferred, unknown, none), the attempts of a worn batch, or its record.
 -- Which job's keys are touched is known only here: one Redis holds them all, so nothing is declared but what they share.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local most = tonumber(ARGV[5])
 
--- What was lost or handed off goes first, as in the queue; entries whose job is gone are taken away.
-local function longest_waiting()
-  for _, key in ipairs({KEYS[2], KEYS[1]}) do
-    for _ = 1, 100 do
-      local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-      if not head[1] or now - tonumber(head[2]) < tonumber(ARGV[7]) then break end
-      local job, batch = string.match(head[1], '^(.-)/(.*)$')
-      if redis.call('HEXISTS', ARGV[1] .. job, 'policy') == 1
-        and redis.call('HEXISTS', ARGV[1] .. job .. ':batches', batch) == 1 then return head[1] end
-      redis.call('ZREM', KEYS[1], head[1])
-      redis.call('ZREM', KEYS[2], head[1])
-    end
+local function leave_line(waits)
+  redis.call('ZREM', KEYS[1], waits)
+  redis.call('ZREM', KEYS[2], waits)
+end
+
+-- Can it be claimed? Takes it out of the line where it never can: its job is gone, or it is worn and the sweep's.
+local function is_claimable(waits)
+  local job, batch = string.match(waits, '^(.-)/(.*)$')
+  local key = ARGV[1] .. job
+  local text = redis.call('HEXISTS', key, 'policy') == 1 and redis.call('HGET', key .. ':batches', batch)
+  local record = text and cjson.decode(text)
+  if record and record.attempts < most then return true end
+  leave_line(waits)
+  if record then
+    record.state = 'held'
+    redis.call('HSET', key .. ':batches', batch, cjson.encode(record))
+    redis.call('ZADD', key .. ':leases', now, batch)
   end
   return false
+end
+
+local function first_of(line)
+  for _ = 1, 100 do
+    local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+    if not head[1] or now - tonumber(head[2]) < tonumber(ARGV[7]) then return false end
+    if is_claimable(head[1]) then return head[1] end
+  end
+  return false
+end
+
+-- What was lost or handed off goes first: it has had its turn.
+local function next_in_turn()
+  local named = ARGV[8] ~= '' and redis.call('ZSCORE', KEYS[1], ARGV[8]) and is_claimable(ARGV[8]) and ARGV[8]
+  return first_of(KEYS[2]) or named or first_of(KEYS[1])
 end
 
 local waits = ARGV[2]
 if waits == '' then
   -- The reply to the holder's first call was lost and its client asks again: not for yet another batch.
-  waits = redis.call('HGET', KEYS[4], ARGV[3]) or longest_waiting()
+  waits = redis.call('HGET', KEYS[4], ARGV[3]) or next_in_turn()
   if not waits then return false end
 end
 local job, batch = string.match(waits, '^(.-)/(.*)$')
@@ -40,7 +62,6 @@ local record = cjson.decode(text)
 -- The reply to the holder's first call was lost and its client asks again.
 local again = record.token == ARGV[3]
 if not again then
-  local most = tonumber(ARGV[5])
   local expiry = redis.call('ZSCORE', key .. ':leases', batch)
   local worn = most == 0 and record.state == 'held' and not (expiry and tonumber(expiry) > now)
   -- A lease that ran out is for the sweep to end, not for a second copy of the message: its holder may yet renew.
@@ -48,16 +69,10 @@ if not again then
   if most > 0 and record.attempts >= most then return record.attempts end
   -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
   redis.call('EXPIRE', key, ARGV[6])
-  local sent = redis.call('ZSCORE', KEYS[1], waits)
-  if sent then
+  redis.call('HDEL', KEYS[4], record.token)
+  if redis.call('ZSCORE', KEYS[1], waits) then
     redis.call('HSET', KEYS[3], 'last', tostring(now))
-    local highest = redis.call('HGET', KEYS[3], 'highest')
-    -- What is overdue is taken out of turn: it says nothing about messages sent before.
-    if not record.overdue and not (highest and tonumber(highest) > tonumber(sent)) then
-      redis.call('HSET', KEYS[3], 'highest', sent)
-    end
-    redis.call('ZREM', KEYS[1], waits)
-    redis.call('ZREM', KEYS[2], waits)
+    leave_line(waits)
   end
   if ARGV[2] == '' then
     redis.call('HSET', KEYS[4], ARGV[3], waits)

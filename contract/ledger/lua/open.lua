@@ -1,14 +1,17 @@
--- Write batches before they are sent; opening one twice changes nothing.
+-- Write batches before messages are sent for them; opening one twice changes nothing.
 -- KEYS: job, batches, payloads, closed, active, sent
--- ARGV: job id, seconds to keep, then (batch, urls, payload) for each
--- Returns the ids that wait for a worker, or false where the job is unknown.
+-- ARGV: job id, seconds to keep, number of the queue's lists (0: the broker is not this Redis), their keys,
+--       then (batch, urls, payload) for each
+-- Returns the ids that want a message: those that wait for a worker, no more than messages are missing from the queue;
+-- or false where the job is unknown.
 local opened = redis.call('HMGET', KEYS[1], 'policy', 'opened')
 if not opened[1] then return false end
 local highest = tonumber(opened[2] or 0)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local waiting = {}
-for i = 3, #ARGV, 3 do
+local lists = tonumber(ARGV[3])
+for i = 4 + lists, #ARGV, 3 do
   local batch = ARGV[i]
   local known = redis.call('HGET', KEYS[2], batch)
   if known then
@@ -26,4 +29,10 @@ end
 redis.call('HSET', KEYS[1], 'opened', string.format('%.0f', highest))
 redis.call('SADD', KEYS[5], ARGV[1])
 for _, i in ipairs({1, 2, 3, 4, 6}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
+-- A message means that a batch waits, not which: of those sent before, some may wait that have no batch any more.
+if lists > 0 then
+  local missing = redis.call('ZCARD', KEYS[6])
+  for i = 4, 3 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end
+  while #waiting > math.max(0, missing) do table.remove(waiting) end
+end
 return waiting

@@ -1,20 +1,20 @@
--- Find the batches, of all jobs, that want a message again, and those that killed their worker too often: those whose
--- lease ran out, and those that have come due.
+-- Put back in line the batches, of all jobs, whose lease ran out or that have come due, and find those that killed their
+-- worker too often.
 -- KEYS: active, sweeping, watched, sent, overdue, ahead
 -- ARGV: what the keys of every job begin with, milliseconds until the next sweep, at the least and at the most,
 --       milliseconds of silence after which leases are not ended, most attempts, most batches of a job at once,
 --       seconds to keep, seconds a message must have waited to be thought lost
--- Returns {milliseconds until it is anybody's turn again}, or {that, batches to send, worn batches, may any message
--- that waits be lost (1/0)}.
+-- Returns {milliseconds until it is anybody's turn again}, or {that, batches put back, worn batches, batches that wait,
+-- how many of them, up to a bound, have waited so long that their messages may be lost}.
 if not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) then return {redis.call('PTTL', KEYS[2])} end
 local jobs = redis.call('SMEMBERS', KEYS[1])
-if #jobs == 0 then return {tonumber(ARGV[2]), {}, {}, 0} end
+if #jobs == 0 then return {tonumber(ARGV[2]), {}, {}, 0, 0} end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 -- After a silence (Redis was away, every worker frozen) leases have run out through no fault of their holders, who get
 -- until the next sweep to renew them.
 local was_watched = redis.call('SET', KEYS[3], '1', 'PX', ARGV[4], 'GET')
-local send, worn = {}, {}
+local back, worn = {}, {}
 local rest = tonumber(ARGV[3]) / 1000
 
 for _, job in ipairs(jobs) do
@@ -40,7 +40,7 @@ for _, job in ipairs(jobs) do
     redis.call('HSET', batches, batch, cjson.encode(record))
     redis.call('ZADD', KEYS[4], now, job .. '/' .. batch)
     redis.call('ZADD', KEYS[5], now, job .. '/' .. batch)
-    send[#send + 1] = job .. '/' .. batch
+    back[#back + 1] = job .. '/' .. batch
   end
 
   local function queue_or_wear(batch, record)
@@ -61,6 +61,6 @@ redis.call('EXPIRE', KEYS[6], ARGV[7])
 -- Nothing can be overdue before: a lease that is renewed ends ever later, and one that is new ends later than these.
 local next = math.ceil(math.max(tonumber(ARGV[2]), rest * 1000))
 redis.call('SET', KEYS[2], '1', 'PX', next)
-local oldest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
-local may_be_lost = oldest[2] and now - tonumber(oldest[2]) >= tonumber(ARGV[8])
-return {next, send, worn, may_be_lost and 1 or 0}
+local waited = string.format('%.17g', now - tonumber(ARGV[8]))
+local have_waited = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', waited, 'LIMIT', 0, ARGV[6])
+return {next, back, worn, redis.call('ZCARD', KEYS[4]), #have_waited}

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from contract.errors import UnknownJobError
 from contract.ledger.ledger import MOST_ATTEMPTS, Child, Claim, Drain
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from tests.support.clocked_ledger import JOB, ClockedLedger, batch_of, report_of, urls_of
@@ -31,6 +32,8 @@ class Open:
     token: str = ""
     attempts: int = 0
     until: float = 0.0  # when its lease ends, or it is due
+    since: float = 0.0  # when it came to wait for a worker
+    is_overdue: bool = False
 
 
 @dataclass(slots=True)
@@ -41,15 +44,25 @@ class Oracle:
     closed: dict[str, list[str]] = field(default_factory=dict)
     drained: list[str] = field(default_factory=list)
 
+    def turn(self, named: str | None, now: float) -> str | None:
+        """Say whose turn it is: of what is overdue, then the one named, then of all that waits the longest waiting."""
+        waiting = {batch: each for batch, each in self.open.items() if each.state == "queued"}
+        overdue = [batch for batch, each in waiting.items() if each.is_overdue]
+        for line in (overdue, [named] if named in waiting else [], list(waiting)):
+            head = min(line, key=lambda batch: (waiting[batch].since, batch), default=None)
+            if head is not None and (head == named or waiting[head].since <= now):
+                return head
+        return None
+
     def close(
-        self, batch: str, done: list[str], children: Mapping[str, tuple[list[str], float]], worn: int = 0
+        self, batch: str, done: list[str], children: Mapping[str, tuple[list[str], float]], worn: int = 0, *, now: float
     ) -> None:
         del self.open[batch]
         self.closed[batch] = done
         for child, (urls, due) in children.items():
             state = "deferred" if due else "queued"
             assert child not in self.open, "a child's name is new"
-            self.open[child] = Open(urls, state=state, attempts=worn, until=due)
+            self.open[child] = Open(urls, state=state, attempts=worn, until=due, since=now, is_overdue=not due)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -74,7 +87,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.numbers += 1
         batch = str(self.numbers)
         assert self.ledger.open(JOB, [batch_of(batch, *urls)]) == [batch]
-        self.oracle.open[batch] = Open(urls)
+        self.oracle.open[batch] = Open(urls, since=self.ledger.now())
 
     @rule(size=st.integers(1, 6))
     def enqueue(self, size: int) -> None:
@@ -114,16 +127,17 @@ class LedgerMachine(RuleBasedStateMachine):
         assert claim is not None
         self.note(claim)
 
-    @rule()
-    def claim_next(self) -> None:
-        claim = self.ledger.claim_next(holder="worker", waited=0.0)
-        waiting = {batch for batch, each in self.oracle.open.items() if each.state == "queued"}
-        if claim is None:
-            heads = cast("list[tuple[bytes, float]]", self.client.zrange("trawl:sent", 0, 0, withscores=True))
-            assert not waiting or heads[0][1] > self.ledger.now(), "the clock was turned back: its message will come"
-            return
-        assert claim.batch in waiting
-        self.note(claim)
+    @rule(data=st.data())
+    def claim_next(self, data: st.DataObject) -> None:
+        """Whatever the message names, or nothing."""
+        known = sorted([*self.oracle.open, *self.oracle.closed])
+        named = data.draw(st.sampled_from([None, "unheard-of", *known]))
+        message = BatchMessage(JOB, named) if named else None
+        claim = self.ledger.claim_next(holder="worker", waited=0.0, named=message)
+
+        assert (claim and claim.batch) == self.oracle.turn(named, self.ledger.now())
+        if claim is not None:
+            self.note(claim)
 
     def note(self, claim: Claim) -> None:
         expected = self.oracle.open[claim.batch]
@@ -168,7 +182,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if expected:
             now = self.ledger.now()
             dues = [(urls, after and now + after) for urls, after in handed_off]
-            self.oracle.close(claim.batch, parts["done"], dict(zip(names, dues, strict=True)))
+            self.oracle.close(claim.batch, parts["done"], dict(zip(names, dues, strict=True)), now=now)
             self.closings.append((claim, report, children))
 
     @precondition(lambda self: self.closings)
@@ -189,7 +203,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def jump(self, seconds: float) -> None:
         self.ledger.advance(seconds)
 
-    @rule(waiting=st.sampled_from([0, 7, None]), after_silence=st.booleans())
+    @rule(waiting=st.sampled_from([0, 1, 7, None]), after_silence=st.booleans())
     def sweep(self, waiting: int | None, after_silence: bool) -> None:
         findings, messages = self.ledger.swept(waiting=waiting, after_silence=after_silence)
         sent = [message.partition("/")[2] for message in messages]
@@ -198,20 +212,26 @@ class LedgerMachine(RuleBasedStateMachine):
         due = [b for b, e in open_.items() if e.state == "deferred" and e.until <= now]
         worn = {batch for batch in ended if open_[batch].attempts >= MOST_ATTEMPTS}
 
-        assert len(set(sent)) == len(sent)
-        assert {*ended, *due} - worn <= set(sent)
+        assert sorted(findings.again.get(JOB, [])) == sorted({*ended, *due} - worn)
         assert set(findings.split.get(JOB, [])) == {batch for batch in worn if len(open_[batch].urls) > 1}
         assert set(findings.poisoned.get(JOB, [])) == {batch for batch in worn if len(open_[batch].urls) == 1}
-        for batch in sent:
-            assert batch in {*ended, *due} or open_[batch].state == "queued", "nothing held or deferred is sent"
+        for batch in findings.again.get(JOB, []):
             open_[batch].state, open_[batch].token = "queued", ""
+            open_[batch].since, open_[batch].is_overdue = now, True
+        queued = {batch for batch, each in open_.items() if each.state == "queued"}
+        assert set(sent) <= queued, "nothing held or deferred is sent"
+        if waiting is not None:
+            assert len(sent) <= max(0, len(queued) - waiting), "no more than are missing"
+            assert len(sent) >= min(len(findings.again.get(JOB, [])), max(0, len(queued) - waiting))
         for batch in worn:
             urls = open_[batch].urls
             halves = [(urls[: len(urls) // 2], 0.0), (urls[len(urls) // 2 :], 0.0)] if len(urls) > 1 else []
             (blob,) = self.ledger.reports(JOB, [batch])
             assert blob is not None
             names = BatchReport.from_result(blob).handed_off
-            self.oracle.close(batch, [] if halves else urls, dict(zip(names, halves, strict=True)), MOST_ATTEMPTS - 2)
+            self.oracle.close(
+                batch, [] if halves else urls, dict(zip(names, halves, strict=True)), MOST_ATTEMPTS - 2, now=now
+            )
 
     # ------------------------------------------------------------------ follower, and Redis itself
 

@@ -74,6 +74,22 @@ def test_opening_twice_changes_nothing(ledger: ClockedLedger) -> None:
     assert record_of(ledger).open == 3
 
 
+def test_no_more_messages_are_wanted_than_are_missing(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the count of open.lua: each restart of a producer would send a message for every batch again."""
+    counting = ClockedLedger(client, queue=("trawl:trawl", "trawl:another"))
+    batches = [batch_of("1"), batch_of("2"), batch_of("3")]
+    assert counting.open(JOB, batches) == ["1", "2", "3"]
+
+    client.lpush("trawl:trawl", "somebody's", "message")
+    assert counting.open(JOB, batches) == ["1"]
+    client.lpush("trawl:another", "of another priority")
+    assert counting.open(JOB, batches) == []
+    client.lpush("trawl:trawl", "left over", "left over")
+    assert counting.open(JOB, [batch_of("4")]) == []
+    claimed(counting, "1")
+    assert counting.open(JOB, [*batches, batch_of("5"), batch_of("6"), batch_of("7")]) == ["2"]
+
+
 def test_opening_again_leaves_the_payload_alone(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1", "http://host.test/first")])
 

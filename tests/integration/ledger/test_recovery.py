@@ -10,6 +10,7 @@ import redis
 from contract.ledger import ledger as production
 from contract.ledger.ledger import Child, NewBatch
 from contract.ledger.sweep import Sweeper
+from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (
     JOB,
@@ -29,112 +30,39 @@ from tests.support.clocked_ledger import (
 # ---------------------------------------------------------------------------------------------- lost messages
 
 
-def test_what_waits_on_an_empty_queue_is_sent_again(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+def test_what_waits_without_a_message_gets_one(ledger: ClockedLedger) -> None:
+    """Guards the count of the sweep: as many messages as batches wait, whichever was lost."""
+    ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     ledger.advance(4.0)
-    assert ledger.swept()[1] == [], "its message may be on its way"
+    assert ledger.swept()[1] == [], "their messages may be on their way"
 
     ledger.advance(2.0)
-    assert ledger.swept()[1] == [f"{JOB}/1", f"{JOB}/2"]
+    assert ledger.swept()[1] == [f"{JOB}/1", f"{JOB}/2", f"{JOB}/3"]
 
-    assert ledger.swept()[1] == [], "sent a moment ago"
+    assert ledger.swept(waiting=3)[1] == []
+    assert ledger.swept(waiting=2)[1] == [f"{JOB}/1"], "one was lost: any will do"
+    assert ledger.swept(waiting=17)[1] == [], "of messages that are left over each leads to a batch"
+
+
+def test_what_has_just_come_is_not_missed_because_others_wait(ledger: ClockedLedger) -> None:
+    """Guards what the sweep counts: a message between queue and claim is in neither."""
+    ledger.open(JOB, [batch_of("1")])
     ledger.advance(6.0)
-    assert len(ledger.swept()[1]) == 2
+    ledger.open(JOB, [batch_of("2"), batch_of("3")])
+
+    assert ledger.swept(waiting=0)[1] == [f"{JOB}/1"]
 
 
-def test_a_batch_whose_message_was_lost_goes_first_and_overtakes_nothing(
-    client: redis.Redis, ledger: ClockedLedger
-) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    ledger.advance(4.0)
-    ledger.open(JOB, [batch_of("2")])
-    ledger.advance(2.0)
-    assert ledger.swept()[1] == [f"{JOB}/1"]
-    ledger.advance(1.0)
-
-    assert next_of(ledger).batch == "1", "although it was sent after the other"
-
-    assert not client.hexists("trawl:taken", "highest")
-
-
-def test_what_waits_in_a_long_queue_is_left_there(ledger: ClockedLedger) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    ledger.advance(100_000.0)
-
-    assert ledger.swept(waiting=17)[1] == []
-
-
-def test_an_overtaken_message_is_lost_even_when_another_job_overtook_it(ledger: ClockedLedger) -> None:
-    """Guards ``mark`` in lost.lua: a queue kept full by others would hide the loss for ever."""
-    ledger.create("others", JobPolicy())
+def test_a_batch_that_waits_again_has_a_message_at_once_if_none_is_left_over(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    ledger.advance(1.0)
-    ledger.open("others", [batch_of("1"), batch_of("2")])
-    ledger.advance(5.0)
-    overtakers = [claimed(ledger, "1"), claimed(ledger, "1", job="others")]
+    for batch in ("1", "2"):
+        claimed(ledger, batch)
+    ledger.advance(21.0)
 
-    assert ledger.swept(waiting=5)[1] == [], "taken just now: the one before may be on its way to a worker"
-    for claim in overtakers:
-        ledger.close(claim, report_of(claim))
-    ledger.advance(29.0)
-    assert ledger.swept(waiting=5)[1] == []
-    ledger.advance(2.0)
+    findings, sent = ledger.swept(waiting=1)
 
-    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"], "not the one sent with the last that was taken"
-
-
-def test_a_late_claim_does_not_turn_back_how_far_the_queue_was_taken(ledger: ClockedLedger) -> None:
-    for batch in ("1", "2", "3", "4"):
-        ledger.open(JOB, [batch_of(batch)])
-        ledger.advance(1.0)
-    for batch in ("4", "1"):
-        claim = claimed(ledger, batch)
-        ledger.close(claim, report_of(claim))
-    ledger.advance(5.0)
-
-    ledger.swept(waiting=5)
-    ledger.advance(31.0)
-
-    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2", f"{JOB}/3"]
-
-
-def test_what_is_taken_out_of_turn_overtakes_nothing(ledger: ClockedLedger) -> None:
-    """Guards ``overdue``: batches sent again and handed off go to the head of the queue."""
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    handing_off = claimed(ledger, "1")
-    claimed(ledger, "2")
-    ledger.advance(1.0)
-    ledger.open(JOB, [batch_of("3")])
-    ledger.advance(20.0)
-    ledger.renew(handing_off)
-    assert ledger.swept(waiting=5)[1] == [f"{JOB}/2"]
-    ledger.close(
-        handing_off, report_of(handing_off, [], handed_off=[handing_off.child(1)]), [Child(batch_of("1").payload, 1)]
-    )
-
-    for batch in ("2", handing_off.child(1)):
-        claim = claimed(ledger, batch)
-        ledger.close(claim, report_of(claim))
-        for _ in range(3):
-            ledger.advance(31.0)
-            assert f"{JOB}/3" not in ledger.swept(waiting=5)[1], "it waits its turn"
-
-
-def test_what_is_claimed_ahead_of_its_message_overtakes_nothing(ledger: ClockedLedger) -> None:
-    ledger.create("others", JobPolicy())
-    ledger.open("others", [batch_of("1")])
-    ledger.advance(1.0)
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    ledger.advance(1.0)
-
-    for _ in range(2):
-        claim = next_of(ledger)
-        ledger.close(claim, report_of(claim))
-
-    assert (claim.job, claim.batch) == (JOB, "1")
-    for _ in range(3):
-        ledger.advance(31.0)
-        assert ledger.swept(waiting=5)[1] == []
+    assert findings.again == {JOB: ["1", "2"]}
+    assert (findings.sent, sent) == (1, [f"{JOB}/1"])
 
 
 def test_of_all_jobs_the_batch_that_waited_longest_is_claimed_ahead(ledger: ClockedLedger) -> None:
@@ -212,8 +140,22 @@ def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedge
 
     ledger.advance(20.0)
     assert all(ledger.renew(claim) for claim in alive)
-    assert ledger.swept(waiting=5)[1] == ["others/2"]
-    assert next_of(ledger).job == "others"
+    assert ledger.swept()[0].again == {"others": ["2"]}
+    assert next_of(ledger, named=BatchMessage(JOB, "5")).job == "others", "before the one that is named, too"
+
+
+def test_a_message_leads_to_its_batch_or_to_another_that_waits(ledger: ClockedLedger) -> None:
+    """Guards ``named`` in claim.lua: a message means that a batch waits."""
+    ledger.create("others", JobPolicy())
+    ledger.open("others", [batch_of("1"), batch_of("2")])
+    ledger.advance(1.0)
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+
+    assert urls_of(next_of(ledger, named=BatchMessage(JOB, "2"))) == ["http://host.test/2"]
+    again = next_of(ledger, named=BatchMessage(JOB, "2"))
+    assert (again.job, again.batch) == ("others", "1"), "the one that has waited longest"
+    stranger = next_of(ledger, named=BatchMessage("unknown", "7"))
+    assert (stranger.job, stranger.batch) == ("others", "2")
 
 
 def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
@@ -224,13 +166,14 @@ def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger)
     assert ledger.swept(waiting=None)[1] == [f"{JOB}/1"], "only the lease that ran out: something was taken lately"
     claimed(ledger, "1")
 
-    ledger.advance(10.0)
-    assert ledger.swept(waiting=None)[1] == []
-    ledger.advance(9.0)
+    ledger.advance(19.0)
     assert ledger.swept(waiting=None)[1] == []
     ledger.advance(12.0)
 
     assert sorted(ledger.swept(waiting=None)[1]) == [f"{JOB}/1", f"{JOB}/2"]
+    assert ledger.swept(waiting=None)[1] == [], "sent a moment ago"
+    ledger.advance(31.0)
+    assert len(ledger.swept(waiting=None)[1]) == 2
 
 
 def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
@@ -246,7 +189,7 @@ def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
 
     def sweep(number: int) -> None:
         sweeper = Sweeper(
-            ledger, holder="h", waiting=lambda: look(number), send=lambda _: None, poison=no_poison, pause=30.0
+            ledger, holder="h", queue_depth=lambda: look(number), send=lambda _: None, poison=no_poison, pause=30.0
         )
         sweeper.sweep()
 
@@ -277,7 +220,7 @@ def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: Clo
 
     for expected in (0, 1):
         client.delete("trawl:sweeping")
-        Sweeper(ledger, holder="sweeper", waiting=lambda: 0, send=sent.extend, poison=no_poison).sweep()
+        Sweeper(ledger, holder="sweeper", queue_depth=lambda: 0, send=sent.extend, poison=no_poison).sweep()
         assert len(sent) == expected
     assert 5000 < client.pttl("trawl:watched") <= 10_000, "half a lease of silence"
 
@@ -292,7 +235,7 @@ def test_sweeps_are_seldom_while_nothing_can_become_overdue(client: redis.Redis,
         if after_silence:
             client.delete("trawl:watched")
         sweeper = Sweeper(
-            ledger, holder="h", waiting=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: 0.0
+            ledger, holder="h", queue_depth=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: 0.0
         )
         sweeper.sweep()
         assert client.pttl("trawl:sweeping") <= sweeper._from * 1000
@@ -319,7 +262,7 @@ def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, le
     client.set("trawl:watched", b"1")
     now = 100.0
     sweepers = [
-        Sweeper(ledger, holder="h", waiting=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: now)
+        Sweeper(ledger, holder="h", queue_depth=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: now)
         for _ in range(2)
     ]
     for sweeper in sweepers:
@@ -343,7 +286,7 @@ def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: Clock
 
     def sweep() -> None:
         ledger._redis.delete("trawl:sweeping")
-        Sweeper(ledger, holder="h", waiting=waiting, send=lambda _: None, poison=no_poison).sweep()
+        Sweeper(ledger, holder="h", queue_depth=waiting, send=lambda _: None, poison=no_poison).sweep()
 
     ledger.advance(4.0)
     sweep()
@@ -362,9 +305,10 @@ def test_a_sweep_looks_past_entries_without_a_batch(client: redis.Redis, ledger:
         client.zadd(f"trawl:{key}", {"gone/1": 1.0})
     ledger.advance(10.0)
 
-    assert ledger.swept()[1] == [f"{JOB}/1"]
+    assert ledger.swept()[1][-1] == f"{JOB}/1"
 
     assert [client.zscore(f"trawl:job:{JOB}:{key}", "gone") for key in ("leases", "due")] == [None] * 2
+    assert next_of(ledger, waited=0.0).batch == "1"
     assert [client.zscore(f"trawl:{key}", "gone/1") for key in ("sent", "overdue")] == [None] * 2
 
 
@@ -385,7 +329,7 @@ def test_a_clock_that_jumps_loses_nothing(ledger: ClockedLedger) -> None:
     assert ledger.swept(waiting=3)[1] == []
     assert ledger.renew(held)
     ledger.advance(21.0)
-    assert f"{JOB}/1" in ledger.swept(waiting=3)[1]
+    assert ledger.swept()[0].again == {JOB: ["1"]}
     for batch in ("1", "2"):
         claim = claimed(ledger, batch)
         assert ledger.close(claim, report_of(claim))
@@ -431,7 +375,7 @@ def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_
 
 
 def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the line of claim.lua that answers with the attempts."""
+    """Guards the lines of claim.lua that leave it to the sweep, and what waits behind it to the workers."""
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
     for _ in range(production.MOST_ATTEMPTS):
         claimed(ledger, "1")
@@ -440,12 +384,14 @@ def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: Clocked
         client.delete("trawl:sweeping")
         keys = [getattr(ledger.keys, name) for name in ("active", "sweeping", "watched", "sent", "overdue", "ahead")]
         ledger.run("sweep", keys, [ledger.keys.of_jobs, 1, 1, 1, 99, 200, 60, 5])
+    ledger.open(JOB, [batch_of("2")])
 
     assert ledger.claim(JOB, "1", holder="worker") is None
+    assert next_of(ledger, named=BatchMessage(JOB, "1")).batch == "2"
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
-    ledger.advance(6.0)
-    assert ledger.swept()[0].split == {JOB: ["1"]}, "the sweep takes it, waiting or held"
+    ledger.advance(1.0)
+    assert ledger.swept()[0].split == {JOB: ["1"]}
 
 
 def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(client: redis.Redis, ledger: ClockedLedger) -> None:

@@ -3,73 +3,60 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import redis
-from celery import Celery
-from kombu.exceptions import OperationalError
 
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import Claim, Ledger
+from contract.records.policy import JobPolicy
 from contract.records.snapshots import ProgressSnapshot
 from tests.support.processes import await_condition
+from worker.batch.events import BatchEvents
 from worker.batch.progress import ProgressReporter
 
-SEEN = [("job", ProgressSnapshot("1", {"ok": 2, "failed": 1}, 300)), ("job", ProgressSnapshot("2", {"ok": 1}, 100))]
+
+def a_claim(batch: str, urls: int) -> Claim:
+    return Claim("job", batch, "token", b"", JobPolicy(), 1.0, 1, urls)
 
 
-class Events:
-    """Celery's events over a broker that behaves as told."""
-
-    def __init__(self, send: Callable[..., None]) -> None:
-        self._send = send
-
-    @contextmanager
-    def default_dispatcher(self, hostname: str) -> Iterator[SimpleNamespace]:
-        assert hostname == "worker@here"
-        yield SimpleNamespace(send=self._send)
+SEEN = [
+    (a_claim("1", 5), ProgressSnapshot("1", {"ok": 2, "failed": 1}, 300)),
+    (a_claim("2", 4), ProgressSnapshot("2", {"ok": 1}, 100)),
+]
 
 
 class Bench:
-    """A teller whose neighbours do as they are told, at a time of its own."""
+    """A reporter whose neighbours do as they are told, at a time of its own."""
 
-    def __init__(
-        self, *, send: Callable[..., None] | None = None, tell: Callable[[str, ProgressSnapshot], None] | None = None
-    ) -> None:
-        self.events: list[tuple[str, str, str]] = []
+    def __init__(self, *, tell: Callable[[str, ProgressSnapshot], None] | None = None) -> None:
+        self.events: list[tuple[str, str]] = []
         self.snapshots: list[tuple[str, ProgressSnapshot]] = []
         self.now = 0.0
-        app = SimpleNamespace(events=Events(send or self._send))
         ledger = SimpleNamespace(tell=tell or (lambda job, snapshot: self.snapshots.append((job, snapshot))))
-        self.teller = ProgressReporter(
-            cast("Celery", app), cast("Ledger", ledger), "worker@here", "job.1", clock=lambda: self.now
-        )
+        events = SimpleNamespace(tell=lambda claim, line: self.events.append((claim.batch, line)))
+        self.reporter = ProgressReporter(cast("Ledger", ledger), cast("BatchEvents", events), clock=lambda: self.now)
 
     def tell(self, at: float) -> None:
         self.now = at
-        self.teller(SEEN, 5)
+        self.reporter(SEEN)
 
     def join(self) -> None:
-        assert self.teller._thread is not None
-        self.teller._thread.join(60)
-        assert not self.teller._thread.is_alive()
-
-    def _send(self, kind: str, uuid: str, result: str, retry: bool) -> None:
-        assert not retry
-        self.events.append((kind, uuid, result))
+        assert self.reporter._thread is not None
+        self.reporter._thread.join(60)
+        assert not self.reporter._thread.is_alive()
 
 
-def test_glimpses_are_told_each_time_and_an_event_now_and_then() -> None:
+def test_snapshots_are_told_each_time_and_an_event_of_each_batch_now_and_then() -> None:
     bench = Bench()
 
     for second in range(1, 12):
         bench.tell(second)
         bench.join()
 
-    assert bench.snapshots == SEEN * 11
-    assert bench.events == [("task-progress", "job.1", "4/5 ok=3")] * 2
+    assert bench.snapshots == [("job", snapshot) for _, snapshot in SEEN] * 11
+    assert bench.events == [("1", "3/5 ok=2"), ("2", "1/4 ok=1")] * 2
 
 
 def test_a_redis_that_hangs_holds_up_nobody_and_is_asked_once() -> None:
@@ -91,15 +78,12 @@ def test_a_redis_that_hangs_holds_up_nobody_and_is_asked_once() -> None:
     assert not was_asked_again
 
 
-def test_neighbours_that_are_away_end_nothing() -> None:
+def test_a_redis_that_is_away_ends_nothing() -> None:
     """Guards the ``except``: pytest makes an error of whatever a thread raises."""
 
     def fail_to_tell(*_: Any) -> None:
         raise redis.exceptions.ConnectionError("away")
 
-    def fail_to_send(*_: Any, **__: Any) -> None:
-        raise OperationalError("away")
-
-    for bench in (Bench(tell=fail_to_tell), Bench(send=fail_to_send)):
-        bench.tell(6.0)
-        bench.join()
+    bench = Bench(tell=fail_to_tell)
+    bench.tell(6.0)
+    bench.join()

@@ -22,7 +22,7 @@ from contract.records.reports import BatchReport
 from tests.support.processes import PATIENCE
 from worker.batch import runner as runner_module
 from worker.batch.disk_backoff import DiskBackoff
-from worker.batch.runner import BatchRunner, Prefetched
+from worker.batch.runner import BatchRunner
 from worker.engine.run import Leftover, Progress, Run
 
 URL = "http://example.com/{}"
@@ -106,7 +106,7 @@ class Floor:
     runs: dict[str, FakeRun] = field(default_factory=dict)
     sent: list[BatchMessage] = field(default_factory=list)
     on_start: Callable[[str], None] = lambda _batch: None
-    ahead: Prefetched | None = None
+    told: list[tuple[str, str]] = field(default_factory=list)
 
     def runner(self, *, room: int = 64, lease_seconds: float = 30.0) -> BatchRunner:
         return BatchRunner(
@@ -118,10 +118,22 @@ class Floor:
             disk_backoff=self.disk_backoff,
             starts=self._start,
             is_stopping=lambda: self.is_stopping,
-            tell=lambda _seen, _urls: None,
+            tell=lambda _seen: None,
             send=lambda _claim, messages: self.sent.extend(messages),
-            ahead=self.ahead,
+            events=self,
         )
+
+    def begin(self, claim: Claim) -> None:
+        self.told.append(("begun", claim.batch))
+
+    def close(self, claim: Claim, line: str, *, seconds: float) -> None:
+        assert line
+        assert seconds >= 0
+        self.told.append(("closed", claim.batch))
+
+    def lose(self, claim: Claim, line: str) -> None:
+        assert line
+        self.told.append(("lost", claim.batch))
 
     def _start(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         assert may_publish()
@@ -177,42 +189,21 @@ def test_the_next_batch_is_claimed_before_the_report_of_the_last_is_written() ->
     assert list(floor.ledger.closed) == ["1", "2"]
 
 
-def test_a_message_that_was_overtaken_need_not_ask_the_ledger_once() -> None:
-    """Guards ``Prefetched``: once only, because a second message means that the batch waits again."""
-    ahead = Prefetched()
-    floor = Floor(ends_at_once=False, fetching=10, ahead=ahead)
+def test_whoever_watches_is_told_of_every_batch_and_how_it_ended() -> None:
+    floor = Floor(ends_at_once=False, fetching=10)
     floor.ledger.waiting = ["2", "3"]
-
-    def all_end_when_three_run(_batch: str) -> None:
-        if len(floor.runs) == 3:
-            for run in floor.runs.values():
-                run.end()
-
-    floor.on_start = all_end_when_three_run
-    floor.runner().work(a_claim("1"))
-
-    assert [ahead.take(BatchMessage("job", batch)) for batch in ("1", "2", "3", "2")] == [False, True, True, False]
-
-
-def test_a_batch_claimed_ahead_and_lost_asks_the_ledger_again() -> None:
-    ahead = Prefetched()
-    floor = Floor(ends_at_once=False, fetching=10, ahead=ahead)
-    floor.ledger.waiting = ["2"]
     floor.ledger.lost = {"2"}
-    floor.on_start = lambda batch: floor.runs["1"].end() if batch == "2" else None
+
+    def others_end_with_the_last(batch: str) -> None:
+        if batch == "3":
+            floor.runs["1"].end()
+            floor.runs["3"].end()
+
+    floor.on_start = others_end_with_the_last
     floor.runner(lease_seconds=0.01).work(a_claim("1"))
 
-    assert floor.runs["2"].is_abandoned
-    assert not ahead.take(BatchMessage("job", "2"))
-
-
-def test_what_is_remembered_of_messages_to_come_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "_MOST_REMEMBERED", 3)
-    ahead = Prefetched()
-    for number in range(10):
-        ahead.note(BatchMessage("job", str(number)))
-
-    assert [ahead.take(BatchMessage("job", str(number))) for number in range(10)] == [False] * 7 + [True] * 3
+    assert floor.told[:3] == [("begun", "1"), ("begun", "2"), ("begun", "3")]
+    assert sorted(floor.told[3:]) == [("closed", "1"), ("closed", "3"), ("lost", "2")]
 
 
 def test_a_batch_that_cannot_be_started_is_no_fault_of_the_others() -> None:

@@ -1,0 +1,63 @@
+"""Removes the messages of jobs that are over from a queue in Redis: each would cost a worker a look for nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, cast
+
+import redis
+
+from contract.errors import MessageError
+from contract.records.messages import BatchMessage
+
+_READ_AT_ONCE = 500
+
+
+def remove_stale_messages(
+    client: redis.Redis, lists: Sequence[str], *, prefix: str, is_over: Callable[[str], bool]
+) -> int:
+    """Remove messages whose job ``is_over`` and return their number; safe while workers take messages.
+
+    ``lists`` are the queue's; what a killed worker had taken lies in kombu's ``unacked`` below ``prefix`` (kombu 5.7
+    transport/redis.py, QoS) and would come back after the visibility timeout. Messages that are none of ours stay.
+    """
+    has_gone = cache(is_over)
+    return sum(_clear_list(client, key, has_gone) for key in lists) + _clear_unacked(client, prefix, has_gone)
+
+
+def _clear_list(client: redis.Redis, key: str, is_over: Callable[[str], bool]) -> int:
+    start = removed = 0
+    while found := cast("list[bytes]", client.lrange(key, start, start + _READ_AT_ONCE - 1)):
+        stale = [raw for raw in found if _is_stale(raw, is_over)]
+        for raw in stale:
+            removed += client.lrem(key, 1, cast("str", raw))
+        start += len(found) - len(stale)
+    return removed
+
+
+def _clear_unacked(client: redis.Redis, prefix: str, is_over: Callable[[str], bool]) -> int:
+    stale = [tag for tag, raw in client.hscan_iter(f"{prefix}unacked", count=_READ_AT_ONCE) if _is_stale(raw, is_over)]
+    if stale:
+        client.hdel(f"{prefix}unacked", *stale)
+        client.zrem(f"{prefix}unacked_index", *stale)
+    return len(stale)
+
+
+def _is_stale(raw: bytes, is_over: Callable[[str], bool]) -> bool:
+    job = _job_of(raw)
+    return job is not None and is_over(job)
+
+
+def _job_of(raw: bytes) -> str | None:
+    """Name the job of a message as it lies in a list, or in a list of its own where it is not acknowledged."""
+    try:
+        envelope: Any = json.loads(raw)
+        if isinstance(envelope, list):
+            envelope = envelope[0]
+        arguments, _, _ = json.loads(base64.b64decode(envelope["body"]))
+        return BatchMessage.from_wire(arguments[0]).job
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, MessageError):
+        return None

@@ -1,0 +1,104 @@
+"""A batch's row in Flower: Celery's task events under the batch's own id, whichever message led to it.
+
+A message means that a batch waits, not which, and a runner claims more than one for it. So Celery's own events, which
+tell of messages, are off (``send_events`` of the task), and these tell of batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from queue import Full, Queue
+from threading import Lock, Thread
+from typing import Protocol
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from contract.cluster.broker import AWAY
+from contract.ledger.ledger import Claim
+from contract.records.messages import BATCH_TASK, task_id
+
+_MOST_KEPT = 1_000  # events while the broker is away; those that follow are lost
+
+Event = tuple[str, Mapping[str, object]]
+
+
+class Watcher(Protocol):
+    """Told of every batch of a runner."""
+
+    def begin(self, claim: Claim) -> None:
+        """A batch was claimed."""
+
+    def close(self, claim: Claim, line: str, *, seconds: float) -> None:
+        """It was closed, so many seconds after its claim."""
+
+    def lose(self, claim: Claim, line: str) -> None:
+        """It ended without our report: it runs again, or runs elsewhere."""
+
+
+class Unwatched:
+    """Keeps ``Watcher`` where nobody watches."""
+
+    def begin(self, claim: Claim) -> None:
+        """Nothing is told."""
+
+    def close(self, claim: Claim, line: str, *, seconds: float) -> None:
+        """Nothing is told."""
+
+    def lose(self, claim: Claim, line: str) -> None:
+        """Nothing is told."""
+
+
+UNWATCHED = Unwatched()
+
+
+class BatchEvents:
+    """Sends on a thread of its own: a broker that is away must neither delay nor end a batch. One for a process."""
+
+    def __init__(self, app: Celery, worker: str) -> None:
+        self._app = app
+        self._worker = worker
+        self._queue: Queue[Event] = Queue(_MOST_KEPT)
+        self._starting = Lock()
+        self._thread: Thread | None = None
+
+    def begin(self, claim: Claim) -> None:
+        about = f"job={claim.job} batch={claim.batch} urls={claim.urls}"
+        self._put("task-received", claim, name=BATCH_TASK, args=about, kwargs="", retries=claim.attempt - 1)
+        self._put("task-started", claim)
+
+    def tell(self, claim: Claim, line: str) -> None:
+        """Show how far a batch is."""
+        self._put("task-progress", claim, result=line)
+
+    def close(self, claim: Claim, line: str, *, seconds: float) -> None:
+        self._put("task-succeeded", claim, result=line, runtime=seconds)
+
+    def lose(self, claim: Claim, line: str) -> None:
+        self._put("task-retried", claim, exception=line, traceback="")
+
+    def flush(self, within: float) -> None:
+        """Wait at most so many seconds until everything is sent: the process ends."""
+        with self._queue.all_tasks_done:
+            self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, within)
+
+    def _put(self, kind: str, claim: Claim, **fields: object) -> None:
+        try:
+            self._queue.put_nowait((kind, {"uuid": task_id(claim.job, claim.batch), **fields}))
+        except Full:
+            return
+        with self._starting:
+            if self._thread is None:
+                self._thread = Thread(target=self._send_all, name="events", daemon=True)
+                self._thread.start()
+
+    def _send_all(self) -> None:
+        while True:
+            kind, fields = self._queue.get()
+            try:
+                with self._app.events.default_dispatcher(hostname=self._worker) as dispatcher:
+                    dispatcher.send(kind, retry=False, **fields)
+            except (*AWAY, OperationalError, OSError):
+                pass  # the next one tells more
+            finally:
+                self._queue.task_done()
