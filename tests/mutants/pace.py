@@ -6,6 +6,7 @@ from tests.mutants.guard import Guard
 
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _TURNS = ("tests/integration/test_turns.py",)
+_NAMES = "tests/integration/test_many_names.py"
 _RUNNER = ("tests/unit/worker/batch/test_runner.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
 
 GUARDS = (
@@ -14,6 +15,24 @@ GUARDS = (
         "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=submit)",
         ("tests/unit/worker/engine/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
         "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
+    ),
+    Guard(
+        "worker/adapters/http/handle.py",
+        "pycurl.DNS_CACHE_TIMEOUT, -1)",
+        (f"{_NAMES}::test_the_last_names_of_many_cost_what_the_first_did",),
+        "pycurl.DNS_CACHE_TIMEOUT, 120)",
+    ),
+    Guard(
+        "worker/adapters/http/addresses.py",
+        "if len(self._idle) > NAMES_KEPT:",
+        (f"{_NAMES}::test_the_last_names_of_many_cost_what_the_first_did",),
+        "if False:",
+    ),
+    Guard(
+        _EXCHANGES,
+        "if self._handed.is_leaving(handle.name):",
+        (f"{_NAMES}::test_a_name_is_brought_after_libcurl_has_looked_at_who_withdraws_it",),
+        "if False:",
     ),
     Guard(
         _EXCHANGES,

@@ -49,9 +49,9 @@ GUARDS = (
     _way(_HANDLE, 'curl.setopt(pycurl.PROXY, "")', "reached_through_a_proxy", "pass"),
     _way(_HANDLE, "curl.setopt(pycurl.FOLLOWLOCATION, 0)", "reached_by_redirect",
          "curl.setopt(pycurl.FOLLOWLOCATION, 1)"),
-    _way(_ADDRESSES, "is_known and key not in self.unread", "rebound_by_dns", "is_known"),
-    _names(_ADDRESSES, "is_known and key not in self.unread", "names_are_asked_once", "is_known"),
-    _names(_ADDRESSES, ', f"+{host}.{there}"', "names_are_asked_once"),
+    _way(_ADDRESSES, "!= addresses or name in self.unread", "rebound_by_dns", "!= addresses"),
+    _names(_ADDRESSES, "!= addresses or name in self.unread", "names_are_asked_once", "!= addresses"),
+    _names(_ADDRESSES, '(host, f"{host}.")', "names_are_asked_once", "(host,)"),
     # What a refusal becomes.
     _way(_HANDLE, "exchange.refusals.append(verdict.reason)", "asked_directly", "pass"),
     _way(_EXCHANGE, "self._refusal() or self.stopped", "asked_directly", "self.stopped"),

@@ -76,8 +76,10 @@ class Egress:
             curl.setopt(pycurl.PROXYUSERNAME, user)
             curl.setopt(pycurl.PROXYPASSWORD, password)
 
-    def aim(self, curl: Any, exchange: Exchange, judge: Callable[[str, int], Verdict]) -> None:
+    def aim(self, curl: Any, exchange: Exchange, judge: Callable[[str, int], Verdict]) -> list[str]:
         """Choose where the tunnel of an exchange ends, among its host's addresses; where none may be, ask for nothing.
+
+        Returns the lines of CURLOPT_RESOLVE that say where the proxy is.
 
         The addresses take turns from attempt to attempt. IPv4 comes first, because few proxies have IPv6, and a tunnel
         that cannot be had costs an attempt.
@@ -92,13 +94,13 @@ class Egress:
             exchange.stopped = self._failure(f"has no address: {self._fault}")
         if not allowed or not places:
             curl.setopt(pycurl.URL, "")  # libcurl ends such a request before it opens a socket
-            return
+            return []
         chosen = allowed[len(exchange.transfer.attempts) % len(allowed)]
         exchange.addresses = (chosen,)
         curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])
-        if self._host not in places:
-            there = ",".join(_bracketed(place) for place in places)
-            curl.setopt(pycurl.RESOLVE, [f"+{self._host}:{self._port}:{there}"])
+        if self._host in places:
+            return []
+        return [f"+{self._host}:{self._port}:{','.join(map(_bracketed, places))}"]
 
     def verdict(self, address: str, port: int) -> Verdict:
         """Judge a socket address: the proxy's is the only one."""

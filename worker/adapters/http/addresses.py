@@ -2,42 +2,71 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
-import pycurl
+# Idle names libcurl may keep. It is told to forget none by itself: for that it would look at every name it knows after
+# every transfer. Its table has 71 lists (CURL_DNS_HASH_SIZE), so it must not become long either.
+NAMES_KEPT = 500
 
-from worker.engine.exchange import Exchange
-
-NAMES_KEPT = 120  # seconds libcurl keeps the addresses we hand over
-_HAND_OVER = 45.0  # seconds after which a host's addresses are handed to libcurl again
-_HOSTS_HANDED = 10_000
+Name = tuple[str, int]  # a host, without brackets, and a port
 
 
 class HandedAddresses:
-    """Which addresses one multi handle was handed for which host and port, and when."""
+    """Which names one multi handle of libcurl knows, and what each handle has to bring for it to know its own.
+
+    A handle brings lines of CURLOPT_RESOLVE. libcurl reads them when it first looks at the handle, and of several new
+    handles it may look at any first.
+    """
 
     def __init__(self) -> None:
-        self.unread: set[tuple[str, int]] = set()  # handed over since libcurl last looked
-        self._handed: OrderedDict[tuple[str, int], tuple[tuple[str, ...], float]] = OrderedDict()
+        self.unread: set[Name] = set()  # brought or withdrawn since libcurl last looked
+        self._known: dict[Name, Sequence[str]] = {}  # with their addresses
+        self._in_use: Counter[Name] = Counter()
+        self._idle: dict[Name, None] = {}  # the others; the one used last is last
 
-    def hand_over(self, curl: Any, host: str, port: int, exchange: Exchange) -> None:
-        """Give libcurl the addresses our resolver found, unless it has them."""
-        key, now = (host, port), exchange.began
-        handed = self._handed.get(key)
-        is_known = handed is not None and now - handed[1] < _HAND_OVER and handed[0] == exchange.addresses
-        # libcurl may look at a handle begun later first: until it has looked, each handle brings the addresses.
-        if is_known and key not in self.unread:
-            return
-        if host not in exchange.addresses:
-            there = f":{port}:{','.join(_bracketed(each) for each in exchange.addresses)}"
-            # To libcurl a name with a trailing dot is another name.
-            curl.setopt(pycurl.RESOLVE, [f"+{host}{there}", f"+{host}.{there}"])
-            self.unread.add(key)
-        self._handed[key] = (exchange.addresses, now)
-        self._handed.move_to_end(key)
-        if len(self._handed) > _HOSTS_HANDED:
-            self._handed.popitem(last=False)
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def is_leaving(self, name: Name) -> bool:
+        """Will libcurl be told to forget this name by a handle that it has not looked at yet?"""
+        return name in self.unread and name not in self._known
+
+    def use(self, name: Name, addresses: Sequence[str]) -> list[str]:
+        """Return the lines a handle has to bring; the name stays known at least until ``release``."""
+        lines = []
+        if self._known.get(name) != addresses or name in self.unread:
+            self._known[name] = addresses
+            if name[0] not in addresses:  # libcurl reads an address by itself, and keeps it like a name
+                self.unread.add(name)
+                lines = _added(name, addresses)
+        self._idle.pop(name, None)
+        self._in_use[name] += 1
+        if len(self._idle) > NAMES_KEPT:
+            lines += self._withdraw(next(iter(self._idle)))
+        return lines
+
+    def release(self, name: Name) -> None:
+        """An exchange that used this name has ended."""
+        self._in_use[name] -= 1
+        if not self._in_use[name]:
+            del self._in_use[name]
+            self._idle[name] = None
+
+    def _withdraw(self, name: Name) -> list[str]:
+        del self._known[name], self._idle[name]
+        self.unread.add(name)
+        return [f"-{host}:{name[1]}" for host in _spellings(name[0])]
+
+
+def _added(name: Name, addresses: Sequence[str]) -> list[str]:
+    there = f"{name[1]}:{','.join(map(_bracketed, addresses))}"
+    return [f"+{host}:{there}" for host in _spellings(name[0])]
+
+
+def _spellings(host: str) -> tuple[str, ...]:
+    """Return all that libcurl may know a host by: a name with a trailing dot is another name to it."""
+    return (_bracketed(host),) if ":" in host else (host, f"{host}.")
 
 
 def _bracketed(address: str) -> str:

@@ -26,8 +26,11 @@ class Egress(Protocol):
     def configure(self, curl: Any) -> None:
         """Set what holds for every request, on a new handle."""
 
-    def aim(self, curl: Any, exchange: Exchange, judge: Callable[[str, int], Verdict]) -> None:
-        """Have the handle ask the proxy for an address of the exchange that ``judge`` allows, or ask for nothing."""
+    def aim(self, curl: Any, exchange: Exchange, judge: Callable[[str, int], Verdict]) -> list[str]:
+        """Have the handle ask the proxy for an address of the exchange that ``judge`` allows, or ask for nothing.
+
+        That address is then the only one of the exchange. Returns the lines of CURLOPT_RESOLVE that name the proxy.
+        """
 
     def verdict(self, address: str, port: int) -> Verdict:
         """May a socket go there?"""
@@ -104,10 +107,16 @@ class CurlHttp:
             if exchange.fields:
                 # A cookie goes back in the bytes it came in, whatever they are.
                 curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in exchange.fields])
-        if self.egress is None:
-            self._handed.hand_over(curl, place.host, place.port, exchange)
-        else:
-            self.egress.aim(curl, exchange, self._verdict)
+        host, lines = place.host, []
+        if self.egress is not None:
+            lines = self.egress.aim(curl, exchange, self._verdict)
+            host = exchange.addresses[0]
+        handle.name = host, place.port
+        if self._handed.is_leaving(handle.name):
+            self._look()
+        lines += self._handed.use(handle.name, exchange.addresses)
+        if lines:
+            curl.setopt(pycurl.RESOLVE, lines)
         self._busy[exchange] = handle
         self._multi.add_handle(curl)
         self._has_new = True
@@ -117,6 +126,7 @@ class CurlHttp:
         if handle is None:  # it has just ended by itself
             return
         handle.exchange = None
+        self._handed.release(handle.name)
         self._multi.remove_handle(handle.curl)
         # What a dropped exchange leaves on its handle is not worth knowing.
         handle.curl.close()
@@ -132,9 +142,7 @@ class CurlHttp:
                 self._pipe.clear()
             return ()
         if self._has_new or self._has_more:
-            self._has_new = False
-            self._driver.wait(0.0)
-            self._unread.clear()
+            self._look()
             ended = self._collect()
             if ended:
                 return ended
@@ -157,6 +165,12 @@ class CurlHttp:
         self._driver.close()
         self._pipe.close()
 
+    def _look(self) -> None:
+        """Have libcurl look at the handles that are new to it, and do what can be done without waiting."""
+        self._has_new = False
+        self._driver.wait(0.0)
+        self._unread.clear()
+
     def _collect(self) -> list[Exchange]:
         left, done, broken = self._multi.info_read(AT_ONCE)
         self._has_more = left > 0
@@ -178,6 +192,7 @@ class CurlHttp:
             self.egress.note_end(curl, exchange, code)
         self._multi.remove_handle(curl)
         del self._busy[exchange]
+        self._handed.release(handle.name)
         handle.exchange = None
         self._idle.append(handle)
         return exchange

@@ -11,7 +11,7 @@ import pycurl
 
 from contract.records.outcomes import ErrorClass
 from contract.records.policy import JobPolicy
-from worker.adapters.http.addresses import NAMES_KEPT
+from worker.adapters.http.addresses import Name
 from worker.adapters.http.waiting import HIGHEST_SELECTED
 from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Failure, Kind
@@ -25,13 +25,14 @@ _BUFFER = 512 * 1024  # bytes; one buffer per multi: fewer receive calls on larg
 class Handle:
     """Carries one exchange after the other; what is set on it is remembered, and set again only if it changes."""
 
-    __slots__ = ("curl", "exchange", "fields", "is_fresh", "is_patient", "owner", "policy", "timeout")
+    __slots__ = ("curl", "exchange", "fields", "is_fresh", "is_patient", "name", "owner", "policy", "timeout")
 
     def __init__(self, owner: CurlHttp) -> None:
         self.owner = owner
         self.exchange: Exchange | None = None
         self.policy: JobPolicy | None = None
         self.fields: Sequence[str] = ()
+        self.name: Name = ("", 0)  # where its exchange goes
         self.timeout = -1
         self.is_fresh = False
         self.is_patient = False
@@ -115,7 +116,7 @@ def _configure(curl: Any, owner: CurlHttp) -> None:
     curl.setopt(pycurl.NOPROGRESS, 1)
     curl.setopt(pycurl.CAINFO, owner.ca_file)
     curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
-    curl.setopt(pycurl.DNS_CACHE_TIMEOUT, NAMES_KEPT)
+    curl.setopt(pycurl.DNS_CACHE_TIMEOUT, -1)  # HandedAddresses has it forget
     version = pycurl.CURL_HTTP_VERSION_3 if owner.http3 else pycurl.CURL_HTTP_VERSION_2TLS
     curl.setopt(pycurl.HTTP_VERSION, version)
     if owner.egress is not None:

@@ -1,0 +1,1 @@
+"""Unit tests of adapters, without what they adapt."""
