@@ -26,6 +26,7 @@ class ErrorClass(StrEnum):
     TOO_SLOW = "too-slow"  #: fewer bytes per second than the speed floor
     TRUNCATED = "truncated"  #: the body ended before its framing said so
     BAD_RESPONSE = "bad-response"  #: not HTTP, or a response that cannot carry this URL's body
+    NOT_READY = "not-ready"  #: the server is still making the body, and said when to ask again (202 with Retry-After)
     HTTP_4XX = "http-4xx"  #: the server said the request is at fault
     HTTP_5XX = "http-5xx"  #: the server said it is at fault itself
     TOO_MANY_REDIRECTS = "too-many-redirects"  #: a loop, or more hops than allowed

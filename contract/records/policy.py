@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from contract.errors import MessageError
+from contract.errors import MessageError, SettingError
 from contract.urls.naming import Layout
 
 POLICY_VERSION = 1
+
+_NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # RFC 9110 section 5.5; and what is no UTF-8
 
 
 class Sync(StrEnum):
@@ -57,6 +60,15 @@ class JobPolicy:
     user_agent: str = "trawlnet"
     batch_seconds: float = 60.0  # seconds after which a batch starts no more transfers
 
+    def __post_init__(self) -> None:
+        """Refuse what would break every request.
+
+        Raises:
+            SettingError: the User-Agent is not one line of text.
+        """
+        if _NOT_IN_A_HEADER.search(self.user_agent):
+            raise SettingError("The User-Agent (--user-agent) must be one line of UTF-8 without control characters.")
+
     def to_wire(self) -> dict[str, Any]:
         record: dict[str, Any] = {"version": POLICY_VERSION}
         for key, value in asdict(self).items():
@@ -80,5 +92,5 @@ class JobPolicy:
             values["allow_nets"] = tuple(str(net) for net in values.get("allow_nets", ()))
             values["deny_nets"] = tuple(str(net) for net in values.get("deny_nets", ()))
             return cls(**values)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, SettingError):
             raise MessageError("A job's policy is damaged.") from None

@@ -189,6 +189,14 @@ def test_a_body_that_broke_off_is_continued(site: MisbehavingSite, bench: Bench)
     assert second.header("if-range") is not None
 
 
+def test_a_user_agent_goes_out_as_utf_8(site: MisbehavingSite, bench: Bench) -> None:
+    """Guards ``encode`` in ``Handle.obey``: pycurl takes text for ASCII, and every URL ended as a bug of ours."""
+    bench.fetch([site.url("/good", key="user-agent")], replace(POLICY, user_agent="Müller\u2019s archive"))
+
+    (request,) = site.log.requests(case="user-agent")
+    assert (request.header("user-agent") or "").encode("latin-1") == "Müller\u2019s archive".encode()
+
+
 def test_one_urls_range_is_not_sent_with_the_next(site: MisbehavingSite, bench: Bench) -> None:
     """Guards the unsetting of header lines on a handle that is used again: pycurl ignores an empty list."""
     bench.fetch([site.url(f"/object?cuts=1&cut={CUT}", key="before-the-next")], replace(POLICY, attempts=2))

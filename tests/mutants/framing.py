@@ -5,6 +5,9 @@ from __future__ import annotations
 from tests.mutants.guard import Guard
 
 _EXCHANGE = "worker/engine/exchange.py"
+_HTTP = "tests/unit/worker/engine/http"
+_NOT_READY = "test_a_body_that_is_not_ready_is_asked_for_again_when_the_server_says_when"
+_TRANSFERS = "tests/integration/test_transfers.py"
 _CONTINUING = "tests/unit/worker/engine/test_continuing.py"
 
 
@@ -36,5 +39,17 @@ GUARDS = (
     _of("worker/engine/transfer.py", " and self.exchange is not None and self.exchange.ends is None:",
         "test_a_part_without_a_length_continues_a_body_and_is_proven[close]", ":"),
     Guard("worker/engine/http/ranges.py", "and head.length in (None, end - start)",
-          ("tests/unit/worker/engine/http/test_ranges.py::test_a_part_is_as_long_as_content_range_says_whatever_frames_it",)),
+          (f"{_HTTP}/test_ranges.py::test_a_part_is_as_long_as_content_range_says_whatever_frames_it",)),
+    Guard("worker/engine/http/verdict.py", "elif status == 202 and wanted is not None:",
+          (f"{_HTTP}/test_verdict.py::{_NOT_READY}",), "elif False:"),
+    Guard("worker/engine/http/retry.py", 're.compile(r"[0-9]+")',
+          (f"{_HTTP}/test_retry.py::test_any_number_of_digits_is_a_long_wait_and_no_absent_one",),
+          're.compile(r"[0-9]{1,9}")'),
+    Guard("worker/adapters/http/exchanges.py", '[field.encode("latin-1") for field in exchange.fields]',
+          (f"{_TRANSFERS}::test_a_body_fetched_in_ranges_is_one_version_whole[split-latin-1]",),
+          "list(exchange.fields)"),
+    Guard("worker/adapters/http/handle.py", "policy.user_agent.encode()",
+          (f"{_TRANSFERS}::test_a_user_agent_goes_out_as_utf_8",), "policy.user_agent"),
+    Guard("contract/records/policy.py", "if _NOT_IN_A_HEADER.search(self.user_agent):",
+          ("tests/unit/contract/records/test_records.py",), "if False:"),
 )  # fmt: skip

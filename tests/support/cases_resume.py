@@ -37,6 +37,7 @@ _expect_resume(
     "reset-twice", "cuts twice, each time further on", recovers("truncated", requests=3), cuts=2, cut=700_000
 )
 _expect_resume("both-validators", "has an ETag and a date, and continues", _SECOND_IS_ENOUGH, tag="both")
+_expect_resume("latin-1", "has an ETag with a byte above 0x7f, and continues", _SECOND_IS_ENOUGH, tag="latin-1")
 _expect_resume("unannounced", "continues although it never announced ranges", _SECOND_IS_ENOUGH, accept="silent")
 _expect_resume("full", "announces ranges, then answers 200 with everything", _SECOND_IS_ENOUGH, answers="full")
 _expect_resume("no-ranges", "announces that it has no ranges", _SECOND_IS_ENOUGH, accept="none", answers="full")

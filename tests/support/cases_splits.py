@@ -22,6 +22,7 @@ _expect_split("right-chunked", "answers every range in chunks", answers="right-c
 _expect_split("capped", "answers every range at 1 MB/s per connection", rate=1_000_000)
 _expect_split("full", "announces ranges, then answers 200 with everything", answers="full")
 _expect_split("no-ranges", "announces no ranges", accept="none", answers="full")
+_expect_split("latin-1", "has an ETag with a byte above 0x7f", tag="latin-1")
 _expect_split("weak", "has a weak ETag, and ranges of mixed versions", tag="weak", answers="other-version")
 _expect_split("none", "has no validator, and ranges of mixed versions", tag="none", answers="other-version")
 _expect_split("busy", "answers 503 to the second request", busy=2)

@@ -105,6 +105,7 @@ def _expect_retry(name: str, retry: str, does: str, endings: Endings, *, gap: fl
 
 _expect_retry("second", "1", "asks to wait a second, then answers 200", recovers("http-5xx"), gap=1.0)
 _expect_retry("second-429", "1", "asks to wait a second, then answers 200", recovers("http-4xx"), gap=1.0, code=429)
+_expect_retry("second-202", "1", "is still making it, then answers 200", recovers("not-ready"), gap=1.0, code=202)
 # An HTTP-date has whole seconds: two seconds from now are more than one second away.
 _expect_retry("date", "date+2", "asks to wait until a date, then answers 200", recovers("http-5xx"), gap=0.9)
 _expect_retry("past", "date-100", "asks to wait until a date in the past", recovers("http-5xx"))

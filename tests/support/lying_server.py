@@ -106,7 +106,7 @@ class LyingServer:
         self.versions.append(self.dice.randbytes(size))
 
     def _tag(self) -> str:
-        opaque = f'"{len(self.versions)}"'
+        opaque = f'"{len(self.versions)}\xe9"'
         return opaque if self.is_strong else f"W/{opaque}"
 
     def _whole(self) -> Answer:

@@ -23,7 +23,7 @@ class Version:
     size: int
     seed: int
     number: int
-    tag: str  # strong, weak, date, both or none
+    tag: str  # strong, latin-1, weak, date, both or none
 
     def part(self, start: int, end: int) -> bytes:
         """Return the bytes from start to end, the last one not included."""
@@ -33,7 +33,9 @@ class Version:
     def etag(self) -> str:
         """The ETag header's value; empty if it has none."""
         opaque = f'"{self.number}-{self.size}-{self.seed}"'
-        return {"strong": opaque, "both": opaque, "weak": "W/" + opaque}.get(self.tag, "")
+        return {"strong": opaque, "latin-1": f'"\xe9{opaque[1:]}', "both": opaque, "weak": "W/" + opaque}.get(
+            self.tag, ""
+        )
 
     @property
     def validators(self) -> list[Header]:

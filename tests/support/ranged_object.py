@@ -28,7 +28,7 @@ def _object(exchange: Exchange) -> None:
 
     The first `cuts` answers break off after `cut` bytes; `halt` silences the first after so many.
     A range that reaches neither end stops after `held` bytes until the test lets go.
-    `tag` is the validator: strong, weak, date, both, none.
+    `tag` is the validator: strong, latin-1 (strong, not all ASCII), weak, date, both, none.
     From visit `changes` on there is a new version (seed + 1). A range is answered as `answers` says, see _RANGES.
     `rate` is bytes per second and connection; `accept=none` announces no ranges, `chunked` frames whole answers in
     chunks, `busy` answers 503 at that visit, or 429 with `wants` as its Retry-After; `gone` 404 from that visit on.

@@ -105,7 +105,7 @@ class CurlHttp:
             # pycurl takes an empty list for nothing to do, and one URL's fields would go out with the next.
             curl.unsetopt(pycurl.HTTPHEADER)
             if exchange.fields:
-                # A cookie goes back in the bytes it came in, whatever they are.
+                # A cookie or an ETag goes back in the bytes it came in (RFC 9110 section 5.5, obs-text).
                 curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in exchange.fields])
         host, lines = place.host, []
         if self.egress is not None:

@@ -46,7 +46,7 @@ class Handle:
     def obey(self, policy: JobPolicy) -> None:
         """Set what the job's owner decided."""
         self.policy = policy
-        self.curl.setopt(pycurl.USERAGENT, policy.user_agent)
+        self.curl.setopt(pycurl.USERAGENT, policy.user_agent.encode())
         self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(policy.connect_timeout * 1000)))
         self.curl.setopt(pycurl.MAXFILESIZE_LARGE, policy.max_size)
 

@@ -12,7 +12,8 @@ from contract.records.outcomes import Attempt
 from contract.records.policy import JobPolicy
 from worker.engine.failures import Failure
 
-_SECONDS = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]+")
+_LONGEST = 1e9  # seconds; whoever asks for more asks for a long wait, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ def retry_after(text: str | None, *, wall: float) -> float | None:
         return None
     text = text.strip()
     if _SECONDS.fullmatch(text):
-        return float(text)
+        return min(float(text), _LONGEST)
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:  # "-0000" is how RFC 5322 says UTC of unknown origin

@@ -59,7 +59,7 @@ def judge(reception: Reception, *, wall: float) -> Failure | Redirected | None:
     if head.status in FOLLOWED:
         return Redirected(head.status, head.get("location"))
     failure = of_status(head, ranged=reception.ranged, wall=wall)
-    return failure or _of_body(head, reception)
+    return failure or _of_body(reception)
 
 
 def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | None:
@@ -68,14 +68,17 @@ def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | Non
     if status in BODY_STATUSES or (status == 206 and ranged):
         return None
     kind = Kind.TRANSIENT if status in TRANSIENT_STATUSES else Kind.PERMANENT
+    wanted = retry_after(head.get("retry-after"), wall=wall)
+    detail = f"Status {status}."
     if 400 <= status < 500:
         error = ErrorClass.HTTP_4XX
     elif 500 <= status < 600:
         error = ErrorClass.HTTP_5XX
+    elif status == 202 and wanted is not None:  # RFC 9110 section 15.3.3: what is asked for is still being made
+        error, kind, detail = ErrorClass.NOT_READY, Kind.TRANSIENT, "Status 202: the body is not ready yet."
     else:
         return bad_response(f"Status {status} carries no body to store.", status=status)
-    wanted = retry_after(head.get("retry-after"), wall=wall) if kind is Kind.TRANSIENT else None
-    return Failure(error=error, kind=kind, detail=f"Status {status}.", status=status, retry_after=wanted)
+    return Failure(error=error, kind=kind, detail=detail, status=status, retry_after=wanted)
 
 
 def too_large(status: int | None, cap: int) -> Failure:
@@ -113,7 +116,7 @@ def _headless(reception: Reception) -> Failure:
             return _failure(ErrorClass.CONNECT, Kind.TRANSIENT, reception, "The connection failed")
 
 
-def _of_body(head: Head, reception: Reception) -> Failure | None:
+def _of_body(reception: Reception) -> Failure | None:
     """Judge framing and size of a response whose status is right."""
     match reception.breakage:
         case None:
@@ -131,9 +134,6 @@ def _of_body(head: Head, reception: Reception) -> Failure | None:
     length = reception.length
     if length is not None and length != reception.received:
         return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, f"{reception.received} of {length} bytes came")
-    if reception.received == 0 and not head.is_framed:
-        # A cut header block and an empty body look the same here.
-        return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, "The connection closed without a body")
     return None
 
 

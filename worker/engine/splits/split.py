@@ -31,7 +31,7 @@ TURNS = 4  # shares for each exchange where they are large; one more costs every
 SMALLEST_TURN = 2 * 1024 * 1024  # bytes; smaller bodies have one share for each exchange
 SMALLEST_RELIEF = 256 * 1024  # bytes; less is not worth taking over
 
-_BUSY = frozenset({ErrorClass.HTTP_4XX, ErrorClass.HTTP_5XX})
+_BUSY = frozenset({ErrorClass.HTTP_4XX, ErrorClass.HTTP_5XX, ErrorClass.NOT_READY})
 _BROKEN = frozenset({ErrorClass.TRUNCATED, ErrorClass.TOO_SLOW, ErrorClass.CONNECT})
 
 

@@ -10,7 +10,7 @@ from celery.backends.base import decompress_payload  # type: ignore[attr-defined
 from hypothesis import given
 from hypothesis import strategies as some
 
-from contract.errors import MessageError
+from contract.errors import MessageError, SettingError
 from contract.records import wire
 from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
 from contract.records.messages import MESSAGE_VERSION, BatchMessage, child_batch
@@ -119,6 +119,15 @@ def test_a_policy_travels_whole() -> None:
     )
 
     assert JobPolicy.from_wire(json.loads(wire.to_json(policy.to_wire()))) == policy
+
+
+@pytest.mark.parametrize("text", ["a\r\nX-Injected: 1", "a\nb", "a\0b", "\x7f", "\udce9"])
+def test_a_user_agent_that_would_break_every_request_is_refused_in_a_sentence(text: str) -> None:
+    """Guards ``__post_init__``: libcurl sends a line break as it is, and pycurl refuses what is no UTF-8."""
+    with pytest.raises(SettingError, match="--user-agent"):
+        JobPolicy(user_agent=text)
+    with pytest.raises(MessageError):
+        JobPolicy.from_wire({**JobPolicy().to_wire(), "user_agent": text})
 
 
 def test_a_policy_from_a_newer_producer_of_the_same_version_keeps_what_is_known() -> None:

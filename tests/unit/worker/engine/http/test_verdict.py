@@ -77,10 +77,19 @@ def test_a_body_of_another_length_is_truncated(received: int) -> None:
     assert _failed(_judge(received=received)) == (ErrorClass.TRUNCATED, Kind.TRANSIENT)
 
 
-def test_a_body_framed_by_closing_must_hold_something() -> None:
+def test_a_body_framed_by_closing_may_be_empty() -> None:
     assert _judge(200, {}) is None
-    assert _failed(_judge(200, {}, received=0)) == (ErrorClass.TRUNCATED, Kind.TRANSIENT)
+    assert _judge(200, {}, received=0) is None
     assert _judge(200, {}, received=0, version="2") is None
+
+
+def test_a_body_that_is_not_ready_is_asked_for_again_when_the_server_says_when() -> None:
+    judged = _judge(202, {"retry-after": "7"})
+
+    assert isinstance(judged, Failure)
+    assert (judged.error, judged.kind, judged.retry_after) == (ErrorClass.NOT_READY, Kind.TRANSIENT, 7.0)
+    assert _failed(_judge(202, {"retry-after": "soon"})) == (ErrorClass.BAD_RESPONSE, Kind.PERMANENT)
+    assert _failed(_judge(201, {"retry-after": "7"})) == (ErrorClass.BAD_RESPONSE, Kind.PERMANENT)
 
 
 def test_a_header_block_without_end_is_no_response() -> None:
