@@ -58,7 +58,7 @@ class WorkerSettings:
         "TRAWL_MIN_FREE",
         64 * 1024**2,
         size,
-        "Free space to leave on the output's disk; below it the worker takes no work.",
+        "Free space that stays on the output's disk: bodies that would take of it wait.",
     )
     deny_nets: tuple[str, ...] = setting(
         "TRAWL_WORKER_DENY_NETS", (), words, "Networks (CIDR) this worker never connects to, whatever a job allows."

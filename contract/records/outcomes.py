@@ -31,7 +31,7 @@ class ErrorClass(StrEnum):
     HTTP_5XX = "http-5xx"  #: the server said it is at fault itself
     TOO_MANY_REDIRECTS = "too-many-redirects"  #: a loop, or more hops than allowed
     BAD_REDIRECT = "bad-redirect"  #: a redirect without a usable Location
-    TOO_LARGE = "too-large"  #: the body is, or claims to be, above the cap
+    TOO_LARGE = "too-large"  #: the body is, or claims to be, above the cap, or more than the disk could ever hold
     REFUSED_ADDRESS = "refused-address"  #: the address is not one we may talk to
     REFUSED_URL = "refused-url"  #: the URL itself is not one we fetch
     LOCAL_DISK = "local-disk"  #: our own disk could not take the file

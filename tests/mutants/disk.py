@@ -6,7 +6,7 @@ from tests.mutants.guard import ROOT, Guard
 
 _PORT = tuple(
     f"tests/ports/test_disk_{part}.py"
-    for part in ("publishing", "planted", "owners", "shelf", "contents", "durability")
+    for part in ("publishing", "planted", "owners", "shelf", "contents", "durability", "space")
 )
 _FAULTS = "tests/integration/test_disk_faults.py"
 _EVERY_CALL = (f"{_FAULTS}::test_whichever_call_fails_files_are_whole_or_absent",)
@@ -21,6 +21,14 @@ def _disk(text: str, instead: str = "", tests: tuple[str, ...] = _PORT) -> Guard
     modules = sorted((ROOT / "worker/adapters/disk").glob("*.py"))
     found = [module for module in modules if text in module.read_text("utf-8")] or modules
     return Guard(str(found[0].relative_to(ROOT)), text, tests, instead)
+
+
+def _space(text: str, instead: str = "") -> Guard:
+    return _disk(text, instead, ("tests/ports/test_disk_space.py",))
+
+
+def _lane_space(text: str, instead: str, module: str = "lane") -> Guard:
+    return Guard(f"worker/engine/{module}.py", text, ("tests/unit/worker/engine/test_short_of_space.py",), instead)
 
 
 def _run(text: str, instead: str = "", tests: tuple[str, ...] = _DECISIONS) -> Guard:
@@ -53,7 +61,24 @@ GUARDS = (
     _disk("if found.f_flag & os.ST_RDONLY:", "if False:"),
     _disk("if found.f_files and not found.f_favail:", "if False:"),
     _disk("if found.f_files and not found.f_favail:", "if not found.f_favail:"),
-    _disk("if free < self._min_free:", "if False:"),
+    _disk("return self._below(free) if free < self._floor else None", "return None"),
+    _space("if more > space:", "if False:"),
+    _space("space = free - self._floor - self._unwritten()", "space = free - self._floor"),
+    _space("self._set_aside(fd, held, size):", "True:"),
+    _space("self._spare = max(more, space // _PROCESSES)", "self._spare = more"),
+    _space("self._spare = max(more, space // _PROCESSES)", "self._spare = 2 * space"),
+    _space("if size > min(ever, self._largest):", "if size > self._largest:"),
+    _space("if size > min(ever, self._largest):", "if size > ever:"),
+    _space("* found.f_frsize if found.f_blocks else _UNKNOWN", "* found.f_frsize"),
+    _space("if space >= _ENOUGH_FOR_OTHERS:", "if False:"),
+    _space("            os.ftruncate(self._fd, self._size)\n", "            pass\n"),
+    _space("            self._grow(end)\n", "            pass\n"),
+    _space("            with suppress(DiskTrouble, BodyTooLargeError):\n", "            if True:\n"),
+    _space("                raise BodyTooLargeError(TOO_LARGE) from error\n            raise", "            raise"),
+    _space("            self._look(size, 0)\n", "            pass\n"),
+    _lane_space("except BodyTooLargeError as error:", "except ZeroDivisionError as error:", "exchange"),
+    _lane_space("                run.short_of_space = reason\n", "                run.stall(reason)\n"),
+    _lane_space("transfer.attempt_began, waiting=after)", "transfer.attempt_began, transfer.attempt_began + after)"),
     _disk("= self._parts = -1", "= -1"),
     _disk("if not may():", "if may() and False:"),
     _disk("                self._sync_all(drafts)\n", "                pass\n"),
@@ -66,7 +91,7 @@ GUARDS = (
     _disk("    with suppress(OSError):\n        os.close(fd)\n", "    os.close(fd)\n", _EVERY_CALL),
     _disk("                self._sync_all(drafts)\n", "                pass\n", _REPORTED),
     _disk("                self._sync_folders(folders)\n", "                pass\n", _REPORTED),
-    _disk("            self._come_home()\n            fd, self._fd", "            fd, self._fd"),
+    _disk("            self._come_home()\n            self._give_back()", "            self._give_back()"),
     _disk("with suppress(OSError), self._alone_on_the_shelf(), ExitStack()", "with suppress(OSError), ExitStack()"),
     _disk("if not is_at(shelf.part, shelf.folder, self._fd):", "if False:"),
     _disk("if not is_at(name, folder, fd):", "if False:"),

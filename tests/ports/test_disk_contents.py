@@ -128,7 +128,7 @@ def test_each_lack_has_its_sentence(out: Path, found: dict[str, int], sentence: 
     class Statvfs(FaultyCalls):
         """A disk that looks as told."""
 
-        f_flag, f_files, f_favail, f_bavail, f_frsize = 0, 1000, 1000, 1000, 4096
+        f_flag, f_files, f_favail, f_blocks, f_bavail, f_frsize = 0, 1000, 1000, 1000, 1000, 4096
 
         def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
             return self if name == "fstatvfs" else super()._call(name, real, args, options)

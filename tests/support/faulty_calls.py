@@ -4,7 +4,8 @@
         ...
     calls.made                                              # what was called, in order, and on what
 
-A layer over what `worker.adapters.disk` knows as `os`, `fcntl` and syncfs(2), and over nothing else of the process.
+A layer over what `worker.adapters.disk` knows as `os`, `fcntl`, syncfs(2) and fallocate(2), and over nothing else of
+the process.
 """
 
 from __future__ import annotations
@@ -20,21 +21,23 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from worker.adapters.disk import descriptors, draft, folder, partials
+from worker.adapters.disk import descriptors, draft, folder, partials, space
 
 #: Calls that change something or can run out of something: each is counted.
 COUNTED = frozenset(
     {"open", "pwrite", "fsync", "syncfs", "rename", "close", "mkdir", "unlink", "rmdir", "listdir", "read", "flock"}
-    | {"fstat", "fstatvfs", "ftruncate", "link", "pread", "stat", "scandir", "replace", "write"}
+    | {"fstat", "fstatvfs", "ftruncate", "link", "pread", "stat", "scandir", "replace", "write", "fallocate"}
 )
 #: What fails as long as a disk is full or read-only; opening does where it makes a file.
-_NEEDY = frozenset({"pwrite", "write", "mkdir", "rename", "replace", "link", "ftruncate", "fsync", "syncfs"})
+_NEEDY = frozenset(
+    {"pwrite", "write", "mkdir", "rename", "replace", "link", "ftruncate", "fsync", "syncfs", "fallocate"}
+)
 
 _TWO_PATHS = frozenset({"rename", "replace", "link"})
 _REPLACED = [
     (vars(module), name, vars(module)[name])
-    for module in (descriptors, draft, folder, partials)
-    for name in ("os", "fcntl", "_libc_syncfs")
+    for module in (descriptors, draft, folder, partials, space)
+    for name in ("os", "fcntl", "_libc_syncfs", "_libc_fallocate")
     if name in vars(module)
 ]
 
@@ -70,8 +73,9 @@ class FaultyCalls:
 
     def __enter__(self) -> FaultyCalls:
         assert all(names[name] is real for names, name, real in _REPLACED), "one at a time"
+        ours = {"_libc_syncfs": self._syncfs, "_libc_fallocate": self._fallocate}
         for names, name, _ in _REPLACED:
-            names[name] = self._syncfs if name == "_libc_syncfs" else self
+            names[name] = ours.get(name, self)
         return self
 
     def __exit__(
@@ -121,6 +125,13 @@ class FaultyCalls:
             ctypes.set_errno(self._code or 0)
             return -1
         return 0
+
+    def _fallocate(self, fd: int, mode: int, at: int, size: int) -> int:
+        if self._count(Call("fallocate", self._paths.get(fd, "")), is_needy=True):
+            ctypes.set_errno(self._code or 0)
+            return -1
+        real = next(real for _, name, real in _REPLACED if name == "_libc_fallocate")
+        return int(real(fd, mode, at, size))
 
     def _count(self, call: Call, *, is_needy: bool) -> bool:
         """Is this call to fail? Does not return where it is to be the process's last."""

@@ -147,8 +147,11 @@ class VirtualDisk:
         self.files: dict[str, bytes] = {}
         self.drafts: set[VirtualDraft] = set()  # temporary files that are neither named, discarded nor left
         self.partials: dict[str, VirtualDraft] = {}  # those left for a later run
+        self.refuses: Callable[[int], Exception | None] = lambda _size: None  # why no body of a size is taken now
 
-    def draft(self) -> VirtualDraft:
+    def draft(self, size: int | None = None) -> VirtualDraft:
+        if refusal := self.refuses(size or 0):
+            raise refusal
         return VirtualDraft(self)
 
     def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:

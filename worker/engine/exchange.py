@@ -19,10 +19,12 @@ from worker.engine.http.ranges import (
     version_of,
 )
 from worker.engine.http.verdict import LONGEST_DISCARD, Reception, bad_response, of_status, too_large
-from worker.engine.ports import DiskTrouble, Draft
+from worker.engine.ports import BodyTooLargeError, DiskTrouble, Draft, NoSpaceError
 
 if TYPE_CHECKING:
     from worker.engine.transfer import Transfer
+
+SPACE_WAIT = 30.0  # seconds a body waits that the disk has no space for now: each try asks the server once more
 
 _GO_ON = None
 _STOP = -1
@@ -103,6 +105,8 @@ class Exchange:
             return _STOP if self.enough else _GO_ON
         except DiskTrouble as trouble:
             return self._stop(local_trouble(trouble))
+        except BodyTooLargeError as error:
+            return self._stop(Failure(error=ErrorClass.TOO_LARGE, kind=Kind.LIMIT, detail=str(error)))
         except BaseException as error:  # libcurl would swallow it and call it error 23
             return self._stop(bug(error))
 
@@ -151,7 +155,7 @@ class Exchange:
         if self.is_ranged:
             return True
         transfer, run = self.transfer, self.transfer.run
-        self.draft = run.disk.draft()
+        self.draft = run.disk.draft(head.length)
         if transfer.ask_for_help is not None:
             transfer.ask_for_help(self)
         if run.policy.resume and transfer.split is None:
@@ -214,7 +218,8 @@ class Exchange:
 
 
 def local_trouble(trouble: DiskTrouble) -> Failure:
-    return Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.LOCAL, detail=str(trouble))
+    wait = SPACE_WAIT if isinstance(trouble, NoSpaceError) else None
+    return Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.LOCAL, detail=str(trouble), retry_after=wait)
 
 
 def bug(error: BaseException) -> Failure:

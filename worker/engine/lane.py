@@ -289,9 +289,12 @@ class Lane:
                 transfer.drop_part()
                 self._runs[run].left -= 1
                 run.conclude(transfer, now)
-            case GoBack(reason):
+            case GoBack(reason, None):
                 run.stall(reason)
                 self._hand_back(transfer, transfer.attempt_began)  # what our disk spoiled costs the URL no time
+            case GoBack(reason, float(after)):
+                run.short_of_space = reason
+                self._hand_back(transfer, transfer.attempt_began, waiting=after)
 
     def _reject(self, transfer: Transfer, failure: Failure) -> None:
         """From another thread: a body that came whole is not the promised one."""
@@ -305,7 +308,8 @@ class Lane:
             transfer.draft = None
         self._act(transfer, transfer.rejected(failure, now, random=self._random), now)
 
-    def _hand_back(self, transfer: Transfer, now: float, until: float | None = None) -> None:
+    def _hand_back(self, transfer: Transfer, now: float, until: float | None = None, *, waiting: float = 0.0) -> None:
+        """``waiting`` is a wait, in seconds, that is no fault of the URL: it costs it no time."""
         _discard(transfer.exchange)
         if transfer.run.policy.resume:
             transfer.leave_part()
@@ -316,7 +320,7 @@ class Lane:
             transfer.was_waiting = False
             share.waiting -= 1
         after = max(0.0, until - now) if until is not None else 0.0
-        transfer.run.hand_back([transfer.leftover(now, after)], after)
+        transfer.run.hand_back([transfer.leftover(now, after)], max(after, waiting))
 
     # ------------------------------------------------------------------------------------------- the clock
 

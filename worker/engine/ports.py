@@ -18,6 +18,14 @@ class DiskTrouble(Exception):
     """Our own disk cannot take what we have; ``str()`` is a sentence for people. Never a URL's fault."""
 
 
+class NoSpaceError(DiskTrouble):
+    """Our own disk has no space for this body now, and enough for smaller ones."""
+
+
+class BodyTooLargeError(Exception):
+    """Our own disk can never take this body, whatever else is removed from it; ``str()`` is a sentence for people."""
+
+
 class Clock(Protocol):
     """Time."""
 
@@ -37,7 +45,7 @@ class Draft(Protocol):
     obstacle: str | None
 
     def write(self, data: bytes, at: int) -> None:
-        """Put all of ``data`` at offset ``at``; raises DiskTrouble."""
+        """Put all of ``data`` at offset ``at``; raises DiskTrouble, BodyTooLargeError."""
 
     def finish(self, size: int) -> None:
         """Close it, sure that it holds exactly ``size`` bytes; raises DiskTrouble."""
@@ -52,8 +60,11 @@ class Draft(Protocol):
 class Disk(Protocol):
     """The output folder of this worker."""
 
-    def draft(self) -> Draft:
-        """Open a new temporary file; raises DiskTrouble."""
+    def draft(self, size: int | None = None) -> Draft:
+        """Open a new temporary file with space for so many bytes (None: as they come).
+
+        Raises NoSpaceError, DiskTrouble, BodyTooLargeError.
+        """
 
     def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
         """Give finished drafts their names, durably as ``sync`` says; False: ``may`` said no and nothing was named.

@@ -84,6 +84,7 @@ class Run:
         self.bytes = 0
         self.busy = 0.0  # seconds; the sum of the URLs' own times
         self.stalled: str | None = None  # what our own disk suffers from: take no more work
+        self.short_of_space: str | None = None  # why a large body waits while others are fetched
         self.abandoned = False
         self.drain_at: float | None = None  # the clock's seconds
         self._entries = entries

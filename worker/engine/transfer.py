@@ -56,9 +56,13 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class GoBack:
-    """Our own disk failed: the URL is handed back as if this attempt had not been."""
+    """Our own disk failed: the URL is handed back as if this attempt had not been.
+
+    ``after``: the disk is fine but for this body, which is to wait for so many seconds.
+    """
 
     reason: str
+    after: float | None = None
 
 
 Step = Publish | Follow | Retry | Over | GoBack
@@ -211,7 +215,7 @@ class Transfer:
         """End an attempt that failed."""
         if failure.kind is Kind.LOCAL:
             self.is_under_way = False
-            return GoBack(failure.detail)
+            return GoBack(failure.detail, failure.retry_after)
         self._note_attempt(failure, now)
         self.failure = failure
         wait = self.run.retry.wait_after(failure, self.attempts, random=random)

@@ -15,6 +15,7 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _SMALL = 64 * 1024  # bytes a record may have
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 
 
 def make_folder(path: Path) -> None:
@@ -75,6 +76,32 @@ def sync_folder(fd: int) -> None:
             raise
     finally:
         let_go(fd)
+
+
+def set_aside(fd: int, at: int, size: int) -> bool:
+    """Have the file system keep space for bytes of a file, whose size stays; False where it cannot. Raises OSError."""
+    if _libc_fallocate is None:
+        return False
+    while _libc_fallocate(fd, _KEEP_SIZE, at, size) != 0:
+        code = ctypes.get_errno()
+        if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV):
+            return False
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+    return True
+
+
+def _find_fallocate() -> Callable[[int, int, int, int], int] | None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    function = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)  # glibc, musl
+    if function is None:  # not Linux
+        return None
+    function.argtypes, function.restype = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64], ctypes.c_int
+    found: Callable[[int, int, int, int], int] = function
+    return found
+
+
+_libc_fallocate = _find_fallocate()
 
 
 def _find_syncfs() -> Callable[[int], int] | None:

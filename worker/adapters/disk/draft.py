@@ -9,27 +9,27 @@ from contextlib import suppress
 
 from worker.adapters.disk.descriptors import NEW, READ, is_at, let_go
 from worker.adapters.disk.partials import Partials
-from worker.engine.ports import DiskTrouble
+from worker.adapters.disk.space import LARGE, TOO_LARGE, Space, trouble_of
+from worker.engine.ports import BodyTooLargeError, DiskTrouble
 
-_SENTENCES = {
-    errno.ENOSPC: "The disk is full",
-    errno.EDQUOT: "The disk quota is used up",
-    errno.EROFS: "The output folder is read-only",
-    errno.EACCES: "The output folder may not be written to",
-    errno.EPERM: "The output folder may not be written to",
-    errno.EMFILE: "This process has no file descriptors left",
-    errno.ENFILE: "This machine has no file descriptors left",
-    errno.EIO: "The disk reported an error",
-}
+_STEP = 8 * 1024**2  # bytes by which a body of unknown length is promised more at most
 
 
 class FileDraft:
     """Keeps ``worker.engine.ports.Draft``."""
 
-    __slots__ = ("_fd", "_folder", "_name", "_shelf", "_size", "losses", "obstacle")
+    __slots__ = ("_fd", "_folder", "_held", "_name", "_shelf", "_size", "_space", "losses", "obstacle")
 
     def __init__(
-        self, folder: int, name: str, losses: int, *, fd: int = -1, size: int = 0, shelf: Partials | None = None
+        self,
+        folder: int,
+        name: str,
+        losses: int,
+        space: Space,
+        *,
+        fd: int = -1,
+        size: int = 0,
+        shelf: Partials | None = None,
     ) -> None:
         """Make the file, or take over the open and locked file ``fd`` that holds ``size`` bytes and lies on a shelf.
 
@@ -41,6 +41,8 @@ class FileDraft:
         self._name: str | None = name
         self._fd = fd
         self._size = size
+        self._held = size  # bytes it has been promised
+        self._space = space
         self._shelf = shelf  # where the file lies instead, for a later run to find; locked while it is open
         if fd < 0:
             try:
@@ -48,8 +50,20 @@ class FileDraft:
             except OSError as error:
                 raise trouble_of(error) from error
 
+    @property
+    def unwritten(self) -> int:
+        """Bytes promised that have not come yet."""
+        return self._held - self._size
+
+    def promise(self, size: int) -> None:
+        """Have space for so many bytes; raises NoSpaceError, DiskTrouble, BodyTooLargeError."""
+        self._space.promise(self, self._fd, self._held, size)
+        self._held = size
+
     def write(self, data: bytes, at: int) -> None:
         end = at + len(data)
+        if end > self._held:
+            self._grow(end)
         try:
             at += os.pwrite(self._fd, data, at)
             while at < end:
@@ -58,6 +72,8 @@ class FileDraft:
                     raise OSError(errno.EIO, "nothing was written")
                 at += written
         except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise BodyTooLargeError(TOO_LARGE) from error
             raise trouble_of(error) from error
         self._size = max(self._size, end)
 
@@ -65,6 +81,7 @@ class FileDraft:
         try:
             # Before its lock is gone: nobody else may continue a body that is about to get its name.
             self._come_home()
+            self._give_back()
             fd, self._fd = self._fd, -1
             os.close(fd)
         except OSError as error:
@@ -75,6 +92,7 @@ class FileDraft:
     def discard(self) -> None:
         with suppress(OSError):
             self._come_home()
+        self._space.forget(self)
         fd, self._fd = self._fd, -1
         if fd >= 0:
             let_go(fd)
@@ -87,6 +105,8 @@ class FileDraft:
         if self._shelf is None:
             self.discard()
             return
+        with suppress(OSError):
+            self._give_back()
         fd, self._fd, self._name = self._fd, -1, None
         let_go(fd)
 
@@ -96,6 +116,21 @@ class FileDraft:
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, nobody else continues it
         os.rename(self._name, shelf.part, src_dir_fd=self._folder, dst_dir_fd=shelf.folder)
         self._shelf = shelf
+
+    def _grow(self, end: int) -> None:
+        """Have space for what came of a body of unknown length, and if it can be for as much again."""
+        ahead = min(2 * self._held, self._held + _STEP)
+        if ahead > end:
+            with suppress(DiskTrouble, BodyTooLargeError):
+                return self.promise(ahead)
+        return self.promise(end)
+
+    def _give_back(self) -> None:
+        """Let others have what was set aside for bytes that did not come."""
+        self._space.forget(self)
+        if self._held > self._size and self._held >= LARGE:
+            os.ftruncate(self._fd, self._size)
+        self._held = self._size
 
     def _come_home(self) -> None:
         """Go back to where nobody else looks."""
@@ -120,9 +155,3 @@ class FileDraft:
             raise FileNotFoundError(errno.ENOENT, "a discarded draft")
         os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
         self._name = None
-
-
-def trouble_of(error: OSError) -> DiskTrouble:
-    """Translate an error of the disk into a sentence without paths."""
-    sentence = _SENTENCES.get(error.errno or 0, "The disk could not take a file")
-    return DiskTrouble(f"{sentence} ({errno.errorcode.get(error.errno or 0, 'unknown')}).")

@@ -28,8 +28,9 @@ from worker.adapters.disk.descriptors import (
     sync_file_system,
     sync_folder,
 )
-from worker.adapters.disk.draft import FileDraft, trouble_of
+from worker.adapters.disk.draft import FileDraft
 from worker.adapters.disk.partials import BOOT, Partials, known_of
+from worker.adapters.disk.space import Space, trouble_of
 from worker.engine.digests import starter
 from worker.engine.ports import Draft
 
@@ -54,7 +55,6 @@ class OutputFolder:
         Raises:
             FolderError: it cannot be made, opened or written to.
         """
-        self._min_free = min_free
         self._count = itertools.count()
         self._syncing = threading.Lock()
         self._shelving = threading.Lock()
@@ -75,13 +75,21 @@ class OutputFolder:
                     let_go(private)
                 self._owner, self._parts = self._claim()
                 opened.callback(let_go, self._parts)
+                self._space = Space(self._parts, min_free)
                 reap(self._all_parts)
             except OSError as error:
                 raise FolderError(f"The output folder {path} cannot be used: {error.strerror}.") from error
             self._opened = opened.pop_all()
 
-    def draft(self) -> FileDraft:
-        return FileDraft(self._parts, f"{next(self._count):x}", self._losses)
+    def draft(self, size: int | None = None) -> FileDraft:
+        draft = FileDraft(self._parts, f"{next(self._count):x}", self._losses, self._space)
+        if size:
+            try:
+                draft.promise(size)
+            except BaseException:
+                draft.discard()
+                raise
+        return draft
 
     def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
         drafts = [(draft, name) for draft, name in group if isinstance(draft, FileDraft)]
@@ -149,7 +157,9 @@ class OutputFolder:
         size, known = 0, None
         with suppress(OSError, ValueError):
             size, known = os.fstat(fd).st_size, known_of(shelf, fd)
-        draft = FileDraft(self._parts, f"{next(self._count):x}", self._losses, fd=fd, size=size, shelf=shelf)
+        draft = FileDraft(
+            self._parts, f"{next(self._count):x}", self._losses, self._space, fd=fd, size=size, shelf=shelf
+        )
         if known is not None:
             return draft, size, known
         draft.discard()
@@ -167,17 +177,10 @@ class OutputFolder:
 
     def trouble(self) -> str | None:
         try:
-            found = os.fstatvfs(self._parts)
+            found = self._space.trouble()
         except OSError as error:
-            return str(trouble_of(error))
-        if found.f_flag & os.ST_RDONLY:
-            return str(trouble_of(OSError(errno.EROFS, "")))
-        if found.f_files and not found.f_favail:
-            return "The disk has no room for another file (inodes)."
-        free = found.f_bavail * found.f_frsize
-        if free < self._min_free:
-            return f"The disk has {free >> 20} MiB free, less than the {self._min_free >> 20} MiB to be kept free."
-        return None
+            found = trouble_of(error)
+        return None if found is None else str(found)
 
     def close(self) -> None:
         """Remove this process's folder for temporary files; what is in it is lost."""

@@ -1,0 +1,219 @@
+"""The Disk port: the space to be kept free stays free, and a body that never fits is told from one that waits."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.bodies import body_bytes
+from tests.support.drafts import NAME, a_draft, named_files, store, temporary_files
+from tests.support.faulty_calls import FaultyCalls
+from worker.adapters.disk import OutputFolder
+from worker.engine.ports import BodyTooLargeError, Disk, DiskTrouble, NoSpaceError
+
+MIB = 1024**2
+FLOOR = 64 * MIB
+
+
+class SmallDisk(FaultyCalls):
+    """A disk of so many bytes: what is set aside or written counts, whoever did it."""
+
+    def __init__(self, size: int, *, used: int = 0, keeps_promises: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        self.size, self.used, self.looks = size, used, 0
+        self._keeps_promises = keeps_promises
+        self.f_flag, self.f_files, self.f_favail, self.f_frsize = 0, 1000, 1000, 1
+        self._aside: dict[int, int] = {}
+
+    @property
+    def f_blocks(self) -> int:
+        return self.size
+
+    @property
+    def f_bavail(self) -> int:
+        return self.size - self.used
+
+    def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
+        if name == "fstatvfs":
+            self.looks += 1
+            return self
+        if name == "pwrite":
+            fd, data, at = args
+            new = max(0, at + len(data) - self._aside.get(fd, 0))
+            self.used += new
+            self._aside[fd] = self._aside.get(fd, 0) + new
+            return len(data)
+        if name == "ftruncate":
+            self.used -= self._aside.get(args[0], 0) - args[1]
+        return super()._call(name, real, args, options)
+
+    def _fallocate(self, fd: int, mode: int, at: int, size: int) -> int:
+        assert mode == 1, "the size of the file stays"
+        if not self._keeps_promises:
+            ctypes.set_errno(errno.EOPNOTSUPP)
+            return -1
+        self.used += size
+        self._aside[fd] = at + size
+        return 0
+
+
+def written(write: Callable[[int], object]) -> int:
+    """Write until the disk takes no more; return how often it did."""
+    for number in itertools.count():
+        try:
+            write(number)
+        except DiskTrouble:
+            return number
+    raise AssertionError("unreachable")
+
+
+@pytest.fixture(params=[True, False], ids=["set-aside", "counted"])
+def small(request: pytest.FixtureRequest) -> Iterator[SmallDisk]:
+    small = SmallDisk(200 * MIB, keeps_promises=request.param)
+    with small:
+        yield small
+
+
+def test_bodies_that_were_promised_space_leave_the_floor_free(out: Path, small: SmallDisk) -> None:
+    """Guards the space set aside, and where it is only counted, what was promised and did not come yet."""
+    folder = OutputFolder(out, min_free=FLOOR)
+
+    drafts = [folder.draft(40 * MIB) for _ in range(3)]
+    with pytest.raises(NoSpaceError, match=r"A body of 40 MiB waits: the disk has \d+ MiB free and 64 MiB are to be"):
+        folder.draft(40 * MIB)
+    for draft in drafts:
+        draft.write(b"x" * (40 * MIB), 0)
+
+    assert small.f_bavail >= FLOOR
+    assert folder.trouble() is None
+
+
+def test_two_processes_do_not_promise_the_same_space(out: Path) -> None:
+    """Guards the space set aside on the disk: what one process counts by itself, no other sees."""
+    with SmallDisk(200 * MIB):
+        one, other = OutputFolder(out, min_free=FLOOR), OutputFolder(out, min_free=FLOOR)
+        one.draft(100 * MIB)
+
+        with pytest.raises(NoSpaceError):
+            other.draft(100 * MIB)
+
+
+def test_space_that_another_process_took_in_the_same_moment_is_not_taken_twice(out: Path) -> None:
+    """Guards the look after the promise: both had looked before either was promised anything."""
+
+    class Shared(SmallDisk):
+        def _fallocate(self, fd: int, mode: int, at: int, size: int) -> int:
+            self.used += 100 * MIB
+            return super()._fallocate(fd, mode, at, size)
+
+    with Shared(200 * MIB):
+        folder = OutputFolder(out, min_free=FLOOR)
+        with pytest.raises(DiskTrouble):
+            folder.draft(100 * MIB)
+
+
+def test_a_body_of_unknown_length_is_promised_space_as_it_grows(out: Path, small: SmallDisk) -> None:
+    """Guards the promise in write."""
+    small.used = 10 * MIB
+    folder = OutputFolder(out, min_free=FLOOR)
+    draft = folder.draft()
+
+    pieces = written(lambda piece: draft.write(b"x" * MIB, piece * MIB))
+
+    assert pieces > 110
+    assert small.f_bavail >= FLOOR
+    draft.discard()
+
+
+def test_small_bodies_leave_the_floor_free_and_seldom_have_to_look(out: Path) -> None:
+    """Guards the share of a look: a look per body would cost a hundredth of a lane's time."""
+    with SmallDisk(200 * MIB, used=100 * MIB) as small:
+        folder = OutputFolder(out, min_free=FLOOR)
+
+        stored = written(lambda _: folder.draft(20_000).write(b"x" * 20_000, 0))
+
+    assert small.f_bavail >= FLOOR
+    assert stored > 36 * MIB * 0.9 / 20_000
+    assert small.looks < stored / 5
+
+
+def test_what_was_set_aside_and_not_needed_is_given_back(out: Path) -> None:
+    """Guards the ftruncate of finish: a body of unknown length is promised up to twice what it has."""
+    with SmallDisk(200 * MIB) as small:
+        folder = OutputFolder(out)
+        draft = folder.draft()
+        for piece in range(5):
+            draft.write(b"x" * MIB, piece * MIB)
+        assert small.used > 5 * MIB
+        draft.finish(5 * MIB)
+
+    assert small.used == 5 * MIB
+
+
+def test_a_body_larger_than_the_disk_can_ever_take_says_so_before_a_byte_came(out: Path) -> None:
+    with SmallDisk(200 * MIB):
+        folder = OutputFolder(out, min_free=FLOOR)
+
+        with pytest.raises(BodyTooLargeError, match=r"of 142606337 bytes is more than .* could ever hold"):
+            folder.draft(200 * MIB - FLOOR + 1)
+        folder.draft(200 * MIB - FLOOR).discard()
+        assert temporary_files(out) == []
+
+
+def test_a_body_that_would_fit_an_emptier_disk_waits(out: Path) -> None:
+    with SmallDisk(200 * MIB, used=1):
+        folder = OutputFolder(out, min_free=FLOOR)
+
+        with pytest.raises(NoSpaceError):
+            folder.draft(200 * MIB - FLOOR)
+        assert temporary_files(out) == []
+
+
+def test_a_bucket_that_says_nothing_of_its_size_is_not_taken_for_full(out: Path) -> None:
+    """Guards f_blocks == 0, which some FUSE file systems answer."""
+    with SmallDisk(0):
+        folder = OutputFolder(out, min_free=FLOOR)
+
+        assert folder.trouble() is None
+        folder.draft(MIB).discard()
+        folder.close()
+
+
+def test_a_limit_of_the_process_on_file_sizes_is_known_before_a_byte_came(out: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
+    try:
+        folder = OutputFolder(out)
+        with pytest.raises(BodyTooLargeError):
+            folder.draft(MIB + 1)
+        store(folder, NAME, body_bytes(MIB))
+        folder.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert named_files(out)[NAME] == body_bytes(MIB)
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fallocate"])
+def test_a_file_system_that_takes_no_such_file_ends_that_body_only(disk: Disk, out: Path, call: str) -> None:
+    """Guards EFBIG (FAT has files up to 4 GiB): no other body is concerned."""
+
+    class TooLarge(FaultyCalls):
+        def _count(self, made, *, is_needy):  # type: ignore[no-untyped-def]  # as the parent's
+            return made.name == call
+
+    draft = disk.draft()
+    with TooLarge(code=errno.EFBIG), pytest.raises(BodyTooLargeError, match="EFBIG"):
+        draft.write(body_bytes(200_000), 0)
+    draft.discard()
+
+    assert a_draft(disk, b"x") is not None
+    assert os.listdir(out) == [".trawl"]

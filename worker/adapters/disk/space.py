@@ -1,0 +1,145 @@
+"""The space a disk has above its floor: set aside for a body before its bytes come."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from typing import Protocol
+
+from worker.adapters.disk.descriptors import set_aside
+from worker.engine.ports import BodyTooLargeError, DiskTrouble, NoSpaceError
+
+LARGE = 64 * 1024  # bytes from which a file's space is set aside; smaller ones are written as soon as they are opened
+
+_PROCESSES = 16  # that may share a disk: each takes at most such a part of its space before it looks again
+_ENOUGH_FOR_OTHERS = 16 * 1024**2  # bytes free above the floor with which smaller bodies are worth fetching
+_BLOCK = 4096  # bytes a file of one byte takes
+_UNKNOWN = 1 << 62  # bytes free where the file system does not say
+
+
+class Growing(Protocol):
+    """A file that space is promised to."""
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes promised that have not come yet."""
+        ...
+
+
+class Space:
+    """What one process may still write to a disk, so that ``floor`` bytes of it stay free.
+
+    The file system itself sets space aside, so that every process of every worker sees less that is free. Where it
+    cannot (NFS before 4.2, most FUSE mounts), this process counts what its own files were promised.
+    """
+
+    def __init__(self, folder: int, floor: int) -> None:
+        """``folder`` is an open folder on the disk."""
+        self._folder = folder
+        self._floor = floor
+        self._spare = 0  # bytes of small files until the next look; several threads may count it down
+        self._is_set_aside = True
+        self._growing: set[Growing] = set()  # files whose space is only counted
+        largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        self._largest = largest if largest != resource.RLIM_INFINITY else _UNKNOWN
+
+    def promise(self, file: Growing, fd: int, held: int, size: int) -> None:
+        """See that an open file that was promised ``held`` bytes can have ``size``.
+
+        Raises:
+            BodyTooLargeError: it never can.
+            NoSpaceError: it cannot now, and smaller ones can.
+            DiskTrouble: the disk is full, or fails.
+        """
+        more = (size - held + _BLOCK - 1) & -_BLOCK
+        if more > self._spare or size > self._largest:
+            self._look(size, more)
+        self._spare -= more
+        if size < LARGE:
+            return
+        if self._is_set_aside and self._set_aside(fd, held, size):
+            self._look(size, 0)
+        else:
+            self._growing.add(file)
+
+    def forget(self, file: Growing) -> None:
+        """The file grows no more."""
+        self._growing.discard(file)
+
+    def trouble(self) -> DiskTrouble | None:
+        """Say why nothing more should be written now; None: all is well. Raises OSError."""
+        found = os.fstatvfs(self._folder)
+        if found.f_flag & os.ST_RDONLY:
+            return trouble_of(OSError(errno.EROFS, ""))
+        if found.f_files and not found.f_favail:
+            return DiskTrouble("The disk has no room for another file (inodes).")
+        free = _free(found)
+        self._spare = max(0, free - self._floor - self._unwritten()) // _PROCESSES
+        return self._below(free) if free < self._floor else None
+
+    def _look(self, size: int, more: int) -> None:
+        """Take a new share of what is free, if a file of this size can have so many more bytes."""
+        try:
+            found = os.fstatvfs(self._folder)
+        except OSError as error:
+            raise trouble_of(error) from error
+        free = _free(found)
+        ever = found.f_blocks * found.f_frsize - self._floor if found.f_blocks else _UNKNOWN
+        if size > min(ever, self._largest):
+            raise BodyTooLargeError(_too_large(size, min(ever, self._largest)))
+        space = free - self._floor - self._unwritten()
+        if more > space:
+            raise self._refusal(size, free, space)
+        self._spare = max(more, space // _PROCESSES)
+
+    def _refusal(self, size: int, free: int, space: int) -> DiskTrouble:
+        if space >= _ENOUGH_FOR_OTHERS:
+            kept = f" and {self._floor >> 20} MiB are to be kept free" if self._floor else ""
+            return NoSpaceError(f"A body of {size >> 20} MiB waits: the disk has {free >> 20} MiB free{kept}.")
+        return self._below(free) if self._floor else trouble_of(OSError(errno.ENOSPC, ""))
+
+    def _below(self, free: int) -> DiskTrouble:
+        below = "less than" if free < self._floor else "too little beside"
+        return DiskTrouble(f"The disk has {free >> 20} MiB free, {below} the {self._floor >> 20} MiB to be kept free.")
+
+    def _set_aside(self, fd: int, held: int, size: int) -> bool:
+        try:
+            self._is_set_aside = set_aside(fd, held, size - held)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise BodyTooLargeError(TOO_LARGE) from error
+            raise trouble_of(error) from error
+        return self._is_set_aside
+
+    def _unwritten(self) -> int:
+        return sum(file.unwritten for file in tuple(self._growing))
+
+
+_SENTENCES = {
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "The disk quota is used up",
+    errno.EROFS: "The output folder is read-only",
+    errno.EACCES: "The output folder may not be written to",
+    errno.EPERM: "The output folder may not be written to",
+    errno.EMFILE: "This process has no file descriptors left",
+    errno.ENFILE: "This machine has no file descriptors left",
+    errno.EIO: "The disk reported an error",
+}
+
+TOO_LARGE = "The body is larger than any file of the output's file system (EFBIG)."
+
+
+def trouble_of(error: OSError) -> DiskTrouble:
+    """Translate an error of the disk into a sentence without paths."""
+    sentence = _SENTENCES.get(error.errno or 0, "The disk could not take a file")
+    return DiskTrouble(f"{sentence} ({errno.errorcode.get(error.errno or 0, 'unknown')}).")
+
+
+def _too_large(size: int, most: int) -> str:
+    return f"The body of {size} bytes is more than the output's file system could ever hold ({max(0, most)} bytes)."
+
+
+def _free(found: os.statvfs_result) -> int:
+    """Return the bytes free; buckets that are mounted may have no size at all."""
+    return found.f_bavail * found.f_frsize if found.f_blocks else _UNKNOWN
