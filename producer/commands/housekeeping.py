@@ -16,6 +16,7 @@ from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings
 from contract.errors import FolderError, UnknownJobError
+from contract.folders import PART, PARTIALS, PRIVATE, RECORD
 from producer.cluster.client import Cluster
 from producer.commands.run import cache_folder
 
@@ -85,7 +86,7 @@ def remove_abandoned_partials(output: Path, older_than: float) -> Removed:
     Raises:
         FolderError: the folder cannot be read, or removed from.
     """
-    path = output / ".trawl" / "partials"
+    path = output / PRIVATE / PARTIALS
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -93,7 +94,7 @@ def remove_abandoned_partials(output: Path, older_than: float) -> Removed:
     except OSError as error:
         raise FolderError(f"{path} cannot be used: {error.strerror}.") from None
     try:
-        names = [name for name in sorted(os.listdir(folder)) if name.endswith(".part")]
+        names = [name for name in sorted(os.listdir(folder)) if name.endswith(PART)]
         sizes = [size for name in names if (size := _remove_partial(name, folder, older_than)) is not None]
     except OSError as error:
         raise FolderError(f"{path} cannot be tidied up: {error.strerror}.") from None
@@ -115,7 +116,7 @@ def _remove_partial(name: str, folder: int, older_than: float) -> int | None:
             return None
         os.unlink(name, dir_fd=folder)
         with suppress(FileNotFoundError):
-            os.unlink(f"{name.removesuffix('.part')}.json", dir_fd=folder)
+            os.unlink(name.removesuffix(PART) + RECORD, dir_fd=folder)
         return found.st_size
     except BlockingIOError:
         return None  # a worker writes it

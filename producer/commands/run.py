@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import FolderError, InputError, UnknownJobError
+from contract.folders import PARTS, Owner, is_left_behind
 from producer.cluster.client import Cluster, Retrying
 from producer.cluster.embedded import Embedded
 from producer.display.console import Console
@@ -312,26 +312,12 @@ def _places(options: RunOptions, embedded: Embedded | None) -> dict[str, str]:
 def _tidy(state: Path) -> None:
     """Remove what the server and a worker that was ended at once left; journal and logs stay."""
     shutil.rmtree(state / "redis", ignore_errors=True)
-    parts = state / "parts"
-    for folder in parts.iterdir() if parts.is_dir() else ():
-        try:
-            file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue  # no worker's: they make folders only
-        if _is_free(file):
-            shutil.rmtree(folder, ignore_errors=True)
-        os.close(file)
-
-
-def _is_free(file: int) -> bool:
-    """Has the owner of this folder ended? One that was killed while it synced a disk takes a moment."""
+    parts = state / PARTS
     until = time.monotonic() + _LAST_SYNC
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(_PAUSE)
-        else:
-            return True
+    for folder in parts.iterdir() if parts.is_dir() else ():
+        owner = Owner.of(folder.name)
+        while owner is not None and owner.is_here and time.monotonic() < until and owner.is_alive:
+            time.sleep(_PAUSE)  # one that was killed while it synced a disk takes a moment
+        with suppress(OSError):
+            if is_left_behind(folder.name, idle=time.time() - folder.lstat().st_mtime):
+                shutil.rmtree(folder)

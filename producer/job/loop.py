@@ -127,6 +127,7 @@ def conduct(
         if interrupts.is_requested:
             _stop(follower, console, servants, grace)
             break
+        journal.expect_in_place()
         if servants:
             servants.watch()
         try:

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import FolderError, InputError
+from contract.folders import PRIVATE
 from contract.records import wire
 from contract.records.policy import JobPolicy
 from producer import formatting
 from producer.intake.sources import STANDARD_INPUT, Lists, Position
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at, set_aside, stored_files
-
-STATE_FOLDER = ".trawl"  # below the output folder; the worker keeps temporary files in it too
 
 _FILES_AT_ONCE = 10_000
 
@@ -65,13 +64,18 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
     """
     if manifest is not None:
         look_at(manifest)  # before anything is made
-    state = folder / STATE_FOLDER
+    state = folder / PRIVATE
     try:
         state.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=state):
             pass
         os.listdir(folder)
     except (FileExistsError, NotADirectoryError):
+        if folder.is_symlink() and not folder.exists():
+            raise FolderError(
+                f"The output folder {folder} is a link to {os.readlink(folder)}, which is not there:"
+                " make that folder, or name another with -o."
+            ) from None
         wrong = state if folder.is_dir() else folder
         raise FolderError(f"{wrong} is not a folder; name a folder for the output with -o.") from None
     except OSError as error:

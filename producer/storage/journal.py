@@ -17,6 +17,7 @@ from contract.ledger.ledger import NewBatch
 from contract.records.batches import Known
 
 _VERSION = 1
+_LOCK = "lock"
 _ASKED_AT_ONCE = 500  # names per SELECT
 
 _TABLES = """
@@ -62,6 +63,7 @@ class Journal:
             self._lock = _lock(folder)
             opened.callback(os.close, self._lock)
             try:
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))  # SQLite's own mode is 0644
                 self._database = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
                 opened.callback(self._database.close)
                 self._database.execute("PRAGMA journal_mode = WAL")
@@ -73,7 +75,7 @@ class Journal:
                 }
                 self._undrained = self._count_undrained()
                 self._has_known = self._database.execute("SELECT 1 FROM known LIMIT 1").fetchone() is not None
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise FolderError(
                     f"The journal {self._path} cannot be used ({error}); remove it to start over."
                 ) from None
@@ -86,6 +88,18 @@ class Journal:
     def close(self) -> None:
         self._database.close()
         os.close(self._lock)
+
+    def expect_in_place(self) -> None:
+        """Raise FolderError if the folder is no longer where it was: what it says of files is true there only."""
+        try:
+            if os.path.samestat(os.stat(self.folder / _LOCK), os.fstat(self._lock)):
+                return
+        except OSError:
+            pass
+        raise FolderError(
+            f"The output folder {self.folder.parent} was moved or replaced while its job ran;"
+            " move it back and run the same command to go on."
+        )
 
     # ------------------------------------------------------------------ the job
 
@@ -249,7 +263,7 @@ class Journal:
 def _lock(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise FolderError(f"The folder {folder} cannot be written: {error.strerror}.") from None
     try:

@@ -36,7 +36,7 @@ def open_regular(path: Path, flags: int, *, subject: str) -> int:
     except FileNotFoundError:
         if not flags & os.O_CREAT:
             raise
-    file = os.open(path, flags | _HARMLESS, 0o644)
+    file = os.open(path, flags | _HARMLESS, 0o666)
     try:
         _insist_on_regular(os.fstat(file), subject)
     except BaseException:

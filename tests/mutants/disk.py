@@ -12,6 +12,7 @@ _FAULTS = "tests/integration/test_disk_faults.py"
 _EVERY_CALL = (f"{_FAULTS}::test_whichever_call_fails_files_are_whole_or_absent",)
 _UNBLAMED = (f"{_FAULTS}::test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed", "-k", "ENOSPC")
 _DECISIONS = (_FAULTS, "-k", "lost_no_time or in_the_way or floor or bug_in or fetched_again")
+_OWNERS = ("tests/ports/test_disk_owners.py",)
 _RUNNER = ("tests/unit/worker/batch/test_runner.py",)
 _REPORTED = (f"{_FAULTS}::test_the_files_of_a_batch_are_on_the_disk_before_its_report_is_stored",)
 
@@ -25,6 +26,14 @@ def _disk(text: str, instead: str = "", tests: tuple[str, ...] = _PORT) -> Guard
 
 def _space(text: str, instead: str = "") -> Guard:
     return _disk(text, instead, ("tests/ports/test_disk_space.py",))
+
+
+def _moved(text: str, instead: str = "") -> Guard:
+    return _disk(text, instead, ("tests/ports/test_disk_moved.py",))
+
+
+def _folders(text: str, instead: str = "") -> Guard:
+    return Guard("contract/folders.py", text, _OWNERS, instead)
 
 
 def _lane_space(text: str, instead: str, module: str = "lane") -> Guard:
@@ -50,10 +59,31 @@ GUARDS = (
     _disk("while at < end:", "while False:"),
     _disk("if self._size != size:", "if False:"),
     _disk("not stat.S_ISREG(found.st_mode) or found.st_size", "found.st_size"),
-    _disk("                reap(self._all_parts)\n"),
-    _disk("fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n            _remove_folder", "_remove_folder"),
+    _disk("            reap(self.all_parts, now=self._stamped)\n"),
+    _disk("is_left_behind(name, idle=now - os.fstat(fd).st_mtime) and ", "", _OWNERS),
+    _disk(" and _lock(fd, without_locks=not is_ours):", ":", _OWNERS),
+    _disk("without_locks=not is_ours", "without_locks=True", _OWNERS),
+    _disk("        if error.errno not in _NO_LOCKS:\n            raise", "        raise", _OWNERS),
+    _disk("                os.utime(self.parts)\n", "                pass\n", _OWNERS),
+    _folders("owner is None or not owner.is_here", "owner is None"),
+    _folders("return idle > ABANDONED_AFTER", "return False"),
+    _folders("return idle > ABANDONED_AFTER", "return True"),
+    _folders("or not owner.is_alive"),
+    _folders("return started == self.started", "return True"),
+    _folders('{boot_id()[:8]}', "1"),
+    _folders('_{processes}"', '_1"'),
     _disk("except FileNotFoundError:  # a reaper", "except ZeroDivisionError:  # a reaper"),
-    _disk("if os.fstat(fd).st_nlink > 0:", "if True:"),
+    _disk("if _lock(fd, without_locks=True) and os.fstat(fd).st_nlink > 0:", "if _lock(fd, without_locks=True):"),
+    _moved("            _expect_in_place(opening, drafts)\n", ""),
+    _moved("            _expect_in_place(opening, drafts)  #", "            #"),
+    _moved(" or any(draft.opening is not opening for draft, _ in drafts)"),
+    _moved("if now - self._since < SETTLED:", "if False:"),
+    _moved(" or elsewhere != self._elsewhere"),
+    _moved("self._opening = Opening(self._path, self._min_free, device=self._opening.device)", "pass"),
+    _moved(", device=self._opening.device)", ")"),
+    _moved('if not opening.is_in_place():\n            raise OSError(errno.ESTALE, "")\n        fd', "fd"),
+    _moved("if error.errno not in (errno.ENOENT, errno.ESTALE):", "if True:"),
+    _moved('        if hasattr(self, "_opened"):\n            self.close()\n', "        pass\n"),
     _disk("if any(draft.losses != self._losses for draft, _ in drafts):", "if False:"),
     _disk("                self._losses += 1\n"),
     _disk("if error.errno not in _IN_THE_WAY:", "if True:"),
@@ -79,27 +109,30 @@ GUARDS = (
     _lane_space("except BodyTooLargeError as error:", "except ZeroDivisionError as error:", "exchange"),
     _lane_space("                run.short_of_space = reason\n", "                run.stall(reason)\n"),
     _lane_space("transfer.attempt_began, waiting=after)", "transfer.attempt_began, transfer.attempt_began + after)"),
-    _disk("= self._parts = -1", "= -1"),
+    _disk("= self.parts = -1", "= -1"),
     _disk("if not may():", "if may() and False:"),
-    _disk("                self._sync_all(drafts)\n", "                pass\n"),
+    _disk("                self._sync_all(drafts, opening)\n", "                pass\n"),
     _disk("elif sync is Sync.FILE:", "elif False:"),
-    _disk("                self._sync_folders(folders)\n", "                pass\n"),
+    _disk("                self._sync_folders(folders, opening)\n", "                pass\n"),
     _disk('folders.update("/".join(within[:depth]) for depth in range(1, len(within) + 1))', "pass"),
     _disk("sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))", "pass"),
-    _disk("if not self._sync_disk():", "if self._sync_disk():"),
-    _disk("opened.callback(let_go, self._all_parts)", "pass", _EVERY_CALL),
+    _disk("if not self._sync_disk(opening):", "if self._sync_disk(opening):"),
+    _disk("opened.callback(let_go, self.all_parts)", "pass", _EVERY_CALL),
     _disk("    with suppress(OSError):\n        os.close(fd)\n", "    os.close(fd)\n", _EVERY_CALL),
-    _disk("                self._sync_all(drafts)\n", "                pass\n", _REPORTED),
-    _disk("                self._sync_folders(folders)\n", "                pass\n", _REPORTED),
+    _disk("                self._sync_all(drafts, opening)\n", "                pass\n", _REPORTED),
+    _disk("                self._sync_folders(folders, opening)\n", "                pass\n", _REPORTED),
     _disk("            self._come_home()\n            self._give_back()", "            self._give_back()"),
-    _disk("with suppress(OSError), self._alone_on_the_shelf(), ExitStack()", "with suppress(OSError), ExitStack()"),
+    _disk("suppress(OSError), self._alone_on_the_shelf(opening), ExitStack()", "suppress(OSError), ExitStack()"),
     _disk("if not is_at(shelf.part, shelf.folder, self._fd):", "if False:"),
     _disk("if not is_at(name, folder, fd):", "if False:"),
     _disk("or found.st_nlink != 1"),
-    _disk('not BOOT or record.get("boot") != BOOT', "False"),
-    _disk("                self._distrust_the_shelf()\n"),
+    _disk('not boot_id() or record.get("boot") != boot_id()', "False"),
+    _disk("                self._distrust_the_shelf(opening)\n"),
     _disk("fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until", "pass  # until"),
-    _disk("held.callback(let_go, lock_file(shelf.part, shelf.folder))", "pass"),
+    _disk("fd = lock_file(shelf.part, shelf.folder)\n                held", "fd = -1\n                held"),
+    _disk("                if is_of_another_machine(shelf, fd):\n                    return\n"),
+    _disk("        if is_of_another_machine(shelf, fd):\n            let_go(fd)\n            return None\n"),
+    _disk("return is_recent and", "return"),
     _run("after = max(after, STALLED_WAIT)", "pass", _UNBLAMED),
     _group_commit("                whole.draft.discard()\n", "                pass\n", _UNBLAMED),
     _run("                self.stall(trouble)\n", "                pass\n"),

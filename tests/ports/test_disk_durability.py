@@ -79,7 +79,7 @@ def test_a_failed_sync_is_told_once_and_counts_for_every_draft_begun_before_it(d
     """Guards the count of losses: the kernel tells a lost page to whoever syncs next, and to nobody after that."""
     one, other = a_draft(disk), a_draft(disk)
 
-    with FaultyCalls(at=1, code=5), pytest.raises(DiskTrouble, match="EIO"):
+    with FaultyCalls(at=2, code=5), pytest.raises(DiskTrouble, match="EIO"):
         disk.publish([(one, NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
     with pytest.raises(DiskTrouble, match="EIO"):
         disk.publish([(other, OTHER)], Layout.FLAT, Sync.BATCH, lambda: True)

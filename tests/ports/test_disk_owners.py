@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from contract.folders import ABANDONED_AFTER, Owner, _started
 from contract.records.policy import Sync
 from contract.urls.naming import Layout
-from tests.support.drafts import NAME, VICTIM, a_draft, store, temporary_files
+from tests.support.drafts import BODY, NAME, VICTIM, a_draft, store, temporary_files
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.killed_writers import PROJECT
 from worker.adapters.disk import OutputFolder
@@ -121,3 +125,92 @@ def test_closing_twice_touches_nothing_that_took_the_descriptors_numbers(out: Pa
     assert (other / "precious").read_bytes() == VICTIM
     for fd in borrowed:
         os.close(fd)
+
+
+# ----------------------------------------------------------------------------------------- on folders that are shared
+
+
+def _parts_of(out: Path, owner: Owner, *, idle: float = 0.0) -> Path:
+    """Make what a process of another machine has in a shared folder: nobody holds its lock here."""
+    folder = out / ".trawl" / "parts" / owner.new_folder()
+    folder.mkdir(parents=True)
+    (folder / "0").write_bytes(b"half")
+    then = time.time() - idle
+    os.utime(folder, (then, then))
+    return folder
+
+
+@pytest.mark.parametrize("field", ["host", "boot", "processes"])
+def test_what_another_machine_has_is_left_alone_for_a_day(out: Path, field: str) -> None:
+    """Guards host, boot and process namespace in the name: the same number is another process there."""
+    parts = Owner.this().machine.split("_")
+    parts[["host", "boot", "processes"].index(field)] = "1"
+    theirs = replace(Owner.this(), machine="_".join(parts))
+    living, dead = _parts_of(out, theirs), _parts_of(out, theirs, idle=ABANDONED_AFTER + 600)
+
+    OutputFolder(out).close()
+
+    assert (living / "0").read_bytes() == b"half"
+    assert not dead.exists()
+
+
+def test_a_process_of_this_machine_that_lives_is_left_alone_whatever_the_lock_says(out: Path) -> None:
+    """Guards the process: over two FUSE mounts of one folder, no lock is seen."""
+    parent = os.getppid()
+    theirs = _parts_of(out, replace(Owner.this(), pid=parent, started=_started(parent) or ""))
+
+    OutputFolder(out).close()
+
+    assert (theirs / "0").read_bytes() == b"half"
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_its_folder(out: Path) -> None:
+    """Guards the start in the name: a container's processes have the same few numbers each time."""
+    theirs = _parts_of(out, replace(Owner.this(), pid=os.getppid(), started="1"))
+
+    OutputFolder(out).close()
+
+    assert not theirs.exists()
+
+
+def test_where_folders_cannot_be_locked_the_names_decide(out: Path) -> None:
+    """Guards ENOLCK and its like, which NFS and FUSE answer."""
+
+    class NoLocks(FaultyCalls):
+        def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
+            if name == "flock":
+                raise OSError(errno.ENOLCK, "no locks here")
+            return super()._call(name, real, args, options)
+
+    dead = _parts_of(out, replace(Owner.this(), pid=2**22 + 1))
+    with NoLocks():
+        folder = OutputFolder(out)
+        store(folder, NAME)
+        folder.close()
+
+    assert not dead.exists()
+
+
+def test_a_living_owner_shows_it_to_other_machines(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the stamp: a body that takes more than a day changes nothing of its folder."""
+    folder = OutputFolder(out)
+    (own,) = (out / ".trawl" / "parts").iterdir()
+    os.utime(own, (0, 0))
+    monkeypatch.setattr("time.time", lambda real=time.time: real() + ABANDONED_AFTER)
+
+    folder.trouble()
+
+    assert own.stat().st_mtime > ABANDONED_AFTER
+    folder.close()
+
+
+def test_two_processes_that_store_one_name_do_each_other_no_harm(out: Path, folder: OutputFolder) -> None:
+    other = OutputFolder(out)
+    drafts = [a_draft(folder), a_draft(other)]
+
+    assert folder.publish([(drafts[0], NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
+    assert other.publish([(drafts[1], NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
+
+    assert (out / NAME).read_bytes() == BODY
+    assert temporary_files(out) == []
+    other.close()

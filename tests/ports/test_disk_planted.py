@@ -134,16 +134,20 @@ def test_the_output_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "disk" / NAME).read_bytes() == BODY
 
 
-def test_a_folder_moved_away_under_our_feet_is_still_the_one_written_to(tmp_path: Path, out: Path) -> None:
-    """Guards the directory descriptors: a path is looked up once."""
+def test_a_link_in_place_of_a_folder_moved_away_is_not_written_through_in_passing(tmp_path: Path, out: Path) -> None:
+    """Guards the directory descriptors: a path is looked up when it is opened, and not between two calls."""
+    (tmp_path / "elsewhere").mkdir()
     folder = OutputFolder(out)
+    draft = a_draft(folder)
     out.rename(tmp_path / "moved")
-    out.symlink_to("/nowhere")
+    out.symlink_to(tmp_path / "elsewhere")
 
-    store(folder, NAME, layout=Layout.SHARDED)
+    with pytest.raises(DiskTrouble):
+        folder.publish([(draft, NAME)], Layout.SHARDED, Sync.BATCH, lambda: True)
+    draft.discard()
     folder.close()
 
-    assert (tmp_path / "moved" / output_path(NAME, Layout.SHARDED)).read_bytes() == BODY
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")], ids=["file", "dangling"])

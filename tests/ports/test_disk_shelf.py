@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from contract.folders import boot_id
 from contract.records.policy import Sync
 from contract.urls.naming import Layout
 from tests.support.drafts import BODY, NAME, OTHER, VICTIM, a_draft, named_files, temporary_files
@@ -155,7 +157,7 @@ def test_after_a_failed_sync_nothing_left_is_continued(disk: Disk, out: Path) ->
     shelve(disk).leave()
     draft = a_draft(disk)
 
-    with FaultyCalls(at=1, code=5), pytest.raises(DiskTrouble):
+    with FaultyCalls(at=2, code=5), pytest.raises(DiskTrouble):
         disk.publish([(draft, OTHER)], Layout.FLAT, Sync.BATCH, lambda: True)
     draft.discard()
 
@@ -187,8 +189,35 @@ def test_while_somebody_else_puts_something_on_the_shelf_ours_is_not_shelved(
     disk: Disk, other: OutputFolder, out: Path
 ) -> None:
     """Guards the lock of the shelf: both would find the place free."""
-    with other._alone_on_the_shelf():
+    with other._alone_on_the_shelf(other._opening):
         draft = shelve(disk)
         draft.leave()
+
+    assert shelf(out) == set()
+
+
+def _is_of_another_machine(out: Path) -> None:
+    record = out / ".trawl" / "partials" / f"{NAME}.json"
+    record.write_text(record.read_text().replace(os.uname().nodename, "another").replace(boot_id(), "another"))
+
+
+def test_what_another_machine_put_on_the_shelf_today_is_left_alone(disk: Disk, other: OutputFolder, out: Path) -> None:
+    """Guards the host in the record: over NFS and FUSE nobody sees the lock of whoever writes there."""
+    theirs = shelve(other, b"theirs")
+    _is_of_another_machine(out)
+    theirs.leave()  # as their lock looks from here
+
+    assert disk.take_back(NAME) is None
+    shelve(disk).leave()
+
+    assert (out / ".trawl" / "partials" / f"{NAME}.part").read_bytes() == b"theirs"
+
+
+def test_what_another_machine_left_there_long_ago_is_replaced(disk: Disk, other: OutputFolder, out: Path) -> None:
+    shelve(other, b"theirs").leave()
+    _is_of_another_machine(out)
+    os.utime(out / ".trawl" / "partials" / f"{NAME}.part", (0, 0))
+
+    assert disk.take_back(NAME) is None
 
     assert shelf(out) == set()

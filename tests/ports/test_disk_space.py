@@ -51,6 +51,8 @@ class SmallDisk(FaultyCalls):
             self.used += new
             self._aside[fd] = self._aside.get(fd, 0) + new
             return len(data)
+        if name == "close":
+            self._aside.pop(args[0], None)
         if name == "ftruncate":
             self.used -= self._aside.get(args[0], 0) - args[1]
         return super()._call(name, real, args, options)
@@ -94,16 +96,19 @@ def test_bodies_that_were_promised_space_leave_the_floor_free(out: Path, small: 
 
     assert small.f_bavail >= FLOOR
     assert folder.trouble() is None
+    for draft in drafts:
+        draft.discard()
 
 
 def test_two_processes_do_not_promise_the_same_space(out: Path) -> None:
     """Guards the space set aside on the disk: what one process counts by itself, no other sees."""
     with SmallDisk(200 * MIB):
         one, other = OutputFolder(out, min_free=FLOOR), OutputFolder(out, min_free=FLOOR)
-        one.draft(100 * MIB)
+        draft = one.draft(100 * MIB)
 
         with pytest.raises(NoSpaceError):
             other.draft(100 * MIB)
+        draft.discard()
 
 
 def test_space_that_another_process_took_in_the_same_moment_is_not_taken_twice(out: Path) -> None:
@@ -138,7 +143,7 @@ def test_small_bodies_leave_the_floor_free_and_seldom_have_to_look(out: Path) ->
     with SmallDisk(200 * MIB, used=100 * MIB) as small:
         folder = OutputFolder(out, min_free=FLOOR)
 
-        stored = written(lambda _: folder.draft(20_000).write(b"x" * 20_000, 0))
+        stored = written(lambda _: a_draft(folder, bytes(20_000), piece=20_000))
 
     assert small.f_bavail >= FLOOR
     assert stored > 36 * MIB * 0.9 / 20_000

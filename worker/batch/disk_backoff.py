@@ -58,8 +58,8 @@ class DiskBackoff:
         """
         until = self._now() + LONGEST_WAIT
         while not gives_up():
+            reason = trouble()  # while work is suspended too: a folder that was replaced is opened anew by looking
             if not self.lasts:
-                reason = trouble()
                 if reason is None:
                     return True
                 self._until.value = self._now() + _LOOK_PAUSE  # a run that began before this proves nothing

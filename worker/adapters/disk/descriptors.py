@@ -18,10 +18,15 @@ _SMALL = 64 * 1024  # bytes a record may have
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 
 
-def make_folder(path: Path) -> None:
-    """Make the output folder and the folders above it, durably, where they are missing."""
+def make_folder(path: Path, device: int | None = None) -> None:
+    """Make the output folder and the folders above it, durably, where they are missing.
+
+    ``device``: on this device only; ENOENT elsewhere.
+    """
     if not path.is_dir():
-        make_folder(path.parent)
+        make_folder(path.parent, device)
+        if device not in (None, os.stat(path.parent).st_dev):
+            raise FileNotFoundError(errno.ENOENT, "its disk is not mounted")
         with suppress(FileExistsError):
             os.mkdir(path)
         with suppress(PermissionError):  # one may be allowed to make folders where one may not look

@@ -8,8 +8,9 @@ import os
 from contextlib import suppress
 
 from worker.adapters.disk.descriptors import NEW, READ, is_at, let_go
+from worker.adapters.disk.opening import Opening
 from worker.adapters.disk.partials import Partials
-from worker.adapters.disk.space import LARGE, TOO_LARGE, Space, trouble_of
+from worker.adapters.disk.space import LARGE, TOO_LARGE, trouble_of
 from worker.engine.ports import BodyTooLargeError, DiskTrouble
 
 _STEP = 8 * 1024**2  # bytes by which a body of unknown length is promised more at most
@@ -18,37 +19,26 @@ _STEP = 8 * 1024**2  # bytes by which a body of unknown length is promised more 
 class FileDraft:
     """Keeps ``worker.engine.ports.Draft``."""
 
-    __slots__ = ("_fd", "_folder", "_held", "_name", "_shelf", "_size", "_space", "losses", "obstacle")
+    __slots__ = ("_fd", "_held", "_name", "_shelf", "_size", "losses", "obstacle", "opening")
 
     def __init__(
-        self,
-        folder: int,
-        name: str,
-        losses: int,
-        space: Space,
-        *,
-        fd: int = -1,
-        size: int = 0,
-        shelf: Partials | None = None,
+        self, opening: Opening, name: str, losses: int, *, fd: int = -1, size: int = 0, shelf: Partials | None = None
     ) -> None:
         """Make the file, or take over the open and locked file ``fd`` that holds ``size`` bytes and lies on a shelf.
 
         ``losses`` counts the syncs that had failed before.
+
+        Raises:
+            OSError: it cannot be made.
         """
+        self.opening = opening
         self.losses = losses
         self.obstacle: str | None = None
-        self._folder = folder
         self._name: str | None = name
-        self._fd = fd
         self._size = size
         self._held = size  # bytes it has been promised
-        self._space = space
         self._shelf = shelf  # where the file lies instead, for a later run to find; locked while it is open
-        if fd < 0:
-            try:
-                self._fd = os.open(name, NEW, 0o666, dir_fd=folder)
-            except OSError as error:
-                raise trouble_of(error) from error
+        self._fd = fd if fd >= 0 else os.open(name, NEW, 0o666, dir_fd=opening.parts)
 
     @property
     def unwritten(self) -> int:
@@ -57,7 +47,7 @@ class FileDraft:
 
     def promise(self, size: int) -> None:
         """Have space for so many bytes; raises NoSpaceError, DiskTrouble, BodyTooLargeError."""
-        self._space.promise(self, self._fd, self._held, size)
+        self.opening.space.promise(self, self._fd, self._held, size)
         self._held = size
 
     def write(self, data: bytes, at: int) -> None:
@@ -92,14 +82,14 @@ class FileDraft:
     def discard(self) -> None:
         with suppress(OSError):
             self._come_home()
-        self._space.forget(self)
+        self.opening.space.forget(self)
         fd, self._fd = self._fd, -1
         if fd >= 0:
             let_go(fd)
         name, self._name = self._name, None
         if name is not None:
             with suppress(OSError):
-                os.unlink(name, dir_fd=self._folder)
+                os.unlink(name, dir_fd=self.opening.parts)
 
     def leave(self) -> None:
         if self._shelf is None:
@@ -114,7 +104,7 @@ class FileDraft:
         """Go on where a later run finds it; OSError if that cannot be."""
         assert self._name is not None
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, nobody else continues it
-        os.rename(self._name, shelf.part, src_dir_fd=self._folder, dst_dir_fd=shelf.folder)
+        os.rename(self._name, shelf.part, src_dir_fd=self.opening.parts, dst_dir_fd=shelf.folder)
         self._shelf = shelf
 
     def _grow(self, end: int) -> None:
@@ -127,7 +117,7 @@ class FileDraft:
 
     def _give_back(self) -> None:
         """Let others have what was set aside for bytes that did not come."""
-        self._space.forget(self)
+        self.opening.space.forget(self)
         if self._held > self._size and self._held >= LARGE:
             os.ftruncate(self._fd, self._size)
         self._held = self._size
@@ -138,20 +128,20 @@ class FileDraft:
         if shelf is None or self._name is None:
             return
         if not is_at(shelf.part, shelf.folder, self._fd):
-            raise OSError(errno.ESTALE, "somebody else's file has its name")
+            raise OSError(errno.EBUSY, "somebody else's file has its name")
         with suppress(OSError):
             os.unlink(shelf.record, dir_fd=shelf.folder)
-        os.rename(shelf.part, self._name, src_dir_fd=shelf.folder, dst_dir_fd=self._folder)
+        os.rename(shelf.part, self._name, src_dir_fd=shelf.folder, dst_dir_fd=self.opening.parts)
 
     def reopen(self) -> int:
         """Open the finished file for reading; OSError if it is gone."""
         if self._name is None:
             raise FileNotFoundError(errno.ENOENT, "a discarded draft")
-        return os.open(self._name, READ, dir_fd=self._folder)
+        return os.open(self._name, READ, dir_fd=self.opening.parts)
 
     def rename(self, name: str, folder: int) -> None:
         """Give the file its name in another folder, in place of whatever has that name."""
         if self._name is None:
             raise FileNotFoundError(errno.ENOENT, "a discarded draft")
-        os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
+        os.rename(self._name, name, src_dir_fd=self.opening.parts, dst_dir_fd=folder)
         self._name = None

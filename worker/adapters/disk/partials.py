@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
+from contract.folders import ABANDONED_AFTER, PART, RECORD, boot_id
 from worker.adapters.disk.descriptors import read_small
 
 
@@ -16,14 +17,14 @@ from worker.adapters.disk.descriptors import read_small
 class Partials:
     """Where a body lies that a later run may continue: the folder, and the files of one name in it."""
 
-    RECORD: ClassVar = ".json"
+    RECORD: ClassVar = RECORD
 
     folder: int
     name: str
 
     @property
     def part(self) -> str:
-        return f"{self.name}.part"
+        return self.name + PART
 
     @property
     def record(self) -> str:
@@ -34,6 +35,11 @@ class Partials:
         return f"{self.name}.new"
 
 
+def new_record(known: str) -> bytes:
+    """Return what is kept beside a body of which so much is known."""
+    return json.dumps({"boot": boot_id(), "host": os.uname().nodename, "known": known}).encode()
+
+
 def known_of(shelf: Partials, fd: int) -> str | None:
     """Return what is known of a shelved body; None, OSError or ValueError: it is not to be trusted."""
     found = os.fstat(fd)
@@ -41,18 +47,19 @@ def known_of(shelf: Partials, fd: int) -> str | None:
         return None
     record = json.loads(read_small(shelf.record, shelf.folder))
     # After a crash of the machine a file may be longer than what of it reached the disk.
-    if not isinstance(record, dict) or not BOOT or record.get("boot") != BOOT:
+    if not isinstance(record, dict) or not boot_id() or record.get("boot") != boot_id():
         return None
     known = record.get("known")
     return known if isinstance(known, str) else None
 
 
-def _boot() -> str:
-    """Return what identifies this run of the machine; empty where nothing does."""
+def is_of_another_machine(shelf: Partials, fd: int) -> bool:
+    """May a process of another machine be at work on it? Its lock may not be seen here."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""
-
-
-BOOT = _boot()
+        record = json.loads(read_small(shelf.record, shelf.folder))
+        places = record["boot"], record["host"]
+        is_recent = time.time() - os.fstat(fd).st_mtime < ABANDONED_AFTER
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    # Containers of a machine share its boot and its locks; a machine that started again has its name still.
+    return is_recent and places[0] != boot_id() and places[1] != os.uname().nodename

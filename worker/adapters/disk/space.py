@@ -125,6 +125,10 @@ _SENTENCES = {
     errno.EMFILE: "This process has no file descriptors left",
     errno.ENFILE: "This machine has no file descriptors left",
     errno.EIO: "The disk reported an error",
+    errno.ENOENT: "The output folder is gone",
+    errno.ESTALE: "The output folder was replaced, moved or unmounted",
+    errno.ENOTDIR: "The output folder is a file now",
+    errno.ENOTCONN: "The file system of the output folder is not connected",
 }
 
 TOO_LARGE = "The body is larger than any file of the output's file system (EFBIG)."

@@ -11,6 +11,7 @@ from contract.errors import FolderError
 from contract.urls.naming import output_name
 from producer.job.plan import begin, prepare_folder
 from producer.storage.journal import Journal
+from producer.storage.manifest import Manifest
 
 
 def row(url: str) -> str:
@@ -95,13 +96,47 @@ def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("named", ["file", "fifo", "link", "file/below", "out"])
+@pytest.mark.parametrize("named", ["file", "fifo", "file/below", "out"])
 def test_an_output_folder_that_is_none_is_one_sentence(tmp_path: Path, named: str) -> None:
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".trawl").touch()
 
     with pytest.raises(FolderError, match="is not a folder; name a folder for the output with -o"):
         prepare_folder(tmp_path / named)
+
+
+@pytest.fixture
+def of_a_group() -> Iterator[None]:
+    before = os.umask(0o002)
+    yield
+    os.umask(before)
+
+
+def test_a_link_to_nowhere_is_called_what_it_is(tmp_path: Path) -> None:
+    """Guards its sentence: it was called a file."""
+    out = tmp_path / "out"
+    out.symlink_to("gone")
+
+    with pytest.raises(FolderError, match="is a link to gone, which is not there: make that folder"):
+        prepare_folder(out)
+
+
+def test_a_link_to_a_folder_is_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+
+    assert prepare_folder(tmp_path / "out").is_dir()
+
+
+def test_a_group_can_share_a_folder(tmp_path: Path, of_a_group: None) -> None:
+    """Guards the modes: what is not the umask's must not be ours."""
+    state = prepare_folder(tmp_path / "out")
+    Journal(state).close()
+    Manifest(tmp_path / "out" / "manifest.jsonl", 0).close()
+
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {"manifest.jsonl", "journal.sqlite", "lock"}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o664}
+    assert state.stat().st_mode & 0o777 == 0o775

@@ -93,3 +93,18 @@ def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(FolderError, match=r"journal\.sqlite"):
         Journal(tmp_path)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_folder_that_was_moved_is_noticed(tmp_path: Path, is_replaced: bool) -> None:
+    """Guards the look at the path: rows would go on being written where nobody looks for them."""
+    out = tmp_path / "out"
+    journal = Journal(out / ".trawl")
+    journal.expect_in_place()
+    out.rename(tmp_path / "moved")
+    if is_replaced:
+        Journal(out / ".trawl").close()
+
+    with pytest.raises(FolderError, match=r"out was moved or replaced .* move it back and run the same command"):
+        journal.expect_in_place()
+    journal.close()

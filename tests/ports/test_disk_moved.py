@@ -1,0 +1,222 @@
+"""The Disk port: nothing is said to lie where it does not, and a folder that is another now is opened anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.records.policy import Sync
+from contract.urls.naming import Layout
+from tests.support.drafts import BODY, NAME, OTHER, a_draft, every_sync, named_files, store, temporary_files
+from tests.support.faulty_calls import FaultyCalls
+from worker.adapters.disk import OutputFolder
+from worker.adapters.disk.folder import SETTLED
+from worker.engine.ports import DiskTrouble
+
+GONE = "The output folder was replaced, moved or unmounted (ESTALE)."
+
+
+class Hands:
+    """A clock to be moved on, and what people do to a folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.old = out.with_name("old")
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def replace(self) -> None:
+        shutil.rmtree(self.out)
+        self.out.mkdir()
+
+    def move(self) -> None:
+        self.out.rename(self.old)
+
+    def link(self) -> None:
+        self.out.rename(self.old)
+        self.out.with_name("elsewhere").mkdir()
+        self.out.symlink_to("elsewhere")
+
+
+@pytest.fixture
+def hands(out: Path) -> Hands:
+    return Hands(out)
+
+
+@pytest.fixture
+def moving(out: Path, hands: Hands) -> Iterator[OutputFolder]:
+    folder = OutputFolder(out, clock=hands)
+    yield folder
+    folder.close()
+
+
+each_way = pytest.mark.parametrize("happens", [Hands.replace, Hands.move, Hands.link])
+
+
+@each_way
+@every_sync
+def test_what_happens_to_the_folder_before_a_group_is_named_leaves_it_unnamed(
+    moving: OutputFolder, hands: Hands, happens: Callable[[Hands], None], sync: Sync
+) -> None:
+    """Guards the look before the first rename: the row would say ok of a file that lies elsewhere, or nowhere."""
+    draft = a_draft(moving)
+    happens(hands)
+
+    with pytest.raises(DiskTrouble, match="replaced, moved or unmounted"):
+        moving.publish([(draft, NAME)], Layout.FLAT, sync, lambda: True)
+    draft.discard()
+
+    assert not hands.out.exists() or named_files(hands.out) == {}
+    assert not hands.old.exists() or named_files(hands.old) == {}
+
+
+@each_way
+def test_what_happens_while_a_group_is_named_is_noticed_before_it_is_reported(
+    moving: OutputFolder, hands: Hands, happens: Callable[[Hands], None]
+) -> None:
+    """Guards the look after the last rename."""
+
+    class Meanwhile(FaultyCalls):
+        def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
+            answer = super()._call(name, real, args, options)
+            if name == "rename":
+                happens(hands)
+            return answer
+
+    draft = a_draft(moving)
+    with Meanwhile(), pytest.raises(DiskTrouble, match="replaced, moved or unmounted"):
+        moving.publish([(draft, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+
+
+@each_way
+def test_a_folder_that_is_another_now_is_opened_anew_when_it_has_settled(
+    moving: OutputFolder, hands: Hands, happens: Callable[[Hands], None]
+) -> None:
+    """Guards the reopening, and the wait before it: between umount and mount the path leads to the folder below."""
+    store(moving, OTHER)
+    happens(hands)
+
+    assert moving.trouble() == GONE
+    hands.seconds += SETTLED - 0.1
+    assert moving.trouble() == GONE
+    hands.seconds += 0.2
+    assert moving.trouble() is None
+    store(moving, NAME)
+
+    assert named_files(hands.out) == {NAME: BODY}
+    assert not moving.holds(OTHER, Layout.FLAT, len(BODY), "")
+
+
+def test_a_path_that_keeps_changing_is_waited_for(moving: OutputFolder, hands: Hands) -> None:
+    """Guards the new start of the wait."""
+    hands.move()
+    assert moving.trouble() == GONE
+    hands.seconds += SETTLED
+    hands.out.mkdir()
+
+    assert moving.trouble() == GONE
+
+
+def test_a_folder_that_comes_back_is_the_one_it_was(moving: OutputFolder, hands: Hands) -> None:
+    draft = a_draft(moving)
+    hands.move()
+    assert moving.trouble() == GONE
+    hands.old.rename(hands.out)
+
+    assert moving.trouble() is None
+    assert moving.publish([(draft, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+    assert named_files(hands.out) == {NAME: BODY}
+
+
+def test_drafts_of_a_folder_that_was_left_get_no_name_in_the_new_one(moving: OutputFolder, hands: Hands) -> None:
+    """Guards the comparison of openings: from one disk to another no file can be renamed."""
+    draft = a_draft(moving)
+    hands.move()
+    moving.trouble()
+    hands.seconds += SETTLED
+    assert moving.trouble() is None
+
+    with pytest.raises(DiskTrouble):
+        moving.publish([(draft, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+    draft.discard()
+
+    assert temporary_files(hands.old) == []
+
+
+def test_a_known_file_is_not_kept_where_the_folder_has_gone(moving: OutputFolder, hands: Hands) -> None:
+    """Guards the look in holds: `kept` would be said of a file that lies in the folder moved away."""
+    store(moving, NAME)
+    hands.move()
+
+    assert not moving.holds(NAME, Layout.FLAT, len(BODY), "")
+
+
+def test_descriptors_of_a_folder_that_was_left_are_closed_with_its_last_draft(
+    moving: OutputFolder, hands: Hands
+) -> None:
+    """Guards the close of an opening nobody uses: on an unmounted disk they would keep it busy."""
+
+    def opened() -> int:
+        places = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd)]
+        return sum(place.startswith(str(hands.old)) for place in places)
+
+    draft = a_draft(moving)
+    hands.move()
+    moving.trouble()
+    hands.seconds += SETTLED
+    moving.trouble()
+    assert opened() > 0
+    draft.discard()
+    del draft
+
+    assert opened() == 0
+    assert list((hands.old / ".trawl" / "parts").iterdir()) == []
+
+
+def _is_open(fd: str) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{fd}")
+
+
+@pytest.mark.parametrize("removed", [".trawl", ".trawl/parts"])
+def test_a_folder_for_temporary_files_that_somebody_removed_is_made_again(
+    moving: OutputFolder, hands: Hands, removed: str
+) -> None:
+    """Guards the second try of draft: ENOENT for ever, although the disk is well."""
+    shutil.rmtree(hands.out / removed)
+
+    store(moving, NAME)
+
+    assert named_files(hands.out) == {NAME: BODY}
+
+
+def test_a_folder_that_cannot_be_opened_anew_says_so_and_is_tried_again(moving: OutputFolder, hands: Hands) -> None:
+    hands.move()
+    hands.out.write_bytes(b"in the way")
+    moving.trouble()
+    hands.seconds += SETTLED
+    assert moving.trouble() == "The output folder is a file now (ENOTDIR)."
+    hands.out.unlink()
+    hands.out.mkdir()
+    moving.trouble()
+    hands.seconds += SETTLED
+
+    assert moving.trouble() is None
+
+
+def test_a_folder_below_a_disk_that_was_unmounted_is_not_made_on_the_disk_underneath(
+    moving: OutputFolder, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the device: the root file system would fill up with bodies that vanish when the disk is mounted again."""
+    monkeypatch.setattr("worker.adapters.disk.opening.Opening.device", -1)
+    hands.move()
+    moving.trouble()
+    hands.seconds += SETTLED
+
+    assert moving.trouble() == "The output folder is gone (ENOENT)."
+    assert not hands.out.exists()

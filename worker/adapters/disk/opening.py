@@ -1,0 +1,139 @@
+"""An output folder as its path led to it: descriptors of it and of what is ours within it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from contract.folders import PARTIALS, PARTS, PRIVATE, Owner, is_left_behind
+from worker.adapters.disk.descriptors import FOLDER, enter, let_go, make_folder
+from worker.adapters.disk.space import Space
+
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL)  # what a file system answers
+_STAMP_PAUSE = 600.0  # seconds; machines that share the folder leave alone what was stamped within a day
+
+
+class Opening:
+    """Stays what it is when the path leads elsewhere; closed with the last draft that was begun in it.
+
+    Every path below the folder is reached by directory descriptors that follow no symbolic link.
+    """
+
+    def __init__(self, path: Path, floor: int, *, device: int | None = None) -> None:
+        """Open or make the folder, and remove what was left behind in it.
+
+        ``device``: make it on this device only, because it was there before.
+
+        Raises:
+            OSError: it cannot be made, opened or written to.
+        """
+        self.path = path
+        with ExitStack() as opened:
+            make_folder(path, device)
+            # The folder itself may be reached by a link its owner made; below it none is followed.
+            self.root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(let_go, self.root)
+            self._found = os.fstat(self.root)
+            private = enter(self.root, PRIVATE)
+            try:
+                self.all_parts = enter(private, PARTS)
+                opened.callback(let_go, self.all_parts)
+                self.partials = enter(private, PARTIALS)
+                opened.callback(let_go, self.partials)
+            finally:
+                let_go(private)
+            self._owner, self.parts = _claim(self.all_parts)
+            opened.callback(let_go, self.parts)
+            self.space = Space(self.parts, floor)
+            self._stamped = os.fstat(self.parts).st_mtime  # by the file system's clock
+            reap(self.all_parts, now=self._stamped)
+            self._opened = opened.pop_all()
+
+    @property
+    def device(self) -> int:
+        return self._found.st_dev
+
+    def is_in_place(self) -> bool:
+        """Does the path still lead here?"""
+        try:
+            return os.path.samestat(os.stat(self.path), self._found)
+        except OSError:
+            return False
+
+    def stamp(self, now: float) -> None:
+        """Show other machines that this process lives; ``now``: Unix seconds."""
+        if abs(now - self._stamped) > _STAMP_PAUSE:
+            self._stamped = now
+            with suppress(OSError):
+                os.utime(self.parts)
+
+    def close(self) -> None:
+        """Remove this process's folder for temporary files; what is in it is lost. May be called again."""
+        if self.parts < 0:
+            return
+        with self._opened:
+            _remove_folder(self.all_parts, self._owner, self.parts)
+        self.root = self.all_parts = self.partials = self.parts = -1  # these numbers may soon be somebody else's
+
+    def __del__(self) -> None:
+        if hasattr(self, "_opened"):
+            self.close()
+
+
+def reap(all_parts: int, *, now: float) -> None:
+    """Remove folders for temporary files that were left behind; ``now``: Unix seconds by the file system's clock."""
+    for name in os.listdir(all_parts):
+        try:
+            fd = os.open(name, FOLDER, dir_fd=all_parts)
+        except OSError:
+            continue
+        try:
+            is_ours = Owner.of(name) == Owner.this()  # in use, if its lock does not say otherwise
+            if is_left_behind(name, idle=now - os.fstat(fd).st_mtime) and _lock(fd, without_locks=not is_ours):
+                _remove_folder(all_parts, name, fd)
+        except OSError:
+            pass  # it has gone
+        finally:
+            let_go(fd)
+
+
+def _claim(all_parts: int) -> tuple[str, int]:
+    """Make and lock this process's own folder for temporary files."""
+    while True:
+        name = Owner.this().new_folder()
+        os.mkdir(name, 0o777, dir_fd=all_parts)
+        try:
+            fd = os.open(name, FOLDER, dir_fd=all_parts)
+        except FileNotFoundError:  # a reaper was faster than we
+            continue
+        try:
+            if _lock(fd, without_locks=True) and os.fstat(fd).st_nlink > 0:  # or faster than our lock
+                return name, fd
+        except BaseException:
+            let_go(fd)
+            raise
+        let_go(fd)
+
+
+def _lock(fd: int, *, without_locks: bool) -> bool:
+    """Lock a folder; False: another process has. ``without_locks`` is the answer of a file system that has none."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return without_locks
+    return True
+
+
+def _remove_folder(parent: int, name: str, fd: int) -> None:
+    with suppress(OSError):
+        for leftover in os.listdir(fd):
+            with suppress(OSError):
+                os.unlink(leftover, dir_fd=fd)
+        os.rmdir(name, dir_fd=parent)
