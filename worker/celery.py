@@ -8,9 +8,11 @@ import sys
 from contract.cluster.broker import build_app
 from contract.cluster.settings import ClusterSettings
 from contract.errors import SettingError
+from contract.interpreter import print_warnings
 from worker import lifecycle, metering
 from worker.settings import WorkerSettings
 
+print_warnings()
 try:
     app = build_app(ClusterSettings.from_environment(os.environ), include=["worker.tasks"])
     settings = WorkerSettings.from_environment(os.environ)

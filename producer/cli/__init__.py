@@ -13,6 +13,7 @@ from io import TextIOWrapper
 import click
 
 from contract.errors import AccountingError, TrawlError
+from contract.interpreter import print_warnings
 from producer.cli.commands import trawl
 from producer.cli.exits import BAD_USAGE, BUG, INTERRUPTED, MISCOUNTED
 
@@ -21,6 +22,7 @@ __all__ = ["exit_code", "main"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    print_warnings()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # paths may hold what the terminal cannot show
     sys.exit(exit_code(arguments))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from contract.cluster.settings import ClusterSettings
 from contract.errors import ServiceError
 from producer.cluster.client import Cluster
+from tests.support.person import PROJECT
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay
@@ -59,3 +63,21 @@ def test_where_nobody_listens_that_is_said_at_once(relay: Relay) -> None:
         with pytest.raises(ServiceError, match="is it running"):
             checked.result(timeout=300)
     cluster.close()
+
+
+@pytest.mark.parametrize("option", ["error", "e", "ignore,error"])
+@pytest.mark.parametrize(
+    "begin", ["import worker.celery", "from producer.cli import main; main(['--version'])"], ids=["worker", "command"]
+)
+def test_a_warning_ends_nothing_whatever_the_environment_makes_of_it(begin: str, option: str) -> None:
+    """Guards ``print_warnings``: Celery warns whoever starts a worker as root, and the worker ended of it."""
+    lines = f"import warnings\ntry: {begin}\nexcept SystemExit: pass\nwarnings.warn('a hint of a library')"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", lines],
+        env={"PATH": os.environ["PATH"], "TRAWL_BROKER_URL": "redis://localhost/0", "PYTHONWARNINGS": option},
+        cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    assert "a hint of a library" in ended.stderr

@@ -13,6 +13,7 @@ _REFUSED = ("tests/integration/test_worker.py::test_a_pool_that_cannot_run_batch
 _URLS = "contract/cluster/service_urls.py"
 _SETTINGS = "contract/cluster/settings.py"
 _URLS_TOLD = ("tests/unit/contract/cluster/test_service_urls.py",)
+_WARNED = ("tests/integration/test_start.py::test_a_warning_ends_nothing_whatever_the_environment_makes_of_it",)
 
 GUARDS = (
     Guard("producer/cluster/embedded.py", "{quote(self._socket)}", _ANY_FOLDER, "{self._socket}"),
@@ -38,4 +39,7 @@ GUARDS = (
     Guard(
         _SETTINGS, '        if environment.get(name, "").strip():  # celery', _URLS_TOLD, "        if False:  # celery"
     ),
+    Guard("worker/celery.py", "print_warnings()\n", _WARNED),
+    Guard("producer/cli/__init__.py", "    print_warnings()\n", _WARNED),
+    Guard("contract/interpreter.py", '"error".startswith(action)', _WARNED, 'action == "error"'),
 )
