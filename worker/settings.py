@@ -47,7 +47,12 @@ class WorkerSettings:
     lanes: int = setting(
         "TRAWL_LANES", 1, whole(1), "Lanes per process: threads that each drive many transfers. One fills a core."
     )
-    transfers: int = setting("TRAWL_TRANSFERS", 64, whole(1), "Transfers in flight per process, shared by its lanes.")
+    transfers: int = setting(
+        "TRAWL_TRANSFERS",
+        64,
+        whole(1),
+        "Transfers in flight per process, shared by its lanes; up to four times as many beside them that bring little.",
+    )
     drain: float = setting(
         "TRAWL_DRAIN",
         10.0,

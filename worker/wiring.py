@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +24,13 @@ from worker.engine.lane import Lane
 from worker.engine.ports import Clock
 from worker.engine.run import Run
 from worker.engine.safety import AddressPolicy
+from worker.engine.schedule import QUIET_WINDOWS
 from worker.own_services import endpoints
 from worker.settings import EgressProxy, WorkerSettings
 
 _REACHES = 4  # kinds of jobs whose lanes are kept; more only while all of them have work
 _BLOCKING_THREADS = 24  # for names, disk and digests, beside the lanes' own
+_OTHER_DESCRIPTORS = 64  # what a process has open beside connections and bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class Downloader:
 
     def _lane(self, reach: _Reach, addresses: AddressPolicy) -> Lane:
         window = max(1, self.settings.transfers // self.settings.lanes)
+        most_quiet = _most_quiet(window, self.settings.lanes, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         http = CurlHttp(
             addresses=addresses,
             window=window,
@@ -173,10 +177,32 @@ class Downloader:
             ipv4_only=reach.ipv4_only,
             http3=reach.http3 and self._egress is None,  # a proxy of these carries no UDP
             egress=self._egress,
+            most_quiet=most_quiet,
         )
-        lane = Lane(http=http, resolver=self._resolver, clock=self._clock, random=random.random, window=window)
+        lane = Lane(
+            http=http,
+            resolver=self._resolver,
+            clock=self._clock,
+            random=random.random,
+            window=window,
+            most_quiet=most_quiet,
+        )
         self._executor.submit(lane.run)
         return lane
+
+
+def _most_quiet(window: int, lanes: int, descriptors: int) -> int:
+    """Return how many transfers of a lane may be in flight without a place: four windows, or what descriptors allow.
+
+    One transfer at a time is what somebody asks for who wants no two to overlap.
+    """
+    if window == 1:
+        return 0
+    if descriptors == resource.RLIM_INFINITY:
+        return QUIET_WINDOWS * window
+    pooled, files = max(256, 2 * window), window
+    spare = descriptors // lanes - _OTHER_DESCRIPTORS - pooled - files
+    return max(0, min(QUIET_WINDOWS * window, spare // 2))  # a connection and a file each
 
 
 _downloader: tuple[int, Downloader] | None = None

@@ -28,13 +28,17 @@ _TURNS = 100_000  # a lane that turns more often than this in a test turns for e
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How the server answers one request: after so many seconds, with these fields and this body."""
+    """How the server answers one request: after so many seconds, with these fields and this body.
+
+    ``drip`` bytes/s of the body come from the start on, the rest at the end.
+    """
 
     after: float = 0.1
     status: int = 200
     fields: tuple[tuple[str, str], ...] = ()
     body: bytes = b"body"
     breakage: Breakage | None = None
+    drip: float = 0.0
 
     def lines(self) -> list[bytes]:
         fields = (("Content-Length", str(len(self.body))), *self.fields)
@@ -92,6 +96,9 @@ class VirtualHttp:
         until = min(self._clock.seconds + max(seconds, _LEAST), self._due[0][0] if self._due else inf)
         self._clock.seconds = max(self._clock.seconds, until)
         ended = []
+        for _, _, exchange, reply in self._due:
+            if reply.drip:
+                self._bring(exchange, reply, int(reply.drip * (self._clock.seconds - exchange.began)))
         while self._due and self._due[0][0] <= self._clock.seconds:
             _, _, exchange, reply = heapq.heappop(self._due)
             self._reply(exchange, reply)
@@ -109,9 +116,13 @@ class VirtualHttp:
         exchange.breakage = reply.breakage
         if reply.breakage in (Breakage.CONNECT, Breakage.STALE):
             return
-        exchange.lines.extend(reply.lines())
-        if reply.body:
-            exchange.take(reply.body)
+        self._bring(exchange, reply, len(reply.body))
+
+    def _bring(self, exchange: Exchange, reply: Reply, upto: int) -> None:
+        if not exchange.lines:
+            exchange.lines.extend(reply.lines())
+        if exchange.received < upto:
+            exchange.take(reply.body[exchange.received : upto])
 
 
 class VirtualDraft:

@@ -38,9 +38,9 @@ class Exchange:
 
     __slots__ = (
         "addresses", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "began",
-        "breakage", "cap", "detail", "draft", "ends", "enough", "fields", "hasher", "head", "is_fresh",
-        "is_helper", "is_ranged", "is_unfit", "lines", "marked", "marked_at", "offset", "received", "refusals",
-        "remote_ip", "sockets", "stopped", "took", "transfer", "until",
+        "breakage", "cap", "detail", "draft", "ends", "enough", "fields", "hasher", "head", "heard", "heard_at",
+        "is_fresh", "is_helper", "is_quiet", "is_ranged", "is_unfit", "lines", "marked", "marked_at", "offset",
+        "received", "refusals", "remote_ip", "sockets", "stopped", "took", "transfer", "until",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,9 @@ class Exchange:
         self.sockets = 0  # how many were asked for
         self.marked = 0  # bytes seen when the speed was last looked at
         self.marked_at = now
+        self.heard = 0  # the same, for telling whether it is quiet
+        self.heard_at = now
+        self.is_quiet = False  # it holds no place in the window
         self.breakage: Breakage | None = None
         self.detail = ""
         self.remote_ip: str | None = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from operator import is_
 
 from worker.engine.exchange import Exchange, bug
@@ -15,6 +16,7 @@ from worker.engine.http.promises import promises
 from worker.engine.http.verdict import judge
 from worker.engine.limits import past_deadline, past_limit
 from worker.engine.lookups import Lookups, unresolved, usable
+from worker.engine.places import Places
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
 from worker.engine.run import Run
 from worker.engine.schedule import Schedule
@@ -24,16 +26,18 @@ from worker.engine.transfer import Follow, GoBack, Over, Publish, Retry, Step, T
 _log = logging.getLogger("trawlnet.lane")
 
 TICK = 0.1  # seconds between two looks at deadlines; every limit holds to within a few of them
+_OVERDUE_PAUSE = 1.0  # seconds between two looks at the deadlines of what waits for a place
 LONGEST_HOLD = 2.0  # seconds a batch is kept open for URLs that only wait
 
 
 class _Share:
-    """What of a run this lane still has."""
+    """What of a run this lane still has; ``resting`` is how much of it its run was told to leave out of account."""
 
-    __slots__ = ("left", "waiting")
+    __slots__ = ("left", "resting", "waiting")
 
     def __init__(self) -> None:
         self.left = 0
+        self.resting = 0
         self.waiting = 0
 
 
@@ -41,15 +45,24 @@ class Lane:
     """Only ``post`` and ``close`` may be called from other threads."""
 
     def __init__(
-        self, *, http: Http, resolver: Resolver, clock: Clock, random: Callable[[], float], window: int
+        self,
+        *,
+        http: Http,
+        resolver: Resolver,
+        clock: Clock,
+        random: Callable[[], float],
+        window: int,
+        most_quiet: int | None = None,
     ) -> None:
+        """``window`` transfers hold a place; ``most_quiet`` may be in flight without one (four windows unless told)."""
         self._http = http
         self._resolver = resolver
         self._clock = clock
         self._random = random
-        self._schedule: Schedule[Transfer] = Schedule(window)
+        self._schedule: Schedule[Transfer] = Schedule(window, most_quiet=most_quiet)
         self._inbox: deque[Callable[[], None]] = deque()
         self._flying: dict[Exchange, None] = {}
+        self._places = Places(self._schedule, self._flying)
         self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
         self._runs: dict[Run, _Share] = {}
@@ -63,7 +76,7 @@ class Lane:
             spoil=self._spoil,
             rest=self._rest,
         )
-        self._ticked = clock.now()
+        self._ticked = self._looked_for_overdue = clock.now()
         self._is_closed = False
 
     # ---------------------------------------------------------------------------------- from other threads
@@ -103,6 +116,10 @@ class Lane:
         self._schedule.wake(now)
         while (transfer := self._schedule.take()) is not None:
             self._start(transfer, now)
+        while (transfer := self._schedule.take_stalled()) is not None:
+            self._start(transfer, now)
+            if transfer.exchange in self._flying:
+                self._places.take_back(transfer.exchange)
         ended = self._http.wait(self._retrying(now))
         now = self._clock.now()
         if self._fetcher.asking:
@@ -135,9 +152,7 @@ class Lane:
     def _start(self, transfer: Transfer, now: float) -> None:
         """A transfer has its host's turn: begin or continue an attempt."""
         run = transfer.run
-        if transfer.was_waiting:
-            transfer.was_waiting = False
-            self._runs[run].waiting -= 1
+        self._stop_waiting(transfer)
         if not transfer.is_under_way:
             if not run.is_starting(now):
                 self._schedule.leave(transfer.host_key)
@@ -213,6 +228,11 @@ class Lane:
         self._between[transfer] = None
         self._schedule.add(transfer, first=True)
 
+    def _stop_waiting(self, transfer: Transfer) -> None:
+        if transfer.was_waiting:
+            transfer.was_waiting = False
+            self._runs[transfer.run].waiting -= 1
+
     def _rest(self, transfer: Transfer, until: float) -> None:
         """Let a transfer wait in the middle of its attempt; what has come of it is kept, and its batch stays open."""
         self._between[transfer] = None
@@ -250,7 +270,7 @@ class Lane:
 
     def _land(self, exchange: Exchange) -> None:
         del self._flying[exchange]
-        self._schedule.leave(exchange.transfer.host_key)
+        self._schedule.leave(exchange.transfer.host_key, quiet=exchange.is_quiet)
 
     def _finish_body(self, transfer: Transfer) -> None:
         exchange = transfer.exchange
@@ -316,9 +336,7 @@ class Lane:
         transfer.drop_part()
         share = self._runs[transfer.run]
         share.left -= 1
-        if transfer.was_waiting:
-            transfer.was_waiting = False
-            share.waiting -= 1
+        self._stop_waiting(transfer)
         after = max(0.0, until - now) if until is not None else 0.0
         transfer.run.hand_back([transfer.leftover(now, after)], max(after, waiting))
 
@@ -339,9 +357,31 @@ class Lane:
                 _discard(transfer.exchange)
                 step = transfer.failed(past_deadline(transfer.run.policy.timeout), now, random=self._random)
                 self._act(transfer, step, now)
+        self._places.listen(now)
+        self._end_overdue(now)
+        self._count_resting()
         for run in list(self._runs):
             run.tick(now)
             self._look_after(run, now)
+
+    def _end_overdue(self, now: float) -> None:
+        """End what has tried, and found no place before its deadline."""
+        if now < self._looked_for_overdue + _OVERDUE_PAUSE:
+            return
+        self._looked_for_overdue = now
+        for transfer in self._schedule.remove_later(lambda each: each.began is not None and now >= each.deadline):
+            self._stop_waiting(transfer)
+            assert transfer.failure is not None
+            self._act(transfer, Over(transfer.failure), now)
+
+    def _count_resting(self) -> None:
+        """Tell each run how many of its URLs hold no place and could not take one."""
+        resting = Counter(each.run for each in chain(self._places.resting(), self._lookups))
+        for run, share in self._runs.items():
+            found = resting[run] + share.waiting
+            if found != share.resting:
+                run.rest(found - share.resting)
+                share.resting = found
 
     def _look_after(self, run: Run, now: float) -> None:
         """Hand back what this run will not start, and what would only hold it open."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from contract.records.outcomes import ErrorClass
 from contract.records.policy import JobPolicy
@@ -27,6 +27,9 @@ class Lookups:
         waiting.append((transfer, now))
         if len(waiting) == 1:
             self._resolver.ask(host, self._tell)
+
+    def __iter__(self) -> Iterator[Transfer]:
+        return (transfer for waiting in self._waiting.values() for transfer, _ in waiting)
 
     def take(self, host: str, now: float) -> list[Transfer]:
         """Remove and return those that wait for this host, with the time it took them noted."""

@@ -97,6 +97,7 @@ class Run:
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
         self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
+        self._resting = 0  # of these, URLs that need no place: quiet, waiting, or kept back by their host's limit
         self._unsettled = len(entries)
         self._roomy = roomy
         self._tell = tell
@@ -132,8 +133,8 @@ class Run:
 
     @property
     def fetching(self) -> int:
-        """How many URLs are not fetched yet, in flight or waiting."""
-        return self._fetching
+        """How many URLs are not fetched yet and hold a place in the window, or would take one."""
+        return max(0, self._fetching - self._resting)
 
     @property
     def progress(self) -> Progress:
@@ -163,6 +164,13 @@ class Run:
     def stall(self, reason: str) -> None:
         """Our own disk failed: start no more."""
         self.stalled = self.stalled or reason
+
+    def rest(self, more: int) -> None:
+        """So many more URLs than before need no place in the window; negative: fewer."""
+        with self._lock:
+            before, self._resting = self.fetching, self._resting + more
+            if before > self._roomy >= self.fetching:
+                self._tell()
 
     def publish(self, transfer: Transfer) -> None:
         """Take a transfer whose body is whole; it is settled with its group."""
@@ -327,7 +335,7 @@ class Run:
 
     def _fetched_one(self) -> None:
         self._fetching -= 1
-        if self._fetching == self._roomy:
+        if self.fetching == self._roomy:
             self._tell()
 
     def _settled_one(self) -> None:

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
+
+QUIET_AFTER = 2.0  # seconds with next to no bytes; what stalls costs the others a place for so long
+QUIET_WINDOWS = 4  # windows of quiet turns, which hold no place, may be in flight beside the one of those that do
+_FIRSTS = 7  # first tries for each later one, where both could start: no later try waits for ever
+
+
+class Tier(IntEnum):
+    """What a turn is, and so whom it goes before."""
+
+    FIRST = 0  #: a first try, or the rest of an attempt
+    AGAIN = 1  #: a later try
+    STALLED = 2  #: a later try of what stalled before: it starts quiet
+
+
+_FIRST, _AGAIN, _STALLED = Tier
+_NO_LIMIT = sys.maxsize
 
 
 class Turn(Protocol):
@@ -23,46 +41,118 @@ class Turn(Protocol):
     @property
     def is_under_way(self) -> bool: ...
 
+    @property
+    def tier(self) -> Tier: ...
+
 
 T = TypeVar("T", bound=Turn)
 
 
+class _Queue(Generic[T]):
+    """What a host has ready of one tier; ``level`` is where that is offered, -1: it is not."""
+
+    __slots__ = ("level", "turns")
+
+    def __init__(self) -> None:
+        self.turns: deque[T] = deque()
+        self.level = -1
+
+
 class _Host(Generic[T]):
-    __slots__ = ("flying", "is_blocked", "key", "level", "ready")
+    """``prompt`` counts the turns that ended before they went quiet."""
+
+    __slots__ = ("firsts", "flying", "is_blocked", "key", "later", "prompt", "quiet")
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.ready: deque[T] = deque()
+        self.firsts: _Queue[T] = _Queue()
+        self.later: dict[Tier, _Queue[T]] = {}  # few hosts have something to try again
         self.flying = 0
+        self.quiet = 0
+        self.prompt = 0
         self.is_blocked = False
-        self.level = -1  # where it is offered; -1: it is not
+
+    def is_silent(self, spare: int) -> bool:
+        return self.quiet >= spare and 2 * self.quiet >= self.flying
+
+    def queue(self, tier: Tier) -> _Queue[T]:
+        return self.firsts if tier is _FIRST else self.later.setdefault(tier, _Queue())
+
+    def queues(self) -> Iterator[_Queue[T]]:
+        yield self.firsts
+        yield from self.later.values()
+
+
+class _Offers(Generic[T]):
+    """Hosts that may start something of one tier, by how many turns they have in flight, in order of arrival."""
+
+    __slots__ = ("_lowest", "levels")
+
+    def __init__(self) -> None:
+        self.levels: dict[int, dict[_Host[T], None]] = {}
+        self._lowest = 0
+
+    def move(self, host: _Host[T], queue: _Queue[T], level: int) -> None:
+        """Offer a host at a level, behind those that are there, and no more where it was; -1: nowhere."""
+        levels = self.levels
+        if queue.level >= 0:
+            offered = levels[queue.level]
+            del offered[host]
+            if not offered:
+                del levels[queue.level]
+        queue.level = level
+        if level >= 0:
+            if level in levels:
+                levels[level][host] = None
+            else:
+                levels[level] = {host: None}
+            if level < self._lowest:
+                self._lowest = level
+
+    def emptiest(self) -> _Host[T] | None:
+        if not self.levels:
+            return None
+        if self._lowest not in self.levels:
+            self._lowest = min(self.levels)
+        return next(iter(self.levels[self._lowest]))
 
 
 class Schedule(Generic[T]):
     """Ready turns by host, and turns that wait for a moment.
 
-    At most ``window`` turns are in flight. A host with nothing in flight may exceed that by a quarter, so that one
+    At most ``window`` turns hold a place. A host with nothing in flight may exceed that by a quarter, so that one
     slow host that holds the whole window never keeps the others out.
+
+    A turn that goes quiet gives its place back, up to ``most_quiet`` of them. A host with quiet ones has at most as
+    many in flight as there are places, and one more for each that ended promptly. And a host most of whose turns are
+    quiet starts nothing while they are as many as are left for everybody: a few silent hosts never use up what all may
+    have (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
     """
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, *, most_quiet: int | None = None) -> None:
+        """``most_quiet`` is four windows unless told."""
         self._window = window
         self._most = window + max(1, window // 4)
+        self._most_quiet = QUIET_WINDOWS * window if most_quiet is None else most_quiet
         self._hosts: dict[str, _Host[T]] = {}
-        self._levels: dict[int, dict[_Host[T], None]] = {}  # offered hosts by turns in flight, in order of arrival
-        self._lowest = 0
+        self._offers: dict[Tier, _Offers[T]] = {tier: _Offers() for tier in Tier}
+        self._firsts, self._again, self._stalled = self._offers.values()
+        self._stuck: set[str] = set()  # hosts not offered because they have too many quiet ones
+        self._firsts_in_turn = 0
         self._waiting: list[tuple[float, int, T]] = []
         self._count = 0
         self.flying = 0
+        self.quiet = 0
 
     def add(self, turn: T, *, first: bool = False) -> None:
-        """Queue a turn behind its host's others, or before them."""
+        """Queue a turn behind its host's others of its tier, or before them all."""
         host = self._host(turn.host_key)
+        queue = host.firsts if first or turn.tier is _FIRST else host.queue(turn.tier)
         if first:
-            host.ready.appendleft(turn)
+            queue.turns.appendleft(turn)
         else:
-            host.ready.append(turn)
-        if host.level < 0:
+            queue.turns.append(turn)
+        if queue.level < 0:
             self._offer(host)
 
     def wait(self, turn: T, until: float) -> None:
@@ -83,32 +173,71 @@ class Schedule(Generic[T]):
             self.add(turn, first=turn.is_under_way)
 
     def take(self) -> T | None:
-        """Return the next turn and count it in flight until ``leave``; None: nothing may start now."""
-        host = self._emptiest()
-        if host is None or (self.flying >= self._window and (host.flying > 0 or self.flying >= self._most)):
+        """Return the next turn and count it in flight until ``leave``; None: nothing may take a place now."""
+        tier = self._tier() if self._again.levels or self._stalled.levels else _FIRST
+        host = self._offers[tier].emptiest()
+        if host is not None and host.quiet:
+            host = self._next(tier, self._most_quiet - self.flying)
+        if host is None:
             return None
-        self._withdraw_offer(host)
-        turn = host.ready.popleft()
-        host.flying += 1
-        self.flying += 1
-        self._offer(host)
-        return turn
+        holding = self.flying - self.quiet
+        if holding >= self._window and (host.flying > 0 or holding >= self._most or tier is _STALLED):
+            return None
+        self._firsts_in_turn = self._firsts_in_turn + 1 if tier is _FIRST else 0
+        return self._begin(host, tier)
+
+    def take_stalled(self) -> T | None:
+        """Return the next of those that stalled before, for whom half of what may be quiet is left.
+
+        It is to be hushed at once: it never holds a place.
+        """
+        spare = self._most_quiet // 2 - self.quiet
+        if spare <= 0 or not self._stalled.levels:
+            return None
+        host = self._next(_STALLED, spare)
+        return None if host is None else self._begin(host, _STALLED)
 
     def join(self, host_key: str) -> None:
         """Count one more in flight that never waited for its turn: it takes a place from those that do."""
         host = self._host(host_key)
         host.flying += 1
         self.flying += 1
-        self._withdraw_offer(host)
         self._offer(host)
 
-    def leave(self, host_key: str) -> None:
-        """A turn of this host is no longer in flight."""
+    def leave(self, host_key: str, *, quiet: bool = False) -> None:
+        """A turn of this host, ``quiet`` or not, is no longer in flight."""
         host = self._hosts[host_key]
         host.flying -= 1
         self.flying -= 1
-        self._withdraw_offer(host)
+        if quiet:
+            host.quiet -= 1
+            self.quiet -= 1
+        else:
+            host.prompt += 1
         self._offer(host)
+
+    def hush(self, host_key: str) -> bool:
+        """Take a turn's place in the window back; False: too many are quiet already, and it keeps its place."""
+        if self.quiet >= self._most_quiet:
+            return False
+        host = self._hosts[host_key]
+        host.quiet += 1
+        self.quiet += 1
+        self._offer(host)
+        return True
+
+    def rouse(self, host_key: str) -> None:
+        """A quiet turn holds a place again, where there is none as well."""
+        host = self._hosts[host_key]
+        host.quiet -= 1
+        self.quiet -= 1
+        self._offer(host)
+
+    def relieve(self) -> None:
+        """Offer again what was stuck, in case fewer are quiet now."""
+        stuck, self._stuck = self._stuck, set()
+        for host in [self._hosts[key] for key in stuck if key in self._hosts]:
+            self._offer(host)
 
     def flying_at(self, host_key: str) -> int:
         host = self._hosts.get(host_key)
@@ -118,35 +247,46 @@ class Schedule(Generic[T]):
         """Start nothing of this host until ``unblock``."""
         host = self._host(host_key)
         host.is_blocked = True
-        self._withdraw_offer(host)
+        self._offer(host)
 
     def unblock(self, host_key: str) -> None:
         host = self._hosts.get(host_key)
         if host is not None:
             host.is_blocked = False
-            self._withdraw_offer(host)
             self._offer(host)
 
     def remove(self, unwanted: Callable[[T], bool]) -> Iterator[tuple[T, float | None]]:
         """Take turns out that are not in flight; with each comes the moment it waited for, if it did."""
         removed: list[tuple[T, float | None]] = []
         for host in list(self._hosts.values()):
-            taken = [turn for turn in host.ready if unwanted(turn)]
-            if taken:
-                kept = [turn for turn in host.ready if not unwanted(turn)]
-                host.ready = deque(kept)
-                self._withdraw_offer(host)
-                self._offer(host)
-                removed.extend((turn, None) for turn in taken)
+            removed.extend((turn, None) for queue in host.queues() for turn in _taken_out(queue.turns, unwanted))
+            self._offer(host)
         if any(unwanted(turn) for _, _, turn in self._waiting):
             removed.extend((turn, due) for due, _, turn in self._waiting if unwanted(turn))
             self._waiting = [item for item in self._waiting if not unwanted(item[2])]
             heapq.heapify(self._waiting)
         return iter(removed)
 
+    def remove_later(self, unwanted: Callable[[T], bool]) -> list[T]:
+        """Take ready turns out that are no first tries."""
+        removed: list[T] = []
+        for host in [host for host in self._hosts.values() if host.later]:
+            removed.extend(turn for queue in host.later.values() for turn in _taken_out(queue.turns, unwanted))
+            self._offer(host)
+        return removed
+
+    def held_up(self) -> Iterator[T]:
+        """Return the ready turns that would take no place although one were free."""
+        for host in self._hosts.values():
+            if host.firsts.level < 0:
+                yield from host.firsts.turns
+            for tier, queue in host.later.items():
+                if queue.level < 0 or tier is _STALLED:
+                    yield from queue.turns
+
     def __len__(self) -> int:
         """Count the turns that are not in flight."""
-        return sum(len(host.ready) for host in self._hosts.values()) + len(self._waiting)
+        return sum(len(queue.turns) for host in self._hosts.values() for queue in host.queues()) + len(self._waiting)
 
     def _host(self, key: str) -> _Host[T]:
         host = self._hosts.get(key)
@@ -154,30 +294,59 @@ class Schedule(Generic[T]):
             host = self._hosts[key] = _Host(key)
         return host
 
+    def _tier(self) -> Tier:
+        """Return whose turn it is to take a place, where others wait beside first tries."""
+        if self._firsts.levels and (self._firsts_in_turn < _FIRSTS or not self._again.levels):
+            return _FIRST
+        return _AGAIN if self._again.levels else _STALLED
+
+    def _next(self, tier: Tier, spare: int) -> _Host[T] | None:
+        """Return the emptiest-handed host, but for those that are mostly quiet while so few more may be."""
+        offers = self._offers[tier]
+        while (host := offers.emptiest()) is not None and host.quiet and host.is_silent(spare):
+            offers.move(host, host.queue(tier), -1)
+            self._stuck.add(host.key)
+        return host
+
+    def _begin(self, host: _Host[T], tier: Tier) -> T:
+        queue = host.firsts if tier is _FIRST else host.later[tier]
+        turn = queue.turns.popleft()
+        host.flying += 1
+        self.flying += 1
+        self._offer(host)
+        return turn
+
     def _offer(self, host: _Host[T]) -> None:
-        if not host.ready:
-            if host.flying == 0 and not host.is_blocked:
-                self._hosts.pop(host.key, None)
-            return
-        limit = host.ready[0].per_host
-        if host.is_blocked or (limit and host.flying >= limit):
-            return
-        level = host.flying
-        host.level = level
-        self._levels.setdefault(level, {})[host] = None
-        self._lowest = min(self._lowest, level)
+        """Offer what the host may start now, and forget a host that has nothing."""
+        firsts, level = host.firsts, host.flying
+        if not (firsts.turns and self._may_start(host, firsts.turns[0])):
+            level = -1
+        if level != firsts.level:
+            self._firsts.move(host, firsts, level)
+        if host.later:
+            self._offer_later(host)
+        elif not (host.flying or firsts.turns or host.is_blocked):
+            self._hosts.pop(host.key, None)
 
-    def _withdraw_offer(self, host: _Host[T]) -> None:
-        if host.level >= 0:
-            offered = self._levels[host.level]
-            del offered[host]
-            if not offered:
-                del self._levels[host.level]
-            host.level = -1
+    def _offer_later(self, host: _Host[T]) -> None:
+        for tier, queue in list(host.later.items()):
+            may = queue.turns and self._may_start(host, queue.turns[0])
+            self._offers[tier].move(host, queue, host.flying if may else -1)
+            if not queue.turns:
+                del host.later[tier]
+        if not (host.later or host.flying or host.firsts.turns or host.is_blocked):
+            self._hosts.pop(host.key, None)
 
-    def _emptiest(self) -> _Host[T] | None:
-        if not self._levels:
-            return None
-        if self._lowest not in self._levels:
-            self._lowest = min(self._levels)
-        return next(iter(self._levels[self._lowest]))
+    def _may_start(self, host: _Host[T], turn: T) -> bool:
+        if host.is_blocked or host.flying >= (turn.per_host or _NO_LIMIT):
+            return False
+        return not host.quiet or host.flying < self._window + host.prompt
+
+
+def _taken_out(queue: deque[T], unwanted: Callable[[T], bool]) -> list[T]:
+    taken = [turn for turn in queue if unwanted(turn)]
+    if taken:
+        kept = [turn for turn in queue if not unwanted(turn)]
+        queue.clear()
+        queue.extend(kept)
+    return taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -21,6 +21,7 @@ from worker.engine.http.promises import Promise
 from worker.engine.http.ranges import SMALLEST_PART, Part, from_record, version_of
 from worker.engine.http.redirects import Asked, DeadEnd, next_hop
 from worker.engine.http.verdict import Redirected
+from worker.engine.schedule import QUIET_AFTER, Tier
 
 if TYPE_CHECKING:
     from worker.engine.exchange import Exchange
@@ -66,6 +67,7 @@ class GoBack:
 
 
 Step = Publish | Follow | Retry | Over | GoBack
+_STALLS = (ErrorClass.TIMEOUT, ErrorClass.TOO_SLOW, ErrorClass.CONNECT)
 _PUBLISH = Publish()
 _FOLLOW = Follow()
 
@@ -77,7 +79,7 @@ class Transfer:
         "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "cookies", "deadline", "digest",
         "downgraded", "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary",
         "name", "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "size", "split", "start",
-        "trail", "unresolved_at", "was_waiting",
+        "tier", "trail", "unresolved_at", "was_waiting",
     )  # fmt: skip
 
     def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
@@ -87,6 +89,7 @@ class Transfer:
         self.name = output_name(entry.url)
         self.per_host = run.policy.per_host
         self.attempts = list(entry.attempts)
+        self.tier = _tier(self.attempts) if self.attempts else Tier.FIRST
         self.began: float | None = None
         self.began_wall = 0.0
         self.deadline = 0.0
@@ -222,6 +225,7 @@ class Transfer:
         if wait is None or now + wait >= self.deadline:
             return Over(failure)
         self._rewind()  # an attempt starts from the first URL
+        self.tier = _tier(self.attempts)
         return Retry(now + wait)
 
     def rejected(self, failure: Failure, now: float, *, random: Callable[[], float]) -> Step:
@@ -360,6 +364,11 @@ class Transfer:
         if self.downgraded:
             notes.append("downgraded")
         return tuple(notes)
+
+
+def _tier(attempts: Sequence[Attempt]) -> Tier:
+    last = attempts[-1]
+    return Tier.STALLED if last.error in _STALLS and last.seconds >= QUIET_AFTER else Tier.AGAIN
 
 
 def _unasked(_transfer: Transfer, _failure: Failure) -> None:

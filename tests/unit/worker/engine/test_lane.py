@@ -14,6 +14,7 @@ from tests.support.virtual_world import Reply, VirtualWorld
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
 from worker.engine.ports import Answer
+from worker.engine.schedule import QUIET_AFTER
 from worker.engine.transfer import Transfer
 
 OPEN = JobPolicy(timeout=30.0, attempts=3)
@@ -276,3 +277,71 @@ def test_an_attempt_that_cannot_begin_costs_its_own_url_only(monkeypatch: pytest
     endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
     assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
     assert endings == dict.fromkeys(_urls(20), (Ending.OK, None))
+
+
+def _hangs(url: str, _turn: int) -> Reply:
+    return Reply(after=1000.0 if "hang" in url else 0.1)
+
+
+@pytest.mark.parametrize("drip", [0.0, 10.0])
+def test_what_stalls_costs_the_others_a_place_for_two_seconds(drip: float) -> None:
+    """Guards Places: eight silent URLs, or drips, fill the window until their speed floor ends them, after 30 s."""
+    stalls = Reply(after=1000.0, body=bytes(100_000), drip=drip)
+    world = VirtualWorld(lambda url, _turn: stalls if "hang" in url else Reply())
+    hanging = world.start(_urls(8, "hang.test"), OPEN)
+    world.lane.turn()
+    good = world.start([f"http://{host}.test/" for host in range(80)], OPEN)
+
+    world.turn_until(lambda: good.wait(0))
+
+    assert world.clock.seconds < 4
+    world.turn_until(lambda: hanging.wait(0))
+    assert not world.disk.drafts
+
+
+def test_a_quiet_transfer_whose_bytes_come_continues_undisturbed() -> None:
+    world = VirtualWorld(lambda url, _turn: Reply(after=10.0 if "late" in url else 1.0), window=2)
+
+    run = world.fetch([*_urls(2, "late.test"), *_urls(40, "b.test")], OPEN)
+
+    assert [outcome.ending for outcome in run.outcomes] == [Ending.OK] * 42
+    assert len(world.http.requests) == 42
+    assert world.lane._schedule.quiet == world.lane._schedule.flying == 0
+
+
+def test_a_later_try_of_what_stalled_takes_no_place() -> None:
+    """Guards Tier.STALLED: each later try would cost the others two more seconds of a place."""
+    policy = JobPolicy(timeout=300.0, attempts=3, slow_window=5.0)
+    world = VirtualWorld(_hangs, window=2)
+    world.start([f"http://h{host}.test/hang" for host in range(6)], policy)
+    good = world.start(_urls(400, "b.test"), policy)
+
+    world.turn_until(lambda: good.wait(0))
+
+    tries = [url for _, url in world.http.requests if "hang" in url]
+    assert len(tries) > 12
+    assert world.clock.seconds < 400 * 0.1 / 2 + 6 * QUIET_AFTER / 2 + 2
+
+
+def test_a_later_try_that_finds_no_place_ends_at_its_deadline() -> None:
+    """Guards _end_overdue: no URL outlives its deadline, whatever it waits for."""
+    world = VirtualWorld(_hangs, window=2)
+    run = world.start(["http://c.test/hang"], JobPolicy(timeout=12.0, attempts=2, slow_window=5.0))
+    world.start([f"http://h{host}.test/hang" for host in range(20)], JobPolicy(timeout=500.0, slowest=0))
+
+    world.turn_until(lambda: run.wait(0))
+
+    assert 12 <= world.clock.seconds < 14
+    assert [len(outcome.attempts) for outcome in run.outcomes] == [1]
+
+
+def test_what_only_rests_leaves_room_for_another_batch() -> None:
+    """Guards Run.rest: a process with nothing but silent URLs took no other work until they were over."""
+    world = VirtualWorld(_hangs)
+    run = world.start([*_urls(8, "hang.test"), *_urls(3, "limited.test/hang")], JobPolicy(per_host=1))
+    assert run.fetching == 11
+
+    world.turn_until(lambda: world.clock.seconds > 3)
+
+    assert run.fetching == 0
+    assert not run.wait(0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.schedule import Schedule
+from worker.engine.schedule import Schedule, Tier
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class _Turn:
     number: int = 0
     per_host: int = 0
     is_under_way: bool = False
+    tier: Tier = Tier.FIRST
 
 
 def _taken(schedule: Schedule[_Turn]) -> list[_Turn]:
@@ -129,35 +130,216 @@ def test_turns_can_be_taken_out() -> None:
     assert [turn.number for turn in _taken(schedule)] == [1, 3]
 
 
-@given(
-    st.integers(1, 8), st.lists(st.tuples(st.sampled_from(["add", "leave", "wait"]), st.integers(0, 3)), max_size=80)
-)
-def test_no_turn_is_lost_or_taken_twice(window: int, steps: list[tuple[str, int]]) -> None:
-    schedule: Schedule[_Turn] = Schedule(window)
-    added: list[_Turn] = []
+def _all_quiet(schedule: Schedule[_Turn]) -> list[_Turn]:
+    """Take what may be taken, have it go quiet at once, and go on until nothing may start."""
     taken: list[_Turn] = []
-    flying: list[_Turn] = []
-    for number, (step, host) in enumerate(steps):
-        turn = _Turn(f"h{host}", number)
-        if step == "leave" and flying:
-            schedule.leave(flying.pop().host_key)
-        elif step == "wait":
-            added.append(turn)
-            schedule.wait(turn, float(number))
-        else:
-            added.append(turn)
-            schedule.add(turn)
-        schedule.wake(float(number))
-        now = _taken(schedule)
-        taken += now
-        flying += now
-        assert schedule.flying == len(flying) <= window + max(1, window // 4)
-    while flying or len(schedule):
-        schedule.wake(1e9)
-        if flying:
-            schedule.leave(flying.pop().host_key)
-        now = _taken(schedule)
-        taken += now
-        flying += now
+    while now := _taken(schedule):
+        taken += [turn for turn in now if schedule.hush(turn.host_key)]
+    return taken
 
-    assert sorted(taken, key=lambda turn: turn.number) == sorted(added, key=lambda turn: turn.number)
+
+def test_a_quiet_turn_gives_its_place_to_another() -> None:
+    schedule: Schedule[_Turn] = Schedule(2)
+    for number in range(3):
+        schedule.add(_Turn("a", number))
+    schedule.add(_Turn("b"))
+    assert len(_taken(schedule)) == 2
+
+    assert schedule.hush("a")
+
+    assert [turn.host_key for turn in _taken(schedule)] == ["a"]
+
+
+def test_a_turn_whose_bytes_come_again_takes_the_window_over_and_nothing_starts() -> None:
+    schedule: Schedule[_Turn] = Schedule(4)
+    for number in range(20):
+        schedule.add(_Turn("ab"[number % 2], number))
+    _taken(schedule)
+    for _ in range(2):
+        assert schedule.hush("a")
+    assert len(_taken(schedule)) == 2
+
+    for _ in range(2):
+        schedule.rouse("a")
+
+    assert schedule.flying - schedule.quiet == 6
+    assert _taken(schedule) == []
+
+
+def test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_places() -> None:
+    """Guards the limit of ``_may_start``: a server that is too busy to answer would be asked five times as much."""
+    schedule: Schedule[_Turn] = Schedule(8)
+    for number in range(1000):
+        schedule.add(_Turn("busy", number))
+
+    assert len(_all_quiet(schedule)) == 8
+
+
+def test_a_host_that_answers_may_have_quiet_ones_beside_the_window() -> None:
+    """Guards ``prompt``: two silent URLs in a hundred would fill their host's places and keep the others out."""
+    schedule: Schedule[_Turn] = Schedule(8)
+    for number in range(1000):
+        schedule.add(_Turn("good", number))
+    _taken(schedule)
+
+    for _ in range(8):
+        schedule.hush("good")
+        for _ in range(7):
+            schedule.leave("good")
+        _taken(schedule)
+
+    assert (schedule.quiet, schedule.flying) == (8, 16)
+
+
+def test_silent_hosts_leave_others_something_to_be_quiet_with() -> None:
+    """Guards ``_next``: ten silent hosts would use up what all may have, and the window after it."""
+    schedule: Schedule[_Turn] = Schedule(8)
+    for host in range(10):
+        for number in range(1000):
+            schedule.add(_Turn(f"silent{host}", number))
+
+    _all_quiet(schedule)
+
+    assert schedule.quiet < 32
+    schedule.add(_Turn("new"))
+    assert [turn.host_key for turn in _taken(schedule)] == ["new"]
+    assert schedule.hush("new")
+
+
+def test_a_host_with_a_few_quiet_ones_is_not_stuck() -> None:
+    """Guards ``is_silent``: where few may be quiet, each that is would cost its host the rest of the window."""
+    schedule: Schedule[_Turn] = Schedule(8, most_quiet=2)
+    for number in range(20):
+        schedule.add(_Turn("good", number))
+    _taken(schedule)
+
+    schedule.hush("good")
+    schedule.leave("good")
+    schedule.leave("good")
+
+    assert len(_taken(schedule)) == 3
+
+
+def test_a_stuck_host_goes_on_when_fewer_are_quiet() -> None:
+    schedule: Schedule[_Turn] = Schedule(4, most_quiet=8)
+    for number in range(3):
+        schedule.add(_Turn("a", number))
+    for number in range(9):
+        schedule.add(_Turn("b", number))
+    assert Counter(turn.host_key for turn in _all_quiet(schedule)) == {"a": 3, "b": 3}
+
+    for _ in range(3):
+        schedule.leave("a", quiet=True)
+    assert _taken(schedule) == []
+    schedule.relieve()
+
+    assert {turn.host_key for turn in _taken(schedule)} == {"b"}
+
+
+def test_first_tries_go_before_later_ones_and_do_not_keep_them_out() -> None:
+    schedule: Schedule[_Turn] = Schedule(1)
+    for number in range(20):
+        schedule.add(_Turn("a", number, tier=Tier.AGAIN))
+        schedule.add(_Turn("b", number))
+    order = ""
+
+    while taken := _taken(schedule):
+        order += "".join(turn.host_key for turn in taken)
+        for turn in taken:
+            schedule.leave(turn.host_key)
+
+    assert order == "bbbbbbba" * 2 + "bbbbbb" + "a" * 18
+
+
+def test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quiet() -> None:
+    schedule: Schedule[_Turn] = Schedule(4)
+    for number in range(20):
+        schedule.add(_Turn(f"h{number}", number, tier=Tier.STALLED))
+    for number in range(4):
+        schedule.add(_Turn("first", number))
+
+    assert [turn.host_key for turn in _taken(schedule)] == ["first"] * 4
+    stalled = []
+    while (turn := schedule.take_stalled()) is not None:
+        stalled.append(turn)
+        assert schedule.hush(turn.host_key)
+
+    assert len(stalled) == 8
+    assert (schedule.flying, schedule.quiet) == (12, 8)
+
+
+def test_what_could_take_no_place_is_told_apart() -> None:
+    schedule: Schedule[_Turn] = Schedule(1)
+    for number in range(3):
+        schedule.add(_Turn("limited", number, per_host=1))
+        schedule.add(_Turn("free", number))
+        schedule.add(_Turn("stalled", number, tier=Tier.STALLED))
+        schedule.add(_Turn("blocked", number, tier=Tier.AGAIN))
+    schedule.block("blocked")
+    _taken(schedule)
+
+    assert Counter(turn.host_key for turn in schedule.held_up()) == {"limited": 2, "stalled": 3, "blocked": 3}
+
+
+@given(
+    st.integers(1, 8),
+    st.lists(
+        st.tuples(st.sampled_from(["add", "leave", "wait", "hush", "rouse"]), st.integers(0, 3), st.sampled_from(Tier)),
+        max_size=80,
+    ),
+)
+def test_no_turn_is_lost_or_taken_twice(window: int, steps: list[tuple[str, int, Tier]]) -> None:
+    world = _Lane(window)
+    for number, (step, host, tier) in enumerate(steps):
+        world.do(step, _Turn(f"h{host}", number, tier=tier))
+        world.start(float(number))
+    while world.flying or world.quiet or len(world.schedule):
+        world.do("leave", None)
+        world.start(1e9)
+
+    assert sorted(world.taken, key=lambda turn: turn.number) == world.added
+
+
+class _Lane:
+    """Does with a schedule what a lane does, and holds the bounds."""
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.schedule: Schedule[_Turn] = Schedule(window)
+        self.added: list[_Turn] = []
+        self.taken: list[_Turn] = []
+        self.flying: list[_Turn] = []
+        self.quiet: list[_Turn] = []
+
+    def do(self, step: str, turn: _Turn | None) -> None:
+        if step == "hush" and self.flying:
+            self._hush(self.flying.pop())
+        elif step == "rouse" and self.quiet:
+            self.flying.append(self.quiet.pop())
+            self.schedule.rouse(self.flying[-1].host_key)
+        elif step == "leave" and (self.flying or self.quiet):
+            is_quiet = not self.flying
+            self.schedule.leave((self.quiet if is_quiet else self.flying).pop().host_key, quiet=is_quiet)
+        elif turn is not None:
+            self.added.append(turn)
+            if step == "wait":
+                self.schedule.wait(turn, float(turn.number))
+            else:
+                self.schedule.add(turn)
+
+    def start(self, now: float) -> None:
+        self.schedule.wake(now)
+        self.schedule.relieve()
+        before = len(self.flying)
+        started = _taken(self.schedule)
+        self.taken += started
+        self.flying += started
+        while (turn := self.schedule.take_stalled()) is not None:
+            self.taken.append(turn)
+            self._hush(turn)
+        assert self.schedule.quiet == len(self.quiet) <= 4 * self.window
+        assert self.schedule.flying == len(self.flying) + len(self.quiet)
+        assert len(self.flying) <= max(before, self.window + max(1, self.window // 4))
+
+    def _hush(self, turn: _Turn) -> None:
+        (self.quiet if self.schedule.hush(turn.host_key) else self.flying).append(turn)
