@@ -20,6 +20,7 @@ from contract.errors import UnknownJobError
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
 from contract.records import wire
 from contract.records.messages import BatchMessage, child_batch
+from contract.records.outcomes import Ending
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
@@ -420,7 +421,7 @@ def _record(job: str, fields: Mapping[bytes, bytes], count: int, running: int, u
 
 def _counters(report: BatchReport) -> list[str | int]:
     counts = report.counts()
-    stored = sum(row.get("bytes") or 0 for row in report.outcomes if row["outcome"] == "ok")
+    stored = sum(outcome.bytes or 0 for outcome in report.outcomes if outcome.ending is Ending.OK)
     flat: list[str | int] = []
     for name, amount in [*((name, counts[name]) for name in _COUNTED), ("bytes", stored)]:
         if amount:

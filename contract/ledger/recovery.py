@@ -46,5 +46,5 @@ def poison_report(claim: Claim, entry: BatchEntry, *, worker: str) -> BatchRepor
     )
     return BatchReport(
         job=claim.job, batch=claim.batch, worker=worker, pid=0, queued=claim.queued, started=claim.queued,
-        finished=claim.queued, elapsed=0.0, busy=0.0, outcomes=[outcome.to_row()],
+        finished=claim.queued, elapsed=0.0, busy=0.0, outcomes=[outcome],
     )  # fmt: skip

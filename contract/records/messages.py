@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from contract.errors import MessageError
+from contract.records import wire
 
 MESSAGE_VERSION = 1
 BATCH_TASK = "trawlnet.batch"
 
-_JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-_BATCH_ID = re.compile(r"[0-9]{1,12}(\.[0-9a-f]{1,16}-[0-9]{1,6})?")
+_JOB_ID = "[a-z0-9][a-z0-9-]{0,63}"
+_BATCH_ID = r"[0-9]{1,12}(\.[0-9a-f]{1,16}-[0-9]{1,6})?"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchMessage:
+class BatchMessage(Struct, frozen=True, forbid_unknown_fields=True):
     """Names one batch of one job; the URLs themselves wait in the ledger."""
 
-    job: str
-    batch: str
+    job: Annotated[str, Meta(pattern=rf"\A{_JOB_ID}\Z")]
+    batch: Annotated[str, Meta(pattern=rf"\A{_BATCH_ID}\Z")]
 
     @property
     def task_id(self) -> str:
@@ -31,25 +31,21 @@ class BatchMessage:
         return {"version": MESSAGE_VERSION, "job": self.job, "batch": self.batch}
 
     @classmethod
-    def from_wire(cls, wire: object) -> BatchMessage:
+    def from_wire(cls, record: object) -> BatchMessage:
         """Read a message's only argument.
 
         Raises:
             MessageError: not a message of this version.
         """
-        if not isinstance(wire, dict):
+        if not isinstance(record, dict):
             raise MessageError("A batch message must be a JSON object.")
-        if wire.get("version") != MESSAGE_VERSION:
-            found = str(wire.get("version"))[:20]
+        named = dict(record)
+        if (version := named.pop("version", None)) != MESSAGE_VERSION:
+            found = str(version)[:20]
             raise MessageError(
                 f"This worker reads message version {MESSAGE_VERSION}, not {found}: run one Trawlnet on both sides."
             )
-        job, batch = wire.get("job"), wire.get("batch")
-        if not (
-            isinstance(job, str) and _JOB_ID.fullmatch(job) and isinstance(batch, str) and _BATCH_ID.fullmatch(batch)
-        ):
-            raise MessageError("A batch message must name a job and a batch.")
-        return cls(job, batch)
+        return wire.shaped(named, cls, "A batch message")
 
 
 def task_id(job: str, batch: str) -> str:
@@ -64,8 +60,3 @@ def child_batch(batch: str, index: int, token: str) -> str:
     is kept of the ancestors, so that a batch that is handed off for days keeps a short name.
     """
     return f"{batch.partition('.')[0]}.{token.rpartition('/')[2][:12]}-{index}"
-
-
-def is_job_id(text: str) -> bool:
-    """Is this text of the shape of a job id (lower-case letters, digits, hyphens; at most 64)?"""
-    return _JOB_ID.fullmatch(text) is not None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from msgspec import to_builtins
+
 from contract.errors import MessageError, SettingError
+from contract.records import wire
 from contract.urls.naming import Layout
 
 POLICY_VERSION = 1
@@ -70,10 +73,7 @@ class JobPolicy:
             raise SettingError("The User-Agent (--user-agent) must be one line of UTF-8 without control characters.")
 
     def to_wire(self) -> dict[str, Any]:
-        record: dict[str, Any] = {"version": POLICY_VERSION}
-        for key, value in asdict(self).items():
-            record[key] = list(value) if isinstance(value, tuple) else value
-        return record
+        return {"version": POLICY_VERSION, **to_builtins(self)}
 
     @classmethod
     def from_wire(cls, record: Mapping[str, Any]) -> JobPolicy:
@@ -82,15 +82,10 @@ class JobPolicy:
         Raises:
             MessageError: of another version, or a value is not usable.
         """
-        if record.get("version") != POLICY_VERSION:
+        values = dict(record)
+        if values.pop("version", None) != POLICY_VERSION:
             raise MessageError("A job's policy is of another version: run the same Trawlnet on both sides.")
-        values = {field.name: record[field.name] for field in fields(cls) if field.name in record}
         try:
-            values["layout"] = Layout(values.get("layout", Layout.FLAT))
-            values["digest"] = Digest(values.get("digest", Digest.SHA256))
-            values["sync"] = Sync(values.get("sync", Sync.BATCH))
-            values["allow_nets"] = tuple(str(net) for net in values.get("allow_nets", ()))
-            values["deny_nets"] = tuple(str(net) for net in values.get("deny_nets", ()))
-            return cls(**values)
-        except (TypeError, ValueError, SettingError):
-            raise MessageError("A job's policy is damaged.") from None
+            return wire.shaped(values, cls, "A job's policy")
+        except SettingError as error:
+            raise MessageError(f"A job's policy cannot be read: {error}") from None

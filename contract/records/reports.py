@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from celery.backends.base import compress_payload, decompress_payload  # type: ignore[attr-defined]  # new in 5.7
+from msgspec import Raw, Struct
 
 from contract.errors import MessageError
 from contract.records import wire
 from contract.records.messages import task_id
+from contract.records.outcomes import Outcome
 
-REPORT_VERSION = 1
+REPORT_VERSION: Literal[1] = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchReport:
+class BatchReport(Struct, frozen=True, kw_only=True):
     """One batch as it ended.
 
     ``queued``, ``started`` and ``finished`` are UTC Unix seconds; ``elapsed`` is ``finished - started``;
     ``busy`` is the sum of the URLs' own times in seconds, so ``concurrency`` (busy / elapsed) is what
-    fetching side by side gained. ``outcomes`` are manifest rows. ``handed_off`` names the batches opened
-    in the same step for URLs that are not among the outcomes.
+    fetching side by side gained. ``handed_off`` names the batches opened in the same step for URLs that are not
+    among the outcomes.
     """
 
     job: str
@@ -36,7 +37,7 @@ class BatchReport:
     finished: float
     elapsed: float
     busy: float
-    outcomes: Sequence[Mapping[str, Any]]
+    outcomes: Sequence[Outcome]
     handed_off: Sequence[str] = ()
 
     @property
@@ -45,51 +46,7 @@ class BatchReport:
 
     def counts(self) -> Counter[str]:
         """Count the outcomes by ending."""
-        return Counter([str(row["outcome"]) for row in self.outcomes])
-
-    def to_wire(self) -> dict[str, Any]:
-        return {
-            "version": REPORT_VERSION,
-            "summary": dict(self.counts()),
-            "job": self.job,
-            "batch": self.batch,
-            "worker": self.worker,
-            "pid": self.pid,
-            "queued": self.queued,
-            "started": self.started,
-            "finished": self.finished,
-            "elapsed": self.elapsed,
-            "busy": self.busy,
-            "concurrency": self.concurrency,
-            "handed_off": list(self.handed_off),
-            "outcomes": list(self.outcomes),
-        }
-
-    @classmethod
-    def from_wire(cls, record: Any) -> BatchReport:
-        """Read a report back.
-
-        Raises:
-            MessageError: damaged, or of another version.
-        """
-        if not isinstance(record, Mapping) or record.get("version") != REPORT_VERSION:
-            raise MessageError("A report is of another version: run the same Trawlnet on both sides.")
-        try:
-            return cls(
-                job=record["job"],
-                batch=record["batch"],
-                worker=record["worker"],
-                pid=record["pid"],
-                queued=record["queued"],
-                started=record["started"],
-                finished=record["finished"],
-                elapsed=record["elapsed"],
-                busy=record["busy"],
-                outcomes=record["outcomes"],
-                handed_off=record["handed_off"],
-            )
-        except KeyError as missing:
-            raise MessageError(f"A report lacks {missing}.") from None
+        return Counter([str(outcome.ending) for outcome in self.outcomes])
 
     def to_result(self) -> bytes:
         """Return the bytes Celery's result backend keeps for a finished task.
@@ -100,7 +57,22 @@ class BatchReport:
         meta: dict[str, Any] = {
             "task_id": task_id(self.job, self.batch),
             "status": "SUCCESS",
-            "result": self.to_wire(),
+            "result": {
+                "version": REPORT_VERSION,
+                "summary": dict(self.counts()),
+                "job": self.job,
+                "batch": self.batch,
+                "worker": self.worker,
+                "pid": self.pid,
+                "queued": self.queued,
+                "started": self.started,
+                "finished": self.finished,
+                "elapsed": self.elapsed,
+                "busy": self.busy,
+                "concurrency": self.concurrency,
+                "handed_off": self.handed_off,
+                "outcomes": self.outcomes,
+            },
             "traceback": None,
             "children": [],
             "date_done": datetime.fromtimestamp(self.finished, UTC).isoformat(),
@@ -113,9 +85,69 @@ class BatchReport:
         """Read what ``to_result`` wrote.
 
         Raises:
-            MessageError: not a finished task's result, or not a report of this version.
+            MessageError: damaged, not a finished task's result, or not a report of this version.
         """
-        meta: Any = wire.from_json(decompress_payload(blob))
-        if not isinstance(meta, Mapping) or meta.get("status") != "SUCCESS":
-            raise MessageError("A result in the backend is not a report.")
-        return cls.from_wire(meta.get("result"))
+        stored = read_stored(blob)
+        outcomes = [wire.read(_OUTCOME, row, "A row of a report") for row in stored.rows]
+        return msgspec.convert({**msgspec.structs.asdict(stored.head), "outcomes": outcomes}, cls)
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """A report without its outcomes."""
+
+    job: str
+    batch: str
+    worker: str
+    pid: int
+    queued: float
+    started: float
+    finished: float
+    elapsed: float
+    busy: float
+    handed_off: tuple[str, ...]
+
+
+class StoredReport(Struct, frozen=True):
+    """A report as it lies in the result backend; ``rows`` are its manifest lines in JSON, which nobody had to read."""
+
+    head: Head
+    rows: Sequence[bytes]
+
+    @property
+    def batch(self) -> str:
+        return self.head.batch
+
+
+class _Result(Head, frozen=True, kw_only=True):
+    version: Literal[1]
+    outcomes: list[Raw]
+
+
+class _Meta(Struct, frozen=True):
+    """Of what Celery keeps for a task, that which makes it a report."""
+
+    status: Literal["SUCCESS"]
+    result: _Result
+
+
+_META = msgspec.json.Decoder(_Meta)
+_OUTCOME = msgspec.json.Decoder(Outcome)
+
+
+def read_stored(blob: bytes) -> StoredReport:
+    """Read a stored report and leave its rows the JSON they are.
+
+    Raises:
+        MessageError: damaged, not a finished task's result, or not a report of this version.
+    """
+    try:
+        text = decompress_payload(blob)
+    except Exception as error:  # what celery's decompression raises depends on the compression
+        raise MessageError(f"A report in the result backend is damaged ({type(error).__name__}).") from None
+    result = wire.read(_META, text, "A report in the result backend").result
+    return StoredReport(result, [_line(row) for row in result.outcomes])
+
+
+def _line(row: Raw) -> bytes:
+    text = bytes(row)
+    return text if b"\n" not in text else wire.to_json_bytes(wire.from_json(text))

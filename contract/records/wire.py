@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
-import orjson
+import msgspec
 
 from contract.errors import MessageError
 
@@ -18,7 +18,10 @@ else:
 LARGEST_RECORD = 256 * 1024 * 1024  # bytes after decompression; a record above it is an attack or a bug
 _LEVEL = 3
 
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+Record = TypeVar("Record")
+
+_encode = msgspec.json.Encoder().encode
+_patient_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 def to_json(value: Any) -> str:
@@ -29,9 +32,9 @@ def to_json(value: Any) -> str:
 def to_json_bytes(value: Any) -> bytes:
     """Return compact JSON in UTF-8; half a surrogate pair goes as the bytes Python's ``surrogatepass`` makes of it."""
     try:
-        return orjson.dumps(value)
-    except TypeError:  # half a surrogate pair or a huge integer: rare, and the slow encoder takes them
-        return _encoder.encode(value).encode("utf-8", "surrogatepass")
+        return _encode(value)
+    except UnicodeEncodeError:  # half a surrogate pair: rare, and only the standard library's encoder takes it
+        return _patient_encoder.encode(msgspec.to_builtins(value)).encode("utf-8", "surrogatepass")
 
 
 def from_json(text: str | bytes) -> Any:
@@ -41,6 +44,40 @@ def from_json(text: str | bytes) -> Any:
         MessageError: it is not JSON.
     """
     try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _read_patiently(text)
+
+
+def read(decoder: msgspec.json.Decoder[Record], text: bytes, what: str) -> Record:
+    """Read JSON text as the decoder's type; ``what`` names it in the error, as in "A report".
+
+    Raises:
+        MessageError: it is not JSON, or of another shape.
+    """
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise MessageError(f"{what} cannot be read: {error}.") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return shaped(_read_patiently(text), decoder.type, what)
+
+
+def shaped(value: Any, kind: type[Record], what: str) -> Record:
+    """Return plain data (dicts, lists, numbers, text) as a record; ``what`` names it in the error.
+
+    Raises:
+        MessageError: it is of another shape.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise MessageError(f"{what} cannot be read: {error}.") from None
+
+
+def _read_patiently(text: str | bytes) -> Any:
+    # What the fast decoder refuses and Python reads: half a surrogate pair, as bytes or as an escape.
+    try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise MessageError(f"A record is not JSON ({type(error).__name__}).") from None
@@ -48,7 +85,12 @@ def from_json(text: str | bytes) -> Any:
 
 def pack(value: Any) -> bytes:
     """Return the value as zstd-compressed JSON (RFC 8878)."""
-    return zstd.compress(to_json_bytes(value), _LEVEL)
+    return compress(to_json_bytes(value))
+
+
+def compress(text: bytes) -> bytes:
+    """Return JSON text as the ledger keeps it."""
+    return zstd.compress(text, _LEVEL)
 
 
 def unpack(blob: bytes) -> Any:
@@ -57,6 +99,15 @@ def unpack(blob: bytes) -> Any:
     Raises:
         MessageError: the bytes are not zstd-compressed JSON, or longer than LARGEST_RECORD.
     """
+    return from_json(decompress(blob))
+
+
+def decompress(blob: bytes) -> bytes:
+    """Return the JSON text of what ``pack`` or ``compress`` wrote.
+
+    Raises:
+        MessageError: the bytes are not zstd-compressed, or longer than LARGEST_RECORD.
+    """
     decompressor = zstd.ZstdDecompressor()
     try:
         text = decompressor.decompress(blob, LARGEST_RECORD)
@@ -64,4 +115,4 @@ def unpack(blob: bytes) -> Any:
         raise MessageError("A record is not zstd-compressed.") from None
     if not decompressor.eof:
         raise MessageError("A record is cut short or larger than allowed.")
-    return from_json(text.decode("utf-8", "surrogatepass"))
+    return text

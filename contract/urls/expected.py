@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True, gc=False, array_like=True):
     """What the list itself says a body must be; None where it says nothing. Digests are lower-case hex."""
 
     sha256: str | None = None

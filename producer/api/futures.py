@@ -200,9 +200,7 @@ class Submitter:
             with self._lock:
                 for future in self._sent.pop(report.batch, {}).values():
                     future.set_running_or_notify_cancel()
-                ended = [
-                    (self._futures.pop(str(row["name"]), None), Outcome.from_row(dict(row))) for row in report.outcomes
-                ]
+                ended = [(self._futures.pop(str(outcome.name), None), outcome) for outcome in report.outcomes]
             # Outside the lock: callbacks may submit more.
             for taken, outcome in ended:
                 if taken is not None:

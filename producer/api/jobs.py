@@ -141,7 +141,7 @@ class Job:
             while True:
                 reports = self.take()
                 for report in reports:
-                    yield from (Outcome.from_row(dict(row)) for row in report.outcomes)
+                    yield from report.outcomes
                 record = self._record
                 if not self._safe and record is not None and record.is_finished and not record.undrained:
                     return
@@ -189,8 +189,8 @@ class Job:
             self._through(lambda: self._cluster.send(messages, policy, about))
         return [batch.batch for batch in new]
 
-    def store(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Store the rows of lines that need no worker."""
+    def store(self, outcomes: Sequence[Outcome]) -> None:
+        """Store the outcomes of lines that need no worker."""
         now = time.time()
         report = BatchReport(
             job=self.id,
@@ -202,7 +202,7 @@ class Job:
             finished=now,
             elapsed=0.0,
             busy=0.0,
-            outcomes=rows,
+            outcomes=outcomes,
         )
         self._through(lambda: self._cluster.ledger.store(self.id, report))
 

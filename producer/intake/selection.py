@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from contract.records.batches import BatchEntry, Known
 from contract.records.outcomes import Ending, ErrorClass, Outcome
@@ -31,7 +31,7 @@ class Selected:
 
     entries: Sequence[BatchEntry]
     names: Sequence[bytes]
-    refused: Sequence[Mapping[str, Any]]
+    refused: Sequence[Outcome]
     duplicates: int
 
     @property
@@ -54,14 +54,14 @@ class Selection:
     def judge(self, chunk: Chunk) -> Selected:
         """Return what a chunk asks for."""
         found: dict[str, Entry] = {}
-        refused: list[Mapping[str, Any]] = []
+        refused: list[Outcome] = []
         duplicates = 0
         for line, raw in enumerate(chunk.lines, start=chunk.first_line):
             entry = intake(raw, line=line)
             if entry is None:
                 continue
             if isinstance(entry, Refusal):
-                refused.append(self._refused_row(entry, chunk.source))
+                refused.append(self._refused(entry, chunk.source))
             elif entry.name in found:
                 duplicates += 1
             else:
@@ -77,7 +77,7 @@ class Selection:
         duplicates += len(names) - len(entries)
         return Selected(entries, list(unseen), refused, duplicates)
 
-    def _refused_row(self, refusal: Refusal, source: str) -> dict[str, Any]:
+    def _refused(self, refusal: Refusal, source: str) -> Outcome:
         place = f"line {refusal.line}"
         if self._is_naming_lists:
             place += " of standard input" if source == STANDARD_INPUT else f" of {formatting.path(source)}"
@@ -87,4 +87,4 @@ class Selection:
             ending=Ending.REFUSED,
             error=ErrorClass.REFUSED_URL,
             detail=f"{place}: {refusal.reason}",
-        ).to_row()
+        )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from contract.errors import UnknownJobError
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.outcomes import Outcome
 from contract.records.reports import BatchReport
 from producer.cluster.client import RedisFullError, Retrying, Services
 from producer.intake.batching import Batcher
@@ -141,11 +142,7 @@ class Feeder:
         self._memory_checked = self._clock()
 
     def _feed(
-        self,
-        batches: Sequence[Sequence[BatchEntry]],
-        names: Sequence[bytes],
-        refused: Sequence[Mapping[str, Any]],
-        **facts: Any,
+        self, batches: Sequence[Sequence[BatchEntry]], names: Sequence[bytes], refused: Sequence[Outcome], **facts: Any
     ) -> None:
         kept = [KeptBatch(self._number(), len(entries), pack_entries(entries)) for entries in batches]
         about = [f"urls={len(entries)} hosts={_count_hosts(entries)}" for entries in batches]
@@ -169,7 +166,7 @@ class Feeder:
         self._next_batch += 1
         return number
 
-    def _refusal_report(self, batch: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    def _refusal_report(self, batch: str, outcomes: Sequence[Outcome]) -> bytes:
         now = time.time()
         report = BatchReport(
             job=self._job.id,
@@ -181,7 +178,7 @@ class Feeder:
             finished=now,
             elapsed=0.0,
             busy=0.0,
-            outcomes=rows,
+            outcomes=outcomes,
         )
         return report.to_result()
 

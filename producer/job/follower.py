@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from contract.errors import FolderError, UnknownJobError
 from contract.ledger.ledger import Drain, JobRecord
+from contract.records.reports import StoredReport, read_stored
 from producer import formatting
 from producer.cluster.client import AWAY, Retrying, Services
 from producer.job.live_progress import LiveProgress
-from producer.job.report_rows import DrainedReport, read_report
 from producer.job.tally import Tally
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
@@ -186,24 +186,24 @@ class Follower:
             raise LostJobError(f"Reports of job {self._job} are gone from Redis.")
         return len(rows)
 
-    def _count_in(self, closed: Sequence[tuple[str, bytes | None]], known: set[str]) -> list[DrainedReport]:
+    def _count_in(self, closed: Sequence[tuple[str, bytes | None]], known: set[str]) -> list[StoredReport]:
         """Return the reports that count: not those of strangers.
 
         A batch opened in place of another is told by that one's report, which is drained before. One that was not is
         of a hand-off that came too late: Redis came back older than the hand-off we know of, and the batch was handed
         off again, in another way. The first one decides; its batches are opened again from the journal.
         """
-        reports: list[DrainedReport] = []
+        reports: list[StoredReport] = []
         expected = set(known)
         for batch, blob in closed:
             if blob is None or ("." in batch and batch not in expected):
                 continue
-            report = read_report(blob)
+            report = read_stored(blob)
             expected.update(report.head.handed_off)
             reports.append(report)
         return reports
 
-    def _children_of(self, reports: list[DrainedReport]) -> list[KeptBatch]:
+    def _children_of(self, reports: list[StoredReport]) -> list[KeptBatch]:
         """Return the batches opened in place of these, with what the journal needs to open them again one day.
 
         A child that is closed already has no entries any more: its report joins ``reports``, so that both are
@@ -223,11 +223,11 @@ class Follower:
             blobs = through(lambda closed=closed: ledger.reports(job, closed))  # type: ignore[misc]
             if None in blobs:
                 raise LostJobError(f"Redis no longer knows a batch that took over from {report.batch} of job {job}.")
-            reports += [read_report(blob) for blob in blobs if blob is not None]
+            reports += [read_stored(blob) for blob in blobs if blob is not None]
             drained_with.update(closed)
         return children
 
-    def _write(self, reports: Sequence[DrainedReport], rows: Sequence[str], children: Sequence[KeptBatch]) -> None:
+    def _write(self, reports: Sequence[StoredReport], rows: Sequence[bytes], children: Sequence[KeptBatch]) -> None:
         offset = self._manifest.append(rows) if rows else self._manifest.offset
         for report in reports:
             self._count(report)
@@ -236,7 +236,7 @@ class Follower:
         self._journal.record_drained(drained, children, offset=offset, tally=self.tally.to_record())
         self.live.end(drained)
 
-    def _count(self, report: DrainedReport) -> None:
+    def _count(self, report: StoredReport) -> None:
         head = report.head
         if head.elapsed or head.busy:  # a worker ran it
             self.tally.add_batch(

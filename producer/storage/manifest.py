@@ -46,10 +46,9 @@ class Manifest:
         except OSError as error:
             raise _cannot_be("written", path, error) from None
 
-    def append(self, rows: Iterable[str]) -> int:
+    def append(self, rows: Iterable[bytes]) -> int:
         """Write rows (JSON without line breaks) so that they survive a power cut; return the new offset."""
-        text = "".join([f"{row}\n" for row in rows])
-        left = memoryview(text.encode("utf-8", "surrogatepass"))
+        left = memoryview(b"".join([row + b"\n" for row in rows]))
         try:
             self.offset += len(left)
             while left:

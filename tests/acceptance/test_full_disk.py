@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.records.outcomes import Ending
 from contract.urls.naming import output_name
 from tests.support.bodies import body_bytes
 from tests.support.celery_worker import CeleryWorker
@@ -88,10 +89,10 @@ def test_a_job_outlives_a_full_disk(
 
     assert all(stored[output_name(url)] == body for url, body in bodies.items() if output_name(url) in stored)
     assert len(stored) < COUNT
-    rows = [row for report in reports for row in report.outcomes]
-    assert sorted(str(row["url"]) for row in rows) == sorted(urls)
-    assert {row["outcome"] for row in rows} == {"ok"}
-    assert {len(row["attempts"]) for row in rows} == {1}, "our disk's fault is no attempt"
+    outcomes = [outcome for report in reports for outcome in report.outcomes]
+    assert sorted(outcome.url for outcome in outcomes) == sorted(urls)
+    assert {outcome.ending for outcome in outcomes} == {Ending.OK}
+    assert {len(outcome.attempts) for outcome in outcomes} == {1}, "our disk's fault is no attempt"
     assert files(disk) == {output_name(url): body for url, body in bodies.items()}
     assert len(re.findall(FULL, worker.log())) == 1
     assert len(re.findall(AGAIN, worker.log())) == 1

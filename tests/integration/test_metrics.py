@@ -91,16 +91,17 @@ def test_every_pool_counts_what_it_reported(
         reports = cluster.reports("job")
         found = await_batches(port, 3)
 
-    rows = [row for report in reports for row in report.outcomes]
+    outcomes = [outcome for report in reports for outcome in report.outcomes]
     assert before["trawl_urls_total", ("", "ok")] == 0, "what has not happened yet is 0 and not absent"
     assert found["trawl_urls_total", ("", "ok")] == 30
     assert found["trawl_urls_total", ("http-4xx", "failed")] == 4
     assert found["trawl_urls_total", ("refused-address", "refused")] == 1
-    assert found["trawl_attempts_total", ()] == sum(len(row["attempts"]) for row in rows)
+    assert found["trawl_attempts_total", ()] == sum(len(outcome.attempts) for outcome in outcomes)
     assert found["trawl_stored_bytes_total", ()] == 30_000
     assert found["trawl_urls_in_progress", ()] == 0
     assert found["trawl_url_seconds_count", ()] == 35
-    assert found["trawl_url_seconds_sum", ()] == pytest.approx(sum(row["timing"]["total"] for row in rows), abs=0.01)
+    seconds = sum(outcome.timing.total for outcome in outcomes)
+    assert found["trawl_url_seconds_sum", ()] == pytest.approx(seconds, abs=0.01)
     assert found["trawl_batch_seconds_count", ()] == 3
     labels = {label for _, values in found for label in values}
     assert not [label for label in labels if "job" in label or "10.1.2.3" in label or "127.0.0.1" in label]

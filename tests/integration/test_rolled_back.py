@@ -87,7 +87,7 @@ def close(ledger: Ledger, claim: Claim, done: Sequence[str], left: Sequence[str]
     """Close a batch as a worker would that fetched some of its URLs and hands off the others."""
     report = BatchReport(
         job=claim.job, batch=claim.batch, worker="worker", pid=1, queued=claim.queued, started=1.0, finished=2.0,
-        elapsed=1.0, busy=1.0, outcomes=[everything_ok(entry).to_row() for entry in entries_of(done)],
+        elapsed=1.0, busy=1.0, outcomes=[everything_ok(entry) for entry in entries_of(done)],
         handed_off=[claim.child(1)] if left else [],
     )  # fmt: skip
     assert ledger.close(claim, report, [Child(pack_entries(entries_of(left)), len(left))] if left else [])
@@ -200,7 +200,7 @@ def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server
     outcomes: list[Outcome] = []
 
     def take() -> None:
-        outcomes.extend(Outcome.from_row(dict(row)) for report in job.take() for row in report.outcomes)
+        outcomes.extend(outcome for report in job.take() for outcome in report.outcomes)
 
     for left in ([c], [b, c]):
         again = cluster.ledger.claim_next(holder="worker", waited=0.0)

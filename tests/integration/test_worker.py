@@ -18,6 +18,7 @@ from contract.cluster.dispatch import queue_depth
 from contract.ledger.ledger import Ledger, NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
+from contract.records.outcomes import Ending
 from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
 from tests.support.bodies import body_bytes
@@ -60,9 +61,9 @@ def test_every_pool_runs_a_job(pool: str, tmp_path: Path, cluster: Cluster, serv
         cluster.enqueue("job", urls[:20], urls[20:])
         reports = cluster.reports("job")
 
-    rows = {str(row["url"]): row for report in reports for row in report.outcomes}
-    assert {row["outcome"] for row in rows.values()} == {"ok"}
-    assert set(rows) == set(urls)
+    outcomes = {outcome.url: outcome for report in reports for outcome in report.outcomes}
+    assert {outcome.ending for outcome in outcomes.values()} == {Ending.OK}
+    assert set(outcomes) == set(urls)
     for seed, url in enumerate(urls):
         assert (cluster.output / output_name(url)).read_bytes() == body_bytes(5000, seed)
 
@@ -77,7 +78,7 @@ def test_a_report_holds_who_when_and_what_was_gained(
     assert report.worker.startswith(worker.name)
     assert report.queued <= report.started <= report.finished
     assert report.elapsed == pytest.approx(report.finished - report.started, abs=1e-3)
-    assert report.busy == pytest.approx(sum(row["timing"]["total"] for row in report.outcomes), rel=0.01)
+    assert report.busy == pytest.approx(sum(outcome.timing.total for outcome in report.outcomes), rel=0.01)
     assert cluster.app.AsyncResult("job.1").get(timeout=60)["summary"] == {"ok": 8}
 
 
@@ -163,7 +164,7 @@ def test_a_worker_told_to_stop_reports_what_is_done_and_hands_off_the_rest(
     (blob,) = cluster.ledger.reports("job", [batch])
     assert blob is not None
     report = BatchReport.from_result(blob)
-    assert sorted(str(row["url"]) for row in report.outcomes) == sorted(quick)
+    assert sorted(outcome.url for outcome in report.outcomes) == sorted(quick)
     (child,) = report.handed_off
     (payload,) = cluster.ledger.payloads("job", [child])
     assert payload is not None
@@ -210,9 +211,9 @@ def test_a_worker_killed_within_a_split_leaves_no_body_with_holes(
         server.log.let_go.set()
         reports = cluster.reports("job")
 
-    (row,) = (row for report in reports for row in report.outcomes)
-    assert (row["url"], row["outcome"], row["notes"]) == (url, "ok", ["splits=4"])
-    assert row["worker"].startswith(second.name)
+    (outcome,) = (outcome for report in reports for outcome in report.outcomes)
+    assert (outcome.url, outcome.ending, outcome.notes) == (url, Ending.OK, ("splits=4",))
+    assert str(outcome.worker).startswith(second.name)
     assert named.read_bytes() == body_bytes(SIZE)
     assert not list((cluster.output / ".trawl" / "parts").iterdir())
 

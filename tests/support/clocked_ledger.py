@@ -15,7 +15,9 @@ from contract.ledger.recovery import poison_report
 from contract.ledger.sweep import LOST_AFTER, Sweeper, SweepFindings
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
+from contract.records.outcomes import Ending, Outcome
 from contract.records.reports import BatchReport
+from contract.urls.naming import output_name
 
 JOB = "a-job"  # the job that tests have their batches in
 
@@ -81,14 +83,18 @@ def urls_of(claim: Claim) -> list[str]:
     return [entry.url for entry in unpack_entries(claim.payload)]
 
 
+def an_outcome(url: str, ending: Ending, size: int | None = None) -> Outcome:
+    return Outcome(url=url, name=output_name(url), ending=ending, bytes=size)
+
+
 def report_of(
     claim: Claim, urls: Sequence[str] | None = None, *, handed_off: Sequence[str] = (), worker: str = "worker"
 ) -> BatchReport:
     """Return a report that says ok of these URLs; without any, of all the claim holds."""
-    rows = [{"url": url, "outcome": "ok", "bytes": 7} for url in (urls_of(claim) if urls is None else urls)]
+    outcomes = [an_outcome(url, Ending.OK, 7) for url in (urls_of(claim) if urls is None else urls)]
     return BatchReport(
         job=claim.job, batch=claim.batch, worker=worker, pid=1, queued=claim.queued, started=1.0, finished=2.0,
-        elapsed=1.0, busy=3.0, outcomes=rows, handed_off=handed_off,
+        elapsed=1.0, busy=3.0, outcomes=outcomes, handed_off=handed_off,
     )  # fmt: skip
 
 
@@ -152,7 +158,7 @@ def drained(ledger: Ledger, *, place: str = "here", job: str = JOB, **options: A
 def refused_report(job: str, batch: str) -> BatchReport:
     return BatchReport(
         job=job, batch=batch, worker="producer", pid=1, queued=1.0, started=1.0, finished=1.0, elapsed=0.0, busy=0.0,
-        outcomes=[{"url": "gopher://x", "outcome": "refused"}], handed_off=[],
+        outcomes=[an_outcome("gopher://x", Ending.REFUSED)], handed_off=[],
     )  # fmt: skip
 
 

@@ -154,6 +154,6 @@ class StandInWorker:
             finished=finished,
             elapsed=finished - started,
             busy=0.02 * len(outcomes),
-            outcomes=[outcome.to_row() for outcome in outcomes],
+            outcomes=outcomes,
             handed_off=handed_off,
         )

@@ -237,7 +237,7 @@ class BatchRunner:
             finished=finished,
             elapsed=finished - turn.started,
             busy=turn.run.busy,
-            outcomes=[outcome.to_row() for outcome in turn.run.outcomes],
+            outcomes=turn.run.outcomes,
             handed_off=[claim.child(number) for number in range(1, children + 1)],
         )
 

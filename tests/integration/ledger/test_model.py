@@ -243,7 +243,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert drain is not None
         for batch, blob in drain.reports:
             assert blob is not None
-            self.oracle.drained += [row["url"] for row in BatchReport.from_result(blob).outcomes]
+            self.oracle.drained += [outcome.url for outcome in BatchReport.from_result(blob).outcomes]
             del self.oracle.closed[batch]
         batches = [batch for batch, _ in drain.reports]
         for _ in range(1 + is_lost):
@@ -275,7 +275,7 @@ class LedgerMachine(RuleBasedStateMachine):
         closed = self.ledger.closed(JOB, limit=10_000)
         for blob in self.ledger.reports(JOB, closed):
             assert blob is not None, "a closed batch has its report"
-            places += [row["url"] for row in BatchReport.from_result(blob).outcomes]
+            places += [outcome.url for outcome in BatchReport.from_result(blob).outcomes]
         payloads = cast("dict[bytes, bytes]", self.client.hgetall(f"trawl:job:{JOB}:payloads"))
         for payload in payloads.values():
             places += [entry.url for entry in unpack_entries(payload)]

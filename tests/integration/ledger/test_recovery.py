@@ -368,9 +368,9 @@ def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_
     assert poisoned == {JOB: [last]}
     assert [attempts[batch] for batch in ("1", second, third, last)] == [5, 2, 2, 2]
     assert [attempts[batch] for batch in (first, fifth, fourth)] == [1] * 3
-    rows = [row for batch in ledger.closed(JOB) for row in stored(ledger, batch).outcomes]
-    assert sorted(row["url"] for row in rows) == urls
-    assert [(row["url"], row["error"]) for row in rows if row["outcome"] == "failed"] == [(poison, "poison")]
+    outcomes = [outcome for batch in ledger.closed(JOB) for outcome in stored(ledger, batch).outcomes]
+    assert sorted(outcome.url for outcome in outcomes) == urls
+    assert [(each.url, each.error) for each in outcomes if each.ending == "failed"] == [(poison, "poison")]
     assert dict(record_of(ledger).counts) == {"ok": 7, "kept": 0, "failed": 1, "refused": 0, "bytes": 49}
 
 

@@ -42,7 +42,7 @@ OUTCOME = Outcome(
 def a_report(**changes: object) -> BatchReport:
     values: dict[str, object] = {
         "job": "j", "batch": "7", "worker": "w", "pid": 1, "queued": 1.0, "started": 2.0, "finished": 4.0,
-        "elapsed": 2.0, "busy": 5.0, "outcomes": [OUTCOME.to_row()], "handed_off": ["7.1"],
+        "elapsed": 2.0, "busy": 5.0, "outcomes": [OUTCOME], "handed_off": ["7.1"],
     }  # fmt: skip
     return BatchReport(**{**values, **changes})  # type: ignore[arg-type]  # the table above has the types
 

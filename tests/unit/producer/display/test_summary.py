@@ -9,7 +9,7 @@ from producer.display.summary import Summary
 from producer.job.tally import Tally
 
 
-def row(ending: Ending, error: ErrorClass | None = None) -> str:
+def row(ending: Ending, error: ErrorClass | None = None) -> bytes:
     outcome = Outcome(
         url="http://h.example/x?secret=1",
         name="0" * 32,
@@ -18,7 +18,7 @@ def row(ending: Ending, error: ErrorClass | None = None) -> str:
         bytes=1000,
         timing=Timing(ttfb=0.1, total=0.4),
     )
-    return wire.to_json(outcome.to_row())
+    return wire.to_json_bytes(outcome)
 
 
 def summary(*, lines: int = 5, is_finished: bool = True) -> Summary:

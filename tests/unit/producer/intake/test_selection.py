@@ -50,9 +50,9 @@ def test_a_refused_line_is_a_row_that_says_where_it_stands() -> None:
     alone = Selection(Remembering()).judge(chunk(b"gopher://x/", first=17)).refused[0]
     among = Selection(Remembering(), is_naming_lists=True).judge(chunk(b"gopher://x/", first=17)).refused[0]
 
-    assert (alone["outcome"], alone["error"], alone["url"]) == ("refused", "refused-url", "gopher://x/")
-    assert str(alone["detail"]).startswith("line 17: ")
-    assert str(among["detail"]).startswith("line 17 of list.txt: ")
+    assert (alone.ending, alone.error, alone.url) == ("refused", "refused-url", "gopher://x/")
+    assert str(alone.detail).startswith("line 17: ")
+    assert str(among.detail).startswith("line 17 of list.txt: ")
 
 
 def test_what_an_earlier_job_stored_goes_along_unless_forced() -> None:

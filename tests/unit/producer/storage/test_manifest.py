@@ -94,7 +94,7 @@ def test_an_empty_file_rows_and_a_row_a_power_cut_left_without_its_end_are_a_man
 
     look_at(place)
     manifest = Manifest(place, 0)
-    manifest.append([ROW])
+    manifest.append([ROW.encode()])
     manifest.close()
 
     assert (place.read_text(), place.stat().st_ino) == (f"{ROW}\n", before)
@@ -103,7 +103,7 @@ def test_an_empty_file_rows_and_a_row_a_power_cut_left_without_its_end_are_a_man
 def test_one_manifest_is_written_by_one_run(place: Path) -> None:
     """Guards _lock: the rows of the other run would be renamed or cut off under it."""
     writing = Manifest(place, 0)
-    writing.append([ROW])
+    writing.append([ROW.encode()])
 
     for touch in (lambda path: Manifest(path, 0), lambda path: set_aside(path, None)):
         with pytest.raises(FolderError, match="Another trawl writes the manifest"):
@@ -117,13 +117,13 @@ def test_one_manifest_is_written_by_one_run(place: Path) -> None:
 def test_a_torn_end_is_cut_off_before_anything_is_appended(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
     manifest = Manifest(path, 0)
-    offset = manifest.append([ROW])
+    offset = manifest.append([ROW.encode()])
     manifest.close()
     with path.open("ab") as file:
         file.write(b'{"url": "http://b/"}\n{"url": "ht')  # written, never noted in the journal
 
     again = Manifest(path, offset)
-    again.append(['{"url":"http://c/ä"}'])
+    again.append(['{"url":"http://c/ä"}'.encode()])
     again.close()
 
     assert [json.loads(line)["url"] for line in path.read_text("utf-8").splitlines()] == ["http://a/", "http://c/ä"]

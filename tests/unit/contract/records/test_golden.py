@@ -1,0 +1,140 @@
+"""What travels and is kept looks as it did in the release before: keys are only added, never changed.
+
+The files in golden/ were written by the first release. A record that says more gets a new file beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from celery.backends.base import compress_payload, decompress_payload  # type: ignore[attr-defined]  # new in 5.7
+
+from contract.errors import MessageError
+from contract.records import wire
+from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
+from contract.records.messages import BatchMessage
+from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport, read_stored
+from contract.records.snapshots import ProgressSnapshot
+from contract.urls.expected import Expected
+
+GOLDEN = Path(__file__).parent / "golden"
+ATTEMPTS = (Attempt(ErrorClass.TIMEOUT, None, 3.25), Attempt(None, 200, 0.5))
+FETCHED = Outcome(
+    url="https://example.com/ä?b=1",
+    name="0" * 32,
+    ending=Ending.OK,
+    path="0" * 32,
+    http_status=200,
+    bytes=7,
+    sha256="a" * 64,
+    final_url="https://example.com/b",
+    redirects=1,
+    attempts=ATTEMPTS,
+    started="2026-01-01T00:00:00+00:00",
+    timing=Timing(dns=0.1, connect=0.2, total=4.0),
+    worker="celery@here",
+    notes=("framing=close",),
+)
+REFUSED = Outcome(
+    url="half \ud800 pair", name="1" * 32, ending=Ending.REFUSED, error=ErrorClass.REFUSED_URL, detail="line 3: no"
+)
+REPORT = BatchReport(
+    job="j", batch="7", worker="w", pid=1, queued=1.0, started=2.0, finished=4.0, elapsed=2.0, busy=5.0,
+    outcomes=[FETCHED, REFUSED], handed_off=["7.1"],
+)  # fmt: skip
+ENTRIES = [
+    BatchEntry("https://a/"),
+    BatchEntry("https://b/", Known(7, "sha256:aa"), Expected(sha256="b" * 64, size=7), ATTEMPTS, 1.5),
+]
+
+
+def golden(name: str) -> bytes:
+    return (GOLDEN / f"{name}.json").read_bytes().rstrip(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("row", wire.to_json_bytes(FETCHED)),
+        ("report", decompress_payload(REPORT.to_result())),
+        ("snapshot", ProgressSnapshot("7", {"ok": 3, "failed": 1}, 4096).to_wire()),
+        ("message", wire.to_json_bytes(BatchMessage("job-1", "7.3f-2").to_wire())),
+        ("batch", wire.decompress(pack_entries(ENTRIES))),
+    ],
+)
+def test_a_record_is_written_as_it_always_was(name: str, written: bytes) -> None:
+    assert written == golden(name)
+
+
+def test_what_the_first_release_wrote_is_read() -> None:
+    report = compress_payload(golden("report"), "zstd")
+
+    assert Outcome.from_row(wire.from_json(golden("row"))) == FETCHED
+    assert BatchReport.from_result(report).outcomes == [FETCHED, REFUSED]
+    assert ProgressSnapshot.from_wire(golden("snapshot")).counts == {"ok": 3, "failed": 1}
+    assert BatchMessage.from_wire(wire.from_json(golden("message"))) == BatchMessage("job-1", "7.3f-2")
+    assert unpack_entries(wire.compress(golden("batch"))) == ENTRIES
+    policy = JobPolicy.from_wire(wire.from_json(golden("policy")))
+    assert (policy.timeout, policy.allow_nets, policy.splits) == (5.0, ("127.0.0.0/8",), 4)
+
+
+def test_rows_of_a_report_are_the_bytes_that_were_stored() -> None:
+    """Guards ``Raw``: a row that is read and written again costs the follower half of what a URL costs it."""
+    text = golden("report").replace(b'"bytes":7', b'"bytes": 7.0')
+
+    rows = read_stored(compress_payload(text, "zstd")).rows
+
+    assert rows[0] == golden("row").replace(b'"bytes":7', b'"bytes": 7.0')
+    assert rows[1].decode("utf-8", "surrogatepass").startswith('{"url":"half \ud800 pair"')
+
+
+def test_a_row_that_another_program_broke_into_lines_is_one_line() -> None:
+    """Guards ``_line``: the manifest has a row per line."""
+    text = golden("report").replace(b'{"url":"https', b'{\n"url":"https')
+
+    rows = read_stored(compress_payload(text, "zstd")).rows
+
+    assert rows[0] == golden("row")
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "wrong"),
+    [
+        ("row", '"bytes":7', '"bytes":"7"'),
+        ("row", '"outcome":"ok"', '"outcome":"fine"'),
+        ("snapshot", '"ok":3', '"good":3'),
+        ("snapshot", "4096", "-1"),
+        ("policy", '"timeout":5.0', '"timeout":"abc"'),
+        ("policy", '"attempts":4', '"attempts":null'),
+        ("policy", '"resume":false', '"resume":0'),
+        ("batch", '"spent":1.5', '"spent":"long"'),
+        ("batch", '"spent":1.5', '"mirror":"https://c/"'),
+        ("message", '"batch":"7.3f-2"', '"batch":"7.3f-2","urgent":true'),
+        ("report", '"pid":1', '"pid":"1"'),
+        ("report", '"status":"SUCCESS"', '"status":"FAILURE"'),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_one_sentence(name: str, field: str, wrong: str) -> None:
+    text = golden(name).replace(field.encode(), wrong.encode())
+    assert text != golden(name)
+    readers: dict[str, Callable[[], object]] = {
+        "row": lambda: Outcome.from_row(wire.from_json(text)),
+        "snapshot": lambda: ProgressSnapshot.from_wire(text),
+        "policy": lambda: JobPolicy.from_wire(wire.from_json(text)),
+        "batch": lambda: unpack_entries(wire.compress(text)),
+        "message": lambda: BatchMessage.from_wire(wire.from_json(text)),
+        "report": lambda: BatchReport.from_result(compress_payload(text, "zstd")),
+    }
+
+    with pytest.raises(MessageError, match=r"\A[^\n]+\.\Z"):
+        readers[name]()
+
+
+def test_an_unknown_key_of_a_row_is_passed_over() -> None:
+    text = golden("row").replace(b'{"url"', b'{"mirror":"https://c/","url"')
+
+    assert Outcome.from_row(wire.from_json(text)) == FETCHED
