@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from contract.cluster.broker import AWAY
 from contract.ledger.recovery import sweeper
 from contract.ledger.sweep import Sweeper
-from worker import wiring
+from worker import health, wiring
 from worker.pools import pool_trouble
 from worker.shutdown import ShutdownDeadline
 from worker.station import station
@@ -121,7 +121,7 @@ def _start_sweeping(sender: Any, **_: Any) -> None:
 def _touch(heartbeat: Path, level: int = logging.ERROR) -> None:
     """Show that the main process's loop still turns: `celery inspect ping` would say so for two CPU seconds a time."""
     try:
-        heartbeat.touch(mode=0o600)
+        health.beat(heartbeat)
     except OSError as error:
         logger.log(level, "The heartbeat file %s cannot be touched: %s.", heartbeat, error.strerror)
 

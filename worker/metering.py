@@ -31,6 +31,9 @@ class Metering(Protocol):
     def count(self, outcomes: Sequence[Outcome], *, seconds: float) -> None:
         """A batch was reported, so many seconds after its claim."""
 
+    def trouble(self, reason: str) -> None:
+        """This is what the worker suffers from now, in a word; nothing where all is well."""
+
 
 class Uncounted:
     """Keeps ``Metering`` where nobody asked for numbers."""
@@ -42,6 +45,9 @@ class Uncounted:
         """Nothing is counted."""
 
     def count(self, outcomes: Sequence[Outcome], *, seconds: float) -> None:
+        """Nothing is counted."""
+
+    def trouble(self, reason: str) -> None:
         """Nothing is counted."""
 
 

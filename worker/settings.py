@@ -96,7 +96,10 @@ class WorkerSettings:
         "Where the worker answers Prometheus: a port of 127.0.0.1, or `address:port`. Unset: nowhere.",
     )
     heartbeat_file: str = setting(
-        "TRAWL_HEARTBEAT_FILE", "", text, "File the worker touches every few seconds while it lives, for health checks."
+        "TRAWL_HEARTBEAT_FILE",
+        "",
+        text,
+        "File the worker touches every few seconds; while it takes no work it is old and says why. For health checks.",
     )
 
     @classmethod

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from contract.cluster.broker import connect, queue_lists
 from contract.cluster.settings import ClusterSettings
+from contract.ledger.health import WorkerHealth
 from contract.ledger.ledger import Ledger
 
 
@@ -17,6 +18,7 @@ class Station:
 
     cluster: ClusterSettings
     ledger: Ledger
+    health: WorkerHealth
 
 
 def station() -> Station:
@@ -30,4 +32,4 @@ def _station(_pid: int) -> Station:
     client = connect(cluster)
     queue = queue_lists(cluster)
     ledger = Ledger(client, prefix=cluster.prefix, lease=cluster.lease, keep=cluster.keep, queue=queue)
-    return Station(cluster, ledger)
+    return Station(cluster, ledger, WorkerHealth(client, prefix=cluster.prefix))

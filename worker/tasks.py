@@ -18,7 +18,7 @@ from contract.ledger.ledger import Claim
 from contract.records.batches import unpack_entries
 from contract.records.credentials import Credentials
 from contract.records.messages import BATCH_TASK, BatchMessage
-from worker import lifecycle, metering, wiring
+from worker import health, lifecycle, metering, wiring
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.events import BatchEvents
 from worker.batch.progress import ProgressReporter
@@ -29,6 +29,7 @@ from worker.station import station
 logger = logging.getLogger(__name__)
 
 _disk_backoff = DiskBackoff()  # made before the fork, like this module
+health.attach(_disk_backoff)
 _LAST_WORDS = 1.0  # seconds a stopping process waits for its events to be sent
 
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from contract.errors import FolderError
 from contract.records.batches import BatchEntry
 from contract.records.credentials import NO_CREDENTIALS, Credentials
 from contract.records.policy import Digest, JobPolicy
 from contract.urls.networks import parse_networks
 from worker.adapters.clock import SystemClock
-from worker.adapters.disk import OutputFolder
+from worker.adapters.disk import OutputFolder, is_passing, trouble_at
 from worker.adapters.egress import Egress
 from worker.adapters.http import CurlHttp
 from worker.adapters.resolver import SystemResolver, look_up_addresses
@@ -217,6 +218,26 @@ def downloader() -> Downloader:
             settings = WorkerSettings.from_environment(os.environ)
             _downloader = os.getpid(), Downloader(settings, own=endpoints(settings, os.environ))
         return _downloader[1]
+
+
+def check_output() -> None:
+    """Make sure that bodies can be stored, now or when a disk that is full has space again.
+
+    Raises:
+        FolderError: they cannot.
+    """
+    settings = WorkerSettings.from_environment(os.environ)
+    try:
+        OutputFolder(settings.output, min_free=settings.min_free).close()
+    except FolderError as error:
+        if not is_passing(error):
+            raise
+
+
+def output_trouble() -> str | None:
+    """Say in a sentence what keeps bodies from being stored, as far as that can be seen without a downloader."""
+    settings = WorkerSettings.from_environment(os.environ)
+    return trouble_at(settings.output, settings.min_free)
 
 
 def heartbeat_file() -> str:

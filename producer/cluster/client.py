@@ -18,6 +18,7 @@ from contract.cluster.tls import certificate_trouble
 from contract.errors import ServiceError
 from contract.ledger import recovery
 from contract.ledger.channel import JobChannel
+from contract.ledger.health import WorkerHealth
 from contract.ledger.keys import SNAPSHOTS
 from contract.ledger.ledger import Ledger
 from contract.ledger.sweep import Sweeper
@@ -140,6 +141,7 @@ class Cluster:
         self.redis = broker.connect(settings)
         queue = broker.queue_lists(settings)
         self.ledger = Ledger(self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep, queue=queue)
+        self.health = WorkerHealth(self.redis, prefix=settings.prefix)
         self._app = broker.build_app(settings)
         self._sweeper: Sweeper | None = None
 

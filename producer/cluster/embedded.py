@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote
 
 from contract.cluster.settings import ClusterSettings
-from contract.cluster.standing import NOT_TAKING_WORK, TAKING_WORK_AGAIN
 from contract.errors import ServiceError
 from producer.cluster.socket_folder import SOCKET, make_socket_folder
 
@@ -28,8 +27,6 @@ _READY_WITHIN = 20.0  # seconds until the server must answer
 _MISTAKE = 2  # the exit code of a worker whose settings cannot be used: starting it again helps nobody
 _MOST_RESTARTS = 3  # of one program within _RESTART_WINDOW seconds
 _RESTART_WINDOW = 60.0
-_LISTEN_PAUSE = 0.5  # seconds between two looks at what the worker says
-_MOST_HEARD = 65536  # bytes of its log at once
 _SHOWN_LOG = 600  # characters of a log's end
 
 
@@ -89,8 +86,6 @@ class Embedded:
         self._restarts: dict[str, list[float]] = {}
         self._stopping: set[str] = set()
         self._socket = ""
-        self._listened = 0.0
-        self._heard = 0  # bytes of the worker's log
         self.settings = ClusterSettings()
 
     def __enter__(self) -> Embedded:
@@ -126,8 +121,6 @@ class Embedded:
     def start_worker(self, processes: int, settings: Mapping[str, str]) -> None:
         """Start a worker with this many processes; ``settings`` are its environment variables."""
         command = [self._python, "-P", "-m", "worker", "-c", str(processes), "-l", "WARNING", "-n", "trawl@embedded"]
-        log = self._folder / f"{WORKER}.log"
-        self._heard = log.stat().st_size if log.exists() else 0  # what an earlier run's worker said is no news
         self._start(WORKER, command, settings)
 
     def start_flower(self, port: int) -> None:
@@ -160,16 +153,13 @@ class Embedded:
             time.sleep(0.005)
 
     def watch(self) -> None:
-        """Start again what ended by itself, and pass on why the worker stands still, if it does.
+        """Start again what ended by itself.
 
         Raises:
             ServiceError: it keeps ending; the sentence shows its last words.
         """
         for event in self._events(0.0):
             self._take(event)
-        if time.monotonic() - self._listened >= _LISTEN_PAUSE:
-            self._listened = time.monotonic()
-            self._listen()
 
     def ask_worker_to_stop(self) -> None:
         self._stopping.add(WORKER)
@@ -265,24 +255,6 @@ class Embedded:
     def _is_young(self, name: str) -> bool:
         """Has it never worked? Then starting it again helps nobody."""
         return name == SERVER and not os.path.exists(self._socket)
-
-    def _listen(self) -> None:
-        """Tell what the worker has said since the last look of why it takes no work: nobody reads its log meanwhile."""
-        try:
-            with (self._folder / f"{WORKER}.log").open("rb") as log:
-                log.seek(self._heard)
-                lines = log.read(_MOST_HEARD).splitlines(keepends=True)
-        except OSError:
-            return
-        for line in lines:
-            if not line.endswith(b"\n") and len(line) < _MOST_HEARD:
-                break  # the rest of it is still being written
-            self._heard += len(line)
-            said = line.decode("utf-8", "replace").strip()
-            if NOT_TAKING_WORK in said:
-                self._tell(f"The worker takes no work: {said.partition(NOT_TAKING_WORK)[2]}")
-            elif said.endswith(TAKING_WORK_AGAIN):
-                self._tell("The worker takes work again.")
 
     def _last_words(self, name: str) -> str:
         path = self._folder / f"{name}.log"

@@ -177,6 +177,9 @@ def _workers(cluster: Cluster) -> Iterator[Finding]:
         yield Finding(Verdict.UNWISE, "workers", "none is running: start one with `celery -A worker worker`.")
         return
     yield Finding(Verdict.FINE, "workers", f"{count(len(skews))}: {', '.join(sorted(skews)[:5])}.")
+    for worker, trouble in sorted(cluster.health.troubles().items()):
+        verdict = Verdict.UNWISE if trouble.takes_work else Verdict.BROKEN
+        yield Finding(verdict, "worker", f"{worker} {trouble}")
     name, worst = max(skews.items(), key=lambda item: abs(item[1]))
     if abs(worst) > _GREATEST_SKEW:
         yield Finding(

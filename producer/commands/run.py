@@ -26,6 +26,7 @@ from producer.job.ledger_mirror import LedgerMirror
 from producer.job.loop import Interrupts, conduct
 from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
 from producer.job.sender import NewJob
+from producer.job.troubles import Troubles
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest, count_rows
 
@@ -93,6 +94,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
             journal=journal,
             console=console,
             interrupts=interrupts,
+            troubles=Troubles(cluster.health.troubles, console.tell, is_own=embedded is not None),
             servants=embedded,
             grace=options.worker.drain + _AFTER_DRAIN,
         )
@@ -192,7 +194,12 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         if not journal.fact("finished"):
             mirror.begin()
         is_finished = bool(journal.fact("finished")) or conduct(
-            feeder=mirror, follower=follower, journal=journal, console=console, interrupts=interrupts
+            feeder=mirror,
+            follower=follower,
+            journal=journal,
+            console=console,
+            interrupts=interrupts,
+            troubles=Troubles(cluster.health.troubles, console.tell),
         )
         totals = journal.fact("totals") or follower.totals
         summary = Summary(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from contract.cluster.settings import ClusterSettings
 from contract.errors import UnknownJobError
+from contract.ledger.health import Trouble
 from contract.ledger.ledger import JobRecord
 from producer.cluster.client import Cluster
 from producer.formatting import count, size
@@ -25,13 +26,15 @@ def show_status(job: str | None, environment: Mapping[str, str], *, is_json: boo
         cluster.check()
         names = [job] if job else cluster.ledger.jobs()
         records = [record for record in map(cluster.ledger.job, names) if record is not None]
+        troubles = cluster.health.troubles()
     finally:
         cluster.close()
     if job and not records:
         raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
     if is_json:
-        return json.dumps([_to_record(record) for record in records])
-    return _one(records[0]) if job else _table(records)
+        return json.dumps([_to_record(record, troubles) for record in records])
+    shown = _one(records[0]) if job else _table(records)
+    return "\n".join([shown, *(f"Worker {worker} {trouble}" for worker, trouble in sorted(troubles.items()))])
 
 
 def _state(record: JobRecord) -> str:
@@ -80,7 +83,7 @@ def _when(record: JobRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _to_record(record: JobRecord) -> dict[str, object]:
+def _to_record(record: JobRecord, troubles: Mapping[str, Trouble]) -> dict[str, object]:
     return {
         "job": record.job,
         "label": record.label,
@@ -91,4 +94,5 @@ def _to_record(record: JobRecord) -> dict[str, object]:
         "open": record.open,
         "running": record.running,
         "undrained": record.undrained,
+        "troubles": {worker: str(trouble) for worker, trouble in troubles.items()},  # of workers, whatever their job
     }

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from contract.errors import UnknownJobError
 from producer.job.follower import Follower
 from producer.job.live_progress import Progress
+from producer.job.troubles import Troubles
 from producer.storage.journal import Journal
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks while nothing happens
@@ -113,6 +114,7 @@ def conduct(
     journal: Journal,
     console: Display,
     interrupts: Interrupts,
+    troubles: Troubles,
     servants: EmbeddedServices | None = None,
     grace: float = 30.0,
 ) -> bool:
@@ -138,9 +140,16 @@ def conduct(
                 console.tell("Redis has lost this job; sending again what the manifest does not have.")
                 feeder.recover()
             is_busy = True
-        console.state = _state(follower, servants)
+        troubles.look()
+        console.state = troubles.state or _state(follower, servants)
         console.show(follower.live, feeder.totals, is_complete=feeder.is_complete)
-        if not told and not servants and time.monotonic() - begun > _NO_WORKER_AFTER and follower.is_untouched:
+        if (
+            not told
+            and not servants
+            and not troubles.state
+            and time.monotonic() - begun > _NO_WORKER_AFTER
+            and follower.is_untouched
+        ):
             told = True
             console.mention("No worker has taken a batch yet: start one with `celery -A worker worker`.")
         waited = _SHORTEST_PAUSE if is_busy else min(waited * 1.5, _LONGEST_PAUSE)

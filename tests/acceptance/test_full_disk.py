@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,12 +14,15 @@ import pytest
 
 from contract.records.outcomes import Ending
 from contract.urls.naming import output_name
+from producer.commands.doctor import examine
+from producer.commands.status import show_status
 from tests.support.bodies import body_bytes
-from tests.support.celery_worker import CeleryWorker
+from tests.support.celery_worker import CeleryWorker, WorkerDied
 from tests.support.cluster import Cluster
+from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.netbox import NotPermittedError
-from tests.support.processes import await_condition
+from tests.support.processes import await_condition, free_port
 from tests.support.redis_server import RedisServer
 from tests.support.tiny_disk import TinyDisk
 
@@ -122,13 +128,24 @@ def test_below_the_floor_no_work_is_taken_and_above_it_the_job_goes_on(
     assert len(re.findall("Not taking work", worker.log())) == 1
 
 
-def test_a_worker_whose_folder_cannot_be_opened_waits_for_it(
+def test_a_worker_whose_folder_cannot_be_used_ends_at_once(tmp_path: Path, cluster: Cluster, disk: TinyDisk) -> None:
+    """Guards the look before the start: it would take messages, and stand still with each."""
+    (disk.seen / "out").write_bytes(b"in the way")
+
+    worker = a_worker(tmp_path, cluster, disk, "prefork", {})
+    with pytest.raises(WorkerDied, match=r"TRAWL_OUTPUT: The output folder .*/out cannot be used: "):
+        worker.start()
+
+    assert "Traceback" not in worker.log()
+
+
+def test_a_worker_whose_folder_is_gone_before_its_first_task_waits_for_it(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk
 ) -> None:
     """Guards the FolderError of the first task: it ended in a traceback per message."""
-    (disk.seen / "out").write_bytes(b"in the way")
-
     with a_worker(tmp_path, cluster, disk, "prefork", {"TRAWL_MIN_FREE": "0"}) as worker:
+        (disk.seen / "out").rename(disk.seen / "moved")
+        (disk.seen / "out").write_bytes(b"in the way")
         cluster.enqueue("job", [server.url("/good")])
         worker.wait_for_log(r"Not taking work: The output folder .* cannot be used: ")
         (disk.seen / "out").unlink()
@@ -136,6 +153,40 @@ def test_a_worker_whose_folder_cannot_be_opened_waits_for_it(
 
     assert report.counts() == {"ok": 1}
     assert "Traceback" not in worker.log()
+
+
+def test_what_a_worker_cannot_do_is_seen_everywhere(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk
+) -> None:
+    """Guards what an idle worker says of itself: it counted as ok until somebody read its log."""
+    heartbeat, port = tmp_path / "alive", free_port()
+    reason = "The disk has 0 MiB free, less than the 1 MiB to be kept free."
+    settings = {"TRAWL_MIN_FREE": "1M", "TRAWL_HEARTBEAT_FILE": str(heartbeat), "TRAWL_METRICS": str(port)}
+    environment = {**os.environ, **cluster.environment}
+
+    with a_worker(tmp_path, cluster, disk, "prefork", settings), Flower(cluster.environment, tmp_path) as flower:
+        disk.fill(leave=2**19)
+
+        await_condition(lambda: reason in show_status(None, environment), within=10, what="the status")
+        await_condition(lambda: _is_old(heartbeat), within=10, what="an old heartbeat")
+        assert heartbeat.read_text() == f"{reason}\n"
+        assert f"takes no work: {reason}" in "\n".join(map(str, examine(tmp_path, environment)))
+        await_condition(lambda: reason in json.dumps(flower.read("/api/tasks")), within=10, what="Flower's row")
+        await_condition(lambda: 'trawl_worker_trouble{reason="space"} 1.0' in _metrics(port), within=10, what="metric")
+        disk.empty()
+
+        await_condition(lambda: reason not in show_status(None, environment), within=20, what="the end of it")
+        await_condition(lambda: not _is_old(heartbeat), within=10, what="a fresh heartbeat")
+        await_condition(lambda: 'trawl_worker_trouble{reason="space"} 0.0' in _metrics(port), within=10, what="metric")
+
+
+def _is_old(heartbeat: Path) -> bool:
+    return heartbeat.exists() and heartbeat.stat().st_mtime == 0
+
+
+def _metrics(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        return str(answer.read().decode())
 
 
 def test_a_worker_that_stands_still_stops_when_it_is_told_and_swallows_no_message(

@@ -161,6 +161,8 @@ GUARDS = (
     _disk_backoff("if not self.lasts:\n                self._pause", "if True:\n                self._pause"),
     _disk_backoff("began >= self._until.value and "),
     _disk_backoff("self._pause.value = 0.0", "pass"),
+    _disk_backoff("        self._reason.value = _cut(reason)\n", "        pass\n"),
+    _disk_backoff("if self._now() < float(self._waiting_until.value) else None", "if True else None"),
     _disk_backoff("self._until.value = self._now() + _LOOK_PAUSE", "pass"),
     _disk_backoff("if self._now() >= until:", "if False:"),
     _disk_backoff("while not gives_up():", "while True:"),
@@ -171,7 +173,7 @@ GUARDS = (
           "{batch}"),
     Guard(
         "worker/tasks.py", "except FolderError as error:",
-        ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_be_opened_waits_for_it",),
+        ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_is_gone_before_its_first_task_waits_for_it",),
         "except ZeroDivisionError as error:",
     ),
 )  # fmt: skip

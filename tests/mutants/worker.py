@@ -7,9 +7,35 @@ from tests.mutants.guard import Guard
 _DEPARTURE = "worker/shutdown.py"
 _TOLD = ("tests/integration/test_shutdown.py",)
 _FLOOR = ("tests/acceptance/test_run.py::test_a_disk_below_the_floor_is_told_at_the_terminal",)
+_SEEN = ("tests/acceptance/test_full_disk.py::test_what_a_worker_cannot_do_is_seen_everywhere",)
+_ENDS = ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_be_used_ends_at_once",)
+_HEALTH = ("tests/unit/worker/test_health.py",)
+_TROUBLES = ("tests/unit/producer/job/test_troubles.py",)
 
 GUARDS = (
-    Guard("producer/cluster/embedded.py", "            self._listen()\n", _FLOOR, "            pass\n"),
+    Guard("producer/job/loop.py", "        troubles.look()\n", _FLOOR, "        pass\n"),
+    Guard("worker/health.py", "    signals.worker_ready.connect(start, weak=False)\n", _FLOOR, "    pass\n"),
+    Guard(
+        "worker/batch/runner.py",
+        "            self._disk_backoff.note_waiting(turn.run.short_of_space)\n",
+        ("tests/unit/worker/batch/test_runner.py",),
+        "            pass\n",
+    ),
+    Guard("worker/health.py", "wiring.output_trouble() or backoff.reason", _SEEN, "backoff.reason"),
+    Guard(
+        "worker/health.py",
+        '            self._count(code_of(found.reason) if found is not None else "")\n',
+        _SEEN,
+        "            pass\n",
+    ),
+    Guard("worker/health.py", "        elif now - self._seen < _ENDED_AFTER:\n", _HEALTH, "        elif False:\n"),
+    Guard("worker/health.py", "or now - self._reported >= _RENEWED_EVERY", _HEALTH),
+    Guard("worker/health.py", '            self._reported = float("-inf")\n', _HEALTH, "            pass\n"),
+    Guard("worker/health.py", "    os.utime(heartbeat, (0, 0))\n", _HEALTH),
+    Guard("worker/health.py", "    signals.worker_init.connect(_check_output, weak=False)\n", _ENDS),
+    Guard("contract/ledger/health.py", ", ex=BELIEVED_FOR)", ("tests/integration/ledger/test_health.py",), ")"),
+    Guard("producer/job/troubles.py", "if now - self._asked < _ASKED_EVERY:", _TROUBLES, "if False:"),
+    Guard("producer/job/troubles.py", "        except AWAY:\n", _TROUBLES, "        except ZeroDivisionError:\n"),
     Guard("worker/lifecycle.py", '    app.steps["worker"].add(_Leaving)\n', _TOLD),
     Guard("worker/lifecycle.py", "    signals.worker_process_init.connect(_end_as_orphan, weak=False)\n", _TOLD),
     Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if self._is_told:"),

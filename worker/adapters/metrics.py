@@ -60,6 +60,14 @@ class Meter:
             registry=None,
             multiprocess_mode="livesum",
         )
+        self._trouble = Gauge(
+            "trawl_worker_trouble",
+            "1 while the worker suffers from this: an error of its disk, space.",
+            ["reason"],
+            registry=None,
+            multiprocess_mode="livesum",
+        )
+        self._suffered: set[str] = set()
         for ending in Ending:
             self._urls.labels(ending, "")  # rates of what has not happened yet are 0, not absent
 
@@ -85,6 +93,13 @@ class Meter:
             self._phases.labels(phase).inc(sum(getattr(timing, phase) for timing in tried))
         self._batch_seconds.observe(seconds)
         self._batches.inc()  # last: who sees it sees the rest
+
+    def trouble(self, reason: str) -> None:
+        """This is what the worker suffers from now, in a word; nothing where all is well."""
+        if reason:
+            self._suffered.add(reason)
+        for each in self._suffered:
+            self._trouble.labels(each).set(each == reason)
 
 
 class MetricsPort:

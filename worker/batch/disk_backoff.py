@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.sharedctypes import RawValue
-
-from contract.cluster.standing import NOT_TAKING_WORK, TAKING_WORK_AGAIN
+from multiprocessing.sharedctypes import RawArray, RawValue
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until work is taken again; doubled while it does not help
 LONGEST_WAIT = 100.0  # seconds of one task's time; what is left must be enough for a batch (contract/cluster/broker.py)
 _LOOK_PAUSE = 0.5  # seconds between two looks
+_SHOWN_FOR = 45.0  # seconds after which a large body that waits for space was tried again and would have said so
+_LONGEST_REASON = 400  # bytes
 
 
 class DiskBackoff:
@@ -34,6 +35,19 @@ class DiskBackoff:
         self._until = RawValue("d", 0.0)
         self._pause = RawValue("d", 0.0)
         self._told = _Flag()
+        self._reason = RawArray("c", _LONGEST_REASON)
+        self._waiting = RawArray("c", _LONGEST_REASON)
+        self._waiting_until = RawValue("d", 0.0)
+
+    @property
+    def reason(self) -> str | None:
+        """Why no work is taken now; None: it is."""
+        return _read(self._reason) if self.lasts else None
+
+    @property
+    def waiting(self) -> str | None:
+        """Why a large body waits for space while others are fetched; None: none does."""
+        return _read(self._waiting) if self._now() < float(self._waiting_until.value) else None
 
     @property
     def lasts(self) -> bool:
@@ -49,7 +63,12 @@ class DiskBackoff:
             self._say(stalled)
         elif began >= self._until.value and self._told.lower():
             self._pause.value = 0.0
-            logger.warning(TAKING_WORK_AGAIN)
+            logger.warning("Taking work again.")
+
+    def note_waiting(self, reason: str) -> None:
+        """Take in that a large body waits for space."""
+        self._waiting.value = _cut(reason)
+        self._waiting_until.value = self._now() + _SHOWN_FOR
 
     def wait(self, trouble: Callable[[], str | None], *, gives_up: Callable[[], bool]) -> bool:
         """Wait until work may be taken; False: ``gives_up`` said so, or it takes longer than a task may wait.
@@ -70,8 +89,17 @@ class DiskBackoff:
         return False
 
     def _say(self, reason: str) -> None:
+        self._reason.value = _cut(reason)
         if self._told.hoist():
-            logger.error("%s%s", NOT_TAKING_WORK, reason)
+            logger.error("Not taking work: %s", reason)
+
+
+def _cut(reason: str) -> bytes:
+    return reason.encode()[: _LONGEST_REASON - 1]
+
+
+def _read(shared: Any) -> str:
+    return bytes(shared.value).decode("utf-8", "ignore")
 
 
 class _Flag:

@@ -200,6 +200,8 @@ class BatchRunner:
         self._meter.end(turn.claim.urls)
         batch = turn.claim.batch
         self._disk_backoff.note(turn.run.stalled, began=turn.began)
+        if turn.run.short_of_space is not None:
+            self._disk_backoff.note_waiting(turn.run.short_of_space)
         line = None if turn.lease.is_lost else self._close(turn)
         is_closed = line is not None
         line = line or "another worker took it over"

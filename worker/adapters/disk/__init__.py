@@ -1,5 +1,5 @@
 """The output folder: temporary files that become named files, whole and durable, or nothing."""
 
-from worker.adapters.disk.folder import OutputFolder
+from worker.adapters.disk.folder import OutputFolder, is_passing, trouble_at
 
-__all__ = ["OutputFolder"]
+__all__ = ["OutputFolder", "is_passing", "trouble_at"]

@@ -21,12 +21,13 @@ from worker.adapters.disk.descriptors import FOLDER, NEW, READ, enter, let_go, l
 from worker.adapters.disk.draft import FileDraft
 from worker.adapters.disk.opening import Opening
 from worker.adapters.disk.partials import Partials, is_of_another_machine, known_of, new_record
-from worker.adapters.disk.space import trouble_of
+from worker.adapters.disk.space import Space, trouble_of
 from worker.engine.digests import starter
 from worker.engine.ports import Draft
 
 SETTLED = 2.0  # seconds a path has led to the same other place before the folder is opened there
 
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 _PIECE = 1024 * 1024  # bytes read at once
 _FEW = 8  # folders synced one by one; more are synced with their file system
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # a folder has a file's name, or something else a folder's
@@ -292,6 +293,26 @@ class OutputFolder:
             return
         for folder in folders:
             sync_folder(os.open(folder or ".", FOLDER, dir_fd=opening.root))
+
+
+def trouble_at(path: str | Path, min_free: int) -> str | None:
+    """Say in a sentence why nothing can be stored in an output folder that this process has not opened."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if not os.access(path, os.W_OK | os.X_OK):
+                return str(trouble_of(OSError(errno.EACCES, "")))
+            found = Space(fd, min_free).trouble()
+        finally:
+            let_go(fd)
+    except OSError as error:
+        found = trouble_of(error)
+    return None if found is None else str(found)
+
+
+def is_passing(error: FolderError) -> bool:
+    """Is a folder that cannot be used merely short of something, so that waiting may help?"""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 
 def _expect_in_place(opening: Opening, drafts: Sequence[tuple[FileDraft, str]]) -> None:

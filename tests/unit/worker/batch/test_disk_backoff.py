@@ -149,3 +149,33 @@ def test_all_processes_of_a_worker_stand_still_together_and_one_of_them_says_so(
     assert [child.exitcode for child in children] == [0, 0, 0]
     assert disk_backoff.lasts
     assert told.read_text().splitlines() == [f"Not taking work: {FULL}"]
+
+
+def test_why_no_work_is_taken_can_be_read_by_every_process() -> None:
+    disk = Disk()
+    reasons = [disk.disk_backoff.reason]
+    disk.disk_backoff.note(FULL, began=disk.time)
+    reasons.append(disk.disk_backoff.reason)
+    disk.pass_time(FIRST_PAUSE)
+    reasons.append(disk.disk_backoff.reason)
+
+    assert reasons == [None, FULL, None]
+
+
+def test_a_body_that_waits_for_space_is_shown_for_a_while_and_suspends_nothing() -> None:
+    disk = Disk()
+    disk.disk_backoff.note_waiting("A body waits. " + "x" * 1000)
+
+    assert str(disk.disk_backoff.waiting).startswith("A body waits.")
+    assert not disk.disk_backoff.lasts
+    disk.pass_time(60.0)
+    assert disk.disk_backoff.waiting is None
+
+
+def test_while_work_is_suspended_the_disk_is_looked_at() -> None:
+    """Guards the look before the pause: a folder that was replaced is opened anew by looking."""
+    disk = Disk()
+    disk.disk_backoff.note(FULL, began=disk.time)
+
+    assert disk.wait()
+    assert disk.looks > FIRST_PAUSE

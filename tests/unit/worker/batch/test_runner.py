@@ -66,6 +66,7 @@ class FakeRun:
     def __init__(self, batch: str, tell: Callable[[], None], *, fetching: int, leftovers: Sequence[Leftover]) -> None:
         self.fetching = fetching
         self.stalled: str | None = None
+        self.short_of_space: str | None = None
         self.busy = 1.0
         self.is_over = False
         self.stopped_within: float | None = None
@@ -329,6 +330,19 @@ def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> N
     assert floor.sent == [
         BatchMessage("job", a_claim("1").child(1))
     ]  # the deferred one is sent by the sweep when it is due
+
+
+def test_a_body_that_waits_for_space_is_noted_and_holds_nobody_up() -> None:
+    floor = Floor()
+
+    def runs_short(batch: str) -> None:
+        floor.runs[batch].short_of_space = "A body waits."
+
+    floor.on_start = runs_short
+    floor.runner().work(a_claim("1"))
+
+    assert floor.disk_backoff.waiting == "A body waits."
+    assert not floor.disk_backoff.lasts
 
 
 def test_a_stalled_run_stands_the_worker_still_and_says_why() -> None:

@@ -1,0 +1,42 @@
+"""What holds workers up is seen by everyone on the same Redis, and by nobody once a worker has gone."""
+
+from __future__ import annotations
+
+import redis
+
+from contract.ledger.health import BELIEVED_FOR, Trouble, WorkerHealth
+
+FULL = Trouble("The disk is full (ENOSPC).")
+WAITS = Trouble("A body of 40 MiB waits.", takes_work=True)
+
+
+def test_trouble_is_seen_by_others_until_it_is_over(client: redis.Redis) -> None:
+    one, other = WorkerHealth(client, prefix="trawl:"), WorkerHealth(client, prefix="trawl:")
+    one.report("celery@a", FULL)
+    one.report("celery@b", WAITS)
+
+    assert other.troubles() == {"celery@a": FULL, "celery@b": WAITS}
+    one.clear("celery@a")
+
+    assert other.troubles() == {"celery@b": WAITS}
+    assert WorkerHealth(client, prefix="other:").troubles() == {}
+
+
+def test_a_worker_that_says_no_more_is_forgotten(client: redis.Redis) -> None:
+    """Guards the time a record has: what a killed worker suffered from is nobody's trouble."""
+    health = WorkerHealth(client, prefix="trawl:")
+    health.report("celery@a", FULL)
+    (record,) = client.keys("trawl:trouble:*")
+    assert 0 < client.ttl(record) <= BELIEVED_FOR
+    client.delete(record)
+
+    assert health.troubles() == {}
+    assert client.keys("trawl:trouble*") == []
+
+
+def test_a_record_of_another_version_is_still_trouble(client: redis.Redis) -> None:
+    health = WorkerHealth(client, prefix="trawl:")
+    health.report("celery@a", FULL)
+    client.set("trawl:trouble:celery@a", b"[]")
+
+    assert "cannot be read" in health.troubles()["celery@a"].reason

@@ -1,0 +1,129 @@
+"""What a worker says of itself when it cannot work: at once, on and on, and when it is over."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import redis.exceptions
+
+from contract.ledger.health import BELIEVED_FOR, Trouble
+from worker import health
+from worker.health import HealthWatch, beat, code_of
+
+FULL = Trouble("The disk is full (ENOSPC).")
+
+
+class World:
+    """A worker's trouble, and who was told what at which second."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.trouble: Trouble | None = None
+        self.told: list[tuple[float, str]] = []
+        self.is_redis_away = False
+        self.watch = HealthWatch(
+            lambda: self.trouble,
+            report=lambda trouble: self._tell(f"report {trouble.reason}"),
+            clear=lambda: self._tell("clear"),
+            announce=lambda trouble: self._tell("begins" if trouble else "over"),
+            count=lambda _reason: None,
+            clock=lambda: self.time,
+        )
+
+    def _tell(self, what: str) -> None:
+        if self.is_redis_away:
+            raise redis.exceptions.ConnectionError
+        self.told.append((self.time, what))
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds // 2):
+            self.watch.step()
+            self.time += 2.0
+
+
+def test_a_healthy_worker_says_nothing() -> None:
+    world = World()
+    world.pass_time(20)
+
+    assert world.told == []
+    assert world.watch.trouble is None
+
+
+def test_trouble_is_told_at_once_renewed_in_time_and_cleared() -> None:
+    """Guards the renewal: a record ends by itself."""
+    world = World()
+    world.trouble = FULL
+    world.pass_time(20)
+    reports = [at for at, what in world.told if what == f"report {FULL.reason}"]
+
+    assert reports[0] == 0.0
+    assert (0.0, "begins") in world.told
+    assert all(later - earlier < BELIEVED_FOR for earlier, later in pairwise(reports))
+    assert len(reports) == 4
+    world.trouble, world.told = None, []
+    world.pass_time(8)
+
+    assert [what for _, what in world.told] == ["clear", "over"]
+
+
+def test_trouble_that_is_gone_for_a_moment_is_one_trouble() -> None:
+    """Guards the wait before it is over: work is tried again after each pause."""
+    world = World()
+    for _ in range(5):
+        world.trouble = FULL
+        world.pass_time(4)
+        world.trouble = None
+        world.pass_time(2)
+
+    assert [what for _, what in world.told].count("begins") == 1
+    assert "over" not in [what for _, what in world.told]
+
+
+def test_what_redis_could_not_be_told_is_told_when_it_is_back() -> None:
+    world = World()
+    world.trouble, world.is_redis_away = FULL, True
+    world.pass_time(4)
+    assert world.told == []
+    world.is_redis_away = False
+    world.pass_time(2)
+
+    assert (4.0, f"report {FULL.reason}") in world.told
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("The disk is full (ENOSPC).", "ENOSPC"),
+        ("The disk has no room for another file (inodes).", "inodes"),
+        ("The disk has 63 MiB free, less than the 64 MiB to be kept free.", "space"),
+        ("A lane failed.", "other"),
+    ],
+)
+def test_a_metric_has_a_word_for_each_reason(reason: str, code: str) -> None:
+    assert code_of(reason) == code
+
+
+def test_the_heartbeat_of_a_worker_that_takes_no_work_is_old_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the old time stamp: the usual check is `find FILE -mmin -2`."""
+    alive = tmp_path / "alive"
+    world = World()
+    monkeypatch.setattr(health, "_watch", world.watch)
+    beat(alive)
+    assert alive.stat().st_mtime > 0
+    world.trouble = FULL
+    world.watch.step()
+    beat(alive)
+
+    assert alive.read_text() == f"{FULL.reason}\n"
+    assert alive.stat().st_mtime == 0
+    world.trouble = Trouble("A body of 40 MiB waits.", takes_work=True)
+    world.watch.step()
+    beat(alive)
+
+    assert os.path.getsize(alive) == 0
+    assert alive.stat().st_mtime > 0

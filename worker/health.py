@@ -1,0 +1,180 @@
+"""What keeps this worker from working is seen: in Redis, in Flower, by its metrics and by its heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, signals
+from kombu.exceptions import OperationalError
+
+from contract.cluster.broker import AWAY
+from contract.errors import FolderError
+from contract.ledger.health import BELIEVED_FOR, Trouble
+from worker import metering, wiring
+from worker.batch.disk_backoff import DiskBackoff
+from worker.station import station
+
+logger = logging.getLogger(__name__)
+
+_LOOK_PAUSE = 2.0  # seconds between two looks
+_RENEWED_EVERY = BELIEVED_FOR / 3  # seconds
+_ENDED_AFTER = 2 * _LOOK_PAUSE  # seconds without trouble after which it is over
+_CODE = re.compile(r"\((E[A-Z]+|inodes)\)\.")
+
+_watch: HealthWatch | None = None
+
+
+def attach(backoff: DiskBackoff) -> None:
+    """Watch the worker that starts in this process; one whose output folder cannot be used ends at once."""
+    # Celery keeps only weak references to receivers unless told otherwise.
+    signals.worker_init.connect(_check_output, weak=False)
+
+    def start(sender: Any, **_: Any) -> None:
+        global _watch
+        worker = str(sender.hostname)
+        _watch = HealthWatch(
+            lambda: _trouble(backoff),
+            report=lambda trouble: station().health.report(worker, trouble),
+            clear=lambda: station().health.clear(worker),
+            announce=Announcer(sender.app, worker),
+            count=lambda reason: metering.meter().trouble(reason),
+        )
+        threading.Thread(target=_watch.run, name="health", daemon=True).start()
+
+    signals.worker_ready.connect(start, weak=False)
+
+
+def trouble() -> Trouble | None:
+    """Return what this worker suffers from now."""
+    return _watch.trouble if _watch is not None else None
+
+
+def beat(heartbeat: Path) -> None:
+    """Touch the file that shows this worker to work; while it takes no work the file is old, and says why.
+
+    Raises:
+        OSError: it cannot be touched.
+    """
+    found = trouble()
+    if found is None or found.takes_work:
+        heartbeat.touch(mode=0o600)
+        if heartbeat.stat().st_size:
+            os.truncate(heartbeat, 0)
+        return
+    heartbeat.write_text(f"{found.reason}\n", "utf-8")
+    os.utime(heartbeat, (0, 0))
+
+
+class HealthWatch:
+    """Looks every so often whether this worker can work, and says when that changes, and on and on while it cannot."""
+
+    def __init__(
+        self,
+        look: Callable[[], Trouble | None],
+        *,
+        report: Callable[[Trouble], None],
+        clear: Callable[[], None],
+        announce: Callable[[Trouble | None], None],
+        count: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``report`` and ``clear`` keep the record that others see, ``announce`` is told of changes, ``count`` of what
+        the metrics show: a word for the reason, or nothing.
+        """
+        self.trouble: Trouble | None = None
+        self._look = look
+        self._report = report
+        self._clear = clear
+        self._announce = announce
+        self._count = count
+        self._clock = clock
+        self._seen = self._reported = float("-inf")  # when there was trouble, and when others were told
+        self._is_recorded = False
+
+    def run(self) -> None:
+        """Look until the process ends."""
+        while True:
+            self.step()
+            time.sleep(_LOOK_PAUSE)
+
+    def step(self) -> None:
+        """Look once. Never raises: what is away now is told with the next look."""
+        try:
+            found, now = self._look(), self._clock()
+        except Exception:
+            logger.exception("This worker's health cannot be looked at.")
+            return
+        if found is not None:
+            self._seen = now
+        elif now - self._seen < _ENDED_AFTER:
+            found = self.trouble  # a batch that is tried after a pause proves nothing
+        is_new = (found is None) != (self.trouble is None)
+        self.trouble = found
+        try:
+            self._count(code_of(found.reason) if found is not None else "")
+            if found is not None and (is_new or now - self._reported >= _RENEWED_EVERY):
+                self._report(found)
+                self._reported, self._is_recorded = now, True
+            elif found is None and self._is_recorded:
+                self._clear()
+                self._is_recorded = False
+            if is_new:
+                self._announce(found)
+        except (*AWAY, OperationalError, OSError):
+            self._reported = float("-inf")
+
+
+class Announcer:
+    """Shows trouble in Flower as a task of this worker, from its beginning to its end."""
+
+    def __init__(self, app: Celery, worker: str) -> None:
+        self._app = app
+        self._worker = worker
+        self._since = 0.0
+        self._task = ""
+
+    def __call__(self, trouble: Trouble | None) -> None:
+        with self._app.events.default_dispatcher(hostname=self._worker) as dispatcher:
+            if trouble is not None:
+                self._since = time.time()
+                self._task = f"trouble-{self._worker}-{self._since:.0f}"
+                shown = {"name": "trawl.trouble", "args": f"({str(trouble)!r},)", "kwargs": "{}"}
+                dispatcher.send("task-received", uuid=self._task, retries=0, eta=None, retry=False, **shown)
+                dispatcher.send("task-started", uuid=self._task, retry=False)
+            elif self._task:
+                lasted = time.time() - self._since
+                dispatcher.send(
+                    "task-succeeded", uuid=self._task, result=f"over after {lasted:.0f} s", runtime=lasted, retry=False
+                )
+
+
+def code_of(reason: str) -> str:
+    """Return a word for a reason: one of few, because a metric has a time series for each."""
+    match = _CODE.search(reason)
+    if match:
+        return match[1]
+    return "space" if "MiB" in reason else "other"
+
+
+def _trouble(backoff: DiskBackoff) -> Trouble | None:
+    reason = wiring.output_trouble() or backoff.reason
+    if reason is not None:
+        return Trouble(reason)
+    waiting = backoff.waiting
+    return None if waiting is None else Trouble(waiting, takes_work=True)
+
+
+def _check_output(**_: Any) -> None:
+    try:
+        wiring.check_output()
+    except FolderError as error:
+        sys.stderr.write(f"TRAWL_OUTPUT: {error}\n")
+        sys.exit(2)  # not an exception, which Celery would log and forget
