@@ -7,12 +7,15 @@ import sys
 
 from contract.cluster.broker import build_app
 from contract.cluster.settings import ClusterSettings
+from contract.cluster.variables import hints
 from contract.errors import SettingError
 from contract.interpreter import print_warnings
 from worker import lifecycle, metering
 from worker.settings import WorkerSettings
 
 print_warnings()
+for hint in hints(os.environ):
+    sys.stderr.write(f"{hint}\n")
 try:
     app = build_app(ClusterSettings.from_environment(os.environ), include=["worker.tasks"])
     settings = WorkerSettings.from_environment(os.environ)

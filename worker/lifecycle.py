@@ -15,6 +15,7 @@ from celery import Celery, bootsteps, signals
 from kombu.exceptions import OperationalError
 
 from contract.cluster.broker import AWAY
+from contract.cluster.variables import ignored_proxies
 from contract.ledger.recovery import sweeper
 from contract.ledger.sweep import Sweeper
 from worker import health, wiring
@@ -58,6 +59,7 @@ def attach(app: Celery) -> None:
     app.steps["worker"].add(_Leaving)
     signals.worker_init.connect(_refuse_pool, weak=False)
     signals.worker_shutting_down.connect(_stop, weak=False)
+    signals.worker_ready.connect(_say_what_is_ignored, weak=False)
     signals.worker_ready.connect(_start_sweeping, weak=False)
     signals.worker_init.connect(calm_collector, weak=False)
     signals.worker_init.connect(_note_main_process, weak=False)
@@ -108,6 +110,11 @@ def _stop(**_: Any) -> None:
 
 def _close(**_: Any) -> None:
     wiring.close()
+
+
+def _say_what_is_ignored(**_: Any) -> None:
+    if hint := ignored_proxies(os.environ):
+        logger.warning(hint)
 
 
 def _start_sweeping(sender: Any, **_: Any) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from contract import __version__
+from contract.cluster.variables import hints
 from producer.cli.jobs import enqueue, follow, run, status
 from producer.cli.trials import compare, demo
 from producer.cli.upkeep import doctor, gc
@@ -25,3 +29,5 @@ class InOrder(click.Group):
 @click.version_option(__version__, prog_name="trawl")
 def trawl() -> None:
     """Download lists of URLs: every line ends as exactly one outcome, every body under the md5 of its URL."""
+    for hint in hints(os.environ):
+        print(f"trawl: {hint}", file=sys.stderr)

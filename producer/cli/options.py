@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from contract.cluster.settings import size
 
@@ -25,6 +26,18 @@ class Size(click.ParamType[int]):
             return size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Setting(click.Option):
+    """An option that is an environment variable too; what is wrong is said of the one the user has set."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(self.name or "") is ParameterSource.ENVIRONMENT:
+                error.param_hint = str(self.envvar)
+            raise
 
 
 def combined(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
@@ -81,18 +94,33 @@ policy_options = combined(
 
 worker_options = combined(
     click.option("--processes", type=at_least_one, help="Worker processes.  [default: one per core]"),
-    click.option("--threads", type=at_least_one, default=1, envvar="TRAWL_LANES", help="Lanes per process."),
     click.option(
-        "--transfers", type=at_least_one, default=64, envvar="TRAWL_TRANSFERS", help="Transfers in flight per process."
+        "--threads", cls=Setting, type=at_least_one, default=1, envvar="TRAWL_LANES", help="Lanes per process."
+    ),
+    click.option(
+        "--transfers",
+        cls=Setting,
+        type=at_least_one,
+        default=64,
+        envvar="TRAWL_TRANSFERS",
+        help="Transfers in flight per process.",
     ),
     click.option(
         "--drain",
+        cls=Setting,
         type=click.FloatRange(min=0),
         default=10.0,
         envvar="TRAWL_DRAIN",
         help="Seconds for transfers in flight when stopped.",
     ),
-    click.option("--min-free", type=Size(), default="64M", envvar="TRAWL_MIN_FREE", help="Space to leave on the disk."),
+    click.option(
+        "--min-free",
+        cls=Setting,
+        type=Size(),
+        default="64M",
+        envvar="TRAWL_MIN_FREE",
+        help="Space to leave on the disk.",
+    ),
 )
 
 output_options = combined(

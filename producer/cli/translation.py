@@ -50,10 +50,15 @@ def policy_of(options: dict[str, Any]) -> JobPolicy:
     from contract.urls.naming import Layout
     from contract.urls.networks import parse_networks
 
-    allowed = (*options["allow_net"], *words(os.environ.get("TRAWL_ALLOW_NETS", "")))
-    denied = (*options["deny_net"], *words(os.environ.get("TRAWL_DENY_NETS", "")))
-    parse_networks(allowed, setting="--allow-net")
-    parse_networks(denied, setting="--deny-net")
+    def networks(option: str, variable: str) -> tuple[str, ...]:
+        given: tuple[str, ...] = options[option.removeprefix("--").replace("-", "_")]
+        set_for_all = words(os.environ.get(variable, ""))
+        parse_networks(given, setting=option)
+        parse_networks(set_for_all, setting=variable)
+        return *given, *set_for_all
+
+    allowed = networks("--allow-net", "TRAWL_ALLOW_NETS")
+    denied = networks("--deny-net", "TRAWL_DENY_NETS")
     return JobPolicy(
         timeout=options["timeout"],
         connect_timeout=min(JobPolicy().connect_timeout, options["timeout"]),

@@ -19,6 +19,7 @@ from typing import Any
 from contract.cluster.dispatch import time_limits
 from contract.cluster.service_urls import redacted
 from contract.cluster.settings import ClusterSettings, is_configured
+from contract.cluster.variables import ignored_proxies
 from contract.errors import TrawlError
 from contract.records.policy import JobPolicy
 from producer.cluster.client import FULL_ABOVE, Cluster
@@ -65,6 +66,8 @@ def examine(output: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
         yield from _examine_cluster(environment)
     else:
         yield _embedded_server(environment)
+    if hint := ignored_proxies(environment):
+        yield Finding(Verdict.UNWISE, "proxy", hint)
     yield _libcurl()
     yield _space(output)
     yield _files()

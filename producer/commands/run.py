@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
+from contract.cluster.variables import ignored_proxies
 from contract.errors import FolderError, InputError, UnknownJobError
 from contract.folders import PARTS, Owner, is_left_behind
 from producer.cluster.client import Cluster, Retrying
@@ -245,6 +246,8 @@ def _start_embedded(
 ) -> Embedded:
     stack.callback(_tidy, state)
     embedded = stack.enter_context(Embedded(state, environment=environment, tell=console.tell))
+    if hint := ignored_proxies(environment):
+        console.mention(hint)
     worker = options.worker
     settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
     if worker.flower_port is not None:

@@ -77,6 +77,14 @@ def test_any_temporary_folder_will_do(person: Person, web: str, name: str) -> No
     assert (code, sorted(path.name for path in folder.iterdir())) == (0, ["out"]), err
 
 
+def test_a_proxy_of_the_environment_is_said_to_be_ignored(person: Person, web: str) -> None:
+    urls = person.write_list(f"{web}/file/1")
+
+    code, _, err = person.trawl("run", urls, *LOOPBACK, *SMALL, https_proxy="http://127.0.0.1:1")
+
+    assert (code, err.count("https_proxy is set and ignored: TRAWL_EGRESS_PROXY")) == (0, 1), err
+
+
 def test_a_list_becomes_files_named_by_the_md5_of_their_url(person: Person, web: str) -> None:
     urls = [f"{web}/file/{number}" for number in (1, 2, 97)]
     listed = person.write_list(*urls, f"{web}/missing/1", "ftp://nowhere/", urls[0])

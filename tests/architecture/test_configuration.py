@@ -7,6 +7,7 @@ import pytest
 
 from contract.cluster import broker
 from contract.cluster.settings import ClusterSettings, SettingDoc, describe
+from contract.cluster.variables import VARIABLES
 from tests.architecture.project import PRODUCT, ROOT, document, modules
 from worker.settings import WorkerSettings
 
@@ -39,6 +40,13 @@ def test_no_row_is_left_of_a_setting_that_is_gone() -> None:
     gone = [name for name in ROWS if name.startswith("TRAWL_") and name not in code]
 
     assert gone == []
+
+
+def test_every_variable_of_ours_is_known_by_name_and_no_other() -> None:
+    """Guards ``hints``, which would call a setting it does not know a mistake."""
+    deployed = {"TRAWL_IMAGE", "TRAWL_LISTS", "TRAWL_SECRETS"}
+
+    assert set(VARIABLES) == deployed | {name for name in ROWS if name.startswith("TRAWL_")}
 
 
 def flat(configuration: dict[str, Any]) -> dict[str, Any]:

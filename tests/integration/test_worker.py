@@ -256,6 +256,16 @@ def test_a_pool_that_cannot_run_batches_ends_the_worker_at_once(cluster: Cluster
     assert "Traceback" not in ended.stderr
 
 
+def test_a_worker_names_what_is_set_to_no_effect(tmp_path: Path, cluster: Cluster) -> None:
+    environment = {**cluster.environment, "TRAWL_LANE": "4", "http_proxy": "http://user:s3cret@proxy:3128"}
+
+    with CeleryWorker(tmp_path, env=environment, concurrency=1) as worker:
+        worker.wait_for_log("did you mean TRAWL_LANES")
+        worker.wait_for_log("http_proxy is set and ignored")
+
+    assert "s3cret" not in worker.log()
+
+
 def test_a_dead_workers_batch_does_not_wait_for_another_jobs_shift(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:

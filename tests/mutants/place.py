@@ -14,6 +14,10 @@ _URLS = "contract/cluster/service_urls.py"
 _SETTINGS = "contract/cluster/settings.py"
 _URLS_TOLD = ("tests/unit/contract/cluster/test_service_urls.py",)
 _WARNED = ("tests/integration/test_start.py::test_a_warning_ends_nothing_whatever_the_environment_makes_of_it",)
+_VARIABLES_TOLD = ("tests/unit/producer/cli/test_variables_told.py",)
+_VARIABLES_KNOWN = ("tests/unit/contract/cluster/test_variables.py",)
+_NO_EFFECT = ("tests/integration/test_worker.py::test_a_worker_names_what_is_set_to_no_effect",)
+_PROXY_TOLD = ("tests/acceptance/test_run.py::test_a_proxy_of_the_environment_is_said_to_be_ignored",)
 
 GUARDS = (
     Guard("producer/cluster/embedded.py", "{quote(self._socket)}", _ANY_FOLDER, "{self._socket}"),
@@ -42,4 +46,11 @@ GUARDS = (
     Guard("worker/celery.py", "print_warnings()\n", _WARNED),
     Guard("producer/cli/__init__.py", "    print_warnings()\n", _WARNED),
     Guard("contract/interpreter.py", '"error".startswith(action)', _WARNED, 'action == "error"'),
+    Guard("producer/cli/options.py", "error.param_hint = str(self.envvar)", _VARIABLES_TOLD, "pass"),
+    Guard("producer/cli/commands.py", 'print(f"trawl: {hint}", file=sys.stderr)', _VARIABLES_TOLD, "pass"),
+    Guard("producer/cli/translation.py", "parse_networks(set_for_all, setting=variable)", _VARIABLES_TOLD, "pass"),
+    Guard("contract/cluster/variables.py", " and not _SERVICE_LINK.fullmatch(name)", _VARIABLES_KNOWN),
+    Guard("worker/celery.py", 'sys.stderr.write(f"{hint}\\n")', _NO_EFFECT, "pass"),
+    Guard("worker/lifecycle.py", "    signals.worker_ready.connect(_say_what_is_ignored, weak=False)\n", _NO_EFFECT),
+    Guard("producer/commands/run.py", "        console.mention(hint)\n", _PROXY_TOLD, "        pass\n"),
 )

@@ -58,6 +58,15 @@ def test_a_machine_without_a_cluster_is_examined_line_by_line(tmp_path: Path) ->
     assert all("\n" not in str(finding) for finding in findings)
 
 
+def test_a_proxy_that_nothing_goes_through_is_unwise(tmp_path: Path) -> None:
+    environment = {"REDIS_SERVER": "/no/such/server", "https_proxy": "http://proxy:3128"}
+
+    finding = next(each for each in examine(tmp_path, environment) if each.subject == "proxy")
+
+    assert finding.verdict is Verdict.UNWISE
+    assert "TRAWL_EGRESS_PROXY" in finding.found
+
+
 @pytest.mark.parametrize("name", ["file", "link", "file/below"])
 def test_an_output_folder_that_is_none_is_broken(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
