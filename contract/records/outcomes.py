@@ -29,7 +29,7 @@ class ErrorClass(StrEnum):
     PROXY = "proxy"  #: the worker's egress proxy was not reached, or made no tunnel: not the server's doing
     TLS = "tls"  #: the certificate or the handshake was not acceptable
     TIMEOUT = "timeout"  #: the total or the connect deadline passed
-    TOO_SLOW = "too-slow"  #: fewer bytes per second than the speed floor
+    TOO_SLOW = "too-slow"  #: no first byte in time, or fewer bytes per second than the speed floor
     TRUNCATED = "truncated"  #: the body ended before its framing said so
     BAD_RESPONSE = "bad-response"  #: not HTTP, or a response that cannot carry this URL's body
     NOT_READY = "not-ready"  #: the server is still making the body, and said when to ask again (202 with Retry-After)

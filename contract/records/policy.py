@@ -42,8 +42,9 @@ class JobPolicy:
 
     timeout: float = 300.0  # seconds a URL may take in all, every attempt and wait included
     connect_timeout: float = 15.0  # seconds until connected, TLS included
+    first_byte_timeout: float = 60.0  # seconds from a request to the first byte of a body; 0: only the timeout
     slowest: int = 100  # bytes/s below which a transfer is given up (speed floor); 0 turns it off
-    slow_window: float = 30.0  # seconds over which the speed floor is measured
+    slow_window: float = 30.0  # seconds over which the speed floor is measured, from the first byte on
     max_size: int = 10 * 1024**3  # bytes of one body
     attempts: int = 4
     first_wait: float = 0.5  # seconds; ceiling of the first backoff

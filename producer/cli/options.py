@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,13 +52,36 @@ def combined(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]
     return decorate
 
 
+class Seconds(click.FloatRange):
+    """A finite time: neither ``inf`` nor ``nan`` can travel with a job."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if not isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
 at_least_one = click.IntRange(min=1)
-positive = click.FloatRange(min=0, min_open=True)
+positive = Seconds(min=0, min_open=True)
 
 policy_options = combined(
     click.option("--allow-net", multiple=True, metavar="CIDR", help="Allow a private network (repeatable)."),
     click.option("--deny-net", multiple=True, metavar="CIDR", help="Refuse a network (repeatable)."),
     click.option("--timeout", type=positive, default=300.0, help="Seconds one URL may take in all."),
+    click.option(
+        "--first-byte-timeout",
+        type=Seconds(min=0),
+        default=60.0,
+        help="Seconds to wait for the first byte of a body; 0: only --timeout.",
+    ),
+    click.option(
+        "--min-speed",
+        type=Size(),
+        default="100",
+        help="Bytes/s below which a body that has begun is too slow; 0: none.",
+    ),
+    click.option("--min-speed-window", type=positive, default=30.0, help="Seconds over which --min-speed is measured."),
     click.option("--max-size", type=Size(), default="10G", help="Largest body."),
     click.option("--attempts", type=at_least_one, default=4, help="Times a URL is tried."),
     click.option(

@@ -62,6 +62,9 @@ def policy_of(options: dict[str, Any]) -> JobPolicy:
     return JobPolicy(
         timeout=options["timeout"],
         connect_timeout=min(JobPolicy().connect_timeout, options["timeout"]),
+        first_byte_timeout=options["first_byte_timeout"],
+        slowest=options["min_speed"],
+        slow_window=options["min_speed_window"],
         max_size=options["max_size"],
         attempts=options["attempts"],
         per_host=options["per_host"],

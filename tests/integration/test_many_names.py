@@ -19,7 +19,7 @@ from worker.engine.safety import AddressPolicy
 
 _NAMES = 10_000
 _WINDOW = 32
-_POLICY = JobPolicy(timeout=3600.0, slowest=0, attempts=1)
+_POLICY = JobPolicy(timeout=3600.0, first_byte_timeout=0, slowest=0, attempts=1)
 
 
 @pytest.fixture

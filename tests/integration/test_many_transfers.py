@@ -15,7 +15,9 @@ from tests.support.gathering import Gathering
 from worker.adapters.http.waiting import Polling
 
 _MANY = 1050
-_UNHURRIED = replace(OPEN, timeout=150.0, connect_timeout=150.0, slowest=0)  # the last one makes the first wait
+_UNHURRIED = replace(
+    OPEN, timeout=150.0, connect_timeout=150.0, first_byte_timeout=0
+)  # the last one makes the first wait
 
 
 @pytest.fixture(autouse=True)

@@ -123,7 +123,7 @@ def test_bad_neighbours_harm_no_good_url(site: MisbehavingSite, bench: Bench) ->
     mixed = [url for pair in zip(bad, good * len(bad), strict=False) for url in pair]
 
     # A good URL has one attempt among hundreds of others: the machine is given time; the bad ones end all the same.
-    patient = replace(POLICY, attempts=1, timeout=60.0, connect_timeout=15.0, slow_window=15.0)
+    patient = replace(POLICY, attempts=1, timeout=60.0, connect_timeout=15.0, first_byte_timeout=15.0, slow_window=15.0)
     run = bench.fetch(list(dict.fromkeys(mixed)), patient, within=90.0)
 
     outcomes = {outcome.url: outcome for outcome in run.outcomes}

@@ -199,7 +199,7 @@ def test_a_worker_killed_within_a_split_leaves_no_body_with_holes(
     named = cluster.output / output_name(url)
 
     with a_worker(tmp_path, cluster) as first:
-        cluster.enqueue("job", [url], policy=replace(POLICY, splits=4, slowest=0))
+        cluster.enqueue("job", [url], policy=replace(POLICY, splits=4, first_byte_timeout=0, slowest=0))
         await_middle(cluster, server, 2)
         assert not named.exists()
         first.kill()

@@ -38,6 +38,8 @@ GUARDS = (
         "test_a_version_has_one_length_only", "self.part.version"),
     _of("worker/engine/transfer.py", " and self.exchange is not None and self.exchange.ends is None:",
         "test_a_part_without_a_length_continues_a_body_and_is_proven[close]", ":"),
+    _of(_EXCHANGE, "head.status not in (206, 416) and",
+        "test_a_part_whose_bytes_come_long_after_its_head_is_waited_for"),
     Guard("worker/engine/http/ranges.py", "and head.length in (None, end - start)",
           (f"{_HTTP}/test_ranges.py::test_a_part_is_as_long_as_content_range_says_whatever_frames_it",)),
     Guard("worker/engine/http/verdict.py", "elif status == 202 and wanted is not None:",

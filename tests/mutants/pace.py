@@ -9,7 +9,35 @@ _TURNS = ("tests/integration/test_turns.py",)
 _NAMES = "tests/integration/test_many_names.py"
 _RUNNER = ("tests/unit/worker/batch/test_runner.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
 
+
+def _limit(text: str, test: str, instead: str) -> Guard:
+    return Guard("worker/engine/limits.py", text, (f"tests/unit/worker/engine/test_limits.py::test_{test}",), instead)
+
+
 GUARDS = (
+    _limit(
+        "if not exchange.received:", "a_body_that_begins_after_half_a_minute_is_fetched_by_one_request", "if False:"
+    ),
+    _limit("if not limit or now", "without_a_limit_of_its_own_the_first_byte_has_until_the_deadline", "if now"),
+    _limit(
+        "(*marks[-PARTS:], exchange.received)",
+        "a_body_that_is_fast_and_then_silent_is_ended_after_the_window",
+        "(*marks[:PARTS], exchange.received)",
+    ),
+    _limit(
+        "return now - exchange.answered_at >= LONGEST_COURTESY",
+        "a_status_that_says_it_all_waits_for_no_page",
+        "return False",
+    ),
+    _limit(
+        "    if exchange.answered_at is not None:\n", "a_status_that_says_it_all_waits_for_no_page", "    if False:\n"
+    ),
+    Guard(
+        "producer/cli/options.py",
+        "if not isfinite(seconds):",
+        ("tests/unit/producer/cli/test_options.py::test_a_time_that_is_none_is_refused",),
+        "if False:",
+    ),
     Guard(
         "worker/engine/run.py",
         "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=submit)",

@@ -16,6 +16,7 @@ from tests.support.exchange import Exchange
 POLICY = JobPolicy(
     timeout=8.0,
     connect_timeout=1.5,
+    first_byte_timeout=1.0,
     slowest=2000,
     slow_window=1.0,
     max_size=4 * 1024 * 1024,

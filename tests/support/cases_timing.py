@@ -25,12 +25,10 @@ _SAID = {
     "close-framed": b"HTTP/1.1 200 OK\r\n\r\n" + GOOD,
 }
 
-#: Seconds after which the speed floor has spoken, with a second to spare.
-_FLOOR = POLICY.slow_window + 1.0
+#: Seconds after which the limits on the first byte and on the speed have spoken, with a second to spare.
+_FLOOR = max(POLICY.first_byte_timeout, POLICY.slow_window) + 1.0
 
-# Whether the floor counts before the first byte is the client's choice: if not, the deadline ends the URL, and with
-# it all further attempts.
-_SLOW = transient("too-slow", "timeout", thrice=1, spare=2)
+_SLOW = transient("too-slow")
 
 
 @serves("/silence")
@@ -46,9 +44,7 @@ def _silence(exchange: Exchange) -> None:
 for _after in _SAID:
     expect(f"/silence?after={_after}", f"falls silent after: {_after}", _SLOW, seconds=_FLOOR)
 expect("/silence?after=half", "falls silent after half the body, over TLS", _SLOW, door=Door.TLS, seconds=_FLOOR)
-expect(
-    "/silence?after=half&fails=1", "falls silent once, then answers", recovers("too-slow", "timeout"), seconds=_FLOOR
-)
+expect("/silence?after=half&fails=1", "falls silent once, then answers", recovers("too-slow"), seconds=_FLOOR)
 
 
 def _singly(data: bytes) -> Iterator[bytes]:

@@ -46,7 +46,9 @@ ADDRESSES = (PUBLIC_6,)  #: what the netbox has to put on its loopback: IPv6 bin
 NAMESERVER = "127.0.0.1"
 EVERYTHING = ("0.0.0.0/0", "::/0")
 
-CLOSED = JobPolicy(timeout=250.0, batch_seconds=1000.0, slowest=0, first_wait=0.01, longest_wait=0.01)
+CLOSED = JobPolicy(
+    timeout=250.0, batch_seconds=1000.0, first_byte_timeout=0, slowest=0, first_wait=0.01, longest_wait=0.01
+)
 WIDE_OPEN = replace(CLOSED, allow_nets=EVERYTHING)
 Proxying = Literal["connect", "socks5"]
 _proxying: Proxying | None = None

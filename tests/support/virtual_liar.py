@@ -54,6 +54,7 @@ class LyingHttp:
 
     server: Server
     clock: VirtualClock
+    pause: int = 0  # steps between a head and its body
     _open: list[_Stream] = field(default_factory=list)
 
     def begin(self, exchange: Exchange) -> None:
@@ -83,7 +84,10 @@ class LyingHttp:
             return False
         exchange = stream.exchange
         if not exchange.lines:
+            stream.delay = self.pause
             exchange.lines.extend(stream.answer.head("2" if stream.answer.framing is Framing.STREAM else "1.1"))
+            if stream.delay:
+                return False
         piece = stream.given[stream.at : stream.at + stream.speed]
         stream.at += len(piece)
         if piece and exchange.take(piece) is not None:

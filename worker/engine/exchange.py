@@ -37,9 +37,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "addresses", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "began",
+        "addresses", "answered_at", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "began",
         "breakage", "cap", "detail", "draft", "ends", "enough", "fields", "hasher", "head", "heard", "heard_at",
-        "is_fresh", "is_helper", "is_quiet", "is_ranged", "is_unfit", "lines", "marked", "marked_at", "offset",
+        "is_fresh", "is_helper", "is_quiet", "is_ranged", "is_unfit", "lines", "marked_at", "marks", "offset",
         "received", "refusals", "remote_ip", "sockets", "stopped", "took", "transfer", "until",
     )  # fmt: skip
 
@@ -74,11 +74,12 @@ class Exchange:
         self.stopped: Failure | None = None
         self.refusals: list[str] = []  # why sockets were not opened
         self.sockets = 0  # how many were asked for
-        self.marked = 0  # bytes seen when the speed was last looked at
+        self.marks: tuple[int, ...] = ()  # how many bytes had come whenever the speed was looked at lately
         self.marked_at = now
-        self.heard = 0  # the same, for telling whether it is quiet
+        self.heard = 0  # bytes seen when it was last looked at whether it is quiet
         self.heard_at = now
         self.is_quiet = False  # it holds no place in the window
+        self.answered_at: float | None = None  # when its status was seen to say how it ends, whatever body follows
         self.breakage: Breakage | None = None
         self.detail = ""
         self.remote_ip: str | None = None
@@ -136,8 +137,15 @@ class Exchange:
         )
 
     def seen_bytes(self) -> int:
-        """Bytes that arrived, for the speed floor: header lines count when they are complete."""
+        """Bytes that arrived, for telling whether it is quiet: header lines count when they are complete."""
         return self.received or sum(map(len, self.lines))
+
+    def is_answered(self) -> bool:
+        """Does the status say by itself how this ends? A body that follows is one nobody wants."""
+        if self.draft is not None or not self.lines:
+            return False
+        head = self.head or read_head(self.lines)
+        return head is not None and head.status not in (206, 416) and of_status(head, wall=0.0) is not None
 
     def _open(self) -> bool:
         """Read the header block at the first body byte and decide where the body goes."""

@@ -14,7 +14,7 @@ from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Failure
 from worker.engine.http.promises import promises
 from worker.engine.http.verdict import judge
-from worker.engine.limits import past_deadline, past_limit
+from worker.engine.limits import is_over, past_deadline, past_limit
 from worker.engine.lookups import Lookups, unresolved, usable
 from worker.engine.places import Places
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
@@ -343,12 +343,9 @@ class Lane:
     # ------------------------------------------------------------------------------------------- the clock
 
     def _tick(self, now: float) -> None:
-        late = [(exchange, limit) for exchange in self._flying if (limit := past_limit(exchange, now)) is not None]
-        for exchange, limit in late:
+        for exchange in list(self._flying):
             if exchange in self._flying:  # not called off by the one before
-                exchange.stopped = limit
-                self._http.drop(exchange)
-                self._ended(exchange, now)
+                self._look_at(exchange, now)
         for host in self._lookups.give_up_late(now):
             self._resolved(host, Answer(fault="no resolver answered in time"))
         for transfer in [each for each in self._between if now >= each.deadline]:
@@ -363,6 +360,17 @@ class Lane:
         for run in list(self._runs):
             run.tick(now)
             self._look_after(run, now)
+
+    def _look_at(self, exchange: Exchange, now: float) -> None:
+        """End an exchange nothing more is wanted of, or that is past a limit."""
+        if is_over(exchange, now):
+            exchange.enough = True
+        elif (limit := past_limit(exchange, now)) is not None:
+            exchange.stopped = limit
+        else:
+            return
+        self._http.drop(exchange)
+        self._ended(exchange, now)
 
     def _end_overdue(self, now: float) -> None:
         """End what has tried, and found no place before its deadline."""

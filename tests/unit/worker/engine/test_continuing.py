@@ -40,9 +40,9 @@ def small() -> Iterator[None]:
         yield
 
 
-def _fetch(script: Script, attempts: int = 5) -> tuple[Outcome, bytes | None]:
+def _fetch(script: Script, attempts: int = 5, *, pause: int = 0) -> tuple[Outcome, bytes | None]:
     clock = VirtualClock()
-    world = VirtualWorld(clock=clock, http=LyingHttp(script, clock))
+    world = VirtualWorld(clock=clock, http=LyingHttp(script, clock, pause))
     (outcome,) = world.fetch([URL], JobPolicy(attempts=attempts, first_wait=0.1, max_size=4000)).outcomes
     assert world.disk.drafts == set()
     return outcome, world.disk.files.get(output_name(URL))
@@ -94,6 +94,16 @@ def test_a_part_that_breaks_off_is_continued() -> None:
 
     assert body == BODY
     assert script.asked == [None, "bytes=1000-", "bytes=2000-"]
+
+
+def test_a_part_whose_bytes_come_long_after_its_head_is_waited_for() -> None:
+    """Guards 206 in ``is_answered``: by its status alone it is no body to store, and would be given up for one."""
+    script = Script(_whole(1000), _part(1000))
+
+    outcome, body = _fetch(script, pause=60)
+
+    assert body == BODY
+    assert outcome.notes == ("resumed",)
 
 
 def test_a_version_has_one_length_only() -> None:

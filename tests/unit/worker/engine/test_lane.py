@@ -99,7 +99,7 @@ def test_urls_that_only_wait_are_handed_back_instead_of_holding_the_batch() -> N
 def test_the_deadline_ends_an_exchange_that_says_nothing() -> None:
     world = _always(Reply(after=1000.0))
 
-    run = world.fetch(["http://a.test/"], JobPolicy(timeout=5.0, attempts=1, slowest=0))
+    run = world.fetch(["http://a.test/"], JobPolicy(timeout=5.0, attempts=1))
 
     assert run.outcomes[0].error is ErrorClass.TIMEOUT
     assert 5.0 <= world.clock.seconds < 6.0
@@ -311,7 +311,7 @@ def test_a_quiet_transfer_whose_bytes_come_continues_undisturbed() -> None:
 
 def test_a_later_try_of_what_stalled_takes_no_place() -> None:
     """Guards Tier.STALLED: each later try would cost the others two more seconds of a place."""
-    policy = JobPolicy(timeout=300.0, attempts=3, slow_window=5.0)
+    policy = JobPolicy(timeout=300.0, attempts=3, first_byte_timeout=5.0)
     world = VirtualWorld(_hangs, window=2)
     world.start([f"http://h{host}.test/hang" for host in range(6)], policy)
     good = world.start(_urls(400, "b.test"), policy)
@@ -326,8 +326,8 @@ def test_a_later_try_of_what_stalled_takes_no_place() -> None:
 def test_a_later_try_that_finds_no_place_ends_at_its_deadline() -> None:
     """Guards _end_overdue: no URL outlives its deadline, whatever it waits for."""
     world = VirtualWorld(_hangs, window=2)
-    run = world.start(["http://c.test/hang"], JobPolicy(timeout=12.0, attempts=2, slow_window=5.0))
-    world.start([f"http://h{host}.test/hang" for host in range(20)], JobPolicy(timeout=500.0, slowest=0))
+    run = world.start(["http://c.test/hang"], JobPolicy(timeout=12.0, attempts=2, first_byte_timeout=5.0))
+    world.start([f"http://h{host}.test/hang" for host in range(20)], JobPolicy(timeout=500.0, first_byte_timeout=0))
 
     world.turn_until(lambda: run.wait(0))
 

@@ -20,7 +20,7 @@ from worker.engine.splits import split
 
 URL = "http://a.test/object"
 SIZE = 16_000
-POLICY = JobPolicy(timeout=600.0, attempts=3, splits=4, slowest=0)
+POLICY = JobPolicy(timeout=600.0, attempts=3, splits=4, first_byte_timeout=0, slowest=0)
 _THIRD = "bytes=2000-2999"  # the share of the third request
 
 
@@ -271,7 +271,7 @@ def test_whatever_happens_the_file_is_one_version_whole_or_absent(
     fates: list[Fate], changes: list[int], splits: int, size: int, most: int
 ) -> None:
     versions = {first: version(number, size) for number, first in enumerate([0, *sorted(changes)])}
-    policy = JobPolicy(timeout=60.0, attempts=3, splits=splits, slowest=100, slow_window=2.0, first_wait=0.1)
+    policy = JobPolicy(timeout=60.0, attempts=3, splits=splits, first_byte_timeout=2.0, slow_window=2.0, first_wait=0.1)
 
     fetched = fetch(lambda request: fates[request % len(fates)], policy, versions=versions, most=most)
 

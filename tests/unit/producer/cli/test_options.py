@@ -1,0 +1,47 @@
+"""Options become the policy of a job, or end the command in one sentence."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from contract.records.policy import JobPolicy
+from producer.cli.options import policy_options
+from producer.cli.translation import policy_of
+
+
+def _given(*words: str) -> tuple[list[JobPolicy], str]:
+    """Return the policy of a command line, or none, and what was said."""
+    found: list[JobPolicy] = []
+
+    @click.command()
+    @policy_options
+    def command(**options: object) -> None:
+        found.append(policy_of(options))
+
+    return found, CliRunner().invoke(command, words).output
+
+
+def test_a_command_without_options_has_the_policy_scripts_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRAWL_ALLOW_NETS", "TRAWL_DENY_NETS"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert _given()[0] == [JobPolicy()]
+
+
+def test_the_limits_on_slow_servers_are_options() -> None:
+    ((policy,), _) = _given("--first-byte-timeout", "0", "--min-speed", "20K", "--min-speed-window", "5")
+
+    assert (policy.first_byte_timeout, policy.slowest, policy.slow_window) == (0.0, 20 * 1024, 5.0)
+    assert _given("--min-speed", "0")[0][0].slowest == 0
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--first-byte-timeout", "--min-speed-window"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "soon"])
+def test_a_time_that_is_none_is_refused(option: str, value: str) -> None:
+    """Guards ``isfinite``: JSON has no word for it, and the worker would meet nothing."""
+    found, said = _given(option, value)
+
+    assert found == []
+    assert f"Invalid value for '{option}'" in said
