@@ -12,7 +12,9 @@ import pytest
 
 from tests.support.fetching import OPEN, Bench
 from tests.support.gathering import Gathering
+from worker.adapters.http import CurlHttp
 from worker.adapters.http.waiting import Polling
+from worker.engine.exchange import Exchange
 
 _MANY = 1050
 _UNHURRIED = replace(
@@ -63,3 +65,24 @@ def test_descriptors_beyond_select_are_polled(tmp_path: Path) -> None:
         os.close(descriptor)
     assert run.progress.ok == 200
     assert isinstance(driver, Polling)
+
+
+def test_what_has_no_connection_yet_survives_the_change_of_drivers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards ``suppress``: libcurl pauses nothing that is not connected, and the lane gave back all it had."""
+    begin = CurlHttp.begin
+
+    def crowd(http: CurlHttp, exchange: Exchange) -> None:
+        begin(http, exchange)
+        http.is_crowded = True
+
+    monkeypatch.setattr(CurlHttp, "begin", crowd)
+    gathering = Gathering(20)
+    bench = Bench(tmp_path, transfers=20)
+
+    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(20)), _UNHURRIED)
+
+    bench.close()
+    gathering.close()
+    assert run.progress.ok == 20

@@ -33,6 +33,12 @@ GUARDS = (
         "    if exchange.answered_at is not None:\n", "a_status_that_says_it_all_waits_for_no_page", "    if False:\n"
     ),
     Guard(
+        _EXCHANGES,
+        "with suppress(pycurl.error):  # it has no connection yet, or no longer",
+        ("tests/integration/test_many_transfers.py::test_what_has_no_connection_yet_survives_the_change_of_drivers",),
+        "if True:",
+    ),
+    Guard(
         "producer/cli/options.py",
         "if not isfinite(seconds):",
         ("tests/unit/producer/cli/test_options.py::test_a_time_that_is_none_is_refused",),

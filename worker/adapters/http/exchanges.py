@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -137,8 +138,9 @@ class CurlHttp:
         if self.is_crowded and isinstance(self._driver, Selecting):
             self._driver = Polling(self._multi, self._pipe.fd)
             for handle in self._busy.values():  # has libcurl tell of the sockets there are
-                handle.curl.pause(pycurl.PAUSE_ALL)
-                handle.curl.pause(pycurl.PAUSE_CONT)
+                with suppress(pycurl.error):  # it has no connection yet, or no longer
+                    handle.curl.pause(pycurl.PAUSE_ALL)
+                    handle.curl.pause(pycurl.PAUSE_CONT)
         if not self._busy:
             if self._pipe.wait(seconds):
                 self._pipe.clear()
