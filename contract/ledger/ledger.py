@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import islice
@@ -73,6 +73,14 @@ class Claim:
     def child(self, index: int) -> str:
         """Name the index-th batch (from 1) opened in place of this one."""
         return child_batch(self.batch, index, self.token)
+
+    def kept(self, index: int, payload: bytes, urls: int) -> Claim:
+        """Make the claim of the index-th of these batches for whoever closes this one and goes on with that.
+
+        Its token is new, as the children it may have are named after it.
+        """
+        token = f"{self.token.rpartition('/')[0]}/{secrets.token_hex(8)}"
+        return replace(self, batch=self.child(index), token=token, payload=payload, urls=urls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +264,8 @@ class Ledger:
         """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
 
         What was lost or handed off comes first; then the batch ``named`` by the message that led here, if it still
-        waits; else whichever has waited longest.
+        waits; else whichever has waited longest. Whoever comes without a message takes one out of a queue that has more
+        than batches wait.
         """
         return self._claim("", holder, waited=waited, named=waiting_name(named.job, named.batch) if named else "")
 
@@ -265,7 +274,7 @@ class Ledger:
     ) -> Claim | None:
         token = f"{holder}/{secrets.token_hex(8)}"
         keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead]
-        arguments = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited, named]
+        arguments = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited, named, *self._queue]
         answer = self.run("claim", keys, arguments)
         if not isinstance(answer, list):
             return None
@@ -281,11 +290,20 @@ class Ledger:
         keys = self.keys.parts(claim.job, "batches", "leases")
         return bool(self.run("renew", keys, [claim.batch, claim.token, self.lease, self.keep]))
 
-    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child] = (), *, worn: int = 0) -> bool:
+    def close(
+        self,
+        claim: Claim,
+        report: BatchReport,
+        children: Sequence[Child] = (),
+        *,
+        worn: int = 0,
+        kept: Claim | None = None,
+    ) -> bool:
         """Store the report, close the batch and open its children, all or nothing; False when it is not ours.
 
         ``report.handed_off`` must name the children in their order. ``worn`` is the number of attempts
-        the children start with.
+        the children start with. ``kept``, made by the claim's method of that name, is one child more, the last, which
+        is ours already and has as many attempts behind it as the batch itself.
         """
         job, batch = claim.job, claim.batch
         counters = _counters(report)
@@ -300,7 +318,9 @@ class Ledger:
             *counters,
         ]
         for index, child in enumerate(children, start=1):
-            arguments += [claim.child(index), child.urls, child.after, child.payload]
+            arguments += [claim.child(index), child.urls, child.after, "", child.payload]
+        if kept is not None:
+            arguments += [kept.batch, kept.urls, self.lease, kept.token, kept.payload]
         shared = [self.keys.sent, self.keys.overdue, self.keys.ahead]
         keys = [*self.keys.parts(job, *PARTS), self.keys.active, result_key(job, batch), *shared]
         return bool(self.run("close", keys, arguments))

@@ -82,6 +82,31 @@ def test_a_report_holds_who_when_and_what_was_gained(
     assert cluster.app.AsyncResult("job.1").get(timeout=60)["summary"] == {"ok": 8}
 
 
+def test_a_few_urls_that_take_long_keep_no_others_waiting(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    """Guards the close around stragglers: two batches of nothing else filled what a process may hold."""
+    cluster.environment["TRAWL_TRANSFERS"] = "16"
+    held = [server.url(f"/held?n={number}") for number in range(6)]
+    quick = [[server.url(f"/good?size=10&batch={batch}&n={n}") for n in range(40)] for batch in range(6)]
+
+    with a_worker(tmp_path, cluster):
+        cluster.enqueue("job", *([*urls, slow] for urls, slow in zip(quick, held, strict=True)))
+        stored = [cluster.output / output_name(url) for urls in quick for url in urls]
+        await_condition(lambda: all(path.exists() for path in stored), within=60, what="all that is quick")
+        assert not any((cluster.output / output_name(url)).exists() for url in held)
+        closed = cluster.ledger.closed("job")
+        assert len(closed) >= 4, "and what was fetched of all but the last batches is reported"
+        server.log.let_go.set()
+        reports = cluster.reports("job")
+
+    rows = [row for report in reports for row in report.outcomes]
+    assert {str(row.ending) for row in rows} == {"ok"}
+    assert sorted(row.url for row in rows) == sorted([*(url for urls in quick for url in urls), *held])
+    assert len(reports) <= 12, "two closes for each batch"
+    assert len([seen for seen in server.log.requests() if seen.path == "/held"]) == 6, "undisturbed"
+
+
 def test_two_workers_share_a_job(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
     batches = [[server.url(f"/held?batch={batch}&n={n}") for n in range(4)] for batch in range(12)]
 

@@ -12,6 +12,7 @@ _ORDER = "first_of(KEYS[2]) or named or first_of(KEYS[1])"
 _LEDGER, _SWEEPER = "contract/ledger/ledger.py", "contract/ledger/sweep.py"
 _MODEL = "tests/integration/ledger/test_model.py"
 _PRODUCER = "tests/integration/test_producer.py"
+_PARTING = "tests/unit/worker/engine/test_parting.py"
 _FOLLOW = "tests/integration/test_follow.py"
 
 
@@ -64,6 +65,11 @@ GUARDS = (
     _without(_CLAIM, "redis.call('HGET', KEYS[4], ARGV[3]) or "),
     _without(_CLAIM, "redis.call('HSET', KEYS[4], ARGV[3], waits)"),
     _without(_CLAIM, "redis.call('EXPIRE', KEYS[4], ARGV[6])"),
+    _without(_CLAIM, "if ARGV[2] == '' and ARGV[8] == '' then drop_message() end"),
+    _without(_CLAIM, "ARGV[2] == '' and ARGV[8] == '' then drop", "ARGV[2] == '' then drop"),
+    _without(_CLAIM, "spare > 0 and #ARGV or 0", "#ARGV"),
+    _without(_CLAIM, " and string.find(message, '\"trawlnet.batch\"', 1, true)"),
+    _without(_CLAIM, "    if message then redis.call('RPUSH', ARGV[i], message) end\n"),
     _without(_RENEW, "if not text then return 0 end"),
     _without(_RENEW, "if record.token ~= ARGV[2] then return 0 end"),
     _without(_RENEW, "redis.call('EXPIRE', KEYS[2], ARGV[4])"),
@@ -78,6 +84,25 @@ GUARDS = (
     _without(_CLOSE, "child.attempts = tonumber(ARGV[6])", "child.attempts = 0"),
     _without(_CLOSE, "child.state = 'deferred'"),
     _without(_CLOSE, "child.overdue = true"),
+    _without(_CLOSE, "child.state = 'held'"),
+    _without(_CLOSE, "    child.attempts = record.attempts\n"),
+    _without(_CLOSE, "    redis.call('ZADD', KEYS[4], now + wait, ARGV[i])\n"),
+    _without(_LEDGER, "batch=self.child(index), token=token, payload", "batch=self.child(index), payload"),
+    _without("worker/batch/lease.py", "self._renew, self._renewed = renew, asked", "pass",
+             tests="tests/unit/worker/batch/test_lease.py"),
+    _without("worker/batch/runner.py", "if not self._close_around_stragglers():", "if True:",
+             tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/runner.py", "unreported < largest and ", tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/runner.py", " and unfinished < max(_MOST_UNFINISHED * self._room, _MOST_HELD * largest)",
+             tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/turn.py", "outcomes >= _WORTH_A_CLOSE and ", tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/turn.py", " and not self.is_parted", tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/turn.py", "group and leftover.after > group[0].after * _TOGETHER + _AT_LEAST", "False",
+             tests="tests/unit/worker/batch/test_turn.py"),
+    _without("worker/engine/run.py", " or len(self._open) != self._unsettled", tests=_PARTING),
+    _without("worker/engine/run.py", "each.leftover(now, 0.0) if isinstance(each, Transfer) else each",
+             "each.entry if isinstance(each, Transfer) else each", tests=_PARTING),
+    _without("worker/engine/run.py", "            self._counts.clear()\n", tests=_PARTING),
     _without(_CLOSE, "redis.call('ZADD', KEYS[10], now, ARGV[1] .. '/' .. ARGV[i])"),
     _without(_CLOSE, "for _, i in ipairs({1, 2, 3, 4, 5, 6, 9, 10}) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end"),
     _without(_CLOSE, "if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[7], ARGV[1]) end"),

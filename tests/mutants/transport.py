@@ -14,7 +14,9 @@ GUARDS = (
     Guard(
         "contract/cluster/broker.py", "    mend_redis_transport()\n", ("tests/unit/contract/cluster/test_transport.py",)
     ),
-    Guard("worker/batch/runner.py", "            and self._holds_few()\n", ("tests/unit/worker/batch/test_runner.py",)),
+    Guard(
+        "worker/batch/runner.py", "if not self._holds_few():", ("tests/unit/worker/batch/test_runner.py",), "if False:"
+    ),
     Guard(
         "worker/batch/progress.py",
         "except (*AWAY, OSError):",

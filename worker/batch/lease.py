@@ -58,6 +58,19 @@ class Lease:
                 self._pause(_PAUSE)
         return False
 
+    def move(self, act: Callable[[], bool], renew: Callable[[], bool]) -> bool:
+        """Let ``act`` close the batch and open one in its place that is ours already, which ``renew`` asks for then.
+
+        False: the batch was no longer ours. What is published meanwhile is of a batch we hold, the old or the new one.
+        """
+        with self._asking:
+            asked = self._now()
+            if act():
+                self._renew, self._renewed = renew, asked
+            else:
+                self._is_lost = True
+            return not self._is_lost
+
     def _ask(self) -> bool | None:
         with self._asking:
             asked = self._now()

@@ -4,16 +4,17 @@ A batch that comes to its end leaves a lane half empty: its last URLs are in fli
 its way through Celery. So a runner prefetches: when it has room and a batch has been waiting longer than an idle worker
 would let it wait, it claims that batch as well, of whichever job. A message means that a batch waits, not which: one
 that is left over finds nothing to do, and costs a millisecond.
+
+A few URLs that take long must not keep the reports of ever more batches waiting, nor the process idle: a batch is then
+closed around its stragglers, which go on, undisturbed, as a batch of their own.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from contract.cluster.broker import AWAY
@@ -21,12 +22,12 @@ from contract.errors import MessageError, TrawlError
 from contract.ledger.ledger import Child, Claim, Ledger
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
-from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.events import UNWATCHED, Watcher
 from worker.batch.lease import Lease
-from worker.engine.run import Leftover, Run
+from worker.batch.turn import Turn, children_of, line_of
+from worker.engine.run import Run
 from worker.metering import UNCOUNTED, Metering
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ _CLOSE_PATIENCE = 8.0  # seconds a stopping worker goes on trying to close its b
 _UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
 _LOOK_PAUSE, _LONGEST_LOOK_PAUSE = _UNWANTED, 2.0  # seconds until a ledger with nothing to claim is looked at again
 _MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
+_MOST_UNFINISHED = 40  # times the room: URLs in memory, where all that is fetched of them is reported
 _LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
 
 
@@ -48,17 +50,6 @@ class Starts(Protocol):
 
     def __call__(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         """``may_publish`` is asked before files get their names, ``tell`` called when there is room, and at the end."""
-
-
-@dataclass(slots=True)
-class _Turn:
-    """A batch of the runner."""
-
-    claim: Claim
-    lease: Lease
-    run: Run
-    started: float  # Unix seconds
-    began: float  # the monotonic clock's
 
 
 class BatchRunner:
@@ -96,7 +87,7 @@ class BatchRunner:
         self._send = send
         self._events = events
         self._meter = meter
-        self._turns: list[_Turn] = []
+        self._turns: list[Turn] = []
         self._change = threading.Event()
         self._began = self._told = time.monotonic()
         self._looks_from, self._look_pause = self._began, _LOOK_PAUSE
@@ -126,10 +117,9 @@ class BatchRunner:
         return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
 
     def _begin(self, claim: Claim) -> None:
-        began = time.monotonic()
         lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
         run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
-        self._turns.append(_Turn(claim, lease, run, time.time(), began))
+        self._turns.append(Turn(claim, lease, run))
         self._meter.begin(claim.urls)
         self._events.begin(claim)
 
@@ -147,12 +137,16 @@ class BatchRunner:
             self._told = now = time.monotonic()
             told = [turn for turn in self._turns if now - turn.began >= _TOLD_FROM]
             if told:
-                self._tell([_snapshot(turn) for turn in told])
+                self._tell([(turn.claim, turn.snapshot()) for turn in told])
 
     # ------------------------------------------------------------------ looking ahead
 
     def _look_ahead(self) -> None:
         while self._has_room():
+            if not self._holds_few():
+                if not self._close_around_stragglers():
+                    return
+                continue
             claim = self._claim_ahead()
             if claim is None:
                 self._looks_from = time.monotonic() + self._look_pause
@@ -176,16 +170,52 @@ class BatchRunner:
             bool(self._turns)
             and self._looks_from <= now < self._began + _LONGEST_SHIFT
             and sum(turn.run.fetching for turn in self._turns) < self._room
-            and self._holds_few()
             and not self._is_stopping()
             and not self._disk_backoff.lasts
             and all(turn.run.stalled is None for turn in self._turns)
         )
 
     def _holds_few(self) -> bool:
-        """A slow URL in every batch must not keep the reports of ever more batches waiting."""
-        sizes = [turn.claim.urls for turn in self._turns]
-        return sum(sizes) < _MOST_HELD * max(self._room, *sizes)
+        """May another batch be taken, by what a crash would cost and by what lies in memory?"""
+        unreported = sum(len(turn.run.outcomes) for turn in self._turns)
+        unfinished = sum(turn.run.unfinished for turn in self._turns)
+        largest = max(self._room, *(turn.claim.urls for turn in self._turns))
+        if unreported + unfinished < _MOST_HELD * largest:
+            return True
+        return unreported < largest and unfinished < max(_MOST_UNFINISHED * self._room, _MOST_HELD * largest)
+
+    def _close_around_stragglers(self) -> bool:
+        """Report what the batch has that has most to report, and go on with its other URLs; False: none is worth it.
+
+        They go on as a batch that is opened, and ours, in the step that closes this one.
+        """
+        now = time.monotonic()
+        turn = max(
+            (turn for turn in self._turns if turn.may_part(now)), key=lambda turn: len(turn.run.outcomes), default=None
+        )
+        part = turn.run.part() if turn is not None else None
+        if turn is None or part is None:
+            return False
+        claim, children = turn.claim, children_of(part.leftovers)
+        kept = claim.kept(len(children) + 1, pack_entries(part.rest), len(part.rest))
+        handed_off = [*(claim.child(number) for number, _ in enumerate(children, start=1)), kept.batch]
+        report = turn.report(self._worker, part.outcomes, handed_off, busy=part.busy)
+
+        def close() -> bool:
+            return self._insist(lambda: self._ledger.close(claim, report, children, kept=kept), claim)
+
+        if not turn.lease.move(close, lambda: self._ledger.renew(kept)):
+            return False
+        self._meter.count(part.outcomes, seconds=report.elapsed)
+        self._meter.end(claim.urls)
+        self._meter.begin(kept.urls)
+        line = line_of(report, len(part.leftovers) + len(part.rest))
+        self._events.close(claim, line, seconds=report.elapsed)
+        self._events.begin(kept)
+        logger.info("Job %s batch %s: %s; its stragglers go on as %s", claim.job, claim.batch, line, kept.batch)
+        turn.go_on_as(kept)
+        self._send_for(claim, children)
+        return True
 
     def _claim_ahead(self) -> Claim | None:
         try:
@@ -195,7 +225,7 @@ class BatchRunner:
 
     # ------------------------------------------------------------------ ending
 
-    def _end(self, turn: _Turn) -> str:
+    def _end(self, turn: Turn) -> str:
         self._turns.remove(turn)
         self._meter.end(turn.claim.urls)
         batch = turn.claim.batch
@@ -214,34 +244,22 @@ class BatchRunner:
         logger.info("Job %s batch %s: %s", turn.claim.job, batch, line)
         return line
 
-    def _close(self, turn: _Turn) -> str | None:
+    def _close(self, turn: Turn) -> str | None:
         """Close a batch and return a line about it; None: it was no longer ours."""
-        claim, leftovers = turn.claim, turn.run.leftovers
-        children = _children(leftovers)
-        report = self._report(turn, len(children))
+        claim, run = turn.claim, turn.run
+        children = children_of(run.leftovers)
+        handed_off = [claim.child(number) for number, _ in enumerate(children, start=1)]
+        report = turn.report(self._worker, run.outcomes, handed_off, busy=run.busy)
         if not self._insist(lambda: self._ledger.close(claim, report, children), claim):
             return None
-        self._meter.count(turn.run.outcomes, seconds=report.elapsed)
+        self._meter.count(run.outcomes, seconds=report.elapsed)
+        self._send_for(claim, children)
+        return line_of(report, len(run.leftovers))
+
+    def _send_for(self, claim: Claim, children: Sequence[Child]) -> None:
         ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
         if ready:
             self._send(claim, [BatchMessage(claim.job, claim.child(number)) for number in ready])
-        return _line(report, len(leftovers))
-
-    def _report(self, turn: _Turn, children: int) -> BatchReport:
-        claim, finished = turn.claim, time.time()
-        return BatchReport(
-            job=claim.job,
-            batch=claim.batch,
-            worker=self._worker,
-            pid=os.getpid(),
-            queued=claim.queued,
-            started=turn.started,
-            finished=finished,
-            elapsed=finished - turn.started,
-            busy=turn.run.busy,
-            outcomes=turn.run.outcomes,
-            handed_off=[claim.child(number) for number in range(1, children + 1)],
-        )
 
     def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:
         """Close the batch however long Redis is away; a worker told to stop gives up after a while."""
@@ -259,26 +277,3 @@ class BatchRunner:
                     logger.warning("Batch %s waits to be closed: %s.", claim.batch, type(error).__name__)
                     told = True
                 time.sleep(_CLOSE_PAUSE)
-
-
-def _children(leftovers: Sequence[Leftover]) -> list[Child]:
-    """Open one batch for what may run at once and one for what has to wait (as long as its most patient URL)."""
-    now = [leftover.entry for leftover in leftovers if leftover.after <= 0]
-    later = [leftover for leftover in leftovers if leftover.after > 0]
-    children = [Child(pack_entries(now), len(now))] if now else []
-    if later:
-        wait = max(leftover.after for leftover in later)
-        children.append(Child(pack_entries(leftover.entry for leftover in later), len(later), wait))
-    return children
-
-
-def _snapshot(turn: _Turn) -> tuple[Claim, ProgressSnapshot]:
-    seen = turn.run.progress
-    counts = {"ok": seen.ok, "kept": seen.kept, "failed": seen.failed, "refused": seen.refused}
-    return turn.claim, ProgressSnapshot(turn.claim.batch, counts, seen.bytes)
-
-
-def _line(report: BatchReport, handed_off: int) -> str:
-    counts = " ".join(f"{ending}={count}" for ending, count in sorted(report.counts().items()))
-    rest = f" handed-off={handed_off}" if handed_off else ""
-    return f"{counts}{rest} {report.elapsed:.1f}s x{report.concurrency:.1f}".lstrip()

@@ -40,6 +40,19 @@ class Leftover:
     after: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a run is settled, taken out of it: outcomes and leftovers; ``rest`` are the URLs it goes on with.
+
+    ``busy`` is in seconds: the sum of the outcomes' own times.
+    """
+
+    outcomes: Sequence[Outcome]
+    leftovers: Sequence[Leftover]
+    rest: Sequence[BatchEntry]
+    busy: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a run is: URLs, those that have an outcome by ending, and body bytes as they arrive."""
@@ -88,9 +101,11 @@ class Run:
         self.abandoned = False
         self.drain_at: float | None = None  # the clock's seconds
         self._entries = entries
+        self._open: dict[str, BatchEntry | Transfer] = {entry.url: entry for entry in entries}  # by URL: no outcome yet
         self._clock = clock
         self._submit = submit
         self._starts_until = clock.now() + policy.batch_seconds
+        self._parted_bytes = 0  # of outcomes that were taken out
         self._is_stopping = False
         self._lanes: Sequence[Lane] = ()
         self._counts: Counter[Ending] = Counter()
@@ -131,6 +146,28 @@ class Run:
         self.abandoned = True
         self.stop(0.0)
 
+    def part(self) -> Part | None:
+        """Take out what is settled, and go on with the rest as a run of its own; None: nothing is, or everything.
+
+        Nor where a URL stands twice in the batch: what is left of it could not be told.
+        """
+        now = self._clock.now()
+        with self._lock:
+            if not self.outcomes or not self._unsettled or len(self._open) != self._unsettled:
+                return None
+            rest = [each.leftover(now, 0.0) if isinstance(each, Transfer) else each for each in self._open.values()]
+            part = Part(self.outcomes, self.leftovers, rest, self.busy)
+            self._parted_bytes += sum(outcome.bytes or 0 for outcome in part.outcomes if outcome.ending is Ending.OK)
+            self.outcomes, self.leftovers, self.busy = [], [], 0.0
+            self._counts.clear()
+            self._starts_until = now + self.policy.batch_seconds
+        return part
+
+    @property
+    def unfinished(self) -> int:
+        """How many URLs have no outcome and are not handed back."""
+        return self._unsettled
+
     @property
     def fetching(self) -> int:
         """How many URLs are not fetched yet and hold a place in the window, or would take one."""
@@ -141,7 +178,7 @@ class Run:
         counts = self._counts
         return Progress(
             total=sum(counts.values()) + self._unsettled + len(self.leftovers),
-            bytes=self.bytes,
+            bytes=max(0, self.bytes - self._parted_bytes),
             ok=counts[Ending.OK],
             kept=counts[Ending.KEPT],
             failed=counts[Ending.FAILED],
@@ -196,6 +233,7 @@ class Run:
             for entry in entries:
                 if not were_fetched:
                     self._fetched_one()
+                self._open.pop(entry.url, None)
                 self.leftovers.append(Leftover(entry, after))
                 self._settled_one()
         self._group_commit.settle_if_due(self)
@@ -232,7 +270,8 @@ class Run:
                 continue
             # A limit per host holds within a lane, so a limited host stays in one.
             chosen = hash(place.host) if self.policy.per_host else index
-            shares[chosen % len(lanes)].append(Transfer(self, entry, place))
+            self._open[entry.url] = transfer = Transfer(self, entry, place)
+            shares[chosen % len(lanes)].append(transfer)
         for lane, share in zip(lanes, shares, strict=True):
             if share:
                 lane.post(partial(lane.admit, self, share))
@@ -305,6 +344,7 @@ class Run:
         # Now, and not when it has its name: by then thousands of others would have swept it from the processor's cache.
         outcome = self._outcome(transfer, Ending.OK, transfer.finished)
         if outcome.ending is Ending.OK:
+            self._open[transfer.entry.url] = transfer.entry  # what else there is of it is no longer needed
             self._group_commit.join(Whole(transfer.entry, transfer.name, draft, outcome))
             with self._lock:
                 self._fetched_one()
@@ -328,6 +368,7 @@ class Run:
 
     def _record(self, outcome: Outcome) -> None:
         """Count an outcome; the caller holds the lock."""
+        self._open.pop(outcome.url, None)
         self.outcomes.append(outcome)
         self.busy += outcome.timing.total
         self._counts[outcome.ending] += 1

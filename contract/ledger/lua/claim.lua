@@ -2,7 +2,8 @@
 -- KEYS: sent, overdue, taken, ahead
 -- ARGV: what the keys of every job begin with, job/batch ('': whose turn it is, of any job), holder's token,
 --       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do,
---       job/batch of the message that led here ('': none), taken before what has waited longer but is not overdue
+--       job/batch of the message that led here ('': none), taken before what has waited longer but is not overdue;
+--       the keys of the queue's lists (none: the broker is not this Redis)
 -- Returns false (closed, held, deferred, unknown, none), the attempts of a worn batch, or its record.
 -- Which job's keys are touched is known only here: one Redis holds them all, so nothing is declared but what they share.
 local time = redis.call('TIME')
@@ -45,6 +46,17 @@ local function next_in_turn()
   return first_of(KEYS[2]) or named or first_of(KEYS[1])
 end
 
+-- Who comes without a message takes one out of the queue that is one too many then: it would lead to nothing.
+local function drop_message()
+  local spare = -redis.call('ZCARD', KEYS[1])
+  for i = 9, #ARGV do spare = spare + redis.call('LLEN', ARGV[i]) end
+  for i = 9, spare > 0 and #ARGV or 0 do
+    local message = redis.call('RPOP', ARGV[i])
+    if message and string.find(message, '"trawlnet.batch"', 1, true) then return end
+    if message then redis.call('RPUSH', ARGV[i], message) end
+  end
+end
+
 local waits = ARGV[2]
 if waits == '' then
   -- The reply to the holder's first call was lost and its client asks again: not for yet another batch.
@@ -78,6 +90,7 @@ if not again then
     redis.call('HSET', KEYS[4], ARGV[3], waits)
     redis.call('EXPIRE', KEYS[4], ARGV[6])
   end
+  if ARGV[2] == '' and ARGV[8] == '' then drop_message() end
   record.state = 'held'
   record.token = ARGV[3]
   record.attempts = record.attempts + 1

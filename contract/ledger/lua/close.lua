@@ -1,7 +1,8 @@
 -- In one step: store the report, close the batch, open the batches that take over what is left.
 -- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead
 -- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with,
---       number of counters, (counter, amount) for each, then (child, urls, seconds from now, payload) for each
+--       number of counters, (counter, amount) for each, then (child, urls, seconds from now, token, payload) for each;
+--       a child with a token is held under it for so many seconds, by whoever closes the batch: stragglers go on
 local text = redis.call('HGET', KEYS[2], ARGV[2])
 if not text then
   -- The reply to the holder's first call was lost and its client asks again: the report stored is its own.
@@ -21,20 +22,24 @@ redis.call('SET', KEYS[8], ARGV[4], 'EX', ARGV[5])
 redis.call('ZADD', KEYS[6], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[2])
 local after_counters = 8 + 2 * tonumber(ARGV[7])
 for i = 8, after_counters - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
-for i = after_counters, #ARGV, 4 do
+for i = after_counters, #ARGV, 5 do
   local wait = tonumber(ARGV[i + 2])
-  local child = {state = 'queued', urls = tonumber(ARGV[i + 1]), queued = record.queued, token = ''}
+  local child = {state = 'queued', urls = tonumber(ARGV[i + 1]), queued = record.queued, token = ARGV[i + 3]}
   child.attempts = tonumber(ARGV[6])
-  child.overdue = true
-  if wait > 0 then
+  if child.token ~= '' then
+    child.state = 'held'
+    child.attempts = record.attempts
+    redis.call('ZADD', KEYS[4], now + wait, ARGV[i])
+  elseif wait > 0 then
     child.state = 'deferred'
     redis.call('ZADD', KEYS[5], now + wait, ARGV[i])
   else
+    child.overdue = true
     redis.call('ZADD', KEYS[9], now, ARGV[1] .. '/' .. ARGV[i])
     redis.call('ZADD', KEYS[10], now, ARGV[1] .. '/' .. ARGV[i])
   end
   redis.call('HSET', KEYS[2], ARGV[i], cjson.encode(child))
-  redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 3])
+  redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 4])
 end
 for _, i in ipairs({1, 2, 3, 4, 5, 6, 9, 10}) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
 if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[7], ARGV[1]) end

@@ -185,6 +185,35 @@ class LedgerMachine(RuleBasedStateMachine):
             self.oracle.close(claim.batch, parts["done"], dict(zip(names, dues, strict=True)), now=now)
             self.closings.append((claim, report, children))
 
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def close_around_stragglers(self, data: st.DataObject) -> None:
+        """Close with some URLs done and some handed off, and go on with the others as a batch of our own."""
+        claim = data.draw(st.sampled_from(self.claims))
+        fates = [data.draw(st.sampled_from(["done", "kept", "later"])) for _ in range(claim.urls)]
+        parts: dict[str, list[str]] = {"done": [], "kept": [], "later": []}
+        for url, fate in zip(urls_of(claim), fates, strict=True):
+            parts[fate].append(url)
+        children = [Child(pack_entries([BatchEntry(url=url) for url in parts["later"]]), len(parts["later"]), 7.0)]
+        children = children if parts["later"] else []
+        payload = pack_entries([BatchEntry(url=url) for url in parts["kept"]])
+        kept = claim.kept(len(children) + 1, payload, len(parts["kept"]))
+        names = [*(claim.child(1) for _ in children), kept.batch]
+        report = report_of(claim, parts["done"], handed_off=names, worker=f"closing as {kept.token}")
+
+        expected = self.is_ours(claim)
+        assert self.ledger.close(claim, report, children, kept=kept) == expected
+
+        if expected:
+            now, attempts = self.ledger.now(), self.oracle.open[claim.batch].attempts
+            handed_off = dict.fromkeys(names[:-1], (parts["later"], now + 7.0))
+            self.oracle.close(claim.batch, parts["done"], handed_off, now=now)
+            assert kept.batch not in self.oracle.open, "a child's name is new"
+            self.oracle.open[kept.batch] = Open(
+                parts["kept"], state="held", token=kept.token, attempts=attempts, until=now + LEASE
+            )
+            self.claims.append(kept)
+
     @precondition(lambda self: self.closings)
     @rule(data=st.data())
     def close_again(self, data: st.DataObject) -> None:

@@ -18,7 +18,7 @@ from contract.ledger.channel import JobChannel
 from contract.ledger.ledger import Child, Claim
 from contract.ledger.sweep import SweepFindings
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
-from contract.records.messages import task_id
+from contract.records.messages import BatchMessage, task_id
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from tests.support.clocked_ledger import (
@@ -88,6 +88,32 @@ def test_no_more_messages_are_wanted_than_are_missing(client: redis.Redis, ledge
     assert counting.open(JOB, [batch_of("4")]) == []
     claimed(counting, "1")
     assert counting.open(JOB, [*batches, batch_of("5"), batch_of("6"), batch_of("7")]) == ["2"]
+
+
+def test_who_claims_without_a_message_takes_one_along(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards ``drop_message`` of claim.lua: a job's last messages would all lead to nothing, one round trip each."""
+    counting = ClockedLedger(client, queue=("trawl:trawl", "trawl:another"))
+    ours = '{"headers": {"task": "trawlnet.batch"}}'
+    counting.open(JOB, [batch_of(str(number)) for number in range(1, 7)])
+    client.lpush("trawl:trawl", *[ours] * 4, "none of ours")
+    client.lpush("trawl:another", ours)
+
+    def left() -> list[int]:
+        return [client.llen(key) for key in ("trawl:trawl", "trawl:another")]
+
+    next_of(counting, named=BatchMessage(JOB, "1"))
+    assert left() == [5, 1], "it came with one"
+    next_of(counting)
+    assert left() == [4, 1]
+    client.rpush("trawl:trawl", "none of ours, and next")
+    client.lrem("trawl:trawl", 1, ours)
+    next_of(counting)
+    assert left() == [4, 0], "what is not ours stays where it is"
+    assert client.lrange("trawl:trawl", -1, -1) == [b"none of ours, and next"]
+    client.delete("trawl:trawl")
+    client.lpush("trawl:trawl", ours)
+    next_of(counting)
+    assert left() == [1, 0], "two batches wait, and one message"
 
 
 def test_opening_again_leaves_the_payload_alone(ledger: ClockedLedger) -> None:
@@ -367,6 +393,97 @@ def test_closing_stores_the_report_and_opens_the_rest_in_one_step(ledger: Clocke
     assert first.queued == pytest.approx(opened, abs=0.001), "waiting counts from the first opening"
     assert first.attempt == 1
     assert ledger.payloads(JOB, [claim.child(2), "1"]) == [children[1].payload, None]
+
+
+def closed_around(ledger: ClockedLedger, claim: Claim, *rest: str) -> Claim:
+    """Close a batch with the outcomes of its other URLs; return the claim of the one that goes on with the rest."""
+    done = [url for url in urls_of(claim) if url not in rest]
+    kept = claim.kept(1, pack_entries(BatchEntry(url=url) for url in rest), len(rest))
+    assert ledger.close(claim, report_of(claim, done, handed_off=[kept.batch]), kept=kept)
+    return kept
+
+
+def test_what_takes_over_from_a_batch_closed_around_its_stragglers_is_ours_already(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    """Guards the held child of close.lua: nobody else may take what is in flight here."""
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://slow.test/")])
+    claim = claimed(ledger, "1")
+    ledger.advance(19.0)
+
+    kept = closed_around(ledger, claim, "http://slow.test/")
+
+    assert kept.batch != "1"
+    assert (record_of(ledger).open, record_of(ledger).running, record_of(ledger).counts["ok"]) == (1, 1, 1)
+    assert client.zcard("trawl:sent") == 0
+    assert ledger.claim(JOB, kept.batch, holder="another") is None
+    ledger.advance(19.0)
+    assert ledger.swept()[0].again == {}, "its lease is new"
+    assert ledger.renew(kept)
+    assert not ledger.renew(claim)
+    assert ledger.close(kept, report_of(kept))
+    assert record_of(ledger).open == 0
+
+
+def test_each_that_takes_over_has_a_name_of_its_own_and_is_closed_like_any(ledger: ClockedLedger) -> None:
+    """Guards the new token of ``kept``: children of one token would be called like the batch that is closed."""
+    urls = [f"http://host.test/{number}" for number in range(4)]
+    ledger.open(JOB, [batch_of("1", *urls)])
+    claim = claimed(ledger, "1")
+    names = ["1"]
+    for number in range(1, 4):
+        claim = closed_around(ledger, claim, *urls[number:])
+        names.append(claim.batch)
+
+    assert ledger.close(claim, report_of(claim))
+
+    assert len(set(names)) == 4
+    assert ledger.closed(JOB) == names
+    assert record_of(ledger).counts["ok"] == 4
+
+
+def test_a_batch_does_not_come_to_life_again_by_taking_over(ledger: ClockedLedger) -> None:
+    """Guards the attempts of close.lua: a URL that kills its worker would never be found."""
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/", "http://kills.test/")])
+    claimed(ledger, "1")
+    ledger.advance(21.0)
+    ledger.swept()
+    second = claimed(ledger, "1")
+    kept = closed_around(ledger, second, "http://b.test/", "http://kills.test/")
+    assert kept.attempt == second.attempt == 2
+    for attempt in (3, 4, 5):
+        ledger.advance(21.0)
+        assert ledger.swept()[0].again == {JOB: [kept.batch]}
+        assert claimed(ledger, kept.batch).attempt == attempt
+
+    ledger.advance(21.0)
+
+    assert ledger.swept()[0].split == {JOB: [kept.batch]}
+
+
+def test_a_close_around_stragglers_whose_reply_was_lost_is_confirmed(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://slow.test/")])
+    claim = claimed(ledger, "1")
+    kept = claim.kept(1, pack_entries([BatchEntry(url="http://slow.test/")]), 1)
+    report = report_of(claim, ["http://a.test/"], handed_off=[kept.batch])
+
+    assert [ledger.close(claim, report, kept=kept) for _ in range(2)] == [True, True]
+
+    assert ledger.renew(kept)
+    assert (record_of(ledger).open, record_of(ledger).counts["ok"]) == (1, 1)
+
+
+def test_whoever_lost_a_batch_cannot_go_on_with_its_stragglers(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://slow.test/")])
+    frozen = claimed(ledger, "1")
+    ledger.advance(21.0)
+    ledger.swept()
+    kept = frozen.kept(1, pack_entries([BatchEntry(url="http://slow.test/")]), 1)
+
+    assert not ledger.close(frozen, report_of(frozen, ["http://a.test/"], handed_off=[kept.batch]), kept=kept)
+
+    assert not ledger.renew(kept)
+    assert ledger.payloads(JOB, [kept.batch]) == [None]
 
 
 def test_a_deferred_batch_is_sent_when_it_is_due(ledger: ClockedLedger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import redis
@@ -96,3 +97,47 @@ def test_a_lease_counts_from_the_question_not_from_the_answer() -> None:
 
     assert lease.confirm()
     assert len(ledger.asked) == 2  # 31 seconds after the first question, 6 after its answer
+
+
+def test_a_lease_moves_to_the_batch_that_takes_over() -> None:
+    ledger, successor = Ledger(), Ledger(True)
+    lease = ledger.lease()
+    ledger.pass_time(20.0)
+
+    assert lease.move(lambda: True, successor.renew)
+
+    assert lease.confirm(), "it was renewed just now"
+    ledger.pass_time(11.0)
+    lease.keep()
+    assert (ledger.asked, len(successor.asked), lease.is_lost) == ([], 1, False)
+
+
+def test_a_batch_that_was_not_ours_to_close_is_lost() -> None:
+    lease = Ledger().lease()
+
+    assert not lease.move(lambda: False, lambda: True)
+
+    assert lease.is_lost
+    assert not lease.confirm()
+
+
+def test_nobody_publishes_by_an_old_answer_while_a_lease_moves() -> None:
+    """Guards the lock: the old batch is asked for no more, though its lease may have run out meanwhile."""
+    ledger, successor = Ledger(), Ledger()
+    lease = ledger.lease()
+    confirmed: list[bool] = []
+    publisher = threading.Thread(target=lambda: confirmed.append(lease.confirm()))
+
+    def close_slowly() -> bool:
+        ledger.pass_time(31.0)
+        publisher.start()
+        publisher.join(0.2)
+        assert publisher.is_alive()
+        return True
+
+    successor.answers = [True]
+    assert lease.move(close_slowly, successor.renew)
+    publisher.join(60)
+
+    assert confirmed == [True]
+    assert ledger.asked == []

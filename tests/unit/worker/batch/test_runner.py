@@ -21,11 +21,18 @@ from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from tests.support.processes import PATIENCE
 from worker.batch import runner as runner_module
+from worker.batch import turn as turn_module
 from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.lease import Lease
 from worker.batch.runner import BatchRunner
-from worker.engine.run import Leftover, Progress, Run
+from worker.batch.turn import Turn
+from worker.engine.run import Leftover, Part, Progress, Run
 
 URL = "http://example.com/{}"
+
+
+def _lease() -> Lease:
+    return Lease(lambda: True, seconds=30.0, gives_up=lambda: False)
 
 
 def a_claim(batch: str) -> Claim:
@@ -42,6 +49,7 @@ class FakeLedger:
     lost: set[str] = field(default_factory=set)
     failures: list[Exception] = field(default_factory=list)
     closed: dict[str, tuple[BatchReport, Sequence[Child]]] = field(default_factory=dict)
+    kept: dict[str, Claim] = field(default_factory=dict)
     looks: int = 0
 
     def renew(self, claim: Claim) -> bool:
@@ -53,10 +61,14 @@ class FakeLedger:
         self.looks += 1
         return a_claim(self.waiting.pop(0)) if self.waiting else None
 
-    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child]) -> bool:
+    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child], *, kept: Claim | None = None) -> bool:
         if self.failures:
             raise self.failures.pop(0)
+        if claim.batch in self.lost:
+            return False
         self.closed[claim.batch] = report, children
+        if kept is not None:
+            self.kept[claim.batch] = kept
         return True
 
 
@@ -65,6 +77,8 @@ class FakeRun:
 
     def __init__(self, batch: str, tell: Callable[[], None], *, fetching: int, leftovers: Sequence[Leftover]) -> None:
         self.fetching = fetching
+        self.unfinished = max(1, fetching)
+        self.rest: Sequence[BatchEntry] = [BatchEntry(url=URL.format(f"{batch}-slow"))]
         self.stalled: str | None = None
         self.short_of_space: str | None = None
         self.busy = 1.0
@@ -78,7 +92,13 @@ class FakeRun:
 
     def end(self) -> None:
         self.is_over = True
+        self.unfinished = 0
         self._tell()
+
+    def part(self) -> Part | None:
+        part = Part(self.outcomes, self.leftovers, self.rest, self.busy)
+        self.outcomes, self.leftovers = [], []
+        return part
 
     def wait(self, timeout: float) -> bool:
         assert timeout == 0
@@ -271,22 +291,110 @@ def test_a_look_that_came_too_early_is_repeated_when_its_moment_comes(monkeypatc
     assert list(floor.ledger.closed) == ["1", "2"]
 
 
-def test_slow_urls_keep_only_so_many_reports_waiting() -> None:
-    """Guards ``_holds_few``: one slow URL left of each batch leaves room, and a crash would cost them all."""
-    floor = Floor(ends_at_once=False)
-    floor.ledger.waiting = [str(number) for number in range(2, 20)]
+def with_outcomes(run: FakeRun, count: int) -> None:
+    run.outcomes = [Outcome(url=URL.format(number), name="0" * 32, ending=Ending.OK) for number in range(count)]
 
-    def end_all() -> None:
-        floor.ledger.waiting.clear()
-        for run in floor.runs.values():
+
+@dataclass
+class Stragglers:
+    """A runner all of whose batches have 40 outcomes and then one URL that takes long; the last of them ends it."""
+
+    floor: Floor = field(default_factory=lambda: Floor(ends_at_once=False))
+    batches: int = 8
+    outcomes: int = 40
+
+    def work(self, *, room: int = 1, lease_seconds: float = 30.0) -> None:
+        self.floor.ledger.waiting = [str(number) for number in range(2, self.batches + 1)]
+        self.floor.on_start = self._start
+        self.floor.runner(room=room, lease_seconds=lease_seconds).work(a_claim("1"))
+
+    def _start(self, batch: str) -> None:
+        with_outcomes(self.floor.runs[batch], self.outcomes)
+        if batch == str(self.batches):
+            self.end()
+
+    def end(self) -> None:
+        self.floor.ledger.waiting.clear()
+        for run in list(self.floor.runs.values()):
             run.end()
 
-    timer = threading.Timer(0.3, end_all)
-    floor.on_start = lambda batch: timer.start() if batch == "2" else None
-    floor.runner(room=1).work(a_claim("1"))
-    timer.join()
 
-    assert list(floor.ledger.closed) == ["1", "2"]
+def test_a_batch_is_closed_around_its_stragglers_before_it_keeps_others_waiting() -> None:
+    """Guards ``_close_around_stragglers``: one URL that never answers kept a process from all other batches."""
+    stragglers = Stragglers()
+
+    stragglers.work()
+
+    ledger = stragglers.floor.ledger
+    assert ledger.waiting == []
+    report, children = ledger.closed["1"]
+    kept = ledger.kept["1"]
+    assert (report.counts(), report.handed_off, children) == ({"ok": 40}, [kept.batch], [])
+    assert unpack_entries(kept.payload) == [BatchEntry(url=URL.format("1-slow"))]
+    assert not stragglers.floor.runs["1"].is_abandoned
+    last, _ = ledger.closed[kept.batch]
+    assert last.counts() == {}, "and it goes on as the batch that took over"
+
+
+def test_each_that_takes_over_is_told_with_the_one_it_takes_over_from() -> None:
+    stragglers = Stragglers()
+
+    stragglers.work()
+
+    told, kept = stragglers.floor.told, stragglers.floor.ledger.kept["1"].batch
+    assert told.index(("closed", "1")) + 1 == told.index(("begun", kept))
+    assert ("closed", kept) in told
+
+
+def test_a_batch_with_little_to_report_is_not_closed_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the 32 outcomes and the 5 seconds: each close costs the follower and Redis as much as a whole batch."""
+    stragglers = Stragglers(outcomes=31, batches=4)
+    ends = threading.Timer(0.5, stragglers.end)
+    ends.start()
+
+    stragglers.work()
+    ends.join()
+
+    assert stragglers.floor.ledger.kept == {}
+    monkeypatch.setattr(turn_module, "_PART_PAUSE", 0.0)
+    in_time = Stragglers(outcomes=31, batches=4)
+    in_time.work()
+    assert in_time.floor.ledger.kept
+
+
+def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only() -> None:
+    floor = Floor(ends_at_once=False)
+    turn = Turn(a_claim("1"), _lease(), cast("Run", FakeRun("1", lambda: None, fetching=1, leftovers=[])))
+    with_outcomes(floor.runs.setdefault("1", cast("FakeRun", turn.run)), 40)
+    assert turn.may_part(turn.began)
+
+    turn.go_on_as(a_claim("1").kept(1, b"", 1))
+
+    assert not turn.may_part(turn.began + 4.9)
+    assert turn.may_part(turn.began + 5.0)
+
+
+def test_a_batch_that_is_not_ours_when_it_is_closed_around_its_stragglers_is_abandoned() -> None:
+    stragglers = Stragglers(batches=3)
+    stragglers.floor.ledger.lost = {"1"}
+
+    stragglers.work()
+
+    assert stragglers.floor.runs["1"].is_abandoned
+    assert "1" not in stragglers.floor.ledger.closed
+
+
+def test_what_a_process_holds_is_bounded_however_little_is_left_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the URLs in memory: each batch may leave some that only wait."""
+    monkeypatch.setattr(runner_module, "_MOST_UNFINISHED", 3)
+    stragglers = Stragglers(batches=100)
+    ends = threading.Timer(0.5, stragglers.end)
+    ends.start()
+
+    stragglers.work()
+    ends.join()
+
+    assert len(stragglers.floor.runs) <= 4
 
 
 def test_without_room_nothing_is_claimed_ahead() -> None:

@@ -1,0 +1,42 @@
+"""What a batch becomes when it is closed: a report, and batches for what is left, each with a due time of its own."""
+
+from __future__ import annotations
+
+from contract.records.batches import BatchEntry, unpack_entries
+from worker.batch.turn import children_of
+from worker.engine.run import Leftover
+
+
+def left(name: str, after: float) -> Leftover:
+    return Leftover(BatchEntry(url=f"http://h.test/{name}"), after)
+
+
+def told(*leftovers: Leftover) -> list[tuple[list[str], float]]:
+    """Return the names of each child's URLs, and when it is due."""
+    children = children_of(leftovers)
+    assert all(child.urls == len(unpack_entries(child.payload)) for child in children)
+    return [
+        ([entry.url.rpartition("/")[2] for entry in unpack_entries(child.payload)], child.after) for child in children
+    ]
+
+
+def test_what_may_run_at_once_waits_for_nothing() -> None:
+    assert told(left("a", 0.0), left("b", 9.0), left("c", -1.0)) == [(["a", "c"], 0.0), (["b"], 9.0)]
+
+
+def test_hosts_that_ask_for_different_waits_are_asked_at_different_times() -> None:
+    """Guards the groups: all would wait as long as the most patient."""
+    assert told(left("a", 40.0), left("b", 4.0), left("c", 39.0), left("d", 3.5)) == [
+        (["d", "b"], 4.0),
+        (["c", "a"], 40.0),
+    ]
+
+
+def test_none_is_tried_before_its_time_and_none_long_after() -> None:
+    for children in [told(*(left(str(after), float(after)) for after in range(1, 1000)))]:
+        assert all(float(name) <= due <= 1.25 * float(name) + 1.0 for names, due in children for name in names)
+        assert len(children) <= 30
+
+
+def test_nothing_left_is_no_batch() -> None:
+    assert told() == []

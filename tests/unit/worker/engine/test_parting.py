@@ -1,0 +1,115 @@
+"""A run that is parted: what is settled is taken out of it, and its other URLs go on undisturbed."""
+
+from __future__ import annotations
+
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Ending
+from contract.records.policy import JobPolicy
+from tests.support.virtual_world import Reply, VirtualWorld
+from worker.engine.run import Part, Run
+
+POLICY = JobPolicy(timeout=100.0, attempts=3)
+QUICK = [f"http://a.test/{number}" for number in range(5)]
+SLOW, FAILS, WAITS = "http://slow.test/", "http://fails.test/", "http://waits.test/"
+
+
+def answer(url: str, turn: int) -> Reply:
+    if url == SLOW:
+        return Reply(after=20.0)
+    if url == FAILS and turn == 0:
+        return Reply(status=503, after=0.5)
+    if url == FAILS:
+        return Reply(after=20.0)
+    return Reply(status=429, fields=(("Retry-After", "60"),)) if url == WAITS else Reply()
+
+
+def parted(world: VirtualWorld, urls: list[str]) -> tuple[Run, Part]:
+    """Start these URLs and part them five seconds later."""
+    run = world.start(urls, POLICY)
+    world.turn_until(lambda: world.clock.seconds >= 5.0)
+    part = run.part()
+    assert part is not None
+    return run, part
+
+
+def test_every_url_is_in_one_part_of_it() -> None:
+    world = VirtualWorld(answer)
+
+    run, part = parted(world, [*QUICK, SLOW, FAILS])
+    world.turn_until(lambda: run.wait(0))
+
+    assert sorted(outcome.url for outcome in part.outcomes) == QUICK
+    assert sorted(entry.url for entry in part.rest) == sorted([SLOW, FAILS])
+    assert sorted(outcome.url for outcome in run.outcomes) == sorted([SLOW, FAILS])
+    assert {outcome.ending for outcome in (*part.outcomes, *run.outcomes)} == {Ending.OK}
+    assert part.busy > 0
+
+
+def test_transfers_in_flight_go_on_as_if_nothing_had_happened() -> None:
+    world = VirtualWorld(answer)
+
+    run, _ = parted(world, [*QUICK, SLOW])
+    world.turn_until(lambda: run.wait(0))
+
+    assert len(world.http.requests_for(SLOW)) == 1
+    assert 20.0 <= world.clock.seconds < 21.0
+
+
+def test_what_was_tried_and_spent_goes_with_the_others() -> None:
+    """Guards ``leftover`` in ``part``: a crash after it would give each straggler all its attempts again."""
+    world = VirtualWorld(answer)
+
+    _, part = parted(world, [*QUICK, FAILS, SLOW])
+
+    entries = {entry.url: entry for entry in part.rest}
+    assert [attempt.status for attempt in entries[FAILS].attempts] == [503]
+    assert entries[SLOW].attempts == ()
+    assert 4.0 < entries[SLOW].spent < 6.0
+
+
+def test_what_was_handed_back_goes_with_what_is_settled() -> None:
+    world = VirtualWorld(answer)
+
+    run = world.start([*QUICK, WAITS, SLOW], POLICY)
+    world.turn_until(lambda: len(run.outcomes) == len(QUICK))
+    entry = BatchEntry(url=WAITS)
+    run.hand_back([entry], 40.0)
+    part = run.part()
+
+    assert part is not None
+    assert [(each.entry, each.after) for each in part.leftovers] == [(entry, 40.0)]
+    assert [each.url for each in part.rest] == [SLOW]
+    assert (run.leftovers, run.outcomes) == ([], [])
+
+
+def test_its_progress_starts_anew() -> None:
+    world = VirtualWorld(answer)
+
+    run, part = parted(world, [*QUICK, SLOW])
+
+    seen = run.progress
+    assert (seen.total, seen.ok, seen.bytes) == (1, 0, 0)
+    assert run.unfinished == len(part.rest) == 1
+
+
+def test_nothing_is_parted_where_nothing_is_settled_or_everything_is() -> None:
+    world = VirtualWorld(answer)
+    run = world.start([SLOW], POLICY)
+    world.lane.turn()
+    assert run.part() is None
+
+    world.turn_until(lambda: run.wait(0))
+
+    assert run.part() is None
+    assert len(run.outcomes) == 1
+
+
+def test_a_batch_that_holds_a_url_twice_is_not_parted() -> None:
+    """Guards the count: one of the two would be in neither part."""
+    world = VirtualWorld(answer)
+    run = world.start([*QUICK, SLOW, SLOW], POLICY)
+    world.turn_until(lambda: len(run.outcomes) == len(QUICK))
+
+    assert run.part() is None
+    world.turn_until(lambda: run.wait(0))
+    assert len(run.outcomes) == len(QUICK) + 2

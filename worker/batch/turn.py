@@ -1,0 +1,97 @@
+"""A batch a runner holds: its claim, its lease and its run, and what is written down when it is closed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from contract.ledger.ledger import Child, Claim
+from contract.records.batches import pack_entries
+from contract.records.outcomes import Outcome
+from contract.records.reports import BatchReport
+from contract.records.snapshots import ProgressSnapshot
+from worker.batch.lease import Lease
+from worker.engine.run import Leftover, Run
+
+_PART_PAUSE = 5.0  # seconds between two closes of what is in the end one batch's stragglers
+_WORTH_A_CLOSE = 32  # outcomes of a batch that was not closed around its stragglers yet
+
+_TOGETHER, _AT_LEAST = 1.25, 1.0  # what is due within this factor and so many seconds comes due together
+
+
+@dataclass(slots=True)
+class Turn:
+    """``claim`` changes when the batch is closed around its stragglers: they go on as the batch that takes over."""
+
+    claim: Claim
+    lease: Lease
+    run: Run
+    started: float = field(default_factory=time.time)  # Unix seconds
+    began: float = field(default_factory=time.monotonic)
+    is_parted: bool = False
+
+    def may_part(self, now: float) -> bool:
+        """Is it worth a close of its own to report what it has?"""
+        if self.lease.is_lost or not self.run.unfinished:
+            return False
+        outcomes = len(self.run.outcomes)
+        if now - self.began >= _PART_PAUSE:
+            return outcomes > 0
+        return outcomes >= _WORTH_A_CLOSE and not self.is_parted
+
+    def go_on_as(self, kept: Claim) -> None:
+        self.claim, self.started, self.began, self.is_parted = kept, time.time(), time.monotonic(), True
+
+    def report(
+        self, worker: str, outcomes: Sequence[Outcome], handed_off: Sequence[str], *, busy: float
+    ) -> BatchReport:
+        claim, finished = self.claim, time.time()
+        return BatchReport(
+            job=claim.job,
+            batch=claim.batch,
+            worker=worker,
+            pid=os.getpid(),
+            queued=claim.queued,
+            started=self.started,
+            finished=finished,
+            elapsed=finished - self.started,
+            busy=busy,
+            outcomes=outcomes,
+            handed_off=handed_off,
+        )
+
+    def snapshot(self) -> ProgressSnapshot:
+        seen = self.run.progress
+        counts = {"ok": seen.ok, "kept": seen.kept, "failed": seen.failed, "refused": seen.refused}
+        return ProgressSnapshot(self.claim.batch, counts, seen.bytes)
+
+
+def children_of(leftovers: Sequence[Leftover]) -> list[Child]:
+    """Open one batch for what may run at once, and one for each moment at which others may."""
+    now = [leftover for leftover in leftovers if leftover.after <= 0]
+    groups = [now] if now else []
+    groups += _due_together(sorted((each for each in leftovers if each.after > 0), key=lambda each: each.after))
+    return [
+        Child(pack_entries(each.entry for each in group), len(group), max(0.0, group[-1].after)) for group in groups
+    ]
+
+
+def _due_together(later: Sequence[Leftover]) -> Iterator[list[Leftover]]:
+    """Cut what is sorted by its due time where waiting for the last of a group would be long for its first."""
+    group: list[Leftover] = []
+    for leftover in later:
+        if group and leftover.after > group[0].after * _TOGETHER + _AT_LEAST:
+            yield group
+            group = []
+        group.append(leftover)
+    if group:
+        yield group
+
+
+def line_of(report: BatchReport, handed_off: int) -> str:
+    """Say in a line how a batch went."""
+    counts = " ".join(f"{ending}={count}" for ending, count in sorted(report.counts().items()))
+    rest = f" handed-off={handed_off}" if handed_off else ""
+    return f"{counts}{rest} {report.elapsed:.1f}s x{report.concurrency:.1f}".lstrip()
