@@ -259,6 +259,61 @@ def test_an_environment_of_the_users_own_is_moved_aside(checkout: Checkout) -> N
     assert (checkout.root / ".venv.before-trawl" / "precious").exists()
 
 
+@pytest.mark.parametrize("kind", ["a folder", "another checkout's", "its own, kept elsewhere", "a file", "nothing"])
+def test_a_link_is_moved_aside_and_what_it_points_at_is_left_alone(
+    checkout: Checkout, tmp_path: Path, kind: str
+) -> None:
+    """Guards ``make_environment``: the folder a link pointed at was emptied."""
+    target, venv = tmp_path / "target", checkout.root / ".venv"
+    if kind == "a file":
+        target.write_text("of the user's own")
+    elif kind == "its own, kept elsewhere":
+        checkout.run("run")
+        venv.rename(target)
+        (checkout.root / "requirements" / "run.txt").write_text("# another lock\n")  # so that there is something to do
+    elif kind != "nothing":
+        target.mkdir()
+        (target / "notes").write_text("of the user's own")
+    if kind == "another checkout's":
+        (target / ".trawl-setup").write_text("/another/checkout\n/another/python\nrun 0\n")
+    before = contents(target)
+    venv.symlink_to(target)
+
+    ended = checkout.run("run")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "moved the .venv that was there to .venv.before-trawl" in ended.stderr
+    assert (checkout.root / ".venv.before-trawl").readlink() == target
+    assert not venv.is_symlink()
+    assert contents(target) == before
+
+
+def test_a_file_in_the_way_is_moved_aside(checkout: Checkout) -> None:
+    (checkout.root / ".venv").write_text("of the user's own")
+
+    ended = checkout.run("run")
+
+    assert ended.returncode == 0, ended.stderr
+    assert (checkout.root / ".venv.before-trawl").read_text() == "of the user's own"
+
+
+def test_an_environment_that_cannot_be_written_to_is_one_sentence(checkout: Checkout) -> None:
+    checkout.run("run")
+    (checkout.root / "requirements" / "run.txt").write_text("# another lock\n")
+    in_the_way = checkout.root / ".venv" / ".trawl-setup.new"
+    in_the_way.mkdir()
+
+    ended = checkout.run("run")
+
+    assert ended.returncode == 2
+    assert ended.stderr == f"trawl: cannot set itself up: {in_the_way}: Is a directory\n"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files at or below a path."""
+    return {str(each): each.read_bytes() for each in [folder, *folder.rglob("*")] if each.is_file()}
+
+
 def test_pip_works_where_uv_fails_and_what_neither_can_install_is_said_and_tried_again(checkout: Checkout) -> None:
     # By a Python of an environment without pip: what the box has counts, not what that environment has.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout.root / "other"], check=True)
