@@ -85,7 +85,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True, rename={"ending": "ou
 
     ``started`` is UTC ISO 8601; ``path`` is relative to the output folder and None where nothing is stored;
     ``sha256`` is hex (None with another digest: then ``digest`` is ``"<algorithm>:<hex>"``).
-    ``notes`` are facts worth keeping that changed nothing: ``framing=close``, ``downgraded``, ``resumed``.
+    ``notes`` are facts worth keeping that changed nothing: ``framing=close`` (or ``h2``), ``downgraded``, ``resumed``.
     """
 
     url: str

@@ -77,7 +77,8 @@ def test_bodies_come_whole(version: Version, bench: Bench) -> None:
     for url, size in zip(urls, sizes, strict=False):
         assert (bench.folder / output_name(url)).read_bytes() == body_bytes(size, size)
     assert (bench.folder / output_name(urls[-1])).read_bytes() == body_bytes(_LARGE)
-    assert not any(outcome.notes for outcome in run.outcomes)
+    notes = {outcome.url: outcome.notes for outcome in run.outcomes}
+    assert notes == {**dict.fromkeys(urls, ()), urls[-1]: (f"framing=h{version.name}",)}
 
 
 def test_many_transfers_share_few_connections(version: Version, bench: Bench) -> None:
@@ -113,10 +114,10 @@ def test_streams_of_one_connection_run_at_once(version: Version, bench: Bench) -
     assert len({asked.connection for asked in version.site.asked}) == 1
 
 
-@pytest.mark.parametrize("end", ["reset", "early"])
+@pytest.mark.parametrize("end", ["reset", "quiet", "early"])
 @pytest.mark.parametrize("bare", ["", "1"], ids=["with a length", "without a length"])
 def test_a_stream_that_breaks_leaves_no_file(version: Version, bench: Bench, end: str, bare: str) -> None:
-    """``early`` ends as if that were all, which only a length can tell."""
+    """``early`` ends as if that were all, which only a length can tell; ``quiet`` libcurl takes for that."""
     url = version.site.url(size=_LARGE, sent=100_000, end=end, bare=bare)
 
     run = bench.fetch([url], replace(version.policy(), attempts=2))
@@ -141,6 +142,77 @@ def test_a_broken_stream_costs_its_neighbours_nothing(version: Version, bench: B
     assert stored == set(good)
     for number, url in enumerate(good):
         assert (bench.folder / output_name(url)).read_bytes() == body_bytes(50_000 + number)
+
+
+def test_a_quiet_reset_costs_its_own_stream_only(version: Version, bench: Bench) -> None:
+    """Guards ``hear``: of streams answered together on one connection, the reset ones are told from the whole."""
+    bench.fetch([version.site.url(first=1, bare=1)], version.policy())
+    ends = ["whole", "quiet", "whole", "whole", "quiet", "quiet"] * 4
+    urls = [
+        version.site.url(gather=len(ends), size=20_000 + number, sent=(20_000 + number) // 2, end=end, bare=1)
+        if end == "quiet"
+        else version.site.url(gather=len(ends), size=20_000 + number, bare=1)
+        for number, end in enumerate(ends)
+    ]
+
+    run = bench.fetch(urls, replace(version.policy(), attempts=1))
+
+    outcomes = {outcome.url: outcome for outcome in run.outcomes}
+    for number, (url, end) in enumerate(zip(urls, ends, strict=True)):
+        assert outcomes[url].error == (ErrorClass.TRUNCATED if end == "quiet" else None), outcomes[url]
+        if end == "whole":
+            assert (bench.folder / output_name(url)).read_bytes() == body_bytes(20_000 + number)
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far(version: Version, bench: Bench, size: int) -> None:
+    """Guards ``is_unseen``: nobody listened there, so the body is asked for again, once, and listened to."""
+    url = version.site.url(size=2 * size, sent=size, end="quiet", bare=1)
+    bench.fetch([version.site.url(n=number) for number in range(3)], version.policy())
+
+    run = bench.fetch([url], replace(version.policy(), attempts=1))
+
+    assert [outcome.error for outcome in run.outcomes] == [ErrorClass.TRUNCATED]
+    assert len([asked for asked in version.site.asked if asked.target in url]) == 2
+    assert bench.files() == {output_name(version.site.url(n=number)) for number in range(3)}
+
+
+def test_a_length_outweighs_a_quiet_reset(version: Version, bench: Bench) -> None:
+    """Every byte that was promised has come: how the stream ended says nothing more."""
+    url = version.site.url(size=1000, end="quiet")
+
+    run = bench.fetch([url], replace(version.policy(), attempts=1))
+
+    assert [(outcome.ending, outcome.notes) for outcome in run.outcomes] == [(Ending.OK, ())]
+    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(1000)
+
+
+def test_ordinary_bodies_without_a_length_are_asked_for_once(version: Version, bench: Bench) -> None:
+    """Guards ``settle``, from an origin's first answer on; one that came in the turn of its request may be twice."""
+    firsts = [version.site.url(host=f"h{number}.many.test", bare=1, size=number) for number in range(6)]
+    bench.fetch(firsts, version.policy())
+    asked = len(version.site.asked)
+
+    run = bench.fetch(
+        [version.site.url(host="h0.many.test", bare=1, n=number) for number in range(30)], version.policy()
+    )
+
+    assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
+    assert {outcome.notes for outcome in run.outcomes} == {(f"framing=h{version.name}",)}
+    assert asked <= len(firsts) + 1
+    assert len(version.site.asked) == asked + 30
+
+
+def test_where_libcurl_cannot_be_asked_a_body_without_a_length_is_noted_and_nothing_else(
+    version: Version, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.adapters.http.streams._trace", lambda: False)
+
+    run = bench.fetch([version.site.url(bare=1, n=number) for number in range(3)], version.policy())
+
+    assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
+    assert {outcome.notes for outcome in run.outcomes} == {(f"framing=h{version.name}",)}
+    assert len(version.site.asked) == 3
 
 
 def test_a_stream_that_falls_silent_ends_at_the_floor(version: Version, bench: Bench) -> None:

@@ -6,10 +6,15 @@ from tests.mutants.guard import Guard
 
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _HANDLE = "worker/adapters/http/handle.py"
+_STREAMS = ("tests/unit/worker/adapters/test_streams.py",)
 
 
 def _of(file: str, text: str, test: str, instead: str = "pass") -> Guard:
     return Guard(file, text, (f"tests/integration/test_multiplexed.py::{test}",), instead)
+
+
+def _streams(text: str, instead: str = "pass", tests: tuple[str, ...] = _STREAMS) -> Guard:
+    return Guard("worker/adapters/http/streams.py", text, tests, instead)
 
 
 _VERSION = "pycurl.CURL_HTTP_VERSION_3 if owner.http3 else pycurl.CURL_HTTP_VERSION_2TLS"
@@ -30,4 +35,36 @@ GUARDS = (
         "test_a_connection_from_the_pool_is_judged_again[3]"),
     _of(_HANDLE, 'curl.setopt(pycurl.PROXY, "")  # proxy variables would void the guard on addresses',
         "test_proxy_variables_change_nothing"),
+    # Streams that were reset.
+    _of(_HANDLE, "curl.setopt(pycurl.DEBUGFUNCTION, self.hear)", "test_a_quiet_reset_costs_its_own_stream_only"),
+    _of(_HANDLE, "self.owner.streams.connected(self)",
+        "test_ordinary_bodies_without_a_length_are_asked_for_once[2]"),
+    _of(_EXCHANGES, "            self._note_stream(handle, exchange)", "test_a_quiet_reset_costs_its_own_stream_only",
+        "            pass"),
+    _of(_EXCHANGES, "self.streams.settle(self._busy.values())",
+        "test_ordinary_bodies_without_a_length_are_asked_for_once[2]"),
+    _of("worker/engine/exchange.py", "self.is_unseen = self._ends_unseen(self.head)",
+        "test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far[2-0]"),
+    _of("worker/engine/exchange.py", "if self._ends_unseen(head):",
+        "test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far[2-1000]", "if False:"),
+    _of("worker/engine/transfer.py", "            self.must_watch = True\n",
+        "test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far[2-1000]", "            pass\n"),
+    Guard("worker/engine/http/verdict.py", "case Breakage.RESET if reception.length is not None:",
+          ("tests/unit/worker/engine/http/test_verdict.py",), "case Breakage.RESET:"),
+    _streams("and closed[1] in reset.groups()", ""),
+    _streams("_RESET.match(before)", "_RESET.search(before)"),
+    _streams("_CLOSED.fullmatch(text)", "_CLOSED.search(text)"),
+    _streams('exchange.transfer.place.scheme == "https"', "True"),
+    _streams("            self._have_listen(origin, busy)\n", "            pass\n"),
+    _streams("handle.listen(False)"),
+    _streams("exchange.is_watched or not exchange.lines", "True"),
+    _streams("handle.exchange.is_watched = handle.listens"),
+    _streams("or read_head(exchange.lines)", ""),
+    _streams("if each.exchange and not each.exchange.sockets", ""),
+    _streams("(each for each in busy if each.exchange and not each.exchange.sockets)", "()"),
+    _streams("exchange.is_watched = not exchange.lines", "exchange.is_watched = True"),
+    _streams("and _origin(exchange) == origin", ""),
+    _streams("head.status < 300 and", ""),
+    _streams("and self._origins.get(origin) is not _Origin.STREAMS", ""),
+    _streams("self._origins.clear()"),
 )  # fmt: skip

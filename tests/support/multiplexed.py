@@ -33,6 +33,8 @@ from tests.support.processes import PATIENCE
 Fields = list[tuple[bytes, bytes]]
 
 _PORTS_TRIED = 20
+_H2_RESETS = {"reset": h2.errors.ErrorCodes.INTERNAL_ERROR, "quiet": h2.errors.ErrorCodes.NO_ERROR}
+_H3_RESETS = {"reset": ErrorCode.H3_INTERNAL_ERROR, "quiet": ErrorCode.H3_NO_ERROR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Reply:
 
     fields: Fields
     body: bytes
-    end: str = "whole"  # whole, reset (the stream), early (ends as if that were all), stall (says nothing more)
+    # whole, reset (the stream), quiet (a reset with NO_ERROR), early (ends as if that were all), stall (says no more)
+    end: str = "whole"
 
 
 @dataclass(slots=True)
@@ -176,8 +179,8 @@ class _Http2(asyncio.Protocol, _Wire):
                     return
                 self._h2.send_data(stream, body[:room])
                 body = body[room:]
-            if end == "reset":
-                self._h2.reset_stream(stream, h2.errors.ErrorCodes.INTERNAL_ERROR)
+            if end in _H2_RESETS:
+                self._h2.reset_stream(stream, _H2_RESETS[end])
             elif end != "stall":
                 self._h2.end_stream(stream)
         except h2.exceptions.StreamClosedError:
@@ -221,18 +224,18 @@ class _Http3(QuicConnectionProtocol, _Wire):
         self._h3.send_headers(stream, reply.fields, end_stream=is_last and not reply.body)
         if reply.body:
             self._h3.send_data(stream, reply.body, end_stream=is_last)
-        if reply.end == "reset":
+        if reply.end in _H3_RESETS:
             # What is queued would never leave once the stream is reset.
             self.transmit()
-            self._loop.call_later(0.05, self._reset, stream)
+            self._loop.call_later(0.05, self._reset, stream, _H3_RESETS[reply.end])
         self.transmit()
 
     def hang_up(self) -> None:
         self.close()
 
-    def _reset(self, stream: int) -> None:
+    def _reset(self, stream: int, code: int) -> None:
         if self._h3 is not None and stream not in self._gone:
-            self._quic.reset_stream(stream, ErrorCode.H3_INTERNAL_ERROR)
+            self._quic.reset_stream(stream, code)
             self.transmit()
 
 

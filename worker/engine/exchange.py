@@ -39,8 +39,9 @@ class Exchange:
     __slots__ = (
         "addresses", "answered_at", "asked", "at_connected", "at_first_byte", "at_resolved", "at_secured", "began",
         "breakage", "cap", "detail", "draft", "ends", "enough", "fields", "hasher", "head", "heard", "heard_at",
-        "is_fresh", "is_helper", "is_quiet", "is_ranged", "is_unfit", "lines", "marked_at", "marks", "offset",
-        "received", "refusals", "remote_ip", "sockets", "stopped", "took", "transfer", "until",
+        "is_fresh", "is_helper", "is_quiet", "is_ranged", "is_unfit", "is_unseen", "is_watched", "lines", "marked_at",
+        "marks", "must_watch", "offset", "received", "refusals", "remote_ip", "sockets", "stopped", "took", "transfer",
+        "until",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +55,9 @@ class Exchange:
         self.fields: tuple[str, ...] = transfer.own_fields(now)  # header lines to send beside the usual ones
         # A pooled connection may be dead, or the reason why the attempt before failed.
         self.is_fresh = transfer.is_wary or bool(transfer.attempts)
+        self.must_watch = transfer.must_watch  # a reset of its stream may not go unnoticed
+        self.is_watched = True  # none would; the adapter says where that is not so
+        self.is_unseen = False  # its body may have been cut by one: ask again, and watch
         self.lines: list[bytes] = []
         self.head: Head | None = None
         self.draft: Draft | None = None
@@ -120,6 +124,7 @@ class Exchange:
             self.head = read_head(self.lines)
             if self.head is not None:
                 self._compare(self.head)
+                self.is_unseen = self._ends_unseen(self.head)
         is_over = self.breakage is None and self.stopped is None and not self.enough
         if self.is_ranged and is_over and self.received != self._due():
             self.is_unfit = True  # nothing broke off: which of its bytes are missing cannot be known
@@ -165,6 +170,9 @@ class Exchange:
             return False
         if self.is_ranged:
             return True
+        if self._ends_unseen(head):
+            self.is_unseen = self.enough = True
+            return False
         transfer, run = self.transfer, self.transfer.run
         self.draft = run.disk.draft(head.length)
         if transfer.ask_for_help is not None:
@@ -197,6 +205,11 @@ class Exchange:
             self.head, self.draft, self.offset, self.ends = asked.head, asked.draft, asked.size, asked.size
         else:
             self.is_unfit = self.is_helper or head.status in (206, 416)
+
+    def _ends_unseen(self, head: Head) -> bool:
+        """Is it a body to store that only the end of its stream ends, and nobody would see that it was reset?"""
+        is_stream = not self.is_watched and head.framing is not None and self._due() is None
+        return is_stream and of_status(head, wall=0.0) is None
 
     def _overrun(self) -> int:
         """More bytes came than Content-Range says: none of them can be trusted."""

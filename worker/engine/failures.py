@@ -46,6 +46,7 @@ class Breakage(StrEnum):
     HANDSHAKE = "handshake"  #: TLS could not be agreed on, or the connection broke meanwhile
     TIMEOUT = "timeout"  #: the library's own clock ran out
     CUT = "cut"  #: the connection ended before the response did
+    RESET = "reset"  #: the stream was reset without an error: its body is whole only if a length says so
     STALE = "stale"  #: every pooled connection tried was dead; the request was not answered
     NONSENSE = "nonsense"  #: what came is not HTTP
     REDIRECT = "redirect"  #: a redirect to several places at once

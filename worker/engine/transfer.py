@@ -80,8 +80,8 @@ class Transfer:
     __slots__ = (
         "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "cookies", "deadline", "digest",
         "downgraded", "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary",
-        "name", "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "size", "split", "start",
-        "tier", "trail", "unresolved_at", "was_waiting",
+        "must_watch", "name", "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "size",
+        "split", "start", "tier", "trail", "unresolved_at", "was_waiting",
     )  # fmt: skip
 
     def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
@@ -98,6 +98,7 @@ class Transfer:
         self.attempt_began = 0.0
         self.is_under_way = False  # an attempt has begun and not ended
         self.is_wary = False  # pooled connections turned out dead: use a new one
+        self.must_watch = False  # its body is ended by a stream: listen for a reset
         self.was_waiting = False  # it is, or was until just now, a heap entry
         self.exchange: Exchange | None = None
         self.draft: Draft | None = None
@@ -161,6 +162,9 @@ class Transfer:
             return _FOLLOW
         if exchange.is_unfit:
             self.drop_part()
+            return _FOLLOW
+        if exchange.is_unseen:
+            self.must_watch = True
             return _FOLLOW
         return None
 
@@ -365,8 +369,8 @@ class Transfer:
                 notes.append("resumed")
             if self.split is not None:
                 notes.append(f"splits={self.split.width}")
-            if not head.is_framed and self.exchange is not None and self.exchange.ends is None:
-                notes.append("framing=close")
+            if head.framing is not None and self.exchange is not None and self.exchange.ends is None:
+                notes.append(f"framing={head.framing}")
             if "content-encoding" in head.fields:
                 notes.append(f"encoding={head.fields['content-encoding']}")
         if self.downgraded:

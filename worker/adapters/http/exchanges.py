@@ -12,8 +12,10 @@ import pycurl
 from worker.adapters.http.addresses import HandedAddresses
 from worker.adapters.http.breakages import breakage, sentence
 from worker.adapters.http.handle import Handle
+from worker.adapters.http.streams import StreamWatch
 from worker.adapters.http.waiting import HIGHEST_SELECTED, Polling, Selecting, WakePipe
 from worker.engine.exchange import Exchange
+from worker.engine.failures import Breakage
 from worker.engine.safety import AddressPolicy, Verdict
 
 AT_ONCE = 16  # exchanges that may end before those that follow them are begun
@@ -66,6 +68,7 @@ class CurlHttp:
         self.ca_file = ca_file
         self.ipv4_only = ipv4_only
         self.http3 = http3
+        self.streams = StreamWatch()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(256, 2 * window) + most_quiet)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
@@ -100,6 +103,7 @@ class CurlHttp:
         if is_patient is not handle.is_patient:
             handle.is_patient = is_patient
             curl.setopt(pycurl.PIPEWAIT, int(is_patient))
+        self.streams.begin(handle, exchange, self._busy.values())
         if exchange.is_fresh is not handle.is_fresh:
             handle.is_fresh = exchange.is_fresh
             curl.setopt(pycurl.FRESH_CONNECT, int(exchange.is_fresh))
@@ -152,7 +156,7 @@ class CurlHttp:
                 return ended
         asked = self._multi.timeout()
         limit = _LONGEST_SLEEP if asked < 0 else asked / 1000
-        if self._driver.wait(limit if seconds is None else min(limit, seconds)):
+        if self._turn(limit if seconds is None else min(limit, seconds)):
             self._pipe.clear()
         return self._collect()
 
@@ -172,8 +176,14 @@ class CurlHttp:
     def _look(self) -> None:
         """Have libcurl look at the handles that are new to it, and do what can be done without waiting."""
         self._has_new = False
-        self._driver.wait(0.0)
+        self._turn(0.0)
         self._unread.clear()
+
+    def _turn(self, seconds: float) -> bool:
+        """Move bytes, after waiting for something to do at most this long; True: somebody called ``wake``."""
+        is_woken = self._driver.wait(seconds)
+        self.streams.settle(self._busy.values())
+        return is_woken
 
     def _collect(self) -> list[Exchange]:
         left, done, broken = self._multi.info_read(AT_ONCE)
@@ -191,6 +201,8 @@ class CurlHttp:
         if code:
             exchange.breakage = breakage(code, message)
             exchange.detail = sentence(message)
+        if handle.listens:
+            self._note_stream(handle, exchange)
         _note_timings(exchange, curl)
         if self.egress is not None:
             self.egress.note_end(curl, exchange, code)
@@ -200,6 +212,12 @@ class CurlHttp:
         handle.exchange = None
         self._idle.append(handle)
         return exchange
+
+    def _note_stream(self, handle: Handle, exchange: Exchange) -> None:
+        if handle.was_reset and exchange.breakage is None:
+            exchange.breakage, exchange.detail = Breakage.RESET, "its stream was reset"
+        handle.was_reset = False
+        self.streams.learn(exchange)
 
 
 def _note_timings(exchange: Exchange, curl: Any) -> None:

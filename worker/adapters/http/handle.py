@@ -19,13 +19,17 @@ from worker.engine.failures import Failure, Kind
 if TYPE_CHECKING:
     from worker.adapters.http.exchanges import CurlHttp
 
+_TEXT = 0  # CURLINFO_TEXT: of what libcurl tells a debug function, its own words
 _BUFFER = 512 * 1024  # bytes; one buffer per multi: fewer receive calls on large bodies, half the CPU
 
 
 class Handle:
     """Carries one exchange after the other; what is set on it is remembered, and set again only if it changes."""
 
-    __slots__ = ("curl", "exchange", "fields", "is_fresh", "is_patient", "name", "owner", "policy", "timeout")
+    __slots__ = (
+        "curl", "exchange", "fields", "is_early", "is_fresh", "is_patient", "listens", "name", "owner", "policy",
+        "timeout", "was_reset",
+    )  # fmt: skip
 
     def __init__(self, owner: CurlHttp) -> None:
         self.owner = owner
@@ -36,12 +40,16 @@ class Handle:
         self.timeout = -1
         self.is_fresh = False
         self.is_patient = False
+        self.is_early = False  # what its origin sends is not known yet
+        self.listens = False  # libcurl tells it what becomes of its streams
+        self.was_reset = False  # its stream was, which libcurl will call a good end
         self.curl = curl = pycurl.Curl()
         curl.handle = self  # type: ignore[attr-defined]  # pycurl's objects take attributes; its stub does not say so
         _configure(curl, owner)
         curl.setopt(pycurl.WRITEFUNCTION, self.take)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)
         curl.setopt(pycurl.PREREQFUNCTION, self.permit)
+        curl.setopt(pycurl.DEBUGFUNCTION, self.hear)
 
     def obey(self, policy: JobPolicy) -> None:
         """Set what the job's owner decided."""
@@ -49,6 +57,12 @@ class Handle:
         self.curl.setopt(pycurl.USERAGENT, policy.user_agent.encode())
         self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(policy.connect_timeout * 1000)))
         self.curl.setopt(pycurl.MAXFILESIZE_LARGE, policy.max_size)
+
+    def listen(self, listens: bool) -> None:
+        """Be told what becomes of streams, or no longer; not from a callback."""
+        if listens is not self.listens:
+            self.listens = listens
+            self.curl.setopt(pycurl.VERBOSE, int(listens))
 
     # ------------------------------------------------------------------------------------- libcurl's callbacks
 
@@ -63,6 +77,8 @@ class Handle:
             return pycurl.SOCKET_BAD
         try:
             exchange.sockets += 1
+            if self.is_early:
+                self.owner.streams.connecting(self)
             family, kind, protocol, place = address
             verdict = self.owner.judge(_text(place[0]), place[1])
             if not verdict.allowed:
@@ -81,6 +97,11 @@ class Handle:
             exchange.stopped = bug(error)
             return pycurl.SOCKET_BAD
 
+    def hear(self, kind: int, text: bytes) -> None:
+        """Listen for resets; what else is said of requests and responses is forgotten at once."""
+        if kind == _TEXT and self.owner.streams.hear(text):
+            self.was_reset = True
+
     def permit(self, remote: str, _local: str, port: int, _local_port: int) -> int:
         """Judge a connection before the request goes out: pooled ones never came through ``open_socket``."""
         exchange = self.exchange
@@ -88,6 +109,9 @@ class Handle:
             return int(pycurl.PREREQFUNC_ABORT)
         try:
             exchange.remote_ip = _text(remote)
+            self.was_reset = False  # an earlier stream of this exchange, if any, is not the one that will answer
+            if self.is_early:
+                self.owner.streams.connected(self)
             verdict = self.owner.judge(exchange.remote_ip, port)
             if verdict.allowed:
                 return int(pycurl.PREREQFUNC_OK)

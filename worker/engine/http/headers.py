@@ -37,9 +37,19 @@ class Head:
         return self.fields.get(name)
 
     @property
+    def framing(self) -> str | None:
+        """Return what alone says where the body ends; None: a length or chunks do.
+
+        ``"close"`` is the end of the connection, ``"h2"`` and ``"h3"`` the end of the stream (RFC 9113 section 8.1).
+        """
+        if self.length is not None or self.is_chunked:
+            return None
+        return "close" if self.version in ("1.0", "1.1") else f"h{self.version}"
+
+    @property
     def is_framed(self) -> bool:
         """Does anything but the end of the connection say where the body ends?"""
-        return self.length is not None or self.is_chunked or self.version not in ("1.0", "1.1")
+        return self.framing != "close"
 
 
 def read_head(lines: Sequence[bytes]) -> Head | None:

@@ -121,6 +121,8 @@ def _of_body(reception: Reception) -> Failure | None:
     match reception.breakage:
         case None:
             pass
+        case Breakage.RESET if reception.length is not None:
+            pass  # it is counted
         case Breakage.TIMEOUT:
             return _failure(ErrorClass.TIMEOUT, Kind.TRANSIENT, reception, "The deadline passed within the body")
         case Breakage.NONSENSE:

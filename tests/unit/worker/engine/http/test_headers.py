@@ -7,7 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.http.headers import _field, read_head
+from worker.engine.http.headers import _field, read_head, values_of
 
 _NAMES = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=20)
 _VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f\x85\xa0"), max_size=40)
@@ -60,12 +60,28 @@ def test_a_length_said_twice_alike_is_one_length() -> None:
 
 
 def test_framing_is_told_from_closing() -> None:
-    framed = ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HTTP/2 200 \r\n\r\n", "HTTP/3 200\r\n\r\n",
-              "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n"]  # fmt: skip
-    for text, is_framed in [*((text, True) for text in framed), ("HTTP/1.0 200 OK\r\nServer: x\r\n\r\n", False)]:
+    for text, framing in {
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n": None,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n": None,
+        "HTTP/1.0 200 OK\r\nServer: x\r\n\r\n": "close",
+        "HTTP/2 200 \r\ncontent-length: 5\r\n\r\n": None,
+        "HTTP/2 200 \r\n\r\n": "h2",
+        "HTTP/3 200\r\n\r\n": "h3",
+    }.items():
         head = read_head(_lines(text))
         assert head is not None
-        assert head.is_framed is is_framed, text
+        assert (head.framing, head.is_framed) == (framing, framing != "close"), text
+
+
+def test_a_field_sent_twice_can_be_had_in_its_pieces() -> None:
+    """Guards that neither an interim response's nor a trailer's are among them, nor those of a longer name."""
+    block = (
+        "HTTP/1.1 103 Early Hints\r\nSet-Cookie: early=1\r\n\r\n"
+        "HTTP/1.1 302 Found\r\nSET-COOKIE: a=1, b\xa0\r\nSet-Cookie2: no=1\r\n"
+        "set-cookie:\tc=3 \r\n\r\nSet-Cookie: late=1\r\n"
+    )
+
+    assert values_of("set-cookie", _lines(block)) == ["a=1, b\xa0", "c=3"]
 
 
 def test_chunked_framing_overrules_a_length() -> None:

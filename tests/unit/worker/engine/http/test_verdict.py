@@ -97,7 +97,13 @@ def test_a_header_block_without_end_is_no_response() -> None:
     assert _failed(_judge(None, breakage=None)) == (ErrorClass.TRUNCATED, Kind.TRANSIENT)
 
 
-@pytest.mark.parametrize("breakage", list(Breakage))
+def test_a_stream_that_was_reset_is_whole_only_where_a_length_says_so() -> None:
+    assert _failed(_judge(200, {}, breakage=Breakage.RESET, version="2")) == (ErrorClass.TRUNCATED, Kind.TRANSIENT)
+    assert _judge(breakage=Breakage.RESET, version="2") is None
+    assert _failed(_judge(received=9, breakage=Breakage.RESET)) == (ErrorClass.TRUNCATED, Kind.TRANSIENT)
+
+
+@pytest.mark.parametrize("breakage", [each for each in Breakage if each is not Breakage.RESET])
 def test_no_breakage_within_a_body_is_overlooked(breakage: Breakage) -> None:
     assert isinstance(_judge(breakage=breakage), Failure)
     assert isinstance(_judge(None, breakage=breakage), Failure)
