@@ -122,7 +122,17 @@ def _start_sweeping(sender: Any, **_: Any) -> None:
     if heartbeat := wiring.heartbeat_file():
         _touch(Path(heartbeat))
         consumer.timer.call_repeatedly(_BEAT, _touch, (Path(heartbeat), logging.DEBUG))
+    _warn_of_eviction()
     consumer.timer.call_repeatedly(_LOOK, _Sweeps(consumer.app, str(consumer.hostname)))
+
+
+def _warn_of_eviction() -> None:
+    try:
+        eviction = station().ledger.memory().eviction
+    except AWAY:
+        return  # whoever sends batches says so as well
+    if eviction is not None:
+        logger.warning(eviction)
 
 
 def _touch(heartbeat: Path, level: int = logging.ERROR) -> None:

@@ -18,6 +18,7 @@ import redis
 
 from contract.errors import UnknownJobError
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
+from contract.ledger.memory import RedisMemory
 from contract.records import wire
 from contract.records.messages import BatchMessage, child_batch
 from contract.records.outcomes import Ending
@@ -409,6 +410,10 @@ class Ledger:
         return {batch for batch, score in zip(batches, scores, strict=True) if score is not None}
 
     # ------------------------------------------------------------------ how
+
+    def memory(self) -> RedisMemory:
+        """Return how full Redis is."""
+        return RedisMemory.of(self._redis.info("memory"))
 
     def now(self) -> float:
         """Return Redis's clock in Unix seconds."""

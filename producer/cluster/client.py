@@ -30,8 +30,6 @@ Answer = TypeVar("Answer")
 
 AWAY = (*broker.AWAY, redis.exceptions.BusyLoadingError, kombu.exceptions.OperationalError)
 
-FULL_ABOVE = 0.7  # of Redis' maxmemory; above it nothing is fed until followers have drained some
-
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two tries while a service is away
 _TOLD_EVERY = 30.0  # seconds between two lines about the same outage
 
@@ -121,10 +119,6 @@ class Services(Protocol):
         """Let what was lost be sent again, unless somebody else saw to it a moment ago."""
         ...
 
-    def is_full(self) -> bool:
-        """Has Redis so little memory left that feeding should pause?"""
-        ...
-
     def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
         """Return what rings when a batch of this job is closed; whoever takes it closes it.
 
@@ -210,11 +204,6 @@ class Cluster:
         if snapshot_told is None:
             return JobChannel(client, keys.job(job))
         return JobChannel(client, keys.job(job), beside=keys.job(job, SNAPSHOTS), pass_on=snapshot_told)
-
-    def is_full(self) -> bool:
-        memory = self.redis.info("memory")
-        most = int(memory.get("maxmemory") or 0)
-        return most > 0 and int(memory["used_memory"]) > FULL_ABOVE * most
 
     def remove_stale_messages(self) -> int:
         """Remove the messages of jobs that are over; return their number. Only where the broker is the ledger's Redis.

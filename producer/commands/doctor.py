@@ -21,8 +21,9 @@ from contract.cluster.service_urls import redacted
 from contract.cluster.settings import ClusterSettings, is_configured
 from contract.cluster.variables import ignored_proxies
 from contract.errors import TrawlError
+from contract.ledger.memory import FULL_ABOVE, RedisMemory
 from contract.records.policy import JobPolicy
-from producer.cluster.client import FULL_ABOVE, Cluster
+from producer.cluster.client import Cluster
 from producer.formatting import count, seconds, size
 
 SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
@@ -125,21 +126,18 @@ def _persistence(info: Mapping[str, Any]) -> Finding:
 
 
 def _eviction(info: Mapping[str, Any]) -> Finding:
-    policy = str(info.get("maxmemory_policy", "noeviction"))
-    if policy == "noeviction":
+    memory = RedisMemory.of(info)
+    if memory.eviction is None:
         return Finding(Verdict.FINE, "eviction", "noeviction.")
-    verdict = Verdict.BROKEN if int(info.get("maxmemory", 0)) else Verdict.UNWISE
-    return Finding(
-        verdict, "eviction", f"{policy} throws batches away when memory is short: set maxmemory-policy noeviction."
-    )
+    return Finding(Verdict.BROKEN if memory.most else Verdict.UNWISE, "eviction", memory.eviction)
 
 
 def _memory(info: Mapping[str, Any]) -> Finding:
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    if not most:
-        return Finding(Verdict.FINE, "memory", f"{size(used)} used, no limit set.")
-    found = f"{size(used)} of {size(most)} used"
-    if used > FULL_ABOVE * most:
+    memory = RedisMemory.of(info)
+    if not memory.most:
+        return Finding(Verdict.FINE, "memory", f"{size(memory.used)} used, no limit set.")
+    found = f"{size(memory.used)} of {size(memory.most)} used"
+    if memory.is_full:
         return Finding(
             Verdict.UNWISE, "memory", f"{found}: producers pause above {FULL_ABOVE:.0%}. Follow or remove old jobs."
         )

@@ -81,6 +81,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         lists, is_resumed = begin_or_go_on(options.wish, journal, console.tell)
         stack.callback(lists.close)
         retrying = Retrying(console.tell, stop=between_tries(interrupts, embedded))
+        _warn_of_eviction(cluster, retrying)
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
         feeder = _feeder(options, lists, journal, cluster, retrying, batcher)
         feeder.recover()
@@ -184,6 +185,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         cluster.check()
         fingerprint = f"follow {job} {manifest_path}"
         retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
+        _warn_of_eviction(cluster, retrying)
         if journal.fact("fingerprint") != fingerprint:
             if retrying.call(lambda: cluster.ledger.job(job)) is None:
                 raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
@@ -284,6 +286,13 @@ def _connect(stack: ExitStack, embedded: Embedded | None, settings: ClusterSetti
         cluster.check()
     stack.callback(cluster.close)
     return cluster
+
+
+def _warn_of_eviction(cluster: Cluster, retrying: Retrying) -> None:
+    """Say at the start, and not when batches are gone, that this Redis throws away what it holds."""
+    eviction = retrying.call(cluster.ledger.memory).eviction
+    if eviction is not None:
+        retrying.tell(eviction)
 
 
 def _feeder(

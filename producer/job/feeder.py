@@ -51,7 +51,8 @@ class Feeder:
         self._window = window
         self._clock = clock
         self._lingering_since: float | None = None
-        self._is_full, self._memory_checked = False, 0.0
+        self._memory_checked = float("-inf")
+        self.held_up = ""  # by what, in half a sentence, nothing is sent now
         self._next_batch = int(journal.fact("next_batch", 1))
         self.totals = {key: int(journal.fact(key, 0)) for key in ("lines", "duplicates", "refused", "urls")}
         self._is_sealed = bool(journal.fact("sealed", False))
@@ -107,8 +108,11 @@ class Feeder:
         now = self._clock()
         if now - self._memory_checked >= _MEMORY_CHECK:
             self._memory_checked = now
-            self._is_full = self._retrying.call(self._services.is_full)
-        return not self._is_full
+            memory = self._retrying.call(self._services.ledger.memory)
+            if memory.is_full and not self.held_up:
+                self._retrying.tell(f"{memory.fullness}: give it more memory, or follow or remove old jobs.")
+            self.held_up = memory.fullness if memory.is_full else ""
+        return not self.held_up
 
     def _flush_if_old(self) -> bool:
         if self._lingering_since is None or self._clock() - self._lingering_since < _LINGER:
@@ -138,7 +142,7 @@ class Feeder:
 
     def _fall_behind(self) -> None:
         self._retrying.tell("Redis is out of memory: nothing more is sent until some outcomes were collected.")
-        self.is_behind = self._is_full = True
+        self.is_behind, self.held_up = True, "Redis is out of memory"
         self._memory_checked = self._clock()
 
     def _feed(

@@ -33,6 +33,11 @@ class LedgerMirror:
         self.is_behind = False
 
     @property
+    def held_up(self) -> str:
+        """Whoever feeds the job says what holds it up."""
+        return ""
+
+    @property
     def is_done(self) -> bool:
         """Did everything that was opened come to its end?"""
         return self._follower.is_finished and not self.is_behind

@@ -64,6 +64,11 @@ class Source(Protocol):
         ...
 
     @property
+    def held_up(self) -> str:
+        """By what, in half a sentence, nothing more is sent now; empty where nothing is in the way."""
+        ...
+
+    @property
     def totals(self) -> Mapping[str, int]:
         """What the list held, as far as is known from here."""
         ...
@@ -141,7 +146,7 @@ def conduct(
                 feeder.recover()
             is_busy = True
         troubles.look()
-        console.state = troubles.state or _state(follower, servants)
+        console.state = troubles.state or feeder.held_up or _state(follower, servants)
         console.show(follower.live, feeder.totals, is_complete=feeder.is_complete)
         if (
             not told

@@ -19,9 +19,10 @@ import pytest
 import redis
 
 from contract.cluster.settings import ClusterSettings
+from contract.ledger.memory import FULL_ABOVE
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Outcome
-from producer.cluster.client import FULL_ABOVE, Cluster
+from producer.cluster.client import Cluster
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
@@ -372,6 +373,26 @@ def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
     assert named[:2] == (0, f"removed job {waiting}\nremoved 5 messages of jobs that are over\n")
     assert again[0] == 2
     assert left == []
+
+
+def test_a_redis_that_is_nearly_full_and_evicts_is_told_of_and_waited_for(bench: Bench) -> None:
+    """Guards the state of the loop, which said "waiting for a worker", and the look at the policy at the start."""
+    listed = bench.write_list(*urls(20))
+    with closing(Cluster(bench.settings)) as cluster, StandInWorker(bench.settings):
+        used = int(cluster.redis.info("memory")["used_memory"])
+        cluster.redis.config_set("maxmemory-policy", "allkeys-lru")
+        cluster.redis.config_set("maxmemory", int(used / 0.75))
+        process = bench.start("run", listed, "-o", "out")
+        assert process.stderr is not None
+        lines = (line.decode() for line in iter(process.stderr.readline, b""))
+        assert any("allkeys-lru" in line and "set maxmemory-policy noeviction" in line for line in lines)
+        assert any("% full; nothing is sent above 70 %: " in line for line in lines)
+        assert any(line.rstrip().endswith("% full; nothing is sent above 70 %") for line in lines), "while it waits"
+        cluster.redis.config_set("maxmemory", 0)
+        process.communicate(timeout=100)
+
+    assert process.returncode == 0
+    assert every_url_once(bench.rows(), urls(20))
 
 
 def test_a_restart_sends_no_message_for_what_has_one(bench: Bench) -> None:

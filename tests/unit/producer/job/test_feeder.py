@@ -12,6 +12,7 @@ import redis
 from contract.errors import UnknownJobError
 from contract.ledger.channel import JobChannel
 from contract.ledger.ledger import Ledger, NewBatch
+from contract.ledger.memory import RedisMemory
 from contract.records.batches import unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
@@ -34,6 +35,9 @@ class RememberingLedger:
         self.stored: dict[str, int] = {}
         self.totals: Mapping[str, int] | None = None
         self.has_room = True
+
+    def memory(self) -> RedisMemory:
+        return RedisMemory(used=79 if not self.has_room else 10, most=100, policy="noeviction")
 
     def job(self, job: str) -> object | None:
         return job if job in self.jobs else None
@@ -81,9 +85,6 @@ class RememberingServices:
 
     def sweep(self, holder: str) -> None:
         raise AssertionError("feeding sweeps nothing")
-
-    def is_full(self) -> bool:
-        return not self.memory.has_room
 
     def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
         raise AssertionError("feeding waits for nothing")
@@ -159,6 +160,27 @@ def test_a_ledger_that_lost_the_job_gets_everything_again(tmp_path: Path) -> Non
     assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(URLS)
 
 
+def test_a_redis_that_is_nearly_full_is_told_and_not_fed_until_it_is_not(tmp_path: Path) -> None:
+    """Guards ``held_up``: "waiting for a worker" was shown for ever, though a worker was ready."""
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
+    services, told, now = RememberingServices(), list[str](), itertools.count(100.0, 1.0)
+    services.memory.create("job-1", JobPolicy())
+    services.memory.has_room = False
+    journal = Journal(tmp_path / "state")
+    journal.begin("job-1")
+    feeding = feeder(tmp_path, services, journal, tell=told.append, clock=lambda: next(now))
+
+    assert not any(feeding.step() for _ in range(20))
+
+    assert feeding.held_up == "Redis is 79 % full; nothing is sent above 70 %"
+    assert told == [f"{feeding.held_up}: give it more memory, or follow or remove old jobs."]
+    services.memory.has_room = True
+    for _ in itertools.takewhile(lambda _: not feeding.is_done, range(100)):
+        feeding.step()
+    journal.close()
+    assert (feeding.held_up, feeding.is_done) == ("", True)
+
+
 def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(tmp_path: Path) -> None:
     """Guards ``_fall_behind``: what was refused stands in the journal and nowhere else."""
     urls = [f"http://h{number % 3}/{number}" for number in range(20_000)]
@@ -181,4 +203,5 @@ def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(tmp_p
     journal.close()
 
     assert told == ["Redis is out of memory: nothing more is sent until some outcomes were collected."]
+    assert feeding.held_up == ""
     assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(urls)

@@ -1,0 +1,1 @@
+"""Unit tests of what the ledger decides without Redis."""
