@@ -8,6 +8,7 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu import Queue
+from redis._parsers.base import BaseParser
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
@@ -16,6 +17,17 @@ from contract.cluster.settings import ClusterSettings
 from contract.cluster.tls import tls_options, without_tls_options
 from contract.cluster.transport import mend_redis_transport
 from contract.records.messages import BATCH_TASK
+
+
+class RedisDiskError(redis.exceptions.ConnectionError):
+    """Redis cannot write to its disk (MISCONF), and takes nothing until it can.
+
+    To redis-py it is a ResponseError like those of a wrong command, to kombu the end of a worker ("Unrecoverable
+    error"). Like a Redis that loads its data (BusyLoadingError) it is away for a while.
+    """
+
+
+BaseParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError
 
 #: Redis cannot be reached, is loading, full or read-only: the same call may succeed later.
 AWAY = (

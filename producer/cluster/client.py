@@ -100,6 +100,8 @@ def explain(error: BaseException) -> str:
         return "Redis is out of memory."
     if isinstance(error, redis.exceptions.BusyLoadingError):
         return "Redis is loading its data."
+    if isinstance(error, broker.RedisDiskError):
+        return "Redis cannot write to its disk: it is full, or fails."
     if isinstance(error, redis.exceptions.ReadOnlyError):
         return "Redis is a read-only replica just now."
     return "The broker or Redis cannot be reached."

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from contract.cluster.settings import ClusterSettings
 from contract.errors import ServiceError
+from producer.cluster.reserve import Reserve
 from producer.cluster.socket_folder import SOCKET, make_socket_folder
 
 SERVER, WORKER, FLOWER = "redis", "worker", "flower"
@@ -86,6 +87,7 @@ class Embedded:
         self._restarts: dict[str, list[float]] = {}
         self._stopping: set[str] = set()
         self._socket = ""
+        self._reserve: Reserve | None = None  # space of the disk for the server's data
         self.settings = ClusterSettings()
 
     def __enter__(self) -> Embedded:
@@ -93,6 +95,7 @@ class Embedded:
         folder = self._folder / "redis"
         shutil.rmtree(folder, ignore_errors=True)  # the journal knows better what is left to do
         folder.mkdir(parents=True)
+        self._reserve = Reserve(folder / "reserve")
         keeper = [self._python, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
         self._keeper = subprocess.Popen(
             keeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=self._environment
@@ -160,6 +163,8 @@ class Embedded:
         """
         for event in self._events(0.0):
             self._take(event)
+        if self._reserve is not None:
+            self._reserve.look()
 
     def ask_worker_to_stop(self) -> None:
         self._stopping.add(WORKER)

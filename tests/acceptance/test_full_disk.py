@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from tests.support.cluster import Cluster
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.netbox import NotPermittedError
+from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition, free_port
 from tests.support.redis_server import RedisServer
 from tests.support.tiny_disk import TinyDisk
@@ -178,6 +180,41 @@ def test_what_a_worker_cannot_do_is_seen_everywhere(
         await_condition(lambda: reason not in show_status(None, environment), within=20, what="the end of it")
         await_condition(lambda: not _is_old(heartbeat), within=10, what="a fresh heartbeat")
         await_condition(lambda: 'trawl_worker_trouble{reason="space"} 0.0' in _metrics(port), within=10, what="metric")
+
+
+def test_a_redis_with_a_full_disk_is_waited_for(tmp_path: Path, server: MisbehavingServer, disk: TinyDisk) -> None:
+    """Guards MISCONF, which redis-py takes for a wrong command (the run ended with 70, "a bug of Trawlnet"), and the
+    message that cannot be acknowledged meanwhile: a worker of one process took no other.
+    """
+    urls = [server.url(f"/thinks?ms=300&seed={seed}&size=100") for seed in range(60)]
+    person = Person(tmp_path)
+    listed = person.write_list(*urls)
+    with RedisServer(disk.seen / "redis", aof=True) as redis:
+        cluster = Cluster(redis.celery_url(), tmp_path)
+        person.environment |= {"TRAWL_BROKER_URL": redis.celery_url(), "TRAWL_TRANSFERS": "4"}
+        with CeleryWorker(tmp_path, env={**cluster.environment, "TRAWL_TRANSFERS": "4"}, concurrency=1) as worker:
+            run = person.start("run", listed, "-o", "out", "--allow-net", "127.0.0.0/8", "--batch-size", "10")
+            server.log.wait_for_requests(20)
+            disk.fill(leave=0)
+            said = lines_until(run, b"Redis cannot write to its disk: it is full, or fails.")
+            disk.empty()
+            said += run.communicate(timeout=ENOUGH)[1]
+
+    assert run.returncode == 0, said
+    assert b"The connection is back" in said
+    assert len(person.rows()) == len(urls)
+    assert "Traceback" not in worker.log()
+
+
+def lines_until(process: subprocess.Popen[bytes], wanted: bytes) -> bytes:
+    """Return what it says until it says this; fails where it ends before."""
+    assert process.stderr is not None
+    said = b""
+    for line in process.stderr:
+        said += line
+        if wanted in line:
+            return said
+    raise AssertionError(said.decode())
 
 
 def _is_old(heartbeat: Path) -> bool:

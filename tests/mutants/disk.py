@@ -104,7 +104,7 @@ GUARDS = (
     _space("            os.ftruncate(self._fd, self._size)\n", "            pass\n"),
     _space("            self._grow(end)\n", "            pass\n"),
     _space("            with suppress(DiskTrouble, BodyTooLargeError):\n", "            if True:\n"),
-    _space("                raise BodyTooLargeError(TOO_LARGE) from error\n            raise", "            raise"),
+    _space("if error.errno == errno.EFBIG:", "if False:"),
     _space("            self._look(size, 0)\n", "            pass\n"),
     _lane_space("except BodyTooLargeError as error:", "except ZeroDivisionError as error:", "exchange"),
     _lane_space("                run.short_of_space = reason\n", "                run.stall(reason)\n"),

@@ -9,6 +9,8 @@ _TOLD = ("tests/integration/test_shutdown.py",)
 _FLOOR = ("tests/acceptance/test_run.py::test_a_disk_below_the_floor_is_told_at_the_terminal",)
 _SEEN = ("tests/acceptance/test_full_disk.py::test_what_a_worker_cannot_do_is_seen_everywhere",)
 _ENDS = ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_be_used_ends_at_once",)
+_RESERVE = ("tests/unit/producer/cluster/test_reserve.py",)
+_DISK = ("tests/acceptance/test_full_disk.py::test_a_redis_with_a_full_disk_is_waited_for",)
 _HEALTH = ("tests/unit/worker/test_health.py",)
 _TROUBLES = ("tests/unit/producer/job/test_troubles.py",)
 
@@ -34,6 +36,11 @@ GUARDS = (
     Guard("worker/health.py", "    os.utime(heartbeat, (0, 0))\n", _HEALTH),
     Guard("worker/health.py", "    signals.worker_init.connect(_check_output, weak=False)\n", _ENDS),
     Guard("contract/ledger/health.py", ", ex=BELIEVED_FOR)", ("tests/integration/ledger/test_health.py",), ")"),
+    Guard("contract/cluster/broker.py", 'BaseParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError\n', _DISK),
+    Guard("contract/cluster/transport.py", "    _unacknowledged.ack = _acknowledge_or_let_go\n", _DISK),
+    Guard("producer/cluster/reserve.py", "if free < SCARCE:", _RESERVE, "if False:"),
+    Guard("producer/cluster/reserve.py", "elif free >= PLENTY and", _RESERVE, "elif"),
+    Guard("producer/cluster/reserve.py", "        path.unlink(missing_ok=True)\n", _RESERVE, "        pass\n"),
     Guard("producer/job/troubles.py", "if now - self._asked < _ASKED_EVERY:", _TROUBLES, "if False:"),
     Guard("producer/job/troubles.py", "        except AWAY:\n", _TROUBLES, "        except ZeroDivisionError:\n"),
     Guard("worker/lifecycle.py", '    app.steps["worker"].add(_Leaving)\n', _TOLD),
