@@ -10,10 +10,12 @@ from contract.cluster.settings import ClusterSettings
 from contract.cluster.variables import hints
 from contract.errors import SettingError
 from contract.interpreter import print_warnings
+from contract.streams import harden
 from worker import lifecycle, metering
 from worker.settings import WorkerSettings
 
 print_warnings()
+harden()  # a worker whose log cannot be written works on
 for hint in hints(os.environ):
     sys.stderr.write(f"{hint}\n")
 try:

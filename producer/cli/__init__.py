@@ -5,17 +5,18 @@ Everything beyond click is imported by the command that needs it, so that ``traw
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 
 import click
 
 from contract.errors import AccountingError, TrawlError
 from contract.interpreter import print_warnings
+from contract.streams import Outlet, harden
 from producer.cli.commands import trawl
-from producer.cli.exits import BAD_USAGE, BUG, INTERRUPTED, MISCOUNTED
+from producer.cli.exits import BAD_USAGE, BUG, INTERRUPTED, MISCOUNTED, JobCode
 
 __all__ = ["exit_code", "main"]
 
@@ -23,16 +24,14 @@ __all__ = ["exit_code", "main"]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     print_warnings()
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # paths may hold what the terminal cannot show
-    sys.exit(exit_code(arguments))
+    output = harden()
+    sys.exit(_settled(exit_code(arguments), output))
 
 
 def exit_code(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what a person did wrong is one sentence on standard error."""
     try:
         answer = trawl.main(args=arguments, prog_name="trawl", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -45,14 +44,20 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     except TrawlError as error:
         print(f"trawl: {error}", file=sys.stderr)
         return BAD_USAGE
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
     except Exception as error:
         print(f"trawl: {_report_bug(error)}", file=sys.stderr)
         return BUG
     return answer if isinstance(answer, int) else 0
+
+
+def _settled(code: int, output: Outlet) -> int:
+    """Say that output was lost, where that is news: a reader that went away has seen enough."""
+    sys.stdout.flush()
+    if output.fault is None or output.fault.errno == errno.EPIPE:
+        return code
+    reason = (output.fault.strerror or str(output.fault)).lower()
+    print(f"trawl: Standard output could not be written: {reason}.", file=sys.stderr)
+    return code if isinstance(code, JobCode) else code or 1
 
 
 def _report_bug(error: Exception) -> str:

@@ -118,6 +118,23 @@ def test_the_first_command_sets_up_and_the_next_one_does_not(checkout: Checkout,
     assert first.stdout == second.stdout == f"{tmp_path} run urls.txt\n"
 
 
+@pytest.mark.parametrize("stderr", ["closed", "full"])
+def test_it_sets_up_and_runs_although_nothing_can_be_said(checkout: Checkout, stderr: str) -> None:
+    """Guards fill_gaps and write: a cron job or a service manager may have no place for words."""
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [checkout.python, checkout.root / "trawl", "run"],
+            cwd=checkout.root,
+            env=outside() | {"PATH": f"{checkout.root / 'bin'}:/usr/bin:/bin"},
+            stdout=subprocess.PIPE,
+            stderr=full,
+            preexec_fn=(lambda: os.close(2)) if stderr == "closed" else None,
+            check=False,
+        )
+
+    assert (ended.returncode, ended.stdout) == (0, f"{checkout.root} run\n".encode())
+
+
 def test_bytecode_is_there_where_python_may_write_none(checkout: Checkout) -> None:
     """Guards write_bytecode: each command would take twice as long to start."""
     checkout.run(PYTHONDONTWRITEBYTECODE="1")

@@ -1,0 +1,104 @@
+"""Standard streams that end nothing: where one is closed, full or read by nobody, only what was said there is lost."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_PATIENCE = 5.0  # seconds standard error waits for a reader that has stopped reading, or a terminal that is held
+_PAUSE = 0.01  # seconds between two looks at one
+_PIECE = select.PIPE_BUF  # bytes: a pipe that can be written to takes as many without waiting
+
+
+class Outlet(io.RawIOBase):
+    """Writes to a descriptor as long as that can be done and drops the rest; ``fault`` is the first reason why."""
+
+    def __init__(self, descriptor: int, *, patience: float = math.inf) -> None:
+        """``patience`` is how many seconds a reader that has stopped reading is waited for, once."""
+        self._descriptor = descriptor
+        self._patience = patience
+        self._is_stuck = False
+        self.fault: OSError | None = None
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: ReadableBuffer) -> int:
+        """Take all of it, whatever becomes of it."""
+        left = memoryview(text)
+        whole = len(left)
+        try:
+            while left:
+                left = left[self._write_some(left) :]
+        except OSError as error:
+            self.fault = self.fault or error
+        return whole
+
+    def _write_some(self, left: memoryview) -> int:
+        until = time.monotonic() + (0.0 if self._is_stuck else self._patience)
+        while True:
+            if select.select([], [self._descriptor], [], 0.0)[1]:
+                try:
+                    written = os.write(self._descriptor, left[:_PIECE])
+                except BlockingIOError:
+                    pass  # not room enough, and somebody has made it non-blocking: perhaps we, perhaps who shares it
+                else:
+                    self._is_stuck = False
+                    return written
+            if time.monotonic() >= until:
+                self._is_stuck = True
+                raise TimeoutError("nobody reads it")
+            time.sleep(_PAUSE)
+
+
+def harden() -> Outlet:
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise; return what is below standard output."""
+    fill_gaps()
+    outlet = Outlet(1)
+    sys.stdout = _text(outlet, sys.stdout)
+    sys.stderr = _text(Outlet(_without_waiting(2), patience=_PATIENCE), sys.stderr, is_error=True)
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]  # where Celery logs to
+    return outlet
+
+
+def fill_gaps() -> None:
+    """Open /dev/null where one of the three descriptors is missing.
+
+    Call it first of all: the next file or socket would get its number, and what is said would be written there.
+    """
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:  # it gets the lowest number that is free
+        os.set_inheritable(nowhere, True)  # what is started from here has no gap either
+    os.close(nowhere)
+
+
+def _without_waiting(descriptor: int) -> int:
+    """Return a descriptor of the same terminal that never waits; what it shares with other programs stays as it is."""
+    try:
+        return os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return descriptor
+
+
+def _text(outlet: Outlet, instead_of: TextIO | None, *, is_error: bool = False) -> io.TextIOWrapper:
+    encoding = instead_of.encoding if instead_of is not None else "utf-8"
+    # Paths may hold what the terminal cannot show.
+    return io.TextIOWrapper(
+        io.BufferedWriter(outlet),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=is_error or outlet.isatty(),
+    )

@@ -1,0 +1,94 @@
+"""A run whose words go nowhere: what it fetches and how it ends is the same."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from producer.commands.demo import demo_server
+from tests.support.person import ENOUGH, Person
+from tests.support.processes import end
+
+SMALL = ("--allow-net", "127.0.0.0/8", "--processes", "1")
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    with demo_server(latency=0.0, spread=0.0) as address:
+        yield address
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture
+def unread() -> Iterator[int]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+def run(
+    person: Person, *arguments: object, closed: str = "", stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+) -> tuple[int, str, str]:
+    """Run ``trawl``; ``closed`` is what a shell is told: ``>&- 2>&-``."""
+    process = subprocess.Popen(
+        ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-P", "-m", "producer", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        cwd=person.folder,
+        env=person.environment,
+    )
+    try:
+        out, err = process.communicate(timeout=ENOUGH)
+    finally:
+        end(process)
+    return process.returncode, (out or b"").decode(), (err or b"").decode()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_run_with_closed_streams_fetches_everything(tmp_path: Path, web: str, closed: str) -> None:
+    person = Person(tmp_path)
+    listed = person.write_list(*(f"{web}/file/{number}" for number in range(5)))
+
+    code, _, err = run(person, "run", listed, "-o", "out", *SMALL, closed=closed)
+
+    assert (code, err) == (0, "")
+    assert [row["outcome"] for row in person.rows()] == ["ok"] * 5
+
+
+def test_a_run_whose_words_no_disk_and_no_reader_takes_fetches_everything_and_says_so_where_it_can(
+    tmp_path: Path, web: str, full: int, unread: int
+) -> None:
+    """Guards _settled: of a summary that is lost one sentence tells, and none of a reader that has seen enough."""
+    person = Person(tmp_path)
+    listed = person.write_list(*(f"{web}/file/{number}" for number in range(5)))
+    command = ("run", listed, "-o", "out", *SMALL)
+
+    neither = run(person, *command, stdout=full, stderr=unread)
+    first = [row["outcome"] for row in person.rows()]
+    told = run(person, *command, "--json", stdout=full)
+    unheard = run(person, *command, stdout=unread)
+
+    assert (neither, first) == ((0, "", ""), ["ok"] * 5)
+    assert told == (0, "", "trawl: Standard output could not be written: no space left on device.\n")
+    assert unheard == (0, "", "")
+
+
+def test_a_command_that_only_prints_has_failed_where_nothing_can_be_printed(
+    tmp_path: Path, full: int, unread: int
+) -> None:
+    person = Person(tmp_path)
+
+    codes = [run(person, "run", "--help", stdout=stdout)[0] for stdout in (full, unread)]
+
+    assert codes == [1, 0]

@@ -1,0 +1,160 @@
+"""What standard streams do that are closed, full, or that nobody reads: they lose words and end nothing."""
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from contract.streams import Outlet
+from tests.support.person import PROJECT
+
+Pipe = tuple[int, int]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    reading, writing = os.pipe()
+    yield reading, writing
+    for descriptor in (reading, writing):
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass  # the test has
+
+
+def fill(writing: int) -> None:
+    os.set_blocking(writing, False)
+    while True:
+        try:
+            os.write(writing, b"x" * 4096)
+        except BlockingIOError:
+            break
+    os.set_blocking(writing, True)
+
+
+def test_what_a_reader_that_went_away_does_not_get_is_dropped(pipe: Pipe) -> None:
+    reading, writing = pipe
+    os.close(reading)
+    outlet = Outlet(writing)
+
+    assert (outlet.write(b"one"), outlet.write(b"two")) == (3, 3)
+    assert outlet.fault is not None
+    assert outlet.fault.errno == errno.EPIPE
+
+
+def test_what_a_full_disk_does_not_take_is_dropped() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    outlet = Outlet(descriptor)
+
+    taken = outlet.write(b"words")
+    os.close(descriptor)
+
+    assert taken == 5
+    assert outlet.fault is not None
+    assert outlet.fault.errno == errno.ENOSPC
+
+
+@pytest.mark.timeout(60)  # waiting for ever is what it is about
+def test_a_reader_that_stops_reading_is_waited_for_once_and_served_again_when_it_reads(pipe: Pipe) -> None:
+    """Guards _is_stuck: a display would wait for its terminal with each of its frames."""
+    reading, writing = pipe
+    fill(writing)
+    outlet = Outlet(writing, patience=0.05)
+
+    outlet.write(b"lost")
+    is_stuck = outlet._is_stuck
+    os.read(reading, 1 << 20)
+    outlet.write(b"heard")
+
+    assert (is_stuck, outlet._is_stuck) == (True, False)
+    assert os.read(reading, 100) == b"heard"
+
+
+@pytest.mark.parametrize("is_blocking", [True, False])
+def test_a_slow_reader_gets_all_of_it(pipe: Pipe, is_blocking: bool) -> None:
+    """Guards the loop: a pipe that somebody made non-blocking takes a part, or raises BlockingIOError."""
+    reading, writing = pipe
+    os.set_blocking(writing, is_blocking)
+    text = bytes(range(256)) * 2000
+    heard = bytearray()
+
+    def read() -> None:
+        while len(heard) < len(text):
+            heard.extend(os.read(reading, 10_000))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    outlet = Outlet(writing)
+    outlet.write(text)
+    reader.join()
+
+    assert (bytes(heard), outlet.fault) == (text, None)
+
+
+def test_where_there_is_room_but_not_enough_more_is_waited_for() -> None:
+    """Guards BlockingIOError: a terminal is like that. An eventfd takes 8 bytes, up to its limit."""
+    counter = os.eventfd(0, os.EFD_NONBLOCK)
+    os.eventfd_write(counter, 2**64 - 5)
+    outlet = Outlet(counter, patience=0.05)
+
+    outlet.write((100).to_bytes(8, sys.byteorder))
+    os.close(counter)
+
+    assert isinstance(outlet.fault, TimeoutError)
+
+
+SAY = "import os, sys; from contract.streams import harden; harden(); "
+
+
+def python(
+    code: str, *, closed: tuple[int, ...] = (), stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[bytes]:
+    def close() -> None:
+        for descriptor in closed:
+            os.close(descriptor)
+
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=PROJECT, preexec_fn=close, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, check=False
+    )
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
+def test_the_next_file_does_not_get_the_number_of_a_stream_that_is_closed(closed: tuple[int, ...]) -> None:
+    """Guards fill_gaps: what is printed would be written there; a child that inherits the gap would do the same."""
+    child = "import os; os.fstat(0), os.fstat(1), os.fstat(2)"
+    code = f"""
+import subprocess
+file = os.open("pyproject.toml", os.O_RDONLY)
+print("words", flush=True)
+sys.exit(10 * subprocess.call([sys.executable, "-c", {child!r}]) + (file > 2))
+"""
+
+    ended = python(SAY + code, closed=closed)
+
+    assert ended.returncode == 1, ended.stderr
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_python_has_nothing_to_complain_about_at_its_end(stream: str) -> None:
+    """Guards the streams that harden makes: Python ends with 120 when what it kept back cannot be written either."""
+    full = os.open("/dev/full", os.O_WRONLY)
+
+    code = SAY + f"sys.{stream}.write('kept back')"
+    ended = python(code, stdout=full) if stream == "stdout" else python(code, stderr=full)
+    os.close(full)
+
+    assert (ended.returncode, ended.stdout or b"", ended.stderr or b"") == (0, b"", b"")
+
+
+def test_the_memory_a_worker_shares_with_its_processes_is_no_standard_stream() -> None:
+    """Guards worker/__init__: the log went into that memory, and a worker with standard output closed took no work."""
+    code = "import os, sys, worker.lifecycle; sys.stderr.write(os.readlink('/proc/self/fd/1'))"
+
+    ended = python(code, closed=(1,))
+
+    assert ended.stderr == b"/dev/null"
