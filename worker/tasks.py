@@ -47,7 +47,7 @@ def run_batch(self: Task[..., str], message: object) -> str:
     if not may_start:
         return "not started: the disk takes no files; the sweep will send it again"
     try:
-        claim = station().ledger.claim_next(holder=str(self.request.hostname), waited=0.0, named=named)
+        claim = station().ledger.claim_next(holder=str(self.request.hostname), waited=0.0, message=named)
     except AWAY as error:
         logger.warning("No batch claimed: %s.", type(error).__name__)
         return "not claimed: the ledger does not answer"

@@ -186,7 +186,8 @@ class Ledger:
             arguments: list[Any] = [job, self.keep, len(self._queue), *self._queue]
             for each in some:
                 arguments += [each.batch, each.urls, each.payload]
-            keys = [*self.keys.parts(job, "", "batches", "payloads", "closed"), self.keys.active, self.keys.sent]
+            shared = [self.keys.active, self.keys.sent, self.keys.job(job, "line"), self.keys.turns, self.keys.taken]
+            keys = [*self.keys.parts(job, "", "batches", "payloads", "closed"), *shared]
             answer = self.run("open", keys, arguments)
             if answer is None:
                 raise UnknownJobError(f"Redis no longer knows job {job}.")
@@ -247,6 +248,7 @@ class Ledger:
             pipe.delete(*self.keys.parts(job, *PARTS))
             pipe.srem(self.keys.active, job)
             pipe.zrem(self.keys.jobs, job)
+            pipe.zrem(self.keys.turns, job)
             for some in _in_slices([waiting_name(job, _text(batch)) for batch in opened], _FORGOTTEN_AT_ONCE):
                 pipe.zrem(self.keys.sent, *some)
                 pipe.zrem(self.keys.overdue, *some)
@@ -261,22 +263,22 @@ class Ledger:
         """
         return self._claim(waiting_name(job, batch), holder, most=0 if even_worn else MOST_ATTEMPTS)
 
-    def claim_next(self, *, holder: str, waited: float, named: BatchMessage | None = None) -> Claim | None:
+    def claim_next(self, *, holder: str, waited: float, message: BatchMessage | None = None) -> Claim | None:
         """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
 
-        What was lost or handed off comes first; then the batch ``named`` by the message that led here, if it still
-        waits; else whichever has waited longest. Whoever comes without a message takes one out of a queue that has more
-        than batches wait.
+        What was lost or handed off comes first; then the job that has had least, and of its batches the
+        one that has waited longest. Which batch the ``message`` names that led here makes no difference; whoever comes
+        without one takes one out of a queue that has more than batches wait.
         """
-        return self._claim("", holder, waited=waited, named=waiting_name(named.job, named.batch) if named else "")
+        return self._claim("", holder, waited=waited, has_message=message is not None)
 
     def _claim(
-        self, waits: str, holder: str, *, most: int = MOST_ATTEMPTS, waited: float = 0.0, named: str = ""
+        self, waits: str, holder: str, *, most: int = MOST_ATTEMPTS, waited: float = 0.0, has_message: bool = True
     ) -> Claim | None:
         token = f"{holder}/{secrets.token_hex(8)}"
-        keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead]
-        arguments = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited, named, *self._queue]
-        answer = self.run("claim", keys, arguments)
+        keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead, self.keys.turns]
+        about = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited, int(has_message)]
+        answer = self.run("claim", keys, [*about, *self._queue])
         if not isinstance(answer, list):
             return None
         job, batch, payload, policy, hidden, queued, attempt, urls = answer
@@ -323,7 +325,7 @@ class Ledger:
         if kept is not None:
             arguments += [kept.batch, kept.urls, self.lease, kept.token, kept.payload]
         shared = [self.keys.sent, self.keys.overdue, self.keys.ahead]
-        keys = [*self.keys.parts(job, *PARTS), self.keys.active, result_key(job, batch), *shared]
+        keys = [*self.keys.parts(job, *PARTS[:6]), self.keys.active, result_key(job, batch), *shared]
         return bool(self.run("close", keys, arguments))
 
     # ------------------------------------------------------------------ what waits

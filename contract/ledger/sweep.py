@@ -93,7 +93,7 @@ class Sweeper:
         silence = max(3 * self._pause, ledger.lease / 2)
         pauses = [max(1, int(seconds * 1000)) for seconds in (self._pause, longest, silence)]
         limits = [MOST_ATTEMPTS, _SWEPT_AT_ONCE, ledger.keep, self._lost_after]
-        shared = [keys.active, keys.sweeping, keys.watched, keys.sent, keys.overdue, keys.ahead]
+        shared = [keys.active, keys.sweeping, keys.watched, keys.sent, keys.overdue, keys.ahead, keys.turns, keys.taken]
         return ledger.run("sweep", shared, [keys.of_jobs, *pauses, *limits])
 
     def _missing(self, again: Sequence[BatchMessage], waiting: int, have_waited: int) -> Sequence[BatchMessage]:

@@ -20,8 +20,8 @@ def main() -> None:
 
     claim = Ledger.claim
 
-    def claim_next(self: Ledger, *, holder: str, named: BatchMessage | None = None, **_: Any) -> Claim | None:
-        return claim(self, named.job, named.batch, holder=holder, even_worn=True) if named else None
+    def claim_next(self: Ledger, *, holder: str, message: BatchMessage | None = None, **_: Any) -> Claim | None:
+        return claim(self, message.job, message.batch, holder=holder, even_worn=True) if message else None
 
     def sweep(self: Sweeper) -> SweepFindings:
         return SweepFindings()

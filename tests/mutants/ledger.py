@@ -8,9 +8,10 @@ _TESTS = ("tests/integration/ledger/test_promises.py", "tests/integration/ledger
 _OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP = (
     f"contract/ledger/lua/{name}.lua" for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep")
 )
-_ORDER = "first_of(KEYS[2]) or named or first_of(KEYS[1])"
+_ORDER = "first_of(KEYS[2], '') or first_of_jobs() or first_of(KEYS[1], '')"
 _LEDGER, _SWEEPER = "contract/ledger/ledger.py", "contract/ledger/sweep.py"
 _MODEL = "tests/integration/ledger/test_model.py"
+_TURNS = "tests/integration/ledger/test_turns_of_jobs.py"
 _PRODUCER = "tests/integration/test_producer.py"
 _PARTING = "tests/unit/worker/engine/test_parting.py"
 _FOLLOW = "tests/integration/test_follow.py"
@@ -28,7 +29,7 @@ GUARDS = (
     _without(_OPEN, "math.max(highest, tonumber(batch))", "tonumber(batch)"),
     _without(_OPEN, "if string.match(batch, '^%d+$') then", "if tonumber(batch) then"),
     _without(_OPEN, "redis.call('SADD', KEYS[5], ARGV[1])"),
-    _without(_OPEN, "for _, i in ipairs({1, 2, 3, 4, 6}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end"),
+    _without(_OPEN, "for _, i in ipairs({1, 2, 3, 4, 6, 7, 8}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end"),
     _without(_STORE, "if redis.call('HEXISTS', KEYS[1], 'policy') == 0 then return -1 end"),
     _without(_STORE, "redis.call('ZSCORE', KEYS[3], ARGV[1]) or "),
     _without(_STORE, " or redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1"),
@@ -51,11 +52,21 @@ GUARDS = (
     _without(_CLAIM, "record.token = ARGV[3]\n"),
     _without(_CLAIM, "record.attempts = record.attempts + 1"),
     _without(_CLAIM, "redis.call('EXPIRE', key .. ':leases', ARGV[6])"),
-    _without(_CLAIM, _ORDER, "named or first_of(KEYS[1])"),
-    _without(_CLAIM, _ORDER, "named or first_of(KEYS[2]) or first_of(KEYS[1])"),
-    _without(_CLAIM, _ORDER, "first_of(KEYS[2]) or first_of(KEYS[1])"),
-    _without(_CLAIM, _ORDER, "first_of(KEYS[2]) or named"),
-    _without(_CLAIM, "redis.call('ZSCORE', KEYS[1], ARGV[8]) and ", tests=_MODEL),
+    _without(_CLAIM, _ORDER, "first_of_jobs() or first_of(KEYS[1], '')"),
+    _without(_CLAIM, _ORDER, "first_of(KEYS[2], '') or first_of(KEYS[1], '')", tests=_TURNS),
+    _without(_CLAIM, _ORDER, "first_of(KEYS[2], '') or first_of_jobs()", tests=_TURNS),
+    _without(_CLAIM, "  redis.call('ZREM', ARGV[1] .. job .. ':line', batch)\n", tests=_MODEL),
+    _without(_CLAIM, "if redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then return false end", tests=_TURNS),
+    _without(_CLAIM, "if least then redis.call('HSET', KEYS[3], 'pass', least) end", tests=_TURNS),
+    _without(_CLAIM, "  redis.call('HSET', key, 'pass', pass)\n", tests=_TURNS),
+    _without(_CLAIM, "tonumber(pass) + urls)", "tonumber(pass))", tests=_TURNS),
+    _without(_CLAIM, "if not record.overdue then count_turn", "if true then count_turn", tests=_TURNS),
+    _without(_CLAIM, "    redis.call('ZREM', KEYS[5], job)\n", tests=_MODEL),
+    _without(_OPEN, "math.max(tonumber(opened[3]) or 0, tonumber", "math.max(0, tonumber", tests=_TURNS),
+    _without(_OPEN, "tonumber(redis.call('HGET', KEYS[9], 'pass')) or 0)", "0)", tests=_TURNS),
+    _without(_OPEN, " and not redis.call('ZSCORE', KEYS[8], ARGV[1])", tests=_TURNS),
+    _without(_SWEEP, "    redis.call('ZADD', line, redis.call('ZSCORE', KEYS[4], waits), batch)\n", tests=_TURNS),
+    _without(_SWEEP, " and not redis.call('ZSCORE', KEYS[5], waits)", tests=_MODEL),
     _without(_CLAIM, " or now - tonumber(head[2]) < tonumber(ARGV[7])"),
     _without(_CLAIM, "redis.call('HEXISTS', key, 'policy') == 1 and "),
     _without(_CLAIM, " and record.attempts < most then", " then"),
@@ -65,8 +76,8 @@ GUARDS = (
     _without(_CLAIM, "redis.call('HGET', KEYS[4], ARGV[3]) or "),
     _without(_CLAIM, "redis.call('HSET', KEYS[4], ARGV[3], waits)"),
     _without(_CLAIM, "redis.call('EXPIRE', KEYS[4], ARGV[6])"),
-    _without(_CLAIM, "if ARGV[2] == '' and ARGV[8] == '' then drop_message() end"),
-    _without(_CLAIM, "ARGV[2] == '' and ARGV[8] == '' then drop", "ARGV[2] == '' then drop"),
+    _without(_CLAIM, "if ARGV[2] == '' and ARGV[8] == '0' then drop_message() end"),
+    _without(_CLAIM, "ARGV[2] == '' and ARGV[8] == '0' then drop", "ARGV[2] == '' then drop"),
     _without(_CLAIM, "spare > 0 and #ARGV or 0", "#ARGV"),
     _without(_CLAIM, " and string.find(message, '\"trawlnet.batch\"', 1, true)"),
     _without(_CLAIM, "    if message then redis.call('RPUSH', ARGV[i], message) end\n"),

@@ -143,8 +143,10 @@ def at_once(count: int, act: Callable[[int], Any]) -> list[Any]:
         return list(threads.map(enter, range(count)))
 
 
-def next_of(ledger: Ledger, *, holder: str = "worker", waited: float = 0.0, named: BatchMessage | None = None) -> Claim:
-    claim = ledger.claim_next(holder=holder, waited=waited, named=named)
+def next_of(
+    ledger: Ledger, *, holder: str = "worker", waited: float = 0.0, message: BatchMessage | None = None
+) -> Claim:
+    claim = ledger.claim_next(holder=holder, waited=waited, message=message)
     assert claim is not None
     return claim
 

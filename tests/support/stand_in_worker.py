@@ -119,7 +119,7 @@ class StandInWorker:
         if not taken:
             return False
         message = BatchMessage.from_wire(json.loads(base64.b64decode(json.loads(taken[1])["body"]))[0][0])
-        claim = self._ledger.claim_next(holder="stand-in", waited=0.0, named=message)
+        claim = self._ledger.claim_next(holder="stand-in", waited=0.0, message=message)
         if claim is not None:
             self._close(claim)
         return True

@@ -1,9 +1,8 @@
 -- Take the lease of a batch that waits for a worker, or that is worn and nobody's (the sweep alone asks for those).
--- KEYS: sent, overdue, taken, ahead
+-- KEYS: sent, overdue, taken, ahead, turns
 -- ARGV: what the keys of every job begin with, job/batch ('': whose turn it is, of any job), holder's token,
 --       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do,
---       job/batch of the message that led here ('': none), taken before what has waited longer but is not overdue;
---       the keys of the queue's lists (none: the broker is not this Redis)
+--       did a message lead here (1/0), the keys of the queue's lists (none: the broker is not this Redis)
 -- Returns false (closed, held, deferred, unknown, none), the attempts of a worn batch, or its record.
 -- Which job's keys are touched is known only here: one Redis holds them all, so nothing is declared but what they share.
 local time = redis.call('TIME')
@@ -13,6 +12,8 @@ local most = tonumber(ARGV[5])
 local function leave_line(waits)
   redis.call('ZREM', KEYS[1], waits)
   redis.call('ZREM', KEYS[2], waits)
+  local job, batch = string.match(waits, '^(.-)/(.*)$')
+  redis.call('ZREM', ARGV[1] .. job .. ':line', batch)
 end
 
 -- Can it be claimed? Takes it out of the line where it never can: its job is gone, or it is worn and the sweep's.
@@ -31,19 +32,52 @@ local function is_claimable(waits)
   return false
 end
 
-local function first_of(line)
+-- The first in a line that can be claimed; a job's own line holds its batches without the job in front of them.
+local function first_of(line, job)
   for _ = 1, 100 do
     local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
     if not head[1] or now - tonumber(head[2]) < tonumber(ARGV[7]) then return false end
-    if is_claimable(head[1]) then return head[1] end
+    if is_claimable(job .. head[1]) then return job .. head[1] end
   end
   return false
 end
 
--- What was lost or handed off goes first: it has had its turn.
+-- Of the jobs the one that has had least (stride scheduling: Waldspurger and Weihl, 1995); of its batches
+-- the one that has waited longest.
+local least
+local function first_of_jobs()
+  for _ = 1, 100 do
+    local turn = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
+    if not turn[1] then return false end
+    local head = first_of(ARGV[1] .. turn[1] .. ':line', turn[1] .. '/')
+    if head then
+      least = turn[2]
+      return head
+    end
+    if redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then return false end
+    redis.call('ZREM', KEYS[5], turn[1])
+  end
+  return false
+end
+
+-- What was lost or handed off goes first: it has had its turn. What stands in no job's line yet comes last.
 local function next_in_turn()
-  local named = ARGV[8] ~= '' and redis.call('ZSCORE', KEYS[1], ARGV[8]) and is_claimable(ARGV[8]) and ARGV[8]
-  return first_of(KEYS[2]) or named or first_of(KEYS[1])
+  return first_of(KEYS[2], '') or first_of_jobs() or first_of(KEYS[1], '')
+end
+
+-- Count what a job has had, by the URLs of its batches; without more to claim it has no turn.
+local function count_turn(job, urls)
+  local key = ARGV[1] .. job
+  local pass = redis.call('ZSCORE', KEYS[5], job)
+  if least then redis.call('HSET', KEYS[3], 'pass', least) end
+  if not pass then return end
+  pass = string.format('%.17g', tonumber(pass) + urls)
+  redis.call('HSET', key, 'pass', pass)
+  if redis.call('EXISTS', key .. ':line') == 1 then
+    redis.call('ZADD', KEYS[5], pass, job)
+  else
+    redis.call('ZREM', KEYS[5], job)
+  end
 end
 
 -- Who comes without a message takes one out of the queue that is one too many then: it would lead to nothing.
@@ -85,12 +119,13 @@ if not again then
   if redis.call('ZSCORE', KEYS[1], waits) then
     redis.call('HSET', KEYS[3], 'last', tostring(now))
     leave_line(waits)
+    if not record.overdue then count_turn(job, record.urls) end
   end
   if ARGV[2] == '' then
     redis.call('HSET', KEYS[4], ARGV[3], waits)
     redis.call('EXPIRE', KEYS[4], ARGV[6])
   end
-  if ARGV[2] == '' and ARGV[8] == '' then drop_message() end
+  if ARGV[2] == '' and ARGV[8] == '0' then drop_message() end
   record.state = 'held'
   record.token = ARGV[3]
   record.attempts = record.attempts + 1

@@ -1,10 +1,10 @@
 -- Write batches before messages are sent for them; opening one twice changes nothing.
--- KEYS: job, batches, payloads, closed, active, sent
+-- KEYS: job, batches, payloads, closed, active, sent, line, turns, taken
 -- ARGV: job id, seconds to keep, number of the queue's lists (0: the broker is not this Redis), their keys,
 --       then (batch, urls, payload) for each
 -- Returns the ids that want a message: those that wait for a worker, no more than messages are missing from the queue;
 -- or false where the job is unknown.
-local opened = redis.call('HMGET', KEYS[1], 'policy', 'opened')
+local opened = redis.call('HMGET', KEYS[1], 'policy', 'opened', 'pass')
 if not opened[1] then return false end
 local highest = tonumber(opened[2] or 0)
 local time = redis.call('TIME')
@@ -21,6 +21,7 @@ for i = 4 + lists, #ARGV, 3 do
     redis.call('HSET', KEYS[2], batch, cjson.encode(record))
     redis.call('HSET', KEYS[3], batch, ARGV[i + 2])
     redis.call('ZADD', KEYS[6], now, ARGV[1] .. '/' .. batch)
+    redis.call('ZADD', KEYS[7], now, batch)
     waiting[#waiting + 1] = batch
   end
   -- What a producer opens is numbered; what is opened in place of another has a name of its own.
@@ -28,7 +29,12 @@ for i = 4 + lists, #ARGV, 3 do
 end
 redis.call('HSET', KEYS[1], 'opened', string.format('%.0f', highest))
 redis.call('SADD', KEYS[5], ARGV[1])
-for _, i in ipairs({1, 2, 3, 4, 6}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
+-- A job that had nothing in line comes back where the others are, or later if it has had more: it saves up no turns.
+if redis.call('EXISTS', KEYS[7]) == 1 and not redis.call('ZSCORE', KEYS[8], ARGV[1]) then
+  local pass = math.max(tonumber(opened[3]) or 0, tonumber(redis.call('HGET', KEYS[9], 'pass')) or 0)
+  redis.call('ZADD', KEYS[8], string.format('%.17g', pass), ARGV[1])
+end
+for _, i in ipairs({1, 2, 3, 4, 6, 7, 8}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
 -- A message means that a batch waits, not which: of those sent before, some may wait that have no batch any more.
 if lists > 0 then
   local missing = redis.call('ZCARD', KEYS[6])

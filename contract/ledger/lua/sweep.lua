@@ -1,6 +1,6 @@
 -- Put back in line the batches, of all jobs, whose lease ran out or that have come due, and find those that killed their
 -- worker too often.
--- KEYS: active, sweeping, watched, sent, overdue, ahead
+-- KEYS: active, sweeping, watched, sent, overdue, ahead, turns, taken
 -- ARGV: what the keys of every job begin with, milliseconds until the next sweep, at the least and at the most,
 --       milliseconds of silence after which leases are not ended, most attempts, most batches of a job at once,
 --       seconds to keep, seconds a message must have waited to be thought lost
@@ -49,7 +49,7 @@ for _, job in ipairs(jobs) do
 
   if was_watched then each_before(now, leases, queue_or_wear) else rest = 0 end
   each_before(now, due, queue)
-  for _, part in ipairs({'', ':batches', ':payloads', ':leases', ':due', ':closed'}) do
+  for _, part in ipairs({'', ':batches', ':payloads', ':leases', ':due', ':closed', ':line'}) do
     redis.call('EXPIRE', key .. part, ARGV[7])
   end
   if redis.call('HLEN', batches) == 0 then redis.call('SREM', KEYS[1], job) end
@@ -58,6 +58,19 @@ end
 redis.call('EXPIRE', KEYS[4], ARGV[7])
 redis.call('EXPIRE', KEYS[5], ARGV[7])
 redis.call('EXPIRE', KEYS[6], ARGV[7])
+redis.call('EXPIRE', KEYS[7], ARGV[7])
+-- What an earlier version opened stands in the common line only: give it a place in its job's.
+for _, waits in ipairs(redis.call('ZRANGE', KEYS[4], 0, tonumber(ARGV[6]) - 1)) do
+  local job, batch = string.match(waits, '^(.-)/(.*)$')
+  local line = ARGV[1] .. job .. ':line'
+  if not redis.call('ZSCORE', line, batch) and not redis.call('ZSCORE', KEYS[5], waits) then
+    redis.call('ZADD', line, redis.call('ZSCORE', KEYS[4], waits), batch)
+    redis.call('EXPIRE', line, ARGV[7])
+    local pass = tonumber(redis.call('HGET', ARGV[1] .. job, 'pass')) or 0
+    pass = math.max(pass, tonumber(redis.call('HGET', KEYS[8], 'pass')) or 0)
+    redis.call('ZADD', KEYS[7], 'NX', string.format('%.17g', pass), job)
+  end
+end
 -- Nothing can be overdue before: a lease that is renewed ends ever later, and one that is new ends later than these.
 local next = math.ceil(math.max(tonumber(ARGV[2]), rest * 1000))
 redis.call('SET', KEYS[2], '1', 'PX', next)

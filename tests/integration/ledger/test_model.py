@@ -44,13 +44,13 @@ class Oracle:
     closed: dict[str, list[str]] = field(default_factory=dict)
     drained: list[str] = field(default_factory=list)
 
-    def turn(self, named: str | None, now: float) -> str | None:
-        """Say whose turn it is: of what is overdue, then the one named, then of all that waits the longest waiting."""
+    def turn(self, now: float) -> str | None:
+        """Say whose turn it is: of what is overdue, then of all that waits, the longest waiting."""
         waiting = {batch: each for batch, each in self.open.items() if each.state == "queued"}
         overdue = [batch for batch, each in waiting.items() if each.is_overdue]
-        for line in (overdue, [named] if named in waiting else [], list(waiting)):
+        for line in (overdue, sorted(set(waiting) - set(overdue)), list(waiting)):
             head = min(line, key=lambda batch: (waiting[batch].since, batch), default=None)
-            if head is not None and (head == named or waiting[head].since <= now):
+            if head is not None and waiting[head].since <= now:
                 return head
         return None
 
@@ -133,9 +133,9 @@ class LedgerMachine(RuleBasedStateMachine):
         known = sorted([*self.oracle.open, *self.oracle.closed])
         named = data.draw(st.sampled_from([None, "unheard-of", *known]))
         message = BatchMessage(JOB, named) if named else None
-        claim = self.ledger.claim_next(holder="worker", waited=0.0, named=message)
+        claim = self.ledger.claim_next(holder="worker", waited=0.0, message=message)
 
-        assert (claim and claim.batch) == self.oracle.turn(named, self.ledger.now())
+        assert (claim and claim.batch) == self.oracle.turn(self.ledger.now())
         if claim is not None:
             self.note(claim)
 
@@ -319,7 +319,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert record.open == len(states)
         assert record.undrained == len(self.oracle.closed)
         assert self.waiting("sent") == {batch for batch, its in states.items() if its == "queued"}
-        assert self.waiting("overdue") <= self.waiting("sent")
+        overdue = {batch for batch, each in self.oracle.open.items() if each.state == "queued" and each.is_overdue}
+        assert self.waiting("overdue") == overdue
+        line = cast("list[bytes]", self.client.zrange(f"trawl:job:{JOB}:line", 0, -1))
+        assert {batch.decode() for batch in line} == self.waiting("sent") - overdue
+        assert bool(line) == (self.client.zscore("trawl:turns", JOB) is not None)
         held = {each.token for each in self.oracle.open.values() if each.state == "held"}
         assert {token.decode() for token in cast("list[bytes]", self.client.hkeys("trawl:ahead"))} <= held
         for state, key in {"held": "leases", "deferred": "due"}.items():

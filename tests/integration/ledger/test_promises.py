@@ -101,7 +101,7 @@ def test_who_claims_without_a_message_takes_one_along(client: redis.Redis, ledge
     def left() -> list[int]:
         return [client.llen(key) for key in ("trawl:trawl", "trawl:another")]
 
-    next_of(counting, named=BatchMessage(JOB, "1"))
+    next_of(counting, message=BatchMessage(JOB, "1"))
     assert left() == [5, 1], "it came with one"
     next_of(counting)
     assert left() == [4, 1]

@@ -27,6 +27,8 @@ from tests.support.clocked_ledger import (
     urls_of,
 )
 
+SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "taken")  # what sweep.lua is handed
+
 # ---------------------------------------------------------------------------------------------- lost messages
 
 
@@ -65,8 +67,8 @@ def test_a_batch_that_waits_again_has_a_message_at_once_if_none_is_left_over(led
     assert (findings.sent, sent) == (1, [f"{JOB}/1"])
 
 
-def test_of_all_jobs_the_batch_that_waited_longest_is_claimed_ahead(ledger: ClockedLedger) -> None:
-    """Guards the order of the set ``sent``: a job's runners must not leave those of others to the end."""
+def test_jobs_take_turns_whatever_was_opened_first(ledger: ClockedLedger) -> None:
+    """Guards the line of each job: one of three URLs waited behind one of a million."""
     for number, job in enumerate(("c", "b", "a")):
         ledger.create(job, JobPolicy(timeout=number + 1.0))
         ledger.open(job, [batch_of("1", f"http://{job}.test/1"), batch_of("2", f"http://{job}.test/2")])
@@ -75,9 +77,9 @@ def test_of_all_jobs_the_batch_that_waited_longest_is_claimed_ahead(ledger: Cloc
 
     claims = [next_of(ledger, waited=0.5) for _ in range(6)]
 
-    assert [claim.job for claim in claims] == ["c", "c", "b", "b", "a", "a"]
+    assert [claim.job for claim in claims] == ["a", "b", "c", "a", "b", "c"]
     assert [urls_of(claim) for claim in claims] == [[f"http://{c.job}.test/{c.batch}"] for c in claims]
-    assert [claim.policy.timeout for claim in claims] == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
+    assert [claim.policy.timeout for claim in claims] == [3.0, 2.0, 1.0, 3.0, 2.0, 1.0]
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
 
@@ -119,6 +121,7 @@ def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis
     ledger.open(JOB, [batch_of("1")])
 
     assert next_of(ledger).job == JOB
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
     assert client.zcard("trawl:sent") == 0
 
 
@@ -141,21 +144,14 @@ def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedge
     ledger.advance(20.0)
     assert all(ledger.renew(claim) for claim in alive)
     assert ledger.swept()[0].again == {"others": ["2"]}
-    assert next_of(ledger, named=BatchMessage(JOB, "5")).job == "others", "before the one that is named, too"
+    assert next_of(ledger).job == "others"
 
 
-def test_a_message_leads_to_its_batch_or_to_another_that_waits(ledger: ClockedLedger) -> None:
-    """Guards ``named`` in claim.lua: a message means that a batch waits."""
-    ledger.create("others", JobPolicy())
-    ledger.open("others", [batch_of("1"), batch_of("2")])
-    ledger.advance(1.0)
+def test_a_message_leads_to_whatever_waits(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
 
-    assert urls_of(next_of(ledger, named=BatchMessage(JOB, "2"))) == ["http://host.test/2"]
-    again = next_of(ledger, named=BatchMessage(JOB, "2"))
-    assert (again.job, again.batch) == ("others", "1"), "the one that has waited longest"
-    stranger = next_of(ledger, named=BatchMessage("unknown", "7"))
-    assert (stranger.job, stranger.batch) == ("others", "2")
+    assert next_of(ledger, message=BatchMessage(JOB, "2")).batch == "1", "the one that has waited longest"
+    assert next_of(ledger, message=BatchMessage("unknown", "7")).batch == "2"
 
 
 def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
@@ -382,12 +378,12 @@ def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: Clocked
         ledger.advance(21.0)
         ledger.swept(after_silence=True)
         client.delete("trawl:sweeping")
-        keys = [getattr(ledger.keys, name) for name in ("active", "sweeping", "watched", "sent", "overdue", "ahead")]
+        keys = [getattr(ledger.keys, name) for name in SWEPT]
         ledger.run("sweep", keys, [ledger.keys.of_jobs, 1, 1, 1, 99, 200, 60, 5])
     ledger.open(JOB, [batch_of("2")])
 
     assert ledger.claim(JOB, "1", holder="worker") is None
-    assert next_of(ledger, named=BatchMessage(JOB, "1")).batch == "2"
+    assert next_of(ledger).batch == "2"
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
     ledger.advance(1.0)

@@ -1,0 +1,117 @@
+"""Jobs take turns by what they have had; whatever is opened and claimed in whatever order, beside a plain oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.records.policy import JobPolicy
+from tests.support.clocked_ledger import ClockedLedger, batch_of, next_of, report_of
+
+JOBS = ("a", "b", "c", "d")
+
+
+@dataclass(slots=True)
+class Stride:
+    """Whose turn it is: the job that has had least; one that comes back has had no less than whoever was last."""
+
+    had: dict[str, float] = field(default_factory=lambda: dict.fromkeys(JOBS, 0.0))
+    lines: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: {job: [] for job in JOBS})
+    least: float = 0.0
+
+    def open(self, job: str, batch: str, urls: int) -> None:
+        if not self.lines[job]:
+            self.had[job] = max(self.had[job], self.least)
+        self.lines[job].append((batch, urls))
+
+    def claim(self) -> tuple[str, str] | None:
+        waiting = [job for job in JOBS if self.lines[job]]
+        if not waiting:
+            return None
+        job = min(waiting, key=lambda each: (self.had[each], each))
+        self.least = self.had[job]
+        batch, urls = self.lines[job].pop(0)
+        self.had[job] += urls
+        return job, batch
+
+
+OPENED = st.tuples(st.sampled_from(JOBS), st.integers(1, 9))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(st.one_of(OPENED, st.none()), max_size=60))
+def test_the_job_that_has_had_least_is_next(client: redis.Redis, steps: list[tuple[str, int] | None]) -> None:
+    client.flushall()
+    ledger, stride = ClockedLedger(client), Stride()
+    for job in JOBS:
+        ledger.create(job, JobPolicy())
+    for number, step in enumerate(steps):
+        ledger.advance(1.0)
+        if step is not None:
+            job, urls = step
+            ledger.open(job, [batch_of(str(number), *(f"http://h.test/{number}/{url}" for url in range(urls)))])
+            stride.open(job, str(number), urls)
+            continue
+        claim = ledger.claim_next(holder="worker", waited=0.0)
+        assert (claim and (claim.job, claim.batch)) == stride.claim()
+
+
+def test_a_small_job_behind_a_large_one_is_next(ledger: ClockedLedger) -> None:
+    ledger.create("large", JobPolicy())
+    ledger.open("large", [batch_of(str(number)) for number in range(1, 400)])
+    for _ in range(50):
+        next_of(ledger)
+    ledger.create("small", JobPolicy())
+    ledger.open("small", [batch_of("1")])
+
+    assert "small" in {next_of(ledger).job for _ in range(2)}
+
+
+def test_a_job_saves_up_no_turns_while_it_has_nothing_to_do(ledger: ClockedLedger) -> None:
+    """Guards where a job comes back: it would keep the others out for as long as it was away."""
+    for job in ("always", "seldom"):
+        ledger.create(job, JobPolicy())
+    ledger.open("always", [batch_of(str(number)) for number in range(100)])
+    for _ in range(60):
+        next_of(ledger)
+
+    ledger.open("seldom", [batch_of(str(number)) for number in range(100)])
+
+    claimed = [next_of(ledger).job for _ in range(20)]
+    assert 9 <= claimed.count("seldom") <= 11
+
+
+def test_what_had_its_turn_is_not_counted_again(ledger: ClockedLedger) -> None:
+    """Guards ``overdue`` where turns are counted: a job whose workers die would have less and less."""
+    for job in ("unlucky", "lucky"):
+        ledger.create(job, JobPolicy())
+        ledger.open(job, [batch_of(str(number)) for number in range(20)])
+    lost = [next_of(ledger) for _ in range(2)]
+    for _ in range(3):
+        ledger.advance(21.0)
+        ledger.swept()
+        lost = [next_of(ledger) for _ in range(2)]
+    assert {claim.job for claim in lost} == {"unlucky", "lucky"}
+    unlucky = next(claim for claim in lost if claim.job == "unlucky")
+    ledger.close(unlucky, report_of(unlucky))
+
+    claimed = [next_of(ledger).job for _ in range(10)]
+    assert claimed.count("unlucky") == 5
+
+
+def test_what_an_earlier_version_opened_has_its_turn(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the lines that sweep.lua mends: it opened without a line of the job's own."""
+    for job in ("earlier", "later"):
+        ledger.create(job, JobPolicy())
+        ledger.open(job, [batch_of(str(number)) for number in range(6)])
+    client.delete("trawl:job:earlier:line")
+    client.zrem("trawl:turns", "earlier")
+    assert [next_of(ledger).job for _ in range(4)] == ["later"] * 4
+
+    ledger.swept(waiting=100)
+
+    assert [next_of(ledger).job for _ in range(8)][:4].count("earlier") >= 2
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
