@@ -19,7 +19,7 @@ from worker.adapters.clock import SystemClock
 from worker.adapters.disk import OutputFolder, is_passing, trouble_at
 from worker.adapters.egress import Egress
 from worker.adapters.http import CurlHttp
-from worker.adapters.resolver import SystemResolver, look_up_addresses
+from worker.adapters.resolver import MOST_THREADS, NameServers, SystemResolver, look_up_addresses
 from worker.engine.digests import starter
 from worker.engine.lane import Lane
 from worker.engine.ports import Clock
@@ -30,7 +30,7 @@ from worker.own_services import endpoints
 from worker.settings import EgressProxy, WorkerSettings
 
 _REACHES = 4  # kinds of jobs whose lanes are kept; more only while all of them have work
-_BLOCKING_THREADS = 24  # for names, disk and digests, beside the lanes' own
+_BLOCKING_THREADS = 8 + MOST_THREADS  # for disk and digests, and for names, beside the lanes' own
 _OTHER_DESCRIPTORS = 64  # what a process has open beside connections and bodies
 
 
@@ -57,11 +57,12 @@ class Downloader:
         *,
         environment: Mapping[str, str] | None = None,
         own: frozenset[tuple[str, int]] = frozenset(),
-        look_up: Callable[[str], tuple[str, ...]] = look_up_addresses,
+        look_up: Callable[[str], tuple[str, ...]] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """``own`` holds address and port of our own services, to which nothing may connect; ``look_up`` finds the
-        addresses of a name; ``clock`` is the system's unless one is given.
+        """``own`` holds address and port of our own services, to which nothing may connect; ``look_up``, where one
+        is given, finds the addresses of a name in place of name servers and system; ``clock`` is the system's unless
+        one is given.
 
         Raises:
             SettingError, FolderError: the settings or the output folder cannot be used.
@@ -76,8 +77,13 @@ class Downloader:
         self._executor = ThreadPoolExecutor(
             settings.lanes * 4 * _REACHES + _BLOCKING_THREADS, thread_name_prefix="trawl"
         )
-        self._resolver = SystemResolver(self._executor.submit, self._clock, look_up=look_up)
-        self._egress = self._way_out(proxy, look_up)
+        self._resolver = SystemResolver(
+            self._executor.submit,
+            self._clock,
+            look_up=look_up or look_up_addresses,
+            name_servers=NameServers(self._executor.submit, self._clock) if look_up is None else None,
+        )
+        self._egress = self._way_out(proxy, look_up or look_up_addresses)
         self._lanes: dict[_Reach, list[Lane]] = {}
         self._lock = threading.RLock()
 
@@ -130,6 +136,7 @@ class Downloader:
             self._lanes.clear()
         for lane in lanes:
             lane.close()
+        self._resolver.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._disk.close()
 

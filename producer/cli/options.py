@@ -68,7 +68,12 @@ positive = Seconds(min=0, min_open=True)
 policy_options = combined(
     click.option("--allow-net", multiple=True, metavar="CIDR", help="Allow a private network (repeatable)."),
     click.option("--deny-net", multiple=True, metavar="CIDR", help="Refuse a network (repeatable)."),
-    click.option("--timeout", type=positive, default=300.0, help="Seconds one URL may take in all."),
+    click.option(
+        "--timeout",
+        type=positive,
+        default=300.0,
+        help="Seconds one URL may take in all, from when it has a place and an address.",
+    ),
     click.option(
         "--first-byte-timeout",
         type=Seconds(min=0),

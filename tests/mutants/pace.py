@@ -6,6 +6,7 @@ from tests.mutants.guard import Guard
 
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _TURNS = ("tests/integration/test_turns.py",)
+_LANE = "tests/unit/worker/engine/test_lane.py"
 _NAMES = "tests/integration/test_many_names.py"
 _RUNNER = ("tests/unit/worker/batch/test_runner.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
 
@@ -49,6 +50,29 @@ GUARDS = (
         "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=submit)",
         ("tests/unit/worker/engine/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
         "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
+    ),
+    Guard(
+        "worker/engine/lookups.py",
+        "begun is not None and any(",
+        (f"{_LANE}::test_a_name_that_waits_for_its_turn_with_us_is_never_late",),
+        "any(",
+    ),
+    Guard(
+        "worker/engine/lookups.py",
+        "        pause=_PAUSE,\n",
+        (f"{_LANE}::test_a_thousand_urls_of_a_dead_name_share_each_look_up",),
+    ),
+    Guard(
+        "worker/engine/lookups.py",
+        "transfer.deadline += now - asked",
+        (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_an_address",),
+        "pass",
+    ),
+    Guard(
+        "worker/engine/transfer.py",
+        "            self.give_back(max(0.0, now - self.ready_at))",
+        (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_a_place",),
+        "            pass",
     ),
     Guard(
         "worker/adapters/http/handle.py",

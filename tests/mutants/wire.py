@@ -6,6 +6,9 @@ from tests.mutants.guard import Guard
 
 _GUARD = "tests/integration/test_guard.py"
 _WIRE = "tests/integration/test_credentials_on_the_wire.py"
+_PORT = "tests/ports/test_resolver.py"
+_AGAIN = "test_the_system_is_asked_again_for_what_name_servers_do_not_know"
+_WAITS = "test_what_is_handed_to_the_system_waits_again"
 _UNIT = "tests/unit/contract/records/test_credentials.py"
 
 
@@ -19,6 +22,13 @@ def _names(file: str, text: str, scenario: str, instead: str = "") -> Guard:
     return Guard(file, text, (f"{_GUARD}::{name}[{scenario}]",), instead)
 
 
+def _asked(module: str, text: str, test: str, instead: str) -> Guard:
+    """A guard of the questions to name servers that a test of this name has to miss."""
+    return Guard(
+        f"worker/adapters/resolver/{module}.py", text, ("tests/integration/test_name_servers.py", "-k", test), instead
+    )
+
+
 def _sent(file: str, text: str, test: str, instead: str = "") -> Guard:
     return Guard(file, text, (f"{_WIRE}::{test}",), instead)
 
@@ -26,7 +36,7 @@ def _sent(file: str, text: str, test: str, instead: str = "") -> Guard:
 _ADDRESSES = "worker/adapters/http/addresses.py"
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _HANDLE = "worker/adapters/http/handle.py"
-_RESOLVER = "worker/adapters/resolver.py"
+_RESOLVER = "worker/adapters/resolver/resolver.py"
 _WIRING = "worker/wiring.py"
 _INFRASTRUCTURE = "worker/own_services.py"
 _EXCHANGE = "worker/engine/exchange.py"
@@ -74,6 +84,23 @@ GUARDS = (
     # Name servers.
     _names(_RESOLVER, "or found_at > after", "unknown_names", "or True"),
     _names(_RESOLVER, "or found_at > after", "failing_name_servers", "or True"),
+    Guard(_RESOLVER, "(known is not None and known[0].is_doubtful)", (f"{_PORT}::{_AGAIN}",), "False"),
+    Guard(_RESOLVER, "self._asked[host].begun = None", (f"{_PORT}::{_WAITS}",), "pass"),
+    _asked("questions", "            self.on_time -= 1\n        asked.resends", "more_dead_names",
+           "            pass\n        asked.resends"),
+    _asked("questions", "self._best = server ", "the_second_name_server", "pass "),
+    _asked("questions", "elif reply is None or reply.code != Code.SERVFAIL:", "a_failure_of_all", "elif True:"),
+    _asked("questions", "return was_graced and reaches_ipv4()", "lead_nowhere", "return was_graced"),
+    _asked("questions", "            asked.is_graced = True", "do_not_wait_for_ever", "            pass"),
+    _asked("questions", "elif reply.asked == asked.asked[kind]:", "garbage_is", "else:"),
+    _asked("questions", "        if reply.is_cut:", "not_plain", "        if False:"),
+    _asked("name_servers", "                self._is_broken = True", "a_bug_leaves", "                pass"),
+    Guard("worker/adapters/resolver/messages.py", "if name in found or name not in aliases:",
+          ("tests/unit/worker/adapters/resolver/test_messages.py::test_aliases_are_followed_in_whatever_order_they_come",),
+          "if True:"),
+    Guard("worker/adapters/resolver/messages.py", "found.setdefault(owner, [])",
+          ("tests/unit/worker/adapters/resolver/test_messages.py::test_what_other_names_have_is_not_taken",),
+          "found.setdefault(name, [])"),
     _names("worker/engine/lookups.py", "tries=2 if answer.is_final else None", "unknown_names", "tries=None"),
     # One way out.
     Guard("pyproject.toml", '"httpx".msg = "only worker.adapters.http sends requests"\n',

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.adapters import resolver as adapter
-from worker.adapters.resolver import FRESH, FRESH_FAULT, SystemResolver
+from worker.adapters.resolver import FRESH, FRESH_FAULT, SystemResolver, system
+from worker.adapters.resolver import resolver as adapter
+from worker.adapters.resolver.questions import Found
 from worker.engine.ports import Answer, Resolver
 
 HOST = "example.com"
@@ -19,13 +20,20 @@ ADDRESSES = ("192.0.2.1", "2001:db8::1")
 class World:
     """A name server of the test's own, its time, and the questions that threads have not asked yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, asks_name_servers: bool = False) -> None:
         self.time = 50.0
+        self.takes = 0.0  # seconds for an answer
         self.asked: list[str] = []
+        self.of_the_system: set[str] = set()  # hosts no name server knows
         self.waiting: list[Callable[[], None]] = []
         self.told: list[tuple[str, Answer]] = []
         self.answers: dict[str, tuple[str, ...] | Exception] = {HOST: ADDRESSES}
-        self.resolver: Resolver = SystemResolver(self.waiting.append, self, look_up=self._look_up)
+        self.resolver: Resolver = SystemResolver(
+            self.waiting.append,
+            self,
+            look_up=self._look_up,
+            name_servers=NameServersInMemory(self) if asks_name_servers else None,
+        )
 
     def now(self) -> float:
         return self.time
@@ -48,15 +56,43 @@ class World:
 
     def _look_up(self, host: str) -> tuple[str, ...]:
         self.asked.append(host)
+        self.time += self.takes
         answer = self.answers.get(host, ())
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
+class NameServersInMemory:
+    """Keeps ``worker.adapters.resolver.resolver.Asking``; what is a fault to the world is left to the system."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def answer_to(self, begin: Callable[[str], None], tell: Callable[[str, Found | None], None]) -> None:
+        self._begin, self._tell = begin, tell
+
+    def ask(self, host: str) -> None:
+        self._world.waiting.append(lambda: self._answer(host))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _answer(self, host: str) -> None:
+        self._begin(host)
+        addresses = () if host in self._world.of_the_system else self._world.answers.get(host, ())
+        if isinstance(addresses, Exception):
+            self._tell(host, None)
+            return
+        self._world.asked.append(host)
+        self._world.time += self._world.takes
+        missing = Answer(fault="the name does not exist", is_final=True)
+        self._tell(host, Found(Answer(addresses)) if addresses else Found(missing, is_doubtful=True))
+
+
+@pytest.fixture(params=[False, True], ids=["system", "name servers"])
+def world(request: pytest.FixtureRequest) -> World:
+    return World(asks_name_servers=request.param)
 
 
 def test_a_name_is_looked_up_on_another_thread_and_told(world: World) -> None:
@@ -137,27 +173,59 @@ def test_what_only_looks_like_an_address_is_asked_for(world: World, name: str) -
 def test_a_question_nobody_waits_for_any_longer_counts_as_unanswered(world: World) -> None:
     world.ask()
 
-    world.resolver.give_up(HOST)
+    given_up = world.resolver.give_up(HOST)
 
-    known = world.resolver.known(HOST)
-    assert known is not None
-    assert not known.addresses
+    assert not given_up.addresses
+    assert world.resolver.known(HOST) == given_up
     world.think()
     assert world.resolver.known(HOST) == Answer(ADDRESSES), "a late answer still is one"
 
 
-def test_a_stuck_name_server_holds_a_few_threads_only(world: World) -> None:
+def test_a_question_begins_when_somebody_looks_for_the_host(world: World) -> None:
+    """Guards ``begun``: what waits in our own queue is not late."""
+    world.takes = 3.0
+    world.ask("before.example")
+    world.ask()
+    assert world.resolver.begun(HOST) is None
+
+    world.think()
+
+    assert world.resolver.begun(HOST) is None
+    first, second = (answer for _, answer in world.told)
+    assert (first.begun, second.begun) == (50.0, 53.0)
+
+
+def test_the_system_is_asked_again_for_what_name_servers_do_not_know() -> None:
+    """Guards ``is_doubtful``: names of mDNS, of a VPN or of any other source of the machine's."""
+    world = World(asks_name_servers=True)
+    world.of_the_system.add(HOST)
+
+    assert world.answer_to().is_final
+    assert world.answer_to() == Answer(ADDRESSES)
+
+
+def test_what_is_handed_to_the_system_waits_again(world: World) -> None:
+    """Guards ``begun`` between the two: the system's threads may all be busy."""
+    world.answers[HOST] = OSError()
+    world.ask()
+    world.waiting.pop(0)()  # the name servers hand it on, or the system is through
+
+    assert world.resolver.begun(HOST) is None
+
+
+def test_a_stuck_system_holds_a_few_threads_only() -> None:
+    world = World()
     for number in range(500):
         world.ask(f"{number}.example")
 
-    assert len(world.waiting) == adapter._AT_ONCE
+    assert len(world.waiting) == system.AT_ONCE
     world.think()
     assert len(world.told) == 500
     assert len(world.asked) == 500
 
 
 def test_what_is_remembered_has_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "_REMEMBERED", 10)
+    monkeypatch.setattr(adapter, "REMEMBERED", 10)
 
     for number in range(30):
         world.answers[f"{number}.example"] = ADDRESSES

@@ -47,7 +47,7 @@ class Code(IntEnum):
 class Reply:
     """One scripted answer: addresses of both families (each query gets those of its own), and how it is given."""
 
-    __slots__ = ("addresses", "alias", "code", "cuts_udp", "is_silent", "seconds", "ttl")
+    __slots__ = ("addresses", "alias", "code", "cuts_udp", "is_silent", "only", "seconds", "ttl")
 
     def __init__(
         self,
@@ -55,19 +55,22 @@ class Reply:
         code: Code = Code.NOERROR,
         seconds: float = 0.0,
         is_silent: bool = False,
+        only: Kind | None = None,
         cuts_udp: bool = False,
         alias: str | None = None,
         ttl: int = 0,
     ) -> None:
         """Describe an answer.
 
-        `seconds` is how late it comes, `is_silent` never answers, `cuts_udp` sets TC over UDP so that the client
-        asks again over TCP, `alias` puts a CNAME before the addresses (they are the alias's), `ttl` is in seconds.
+        `seconds` is how late it comes, `is_silent` never answers, `only` answers queries of one type, `cuts_udp` sets
+        TC over UDP so that the client asks again over TCP, `alias` puts a CNAME before the addresses (they are the
+        alias's), `ttl` is in seconds.
         """
         self.addresses = tuple(ipaddress.ip_address(address) for address in addresses)
         self.code = code
         self.seconds = seconds
         self.is_silent = is_silent
+        self.only = only
         self.cuts_udp = cuts_udp
         self.alias = alias
         self.ttl = ttl
@@ -228,7 +231,8 @@ class DnsStub:
             self._changed.notify_all()
         if reply.seconds and self._stopping.wait(reply.seconds):
             return None
-        return None if reply.is_silent else _write_answer(question[:2], asked, kind, reply, transport)
+        is_silent = reply.is_silent or kind != (reply.only or kind)
+        return None if is_silent else _write_answer(question[:2], asked, kind, reply, transport)
 
     def _next_reply(self, name: str, kind: int, transport: str) -> Reply:
         script: Sequence[Reply] = self._scripts.get(name, (self.default,))

@@ -10,7 +10,6 @@ from pathlib import Path
 from contract.records.batches import BatchEntry
 from contract.records.policy import JobPolicy
 from tests.support.processes import PATIENCE
-from worker.adapters.resolver import look_up_addresses
 from worker.engine.run import Run
 from worker.settings import WorkerSettings
 from worker.wiring import Downloader
@@ -23,7 +22,7 @@ class Bench:
     """Starts runs and shows what they left in the output folder."""
 
     def __init__(
-        self, folder: Path, *, look_up: Callable[[str], tuple[str, ...]] = look_up_addresses, **settings: object
+        self, folder: Path, *, look_up: Callable[[str], tuple[str, ...]] | None = None, **settings: object
     ) -> None:
         self.folder = folder
         environment = {"PATH": "/nowhere"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import zip_longest
+from typing import Any
 
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
@@ -326,9 +328,14 @@ def every_socket_is_asked_for() -> Found:
     lent: list[str] = []
     connected: list[object] = []
 
+    def is_for_names(wire: Any, place: Any) -> bool:
+        return bool(wire.type == socket.SOCK_DGRAM and place[1] == 53)
+
     def note(event: str, args: tuple[object, ...]) -> None:  # PEP 578; C code such as libcurl's raises no events
         if event == "socket.__new__" and type(args[0]).__name__ == "_LentSocket":
             lent.append(event)
+        elif event == "socket.connect" and is_for_names(*args):
+            return
         elif event in ("socket.connect", "urllib.Request", "http.client.connect", "subprocess.Popen", "os.system"):
             connected.append((event, args))
 

@@ -15,6 +15,7 @@ from math import inf
 from contract.records.batches import BatchEntry
 from contract.records.policy import JobPolicy, Sync
 from contract.urls.naming import Layout
+from worker.adapters.resolver import SystemResolver
 from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
@@ -204,23 +205,34 @@ class VirtualDisk:
 class VirtualResolver:
     """Keeps ``worker.engine.ports.Resolver``: every name has an address, except those it is told to fail or hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._begun: dict[str, float] = {}
         self.answers: dict[str, Answer] = {}
         self.held: dict[str, Callable[[str, Answer], None]] = {}  # asked and not answered
         self.slow: set[str] = set()
+        self.queued: set[str] = set()  # slow, and not even asked for yet
 
     def known(self, host: str, *, after: float = -inf) -> Answer | None:
         return None if host in self.slow else self.answers.get(host, Answer(("192.0.2.1",)))
 
     def ask(self, host: str, tell: Callable[[str, Answer], None]) -> None:
         self.held[host] = tell
+        self._begun[host] = self._clock.seconds
 
-    def give_up(self, host: str) -> None:
+    def begun(self, host: str) -> float | None:
+        return self._begun.get(host) if host not in self.queued else None
+
+    def give_up(self, host: str) -> Answer:
         self.held.pop(host, None)
+        return Answer(fault="no resolver answered in time", begun=self._begun.get(host))
 
 
 class VirtualWorld:
-    """One lane and what it sees; ``http`` takes the scripted server's place, and has its time from ``clock``."""
+    """One lane and what it sees; ``http`` takes the scripted server's place, and has its time from ``clock``.
+
+    With ``look_up`` the resolver is the real one, over this; otherwise ``resolver`` is the scripted one.
+    """
 
     def __init__(
         self,
@@ -229,15 +241,15 @@ class VirtualWorld:
         window: int = 8,
         clock: VirtualClock | None = None,
         http: Http | None = None,
+        look_up: Callable[[str], tuple[str, ...]] | None = None,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.http = VirtualHttp(script, self.clock)
         self.disk = VirtualDisk()
-        self.resolver = VirtualResolver()
-        self.lane = Lane(
-            http=http or self.http, resolver=self.resolver, clock=self.clock, random=lambda: 1.0, window=window
-        )
+        self.resolver = VirtualResolver(self.clock)
         self._jobs: list[Callable[[], None]] = []  # what was given to other threads
+        resolver = self.resolver if look_up is None else SystemResolver(self._jobs.append, self.clock, look_up=look_up)
+        self.lane = Lane(http=http or self.http, resolver=resolver, clock=self.clock, random=lambda: 1.0, window=window)
 
     def start(self, urls: Sequence[str], policy: JobPolicy | None = None) -> Run:
         run = Run(

@@ -22,8 +22,8 @@ class Kind(StrEnum):
 class Failure:
     """One failed attempt.
 
-    ``retry_after`` is what the server asked for, in seconds. ``tries`` bounds the attempts that may end with this
-    error class, below what the job allows; None leaves the bound to the job.
+    ``retry_after`` is what the server asked for, in seconds; ``pause`` is how long trying again is of no use. ``tries``
+    bounds the attempts that may end with this error class, below what the job allows; None leaves it to the job.
     """
 
     error: ErrorClass
@@ -31,6 +31,7 @@ class Failure:
     detail: str
     status: int | None = None
     retry_after: float | None = None
+    pause: float = 0.0
     tries: int | None = None
 
     @property

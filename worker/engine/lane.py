@@ -19,7 +19,7 @@ from worker.engine.lookups import Lookups, unresolved, usable
 from worker.engine.places import Places
 from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
 from worker.engine.run import Run
-from worker.engine.schedule import Schedule
+from worker.engine.schedule import Schedule, Tier
 from worker.engine.splits.fetcher import SegmentFetcher
 from worker.engine.transfer import Follow, GoBack, Over, Publish, Retry, Step, Transfer
 
@@ -152,6 +152,7 @@ class Lane:
     def _start(self, transfer: Transfer, now: float) -> None:
         """A transfer has its host's turn: begin or continue an attempt."""
         run = transfer.run
+        transfer.leave_queue(now)
         self._stop_waiting(transfer)
         if not transfer.is_under_way:
             if not run.is_starting(now):
@@ -216,15 +217,16 @@ class Lane:
 
     def _resolved(self, host: str, answer: Answer) -> None:
         now = self._clock.now()
-        for transfer in self._lookups.take(host, now):
+        for transfer in self._lookups.take(host, answer, now):
             self._schedule.unblock(transfer.host_key)
             if answer.addresses:
-                self._go_on(transfer)
+                self._go_on(transfer, now)
             else:
                 self._fail_unresolved(transfer, answer, now)
 
-    def _go_on(self, transfer: Transfer) -> None:
+    def _go_on(self, transfer: Transfer, now: float) -> None:
         """Queue a transfer in the middle of its attempt."""
+        transfer.ready_at = now
         self._between[transfer] = None
         self._schedule.add(transfer, first=True)
 
@@ -298,9 +300,10 @@ class Lane:
                 self._runs[run].left -= 1
                 run.publish(transfer)
             case Follow():
-                self._go_on(transfer)
+                self._go_on(transfer, now)
             case Retry(at):
                 transfer.was_waiting = True
+                transfer.ready_at = at
                 self._runs[run].waiting += 1
                 self._schedule.wait(transfer, at)
             case Over():
@@ -346,9 +349,9 @@ class Lane:
         for exchange in list(self._flying):
             if exchange in self._flying:  # not called off by the one before
                 self._look_at(exchange, now)
-        for host in self._lookups.give_up_late(now):
-            self._resolved(host, Answer(fault="no resolver answered in time"))
-        for transfer in [each for each in self._between if now >= each.deadline]:
+        for host, answer in self._lookups.give_up_late(now):
+            self._resolved(host, answer)
+        for transfer in [each for each in self._between if each.ready_at is None and now >= each.deadline]:
             self._between.pop(transfer, None)
             for _ in self._schedule.remove(partial(is_, transfer)):
                 _discard(transfer.exchange)
@@ -373,11 +376,14 @@ class Lane:
         self._ended(exchange, now)
 
     def _end_overdue(self, now: float) -> None:
-        """End what has tried, and found no place before its deadline."""
+        """End what has stalled, and found no room beside the window before its deadline.
+
+        To other later tries the wait for a place is given back.
+        """
         if now < self._looked_for_overdue + _OVERDUE_PAUSE:
             return
         self._looked_for_overdue = now
-        for transfer in self._schedule.remove_later(lambda each: each.began is not None and now >= each.deadline):
+        for transfer in self._schedule.remove_later(lambda each: each.tier is Tier.STALLED and now >= each.deadline):
             self._stop_waiting(transfer)
             assert transfer.failure is not None
             self._act(transfer, Over(transfer.failure), now)

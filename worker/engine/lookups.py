@@ -11,6 +11,8 @@ from worker.engine.ports import Answer, Resolver
 from worker.engine.run import Run
 from worker.engine.transfer import Transfer
 
+_PAUSE = 1.0  # seconds a failed question is not asked again (RFC 9520 section 3.2): many URLs share the next one
+
 
 class Lookups:
     """Belongs to one lane and is called by its thread only; a host is asked for once, however many wait for it."""
@@ -31,19 +33,31 @@ class Lookups:
     def __iter__(self) -> Iterator[Transfer]:
         return (transfer for waiting in self._waiting.values() for transfer, _ in waiting)
 
-    def take(self, host: str, now: float) -> list[Transfer]:
-        """Remove and return those that wait for this host, with the time it took them noted."""
+    def take(self, host: str, answer: Answer, now: float) -> list[Transfer]:
+        """Remove and return those that wait for this host, with the time it took the name servers noted.
+
+        Time in our own queue is given back to them, and so is all of it once there is an address to go to.
+        """
         waiting = self._waiting.pop(host, ())
         for transfer, since in waiting:
-            transfer.resolved_in += now - since
+            asked = max(since, min(now, answer.begun if answer.begun is not None else now))
+            transfer.give_back(asked - since)
+            transfer.resolved_in += now - asked
+            if answer.addresses:
+                transfer.deadline += now - asked
         return [transfer for transfer, _ in waiting]
 
-    def give_up_late(self, now: float) -> list[str]:
-        """Give up the hosts one of whose transfers has waited too long, and return them."""
-        late = [host for host, waiting in self._waiting.items() if any(_is_late(*each, now) for each in waiting)]
-        for host in late:
-            self._resolver.give_up(host)
-        return late
+    def give_up_late(self, now: float) -> list[tuple[str, Answer]]:
+        """Give up the hosts that one of their transfers has waited for too long, and return them with what is said."""
+        late = [host for host, waiting in self._waiting.items() if self._is_late(host, waiting, now)]
+        return [(host, self._resolver.give_up(host)) for host in late]
+
+    def _is_late(self, host: str, waiting: list[tuple[Transfer, float]], now: float) -> bool:
+        """A question that is still in our own queue is never late."""
+        begun = self._resolver.begun(host)
+        return begun is not None and any(
+            now - max(begun, since) >= _longest(transfer.run.policy) for transfer, since in waiting
+        )
 
     def remove(self, run: Run) -> list[Transfer]:
         """Remove and return those of a run. The answer is still to come: others may wait for it."""
@@ -69,9 +83,11 @@ def unresolved(answer: Answer) -> Failure:
         error=ErrorClass.DNS,
         kind=Kind.TRANSIENT,
         detail=f"The host's name was not resolved: {answer.fault}.",
+        pause=_PAUSE,
         tries=2 if answer.is_final else None,
     )
 
 
-def _is_late(transfer: Transfer, since: float, now: float) -> bool:
-    return now >= transfer.deadline or now - since >= transfer.run.policy.connect_timeout
+def _longest(policy: JobPolicy) -> float:
+    """Return the seconds a question may take: what a connection may, and not more than all of a URL."""
+    return min(policy.connect_timeout, policy.timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -93,12 +93,14 @@ class Disk(Protocol):
 class Answer:
     """What resolving a host gave: addresses as text, or why there are none.
 
-    ``is_final``: the name does not exist, as far as DNS knows (NXDOMAIN).
+    ``is_final``: the name does not exist, as far as DNS knows (NXDOMAIN). ``begun`` is when the question left our own
+    queue (the clock's seconds); None: it was answered from memory, or never left it.
     """
 
     addresses: tuple[str, ...] = ()
     fault: str = ""
     is_final: bool = False
+    begun: float | None = field(default=None, compare=False)
 
 
 class Resolver(Protocol):
@@ -110,8 +112,11 @@ class Resolver(Protocol):
     def ask(self, host: str, tell: Callable[[str, Answer], None]) -> None:
         """Find the addresses and call ``tell(host, answer)``, on another thread, at some time."""
 
-    def give_up(self, host: str) -> None:
-        """Nobody waits for this answer any longer: remember for a while that there was none."""
+    def begun(self, host: str) -> float | None:
+        """Return when somebody began to look for this host (the clock's seconds); None: it still waits for its turn."""
+
+    def give_up(self, host: str) -> Answer:
+        """Nobody waits for this answer any longer: remember for a while that there was none, and return that."""
 
 
 class Http(Protocol):

@@ -80,8 +80,8 @@ class Transfer:
     __slots__ = (
         "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "cookies", "deadline", "digest",
         "downgraded", "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary",
-        "must_watch", "name", "part", "per_host", "place", "promises", "reject", "resolved_in", "run", "size",
-        "split", "start", "tier", "trail", "unresolved_at", "was_waiting",
+        "must_watch", "name", "part", "per_host", "place", "promises", "queued", "ready_at", "reject", "resolved_in",
+        "run", "size", "split", "start", "tier", "trail", "unresolved_at", "was_waiting",
     )  # fmt: skip
 
     def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
@@ -112,6 +112,8 @@ class Transfer:
         self.finished = 0.0  # when its body was whole
         # how its lane hears that the body is not the promised one
         self.reject: Callable[[Transfer, Failure], None] = _unasked
+        self.queued = 0.0  # seconds since it began that it waited for us
+        self.ready_at: float | None = None  # since when it waits for nothing but a place
         self.resolved_in = 0.0
         self.unresolved_at = -inf  # when it last failed because its host has no address
         self._rewind()
@@ -124,6 +126,18 @@ class Transfer:
         self.attempt_began = now
         self.is_under_way = True
         self.resolved_in = 0.0
+
+    def leave_queue(self, now: float) -> None:
+        """It has a place: the wait for it was not its own."""
+        if self.ready_at is not None:
+            self.give_back(max(0.0, now - self.ready_at))
+            self.ready_at = None
+
+    def give_back(self, seconds: float) -> None:
+        """Leave out of account what it had to wait for us: neither its host nor the name servers had a part in it."""
+        self.queued += seconds
+        self.attempt_began += seconds
+        self.deadline += seconds
 
     def own_fields(self, now: float) -> tuple[str, ...]:
         """Return the header lines that belong to the host this hop goes to, with the cookies its chain has for it.
@@ -243,7 +257,8 @@ class Transfer:
         """Return the entry for the batch that goes on; ``after`` is how long it is to wait."""
         if self.began is None:
             return self.entry
-        spent = self.entry.spent + (now - self.began) + after
+        self.leave_queue(now)
+        spent = self.entry.spent + (now - self.began - self.queued) + after
         return structs.replace(self.entry, attempts=tuple(self.attempts), spent=round(spent, 3))
 
     def outcome(self, ending: Ending, now: float) -> Outcome:
@@ -342,8 +357,8 @@ class Transfer:
 
     def _timing(self, exchange: Exchange | None, now: float) -> Timing:
         began = self.began if self.began is not None else now
-        queued = max(0.0, self.began_wall - self.run.queued) if self.began is not None else 0.0
-        total = now - began
+        queued = max(0.0, self.began_wall - self.run.queued) + self.queued if self.began is not None else 0.0
+        total = now - began - self.queued
         if exchange is None:
             return Timing(dns=rounded(self.resolved_in), total=rounded(total), queued=rounded(queued))
         resolved = exchange.at_resolved

@@ -51,7 +51,7 @@ class RetryPolicy:
 
     def pause_after(self, failure: Failure, tries: int, *, random: Callable[[], float]) -> float | None:
         """Return the seconds to wait when so many tries have failed; None: the server asks for too long a wait."""
-        backoff = random() * min(self.first_wait * 2.0 ** min(tries - 1, 60), self.longest_wait)
+        backoff = max(failure.pause, random() * min(self.first_wait * 2.0 ** min(tries - 1, 60), self.longest_wait))
         if failure.retry_after is None:
             return backoff
         return None if failure.retry_after > self.longest_retry_after else max(backoff, failure.retry_after)

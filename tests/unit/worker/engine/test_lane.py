@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import random
 import weakref
 
 import pytest
@@ -129,6 +130,80 @@ def test_a_name_that_resolves_late_lets_its_urls_go() -> None:
     world.turn_until(lambda: run.wait(0))
 
     assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
+
+
+def test_a_name_that_waits_for_its_turn_with_us_is_never_late() -> None:
+    """Guards ``begun``: a queue of our own is neither the host's fault nor the URL's time."""
+    world = _always(Reply(after=1.0))
+    world.resolver.slow.add("queued.test")
+    world.resolver.queued.add("queued.test")
+    run = world.start(["http://queued.test/"], JobPolicy(timeout=5.0, connect_timeout=2.0, attempts=1))
+    world.turn_until(lambda: world.clock.seconds > 60.0)
+
+    world.resolver.slow.clear()
+    world.resolver.held["queued.test"]("queued.test", Answer(("192.0.2.7",), begun=world.clock.seconds))
+    world.turn_until(lambda: run.wait(0))
+
+    (outcome,) = run.outcomes
+    assert outcome.ending is Ending.OK
+    assert outcome.timing.total < 2.0
+    assert outcome.timing.queued > 60.0
+
+
+def test_the_clock_of_a_url_starts_when_it_holds_an_address() -> None:
+    """Guards the deadline: a name may take long, and what is fetched from it too."""
+    world = _always(Reply(after=4.0))
+    world.resolver.slow.add("late.test")
+    run = world.start(["http://late.test/"], JobPolicy(timeout=5.0, attempts=1))
+    world.turn_until(lambda: world.clock.seconds > 3.0)
+
+    world.resolver.slow.clear()
+    world.resolver.held["late.test"]("late.test", Answer(("192.0.2.7",), begun=0.0))
+    world.turn_until(lambda: run.wait(0))
+
+    (outcome,) = run.outcomes
+    assert outcome.ending is Ending.OK
+    assert outcome.timing.dns == pytest.approx(3.0, abs=0.2)
+    assert outcome.timing.total == pytest.approx(7.0, abs=0.5)
+
+
+def test_the_clock_of_a_url_starts_when_it_holds_a_place() -> None:
+    """Guards ``leave_queue``: after its look-up, and after a failure, a URL waits for us."""
+    slow = Reply(after=8.0)
+    script = {"http://late.test/": (Reply(status=503, after=0.5), Reply(after=6.0))}
+    world = VirtualWorld(lambda url, turn: script.get(url, (slow, slow))[turn], window=1)
+    world.resolver.slow.add("late.test")
+    policy = JobPolicy(timeout=10.0, attempts=3)
+    run = world.start(["http://late.test/"], policy)
+    world.turn_until(lambda: "late.test" in world.resolver.held)
+    others = [world.start(_urls(1, f"{name}.test"), policy) for name in "abcdef"]
+    world.turn_until(lambda: len(world.http.requests) == 2)
+
+    world.resolver.slow.clear()
+    world.resolver.held["late.test"]("late.test", Answer(("192.0.2.7",), begun=0.0))
+    world.turn_until(lambda: run.wait(0) and all(each.wait(0) for each in others))
+
+    (outcome,) = run.outcomes
+    assert (outcome.ending, len(outcome.attempts)) == (Ending.OK, 2)
+    assert world.http.requests_for("http://late.test/")[0] > 7.0
+    assert outcome.timing.total < 8.0
+
+
+def test_a_thousand_urls_of_a_dead_name_share_each_look_up() -> None:
+    """Guards ``_PAUSE``: each attempt needs a later answer, which those that come soon share."""
+    asked = []
+
+    def look_up(host: str) -> tuple[str, ...]:
+        asked.append(host)
+        raise OSError("no server answered")
+
+    world = VirtualWorld(look_up=look_up)
+    world.lane._random = random.Random(2026).random  # retries at a thousand different moments
+
+    run = world.fetch(_urls(1000, "dead.test"), JobPolicy(timeout=300.0, attempts=4))
+
+    assert {len(outcome.attempts) for outcome in run.outcomes} == {4}
+    assert len(asked) < 12
 
 
 def test_a_job_that_uses_ipv4_only_asks_no_other_address() -> None:

@@ -1,0 +1,1 @@
+"""Unit tests of the resolver: messages and configuration, no socket."""
