@@ -32,7 +32,14 @@ from tests.support.guarded_world import (
     name_spellings,
     variables_set,
 )
-from tests.support.spellings import DENIED_ADDRESSES, PRIVATE_ADDRESSES, PUBLIC_ADDRESSES, Spelling, spellings
+from tests.support.spellings import (
+    DENIED_ADDRESSES,
+    PRIVATE_ADDRESSES,
+    PUBLIC_ADDRESSES,
+    Spelling,
+    locations,
+    spellings,
+)
 from worker.engine.safety import AddressPolicy, Tier, tier_of
 
 # ------------------------------------------------------------------------------------------- by its address
@@ -61,7 +68,8 @@ def asked_in_a_crowd() -> Found:
     with World() as world, world.fetcher(transfers=600, lanes=2) as fetcher:
         spelled = [each for address in DENIED_ADDRESSES for each in distinct(spellings(address, port=PORT))]
         good = [f"{SITE}/{number}" for number in range(400)]
-        asked = world.redirects_to(each.url for each in spelled if not {"\n", "\0"} & set(each.url))[:400]
+        led = [each.url for address in DENIED_ADDRESSES for each in _led_to(address)][:400]
+        asked = world.redirects_to(led)
         urls = [each.url for each in spelled]
         found = dict(_pairs(fetcher, [url for three in zip_longest(urls, good, asked) for url in three if url]))
         for spelling in spelled:
@@ -77,7 +85,7 @@ def reached_by_redirect() -> Found:
     """A public server leads to every spelling; to some by two hops, and without naming the scheme."""
     with World() as world, world.fetcher() as fetcher:
         for number, address in enumerate(DENIED_ADDRESSES):
-            spelled = [each for each in distinct(spellings(address, port=PORT)) if not {"\n", "\0"} & set(each.url)]
+            spelled = _led_to(address)
             asked = world.redirects_to(each.url for each in spelled)
             _follow(world, fetcher, asked, spelled, hops=1)
             if number % 4 == 0:
@@ -86,6 +94,11 @@ def reached_by_redirect() -> Found:
                 asked_bare = world.redirects_to(each.url.removeprefix("http:") for each in bare)
                 _follow(world, fetcher, asked_bare, bare, hops=1)
     return world.found
+
+
+def _led_to(address: str) -> list[Spelling]:
+    """Return what fits a Location; a line feed would end it."""
+    return [each for each in distinct(locations(address, port=PORT)) if not {"\n", "\0"} & set(each.url)]
 
 
 def _follow(world: World, fetcher: Fetcher, urls: Iterable[str], spelled: Iterable[Spelling], *, hops: int) -> None:

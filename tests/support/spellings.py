@@ -178,6 +178,45 @@ def spellings(address: str, *, port: int | None = None, path: str = "/", scheme:
     ]
 
 
+def locations(address: str, *, port: int, path: str = "/") -> list[Spelling]:
+    """Return what a server on http can say in Location to lead to an address, and what it leads to.
+
+    Redirects are read as browsers do: there are more ways to a host than in a list. What leads elsewhere is left out.
+    """
+    literal = f"[{address}]" if ":" in address else address
+    there = f"{literal}:{port}"
+    as_a_list = [each for each in spellings(address, port=port, path=path) if each.label not in _READ_OTHERWISE]
+    return as_a_list + [
+        Spelling(label, location, address)
+        for label, location in {
+            "three slashes": f"http:///{there}{path}",
+            "four slashes": f"http:////{there}{path}",
+            "one slash": f"http:/{there}{path}",
+            "one slash of another scheme": f"https:/{there}{path}",
+            "no slash of another scheme": f"https:{there}{path}",
+            "backslashes": f"http:\\\\{there}{path}",
+            "one backslash": f"http:\\{there}{path}",
+            "mixed slashes": f"http:/\\{there}{path}",
+            "nothing but slashes": f"//{there}{path}",
+            "three slashes and no scheme": f"///{there}{path}",
+            "backslashes and no scheme": f"\\\\{there}{path}",
+            "a slash and a backslash": f"/\\{there}{path}",
+            "a backslash and a slash": f"\\/{there}{path}",
+            "a tab between slashes": f"/\t/{there}{path}",
+            "a tab in the scheme": f"ht\ttp://{there}{path}",
+            "tab inside": f"http://{literal[:2]}\t{literal[2:]}:{port}{path}",
+            "backslash before a path": f"http://{there}\\@example.com{path}",
+            "user name behind": f"http://{literal}\\@example.com:{port}{path}",
+        }.items()
+    ]
+
+
+#: Spellings that a Location may hold and a list may not, or that lead elsewhere there.
+_READ_OTHERWISE = {
+    "three slashes", "one slash", "backslashes", "tab inside", "user name behind", "backslash and user name",
+}  # fmt: skip
+
+
 _Host = tuple[str, str, str | None]
 
 

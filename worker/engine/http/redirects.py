@@ -17,10 +17,10 @@ from contract.urls.lines import Parsed, RefusedUrl, parse
 FOLLOWED = frozenset({301, 302, 303, 307, 308})  #: RFC 9110 section 15.4; 300 offers choices, 304 is about a cache
 LONGEST_TRAIL = 10  # hops
 
-# RFC 3986 appendix B, without the fragment: it stays with us.
-_REFERENCE = re.compile(
-    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?(?P<authority>//[^/?#]*)?(?P<path>[^?#]*)(?P<query>\?[^#]*)?"
-)
+_OUR_SCHEME = re.compile(r"(https?):", re.IGNORECASE)
+_ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_BASE = re.compile(r"(?P<scheme>https?):(?P<authority>//[^/?]*)(?P<path>[^?]*)(?P<query>.*)", re.DOTALL)
+_PATH = re.compile(r"(?P<path>[^?#]*)(?P<query>\?[^#]*)?")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
@@ -69,7 +69,7 @@ def next_hop(
         return DeadEnd(ErrorClass.BAD_RESPONSE, f"Status {status} is not a redirect that can be followed.")
     if len(trail) > longest:
         return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, f"More than {longest} redirects.")
-    reference = _decoded(location).strip(" \t")
+    reference = _decoded(location).strip(" \t").replace("\t", "")  # browsers drop tabs anywhere
     if not reference:
         return DeadEnd(ErrorClass.BAD_REDIRECT, f"Status {status} came without a Location.")
     to = parse(resolve(current, reference))
@@ -88,27 +88,48 @@ def _hop(current: str, to: Parsed) -> Hop:
 
 
 def resolve(base: str, reference: str) -> str:
-    """Resolve a reference against an absolute URL without fragment (RFC 3986 section 5.2.2, strict).
+    """Resolve a Location against an absolute http or https URL without fragment, as browsers do.
 
+    URL Standard, "basic URL parser", for the schemes it calls special: before the query a backslash is a slash, and
+    any number of slashes may precede a host; otherwise it is RFC 3986 section 5.2.2. More lenient in one point: after
+    one slash and the scheme we come by, browsers see a path, and we a host if it has a port or is the one we come from.
     Dot segments are left in: ``contract.urls.lines.parse`` removes them.
     """
-    given, own = _split(reference), _split(base)
-    if given["scheme"]:
+    own = _BASE.fullmatch(base)
+    assert own is not None
+    text = _with_slashes(reference)
+    if scheme := _OUR_SCHEME.match(text):
+        text = text[scheme.end() :]
+        is_relative = scheme[1].lower() == own["scheme"] and not text.startswith("//")
+        if not is_relative or _names_host(text, own["authority"]):
+            return f"{scheme[1]}://{text.lstrip('/')}"
+    elif _ANY_SCHEME.match(text):
         return reference
-    if given["authority"]:
-        return f"{own['scheme']}:{reference}"
-    start = f"{own['scheme']}:{own['authority']}"
+    elif text.startswith("//"):
+        return f"{own['scheme']}://{text.lstrip('/')}"
+    return f"{own['scheme']}:{own['authority']}{_from_path(own['path'], own['query'], text)}"
+
+
+def _with_slashes(reference: str) -> str:
+    end = next((at for at, char in enumerate(reference) if char in "?#"), len(reference))
+    return reference[:end].replace("\\", "/") + reference[end:]
+
+
+def _names_host(text: str, authority: str) -> bool:
+    """Is what follows one slash a host? Whoever lost a slash meant one, and no path looks like these."""
+    first = re.split(r"[/?#]", text[1:], maxsplit=1)[0] if text.startswith("/") else ""
+    return first.lower() == authority[2:] or re.fullmatch(r".+:[0-9]+", first) is not None
+
+
+def _from_path(path: str, query: str, text: str) -> str:
+    """Return path and query of a reference that has no authority; its fragment stays with us."""
+    given = _PATH.match(text)
+    assert given is not None
     if given["path"].startswith("/"):
-        return start + reference
+        return given[0]
     if given["path"]:
-        folder = own["path"].rpartition("/")[0]
-        return f"{start}{folder}/{reference}"
-    return f"{start}{own['path']}{given['query'] or own['query']}"
-
-
-def _split(url: str) -> dict[str, str]:
-    match = _REFERENCE.match(url)
-    return match.groupdict("") if match else dict.fromkeys(("scheme", "authority", "path", "query"), "")
+        return f"{path.rpartition('/')[0]}/{given[0]}"
+    return f"{path}{given['query'] or query}"
 
 
 def _decoded(location: bytes | str | None) -> str:
