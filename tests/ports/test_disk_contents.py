@@ -15,7 +15,7 @@ from contract.urls.naming import Layout
 from tests.support.bodies import body_bytes
 from tests.support.drafts import BODY, NAME, OTHER, a_draft, every_layout, store
 from tests.support.faulty_calls import FaultyCalls
-from worker.adapters.disk import OutputFolder
+from worker.adapters.disk import OutputFolder, trouble_at
 from worker.engine.ports import Disk, DiskTrouble
 
 
@@ -104,6 +104,20 @@ def test_a_discarded_draft_has_no_digest(disk: Disk) -> None:
 
 def test_a_healthy_disk_has_no_trouble(disk: Disk) -> None:
     assert disk.trouble() is None
+
+
+def test_a_folder_is_looked_at_from_outside_too(tmp_path: Path, out: Path) -> None:
+    """Guards trouble_at, by which an idle worker sees what it could not do; root may write anywhere."""
+    out.mkdir()
+    (tmp_path / "file").touch()
+
+    assert trouble_at(out, 0) is None
+    assert str(trouble_at(out, 1 << 60)).endswith("MiB to be kept free.")
+    assert trouble_at(tmp_path / "gone", 0) == "The output folder is gone (ENOENT)."
+    assert trouble_at(tmp_path / "file", 0) == "The output folder is a file now (ENOTDIR)."
+    if os.geteuid():
+        out.chmod(0o555)
+        assert trouble_at(out, 0) == "The output folder may not be written to (EACCES)."
 
 
 def test_less_free_space_than_the_floor_is_trouble(out: Path) -> None:

@@ -210,10 +210,10 @@ def test_a_folder_that_cannot_be_opened_anew_says_so_and_is_tried_again(moving: 
 
 
 def test_a_folder_below_a_disk_that_was_unmounted_is_not_made_on_the_disk_underneath(
-    moving: OutputFolder, hands: Hands, monkeypatch: pytest.MonkeyPatch
+    moving: OutputFolder, hands: Hands
 ) -> None:
     """Guards the device: the root file system would fill up with bodies that vanish when the disk is mounted again."""
-    monkeypatch.setattr("worker.adapters.disk.opening.Opening.device", -1)
+    moving._opening.underneath = hands.out.parent.stat().st_dev
     hands.move()
     moving.trouble()
     hands.seconds += SETTLED

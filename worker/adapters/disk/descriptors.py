@@ -18,19 +18,33 @@ _SMALL = 64 * 1024  # bytes a record may have
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 
 
-def make_folder(path: Path, device: int | None = None) -> None:
+def make_folder(path: Path, *, avoid: int | None = None) -> None:
     """Make the output folder and the folders above it, durably, where they are missing.
 
-    ``device``: on this device only; ENOENT elsewhere.
+    ``avoid``: not on this device; ENOENT there.
     """
     if not path.is_dir():
-        make_folder(path.parent, device)
-        if device not in (None, os.stat(path.parent).st_dev):
+        make_folder(path.parent, avoid=avoid)
+        if os.stat(path.parent).st_dev == avoid:
             raise FileNotFoundError(errno.ENOENT, "its disk is not mounted")
         with suppress(FileExistsError):
             os.mkdir(path)
         with suppress(PermissionError):  # one may be allowed to make folders where one may not look
             sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def device_underneath(path: Path) -> int | None:
+    """Return the device on which the one of this folder is mounted; None: there is no such, or nothing tells."""
+    inner = path.resolve()
+    try:
+        while inner != inner.parent:
+            outer = os.stat(inner.parent).st_dev
+            if os.stat(inner).st_dev != outer:
+                return outer
+            inner = inner.parent
+    except OSError:
+        pass
+    return None
 
 
 def enter(parent: int, name: str) -> int:

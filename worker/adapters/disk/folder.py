@@ -200,7 +200,7 @@ class OutputFolder:
                 self._elsewhere, self._since = elsewhere, now
             if now - self._since < SETTLED:  # a disk that is mounted anew: it is about to come back
                 raise OSError(errno.ESTALE, "")
-            self._opening = Opening(self._path, self._min_free, device=self._opening.device)
+            self._opening = Opening(self._path, self._min_free, avoid=self._opening.underneath)
             self._since = inf
 
     def _without_own_folder(self, opening: Opening) -> Opening:
@@ -300,9 +300,9 @@ def trouble_at(path: str | Path, min_free: int) -> str | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if not os.access(path, os.W_OK | os.X_OK):
-                return str(trouble_of(OSError(errno.EACCES, "")))
             found = Space(fd, min_free).trouble()
+            if found is None and not os.access(path, os.W_OK | os.X_OK):
+                found = trouble_of(OSError(errno.EACCES, ""))
         finally:
             let_go(fd)
     except OSError as error:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from contract.folders import PARTIALS, PARTS, PRIVATE, Owner, is_left_behind
-from worker.adapters.disk.descriptors import FOLDER, enter, let_go, make_folder
+from worker.adapters.disk.descriptors import FOLDER, device_underneath, enter, let_go, make_folder
 from worker.adapters.disk.space import Space
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL)  # what a file system answers
@@ -22,21 +22,22 @@ class Opening:
     Every path below the folder is reached by directory descriptors that follow no symbolic link.
     """
 
-    def __init__(self, path: Path, floor: int, *, device: int | None = None) -> None:
+    def __init__(self, path: Path, floor: int, *, avoid: int | None = None) -> None:
         """Open or make the folder, and remove what was left behind in it.
 
-        ``device``: make it on this device only, because it was there before.
+        ``avoid``: the device not to make it on, because that is underneath the disk it was on.
 
         Raises:
             OSError: it cannot be made, opened or written to.
         """
         self.path = path
         with ExitStack() as opened:
-            make_folder(path, device)
+            make_folder(path, avoid=avoid)
             # The folder itself may be reached by a link its owner made; below it none is followed.
             self.root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.callback(let_go, self.root)
             self._found = os.fstat(self.root)
+            self.underneath = device_underneath(path)
             private = enter(self.root, PRIVATE)
             try:
                 self.all_parts = enter(private, PARTS)
@@ -51,10 +52,6 @@ class Opening:
             self._stamped = os.fstat(self.parts).st_mtime  # by the file system's clock
             reap(self.all_parts, now=self._stamped)
             self._opened = opened.pop_all()
-
-    @property
-    def device(self) -> int:
-        return self._found.st_dev
 
     def is_in_place(self) -> bool:
         """Does the path still lead here?"""
