@@ -21,6 +21,7 @@ from worker.adapters.egress import Egress
 from worker.adapters.http import CurlHttp
 from worker.adapters.resolver import MOST_THREADS, NameServers, SystemResolver, look_up_addresses
 from worker.engine.digests import starter
+from worker.engine.hosts import Hosts
 from worker.engine.lane import Lane
 from worker.engine.ports import Clock
 from worker.engine.run import Run
@@ -84,6 +85,7 @@ class Downloader:
             name_servers=NameServers(self._executor.submit, self._clock) if look_up is None else None,
         )
         self._egress = self._way_out(proxy, look_up or look_up_addresses)
+        self._hosts = Hosts(random.random)
         self._lanes: dict[_Reach, list[Lane]] = {}
         self._lock = threading.RLock()
 
@@ -194,6 +196,7 @@ class Downloader:
             random=random.random,
             window=window,
             most_quiet=most_quiet,
+            hosts=self._hosts,
         )
         self._executor.submit(lane.run)
         return lane

@@ -26,7 +26,7 @@ class BatchEntry(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkno
     """One URL of a batch.
 
     ``attempts`` and ``spent`` (seconds of its deadline already used) are what earlier batches tried before
-    they handed the URL off.
+    they handed the URL off; ``waited`` are the seconds it waited because its host asked for it.
     """
 
     url: str
@@ -34,11 +34,12 @@ class BatchEntry(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkno
     expected: Expected | None = None
     attempts: tuple[Attempt, ...] = ()
     spent: float = 0.0
+    waited: float = 0.0
 
     @property
     def is_plain(self) -> bool:
         """Is the URL all there is to say?"""
-        return self.known is None and self.expected is None and not self.attempts and not self.spent
+        return not (self.known or self.expected or self.attempts or self.spent or self.waited)
 
 
 class _Payload(Struct, frozen=True, forbid_unknown_fields=True):

@@ -35,6 +35,7 @@ class ErrorClass(StrEnum):
     NOT_READY = "not-ready"  #: the server is still making the body, and said when to ask again (202 with Retry-After)
     HTTP_4XX = "http-4xx"  #: the server said the request is at fault
     HTTP_5XX = "http-5xx"  #: the server said it is at fault itself
+    HOST_BLOCKED = "host-blocked"  #: its host did nothing but throttle, or asked to wait longer than --host-patience
     TOO_MANY_REDIRECTS = "too-many-redirects"  #: a loop, or more hops than allowed
     BAD_REDIRECT = "bad-redirect"  #: a redirect without a usable Location
     TOO_LARGE = "too-large"  #: the body is, or claims to be, above the cap, or more than the disk could ever hold

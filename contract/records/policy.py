@@ -49,7 +49,7 @@ class JobPolicy:
     attempts: int = 4
     first_wait: float = 0.5  # seconds; ceiling of the first backoff
     longest_wait: float = 30.0  # seconds; ceiling of any backoff
-    longest_retry_after: float = 120.0  # seconds; a server asking for more is not waited for
+    host_patience: float = 3600.0  # seconds a URL waits in all because its host asked for it
     redirects: int = 10
     per_host: int = 0  # transfers in flight to one host per process; 0: no limit
     allow_nets: tuple[str, ...] = ()
@@ -84,6 +84,7 @@ class JobPolicy:
             MessageError: of another version, or a value is not usable.
         """
         values = dict(record)
+        values.pop("longest_retry_after", None)  # of a job that was begun before hosts were waited for
         if values.pop("version", None) != POLICY_VERSION:
             raise MessageError("A job's policy is of another version: run the same Trawlnet on both sides.")
         try:

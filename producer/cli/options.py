@@ -93,6 +93,12 @@ policy_options = combined(
         "--per-host", type=click.IntRange(min=0), default=0, help="Transfers at once to one host, per process."
     ),
     click.option(
+        "--host-patience",
+        type=click.FloatRange(min=0),
+        default=3600.0,
+        help="Seconds one URL may wait in all because its host asks to slow down.",
+    ),
+    click.option(
         "--layout", type=click.Choice(["flat", "sharded"]), default="flat", help="OUT/<md5>, or OUT/ab/cd/<md5>."
     ),
     click.option(

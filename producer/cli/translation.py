@@ -68,6 +68,7 @@ def policy_of(options: dict[str, Any]) -> JobPolicy:
         max_size=options["max_size"],
         attempts=options["attempts"],
         per_host=options["per_host"],
+        host_patience=options["host_patience"],
         allow_nets=allowed,
         deny_nets=denied,
         layout=Layout(options["layout"]),

@@ -150,9 +150,9 @@ GUARDS = (
     ),
     Guard(
         "worker/engine/lane.py",
-        "                self._schedule.leave(transfer.host_key)\n                transfer.failure",
+        "                self._schedule.leave(transfer.host_key)\n                self._fail(",
         ("tests/unit/worker/engine/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
-        "                transfer.failure",
+        "                self._fail(",
     ),
     _group_commit("found = failure or _unnamed(draft)", "found = failure"),
     _run("except Exception:  # a bug costs a download", "except ZeroDivisionError:  # a bug costs a download"),

@@ -47,9 +47,9 @@ GUARDS = (
         "quiet=False)",
     ),
     _schedule(
-        "not host.quiet or host.flying < self._window + host.prompt",
+        "host.quiet > 0 and host.flying >= self._window + host.prompt",
         "test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_places",
-        "True",
+        "False",
     ),
     _schedule(
         "            host.prompt += 1\n",

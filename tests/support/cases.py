@@ -22,7 +22,7 @@ POLICY = JobPolicy(
     max_size=4 * 1024 * 1024,
     first_wait=0.01,
     longest_wait=0.05,
-    longest_retry_after=2.0,
+    host_patience=3.0,
     redirects=10,
     allow_nets=("127.0.0.0/8",),
 )

@@ -6,7 +6,7 @@ import time
 from email.utils import formatdate
 
 from tests.support.bodies import body_pieces
-from tests.support.cases import GOOD, Endings, expect, ok, permanent, recovers, serves, transient, with_query
+from tests.support.cases import GOOD, Ending, Endings, expect, ok, permanent, recovers, serves, transient, with_query
 from tests.support.exchange import Exchange, Header
 
 #: Statuses that carry no body under a framing of their own (RFC 9112 6.3).
@@ -103,11 +103,14 @@ def _expect_retry(name: str, retry: str, does: str, endings: Endings, *, gap: fl
     expect(with_query("/status", code=code, fails=1, retry=retry), does, endings, name=f"retry-after-{name}", gap=gap)
 
 
-_expect_retry("second", "1", "asks to wait a second, then answers 200", recovers("http-5xx"), gap=1.0)
-_expect_retry("second-429", "1", "asks to wait a second, then answers 200", recovers("http-4xx"), gap=1.0, code=429)
+# A host that says when to come again is waited for; that is no attempt of the URL.
+_WAITED_FOR = Endings(Ending((), 2), Ending((), 2))
+for _code in (403, 429, 503):
+    _does = f"answers {_code} and asks to wait a second, then answers 200"
+    _expect_retry(f"second-{_code}", "1", _does, _WAITED_FOR, gap=1.0, code=_code)
 _expect_retry("second-202", "1", "is still making it, then answers 200", recovers("not-ready"), gap=1.0, code=202)
 # An HTTP-date has whole seconds: two seconds from now are more than one second away.
-_expect_retry("date", "date+2", "asks to wait until a date, then answers 200", recovers("http-5xx"), gap=0.9)
+_expect_retry("date", "date+2", "asks to wait until a date, then answers 200", _WAITED_FOR, gap=0.9)
 _expect_retry("past", "date-100", "asks to wait until a date in the past", recovers("http-5xx"))
 _expect_retry("zero", "0", "asks to wait no time", recovers("http-5xx"))
 for _label, _value in {
@@ -121,13 +124,11 @@ for _label, _value in {
 }.items():
     _expect_retry(_label, _value, "sends nonsense as Retry-After: the usual backoff counts", recovers("http-5xx"))
 
-# Longer than POLICY.longest_retry_after: giving up at once and waiting for the cap only are both "up to a cap".
-_PATIENCE = Endings(permanent("http-5xx").once, permanent("http-5xx", spare=2).thrice)
 for _label, _value in {"day": "86400", "giant": "9" * 40, "far-date": "date+86400"}.items():
     expect(
         with_query("/status", code=503, retry=_value),
-        "asks to wait longer than anybody would, and answers 503 for ever",
-        _PATIENCE,
+        "asks to wait longer than POLICY.host_patience, and answers 503 for ever",
+        permanent("host-blocked"),
         name=f"retry-after-{_label}",
     )
 

@@ -251,9 +251,9 @@ class VirtualWorld:
         resolver = self.resolver if look_up is None else SystemResolver(self._jobs.append, self.clock, look_up=look_up)
         self.lane = Lane(http=http or self.http, resolver=resolver, clock=self.clock, random=lambda: 1.0, window=window)
 
-    def start(self, urls: Sequence[str], policy: JobPolicy | None = None) -> Run:
+    def start(self, urls: Sequence[str | BatchEntry], policy: JobPolicy | None = None) -> Run:
         run = Run(
-            [BatchEntry(url=url) for url in urls],
+            [BatchEntry(url=url) if isinstance(url, str) else url for url in urls],
             policy or JobPolicy(),
             queued=0.0,
             worker="virtual",

@@ -38,6 +38,11 @@ class Failure:
     def is_transient(self) -> bool:
         return self.kind is Kind.TRANSIENT
 
+    @property
+    def throttles(self) -> bool:
+        """May it be about the host and not about the URL?"""
+        return self.status in (429, 503) or (self.status == 403 and self.retry_after is not None)
+
 
 class Breakage(StrEnum):
     """How an exchange ended below HTTP; the adapter's words for its library's error codes."""

@@ -6,12 +6,14 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from operator import is_
 
 from worker.engine.exchange import Exchange, bug
 from worker.engine.failures import Failure
+from worker.engine.hosts import Hosts
 from worker.engine.http.promises import promises
 from worker.engine.http.verdict import judge
 from worker.engine.limits import is_over, past_deadline, past_limit
@@ -21,24 +23,23 @@ from worker.engine.ports import Answer, Clock, DiskTrouble, Http, Resolver
 from worker.engine.run import Run
 from worker.engine.schedule import Schedule, Tier
 from worker.engine.splits.fetcher import SegmentFetcher
-from worker.engine.transfer import Follow, GoBack, Over, Publish, Retry, Step, Transfer
+from worker.engine.throttling import HostWaits, is_the_hosts, waited
+from worker.engine.transfer import Follow, GoBack, Hold, Over, Publish, Retry, Step, Transfer
 
 _log = logging.getLogger("trawlnet.lane")
 
 TICK = 0.1  # seconds between two looks at deadlines; every limit holds to within a few of them
-_OVERDUE_PAUSE = 1.0  # seconds between two looks at the deadlines of what waits for a place
+_LOOK_PAUSE = 1.0  # seconds between two looks at a paused host, and at the deadlines of what waits for a place
 LONGEST_HOLD = 2.0  # seconds a batch is kept open for URLs that only wait
 
 
+@dataclass(slots=True)
 class _Share:
     """What of a run this lane still has; ``resting`` is how much of it its run was told to leave out of account."""
 
-    __slots__ = ("left", "resting", "waiting")
-
-    def __init__(self) -> None:
-        self.left = 0
-        self.resting = 0
-        self.waiting = 0
+    left: int = 0
+    resting: int = 0
+    waiting: int = 0
 
 
 class Lane:
@@ -53,16 +54,23 @@ class Lane:
         random: Callable[[], float],
         window: int,
         most_quiet: int | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
-        """``window`` transfers hold a place; ``most_quiet`` may be in flight without one (four windows unless told)."""
+        """``hosts`` is what the lanes of a process know of hosts; each lane for itself unless told.
+
+        ``window`` transfers hold a place; ``most_quiet`` may be in flight without one (four windows unless told)."""
         self._http = http
         self._resolver = resolver
         self._clock = clock
         self._random = random
+        self._hosts = hosts or Hosts(random)
         self._schedule: Schedule[Transfer] = Schedule(window, most_quiet=most_quiet)
         self._inbox: deque[Callable[[], None]] = deque()
         self._flying: dict[Exchange, None] = {}
         self._places = Places(self._schedule, self._flying)
+        self._host_waits = HostWaits(
+            self._hosts, self._schedule, withdraw=self._withdraw, fail=self._fail, wait=self._wait, back=self._hand_back
+        )
         self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
         self._runs: dict[Run, _Share] = {}
@@ -154,17 +162,18 @@ class Lane:
         run = transfer.run
         transfer.leave_queue(now)
         self._stop_waiting(transfer)
+        if not transfer.is_under_way and not run.is_starting(now):
+            self._schedule.leave(transfer.host_key)
+            self._hand_back(transfer, now)
+            return
+        if transfer.host_key in self._hosts.hot and not self._host_waits.may_ask(transfer, now):
+            return
         if not transfer.is_under_way:
-            if not run.is_starting(now):
-                self._schedule.leave(transfer.host_key)
-                self._hand_back(transfer, now)
-                return
             try:
                 self._begin_attempt(transfer, now)
             except Exception as error:  # a bug costs its own URL only
                 self._schedule.leave(transfer.host_key)
-                transfer.failure = bug(error)
-                self._act(transfer, Over(transfer.failure), now)
+                self._fail(transfer, bug(error), now)
                 return
         else:
             self._between.pop(transfer, None)
@@ -202,8 +211,7 @@ class Lane:
             with suppress(Exception):
                 self._http.drop(exchange)
         _discard(exchange)
-        exchange.transfer.failure = failure
-        self._act(exchange.transfer, Over(failure), now)
+        self._fail(exchange.transfer, failure, now)
 
     def _fail_unresolved(self, transfer: Transfer, answer: Answer, now: float) -> None:
         transfer.unresolved_at = now
@@ -213,6 +221,8 @@ class Lane:
         """Wait for the host's address without holding a place in the window."""
         self._schedule.leave(transfer.host_key)
         self._schedule.block(transfer.host_key)
+        if transfer.host_key in self._hosts.hot:  # it asks for its turn again when it has an address
+            self._hosts.unanswered(transfer.host_key, begun=now, now=now)
         self._lookups.add(transfer, now)
 
     def _resolved(self, host: str, answer: Answer) -> None:
@@ -230,10 +240,21 @@ class Lane:
         self._between[transfer] = None
         self._schedule.add(transfer, first=True)
 
+    def _wait(self, transfer: Transfer, until: float) -> None:
+        transfer.was_waiting = True
+        transfer.ready_at = until
+        self._runs[transfer.run].waiting += 1
+        self._schedule.wait(transfer, until)
+
     def _stop_waiting(self, transfer: Transfer) -> None:
         if transfer.was_waiting:
             transfer.was_waiting = False
             self._runs[transfer.run].waiting -= 1
+
+    def _withdraw(self, transfer: Transfer) -> None:
+        """Forget how far an attempt is that is neither in flight nor over."""
+        self._between.pop(transfer, None)
+        _discard(transfer.exchange)
 
     def _rest(self, transfer: Transfer, until: float) -> None:
         """Let a transfer wait in the middle of its attempt; what has come of it is kept, and its batch stays open."""
@@ -249,7 +270,10 @@ class Lane:
             exchange.close()
             judged = judge(exchange.reception(), wall=self._clock.wall())
             if transfer.split is None:
-                step = transfer.ended(judged, now, random=self._random)
+                if is_the_hosts(self._hosts, exchange, judged, now):
+                    step = transfer.hold(now)
+                else:
+                    step = transfer.ended(judged, now, random=self._random)
                 if isinstance(step, Retry) or (isinstance(step, Over) and transfer.may_leave_part()):
                     transfer.keep_part(exchange)
             else:
@@ -302,11 +326,11 @@ class Lane:
             case Follow():
                 self._go_on(transfer, now)
             case Retry(at):
-                transfer.was_waiting = True
-                transfer.ready_at = at
-                self._runs[run].waiting += 1
-                self._schedule.wait(transfer, at)
+                self._wait(transfer, at)
+            case Hold(host):
+                self._host_waits.hold(transfer, host, now)
             case Over():
+                self._stop_waiting(transfer)
                 if transfer.may_leave_part():
                     transfer.leave_part()
                 transfer.drop_part()
@@ -331,7 +355,9 @@ class Lane:
             transfer.draft = None
         self._act(transfer, transfer.rejected(failure, now, random=self._random), now)
 
-    def _hand_back(self, transfer: Transfer, now: float, until: float | None = None, *, waiting: float = 0.0) -> None:
+    def _hand_back(
+        self, transfer: Transfer, now: float, until: float | None = None, *, waiting: float = 0.0, host: str = ""
+    ) -> None:
         """``waiting`` is a wait, in seconds, that is no fault of the URL: it costs it no time."""
         _discard(transfer.exchange)
         if transfer.run.policy.resume:
@@ -341,7 +367,13 @@ class Lane:
         share.left -= 1
         self._stop_waiting(transfer)
         after = max(0.0, until - now) if until is not None else 0.0
-        transfer.run.hand_back([transfer.leftover(now, after)], max(after, waiting))
+        host = host or transfer.host_key
+        pause = self._hosts.pause(host, self._clock.now())
+        if pause is None:
+            transfer.run.hand_back([transfer.leftover(now, after)], max(after, waiting))
+        else:
+            entry = transfer.leftover(now, after, waited(transfer, pause, now))
+            transfer.run.hand_back([entry], max(after, waiting, pause.left), host=host)
 
     # ------------------------------------------------------------------------------------------- the clock
 
@@ -358,6 +390,7 @@ class Lane:
                 step = transfer.failed(past_deadline(transfer.run.policy.timeout), now, random=self._random)
                 self._act(transfer, step, now)
         self._places.listen(now)
+        self._host_waits.look(now)
         self._end_overdue(now)
         self._count_resting()
         for run in list(self._runs):
@@ -375,16 +408,19 @@ class Lane:
         self._http.drop(exchange)
         self._ended(exchange, now)
 
+    def _fail(self, transfer: Transfer, failure: Failure, now: float) -> None:
+        transfer.failure = failure
+        self._act(transfer, Over(failure), now)
+
     def _end_overdue(self, now: float) -> None:
         """End what has stalled, and found no room beside the window before its deadline.
 
         To other later tries the wait for a place is given back.
         """
-        if now < self._looked_for_overdue + _OVERDUE_PAUSE:
+        if now < self._looked_for_overdue + _LOOK_PAUSE:
             return
         self._looked_for_overdue = now
         for transfer in self._schedule.remove_later(lambda each: each.tier is Tier.STALLED and now >= each.deadline):
-            self._stop_waiting(transfer)
             assert transfer.failure is not None
             self._act(transfer, Over(transfer.failure), now)
 

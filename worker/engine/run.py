@@ -34,10 +34,14 @@ _CHECKED_TOGETHER = 64  # known files looked at by one call on another thread
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A URL this run hands back; ``after`` is how many seconds it should wait before it is tried again."""
+    """A URL this run hands back; ``after`` is how many seconds it should wait before it is tried again.
+
+    ``host`` is the host and port that asks it to wait; empty where none does.
+    """
 
     entry: BatchEntry
     after: float = 0.0
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,8 @@ class Run:
         self._open: dict[str, BatchEntry | Transfer] = {entry.url: entry for entry in entries}  # by URL: no outcome yet
         self._clock = clock
         self._submit = submit
-        self._starts_until = clock.now() + policy.batch_seconds
+        self.began = clock.now()
+        self._starts_until = self.began + policy.batch_seconds
         self._parted_bytes = 0  # of outcomes that were taken out
         self._is_stopping = False
         self._lanes: Sequence[Lane] = ()
@@ -225,7 +230,9 @@ class Run:
             self._record(outcome)
         self._group_commit.settle_if_due(self)
 
-    def hand_back(self, entries: Sequence[BatchEntry], after: float = 0.0, *, were_fetched: bool = False) -> None:
+    def hand_back(
+        self, entries: Sequence[BatchEntry], after: float = 0.0, *, host: str = "", were_fetched: bool = False
+    ) -> None:
         """Take URLs that another batch is to fetch; ``were_fetched`` where it is their files that got no names."""
         if self.stalled is not None:  # at once, it would come back at once
             after = max(after, STALLED_WAIT)
@@ -234,7 +241,7 @@ class Run:
                 if not were_fetched:
                     self._fetched_one()
                 self._open.pop(entry.url, None)
-                self.leftovers.append(Leftover(entry, after))
+                self.leftovers.append(Leftover(entry, after, host))
                 self._settled_one()
         self._group_commit.settle_if_due(self)
 

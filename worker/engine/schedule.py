@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 QUIET_AFTER = 2.0  # seconds with next to no bytes; what stalls costs the others a place for so long
 QUIET_WINDOWS = 4  # windows of quiet turns, which hold no place, may be in flight beside the one of those that do
+_OPENING = 16  # turns a host may have in flight at first, or half the window; one more for each that ended
 _FIRSTS = 7  # first tries for each later one, where both could start: no later try waits for ever
 
 
@@ -19,11 +20,12 @@ class Tier(IntEnum):
 
     FIRST = 0  #: a first try, or the rest of an attempt
     AGAIN = 1  #: a later try
-    STALLED = 2  #: a later try of what stalled before: it starts quiet
+    STALLED = 2  #: a later try of what stalled before, or of a host that only stalls: it starts quiet
 
 
 _FIRST, _AGAIN, _STALLED = Tier
 _NO_LIMIT = sys.maxsize
+_BLOCKED, _RESTING = 1, 2  # until told, until a moment
 
 
 class Turn(Protocol):
@@ -61,7 +63,7 @@ class _Queue(Generic[T]):
 class _Host(Generic[T]):
     """``prompt`` counts the turns that ended before they went quiet."""
 
-    __slots__ = ("firsts", "flying", "is_blocked", "key", "later", "prompt", "quiet")
+    __slots__ = ("blocks", "firsts", "flying", "key", "later", "prompt", "quiet")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -70,10 +72,28 @@ class _Host(Generic[T]):
         self.flying = 0
         self.quiet = 0
         self.prompt = 0
-        self.is_blocked = False
+        self.blocks = 0  # reasons to start nothing
 
     def is_silent(self, spare: int) -> bool:
         return self.quiet >= spare and 2 * self.quiet >= self.flying
+
+    @property
+    def stalls(self) -> bool:
+        """Is silence all that came of it? Then its first tries start quiet as well."""
+        return self.quiet > 0 and self.prompt == 0
+
+    def set_back(self) -> None:
+        if self.firsts.turns:
+            self.queue(_STALLED).turns.extend(self.firsts.turns)
+            self.firsts.turns.clear()
+
+    def bring_forward(self) -> None:
+        """It answers: its first tries are such again."""
+        stalled = self.queue(_STALLED).turns
+        self.firsts.turns.extend(turn for turn in stalled if turn.tier is _FIRST)
+        again = [turn for turn in stalled if turn.tier is not _FIRST]
+        stalled.clear()
+        stalled.extend(again)
 
     def queue(self, tier: Tier) -> _Queue[T]:
         return self.firsts if tier is _FIRST else self.later.setdefault(tier, _Queue())
@@ -123,6 +143,8 @@ class Schedule(Generic[T]):
     At most ``window`` turns hold a place. A host with nothing in flight may exceed that by a quarter, so that one
     slow host that holds the whole window never keeps the others out.
 
+    A host begins with half a window: it may throttle all that is in flight when it says so.
+
     A turn that goes quiet gives its place back, up to ``most_quiet`` of them. A host with quiet ones has at most as
     many in flight as there are places, and one more for each that ended promptly. And a host most of whose turns are
     quiet starts nothing while they are as many as are left for everybody: a few silent hosts never use up what all may
@@ -133,6 +155,7 @@ class Schedule(Generic[T]):
         """``most_quiet`` is four windows unless told."""
         self._window = window
         self._most = window + max(1, window // 4)
+        self._opening = max(_OPENING, window // 2)
         self._most_quiet = QUIET_WINDOWS * window if most_quiet is None else most_quiet
         self._hosts: dict[str, _Host[T]] = {}
         self._offers: dict[Tier, _Offers[T]] = {tier: _Offers() for tier in Tier}
@@ -140,6 +163,7 @@ class Schedule(Generic[T]):
         self._stuck: set[str] = set()  # hosts not offered because they have too many quiet ones
         self._firsts_in_turn = 0
         self._waiting: list[tuple[float, int, T]] = []
+        self._resting: list[tuple[float, str]] = []
         self._count = 0
         self.flying = 0
         self.quiet = 0
@@ -147,7 +171,8 @@ class Schedule(Generic[T]):
     def add(self, turn: T, *, first: bool = False) -> None:
         """Queue a turn behind its host's others of its tier, or before them all."""
         host = self._host(turn.host_key)
-        queue = host.firsts if first or turn.tier is _FIRST else host.queue(turn.tier)
+        is_first = first or (turn.tier is _FIRST and not host.stalls)
+        queue = host.firsts if is_first else host.queue(turn.tier or _STALLED)
         if first:
             queue.turns.appendleft(turn)
         else:
@@ -161,13 +186,18 @@ class Schedule(Generic[T]):
         heapq.heappush(self._waiting, (until, self._count, turn))
 
     def next_due(self) -> float | None:
-        return self._waiting[0][0] if self._waiting else None
+        return min((heap[0][0] for heap in (self._waiting, self._resting) if heap), default=None)
 
     def next_due_of(self, wanted: Callable[[T], bool]) -> float | None:
         return min((due for due, _, turn in self._waiting if wanted(turn)), default=None)
 
     def wake(self, now: float) -> None:
-        """Make the turns ready whose moment has come."""
+        """Make the turns and hosts ready whose moment has come."""
+        while self._resting and self._resting[0][0] <= now:
+            host = self._hosts.get(heapq.heappop(self._resting)[1])
+            if host is not None:
+                host.blocks &= ~_RESTING
+                self._offer(host)
         while self._waiting and self._waiting[0][0] <= now:
             turn = heapq.heappop(self._waiting)[2]
             self.add(turn, first=turn.is_under_way)
@@ -214,6 +244,8 @@ class Schedule(Generic[T]):
             self.quiet -= 1
         else:
             host.prompt += 1
+            if host.prompt == 1 and host.later:
+                host.bring_forward()
         self._offer(host)
 
     def hush(self, host_key: str) -> bool:
@@ -223,6 +255,8 @@ class Schedule(Generic[T]):
         host = self._hosts[host_key]
         host.quiet += 1
         self.quiet += 1
+        if host.stalls:
+            host.set_back()
         self._offer(host)
         return True
 
@@ -246,14 +280,38 @@ class Schedule(Generic[T]):
     def block(self, host_key: str) -> None:
         """Start nothing of this host until ``unblock``."""
         host = self._host(host_key)
-        host.is_blocked = True
+        host.blocks |= _BLOCKED
         self._offer(host)
 
     def unblock(self, host_key: str) -> None:
         host = self._hosts.get(host_key)
         if host is not None:
-            host.is_blocked = False
+            host.blocks &= ~_BLOCKED
             self._offer(host)
+
+    def postpone(self, turn: T, until: float) -> None:
+        """Put a turn that was taken back before its host's others, and start nothing of that host until a moment."""
+        host = self._hosts[turn.host_key]
+        host.flying -= 1
+        self.flying -= 1
+        host.queue(_FIRST if turn.is_under_way else turn.tier).turns.appendleft(turn)
+        if not host.blocks & _RESTING:
+            host.blocks |= _RESTING
+            heapq.heappush(self._resting, (until, host.key))
+        self._offer(host)
+
+    def resting(self) -> list[str]:
+        """Return the hosts nothing is started of until a moment."""
+        return [key for _, key in self._resting]
+
+    def take_out(self, host_key: str, unwanted: Callable[[T], bool]) -> list[T]:
+        """Take ready turns of one host out."""
+        host = self._hosts.get(host_key)
+        if host is None:
+            return []
+        removed = [turn for queue in list(host.queues()) for turn in _taken_out(queue.turns, unwanted)]
+        self._offer(host)
+        return removed
 
     def remove(self, unwanted: Callable[[T], bool]) -> Iterator[tuple[T, float | None]]:
         """Take turns out that are not in flight; with each comes the moment it waited for, if it did."""
@@ -278,10 +336,11 @@ class Schedule(Generic[T]):
     def held_up(self) -> Iterator[T]:
         """Return the ready turns that would take no place although one were free."""
         for host in self._hosts.values():
-            if host.firsts.level < 0:
-                yield from host.firsts.turns
-            for tier, queue in host.later.items():
-                if queue.level < 0 or tier is _STALLED:
+            for queue in host.queues():
+                if queue.turns and (
+                    queue is host.later.get(_STALLED)
+                    or (queue.level < 0 and (host.key in self._stuck or self._is_held_up(host, queue.turns[0])))
+                ):
                     yield from queue.turns
 
     def __len__(self) -> int:
@@ -325,7 +384,7 @@ class Schedule(Generic[T]):
             self._firsts.move(host, firsts, level)
         if host.later:
             self._offer_later(host)
-        elif not (host.flying or firsts.turns or host.is_blocked):
+        elif not (host.flying or firsts.turns or host.blocks):
             self._hosts.pop(host.key, None)
 
     def _offer_later(self, host: _Host[T]) -> None:
@@ -334,13 +393,17 @@ class Schedule(Generic[T]):
             self._offers[tier].move(host, queue, host.flying if may else -1)
             if not queue.turns:
                 del host.later[tier]
-        if not (host.later or host.flying or host.firsts.turns or host.is_blocked):
+        if not (host.later or host.flying or host.firsts.turns or host.blocks):
             self._hosts.pop(host.key, None)
 
     def _may_start(self, host: _Host[T], turn: T) -> bool:
-        if host.is_blocked or host.flying >= (turn.per_host or _NO_LIMIT):
-            return False
-        return not host.quiet or host.flying < self._window + host.prompt
+        return not self._is_held_up(host, turn) and host.flying - host.quiet < self._opening + host.prompt
+
+    def _is_held_up(self, host: _Host[T], turn: T) -> bool:
+        """Must the host start nothing, whatever places are free?"""
+        if host.blocks or host.flying >= (turn.per_host or _NO_LIMIT):
+            return True
+        return host.quiet > 0 and host.flying >= self._window + host.prompt
 
 
 def _taken_out(queue: deque[T], unwanted: Callable[[T], bool]) -> list[T]:

@@ -68,7 +68,14 @@ class GoBack:
     after: float | None = None
 
 
-Step = Publish | Follow | Retry | Over | GoBack
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A host asked for time: the URL starts over when that has passed, and this attempt was none."""
+
+    host: str
+
+
+Step = Publish | Follow | Retry | Over | GoBack | Hold
 _STALLS = (ErrorClass.TIMEOUT, ErrorClass.TOO_SLOW, ErrorClass.CONNECT)
 _PUBLISH = Publish()
 _FOLLOW = Follow()
@@ -79,9 +86,9 @@ class Transfer:
 
     __slots__ = (
         "ask_for_help", "attempt_began", "attempts", "began", "began_wall", "cookies", "deadline", "digest",
-        "downgraded", "draft", "entry", "exchange", "failure", "finished", "host_key", "is_under_way", "is_wary",
-        "must_watch", "name", "part", "per_host", "place", "promises", "queued", "ready_at", "reject", "resolved_in",
-        "run", "size", "split", "start", "tier", "trail", "unresolved_at", "was_waiting",
+        "downgraded", "draft", "entry", "exchange", "excused", "failure", "finished", "host_key", "is_under_way",
+        "is_wary", "must_watch", "name", "part", "per_host", "place", "promises", "queued", "ready_at", "reject",
+        "resolved_in", "run", "size", "split", "start", "tier", "trail", "unresolved_at", "was_waiting",
     )  # fmt: skip
 
     def __init__(self, run: Run, entry: BatchEntry, place: Parsed) -> None:
@@ -114,6 +121,8 @@ class Transfer:
         self.reject: Callable[[Transfer, Failure], None] = _unasked
         self.queued = 0.0  # seconds since it began that it waited for us
         self.ready_at: float | None = None  # since when it waits for nothing but a place
+        # when an attempt of it was its host's affair for the first time
+        self.excused = run.began - entry.waited if entry.waited else inf
         self.resolved_in = 0.0
         self.unresolved_at = -inf  # when it last failed because its host has no address
         self._rewind()
@@ -138,6 +147,16 @@ class Transfer:
         self.queued += seconds
         self.attempt_began += seconds
         self.deadline += seconds
+
+    def hold(self, now: float) -> Step:
+        """Take an attempt back: what it met is its host's affair."""
+        self.is_under_way = False
+        self.ready_at = now
+        self.excused = min(self.excused, now)
+        self.tier = Tier.AGAIN  # another one may find out how the host is
+        host = self.host_key
+        self._rewind()
+        return Hold(host)
 
     def own_fields(self, now: float) -> tuple[str, ...]:
         """Return the header lines that belong to the host this hop goes to, with the cookies its chain has for it.
@@ -253,13 +272,19 @@ class Transfer:
         self.attempts.pop()
         return self.failed(failure, now, random=random)
 
-    def leftover(self, now: float, after: float) -> BatchEntry:
-        """Return the entry for the batch that goes on; ``after`` is how long it is to wait."""
+    def leftover(self, now: float, after: float, waited: float = 0.0) -> BatchEntry:
+        """Return the entry for the batch that goes on; changes nothing, for its run may ask while it is under way.
+
+        ``after`` is how long it is to wait by its own fault, ``waited`` how long it waits by its host's in all.
+        """
+        entry = self.entry
+        if waited:
+            entry = structs.replace(entry, waited=round(entry.waited + waited, 3))
         if self.began is None:
-            return self.entry
-        self.leave_queue(now)
-        spent = self.entry.spent + (now - self.began - self.queued) + after
-        return structs.replace(self.entry, attempts=tuple(self.attempts), spent=round(spent, 3))
+            return entry
+        queued = self.queued + (max(0.0, now - self.ready_at) if self.ready_at is not None else 0.0)
+        spent = entry.spent + (now - self.began - queued) + after
+        return structs.replace(entry, attempts=tuple(self.attempts), spent=round(spent, 3))
 
     def outcome(self, ending: Ending, now: float) -> Outcome:
         """Return the manifest row of a URL that is over."""

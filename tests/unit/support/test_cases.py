@@ -52,7 +52,8 @@ ROWS = (
     _row("final 4xx", "http-4xx", " ".join(f"status-{code}" for code in (400, 401, 403, 404, 405, 407, 410, 451))),
     _row("transient statuses", "http-4xx http-5xx",
          " ".join(f"status-{code}" for code in (408, 425, 429, 500, 502, 503, 504, *range(520, 525)))),
-    _row("Retry-After", "http-4xx http-5xx", "retry-after-second retry-after-date retry-after-day retry-after-word"),
+    _row("Retry-After", "ok http-5xx host-blocked", "retry-after-second-403 retry-after-second-429"
+         " retry-after-second-503 retry-after-date retry-after-day retry-after-word"),
     _row("certificates", "tls", "tls-wrong-name-good tls-self-signed-good tls-expired-good"),
     _row("no connection", "connect tls", "refuses-good tls-handshake-cut-good tls-handshake-reset-good"),
     _row("resume that must start over", "truncated", "resume-full resume-earlier resume-later resume-other-version"

@@ -26,22 +26,15 @@ class RetryPolicy:
     attempts: int = 4
     first_wait: float = 0.5
     longest_wait: float = 30.0
-    longest_retry_after: float = 120.0
 
     @classmethod
     def of(cls, policy: JobPolicy) -> RetryPolicy:
-        return cls(
-            attempts=policy.attempts,
-            first_wait=policy.first_wait,
-            longest_wait=policy.longest_wait,
-            longest_retry_after=policy.longest_retry_after,
-        )
+        return cls(attempts=policy.attempts, first_wait=policy.first_wait, longest_wait=policy.longest_wait)
 
     def wait_after(self, failure: Failure, history: Sequence[Attempt], *, random: Callable[[], float]) -> float | None:
         """Return the seconds to wait before the next attempt; None gives up.
 
-        ``history`` holds every attempt so far, the failed one included. A server that asks for more than
-        ``longest_retry_after`` is not waited for.
+        ``history`` holds every attempt so far, the failed one included.
         """
         if not failure.is_transient or len(history) >= self.attempts:
             return None
@@ -49,28 +42,36 @@ class RetryPolicy:
             return None
         return self.pause_after(failure, len(history), random=random)
 
-    def pause_after(self, failure: Failure, tries: int, *, random: Callable[[], float]) -> float | None:
-        """Return the seconds to wait when so many tries have failed; None: the server asks for too long a wait."""
+    def pause_after(self, failure: Failure, tries: int, *, random: Callable[[], float]) -> float:
+        """Return the seconds to wait when so many tries have failed."""
         backoff = max(failure.pause, random() * min(self.first_wait * 2.0 ** min(tries - 1, 60), self.longest_wait))
-        if failure.retry_after is None:
-            return backoff
-        return None if failure.retry_after > self.longest_retry_after else max(backoff, failure.retry_after)
+        return backoff if failure.retry_after is None else max(backoff, failure.retry_after)
 
 
-def retry_after(text: str | None, *, wall: float) -> float | None:
-    """Read a Retry-After field (RFC 9110 section 10.2.3); nonsense counts as absent.
+def retry_after(text: str | None, *, date: str | None = None, wall: float) -> float | None:
+    """Read a Retry-After field (RFC 9110 section 10.2.3); zero, what is past and nonsense count as absent.
 
-    Returns seconds from ``wall`` (Unix seconds), never negative.
+    A moment is meant by the server's clock, which its ``date`` field tells; ``wall`` (Unix seconds) stands in for it.
     """
     if not text:
         return None
     text = text.strip()
     if _SECONDS.fullmatch(text):
-        return min(float(text), _LONGEST)
+        return min(float(text), _LONGEST) or None
+    moment = _moment(text)
+    if moment is None:
+        return None
+    sent = _moment(date) if date else None
+    wanted = moment - (wall if sent is None else sent)
+    return min(wanted, _LONGEST) if wanted > 0 else None
+
+
+def _moment(text: str) -> float | None:
+    """Read an HTTP date; returns Unix seconds."""
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:  # "-0000" is how RFC 5322 says UTC of unknown origin
             moment = moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - wall)
+        return moment.timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -68,7 +68,7 @@ def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | Non
     if status in BODY_STATUSES or (status == 206 and ranged):
         return None
     kind = Kind.TRANSIENT if status in TRANSIENT_STATUSES else Kind.PERMANENT
-    wanted = retry_after(head.get("retry-after"), wall=wall)
+    wanted = retry_after(head.get("retry-after"), date=head.get("date"), wall=wall)
     detail = f"Status {status}."
     if 400 <= status < 500:
         error = ErrorClass.HTTP_4XX

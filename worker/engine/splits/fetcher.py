@@ -107,7 +107,7 @@ class SegmentFetcher:
         """Return when a share that failed may be asked for again; None: not before the transfer's deadline."""
         transfer = split.main.transfer
         pause = transfer.run.retry.pause_after(failure, split.tries + 1, random=self._random)
-        return None if pause is None or now + pause >= transfer.deadline else now + pause
+        return None if now + pause >= transfer.deadline else now + pause
 
     def _begin_helpers(self, split: Split, now: float) -> None:
         """Have every share fetched that waits for it; rest if there is none and nobody is at work."""

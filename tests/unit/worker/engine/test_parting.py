@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contract.records.batches import BatchEntry
 from contract.records.outcomes import Ending
 from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld
@@ -71,13 +70,11 @@ def test_what_was_handed_back_goes_with_what_is_settled() -> None:
     world = VirtualWorld(answer)
 
     run = world.start([*QUICK, WAITS, SLOW], POLICY)
-    world.turn_until(lambda: len(run.outcomes) == len(QUICK))
-    entry = BatchEntry(url=WAITS)
-    run.hand_back([entry], 40.0)
+    world.turn_until(lambda: len(run.outcomes) == len(QUICK) and len(run.leftovers) == 1)
     part = run.part()
 
     assert part is not None
-    assert [(each.entry, each.after) for each in part.leftovers] == [(entry, 40.0)]
+    assert [each.entry.url for each in part.leftovers] == [WAITS]
     assert [each.url for each in part.rest] == [SLOW]
     assert (run.leftovers, run.outcomes) == ([], [])
 

@@ -54,21 +54,28 @@ def test_a_failure_may_bound_its_own_tries() -> None:
     assert policy.wait_after(_failure(tries=2), [*others, *_history(2)], random=lambda: 0.5) is None
 
 
-def test_a_server_is_waited_for_up_to_a_limit() -> None:
-    policy = RetryPolicy(longest_retry_after=10)
-
-    assert policy.wait_after(_failure(wanted=9.0), _history(1), random=lambda: 0.1) == 9.0
-    assert policy.wait_after(_failure(wanted=11.0), _history(1), random=lambda: 0.1) is None
+def test_a_server_is_waited_for_as_long_as_it_asks() -> None:
+    assert RetryPolicy().wait_after(_failure(wanted=9.0), _history(1), random=lambda: 0.1) == 9.0
 
 
-@given(st.integers(0, 10**8))
+@given(st.integers(1, 10**8))
 def test_seconds_and_dates_are_read(seconds: int) -> None:
     assert retry_after(f" {seconds} ", wall=_WALL) == seconds
     assert retry_after(formatdate(_WALL + seconds, usegmt=True), wall=_WALL) == seconds
 
 
-def test_a_date_gone_by_asks_for_no_wait() -> None:
-    assert retry_after(formatdate(_WALL - 100, usegmt=True), wall=_WALL) == 0.0
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_date_is_meant_by_the_servers_clock(ahead: int) -> None:
+    """Guards ``date``: a clock one hour off asked for an hour, or for nothing."""
+    sent, wanted = formatdate(_WALL + ahead, usegmt=True), formatdate(_WALL + ahead + 7, usegmt=True)
+
+    assert retry_after(wanted, date=sent, wall=_WALL) == 7
+    assert retry_after(wanted, date="yesterday", wall=_WALL) == (3607 if ahead > 0 else None)
+
+
+@pytest.mark.parametrize("text", ["0", "00", formatdate(_WALL, usegmt=True), formatdate(_WALL - 100, usegmt=True)])
+def test_zero_and_what_is_past_count_as_absent(text: str) -> None:
+    assert retry_after(text, wall=_WALL) is None
 
 
 @pytest.mark.parametrize("digits", [10, 40, 1000])
@@ -78,7 +85,6 @@ def test_any_number_of_digits_is_a_long_wait_and_no_absent_one(digits: int) -> N
 
     assert wanted is not None
     assert 1e8 < wanted < float("inf")
-    assert RetryPolicy().wait_after(_failure(wanted=wanted), _history(1), random=lambda: 0.5) is None
 
 
 @given(st.text(max_size=60))

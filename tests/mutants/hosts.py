@@ -1,0 +1,124 @@
+"""The guards of what hosts ask for: whose affair an answer is, pauses, probes, paces, patience."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_HOSTS = "worker/engine/hosts.py"
+_THROTTLING = "worker/engine/throttling.py"
+_TRANSFER = "worker/engine/transfer.py"
+_SCHEDULE = "worker/engine/schedule.py"
+
+
+def _of(text: str, test: str, instead: str) -> Guard:
+    return Guard(_HOSTS, text, (f"tests/unit/worker/engine/test_hosts.py::{test}",), instead)
+
+
+def _met(file: str, text: str, test: str, instead: str) -> Guard:
+    return Guard(file, text, (f"tests/unit/worker/engine/test_throttling.py::{test}",), instead)
+
+
+GUARDS = (
+    _of("if now - at > WITHIN]", "test_the_third_url_within_ten_seconds_makes_it_the_hosts_affair", "if False]"),
+    _of(
+        "if record is not None and begun < record.stepped:\n                self._note_late",
+        "test_answers_to_requests_begun_before_an_incident_belong_to_it",
+        "if False:\n                self._note_late",
+    ),
+    _of(
+        "record.until = max(record.until, now + self._longer(asked))",
+        "test_a_longer_wait_asked_for_by_a_late_answer_counts",
+        "pass",
+    ),
+    _of(
+        "record.streak = 1 if record.answered >= _FORGIVEN else record.streak + 1",
+        "test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers",
+        "record.streak += 1",
+    ),
+    _of(
+        "if now - record.probed < _PROBE_LASTS:",
+        "test_one_request_probes_and_the_others_wait_for_its_answer",
+        "if False:",
+    ),
+    _of(
+        "if record is not None and begun >= record.stepped:\n                    _grow",
+        "test_an_answer_to_a_request_from_before_the_pause_is_no_probes",
+        "if record is not None:\n                    _grow",
+    ),
+    _of(
+        "worked = self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0",
+        "test_the_pace_that_worked_is_taken_up_below_and_rises",
+        "worked = 0.0",
+    ),
+    _of(
+        "and not record.asks and key not in self._known",
+        "test_a_host_that_only_throttles_is_given_up_and_one_that_answered_or_asked_is_not",
+        "",
+    ),
+    _of(
+        "return record.good_at <= excused",
+        "test_a_url_that_was_excused_is_its_own_affair_where_others_are_answered",
+        "return True",
+    ),
+    _of(
+        " or self._is_frequent(key, now)", "test_a_few_throttled_answers_among_many_good_ones_pause_nothing", " or True"
+    ),
+    _met(
+        _TRANSFER,
+        "        self.ready_at = now\n        self.excused",
+        "test_short_pauses_do_not_count_against_the_deadline_either",
+        "        self.excused",
+    ),
+    _met(
+        _TRANSFER,
+        "(now - self.began - queued) + after",
+        "test_what_a_host_makes_a_url_wait_does_not_count_against_its_deadline",
+        "(now - self.began) + after + waited",
+    ),
+    _met(
+        _TRANSFER,
+        "run.began - entry.waited if entry.waited else inf",
+        "test_pages_that_are_always_busy_end_by_themselves_where_the_others_answer",
+        "inf",
+    ),
+    Guard(
+        _THROTTLING,
+        "pause.is_given_up or pause.left > HOST_HOLD",
+        (
+            "tests/unit/worker/engine/test_lane.py",
+            "-k",
+            "test_urls_that_only_wait_are_handed_back_instead_of_holding_the_batch",
+        ),
+        "pause.is_given_up",
+    ),
+    _met(
+        _THROTTLING,
+        "lambda each: is_long or is_out_of_patience(each, pause, now)",
+        "test_patience_counts_short_pauses_too",
+        "lambda each: is_long",
+    ),
+    _met(
+        _THROTTLING,
+        "self._hosts.pause(host, now) if host != transfer.host_key else None",
+        "test_a_redirect_to_a_paused_host_waits_for_it",
+        "None",
+    ),
+    _met(
+        _SCHEDULE,
+        "            host.set_back()\n",
+        "test_a_host_that_only_stalls_costs_no_more_places",
+        "            pass\n",
+    ),
+    Guard(
+        "worker/engine/http/retry.py",
+        "wall if sent is None else sent",
+        ("tests/unit/worker/engine/http/test_retry.py::test_a_date_is_meant_by_the_servers_clock",),
+        "wall",
+    ),
+    Guard(
+        "contract/records/policy.py",
+        '        values.pop("longest_retry_after", None)  # of',
+        ("tests/unit/contract/records/test_golden.py::test_what_the_first_release_wrote_is_read",),
+        "        pass  # of",
+    ),
+)

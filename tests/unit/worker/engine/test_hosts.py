@@ -1,0 +1,232 @@
+"""Whose affair a throttling answer is, how long a host is paused for it, and how it is asked afterwards."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from worker.engine.hosts import LONGEST_PAUSE, REMEMBERED, Hosts
+
+KEY = "a.test:80"
+
+
+def _hosts(chance: float = 0.0) -> Hosts:
+    return Hosts(lambda: chance)
+
+
+def _blame(
+    hosts: Hosts, url: str, now: float, *, begun: float | None = None, asked: float | None = None, excused: float = inf
+) -> bool:
+    return hosts.blame(KEY, url, begun=now if begun is None else begun, asked=asked, excused=excused, now=now)
+
+
+def _left(hosts: Hosts, now: float) -> float:
+    pause = hosts.pause(KEY, now)
+    return 0.0 if pause is None else pause.left
+
+
+def _incident(hosts: Hosts, now: float) -> None:
+    for url in "abc":
+        _blame(hosts, url, now)
+
+
+def _probe(hosts: Hosts) -> float:
+    """Take the probe when the pause is over; returns when that is."""
+    now = hosts.pause(KEY, 0.0)
+    assert now is not None
+    assert hosts.may_start(KEY, now.left) == 0
+    return now.left
+
+
+def test_the_third_url_within_ten_seconds_makes_it_the_hosts_affair() -> None:
+    hosts = _hosts()
+
+    assert [_blame(hosts, url, now) for url, now in [("a", 0.0), ("a", 1.0), ("a", 2.0), ("b", 3.0)]] == [False] * 4
+    assert not _blame(hosts, "c", 12.5), "the first is long ago"
+    assert _blame(hosts, "d", 12.6)
+    assert hosts.may_start(KEY, 12.6) > 0
+
+
+def test_what_a_host_asks_for_is_its_affair_at_once() -> None:
+    hosts = _hosts()
+
+    assert _blame(hosts, "a", 5.0, asked=40.0)
+    assert _left(hosts, 5.0) == 40.0
+    assert hosts.may_start("b.test:80", 5.0) == 0
+
+
+def test_answers_to_requests_begun_before_an_incident_belong_to_it() -> None:
+    """Guards ``stepped``: as many requests as were in flight would be as many doublings."""
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+
+    assert all(_blame(hosts, f"u{number}", 1.5, begun=0.9) for number in range(60))
+
+    assert _left(hosts, 1.0) == 1.0
+
+
+def test_a_longer_wait_asked_for_by_a_late_answer_counts() -> None:
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=2.0)
+
+    _blame(hosts, "b", 1.5, begun=0.5, asked=90.0)
+
+    assert _left(hosts, 1.5) == 90.0
+
+
+def test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers() -> None:
+    hosts = _hosts()
+    hosts.answered(KEY, begun=0.0, now=0.0)
+    _incident(hosts, 1.0)
+    lengths = []
+    for _ in range(12):
+        now = _probe(hosts)
+        _blame(hosts, "a", now)
+        lengths.append(_left(hosts, now))
+
+    assert lengths[:4] == [2.0, 4.0, 8.0, 16.0]
+    assert lengths[-1] == LONGEST_PAUSE
+
+    now = _probe(hosts)
+    for number in range(3):
+        hosts.answered(KEY, begun=now, now=now + number)
+    _blame(hosts, "z", now + 3)
+    assert _left(hosts, now + 3) == 1.0
+
+
+@pytest.mark.parametrize("asked", [None, 20.0])
+def test_chance_makes_pauses_longer_and_never_shorter(asked: float | None) -> None:
+    lengths = []
+    for chance in (0.0, 0.5, 0.999):
+        hosts = _hosts(chance)
+        for url in "abc":
+            _blame(hosts, url, 1.0, asked=asked)
+        lengths.append(_left(hosts, 1.0))
+
+    assert lengths[0] == (asked or 1.0)
+    assert lengths[0] < lengths[1] < lengths[2] <= 1.25 * lengths[0]
+
+
+def test_one_request_probes_and_the_others_wait_for_its_answer() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+    now = _probe(hosts)
+
+    assert hosts.may_start(KEY, now + 0.1) > 0
+    assert hosts.may_start(KEY, now + 5.0) > 0
+    hosts.answered(KEY, begun=now, now=now + 5.1)
+    assert hosts.may_start(KEY, now + 5.2) == 0
+
+
+def test_a_probe_that_tells_nothing_is_followed_by_another() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+    now = _probe(hosts)
+
+    hosts.unanswered(KEY, begun=now, now=now + 2)
+
+    assert 0 < hosts.may_start(KEY, now + 2.1) < 1
+    assert hosts.may_start(KEY, now + 3) == 0
+    assert hosts.may_start(KEY, now + 20) > 0, "and that one is waited for"
+
+
+def test_a_probe_that_got_lost_is_followed_by_another() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+    now = _probe(hosts)
+
+    assert hosts.may_start(KEY, now + 31) == 0
+
+
+def test_an_answer_to_a_request_from_before_the_pause_is_no_probes() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+
+    hosts.answered(KEY, begun=0.5, now=1.2)
+
+    assert hosts.may_start(KEY, 2.1) == 0
+    assert hosts.may_start(KEY, 4.0) > 0
+
+
+def test_the_pace_that_worked_is_taken_up_below_and_rises() -> None:
+    hosts = _hosts()
+    for number in range(100):
+        hosts.answered(KEY, begun=0.0, now=number / 50)
+    _incident(hosts, 2.0)
+    now = _probe(hosts)
+    hosts.answered(KEY, begun=now, now=now)
+
+    starts = _starts(hosts, now, 3.0)
+
+    assert 30 <= starts[0] <= 44
+    assert starts[0] <= starts[1] <= starts[2] <= 48
+
+
+def test_of_a_host_nothing_is_known_of_the_pace_begins_low_and_doubles() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+    now = _probe(hosts)
+    hosts.answered(KEY, begun=now, now=now)
+
+    starts = _starts(hosts, now, 6.0)
+
+    assert starts[0] <= 5
+    assert starts[5] > 2.5 * starts[3]
+
+
+def _starts(hosts: Hosts, now: float, seconds: float) -> list[int]:
+    """Start whatever may start, answered at once, and count by second."""
+    counts = [0] * int(seconds)
+    moment = 0.0
+    while moment < seconds:
+        if hosts.may_start(KEY, now + moment) == 0:
+            counts[int(moment)] += 1
+            hosts.answered(KEY, begun=now + moment, now=now + moment)
+        moment += 0.005
+    return counts
+
+
+def test_a_host_that_only_throttles_is_given_up_and_one_that_answered_or_asked_is_not() -> None:
+    for answered, asked, gives_up in [(False, None, True), (True, None, False), (False, 1.0, False)]:
+        hosts = _hosts()
+        if answered:
+            hosts.answered(KEY, begun=0.0, now=0.0)
+        for url in "abc":
+            _blame(hosts, url, 1.0, asked=asked)
+        for _ in range(5):
+            now = _probe(hosts)
+            _blame(hosts, "a", now, asked=asked)
+
+        assert (hosts.may_start(KEY, now) == inf) is gives_up
+
+
+def test_a_url_that_was_excused_is_its_own_affair_where_others_are_answered() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+    now = _probe(hosts)
+    hosts.answered(KEY, begun=now, now=now)
+
+    assert not _blame(hosts, "a", now + 1, excused=1.0)
+    assert _left(hosts, now + 1) == 0
+    assert _blame(hosts, "new", now + 1)
+
+
+def test_a_few_throttled_answers_among_many_good_ones_pause_nothing() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+    now = _probe(hosts)
+    for number in range(200):
+        hosts.answered(KEY, begun=now, now=now + number / 200)
+
+    assert _blame(hosts, "page", now + 1)
+
+    assert _left(hosts, now + 1) == 0
+
+
+def test_a_host_is_forgotten_after_a_while() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+
+    assert hosts.may_start(KEY, 2.0 + REMEMBERED) == 0
+    assert hosts.hot == {}

@@ -1,0 +1,242 @@
+"""What becomes of URLs whose host throttles, in virtual time: how often it is asked, and when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from email.utils import formatdate
+from itertools import pairwise
+
+import pytest
+
+from contract.records.outcomes import Ending, ErrorClass
+from contract.records.policy import JobPolicy
+from tests.support.virtual_world import Reply, VirtualClock, VirtualWorld
+from worker.engine.run import Run
+
+Answer = Callable[[str, float], Reply]  # to a URL, at a second
+
+
+class Limited:
+    """A host that takes so many requests a second, and answers the others as it is told."""
+
+    def __init__(self, rate: float, refusal: Reply) -> None:
+        self._rate, self._refusal = rate, refusal
+        self._tokens, self._at = rate, 0.0
+        self.refused = 0
+
+    def __call__(self, _url: str, now: float) -> Reply:
+        self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return Reply(after=0.005)
+        self.refused += 1
+        return self._refusal
+
+
+def _refusal(status: int = 429, **fields: str) -> Reply:
+    named = tuple((name.replace("_", "-"), value) for name, value in fields.items())
+    return Reply(after=0.005, status=status, fields=named)
+
+
+def _world(answer: Answer, *, window: int = 64) -> VirtualWorld:
+    clock = VirtualClock()
+    return VirtualWorld(lambda url, _turn: answer(url, clock.seconds), window=window, clock=clock)
+
+
+def _urls(count: int, host: str = "a.test") -> list[str]:
+    return [f"http://{host}/{index}" for index in range(count)]
+
+
+def _fetch_all(world: VirtualWorld, urls: list[str], policy: JobPolicy | None = None) -> list[Run]:
+    """Fetch a list as its job would: what is handed back runs again when it is due."""
+    runs = [world.start(urls, policy)]
+    while True:
+        world.turn_until(lambda: runs[-1].wait(0))
+        if not runs[-1].leftovers:
+            return runs
+        world.clock.seconds += max(leftover.after for leftover in runs[-1].leftovers)
+        runs.append(world.start([leftover.entry for leftover in runs[-1].leftovers], policy))
+
+
+def _endings(runs: list[Run]) -> Counter[tuple[Ending, ErrorClass | None]]:
+    return Counter((outcome.ending, outcome.error) for run in runs for outcome in run.outcomes)
+
+
+_WALL = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(_refusal(429), id="429"),
+        pytest.param(_refusal(503), id="503"),
+        pytest.param(_refusal(429, Retry_After="1"), id="Retry-After"),
+        pytest.param(_refusal(403, Retry_After="1"), id="403"),
+        pytest.param(
+            _refusal(429, Date=formatdate(_WALL - 3600), Retry_After=formatdate(_WALL - 3599)),
+            id="by a clock one hour off",
+        ),
+    ],
+)
+def test_a_host_that_allows_sixty_requests_a_second_gives_all_in_time(refusal: Reply) -> None:
+    host = Limited(60.0, refusal)
+    world = _world(host)
+
+    runs = _fetch_all(world, _urls(1000))
+
+    assert _endings(runs) == {(Ending.OK, None): 1000}
+    assert len(world.http.requests) <= 1150
+    assert world.clock.seconds <= 30
+    assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} <= {1, 2}
+
+
+def test_urls_of_a_host_that_asks_for_a_pause_do_not_come_back_at_once() -> None:
+    """Guards probe and pace: three hundred URLs came back in the same instant, thrice."""
+    world = _world(lambda _url, now: _refusal(Retry_After="2") if now < 2 else Reply(after=0.005))
+
+    runs = _fetch_all(world, _urls(300))
+
+    assert _endings(runs) == {(Ending.OK, None): 300}
+    again = [at for at, _ in world.http.requests if at > 1]
+    assert again[0] >= 2
+    assert min(at - again[0] for at in again[1:]) >= 0.005, "one probe first"
+    assert min(later - earlier for earlier, later in pairwise(again[1:12])) > 0.02, "then a pace that rises slowly"
+    assert len(world.http.requests) <= 300 + 32
+
+
+def test_a_long_pause_costs_one_probe_and_ends_with_patience() -> None:
+    world = _world(lambda _url, _now: _refusal(Retry_After="300"))
+
+    runs = _fetch_all(world, _urls(300))
+
+    assert _endings(runs) == {(Ending.FAILED, ErrorClass.HOST_BLOCKED): 300}
+    assert 3000 < world.clock.seconds < 3700
+    assert len([at for at, _ in world.http.requests if at < 1]) <= 32
+    assert len([at for at, _ in world.http.requests if at > 1]) <= 12
+    assert {outcome.attempts for run in runs for outcome in run.outcomes} == {()}
+
+
+def test_what_a_host_makes_a_url_wait_does_not_count_against_its_deadline() -> None:
+    policy = JobPolicy(timeout=10.0, attempts=1)
+    world = _world(lambda _url, now: _refusal(Retry_After="40") if now < 170 else Reply())
+
+    runs = _fetch_all(world, _urls(50), policy)
+
+    assert _endings(runs) == {(Ending.OK, None): 50}
+
+
+def test_short_pauses_do_not_count_against_the_deadline_either() -> None:
+    """Guards ``_end_wait``: these URLs stay in the batch they are in."""
+    world = _world(lambda _url, now: _refusal(Retry_After="1") if now < 12 else Reply())
+
+    runs = _fetch_all(world, _urls(50), JobPolicy(timeout=5.0, attempts=1))
+
+    assert _endings(runs) == {(Ending.OK, None): 50}
+
+
+def test_patience_counts_short_pauses_too() -> None:
+    world = _world(lambda _url, _now: _refusal(Retry_After="1"))
+
+    runs = _fetch_all(world, _urls(50), JobPolicy(host_patience=30.0))
+
+    assert _endings(runs) == {(Ending.FAILED, ErrorClass.HOST_BLOCKED): 50}
+    assert 25 < world.clock.seconds < 40
+
+
+def test_a_host_that_only_throttles_and_never_says_until_when_is_given_up() -> None:
+    world = _world(lambda _url, _now: _refusal(503))
+
+    runs = _fetch_all(world, _urls(300))
+
+    assert _endings(runs) == {(Ending.FAILED, ErrorClass.HOST_BLOCKED): 300}
+    assert len(world.http.requests) < 60
+    assert world.clock.seconds < 120
+
+
+def test_a_dead_site_costs_its_only_url_its_attempts() -> None:
+    world = _world(lambda _url, _now: _refusal(503))
+
+    (run,) = _fetch_all(world, ["http://dead.test/"], JobPolicy(attempts=4))
+
+    assert [(outcome.error, len(outcome.attempts)) for outcome in run.outcomes] == [(ErrorClass.HTTP_5XX, 4)]
+
+
+def test_pages_that_are_always_busy_end_by_themselves_where_the_others_answer() -> None:
+    """Guards ``was_excused`` and the share that is tolerated: each such page would stop its host for good."""
+    world = _world(lambda url, _now: _refusal(503) if url.endswith("7") else Reply(after=0.02))
+
+    runs = _fetch_all(world, _urls(1000), JobPolicy(attempts=2))
+
+    assert _endings(runs) == {(Ending.OK, None): 900, (Ending.FAILED, ErrorClass.HTTP_5XX): 100}
+
+
+def test_a_paused_host_costs_the_others_nothing() -> None:
+    world = _world(lambda url, _now: _refusal(Retry_After="4") if "busy" in url else Reply(after=0.1), window=8)
+    world.start(_urls(200, "busy.test"))
+    world.turn_until(lambda: len(world.http.requests) > 0)
+    good = world.start(_urls(80, "good.test"))
+
+    world.turn_until(lambda: good.wait(0))
+
+    assert world.clock.seconds < 1.5
+
+
+def test_a_redirect_to_a_paused_host_waits_for_it() -> None:
+    def answer(url: str, now: float) -> Reply:
+        if "a.test" in url:
+            return Reply(status=302, fields=(("Location", url.replace("a.test", "b.test")),))
+        return _refusal(Retry_After="30") if now < 20 else Reply()
+
+    world = _world(answer)
+
+    runs = _fetch_all(world, _urls(40))
+
+    assert _endings(runs) == {(Ending.OK, None): 40}
+    assert {leftover.host for leftover in runs[0].leftovers} == {"b.test:80"}
+    assert len([url for _, url in world.http.requests if "b.test" in url]) <= 80
+
+
+def test_a_host_with_most_of_the_lines_keeps_no_other_behind_it() -> None:
+    world = _world(lambda url, _now: Reply(after=1.0 if "slow" in url else 0.05), window=8)
+    others = [f"http://h{number}.test/" for number in range(40)]
+
+    run = world.start([*_urls(4000, "slow.test"), *others])
+    world.turn_until(lambda: sum(outcome.url in others for outcome in run.outcomes) == 40)
+
+    assert world.clock.seconds < 3.0
+
+
+def test_what_is_slow_waits_by_itself() -> None:
+    """1,000 hosts, of which 5 never answer, 5 throttle and 5 drip: the others take as long as they would alone."""
+
+    def answer(url: str, _now: float) -> Reply:
+        number = int(url[8:].partition(".")[0])
+        if number >= 15:
+            return Reply(after=0.05)
+        return [Reply(after=1000.0), _refusal(429), Reply(after=1000.0, body=bytes(100_000), drip=10.0)][number % 3]
+
+    def seconds(first: int) -> float:
+        world = _world(answer)
+        urls = [f"http://h{number}.test/{page}" for page in range(8) for number in range(first, 1000)]
+        good = [url for url in urls if int(url[8:].partition(".")[0]) >= 15]
+        run = world.start(urls)
+        world.turn_until(lambda: run.progress.ok == len(good))
+        return world.clock.seconds
+
+    assert seconds(0) < 1.1 * seconds(15)
+
+
+def test_a_host_that_only_stalls_costs_no_more_places() -> None:
+    """Guards ``set_back``: once silence is all that came of a host, its first tries start quiet as well."""
+    world = _world(lambda url, _now: Reply(after=1000.0 if "hang" in url else 0.1), window=8)
+    world.start(_urls(8, "hang.test"), JobPolicy(slow_window=600.0))
+    world.turn_until(lambda: world.lane._schedule.quiet > 0)
+    world.start(_urls(8, "hang.test"), JobPolicy(slow_window=600.0))
+    good = world.start(_urls(160, "good.test"))
+    begun = world.clock.seconds
+
+    world.turn_until(lambda: good.wait(0))
+
+    assert world.clock.seconds < begun + 160 * 0.1 / 8 + 0.5

@@ -1,0 +1,287 @@
+"""What hosts ask for: which one is paused until when, and at what pace it is asked again.
+
+A throttling answer is the host's where it says when to come again, or where several URLs got one: then the host is
+paused for all of them. A pause without a time of its own follows a curve that doubles per incident; answers to requests
+begun before an incident belong to it. After a pause one request probes; when it is answered, the others follow at the
+pace that was learned, which rises slowly. It is what TCP does with a congested link: slow start up to the pace that
+worked, then additive increase, and a multiplicative decrease per incident (RFC 5681).
+
+One object serves all lanes of a process. Times are the clock's seconds, paces starts per second.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 300.0  # of the curve; what a host asks for may be longer
+URLS, WITHIN = 3, 10.0  # so many different URLs throttled within so many seconds are the host's affair
+GIVES_UP_AFTER, GIVES_UP_IN = 6, 600.0  # incidents, or seconds since the first, of a host that only throttles
+REMEMBERED = 600.0  # seconds after its last pause until a host's record is forgotten
+
+_JITTER, _JITTER_OF_ASKED = 0.25, 0.1  # of a pause at most, always upwards
+_LONGEST_JITTER = 5.0
+_FORGIVEN = 3  # good answers since the last pause: then the curve begins anew
+_PROBE_LASTS = 30.0  # seconds until another may probe, where nothing became of the probe
+_PROBE_LOOK = 0.25  # seconds between two looks whether it is over, and between probes that tell nothing
+_FIRST_PACE = 2.0  # of a host that answered nothing well before
+_LOWEST_PACE = 0.05
+_KEPT, _RESUMED = 0.9, 0.7  # of the pace that worked: up to where growth is quick, and where it begins
+_QUICK = 0.5  # starts/s more per good answer: 1.6 times as many per second
+_SLOW, _BOLDER = (
+    0.03,
+    10.0,
+)  # of the pace more per second; twice as much after so many seconds, and as the square of them
+_SAMPLE = 20  # good answers that tell a pace; of fewer nothing is learned but to begin anew
+_TOLERATED = 0.03  # throttled answers of good ones: so few are about single URLs
+_PERIOD = 2.0  # seconds over which answers are counted
+_MOST_KNOWN = 20_000  # hosts remembered for having answered, and as suspects
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A host's pause: seconds left, since when nothing but throttling came from it, and whether it is given up."""
+
+    left: float
+    since: float
+    is_given_up: bool
+
+
+class _Tally:
+    """Counts events by host over the last two to four seconds."""
+
+    def __init__(self) -> None:
+        self._began = -inf
+        self._now: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+
+    def add(self, key: str, now: float) -> bool:
+        """Count one; True: the first of this host in a while."""
+        if now - self._began >= _PERIOD:
+            self._before = self._now if now - self._began < 2 * _PERIOD else {}
+            self._began, self._now = now, {}
+        count = self._now.get(key, 0)
+        self._now[key] = count + 1
+        return count == 0
+
+    def count(self, key: str, now: float) -> int:
+        if now - self._began >= 2 * _PERIOD:
+            return 0
+        return self._now.get(key, 0) + self._before.get(key, 0)
+
+    def rate(self, key: str, now: float) -> float:
+        """Return events per second; of a host known for less than a second, all of them count as that second's."""
+        span = now - self._began + (_PERIOD if key in self._before else 0.0)
+        return self.count(key, now) / max(1.0, span)
+
+
+class _Record:
+    """A host that throttles, or did of late."""
+
+    __slots__ = (
+        "answered", "asks", "ceiling", "first", "given_up", "good_at", "incidents", "is_curved", "is_open",
+        "limited_at", "next_start", "pace", "pause", "probed", "resumed", "since", "stepped", "streak", "until",
+    )  # fmt: skip
+
+    def __init__(self, now: float) -> None:
+        self.until = now
+        self.stepped = -inf  # when the last incident was
+        self.streak = 0  # incidents in succession
+        self.pause = 0.0
+        self.first = self.since = now
+        self.incidents = 0  # since it last answered well
+        self.asks = False  # it has said when to come again
+        self.is_curved = False  # several of its URLs were throttled without a word about that
+        self.given_up = False
+        self.is_open = True  # no pause, or its probe was answered
+        self.probed = -inf
+        self.resumed = now
+        self.answered = 0  # good answers since then
+        self.good_at = -inf  # when the last one was
+        self.pace = self.ceiling = inf
+        self.next_start = -inf
+        self.limited_at = -inf
+
+
+class Hosts:
+    """May be called from any thread. ``hot`` holds the hosts that there is anything to ask about."""
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self.hot: dict[str, _Record] = {}
+        self._random = random
+        self._lock = threading.Lock()
+        self._good = _Tally()
+        self._throttled = _Tally()
+        self._known: dict[str, None] = {}  # hosts that have answered well
+        self._suspects: dict[str, dict[str, float]] = {}  # when which URL was throttled, of hosts that are not hot
+
+    def may_start(self, key: str, now: float) -> float:
+        """Take a start at a host: 0, or the seconds after which to ask again; infinite: it is given up."""
+        with self._lock:
+            record = self._record(key, now)
+            if record is None:
+                return 0.0
+            if record.given_up:
+                return inf
+            if now < record.until:
+                return record.until - now
+            return _turn_at_pace(record, now) if record.is_open else _turn_to_probe(record, now)
+
+    def answered(self, key: str, *, begun: float, now: float) -> None:
+        """A host gave a good answer."""
+        if self._good.add(key, now):
+            self._remember(key)
+        if key in self.hot:
+            with self._lock:
+                record = self.hot.get(key)
+                if record is not None and begun >= record.stepped:
+                    _grow(record, now)
+
+    def unanswered(self, key: str, *, begun: float, now: float) -> None:
+        """A request led to nothing that tells how the host is: another may probe."""
+        with self._lock:
+            record = self.hot.get(key)
+            if record is not None and begun >= record.stepped:
+                _probe_again(record, now)
+
+    def blame(self, key: str, url: str, *, begun: float, asked: float | None, excused: float, now: float) -> bool:
+        """Take a throttling answer; True: it is the host's and costs the URL no attempt.
+
+        ``asked`` is what the host asked for, in seconds. ``excused`` is when this URL was first throttled: where the
+        host has answered others since, and says nothing, it is the URL's own affair.
+        """
+        with self._lock:
+            record = self._record(key, now)
+            self._throttled.add(key, now)
+            if record is not None and begun < record.stepped:
+                self._note_late(record, asked, now)
+                return True
+            if asked is None and not self._concerns_host(key, record, url, excused, now):
+                if record is not None:
+                    _probe_again(record, now)
+                return False
+            if record is None:
+                record = self.hot[key] = _Record(now)
+            if asked is not None or record.answered == 0 or self._is_frequent(key, now):
+                self._step(key, record, asked, now)
+            return True
+
+    def pause(self, key: str, now: float) -> Pause | None:
+        """Return a host's pause; None: it has none."""
+        record = self.hot.get(key)
+        if record is None or (record.is_open and not record.given_up):
+            return None
+        return Pause(max(0.0, record.until - now), record.since, record.given_up)
+
+    def _concerns_host(self, key: str, record: _Record | None, url: str, excused: float, now: float) -> bool:
+        if record is not None and record.is_curved:
+            return record.good_at <= excused
+        return self._is_incident(key, url, now)
+
+    def _is_incident(self, key: str, url: str, now: float) -> bool:
+        """Is this the third URL of late?"""
+        if len(self._suspects) >= _MOST_KNOWN:
+            self._suspects.clear()
+        urls = self._suspects.setdefault(key, {})
+        urls[url] = now
+        for each in [each for each, at in urls.items() if now - at > WITHIN]:
+            del urls[each]
+        if len(urls) < URLS:
+            return False
+        del self._suspects[key]
+        return True
+
+    def _is_frequent(self, key: str, now: float) -> bool:
+        return self._throttled.count(key, now) > _TOLERATED * self._good.count(key, now)
+
+    def _step(self, key: str, record: _Record, asked: float | None, now: float) -> None:
+        """An incident: pause the host, and take its pace back."""
+        record.streak = 1 if record.answered >= _FORGIVEN else record.streak + 1
+        record.pause = self._longer(_curve(record.streak), _JITTER) if asked is None else self._longer(asked)
+        self._slow_down(key, record, now)
+        if record.is_open:
+            record.since = now
+        if asked is None:
+            record.is_curved = True
+        else:
+            record.asks = True
+        record.incidents += 1
+        record.until, record.stepped, record.is_open = now + record.pause, now, False
+        record.probed, record.answered = -inf, 0
+        is_hopeless = record.incidents >= GIVES_UP_AFTER or now - record.first >= GIVES_UP_IN
+        record.given_up = is_hopeless and not record.asks and key not in self._known
+
+    def _longer(self, seconds: float, jitter: float = _JITTER_OF_ASKED) -> float:
+        return seconds + min(seconds * jitter, _LONGEST_JITTER) * self._random()
+
+    def _slow_down(self, key: str, record: _Record, now: float) -> None:
+        if record.pace == inf:
+            worked = self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0
+        elif record.is_open and now - record.resumed >= 1.0:
+            worked = min(record.pace, record.answered / (now - record.resumed))
+        else:
+            worked = _RESUMED * record.pace
+        if worked:
+            record.ceiling = max(_LOWEST_PACE, _KEPT * worked)
+            record.pace = max(_LOWEST_PACE, _RESUMED * record.ceiling)
+        elif record.pace == inf:
+            record.pace = _FIRST_PACE
+
+    def _remember(self, key: str) -> None:
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = None
+
+    def _record(self, key: str, now: float) -> _Record | None:
+        record = self.hot.get(key)
+        if record is not None and now - max(record.until, record.stepped) >= REMEMBERED:
+            self.hot.pop(key, None)
+            return None
+        return record
+
+    def _note_late(self, record: _Record, asked: float | None, now: float) -> None:
+        """Take the answer to a request that was in flight when the incident was: no news, but for what it asks."""
+        if asked is not None:
+            record.asks = True
+            record.until = max(record.until, now + self._longer(asked))
+
+
+def _curve(streak: int) -> float:
+    return min(FIRST_PAUSE * 2.0 ** min(streak - 1, 30), LONGEST_PAUSE)
+
+
+def _turn_to_probe(record: _Record, now: float) -> float:
+    if now - record.probed < _PROBE_LASTS:
+        return _PROBE_LOOK
+    record.probed = now
+    return 0.0
+
+
+def _probe_again(record: _Record, now: float) -> None:
+    record.probed = now - _PROBE_LASTS + _PROBE_LOOK
+
+
+def _turn_at_pace(record: _Record, now: float) -> float:
+    if now < record.next_start:
+        record.limited_at = now
+        return record.next_start - now
+    gap = 1.0 / record.pace
+    record.next_start = max(record.next_start, now - gap) + gap  # one that is late may be caught up with, no more
+    return 0.0
+
+
+def _grow(record: _Record, now: float) -> None:
+    if not record.is_open:
+        record.is_open, record.resumed, record.answered = True, now, 0
+        record.incidents, record.given_up, record.first = 0, False, now
+        record.next_start = now
+    record.answered += 1
+    record.good_at = now
+    if record.pace < record.ceiling:
+        record.pace = min(record.pace + _QUICK, record.ceiling)
+    elif now - record.limited_at < 1.0:  # what is not used up is no reason to have more
+        record.pace = record.ceiling = record.pace + _SLOW * (1 + ((now - record.resumed) / _BOLDER) ** 2)

@@ -1,0 +1,122 @@
+"""What a host's throttling means for its URLs: whose affair an answer is, and how long a URL waits for its host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from contract.records.outcomes import ErrorClass
+from worker.engine.exchange import Exchange
+from worker.engine.failures import Failure, Kind
+from worker.engine.hosts import Hosts, Pause
+from worker.engine.http.verdict import Redirected
+from worker.engine.schedule import Schedule
+from worker.engine.transfer import Transfer
+
+HOST_HOLD = 5.0  # seconds URLs of a paused host are kept at most; for a longer pause they are handed back
+_LOOK_PAUSE = 1.0  # seconds between two looks at a paused host
+
+
+class HandsBack(Protocol):
+    """Hands a URL back to its run until the pause of a host is over."""
+
+    def __call__(self, transfer: Transfer, now: float, *, host: str) -> None: ...
+
+
+class HostWaits:
+    """The transfers of a lane that wait for their host's turn; belongs to it, and is called by its thread only.
+
+    ``withdraw`` forgets how far an attempt is, ``fail`` ends a transfer, ``wait`` has it wait for a moment.
+    """
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        schedule: Schedule[Transfer],
+        *,
+        withdraw: Callable[[Transfer], None],
+        fail: Callable[[Transfer, Failure, float], None],
+        wait: Callable[[Transfer, float], None],
+        back: HandsBack,
+    ) -> None:
+        self._hosts = hosts
+        self._schedule = schedule
+        self._withdraw = withdraw
+        self._fail = fail
+        self._wait = wait
+        self._hand_back = back
+
+    def may_ask(self, transfer: Transfer, now: float) -> bool:
+        """Does its host take one more request now? If not, its turn comes again; helpers have had theirs."""
+        wait = self._hosts.may_start(transfer.host_key, now) if transfer.split is None else 0.0
+        if wait:
+            if transfer.began is not None:
+                transfer.ready_at = now
+            self._schedule.postpone(transfer, now + min(wait, _LOOK_PAUSE))
+        return not wait
+
+    def hold(self, transfer: Transfer, host: str, now: float) -> None:
+        """Have a transfer start over when its host's turn comes, or the pause of the host it was led to is over."""
+        pause = self._hosts.pause(host, now) if host != transfer.host_key else None
+        if pause is None:
+            self._schedule.add(transfer)
+        elif pause.left > HOST_HOLD:
+            self._park(transfer, host, pause, now)
+        else:
+            self._wait(transfer, now + pause.left)
+            transfer.ready_at = now  # the pause is its host's, and no time of its own
+
+    def look(self, now: float) -> None:
+        """Hand back what waits for a host for long, and end what would wait for too long."""
+        for key in self._schedule.resting():
+            pause = self._hosts.pause(key, now)
+            if pause is not None:
+                self._look_at(key, pause, now)
+
+    def _look_at(self, key: str, pause: Pause, now: float) -> None:
+        is_long = pause.is_given_up or pause.left > HOST_HOLD
+        for transfer in self._schedule.take_out(key, lambda each: is_long or is_out_of_patience(each, pause, now)):
+            if transfer.is_under_way:
+                self._withdraw(transfer)
+                transfer.hold(now)
+            self._park(transfer, key, pause, now)
+
+    def _park(self, transfer: Transfer, host: str, pause: Pause, now: float) -> None:
+        """Hand a URL back until its host's pause is over, or end it."""
+        if pause.is_given_up or is_out_of_patience(transfer, pause, now):
+            self._fail(transfer, host_blocked(transfer, pause), now)
+        else:
+            self._hand_back(transfer, now, host=host)
+
+
+def is_the_hosts(hosts: Hosts, exchange: Exchange, judged: Failure | Redirected | None, now: float) -> bool:
+    """Note how a host answered; True: it throttles, and the URL has no part in it."""
+    transfer, begun = exchange.transfer, exchange.began
+    key = transfer.host_key
+    if not isinstance(judged, Failure):
+        hosts.answered(key, begun=begun, now=now)
+    elif judged.throttles:
+        url, asked = transfer.place.target, judged.retry_after
+        return hosts.blame(key, url, begun=begun, asked=asked, excused=transfer.excused, now=now)
+    elif judged.status is not None and judged.status < 500:
+        hosts.answered(key, begun=begun, now=now)
+    elif key in hosts.hot:
+        hosts.unanswered(key, begun=begun, now=now)
+    return False
+
+
+def waited(transfer: Transfer, pause: Pause, now: float) -> float:
+    """Return the seconds a URL waits in this run because of its host's pause, those to come included."""
+    return max(0.0, now - max(transfer.run.began, pause.since)) + pause.left
+
+
+def is_out_of_patience(transfer: Transfer, pause: Pause, now: float) -> bool:
+    return transfer.entry.waited + waited(transfer, pause, now) > transfer.run.policy.host_patience
+
+
+def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
+    """Return the failure of a URL whose host does nothing but throttle, or asks for more patience than there is."""
+    detail = f"The host asked for more than {transfer.run.policy.host_patience:g} s of waiting (--host-patience)."
+    if pause.is_given_up:
+        detail = "The host answered nothing but that it is busy, and never said when to come again."
+    return Failure(error=ErrorClass.HOST_BLOCKED, kind=Kind.TRANSIENT, detail=detail)
