@@ -98,6 +98,7 @@ def curl(site: MisbehavingSite, url: str, *, follow: bool = False) -> tuple[int,
         handle.setopt(pycurl.PROXY, "")
         handle.setopt(pycurl.NOSIGNAL, 1)
         handle.setopt(pycurl.FOLLOWLOCATION, follow)
+        handle.setopt(pycurl.COOKIEFILE, "")  # remember what redirects set
         handle.setopt(pycurl.TIMEOUT, 120)
         handle.setopt(pycurl.MAXFILESIZE_LARGE, POLICY.max_size)
         try:
@@ -173,7 +174,7 @@ class TestEveryCase:
     def test_what_must_be_stored_is_what_the_server_sends(self, site: MisbehavingSite, case: Case) -> None:
         error, status, body = curl(site, site.url(case, key=f"good-{case.name}"), follow=True)
 
-        assert (error, status in {200, 203}) == (0, True)
+        assert (error, status in {200, 203, 206}) == (0, True)
         assert body == case.body
 
     @pytest.mark.parametrize("case", QUICK_CASES, ids=lambda case: str(case.name))

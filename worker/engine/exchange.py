@@ -208,7 +208,7 @@ class Exchange:
 
     def _ends_unseen(self, head: Head) -> bool:
         """Is it a body to store that only the end of its stream ends, and nobody would see that it was reset?"""
-        is_stream = not self.is_watched and head.framing is not None and self._due() is None
+        is_stream = not self.is_watched and head.framing not in (None, "close") and self._due() is None
         return is_stream and of_status(head, wall=0.0) is None
 
     def _overrun(self) -> int:
