@@ -31,6 +31,7 @@ ORDINARY = (guarded_names.ordinary_lists, guarded_names.ordinary_https, guarded_
 NAME_SERVERS = (
     guarded_names.unknown_names,
     guarded_names.failing_name_servers,
+    guarded_names.dead_names_before_good_ones,
     guarded_names.silent_name_servers_and_deadlines,
 )
 
@@ -177,7 +178,7 @@ OPENERS = {
     "worker/adapters/http/exchanges.py": "none: libcurl keeps those that the handles lent",
     "worker/adapters/http/handle.py": "what the guard allows",
     "worker/adapters/resolver/preference.py": "none: connecting a datagram socket only asks the routes",
-    "worker/adapters/resolver/questions.py": "the name servers of this machine's configuration",
+    "worker/adapters/resolver/wires.py": "the name servers of this machine's configuration",
 }
 
 

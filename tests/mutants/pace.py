@@ -59,7 +59,7 @@ GUARDS = (
     ),
     Guard(
         "worker/engine/lookups.py",
-        "        pause=_PAUSE,\n",
+        "        not_before=_NOT_BEFORE,\n",
         (f"{_LANE}::test_a_thousand_urls_of_a_dead_name_share_each_look_up",),
     ),
     Guard(
@@ -67,6 +67,12 @@ GUARDS = (
         "transfer.deadline += now - asked",
         (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_an_address",),
         "pass",
+    ),
+    Guard(
+        "worker/engine/lane.py",
+        "each.ready_at is None and now >= each.deadline",
+        (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_a_place",),
+        "now >= each.deadline",
     ),
     Guard(
         "worker/engine/transfer.py",

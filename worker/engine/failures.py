@@ -22,7 +22,7 @@ class Kind(StrEnum):
 class Failure:
     """One failed attempt.
 
-    ``retry_after`` is what the server asked for, in seconds; ``pause`` is how long trying again is of no use. ``tries``
+    ``retry_after`` is what the server asked for, in seconds; before ``not_before`` trying again is of no use. ``tries``
     bounds the attempts that may end with this error class, below what the job allows; None leaves it to the job.
     """
 
@@ -31,7 +31,7 @@ class Failure:
     detail: str
     status: int | None = None
     retry_after: float | None = None
-    pause: float = 0.0
+    not_before: float = 0.0
     tries: int | None = None
 
     @property

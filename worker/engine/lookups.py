@@ -11,7 +11,7 @@ from worker.engine.ports import Answer, Resolver
 from worker.engine.run import Run
 from worker.engine.transfer import Transfer
 
-_PAUSE = 1.0  # seconds a failed question is not asked again (RFC 9520 section 3.2): many URLs share the next one
+_NOT_BEFORE = 1.0  # seconds a failed question is not asked again (RFC 9520 section 3.2): many URLs share the next one
 
 
 class Lookups:
@@ -83,7 +83,7 @@ def unresolved(answer: Answer) -> Failure:
         error=ErrorClass.DNS,
         kind=Kind.TRANSIENT,
         detail=f"The host's name was not resolved: {answer.fault}.",
-        pause=_PAUSE,
+        not_before=_NOT_BEFORE,
         tries=2 if answer.is_final else None,
     )
 

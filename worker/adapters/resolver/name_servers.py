@@ -15,7 +15,8 @@ from contextlib import suppress
 
 from worker.adapters.resolver import configuration
 from worker.adapters.resolver.configuration import Configuration
-from worker.adapters.resolver.questions import Found, Questions, Wire
+from worker.adapters.resolver.questions import Found, Questions
+from worker.adapters.resolver.wires import Wire
 from worker.engine.ports import Clock
 
 _log = logging.getLogger("trawlnet.names")

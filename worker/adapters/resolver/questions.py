@@ -7,30 +7,21 @@ from __future__ import annotations
 
 import heapq
 import selectors
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from random import SystemRandom
 
 from worker.adapters.resolver.configuration import Configuration, Server
 from worker.adapters.resolver.messages import Code, Kind, Reply, message, question, read
 from worker.adapters.resolver.preference import in_order, reaches_ipv4
+from worker.adapters.resolver.wires import Wire, Wires
 from worker.engine.ports import Answer
 
-GAPS = (
-    0.5,
-    1.0,
-    2.0,
-    3.5,
-)  # seconds until a question is sent again, to the next server; a name is late from the first on
+GAPS = (0.5, 1.0, 2.0, 3.5)  # seconds until a question is sent again, to the next server; from the first on it is late
 GRACE = 0.2  # seconds IPv4 addresses wait for IPv6 ones; RFC 8305 section 3 has 50 ms
 SHORTEST, LONGEST = 30.0, 300.0  # seconds an answer is used, whatever its time to live
-_PER_WIRE = 200  # questions by one port: their numbers are harder to guess, and it can hold the answers
 _LARGEST = 4096  # bytes of a datagram; nobody was told that we take more than 512
 _AT_A_TIME = 100  # answers read before other sockets have their turn
-
-_random_bits = SystemRandom().getrandbits
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +31,6 @@ class Found:
     answer: Answer
     seconds: float | None = None
     is_doubtful: bool = False
-
-
-class Wire:
-    """A socket that goes to one name server; the kernel drops what others send to it."""
-
-    __slots__ = ("is_closed", "questions", "sent", "server", "socket")
-
-    def __init__(self, server: Server) -> None:
-        """Raises OSError."""
-        address, port = server
-        family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[
-            0
-        ]
-        self.server = server
-        self.sent = 0
-        self.is_closed = False
-        self.questions: dict[int, tuple[_Question, Kind]] = {}
-        self.socket = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            self.socket.setblocking(False)
-            self.socket.connect(place)
-        except OSError:
-            self.socket.close()
-            raise
 
 
 class _Question:
@@ -80,7 +47,7 @@ class _Question:
         self.until = until
         self.asked: dict[Kind, bytes] = {}
         self.replies: dict[Kind, Reply] = {}
-        self.numbers: dict[tuple[Server, Kind], tuple[Wire, int]] = {}
+        self.numbers: dict[tuple[Server, Kind], tuple[Wire[Asked], int]] = {}
         self.server: Server = ("", 0)  # the one asked last
         self.failed: set[tuple[Server, Kind]] = set()  # that could not find out
         self.resends = 0
@@ -90,16 +57,18 @@ class _Question:
         self.is_over = False
 
 
+Asked = tuple[_Question, Kind]
+
+
 class Questions:
     """Belongs to one thread. Times are the clock's seconds."""
 
     def __init__(self, selector: selectors.BaseSelector, tell: Callable[[str, Found | None], None]) -> None:
         """``tell`` is called with each host and what was found; None: the system has to be asked."""
-        self._selector = selector
         self._tell = tell
         self._configuration: Configuration | None = None
         self._best: Server = ("", 0)
-        self._wires: dict[Server, Wire] = {}  # by which the next questions go
+        self._wires: Wires[Asked] = Wires(selector)
         self._timers: list[tuple[float, int, _Question]] = []
         self._count = count()
         self._open: dict[_Question, None] = {}
@@ -110,9 +79,7 @@ class Questions:
 
     def configure(self, configuration: Configuration | None) -> None:
         """Ask other servers from now on; what is in flight comes from where it went."""
-        before, self._wires = self._wires, {}
-        for wire in before.values():
-            self._close_if_done(wire)
+        self._wires.retire()
         self._configuration = configuration
         self._best = configuration.servers[0] if configuration is not None else ("", 0)
 
@@ -142,7 +109,7 @@ class Questions:
             else:
                 self._send_again(asked, now)
 
-    def hear(self, wire: Wire, now: float) -> None:
+    def hear(self, wire: Wire[Asked], now: float) -> None:
         """Read what has come from a name server."""
         for _ in range(_AT_A_TIME):
             if wire.is_closed:  # by what came before
@@ -193,30 +160,17 @@ class Questions:
 
     def _send_one(self, asked: _Question, kind: Kind, now: float) -> None:
         try:
-            wire, number = asked.numbers.get((asked.server, kind)) or self._number(asked, kind)
+            wire, number = asked.numbers.get((asked.server, kind)) or self._wires.number(asked.server, (asked, kind))
         except OSError:
             self._fail(asked, kind, asked.server, None, now)
             return
+        asked.numbers[asked.server, kind] = wire, number
         try:
             wire.socket.send(message(number, asked.asked[kind]))
         except BlockingIOError:
             pass  # as good as lost on the way: it is sent again
         except OSError:
             self._lose(wire, now)
-
-    def _number(self, asked: _Question, kind: Kind) -> tuple[Wire, int]:
-        """Choose how a question goes out; raises OSError."""
-        wire = self._wires.get(asked.server)
-        if wire is None or wire.sent >= _PER_WIRE:
-            wire = self._wires[asked.server] = Wire(asked.server)
-            self._selector.register(wire.socket, selectors.EVENT_READ, wire)
-        number = _random_bits(16)
-        while number in wire.questions:
-            number = _random_bits(16)
-        wire.sent += 1
-        wire.questions[number] = asked, kind
-        asked.numbers[asked.server, kind] = wire, number
-        return wire, number
 
     def _send_again(self, asked: _Question, now: float) -> None:
         if not asked.is_late:
@@ -263,15 +217,11 @@ class Questions:
             asked.replies[kind] = reply
             self._conclude(asked, now)
 
-    def _lose(self, wire: Wire, now: float) -> None:
+    def _lose(self, wire: Wire[Asked], now: float) -> None:
         """The server of this wire cannot be reached."""
-        if self._wires.get(wire.server) is wire:
-            del self._wires[wire.server]
-        lost = list(wire.questions.values())
+        lost = self._wires.drop(wire)
         for asked, kind in lost:
             asked.numbers.pop((wire.server, kind), None)
-        wire.questions.clear()
-        self._close_if_done(wire)
         for asked, kind in lost:
             if not asked.is_over and kind not in asked.replies:
                 self._fail(asked, kind, wire.server, None, now)
@@ -317,15 +267,8 @@ class Questions:
 
     def _forget_numbers(self, asked: _Question) -> None:
         for wire, number in asked.numbers.values():
-            del wire.questions[number]
-            self._close_if_done(wire)
+            self._wires.forget(wire, number)
         asked.numbers.clear()
-
-    def _close_if_done(self, wire: Wire) -> None:
-        if not wire.questions and self._wires.get(wire.server) is not wire:
-            wire.is_closed = True
-            self._selector.unregister(wire.socket)
-            wire.socket.close()
 
 
 def _is_enough(asked: _Question) -> bool:

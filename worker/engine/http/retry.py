@@ -44,7 +44,9 @@ class RetryPolicy:
 
     def pause_after(self, failure: Failure, tries: int, *, random: Callable[[], float]) -> float:
         """Return the seconds to wait when so many tries have failed."""
-        backoff = max(failure.pause, random() * min(self.first_wait * 2.0 ** min(tries - 1, 60), self.longest_wait))
+        backoff = max(
+            failure.not_before, random() * min(self.first_wait * 2.0 ** min(tries - 1, 60), self.longest_wait)
+        )
         return backoff if failure.retry_after is None else max(backoff, failure.retry_after)
 
 
