@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 
 from contract.cluster.broker import AWAY
 from contract.cluster.variables import ignored_proxies
+from contract.errors import SettingError
 from contract.ledger.recovery import sweeper
 from contract.ledger.sweep import Sweeper
 from worker import health, wiring
@@ -58,6 +59,7 @@ def attach(app: Celery) -> None:
     """Hook the worker's life to Celery's; it keeps only weak references to receivers unless told otherwise."""
     app.steps["worker"].add(_Leaving)
     signals.worker_init.connect(_refuse_pool, weak=False)
+    signals.worker_init.connect(_share_descriptors, weak=False)
     signals.worker_shutting_down.connect(_stop, weak=False)
     signals.worker_ready.connect(_say_what_is_ignored, weak=False)
     signals.worker_ready.connect(_start_sweeping, weak=False)
@@ -74,6 +76,17 @@ def _refuse_pool(sender: Any, **_: Any) -> None:
     if trouble := pool_trouble(name, is_autoscaled=bool(sender.options.get("autoscale"))):
         sys.stderr.write(f"{trouble}\n")
         sys.exit(2)  # not an exception, which Celery would log and forget
+
+
+def _share_descriptors(sender: Any, **_: Any) -> None:
+    pool = sender.pool_cls if isinstance(sender.pool_cls, str) else sender.pool_cls.__module__
+    try:
+        said = wiring.share_descriptors(sender.concurrency if pool.endswith(("prefork", "processes")) else 1)
+    except SettingError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)  # as above
+    if said:
+        sys.stderr.write(f"{said}\n")
 
 
 class _Leaving(bootsteps.StartStopStep):

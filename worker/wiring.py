@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from contract.errors import FolderError
+from contract.errors import FolderError, SettingError
+from contract.open_files import allowed_transfers, attainable_limit, left_for_transfers, raise_limit, shortage
 from contract.records.batches import BatchEntry
 from contract.records.credentials import NO_CREDENTIALS, Credentials
 from contract.records.policy import Digest, JobPolicy
@@ -32,7 +32,7 @@ from worker.settings import EgressProxy, WorkerSettings
 
 _REACHES = 4  # kinds of jobs whose lanes are kept; more only while all of them have work
 _BLOCKING_THREADS = 8 + MOST_THREADS  # for disk and digests, and for names, beside the lanes' own
-_OTHER_DESCRIPTORS = 64  # what a process has open beside connections and bodies
+_KEPT = 256  # connections of a lane, at least, where descriptors allow them
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,10 @@ class Downloader:
         Raises:
             SettingError, FolderError: the settings or the output folder cannot be used.
         """
-        self.settings = settings
+        descriptors = attainable_limit()  # the worker has raised it before its first batch
+        self._descriptors = left_for_transfers(descriptors, _processes)
+        allowed = max(1, allowed_transfers(settings.transfers, descriptors, _processes))
+        self.settings = replace(settings, transfers=allowed)
         self._own = own
         self._ca_file = settings.certificates(environment if environment is not None else os.environ)
         self._worker_deny = parse_networks(settings.deny_nets, setting="TRAWL_WORKER_DENY_NETS")
@@ -179,10 +182,11 @@ class Downloader:
 
     def _lane(self, reach: _Reach, addresses: AddressPolicy) -> Lane:
         window = max(1, self.settings.transfers // self.settings.lanes)
-        most_quiet = _most_quiet(window, self.settings.lanes, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        kept, most_quiet = _beside(window, self._descriptors // self.settings.lanes)
         http = CurlHttp(
             addresses=addresses,
             window=window,
+            kept=kept,
             ca_file=self._ca_file,
             ipv4_only=reach.ipv4_only,
             http3=reach.http3 and self._egress is None,  # a proxy of these carries no UDP
@@ -202,18 +206,35 @@ class Downloader:
         return lane
 
 
-def _most_quiet(window: int, lanes: int, descriptors: int) -> int:
-    """Return how many transfers of a lane may be in flight without a place: four windows, or what descriptors allow.
+def _beside(window: int, descriptors: int) -> tuple[int, int]:
+    """Return how many connections a lane may have for its window, those it keeps among them, and how many transfers
+    may be in flight without a place: four windows, or what descriptors allow.
 
     One transfer at a time is what somebody asks for who wants no two to overlap.
     """
+    left = descriptors - window  # each has a file
+    kept = min(max(_KEPT, 2 * window), max(left, 1))
     if window == 1:
-        return 0
-    if descriptors == resource.RLIM_INFINITY:
-        return QUIET_WINDOWS * window
-    pooled, files = max(256, 2 * window), window
-    spare = descriptors // lanes - _OTHER_DESCRIPTORS - pooled - files
-    return max(0, min(QUIET_WINDOWS * window, spare // 2))  # a connection and a file each
+        return kept, 0
+    return kept, max(0, min(QUIET_WINDOWS * window, (left - kept) // 2))  # a connection and a file each
+
+
+_processes = 1  # of this worker, set before the fork
+
+
+def share_descriptors(processes: int) -> str:
+    """Raise the limit of open files for this worker and its processes; say in a sentence if it stays too low.
+
+    Raises:
+        SettingError: with so few no transfer is possible.
+    """
+    global _processes
+    _processes = processes
+    descriptors, wanted = raise_limit(), WorkerSettings.from_environment(os.environ).transfers
+    said = shortage(wanted, descriptors, processes)
+    if not allowed_transfers(wanted, descriptors, processes):
+        raise SettingError(said)
+    return said
 
 
 _downloader: tuple[int, Downloader] | None = None

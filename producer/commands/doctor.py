@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import resource
 import shutil
 import socket
 import threading
@@ -22,6 +21,7 @@ from contract.cluster.settings import ClusterSettings, is_configured
 from contract.cluster.variables import ignored_proxies
 from contract.errors import TrawlError
 from contract.ledger.memory import FULL_ABOVE, RedisMemory
+from contract.open_files import attainable_limit, shortage
 from contract.records.policy import JobPolicy
 from producer.cluster.client import Cluster
 from producer.formatting import count, seconds, size
@@ -30,7 +30,7 @@ SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
 
 OLDEST_REDIS = (6, 2)  # what Celery 5.7 needs
 
-_ENOUGH_FILES = 4096  # descriptors of a process with its default transfers, its pools and room
+_TRANSFERS = 64  # per process, where nothing else is set
 _ENOUGH_SPACE = 1024**3  # bytes
 _GREATEST_SKEW = 2.0  # seconds
 _LISTEN = 2.6  # seconds; workers send a heartbeat every two
@@ -227,13 +227,10 @@ def _space(output: Path) -> Finding:
 
 
 def _files() -> Finding:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < _ENOUGH_FILES and soft != resource.RLIM_INFINITY:
-        raised = f"ulimit -n {min(_ENOUGH_FILES, hard) if hard != resource.RLIM_INFINITY else _ENOUGH_FILES}"
-        return Finding(
-            Verdict.UNWISE, "open files", f"{count(soft)} per process; with many transfers run `{raised}` before."
-        )
-    return Finding(Verdict.FINE, "open files", f"{count(soft)} per process.")
+    limit = attainable_limit()
+    if said := shortage(_TRANSFERS, limit, os.cpu_count() or 1):
+        return Finding(Verdict.UNWISE, "open files", said)
+    return Finding(Verdict.FINE, "open files", f"{count(limit)} per process.")
 
 
 def _resolver() -> Finding:

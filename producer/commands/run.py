@@ -12,8 +12,9 @@ from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
 from contract.cluster.variables import ignored_proxies
-from contract.errors import FolderError, InputError, UnknownJobError
+from contract.errors import FolderError, InputError, SettingError, UnknownJobError
 from contract.folders import PARTS, Owner, is_left_behind
+from contract.open_files import allowed_transfers, attainable_limit, shortage
 from producer.cluster.client import Cluster, Retrying
 from producer.cluster.embedded import Embedded
 from producer.display.console import Console
@@ -246,11 +247,12 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 def _start_embedded(
     stack: ExitStack, options: RunOptions, state: Path, environment: Mapping[str, str], console: Console
 ) -> Embedded:
+    worker = options.worker
+    _look_at_descriptors(worker, console)
     stack.callback(_tidy, state)
     embedded = stack.enter_context(Embedded(state, environment=environment, tell=console.tell))
     if hint := ignored_proxies(environment):
         console.mention(hint)
-    worker = options.worker
     settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
     if worker.flower_port is not None:
         # No list may read or press what Flower shows, though loopback may be open to it.
@@ -261,6 +263,20 @@ def _start_embedded(
         embedded.start_flower(worker.flower_port)
         console.mention(f"Flower: http://127.0.0.1:{worker.flower_port}/ (until this run ends)")
     return embedded
+
+
+def _look_at_descriptors(worker: WorkerOptions, console: Console) -> None:
+    """Say what the limit of open files will make of the worker, which inherits it from us.
+
+    Raises:
+        SettingError: it could not work at all.
+    """
+    wanted, limit = int(worker.settings.get("TRAWL_TRANSFERS", FIRST_SIZE)), attainable_limit()
+    said = shortage(wanted, limit, worker.processes)
+    if not allowed_transfers(wanted, limit, worker.processes):
+        raise SettingError(said)
+    if said:
+        console.tell(said)
 
 
 def between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable[[], None]:

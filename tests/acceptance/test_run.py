@@ -77,6 +77,33 @@ def test_any_temporary_folder_will_do(person: Person, web: str, name: str) -> No
     assert (code, sorted(path.name for path in folder.iterdir())) == (0, ["out"]), err
 
 
+def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, waiting_web: MisbehavingServer) -> None:
+    urls = person.write_list(*good(waiting_web, 60))
+    limited = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-P", "-m", "producer"]
+
+    ended = subprocess.run(
+        [*limited, "run", str(urls), *LOOPBACK, *SMALL],
+        cwd=person.folder, env=person.environment, capture_output=True, text=True, timeout=ENOUGH, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    assert [row["outcome"] for row in person.rows()] == ["ok"] * 60
+    assert ended.stderr.count("64 descriptors allow 7 transfers at once per process") == 1
+
+
+def test_so_few_descriptors_that_nothing_works_are_one_sentence(person: Person) -> None:
+    urls = person.write_list("http://127.0.0.1:1/")
+    limited = ["sh", "-c", 'ulimit -n 48; exec "$@"', "sh", sys.executable, "-P", "-m", "producer"]
+
+    ended = subprocess.run(
+        [*limited, "run", str(urls), *SMALL],
+        cwd=person.folder, env=person.environment, capture_output=True, text=True, timeout=ENOUGH, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert ended.stderr == "trawl: 48 descriptors are too few for 1 worker process: raise `ulimit -n`.\n"
+
+
 def test_a_proxy_of_the_environment_is_said_to_be_ignored(person: Person, web: str) -> None:
     urls = person.write_list(f"{web}/file/1")
 

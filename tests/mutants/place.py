@@ -18,6 +18,12 @@ _VARIABLES_TOLD = ("tests/unit/producer/cli/test_variables_told.py",)
 _VARIABLES_KNOWN = ("tests/unit/contract/cluster/test_variables.py",)
 _NO_EFFECT = ("tests/integration/test_worker.py::test_a_worker_names_what_is_set_to_no_effect",)
 _PROXY_TOLD = ("tests/acceptance/test_run.py::test_a_proxy_of_the_environment_is_said_to_be_ignored",)
+_FILES = "contract/open_files.py"
+_FILES_TOLD = ("tests/unit/contract/test_open_files.py",)
+_NO_FAULT = ("tests/unit/worker/adapters/http/test_handle.py",)
+_BESIDE = ("tests/unit/worker/test_descriptors.py",)
+_FEW = ("tests/acceptance/test_run.py::test_few_descriptors_make_few_transfers_and_fail_no_url",)
+_TOO_FEW = ("tests/acceptance/test_run.py::test_so_few_descriptors_that_nothing_works_are_one_sentence",)
 
 GUARDS = (
     Guard("producer/cluster/embedded.py", "{quote(self._socket)}", _ANY_FOLDER, "{self._socket}"),
@@ -53,4 +59,14 @@ GUARDS = (
     Guard("worker/celery.py", 'sys.stderr.write(f"{hint}\\n")', _NO_EFFECT, "pass"),
     Guard("worker/lifecycle.py", "    signals.worker_ready.connect(_say_what_is_ignored, weak=False)\n", _NO_EFFECT),
     Guard("producer/commands/run.py", "        console.mention(hint)\n", _PROXY_TOLD, "        pass\n"),
+    Guard(
+        "worker/adapters/http/handle.py", "            os.close(os.dup(lent.fileno()))", _NO_FAULT, "            pass"
+    ),
+    Guard(_FILES, "if soft != resource.RLIM_INFINITY and soft < wanted:", _FILES_TOLD, "if False:"),
+    Guard(_FILES, " // _PER_TRANSFER)", _FILES_TOLD, ")"),
+    Guard(_FILES, "left - min(_SPARE, left // 3)", _FILES_TOLD, "left"),
+    Guard("worker/wiring.py", "max(_KEPT, 2 * window), max(left, 1)", _BESIDE, "max(_KEPT, 2 * window), 1000"),
+    Guard("worker/wiring.py", "replace(settings, transfers=allowed)", _FEW, "settings"),
+    Guard("producer/commands/run.py", "    if said:\n        console.tell(said)\n", _FEW),
+    Guard("producer/commands/run.py", "        raise SettingError(said)\n", _TOO_FEW, "        pass\n"),
 )

@@ -1,23 +1,24 @@
-"""How many quiet transfers a process may have, by its limit of open files."""
+"""What a lane may have open beside its window, by what descriptors allow."""
 
 from __future__ import annotations
 
-import resource
-
 import pytest
 
-from worker.wiring import _most_quiet
+from worker.wiring import _beside
 
 
 @pytest.mark.parametrize(
-    ("window", "lanes", "descriptors", "most"),
+    ("window", "descriptors", "kept", "quiet"),
     [
-        pytest.param(64, 1, 1024, 256, id="four windows"),
-        pytest.param(64, 1, resource.RLIM_INFINITY, 256, id="no limit"),
-        pytest.param(64, 1, 500, 58, id="what descriptors allow"),
-        pytest.param(320, 1, 1024, 0, id="none to spare"),
-        pytest.param(1, 1, 1024, 0, id="one at a time"),
+        pytest.param(64, 960, 256, 256, id="four windows"),
+        pytest.param(64, 436, 256, 58, id="what descriptors allow"),
+        pytest.param(320, 960, 640, 0, id="none to spare"),
+        pytest.param(8, 24, 16, 0, id="fewer connections are kept"),
+        pytest.param(1, 960, 256, 0, id="one at a time"),
+        pytest.param(1, 0, 1, 0, id="as few as can be"),
     ],
 )
-def test_quiet_transfers_fit_in_the_limit_of_open_files(window: int, lanes: int, descriptors: int, most: int) -> None:
-    assert _most_quiet(window, lanes, descriptors) == most
+def test_connections_and_bodies_fit_in_the_limit_of_open_files(
+    window: int, descriptors: int, kept: int, quiet: int
+) -> None:
+    assert _beside(window, descriptors) == (kept, quiet)

@@ -58,9 +58,12 @@ class CurlHttp:
         ipv4_only: bool,
         http3: bool,
         egress: Egress | None = None,
+        kept: int = 256,
         most_quiet: int = 0,
     ) -> None:
-        """``window`` exchanges are expected at once, and ``most_quiet`` beside them of which little is heard."""
+        """``window`` exchanges are expected at once, on ``kept`` connections at most, idle ones included, and
+        ``most_quiet`` beside them of which little is heard.
+        """
         self._verdict = lru_cache(maxsize=_VERDICTS_KEPT)(addresses.verdict)  # of where a transfer goes
         self.judge: Callable[[str, int], Verdict]  # of where a socket goes
         self.judge = self._verdict if egress is None else egress.verdict
@@ -70,7 +73,7 @@ class CurlHttp:
         self.http3 = http3
         self.streams = StreamWatch()
         self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, max(256, 2 * window) + most_quiet)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, kept + most_quiet)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._idle: list[Handle] = []
         self._busy: dict[Exchange, Handle] = {}

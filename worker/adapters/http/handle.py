@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,7 @@ class Handle:
                 exchange.refusals.append(verdict.reason)
                 return pycurl.SOCKET_BAD
             lent = _LentSocket(family, kind, protocol)
+            os.close(os.dup(lent.fileno()))  # as pycurl does next; what it says if that fails blames the server
             self.owner.is_crowded = self.owner.is_crowded or lent.fileno() >= HIGHEST_SELECTED
             return lent
         except OSError as error:
@@ -125,7 +127,8 @@ class _LentSocket(socket.socket):
     """pycurl duplicates the descriptor of what ``open_socket`` returns, so ours is closed when it is let go."""
 
     def __del__(self) -> None:
-        self.close()
+        if self.fileno() >= 0:  # it was opened at all
+            self.close()
 
 
 def _configure(curl: Any, owner: CurlHttp) -> None:

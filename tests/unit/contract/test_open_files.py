@@ -1,0 +1,39 @@
+"""The limit of open files decides how many transfers there are, and says so."""
+
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from contract.open_files import allowed_transfers, attainable_limit, left_for_transfers, raise_limit, shortage
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "processes", "allowed"), [(1024, 1, 64), (1024, 8, 64), (256, 1, 64), (128, 3, 19), (64, 1, 7)]
+)
+def test_transfers_are_as_many_as_descriptors_allow(descriptors: int, processes: int, allowed: int) -> None:
+    assert allowed_transfers(64, descriptors, processes) == allowed
+    assert 3 * allowed <= left_for_transfers(descriptors, processes) < descriptors
+
+
+def test_fewer_than_were_asked_for_are_one_sentence() -> None:
+    assert shortage(64, 1024, 1) == ""
+    assert shortage(64, 64, 1) == "64 descriptors allow 7 transfers at once per process, not 64: raise `ulimit -n`."
+    assert shortage(64, 40, 1) == "40 descriptors are too few for 1 worker process: raise `ulimit -n`."
+    assert shortage(64, 64, 16) == "64 descriptors are too few for 16 worker processes: raise `ulimit -n`."
+
+
+@pytest.fixture
+def low_limit() -> Iterator[int]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = min(before[1], 512) if before[1] != resource.RLIM_INFINITY else 512
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low, before[1]))
+    yield low
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_soft_limit_is_raised_to_what_is_attainable(low_limit: int) -> None:
+    attainable = attainable_limit()
+
+    assert raise_limit() == attainable >= low_limit
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == attainable

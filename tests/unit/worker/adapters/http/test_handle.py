@@ -1,0 +1,55 @@
+"""What libcurl's callbacks make of a machine that has run out of something."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pycurl
+import pytest
+
+from worker.adapters.http import handle as adapter
+from worker.engine.failures import Kind
+from worker.engine.safety import Verdict
+
+
+@contextmanager
+def descriptors_left(few: int) -> Iterator[None]:
+    """Let this process open so many more files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    filling = []
+    try:
+        while True:
+            filling.append(os.dup(0))
+    except OSError:
+        for each in filling[len(filling) - few :]:
+            os.close(each)
+    try:
+        yield
+    finally:
+        for each in filling[: len(filling) - few]:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("few", [0, 1])
+def test_a_connection_that_finds_no_descriptor_is_no_fault_of_the_server(few: int) -> None:
+    """Guards ``open_socket``: pycurl duplicates what it is given, and blames the server where it cannot."""
+    opened = adapter.Handle.__new__(adapter.Handle)
+    opened.is_early = False
+    opened.exchange = cast("Any", SimpleNamespace(sockets=0, refusals=[], stopped=None))
+    opened.owner = cast("Any", SimpleNamespace(judge=lambda *_: Verdict(True, ""), is_crowded=False))
+
+    with descriptors_left(few):
+        answer = opened.open_socket(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("127.0.0.1", 80)))
+
+    stopped = cast("Any", opened.exchange).stopped
+    assert answer == pycurl.SOCKET_BAD
+    assert stopped is not None
+    assert stopped.kind is Kind.LOCAL
