@@ -17,7 +17,7 @@ ENV PATH=/opt/trawlnet/bin:$PATH \
     TRAWL_OUTPUT=/data \
     TRAWL_HEARTBEAT_FILE=/tmp/worker-alive
 # A number, so that Kubernetes' runAsNonRoot can tell.
-RUN mkdir /data && chown 10001:10001 /data
+RUN mkdir /data /flower && chown 10001:10001 /data /flower
 COPY --from=environment /opt/trawlnet /opt/trawlnet
 COPY contract /srv/trawlnet/contract
 COPY producer /srv/trawlnet/producer

@@ -23,8 +23,9 @@ def seconds(text: str) -> int:
 
 
 def test_the_services_are_these() -> None:
-    assert set(SERVICES) == {"redis", "worker", "flower", "producer"}
+    assert set(SERVICES) == {"redis", "worker", "flower", "producer", "prometheus"}
     assert SERVICES["producer"]["profiles"] == ["producer"], "it runs when it is called, not with `up`"
+    assert SERVICES["prometheus"]["profiles"] == ["metrics"], "it runs for those who ask for it"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -49,10 +50,51 @@ def test_a_service_can_be_scaled_and_its_image_replaced(name: str) -> None:
     assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\w.-]+\}", service["image"])
 
 
-def test_only_flower_is_published_and_on_loopback() -> None:
+def test_what_is_published_is_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
-    assert published == {"flower": ["${FLOWER_PUBLISHED:-127.0.0.1:5555}:5555"]}
+    assert published == {
+        "flower": ["${FLOWER_PUBLISHED:-127.0.0.1:5555}:5555"],
+        "prometheus": ["${PROMETHEUS_PUBLISHED:-127.0.0.1:9090}:9090"],
+    }
+
+
+@pytest.mark.parametrize("name", ["redis", "worker", "flower", "producer"])
+def test_what_lies_in_memory_is_a_folder_that_the_image_has(name: str) -> None:
+    """Guards the second start: an engine takes a tmpfs's mode from the folder it finds, and one it made is root's."""
+    assert [each.partition(":")[0] for each in SERVICES[name]["tmpfs"]] == ["/tmp"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_memory_of_a_container_is_limited(name: str) -> None:
+    assert re.fullmatch(rf"\$\{{{name.upper()}_MEMORY:-[12]gb\}}", SERVICES[name]["mem_limit"])
+
+
+def test_redis_may_have_twice_what_it_holds() -> None:
+    """Guards the limit's size: a fork that rewrites the AOF may copy every page."""
+    holds = SERVICES["redis"]["environment"]["REDIS_MAXMEMORY"]
+
+    assert (holds, SERVICES["redis"]["mem_limit"]) == ("${REDIS_MAXMEMORY:-1gb}", "${REDIS_MEMORY:-2gb}")
+
+
+def test_flower_remembers_its_tasks() -> None:
+    flower = SERVICES["flower"]
+
+    assert flower["volumes"] == ["flower:/flower"]
+    assert flower["environment"]["FLOWER_PERSISTENT"] == "true"
+    assert flower["environment"]["FLOWER_DB"].startswith("/flower/")
+    assert int(flower["environment"]["FLOWER_STATE_SAVE_INTERVAL"]) <= 60_000, "ms: what a kill may cost"
+    assert "/flower && chown 10001:10001" in (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def test_prometheus_finds_every_worker_and_flower() -> None:
+    page = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
+
+    (workers, flower) = page["scrape_configs"]
+    assert workers["dns_sd_configs"][0] == {"names": ["worker"], "type": "A", "port": 9108, "refresh_interval": "10s"}
+    assert flower["static_configs"] == [{"targets": ["flower:5555"]}]
+    assert "inner" in SERVICES["prometheus"]["networks"]
+    assert "prometheus:9090" in SERVICES["worker"]["environment"]["TRAWL_OWN_SERVICES"], "no list reads it"
 
 
 def test_metrics_are_on_the_inner_network_only() -> None:
