@@ -305,6 +305,16 @@ def test_a_link_is_moved_aside_and_what_it_points_at_is_left_alone(
     assert contents(target) == before
 
 
+def test_warnings_of_an_installer_do_not_end_the_setup(checkout: Checkout) -> None:
+    """Guards ``do_not_end_of_warnings``: with PYTHONWARNINGS=error pip ends of its own, on Python 3.13."""
+    warns = f"{sys.executable} -c 'import warnings; warnings.warn(str())' || exit 1\n"
+    checkout.program("uv", QUICK_UV.replace("#!/bin/sh\n", f"#!/bin/sh\n{warns}"))
+
+    ended = checkout.run("run", PYTHONWARNINGS="error")
+
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_file_in_the_way_is_moved_aside(checkout: Checkout) -> None:
     (checkout.root / ".venv").write_text("of the user's own")
 
