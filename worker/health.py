@@ -97,7 +97,8 @@ class HealthWatch:
         self._count = count
         self._clock = clock
         self._seen = self._reported = float("-inf")  # when there was trouble, and when others were told
-        self._is_recorded = False
+        self._recorded: Trouble | None = None
+        self._is_announced = False
 
     def run(self) -> None:
         """Look until the process ends."""
@@ -116,20 +117,24 @@ class HealthWatch:
             self._seen = now
         elif now - self._seen < _ENDED_AFTER:
             found = self.trouble  # a batch that is tried after a pause proves nothing
-        is_new = (found is None) != (self.trouble is None)
         self.trouble = found
         try:
             self._count(code_of(found.reason) if found is not None else "")
-            if found is not None and (is_new or now - self._reported >= _RENEWED_EVERY):
-                self._report(found)
-                self._reported, self._is_recorded = now, True
-            elif found is None and self._is_recorded:
-                self._clear()
-                self._is_recorded = False
-            if is_new:
-                self._announce(found)
+            self._tell(found, now)
         except (*AWAY, OperationalError, OSError):
-            self._reported = float("-inf")
+            pass  # what was not told is told with the next look
+
+    def _tell(self, found: Trouble | None, now: float) -> None:
+        is_new = (found is None) != (self._recorded is None)
+        if found is not None and (is_new or now - self._reported >= _RENEWED_EVERY):
+            self._report(found)
+            self._reported, self._recorded = now, found
+        elif is_new:
+            self._clear()
+            self._recorded = None
+        if (found is None) == self._is_announced:
+            self._announce(found)
+            self._is_announced = found is not None
 
 
 class Announcer:

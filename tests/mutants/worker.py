@@ -32,12 +32,20 @@ GUARDS = (
     ),
     Guard("worker/health.py", "        elif now - self._seen < _ENDED_AFTER:\n", _HEALTH, "        elif False:\n"),
     Guard("worker/health.py", "or now - self._reported >= _RENEWED_EVERY", _HEALTH),
-    Guard("worker/health.py", '            self._reported = float("-inf")\n', _HEALTH, "            pass\n"),
+    Guard(
+        "worker/health.py", "            self._reported, self._recorded = now, found\n", _HEALTH, "            pass\n"
+    ),
+    Guard("worker/health.py", "            self._is_announced = found is not None\n", _HEALTH, "            pass\n"),
+    Guard("worker/health.py", "        except (*AWAY, OperationalError, OSError):", _HEALTH, "        except OSError:"),
     Guard("worker/health.py", "    os.utime(heartbeat, (0, 0))\n", _HEALTH),
     Guard("worker/health.py", "    signals.worker_init.connect(_check_output, weak=False)\n", _ENDS),
     Guard("contract/ledger/health.py", ", ex=BELIEVED_FOR)", ("tests/integration/ledger/test_health.py",), ")"),
     Guard("contract/cluster/broker.py", 'BaseParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError\n', _DISK),
-    Guard("contract/cluster/transport.py", "    _unacknowledged.ack = _acknowledge_or_let_go\n", _DISK),
+    Guard(
+        "contract/cluster/transport.py",
+        "    _unacknowledged.ack = _acknowledge_or_let_go\n",
+        ("tests/unit/contract/cluster/test_transport.py",),
+    ),
     Guard("producer/cluster/reserve.py", "if free < SCARCE:", _RESERVE, "if False:"),
     Guard("producer/cluster/reserve.py", "elif free >= PLENTY and", _RESERVE, "elif"),
     Guard("producer/cluster/reserve.py", "        path.unlink(missing_ok=True)\n", _RESERVE, "        pass\n"),

@@ -90,7 +90,13 @@ def test_what_redis_could_not_be_told_is_told_when_it_is_back() -> None:
     world.is_redis_away = False
     world.pass_time(2)
 
-    assert (4.0, f"report {FULL.reason}") in world.told
+    assert world.told == [(4.0, f"report {FULL.reason}"), (4.0, "begins")]
+    world.trouble, world.is_redis_away = None, True
+    world.pass_time(8)
+    world.is_redis_away = False
+    world.pass_time(4)
+
+    assert [what for _, what in world.told[2:]] == ["clear", "over"]
 
 
 @pytest.mark.parametrize(
