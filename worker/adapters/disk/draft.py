@@ -10,7 +10,7 @@ from contextlib import suppress
 from worker.adapters.disk.descriptors import NEW, READ, is_at, let_go
 from worker.adapters.disk.opening import Opening
 from worker.adapters.disk.partials import Partials
-from worker.adapters.disk.space import LARGE, TOO_LARGE, trouble_of
+from worker.adapters.disk.space import BLOCK, LARGE, TOO_LARGE, trouble_of
 from worker.engine.ports import BodyTooLargeError, DiskTrouble
 
 _STEP = 8 * 1024**2  # bytes by which a body of unknown length is promised more at most
@@ -47,7 +47,11 @@ class FileDraft:
 
     def promise(self, size: int) -> None:
         """Have space for so many bytes; raises NoSpaceError, DiskTrouble, BodyTooLargeError."""
-        self.opening.space.promise(self, self._fd, self._held, size)
+        space = self.opening.space
+        if size < LARGE and size < space.spare:  # most are: no call for those
+            space.spare -= size + BLOCK
+        else:
+            space.promise(self, self._fd, self._held, size)
         self._held = size
 
     def write(self, data: bytes, at: int) -> None:
@@ -71,7 +75,8 @@ class FileDraft:
         try:
             # Before its lock is gone: nobody else may continue a body that is about to get its name.
             self._come_home()
-            self._give_back()
+            if self._held >= LARGE:
+                self._give_back()
             fd, self._fd = self._fd, -1
             os.close(fd)
         except OSError as error:
@@ -82,7 +87,8 @@ class FileDraft:
     def discard(self) -> None:
         with suppress(OSError):
             self._come_home()
-        self.opening.space.forget(self)
+        if self._held >= LARGE:
+            self.opening.space.forget(self)
         fd, self._fd = self._fd, -1
         if fd >= 0:
             let_go(fd)
@@ -96,7 +102,8 @@ class FileDraft:
             self.discard()
             return
         with suppress(OSError):
-            self._give_back()
+            if self._held >= LARGE:
+                self._give_back()
         fd, self._fd, self._name = self._fd, -1, None
         let_go(fd)
 
@@ -118,7 +125,7 @@ class FileDraft:
     def _give_back(self) -> None:
         """Let others have what was set aside for bytes that did not come."""
         self.opening.space.forget(self)
-        if self._held > self._size and self._held >= LARGE:
+        if self._held > self._size:
             os.ftruncate(self._fd, self._size)
         self._held = self._size
 

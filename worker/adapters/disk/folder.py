@@ -60,14 +60,9 @@ class OutputFolder:
     def draft(self, size: int | None = None) -> FileDraft:
         opening = self._opening
         try:
-            draft = self._begin(opening)
+            draft = FileDraft(opening, f"{next(self._count):x}", self._losses)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESTALE):
-                raise trouble_of(error) from error
-            try:
-                draft = self._begin(self._without_own_folder(opening))
-            except OSError as again:
-                raise trouble_of(again) from again
+            draft = self._begin_anew(opening, error)
         if size:
             try:
                 draft.promise(size)
@@ -80,17 +75,17 @@ class OutputFolder:
         drafts = [(draft, name) for draft, name in group if isinstance(draft, FileDraft)]
         opening = self._opening
         try:
-            _expect_in_place(opening, drafts)
+            _expect_in_place(opening)
             if sync is Sync.BATCH:
                 self._sync_all(drafts, opening)
             elif sync is Sync.FILE:
                 _sync_files(drafts)
             if not may():
                 return False
-            folders = self._rename_all(drafts, layout, opening.root)
+            folders = self._rename_all(drafts, layout, opening)
             if sync is not Sync.NONE:
                 self._sync_folders(folders, opening)
-            _expect_in_place(opening, drafts)  # what was named in a folder that had gone lies nowhere
+            _expect_in_place(opening)  # what was named in a folder that had gone lies nowhere
         except OSError as error:
             raise trouble_of(error) from error
         return True
@@ -181,8 +176,14 @@ class OutputFolder:
         """Remove this process's folder for temporary files; what is in it is lost."""
         self._opening.close()
 
-    def _begin(self, opening: Opening) -> FileDraft:
-        return FileDraft(opening, f"{next(self._count):x}", self._losses)
+    def _begin_anew(self, opening: Opening, error: OSError) -> FileDraft:
+        """Try once more where the folder for temporary files has gone; raises DiskTrouble."""
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            raise trouble_of(error) from error
+        try:
+            return FileDraft(self._without_own_folder(opening), f"{next(self._count):x}", self._losses)
+        except OSError as again:
+            raise trouble_of(again) from again
 
     def _look_where_it_is(self) -> None:
         """Open the folder anew once its path has led to the same other place for a while.
@@ -257,12 +258,14 @@ class OutputFolder:
                     with suppress(OSError):
                         os.unlink(name, dir_fd=opening.partials)
 
-    def _rename_all(self, drafts: Sequence[tuple[FileDraft, str]], layout: Layout, root: int) -> set[str]:
+    def _rename_all(self, drafts: Sequence[tuple[FileDraft, str]], layout: Layout, opening: Opening) -> set[str]:
         folders = {""}
         for draft, name in drafts:
+            if draft.opening is not opening:
+                raise OSError(errno.ESTALE, "")
             *within, file = output_path(name, layout).split("/")
             try:
-                self._rename(draft, within, file, root)
+                self._rename(draft, within, file, opening.root)
             except OSError as error:
                 if error.errno not in _IN_THE_WAY:
                     raise
@@ -315,8 +318,8 @@ def is_passing(error: FolderError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 
-def _expect_in_place(opening: Opening, drafts: Sequence[tuple[FileDraft, str]]) -> None:
-    if not opening.is_in_place() or any(draft.opening is not opening for draft, _ in drafts):
+def _expect_in_place(opening: Opening) -> None:
+    if not opening.is_in_place():
         raise OSError(errno.ESTALE, "")
 
 

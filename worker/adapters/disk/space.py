@@ -11,10 +11,10 @@ from worker.adapters.disk.descriptors import set_aside
 from worker.engine.ports import BodyTooLargeError, DiskTrouble, NoSpaceError
 
 LARGE = 64 * 1024  # bytes from which a file's space is set aside; smaller ones are written as soon as they are opened
+BLOCK = 4096  # bytes a file may take beyond its own
 
 _PROCESSES = 16  # that may share a disk: each takes at most such a part of its space before it looks again
 _ENOUGH_FOR_OTHERS = 16 * 1024**2  # bytes free above the floor with which smaller bodies are worth fetching
-_BLOCK = 4096  # bytes a file of one byte takes
 _UNKNOWN = 1 << 62  # bytes free where the file system does not say
 
 
@@ -38,7 +38,7 @@ class Space:
         """``folder`` is an open folder on the disk."""
         self._folder = folder
         self._floor = floor
-        self._spare = 0  # bytes of small files until the next look; several threads may count it down
+        self.spare = 0  # bytes of small files until the next look; several threads may count it down
         self._is_set_aside = True
         self._growing: set[Growing] = set()  # files whose space is only counted
         largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
@@ -52,10 +52,10 @@ class Space:
             NoSpaceError: it cannot now, and smaller ones can.
             DiskTrouble: the disk is full, or fails.
         """
-        more = (size - held + _BLOCK - 1) & -_BLOCK
-        if more > self._spare or size > self._largest:
+        more = size - held if size >= LARGE else size - held + BLOCK
+        if more > self.spare or size > self._largest:
             self._look(size, more)
-        self._spare -= more
+        self.spare -= more
         if size < LARGE:
             return
         if self._is_set_aside and self._set_aside(fd, held, size):
@@ -75,7 +75,7 @@ class Space:
         if found.f_files and not found.f_favail:
             return DiskTrouble("The disk has no room for another file (inodes).")
         free = _free(found)
-        self._spare = max(0, free - self._floor - self._unwritten()) // _PROCESSES
+        self.spare = max(0, free - self._floor - self._unwritten()) // _PROCESSES
         return self._below(free) if free < self._floor else None
 
     def _look(self, size: int, more: int) -> None:
@@ -91,7 +91,7 @@ class Space:
         space = free - self._floor - self._unwritten()
         if more > space:
             raise self._refusal(size, free, space)
-        self._spare = max(more, space // _PROCESSES)
+        self.spare = max(more, space // _PROCESSES)
 
     def _refusal(self, size: int, free: int, space: int) -> DiskTrouble:
         if space >= _ENOUGH_FOR_OTHERS:
