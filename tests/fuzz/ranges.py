@@ -36,7 +36,7 @@ class Findings:
 
     def look(self, name: str, server: LyingServer, outcome: Outcome, body: bytes | None) -> None:
         self.counts["runs"] += 1
-        self.counts.update(note.partition("=")[0] for note in outcome.notes)
+        self.counts.update(note if note.startswith("framing") else note.partition("=")[0] for note in outcome.notes)
         if not outcome.is_stored:
             self.counts["not stored"] += 1
         elif body is None or len(body) != outcome.bytes or not server.is_right(body, outcome.notes):
@@ -66,7 +66,7 @@ def in_virtual_time(servers: int, seed: int) -> Findings:
         for number in range(servers):
             dice = random.Random(f"{seed}/{number}")
             policy = drawn(dice)
-            server = LyingServer(dice, tuple(Framing), drops=policy.splits == 1)
+            server = LyingServer(dice, tuple(Framing))
             clock = VirtualClock()
             world = VirtualWorld(clock=clock, http=LyingHttp(server, clock))
             url = "http://a.test/object"
@@ -88,7 +88,7 @@ def over_sockets(servers: int, seed: int) -> Findings:
             for number in range(servers):
                 dice = random.Random(f"{seed}/{number}")
                 policy = drawn(dice)
-                server = LyingServer(dice, framings, drops=policy.splits == 1, largest=200_000)
+                server = LyingServer(dice, framings, largest=200_000)
                 url = site.add(server)
                 file = Path(folder, output_name(url))
                 for _ in range(RUNS):

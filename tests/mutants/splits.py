@@ -44,6 +44,8 @@ GUARDS = (
     Guard("worker/engine/schedule.py", ", first=turn.is_under_way",
           ("tests/unit/worker/engine/test_schedule.py::test_what_is_under_way_goes_first_when_its_moment_comes",)),
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),
+    _of(_SPLIT, "exchange.received and is_sure and",
+        "test_a_slow_connection_whose_answer_only_its_end_proves_is_not_relieved", "exchange.received and"),
     _of(_SPLIT, "self.fetching[start].until = bound", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "            self._divide(start, exchange.size)\n            self.done.add(start)\n",
         "test_a_share_whose_connection_broke_is_asked_for_again",

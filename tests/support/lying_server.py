@@ -56,14 +56,10 @@ class _Told:
 
 @dataclass(slots=True)
 class LyingServer:
-    """``framings`` are those its transport has; ``drops`` allows bytes to be missing from within a range.
-
-    A client that stops within a range, because another took over the rest, cannot find that out.
-    """
+    """``framings`` are those its transport has."""
 
     dice: Random
     framings: tuple[Framing, ...]
-    drops: bool = True
     versions: list[bytes] = field(default_factory=list)
     asked: list[str | None] = field(default_factory=list)  # the Range of each request
     lies: list[str] = field(default_factory=list)
@@ -126,7 +122,7 @@ class LyingServer:
         end = min(end or len(body), len(body))
         told = _Told(start, end, len(body), body[start:end], self._tag())
         if not self.is_honest and self.dice.random() < 0.4:
-            self._tell(told, self.dice.choice(_LIES if self.drops else _LIES_ABOUT_ENDS))
+            self._tell(told, self.dice.choice(_LIES))
         return self._framed(told)
 
     def _tell(self, told: _Told, lie: Callable[[LyingServer, _Told], None]) -> None:
@@ -228,8 +224,20 @@ def _refused(server: LyingServer, told: _Told) -> None:
     told.status, told.body, told.content_range = 416, b"", server.dice.choice(["", f"bytes */{told.total + 1}"])
 
 
-_LIES_ABOUT_ENDS = (
-    *(_longer, _longer, _shorter, _shorter, _moved, _begun_later, _ended_sooner, _everything, _other_total, _no_total),
+_LIES = (
+    *(
+        _longer,
+        _longer,
+        _shorter,
+        _shorter,
+        _drops,
+        _drops,
+        _moved,
+        _begun_later,
+        _ended_sooner,
+        _everything,
+        _other_total,
+        _no_total,
+    ),
     *(_other_version, _no_tag, _nothing_said, _nonsense, _encoded, _multipart, _refused),
 )
-_LIES = (*_LIES_ABOUT_ENDS, _drops, _drops)

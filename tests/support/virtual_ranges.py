@@ -20,7 +20,8 @@ class Fate:
     speed: int = 100  # bytes per step
     delay: int = 2  # steps before the first byte
     cut: int | None = None  # bytes after which the connection breaks
-    # right, full, shifted (another offset), busy, refused (no connection), gone, silent, bug (of ours: none can begin)
+    # right, full, shifted (another offset), holed (bytes are missing, and no Content-Length says so), busy, gone,
+    # refused (no connection), silent, bug (of ours: none can begin)
     answer: str = "right"
     wants: int | None = None  # Retry-After of a busy answer, in seconds
 
@@ -136,5 +137,9 @@ def _answer(state: State, given: dict[str, str], fate: Fate) -> tuple[list[bytes
         start -= min(start, 7) if fate.answer == "shifted" else 0
         status, body = 206, state.body[start:end]
         more.append(f"Content-Range: bytes {start}-{end - 1}/{len(state.body)}")
-    fields = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *more, ""]
+    if fate.answer == "holed" and status == 206:
+        body = body[7:]
+    else:
+        more.append(f"Content-Length: {len(body)}")
+    fields = [f"HTTP/1.1 {status} X", *more, ""]
     return [f"{line}\r\n".encode() for line in fields], body

@@ -146,7 +146,9 @@ class Split:
         for start, exchange in self.fetching.items():
             speed, left = _speed(exchange, now), self.end_of(start) - exchange.size
             given = int((left - speed * self.setup) / (1 + speed / pace))
-            if exchange.received and given >= SMALLEST_RELIEF and left / speed > latest:
+            # Of an answer without Content-Length only its end shows that it was what it said.
+            is_sure = exchange.head is not None and exchange.head.length is not None
+            if exchange.received and is_sure and given >= SMALLEST_RELIEF and left / speed > latest:
                 latest, found = left / speed, (start, self.end_of(start) - given)
         if found is not None:
             start, bound = found

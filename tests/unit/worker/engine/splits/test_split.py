@@ -91,6 +91,13 @@ def test_a_slow_connection_is_relieved() -> None:
     assert fetched.seconds < 5.0
 
 
+def test_a_slow_connection_whose_answer_only_its_end_proves_is_not_relieved() -> None:
+    """Guards ``is_sure``: left before its end, it is not seen to lack bytes, and those that came are out of place."""
+    fetched = fetch(lambda request: Fate(speed=2, answer="holed") if request == 2 else Fate(speed=70))
+
+    assert fetched.body == version(0, SIZE).body
+
+
 def test_a_share_whose_connection_broke_is_asked_for_again() -> None:
     """Guards ``takes_back``: without it one broken connection leaves the whole rest to one exchange."""
     fetched = fetch(lambda request: Fate(cut=500 if request in (0, 2, 5) else None))
