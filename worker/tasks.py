@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
@@ -14,6 +15,7 @@ from kombu.exceptions import OperationalError
 from contract.cluster.broker import AWAY
 from contract.cluster.dispatch import send_batches
 from contract.errors import FolderError, MessageError
+from contract.ledger.hosts import exchange
 from contract.ledger.ledger import Claim
 from contract.records.batches import unpack_entries
 from contract.records.credentials import Credentials
@@ -21,6 +23,7 @@ from contract.records.messages import BATCH_TASK, BatchMessage
 from worker import health, lifecycle, metering, wiring
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.events import BatchEvents
+from worker.batch.host_news import HostNews
 from worker.batch.progress import ProgressReporter
 from worker.batch.runner import BatchRunner
 from worker.engine.run import Run
@@ -110,6 +113,7 @@ def _runner(task: Task[..., str]) -> BatchRunner:
         is_stopping=lifecycle.is_stopping,
         tell=ProgressReporter(here.ledger, events),
         send=send,
+        look_at_hosts=_host_news(os.getpid()).look,
         events=events,
         meter=metering.meter(),
     )
@@ -119,6 +123,12 @@ def _runner(task: Task[..., str]) -> BatchRunner:
 def _events(_pid: int, app: Celery, worker: str) -> BatchEvents:
     """Return what tells of this process's batches; a forked child gets one of its own."""
     return BatchEvents(app, worker)
+
+
+@lru_cache(maxsize=1)
+def _host_news(_pid: int) -> HostNews:
+    """Return what keeps this process's hosts and those of others the same."""
+    return HostNews(wiring.downloader().hosts, partial(exchange, station().ledger), time.monotonic)
 
 
 def _disk_trouble() -> str | None:

@@ -88,7 +88,7 @@ class Downloader:
             name_servers=NameServers(self._executor.submit, self._clock) if look_up is None else None,
         )
         self._egress = self._way_out(proxy, look_up or look_up_addresses)
-        self._hosts = Hosts(random.random)
+        self.hosts = Hosts(random.random)
         self._lanes: dict[_Reach, list[Lane]] = {}
         self._lock = threading.RLock()
 
@@ -200,7 +200,7 @@ class Downloader:
             random=random.random,
             window=window,
             most_quiet=most_quiet,
-            hosts=self._hosts,
+            hosts=self.hosts,
         )
         self._executor.submit(lane.run)
         return lane

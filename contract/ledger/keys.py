@@ -25,6 +25,9 @@ class Keys:
         self.taken = f"{prefix}taken"  # when a batch was last claimed, and what its job had had
         self.sweeping = f"{prefix}sweeping"  # there while it is nobody's turn to sweep
         self.watched = f"{prefix}watched"  # there while sweeps come regularly
+        self.hosts = f"{prefix}hosts"  # what is known of each host that throttles
+        self.host_changes = f"{prefix}host-changes"  # those hosts, by the last change
+        self.host_probes = f"{prefix}host-probes"  # until when somebody probes each
         self.of_jobs = f"{prefix}job:"  # what the keys of every job begin with
 
     def job(self, job: str, part: str = "") -> str:

@@ -14,6 +14,12 @@ def _of(text: str, test: str, instead: str) -> Guard:
     return Guard(_HOSTS, text, (f"tests/unit/worker/engine/test_hosts.py::{test}",), instead)
 
 
+def _shared(text: str, tests: str, instead: str = "") -> Guard:
+    return Guard(
+        "contract/ledger/lua/hosts.lua", text, ("tests/integration/ledger/test_hosts.py", "-k", tests), instead
+    )
+
+
 def _met(file: str, text: str, test: str, instead: str) -> Guard:
     return Guard(file, text, (f"tests/unit/worker/engine/test_throttling.py::{test}",), instead)
 
@@ -41,9 +47,9 @@ GUARDS = (
         "if False:",
     ),
     _of(
-        "if record is not None and begun >= record.stepped:\n                    _grow",
+        "if record is not None and begun >= record.stepped:\n                    if record.is_shared",
         "test_an_answer_to_a_request_from_before_the_pause_is_no_probes",
-        "if record is not None:\n                    _grow",
+        "if record is not None:\n                    if record.is_shared",
     ),
     _of(
         "worked = self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0",
@@ -120,5 +126,44 @@ GUARDS = (
         '        values.pop("longest_retry_after", None)  # of',
         ("tests/unit/contract/records/test_golden.py::test_what_the_first_release_wrote_is_read",),
         "        pass  # of",
+    ),
+    _shared("if tonumber(redis.call('HGET', KEYS[3], host) or '0') <= now then", "one_process_probes", "if true then"),
+    _shared("  redis.call('HDEL', KEYS[3], host)\n", "one_process_probes"),
+    _shared("if known > last then known = 0 end", "emptied"),
+    _shared("if #changed / 2 == tonumber(ARGV[3]) then last = tonumber(changed[#changed]) end", "come_in_parts"),
+    _shared("'(' .. known", "not_told_again", "'-inf'"),
+    _shared("math.max(kept, redis.call('TTL', key))", "nothing_is_kept", "kept - 300"),
+    _shared("if redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, kept) end", "nothing_is_kept"),
+    _shared(
+        "    if redis.call('TTL', KEYS[3]) == -1 then redis.call('EXPIRE', KEYS[3], keep) end\n", "nothing_is_kept"
+    ),
+    _shared("if ends + keep * 1000 < now then", "nothing_is_kept", "if false then"),
+    _shared("math.max(0, tonumber(ends) - now)", "seconds_it_has_left", "tonumber(ends)"),
+    _of(
+        "record.is_shared and self.is_governed and now >= record.granted_until",
+        "test_where_others_are_heard_of_one_process_probes_for_all",
+        "False",
+    ),
+    _of(
+        "self.hot[key], now) for key in changed if key in self.hot], list(wanted)",
+        "test_a_long_pause_is_news_once_and_a_short_one_is_none",
+        "record, now) for key, record in self.hot.items()], list(wanted)",
+    ),
+    _of(
+        "max(record.until, now + state.left), now",
+        "test_a_pause_another_process_learned_of_holds_here",
+        "max(record.until, now + state.left), record.stepped",
+    ),
+    Guard(
+        "worker/batch/host_news.py",
+        "self._hosts.is_governed = now - self._heard < _BELIEVED_FOR",
+        ("tests/unit/worker/batch/test_host_news.py",),
+        "pass",
+    ),
+    Guard(
+        "worker/batch/host_news.py",
+        "self._hosts.keep_news(states)",
+        ("tests/unit/worker/batch/test_host_news.py",),
+        "pass",
     ),
 )

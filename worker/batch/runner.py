@@ -68,12 +68,13 @@ class BatchRunner:
         is_stopping: Callable[[], bool],
         tell: Callable[[Sequence[tuple[Claim, ProgressSnapshot]]], None],
         send: Callable[[Claim, Sequence[BatchMessage]], None],
+        look_at_hosts: Callable[[], None] = lambda: None,
         events: Watcher = UNWATCHED,
         meter: Metering = UNCOUNTED,
     ) -> None:
         """``room`` is how many URLs can be in flight; with fewer left to fetch, the runner looks ahead.
 
-        ``tell`` takes, once a second, a snapshot of each batch that lasts.
+        ``tell`` takes, once a second, a snapshot of each batch that lasts; ``look_at_hosts`` is called more often.
         """
         self._ledger = ledger
         self._worker = worker
@@ -85,6 +86,7 @@ class BatchRunner:
         self._is_stopping = is_stopping
         self._tell = tell
         self._send = send
+        self._look_at_hosts = look_at_hosts
         self._events = events
         self._meter = meter
         self._turns: list[Turn] = []
@@ -117,6 +119,7 @@ class BatchRunner:
         return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
 
     def _begin(self, claim: Claim) -> None:
+        self._look_at_hosts()
         lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
         run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
         self._turns.append(Turn(claim, lease, run))
@@ -125,6 +128,7 @@ class BatchRunner:
 
     def _obey(self) -> None:
         """Keep the leases, tell how it goes, and heed a worker told to stop."""
+        self._look_at_hosts()
         for turn in self._turns:
             turn.lease.keep()
             if turn.lease.is_lost:

@@ -6,15 +6,18 @@ begun before an incident belong to it. After a pause one request probes; when it
 pace that was learned, which rises slowly. It is what TCP does with a congested link: slow start up to the pace that
 worked, then additive increase, and a multiplicative decrease per incident (RFC 5681).
 
-One object serves all lanes of a process. Times are the clock's seconds, paces starts per second.
+One object serves all lanes of a process. What it learns of a longer pause is news for other processes, and theirs for
+it; while they hear of one another, one of them probes for all. Times are the clock's seconds, paces starts per second.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
+
+from contract.records.hosts import HostState
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0  # of the curve; what a host asks for may be longer
@@ -22,6 +25,7 @@ URLS, WITHIN = 3, 10.0  # so many different URLs throttled within so many second
 GIVES_UP_AFTER, GIVES_UP_IN = 6, 600.0  # incidents, or seconds since the first, of a host that only throttles
 REMEMBERED = 600.0  # seconds after its last pause until a host's record is forgotten
 
+SHARED_FROM = 5.0  # seconds of a pause that other processes are let know of
 _JITTER, _JITTER_OF_ASKED = 0.25, 0.1  # of a pause at most, always upwards
 _LONGEST_JITTER = 5.0
 _FORGIVEN = 3  # good answers since the last pause: then the curve begins anew
@@ -82,8 +86,9 @@ class _Record:
     """A host that throttles, or did of late."""
 
     __slots__ = (
-        "answered", "asks", "ceiling", "first", "given_up", "good_at", "incidents", "is_curved", "is_open",
-        "limited_at", "next_start", "pace", "pause", "probed", "resumed", "since", "stepped", "streak", "until",
+        "answered", "asks", "ceiling", "first", "given_up", "good_at", "granted_until", "incidents", "is_curved",
+        "is_open", "is_shared", "limited_at", "next_start", "pace", "pause", "probed", "resumed", "since", "stepped",
+        "streak", "until",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
@@ -98,6 +103,8 @@ class _Record:
         self.given_up = False
         self.is_open = True  # no pause, or its probe was answered
         self.probed = -inf
+        self.is_shared = False  # others know of the pause
+        self.granted_until = -inf  # this process is the one to probe
         self.resumed = now
         self.answered = 0  # good answers since then
         self.good_at = -inf  # when the last one was
@@ -117,6 +124,9 @@ class Hosts:
         self._throttled = _Tally()
         self._known: dict[str, None] = {}  # hosts that have answered well
         self._suspects: dict[str, dict[str, float]] = {}  # when which URL was throttled, of hosts that are not hot
+        self._changed: set[str] = set()  # hosts there is news of for other processes
+        self._wanted: set[str] = set()  # hosts whose shared pause is over, to be probed by one process
+        self.is_governed = False  # other processes are heard of
 
     def may_start(self, key: str, now: float) -> float:
         """Take a start at a host: 0, or the seconds after which to ask again; infinite: it is given up."""
@@ -128,7 +138,12 @@ class Hosts:
                 return inf
             if now < record.until:
                 return record.until - now
-            return _turn_at_pace(record, now) if record.is_open else _turn_to_probe(record, now)
+            if record.is_open:
+                return _turn_at_pace(record, now)
+            if record.is_shared and self.is_governed and now >= record.granted_until:
+                self._wanted.add(key)
+                return _PROBE_LOOK
+            return _turn_to_probe(record, now)
 
     def answered(self, key: str, *, begun: float, now: float) -> None:
         """A host gave a good answer."""
@@ -138,6 +153,8 @@ class Hosts:
             with self._lock:
                 record = self.hot.get(key)
                 if record is not None and begun >= record.stepped:
+                    if record.is_shared and not record.is_open:
+                        self._changed.add(key)
                     _grow(record, now)
 
     def unanswered(self, key: str, *, begun: float, now: float) -> None:
@@ -157,7 +174,7 @@ class Hosts:
             record = self._record(key, now)
             self._throttled.add(key, now)
             if record is not None and begun < record.stepped:
-                self._note_late(record, asked, now)
+                self._note_late(key, record, asked, now)
                 return True
             if asked is None and not self._concerns_host(key, record, url, excused, now):
                 if record is not None:
@@ -175,6 +192,44 @@ class Hosts:
         if record is None or (record.is_open and not record.given_up):
             return None
         return Pause(max(0.0, record.until - now), record.since, record.given_up)
+
+    # ------------------------------------------------------------------------------------- with other processes
+
+    @property
+    def has_news(self) -> bool:
+        """Is there anything to tell other processes, or to ask them for?"""
+        return bool(self._changed or self._wanted)
+
+    def news(self, now: float) -> tuple[Sequence[HostState], Sequence[str]]:
+        """Return the states of hosts other processes should know, and the hosts this one would probe."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+            wanted, self._wanted = self._wanted, set()
+            return [_state(key, self.hot[key], now) for key in changed if key in self.hot], list(wanted)
+
+    def keep_news(self, states: Sequence[HostState]) -> None:
+        """They could not be told: they are for the next time."""
+        with self._lock:
+            self._changed.update(state.host for state in states)
+
+    def grant(self, key: str, now: float) -> None:
+        """This process is the one to probe."""
+        with self._lock:
+            record = self.hot.get(key)
+            if record is not None:
+                record.granted_until = now + _PROBE_LASTS
+
+    def learn(self, state: HostState, now: float) -> None:
+        """Take over what another process knows of a host."""
+        with self._lock:
+            record = self._record(state.host, now)
+            if state.is_open:
+                if record is not None and not record.is_open and now >= record.until:
+                    _grow(record, now)
+                return
+            if record is None:
+                record = self.hot[state.host] = _Record(now)
+            _take_over(record, state, now)
 
     def _concerns_host(self, key: str, record: _Record | None, url: str, excused: float, now: float) -> bool:
         if record is not None and record.is_curved:
@@ -213,6 +268,10 @@ class Hosts:
         record.probed, record.answered = -inf, 0
         is_hopeless = record.incidents >= GIVES_UP_AFTER or now - record.first >= GIVES_UP_IN
         record.given_up = is_hopeless and not record.asks and key not in self._known
+        if record.is_shared or record.given_up or record.pause >= SHARED_FROM:
+            record.is_shared = True
+            record.granted_until = -inf
+            self._changed.add(key)
 
     def _longer(self, seconds: float, jitter: float = _JITTER_OF_ASKED) -> float:
         return seconds + min(seconds * jitter, _LONGEST_JITTER) * self._random()
@@ -243,11 +302,14 @@ class Hosts:
             return None
         return record
 
-    def _note_late(self, record: _Record, asked: float | None, now: float) -> None:
+    def _note_late(self, key: str, record: _Record, asked: float | None, now: float) -> None:
         """Take the answer to a request that was in flight when the incident was: no news, but for what it asks."""
         if asked is not None:
             record.asks = True
             record.until = max(record.until, now + self._longer(asked))
+            if record.is_shared or record.until - now >= SHARED_FROM:
+                record.is_shared = True
+                self._changed.add(key)
 
 
 def _curve(streak: int) -> float:
@@ -279,9 +341,36 @@ def _grow(record: _Record, now: float) -> None:
         record.is_open, record.resumed, record.answered = True, now, 0
         record.incidents, record.given_up, record.first = 0, False, now
         record.next_start = now
+        record.is_shared, record.granted_until = False, -inf
     record.answered += 1
     record.good_at = now
     if record.pace < record.ceiling:
         record.pace = min(record.pace + _QUICK, record.ceiling)
     elif now - record.limited_at < 1.0:  # what is not used up is no reason to have more
         record.pace = record.ceiling = record.pace + _SLOW * (1 + ((now - record.resumed) / _BOLDER) ** 2)
+
+
+def _state(key: str, record: _Record, now: float) -> HostState:
+    return HostState(
+        key,
+        left=max(0.0, record.until - now),
+        streak=record.streak,
+        pace=None if record.ceiling == inf else record.pace,
+        asks=record.asks,
+        is_open=record.is_open,
+        is_given_up=record.given_up,
+    )
+
+
+def _take_over(record: _Record, state: HostState, now: float) -> None:
+    """Have a host paused as another process has it; what is in flight belongs to that incident."""
+    if record.is_open:
+        record.since = now
+    record.until, record.stepped = max(record.until, now + state.left), now
+    record.is_open, record.is_shared, record.given_up = False, True, state.is_given_up
+    record.streak, record.answered = max(record.streak, state.streak), 0
+    record.asks = record.asks or state.asks
+    record.is_curved = record.is_curved or not state.asks
+    record.probed = record.granted_until = -inf
+    if record.pace == inf:
+        record.pace, record.ceiling = state.pace or _FIRST_PACE, state.pace or inf

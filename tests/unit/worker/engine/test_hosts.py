@@ -6,6 +6,7 @@ from math import inf
 
 import pytest
 
+from contract.records.hosts import HostState
 from worker.engine.hosts import LONGEST_PAUSE, REMEMBERED, Hosts
 
 KEY = "a.test:80"
@@ -230,3 +231,58 @@ def test_a_host_is_forgotten_after_a_while() -> None:
 
     assert hosts.may_start(KEY, 2.0 + REMEMBERED) == 0
     assert hosts.hot == {}
+
+
+def test_a_long_pause_is_news_once_and_a_short_one_is_none() -> None:
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=300.0)
+    hosts.blame("b.test:80", "b", begun=1.0, asked=2.0, excused=inf, now=1.0)
+
+    assert hosts.news(11.0) == ([HostState(KEY, 290.0, streak=1, asks=True)], [])
+    assert hosts.news(12.0) == ([], [])
+
+
+def test_a_pause_another_process_learned_of_holds_here() -> None:
+    hosts = _hosts()
+
+    hosts.learn(HostState(KEY, 300.0, streak=4, pace=7.0, asks=True), 10.0)
+
+    assert hosts.may_start(KEY, 11.0) == 299.0
+    assert _blame(hosts, "a", 12.0, begun=9.0), "what was in flight belongs to it"
+    assert _left(hosts, 12.0) == 298.0
+
+
+def test_where_others_are_heard_of_one_process_probes_for_all() -> None:
+    prober, other = _hosts(), _hosts()
+    for hosts in (prober, other):
+        hosts.is_governed = True
+        hosts.learn(HostState(KEY, 10.0, asks=True), 0.0)
+        assert hosts.may_start(KEY, 10.1) > 0
+    assert prober.news(10.2) == ([], [KEY])
+
+    prober.grant(KEY, 10.3)
+    assert prober.may_start(KEY, 10.4) == 0
+    assert other.may_start(KEY, 10.4) > 0
+    prober.answered(KEY, begun=10.4, now=10.5)
+    (state,), _ = prober.news(10.6)
+    other.learn(state, 10.7)
+
+    assert state.is_open
+    assert other.may_start(KEY, 10.8) == 0
+
+
+def test_a_process_that_hears_of_no_other_probes_by_itself() -> None:
+    hosts = _hosts()
+    hosts.learn(HostState(KEY, 10.0), 0.0)
+
+    assert hosts.may_start(KEY, 10.1) == 0
+
+
+def test_news_that_could_not_be_told_is_kept() -> None:
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=300.0)
+    states, _ = hosts.news(1.0)
+
+    hosts.keep_news(states)
+
+    assert [state.left for state in hosts.news(2.0)[0]] == [299.0]
