@@ -166,4 +166,15 @@ GUARDS = (
         ("tests/unit/worker/batch/test_host_news.py",),
         "pass",
     ),
+    _of(
+        "                del self.hot[each]\n",
+        "test_hosts_nobody_asks_for_any_more_are_forgotten_too",
+        "                pass\n",
+    ),
+    _met(
+        _SCHEDULE,
+        " and host.flying - host.quiet < self._opening + host.prompt",
+        "test_a_long_pause_costs_one_probe_and_ends_with_patience",
+        "",
+    ),
 )

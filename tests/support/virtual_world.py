@@ -19,6 +19,7 @@ from worker.adapters.resolver import SystemResolver
 from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
+from worker.engine.hosts import Hosts
 from worker.engine.lane import Lane
 from worker.engine.ports import Answer, Draft, Http
 from worker.engine.run import Run
@@ -242,6 +243,7 @@ class VirtualWorld:
         clock: VirtualClock | None = None,
         http: Http | None = None,
         look_up: Callable[[str], tuple[str, ...]] | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.http = VirtualHttp(script, self.clock)
@@ -249,7 +251,9 @@ class VirtualWorld:
         self.resolver = VirtualResolver(self.clock)
         self._jobs: list[Callable[[], None]] = []  # what was given to other threads
         resolver = self.resolver if look_up is None else SystemResolver(self._jobs.append, self.clock, look_up=look_up)
-        self.lane = Lane(http=http or self.http, resolver=resolver, clock=self.clock, random=lambda: 1.0, window=window)
+        self.lane = Lane(
+            http=http or self.http, resolver=resolver, clock=self.clock, random=lambda: 1.0, window=window, hosts=hosts
+        )
 
     def start(self, urls: Sequence[str | BatchEntry], policy: JobPolicy | None = None) -> Run:
         run = Run(
@@ -271,6 +275,11 @@ class VirtualWorld:
         run = self.start(urls, policy)
         self.turn_until(lambda: run.wait(0))
         return run
+
+    def turn(self) -> None:
+        while self._jobs:
+            self._jobs.pop(0)()
+        self.lane.turn()
 
     def turn_until(self, condition: Callable[[], bool]) -> None:
         for _ in range(_TURNS):

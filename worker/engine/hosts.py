@@ -42,6 +42,7 @@ _SLOW, _BOLDER = (
 _SAMPLE = 20  # good answers that tell a pace; of fewer nothing is learned but to begin anew
 _TOLERATED = 0.03  # throttled answers of good ones: so few are about single URLs
 _PERIOD = 2.0  # seconds over which answers are counted
+_MANY_HOT = 1_000  # records; when there are as many they are looked through
 _MOST_KNOWN = 20_000  # hosts remembered for having answered, and as suspects
 
 
@@ -118,6 +119,7 @@ class Hosts:
 
     def __init__(self, random: Callable[[], float]) -> None:
         self.hot: dict[str, _Record] = {}
+        self._most_hot = _MANY_HOT
         self._random = random
         self._lock = threading.Lock()
         self._good = _Tally()
@@ -181,7 +183,7 @@ class Hosts:
                     _probe_again(record, now)
                 return False
             if record is None:
-                record = self.hot[key] = _Record(now)
+                record = self._begin(key, now)
             if asked is not None or record.answered == 0 or self._is_frequent(key, now):
                 self._step(key, record, asked, now)
             return True
@@ -228,7 +230,7 @@ class Hosts:
                     _grow(record, now)
                 return
             if record is None:
-                record = self.hot[state.host] = _Record(now)
+                record = self._begin(state.host, now)
             _take_over(record, state, now)
 
     def _concerns_host(self, key: str, record: _Record | None, url: str, excused: float, now: float) -> bool:
@@ -297,9 +299,18 @@ class Hosts:
 
     def _record(self, key: str, now: float) -> _Record | None:
         record = self.hot.get(key)
-        if record is not None and now - max(record.until, record.stepped) >= REMEMBERED:
+        if record is not None and _is_forgotten(record, now):
             self.hot.pop(key, None)
             return None
+        return record
+
+    def _begin(self, key: str, now: float) -> _Record:
+        """Begin a record; when they have become many, those nobody asks for any more go."""
+        if len(self.hot) >= self._most_hot:
+            for each in [each for each, record in self.hot.items() if _is_forgotten(record, now)]:
+                del self.hot[each]
+            self._most_hot = max(_MANY_HOT, 2 * len(self.hot))
+        record = self.hot[key] = _Record(now)
         return record
 
     def _note_late(self, key: str, record: _Record, asked: float | None, now: float) -> None:
@@ -310,6 +321,10 @@ class Hosts:
             if record.is_shared or record.until - now >= SHARED_FROM:
                 record.is_shared = True
                 self._changed.add(key)
+
+
+def _is_forgotten(record: _Record, now: float) -> bool:
+    return now - max(record.until, record.stepped) >= REMEMBERED
 
 
 def _curve(streak: int) -> float:

@@ -233,6 +233,15 @@ def test_a_host_is_forgotten_after_a_while() -> None:
     assert hosts.hot == {}
 
 
+def test_hosts_nobody_asks_for_any_more_are_forgotten_too() -> None:
+    """Guards ``_begin``: a worker that runs for months meets many hosts that throttle once."""
+    hosts = _hosts()
+    for number in range(10_000):
+        hosts.blame(f"h{number}:80", "u", begun=number, asked=1.0, excused=inf, now=float(number))
+
+    assert len(hosts.hot) < 3_000
+
+
 def test_a_long_pause_is_news_once_and_a_short_one_is_none() -> None:
     hosts = _hosts()
     _blame(hosts, "a", 1.0, asked=300.0)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from itertools import pairwise
+from random import Random
 
 import pytest
 
 from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy
-from tests.support.virtual_world import Reply, VirtualClock, VirtualWorld
+from tests.support.virtual_world import Reply, VirtualClock, VirtualHttp, VirtualWorld
+from worker.engine.exchange import Exchange
+from worker.engine.hosts import Hosts
 from worker.engine.run import Run
 
 Answer = Callable[[str, float], Reply]  # to a URL, at a second
@@ -240,3 +243,32 @@ def test_a_host_that_only_stalls_costs_no_more_places() -> None:
     world.turn_until(lambda: good.wait(0))
 
     assert world.clock.seconds < begun + 160 * 0.1 / 8 + 0.5
+
+
+class _Fine(VirtualHttp):
+    """Waits in small steps, so that several lanes share one clock."""
+
+    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+        return super().wait(min(0.002, 0.002 if seconds is None else seconds))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_hear_nothing_of_one_another_share_what_a_host_allows(processes: int) -> None:
+    clock, host = VirtualClock(), Limited(60.0, _refusal(429))
+    https = [_Fine(lambda url, _turn: host(url, clock.seconds), clock) for _ in range(processes)]
+    chances = [Hosts(Random(number).random) for number in range(processes)]
+    worlds = [
+        VirtualWorld(window=64, clock=clock, http=http, hosts=hosts) for http, hosts in zip(https, chances, strict=True)
+    ]
+    batches = [_urls(1000)[first : first + 125] for first in range(0, 1000, 125)]
+    runs = [(world, world.start(batch)) for world, batch in zip(worlds * 8, batches, strict=False)]
+
+    for _ in range(200_000):
+        if all(run.wait(0) for _, run in runs):
+            break
+        for world in worlds:
+            world.turn()
+
+    assert _endings([run for _, run in runs]) == {(Ending.OK, None): 1000}
+    assert sum(len(http.requests) for http in https) <= 1300
+    assert clock.seconds <= 2 * 17
