@@ -173,8 +173,8 @@ GUARDS = (
     ),
     _met(
         _SCHEDULE,
-        " and host.flying - host.quiet < self._opening + host.prompt",
+        "return host.flying - host.quiet < self._opening + host.prompt",
         "test_a_long_pause_costs_one_probe_and_ends_with_patience",
-        "",
+        "return True",
     ),
 )

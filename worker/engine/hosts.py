@@ -63,14 +63,12 @@ class _Tally:
         self._now: dict[str, int] = {}
         self._before: dict[str, int] = {}
 
-    def add(self, key: str, now: float) -> bool:
-        """Count one; True: the first of this host in a while."""
+    def counts(self, now: float) -> dict[str, int]:
+        """Return where to count an event of this moment, by host."""
         if now - self._began >= _PERIOD:
             self._before = self._now if now - self._began < 2 * _PERIOD else {}
             self._began, self._now = now, {}
-        count = self._now.get(key, 0)
-        self._now[key] = count + 1
-        return count == 0
+        return self._now
 
     def count(self, key: str, now: float) -> int:
         if now - self._began >= 2 * _PERIOD:
@@ -147,9 +145,13 @@ class Hosts:
                 return _PROBE_LOOK
             return _turn_to_probe(record, now)
 
-    def answered(self, key: str, *, begun: float, now: float) -> None:
-        """A host gave a good answer."""
-        if self._good.add(key, now):
+    def answered(self, key: str, begun: float, now: float) -> None:
+        """A host gave a good answer to a request that was ``begun`` then."""
+        counts = self._good.counts(now)
+        if key in counts:
+            counts[key] += 1
+        else:
+            counts[key] = 1
             self._remember(key)
         if key in self.hot:
             with self._lock:
@@ -174,7 +176,8 @@ class Hosts:
         """
         with self._lock:
             record = self._record(key, now)
-            self._throttled.add(key, now)
+            counts = self._throttled.counts(now)
+            counts[key] = counts.get(key, 0) + 1
             if record is not None and begun < record.stepped:
                 self._note_late(key, record, asked, now)
                 return True

@@ -204,8 +204,11 @@ class Schedule(Generic[T]):
 
     def take(self) -> T | None:
         """Return the next turn and count it in flight until ``leave``; None: nothing may take a place now."""
-        tier = self._tier() if self._again.levels or self._stalled.levels else _FIRST
-        host = self._offers[tier].emptiest()
+        tier, offers = _FIRST, self._firsts
+        if self._again.levels or self._stalled.levels:
+            tier = self._tier()
+            offers = self._offers[tier]
+        host = offers.emptiest()
         if host is not None and host.quiet:
             host = self._next(tier, self._most_quiet - self.flying)
         if host is None:
@@ -213,7 +216,8 @@ class Schedule(Generic[T]):
         holding = self.flying - self.quiet
         if holding >= self._window and (host.flying > 0 or holding >= self._most or tier is _STALLED):
             return None
-        self._firsts_in_turn = self._firsts_in_turn + 1 if tier is _FIRST else 0
+        if self._again.levels:
+            self._firsts_in_turn = self._firsts_in_turn + 1 if tier is _FIRST else 0
         return self._begin(host, tier)
 
     def take_stalled(self) -> T | None:
@@ -397,7 +401,9 @@ class Schedule(Generic[T]):
             self._hosts.pop(host.key, None)
 
     def _may_start(self, host: _Host[T], turn: T) -> bool:
-        return not self._is_held_up(host, turn) and host.flying - host.quiet < self._opening + host.prompt
+        if (host.blocks or host.quiet or turn.per_host) and self._is_held_up(host, turn):
+            return False
+        return host.flying - host.quiet < self._opening + host.prompt
 
     def _is_held_up(self, host: _Host[T], turn: T) -> bool:
         """Must the host start nothing, whatever places are free?"""

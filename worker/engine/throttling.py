@@ -93,13 +93,13 @@ def is_the_hosts(hosts: Hosts, exchange: Exchange, judged: Failure | Redirected 
     """Note how a host answered; True: it throttles, and the URL has no part in it."""
     transfer, begun = exchange.transfer, exchange.began
     key = transfer.host_key
-    if not isinstance(judged, Failure):
-        hosts.answered(key, begun=begun, now=now)
+    if judged is None or isinstance(judged, Redirected):
+        hosts.answered(key, begun, now)
     elif judged.throttles:
         url, asked = transfer.place.target, judged.retry_after
         return hosts.blame(key, url, begun=begun, asked=asked, excused=transfer.excused, now=now)
     elif judged.status is not None and judged.status < 500:
-        hosts.answered(key, begun=begun, now=now)
+        hosts.answered(key, begun, now)
     elif key in hosts.hot:
         hosts.unanswered(key, begun=begun, now=now)
     return False

@@ -78,7 +78,7 @@ def test_a_longer_wait_asked_for_by_a_late_answer_counts() -> None:
 
 def test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers() -> None:
     hosts = _hosts()
-    hosts.answered(KEY, begun=0.0, now=0.0)
+    hosts.answered(KEY, 0.0, 0.0)
     _incident(hosts, 1.0)
     lengths = []
     for _ in range(12):
@@ -91,7 +91,7 @@ def test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers() -> No
 
     now = _probe(hosts)
     for number in range(3):
-        hosts.answered(KEY, begun=now, now=now + number)
+        hosts.answered(KEY, now, now + number)
     _blame(hosts, "z", now + 3)
     assert _left(hosts, now + 3) == 1.0
 
@@ -116,7 +116,7 @@ def test_one_request_probes_and_the_others_wait_for_its_answer() -> None:
 
     assert hosts.may_start(KEY, now + 0.1) > 0
     assert hosts.may_start(KEY, now + 5.0) > 0
-    hosts.answered(KEY, begun=now, now=now + 5.1)
+    hosts.answered(KEY, now, now + 5.1)
     assert hosts.may_start(KEY, now + 5.2) == 0
 
 
@@ -144,7 +144,7 @@ def test_an_answer_to_a_request_from_before_the_pause_is_no_probes() -> None:
     hosts = _hosts()
     _incident(hosts, 1.0)
 
-    hosts.answered(KEY, begun=0.5, now=1.2)
+    hosts.answered(KEY, 0.5, 1.2)
 
     assert hosts.may_start(KEY, 2.1) == 0
     assert hosts.may_start(KEY, 4.0) > 0
@@ -153,10 +153,10 @@ def test_an_answer_to_a_request_from_before_the_pause_is_no_probes() -> None:
 def test_the_pace_that_worked_is_taken_up_below_and_rises() -> None:
     hosts = _hosts()
     for number in range(100):
-        hosts.answered(KEY, begun=0.0, now=number / 50)
+        hosts.answered(KEY, 0.0, number / 50)
     _incident(hosts, 2.0)
     now = _probe(hosts)
-    hosts.answered(KEY, begun=now, now=now)
+    hosts.answered(KEY, now, now)
 
     starts = _starts(hosts, now, 3.0)
 
@@ -168,7 +168,7 @@ def test_of_a_host_nothing_is_known_of_the_pace_begins_low_and_doubles() -> None
     hosts = _hosts()
     _incident(hosts, 1.0)
     now = _probe(hosts)
-    hosts.answered(KEY, begun=now, now=now)
+    hosts.answered(KEY, now, now)
 
     starts = _starts(hosts, now, 6.0)
 
@@ -183,7 +183,7 @@ def _starts(hosts: Hosts, now: float, seconds: float) -> list[int]:
     while moment < seconds:
         if hosts.may_start(KEY, now + moment) == 0:
             counts[int(moment)] += 1
-            hosts.answered(KEY, begun=now + moment, now=now + moment)
+            hosts.answered(KEY, now + moment, now + moment)
         moment += 0.005
     return counts
 
@@ -192,7 +192,7 @@ def test_a_host_that_only_throttles_is_given_up_and_one_that_answered_or_asked_i
     for answered, asked, gives_up in [(False, None, True), (True, None, False), (False, 1.0, False)]:
         hosts = _hosts()
         if answered:
-            hosts.answered(KEY, begun=0.0, now=0.0)
+            hosts.answered(KEY, 0.0, 0.0)
         for url in "abc":
             _blame(hosts, url, 1.0, asked=asked)
         for _ in range(5):
@@ -206,7 +206,7 @@ def test_a_url_that_was_excused_is_its_own_affair_where_others_are_answered() ->
     hosts = _hosts()
     _incident(hosts, 1.0)
     now = _probe(hosts)
-    hosts.answered(KEY, begun=now, now=now)
+    hosts.answered(KEY, now, now)
 
     assert not _blame(hosts, "a", now + 1, excused=1.0)
     assert _left(hosts, now + 1) == 0
@@ -218,7 +218,7 @@ def test_a_few_throttled_answers_among_many_good_ones_pause_nothing() -> None:
     _incident(hosts, 1.0)
     now = _probe(hosts)
     for number in range(200):
-        hosts.answered(KEY, begun=now, now=now + number / 200)
+        hosts.answered(KEY, now, now + number / 200)
 
     assert _blame(hosts, "page", now + 1)
 
@@ -272,7 +272,7 @@ def test_where_others_are_heard_of_one_process_probes_for_all() -> None:
     prober.grant(KEY, 10.3)
     assert prober.may_start(KEY, 10.4) == 0
     assert other.may_start(KEY, 10.4) > 0
-    prober.answered(KEY, begun=10.4, now=10.5)
+    prober.answered(KEY, 10.4, 10.5)
     (state,), _ = prober.news(10.6)
     other.learn(state, 10.7)
 
