@@ -2,9 +2,10 @@
 
 A line is ``URL [sha256=HEX] [md5=HEX] [size=BYTES]``, separated by blanks (spaces and tabs). Reading a line from its
 end, tokens that are ``key=value`` with one of those three keys (in any case) are expectations; everything before
-them is the URL, and blanks that are left in it are percent-encoded. Somebody who means ``size=1`` after a blank as
-part of the URL writes the blank as ``%20``. Surrounding blanks, CR and LF are trimmed, and a byte order mark before
-the first line. Blank lines and lines that start with ``#`` ask for nothing.
+them is the URL. Blanks that are left in it are percent-encoded where they may belong to it: in a query, or where the
+last word ends as URLs do; else a caption or a column follows the URL, and the line is refused. Somebody who means
+``size=1`` after a blank as part of the URL writes the blank as ``%20``. Surrounding blanks, CR and LF are trimmed, and
+a byte order mark before the first line. Blank lines and lines that start with ``#`` ask for nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from contract.urls.expected import Expected
 from contract.urls.hosts import HostError, canonical_host
 from contract.urls.naming import output_name
+from contract.urls.shapes import fault_of_rest, shape_of
 
 LONGEST_URL = 16 * 1024  #: bytes, as given and as sent
 _LONGEST_LINE = LONGEST_URL + 1024  # bytes; the expectations need about 130
@@ -58,6 +60,7 @@ _VALUE_HELP = {
     "md5": "md5= takes 32 hexadecimal digits.",
     "size": "size= takes a number of bytes.",
 }
+_NOT_UTF8 = "The line is not UTF-8; save the list as UTF-8 or percent-encode the URL."
 _TOO_LONG = f"The URL is longer than {LONGEST_URL} bytes; shorten it."
 
 
@@ -121,18 +124,20 @@ def intake(raw: bytes | str, *, line: int) -> Entry | Refusal | None:
     if not exact or exact.startswith(b"#"):
         return None
     if len(exact) > _LONGEST_LINE:
-        return _refusal(exact, _TOO_LONG, line)
+        return _refusal(exact, shape_of(exact[:_LONGEST_LINE].decode("latin-1")) or _TOO_LONG, line)
     try:
         text = exact.decode()
     except UnicodeDecodeError:
-        return _refusal(exact, "The line is not UTF-8; save the list as UTF-8 or percent-encode the URL.", line)
+        return _refusal(exact, shape_of(exact.decode("latin-1")) or _NOT_UTF8, line)
     expect = None
     if " " in text or "\t" in text:
         text, expect = _split_line(text)
         exact = text.encode()
+        if (" " in text or "\t" in text) and _ANY.fullmatch(text) and (fault := fault_of_rest(text)):
+            return _refusal(exact, fault, line)
     parsed = parse(text)
     if isinstance(parsed, RefusedUrl):
-        return _refusal(exact, parsed.reason, line)
+        return _refusal(exact, shape_of(text) or parsed.reason, line)
     if isinstance(expect, RefusedUrl):
         return _refusal(exact, expect.reason, line)
     target, scheme, host, port = parsed

@@ -20,6 +20,7 @@ from producer.cluster.embedded import Embedded
 from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.intake.batching import FIRST_SIZE, Batcher
+from producer.intake.formats import insist_on_urls
 from producer.intake.selection import Selection
 from producer.intake.sources import STANDARD_INPUT, Lists
 from producer.job.feeder import Feeder
@@ -70,7 +71,8 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
     """
     begun = time.monotonic()
     settings = ClusterSettings.from_environment(environment) if is_configured(environment) else None
-    Lists(options.wish.lists)  # a list that cannot be read is told before anything is started
+    lists = Lists(options.wish.lists)
+    insist_on_urls(lists)  # a list that cannot be read is told before anything is started
     state = prepare_folder(options.output, options.manifest)
     with ExitStack() as stack:
         stack.callback(console.close)
@@ -79,7 +81,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         interrupts = stack.enter_context(Interrupts())
         embedded = None if settings else _start_embedded(stack, options, state, environment, console)
         cluster = _connect(stack, embedded, settings)
-        lists, is_resumed = begin_or_go_on(options.wish, journal, console.tell)
+        lists, is_resumed = begin_or_go_on(options.wish, lists, journal, console.tell)
         stack.callback(lists.close)
         retrying = Retrying(console.tell, stop=between_tries(interrupts, embedded))
         _warn_of_eviction(cluster, retrying)
@@ -126,7 +128,8 @@ def enqueue(
         TrawlError: something a person can put right.
     """
     settings = ClusterSettings.from_environment(environment)
-    Lists(wish.lists)
+    lists = Lists(wish.lists)
+    insist_on_urls(lists)
     folder = cache_folder(environment) / f"enqueue-{wish.fingerprint[:16]}"
     with ExitStack() as stack:
         stack.callback(console.close)
@@ -136,7 +139,7 @@ def enqueue(
         cluster = Cluster(settings)
         stack.callback(cluster.close)
         cluster.check()
-        lists, is_resumed = begin_or_go_on(wish, journal, console.tell)
+        lists, is_resumed = begin_or_go_on(wish, lists, journal, console.tell)
         stack.callback(lists.close)
         if is_resumed:
             console.mention(f"Going on with job {journal.job}.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import select
+import shlex
 import stat
 import zlib
 from collections.abc import Sequence
@@ -11,11 +13,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from contract.errors import InputError
+from producer.intake.formats import fault_of_head
 
 STANDARD_INPUT = "-"
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_LIST_BY_URL = (
+    "Lists by URL are not read yet: download the list first (curl -fLO URL) and name the file;"
+    " to fetch the URL itself: echo URL | trawl run -."
+)
+_HEAD = 4096  # bytes that tell what a file is
+
 _READ_AT_ONCE = 256 * 1024  # bytes: some thousand lines
 _READS_AT_ONCE = 64  # as many until somebody else has a turn, should no line end within them
+_LOOK = 0.2  # seconds the beginning of a list that comes slowly is waited for
 _LONGEST_TAIL = 32 * 1024  # bytes kept of a line without end; what intake accepts is shorter by far
 
 
@@ -71,6 +82,8 @@ class Lists:
         self._standard_input = standard_input
         self._source = 0
         self._file: int | None = None
+        self._ahead = b""  # was looked at, and comes next
+        self._is_begun = False  # was anything read of the current list?
         self._tail = b""  # the start of a line whose end was not read yet
         self._dropped = 0  # bytes of that line that were not kept
         self._dropped_checksum: int | None = None  # checksum up to the end of what was dropped
@@ -85,16 +98,25 @@ class Lists:
             if self.is_exhausted:
                 break
             file = self._open()
-            if not _has_bytes(file, wait):
+            if not self._ahead and not _has_bytes(file, wait):
                 return None
-            try:
-                read = os.read(file, _READ_AT_ONCE)
-            except OSError as error:
-                raise InputError(f"{self._shown()} cannot be read: {error.strerror}.") from None
+            read = self._read(file, _READ_AT_ONCE)
             chunk = self._cut(read) if read else self._end_of_list()
             if chunk is not None:
                 return chunk
         return None
+
+    def peek(self, lines: int) -> Sequence[bytes]:
+        """Return the first lines of the first list, which are still to be read; fewer where they are not there yet."""
+        file = self._open()
+        for _ in range(_READS_AT_ONCE):
+            if self._ahead.count(b"\n") >= lines or not _has_bytes(file, _LOOK):
+                break
+            block = self._read_on(file, _READ_AT_ONCE)
+            self._ahead += block
+            if not block:
+                return self._ahead.split(b"\n")[:lines]
+        return self._ahead.split(b"\n")[:-1][:lines]
 
     @property
     def is_exhausted(self) -> bool:
@@ -122,7 +144,7 @@ class Lists:
         """Read that many bytes (None: all) of the current list and return their checksum; None where it is shorter."""
         file, checksum, left = self._open(), 0, length
         while left is None or left > 0:
-            read = os.read(file, _READ_AT_ONCE if left is None else min(left, _READ_AT_ONCE))
+            read = self._read(file, _READ_AT_ONCE if left is None else min(left, _READ_AT_ONCE))
             if not read:
                 return checksum if left is None else None
             checksum = zlib.crc32(read, checksum)
@@ -137,10 +159,29 @@ class Lists:
                     self._standard_input if name == STANDARD_INPUT else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
                 )
             except OSError as error:
-                raise InputError(f"{self._shown()} cannot be read: {error.strerror}.") from None
+                raise InputError(f"{self.shown} cannot be read: {error.strerror}.") from None
         return self._file
 
-    def _shown(self) -> str:
+    def _read(self, file: int, most: int) -> bytes:
+        if not self._ahead:
+            return self._read_on(file, most)
+        some, self._ahead = self._ahead[:most], self._ahead[most:]
+        return some
+
+    def _read_on(self, file: int, most: int) -> bytes:
+        try:
+            read = os.read(file, most)
+        except OSError as error:
+            raise InputError(f"{self.shown} cannot be read: {error.strerror}.") from None
+        fault = None if self._is_begun else fault_of_head(read)
+        self._is_begun = True
+        if fault:
+            raise InputError(f"{self.shown} {fault}")
+        return read
+
+    @property
+    def shown(self) -> str:
+        """What the list that is being read is called."""
         name = self._names[self._source]
         return "Standard input" if name == STANDARD_INPUT else f"The list {name}"
 
@@ -188,6 +229,7 @@ class Lists:
     def _next_list(self) -> None:
         self.close()
         self._source += 1
+        self._is_begun = False
         self._tail, self._dropped, self._dropped_checksum = b"", 0, None
         self.position = Position(source=self._source)
 
@@ -196,12 +238,19 @@ def _check(name: str) -> None:
     try:
         mode = os.stat(name).st_mode
     except OSError as error:
+        if _URL.match(name):
+            raise InputError(_LIST_BY_URL) from None
         raise InputError(f"The list {name} cannot be read: {error.strerror}.") from None
     if stat.S_ISDIR(mode) or stat.S_ISSOCK(mode):
         kind = "folder" if stat.S_ISDIR(mode) else "socket"
         raise InputError(f"{name} is a {kind}; name a file with one URL per line.")
     if not os.access(name, os.R_OK):
         raise InputError(f"The list {name} cannot be read: permission denied.")
+    if stat.S_ISREG(mode):  # of all of them before anything is started
+        with open(name, "rb", buffering=0) as file:
+            fault = fault_of_head(file.read(_HEAD))
+        if fault:
+            raise InputError(f"The list {name} {fault.replace('LIST', shlex.quote(name))}")
 
 
 def _has_bytes(file: int, wait: float) -> bool:

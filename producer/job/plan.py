@@ -87,13 +87,12 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
     return state
 
 
-def begin_or_go_on(wish: JobSpec, journal: Journal, tell: Callable[[str], None]) -> tuple[Lists, bool]:
+def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None]) -> tuple[Lists, bool]:
     """Make the journal hold this wish's job; return its lists, read as far as they were, and whether it is an old job.
 
     Raises:
         InputError: standard input is not what the unfinished job was given.
     """
-    lists = Lists(wish.lists)
     is_unfinished = journal.job is not None and not journal.fact("finished")
     if is_unfinished and not wish.is_fresh:
         if journal.fact("fingerprint") != wish.fingerprint:

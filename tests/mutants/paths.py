@@ -31,7 +31,12 @@ GUARDS = (
         _BEGIN, "    except FolderError:\n        return written", _PLAN, "    except EOFError:\n        return written"
     ),
     _of(_BEGIN, "        look_at(manifest)  #", _PLAN, "        pass  #"),
-    _of("producer/intake/sources.py", "for _ in range(_READS_AT_ONCE):", _SOURCES, "while True:"),
+    _of(
+        "producer/intake/sources.py",
+        "for _ in range(_READS_AT_ONCE):\n            if self.is",
+        _SOURCES,
+        "while True:\n            if self.is",
+    ),
     _of("producer/commands/demo.py", 'if text.read(len(_HEAD)) not in ("", _HEAD):', _MISTAKES, "if False:"),
     _of("producer/commands/compare.py", "    _insist_on_files(lists)\n", _COMPARE, ""),
 )

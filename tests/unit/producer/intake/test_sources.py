@@ -1,5 +1,6 @@
 """Lists of URLs: read in chunks whose positions are always between two lines."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_a_line_without_end_is_cut_and_its_neighbours_are_whole(tmp_path: Path) 
 def test_who_reads_a_line_without_end_gets_a_turn_now_and_then(tmp_path: Path) -> None:
     """Guards _READS_AT_ONCE: of /dev/zero nothing but kill -9 was an end."""
     path = tmp_path / "list"
-    path.touch()
+    path.write_text("http://h/")
     os.truncate(path, 64 * 1024 * 1024)
     lists = Lists([str(path)])
 
@@ -92,10 +93,11 @@ def test_a_slow_pipe_is_not_waited_for() -> None:
 @given(st.lists(st.binary(max_size=40), max_size=40), st.integers(0, 40))
 def test_a_second_reader_goes_on_exactly_where_the_first_stopped(lines: list[bytes], stop: int) -> None:
     read, write = os.pipe()
-    text = b"\n".join(lines)
+    text = b"\n".join([b"http://h/", *lines])
     os.write(write, text)
     os.close(write)
     lists = Lists(["-"], standard_input=read)
+    looked_at = lists.peek(stop)
     chunks = all_chunks(lists)
     positions = [Position(), *(chunk.position for chunk in chunks)]
     position = positions[min(stop, len(positions) - 1)]
@@ -109,6 +111,7 @@ def test_a_second_reader_goes_on_exactly_where_the_first_stopped(lines: list[byt
     rest = all_chunks(resumed)
     os.close(again)
 
+    assert list(looked_at) == text.split(b"\n")[:stop]
     assert lines_of(chunks) == text.split(b"\n")[: len(lines_of(chunks))]
     assert lines_of(chunks)[-len(lines_of(rest)) or len(lines_of(chunks)) :] == lines_of(rest)
 
@@ -126,12 +129,32 @@ def test_a_list_that_changed_is_noticed(tmp_path: Path) -> None:
     assert not Lists([str(path)]).skip_to(Position(0, 1000, 50, chunk.position.checksum))
 
 
-@pytest.mark.parametrize(("name", "said"), [("absent", "cannot be read"), ("folder", "is a folder")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("absent", "cannot be read"), ("folder", "is a folder"), ("a gz", r"compressed with gzip; .* zcat '.*a gz' \|")],
+)
 def test_what_cannot_be_read_is_told_before_anything_starts(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "good").write_text("http://h/\n")
+    (tmp_path / "a gz").write_bytes(gzip.compress(b"http://h/\n"))
 
     with pytest.raises(InputError, match=said):
-        Lists([str(tmp_path / name)])
+        Lists([str(tmp_path / "good"), str(tmp_path / name)])
+
+
+def test_a_list_by_url_is_not_taken_for_a_file() -> None:
+    with pytest.raises(InputError, match=r"not read yet: download the list first"):
+        Lists(["https://h.example/urls.txt"])
+
+
+def test_what_comes_packed_through_a_pipe_is_told_too() -> None:
+    read, write = os.pipe()
+    os.write(write, gzip.compress(b"http://h/\n"))
+    os.close(write)
+
+    with pytest.raises(InputError, match="Standard input is compressed with gzip"):
+        Lists(["-"], standard_input=read).read()
+    os.close(read)
 
 
 def test_standard_input_is_named_once() -> None:

@@ -1,0 +1,82 @@
+"""Lists that are no lists, told by how they begin: compressed, binary, in another encoding, or nothing but refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from contract.errors import InputError
+from contract.urls.lines import Refusal, intake
+
+_HEAD = 4096  # bytes of a list by which it is judged
+_TRIED = 1_000  # lines
+_MOST_CONTROLS = 0.05  # of the bytes of a text
+_UNPACK = "is compressed with {0}; unpack it first: {1} LIST | trawl run -."
+_CONVERT = "is {0}; convert it first: iconv -f {0} -t UTF-8 LIST."
+_EXPORT = "is {0}; write the column of its URLs into a text file first, one URL per line."
+
+# What a file of each kind begins with: RFC 1952, RFC 8878, xz-file-format.txt, and the formats' own documents.
+_MAGIC = {
+    b"\x1f\x8b": _UNPACK.format("gzip", "zcat"),
+    b"\x28\xb5\x2f\xfd": _UNPACK.format("Zstandard", "zstdcat"),
+    b"\xfd7zXZ\0": _UNPACK.format("xz", "xzcat"),
+    b"BZh": _UNPACK.format("bzip2", "bzcat"),
+    b"\x04\x22\x4d\x18": _UNPACK.format("LZ4", "lz4cat"),
+    b"PK\x03\x04": _UNPACK.format("zip", "unzip -p"),
+    b"PAR1": _EXPORT.format("Parquet"),
+    b"ARROW1": _EXPORT.format("Arrow"),
+    b"SQLite format 3\0": _EXPORT.format("a SQLite database"),
+    b"\xff\xfe\0\0": _CONVERT.format("UTF-32"),
+    b"\0\0\xfe\xff": _CONVERT.format("UTF-32"),
+    b"\xff\xfe": _CONVERT.format("UTF-16"),
+    b"\xfe\xff": _CONVERT.format("UTF-16"),
+}
+_UTF16 = {"LE": re.compile(rb"(?:[^\0]\0){4}"), "BE": re.compile(rb"(?:\0[^\0]){4}")}
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
+
+
+class Ahead(Protocol):
+    """Lists of which the first lines can be looked at and are still to come."""
+
+    def peek(self, lines: int) -> Sequence[bytes]:
+        """Return the first lines of the first list, as far as they are there."""
+        ...
+
+    @property
+    def shown(self) -> str:
+        """What the list that is being read is called."""
+        ...
+
+
+def fault_of_head(head: bytes) -> str | None:
+    """Say what a list is by its first bytes, ``is compressed with gzip; ...``; None where it may be text."""
+    head = head[:_HEAD]
+    for magic, said in _MAGIC.items():
+        if head.startswith(magic):
+            return said
+    for order, pattern in _UTF16.items():
+        if pattern.match(head):
+            return _CONVERT.format(f"UTF-16{order}")
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    if not head.startswith(b"http") and controls > _MOST_CONTROLS * len(head):
+        return "is no text; name a file with one URL per line."
+    return None
+
+
+def insist_on_urls(lists: Ahead) -> None:
+    """Make sure that there is a URL among the first lines, where there are many: nothing is started for none.
+
+    Raises:
+        InputError: all of them are refused; the sentence says why the first one is.
+    """
+    read = [intake(raw, line=number) for number, raw in enumerate(lists.peek(_TRIED), start=1)]
+    asked = [each for each in read if each is not None]
+    refused = [each for each in asked if isinstance(each, Refusal)]
+    if len(read) < _TRIED or len(refused) < len(asked) or not refused:
+        return
+    first = refused[0]
+    raise InputError(
+        f"{lists.shown} has no URL in its first {_TRIED:,} lines, and nothing was started:"
+        f" line {first.line}: {first.reason}"
+    )

@@ -1,0 +1,44 @@
+"""The guards of refusals that help: what is no list ends before anything starts, and each wrong line says its cure."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_SHAPES = "tests/unit/contract/urls/test_shapes.py"
+_FORMATS = "tests/unit/producer/intake/test_formats.py"
+_SOURCES = "tests/unit/producer/intake/test_sources.py"
+
+
+def _shape(text: str, instead: str) -> Guard:
+    return Guard("contract/urls/shapes.py", text, (_SHAPES,), instead)
+
+
+def _format(text: str, instead: str) -> Guard:
+    return Guard("producer/intake/formats.py", text, (_FORMATS,), instead)
+
+
+def _source(text: str, instead: str) -> Guard:
+    return Guard("producer/intake/sources.py", text, (_SOURCES,), instead)
+
+
+GUARDS = (
+    _shape("    if _URL.match(text):\n        return _encoding(text)\n", ""),
+    _shape('if "?" in first or _ENDS', "if _ENDS"),
+    _shape(" or _ENDS_LIKE_A_URL.fullmatch(rest[-1])", ""),
+    _shape('("?" not in first and _OPTION.match(word))', "False"),
+    _shape("_KNOWN_OPTION.match(word) or ", ""),
+    _shape('_columns(text) if "," in first else _CAPTION', "_CAPTION"),
+    _shape('    if "\\t" in text:\n        return _tsv(text)\n    if any', "    if any"),
+    Guard("contract/urls/lines.py", "_ANY.fullmatch(text) and (fault := fault_of_rest(text))", (_SHAPES,), "False"),
+    _format('not head.startswith(b"http") and ', ""),
+    _format("controls > _MOST_CONTROLS * len(head)", "False"),
+    _format("len(read) < _TRIED or ", ""),
+    _format("len(refused) < len(asked) or ", ""),
+    _format(" or not refused:", ":"),
+    _source("        self._is_begun = True\n", ""),
+    _source("        if not self._ahead:\n            return", "        if True:\n            return"),
+    _source("            self._ahead += block\n", "            self._ahead = block\n"),
+    _source("        if _URL.match(name):", "        if False:"),
+    _source("    if stat.S_ISREG(mode):", "    if False:"),
+    _source('        if fault:\n            raise InputError(f"{self.shown} {fault}")\n', ""),
+)
