@@ -37,6 +37,11 @@ def seconds(value: float | None) -> str:
     return f"{value:.2f} s" if value < 9.995 else f"{value:,.1f} s"
 
 
+def one_line(text: str) -> str:
+    """Text of others as a terminal may show it: characters that steer one become replacement characters."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
 def path(name: str | os.PathLike[str]) -> str:
     """A path as valid text: bytes that are not UTF-8 become replacement characters."""
     return os.fsencode(name).decode("utf-8", "replace")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from producer.formatting import count, duration, size
+from producer.formatting import count, duration, one_line, size
 from producer.job.live_progress import Progress
 
 _LINE_EVERY = 5.0  # seconds
@@ -27,6 +27,7 @@ class Console:
         self._started = clock()
         self._shown = clock()
         self._history: list[tuple[float, int, int]] = []
+        self._exemplified: set[str] = set()  # error classes of which one was shown
         self.state = ""
 
     @property
@@ -49,6 +50,10 @@ class Console:
         """Show how far the job is; ``is_complete`` says that the whole list has been read."""
         if self._is_quiet:
             return
+        for error, example in progress.examples.items():
+            if error not in self._exemplified:
+                self._exemplified.add(error)
+                self.tell(f"{error}, for example {one_line(example)}")
         now = self._clock()
         if not self._history:
             self._history.append((now, progress.rows, progress.fetched))

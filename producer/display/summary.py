@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import AccountingError
-from producer.formatting import count, seconds, size
+from producer.formatting import count, one_line, seconds, size
 from producer.job.tally import ENDINGS, Tally
 
 _SHOWN_HOSTS = 5
@@ -60,6 +60,9 @@ class Summary:
         if tally.errors:
             by_count = sorted(tally.errors.items(), key=lambda item: (-item[1], item[0]))
             rows.append(("errors", ", ".join(f"{name} {count(number)}" for name, number in by_count)))
+            rows += [
+                ("", f"{name}: {one_line(tally.examples[name])}") for name, _ in by_count if name in tally.examples
+            ]
         if fetched:
             pace = f"{count(fetched)} URLs and {size(tally.fetched)} in {seconds(elapsed)}"
             if elapsed:
@@ -73,7 +76,7 @@ class Summary:
         if tally.counts["kept"]:
             rows.append(("kept", f"{count(tally.counts['kept'])} files, {size(tally.kept)}, from earlier runs"))
         rows += self.places.items()
-        return "\n".join(f"{name + ':':<12}{text}" for name, text in rows)
+        return "\n".join(f"{f'{name}:' if name else '':<12}{text}" for name, text in rows)
 
     def to_record(self) -> dict[str, Any]:
         """Return the summary for machines; seconds and bytes."""
@@ -88,6 +91,7 @@ class Summary:
             "duplicates": self.totals["duplicates"],
             **tally.counts,
             "errors": tally.errors,
+            "error_examples": tally.examples,
             "bytes": tally.fetched,
             "kept_bytes": tally.kept,
             "elapsed": round(elapsed, 6),

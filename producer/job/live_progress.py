@@ -28,6 +28,11 @@ class Progress(Protocol):
         """Bytes."""
         ...
 
+    @property
+    def examples(self) -> Mapping[str, str]:
+        """Of each error class one URL or line, and what to do."""
+        ...
+
 
 class LiveProgress:
     """Keeps ``Progress``: the tally, and the last snapshot of every batch that is open."""
@@ -62,6 +67,10 @@ class LiveProgress:
             for ending, count in snapshot.counts.items():
                 counts[ending] += count
         return counts
+
+    @property
+    def examples(self) -> Mapping[str, str]:
+        return self._tally.examples
 
     @property
     def rows(self) -> int:

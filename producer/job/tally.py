@@ -11,12 +11,13 @@ import msgspec
 from msgspec import Struct
 
 from contract.records import wire
-from contract.records.outcomes import Ending
+from contract.records.outcomes import Ending, ErrorClass
 
 ENDINGS = tuple(str(ending) for ending in Ending)
 
 _STEPS = 32  # histogram buckets per doubling: a percentile is right within 1.1 %
 _MOST_HOSTS = 500
+_SHOWN_URL = 120  # characters
 
 
 class _Phases(Struct, gc=False):
@@ -30,6 +31,7 @@ class _Counted(Struct, gc=False):
     url: str
     outcome: Ending
     error: str | None = None
+    detail: str | None = None
     bytes: int | None = None
     timing: _Phases | None = None
 
@@ -78,6 +80,7 @@ class Tally:
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(ENDINGS, 0)
         self.errors: dict[str, int] = {}
+        self.examples: dict[str, str] = {}  # of each error class the first: which URL or line, and what to do
         self.fetched = 0  # bytes of bodies stored by this job
         self.kept = 0  # bytes of bodies that were there already
         self.busy = 0.0  # seconds, all URLs' own times added up
@@ -127,7 +130,10 @@ class Tally:
             elif ending is Ending.KEPT:
                 self.kept += row.bytes or 0
             else:
-                errors[row.error or "unknown"] = errors.get(row.error or "unknown", 0) + 1
+                error = row.error or "unknown"
+                errors[error] = errors.get(error, 0) + 1
+                if error not in self.examples:
+                    self.examples[error] = _example(row)
                 if ending is Ending.FAILED:
                     self._add_host(row.url, timing.total, 1)
 
@@ -162,6 +168,7 @@ class Tally:
         return {
             "counts": self.counts,
             "errors": self.errors,
+            "examples": self.examples,
             "sums": [self.fetched, self.kept, self.busy, self.worked, self.started, self.finished, self.batches],
             "workers": self.workers,
             "ttfb": list(self.ttfb.buckets.items()),
@@ -174,6 +181,7 @@ class Tally:
         tally = cls()
         tally.counts.update(record["counts"])
         tally.errors = dict(record["errors"])
+        tally.examples = dict(record.get("examples", {}))
         tally.fetched, tally.kept, tally.busy, tally.worked, tally.started, tally.finished, tally.batches = record[
             "sums"
         ]
@@ -182,3 +190,12 @@ class Tally:
         tally.total = Histogram({int(bucket): count for bucket, count in record["total"]})
         tally._hosts = {name: Host(name, urls, seconds, failed) for name, urls, seconds, failed in record["hosts"]}
         return tally
+
+
+def _example(row: _Counted) -> str:
+    """Say where it was and why. A refused line says its number; of a URL the query may be a secret."""
+    detail = row.detail or "no detail is known"
+    if row.error == ErrorClass.REFUSED_URL:
+        return detail
+    url = row.url.partition("?")[0]
+    return f"{url if len(url) <= _SHOWN_URL else url[:_SHOWN_URL] + '...'}: {detail}"

@@ -21,7 +21,15 @@ def _source(text: str, instead: str) -> Guard:
     return Guard("producer/intake/sources.py", text, (_SOURCES,), instead)
 
 
+_TALLY, _SUMMARY = "producer/job/tally.py", ("tests/unit/producer/display/test_summary.py",)
+_CONSOLE = "tests/unit/producer/display/test_console.py"
+
 GUARDS = (
+    Guard(_TALLY, "                if error not in self.examples:\n", _SUMMARY, "                if True:\n"),
+    Guard(_TALLY, 'row.url.partition("?")[0]', _SUMMARY, "row.url"),
+    Guard(_TALLY, '            "examples": self.examples,\n', _SUMMARY),
+    Guard("producer/display/summary.py", "one_line(tally.examples[name])", _SUMMARY, "tally.examples[name]"),
+    Guard("producer/display/console.py", "                self._exemplified.add(error)\n", (_CONSOLE,)),
     _shape("    if _URL.match(text):\n        return _encoding(text)\n", ""),
     _shape('if "?" in first or _ENDS', "if _ENDS"),
     _shape(" or _ENDS_LIKE_A_URL.fullmatch(rest[-1])", ""),

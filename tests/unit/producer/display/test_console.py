@@ -39,6 +39,21 @@ def test_without_a_terminal_a_plain_line_comes_every_few_seconds() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
+def test_the_first_of_each_error_class_is_told_once_when_it_comes() -> None:
+    clock, stream, tally = Clock(), io.StringIO(), Tally()
+    console = Console(stream=stream, clock=clock)
+
+    tally.examples["refused-address"] = "http://h/: 127.0.0.1 is loopback: --allow-net 127.0.0.0/8 opens it"
+    shown(clock, console, 2, tally)
+    tally.examples["dns"] = "http://g/: no such name"
+    shown(clock, console, 2, tally)
+
+    assert [line.partition(", for example ")[0] for line in stream.getvalue().splitlines()] == [
+        "refused-address",
+        "dns",
+    ]
+
+
 def test_a_quiet_console_tells_only_what_matters() -> None:
     clock, stream = Clock(), io.StringIO()
     console = Console(stream=stream, clock=clock, is_quiet=True)

@@ -1,5 +1,7 @@
 """What is told at the end of a job, and that it adds up."""
 
+from dataclasses import replace
+
 import pytest
 
 from contract.errors import AccountingError
@@ -9,12 +11,13 @@ from producer.display.summary import Summary
 from producer.job.tally import Tally
 
 
-def row(ending: Ending, error: ErrorClass | None = None) -> bytes:
+def row(ending: Ending, error: ErrorClass | None = None, detail: str | None = None) -> bytes:
     outcome = Outcome(
         url="http://h.example/x?secret=1",
         name="0" * 32,
         ending=ending,
         error=error,
+        detail=detail,
         bytes=1000,
         timing=Timing(ttfb=0.1, total=0.4),
     )
@@ -38,6 +41,29 @@ def test_the_sums_are_shown_with_what_was_gained() -> None:
     assert "4.0 times as fast as one after another" in text
     assert "h.example 0.40 s (1 failed)" in text
     assert "secret" not in text
+
+
+def test_of_each_error_class_the_first_url_or_line_is_shown_with_what_to_do() -> None:
+    """Guards Tally.examples: the cure stood in the manifest alone. A query may be a secret."""
+    told = summary()
+    told.tally.add_rows(
+        [
+            row(Ending.REFUSED, ErrorClass.REFUSED_URL, "line 3: This looks like CSV."),
+            row(Ending.REFUSED, ErrorClass.REFUSED_URL, "line 4: This looks like JSON."),
+            row(Ending.REFUSED, ErrorClass.REFUSED_ADDRESS, "10.0.0.1: --allow-net\x1b 10.0.0.0/8 opens it"),
+        ]
+    )
+
+    again = replace(told, tally=Tally.from_record(told.tally.to_record())).to_text()
+
+    assert "\n            refused-url: line 3: This looks like CSV.\n" in again
+    assert (
+        "refused-address: http://h.example/x: 10.0.0.1: --allow-net\N{REPLACEMENT CHARACTER} 10.0.0.0/8 opens it\n"
+        in again
+    )
+    assert "line 4" not in again
+    assert told.to_record()["error_examples"]["refused-url"] == "line 3: This looks like CSV."
+    assert "secret" not in again
 
 
 def test_machines_get_the_same_numbers() -> None:
