@@ -6,6 +6,7 @@ import io
 import math
 import os
 import select
+import stat
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -26,6 +27,7 @@ class Outlet(io.RawIOBase):
         self._descriptor = descriptor
         self._patience = patience
         self._is_stuck = False
+        self._is_file = _is_file(descriptor)
         self.fault: OSError | None = None
 
     def fileno(self) -> int:
@@ -51,7 +53,7 @@ class Outlet(io.RawIOBase):
     def _write_some(self, left: memoryview) -> int:
         until = time.monotonic() + (0.0 if self._is_stuck else self._patience)
         while True:
-            if select.select([], [self._descriptor], [], 0.0)[1]:
+            if self._is_file or select.select([], [self._descriptor], [], 0.0)[1]:
                 try:
                     written = os.write(self._descriptor, left[:_PIECE])
                 except BlockingIOError:
@@ -63,6 +65,14 @@ class Outlet(io.RawIOBase):
                 self._is_stuck = True
                 raise TimeoutError("nobody reads it")
             time.sleep(_PAUSE)
+
+
+def _is_file(descriptor: int) -> bool:
+    """Is it a regular file? None makes its writer wait, and eventlet's ``select`` would: epoll takes no file."""
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 def harden() -> Outlet:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,18 @@ def fill(writing: int) -> None:
         except BlockingIOError:
             break
     os.set_blocking(writing, True)
+
+
+def test_a_file_is_written_to_where_select_never_calls_one_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards ``_is_file``: a worker with the pool eventlet could not say why it refuses to start."""
+    monkeypatch.setattr("contract.streams.select.select", lambda *_: ([], [], []))
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        Outlet(file.fileno(), patience=0.0).write(b"said")
+
+    assert log.read_bytes() == b"said"
 
 
 def test_what_a_reader_that_went_away_does_not_get_is_dropped(pipe: Pipe) -> None:
