@@ -68,10 +68,12 @@ class Summary:
             if elapsed:
                 pace += f": {count(fetched / elapsed)} URLs/s, {size(tally.fetched / elapsed)}/s"
             rows.append(("fetched", pace))
-            rows.append(("gained", self._gain()))
+            if len(tally.workers) > 1:
+                rows.append(("workers", count(len(tally.workers))))
         if tally.counts["ok"]:
-            rows.append(("first byte", _percentiles(tally.ttfb.percentile)))
-            rows.append(("whole URL", _percentiles(tally.total.percentile)))
+            of = f" of the {count(tally.counts['ok'])} that ended ok"
+            rows.append(("first byte", _percentiles(tally.ttfb.percentile) + of))
+            rows.append(("whole URL", _percentiles(tally.total.percentile) + of))
             rows.append(("slowest", self._hosts()))
         if tally.counts["kept"]:
             rows.append(("kept", f"{count(tally.counts['kept'])} files, {size(tally.kept)}, from earlier runs"))
@@ -96,7 +98,7 @@ class Summary:
             "kept_bytes": tally.kept,
             "elapsed": round(elapsed, 6),
             "busy": round(tally.busy, 6),
-            "speed_up": round(tally.busy / elapsed, 3) if elapsed else None,
+            "speed_up": None,  # what it said was not true; the key stays for a release
             "urls_per_second": round(fetched / elapsed, 3) if elapsed else None,
             "bytes_per_second": round(tally.fetched / elapsed, 1) if elapsed else None,
             "ttfb": {name: _rounded(tally.ttfb.percentile(share)) for name, share in shares.items()},
@@ -114,14 +116,6 @@ class Summary:
     def _so_far(self) -> str:
         counts = ", ".join(f"{count(self.tally.counts[ending])} {ending}" for ending in ENDINGS)
         return f"{count(self.tally.rows)} outcomes of {count(self.totals['lines'])} lines read: {counts}"
-
-    def _gain(self) -> str:
-        tally = self.tally
-        said = f"{seconds(tally.busy)} of URLs' own time"
-        if tally.elapsed:
-            said += f" in {seconds(tally.elapsed)}: {tally.busy / tally.elapsed:.1f} times as fast as one after another"
-        workers = len(tally.workers)
-        return said + (f", on {workers} workers" if workers > 1 else "")
 
     def _hosts(self) -> str:
         hosts = self.tally.slowest_hosts(_SHOWN_HOSTS)
