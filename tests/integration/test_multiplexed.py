@@ -215,6 +215,30 @@ def test_where_libcurl_cannot_be_asked_a_body_without_a_length_is_noted_and_noth
     assert len(version.site.asked) == 3
 
 
+@pytest.mark.parametrize("end", ["lawless", "accused"])
+def test_a_server_that_breaks_the_rules_of_http_2_is_asked_twice(
+    certificate: Certificate, bench: Bench, end: str
+) -> None:
+    with MultiplexedSite(certificate, http3=False) as site:
+        run = bench.fetch([site.url(end=end)], replace(OPEN, first_wait=0.01))
+
+    (outcome,) = run.outcomes
+    assert (outcome.error, len(outcome.attempts)) == (ErrorClass.BAD_RESPONSE, 2)
+    assert len(site.asked) == 2
+
+
+def test_who_shared_a_lawless_connection_is_not_blamed(certificate: Certificate, bench: Bench) -> None:
+    """Guards ``_fault``: all sixteen end with their connection, and only one of them is at fault."""
+    with MultiplexedSite(certificate, http3=False) as site:
+        bench.fetch([site.url(first=1)])
+        good = [site.url(gather=16, n=number) for number in range(15)]
+        run = bench.fetch([site.url(gather=16, end="lawless"), *good], replace(OPEN, first_wait=0.01))
+
+    outcomes = {outcome.url: outcome for outcome in run.outcomes}
+    assert {outcome.attempts[0].error for outcome in run.outcomes} == {ErrorClass.CONNECT}
+    assert {outcomes[url].ending for url in good} == {Ending.OK}
+
+
 def test_a_stream_that_falls_silent_ends_at_the_floor(version: Version, bench: Bench) -> None:
     url = version.site.url(size=_LARGE, sent=1000, end="stall")
 

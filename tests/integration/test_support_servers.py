@@ -405,6 +405,7 @@ class TestTls:
             (Door.TLS_HANDSHAKE_CUT, ssl.SSLError),
             (Door.TLS_HANDSHAKE_RESET, ConnectionResetError),
             (Door.TLS_SPOKEN_TO_IN_PLAIN, ssl.SSLError),
+            (Door.TLS_OF_ANOTHER_VERSION, ssl.SSLError),
         ],
     )
     def test_handshakes_come_to_nothing(self, site: MisbehavingSite, door: Door, error: type[Exception]) -> None:

@@ -6,11 +6,16 @@ from tests.mutants.guard import Guard
 
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _HANDLE = "worker/adapters/http/handle.py"
-_STREAMS = ("tests/unit/worker/adapters/test_streams.py",)
+_STREAMS = ("tests/unit/worker/adapters/http/test_streams.py",)
 
 
 def _of(file: str, text: str, test: str, instead: str = "pass") -> Guard:
     return Guard(file, text, (f"tests/integration/test_multiplexed.py::{test}",), instead)
+
+
+def _breakages(text: str, instead: str = "") -> Guard:
+    tests = ("tests/unit/worker/adapters/http/test_breakages.py",)
+    return Guard("worker/adapters/http/breakages.py", text, tests, instead)
 
 
 def _streams(text: str, instead: str = "pass", tests: tuple[str, ...] = _STREAMS) -> Guard:
@@ -35,6 +40,19 @@ GUARDS = (
         "test_a_connection_from_the_pool_is_judged_again[3]"),
     _of(_HANDLE, 'curl.setopt(pycurl.PROXY, "")  # proxy variables would void the guard on addresses',
         "test_proxy_variables_change_nothing"),
+    # What broke the rules.
+    _of(_EXCHANGES, "if is_of_connection(code, message):", "test_who_shared_a_lawless_connection_is_not_blamed",
+        "if False:"),
+    _of(_EXCHANGES, "self._shared = connection", "test_who_shared_a_lawless_connection_is_not_blamed",
+        "return pycurl.E_RECV_ERROR, ''"),
+    Guard("worker/engine/http/verdict.py", ", tries=2)", ("tests/unit/worker/engine/http/test_verdict.py",), ")"),
+    _breakages('    ("received invalid frame: FRAME[DATA", Breakage.CUT),  # a body of another length than was said\n'),
+    _breakages("not _MAY_PASS.search(tls[\"reason\"])", "True"),
+    _breakages('(code == pycurl.E_SSL_CONNECT_ERROR or " alert " in tls["reason"])', "True"),
+    _breakages('code == pycurl.E_SSL_CONNECT_ERROR or', ""),
+    _breakages("98: Breakage.DISAGREEMENT", "980: Breakage.DISAGREEMENT"),
+    _breakages("if _COMPLAINT.search(message):", "if False:"),
+    _breakages('.partition(", name: [")[0]', ""),
     # Streams that were reset.
     _of(_HANDLE, "curl.setopt(pycurl.DEBUGFUNCTION, self.hear)", "test_a_quiet_reset_costs_its_own_stream_only"),
     _of(_HANDLE, "self.owner.streams.connected(self)",
@@ -49,6 +67,8 @@ GUARDS = (
         "test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far[2-1000]", "if False:"),
     _of("worker/engine/transfer.py", "            self.must_watch = True\n",
         "test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far[2-1000]", "            pass\n"),
+    Guard("worker/engine/exchange.py", 'head.framing not in (None, "close")',
+          ("tests/integration/test_transfers.py", "-k", "tls-close-framed-1"), "head.framing is not None"),
     Guard("worker/engine/http/verdict.py", "case Breakage.RESET if reception.length is not None:",
           ("tests/unit/worker/engine/http/test_verdict.py",), "case Breakage.RESET:"),
     _streams("and closed[1] in reset.groups()", ""),

@@ -44,6 +44,7 @@ class Door(StrEnum):
     TLS_HANDSHAKE_RESET = "tls-handshake-reset"  #: reads the ClientHello and resets
     TLS_HANDSHAKE_SILENT = "tls-handshake-silent"  #: reads the ClientHello and says nothing
     TLS_SPOKEN_TO_IN_PLAIN = "tls-plain-answer"  #: answers the ClientHello with an HTTP response
+    TLS_OF_ANOTHER_VERSION = "tls-version"  #: answers the ClientHello with the alert protocol_version
     HANGS_UP = "hangs-up"  #: accepts and closes at once
     RESETS = "resets"  #: accepts and resets at once
     SILENT = "silent"  #: accepts and never reads

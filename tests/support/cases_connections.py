@@ -19,8 +19,11 @@ for _door, _does in {
 _NO_REQUEST = transient("tls", "connect", requests=0)
 expect("/good", "closes in the TLS handshake", _NO_REQUEST, door=Door.TLS_HANDSHAKE_CUT, connections=(1, 3))
 expect("/good", "resets in the TLS handshake", _NO_REQUEST, door=Door.TLS_HANDSHAKE_RESET, connections=(1, 3))
-# Not in the table. It may be a wrong port for good or a proxy starting up; one connection or three are both right.
-expect("/good", "answers the TLS handshake with an HTTP response", _NO_REQUEST, door=Door.TLS_SPOKEN_TO_IN_PLAIN)
+# ---- handshakes that would come to nothing again
+
+_NO_TLS = permanent("tls", requests=0)
+expect("/good", "answers the TLS handshake in HTTP", _NO_TLS, door=Door.TLS_SPOKEN_TO_IN_PLAIN, connections=(1, 1))
+expect("/good", "speaks other versions of TLS", _NO_TLS, door=Door.TLS_OF_ANOTHER_VERSION, connections=(1, 1))
 expect(
     "/good",
     "says nothing in the TLS handshake",

@@ -318,6 +318,12 @@ def _answer_handshake_in_plain(wire: socket.socket) -> Farewell:
     return Farewell.CUT
 
 
+def _speak_another_version(wire: socket.socket) -> Farewell:
+    wire.recv(65536)
+    wire.sendall(b"\x15\x03\x01\x00\x02\x02\x46")  # a fatal alert, protocol_version (RFC 8446 section 6.2)
+    return Farewell.CUT
+
+
 def _say_nothing(wire: socket.socket) -> Farewell:
     while wire.recv(65536):
         pass
@@ -329,6 +335,7 @@ _BEFORE_ANY_REQUEST: dict[Door, Callable[[socket.socket], Farewell]] = {
     Door.TLS_HANDSHAKE_RESET: _reset_handshake,
     Door.TLS_HANDSHAKE_SILENT: _say_nothing,
     Door.TLS_SPOKEN_TO_IN_PLAIN: _answer_handshake_in_plain,
+    Door.TLS_OF_ANOTHER_VERSION: _speak_another_version,
     Door.HANGS_UP: lambda wire: Farewell.CUT,
     Door.RESETS: lambda wire: Farewell.RESET,
     Door.SILENT: _say_nothing,

@@ -33,6 +33,7 @@ from tests.support.processes import PATIENCE
 Fields = list[tuple[bytes, bytes]]
 
 _PORTS_TRIED = 20
+_LAWLESS = b"\0\0\1\0\0\0\0\0\0x"  # DATA on stream 0 (RFC 9113 section 6.1)
 _H2_RESETS = {"reset": h2.errors.ErrorCodes.INTERNAL_ERROR, "quiet": h2.errors.ErrorCodes.NO_ERROR}
 _H3_RESETS = {"reset": ErrorCode.H3_INTERNAL_ERROR, "quiet": ErrorCode.H3_NO_ERROR}
 
@@ -52,7 +53,8 @@ class Reply:
 
     fields: Fields
     body: bytes
-    # whole, reset (the stream), quiet (a reset with NO_ERROR), early (ends as if that were all), stall (says no more)
+    # whole, reset (the stream), quiet (a reset with NO_ERROR), early (ends as if that were all), stall (says no more);
+    # HTTP/2 alone: lawless (no answer but a frame that must not be), accused (a reset with PROTOCOL_ERROR, no answer)
     end: str = "whole"
 
 
@@ -74,11 +76,11 @@ class _Wire(ABC):
     def asked(self, stream: int, fields: Fields) -> None:
         given = {name.decode(): value.decode() for name, value in fields}
         target = given[":path"]
-        self.site.note(Asked(self.version, self.number, target))
+        is_again = self.site.note(Asked(self.version, self.number, target))
         query = parse_qs(urlsplit(target).query)
         reply = reply_to(query, given.get("range", ""))
         guests = int(query.get("gather", ["0"])[0])
-        if guests:
+        if guests and not is_again:
             self.site.gather(guests, lambda: self.answer(stream, reply))
         else:
             self.answer(stream, reply)
@@ -159,6 +161,13 @@ class _Http2(asyncio.Protocol, _Wire):
 
     def answer(self, stream: int, reply: Reply) -> None:
         if self._transport is None:
+            return
+        if reply.end == "lawless":
+            self._transport.write(_LAWLESS)
+            return
+        if reply.end == "accused":
+            self._h2.reset_stream(stream, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+            self._flush()
             return
         self._h2.send_headers(stream, reply.fields)
         self._pending[stream] = (reply.body, reply.end)
@@ -283,12 +292,15 @@ class MultiplexedSite:
             self._connections.append(version)
             return len(self._connections)
 
-    def note(self, asked: Asked) -> None:
+    def note(self, asked: Asked) -> bool:
+        """Remember a request; was its target asked for before?"""
         with self._lock:
+            is_again = any(each.target == asked.target for each in self._asked)
             self._asked.append(asked)
+        return is_again
 
     def gather(self, guests: int, answer: Callable[[], None]) -> None:
-        """Answer when as many streams wait as there are to be guests."""
+        """Answer when as many streams wait as there are to be guests; what is asked again is answered at once."""
         waiting = self._gatherings.setdefault(guests, _Gathering()).waiting
         waiting.append(answer)
         if len(waiting) >= guests:

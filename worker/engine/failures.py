@@ -49,12 +49,15 @@ class Breakage(StrEnum):
 
     CONNECT = "connect"  #: no connection
     CERTIFICATE = "certificate"  #: the peer is not who the URL names
-    HANDSHAKE = "handshake"  #: TLS could not be agreed on, or the connection broke meanwhile
+    HANDSHAKE = "handshake"  #: the connection, or the server, broke while TLS was agreed on
+    DISAGREEMENT = "disagreement"  #: the two sides have no TLS in common, or one wants what the other has not
     TIMEOUT = "timeout"  #: the library's own clock ran out
     CUT = "cut"  #: the connection ended before the response did
     RESET = "reset"  #: the stream was reset without an error: its body is whole only if a length says so
     STALE = "stale"  #: every pooled connection tried was dead; the request was not answered
     NONSENSE = "nonsense"  #: what came is not HTTP
+    PROTOCOL = "protocol"  #: what came breaks the rules of HTTP/2 or 3
+    COMPLAINT = "complaint"  #: the server says that we broke them
     REDIRECT = "redirect"  #: a redirect to several places at once
     TOO_LARGE = "too-large"  #: the stated length is above the cap
     STOPPED = "stopped"  #: we ended it ourselves

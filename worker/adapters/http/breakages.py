@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pycurl
 
 from worker.engine.failures import Breakage
@@ -21,18 +23,35 @@ _CODES = {
     92: Breakage.CUT,  # CURLE_HTTP2_STREAM
     95: Breakage.CUT,  # CURLE_HTTP3
     96: Breakage.CONNECT,  # CURLE_QUIC_CONNECT_ERROR
+    98: Breakage.DISAGREEMENT,  # CURLE_SSL_CLIENTCERT: the server wants one
     pycurl.E_FILESIZE_EXCEEDED: Breakage.TOO_LARGE,
     pycurl.E_WRITE_ERROR: Breakage.STOPPED,
     pycurl.E_ABORTED_BY_CALLBACK: Breakage.STOPPED,
     **dict.fromkeys(_CERTIFICATE_CODES, Breakage.CERTIFICATE),
     **dict.fromkeys(_NONSENSE_CODES, Breakage.NONSENSE),
 }
-# Where libcurl has one code for several things, its words tell them apart.
+# Where libcurl has one code for several things, its words tell them apart; those before servers' own words come first.
 _WORDS = (
+    ("received invalid frame: FRAME[DATA", Breakage.CUT),  # a body of another length than was said
+    ("received invalid frame", Breakage.PROTOCOL),
+    ("Invalid HTTP header field was received", Breakage.PROTOCOL),
+    ("nghttp2 shuts down connection with error", Breakage.PROTOCOL),
+    ("Remote peer returned unexpected data while we expected SETTINGS", Breakage.PROTOCOL),
     ("chunk", Breakage.NONSENSE),  # a chunk header that is none, not a connection that broke
     ("Too large response headers", Breakage.NONSENSE),
     ("Connection died, tried", Breakage.STALE),
     ("Multiple Location headers", Breakage.REDIRECT),
+)
+# What OpenSSL says of a handshake: the peers disagree, and will again, unless the connection broke or the server did.
+_TLS = re.compile(r"SSL routines::(?P<reason>.+)")
+_MAY_PASS = re.compile(
+    r"unexpected eof|internal error|user cancelled|reason\(1000\)|bad record mac|decrypt error|record overflow"
+)
+# What a server says of our side when it resets a stream or goes away: RFC 9113 section 7, RFC 9114 section 8.1.
+_COMPLAINT = re.compile(
+    r"stream \d+ reset by (?:server|curl) \(error 0x[0-9a-f]+ (?:(?:GENERAL_)?PROTOCOL_ERROR|FLOW_CONTROL_ERROR"
+    r"|STREAM_CLOSED|FRAME_SIZE_ERROR|COMPRESSION_ERROR|INADEQUATE_SECURITY|HTTP_1_1_REQUIRED|FRAME_UNEXPECTED|FRAME_ERROR"
+    r"|MESSAGE_ERROR|ID_ERROR|SETTINGS_ERROR|MISSING_SETTINGS|VERSION_FALLBACK)\)"
 )
 
 
@@ -41,9 +60,23 @@ def breakage(code: int, message: str) -> Breakage:
     for words, meaning in _WORDS:
         if words in message:
             return meaning
+    if _COMPLAINT.search(message):
+        return Breakage.COMPLAINT
+    tls = _TLS.search(message)
+    if (
+        tls
+        and not _MAY_PASS.search(tls["reason"])
+        and (code == pycurl.E_SSL_CONNECT_ERROR or " alert " in tls["reason"])
+    ):
+        return Breakage.DISAGREEMENT
     return _CODES.get(code, Breakage.OTHER)
 
 
+def is_of_connection(code: int, message: str) -> bool:
+    """Did the whole connection end, by the fault of any of its streams?"""
+    return code == pycurl.E_HTTP2 or "reset by curl" in message
+
+
 def sentence(message: str) -> str:
-    """Shorten libcurl's words; they may name the URL's host, never its path."""
-    return message.strip().rstrip(".")[:160]
+    """Shorten libcurl's words; they may name the URL's host, never its path, nor what a field held."""
+    return message.partition(", name: [")[0].strip().rstrip(".")[:160]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pycurl
 
 from worker.adapters.http.addresses import HandedAddresses
-from worker.adapters.http.breakages import breakage, sentence
+from worker.adapters.http.breakages import breakage, is_of_connection, sentence
 from worker.adapters.http.handle import Handle
 from worker.adapters.http.streams import StreamWatch
 from worker.adapters.http.waiting import HIGHEST_SELECTED, Polling, Selecting, WakePipe
@@ -79,6 +79,7 @@ class CurlHttp:
         self._busy: dict[Exchange, Handle] = {}
         self._handed = HandedAddresses()
         self._unread = self._handed.unread  # the same set, emptied once libcurl has looked
+        self._shared = -1  # the connection that broke last with several exchanges on it
         self._has_new = False
         self._has_more = False  # exchanges have ended that ``wait`` did not return yet
         self._pipe = WakePipe()
@@ -191,10 +192,22 @@ class CurlHttp:
     def _collect(self) -> list[Exchange]:
         left, done, broken = self._multi.info_read(AT_ONCE)
         self._has_more = left > 0
+        broken = [(curl, *self._fault(curl, code, message)) for curl, code, message in broken]
         return [
             *(self._release(curl, 0, "") for curl in done),
             *(self._release(curl, code, message) for curl, code, message in broken),
         ]
+
+    def _fault(self, curl: Any, code: int, message: str) -> tuple[int, str]:
+        """Return what broke an exchange; what broke a connection with others on it may have been their fault."""
+        if is_of_connection(code, message):
+            connection: int = curl.getinfo(pycurl.CONN_ID)
+            others = (each.curl for each in self._busy.values() if each.curl is not curl)
+            if any(other.getinfo(pycurl.CONN_ID) == connection for other in others):
+                self._shared = connection  # the last that ends with it has no others left
+            if connection == self._shared:
+                return pycurl.E_RECV_ERROR, "its connection broke, with others on it"
+        return code, message
 
     def _release(self, curl: Any, code: int, message: str) -> Exchange:
         """Note how an exchange ended and put its handle back."""

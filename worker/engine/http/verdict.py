@@ -7,7 +7,7 @@ section 9.8; libcurl answers "OK" to a header block that was cut).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from contract.records.outcomes import ErrorClass
@@ -98,6 +98,10 @@ def _headless(reception: Reception) -> Failure:
             return _failure(ErrorClass.TLS, Kind.PERMANENT, reception, "The certificate was not accepted")
         case Breakage.HANDSHAKE:
             return _failure(ErrorClass.TLS, Kind.TRANSIENT, reception, "The TLS handshake failed")
+        case Breakage.DISAGREEMENT:
+            return _failure(ErrorClass.TLS, Kind.PERMANENT, reception, "The two sides cannot agree on TLS")
+        case Breakage.PROTOCOL | Breakage.COMPLAINT:
+            return _broken_rules(reception)
         case Breakage.TIMEOUT:
             return _failure(ErrorClass.TIMEOUT, Kind.TRANSIENT, reception, "The deadline passed before the response")
         case Breakage.NONSENSE:
@@ -127,6 +131,8 @@ def _of_body(reception: Reception) -> Failure | None:
             return _failure(ErrorClass.TIMEOUT, Kind.TRANSIENT, reception, "The deadline passed within the body")
         case Breakage.NONSENSE:
             return _failure(ErrorClass.BAD_RESPONSE, Kind.PERMANENT, reception, "The body's framing is not usable")
+        case Breakage.PROTOCOL:
+            return _broken_rules(reception)
         case Breakage.TOO_LARGE:
             return _failure(ErrorClass.TOO_LARGE, Kind.LIMIT, reception, "The body is above the cap")
         case Breakage.OTHER | Breakage.STOPPED:
@@ -137,6 +143,12 @@ def _of_body(reception: Reception) -> Failure | None:
     if length is not None and length != reception.received:
         return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, f"{reception.received} of {length} bytes came")
     return None
+
+
+def _broken_rules(reception: Reception) -> Failure:
+    """Once more, on a connection of its own: what went before on the first one may have been the reason."""
+    sentence = "The rules of HTTP/2 or HTTP/3 were broken"
+    return replace(_failure(ErrorClass.BAD_RESPONSE, Kind.TRANSIENT, reception, sentence), tries=2)
 
 
 def _failure(error: ErrorClass, kind: Kind, reception: Reception, sentence: str) -> Failure:

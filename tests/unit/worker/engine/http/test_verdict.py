@@ -114,6 +114,9 @@ def test_no_breakage_within_a_body_is_overlooked(breakage: Breakage) -> None:
     [
         (Breakage.CERTIFICATE, ErrorClass.TLS, Kind.PERMANENT),
         (Breakage.HANDSHAKE, ErrorClass.TLS, Kind.TRANSIENT),
+        (Breakage.DISAGREEMENT, ErrorClass.TLS, Kind.PERMANENT),
+        (Breakage.PROTOCOL, ErrorClass.BAD_RESPONSE, Kind.TRANSIENT),
+        (Breakage.COMPLAINT, ErrorClass.BAD_RESPONSE, Kind.TRANSIENT),
         (Breakage.CONNECT, ErrorClass.CONNECT, Kind.TRANSIENT),
         (Breakage.CUT, ErrorClass.CONNECT, Kind.TRANSIENT),
         (Breakage.TIMEOUT, ErrorClass.TIMEOUT, Kind.TRANSIENT),
@@ -125,6 +128,19 @@ def test_no_breakage_within_a_body_is_overlooked(breakage: Breakage) -> None:
 )
 def test_what_broke_before_the_response_says_why(breakage: Breakage, error: ErrorClass, kind: Kind) -> None:
     assert _failed(_judge(None, breakage=breakage)) == (error, kind)
+
+
+def test_broken_rules_are_tried_once_more() -> None:
+    """Within a body a complaint is one way to break off; what breaks the rules is not."""
+    judged = [
+        _judge(None, breakage=Breakage.PROTOCOL),
+        _judge(None, breakage=Breakage.COMPLAINT),
+        _judge(200, {}, breakage=Breakage.PROTOCOL),
+        _judge(200, {}, breakage=Breakage.COMPLAINT),
+    ]
+
+    bad, truncated = (ErrorClass.BAD_RESPONSE, 2), (ErrorClass.TRUNCATED, None)
+    assert [isinstance(each, Failure) and (each.error, each.tries) for each in judged] == [bad, bad, bad, truncated]
 
 
 def test_a_status_counts_although_its_body_broke_off() -> None:
