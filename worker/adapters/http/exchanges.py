@@ -107,7 +107,8 @@ class CurlHttp:
         if is_patient is not handle.is_patient:
             handle.is_patient = is_patient
             curl.setopt(pycurl.PIPEWAIT, int(is_patient))
-        self.streams.begin(handle, exchange, self._busy.values())
+        if is_patient or handle.listens or handle.is_early:
+            self.streams.begin(handle, exchange, self._busy.values())
         if exchange.is_fresh is not handle.is_fresh:
             handle.is_fresh = exchange.is_fresh
             curl.setopt(pycurl.FRESH_CONNECT, int(exchange.is_fresh))
@@ -186,7 +187,8 @@ class CurlHttp:
     def _turn(self, seconds: float) -> bool:
         """Move bytes, after waiting for something to do at most this long; True: somebody called ``wake``."""
         is_woken = self._driver.wait(seconds)
-        self.streams.settle(self._busy.values())
+        if self.streams.is_unsettled:
+            self.streams.settle(self._busy.values())
         return is_woken
 
     def _collect(self) -> list[Exchange]:

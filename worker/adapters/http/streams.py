@@ -76,6 +76,11 @@ class StreamWatch:
             handle.exchange.is_watched = handle.listens
         self._connected.append(handle)
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Has an early handle opened a connection, or sent its request, in this turn of libcurl?"""
+        return bool(self._connecting or self._connected)
+
     def settle(self, busy: Iterable[Listener]) -> None:
         """Between two turns of libcurl: have early handles listen from the request on, and all that may read for them.
 
