@@ -12,9 +12,13 @@ from contract.errors import SettingError
 from contract.interpreter import print_warnings
 from contract.streams import harden
 from worker import lifecycle, metering
+from worker.pools import patch_trouble
 from worker.settings import WorkerSettings
 
 print_warnings()
+if trouble := patch_trouble():  # first: standard streams that are hardened wait by what eventlet has replaced
+    sys.stderr.write(f"{trouble}\n")
+    sys.exit(2)
 harden()  # a worker whose log cannot be written works on
 for hint in hints(os.environ):
     sys.stderr.write(f"{hint}\n")

@@ -20,7 +20,7 @@ from contract.errors import SettingError
 from contract.ledger.recovery import sweeper
 from contract.ledger.sweep import Sweeper
 from worker import health, wiring
-from worker.pools import pool_trouble
+from worker.pools import patch_trouble, pool_trouble
 from worker.shutdown import ShutdownDeadline
 from worker.station import station
 
@@ -73,7 +73,7 @@ def attach(app: Celery) -> None:
 def _refuse_pool(sender: Any, **_: Any) -> None:
     pool = sender.pool_cls  # a class from Celery's command line, a name from others
     name = pool if isinstance(pool, str) else pool.__module__.rpartition(".")[2]
-    if trouble := pool_trouble(name, is_autoscaled=bool(sender.options.get("autoscale"))):
+    if trouble := patch_trouble() or pool_trouble(name, is_autoscaled=bool(sender.options.get("autoscale"))):
         sys.stderr.write(f"{trouble}\n")
         sys.exit(2)  # not an exception, which Celery would log and forget
 

@@ -9,16 +9,24 @@ import sys
 _FIXED = ("thread", "threads", "solo")
 
 
+_EVENTLET = (
+    "The pool eventlet cannot run Trawlnet, since it takes select.poll away: use prefork (the default), threads, solo"
+    " or gevent."
+)
+
+
+def patch_trouble() -> str | None:
+    """Return why nothing of ours could run in this process, in a sentence; None: it can."""
+    return None if hasattr(select, "poll") else _EVENTLET
+
+
 def pool_trouble(pool: str, *, is_autoscaled: bool) -> str | None:
     """Return why a worker with this pool could not run batches, in a sentence; None: it can.
 
     ``pool`` is its name on the command line, or that of its module in ``celery.concurrency``.
     """
-    if pool == "eventlet" or not hasattr(select, "poll"):
-        return (
-            "The pool eventlet cannot run Trawlnet, since it takes select.poll away: use prefork (the default),"
-            " threads, solo or gevent."
-        )
+    if pool == "eventlet":
+        return _EVENTLET
     if pool == "gevent" and not _is_patched_by_gevent():
         return "Write the pool as `-P gevent`: from `-Pgevent` Celery loads gevent too late, and batches would hang."
     if pool in _FIXED and is_autoscaled:

@@ -281,6 +281,22 @@ def test_a_pool_that_cannot_run_batches_ends_the_worker_at_once(cluster: Cluster
     assert "Traceback" not in ended.stderr
 
 
+def test_a_worker_whose_poll_is_taken_away_says_so_whatever_its_log_is(tmp_path: Path, cluster: Cluster) -> None:
+    """Guards the place of ``patch_trouble``: eventlet's select waits for ever for a log that is a file."""
+    lines = (
+        "import select; del select.poll, select.epoll; select.select = lambda *_: print('waited'); import worker.celery"
+    )
+
+    with (tmp_path / "log").open("w") as log:
+        ended = subprocess.run(
+            [sys.executable, "-c", lines], cwd=PROJECT, env={"PATH": "/usr/bin:/bin", **cluster.environment},
+            stdout=log, stderr=log, timeout=300, check=False,
+        )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert (tmp_path / "log").read_text().count("The pool eventlet cannot run Trawlnet") == 1
+
+
 def test_a_worker_names_what_is_set_to_no_effect(tmp_path: Path, cluster: Cluster) -> None:
     environment = {**cluster.environment, "TRAWL_LANE": "4", "http_proxy": "http://user:s3cret@proxy:3128"}
 

@@ -24,6 +24,7 @@ _NO_FAULT = ("tests/unit/worker/adapters/http/test_handle.py",)
 _BESIDE = ("tests/unit/worker/test_descriptors.py",)
 _FEW = ("tests/acceptance/test_run.py::test_few_descriptors_make_few_transfers_and_fail_no_url",)
 _TOO_FEW = ("tests/acceptance/test_run.py::test_so_few_descriptors_that_nothing_works_are_one_sentence",)
+_NO_POLL = ("tests/integration/test_worker.py::test_a_worker_whose_poll_is_taken_away_says_so_whatever_its_log_is",)
 
 GUARDS = (
     Guard("producer/cluster/embedded.py", "{quote(self._socket)}", _ANY_FOLDER, "{self._socket}"),
@@ -32,8 +33,9 @@ GUARDS = (
     Guard(_SOCKET, "    return not mode & (stat.S_IWGRP | stat.S_IWOTH) or bool", _SOCKET_TOLD, "    return bool"),
     Guard(_SOCKET, " or bool(mode & stat.S_ISVTX)", _SOCKET_TOLD, ""),
     Guard("worker/lifecycle.py", "    signals.worker_init.connect(_refuse_pool, weak=False)\n", _REFUSED),
-    Guard(_POOLS, 'pool == "eventlet" or not', _POOLS_TOLD, "not"),
-    Guard(_POOLS, ' or not hasattr(select, "poll")', _POOLS_TOLD),
+    Guard(_POOLS, 'if pool == "eventlet":', _POOLS_TOLD, "if False:"),
+    Guard(_POOLS, 'return None if hasattr(select, "poll") else _EVENTLET', _POOLS_TOLD, "return None"),
+    Guard("worker/celery.py", "if trouble := patch_trouble():", _NO_POLL, "if trouble := None:"),
     Guard(_POOLS, " and not _is_patched_by_gevent()", _POOLS_TOLD, " and False"),
     Guard(_POOLS, '("thread", "threads", "solo")', _POOLS_TOLD, '("threads",)'),
     Guard(_URLS, "if _BLANK.search(url):", _URLS_TOLD, "if False:"),

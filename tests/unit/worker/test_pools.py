@@ -4,7 +4,7 @@ import select
 
 import pytest
 
-from worker.pools import pool_trouble
+from worker.pools import patch_trouble, pool_trouble
 
 
 @pytest.mark.parametrize("pool", ["prefork", "processes", "threads", "thread", "solo"])
@@ -27,9 +27,11 @@ def test_eventlet_is_refused_by_name() -> None:
 
 
 def test_whatever_takes_poll_away_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert patch_trouble() is None
+
     monkeypatch.delattr(select, "poll")  # what eventlet.monkey_patch() does
 
-    assert "eventlet" in str(pool_trouble("custom", is_autoscaled=False))
+    assert "eventlet" in str(patch_trouble())
 
 
 def test_gevent_is_refused_where_celery_loaded_it_too_late() -> None:
