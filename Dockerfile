@@ -23,6 +23,7 @@ COPY contract /srv/trawlnet/contract
 COPY producer /srv/trawlnet/producer
 COPY trawlnet /srv/trawlnet/trawlnet
 COPY worker /srv/trawlnet/worker
+COPY flowerconfig.py /srv/trawlnet/flowerconfig.py
 COPY deploy/flower /srv/trawlnet/deploy/flower
 COPY deploy/worker /srv/trawlnet/deploy/worker
 RUN printf '#!/bin/sh\nexec python -P -m producer "$@"\n' >/usr/local/bin/trawl && chmod 755 /usr/local/bin/trawl \

@@ -139,6 +139,7 @@ class Embedded:
             "--address=127.0.0.1",
             "--read-only=true",  # it has no login: who is on this machine may look
             f"--port={port}",
+            f"--conf={Path(__file__).resolve().parents[2] / 'flowerconfig.py'}",
         ]
         self._start(FLOWER, command, {})
 

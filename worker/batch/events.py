@@ -32,6 +32,9 @@ class Watcher(Protocol):
     def close(self, claim: Claim, line: str, *, seconds: float) -> None:
         """It was closed, so many seconds after its claim."""
 
+    def fail(self, claim: Claim, line: str) -> None:
+        """It was closed with nothing done, because this worker's disk takes nothing: all of it was handed off."""
+
     def lose(self, claim: Claim, line: str) -> None:
         """It ended without our report: it runs again, or runs elsewhere."""
 
@@ -43,6 +46,9 @@ class Unwatched:
         """Nothing is told."""
 
     def close(self, claim: Claim, line: str, *, seconds: float) -> None:
+        """Nothing is told."""
+
+    def fail(self, claim: Claim, line: str) -> None:
         """Nothing is told."""
 
     def lose(self, claim: Claim, line: str) -> None:
@@ -73,6 +79,9 @@ class BatchEvents:
 
     def close(self, claim: Claim, line: str, *, seconds: float) -> None:
         self._put("task-succeeded", claim, result=line, runtime=seconds)
+
+    def fail(self, claim: Claim, line: str) -> None:
+        self._put("task-failed", claim, exception=line, traceback="")
 
     def lose(self, claim: Claim, line: str) -> None:
         self._put("task-retried", claim, exception=line, traceback="")

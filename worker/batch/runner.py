@@ -241,7 +241,9 @@ class BatchRunner:
         line = line or "another worker took it over"
         if turn.run.stalled is not None:
             line = f"{line}: {turn.run.stalled}"
-        if is_closed:
+        if is_closed and turn.run.stalled is not None and not turn.run.outcomes:
+            self._events.fail(turn.claim, line)
+        elif is_closed:
             self._events.close(turn.claim, line, seconds=time.monotonic() - turn.began)
         else:
             self._events.lose(turn.claim, line)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from contract.ledger.ledger import Child, Claim
 from contract.records.batches import pack_entries
-from contract.records.outcomes import Outcome
+from contract.records.outcomes import Ending, Outcome
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
 from worker.batch.lease import Lease
@@ -91,7 +92,19 @@ def _due_together(later: Sequence[Leftover]) -> Iterator[list[Leftover]]:
 
 
 def line_of(report: BatchReport, handed_off: int) -> str:
-    """Say in a line how a batch went."""
-    counts = " ".join(f"{ending}={count}" for ending, count in sorted(report.counts().items()))
-    rest = f" handed-off={handed_off}" if handed_off else ""
-    return f"{counts}{rest} {report.elapsed:.1f}s x{report.concurrency:.1f}".lstrip()
+    """Say in a line how a batch went, the worst first: Flower shows some 50 characters of it.
+
+    As in ``163 ok 7 failed (http-4xx 5, truncated 1) 12 handed off | 5.3 MB in 3.3 s``.
+    """
+    counts = report.counts()
+    said = [f"{counts[ending]} {ending}" + _classes(report, ending) for ending in Ending if counts[ending]]
+    if handed_off:
+        said.append(f"{handed_off} handed off")
+    stored = sum(outcome.bytes or 0 for outcome in report.outcomes if outcome.ending is Ending.OK)
+    return f"{' '.join(said) or '0 URLs'} | {stored / 1e6:.1f} MB in {report.elapsed:.1f} s"
+
+
+def _classes(report: BatchReport, ending: Ending) -> str:
+    """Return the error classes of these outcomes, the most frequent first."""
+    found = Counter([outcome.error for outcome in report.outcomes if outcome.ending is ending and outcome.error])
+    return f" ({', '.join(f'{error} {count}' for error, count in found.most_common())})" if found else ""

@@ -78,6 +78,16 @@ def test_a_batch_that_was_lost_is_no_success() -> None:
     assert (row.state, row.exception) == ("RETRY", "another worker took it over")
 
 
+def test_a_batch_that_a_full_disk_handed_off_whole_is_a_failure() -> None:
+    def live(events: BatchEvents) -> None:
+        events.begin(CLAIM)
+        events.fail(CLAIM, "5 handed off | 0.0 MB in 0.1 s: The disk is full.")
+
+    row = rows_of(live)["job.7"]
+
+    assert (row.state, row.exception) == ("FAILURE", "5 handed off | 0.0 MB in 0.1 s: The disk is full.")
+
+
 def test_a_broker_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the thread and the bound of what it has yet to send."""
     monkeypatch.setattr(events_module, "_MOST_KEPT", 4)

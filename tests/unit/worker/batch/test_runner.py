@@ -152,6 +152,10 @@ class Floor:
         assert seconds >= 0
         self.told.append(("closed", claim.batch))
 
+    def fail(self, claim: Claim, line: str) -> None:
+        assert line
+        self.told.append(("failed", claim.batch))
+
     def lose(self, claim: Claim, line: str) -> None:
         assert line
         self.told.append(("lost", claim.batch))
@@ -176,7 +180,7 @@ def test_a_batch_is_run_reported_and_closed() -> None:
     assert report.counts() == {"ok": 1}
     assert (report.job, report.batch, report.worker, report.busy) == ("job", "1", "worker@here", 1.0)
     assert children == []
-    assert line.startswith("ok=1")
+    assert line.startswith("1 ok | ")
 
 
 def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> None:
@@ -463,6 +467,16 @@ def test_a_stalled_run_stands_the_worker_still_and_says_why() -> None:
     assert line.endswith(": The disk is full.")
     assert floor.disk_backoff.lasts
     assert floor.ledger.closed["1"][1][0].after == 5.0
+
+
+def test_a_batch_that_the_disk_handed_back_whole_is_told_as_a_failure() -> None:
+    entry = BatchEntry(url=URL.format("1"))
+    floor = Floor(ledger=FakeLedger(), stalled="The disk is full.", leftovers=[Leftover(entry, after=5.0)])
+    floor.on_start = lambda batch: floor.runs[batch].outcomes.clear()
+
+    floor.runner().work(a_claim("1"))
+
+    assert floor.told == [("begun", "1"), ("failed", "1")]
 
 
 def test_while_the_worker_stands_still_nothing_is_claimed_ahead() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contract.records.batches import BatchEntry, unpack_entries
-from worker.batch.turn import children_of
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.reports import BatchReport
+from worker.batch.turn import children_of, line_of
 from worker.engine.run import Leftover
 
 
@@ -18,6 +20,27 @@ def told(*leftovers: Leftover) -> list[tuple[list[str], float]]:
     return [
         ([entry.url.rpartition("/")[2] for entry in unpack_entries(child.payload)], child.after) for child in children
     ]
+
+
+def ended(ending: Ending, error: ErrorClass | None = None, size: int | None = None) -> Outcome:
+    return Outcome(url="http://h.test/", name="0" * 32, ending=ending, error=error, bytes=size)
+
+
+def report(*outcomes: Outcome) -> BatchReport:
+    return BatchReport(
+        job="j", batch="7", worker="w", pid=1, queued=1.0, started=2.0, finished=5.3, elapsed=3.3, busy=9.0,
+        outcomes=outcomes,
+    )  # fmt: skip
+
+
+def test_a_line_about_a_batch_begins_with_its_counts_and_worst_classes() -> None:
+    stored = [ended(Ending.OK, size=1_000_000)] * 3
+    failed = [ended(Ending.FAILED, ErrorClass.TRUNCATED), *[ended(Ending.FAILED, ErrorClass.HTTP_4XX)] * 2]
+
+    line = line_of(report(*stored, ended(Ending.KEPT, size=9), *failed), handed_off=4)
+
+    assert line == "3 ok 1 kept 3 failed (http-4xx 2, truncated 1) 4 handed off | 3.0 MB in 3.3 s"
+    assert line_of(report(), handed_off=0) == "0 URLs | 0.0 MB in 3.3 s"
 
 
 def test_what_may_run_at_once_waits_for_nothing() -> None:

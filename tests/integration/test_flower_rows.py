@@ -1,0 +1,48 @@
+"""Flower tells the truth: a row for each batch that was reported, none for messages, and what failed can be found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.celery_worker import CeleryWorker
+from tests.support.cluster import Cluster
+from tests.support.flower import Flower
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+
+COUNT = 12  # batches: more than the worker has processes, so that some are claimed without their message
+
+
+def test_every_row_is_a_batch_with_its_own_runtime_and_result(tmp_path: Path) -> None:
+    """Guards ``send_events`` of the task: messages would have rows of their own, ended in milliseconds."""
+    with MisbehavingServer() as server, RedisServer(tmp_path / "redis") as redis:
+        cluster = Cluster(redis.celery_url(), tmp_path)
+        batches = [
+            [server.url(f"/good?seed={10 * batch + number}&size=1000") for number in range(9)]
+            + [server.url(f"/status?code=404&n={batch}")]
+            for batch in range(COUNT)
+        ]
+        with (
+            CeleryWorker(tmp_path, env=cluster.environment, concurrency=2),
+            Flower(cluster.environment, tmp_path) as flower,
+        ):
+            cluster.enqueue("job", *batches)
+            reports = {f"job.{report.batch}": report for report in cluster.reports("job")}
+
+            def ended() -> bool:
+                return len(flower.read("/api/tasks?state=SUCCESS")) >= COUNT
+
+            await_condition(ended, within=60, what="a row for each batch")
+            rows, page = flower.read("/api/tasks"), flower.page("/tasks").decode()
+
+    assert {row["state"] for row in rows.values()} == {"SUCCESS"}
+    assert set(rows) == set(reports)
+    assert all("9 ok 1 failed (http-4xx 1) | 0.0 MB in " in row["result"] for row in rows.values())
+    seconds = sum(report.elapsed for report in reports.values())
+    assert sum(row["runtime"] for row in rows.values()) == pytest.approx(seconds, rel=0.1, abs=0.1 * COUNT)
+    columns = page[page.index("<thead>") : page.index("</thead>")]
+    assert "Result" in columns
+    assert "Retries" not in columns, "flowerconfig.py chooses the columns"
