@@ -42,7 +42,7 @@ GUARDS = (
         "test_a_part_whose_bytes_come_long_after_its_head_is_waited_for"),
     Guard("worker/engine/http/ranges.py", "and head.length in (None, end - start)",
           (f"{_HTTP}/test_ranges.py::test_a_part_is_as_long_as_content_range_says_whatever_frames_it",)),
-    Guard("worker/engine/http/verdict.py", "elif status == 202 and wanted is not None:",
+    Guard("worker/engine/http/verdict.py", "elif status == 202 and head.get(\"retry-after\") is not None:",
           (f"{_HTTP}/test_verdict.py::{_NOT_READY}",), "elif False:"),
     Guard("worker/engine/http/retry.py", 're.compile(r"[0-9]+")',
           (f"{_HTTP}/test_retry.py::test_any_number_of_digits_is_a_long_wait_and_no_absent_one",),

@@ -74,7 +74,7 @@ def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | Non
         error = ErrorClass.HTTP_4XX
     elif 500 <= status < 600:
         error = ErrorClass.HTTP_5XX
-    elif status == 202 and wanted is not None:  # RFC 9110 section 15.3.3: what is asked for is still being made
+    elif status == 202 and head.get("retry-after") is not None:  # RFC 9110 section 15.3.3: it is still being made
         error, kind, detail = ErrorClass.NOT_READY, Kind.TRANSIENT, "Status 202: the body is not ready yet."
     else:
         return bad_response(f"Status {status} carries no body to store.", status=status)

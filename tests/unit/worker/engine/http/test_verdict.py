@@ -83,12 +83,14 @@ def test_a_body_framed_by_closing_may_be_empty() -> None:
     assert _judge(200, {}, received=0, version="2") is None
 
 
-def test_a_body_that_is_not_ready_is_asked_for_again_when_the_server_says_when() -> None:
+def test_a_body_that_is_not_ready_is_asked_for_again_when_the_server_says_so() -> None:
     judged = _judge(202, {"retry-after": "7"})
 
     assert isinstance(judged, Failure)
     assert (judged.error, judged.kind, judged.retry_after) == (ErrorClass.NOT_READY, Kind.TRANSIENT, 7.0)
-    assert _failed(_judge(202, {"retry-after": "soon"})) == (ErrorClass.BAD_RESPONSE, Kind.PERMANENT)
+    for at_once in ("0", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"):  # no wait is asked for: that of any attempt
+        assert _failed(_judge(202, {"retry-after": at_once})) == (ErrorClass.NOT_READY, Kind.TRANSIENT)
+    assert _failed(_judge(202, {})) == (ErrorClass.BAD_RESPONSE, Kind.PERMANENT)
     assert _failed(_judge(201, {"retry-after": "7"})) == (ErrorClass.BAD_RESPONSE, Kind.PERMANENT)
 
 
