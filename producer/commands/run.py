@@ -130,7 +130,7 @@ def enqueue(
     settings = ClusterSettings.from_environment(environment)
     lists = Lists(wish.lists)
     insist_on_urls(lists)
-    folder = cache_folder(environment) / f"enqueue-{wish.fingerprint[:16]}"
+    folder = _cache_of(wish, environment)
     with ExitStack() as stack:
         stack.callback(console.close)
         journal = Journal(folder)
@@ -220,6 +220,16 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             summary.check(count_rows(manifest_path))
             journal.finish(totals=dict(totals))
     return replace(summary, wall=time.monotonic() - begun)
+
+
+def _cache_of(wish: JobSpec, environment: Mapping[str, str]) -> Path:
+    """Return where ``enqueue`` keeps what it needs to go on with a wish, which an earlier version may have begun."""
+    folders = [
+        cache_folder(environment) / f"enqueue-{name[:16]}"
+        for name in (wish.earlier_fingerprint, wish.fingerprint)
+        if name is not None
+    ]
+    return next((folder for folder in folders if folder.is_dir()), folders[-1])
 
 
 def batcher_for(options: RunOptions, *, has_own_worker: bool, is_resumed: bool) -> Batcher:

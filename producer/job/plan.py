@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import secrets
 import tempfile
@@ -14,10 +13,10 @@ from pathlib import Path
 
 from contract.errors import FolderError, InputError
 from contract.folders import PRIVATE
-from contract.records import wire
 from contract.records.policy import JobPolicy
 from producer import formatting
 from producer.intake.sources import STANDARD_INPUT, Lists, Position
+from producer.job.fingerprint import earlier_fingerprint, fingerprint
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at, set_aside, stored_files
 
@@ -37,9 +36,16 @@ class JobSpec:
     @property
     def fingerprint(self) -> str:
         """Identify lists and policy. How many processes work on them makes no difference."""
-        places = [name if name == STANDARD_INPUT else os.path.abspath(name) for name in self.lists]
-        said = wire.to_json([places, self.policy.to_wire(), self.is_forced, str(self.manifest)])
-        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
+        return fingerprint(self._places, self.policy, self.is_forced, str(self.manifest))
+
+    @property
+    def earlier_fingerprint(self) -> str | None:
+        """What versions until 31f4598 called the same wish, if they could have had it."""
+        return earlier_fingerprint(self._places, self.policy, self.is_forced, str(self.manifest))
+
+    @property
+    def _places(self) -> list[str]:
+        return [name if name == STANDARD_INPUT else os.path.abspath(name) for name in self.lists]
 
     @property
     def label(self) -> str:
@@ -95,7 +101,7 @@ def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable
     """
     is_unfinished = journal.job is not None and not journal.fact("finished")
     if is_unfinished and not wish.is_fresh:
-        if journal.fact("fingerprint") != wish.fingerprint:
+        if journal.fact("fingerprint") not in (wish.fingerprint, wish.earlier_fingerprint):
             tell("This folder holds an unfinished job of another list or with other options; starting over.")
         elif lists.skip_to(Position.from_record(journal.fact("position", {}))):
             return lists, True
