@@ -55,7 +55,7 @@ def run_batch(self: Task[..., str], message: object) -> str:
         logger.warning("No batch claimed: %s.", type(error).__name__)
         return "not claimed: the ledger does not answer"
     except MessageError as error:
-        logger.error("No batch claimed: %s", error)
+        _tell_once(f"No batch claimed: {error}")
         raise Ignore from None
     if claim is None:
         return "nothing to do: no batch waits"
@@ -64,6 +64,12 @@ def run_batch(self: Task[..., str], message: object) -> str:
     finally:
         if lifecycle.is_stopping():
             _events(os.getpid(), self.app, str(self.request.hostname)).flush(_LAST_WORDS)
+
+
+@lru_cache(maxsize=100)
+def _tell_once(line: str) -> None:
+    """Log what would else be said for every message."""
+    logger.error(line)
 
 
 def _pass_on(task: Task[..., str], named: BatchMessage) -> str:

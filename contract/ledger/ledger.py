@@ -16,17 +16,20 @@ from typing import Any, TypeVar, cast
 
 import redis
 
-from contract.errors import UnknownJobError
+from contract.errors import MessageError, UnknownJobError
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
 from contract.ledger.memory import RedisMemory
 from contract.records import wire
+from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage, child_batch
 from contract.records.outcomes import Ending
-from contract.records.policy import JobPolicy
+from contract.records.policy import POLICY_VERSION, JobPolicy
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
 
 MOST_ATTEMPTS = 5  # times a batch may lose its worker before it is split
+
+_POLICY_FIELDS = "".join(f"{name}," for name in JobPolicy().to_wire())  # what we read of a policy
 
 _OPENED_AT_ONCE = 100
 _FORGOTTEN_AT_ONCE = 500
@@ -183,7 +186,7 @@ class Ledger:
         """
         waiting: list[str] = []
         for some in _in_slices(batches, _OPENED_AT_ONCE):
-            arguments: list[Any] = [job, self.keep, len(self._queue), *self._queue]
+            arguments: list[Any] = [job, self.keep, PAYLOAD_VERSION, len(self._queue), *self._queue]
             for each in some:
                 arguments += [each.batch, each.urls, each.payload]
             shared = [self.keys.active, self.keys.sent, self.keys.job(job, "line"), self.keys.turns, self.keys.taken]
@@ -260,6 +263,9 @@ class Ledger:
         """Take a batch's lease; None when it is closed, held, deferred, unknown or worn.
 
         A *worn* batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
+
+        Raises:
+            MessageError: it is of a version that cannot be read here; it is not claimed.
         """
         return self._claim(waiting_name(job, batch), holder, most=0 if even_worn else MOST_ATTEMPTS)
 
@@ -269,6 +275,9 @@ class Ledger:
         What was lost or handed off comes first; then the job that has had least, and of its batches the
         one that has waited longest. Which batch the ``message`` names that led here makes no difference; whoever comes
         without one takes one out of a queue that has more than batches wait.
+
+        Raises:
+            MessageError: all that waits is of a version that cannot be read here; nothing is claimed.
         """
         return self._claim("", holder, waited=waited, has_message=message is not None)
 
@@ -278,9 +287,15 @@ class Ledger:
         token = f"{holder}/{secrets.token_hex(8)}"
         keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead, self.keys.turns]
         about = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited, int(has_message)]
-        answer = self.run("claim", keys, [*about, *self._queue])
+        reads = [_POLICY_FIELDS, POLICY_VERSION, PAYLOAD_VERSION]
+        answer = self.run("claim", keys, [*about, *reads, *self._queue])
         if not isinstance(answer, list):
             return None
+        if len(answer) == 1:
+            raise MessageError(
+                f"Job {_text(answer[0])} was sent by a version that says more of it than this worker can read:"
+                " run the same Trawlnet on both sides."
+            )
         job, batch, payload, policy, hidden, queued, attempt, urls = answer
         return Claim(_text(job), _text(batch), token, payload, _policy(policy), float(queued), attempt, urls, hidden)
 
@@ -317,6 +332,7 @@ class Ledger:
             report.to_result(),
             self.keep,
             worn,
+            PAYLOAD_VERSION,
             len(counters) // 2,
             *counters,
         ]

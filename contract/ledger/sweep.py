@@ -129,10 +129,10 @@ class Sweeper:
     def _relieve(self, message: BatchMessage, findings: SweepFindings) -> None:
         """Split a worn batch in halves, each with two attempts left; end it by name when it is a single URL."""
         ledger, job, batch = self._ledger, message.job, message.batch
-        claim = ledger.claim(job, batch, holder=self._holder, even_worn=True)
-        if claim is None:
-            return
         try:
+            claim = ledger.claim(job, batch, holder=self._holder, even_worn=True)
+            if claim is None:
+                return
             entries = unpack_entries(claim.payload)
         except MessageError:
             return  # of another version: a sweep that can read it will come; the others must not wait for it

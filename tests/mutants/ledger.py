@@ -9,6 +9,7 @@ _OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP = (
     f"contract/ledger/lua/{name}.lua" for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep")
 )
 _ORDER = "first_of(KEYS[2], '') or first_of_jobs() or first_of(KEYS[1], '')"
+_IN_LINE = "redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then\n      return"
 _LEDGER, _SWEEPER = "contract/ledger/ledger.py", "contract/ledger/sweep.py"
 _MODEL = "tests/integration/ledger/test_model.py"
 _TURNS = "tests/integration/ledger/test_turns_of_jobs.py"
@@ -48,7 +49,7 @@ GUARDS = (
     _without(_CLAIM, "redis.call('EXPIRE', key, ARGV[6])"),
     _without(_CLAIM, "  redis.call('ZREM', KEYS[1], waits)"),
     _without(_CLAIM, "  redis.call('ZREM', KEYS[2], waits)"),
-    _without(_CLAIM, "redis.call('HDEL', KEYS[4], record.token)", tests=_MODEL),
+    _without(_CLAIM, "if worn then redis.call('HDEL', KEYS[4], record.token) end"),
     _without(_CLAIM, "record.token = ARGV[3]\n"),
     _without(_CLAIM, "record.attempts = record.attempts + 1"),
     _without(_CLAIM, "redis.call('EXPIRE', key .. ':leases', ARGV[6])"),
@@ -56,7 +57,7 @@ GUARDS = (
     _without(_CLAIM, _ORDER, "first_of(KEYS[2], '') or first_of(KEYS[1], '')", tests=_TURNS),
     _without(_CLAIM, _ORDER, "first_of(KEYS[2], '') or first_of_jobs()", tests=_TURNS),
     _without(_CLAIM, "  redis.call('ZREM', ARGV[1] .. job .. ':line', batch)\n", tests=_MODEL),
-    _without(_CLAIM, "if redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then return false end", tests=_TURNS),
+    _without(_CLAIM, _IN_LINE, "false then\n      return", tests=_TURNS),
     _without(_CLAIM, "if least then redis.call('HSET', KEYS[3], 'pass', least) end", tests=_TURNS),
     _without(_CLAIM, "  redis.call('HSET', key, 'pass', pass)\n", tests=_TURNS),
     _without(_CLAIM, "tonumber(pass) + urls)", "tonumber(pass))", tests=_TURNS),
@@ -64,12 +65,11 @@ GUARDS = (
     _without(_CLAIM, "    redis.call('ZREM', KEYS[5], job)\n", tests=_MODEL),
     _without(_OPEN, "math.max(tonumber(opened[3]) or 0, tonumber", "math.max(0, tonumber", tests=_TURNS),
     _without(_OPEN, "tonumber(redis.call('HGET', KEYS[9], 'pass')) or 0)", "0)", tests=_TURNS),
-    _without(_OPEN, " and not redis.call('ZSCORE', KEYS[8], ARGV[1])", tests=_TURNS),
     _without(_SWEEP, "    redis.call('ZADD', line, redis.call('ZSCORE', KEYS[4], waits), batch)\n", tests=_TURNS),
     _without(_SWEEP, " and not redis.call('ZSCORE', KEYS[5], waits)", tests=_MODEL),
     _without(_CLAIM, " or now - tonumber(head[2]) < tonumber(ARGV[7])"),
     _without(_CLAIM, "redis.call('HEXISTS', key, 'policy') == 1 and "),
-    _without(_CLAIM, " and record.attempts < most then", " then"),
+    _without(_CLAIM, "record and record.attempts < most then return true", "record then return true"),
     _without(_CLAIM, "  leave_line(waits)\n  if record then"),
     _without(_CLAIM, "    record.state = 'held'\n    redis.call"),
     _without(_CLAIM, "    redis.call('ZADD', key .. ':leases', now, batch)\n"),
@@ -81,6 +81,17 @@ GUARDS = (
     _without(_CLAIM, "spare > 0 and #ARGV or 0", "#ARGV"),
     _without(_CLAIM, " and string.find(message, '\"trawlnet.batch\"', 1, true)"),
     _without(_CLAIM, "    if message then redis.call('RPUSH', ARGV[i], message) end\n"),
+    _without(_CLAIM, "if record and not is_readable(job) then return nil end"),
+    _without(_CLAIM, "policy.version == tonumber(ARGV[10])", "true"),
+    _without(_CLAIM, "is_known = is_known and string.find(',' .. ARGV[9], ',' .. name .. ',', 1, true) ~= nil"),
+    _without(_CLAIM, "pcall(cjson.decode, text or '{}')", "true, cjson.decode(text or '{}')"),
+    _without(_CLAIM, "if record and (record.format or 1) > tonumber(ARGV[11]) then", "if false then"),
+    _without(_CLAIM, "if claimable == nil then skipped = skipped + 1 end"),
+    _without(_CLAIM, "      skipped = skipped + 1\n    elseif", "    elseif"),
+    _without(_CLAIM, "return strange and {strange} or false", "return false"),
+    _without(_CLAIM, "if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {job} end"),
+    _without(_OPEN, "record.format = tonumber(ARGV[3])"),
+    _without(_CLOSE, "  child.format = tonumber(ARGV[7])\n"),
     _without(_RENEW, "if not text then return 0 end"),
     _without(_RENEW, "if record.token ~= ARGV[2] then return 0 end"),
     _without(_RENEW, "redis.call('EXPIRE', KEYS[2], ARGV[4])"),
@@ -154,7 +165,7 @@ GUARDS = (
     _without(_SWEEPER, "if message not in again]", "]"),
     _without(_SWEEPER, "if self._ledger.seconds_untaken() < SILENT_AFTER:\n            return []"),
     _without(_SWEEPER, "        self._ledger.note_sent()\n"),
-    _without(_OPEN, "  for i = 4, 3 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end\n"),
+    _without(_OPEN, "  for i = 5, 4 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end\n"),
     _without(_OPEN, "math.max(0, missing)", "missing"),
     _without(_OPEN, "if lists > 0 then", "if false then"),
     _without("producer/job/feeder.py", 'self.held_up = memory.fullness if memory.is_full else ""', "pass",

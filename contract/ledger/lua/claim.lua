@@ -2,8 +2,10 @@
 -- KEYS: sent, overdue, taken, ahead, turns
 -- ARGV: what the keys of every job begin with, job/batch ('': whose turn it is, of any job), holder's token,
 --       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do,
---       did a message lead here (1/0), the keys of the queue's lists (none: the broker is not this Redis)
--- Returns false (closed, held, deferred, unknown, none), the attempts of a worn batch, or its record.
+--       did a message lead here (1/0), what of a policy the caller can read (names with a comma behind each), its version,
+--       the version of the entries it can read, the keys of the queue's lists (none: the broker is not this Redis)
+-- Returns false (closed, held, deferred, unknown, none), the attempts of a worn batch, its record, or {a job} whose batches
+-- wait and cannot be read by the caller, where nothing else waits: they lose no attempt by that.
 -- Which job's keys are touched is known only here: one Redis holds them all, so nothing is declared but what they share.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -16,12 +18,34 @@ local function leave_line(waits)
   redis.call('ZREM', ARGV[1] .. job .. ':line', batch)
 end
 
--- Can it be claimed? Takes it out of the line where it never can: its job is gone, or it is worn and the sweep's.
+-- A later version may have put a limit into the policy that the caller would not keep.
+local strange
+local readable = {}
+local function is_readable(job)
+  if readable[job] ~= nil then return readable[job] end
+  local text = redis.call('HGET', ARGV[1] .. job, 'policy')
+  local is_json, policy = pcall(cjson.decode, text or '{}')
+  local is_known = is_json and (not text or policy.version == tonumber(ARGV[10]))
+  for name in pairs(is_known and policy or {}) do
+    is_known = is_known and string.find(',' .. ARGV[9], ',' .. name .. ',', 1, true) ~= nil
+  end
+  if not is_known then strange = job end
+  readable[job] = is_known
+  return is_known
+end
+
+-- Can it be claimed? Nil: not by the caller, who cannot read it. Takes it out of the line where it never can: its job is
+-- gone, or it is worn and the sweep's.
 local function is_claimable(waits)
   local job, batch = string.match(waits, '^(.-)/(.*)$')
   local key = ARGV[1] .. job
   local text = redis.call('HEXISTS', key, 'policy') == 1 and redis.call('HGET', key .. ':batches', batch)
   local record = text and cjson.decode(text)
+  if record and not is_readable(job) then return nil end
+  if record and (record.format or 1) > tonumber(ARGV[11]) then
+    strange = job
+    return nil
+  end
   if record and record.attempts < most then return true end
   leave_line(waits)
   if record then
@@ -34,10 +58,13 @@ end
 
 -- The first in a line that can be claimed; a job's own line holds its batches without the job in front of them.
 local function first_of(line, job)
+  local skipped = 0
   for _ = 1, 100 do
-    local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+    local head = redis.call('ZRANGE', line, skipped, skipped, 'WITHSCORES')
     if not head[1] or now - tonumber(head[2]) < tonumber(ARGV[7]) then return false end
-    if is_claimable(job .. head[1]) then return job .. head[1] end
+    local claimable = is_claimable(job .. head[1])
+    if claimable then return job .. head[1] end
+    if claimable == nil then skipped = skipped + 1 end
   end
   return false
 end
@@ -46,16 +73,22 @@ end
 -- the one that has waited longest.
 local least
 local function first_of_jobs()
+  local skipped = 0
   for _ = 1, 100 do
-    local turn = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
+    local turn = redis.call('ZRANGE', KEYS[5], skipped, skipped, 'WITHSCORES')
     if not turn[1] then return false end
-    local head = first_of(ARGV[1] .. turn[1] .. ':line', turn[1] .. '/')
+    local head = is_readable(turn[1]) and first_of(ARGV[1] .. turn[1] .. ':line', turn[1] .. '/')
     if head then
       least = turn[2]
       return head
     end
-    if redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then return false end
-    redis.call('ZREM', KEYS[5], turn[1])
+    if strange == turn[1] then
+      skipped = skipped + 1
+    elseif redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then
+      return false
+    else
+      redis.call('ZREM', KEYS[5], turn[1])
+    end
   end
   return false
 end
@@ -83,8 +116,8 @@ end
 -- Who comes without a message takes one out of the queue that is one too many then: it would lead to nothing.
 local function drop_message()
   local spare = -redis.call('ZCARD', KEYS[1])
-  for i = 9, #ARGV do spare = spare + redis.call('LLEN', ARGV[i]) end
-  for i = 9, spare > 0 and #ARGV or 0 do
+  for i = 12, #ARGV do spare = spare + redis.call('LLEN', ARGV[i]) end
+  for i = 12, spare > 0 and #ARGV or 0 do
     local message = redis.call('RPOP', ARGV[i])
     if message and string.find(message, '"trawlnet.batch"', 1, true) then return end
     if message then redis.call('RPUSH', ARGV[i], message) end
@@ -95,7 +128,7 @@ local waits = ARGV[2]
 if waits == '' then
   -- The reply to the holder's first call was lost and its client asks again: not for yet another batch.
   waits = redis.call('HGET', KEYS[4], ARGV[3]) or next_in_turn()
-  if not waits then return false end
+  if not waits then return strange and {strange} or false end
 end
 local job, batch = string.match(waits, '^(.-)/(.*)$')
 local key = ARGV[1] .. job
@@ -104,6 +137,7 @@ if not text then return false end
 local known = redis.call('HMGET', key, 'policy', 'secrets')
 if not known[1] then return false end
 local record = cjson.decode(text)
+if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {job} end
 
 -- The reply to the holder's first call was lost and its client asks again.
 local again = record.token == ARGV[3]
@@ -115,7 +149,7 @@ if not again then
   if most > 0 and record.attempts >= most then return record.attempts end
   -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
   redis.call('EXPIRE', key, ARGV[6])
-  redis.call('HDEL', KEYS[4], record.token)
+  if worn then redis.call('HDEL', KEYS[4], record.token) end
   if redis.call('ZSCORE', KEYS[1], waits) then
     redis.call('HSET', KEYS[3], 'last', tostring(now))
     leave_line(waits)

@@ -1,6 +1,6 @@
 -- In one step: store the report, close the batch, open the batches that take over what is left.
 -- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead
--- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with,
+-- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with, version of their entries,
 --       number of counters, (counter, amount) for each, then (child, urls, seconds from now, token, payload) for each;
 --       a child with a token is held under it for so many seconds, by whoever closes the batch: stragglers go on
 local text = redis.call('HGET', KEYS[2], ARGV[2])
@@ -20,12 +20,13 @@ redis.call('ZREM', KEYS[4], ARGV[2])
 redis.call('HDEL', KEYS[11], ARGV[3])
 redis.call('SET', KEYS[8], ARGV[4], 'EX', ARGV[5])
 redis.call('ZADD', KEYS[6], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[2])
-local after_counters = 8 + 2 * tonumber(ARGV[7])
-for i = 8, after_counters - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+local after_counters = 9 + 2 * tonumber(ARGV[8])
+for i = 9, after_counters - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = after_counters, #ARGV, 5 do
   local wait = tonumber(ARGV[i + 2])
   local child = {state = 'queued', urls = tonumber(ARGV[i + 1]), queued = record.queued, token = ARGV[i + 3]}
   child.attempts = tonumber(ARGV[6])
+  child.format = tonumber(ARGV[7])
   if child.token ~= '' then
     child.state = 'held'
     child.attempts = record.attempts

@@ -1,6 +1,6 @@
 -- Write batches before messages are sent for them; opening one twice changes nothing.
 -- KEYS: job, batches, payloads, closed, active, sent, line, turns, taken
--- ARGV: job id, seconds to keep, number of the queue's lists (0: the broker is not this Redis), their keys,
+-- ARGV: job id, seconds to keep, version of the entries, number of the queue's lists (0: the broker is not this Redis), their keys,
 --       then (batch, urls, payload) for each
 -- Returns the ids that want a message: those that wait for a worker, no more than messages are missing from the queue;
 -- or false where the job is unknown.
@@ -10,14 +10,15 @@ local highest = tonumber(opened[2] or 0)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local waiting = {}
-local lists = tonumber(ARGV[3])
-for i = 4 + lists, #ARGV, 3 do
+local lists = tonumber(ARGV[4])
+for i = 5 + lists, #ARGV, 3 do
   local batch = ARGV[i]
   local known = redis.call('HGET', KEYS[2], batch)
   if known then
     if cjson.decode(known).state == 'queued' then waiting[#waiting + 1] = batch end
   elseif not redis.call('ZSCORE', KEYS[4], batch) then
     local record = {state = 'queued', urls = tonumber(ARGV[i + 1]), queued = now, attempts = 0, token = ''}
+    record.format = tonumber(ARGV[3])
     redis.call('HSET', KEYS[2], batch, cjson.encode(record))
     redis.call('HSET', KEYS[3], batch, ARGV[i + 2])
     redis.call('ZADD', KEYS[6], now, ARGV[1] .. '/' .. batch)
@@ -30,7 +31,7 @@ end
 redis.call('HSET', KEYS[1], 'opened', string.format('%.0f', highest))
 redis.call('SADD', KEYS[5], ARGV[1])
 -- A job that had nothing in line comes back where the others are, or later if it has had more: it saves up no turns.
-if redis.call('EXISTS', KEYS[7]) == 1 and not redis.call('ZSCORE', KEYS[8], ARGV[1]) then
+if redis.call('EXISTS', KEYS[7]) == 1 then
   local pass = math.max(tonumber(opened[3]) or 0, tonumber(redis.call('HGET', KEYS[9], 'pass')) or 0)
   redis.call('ZADD', KEYS[8], string.format('%.17g', pass), ARGV[1])
 end
@@ -38,7 +39,7 @@ for _, i in ipairs({1, 2, 3, 4, 6, 7, 8}) do redis.call('EXPIRE', KEYS[i], ARGV[
 -- A message means that a batch waits, not which: of those sent before, some may wait that have no batch any more.
 if lists > 0 then
   local missing = redis.call('ZCARD', KEYS[6])
-  for i = 4, 3 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end
+  for i = 5, 4 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end
   while #waiting > math.max(0, missing) do table.remove(waiting) end
 end
 return waiting

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, cast
 
 import pytest
 import redis
 
+from contract.errors import MessageError
 from contract.ledger import ledger as production
 from contract.ledger.ledger import Child, NewBatch
 from contract.ledger.sweep import Sweeper
@@ -417,3 +419,91 @@ def test_a_worn_batch_is_split_by_one_sweeper(ledger: ClockedLedger) -> None:
 
     assert len([claim for claim in claims if claim]) == 1
     assert not ledger.renew(last)
+
+
+def test_a_batch_that_wore_out_is_no_longer_known_by_who_held_it(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the HDEL of claim.lua: entries of claims that nobody has would stay for as long as anything does."""
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
+    for _ in range(production.MOST_ATTEMPTS):
+        next_of(ledger)
+        ledger.advance(21.0)
+        ledger.swept()
+
+    assert not client.exists("trawl:ahead")
+
+
+# ---------------------------------------------------------------------------------------------- other versions
+
+
+def later_policy(client: redis.Redis, job: str, **more: Any) -> None:
+    """Have a job's policy say what only a later version can read."""
+    policy = json.loads(cast("bytes", client.hget(f"trawl:job:{job}", "policy")))
+    client.hset(f"trawl:job:{job}", "policy", json.dumps(policy | more))
+
+
+@pytest.mark.parametrize("more", [{"bytes_per_second": 10}, {"version": 2}])
+def test_a_policy_that_says_more_is_left_to_those_who_can_read_it(
+    client: redis.Redis, ledger: ClockedLedger, more: dict[str, Any]
+) -> None:
+    """Guards ``is_readable`` of claim.lua: a limit was ignored, or good URLs ended as poison after five tries."""
+    ledger.create("ours", JobPolicy())
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    handing_off = claimed(ledger, "1")
+    child = Child(batch_of("1").payload, 1)
+    ledger.close(handing_off, report_of(handing_off, [], handed_off=[handing_off.child(1)]), [child])
+    ledger.advance(1.0)
+    ledger.open("ours", [batch_of("7")])
+    later_policy(client, JOB, **more)
+
+    assert next_of(ledger).job == "ours", "behind what is overdue and what has waited longer"
+    for _ in range(7):
+        with pytest.raises(MessageError, match=f"Job {JOB} was sent by a version"):
+            ledger.claim_next(holder="worker", waited=0.0)
+        with pytest.raises(MessageError, match=f"Job {JOB} was sent by a version"):
+            ledger.claim(JOB, "2", holder="worker")
+    assert client.zcard("trawl:sent") == 2
+    client.hset(f"trawl:job:{JOB}", "policy", json.dumps(JobPolicy().to_wire()))
+    assert [next_of(ledger).attempt for _ in range(2)] == [1, 1]
+
+
+def test_entries_of_a_later_version_are_left_to_those_who_can_read_them(
+    client: redis.Redis, ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(production, "PAYLOAD_VERSION", 2)
+    ledger.open(JOB, [batch_of("1", "http://a.test/1", "http://a.test/2")])
+    later = claimed(ledger, "1")
+    children = [Child(batch_of("1").payload, 1)]
+    ledger.close(later, report_of(later, ["http://a.test/1"], handed_off=[later.child(1)]), children)
+    ledger.open(JOB, [batch_of("2")])
+    monkeypatch.setattr(production, "PAYLOAD_VERSION", 1)
+    ledger.open(JOB, [batch_of("3")])
+
+    assert next_of(ledger).batch == "3"
+
+    with pytest.raises(MessageError, match="run the same Trawlnet"):
+        ledger.claim_next(holder="worker", waited=0.0)
+    monkeypatch.setattr(production, "PAYLOAD_VERSION", 2)
+    assert [next_of(ledger).batch for _ in range(2)] == [later.child(1), "2"]
+
+
+def test_a_policy_that_is_no_json_stops_nobody(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.create("ours", JobPolicy())
+    ledger.open(JOB, [batch_of("1")])
+    ledger.open("ours", [batch_of("1")])
+    client.hset(f"trawl:job:{JOB}", "policy", "{not json")
+
+    assert next_of(ledger).job == "ours"
+
+
+def test_a_worn_batch_of_a_later_version_does_not_stop_the_sweep(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    for _ in range(production.MOST_ATTEMPTS):
+        claimed(ledger, "1")
+        ledger.advance(21.0)
+        ledger.swept() if ledger.now() < 1_700_000_100.0 else None
+    later_policy(client, JOB, more=1)
+
+    findings, sent = ledger.swept()
+
+    assert not findings.split
+    assert sent == [f"{JOB}/2"]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.records.policy import JobPolicy
-from tests.support.clocked_ledger import ClockedLedger, batch_of, next_of, report_of
+from tests.support.clocked_ledger import ClockedLedger, batch_of, next_of
 
 JOBS = ("a", "b", "c", "d")
 
@@ -84,22 +84,30 @@ def test_a_job_saves_up_no_turns_while_it_has_nothing_to_do(ledger: ClockedLedge
     assert 9 <= claimed.count("seldom") <= 11
 
 
-def test_what_had_its_turn_is_not_counted_again(ledger: ClockedLedger) -> None:
+def test_what_had_its_turn_is_not_counted_again(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards ``overdue`` where turns are counted: a job whose workers die would have less and less."""
-    for job in ("unlucky", "lucky"):
-        ledger.create(job, JobPolicy())
-        ledger.open(job, [batch_of(str(number)) for number in range(20)])
-    lost = [next_of(ledger) for _ in range(2)]
+    ledger.create("unlucky", JobPolicy())
+    ledger.open("unlucky", [batch_of(str(number)) for number in range(20)])
+    next_of(ledger)
+    had = client.zscore("trawl:turns", "unlucky")
+
     for _ in range(3):
         ledger.advance(21.0)
         ledger.swept()
-        lost = [next_of(ledger) for _ in range(2)]
-    assert {claim.job for claim in lost} == {"unlucky", "lucky"}
-    unlucky = next(claim for claim in lost if claim.job == "unlucky")
-    ledger.close(unlucky, report_of(unlucky))
+        assert next_of(ledger).batch == "0"
 
-    claimed = [next_of(ledger).job for _ in range(10)]
-    assert claimed.count("unlucky") == 5
+    assert client.zscore("trawl:turns", "unlucky") == had == 1.0
+
+
+def test_a_job_whose_batches_have_not_waited_long_enough_keeps_its_turn(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    ledger.create("young", JobPolicy())
+    ledger.open("young", [batch_of("1")])
+
+    assert ledger.claim_next(holder="worker", waited=5.0) is None
+
+    assert client.zscore("trawl:turns", "young") is not None
 
 
 def test_what_an_earlier_version_opened_has_its_turn(client: redis.Redis, ledger: ClockedLedger) -> None:
@@ -114,4 +122,14 @@ def test_what_an_earlier_version_opened_has_its_turn(client: redis.Redis, ledger
     ledger.swept(waiting=100)
 
     assert [next_of(ledger).job for _ in range(8)][:4].count("earlier") >= 2
+
+
+def test_what_stands_in_no_line_of_a_job_is_claimed_when_nothing_else_waits(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    ledger.create("earlier", JobPolicy())
+    ledger.open("earlier", [batch_of("1")])
+    client.delete("trawl:job:earlier:line", "trawl:turns")
+
+    assert next_of(ledger).batch == "1"
     assert ledger.claim_next(holder="worker", waited=0.0) is None
