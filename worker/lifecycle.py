@@ -21,7 +21,7 @@ from contract.ledger.recovery import sweeper
 from contract.ledger.sweep import Sweeper
 from worker import health, wiring
 from worker.pools import patch_trouble, pool_trouble
-from worker.shutdown import ShutdownDeadline
+from worker.shutdown import InHand, ShutdownDeadline
 from worker.station import station
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 # When the worker was told to stop, by the monotonic clock; 0: it was not. Made before the fork and shared with every
 # pool process; a plain number, because a killed process can hold a lock.
 _stopping_since = RawValue("d", 0.0)
+
+in_hand = InHand()
 
 _main_process = 0  # its pid, once it is about to start a pool
 
@@ -95,7 +97,7 @@ class _Leaving(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, _worker: Any) -> None:
-        ShutdownDeadline(within=wiring.drain() + _TAKING_LEAVE).watch()
+        ShutdownDeadline(within=wiring.drain() + _TAKING_LEAVE, has_work=lambda: bool(in_hand)).watch()
 
 
 def _note_main_process(**_: Any) -> None:
@@ -107,6 +109,7 @@ def _end_as_orphan(**_: Any) -> None:
     """End a pool process whose parent was killed before it had asked the kernel to end with it: it would never end."""
     if _main_process not in (0, os.getpid(), os.getppid()):
         os._exit(1)
+    in_hand.forget()
 
 
 def calm_collector(**_: Any) -> None:

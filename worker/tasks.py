@@ -39,6 +39,11 @@ _LAST_WORDS = 1.0  # seconds a stopping process waits for its events to be sent
 @shared_task(bind=True, name=BATCH_TASK, send_events=False)  # those of batches are sent by the runner
 def run_batch(self: Task[..., str], message: object) -> str:
     """Run the batch whose turn it is; returns a line for the log. The report is in the result backend."""
+    with lifecycle.in_hand.one_more():
+        return _run(self, message)
+
+
+def _run(task: Task[..., str], message: object) -> str:
     try:
         named = BatchMessage.from_wire(message)
     except MessageError as error:
@@ -46,11 +51,11 @@ def run_batch(self: Task[..., str], message: object) -> str:
         raise Ignore from None  # not Reject, which Celery logs with a traceback; the ledger still has the batch
     may_start = _disk_backoff.wait(_disk_trouble, gives_up=lifecycle.is_stopping)
     if lifecycle.is_stopping():
-        return _pass_on(self, named)
+        return _pass_on(task, named)
     if not may_start:
         return "not started: the disk takes no files; the sweep will send it again"
     try:
-        claim = station().ledger.claim_next(holder=str(self.request.hostname), waited=0.0, message=named)
+        claim = station().ledger.claim_next(holder=str(task.request.hostname), waited=0.0, message=named)
     except AWAY as error:
         logger.warning("No batch claimed: %s.", type(error).__name__)
         return "not claimed: the ledger does not answer"
@@ -60,10 +65,10 @@ def run_batch(self: Task[..., str], message: object) -> str:
     if claim is None:
         return "nothing to do: no batch waits"
     try:
-        return _runner(self).work(claim)
+        return _runner(task).work(claim)
     finally:
         if lifecycle.is_stopping():
-            _events(os.getpid(), self.app, str(self.request.hostname)).flush(_LAST_WORDS)
+            _events(os.getpid(), task.app, str(task.request.hostname)).flush(_LAST_WORDS)
 
 
 @lru_cache(maxsize=100)

@@ -58,6 +58,21 @@ def test_told_to_stop_a_worker_of_any_pool_ends_within_a_containers_grace(worker
         assert "ending now. What is in hand runs again when its lease ends." in worker.log()
 
 
+def test_a_worker_with_nothing_in_hand_leaves_soon_and_with_success(tmp_path: Path, relay: Relay) -> None:
+    """Guards ``_leave_when_idle``: it waited for answers that nobody gives any more, and ended as if it had failed."""
+    cluster = Cluster(f"redis://127.0.0.1:{relay.port}/0", tmp_path)
+    with MisbehavingServer() as server, CeleryWorker(tmp_path, env=cluster.environment, concurrency=2) as worker:
+        cluster.enqueue("job", *([server.url(f"/good?n={number}")] for number in range(4)))
+        assert [report.counts() for report in cluster.reports("job")] == [{"ok": 1}] * 4
+        relay.freeze()
+
+        worker.send_signal(signal.SIGTERM)
+
+        assert worker.wait(within=GRACE) == 0
+        assert "Nothing is in hand: leaving." in worker.log()
+        relay.thaw()
+
+
 def test_a_second_signal_or_sigquit_ends_a_worker_at_once(workers: dict[str, CeleryWorker]) -> None:
     for pool, sent in (("prefork", signal.SIGTERM), ("threads", signal.SIGINT)):
         workers[pool].send_signal(sent)

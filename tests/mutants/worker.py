@@ -15,6 +15,9 @@ _HEALTH = ("tests/unit/worker/test_health.py",)
 _TROUBLES = ("tests/unit/producer/job/test_troubles.py",)
 
 GUARDS = (
+    Guard(_DEPARTURE, "        _thread.start_new_thread(_leave_when_idle, (self._has_work,))\n", _TOLD),
+    Guard("worker/tasks.py", "with lifecycle.in_hand.one_more():", _TOLD, "if True:"),
+    Guard("worker/lifecycle.py", "has_work=lambda: bool(in_hand)", _TOLD, "has_work=lambda: False"),
     Guard("producer/job/loop.py", "        troubles.look()\n", _FLOOR, "        pass\n"),
     Guard("worker/health.py", "    signals.worker_ready.connect(start, weak=False)\n", _FLOOR, "    pass\n"),
     Guard(
