@@ -118,7 +118,7 @@ def _turn(output: Path, make: Callable[[], Ledger], batches: Sequence[NewBatch])
             starts=starts,
             is_stopping=lambda: False,
             tell=lambda _seen: None,
-            send=lambda _claim, _messages: None,
+            send=lambda _messages: None,
         )
         runner.work(claim)
     took, used = time.monotonic() - begun, cpu_seconds(pids) - used

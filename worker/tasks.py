@@ -83,7 +83,7 @@ def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
     try:
         record = station().ledger.job(named.job)
         if record is not None:
-            send_batches(task.app, [named], record.policy, about="(passed on)")
+            send_batches(task.app, [named], about="(passed on)")
     except (*AWAY, OperationalError) as error:
         logger.warning("Batch %s not passed on (%s): the sweep will.", named.batch, type(error).__name__)
     return "not started: this worker is stopping"
@@ -106,10 +106,10 @@ def _runner(task: Task[..., str]) -> BatchRunner:
             tell=tell,
         )
 
-    def send(claim: Claim, messages: Sequence[BatchMessage]) -> None:
+    def send(messages: Sequence[BatchMessage]) -> None:
         lifecycle.await_silence()
         try:
-            send_batches(task.app, messages, claim.policy, about="(handed off)")
+            send_batches(task.app, messages, about="(handed off)")
         except OperationalError as error:
             logger.warning("Handed-off batches not sent (%s): the sweep will.", type(error).__name__)
 

@@ -43,7 +43,6 @@ RESULT_KEY_PREFIX = "celery-task-meta-"  # celery 5.7 backends/base.py, KeyValue
 #: transport/redis.py, Channel._q_for_pri), which is still read. Ours have none: the ledger says whose turn it is.
 _EARLIER_PRIORITY = 5
 
-_SOFT_LIMIT, _HARD_LIMIT = 780, 900  # seconds; a backstop: the batch's own deadline is the real limit
 _VISIBILITY_TIMEOUT = 3600  # seconds; the ledger's leases recover long before it
 
 
@@ -132,8 +131,6 @@ def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         "task_acks_on_failure_or_timeout": True,
         "worker_prefetch_multiplier": 1,
-        "task_soft_time_limit": _SOFT_LIMIT,
-        "task_time_limit": _HARD_LIMIT,
         "task_ignore_result": True,  # the ledger stores the report in the same step that closes the batch
         "task_track_started": False,
         "worker_send_task_events": True,

@@ -20,7 +20,7 @@ class Keys:
         self.active = f"{prefix}active"  # jobs with open batches
         self.sent = f"{prefix}sent"  # job/batch of whatever waits for a worker, of all jobs, since when
         self.overdue = f"{prefix}overdue"  # those of them that were lost or handed off
-        self.turns = f"{prefix}turns"  # jobs with batches in line, by the URLs each has had
+        self.turns = f"{prefix}turns"  # jobs with batches in line, by the URLs each has had for its weight
         self.ahead = f"{prefix}ahead"  # which batch each token holds that was not claimed by name
         self.taken = f"{prefix}taken"  # when a batch was last claimed, and what its job had had
         self.sweeping = f"{prefix}sweeping"  # there while it is nobody's turn to sweep

@@ -218,6 +218,11 @@ class Ledger:
         if not self.run("seal", [self.keys.job(job)], [wire.to_json(dict(totals)), self.keep]):
             raise UnknownJobError(f"Redis no longer knows job {job}.")
 
+    def weigh(self, job: str, weight: float) -> bool:
+        """Give a job so many turns for each of one of weight 1, from the next claim on; False when it is unknown."""
+        is_known = bool(self._redis.hexists(self.keys.job(job), "policy"))
+        return is_known and self._redis.hset(self.keys.job(job), "weight", repr(weight)) >= 0
+
     def job(self, job: str) -> JobRecord | None:
         """Return what is known of a job; None when nothing is."""
         with self._redis.pipeline() as pipe:  # one transaction: the counts belong to the batches counted
@@ -231,8 +236,6 @@ class Ledger:
     def jobs(self) -> list[str]:
         """List the known jobs, oldest first; those Redis has let expire drop out."""
         listed = [_text(job) for job in cast("list[bytes]", self._redis.zrange(self.keys.jobs, 0, -1))]
-        if not listed:
-            return []
         with self._redis.pipeline(transaction=False) as pipe:
             for job in listed:
                 pipe.exists(self.keys.job(job))
@@ -272,9 +275,8 @@ class Ledger:
     def claim_next(self, *, holder: str, waited: float, message: BatchMessage | None = None) -> Claim | None:
         """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
 
-        What was lost or handed off comes first; then the job that has had least, and of its batches the
-        one that has waited longest. Which batch the ``message`` names that led here makes no difference; whoever comes
-        without one takes one out of a queue that has more than batches wait.
+        What was lost or handed off comes first; then the job that has had least for its weight, and of its batches the
+        one that has waited longest. What the ``message`` names makes no difference; without one, one is taken along.
 
         Raises:
             MessageError: all that waits is of a version that cannot be read here; nothing is claimed.

@@ -20,9 +20,7 @@ def sweeper(ledger: Ledger, app: Celery, *, queue: str, holder: str) -> Sweeper:
     """Return who sweeps every job's batches and sends the messages that this queue lacks."""
 
     def send(messages: Sequence[BatchMessage]) -> None:
-        record = ledger.job(messages[0].job)
-        if record is not None:
-            send_batches(app, messages, record.policy, about="(again)")
+        send_batches(app, messages, about="(again)")
 
     return Sweeper(
         ledger,

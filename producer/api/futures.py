@@ -184,7 +184,7 @@ class Submitter:
             for size in spread(len(waiting), _TOGETHER, _SLOTS):
                 shares.append(dict(waiting[start : start + size]))
                 start += size
-            batches = self._job.send([[future.entry for future in share.values()] for share in shares], self._policy)
+            batches = self._job.send([[future.entry for future in share.values()] for share in shares])
             self._sent.update(zip(batches, shares, strict=True))
 
     def _mark_running(self) -> None:
@@ -236,7 +236,7 @@ class Submitter:
         if rest:
             child = claim.child(1)
             self._sent[child] = futures
-            through(lambda: self._client.cluster.send([BatchMessage(self._job.id, child)], self._policy))
+            through(lambda: self._client.cluster.send([BatchMessage(self._job.id, child)]))
         return True
 
 

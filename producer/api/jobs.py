@@ -106,10 +106,10 @@ class Client:
             counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
             for key, count in zip(totals, counted, strict=True):
                 totals[key] += count
-            job.send(batcher.add(selected.entries), policy)
+            job.send(batcher.add(selected.entries))
             if selected.refused:
                 job.store(selected.refused)
-        job.send(batcher.flush(), policy)
+        job.send(batcher.flush())
         through(lambda: ledger.seal(job.id, totals))
         return job
 
@@ -179,14 +179,14 @@ class Job:
         self._expected.update(report.handed_off)
         return True
 
-    def send(self, batches: Sequence[Sequence[BatchEntry]], policy: JobPolicy) -> list[str]:
+    def send(self, batches: Sequence[Sequence[BatchEntry]]) -> list[str]:
         """Open these batches and send their messages; return their ids."""
         new = [NewBatch(self._number(), pack_entries(entries), len(entries)) for entries in batches]
         if new:
             messages = [BatchMessage(self.id, batch.batch) for batch in new]
             about = [f"urls={batch.urls}" for batch in new]
             self._through(lambda: self._cluster.ledger.open(self.id, new))
-            self._through(lambda: self._cluster.send(messages, policy, about))
+            self._through(lambda: self._cluster.send(messages, about))
         return [batch.batch for batch in new]
 
     def store(self, outcomes: Sequence[Outcome]) -> None:

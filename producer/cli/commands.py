@@ -9,7 +9,7 @@ import click
 
 from contract import __version__
 from contract.cluster.variables import hints
-from producer.cli.jobs import enqueue, follow, run, status
+from producer.cli.jobs import enqueue, follow, run, set_job, status
 from producer.cli.trials import compare, demo
 from producer.cli.upkeep import doctor, gc
 
@@ -23,7 +23,7 @@ class InOrder(click.Group):
 
 @click.group(
     cls=InOrder,
-    commands=[run, enqueue, follow, status, demo, compare, doctor, gc],
+    commands=[run, enqueue, follow, status, set_job, demo, compare, doctor, gc],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
 )
 @click.version_option(__version__, prog_name="trawl")

@@ -93,6 +93,23 @@ def follow(job: str, **options: Any) -> int:
     return tell(follow_job(job, options["output"], manifest, os.environ, console_of(options)), options)
 
 
+@click.command("set", short_help="Change a job that is on its way.")
+@click.argument("job")
+@click.option(
+    "--weight",
+    type=click.FloatRange(min=0.001, max=1000),
+    required=True,
+    help="Turns it has for each of a job that nobody weighed.",
+)
+def set_job(job: str, weight: float) -> int:
+    """Change JOB, from the next batch that a worker takes on."""
+    from producer.commands.control import weigh_job
+
+    weigh_job(job, weight, os.environ)
+    print(f"job {job}: weight {weight:g}")
+    return 0
+
+
 @click.command(short_help="Show how jobs stand.")
 @click.argument("job", required=False)
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")

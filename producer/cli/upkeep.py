@@ -44,7 +44,8 @@ def doctor(output: Path, is_json: bool) -> int:
     metavar="FOLDER",
     help="Remove broken-off bodies nobody continued for 30 days (or --older-than) from this folder, and nothing else.",
 )
-def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None) -> int:
+@click.option("--force", is_flag=True, help="Remove named jobs although batches of them are open.")
+def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, force: bool) -> int:
     """Remove JOBs from Redis; without any, those that are finished and followed to their end."""
     from producer.commands.housekeeping import remove_abandoned_partials, remove_jobs, remove_stale_cache
 
@@ -55,7 +56,7 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None) -> 
         removed = remove_abandoned_partials(output, days)
         print(f"removed {removed.files} broken-off {'body' if removed.files == 1 else 'bodies'}, {removed.bytes} bytes")
         return 0
-    gone, messages = remove_jobs(jobs, older_than, os.environ)
+    gone, messages = remove_jobs(jobs, older_than, os.environ, is_forced=force)
     for job in gone:
         print(f"removed job {job}")
     if messages:

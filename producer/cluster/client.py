@@ -23,7 +23,6 @@ from contract.ledger.keys import SNAPSHOTS
 from contract.ledger.ledger import Ledger
 from contract.ledger.sweep import Sweeper
 from contract.records.messages import BatchMessage
-from contract.records.policy import JobPolicy
 from producer.cluster.stale_messages import remove_stale_messages
 
 Answer = TypeVar("Answer")
@@ -113,7 +112,7 @@ class Services(Protocol):
     @property
     def ledger(self) -> Ledger: ...
 
-    def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+    def send(self, messages: Sequence[BatchMessage], about: Sequence[str] = ()) -> None:
         """Send claim checks; ``about`` says what people who watch may know of each. Safe to repeat."""
         ...
 
@@ -185,11 +184,11 @@ class Cluster:
         except Exception as error:  # every transport raises its own
             raise _unreachable(f"The broker at {shown}", error) from None
 
-    def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+    def send(self, messages: Sequence[BatchMessage], about: Sequence[str] = ()) -> None:
         if not broker.queue_lists(self.settings):
             messages = self._missing_of(messages)
         for index, message in enumerate(messages):
-            send_batches(self._app, [message], policy, about=about[index] if index < len(about) else "")
+            send_batches(self._app, [message], about=about[index] if index < len(about) else "")
 
     def _missing_of(self, messages: Sequence[BatchMessage]) -> Sequence[BatchMessage]:
         """Return as many of these as are missing from a queue that the ledger cannot count itself."""

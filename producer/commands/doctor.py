@@ -15,14 +15,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from contract.cluster.dispatch import time_limits
 from contract.cluster.service_urls import redacted
 from contract.cluster.settings import ClusterSettings, is_configured
 from contract.cluster.variables import ignored_proxies
 from contract.errors import TrawlError
 from contract.ledger.memory import FULL_ABOVE, RedisMemory
 from contract.open_files import attainable_limit, shortage
-from contract.records.policy import JobPolicy
 from producer.cluster.client import Cluster
 from producer.formatting import count, seconds, size
 
@@ -99,7 +97,6 @@ def _examine_cluster(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield _eviction(info)
         yield _memory(info)
         yield _clock(cluster)
-        yield _visibility(settings)
         yield from _workers(cluster)
     finally:
         cluster.close()
@@ -153,23 +150,6 @@ def _clock(cluster: Cluster) -> Finding:
             Verdict.UNWISE, "clock", f"{seconds(skew)} away from Redis' clock: times in reports will mislead. Use NTP."
         )
     return Finding(Verdict.FINE, "clock", f"{seconds(skew)} away from Redis' clock.")
-
-
-def _visibility(settings: ClusterSettings) -> Finding:
-    from contract.cluster.broker import build_app
-
-    options = build_app(settings).conf.broker_transport_options
-    longest = time_limits(JobPolicy())[1]
-    visible = options.get("visibility_timeout")
-    if visible is None:
-        return Finding(Verdict.FINE, "visibility timeout", "this broker has none.")
-    if float(visible) <= longest:
-        return Finding(
-            Verdict.UNWISE,
-            "visibility timeout",
-            f"{visible} s, but a batch may take {longest} s: copies would run. Raise it in TRAWL_BROKER_OPTIONS.",
-        )
-    return Finding(Verdict.FINE, "visibility timeout", f"{visible} s, above the {longest} s a batch may take.")
 
 
 def _workers(cluster: Cluster) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings
-from contract.errors import FolderError, UnknownJobError
+from contract.errors import FolderError, InputError, UnknownJobError
 from contract.folders import PART, PARTIALS, PRIVATE, RECORD
 from producer.cluster.client import Cluster
 from producer.commands.run import cache_folder
@@ -32,13 +32,16 @@ class Removed:
     bytes: int
 
 
-def remove_jobs(jobs: Sequence[str], older_than: float | None, environment: Mapping[str, str]) -> tuple[list[str], int]:
+def remove_jobs(
+    jobs: Sequence[str], older_than: float | None, environment: Mapping[str, str], *, is_forced: bool = False
+) -> tuple[list[str], int]:
     """Remove jobs from Redis, and the messages of jobs that are over; return their ids and the number of messages.
 
-    Named jobs go whatever their state. Without names, those go that are finished and followed to their end, and
-    with ``older_than`` (days) every job created before.
+    Named jobs go if nothing of them is open, or where that is forced. Without names, those go that are finished and
+    followed to their end, and with ``older_than`` (days) every job created before.
 
     Raises:
+        InputError: a named job has batches that are open.
         UnknownJobError: a named job is not there.
         ServiceError: the cluster cannot be reached.
     """
@@ -53,6 +56,10 @@ def remove_jobs(jobs: Sequence[str], older_than: float | None, environment: Mapp
                 if job in jobs:
                     raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
                 continue
+            if job in jobs and record.open and not is_forced:
+                raise InputError(
+                    f"Job {job} is not over, {record.open} batches are open: --force removes it all the same."
+                )
             is_over = record.is_finished and not record.undrained
             is_old = older_than is not None and now - record.created > older_than * _DAY
             if job in jobs or is_over or is_old:

@@ -49,7 +49,7 @@ class BatchSender:
         wanted = [index for index, each in enumerate(new) if each.batch in waiting]
         if wanted:
             messages = [BatchMessage(job, new[index].batch) for index in wanted]
-            self._services.send(messages, self.job.policy, [about[index] for index in wanted] if about else ())
+            self._services.send(messages, [about[index] for index in wanted] if about else ())
 
     def open_again(self, totals: Mapping[str, int] | None) -> None:
         """Make sure that the ledger has the job and every batch the manifest has not; ``totals`` seal it.

@@ -87,7 +87,7 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     entries = [BatchEntry(url="http://host.test/1"), BatchEntry(url="http://host.test/2")]
     assert ledger.create("job", JobPolicy(), label="a list", secrets=b"hidden")
     opened = ledger.open("job", [NewBatch(str(number), pack_entries(entries), 2) for number in (1, 2, 3)])
-    send_batches(app, [BatchMessage("job", batch) for batch in opened], JobPolicy())
+    send_batches(app, [BatchMessage("job", batch) for batch in opened])
     assert queue_depth(app, settings.queue) == 3
 
     first = ledger.claim("job", "1", holder="me")
@@ -101,6 +101,7 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     await_condition(lambda: bool(sweeps.sweep()), within=20, what="a sweep")
     assert ledger.claim_next(holder="me", waited=0.0)
     assert ledger.store("job", report(ledger, "9", []))
+    ledger.weigh("job", 2.0)
     ledger.seal("job", {"urls": 6})
     assert None not in ledger.payloads("job", ["3"])
     record = ledger.job("job")

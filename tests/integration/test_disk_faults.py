@@ -473,5 +473,5 @@ def _a_shift(ledger: RecordingLedger, bench: Bench) -> BatchRunner:
         starts=starts,
         is_stopping=lambda: False,
         tell=lambda _seen: None,
-        send=lambda _claim, _messages: None,
+        send=lambda _messages: None,
     )

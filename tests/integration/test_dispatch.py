@@ -22,7 +22,7 @@ def test_messages_that_wait_are_counted(tmp_path: Path) -> None:
         app = build_app(settings)
         assert queue_depth(app, settings.queue) == 0
 
-        send_batches(app, [BatchMessage("job", str(number)) for number in (1, 2, 3)], JobPolicy())
+        send_batches(app, [BatchMessage("job", str(number)) for number in (1, 2, 3)])
 
         # Zero would make the sweep send all of them again: kombu's passive declare says so under a key prefix.
         assert queue_depth(app, settings.queue) == 3
@@ -41,7 +41,7 @@ def test_to_another_broker_no_more_messages_are_sent_than_are_missing(tmp_path: 
             batches = [NewBatch(str(number), pack_entries([]), 0) for number in (1, 2, 3)]
             for _ in range(3):
                 opened = cluster.ledger.open("job", batches)
-                cluster.send([BatchMessage("job", batch) for batch in opened], JobPolicy())
+                cluster.send([BatchMessage("job", batch) for batch in opened])
 
             assert len(opened) == 3
             assert queue_depth(build_app(settings), settings.queue) == 3

@@ -161,7 +161,7 @@ def test_a_follower_counts_an_open_batch_by_its_glimpse_and_a_closed_one_by_its_
     ledger.tell("job", ProgressSnapshot("1", {"ok": 1}, 500))
     await_condition(lambda: counted(1), within=20, what="the glimpse")
     with StandInWorker(bench.settings):
-        cluster.send([BatchMessage("job", "1")], JobPolicy())
+        cluster.send([BatchMessage("job", "1")])
         await_condition(follower.step, within=60, what="the row")
     after = follower.live.rows
     ledger.tell("job", ProgressSnapshot("1", {"ok": 1}, 500))

@@ -102,7 +102,7 @@ def enqueue(settings: ClusterSettings) -> None:
     ledger.create("job", JobPolicy())
     entries = pack_entries([BatchEntry(url="http://10.0.0.1/")])
     waiting = ledger.open("job", [NewBatch("1", entries, 1)])
-    send_batches(build_app(settings), [BatchMessage("job", batch) for batch in waiting], JobPolicy())
+    send_batches(build_app(settings), [BatchMessage("job", batch) for batch in waiting])
 
 
 def is_finished(client: redis.Redis) -> bool:

@@ -363,13 +363,16 @@ def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
     waiting = bench.trawl("enqueue", listed)[1].strip()
 
     removed = bench.trawl("gc")
-    named = bench.trawl("gc", waiting)
+    refused = bench.trawl("gc", waiting)
+    named = bench.trawl("gc", waiting, "--force")
     again = bench.trawl("gc", waiting)
     cluster = Cluster(bench.settings)
     left = list(cluster.redis.keys("trawl:job:*"))
     cluster.close()
 
     assert removed[:2] == (0, f"removed job {finished}\n")
+    assert refused[:2] == (2, "")
+    assert f"Job {waiting} is not over, 5 batches are open: --force removes it all the same." in refused[2]
     assert named[:2] == (0, f"removed job {waiting}\nremoved 5 messages of jobs that are over\n")
     assert again[0] == 2
     assert left == []
@@ -429,11 +432,29 @@ def test_a_message_a_killed_worker_had_taken_is_removed_with_its_job(bench: Benc
         cluster.redis.zadd("trawl:unacked_index", {"ours": 1.0, "theirs": 1.0})
         cluster.redis.lpush("trawl:trawl", "none of ours")
 
-        removed = bench.trawl("gc", job)
+        removed = bench.trawl("gc", job, "--force")
 
         assert removed[:2] == (0, f"removed job {job}\nremoved 1 message of jobs that are over\n")
         assert cluster.redis.hkeys("trawl:unacked") == cluster.redis.zrange("trawl:unacked_index", 0, -1) == [b"theirs"]
         assert cluster.redis.llen("trawl:trawl") == 1
+
+
+def test_a_job_on_its_way_is_weighed(bench: Bench) -> None:
+    jobs = [bench.trawl("enqueue", bench.write_list(*urls(400)))[1].strip() for _ in range(2)]
+
+    weighed = bench.trawl("set", jobs[0], "--weight", "3")
+    unknown = bench.trawl("set", "nobody", "--weight", "3")
+
+    assert weighed[:2] == (0, f"job {jobs[0]}: weight 3\n")
+    assert unknown[0] == 2
+    assert "No job nobody is known there" in unknown[2]
+    with closing(Cluster(bench.settings)) as cluster:
+        had = Counter[str]()
+        while sum(had.values()) < 400:
+            claim = cluster.ledger.claim_next(holder="test", waited=0.0)
+            assert claim is not None
+            had[claim.job] += claim.urls
+    assert 2.0 < had[jobs[0]] / had[jobs[1]] < 4.5
 
 
 def test_redis_holds_nothing_but_a_record_once_a_job_was_followed(bench: Bench) -> None:

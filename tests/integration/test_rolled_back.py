@@ -191,7 +191,7 @@ def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server
     a, b, c = urls = URLS[:3]
     cluster.ledger.create(JOB, JobPolicy())
     job = Job(JOB, Client(cluster, tell=lambda _line: None))
-    job.send([entries_of(urls)], JobPolicy())
+    job.send([entries_of(urls)])
     opened = cluster.ledger.claim_next(holder="nobody", waited=0.0)
     assert opened is not None
     close(cluster.ledger, opened, [], [a, b, c])

@@ -13,6 +13,8 @@ _IN_LINE = "redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then\n     
 _LEDGER, _SWEEPER = "contract/ledger/ledger.py", "contract/ledger/sweep.py"
 _MODEL = "tests/integration/ledger/test_model.py"
 _TURNS = "tests/integration/ledger/test_turns_of_jobs.py"
+_RUNNER = "tests/unit/worker/batch/test_runner.py"
+_WATCHDOG = "tests/unit/worker/batch/test_watchdog.py"
 _PRODUCER = "tests/integration/test_producer.py"
 _PARTING = "tests/unit/worker/engine/test_parting.py"
 _FOLLOW = "tests/integration/test_follow.py"
@@ -60,7 +62,9 @@ GUARDS = (
     _without(_CLAIM, _IN_LINE, "false then\n      return", tests=_TURNS),
     _without(_CLAIM, "if least then redis.call('HSET', KEYS[3], 'pass', least) end", tests=_TURNS),
     _without(_CLAIM, "  redis.call('HSET', key, 'pass', pass)\n", tests=_TURNS),
-    _without(_CLAIM, "tonumber(pass) + urls)", "tonumber(pass))", tests=_TURNS),
+    _without(_CLAIM, "tonumber(pass) + urls / (tonumber(weight) or 1)", "tonumber(pass)", tests=_TURNS),
+    _without(_CLAIM, "urls / (tonumber(weight) or 1)", "urls", tests=_TURNS),
+    _without("producer/commands/housekeeping.py", "record.open and not is_forced", "False", tests=_PRODUCER),
     _without(_CLAIM, "if not record.overdue then count_turn", "if true then count_turn", tests=_TURNS),
     _without(_CLAIM, "    redis.call('ZREM', KEYS[5], job)\n", tests=_MODEL),
     _without(_OPEN, "math.max(tonumber(opened[3]) or 0, tonumber", "math.max(0, tonumber", tests=_TURNS),
@@ -105,7 +109,7 @@ GUARDS = (
     _without(_CLOSE, "'EX', ARGV[5])", "'EX', 1000000000)"),
     _without(_CLOSE, "child.attempts = tonumber(ARGV[6])", "child.attempts = 0"),
     _without(_CLOSE, "child.state = 'deferred'"),
-    _without(_CLOSE, "child.overdue = true"),
+    _without(_CLOSE, "child.overdue = true", tests=_TURNS),
     _without(_CLOSE, "child.state = 'held'"),
     _without(_CLOSE, "    child.attempts = record.attempts\n"),
     _without(_CLOSE, "    redis.call('ZADD', KEYS[4], now + wait, ARGV[i])\n"),
@@ -118,6 +122,12 @@ GUARDS = (
     _without("worker/batch/runner.py", " and unfinished < max(_MOST_UNFINISHED * self._room, _MOST_HELD * largest)",
              tests="tests/unit/worker/batch/test_runner.py"),
     _without("worker/batch/turn.py", "outcomes >= _WORTH_A_CLOSE and ", tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/runner.py", "turn.run.unfinished and time.monotonic() - max(turn.began, self._excused)",
+             "time.monotonic() - max(turn.began, self._excused)", tests=_RUNNER),
+    _without("worker/batch/runner.py", "> turn.longest:", "> 1e9:", tests=_RUNNER),
+    _without("worker/batch/runner.py", "time.monotonic() if told else self._excused", "self._excused", tests=_RUNNER),
+    _without("worker/batch/watchdog.py", "self._over.set()", "pass", tests=_WATCHDOG),
+    _without("worker/batch/watchdog.py", "if hasattr(current_process(), \"index\"):", "if True:", tests=_WATCHDOG),
     _without("worker/batch/turn.py", " and not self.is_parted", tests="tests/unit/worker/batch/test_runner.py"),
     _without("worker/batch/turn.py", "group and leftover.after > group[0].after * _TOGETHER + _AT_LEAST", "False",
              tests="tests/unit/worker/batch/test_turn.py"),

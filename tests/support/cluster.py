@@ -46,7 +46,7 @@ class Cluster:
             for number, urls in enumerate(batches, start=1)
         ]
         waiting = self.ledger.open(job, new)
-        send_batches(self.app, [BatchMessage(job, batch) for batch in waiting], policy)
+        send_batches(self.app, [BatchMessage(job, batch) for batch in waiting])
         self.ledger.seal(job, {"urls": sum(len(urls) for urls in batches)})
 
     def reports(self, job: str) -> list[BatchReport]:

@@ -27,6 +27,7 @@ from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.events import UNWATCHED, Watcher
 from worker.batch.lease import Lease
 from worker.batch.turn import Turn, children_of, line_of
+from worker.batch.watchdog import Watchdog, end_process
 from worker.engine.run import Run
 from worker.metering import UNCOUNTED, Metering
 
@@ -42,7 +43,7 @@ _UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to ta
 _LOOK_PAUSE, _LONGEST_LOOK_PAUSE = _UNWANTED, 2.0  # seconds until a ledger with nothing to claim is looked at again
 _MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
 _MOST_UNFINISHED = 40  # times the room: URLs in memory, where all that is fetched of them is reported
-_LONGEST_SHIFT = 240.0  # seconds after which nothing more is claimed ahead; Celery's time limits are far beyond
+_LONGEST_SHIFT = 3000.0  # seconds after which nothing more is claimed ahead; a message is delivered again after 3,600
 
 
 class Starts(Protocol):
@@ -67,14 +68,16 @@ class BatchRunner:
         starts: Starts,
         is_stopping: Callable[[], bool],
         tell: Callable[[Sequence[tuple[Claim, ProgressSnapshot]]], None],
-        send: Callable[[Claim, Sequence[BatchMessage]], None],
+        send: Callable[[Sequence[BatchMessage]], None],
         look_at_hosts: Callable[[], None] = lambda: None,
         events: Watcher = UNWATCHED,
         meter: Metering = UNCOUNTED,
+        end: Callable[[str], None] = end_process,
     ) -> None:
         """``room`` is how many URLs can be in flight; with fewer left to fetch, the runner looks ahead.
 
-        ``tell`` takes, once a second, a snapshot of each batch that lasts; ``look_at_hosts`` is called more often.
+        ``tell`` takes, once a second, a snapshot of each batch that lasts; ``look_at_hosts`` is called more often;
+        ``end`` is told why this process is stuck.
         """
         self._ledger = ledger
         self._worker = worker
@@ -89,6 +92,9 @@ class BatchRunner:
         self._look_at_hosts = look_at_hosts
         self._events = events
         self._meter = meter
+        self._end_process = end
+        self._watchdog = Watchdog(end)
+        self._excused = 0.0  # by the monotonic clock, when a Redis that was away came back: batches had to wait for it
         self._turns: list[Turn] = []
         self._change = threading.Event()
         self._began = self._told = time.monotonic()
@@ -97,10 +103,15 @@ class BatchRunner:
 
     def work(self, claim: Claim) -> str:
         """Run the batch and what is claimed ahead of its message; return a line about the first, for the log."""
+        with self._watchdog:
+            return self._work(claim)
+
+    def _work(self, claim: Claim) -> str:
         lines: list[str] = []
         try:
             self._begin(claim)
             while self._turns:
+                self._watchdog.look()
                 self._change.wait(self._pause())
                 self._change.clear()
                 self._obey()
@@ -133,6 +144,11 @@ class BatchRunner:
             turn.lease.keep()
             if turn.lease.is_lost:
                 turn.run.abandon()
+            if turn.run.unfinished and time.monotonic() - max(turn.began, self._excused) > turn.longest:
+                self._excused = time.monotonic()
+                self._end_process(
+                    f"Job {turn.claim.job} batch {turn.claim.batch} is not over after {turn.longest:.0f} s: stuck."
+                )
         if self._is_stopping() and not self._drains:
             self._drains = True
             for turn in self._turns:
@@ -265,15 +281,18 @@ class BatchRunner:
     def _send_for(self, claim: Claim, children: Sequence[Child]) -> None:
         ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
         if ready:
-            self._send(claim, [BatchMessage(claim.job, claim.child(number)) for number in ready])
+            self._send([BatchMessage(claim.job, claim.child(number)) for number in ready])
 
     def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:
         """Close the batch however long Redis is away; a worker told to stop gives up after a while."""
         gives_up: float | None = None
         told = False
         while True:
+            self._watchdog.look()
             try:
-                return close()
+                answer = close()
+                self._excused = time.monotonic() if told else self._excused
+                return answer
             except AWAY as error:
                 if gives_up is None and self._is_stopping():
                     gives_up = time.monotonic() + _CLOSE_PATIENCE

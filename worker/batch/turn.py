@@ -19,6 +19,8 @@ from worker.engine.run import Leftover, Run
 _PART_PAUSE = 5.0  # seconds between two closes of what is in the end one batch's stragglers
 _WORTH_A_CLOSE = 32  # outcomes of a batch that was not closed around its stragglers yet
 
+_GRACE = 300.0  # seconds beyond its own deadlines after which a batch counts as stuck
+
 _TOGETHER, _AT_LEAST = 1.25, 1.0  # what is due within this factor and so many seconds comes due together
 
 
@@ -41,6 +43,11 @@ class Turn:
         if now - self.began >= _PART_PAUSE:
             return outcomes > 0
         return outcomes >= _WORTH_A_CLOSE and not self.is_parted
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which it should long be over: it starts transfers for so long, and each may take so long."""
+        return self.claim.policy.batch_seconds + self.claim.policy.timeout + _GRACE
 
     def go_on_as(self, kept: Claim) -> None:
         self.claim, self.started, self.began, self.is_parted = kept, time.time(), time.monotonic(), True

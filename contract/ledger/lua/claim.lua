@@ -69,7 +69,7 @@ local function first_of(line, job)
   return false
 end
 
--- Of the jobs the one that has had least (stride scheduling: Waldspurger and Weihl, 1995); of its batches
+-- Of the jobs the one that has had least for its weight (stride scheduling: Waldspurger and Weihl, 1995); of its batches
 -- the one that has waited longest.
 local least
 local function first_of_jobs()
@@ -98,13 +98,13 @@ local function next_in_turn()
   return first_of(KEYS[2], '') or first_of_jobs() or first_of(KEYS[1], '')
 end
 
--- Count what a job has had, by the URLs of its batches; without more to claim it has no turn.
-local function count_turn(job, urls)
+-- Count what a job has had, by the URLs of its batches and its weight; without more to claim it has no turn.
+local function count_turn(job, urls, weight)
   local key = ARGV[1] .. job
   local pass = redis.call('ZSCORE', KEYS[5], job)
   if least then redis.call('HSET', KEYS[3], 'pass', least) end
   if not pass then return end
-  pass = string.format('%.17g', tonumber(pass) + urls)
+  pass = string.format('%.17g', tonumber(pass) + urls / (tonumber(weight) or 1))
   redis.call('HSET', key, 'pass', pass)
   if redis.call('EXISTS', key .. ':line') == 1 then
     redis.call('ZADD', KEYS[5], pass, job)
@@ -134,7 +134,7 @@ local job, batch = string.match(waits, '^(.-)/(.*)$')
 local key = ARGV[1] .. job
 local text = redis.call('HGET', key .. ':batches', batch)
 if not text then return false end
-local known = redis.call('HMGET', key, 'policy', 'secrets')
+local known = redis.call('HMGET', key, 'policy', 'secrets', 'weight')
 if not known[1] then return false end
 local record = cjson.decode(text)
 if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {job} end
@@ -153,7 +153,7 @@ if not again then
   if redis.call('ZSCORE', KEYS[1], waits) then
     redis.call('HSET', KEYS[3], 'last', tostring(now))
     leave_line(waits)
-    if not record.overdue then count_turn(job, record.urls) end
+    if not record.overdue then count_turn(job, record.urls, known[3]) end
   end
   if ARGV[2] == '' then
     redis.call('HSET', KEYS[4], ARGV[3], waits)

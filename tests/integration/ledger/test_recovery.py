@@ -453,6 +453,7 @@ def test_a_policy_that_says_more_is_left_to_those_who_can_read_it(
     ledger.close(handing_off, report_of(handing_off, [], handed_off=[handing_off.child(1)]), [child])
     ledger.advance(1.0)
     ledger.open("ours", [batch_of("7")])
+    client.zadd("trawl:turns", {"ours": 99.0})
     later_policy(client, JOB, **more)
 
     assert next_of(ledger).job == "ours", "behind what is overdue and what has waited longer"

@@ -8,8 +8,9 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.ledger.ledger import Child
 from contract.records.policy import JobPolicy
-from tests.support.clocked_ledger import ClockedLedger, batch_of, next_of
+from tests.support.clocked_ledger import ClockedLedger, batch_of, next_of, report_of
 
 JOBS = ("a", "b", "c", "d")
 
@@ -70,6 +71,20 @@ def test_a_small_job_behind_a_large_one_is_next(ledger: ClockedLedger) -> None:
     assert "small" in {next_of(ledger).job for _ in range(2)}
 
 
+def test_a_job_has_turns_by_its_weight(ledger: ClockedLedger) -> None:
+    """Guards the weight in claim.lua: it counts from the next claim on."""
+    for job in ("heavy", "light"):
+        ledger.create(job, JobPolicy())
+        ledger.open(job, [batch_of(str(number)) for number in range(200)])
+    assert ledger.weigh("heavy", 4.0)
+    assert 79 <= [next_of(ledger).job for _ in range(100)].count("heavy") <= 81
+
+    assert ledger.weigh("heavy", 0.25)
+
+    assert 19 <= [next_of(ledger).job for _ in range(100)].count("heavy") <= 21
+    assert not ledger.weigh("unheard-of", 2.0)
+
+
 def test_a_job_saves_up_no_turns_while_it_has_nothing_to_do(ledger: ClockedLedger) -> None:
     """Guards where a job comes back: it would keep the others out for as long as it was away."""
     for job in ("always", "seldom"):
@@ -99,6 +114,20 @@ def test_what_had_its_turn_is_not_counted_again(client: redis.Redis, ledger: Clo
     assert client.zscore("trawl:turns", "unlucky") == had == 1.0
 
 
+def test_what_was_handed_off_is_not_counted_again(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards ``overdue`` of close.lua's children."""
+    ledger.create("job", JobPolicy())
+    ledger.open("job", [batch_of(str(number)) for number in range(9)])
+    claim = next_of(ledger)
+    had = client.zscore("trawl:turns", "job")
+    children = [Child(batch_of("0").payload, 1)]
+    assert ledger.close(claim, report_of(claim, [], handed_off=[claim.child(1)]), children)
+
+    assert next_of(ledger).batch == claim.child(1)
+
+    assert client.zscore("trawl:turns", "job") == had
+
+
 def test_a_job_whose_batches_have_not_waited_long_enough_keeps_its_turn(
     client: redis.Redis, ledger: ClockedLedger
 ) -> None:
@@ -121,7 +150,7 @@ def test_what_an_earlier_version_opened_has_its_turn(client: redis.Redis, ledger
 
     ledger.swept(waiting=100)
 
-    assert [next_of(ledger).job for _ in range(8)][:4].count("earlier") >= 2
+    assert [next_of(ledger).job for _ in range(8)][:2] == ["earlier"] * 2, "it has had less"
 
 
 def test_what_stands_in_no_line_of_a_job_is_claimed_when_nothing_else_waits(

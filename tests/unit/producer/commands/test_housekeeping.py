@@ -102,7 +102,7 @@ def test_jobs_and_a_folder_are_not_named_together(tmp_path: Path, capsys: pytest
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def remove_jobs(*_: object) -> list[str]:
+    def remove_jobs(*_: object, **__: object) -> list[str]:
         raise ZeroDivisionError("a bug of ours")
 
     monkeypatch.setattr(housekeeping, "remove_jobs", remove_jobs)

@@ -79,7 +79,7 @@ class RememberingServices:
     def ledger(self) -> Ledger:
         return cast("Ledger", self.memory)
 
-    def send(self, messages: Sequence[BatchMessage], policy: JobPolicy, about: Sequence[str] = ()) -> None:
+    def send(self, messages: Sequence[BatchMessage], about: Sequence[str] = ()) -> None:
         self.sent += [message.batch for message in messages]
         self.about += about
 

@@ -9,6 +9,7 @@ import pytest
 
 from contract.records.policy import JobPolicy
 from contract.urls.naming import Layout
+from producer.intake.sources import Lists
 from producer.job.plan import JobSpec, begin, begin_or_go_on
 from producer.storage.journal import Journal
 
@@ -58,7 +59,7 @@ def test_a_folder_that_an_earlier_version_began_is_gone_on_with(tmp_path: Path) 
     journal = Journal(tmp_path / "state")
     begin(journal, "job-1", fingerprint=wish.earlier_fingerprint, label="urls.txt", manifest=None)
 
-    lists, is_old = begin_or_go_on(wish, journal, pytest.fail)
+    lists, is_old = begin_or_go_on(wish, Lists(wish.lists), journal, pytest.fail)
 
     lists.close()
     assert (is_old, journal.job) == (True, "job-1")

@@ -128,6 +128,7 @@ class Floor:
     sent: list[BatchMessage] = field(default_factory=list)
     on_start: Callable[[str], None] = lambda _batch: None
     told: list[tuple[str, str]] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
 
     def runner(self, *, room: int = 64, lease_seconds: float = 30.0) -> BatchRunner:
         return BatchRunner(
@@ -140,8 +141,9 @@ class Floor:
             starts=self._start,
             is_stopping=lambda: self.is_stopping,
             tell=lambda _seen: None,
-            send=lambda _claim, messages: self.sent.extend(messages),
+            send=self.sent.extend,
             events=self,
+            end=self.stuck.append,
         )
 
     def begin(self, claim: Claim) -> None:
@@ -399,6 +401,36 @@ def test_what_a_process_holds_is_bounded_however_little_is_left_to_report(monkey
     ends.join()
 
     assert len(stragglers.floor.runs) <= 4
+
+
+def test_a_batch_that_outlives_its_own_deadlines_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the look at ``longest``: its lease would be renewed for ever, and its job never end."""
+    monkeypatch.setattr(turn_module, "_GRACE", -360.0)  # the policy's 60 s and 300 s
+    floor = Floor(ends_at_once=False, fetching=64)
+    floor.on_start = lambda batch: threading.Timer(0.5, floor.runs[batch].end).start()
+
+    floor.runner().work(a_claim("1"))
+
+    assert set(floor.stuck) == {"Job job batch 1 is not over after 0 s: stuck."}
+
+
+def test_a_batch_that_had_to_wait_for_redis_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``_excused``: files get no names meanwhile, and their batches do not end."""
+    monkeypatch.setattr(turn_module, "_GRACE", -356.0)  # 4 s in all
+    monkeypatch.setattr(runner_module, "_CLOSE_PAUSE", 4.2)
+    floor = Floor(ends_at_once=False, fetching=10)
+    floor.ledger.waiting = ["2"]
+    floor.ledger.failures = [redis.exceptions.ConnectionError()]
+
+    def first_ends(batch: str) -> None:
+        if batch == "2":
+            floor.runs["1"].end()
+            threading.Timer(4.6, floor.runs["2"].end).start()
+
+    floor.on_start = first_ends
+    floor.runner().work(a_claim("1"))
+
+    assert floor.stuck == []
 
 
 def test_without_room_nothing_is_claimed_ahead() -> None:

@@ -1,0 +1,44 @@
+"""A process that is stuck is ended; one that looks, or has come to its end, is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from tests.support.processes import PATIENCE
+from worker.batch.watchdog import Watchdog, end_process
+
+
+def test_a_runner_that_no_longer_looks_is_ended_and_told_why() -> None:
+    told: list[str] = []
+    ended = threading.Event()
+
+    def end(reason: str) -> None:
+        told.append(reason)
+        ended.set()
+
+    with Watchdog(end, patience=0.02):
+        assert ended.wait(PATIENCE)
+
+    assert told[0] == "A process of this worker has been stuck for 0.02 s: ending it."
+
+
+def test_a_runner_that_is_over_is_left_alone() -> None:
+    told: list[str] = []
+    with Watchdog(told.append, patience=0.1):
+        pass
+    time.sleep(0.5)
+
+    assert told == []
+
+
+def test_only_a_process_of_a_pool_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``index``: with the pools ``solo`` and ``threads`` it would be the whole worker."""
+    killed: list[int] = []
+    monkeypatch.setattr("os.kill", lambda pid, _signal: killed.append(pid))
+
+    end_process("stuck")
+
+    assert killed == []
