@@ -17,7 +17,6 @@ ENDINGS = tuple(str(ending) for ending in Ending)
 
 _STEPS = 32  # histogram buckets per doubling: a percentile is right within 1.1 %
 _MOST_HOSTS = 500
-_SHOWN_URL = 120  # characters
 
 
 class _Phases(Struct, gc=False):
@@ -30,6 +29,7 @@ class _Counted(Struct, gc=False):
 
     url: str
     outcome: Ending
+    name: str | None = None
     error: str | None = None
     detail: str | None = None
     bytes: int | None = None
@@ -146,8 +146,7 @@ class Tally:
         self.worked, self.started, self.finished = self.elapsed, 0.0, 0.0
 
     def _add_host(self, url: str, seconds: float, failed: int) -> None:
-        parts = url.split("/", 3)
-        name = parts[2].lower() if len(parts) > 2 and parts[2] else "?"
+        name = _host_of(url)
         host = self._hosts.get(name)
         if host is None:
             if len(self._hosts) >= _MOST_HOSTS:
@@ -193,9 +192,13 @@ class Tally:
 
 
 def _example(row: _Counted) -> str:
-    """Say where it was and why. A refused line says its number; of a URL the query may be a secret."""
+    """Say where it was and why. A refused line says its number; of a URL all but the host may be a secret."""
     detail = row.detail or "no detail is known"
     if row.error == ErrorClass.REFUSED_URL:
         return detail
-    url = row.url.partition("?")[0]
-    return f"{url if len(url) <= _SHOWN_URL else url[:_SHOWN_URL] + '...'}: {detail}"
+    return f"{_host_of(row.url)} ({row.name}): {detail}"
+
+
+def _host_of(url: str) -> str:
+    parts = url.split("/", 3)
+    return parts[2].lower() if len(parts) > 2 and parts[2] else "?"

@@ -235,7 +235,7 @@ def test_prepare_makes_secrets_once_and_leaves_them_alone(tmp_path: Path) -> Non
         for _ in range(2)
     ]
 
-    assert outputs[0].count("\n") == 2
+    assert outputs[0].count("\n") == 3
     assert outputs[1] == "", "a second time there is nothing to do"
     secret = (tmp_path / "deploy/secrets/redis-password").read_text().strip()
     assert len(secret) >= 32

@@ -13,7 +13,7 @@ from producer.job.tally import Tally
 
 def row(ending: Ending, error: ErrorClass | None = None, detail: str | None = None) -> bytes:
     outcome = Outcome(
-        url="http://h.example/x?secret=1",
+        url="http://h.example/secret?secret=1",
         name="0" * 32,
         ending=ending,
         error=error,
@@ -45,7 +45,7 @@ def test_the_sums_are_shown_and_nothing_is_claimed_that_was_not_measured() -> No
 
 
 def test_of_each_error_class_the_first_url_or_line_is_shown_with_what_to_do() -> None:
-    """Guards Tally.examples: the cure stood in the manifest alone. A query may be a secret."""
+    """Guards Tally.examples: the cure stood in the manifest alone. A path may be a secret."""
     told = summary()
     told.tally.add_rows(
         [
@@ -59,7 +59,7 @@ def test_of_each_error_class_the_first_url_or_line_is_shown_with_what_to_do() ->
 
     assert "\n            refused-url: line 3: This looks like CSV.\n" in again
     assert (
-        "refused-address: http://h.example/x: 10.0.0.1: --allow-net\N{REPLACEMENT CHARACTER} 10.0.0.0/8 opens it\n"
+        f"refused-address: h.example ({'0' * 32}): 10.0.0.1: --allow-net\N{REPLACEMENT CHARACTER} 10.0.0.0/8 opens it\n"
         in again
     )
     assert "line 4" not in again
