@@ -4,11 +4,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.project import PRODUCT, ROOT, modules
+from tests.architecture.project import PRODUCT, ROOT, document, modules
 
 
 def lint(checkout: Path) -> subprocess.CompletedProcess[str]:
@@ -52,6 +53,15 @@ def test_a_module_without_a_place_and_an_upward_import_break_a_contract(
 
     assert result.returncode != 0
     assert said in result.stdout + result.stderr
+
+
+def test_the_documentation_shows_the_layers_as_they_are() -> None:
+    contracts = tomllib.loads(document("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+
+    for contract in (each for each in contracts if each["type"] == "layers"):
+        name = contract.get("containers", [""])[0].rpartition(".")[2]
+        layers = " > ".join(layer for layer in contract["layers"] if not layer.startswith("("))
+        assert (f"{name}: {layers}" if name else layers) in document("docs/architecture.md").splitlines()
 
 
 def test_the_producer_starts_without_anything_of_the_worker_or_libcurl() -> None:
