@@ -67,7 +67,7 @@ class Credentials:
 NO_CREDENTIALS = Credentials()
 
 
-def read_credentials(options: Iterable[str], netrc_file: str | None = None) -> Credentials:
+def read_credentials(options: Iterable[str], netrc_file: str | Path | None = None) -> Credentials:
     """Read ``--header`` options (``ORIGIN NAME: VALUE``) and a netrc file (login and password become Basic).
 
     An origin is ``HOST[:PORT]``, which means https, or either scheme in full; so is what a netrc calls a machine.

@@ -7,6 +7,7 @@ import re
 from enum import StrEnum
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+_PLACES = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}(/[0-9a-f]{2}(/[0-9a-f]{32})?)?")
 
 
 class Layout(StrEnum):
@@ -24,6 +25,11 @@ def output_name(url: str | bytes) -> str:
     exact = url.encode() if isinstance(url, str) else url
     # MD5 names things here; it protects nothing.
     return hashlib.md5(exact, usedforsecurity=False).hexdigest()
+
+
+def is_output_path(path: str) -> bool:
+    """May a path relative to the output folder be that of a file, or of a folder of files, in whatever layout?"""
+    return _PLACES.fullmatch(path) is not None
 
 
 def output_path(name: str, layout: Layout) -> str:

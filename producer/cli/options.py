@@ -52,14 +52,34 @@ def combined(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]
     return decorate
 
 
+class Place(click.Path):
+    """A path; an empty one, of a variable that is not set, would be the current folder."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; is a variable not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Seconds(click.FloatRange):
     """A finite time: neither ``inf`` nor ``nan`` can travel with a job."""
+
+    unit = "seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         seconds: float = super().convert(value, param, ctx)
         if not isfinite(seconds):
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+            self.fail(f"{value!r} is not a number of {self.unit}", param, ctx)
         return seconds
+
+
+class Days(Seconds):
+    """The same in days."""
+
+    unit = "days"
 
 
 at_least_one = click.IntRange(min=1)
@@ -94,7 +114,7 @@ policy_options = combined(
     ),
     click.option(
         "--host-patience",
-        type=click.FloatRange(min=0),
+        type=Seconds(min=0),
         default=3600.0,
         help="Seconds one URL may wait in all because its host asks to slow down.",
     ),
@@ -121,7 +141,7 @@ policy_options = combined(
         metavar="'HOST NAME: VALUE'",
         help="Request header for one host over https; write http://HOST to send it unencrypted (repeatable).",
     ),
-    click.option("--netrc", type=click.Path(dir_okay=False), help="File with logins per host, likewise; mode 600."),
+    click.option("--netrc", type=Place(), help="File with logins per host, likewise; mode 600."),
     click.option("--user-agent", default="trawlnet", help="What we call ourselves."),
     click.option("--http3", is_flag=True, help="Use HTTP/3 where offered."),
     click.option("--ipv4", is_flag=True, help="Use IPv4 only."),
@@ -143,7 +163,7 @@ worker_options = combined(
     click.option(
         "--drain",
         cls=Setting,
-        type=click.FloatRange(min=0),
+        type=Seconds(min=0),
         default=10.0,
         envvar="TRAWL_DRAIN",
         help="Seconds for transfers in flight when stopped.",
@@ -159,10 +179,8 @@ worker_options = combined(
 )
 
 output_options = combined(
-    click.option(
-        "-o", "--output", type=click.Path(path_type=Path), default=Path("out"), help="Folder for files and manifest."
-    ),
-    click.option("--manifest", type=click.Path(path_type=Path), help="The manifest.  [default: OUT/manifest.jsonl]"),
+    click.option("-o", "--output", type=Place(), default=Path("out"), help="Folder for files and manifest."),
+    click.option("--manifest", type=Place(), help="The manifest.  [default: OUT/manifest.jsonl]"),
 )
 
 shown_options = combined(

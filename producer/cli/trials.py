@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from producer.cli.exits import JobCode, tell
-from producer.cli.options import at_least_one, policy_options, shown_options, worker_options
+from producer.cli.options import Place, at_least_one, policy_options, shown_options, worker_options
 from producer.cli.translation import console_of, policy_of, processes_of, worker_of
 
 
 @click.command(short_help="Run the main job on a web server of its own.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("trawl-demo"))
+@click.option("-o", "--output", type=Place(), default=Path("trawl-demo"))
 @worker_options
 @click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
 @click.option("--flower-port", type=click.IntRange(1, 65535), default=5555)

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from producer.cli.exits import BAD_USAGE
+from producer.cli.options import Days, Place
 
 
 @click.command(short_help="Look at what a job depends on.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("out"), help="Folder jobs will write to.")
+@click.option("-o", "--output", type=Place(), default=Path("out"), help="Folder jobs will write to.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 def doctor(output: Path, is_json: bool) -> int:
     """Look at broker, Redis, workers and this machine, and say what to do."""
@@ -34,13 +35,11 @@ def doctor(output: Path, is_json: bool) -> int:
 
 @click.command(short_help="Remove what is over: jobs from Redis, broken-off bodies from a folder.")
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
-@click.option(
-    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove unfinished jobs older than this too."
-)
+@click.option("--older-than", type=Days(min=0), metavar="DAYS", help="Remove unfinished jobs older than this too.")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=Place(exists=True, file_okay=False),
     metavar="FOLDER",
     help="Remove broken-off bodies nobody continued for 30 days (or --older-than) from this folder, and nothing else.",
 )

@@ -193,7 +193,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         if journal.fact("fingerprint") != fingerprint:
             if retrying.call(lambda: cluster.ledger.job(job)) is None:
                 raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
-            begin(journal, job, fingerprint=fingerprint, label=job, manifest=manifest_path)
+            begin(journal, job, console.tell, fingerprint=fingerprint, label=job, manifest=manifest_path)
         manifest = Manifest(manifest_path, int(journal.fact("offset", 0)))
         stack.callback(manifest.close)
         follower = Follower(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)

@@ -14,6 +14,7 @@ from pathlib import Path
 from contract.errors import FolderError, InputError
 from contract.folders import PRIVATE
 from contract.records.policy import JobPolicy
+from contract.urls.naming import is_output_path
 from producer import formatting
 from producer.intake.sources import STANDARD_INPUT, Lists, Position
 from producer.job.fingerprint import earlier_fingerprint, fingerprint
@@ -69,6 +70,7 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
         FolderError: they cannot.
     """
     if manifest is not None:
+        _insist_on_a_place_of_its_own(manifest, folder)
         look_at(manifest)  # before anything is made
     state = folder / PRIVATE
     try:
@@ -93,6 +95,19 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
     return state
 
 
+def _insist_on_a_place_of_its_own(manifest: Path, folder: Path) -> None:
+    """Refuse a place that a body may be renamed over, or that is among our own state."""
+    place = manifest.parent.resolve() / manifest.name
+    within = folder.resolve()
+    if not place.is_relative_to(within):
+        return
+    below = place.relative_to(within)
+    if below.parts[:1] == (PRIVATE,):
+        raise FolderError(f"The manifest {manifest} would lie in the folder {PRIVATE}: name another with --manifest.")
+    if is_output_path(below.as_posix()):
+        raise FolderError(f"The manifest {manifest} has a name that downloads have: name another with --manifest.")
+
+
 def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None]) -> tuple[Lists, bool]:
     """Make the journal hold this wish's job; return its lists, read as far as they were, and whether it is an old job.
 
@@ -114,22 +129,26 @@ def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable
             tell("The list has changed since the last run; starting over. What is stored is kept.")
             lists.close()
             lists = Lists(wish.lists)
-    begin(journal, new_job_id(), fingerprint=wish.fingerprint, label=wish.label, manifest=wish.manifest)
+    begin(journal, new_job_id(), tell, fingerprint=wish.fingerprint, label=wish.label, manifest=wish.manifest)
     return lists, False
 
 
-def begin(journal: Journal, job: str, *, fingerprint: str, label: str, manifest: Path | None) -> None:
+def begin(
+    journal: Journal, job: str, tell: Callable[[str], None], *, fingerprint: str, label: str, manifest: Path | None
+) -> None:
     """Begin a job: the last one's manifest is set aside, and what it stored is remembered."""
     if manifest is not None:
-        _set_last_aside(manifest, journal)
+        _set_last_aside(manifest, journal, tell)
     journal.begin(job, fingerprint=fingerprint, label=label, manifest=str(manifest or ""), offset=0)
 
 
-def _set_last_aside(manifest: Path, journal: Journal) -> None:
+def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None]) -> None:
     last = journal.job
     if last is not None:
         _remember_once(_last_manifest(manifest, last, journal), journal)
-    set_aside(manifest, None)  # of a job of another folder, or of one whose journal is gone
+    kept = set_aside(manifest, None)  # of a job of another folder, or of one whose journal is gone
+    if kept is not None:
+        tell(f"{manifest} held the rows of another job; they are in {kept} now.")
     if last is None:
         # Manifests that lie here say what is stored.
         earlier = manifest.parent.glob(f"{glob.escape(manifest.stem)}-*{glob.escape(manifest.suffix)}")

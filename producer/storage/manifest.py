@@ -131,7 +131,7 @@ def set_aside(path: Path, job: str | None) -> Path | None:
     with _looked_at(path) as file:
         if file is None:
             kept = _named(path, job or "")
-            return kept if os.path.lexists(kept) else None
+            return kept if job and os.path.lexists(kept) else None
         if not os.pread(file, 1, 0):
             return None
         _lock(file, path)

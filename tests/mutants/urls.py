@@ -72,7 +72,7 @@ GUARDS = (
     _hosts("if mapped is not None else str(address)", "if False else str(address.exploded)"),
     _hosts('ascii_name.removesuffix(".")', "ascii_name"),
     _naming("if not _NAME.fullmatch(name):", "if False:"),
-    _naming("[0-9a-f]{32}", "[0-9a-f]*"),
+    _naming('_NAME = re.compile(r"[0-9a-f]{32}")', '_NAME = re.compile(r"[0-9a-f]*")'),
     _redirects("if status not in FOLLOWED:", "if False:"),
     _redirects("if len(trail) > longest:", "if False:"),
     _redirects("if not reference:", "if False:"),

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from contract.records.policy import JobPolicy
+from producer.cli.commands import trawl
 from producer.cli.options import policy_options
 from producer.cli.translation import policy_of
 
@@ -37,7 +38,7 @@ def test_the_limits_on_slow_servers_are_options() -> None:
     assert _given("--min-speed", "0")[0][0].slowest == 0
 
 
-@pytest.mark.parametrize("option", ["--timeout", "--first-byte-timeout", "--min-speed-window"])
+@pytest.mark.parametrize("option", ["--timeout", "--first-byte-timeout", "--min-speed-window", "--host-patience"])
 @pytest.mark.parametrize("value", ["inf", "nan", "-1", "soon"])
 def test_a_time_that_is_none_is_refused(option: str, value: str) -> None:
     """Guards ``isfinite``: JSON has no word for it, and the worker would meet nothing."""
@@ -45,3 +46,26 @@ def test_a_time_that_is_none_is_refused(option: str, value: str) -> None:
 
     assert found == []
     assert f"Invalid value for '{option}'" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run list --drain inf", "Invalid value for '--drain': 'inf' is not a number of seconds"),
+        ("run list --host-patience nan", "Invalid value for '--host-patience': 'nan' is not a number of seconds"),
+        ("gc --older-than nan", "Invalid value for '--older-than': 'nan' is not a number of days"),
+        ("run list -o ", "Invalid value for '-o' / '--output': it is empty; is a variable not set?"),
+        ("follow job --output ", "Invalid value for '-o' / '--output': it is empty"),
+        ("demo -o ", "Invalid value for '-o' / '--output': it is empty"),
+        ("doctor -o ", "Invalid value for '-o' / '--output': it is empty"),
+        ("gc -o ", "Invalid value for '-o' / '--output': it is empty"),
+        ("run list --manifest ", "Invalid value for '--manifest': it is empty"),
+        ("enqueue list --netrc ", "Invalid value for '--netrc': it is empty"),
+    ],
+)
+def test_what_no_job_can_work_with_is_refused_by_the_command(words: str, said: str) -> None:
+    """Guards Place and Seconds: an unset variable named the current folder, and the worker alone refused a drain."""
+    result = CliRunner().invoke(trawl, words.split(" "))
+
+    assert result.exit_code == 2
+    assert said in result.output

@@ -57,7 +57,7 @@ def test_a_folder_that_an_earlier_version_began_is_gone_on_with(tmp_path: Path) 
     wish = JobSpec(lists=[str(listed)], policy=JobPolicy(), manifest=None)
     assert wish.earlier_fingerprint is not None
     journal = Journal(tmp_path / "state")
-    begin(journal, "job-1", fingerprint=wish.earlier_fingerprint, label="urls.txt", manifest=None)
+    begin(journal, "job-1", pytest.fail, fingerprint=wish.earlier_fingerprint, label="urls.txt", manifest=None)
 
     lists, is_old = begin_or_go_on(wish, Lists(wish.lists), journal, pytest.fail)
 

@@ -31,8 +31,11 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened.close()
 
 
-def begin_job(journal: Journal, job: str, manifest: Path) -> None:
-    begin(journal, job, fingerprint=job, label=job, manifest=manifest)
+def begin_job(journal: Journal, job: str, manifest: Path) -> list[str]:
+    """Begin it and return what was said."""
+    told: list[str] = []
+    begin(journal, job, told.append, fingerprint=job, label=job, manifest=manifest)
+    return told
 
 
 def test_a_manifest_of_another_folders_job_is_set_aside_and_not_cut_off(tmp_path: Path, journal: Journal) -> None:
@@ -41,10 +44,12 @@ def test_a_manifest_of_another_folders_job_is_set_aside_and_not_cut_off(tmp_path
     own.write_text(row("http://a/"))
     shared.write_text(row("http://b/"))
 
-    begin_job(journal, "job-2", shared)
+    (told,) = begin_job(journal, "job-2", shared)
 
     assert not shared.exists()
-    assert [path.read_text() for path in tmp_path.glob("shared-*.jsonl")] == [row("http://b/")]
+    (kept,) = tmp_path.glob("shared-*.jsonl")
+    assert kept.read_text() == row("http://b/")
+    assert told == f"{shared} held the rows of another job; they are in {kept} now."
     assert (tmp_path / "own-job-1.jsonl").read_text() == row("http://a/")
     assert known(journal, "http://a/", "http://b/") == ["http://a/"]
 
@@ -94,6 +99,32 @@ def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:
 
     prepare_folder(tmp_path / "new" / "out", tmp_path / "new" / "out" / "manifest.jsonl")
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (output_name("http://a/"), "has a name that downloads have"),
+        (f"ab/cd/{output_name('http://a/')}", "has a name that downloads have"),
+        ("ab", "has a name that downloads have"),
+        ("../link/ab/cd", "has a name that downloads have"),
+        (".trawl/journal.sqlite", "would lie in the folder .trawl"),
+        (".trawl", "would lie in the folder .trawl"),
+    ],
+)
+def test_a_manifest_lies_where_neither_a_body_nor_our_own_state_does(tmp_path: Path, place: str, said: str) -> None:
+    """Guards the look at its place: a body was renamed over the manifest."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "link").symlink_to("out")
+
+    with pytest.raises(FolderError, match=f"{said}: name another with --manifest"):
+        prepare_folder(out, out / place)
+    assert list(out.iterdir()) == []
+
+    (out / "rows").mkdir()
+    prepare_folder(out, out / "rows" / output_name("http://a/"))
+    prepare_folder(out, tmp_path / output_name("http://a/"))
 
 
 @pytest.mark.parametrize("named", ["file", "fifo", "file/below", "out"])
