@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from contract.cluster.settings import first_line, read_settings, seconds, setting, size, text, whole, words
+from contract.cluster.tls import check_authorities
 from contract.errors import SettingError
 from contract.urls.hosts import HostError, canonical_host
 
@@ -174,13 +174,11 @@ class WorkerSettings:
         """Return the path of the certificates to trust.
 
         Raises:
-            SettingError: the named file cannot be read.
+            SettingError: the named file cannot be read, or holds no certificates.
         """
         named = self.ca_file or environment.get("SSL_CERT_FILE", "").strip()
         if named:
-            if not os.access(named, os.R_OK):
-                variable = "TRAWL_CA_FILE" if self.ca_file else "SSL_CERT_FILE"
-                raise SettingError(f"{variable} names a file that cannot be read: {named}.")
+            check_authorities(named, variable="TRAWL_CA_FILE" if self.ca_file else "SSL_CERT_FILE")
             return named
         for path in _SYSTEM_CERTIFICATES:
             if Path(path).is_file():

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from contract.cluster.service_urls import HOW_TO_WRITE, check_url, is_redis_url, with_password
 from contract.cluster.tls import check_authorities
 from contract.errors import SettingError
+from contract.named_files import fault_of, reason
 
 S = TypeVar("S")
 
@@ -232,11 +233,19 @@ def first_line(path: str, *, variable: str) -> str:
     Raises:
         SettingError: it cannot be read; the sentence names the variable.
     """
-    try:
-        with open(path, "rb") as file:
-            return file.readline(_LONGEST_FIRST_LINE).decode("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{variable} cannot be read: {type(error).__name__} at {path}.") from None
+    fault = fault_of(path, may_be_pipe=True)
+    if not fault:
+        try:
+            with open(path, "rb") as file:
+                line = file.readline(_LONGEST_FIRST_LINE).decode("utf-8").strip()
+            if "\0" not in line:
+                return line
+            fault = f"{path} is not text"
+        except UnicodeDecodeError:
+            fault = f"{path} is not text"
+        except OSError as error:
+            fault = reason(path, error)
+    raise SettingError(f"{variable} cannot be read: {fault}.")
 
 
 def is_configured(environment: Mapping[str, str]) -> bool:

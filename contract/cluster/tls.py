@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import stat
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from contract.errors import SettingError
+from contract.named_files import fault_of, reason
 
 _DEPTHS = ("required", "optional", "none")
 
@@ -52,16 +51,14 @@ def check_authorities(path: str, *, variable: str) -> None:
     Raises:
         SettingError: it cannot be read or holds none; the sentence names the variable.
     """
+    if fault := fault_of(path):  # OpenSSL does not say why it cannot, and would read a device for ever
+        raise SettingError(f"{variable} cannot be read: {fault}.")
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # OpenSSL would read a device for ever
-            raise SettingError(f"{variable} names no file: {path}.")
-        with open(path, "rb"):  # OpenSSL does not say why it cannot
-            pass
         ssl.create_default_context(cafile=path)
     except ssl.SSLError:
         raise SettingError(f"{variable} names a file without certificates in PEM form: {path}.") from None
     except OSError as error:
-        raise SettingError(f"{variable} cannot be read: {type(error).__name__} at {path}.") from None
+        raise SettingError(f"{variable} cannot be read: {reason(path, error)}.") from None
 
 
 def certificate_trouble(error: BaseException | None) -> str:

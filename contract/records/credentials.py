@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contract.errors import MessageError, SettingError
+from contract.named_files import fault_of, reason
 from contract.records import wire
 from contract.urls.hosts import HostError, canonical_host
 
@@ -118,15 +119,15 @@ def _bracketed(host: str) -> str:
 
 
 def _from_netrc(path: Path) -> Iterable[tuple[str, tuple[str, str]]]:
+    if fault := fault_of(str(path), may_be_pipe=True):
+        raise SettingError(f"--netrc cannot be read: {fault}.")
     try:
         mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):  # a FIFO is what a shell makes of <(...)
-            raise SettingError(f"{path} is not a netrc file.")
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SettingError(f"{path} can be read by others: run chmod 600 {path}.")
         hosts = netrc.netrc(str(path)).hosts
     except OSError as error:
-        raise SettingError(f"{path} cannot be read: {error.strerror}.") from None
+        raise SettingError(f"--netrc cannot be read: {reason(str(path), error)}.") from None
     except UnicodeDecodeError:
         raise SettingError(f"{path} is not a netrc file: it is not text.") from None
     except netrc.NetrcParseError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.guard import Guard
 
 _MANIFEST = "tests/unit/producer/storage/test_manifest.py"
+_NAMED = "tests/unit/contract/test_named_files.py"
 _PLAN = "tests/unit/producer/job/test_plan.py"
 _SOURCES = "tests/unit/producer/intake/test_sources.py"
 _COMPARE = "tests/unit/producer/commands/test_compare.py"
@@ -39,6 +40,8 @@ GUARDS = (
         _SOURCES,
         "while True:\n            if self.is",
     ),
+    _of("contract/named_files.py", "(may_be_pipe and is_pipe)", _NAMED, "False"),
+    _of("contract/named_files.py", "if stat.S_ISDIR(mode):", _NAMED, "if False:"),
     _of("producer/commands/demo.py", 'if text.read(len(_HEAD)) not in ("", _HEAD):', _MISTAKES, "if False:"),
     _of("producer/commands/compare.py", "    _insist_on_files(lists)\n", _COMPARE, ""),
 )

@@ -26,7 +26,7 @@ _CONSOLE = "tests/unit/producer/display/test_console.py"
 
 GUARDS = (
     Guard(_TALLY, "                if error not in self.examples:\n", _SUMMARY, "                if True:\n"),
-    Guard(_TALLY, 'row.url.partition("?")[0]', _SUMMARY, "row.url"),
+    Guard(_TALLY, "{_host_of(row.url)} ({row.name})", _SUMMARY, "{row.url} ({row.name})"),
     Guard(_TALLY, '            "examples": self.examples,\n', _SUMMARY),
     Guard("producer/display/summary.py", "one_line(tally.examples[name])", _SUMMARY, "tally.examples[name]"),
     Guard("producer/display/console.py", "                self._exemplified.add(error)\n", (_CONSOLE,)),

@@ -79,8 +79,9 @@ def test_a_file_of_authorities_is_looked_at_before_anything_connects(tmp_path: P
 
     for path, words in (
         (empty, "without certificates"),
-        (tmp_path / "absent.pem", "cannot be read"),
-        (tmp_path / "fifo", "names no file"),
+        (tmp_path / "absent.pem", "cannot be read: there is no file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "fifo", "is not a regular file"),
     ):
         environment = {"REDIS_URL": "rediss://db/0", "TRAWL_REDIS_CA_FILE": str(path)}
         with pytest.raises(SettingError, match=f"TRAWL_REDIS_CA_FILE .*{words}"):

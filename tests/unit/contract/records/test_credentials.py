@@ -158,5 +158,5 @@ def test_a_missing_or_broken_netrc_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_device_is_no_netrc_and_nobody_is_told_to_change_its_mode() -> None:
-    with pytest.raises(SettingError, match="/dev/null is not a netrc file"):
+    with pytest.raises(SettingError, match="/dev/null is not a regular file"):
         read_credentials([], "/dev/null")
