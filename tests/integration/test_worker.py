@@ -95,8 +95,9 @@ def test_a_few_urls_that_take_long_keep_no_others_waiting(
         stored = [cluster.output / output_name(url) for urls in quick for url in urls]
         await_condition(lambda: all(path.exists() for path in stored), within=60, what="all that is quick")
         assert not any((cluster.output / output_name(url)).exists() for url in held)
-        closed = cluster.ledger.closed("job")
-        assert len(closed) >= 2, "and what was fetched of all but the last batches is reported"
+        await_condition(
+            lambda: len(cluster.ledger.closed("job")) >= 2, within=60, what="the report of all but the last batches"
+        )
         server.log.let_go.set()
         reports = cluster.reports("job")
 
