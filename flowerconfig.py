@@ -23,8 +23,10 @@ _unless_set(
 
 
 def format_task(task):  # type: ignore[no-untyped-def]  # Flower's own class, which has no types
-    """Leave out the quotes and empty keywords that Celery's events carry."""
+    """Leave out what is there twice: job and batch are the row's id. A search sees them all the same."""
     task.kwargs = ""
+    if task.args and " urls=" in task.args:
+        task.args = f"{task.args.rpartition('=')[2]} URLs"
     if task.result:
         task.result = task.result.strip("'")
     elif task.exception:
