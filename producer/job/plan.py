@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
@@ -87,6 +88,10 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
         wrong = state if folder.is_dir() else folder
         raise FolderError(f"{wrong} is not a folder; name a folder for the output with -o.") from None
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FolderError(
+                f"The disk of {folder} is full: free some space and run the same command again."
+            ) from None
         raise FolderError(
             f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}."
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -19,6 +20,8 @@ from contract.records.batches import Known
 _VERSION = 1
 _LOCK = "lock"
 _ASKED_AT_ONCE = 500  # names per SELECT
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like are a full disk's
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -76,9 +79,7 @@ class Journal:
                 self._undrained = self._count_undrained()
                 self._has_known = self._database.execute("SELECT 1 FROM known LIMIT 1").fetchone() is not None
             except (sqlite3.Error, OSError) as error:
-                raise FolderError(
-                    f"The journal {self._path} cannot be used ({error}); remove it to start over."
-                ) from None
+                raise _trouble(self._path, error, f"cannot be used ({error}); remove it to start over.") from None
             if self._facts.setdefault("version", _VERSION) != _VERSION:
                 raise FolderError(
                     f"The journal {self._path} is of another version of Trawlnet; remove it to start over."
@@ -256,8 +257,29 @@ class Journal:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise FolderError(f"The journal {self._path} cannot be written: {error}.") from None
+                raise _trouble(self._path, error, f"cannot be written: {error}.") from None
             raise
+
+
+def _trouble(path: Path, error: sqlite3.Error | OSError, otherwise: str) -> FolderError:
+    """Say what is wrong with a journal. A full disk is no reason to remove one."""
+    if _is_full(path, error):
+        return FolderError(f"The disk of {path.parent.parent} is full: free some space and run the same command again.")
+    return FolderError(f"The journal {path} {otherwise}")
+
+
+def _is_full(path: Path, error: sqlite3.Error | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte: sqlite.org/rescode.html
+    if code not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return code == sqlite3.SQLITE_FULL
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    has_no_inodes = disk.f_files > 0 and disk.f_favail == 0  # some file systems make them as they need them
+    return has_no_inodes or disk.f_bavail * disk.f_frsize < _LEAST_FREE
 
 
 def _lock(folder: Path) -> int:

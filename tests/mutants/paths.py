@@ -6,6 +6,7 @@ from tests.mutants.guard import Guard
 
 _MANIFEST = "tests/unit/producer/storage/test_manifest.py"
 _NAMED = "tests/unit/contract/test_named_files.py"
+_FULL = "tests/integration/test_full_journal.py"
 _PLAN = "tests/unit/producer/job/test_plan.py"
 _SOURCES = "tests/unit/producer/intake/test_sources.py"
 _COMPARE = "tests/unit/producer/commands/test_compare.py"
@@ -40,6 +41,9 @@ GUARDS = (
         _SOURCES,
         "while True:\n            if self.is",
     ),
+    _of("producer/storage/journal.py", "    if _is_full(path, error):", _FULL, "    if False:"),
+    _of("producer/storage/journal.py", "        return code == sqlite3.SQLITE_FULL", _FULL, "        return False"),
+    _of("producer/job/plan.py", "if error.errno in (errno.ENOSPC, errno.EDQUOT):", _FULL, "if False:"),
     _of("contract/named_files.py", "(may_be_pipe and is_pipe)", _NAMED, "False"),
     _of("contract/named_files.py", "if stat.S_ISDIR(mode):", _NAMED, "if False:"),
     _of("producer/commands/demo.py", 'if text.read(len(_HEAD)) not in ("", _HEAD):', _MISTAKES, "if False:"),
