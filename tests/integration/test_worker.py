@@ -156,7 +156,7 @@ def test_whoever_watches_sees_one_row_for_each_batch_whatever_its_message(
             await_condition(are_closed, within=40, what="six rows of six batches")
 
     assert set(state.tasks) == {f"job.{number}" for number in range(1, 7)}
-    assert {task.result.partition(" ")[0] for task in state.tasks.values()} == {"ok=1"}
+    assert {task.result.partition(" | ")[0] for task in state.tasks.values()} == {"1 ok"}
 
 
 def test_pickle_is_refused_and_the_worker_lives(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
