@@ -19,13 +19,12 @@ from contract.records.outcomes import Outcome
 REPORT_VERSION: Literal[1] = 1
 
 
-class BatchReport(Struct, frozen=True, kw_only=True):
-    """One batch as it ended.
+class Head(Struct, frozen=True, kw_only=True):
+    """A batch as it ended, without its outcomes.
 
     ``queued``, ``started`` and ``finished`` are UTC Unix seconds; ``elapsed`` is ``finished - started``;
-    ``busy`` is the sum of the URLs' own times in seconds, so ``concurrency`` (busy / elapsed) is what
-    fetching side by side gained. ``handed_off`` names the batches opened in the same step for URLs that are not
-    among the outcomes.
+    ``busy`` is the sum of the URLs' own times in seconds. ``handed_off`` names the batches opened in the same step for
+    URLs that are not among the outcomes.
     """
 
     job: str
@@ -37,8 +36,13 @@ class BatchReport(Struct, frozen=True, kw_only=True):
     finished: float
     elapsed: float
     busy: float
-    outcomes: Sequence[Outcome]
     handed_off: Sequence[str] = ()
+
+
+class BatchReport(Head, frozen=True, kw_only=True):
+    """One batch as it ended. ``concurrency`` is ``busy / elapsed``."""
+
+    outcomes: Sequence[Outcome]
 
     @property
     def concurrency(self) -> float:
@@ -89,22 +93,7 @@ class BatchReport(Struct, frozen=True, kw_only=True):
         """
         stored = read_stored(blob)
         outcomes = [wire.read(_OUTCOME, row, "A row of a report") for row in stored.rows]
-        return msgspec.convert({**msgspec.structs.asdict(stored.head), "outcomes": outcomes}, cls)
-
-
-class Head(Struct, frozen=True, kw_only=True):
-    """A report without its outcomes."""
-
-    job: str
-    batch: str
-    worker: str
-    pid: int
-    queued: float
-    started: float
-    finished: float
-    elapsed: float
-    busy: float
-    handed_off: tuple[str, ...]
+        return cls(**{field: getattr(stored.head, field) for field in Head.__struct_fields__}, outcomes=outcomes)
 
 
 class StoredReport(Struct, frozen=True):
