@@ -112,14 +112,6 @@ def size(text: str) -> int:
     return value
 
 
-def yes_no(text: str) -> bool:
-    if text.lower() in ("1", "yes", "true", "on"):
-        return True
-    if text.lower() in ("0", "no", "false", "off"):
-        return False
-    raise ValueError("must be yes or no")
-
-
 def words(text: str) -> tuple[str, ...]:
     """Read a list separated by commas or blanks."""
     return tuple(text.replace(",", " ").split())

@@ -31,9 +31,6 @@ class SweepFindings:
     poisoned: dict[str, list[str]] = field(default_factory=dict)
     sent: int = 0
 
-    def __bool__(self) -> bool:
-        return bool(self.again or self.split or self.poisoned or self.sent)
-
 
 class Sweeper:
     """Puts back in line what was lost, sends messages that are missing, splits what kills; one sweeper at a time."""

@@ -55,7 +55,6 @@ class Retrying:
         self._stop = stop
         self._clock = clock
         self._sleep = sleep
-        self.outages = 0
 
     def call(self, attempt: Callable[[], Answer], *, even_when_full: bool = True) -> Answer:
         """Return the attempt's answer, however often it takes; ``attempt`` must be safe to repeat.
@@ -79,7 +78,6 @@ class Retrying:
                 wait = min(wait * 2, _LONGEST_WAIT)
             else:
                 if told is not None:
-                    self.outages += 1
                     self.tell(f"The connection is back after {self._clock() - since:.0f} s.")
                 return answer
 
