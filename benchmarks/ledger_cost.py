@@ -17,7 +17,8 @@ from benchmarks import corpora, relay, server
 from benchmarks.corpora import ROWS
 from benchmarks.meter import cpu_seconds, tree_below
 from contract.cluster.broker import connect
-from contract.ledger.ledger import Child, Claim, Ledger, NewBatch
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Child, Claim, NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport

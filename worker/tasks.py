@@ -16,7 +16,7 @@ from contract.cluster.broker import AWAY
 from contract.cluster.dispatch import send_batches
 from contract.errors import FolderError, MessageError
 from contract.ledger.hosts import exchange
-from contract.ledger.ledger import Claim
+from contract.ledger.values import Claim
 from contract.records.batches import unpack_entries
 from contract.records.credentials import Credentials
 from contract.records.messages import BATCH_TASK, BatchMessage

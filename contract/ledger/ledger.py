@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import islice
@@ -19,9 +18,10 @@ import redis
 from contract.errors import MessageError, UnknownJobError
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
 from contract.ledger.memory import RedisMemory
+from contract.ledger.values import Child, Claim, Drain, JobRecord, NewBatch
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
-from contract.records.messages import BatchMessage, child_batch
+from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending
 from contract.records.policy import POLICY_VERSION, JobPolicy
 from contract.records.reports import BatchReport
@@ -36,98 +36,6 @@ _FORGOTTEN_AT_ONCE = 500
 _COUNTED = ("ok", "kept", "failed", "refused")
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class NewBatch:
-    """A batch about to be opened: its id, its packed entries and how many URLs they are."""
-
-    batch: str
-    payload: bytes
-    urls: int
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """A batch opened in place of a closed one: packed entries, their number, seconds from now until it may run."""
-
-    payload: bytes
-    urls: int
-    after: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A batch held under a lease; ``token`` fences off everybody who held it before.
-
-    ``queued`` is the Unix time the batch (or the one it was handed off from) was opened; ``attempt`` counts
-    from 1; ``secrets`` are the job's per-host headers, packed, or None.
-    """
-
-    job: str
-    batch: str
-    token: str
-    payload: bytes
-    policy: JobPolicy
-    queued: float
-    attempt: int
-    urls: int
-    secrets: bytes | None = None
-
-    def child(self, index: int) -> str:
-        """Name the index-th batch (from 1) opened in place of this one."""
-        return child_batch(self.batch, index, self.token)
-
-    def kept(self, index: int, payload: bytes, urls: int) -> Claim:
-        """Make the claim of the index-th of these batches for whoever closes this one and goes on with that.
-
-        Its token is new, as the children it may have are named after it.
-        """
-        token = f"{self.token.rpartition('/')[0]}/{secrets.token_hex(8)}"
-        return replace(self, batch=self.child(index), token=token, payload=payload, urls=urls)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
-    """A job as the ledger sees it now. ``open`` counts batches without a report, ``running`` those under a lease.
-
-    ``opened`` is the highest number a producer gave a batch; ``is_secretive`` tells that it has per-host headers.
-    """
-
-    job: str
-    label: str
-    policy: JobPolicy
-    created: float
-    totals: Mapping[str, int] | None
-    counts: Mapping[str, int]
-    open: int
-    running: int
-    undrained: int
-    opened: int = 0
-    is_secretive: bool = False
-
-    @property
-    def is_sealed(self) -> bool:
-        """Will no more batches be opened by the producer?"""
-        return self.totals is not None
-
-    @property
-    def is_finished(self) -> bool:
-        return self.is_sealed and self.open == 0
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """What a follower is handed: batches closed and not forgotten, their reports, and how their job stands.
-
-    ``place`` is where the job's outcomes are collected: elsewhere, when ``record`` is None. A report is None where
-    Redis has lost it. ``is_swept`` tells that all jobs were swept a moment ago.
-    """
-
-    place: str
-    record: JobRecord | None = None
-    reports: Sequence[tuple[str, bytes | None]] = ()
-    is_swept: bool = True
 
 
 class Ledger:

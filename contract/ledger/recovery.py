@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from celery import Celery
 
 from contract.cluster.dispatch import queue_depth, send_batches
-from contract.ledger.ledger import Claim, Ledger
+from contract.ledger.ledger import Ledger
 from contract.ledger.sweep import Sweeper
+from contract.ledger.values import Claim
 from contract.records.batches import BatchEntry
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, ErrorClass, Outcome

@@ -9,7 +9,8 @@ from typing import Any
 
 from contract.errors import MessageError
 from contract.ledger.keys import read_waiting_name
-from contract.ledger.ledger import MOST_ATTEMPTS, Child, Claim, Ledger
+from contract.ledger.ledger import MOST_ATTEMPTS, Ledger
+from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.reports import BatchReport

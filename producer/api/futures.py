@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from types import TracebackType
 
 from contract.errors import InputError, TrawlError, UnknownJobError
-from contract.ledger.ledger import Child, Claim
+from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, ErrorClass, Outcome

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import FolderError, InputError, UnknownJobError
-from contract.ledger.ledger import JobRecord, NewBatch
+from contract.ledger.values import JobRecord, NewBatch
 from contract.records.batches import BatchEntry, Known, pack_entries
 from contract.records.credentials import Credentials
 from contract.records.messages import BatchMessage

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from contract.cluster.settings import ClusterSettings
 from contract.errors import UnknownJobError
 from contract.ledger.health import Trouble
-from contract.ledger.ledger import JobRecord
+from contract.ledger.values import JobRecord
 from producer.cluster.client import Cluster
 from producer.formatting import count, size
 

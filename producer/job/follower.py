@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from contract.errors import FolderError, UnknownJobError
-from contract.ledger.ledger import Drain, JobRecord
+from contract.ledger.values import Drain, JobRecord
 from contract.records.reports import StoredReport, read_stored
 from producer import formatting
 from producer.cluster.client import AWAY, Retrying, Services

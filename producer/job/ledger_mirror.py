@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from contract.errors import ServiceError
-from contract.ledger.ledger import JobRecord
+from contract.ledger.values import JobRecord
 from contract.records.policy import JobPolicy
 from producer.cluster.client import RedisFullError, Retrying, Services
 from producer.job.follower import Follower

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import FolderError
-from contract.ledger.ledger import NewBatch
+from contract.ledger.values import NewBatch
 from contract.records.batches import Known
 
 _VERSION = 1

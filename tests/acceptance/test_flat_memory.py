@@ -16,7 +16,8 @@ import redis
 
 from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import JobRecord, Ledger
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import JobRecord
 from producer.commands.run import WINDOW
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.processes import await_condition, send

@@ -14,8 +14,9 @@ from typing import Any
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from contract.ledger.ledger import Claim, Ledger
+    from contract.ledger.ledger import Ledger
     from contract.ledger.sweep import Sweeper, SweepFindings
+    from contract.ledger.values import Claim
     from contract.records.messages import BatchMessage
 
     claim = Ledger.claim

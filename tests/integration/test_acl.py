@@ -16,9 +16,10 @@ import redis
 from contract.cluster.broker import build_app, connect
 from contract.cluster.dispatch import queue_depth, send_batches
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Child, Ledger, NewBatch
+from contract.ledger.ledger import Ledger
 from contract.ledger.recovery import poison_report, sweeper
 from contract.ledger.sweep import Sweeper
+from contract.ledger.values import Child, NewBatch
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy

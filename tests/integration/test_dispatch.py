@@ -8,7 +8,7 @@ from pathlib import Path
 from contract.cluster.broker import build_app
 from contract.cluster.dispatch import queue_depth, send_batches
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import NewBatch
+from contract.ledger.values import NewBatch
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy

@@ -14,7 +14,7 @@ import pytest
 
 from contract.cluster.settings import ClusterSettings
 from contract.errors import FolderError, UnknownJobError
-from contract.ledger.ledger import NewBatch
+from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Outcome

@@ -12,7 +12,8 @@ import pytest
 import redis
 
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Child, Claim, Ledger
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy

@@ -15,7 +15,8 @@ from celery.events.state import State
 from kombu import serialization
 
 from contract.cluster.dispatch import queue_depth
-from contract.ledger.ledger import Ledger, NewBatch
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
 from contract.records.outcomes import Ending

@@ -10,7 +10,7 @@ _OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP = (
 )
 _ORDER = "first_of(KEYS[2], '') or first_of_jobs() or first_of(KEYS[1], '')"
 _IN_LINE = "redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then\n      return"
-_LEDGER, _SWEEPER = "contract/ledger/ledger.py", "contract/ledger/sweep.py"
+_LEDGER, _VALUES, _SWEEPER = (f"contract/ledger/{name}.py" for name in ("ledger", "values", "sweep"))
 _MODEL = "tests/integration/ledger/test_model.py"
 _TURNS = "tests/integration/ledger/test_turns_of_jobs.py"
 _RUNNER = "tests/unit/worker/batch/test_runner.py"
@@ -113,7 +113,7 @@ GUARDS = (
     _without(_CLOSE, "child.state = 'held'"),
     _without(_CLOSE, "    child.attempts = record.attempts\n"),
     _without(_CLOSE, "    redis.call('ZADD', KEYS[4], now + wait, ARGV[i])\n"),
-    _without(_LEDGER, "batch=self.child(index), token=token, payload", "batch=self.child(index), payload"),
+    _without(_VALUES, "batch=self.child(index), token=token, payload", "batch=self.child(index), payload"),
     _without("worker/batch/lease.py", "self._renew, self._renewed = renew, asked", "pass",
              tests="tests/unit/worker/batch/test_lease.py"),
     _without("worker/batch/runner.py", "if not self._close_around_stragglers():", "if True:",

@@ -10,9 +10,10 @@ from typing import Any
 import redis
 
 from contract.ledger import ledger as production
-from contract.ledger.ledger import Claim, Ledger, NewBatch
+from contract.ledger.ledger import Ledger
 from contract.ledger.recovery import poison_report
 from contract.ledger.sweep import LOST_AFTER, Sweeper, SweepFindings
+from contract.ledger.values import Claim, Drain, JobRecord, NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, Outcome
@@ -125,7 +126,7 @@ def stored(ledger: Ledger, batch: str, *, job: str = JOB) -> BatchReport:
     return BatchReport.from_result(blob)
 
 
-def record_of(ledger: Ledger, job: str = JOB) -> production.JobRecord:
+def record_of(ledger: Ledger, job: str = JOB) -> JobRecord:
     record = ledger.job(job)
     assert record is not None
     return record
@@ -151,7 +152,7 @@ def next_of(
     return claim
 
 
-def drained(ledger: Ledger, *, place: str = "here", job: str = JOB, **options: Any) -> production.Drain:
+def drained(ledger: Ledger, *, place: str = "here", job: str = JOB, **options: Any) -> Drain:
     drain = ledger.drain(job, place, **options)
     assert drain is not None
     return drain

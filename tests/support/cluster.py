@@ -9,7 +9,8 @@ from celery import Celery
 from contract.cluster.broker import build_app, connect
 from contract.cluster.dispatch import send_batches
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Ledger, NewBatch
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy

@@ -15,7 +15,8 @@ import redis
 
 from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Child, Claim, Ledger
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing

@@ -15,7 +15,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from contract.cluster.broker import AWAY
-from contract.ledger.ledger import Claim
+from contract.ledger.values import Claim
 from contract.records.messages import BATCH_TASK, task_id
 
 _MOST_KEPT = 1_000  # events while the broker is away; those that follow are lost

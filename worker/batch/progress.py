@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from contract.cluster.broker import AWAY
-from contract.ledger.ledger import Claim, Ledger
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Claim
 from contract.records.snapshots import ProgressSnapshot
 from worker.batch.events import BatchEvents
 

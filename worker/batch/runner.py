@@ -19,7 +19,8 @@ from typing import Protocol
 
 from contract.cluster.broker import AWAY
 from contract.errors import MessageError, TrawlError
-from contract.ledger.ledger import Child, Claim, Ledger
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Child, Claim
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.snapshots import ProgressSnapshot

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from contract.ledger.ledger import Child, Claim
+from contract.ledger.values import Child, Claim
 from contract.records.batches import pack_entries
 from contract.records.outcomes import Ending, Outcome
 from contract.records.reports import BatchReport

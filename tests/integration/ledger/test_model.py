@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from contract.errors import UnknownJobError
-from contract.ledger.ledger import MOST_ATTEMPTS, Child, Claim, Drain
+from contract.ledger.ledger import MOST_ATTEMPTS
+from contract.ledger.values import Child, Claim, Drain
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy

@@ -13,10 +13,9 @@ import redis
 from contract.cluster.broker import build_app
 from contract.cluster.settings import ClusterSettings
 from contract.errors import UnknownJobError
-from contract.ledger import ledger as production
 from contract.ledger.channel import JobChannel
-from contract.ledger.ledger import Child, Claim
 from contract.ledger.sweep import SweepFindings
+from contract.ledger.values import Child, Claim, Drain
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage, task_id
 from contract.records.policy import JobPolicy
@@ -570,7 +569,7 @@ def test_outcomes_are_handed_to_one_place(ledger: ClockedLedger) -> None:
     assert not ledger._redis.exists("trawl:job:unknown")
 
     assert len(drained(ledger, place="here").reports) == 1
-    assert drained(ledger, place="there", forget=["1"]) == production.Drain("here")
+    assert drained(ledger, place="there", forget=["1"]) == Drain("here")
     assert len(drained(ledger, place="here").reports) == 1
 
 

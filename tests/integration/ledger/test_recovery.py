@@ -10,8 +10,8 @@ import redis
 
 from contract.errors import MessageError
 from contract.ledger import ledger as production
-from contract.ledger.ledger import Child, NewBatch
 from contract.ledger.sweep import Sweeper
+from contract.ledger.values import Child, NewBatch
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (

@@ -8,7 +8,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.ledger.ledger import Child
+from contract.ledger.values import Child
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import ClockedLedger, batch_of, next_of, report_of
 

@@ -11,8 +11,9 @@ import redis
 
 from contract.errors import UnknownJobError
 from contract.ledger.channel import JobChannel
-from contract.ledger.ledger import Ledger, NewBatch
+from contract.ledger.ledger import Ledger
 from contract.ledger.memory import RedisMemory
+from contract.ledger.values import NewBatch
 from contract.records.batches import unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy

@@ -13,7 +13,7 @@ from celery import Celery
 from celery.events.state import State
 from kombu.exceptions import OperationalError
 
-from contract.ledger.ledger import Claim
+from contract.ledger.values import Claim
 from contract.records.policy import JobPolicy
 from worker.batch import events as events_module
 from worker.batch.events import BatchEvents

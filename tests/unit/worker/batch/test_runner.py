@@ -13,7 +13,8 @@ import pytest
 import redis
 
 from contract.errors import SettingError
-from contract.ledger.ledger import Child, Claim, Ledger
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, Outcome
