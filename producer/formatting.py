@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 
 def count(number: float) -> str:
@@ -35,6 +37,15 @@ def seconds(value: float | None) -> str:
     if value < 0.0995:
         return f"{value * 1000:.1f} ms" if value < 0.00995 else f"{value * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 9.995 else f"{value:,.1f} s"
+
+
+def command(rest: str) -> str:
+    """Our command as it can be typed here: ``trawl status``, or ``./trawl status`` where only a checkout has it."""
+    script = Path(__file__).resolve().parents[1] / "trawl"
+    if shutil.which("trawl") or not script.is_file():
+        return f"trawl {rest}"
+    from_here = os.path.relpath(script)
+    return f"{script if from_here.startswith('..') else f'./{from_here}'} {rest}"
 
 
 def one_line(text: str) -> str:

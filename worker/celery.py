@@ -11,7 +11,7 @@ from contract.cluster.variables import hints
 from contract.errors import SettingError
 from contract.interpreter import print_warnings
 from contract.streams import harden
-from worker import lifecycle, metering
+from worker import flower_access, lifecycle, metering
 from worker.pools import patch_trouble
 from worker.settings import WorkerSettings
 
@@ -29,6 +29,7 @@ try:
     settings.certificates(os.environ)  # the same
     lifecycle.attach(app)
     metering.attach(settings)
+    flower_access.attach()
 except SettingError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)  # not an exception: Celery's command line would print it as a traceback

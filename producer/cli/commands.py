@@ -9,22 +9,52 @@ import click
 
 from contract import __version__
 from contract.cluster.variables import hints
+from producer.cli.doors import flower, worker
 from producer.cli.jobs import enqueue, follow, run, set_job, status
 from producer.cli.trials import compare, demo
 from producer.cli.upkeep import doctor, gc
 
+SECTIONS = {
+    "Jobs": [run, enqueue, follow, status, set_job],
+    "Cluster": [worker, flower],
+    "Trials": [demo, compare],
+    "Upkeep": [doctor, gc],
+}
 
-class InOrder(click.Group):
-    """Lists its commands in the order they are meant to be met."""
+_EPILOG = """\b
+Examples:
+  trawl demo                                     some hundred files from a web server of its own
+  trawl run urls.txt -o out                      on this machine; the same command again goes on
+  TRAWL_BROKER_URL=redis://host/0 trawl worker   join a cluster; there `trawl run` uses its workers
+  trawl doctor                                   what is missing here, and what to do
+
+\b
+Exit codes:
+  0  all is stored       1  some URLs failed or were refused     2  a mistake in command or settings
+  3  outcomes do not add up to the lines     70  a bug of ours     130  interrupted; the same command goes on
+
+What went wrong and what to do: docs/troubleshooting.md"""
+
+
+class Sections(click.Group):
+    """Lists its commands by what they are for, in the order they are meant to be met."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click gives it
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # the same
+        width = max(len(name) for name in self.commands)
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                shown = [(f"{command.name:<{width}}", command.get_short_help_str(90)) for command in commands]
+                formatter.write_dl(shown)
+
 
 @click.group(
-    cls=InOrder,
-    commands=[run, enqueue, follow, status, set_job, demo, compare, doctor, gc],
+    cls=Sections,
+    commands=[command for commands in SECTIONS.values() for command in commands],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    epilog=_EPILOG,
 )
 @click.version_option(__version__, prog_name="trawl")
 def trawl() -> None:

@@ -64,6 +64,7 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
     import json
 
     from producer.commands.run import enqueue as enqueue_lists
+    from producer.formatting import command
 
     summary = enqueue_lists(
         wish_of(lists, options, None),
@@ -77,7 +78,7 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
     elif summary.is_finished:
         print(summary.job)
         if not options["quiet"] and sys.stderr.isatty():
-            print(f"Collect its outcomes with: trawl follow {summary.job} -o out", file=sys.stderr)
+            print(f"Collect its outcomes with: {command(f'follow {summary.job} -o out')}", file=sys.stderr)
     return 0 if summary.is_finished else INTERRUPTED
 
 

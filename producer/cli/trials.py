@@ -24,6 +24,7 @@ def demo(output: Path, **options: Any) -> int:
     """Download some hundred files from a web server of its own, and check them."""
     from producer.commands.demo import demo as run_demo
     from producer.commands.demo import faults
+    from producer.formatting import command
 
     summary = run_demo(output, worker_of(options), os.environ, console_of(options))
     code = tell(summary, options)
@@ -34,7 +35,7 @@ def demo(output: Path, **options: Any) -> int:
         print(f"trawl demo: {fault}.", file=sys.stderr)
     if not found and not options["is_json"] and not options["quiet"]:
         print("Every file was compared with what the server sent, and every failure was one made on purpose.")
-        print("Now with a list of your own: trawl run urls.txt -o out")
+        print(f"Now with a list of your own: {command('run urls.txt -o out')}")
     return JobCode(1 if found else 0)
 
 

@@ -61,6 +61,23 @@ def find_server(environment: Mapping[str, str]) -> list[str]:
     )
 
 
+def insist_on_port(port: int) -> None:
+    """Have a port of loopback be free, before anything is started that would need it later.
+
+    Raises:
+        ServiceError: another program listens there.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Flower does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ServiceError(
+                f"Flower cannot listen on 127.0.0.1 port {port} ({reason}): choose another with --flower-port."
+            ) from None
+
+
 class Embedded:
     """Starts, watches and ends the server and worker of one run; a context manager.
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from contract.cluster.settings import ClusterSettings
 from contract.errors import UnknownJobError
 from producer.cluster.client import Cluster
+from producer.formatting import command
 
 
 def weigh_job(job: str, weight: float, environment: Mapping[str, str]) -> None:
@@ -20,4 +21,4 @@ def weigh_job(job: str, weight: float, environment: Mapping[str, str]) -> None:
     with closing(Cluster(ClusterSettings.from_environment(environment))) as cluster:
         cluster.check()
         if not cluster.ledger.weigh(job, weight):
-            raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+            raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")

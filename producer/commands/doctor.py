@@ -22,7 +22,7 @@ from contract.errors import TrawlError
 from contract.ledger.memory import FULL_ABOVE, RedisMemory
 from contract.open_files import attainable_limit, shortage
 from producer.cluster.client import Cluster
-from producer.formatting import count, seconds, size
+from producer.formatting import command, count, seconds, size
 
 SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
 
@@ -155,7 +155,7 @@ def _clock(cluster: Cluster) -> Finding:
 def _workers(cluster: Cluster) -> Iterator[Finding]:
     skews = cluster.listen_to_workers(_LISTEN)
     if not skews:
-        yield Finding(Verdict.UNWISE, "workers", "none is running: start one with `celery -A worker worker`.")
+        yield Finding(Verdict.UNWISE, "workers", f"none is running: start one with `{command('worker')}`.")
         return
     yield Finding(Verdict.FINE, "workers", f"{count(len(skews))}: {', '.join(sorted(skews)[:5])}.")
     for worker, trouble in sorted(cluster.health.troubles().items()):

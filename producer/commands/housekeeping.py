@@ -19,6 +19,7 @@ from contract.errors import FolderError, InputError, UnknownJobError
 from contract.folders import PART, PARTIALS, PRIVATE, RECORD
 from producer.cluster.client import Cluster
 from producer.commands.run import cache_folder
+from producer.formatting import command
 
 _DAY = 86400.0  # seconds
 _BUG = "bug-"  # and the time: what a command that broke left to be read
@@ -54,7 +55,7 @@ def remove_jobs(
             record = ledger.job(job)
             if record is None:
                 if job in jobs:
-                    raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+                    raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
                 continue
             if job in jobs and record.open and not is_forced:
                 raise InputError(

@@ -16,9 +16,10 @@ from contract.errors import FolderError, InputError, SettingError, UnknownJobErr
 from contract.folders import PARTS, Owner, is_left_behind
 from contract.open_files import allowed_transfers, attainable_limit, shortage
 from producer.cluster.client import Cluster, Retrying
-from producer.cluster.embedded import Embedded
+from producer.cluster.embedded import Embedded, insist_on_port
 from producer.display.console import Console
 from producer.display.summary import Summary
+from producer.formatting import command
 from producer.intake.batching import FIRST_SIZE, Batcher
 from producer.intake.formats import insist_on_urls
 from producer.intake.selection import Selection
@@ -71,6 +72,8 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
     """
     begun = time.monotonic()
     settings = ClusterSettings.from_environment(environment) if is_configured(environment) else None
+    if options.worker.flower_port is not None:
+        _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
     lists = Lists(options.wish.lists)
     insist_on_urls(lists)  # a list that cannot be read is told before anything is started
     state = prepare_folder(options.output, options.manifest)
@@ -192,7 +195,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         _warn_of_eviction(cluster, retrying)
         if journal.fact("fingerprint") != fingerprint:
             if retrying.call(lambda: cluster.ledger.job(job)) is None:
-                raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+                raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
             begin(journal, job, console.tell, fingerprint=fingerprint, label=job, manifest=manifest_path)
         manifest = Manifest(manifest_path, int(journal.fact("offset", 0)))
         stack.callback(manifest.close)
@@ -276,6 +279,18 @@ def _start_embedded(
         embedded.start_flower(worker.flower_port)
         console.mention(f"Flower: http://127.0.0.1:{worker.flower_port}/ (until this run ends)")
     return embedded
+
+
+def _look_at_flower(port: int, console: Console, *, has_cluster: bool) -> None:
+    """Say in time what will come of ``--flower``.
+
+    Raises:
+        ServiceError: its port is taken.
+    """
+    if has_cluster:
+        console.tell(f"--flower is for a run with a worker of its own; a cluster has `{command('flower')}`.")
+    else:
+        insist_on_port(port)
 
 
 def _look_at_descriptors(worker: WorkerOptions, console: Console) -> None:

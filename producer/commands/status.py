@@ -11,7 +11,7 @@ from contract.errors import UnknownJobError
 from contract.ledger.health import Trouble
 from contract.ledger.values import JobRecord
 from producer.cluster.client import Cluster
-from producer.formatting import count, size
+from producer.formatting import command, count, size
 
 
 def show_status(job: str | None, environment: Mapping[str, str], *, is_json: bool = False) -> str:
@@ -30,7 +30,7 @@ def show_status(job: str | None, environment: Mapping[str, str], *, is_json: boo
     finally:
         cluster.close()
     if job and not records:
-        raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+        raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
     if is_json:
         return json.dumps([_to_record(record, troubles) for record in records])
     shown = _one(records[0]) if job else _table(records)

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from contract.errors import UnknownJobError
+from producer.formatting import command
 from producer.job.follower import Follower
 from producer.job.live_progress import Progress
 from producer.job.troubles import Troubles
@@ -156,7 +157,7 @@ def conduct(
             and follower.is_untouched
         ):
             told = True
-            console.mention("No worker has taken a batch yet: start one with `celery -A worker worker`.")
+            console.mention(f"No worker has taken a batch yet: start one with `{command('worker')}`.")
         waited = _SHORTEST_PAUSE if is_busy else min(waited * 1.5, _LONGEST_PAUSE)
         if not is_busy:
             follower.wait(waited)

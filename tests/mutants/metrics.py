@@ -8,6 +8,9 @@ _TESTS = "tests/integration/test_metrics.py"
 _SETTING = ("tests/unit/worker/test_metrics_setting.py",)
 _SECRETS = ("tests/acceptance/test_secrets.py", "-k", "metrics or shows_a_secret")
 
+_ACCESS = ("tests/integration/test_flower_access.py",)
+_FLOWER = "worker/flower_access.py"
+
 _METRICS = "worker/adapters/metrics.py"
 _METERING = "worker/metering.py"
 _SETTINGS = "worker/settings.py"
@@ -42,4 +45,11 @@ GUARDS = (
     # Who would add a host to an error tells a list to everybody who may look.
     Guard(_METRICS, 'Counter((outcome.ending, outcome.error or "") for outcome in outcomes)', _SECRETS,
           'Counter((outcome.ending, outcome.url) for outcome in outcomes)'),
+    # Where Flower listens.
+    Guard(_FLOWER, "options.address = options.address or _LOOPBACK", _ACCESS, "options.address = options.address"),
+    Guard(_FLOWER, "if logins or has_provider or _is_loopback(address):", _ACCESS, "if True:"),
+    Guard(_FLOWER, "if not all(_LOGIN.fullmatch(login) for login in logins):", _ACCESS, "if False:"),
+    Guard("worker/command.py", "    import worker.celery  # noqa: F401\n", ("tests/integration/test_doors.py",), ""),
+    Guard("producer/commands/run.py", "        insist_on_port(port)\n",
+          ("tests/integration/test_flower_access.py", "-k", "starts_nothing"), "        pass\n"),
 )  # fmt: skip

@@ -1,0 +1,53 @@
+"""Doors to Celery's own commands, for where ``celery`` is on no PATH: what is typed behind them is Celery's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+_PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+# A second faster, and nothing needs them; heartbeats stay on, for Flower.
+_QUIET = ("--without-gossip", "--without-mingle")
+
+
+@click.command(short_help="Start a worker of the cluster.", context_settings=_PASSED_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF CELERY]...")
+def worker(options: tuple[str, ...]) -> None:
+    """Start a worker here: `celery -A worker worker`, without gossip and mingle, from any folder.
+
+    \b
+    trawl worker -c 4                      four processes; files go to TRAWL_OUTPUT (./out)
+    trawl worker -c 4 -l INFO -n disk1@%h  a second one on this machine needs a name of its own
+    trawl worker -- --help                 Celery's options
+
+    TRAWL_BROKER_URL names the cluster. SIGTERM, or Ctrl-C, lets it hand back what it cannot finish.
+    """
+    _become("worker", *_QUIET, *options)
+
+
+@click.command(short_help="Show a cluster's batches and workers in a browser.", context_settings=_PASSED_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF FLOWER]...")
+def flower(options: tuple[str, ...]) -> None:
+    """Start Flower here: `celery -A worker flower`, with a row for each batch, from any folder.
+
+    \b
+    trawl flower                                           http://127.0.0.1:5555, for this machine
+    FLOWER_BASIC_AUTH=me:secret trawl flower --address=0.0.0.0   for others: with a login only
+    trawl flower -- --help                                 Flower's options
+
+    TRAWL_BROKER_URL names the cluster.
+    """
+    columns = Path(__file__).resolve().parents[2] / "flowerconfig.py"
+    names_own = any(option.startswith("--conf") for option in options) or "FLOWER_CONF" in os.environ
+    _become("flower", *(() if names_own or not columns.is_file() else (f"--conf={columns}",)), *options)
+
+
+def _become(*arguments: str) -> None:
+    """Replace this process by Celery's, so that signals reach it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.command", *arguments])

@@ -1,0 +1,41 @@
+"""`trawl worker` is Celery's own worker, from any folder, and gets its signals itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.celery_worker import PROJECT
+from tests.support.processes import await_condition, end
+from tests.support.redis_server import RedisServer
+
+
+def test_a_worker_starts_where_other_modules_have_our_names(tmp_path: Path) -> None:
+    """Guards the app being imported before Celery puts the current folder on the path."""
+    (tmp_path / "worker.py").write_text("raise SystemExit('not this one')")
+    (tmp_path / "redis.py").write_text("raise SystemExit('nor this one')")
+    log = tmp_path / "log"
+    with RedisServer(tmp_path / "redis") as redis, log.open("wb") as file:
+        worker = subprocess.Popen(
+            [sys.executable, "-P", "-m", "producer", "worker", "-c", "1", "-l", "INFO", "-n", "here@%h"],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "TRAWL_BROKER_URL": redis.celery_url()},
+            cwd=tmp_path,
+            stdout=file,
+            stderr=file,
+        )
+        try:
+            await_condition(
+                lambda: "ready." in log.read_text() or worker.poll() is not None, within=60, what="a ready worker"
+            )
+            worker.send_signal(signal.SIGTERM)
+            code = worker.wait(300)
+        finally:
+            end(worker)
+
+    said = log.read_text()
+    assert code == 0, said
+    assert f"here@{os.uname().nodename} ready." in said
+    assert "mingle" not in said

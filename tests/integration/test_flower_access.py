@@ -1,0 +1,119 @@
+"""Without a login Flower is for this machine only, however it is started; a port that is taken is one sentence."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.celery_worker import PROJECT
+from tests.support.person import Person
+from tests.support.processes import await_condition, end, free_port
+
+BROKER = f"redis://127.0.0.1:{free_port()}/0"  # nobody is there: Flower shows its pages all the same
+CELERY = (sys.executable, "-m", "celery", "-A", "worker", "flower")
+DOOR = (sys.executable, "-P", "-m", "producer", "flower")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "TRAWL_BROKER_URL": BROKER, **variables}
+
+
+def listeners(port: int) -> set[str]:
+    """Return the addresses a TCP port is listened on, in hexadecimal (proc_net(5))."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text("ascii").splitlines()]
+    places = [line.split()[1] for line in lines if " 0A " in line]
+    return {place.partition(":")[0] for place in places if place.endswith(f":{port:04X}")}
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("command", [CELERY, DOOR], ids=["celery", "trawl"])
+@pytest.mark.parametrize("variables", [{}, {"FLOWER_BASIC_AUTH": "me:secret"}], ids=["open", "login"])
+def test_it_listens_on_loopback_unless_told_otherwise(
+    command: tuple[str, ...], variables: dict[str, str], tmp_path: Path
+) -> None:
+    """Guards the address Flower would leave empty, which is every one; a folder's own worker.py is not ours."""
+    port = free_port()
+    (tmp_path / "worker.py").write_text("raise SystemExit('not this one')")
+    (tmp_path / "contract").mkdir()
+    (tmp_path / "contract/__init__.py").write_text("raise SystemExit('nor this one')")
+    where = PROJECT if command is CELERY else tmp_path
+    with (tmp_path / "log").open("wb") as log:
+        flower = subprocess.Popen(
+            [*command, f"--port={port}"], env=environment(**variables), cwd=where, stdout=log, stderr=log
+        )
+    try:
+        await_condition(
+            lambda: listeners(port) or flower.poll() is not None, within=60, what="Flower listening, or its end"
+        )
+        found = listeners(port)
+    finally:
+        end(flower)
+
+    assert found == {"0100007F"}, (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "file", "said"),
+    [
+        (["--address=0.0.0.0"], {}, "", "Flower listens on 0.0.0.0 with a login only"),
+        ([], {"FLOWER_ADDRESS": "::"}, "", "Flower listens on :: with a login only"),
+        ([], {}, "address = '192.0.2.7'", "Flower listens on 192.0.2.7 with a login only"),
+        ([], {"FLOWER_BASIC_AUTH": "s3cret"}, "", "Flower's login is not user:password"),
+        (["--basic-auth="], {}, "", "Flower's login is not user:password"),
+    ],
+)  # fmt: skip
+def test_what_would_be_open_to_the_network_is_refused_wherever_it_was_said(
+    options: list[str], variables: dict[str, str], file: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "conf.py").write_text(f"{file}\n")
+    command = [*CELERY, f"--port={free_port()}", f"--conf={tmp_path / 'conf.py'}", *options]
+
+    ended = subprocess.run(
+        command, env=environment(**variables), cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith(said)
+    assert ended.stderr.count("\n") == 1
+    assert "s3cret" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", [CELERY, DOOR], ids=["celery", "trawl"])
+def test_a_taken_port_is_one_sentence(command: tuple[str, ...]) -> None:
+    with taken_port() as port:
+        ended = subprocess.run(
+            [*command, f"--port={port}"],
+            env=environment(), cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"Flower cannot listen on 127.0.0.1 port {port} (address already in use): choose another with --port.\n"
+    )
+
+
+def test_a_run_with_flower_on_a_taken_port_starts_nothing(tmp_path: Path) -> None:
+    person = Person(tmp_path)
+    person.write_list("http://127.0.0.1:9/")
+
+    with taken_port() as port:
+        ended = person.trawl("run", "urls.txt", "-o", "out", "--flower", "--flower-port", port)
+
+    assert ended.code == 2
+    assert ended.err == (
+        f"trawl: Flower cannot listen on 127.0.0.1 port {port} (address already in use):"
+        " choose another with --flower-port.\n"
+    )
+    assert not (tmp_path / "out").exists()

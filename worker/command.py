@@ -1,0 +1,25 @@
+"""Celery's own command line for our app, whatever lies in the folder it is called from: `trawl worker`, `trawl flower`.
+
+``python -P -m worker.command worker [OPTIONS]`` is ``celery -A worker worker [OPTIONS]``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from celery import maybe_patch_concurrency
+
+
+def main() -> None:
+    sys.argv = ["celery", "-A", "worker", *sys.argv[1:]]
+    maybe_patch_concurrency()  # as celery.__main__ does: gevent has to come before everything it patches
+    # Celery looks for an app in the current folder first, which may have a worker.py or a redis.py of its own.
+    from celery.bin.celery import main as celery
+
+    import worker.celery  # noqa: F401
+
+    sys.exit(celery())
+
+
+if __name__ == "__main__":
+    main()
