@@ -34,6 +34,7 @@ GUARDS = (
     _safety("if _within(forms, self.worker_deny):", "if False:"),
     _safety("if _within(forms, self.deny):", "if False:"),
     _safety("if _within(forms, self.worker_deny):", "if _within(forms[:1], self.worker_deny):"),
+    _safety("if _within(forms, self.deny):", "if _within(forms[:1], self.deny):"),
     _safety("if _within(forms[:1], self.allow):", "if True:"),
     _safety("if _within(forms[:1], self.allow):", "if _within(forms, self.allow):"),
     _safety("(key, port) in self.own or", ""),

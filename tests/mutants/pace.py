@@ -125,6 +125,12 @@ GUARDS = (
         ", worker.processes,",
     ),
     Guard(
+        "producer/intake/batching.py",
+        "self._next + self._reserve",
+        ("tests/unit/producer/intake/test_batching.py",),
+        "self._next",
+    ),
+    Guard(
         "worker/settings.py",
         "self.transfers + self.transfers // 2",
         ("tests/unit/producer/intake/test_batching.py",),

@@ -27,7 +27,8 @@ class _Others:
         self.asked.append((change, states, probes))
         if self.is_away:
             raise redis.exceptions.ConnectionError
-        return self.news
+        news, self.news = self.news, News(self.news.change, (), ())
+        return news
 
 
 class _Process:
@@ -64,7 +65,7 @@ def test_what_others_know_is_taken_over_and_asked_for_no_more() -> None:
     process.look(0.0)
     process.look(1.0)
 
-    assert process.hosts.may_start(KEY, 1.0) == 29.0 or process.hosts.may_start(KEY, 1.0) == 30.0
+    assert process.hosts.may_start(KEY, 1.0) == 29.0
     assert process.others.asked[-1][0] == 7
 
 

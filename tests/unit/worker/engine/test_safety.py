@@ -191,11 +191,12 @@ def test_a_worker_operator_closes_what_a_job_opens() -> None:
 
 
 def test_a_denied_prefix_closes_the_addresses_it_embeds() -> None:
-    """Protects judging ``deny`` on both forms: an operator without NAT64 may close its prefix."""
-    policy = AddressPolicy(worker_deny=parse_networks("64:ff9b::/96", setting="TRAWL_WORKER_DENY_NETS"))
+    """Protects judging what is denied on both forms: who is without NAT64 may close its prefix."""
+    prefix = parse_networks("64:ff9b::/96", setting="TRAWL_DENY_NETS")
 
-    assert not policy.verdict("64:ff9b::8.8.8.8", 80).allowed
-    assert policy.verdict("8.8.8.8", 80).allowed
+    for policy in (AddressPolicy(worker_deny=prefix), AddressPolicy(deny=prefix)):
+        assert not policy.verdict("64:ff9b::8.8.8.8", 80).allowed
+        assert policy.verdict("8.8.8.8", 80).allowed
 
 
 # ---------------------------------------------------------------------------------------------- our own services
