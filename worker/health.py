@@ -44,6 +44,7 @@ def attach(backoff: DiskBackoff) -> None:
             lambda: _trouble(backoff),
             report=lambda trouble: station().health.report(worker, trouble),
             clear=lambda: station().health.clear(worker),
+            beat=lambda: station().health.beat(worker),
             announce=Announcer(sender.app, worker),
             count=lambda reason: metering.meter().trouble(reason),
         )
@@ -82,21 +83,24 @@ class HealthWatch:
         *,
         report: Callable[[Trouble], None],
         clear: Callable[[], None],
+        beat: Callable[[], None],
         announce: Callable[[Trouble | None], None],
         count: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``report`` and ``clear`` keep the record that others see, ``announce`` is told of changes, ``count`` of what
-        the metrics show: a word for the reason, or nothing.
+        """``report`` and ``clear`` keep the record that others see, ``beat`` lets them know that this worker is there,
+        ``announce`` is told of changes, ``count`` of what the metrics show: a word for the reason, or nothing.
         """
         self.trouble: Trouble | None = None
         self._look = look
         self._report = report
         self._clear = clear
+        self._beat = beat
         self._announce = announce
         self._count = count
         self._clock = clock
-        self._seen = self._reported = float("-inf")  # when there was trouble, and when others were told
+        # When there was trouble, when others were told of it, and of this worker at all.
+        self._seen = self._reported = self._beaten = float("-inf")
         self._recorded: Trouble | None = None
         self._is_announced = False
 
@@ -125,6 +129,9 @@ class HealthWatch:
             pass  # what was not told is told with the next look
 
     def _tell(self, found: Trouble | None, now: float) -> None:
+        if now - self._beaten >= _RENEWED_EVERY:
+            self._beat()
+            self._beaten = now
         is_new = (found is None) != (self._recorded is None)
         if found is not None and (is_new or now - self._reported >= _RENEWED_EVERY):
             self._report(found)

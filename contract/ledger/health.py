@@ -1,11 +1,11 @@
-"""Which workers cannot do all they should, and why: a record each, which ends with the worker that renews it.
+"""Which workers there are, and which of them cannot do all they should, and why: a record ends with its worker.
 
 It lies in Redis, so that whoever waits for a job sees on any machine what holds it up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 BELIEVED_FOR = 15  # seconds a record is kept: a worker renews it while it lasts
 
+_FORGOTTEN_AFTER = 60.0  # seconds a worker that fell silent is still named
+
+_MOST = 500  # workers named
 _LONGEST = 300  # characters of a reason
 
 
@@ -31,6 +34,20 @@ class Trouble:
         return f"{'is short of space' if self.takes_work else 'takes no work'}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """``workers`` are those heard of within a minute, by the seconds since then; ``troubles`` what some suffer from."""
+
+    workers: Mapping[str, float]
+    troubles: Mapping[str, Trouble]
+
+    @property
+    def present(self) -> Sequence[str]:
+        """Those that are there: a worker says so every few seconds, and what troubles it as long as it does."""
+        heard = [worker for worker, age in self.workers.items() if age < BELIEVED_FOR]
+        return sorted({*heard, *self.troubles})
+
+
 class WorkerHealth:
     """The records of all workers of a cluster. Methods raise ``redis.exceptions.RedisError``, as the ledger's do."""
 
@@ -38,6 +55,17 @@ class WorkerHealth:
         self._redis = client
         self._troubled = f"{prefix}troubled"  # a set of names; a record each below it
         self._records = f"{prefix}trouble:"
+        self._workers = f"{prefix}workers"  # names, by when each was last heard of
+
+    def beat(self, worker: str) -> None:
+        """Say that a worker is there, for the next BELIEVED_FOR seconds."""
+        now = self._now()
+        with self._redis.pipeline() as pipe:
+            pipe.zadd(self._workers, {worker: now})
+            pipe.zrangebyscore(self._workers, "-inf", now - _FORGOTTEN_AFTER, start=0, num=100)
+            gone = pipe.execute()[1]
+        if gone:
+            self._redis.zrem(self._workers, *gone)
 
     def report(self, worker: str, trouble: Trouble) -> None:
         """Say so for the next BELIEVED_FOR seconds."""
@@ -56,9 +84,21 @@ class WorkerHealth:
 
     def troubles(self) -> Mapping[str, Trouble]:
         """Return what is known, by worker; one that said nothing more has gone."""
-        workers = sorted(
-            name.decode("utf-8", "replace") for name in cast("set[bytes]", self._redis.smembers(self._troubled))
-        )
+        return self.census().troubles
+
+    def census(self) -> Census:
+        """Return the workers there are, and what they suffer from; one that said nothing more has gone."""
+        with self._redis.pipeline() as pipe:
+            pipe.smembers(self._troubled)
+            pipe.zrevrangebyscore(self._workers, "+inf", "-inf", start=0, num=_MOST, withscores=True)
+            pipe.time()
+            troubled, heard, (whole, micro) = pipe.execute()
+        now = whole + micro / 1e6
+        ages = {_text(name): max(0.0, now - at) for name, at in heard}
+        workers = {name: age for name, age in ages.items() if age < _FORGOTTEN_AFTER}
+        return Census(workers, self._troubles_of(sorted(map(_text, troubled))))
+
+    def _troubles_of(self, workers: Sequence[str]) -> Mapping[str, Trouble]:
         if not workers:
             return {}
         found = cast("list[bytes | None]", self._redis.mget([self._records + worker for worker in workers]))
@@ -67,6 +107,10 @@ class WorkerHealth:
             self._redis.srem(self._troubled, *gone)
         return {worker: _trouble(record) for worker, record in zip(workers, found, strict=True) if record is not None}
 
+    def _now(self) -> float:
+        whole, micro = self._redis.time()
+        return whole + micro / 1e6
+
 
 def _trouble(record: bytes) -> Trouble:
     try:
@@ -74,3 +118,7 @@ def _trouble(record: bytes) -> Trouble:
         return Trouble(str(found["reason"]), takes_work=bool(found["takes_work"]))
     except (MessageError, KeyError, TypeError):
         return Trouble("It is of another version and says something that cannot be read.")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")

@@ -7,6 +7,7 @@ Redis's own clock is the only clock. Every change is a script below ``contract/l
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -18,7 +19,7 @@ import redis
 from contract.errors import MessageError, UnknownJobError
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
 from contract.ledger.memory import RedisMemory
-from contract.ledger.values import Child, Claim, Drain, JobRecord, NewBatch
+from contract.ledger.values import Child, Claim, Drain, Held, JobRecord, NewBatch, Standing
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage
@@ -33,7 +34,9 @@ _POLICY_FIELDS = "".join(f"{name}," for name in JobPolicy().to_wire())  # what w
 
 _OPENED_AT_ONCE = 100
 _FORGOTTEN_AT_ONCE = 500
+_SHOWN_HELD = 300  # batches whose holder is looked up
 _COUNTED = ("ok", "kept", "failed", "refused")
+_ERROR = b"error "  # a field of a job's record that counts an error class begins with it
 
 Item = TypeVar("Item")
 
@@ -140,6 +143,38 @@ class Ledger:
             pipe.zcard(self.keys.job(job, "closed"))
             fields, count, running, undrained = pipe.execute()
         return _record(job, fields, count, running, undrained)
+
+    def standing(self, job: str) -> Standing:
+        """Return what is open of a job, and who holds what of it; of one that is unknown nothing is."""
+        leases = self.keys.job(job, "leases")
+        with self._redis.pipeline() as pipe:  # one transaction: the counts belong together
+            pipe.hlen(self.keys.job(job, "batches"))
+            pipe.zcard(leases)
+            pipe.zrevrangebyscore(leases, "+inf", "-inf", start=0, num=_SHOWN_HELD)
+            pipe.zcard(self.keys.job(job, "due"))
+            pipe.zrangebyscore(self.keys.job(job, "due"), "-inf", "+inf", start=0, num=1, withscores=True)
+            pipe.hlen(self.keys.ahead)
+            pipe.time()
+            open_, running, batches, deferred, first, held, (whole, micro) = pipe.execute()
+        return Standing(
+            open=open_,
+            running=running,
+            deferred=deferred,
+            due=max(0.0, first[0][1] - whole - micro / 1e6) if first else None,
+            held=self._held_by(job, batches),
+            elsewhere=max(0, held - running),
+        )
+
+    def _held_by(self, job: str, batches: Sequence[bytes]) -> Mapping[str, Held]:
+        found: dict[str, Held] = {}
+        texts = self._redis.hmget(self.keys.job(job, "batches"), batches) if batches else []
+        for batch, text in zip(batches, cast("list[bytes | None]", texts), strict=True):
+            record = wire.from_json(text) if text is not None else {}
+            worker = str(record.get("token", "")).rpartition("/")[0]
+            if worker:
+                held = found.get(worker, Held((), 0))
+                found[worker] = Held([*held.batches, _text(batch)], held.urls + int(record.get("urls", 0)))
+        return found
 
     def jobs(self) -> list[str]:
         """List the known jobs, oldest first; those Redis has let expire drop out."""
@@ -364,6 +399,11 @@ def _record(job: str, fields: Mapping[bytes, bytes], count: int, running: int, u
         created=float(fields[b"created"]),
         totals=wire.from_json(totals) if totals else None,
         counts={name: int(fields.get(name.encode(), 0)) for name in (*_COUNTED, "bytes")},
+        errors={
+            name[len(_ERROR) :].decode("utf-8", "replace"): int(number)
+            for name, number in fields.items()
+            if name.startswith(_ERROR)
+        },
         open=count,
         running=running,
         undrained=undrained,
@@ -379,6 +419,8 @@ def _counters(report: BatchReport) -> list[str | int]:
     for name, amount in [*((name, counts[name]) for name in _COUNTED), ("bytes", stored)]:
         if amount:
             flat += [name, amount]
+    for error, amount in Counter(outcome.error for outcome in report.outcomes if outcome.error is not None).items():
+        flat += [f"{_ERROR.decode()}{error}", amount]
     return flat
 
 

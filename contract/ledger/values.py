@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from contract.records.messages import child_batch
 from contract.records.policy import JobPolicy
@@ -77,6 +77,7 @@ class JobRecord:
     undrained: int
     opened: int = 0
     is_secretive: bool = False
+    errors: Mapping[str, int] = field(default_factory=dict)  # outcomes by error class
 
     @property
     def is_sealed(self) -> bool:
@@ -86,6 +87,35 @@ class JobRecord:
     @property
     def is_finished(self) -> bool:
         return self.is_sealed and self.open == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a worker holds of a job."""
+
+    batches: Sequence[str]
+    urls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What of a job is open: ``running`` batches are held, ``deferred`` ones wait for a moment, others for a worker.
+
+    ``due`` is how many seconds from now the first deferred one may run; None: none is deferred. ``held`` is by worker,
+    and of the first some hundred batches; ``elsewhere`` counts the held batches of other jobs.
+    """
+
+    open: int
+    running: int
+    deferred: int
+    due: float | None
+    held: Mapping[str, Held]
+    elsewhere: int
+
+    @property
+    def waiting(self) -> int:
+        """How many batches wait for a worker?"""
+        return max(0, self.open - self.running - self.deferred)
 
 
 @dataclass(frozen=True, slots=True)

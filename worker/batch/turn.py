@@ -19,6 +19,8 @@ from worker.engine.run import Leftover, Run
 _PART_PAUSE = 5.0  # seconds between two closes of what is in the end one batch's stragglers
 _WORTH_A_CLOSE = 32  # outcomes of a batch that was not closed around its stragglers yet
 
+_SHOWN_HOSTS = 5  # of a snapshot
+
 _GRACE = 300.0  # seconds beyond its own deadlines after which a batch counts as stuck
 
 _TOGETHER, _AT_LEAST = 1.25, 1.0  # what is due within this factor and so many seconds comes due together
@@ -73,7 +75,16 @@ class Turn:
     def snapshot(self) -> ProgressSnapshot:
         seen = self.run.progress
         counts = {"ok": seen.ok, "kept": seen.kept, "failed": seen.failed, "refused": seen.refused}
-        return ProgressSnapshot(self.claim.batch, counts, seen.bytes)
+        return ProgressSnapshot(
+            self.claim.batch,
+            counts,
+            seen.bytes,
+            errors={str(error): count for error, count in seen.errors.items()},
+            flying=seen.waits.flying,
+            quiet=seen.waits.quiet,
+            unresolved=seen.waits.unresolved,
+            hosts=dict(seen.waits.hosts.most_common(_SHOWN_HOSTS)),
+        )
 
 
 def children_of(leftovers: Sequence[Leftover]) -> list[Child]:

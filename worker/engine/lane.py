@@ -25,11 +25,12 @@ from worker.engine.schedule import Schedule, Tier
 from worker.engine.splits.fetcher import SegmentFetcher
 from worker.engine.throttling import HostWaits, is_the_hosts, waited
 from worker.engine.transfer import Follow, GoBack, Hold, Over, Publish, Retry, Step, Transfer
+from worker.engine.waits import Waits
 
 _log = logging.getLogger("trawlnet.lane")
 
 TICK = 0.1  # seconds between two looks at deadlines; every limit holds to within a few of them
-_LOOK_PAUSE = 1.0  # seconds between two looks at a paused host, and at the deadlines of what waits for a place
+_LOOK_PAUSE = 1.0  # seconds between two looks at a paused host, at what waits for a place, and at what that waits for
 LONGEST_HOLD = 2.0  # seconds a batch is kept open for URLs that only wait
 
 
@@ -84,7 +85,7 @@ class Lane:
             spoil=self._spoil,
             rest=self._rest,
         )
-        self._ticked = self._looked_for_overdue = clock.now()
+        self._ticked = self._looked_for_overdue = self._noted = clock.now()
         self._is_closed = False
 
     # ---------------------------------------------------------------------------------- from other threads
@@ -393,6 +394,7 @@ class Lane:
         self._host_waits.look(now)
         self._end_overdue(now)
         self._count_resting()
+        self._note_waits(now)
         for run in list(self._runs):
             run.tick(now)
             self._look_after(run, now)
@@ -432,6 +434,15 @@ class Lane:
             if found != share.resting:
                 run.rest(found - share.resting)
                 share.resting = found
+
+    def _note_waits(self, now: float) -> None:
+        if now >= self._noted + _LOOK_PAUSE:
+            self._noted = now
+            waits = {run: Waits() for run in self._runs}
+            self._places.note(waits)
+            self._lookups.note(waits, now)
+            for run, found in waits.items():
+                run.note_waits(self, found)
 
     def _look_after(self, run: Run, now: float) -> None:
         """Hand back what this run will not start, and what would only hold it open."""

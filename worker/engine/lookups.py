@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from contract.records.outcomes import ErrorClass
 from contract.records.policy import JobPolicy
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Resolver
 from worker.engine.run import Run
+from worker.engine.schedule import QUIET_AFTER
 from worker.engine.transfer import Transfer
+from worker.engine.waits import Waits
 
 _NOT_BEFORE = 1.0  # seconds a failed question is not asked again (RFC 9520 section 3.2): many URLs share the next one
 
@@ -32,6 +34,15 @@ class Lookups:
 
     def __iter__(self) -> Iterator[Transfer]:
         return (transfer for waiting in self._waiting.values() for transfer, _ in waiting)
+
+    def note(self, waits: Mapping[Run, Waits], now: float) -> None:
+        """Count those of whose host the name servers have said nothing for a while; a question may still be in line."""
+        for host, waiting in self._waiting.items():
+            begun = self._resolver.begun(host)
+            if waiting and now - (waiting[0][1] if begun is None else begun) >= QUIET_AFTER:
+                for transfer, _ in waiting:
+                    if (noted := waits.get(transfer.run)) is not None:
+                        noted.await_address(host)
 
     def take(self, host: str, answer: Answer, now: float) -> list[Transfer]:
         """Remove and return those that wait for this host, with the time it took the name servers noted.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from worker.engine.exchange import Exchange
+from worker.engine.run import Run
 from worker.engine.schedule import QUIET_AFTER, Schedule
 from worker.engine.transfer import Transfer
+from worker.engine.waits import Waits
 
 _PULSE = 1024  # bytes/s below which an exchange is quiet: a drip deserves a place no more than silence
 
@@ -31,6 +33,13 @@ class Places:
 
     def take_back(self, exchange: Exchange) -> None:
         exchange.is_quiet = self._schedule.hush(exchange.transfer.host_key)
+
+    def note(self, waits: Mapping[Run, Waits]) -> None:
+        """Count what these runs have in flight."""
+        for exchange in self._flying:
+            noted = waits.get(exchange.transfer.run)
+            if noted is not None and not exchange.is_helper:
+                noted.fly(exchange.transfer.place.host, is_quiet=exchange.is_quiet)
 
     def resting(self) -> Iterator[Transfer]:
         """Return the transfers that neither hold a place nor could take one, but for those that wait for a moment."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from worker.engine.http.retry import RetryPolicy
 from worker.engine.ports import Clock, Disk, DiskTrouble
 from worker.engine.proof import needs_reading, read_back
 from worker.engine.transfer import Transfer
+from worker.engine.waits import Waits
 
 if TYPE_CHECKING:
     from worker.engine.lane import Lane
@@ -67,6 +68,8 @@ class Progress:
     kept: int
     failed: int
     refused: int
+    errors: Mapping[ErrorClass, int] = field(default_factory=dict)
+    waits: Waits = field(default_factory=Waits)
 
 
 class Run:
@@ -114,6 +117,8 @@ class Run:
         self._is_stopping = False
         self._lanes: Sequence[Lane] = ()
         self._counts: Counter[Ending] = Counter()
+        self._errors: Counter[ErrorClass] = Counter()
+        self._waits: dict[Lane, Waits] = {}
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
         self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
@@ -165,6 +170,7 @@ class Run:
             self._parted_bytes += sum(outcome.bytes or 0 for outcome in part.outcomes if outcome.ending is Ending.OK)
             self.outcomes, self.leftovers, self.busy = [], [], 0.0
             self._counts.clear()
+            self._errors.clear()
             self._starts_until = now + self.policy.batch_seconds
         return part
 
@@ -180,7 +186,9 @@ class Run:
 
     @property
     def progress(self) -> Progress:
-        counts = self._counts
+        counts, waits = self._counts, Waits()
+        for each in list(self._waits.values()):
+            waits.add(each)
         return Progress(
             total=sum(counts.values()) + self._unsettled + len(self.leftovers),
             bytes=max(0, self.bytes - self._parted_bytes),
@@ -188,6 +196,8 @@ class Run:
             kept=counts[Ending.KEPT],
             failed=counts[Ending.FAILED],
             refused=counts[Ending.REFUSED],
+            errors=self._errors.copy(),
+            waits=waits,
         )
 
     # ------------------------------------------------------------------------------------------ for the lanes
@@ -206,6 +216,10 @@ class Run:
     def stall(self, reason: str) -> None:
         """Our own disk failed: start no more."""
         self.stalled = self.stalled or reason
+
+    def note_waits(self, lane: Lane, waits: Waits) -> None:
+        """Take what the URLs that a lane has wait for."""
+        self._waits[lane] = waits
 
     def rest(self, more: int) -> None:
         """So many more URLs than before need no place in the window; negative: fewer."""
@@ -379,6 +393,8 @@ class Run:
         self.outcomes.append(outcome)
         self.busy += outcome.timing.total
         self._counts[outcome.ending] += 1
+        if outcome.error is not None:
+            self._errors[outcome.error] += 1
         self._settled_one()
 
     def _fetched_one(self) -> None:

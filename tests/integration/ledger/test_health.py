@@ -34,6 +34,23 @@ def test_a_worker_that_says_no_more_is_forgotten(client: redis.Redis) -> None:
     assert client.keys("trawl:trouble*") == []
 
 
+def test_workers_are_known_by_when_they_were_last_heard_of(client: redis.Redis) -> None:
+    """Guards what is forgotten: names of pods are new each time, and there would be ever more."""
+    health = WorkerHealth(client, prefix="trawl:")
+    client.zadd("trawl:workers", {"celery@gone": 1.0})
+    health.beat("celery@a")
+    client.zincrby("trawl:workers", -20.0, "celery@a")
+    health.beat("celery@b")
+
+    assert client.zcard("trawl:workers") == 2
+    client.zadd("trawl:workers", {"celery@gone": 1.0})
+    census = health.census()
+
+    assert sorted(census.workers) == ["celery@a", "celery@b"]
+    assert census.workers["celery@a"] - census.workers["celery@b"] >= 20.0
+    assert census.present == ["celery@b"]
+
+
 def test_a_record_of_another_version_is_still_trouble(client: redis.Redis) -> None:
     health = WorkerHealth(client, prefix="trawl:")
     health.report("celery@a", FULL)

@@ -23,11 +23,13 @@ class World:
         self.time = 0.0
         self.trouble: Trouble | None = None
         self.told: list[tuple[float, str]] = []
+        self.beats: list[float] = []
         self.is_redis_away = False
         self.watch = HealthWatch(
             lambda: self.trouble,
             report=lambda trouble: self._tell(f"report {trouble.reason}"),
             clear=lambda: self._tell("clear"),
+            beat=lambda: self.beats.append(self.time),
             announce=lambda trouble: self._tell("begins" if trouble else "over"),
             count=lambda _reason: None,
             clock=lambda: self.time,
@@ -44,11 +46,14 @@ class World:
             self.time += 2.0
 
 
-def test_a_healthy_worker_says_nothing() -> None:
+def test_a_healthy_worker_says_that_it_is_there_and_nothing_else() -> None:
+    """Guards the beat: without it a job would be said to have no worker."""
     world = World()
     world.pass_time(20)
 
     assert world.told == []
+    assert world.beats[0] == 0.0
+    assert all(later - earlier < BELIEVED_FOR for earlier, later in pairwise([*world.beats, 20.0]))
     assert world.watch.trouble is None
 
 

@@ -82,6 +82,16 @@ def test_what_the_first_release_wrote_is_read() -> None:
     assert (policy.timeout, policy.allow_nets, policy.splits) == (5.0, ("127.0.0.0/8",), 4)
 
 
+def test_a_snapshot_that_says_more_is_written_behind_what_the_first_release_wrote() -> None:
+    said = ProgressSnapshot(
+        "7", {"ok": 3, "failed": 1}, 4096, errors={"dns": 1}, flying=5, quiet=2, unresolved=1, hosts={"a.test": 3}
+    )
+
+    assert said.to_wire() == golden("snapshot-2")
+    assert ProgressSnapshot.from_wire(golden("snapshot-2")) == said
+    assert said.to_wire().startswith(golden("snapshot")[:-1])
+
+
 def test_rows_of_a_report_are_the_bytes_that_were_stored() -> None:
     """Guards ``Raw``: a row that is read and written again costs the follower half of what a URL costs it."""
     text = golden("report").replace(b'"bytes":7', b'"bytes": 7.0')

@@ -1,0 +1,83 @@
+"""What is open of a job, and who holds what of it, as people ask who wait for it."""
+
+from __future__ import annotations
+
+import redis
+from msgspec.structs import replace
+
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Child, Held
+from contract.records.batches import BatchEntry, pack_entries
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.policy import JobPolicy
+from tests.support.clocked_ledger import batch_of, report_of, round_trips
+
+
+def a_ledger(client: redis.Redis) -> Ledger:
+    ledger = Ledger(client)
+    for job in ("one", "other"):
+        ledger.create(job, JobPolicy())
+    return ledger
+
+
+def test_what_is_held_is_named_by_worker_and_what_waits_is_counted(client: redis.Redis) -> None:
+    """Guards ``elsewhere``: what other jobs hold is why a batch waits."""
+    ledger = a_ledger(client)
+    ledger.open("one", [batch_of("1", "http://a/", "http://b/"), batch_of("2"), batch_of("3")])
+    ledger.open("other", [batch_of("1")])
+    first, second = ledger.claim("one", "1", holder="celery@a"), ledger.claim("one", "2", holder="celery@a")
+    ledger.claim_next(holder="celery@b", waited=0.0)
+    ledger.claim_next(holder="celery@b", waited=0.0)
+    assert first is not None
+    assert second is not None
+
+    standing = ledger.standing("one")
+
+    assert (standing.open, standing.running, standing.waiting) == (3, 3, 0)
+    assert standing.held == {"celery@a": Held(["2", "1"], 3), "celery@b": Held(["3"], 1)}
+    assert ledger.standing("other").elsewhere == 1 == ledger.standing("nowhere").elsewhere - 1
+
+
+def test_what_waits_for_a_moment_is_told_apart_from_what_waits_for_a_worker(client: redis.Redis) -> None:
+    ledger = a_ledger(client)
+    ledger.open("one", [batch_of("1"), batch_of("2")])
+    claim = ledger.claim("one", "1", holder="celery@a")
+    assert claim is not None
+    child = Child(pack_entries([BatchEntry(url="http://a/")]), 1, after=40.0)
+    assert ledger.close(claim, report_of(claim, handed_off=[claim.child(1)]), [child])
+
+    standing = ledger.standing("one")
+
+    assert (standing.open, standing.running, standing.deferred, standing.waiting) == (2, 0, 1, 1)
+    assert standing.due is not None
+    assert 20 < standing.due <= 40
+
+
+def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis) -> None:
+    """Guards the pipelines: it is asked for all the time, by whoever watches."""
+    ledger = a_ledger(client)
+    ledger.open("one", [batch_of(str(number)) for number in range(50)])
+    for number in range(40):
+        ledger.claim("one", str(number), holder=f"celery@{number}")
+
+    assert len([command for command in round_trips(client, lambda: ledger.standing("one")) if command == "HMGET"]) == 1
+
+
+def test_a_job_counts_its_outcomes_by_error_class(client: redis.Redis) -> None:
+    """Guards the counters of classes: where nobody follows a job there is no manifest to look into."""
+    ledger = a_ledger(client)
+    ledger.open("one", [batch_of("1", "http://a/", "http://b/", "http://c/"), batch_of("2", "http://d/")])
+    for batch, errors in (("1", [ErrorClass.DNS, ErrorClass.DNS, None]), ("2", [ErrorClass.TIMEOUT])):
+        claim = ledger.claim("one", batch, holder="celery@a")
+        assert claim is not None
+        outcomes = [
+            Outcome(url=f"http://{at}/", name="0" * 32, ending=Ending.FAILED if error else Ending.OK, error=error)
+            for at, error in enumerate(errors)
+        ]
+        assert ledger.close(claim, replace(report_of(claim), outcomes=outcomes))
+
+    record = ledger.job("one")
+
+    assert record is not None
+    assert record.errors == {"dns": 2, "timeout": 1}
+    assert record.counts["failed"] == 3

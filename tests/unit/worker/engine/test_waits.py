@@ -1,0 +1,62 @@
+"""What a run's URLs wait for is told of each run, and of nothing that is on its way."""
+
+from __future__ import annotations
+
+from contract.records.outcomes import ErrorClass
+from contract.records.policy import JobPolicy
+from tests.support.virtual_world import Reply, VirtualWorld
+from worker.engine.ports import Answer
+from worker.engine.waits import Waits
+
+PATIENT = JobPolicy(timeout=300.0)
+
+
+def turn_for(world: VirtualWorld, seconds: float) -> None:
+    until = world.clock.seconds + seconds
+    world.turn_until(lambda: world.clock.seconds >= until)
+
+
+def test_what_is_in_flight_and_what_of_it_is_quiet_is_known_by_host() -> None:
+    """Guards Places.note: without it nobody could say that slow answers hold a job up."""
+    world = VirtualWorld(lambda url, _turn: Reply(after=60.0 if "slow" in url else 0.1))
+    run = world.start([f"http://slow.test/{index}" for index in range(3)], PATIENT)
+    other = world.start(["http://slow.test/other"], PATIENT)
+    turn_for(world, 1.5)
+
+    assert run.progress.waits == Waits(flying=3)
+    turn_for(world, 3.0)
+
+    assert run.progress.waits.quiet == 3
+    assert run.progress.waits.hosts == {"slow.test": 3}
+    assert other.progress.waits.flying == 1
+
+
+def test_urls_wait_for_name_servers_that_say_nothing_and_for_no_others() -> None:
+    """Guards the two seconds of Lookups.note: a name that takes a moment is no name server that is silent."""
+    world = VirtualWorld()
+    world.resolver.slow |= {"dead.test", "behind.test"}
+    world.resolver.queued.add("behind.test")
+    run = world.start(["http://dead.test/1", "http://dead.test/2", "http://behind.test/", "http://b.test/"], PATIENT)
+    turn_for(world, 1.5)
+
+    assert run.progress.waits.unresolved == 0
+    turn_for(world, 3.0)
+
+    assert run.progress.waits.hosts == {"dead.test": 1, "behind.test": 1}
+    tell = world.resolver.held.pop("dead.test")
+    tell("dead.test", Answer(("192.0.2.9",)))
+    turn_for(world, 1.5)
+    assert run.progress.waits.hosts == {"behind.test": 1}
+
+
+def test_errors_are_counted_by_class_until_they_are_reported() -> None:
+    """Guards what ``part`` takes out: each would be counted twice, in the report and in what goes on."""
+    world = VirtualWorld(
+        lambda url, _turn: Reply(after=900.0) if "slow" in url else Reply(status=404 if "gone" in url else 200)
+    )
+    run = world.start(["http://a.test/gone", "http://a.test/gone2", "http://a.test/", "http://slow.test/"], PATIENT)
+    world.turn_until(lambda: len(run.outcomes) == 3)
+
+    assert run.progress.errors == {ErrorClass.HTTP_4XX: 2}
+    assert run.part() is not None
+    assert run.progress.errors == {}

@@ -1,0 +1,35 @@
+"""What the URLs of a run wait for, as those are shown who watch its job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Waits:
+    """How many URLs are in flight, how many of these are quiet, and how many wait for silent name servers.
+
+    Of each host one waits for those, with the others behind it. ``hosts`` counts the quiet and the unresolved by host.
+    """
+
+    flying: int = 0
+    quiet: int = 0
+    unresolved: int = 0
+    hosts: Counter[str] = field(default_factory=Counter)
+
+    def fly(self, host: str, *, is_quiet: bool) -> None:
+        self.flying += 1
+        if is_quiet:
+            self.quiet += 1
+            self.hosts[host] += 1
+
+    def await_address(self, host: str) -> None:
+        self.unresolved += 1
+        self.hosts[host] += 1
+
+    def add(self, other: Waits) -> None:
+        self.flying += other.flying
+        self.quiet += other.quiet
+        self.unresolved += other.unresolved
+        self.hosts.update(other.hosts)
