@@ -16,7 +16,7 @@ from contract.records.credentials import NO_CREDENTIALS, Credentials
 from contract.records.policy import Digest, JobPolicy
 from contract.urls.networks import parse_networks
 from worker.adapters.clock import SystemClock
-from worker.adapters.disk import OutputFolder, is_passing, trouble_at
+from worker.adapters.disk import FolderStore, OutputFolder, is_passing, trouble_at
 from worker.adapters.egress import Egress
 from worker.adapters.http import CurlHttp
 from worker.adapters.resolver import MOST_THREADS, NameServers, SystemResolver, look_up_addresses
@@ -77,7 +77,7 @@ class Downloader:
         self._worker_deny = parse_networks(settings.deny_nets, setting="TRAWL_WORKER_DENY_NETS")
         proxy = settings.proxy()
         self._clock: Clock = clock or SystemClock()
-        self._disk = OutputFolder(settings.output, min_free=settings.min_free)
+        self._folder = OutputFolder(settings.output, min_free=settings.min_free)
         self._executor = ThreadPoolExecutor(
             settings.lanes * 4 * _REACHES + _BLOCKING_THREADS, thread_name_prefix="trawl"
         )
@@ -117,7 +117,7 @@ class Downloader:
             policy,
             queued=queued,
             worker=worker,
-            disk=self._disk,
+            store=FolderStore(self._folder, layout=policy.layout, sync=policy.sync),
             clock=self._clock,
             submit=self._executor.submit,
             may_publish=may_publish,
@@ -132,7 +132,7 @@ class Downloader:
 
     def trouble(self) -> str | None:
         """Say in a sentence why no work should be taken now; None: all is well."""
-        return self._disk.trouble()
+        return self._folder.trouble()
 
     def close(self) -> None:
         """End every lane, hand back what is in flight, remove temporary files."""
@@ -143,7 +143,7 @@ class Downloader:
             lane.close()
         self._resolver.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
-        self._disk.close()
+        self._folder.close()
 
     def _lanes_for(self, reach: _Reach) -> list[Lane]:
         lanes = self._lanes.pop(reach, None)

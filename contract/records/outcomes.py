@@ -127,11 +127,13 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True, rename={"ending": "ou
         """
         return wire.shaped(row, cls, "A row")
 
+    def stored_at(self, path: str) -> Outcome:
+        """Return the outcome of a body that lies there."""
+        return replace(self, path=path)
+
     def failed_after_all(self, error: ErrorClass, detail: str) -> Outcome:
         """Return the outcome of a body that came whole and could not be stored."""
-        return replace(
-            self, ending=Ending.FAILED, error=error, detail=detail, path=None, bytes=None, sha256=None, digest=None
-        )
+        return replace(self, ending=Ending.FAILED, error=error, detail=detail, bytes=None, sha256=None, digest=None)
 
     @property
     def is_stored(self) -> bool:

@@ -72,8 +72,8 @@ def in_virtual_time(servers: int, seed: int) -> Findings:
             url = "http://a.test/object"
             for _ in range(RUNS):
                 (outcome,) = world.fetch([url], policy).outcomes
-                found.look(f"server {number}", server, outcome, world.disk.files.pop(output_name(url), None))
-                assert not world.disk.drafts, f"server {number} has a temporary file left behind"
+                found.look(f"server {number}", server, outcome, world.store.bodies.pop(output_name(url), None))
+                assert not world.store.drafts, f"server {number} has a temporary file left behind"
             found.counts["requests"] += len(server.asked)
             found.counts["ranges"] += sum(asked is not None for asked in server.asked)
     return found

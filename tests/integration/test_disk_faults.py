@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -22,184 +21,17 @@ from contract.records.policy import JobPolicy, Sync
 from contract.records.reports import BatchReport
 from contract.urls.naming import Layout, output_name, output_path
 from tests.support.bodies import body_bytes
+from tests.support.drafts import every_layout, every_sync, expect_whole_or_absent
 from tests.support.faulty_calls import Call, FaultyCalls
 from tests.support.fetching import OPEN, Bench
 from tests.support.killed_writers import kill_at_every_call
 from tests.support.misbehaving import MisbehavingServer
-from worker.adapters.disk import OutputFolder
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.runner import BatchRunner
-from worker.engine.ports import DiskTrouble
 from worker.engine.run import STALLED_WAIT, Run
 
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO]
 every_error = pytest.mark.parametrize("code", ERRORS, ids=lambda code: errno.errorcode[code])
-every_layout = pytest.mark.parametrize("layout", Layout)
-every_sync = pytest.mark.parametrize("sync", Sync)
-
-#: Name by name what may lie under it: the body of one story or another, never a part of one.
-BODIES = {output_name(f"https://example.com/{size}"): body_bytes(size) for size in (0, 10, 3 * 4096 + 1)}
-REPLACED = output_name("https://example.com/10")
-NEWER = body_bytes(20, seed=1)
-
-
-# --------------------------------------------------------------------------------------------- the folder by itself
-
-
-def tell_story(out: Path, layout: str, sync: str) -> None:
-    """Store three bodies and then one of them anew, as a run would: what fails is discarded."""
-    try:
-        folder = OutputFolder(out)
-    except FolderError:
-        return
-    for group in (BODIES, {REPLACED: NEWER}):
-        try:
-            _store(folder, group, Layout(layout), Sync(sync))
-        except DiskTrouble:
-            break
-    folder.close()
-
-
-def _store(folder: OutputFolder, group: Mapping[str, bytes], layout: Layout, sync: Sync) -> None:
-    with ExitStack() as drafts:
-        named = []
-        for name, body in group.items():
-            draft = folder.draft()
-            drafts.callback(draft.discard)
-            for at in range(0, len(body), 4096):
-                draft.write(body[at : at + 4096], at)
-            draft.finish(len(body))
-            named.append((draft, name))
-        folder.publish(named, layout, sync, lambda: True)
-
-
-def expect_whole_or_absent(out: Path, layout: Layout, allowed: Mapping[str, Sequence[bytes]]) -> None:
-    """Expect only whole files, and no temporary file once the next owner has started and ended."""
-    for path in out.rglob("*") if out.exists() else ():
-        if path.is_file() and ".trawl" not in path.parts:
-            assert path.read_bytes() in allowed[path.name], path
-            assert str(path.relative_to(out)) == output_path(path.name, layout)
-    OutputFolder(out).close()
-    assert list((out / ".trawl" / "parts").iterdir()) == []
-
-
-def allowed_bodies() -> dict[str, list[bytes]]:
-    return {name: [body, NEWER] if name == REPLACED else [body] for name, body in BODIES.items()}
-
-
-def open_descriptors(below: Path) -> set[str]:
-    """Return what this process has open below a folder; what others of its threads have open is not ours to count."""
-    found = set()
-    for number in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            found.add(os.readlink(f"/proc/self/fd/{number}"))
-    return {target for target in found if target.startswith(str(below))}
-
-
-@every_layout
-@every_sync
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
-def test_whichever_call_fails_files_are_whole_or_absent(
-    tmp_path: Path, layout: Layout, sync: Sync, lasting: bool
-) -> None:
-    """Guards every `except OSError` of the output folder, its closes and discards."""
-    with FaultyCalls() as sound:
-        tell_story(tmp_path / "sound", layout, sync)
-    failed: set[str] = set()
-
-    for code in (errno.ENOSPC, errno.EMFILE, errno.EIO):  # the others take the ways of these
-        for at in range(1, len(sound.made) + 1):
-            out = tmp_path / f"{code}-{at}"
-            with FaultyCalls(at=at, code=code, lasting=lasting) as calls:
-                tell_story(out, layout, sync)
-            assert calls.failed is not None
-            failed.add(calls.failed.name)
-            expect_whole_or_absent(out, layout, allowed_bodies())
-
-    assert open_descriptors(tmp_path) == set()
-    assert {"open", "pwrite", "rename", "close", "mkdir", "rmdir", "flock"} <= failed
-    assert sync is Sync.NONE or "fsync" in failed
-
-
-@every_layout
-@every_sync
-def test_wherever_the_process_is_killed_files_are_whole_or_absent(tmp_path: Path, layout: Layout, sync: Sync) -> None:
-    """Guards write, then sync, then rename; and the reaping, which has to find each kind of debris."""
-    killed = kill_at_every_call(f"{__name__}:tell_story", tmp_path, layout, sync)
-
-    assert killed > 30
-    for at in range(1, killed + 2):
-        expect_whole_or_absent(tmp_path / str(at), layout, allowed_bodies())
-    assert len(list((tmp_path / str(killed + 1)).rglob("*"))) > len(BODIES), "the last one ended by itself"
-
-
-BROKEN_OFF = output_name("https://example.com/broken-off")
-WHOLE = body_bytes(3 * 4096 + 1, seed=2)
-
-
-def tell_story_of_two_runs(out: Path) -> None:
-    """Shelve half a body and leave it; take it back and store the whole."""
-    try:
-        folder = OutputFolder(out)
-    except FolderError:
-        return
-    with suppress(DiskTrouble), ExitStack() as drafts:
-        draft = folder.draft()
-        drafts.callback(draft.discard)
-        folder.shelve(draft, BROKEN_OFF, "version 1")
-        for at in range(0, 8192, 4096):
-            draft.write(WHOLE[at : at + 4096], at)
-        drafts.pop_all()
-        draft.leave()
-        size = 0
-        if found := folder.take_back(BROKEN_OFF):
-            draft, size, known = found
-            assert known == "version 1"
-        else:
-            draft = folder.draft()
-        drafts.callback(draft.discard)
-        draft.write(WHOLE[size:], size)
-        draft.finish(len(WHOLE))
-        folder.publish([(draft, BROKEN_OFF)], Layout.FLAT, Sync.BATCH, lambda: True)
-    folder.close()
-
-
-def expect_continuable(out: Path) -> None:
-    """Expect a whole file or none, and on the shelf its beginning or nothing."""
-    expect_whole_or_absent(out, Layout.FLAT, {BROKEN_OFF: [WHOLE]})
-    folder = OutputFolder(out)
-    if found := folder.take_back(BROKEN_OFF):
-        draft, size, _ = found
-        part = (out / ".trawl" / "partials" / f"{BROKEN_OFF}.part").read_bytes()
-        assert part == WHOLE[:size]
-        draft.discard()
-    folder.close()
-    assert not list((out / ".trawl" / "partials").glob("*.part"))
-
-
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
-def test_whichever_call_fails_only_the_beginning_of_a_body_is_continued(tmp_path: Path, lasting: bool) -> None:
-    with FaultyCalls() as sound:
-        tell_story_of_two_runs(tmp_path / "sound")
-    assert (tmp_path / "sound" / BROKEN_OFF).read_bytes() == WHOLE
-
-    for code in ERRORS:
-        for at in range(1, len(sound.made) + 1):
-            out = tmp_path / f"{code}-{at}"
-            with FaultyCalls(at=at, code=code, lasting=lasting):
-                tell_story_of_two_runs(out)
-            expect_continuable(out)
-
-    assert open_descriptors(tmp_path) == set()
-
-
-def test_wherever_the_process_is_killed_only_the_beginning_of_a_body_is_continued(tmp_path: Path) -> None:
-    killed = kill_at_every_call(f"{__name__}:tell_story_of_two_runs", tmp_path)
-
-    assert killed > 30
-    for at in range(1, killed + 2):
-        expect_continuable(tmp_path / str(at))
-
 
 # ------------------------------------------------------------------------------------------------ the whole engine
 
@@ -346,7 +178,7 @@ def test_a_url_whose_body_was_spoiled_by_our_disk_has_lost_no_time(tmp_path: Pat
 
 
 def test_what_is_in_the_way_of_one_name_costs_that_url_only(tmp_path: Path, server: MisbehavingServer) -> None:
-    """Guards the obstacle in _end_group: a job would stand still for ever because of one odd folder."""
+    """Guards the obstacle in group_commit: a job would stand still for ever because of one odd folder."""
     blocked, *others = urls_of(server.origin)
     (tmp_path / output_name(blocked)).mkdir()
     with closing(Bench(tmp_path)) as bench:
@@ -368,7 +200,7 @@ def test_a_disk_that_fills_up_below_the_floor_starts_no_more_transfers(
         slow = [server.url(f"/thinks?ms=400&n={number}") for number in range(10)]
         run = bench.start(slow)
         server.log.wait_for_requests(1)
-        monkeypatch.setattr(bench.downloader._disk, "trouble", lambda: "Less than is to be kept free.")
+        monkeypatch.setattr(bench.downloader._folder, "trouble", lambda: "Less than is to be kept free.")
         assert run.wait(200.0)
 
     assert run.outcomes, "what is in flight may end"

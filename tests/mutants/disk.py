@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.mutants.guard import ROOT, Guard
 
-_PORT = tuple(
-    f"tests/ports/test_disk_{part}.py"
-    for part in ("publishing", "planted", "owners", "shelf", "contents", "durability", "space")
+_PORT = (
+    "tests/ports/test_store.py",
+    *(f"tests/ports/test_disk_{part}.py" for part in ("planted", "owners", "shelf", "contents", "durability", "space")),
 )
 _FAULTS = "tests/integration/test_disk_faults.py"
-_EVERY_CALL = (f"{_FAULTS}::test_whichever_call_fails_files_are_whole_or_absent",)
+_EVERY_CALL = ("tests/ports/test_store_faults.py::test_whichever_call_fails_bodies_are_whole_or_absent",)
 _UNBLAMED = (f"{_FAULTS}::test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed", "-k", "ENOSPC")
 _DECISIONS = (_FAULTS, "-k", "lost_no_time or in_the_way or floor or bug_in or fetched_again")
 _OWNERS = ("tests/ports/test_disk_owners.py",)
@@ -75,17 +75,17 @@ GUARDS = (
     _folders('_{processes}"', '_1"'),
     _disk("except FileNotFoundError:  # a reaper", "except ZeroDivisionError:  # a reaper"),
     _disk("if _lock(fd, without_locks=True) and os.fstat(fd).st_nlink > 0:", "if _lock(fd, without_locks=True):"),
-    _moved("            _expect_in_place(opening)\n", ""),
-    _moved("            _expect_in_place(opening)  #", "            #"),
+    _moved("            opening.expect_in_place()\n            if", "            if"),
+    _moved("            opening.expect_in_place()  #", "            #"),
     _moved("if draft.opening is not opening:", "if False:"),
     _moved("if now - self._since < SETTLED:", "if False:"),
     _moved(" or elsewhere != self._elsewhere"),
-    _moved("self._opening = Opening(self._path, self._min_free, avoid=self._opening.underneath)", "pass"),
-    _moved(", avoid=self._opening.underneath)", ")"),
-    _moved('if not opening.is_in_place():\n            raise OSError(errno.ESTALE, "")\n        fd', "fd"),
+    _moved("self.opening = Opening(self._path, self._min_free, avoid=self.opening.underneath)", "pass"),
+    _moved(", avoid=self.opening.underneath)", ")"),
+    _moved("    opening.expect_in_place()\n    *within", "    *within"),
     _moved("if error.errno not in (errno.ENOENT, errno.ESTALE):", "if True:"),
     _moved('        if hasattr(self, "_opened"):\n            self.close()\n', "        pass\n"),
-    _disk("if any(draft.losses != self._losses for draft, _ in drafts):", "if False:"),
+    _disk("if any(draft.losses != self._losses for draft in drafts):", "if False:"),
     _disk("                self._losses += 1\n"),
     _disk("if error.errno not in _IN_THE_WAY:", "if True:"),
     _disk("(OSError, ValueError, SettingError)", "(OSError, ValueError)"),
@@ -112,18 +112,18 @@ GUARDS = (
     _lane_space("transfer.attempt_began, waiting=after)", "transfer.attempt_began, transfer.attempt_began + after)"),
     _disk("= self.parts = -1", "= -1"),
     _disk("if not may():", "if may() and False:"),
-    _disk("                self._sync_all(drafts, opening)\n", "                pass\n"),
-    _disk("elif sync is Sync.FILE:", "elif False:"),
-    _disk("                self._sync_folders(folders, opening)\n", "                pass\n"),
+    _disk("                self._folder.sync_all(drafts, opening)\n", "                pass\n"),
+    _disk("elif self._sync is Sync.FILE:", "elif False:"),
+    _disk("                self._sync_folders(paths, opening)\n", "                pass\n"),
     _disk('folders.update("/".join(within[:depth]) for depth in range(1, len(within) + 1))', "pass"),
     _disk("sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))", "pass"),
-    _disk("if not self._sync_disk(opening):", "if self._sync_disk(opening):"),
+    _disk("if not self.sync_disk(opening):", "if self.sync_disk(opening):"),
     _disk("opened.callback(let_go, self.all_parts)", "pass", _EVERY_CALL),
     _disk("    with suppress(OSError):\n        os.close(fd)\n", "    os.close(fd)\n", _EVERY_CALL),
-    _disk("                self._sync_all(drafts, opening)\n", "                pass\n", _REPORTED),
-    _disk("                self._sync_folders(folders, opening)\n", "                pass\n", _REPORTED),
+    _disk("                self._folder.sync_all(drafts, opening)\n", "                pass\n", _REPORTED),
+    _disk("                self._sync_folders(paths, opening)\n", "                pass\n", _REPORTED),
     _disk("            self._come_home()\n            if self._held", "            if self._held"),
-    _disk("suppress(OSError), self._alone_on_the_shelf(opening), ExitStack()", "suppress(OSError), ExitStack()"),
+    _disk("suppress(OSError), self.opening.alone_on_the_shelf(), ExitStack()", "suppress(OSError), ExitStack()"),
     _disk("if not is_at(shelf.part, shelf.folder, self._fd):", "if False:"),
     _disk("if not is_at(name, folder, fd):", "if False:"),
     _disk("or found.st_nlink != 1"),
@@ -155,7 +155,7 @@ GUARDS = (
         ("tests/unit/worker/engine/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
         "                self._fail(",
     ),
-    _group_commit("found = failure or _unnamed(draft)", "found = failure"),
+    _group_commit("    if isinstance(path, Obstacle):", "    if False:"),
     _run("except Exception:  # a bug costs a download", "except ZeroDivisionError:  # a bug costs a download"),
     Guard("worker/engine/lane.py", "transfer.attempt_began)  # what our disk", _DECISIONS, "now)  # what our disk"),
     _disk_backoff("min(max(FIRST_PAUSE, 2 * self._pause.value), LONGEST_PAUSE)", "FIRST_PAUSE"),

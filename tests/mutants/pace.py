@@ -47,9 +47,9 @@ GUARDS = (
     ),
     Guard(
         "worker/engine/run.py",
-        "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=submit)",
+        "GroupCommit(store=store, now=clock.now, submit=submit)",
         ("tests/unit/worker/engine/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
-        "self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
+        "GroupCommit(store=store, now=clock.now, submit=partial(lambda _, job: submit(job), self))",
     ),
     Guard(
         "worker/engine/lookups.py",

@@ -1,4 +1,4 @@
-"""An output folder, open, and what somebody else has beside it."""
+"""An output folder, open, a job's store in it, and what somebody else has beside it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drafts import VICTIM
+from contract.records.policy import Sync
+from contract.urls.naming import Layout
+from tests.support.drafts import VICTIM, files_in
 from worker.adapters.disk import OutputFolder
-from worker.engine.ports import Disk
+from worker.engine.ports import Store
 
 
 @pytest.fixture
@@ -25,8 +27,20 @@ def folder(out: Path) -> Iterator[OutputFolder]:
 
 
 @pytest.fixture
-def disk(folder: OutputFolder) -> Disk:
-    return folder  # by its port: mypy holds it to every method
+def layout() -> Layout:
+    """The layout of ``store``, where a test does not name one."""
+    return Layout.FLAT
+
+
+@pytest.fixture
+def sync() -> Sync:
+    """How ``store`` syncs, where a test does not say it."""
+    return Sync.NONE
+
+
+@pytest.fixture
+def store(folder: OutputFolder, layout: Layout, sync: Sync) -> Store:
+    return files_in(folder, layout, sync)  # by its port: mypy holds it to every method
 
 
 @pytest.fixture

@@ -1,82 +1,44 @@
-"""The Disk port: what is there already, what a body digests to, and how much room is left."""
+"""The output folder: what is there already, what a body digests to, and how much room is left."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from contract.urls.naming import Layout
-from tests.support.bodies import body_bytes
-from tests.support.drafts import BODY, NAME, OTHER, a_draft, every_layout, store
+from tests.support.drafts import BODY, NAME, a_draft, put
 from tests.support.faulty_calls import FaultyCalls
 from worker.adapters.disk import OutputFolder, trouble_at
-from worker.engine.ports import Disk, DiskTrouble
-
-
-@every_layout
-def test_a_known_file_is_recognised_by_size_and_digest(disk: Disk, layout: Layout) -> None:
-    store(disk, NAME, BODY, layout)
-    digest = hashlib.sha256(BODY).hexdigest()
-
-    assert disk.holds(NAME, layout, len(BODY), f"sha256:{digest}")
-    assert disk.holds(NAME, layout, len(BODY), "")
-    assert not disk.holds(NAME, layout, len(BODY) + 1, f"sha256:{digest}")
-    assert not disk.holds(NAME, layout, len(BODY), f"sha256:{digest[::-1]}")
-    assert not disk.holds(OTHER, layout, len(BODY), f"sha256:{digest}")
-
-
-@pytest.mark.parametrize("digest", ["nonsense:00", ":00"])
-def test_a_digest_nobody_can_compute_is_no_reason_to_keep_a_file(disk: Disk, digest: str) -> None:
-    store(disk, NAME)
-
-    assert not disk.holds(NAME, Layout.FLAT, len(BODY), digest)
+from worker.engine.ports import Store
 
 
 def test_a_digest_whose_package_is_missing_is_no_reason_to_keep_a_file(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards the SettingError caught in holds: the batch would never end."""
     monkeypatch.setitem(sys.modules, "blake3", None)
-    store(disk, NAME)
+    put(store)
 
-    assert not disk.holds(NAME, Layout.FLAT, len(BODY), "blake3:00")
+    assert not store.holds(NAME, len(BODY), "blake3:00")
 
 
-def test_a_link_to_the_right_bytes_is_not_our_file(disk: Disk, out: Path, tmp_path: Path) -> None:
+def test_a_link_to_the_right_bytes_is_not_our_file(store: Store, out: Path, tmp_path: Path) -> None:
     """Guards O_NOFOLLOW of the look at a known file."""
     (tmp_path / "same").write_bytes(BODY)
     (out / NAME).symlink_to(tmp_path / "same")
 
-    assert not disk.holds(NAME, Layout.FLAT, len(BODY), "")
+    assert not store.holds(NAME, len(BODY), "")
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
-def test_what_is_no_file_is_not_held_and_not_waited_for(disk: Disk, out: Path, make: Callable[[Path], None]) -> None:
+def test_what_is_no_file_is_not_held_and_not_waited_for(store: Store, out: Path, make: Callable[[Path], None]) -> None:
     """Guards O_NONBLOCK and the look at the kind of file: opening a pipe waits for its other end."""
     make(out / NAME)
 
-    assert not disk.holds(NAME, Layout.FLAT, 0, "")
-
-
-def test_a_finished_draft_is_digested_by_every_algorithm(disk: Disk) -> None:
-    draft = a_draft(disk, body_bytes(3 * 1024 * 1024 + 1))
-    body = body_bytes(3 * 1024 * 1024 + 1)
-
-    found = disk.digest(draft, ["sha256", "md5", "sha512", "crc32"])
-    draft.discard()
-
-    assert found == {
-        "sha256": hashlib.sha256(body).hexdigest(),
-        "md5": hashlib.md5(body).hexdigest(),
-        "sha512": hashlib.sha512(body).hexdigest(),
-        "crc32": f"{zlib.crc32(body):08x}",
-    }
+    assert not store.holds(NAME, 0, "")
 
 
 @pytest.mark.parametrize(
@@ -86,24 +48,12 @@ def test_a_finished_draft_is_digested_by_every_algorithm(disk: Disk) -> None:
         ("xxh3", "06b05ab6733a618578af5f94892f3950"),  # XXH3_128bits("abc"), xxHash's own test vector
     ],
 )
-def test_the_optional_digests_are_the_published_ones(disk: Disk, algorithm: str, of_abc: str) -> None:
+def test_the_optional_digests_are_the_published_ones(store: Store, algorithm: str, of_abc: str) -> None:
     pytest.importorskip("blake3" if algorithm == "blake3" else "xxhash")
-    draft = a_draft(disk, b"abc")
+    draft = a_draft(store, NAME, b"abc")
 
-    assert disk.digest(draft, [algorithm]) == {algorithm: of_abc}
+    assert draft.digest([algorithm]) == {algorithm: of_abc}
     draft.discard()
-
-
-def test_a_discarded_draft_has_no_digest(disk: Disk) -> None:
-    draft = a_draft(disk)
-    draft.discard()
-
-    with pytest.raises(DiskTrouble):
-        disk.digest(draft, ["sha256"])
-
-
-def test_a_healthy_disk_has_no_trouble(disk: Disk) -> None:
-    assert disk.trouble() is None
 
 
 def test_a_folder_is_looked_at_from_outside_too(tmp_path: Path, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Disk port: what is told to be stored has reached the disk, and what could not be is told."""
+"""The output folder: what is told to be stored has reached the disk, and what could not be is told."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import pytest
 from contract.records.policy import Sync
 from contract.urls.naming import Layout, output_name, output_path
 from tests.support.bodies import body_bytes
-from tests.support.drafts import BODY, NAME, OTHER, a_draft, named_files, store
+from tests.support.drafts import BODY, NAME, OTHER, a_draft, files_in, named_files, put
 from tests.support.faulty_calls import Call, FaultyCalls
 from worker.adapters.disk import OutputFolder
-from worker.engine.ports import Disk, DiskTrouble
+from worker.engine.ports import DiskTrouble, Store
 
 
 def order_of(out: Path, group: dict[str, bytes], layout: Layout, sync: Sync) -> list[str]:
     """Publish a group and return what matters for durability, in order: syncs and renames, and when it was said."""
     with FaultyCalls() as calls:
         folder = OutputFolder(out)
-        drafts = [(a_draft(folder, body), name) for name, body in group.items()]
+        store = files_in(folder, layout, sync)
+        drafts = [a_draft(store, name, body) for name, body in group.items()]
         calls.note("asked")
-        assert folder.publish(drafts, layout, sync, lambda: True)
+        assert store.publish(drafts, lambda: True)
         calls.note("said")
         folder.close()
     calls.made[: calls.names().index("asked") + 1] = []
@@ -63,43 +64,45 @@ def test_many_folders_are_synced_with_their_file_system(out: Path) -> None:
     assert order_of(out, group, Layout.SHARDED, Sync.BATCH) == ["syncfs", *["rename"] * 20, "syncfs", "said"]
 
 
-def test_where_there_is_no_syncfs_every_file_is_synced(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sync", [Sync.BATCH])
+def test_where_there_is_no_syncfs_every_file_is_synced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the way out on other systems than Linux."""
-    drafts = [a_draft(disk), a_draft(disk)]
+    drafts = [a_draft(store), a_draft(store, OTHER)]
 
     with FaultyCalls() as calls:
         monkeypatch.setattr("worker.adapters.disk.descriptors._libc_syncfs", None)
-        disk.publish(list(zip(drafts, [NAME, OTHER], strict=True)), Layout.FLAT, Sync.BATCH, lambda: True)
+        store.publish(drafts, lambda: True)
         monkeypatch.undo()
 
     assert calls.names().count("fsync") == 3
 
 
-def test_a_failed_sync_is_told_once_and_counts_for_every_draft_begun_before_it(disk: Disk, out: Path) -> None:
+@pytest.mark.parametrize("sync", [Sync.BATCH])
+def test_a_failed_sync_is_told_once_and_counts_for_every_draft_begun_before_it(store: Store, out: Path) -> None:
     """Guards the count of losses: the kernel tells a lost page to whoever syncs next, and to nobody after that."""
-    one, other = a_draft(disk), a_draft(disk)
+    one, other = a_draft(store), a_draft(store, OTHER)
 
     with FaultyCalls(at=2, code=5), pytest.raises(DiskTrouble, match="EIO"):
-        disk.publish([(one, NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
+        store.publish([one], lambda: True)
     with pytest.raises(DiskTrouble, match="EIO"):
-        disk.publish([(other, OTHER)], Layout.FLAT, Sync.BATCH, lambda: True)
+        store.publish([other], lambda: True)
     one.discard()
     other.discard()
 
     assert named_files(out) == {}
-    store(disk, NAME, sync=Sync.BATCH)
+    put(store)
     assert named_files(out) == {NAME: BODY}
 
 
-def test_a_short_write_goes_on_where_it_stopped(disk: Disk, out: Path) -> None:
+def test_a_short_write_goes_on_where_it_stopped(store: Store, out: Path) -> None:
     """Guards the loop around pwrite."""
     with FaultyCalls(short=True):
-        store(disk, NAME, body_bytes(300))
+        put(store, NAME, body_bytes(300))
 
     assert named_files(out) == {NAME: body_bytes(300)}
 
 
-def test_a_disk_that_takes_nothing_and_says_nothing_is_not_asked_for_ever(disk: Disk) -> None:
+def test_a_disk_that_takes_nothing_and_says_nothing_is_not_asked_for_ever(store: Store) -> None:
     """Guards the look at a write of 0 bytes."""
 
     class Silent(FaultyCalls):
@@ -107,14 +110,14 @@ def test_a_disk_that_takes_nothing_and_says_nothing_is_not_asked_for_ever(disk: 
             return 0 if name == "pwrite" else super()._call(name, real, args, options)
 
     with Silent(), pytest.raises(DiskTrouble, match="EIO"):
-        a_draft(disk)
+        a_draft(store)
 
 
 def test_the_calls_are_told_apart_by_what_they_are_made_on(out: Path) -> None:
     """Proves the shim these tests and test_disk_faults.py stand on."""
     with FaultyCalls() as calls:
         folder = OutputFolder(out)
-        store(folder, NAME, b"x", Layout.SHARDED, Sync.FILE)
+        put(files_in(folder, Layout.SHARDED, Sync.FILE), NAME, b"x")
         folder.close()
 
     (own,) = {call.path for call in calls.made if call.name == "flock"}

@@ -1,4 +1,4 @@
-"""The Disk port: nothing is said to lie where it does not, and a folder that is another now is opened anew."""
+"""The output folder: nothing is said to lie where it does not, and a folder that is another now is opened anew."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from contract.records.policy import Sync
-from contract.urls.naming import Layout
-from tests.support.drafts import BODY, NAME, OTHER, a_draft, every_sync, named_files, store, temporary_files
+from tests.support.drafts import BODY, NAME, OTHER, a_draft, every_sync, files_in, named_files, put, temporary_files
 from tests.support.faulty_calls import FaultyCalls
 from worker.adapters.disk import OutputFolder
 from worker.adapters.disk.folder import SETTLED
@@ -65,11 +64,12 @@ def test_what_happens_to_the_folder_before_a_group_is_named_leaves_it_unnamed(
     moving: OutputFolder, hands: Hands, happens: Callable[[Hands], None], sync: Sync
 ) -> None:
     """Guards the look before the first rename: the row would say ok of a file that lies elsewhere, or nowhere."""
-    draft = a_draft(moving)
+    store = files_in(moving, sync=sync)
+    draft = a_draft(store)
     happens(hands)
 
     with pytest.raises(DiskTrouble, match="replaced, moved or unmounted"):
-        moving.publish([(draft, NAME)], Layout.FLAT, sync, lambda: True)
+        store.publish([draft], lambda: True)
     draft.discard()
 
     assert not hands.out.exists() or named_files(hands.out) == {}
@@ -89,9 +89,9 @@ def test_what_happens_while_a_group_is_named_is_noticed_before_it_is_reported(
                 happens(hands)
             return answer
 
-    draft = a_draft(moving)
+    draft = a_draft(files_in(moving))
     with Meanwhile(), pytest.raises(DiskTrouble, match="replaced, moved or unmounted"):
-        moving.publish([(draft, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+        files_in(moving).publish([draft], lambda: True)
 
 
 @each_way
@@ -99,7 +99,7 @@ def test_a_folder_that_is_another_now_is_opened_anew_when_it_has_settled(
     moving: OutputFolder, hands: Hands, happens: Callable[[Hands], None]
 ) -> None:
     """Guards the reopening, and the wait before it: between umount and mount the path leads to the folder below."""
-    store(moving, OTHER)
+    put(files_in(moving), OTHER)
     happens(hands)
 
     assert moving.trouble() == GONE
@@ -107,10 +107,10 @@ def test_a_folder_that_is_another_now_is_opened_anew_when_it_has_settled(
     assert moving.trouble() == GONE
     hands.seconds += 0.2
     assert moving.trouble() is None
-    store(moving, NAME)
+    put(files_in(moving))
 
     assert named_files(hands.out) == {NAME: BODY}
-    assert not moving.holds(OTHER, Layout.FLAT, len(BODY), "")
+    assert not files_in(moving).holds(OTHER, len(BODY), "")
 
 
 def test_a_path_that_keeps_changing_is_waited_for(moving: OutputFolder, hands: Hands) -> None:
@@ -124,26 +124,26 @@ def test_a_path_that_keeps_changing_is_waited_for(moving: OutputFolder, hands: H
 
 
 def test_a_folder_that_comes_back_is_the_one_it_was(moving: OutputFolder, hands: Hands) -> None:
-    draft = a_draft(moving)
+    draft = a_draft(files_in(moving))
     hands.move()
     assert moving.trouble() == GONE
     hands.old.rename(hands.out)
 
     assert moving.trouble() is None
-    assert moving.publish([(draft, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+    assert files_in(moving).publish([draft], lambda: True)
     assert named_files(hands.out) == {NAME: BODY}
 
 
 def test_drafts_of_a_folder_that_was_left_get_no_name_in_the_new_one(moving: OutputFolder, hands: Hands) -> None:
     """Guards the comparison of openings: from one disk to another no file can be renamed."""
-    draft = a_draft(moving)
+    draft = a_draft(files_in(moving))
     hands.move()
     moving.trouble()
     hands.seconds += SETTLED
     assert moving.trouble() is None
 
     with pytest.raises(DiskTrouble):
-        moving.publish([(draft, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+        files_in(moving).publish([draft], lambda: True)
     draft.discard()
 
     assert temporary_files(hands.old) == []
@@ -151,10 +151,10 @@ def test_drafts_of_a_folder_that_was_left_get_no_name_in_the_new_one(moving: Out
 
 def test_a_known_file_is_not_kept_where_the_folder_has_gone(moving: OutputFolder, hands: Hands) -> None:
     """Guards the look in holds: `kept` would be said of a file that lies in the folder moved away."""
-    store(moving, NAME)
+    put(files_in(moving))
     hands.move()
 
-    assert not moving.holds(NAME, Layout.FLAT, len(BODY), "")
+    assert not files_in(moving).holds(NAME, len(BODY), "")
 
 
 def test_descriptors_of_a_folder_that_was_left_are_closed_with_its_last_draft(
@@ -166,7 +166,7 @@ def test_descriptors_of_a_folder_that_was_left_are_closed_with_its_last_draft(
         places = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd)]
         return sum(place.startswith(str(hands.old)) for place in places)
 
-    draft = a_draft(moving)
+    draft = a_draft(files_in(moving))
     hands.move()
     moving.trouble()
     hands.seconds += SETTLED
@@ -190,7 +190,7 @@ def test_a_folder_for_temporary_files_that_somebody_removed_is_made_again(
     """Guards the second try of draft: ENOENT for ever, although the disk is well."""
     shutil.rmtree(hands.out / removed)
 
-    store(moving, NAME)
+    put(files_in(moving))
 
     assert named_files(hands.out) == {NAME: BODY}
 
@@ -213,7 +213,7 @@ def test_a_folder_below_a_disk_that_was_unmounted_is_not_made_on_the_disk_undern
     moving: OutputFolder, hands: Hands
 ) -> None:
     """Guards the device: the root file system would fill up with bodies that vanish when the disk is mounted again."""
-    moving._opening.underneath = hands.out.parent.stat().st_dev
+    moving.opening.underneath = hands.out.parent.stat().st_dev
     hands.move()
     moving.trouble()
     hands.seconds += SETTLED

@@ -1,4 +1,4 @@
-"""The Disk port: what a dead worker left is removed, what a living one holds is not."""
+"""The output folder: what a dead worker left is removed, what a living one holds is not."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 
 from contract.folders import ABANDONED_AFTER, Owner, _started
 from contract.records.policy import Sync
-from contract.urls.naming import Layout
-from tests.support.drafts import BODY, NAME, VICTIM, a_draft, store, temporary_files
+from tests.support.drafts import BODY, NAME, VICTIM, a_draft, files_in, put, temporary_files
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.killed_writers import PROJECT
 from worker.adapters.disk import OutputFolder
@@ -26,7 +25,7 @@ _OWNER = """
 import sys
 from worker.adapters.disk import OutputFolder
 folder = OutputFolder(sys.argv[1])
-draft = folder.draft()
+draft = folder.draft("a path", None)
 draft.write(b"half", 0)
 print("ready", flush=True)
 sys.stdin.read()
@@ -81,11 +80,11 @@ def test_a_dead_owners_drafts_are_removed_by_whoever_starts_next(out: Path, owne
 def test_a_forked_child_opens_a_folder_of_its_own(out: Path, folder: OutputFolder) -> None:
     other = OutputFolder(out)
 
-    drafts = [a_draft(folder), a_draft(other)]
+    drafts = [a_draft(files_in(folder)), a_draft(files_in(other))]
     assert len(owners(out)) == 2
     other.close()
 
-    assert folder.publish([(drafts[0], NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+    assert files_in(folder).publish(drafts[:1], lambda: True)
 
 
 @pytest.mark.parametrize("moment", ["mkdir", "open"])
@@ -105,7 +104,7 @@ def test_a_reaper_that_takes_our_new_folder_for_a_dead_owners_does_no_harm(out: 
         folder = OutputFolder(out)
 
     assert len(taken) == 3
-    store(folder, NAME)
+    put(files_in(folder))
     folder.close()
 
 
@@ -120,7 +119,7 @@ def test_closing_twice_touches_nothing_that_took_the_descriptors_numbers(out: Pa
     borrowed = [os.open(other, os.O_RDONLY) for _ in range(8)]
     folder.close()
     with pytest.raises(DiskTrouble):
-        folder.draft()
+        a_draft(files_in(folder))
 
     assert (other / "precious").read_bytes() == VICTIM
     for fd in borrowed:
@@ -185,7 +184,7 @@ def test_where_folders_cannot_be_locked_the_names_decide(out: Path) -> None:
     dead = _parts_of(out, replace(Owner.this(), pid=2**22 + 1))
     with NoLocks():
         folder = OutputFolder(out)
-        store(folder, NAME)
+        put(files_in(folder))
         folder.close()
 
     assert not dead.exists()
@@ -206,10 +205,11 @@ def test_a_living_owner_shows_it_to_other_machines(out: Path, monkeypatch: pytes
 
 def test_two_processes_that_store_one_name_do_each_other_no_harm(out: Path, folder: OutputFolder) -> None:
     other = OutputFolder(out)
-    drafts = [a_draft(folder), a_draft(other)]
+    stores = [files_in(each, sync=Sync.BATCH) for each in (folder, other)]
+    drafts = [a_draft(store) for store in stores]
 
-    assert folder.publish([(drafts[0], NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
-    assert other.publish([(drafts[1], NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
+    for store, draft in zip(stores, drafts, strict=True):
+        assert store.publish([draft], lambda: True)
 
     assert (out / NAME).read_bytes() == BODY
     assert temporary_files(out) == []

@@ -1,4 +1,4 @@
-"""The Disk port: whatever somebody planted in the output folder, nothing else is read, written or followed."""
+"""The output folder: whatever somebody planted in the output folder, nothing else is read, written or followed."""
 
 from __future__ import annotations
 
@@ -19,42 +19,43 @@ from tests.support.drafts import (
     a_draft,
     every_layout,
     every_sync,
+    files_in,
     named_files,
-    store,
+    put,
     temporary_files,
 )
 from tests.support.faulty_calls import FaultyCalls
 from worker.adapters.disk import OutputFolder
-from worker.engine.ports import Disk, DiskTrouble
+from worker.engine.ports import DiskTrouble, Obstacle, Store
 
 
 @every_layout
 @every_sync
 def test_a_link_at_the_final_name_is_replaced_and_its_victim_intact(
-    disk: Disk, out: Path, victim: Path, layout: Layout, sync: Sync
+    store: Store, out: Path, victim: Path, layout: Layout
 ) -> None:
     path = out / output_path(NAME, layout)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(victim)
 
-    store(disk, NAME, BODY, layout, sync)
+    put(store)
 
     assert not path.is_symlink()
     assert path.read_bytes() == BODY
     assert victim.read_bytes() == VICTIM
 
 
-def test_a_hard_link_at_the_final_name_is_replaced_and_its_victim_intact(disk: Disk, out: Path, victim: Path) -> None:
+def test_a_hard_link_at_the_final_name_is_replaced_and_its_victim_intact(store: Store, out: Path, victim: Path) -> None:
     os.link(victim, out / NAME)
 
-    store(disk, NAME)
+    put(store)
 
     assert (out / NAME).read_bytes() == BODY
     assert victim.read_bytes() == VICTIM
 
 
 @pytest.mark.parametrize("name", ["0", "1", "2", "3"])
-def test_a_link_at_a_temporary_name_harms_nobody(disk: Disk, out: Path, victim: Path, name: str) -> None:
+def test_a_link_at_a_temporary_name_harms_nobody(store: Store, out: Path, victim: Path, name: str) -> None:
     """Guards O_EXCL and O_NOFOLLOW of new drafts: an own folder makes it unlikely, these make it harmless."""
     (own,) = (out / ".trawl" / "parts").iterdir()
     (own / name).symlink_to(victim)
@@ -62,7 +63,7 @@ def test_a_link_at_a_temporary_name_harms_nobody(disk: Disk, out: Path, victim: 
     stored = 0
     for number in range(4):
         try:
-            store(disk, output_name(f"https://example.com/{number}"))
+            put(store, output_name(f"https://example.com/{number}"))
             stored += 1
         except DiskTrouble:
             pass
@@ -87,10 +88,12 @@ def test_a_link_in_place_of_our_own_folder_is_not_followed(tmp_path: Path, out: 
     assert precious.read_bytes() == VICTIM
 
 
+@pytest.mark.parametrize("layout", [Layout.SHARDED])
+@pytest.mark.parametrize("sync", [Sync.BATCH])
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("plant", [Path.symlink_to, lambda path, _: path.write_bytes(b"")], ids=["link", "file"])
 def test_what_lies_in_place_of_a_folder_stops_only_the_files_of_that_folder(
-    disk: Disk, out: Path, tmp_path: Path, plant: Callable[[Path, Path], object], depth: int
+    store: Store, out: Path, tmp_path: Path, plant: Callable[[Path, Path], object], depth: int
 ) -> None:
     """Guards O_NOFOLLOW of the layout's folders, and the obstacle: one odd name must not stand a worker still."""
     elsewhere = tmp_path / "elsewhere"
@@ -99,26 +102,26 @@ def test_what_lies_in_place_of_a_folder_stops_only_the_files_of_that_folder(
     in_the_way.parent.mkdir(parents=True, exist_ok=True)
     plant(in_the_way, elsewhere)
 
-    blocked, free = a_draft(disk), a_draft(disk)
-    assert disk.publish([(blocked, NAME), (free, OTHER)], Layout.SHARDED, Sync.BATCH, lambda: True)
+    blocked, free = a_draft(store), a_draft(store, OTHER)
+    found, path = store.publish([blocked, free], lambda: True) or ()
     blocked.discard()
 
-    assert blocked.obstacle is not None
-    assert free.obstacle is None
+    assert isinstance(found, Obstacle)
+    assert path == output_path(OTHER, Layout.SHARDED)
     assert list(elsewhere.iterdir()) == []
     assert (out / output_path(OTHER, Layout.SHARDED)).read_bytes() == BODY
     assert temporary_files(out) == []
 
 
-def test_a_folder_at_the_final_name_stays_and_stops_only_its_own_file(disk: Disk, out: Path) -> None:
+@pytest.mark.parametrize("sync", [Sync.BATCH])
+def test_a_folder_at_the_final_name_stays_and_stops_only_its_own_file(store: Store, out: Path) -> None:
     """Guards the obstacle of a single name."""
     (out / NAME / "inside").mkdir(parents=True)
 
-    blocked, free = a_draft(disk), a_draft(disk)
-    assert disk.publish([(blocked, NAME), (free, OTHER)], Layout.FLAT, Sync.BATCH, lambda: True)
+    found, _ = store.publish([a_draft(store), a_draft(store, OTHER)], lambda: True) or ()
 
-    assert blocked.obstacle is not None
-    assert str(out) not in blocked.obstacle
+    assert isinstance(found, Obstacle)
+    assert str(out) not in found.reason
     assert (out / NAME / "inside").is_dir()
     assert named_files(out) == {OTHER: BODY}
 
@@ -128,7 +131,7 @@ def test_the_output_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to(tmp_path / "disk")
 
     folder = OutputFolder(tmp_path / "out")
-    store(folder, NAME)
+    put(files_in(folder))
     folder.close()
 
     assert (tmp_path / "disk" / NAME).read_bytes() == BODY
@@ -138,12 +141,13 @@ def test_a_link_in_place_of_a_folder_moved_away_is_not_written_through_in_passin
     """Guards the directory descriptors: a path is looked up when it is opened, and not between two calls."""
     (tmp_path / "elsewhere").mkdir()
     folder = OutputFolder(out)
-    draft = a_draft(folder)
+    store = files_in(folder, Layout.SHARDED, Sync.BATCH)
+    draft = a_draft(store)
     out.rename(tmp_path / "moved")
     out.symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(DiskTrouble):
-        folder.publish([(draft, NAME)], Layout.SHARDED, Sync.BATCH, lambda: True)
+        store.publish([draft], lambda: True)
     draft.discard()
     folder.close()
 

@@ -1,4 +1,4 @@
-"""The Disk port: a body that broke off is continued by one, right or not at all."""
+"""The output folder: a body that broke off is continued by one, right or not at all."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ import pytest
 
 from contract.folders import boot_id
 from contract.records.policy import Sync
-from contract.urls.naming import Layout
-from tests.support.drafts import BODY, NAME, OTHER, VICTIM, a_draft, named_files, temporary_files
+from tests.support.drafts import BODY, NAME, OTHER, VICTIM, a_draft, files_in, named_files, shelve
 from tests.support.faulty_calls import FaultyCalls
 from worker.adapters.disk import OutputFolder
-from worker.engine.ports import Disk, DiskTrouble, Draft
-
-
-def shelve(disk: Disk, body: bytes = BODY, name: str = NAME) -> Draft:
-    draft = disk.draft()
-    disk.shelve(draft, name, "version 1")
-    draft.write(body, 0)
-    return draft
+from worker.engine.ports import DiskTrouble, Store
 
 
 def shelf(out: Path) -> set[str]:
@@ -29,62 +21,21 @@ def shelf(out: Path) -> set[str]:
 
 
 @pytest.fixture
-def other(out: Path, folder: OutputFolder) -> Iterator[OutputFolder]:
+def elsewhere(out: Path, folder: OutputFolder) -> Iterator[OutputFolder]:
     """The same folder as another process knows it."""
-    other = OutputFolder(out)
-    yield other
-    other.close()
+    elsewhere = OutputFolder(out)
+    yield elsewhere
+    elsewhere.close()
 
 
-def test_what_was_left_is_continued_by_whoever_comes_next(disk: Disk, other: OutputFolder, out: Path) -> None:
-    shelve(disk, BODY[:5000]).leave()
-
-    found = other.take_back(NAME)
-    assert found is not None
-    draft, size, known = found
-    assert (size, known) == (5000, "version 1")
-    draft.write(BODY[5000:], 5000)
-    draft.finish(len(BODY))
-    assert other.publish([(draft, NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
-
-    assert named_files(out) == {NAME: BODY}
-    assert shelf(out) == set()
+@pytest.fixture
+def other(elsewhere: OutputFolder) -> Store:
+    return files_in(elsewhere)
 
 
-def test_what_is_still_written_to_is_nobody_elses(disk: Disk, other: OutputFolder, out: Path) -> None:
-    """Guards the lock of a shelved draft."""
-    mine = shelve(disk)
-
-    assert other.take_back(NAME) is None
-    theirs = shelve(other, b"of the other")
-    theirs.leave()
-
-    mine.leave()
-    found = other.take_back(NAME)
-    assert found is not None
-    assert found[1] == len(BODY)
-    found[0].discard()
-    assert shelf(out) == set()
-
-
-def test_a_body_that_waits_for_its_name_is_taken_by_nobody(disk: Disk, other: OutputFolder, out: Path) -> None:
-    """Guards the way home in finish: two jobs fetch one URL, and one would publish the other's half."""
-    mine = shelve(disk)
-    mine.finish(len(BODY))
-
-    assert other.take_back(NAME) is None
-    theirs = shelve(other, b"half of")
-    assert disk.publish([(mine, NAME)], Layout.FLAT, Sync.BATCH, lambda: True)
-
-    assert named_files(out) == {NAME: BODY}
-    theirs.discard()
-    assert named_files(out) == {NAME: BODY}
-    assert shelf(out) == set()
-
-
-def test_a_body_whose_place_somebody_else_took_gets_no_name(disk: Disk, out: Path) -> None:
+def test_a_body_whose_place_somebody_else_took_gets_no_name(store: Store, out: Path) -> None:
     """Guards the look in _come_home: what lies there is not what was written."""
-    mine = shelve(disk)
+    mine = shelve(store)
     stray = out / "stray"
     stray.write_bytes(b"of somebody else")
     stray.replace(out / ".trawl" / "partials" / f"{NAME}.part")
@@ -96,11 +47,9 @@ def test_a_body_whose_place_somebody_else_took_gets_no_name(disk: Disk, out: Pat
     assert named_files(out) == {}
 
 
-def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(
-    disk: Disk, other: OutputFolder, out: Path
-) -> None:
+def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(store: Store, other: Store, out: Path) -> None:
     """Guards the look in _lock_file: what was opened is by now the published file."""
-    mine = shelve(disk)
+    mine = shelve(store)
     ended: list[bool] = []
 
     class EndsMeanwhile(FaultyCalls):
@@ -108,8 +57,8 @@ def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(
             if name == "flock" and not ended:
                 ended.append(True)
                 mine.finish(len(BODY))
-                disk.publish([(mine, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
-                shelve(disk, b"another").leave()
+                store.publish([mine], lambda: True)
+                shelve(store, b"another").leave()
             return super()._call(name, real, args, options)
 
     with EndsMeanwhile():
@@ -120,77 +69,58 @@ def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(
     assert shelf(out) == {f"{NAME}.part", f"{NAME}.json"}, "of the other one, untouched"
 
 
-def test_what_nobody_continues_is_replaced_by_the_next(disk: Disk, other: OutputFolder) -> None:
-    shelve(disk, b"of long ago").leave()
-
-    shelve(other).leave()
-
-    found = disk.take_back(NAME)
-    assert found is not None
-    assert found[1] == len(BODY)
-    found[0].discard()
-
-
-def test_a_shelved_draft_can_be_discarded_and_an_unshelved_one_is_not_kept(disk: Disk, out: Path) -> None:
-    shelve(disk).discard()
-    a_draft(disk).leave()
-
-    assert shelf(out) == set()
-    assert temporary_files(out) == []
-
-
 @pytest.mark.parametrize("record", [None, b"", b"[]", b"{", b'{"boot": "another", "known": "version 1"}'])
-def test_a_body_without_a_record_to_trust_is_removed(disk: Disk, out: Path, record: bytes | None) -> None:
+def test_a_body_without_a_record_to_trust_is_removed(store: Store, out: Path, record: bytes | None) -> None:
     """Guards the boot: after a power cut a file is longer than what of it is on the disk."""
-    shelve(disk).leave()
+    shelve(store).leave()
     path = out / ".trawl" / "partials" / f"{NAME}.json"
     path.unlink()
     if record is not None:
         path.write_bytes(record)
 
-    assert disk.take_back(NAME) is None
+    assert store.take_back(NAME) is None
     assert shelf(out) == set()
 
 
-def test_after_a_failed_sync_nothing_left_is_continued(disk: Disk, out: Path) -> None:
+def test_after_a_failed_sync_nothing_left_is_continued(store: Store, folder: OutputFolder) -> None:
     """Guards _distrust_the_shelf: what was lost may be lost there."""
-    shelve(disk).leave()
-    draft = a_draft(disk)
+    shelve(store).leave()
+    draft = a_draft(store, OTHER)
 
     with FaultyCalls(at=2, code=5), pytest.raises(DiskTrouble):
-        disk.publish([(draft, OTHER)], Layout.FLAT, Sync.BATCH, lambda: True)
+        files_in(folder, sync=Sync.BATCH).publish([draft], lambda: True)
     draft.discard()
 
-    assert disk.take_back(NAME) is None
+    assert store.take_back(NAME) is None
 
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 @pytest.mark.parametrize("planted", ["part", "json", "new"])
 def test_links_planted_on_the_shelf_harm_nobody(
-    disk: Disk, out: Path, victim: Path, planted: str, link: Callable[[Path, Path], None]
+    store: Store, out: Path, victim: Path, planted: str, link: Callable[[Path, Path], None]
 ) -> None:
     """Guards O_NOFOLLOW, O_EXCL and the count of links there."""
     if planted == "part":
-        shelve(disk).leave()
+        shelve(store).leave()
         (out / ".trawl" / "partials" / f"{NAME}.part").unlink()
     link(out / ".trawl" / "partials" / f"{NAME}.{planted}", victim)
 
-    found = disk.take_back(NAME)
+    found = store.take_back(NAME)
     assert found is None
-    draft = shelve(disk)
+    draft = shelve(store)
     draft.finish(len(BODY))
-    assert disk.publish([(draft, NAME)], Layout.FLAT, Sync.NONE, lambda: True)
+    assert store.publish([draft], lambda: True)
 
     assert victim.read_bytes() == VICTIM
     assert named_files(out) == {NAME: BODY}
 
 
 def test_while_somebody_else_puts_something_on_the_shelf_ours_is_not_shelved(
-    disk: Disk, other: OutputFolder, out: Path
+    store: Store, elsewhere: OutputFolder, out: Path
 ) -> None:
-    """Guards the lock of the shelf: both would find the place free."""
-    with other._alone_on_the_shelf(other._opening):
-        draft = shelve(disk)
+    """Guards the lock of the shelf: both would find it free."""
+    with elsewhere.opening.alone_on_the_shelf():
+        draft = shelve(store)
         draft.leave()
 
     assert shelf(out) == set()
@@ -201,23 +131,23 @@ def _is_of_another_machine(out: Path) -> None:
     record.write_text(record.read_text().replace(os.uname().nodename, "another").replace(boot_id(), "another"))
 
 
-def test_what_another_machine_put_on_the_shelf_today_is_left_alone(disk: Disk, other: OutputFolder, out: Path) -> None:
+def test_what_another_machine_put_on_the_shelf_today_is_left_alone(store: Store, other: Store, out: Path) -> None:
     """Guards the host in the record: over NFS and FUSE nobody sees the lock of whoever writes there."""
     theirs = shelve(other, b"theirs")
     _is_of_another_machine(out)
     theirs.leave()  # as their lock looks from here
 
-    assert disk.take_back(NAME) is None
-    shelve(disk).leave()
+    assert store.take_back(NAME) is None
+    shelve(store).leave()
 
     assert (out / ".trawl" / "partials" / f"{NAME}.part").read_bytes() == b"theirs"
 
 
-def test_what_another_machine_left_there_long_ago_is_replaced(disk: Disk, other: OutputFolder, out: Path) -> None:
+def test_what_another_machine_left_there_long_ago_is_replaced(store: Store, other: Store, out: Path) -> None:
     shelve(other, b"theirs").leave()
     _is_of_another_machine(out)
     os.utime(out / ".trawl" / "partials" / f"{NAME}.part", (0, 0))
 
-    assert disk.take_back(NAME) is None
+    assert store.take_back(NAME) is None
 
     assert shelf(out) == set()

@@ -1,4 +1,4 @@
-"""The Disk port: the space to be kept free stays free, and a body that never fits is told from one that waits."""
+"""The output folder: the space to be kept free stays free, and a body that never fits is told from one that waits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.support.bodies import body_bytes
-from tests.support.drafts import NAME, a_draft, named_files, store, temporary_files
+from tests.support.drafts import NAME, a_draft, files_in, named_files, open_draft, put, temporary_files
 from tests.support.faulty_calls import FaultyCalls
 from worker.adapters.disk import OutputFolder
-from worker.engine.ports import BodyTooLargeError, Disk, DiskTrouble, NoSpaceError
+from worker.engine.ports import BodyTooLargeError, DiskTrouble, NoSpaceError, Store
 
 MIB = 1024**2
 FLOOR = 64 * MIB
@@ -88,9 +88,9 @@ def test_bodies_that_were_promised_space_leave_the_floor_free(out: Path, small: 
     """Guards the space set aside, and where it is only counted, what was promised and did not come yet."""
     folder = OutputFolder(out, min_free=FLOOR)
 
-    drafts = [folder.draft(40 * MIB) for _ in range(3)]
+    drafts = [folder.draft(NAME, 40 * MIB) for _ in range(3)]
     with pytest.raises(NoSpaceError, match=r"A body of 40 MiB waits: the disk has \d+ MiB free and 64 MiB are to be"):
-        folder.draft(40 * MIB)
+        folder.draft(NAME, 40 * MIB)
     for draft in drafts:
         draft.write(b"x" * (40 * MIB), 0)
 
@@ -104,10 +104,10 @@ def test_two_processes_do_not_promise_the_same_space(out: Path) -> None:
     """Guards the space set aside on the disk: what one process counts by itself, no other sees."""
     with SmallDisk(200 * MIB):
         one, other = OutputFolder(out, min_free=FLOOR), OutputFolder(out, min_free=FLOOR)
-        draft = one.draft(100 * MIB)
+        draft = one.draft(NAME, 100 * MIB)
 
         with pytest.raises(NoSpaceError):
-            other.draft(100 * MIB)
+            other.draft(NAME, 100 * MIB)
         draft.discard()
 
 
@@ -122,14 +122,14 @@ def test_space_that_another_process_took_in_the_same_moment_is_not_taken_twice(o
     with Shared(200 * MIB):
         folder = OutputFolder(out, min_free=FLOOR)
         with pytest.raises(DiskTrouble):
-            folder.draft(100 * MIB)
+            folder.draft(NAME, 100 * MIB)
 
 
 def test_a_body_of_unknown_length_is_promised_space_as_it_grows(out: Path, small: SmallDisk) -> None:
     """Guards the promise in write."""
     small.used = 10 * MIB
     folder = OutputFolder(out, min_free=FLOOR)
-    draft = folder.draft()
+    draft = folder.draft(NAME, None)
 
     pieces = written(lambda piece: draft.write(b"x" * MIB, piece * MIB))
 
@@ -143,7 +143,7 @@ def test_small_bodies_leave_the_floor_free_and_seldom_have_to_look(out: Path) ->
     with SmallDisk(200 * MIB, used=100 * MIB) as small:
         folder = OutputFolder(out, min_free=FLOOR)
 
-        stored = written(lambda _: a_draft(folder, bytes(20_000), piece=20_000))
+        stored = written(lambda _: a_draft(files_in(folder), NAME, bytes(20_000), piece=20_000))
 
     assert small.f_bavail >= FLOOR
     assert stored > 36 * MIB * 0.9 / 20_000
@@ -154,7 +154,7 @@ def test_what_was_set_aside_and_not_needed_is_given_back(out: Path) -> None:
     """Guards the ftruncate of finish: a body of unknown length is promised up to twice what it has."""
     with SmallDisk(200 * MIB) as small:
         folder = OutputFolder(out)
-        draft = folder.draft()
+        draft = folder.draft(NAME, None)
         for piece in range(5):
             draft.write(b"x" * MIB, piece * MIB)
         assert small.used > 5 * MIB
@@ -168,8 +168,8 @@ def test_a_body_larger_than_the_disk_can_ever_take_says_so_before_a_byte_came(ou
         folder = OutputFolder(out, min_free=FLOOR)
 
         with pytest.raises(BodyTooLargeError, match=r"of 142606337 bytes is more than .* could ever hold"):
-            folder.draft(200 * MIB - FLOOR + 1)
-        folder.draft(200 * MIB - FLOOR).discard()
+            folder.draft(NAME, 200 * MIB - FLOOR + 1)
+        folder.draft(NAME, 200 * MIB - FLOOR).discard()
         assert temporary_files(out) == []
 
 
@@ -178,7 +178,7 @@ def test_a_body_that_would_fit_an_emptier_disk_waits(out: Path) -> None:
         folder = OutputFolder(out, min_free=FLOOR)
 
         with pytest.raises(NoSpaceError):
-            folder.draft(200 * MIB - FLOOR)
+            folder.draft(NAME, 200 * MIB - FLOOR)
         assert temporary_files(out) == []
 
 
@@ -188,7 +188,7 @@ def test_a_bucket_that_says_nothing_of_its_size_is_not_taken_for_full(out: Path)
         folder = OutputFolder(out, min_free=FLOOR)
 
         assert folder.trouble() is None
-        folder.draft(MIB).discard()
+        folder.draft(NAME, MIB).discard()
         folder.close()
 
 
@@ -198,8 +198,8 @@ def test_a_limit_of_the_process_on_file_sizes_is_known_before_a_byte_came(out: P
     try:
         folder = OutputFolder(out)
         with pytest.raises(BodyTooLargeError):
-            folder.draft(MIB + 1)
-        store(folder, NAME, body_bytes(MIB))
+            folder.draft(NAME, MIB + 1)
+        put(files_in(folder), NAME, body_bytes(MIB))
         folder.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -208,17 +208,17 @@ def test_a_limit_of_the_process_on_file_sizes_is_known_before_a_byte_came(out: P
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fallocate"])
-def test_a_file_system_that_takes_no_such_file_ends_that_body_only(disk: Disk, out: Path, call: str) -> None:
+def test_a_file_system_that_takes_no_such_file_ends_that_body_only(store: Store, out: Path, call: str) -> None:
     """Guards EFBIG (FAT has files up to 4 GiB): no other body is concerned."""
 
     class TooLarge(FaultyCalls):
         def _count(self, made, *, is_needy):  # type: ignore[no-untyped-def]  # as the parent's
             return made.name == call
 
-    draft = disk.draft()
+    draft = open_draft(store)
     with TooLarge(code=errno.EFBIG), pytest.raises(BodyTooLargeError, match="EFBIG"):
         draft.write(body_bytes(200_000), 0)
     draft.discard()
 
-    assert a_draft(disk, b"x") is not None
+    assert a_draft(store, NAME, b"x") is not None
     assert os.listdir(out) == [".trawl"]

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from worker.adapters.disk import descriptors, draft, folder, opening, partials, space
+from worker.adapters.disk import descriptors, draft, folder, opening, partials, space, store
 
 #: Calls that change something or can run out of something: each is counted.
 COUNTED = frozenset(
@@ -36,7 +36,7 @@ _NEEDY = frozenset(
 _TWO_PATHS = frozenset({"rename", "replace", "link"})
 _REPLACED = [
     (vars(module), name, vars(module)[name])
-    for module in (descriptors, draft, folder, opening, partials, space)
+    for module in (descriptors, draft, folder, opening, partials, space, store)
     for name in ("os", "fcntl", "_libc_syncfs", "_libc_fallocate")
     if name in vars(module)
 ]

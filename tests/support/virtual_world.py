@@ -1,4 +1,4 @@
-"""A lane's neighbours in virtual time: a scripted server, a disk in memory, a clock that a wait moves on.
+"""A lane's neighbours in virtual time: a scripted server, a store in memory, a clock that a wait moves on.
 
 What a lane decides depends on order and time; here both are exact, so a test can say what happens at which second. The
 real neighbours have their own tests (`tests/ports`), and both together theirs (`tests/integration`).
@@ -13,15 +13,15 @@ from itertools import count
 from math import inf
 
 from contract.records.batches import BatchEntry
-from contract.records.policy import JobPolicy, Sync
-from contract.urls.naming import Layout
+from contract.records.policy import JobPolicy
+from tests.support.memory_store import MemoryStore
 from worker.adapters.resolver import SystemResolver
 from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
 from worker.engine.hosts import Hosts
 from worker.engine.lane import Lane
-from worker.engine.ports import Answer, Draft, Http
+from worker.engine.ports import Answer, Http
 from worker.engine.run import Run
 
 _LEAST = 1e-6  # seconds a turn takes: time never stands still
@@ -127,82 +127,6 @@ class VirtualHttp:
             exchange.take(reply.body[exchange.received : upto])
 
 
-class VirtualDraft:
-    """Keeps ``worker.engine.ports.Draft`` in memory."""
-
-    def __init__(self, disk: VirtualDisk) -> None:
-        self.obstacle: str | None = None
-        self.data = bytearray()
-        self.shelved: tuple[str, str] | None = None  # its body's name, and what is known of it
-        self._disk = disk
-        disk.drafts.add(self)
-
-    def write(self, data: bytes, at: int) -> None:
-        self.data.extend(bytes(max(0, at - len(self.data))))  # as a file has it: what is left out is zero
-        self.data[at : at + len(data)] = data
-
-    def finish(self, size: int) -> None:
-        assert len(self.data) == size
-
-    def leave(self) -> None:
-        self.discard()
-        if self.shelved is not None:
-            self._disk.partials[self.shelved[0]] = self
-
-    def discard(self) -> None:
-        self._disk.drafts.discard(self)
-
-
-class VirtualDisk:
-    """Keeps ``worker.engine.ports.Disk`` in memory."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.drafts: set[VirtualDraft] = set()  # temporary files that are neither named, discarded nor left
-        self.partials: dict[str, VirtualDraft] = {}  # those left for a later run
-        self.refuses: Callable[[int], Exception | None] = lambda _size: None  # why no body of a size is taken now
-
-    def draft(self, size: int | None = None) -> VirtualDraft:
-        if refusal := self.refuses(size or 0):
-            raise refusal
-        return VirtualDraft(self)
-
-    def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
-        if not may():
-            return False
-        for draft, name in group:
-            assert isinstance(draft, VirtualDraft)
-            self.files[name] = bytes(draft.data)
-            draft.discard()
-        return True
-
-    def digest(self, draft: Draft, algorithms: Sequence[str]) -> dict[str, str]:
-        assert isinstance(draft, VirtualDraft)
-        found = {}
-        for algorithm in algorithms:
-            hasher = starter(algorithm)()
-            hasher.update(bytes(draft.data))
-            found[algorithm] = hasher.hexdigest()
-        return found
-
-    def holds(self, name: str, layout: Layout, size: int, digest: str) -> bool:
-        return False
-
-    def shelve(self, draft: Draft, name: str, known: str) -> None:
-        assert isinstance(draft, VirtualDraft)
-        draft.shelved = (name, known)
-
-    def take_back(self, name: str) -> tuple[Draft, int, str] | None:
-        draft = self.partials.pop(name, None)
-        if draft is None or draft.shelved is None:
-            return None
-        self.drafts.add(draft)
-        return draft, len(draft.data), draft.shelved[1]
-
-    def trouble(self) -> None:
-        return None
-
-
 class VirtualResolver:
     """Keeps ``worker.engine.ports.Resolver``: every name has an address, except those it is told to fail or hold."""
 
@@ -247,7 +171,7 @@ class VirtualWorld:
     ) -> None:
         self.clock = clock or VirtualClock()
         self.http = VirtualHttp(script, self.clock)
-        self.disk = VirtualDisk()
+        self.store = MemoryStore()
         self.resolver = VirtualResolver(self.clock)
         self._jobs: list[Callable[[], None]] = []  # what was given to other threads
         resolver = self.resolver if look_up is None else SystemResolver(self._jobs.append, self.clock, look_up=look_up)
@@ -261,7 +185,7 @@ class VirtualWorld:
             policy or JobPolicy(),
             queued=0.0,
             worker="virtual",
-            disk=self.disk,
+            store=self.store,
             clock=self.clock,
             submit=self._jobs.append,
             may_publish=lambda: True,

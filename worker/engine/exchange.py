@@ -174,7 +174,7 @@ class Exchange:
             self.is_unseen = self.enough = True
             return False
         transfer, run = self.transfer, self.transfer.run
-        self.draft = run.disk.draft(head.length)
+        self.draft = run.store.open(transfer.name, transfer.entry.url, head)
         if transfer.ask_for_help is not None:
             transfer.ask_for_help(self)
         if run.policy.resume and transfer.split is None:
@@ -189,7 +189,7 @@ class Exchange:
         transfer = self.transfer
         if self.draft is not None and version is not None and (version.total or 0) >= SMALLEST_KEPT:
             transfer.drop_part()
-            transfer.run.disk.shelve(self.draft, transfer.name, to_record(version))
+            self.draft.shelve(to_record(version))
 
     def _compare(self, head: Head) -> None:
         """Hold the answer to a range against what was asked for; the whole body in one range needs no asking."""

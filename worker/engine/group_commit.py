@@ -1,4 +1,4 @@
-"""GroupCommit: whole bodies wait for one another, and get their names as a group."""
+"""GroupCommit: whole bodies wait for one another, and are stored as a group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contract.records.batches import BatchEntry
 from contract.records.outcomes import ErrorClass, Outcome
 from worker.engine.exchange import bug
 from worker.engine.failures import Failure, Kind
-from worker.engine.ports import Disk, DiskTrouble, Draft
+from worker.engine.ports import DiskTrouble, Draft, Obstacle, Store
 
 if TYPE_CHECKING:
     from worker.engine.run import Run
@@ -21,22 +21,23 @@ GROUP_WAIT = 0.2  # seconds a finished file waits for others to be settled with
 
 
 class Whole(NamedTuple):
-    """A body that waits for its name, and the outcome its URL has when it gets it."""
+    """A body that waits for its path, and the outcome its URL has but for that."""
 
     entry: BatchEntry
-    name: str
     draft: Draft
     outcome: Outcome
 
 
 class GroupCommit:
-    """The files of one run. Any thread may call it; files are named on a thread that may block, one group at a time.
+    """The files of one run. Any thread may call it; they are stored on a thread that may block, one group at a time.
 
     It is handed its run with each call and keeps no reference to it: a run that is over needs no collector to be gone.
     """
 
-    def __init__(self, *, disk: Disk, now: Callable[[], float], submit: Callable[[Callable[[], None]], object]) -> None:
-        self._disk = disk
+    def __init__(
+        self, *, store: Store, now: Callable[[], float], submit: Callable[[Callable[[], None]], object]
+    ) -> None:
+        self._store = store
         self._now = now
         self._submit = submit
         self._lock = threading.Lock()
@@ -82,36 +83,29 @@ class GroupCommit:
                     return
 
     def _settle_group(self, run: Run, group: Sequence[Whole]) -> None:
-        pairs = [(each.draft, each.name) for each in group]
         try:
-            named = self._disk.publish(pairs, run.policy.layout, run.policy.sync, run.may_name)
+            paths = self._store.publish([whole.draft for whole in group], run.may_name)
         except DiskTrouble as trouble:
             run.stall(str(trouble))
-            named = False
+            paths = None
         except Exception as error:  # a bug must not hold the batch for ever
-            run.end(_outcomes(group, bug(error)))
+            failure = bug(error)
+            run.end([_failed(whole, failure) for whole in group])
             return
-        if named:
-            run.end(_outcomes(group, None))
+        if paths is not None:
+            run.end([_ended(whole, path) for whole, path in zip(group, paths, strict=True)])
         else:
             for whole in group:
                 whole.draft.discard()
             run.hand_back([whole.entry for whole in group], were_fetched=True)
 
 
-def _outcomes(group: Sequence[Whole], failure: Failure | None) -> list[Outcome]:
-    """Return how a group ended; without a ``failure``, each that got its name is ok."""
-    outcomes = []
-    for _, _, draft, outcome in group:
-        found = failure or _unnamed(draft)
-        if found is not None:
-            draft.discard()
-            outcome = outcome.failed_after_all(found.error, found.detail)
-        outcomes.append(outcome)
-    return outcomes
+def _ended(whole: Whole, path: str | Obstacle) -> Outcome:
+    if isinstance(path, Obstacle):
+        return _failed(whole, Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.PERMANENT, detail=path.reason))
+    return whole.outcome.stored_at(path)
 
 
-def _unnamed(draft: Draft) -> Failure | None:
-    if draft.obstacle is None:
-        return None
-    return Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.PERMANENT, detail=draft.obstacle)
+def _failed(whole: Whole, failure: Failure) -> Outcome:
+    whole.draft.discard()
+    return whole.outcome.failed_after_all(failure.error, failure.detail)

@@ -302,9 +302,10 @@ class Lane:
     def _finish_body(self, transfer: Transfer) -> None:
         exchange = transfer.exchange
         assert exchange is not None
-        draft = exchange.draft
+        draft, head = exchange.draft, exchange.head
+        assert head is not None
         if draft is None:  # an empty body never called us
-            draft = exchange.draft = transfer.run.disk.draft()
+            draft = exchange.draft = transfer.run.store.open(transfer.name, transfer.entry.url, head)
             exchange.hasher = transfer.run.start_hash() if transfer.run.start_hash else None
         transfer.size = transfer.split.total if transfer.split is not None else exchange.size
         draft.finish(transfer.size)
@@ -312,8 +313,7 @@ class Lane:
         if not exchange.is_ranged:
             transfer.drop_part()
         transfer.part = None
-        head = exchange.head
-        transfer.promises = promises(head, is_part=exchange.is_ranged) if head is not None else ()
+        transfer.promises = promises(head, is_part=exchange.is_ranged)
         transfer.digest = exchange.hasher.hexdigest() if exchange.hasher is not None else None
 
     def _act(self, transfer: Transfer, step: Step, now: float) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Protocol
-
-from contract.records.policy import Sync
-from contract.urls.naming import Layout
 
 if TYPE_CHECKING:
     from worker.engine.exchange import Exchange
@@ -36,54 +33,75 @@ class Clock(Protocol):
         """Unix seconds."""
 
 
+class Response(Protocol):
+    """What a store may know of the response that a body came with: ``worker.engine.http.headers.Head`` has it."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Values by field name in lower case."""
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes are announced; None: they come as they come."""
+
+
 class Draft(Protocol):
-    """A temporary file that becomes a body or nothing.
-
-    ``obstacle`` says, after ``publish``, why this one got no name although the disk is well; None: it got it.
-    """
-
-    obstacle: str | None
+    """A body on its way into a store, from its first byte until it has a path or is gone."""
 
     def write(self, data: bytes, at: int) -> None:
         """Put all of ``data`` at offset ``at``; raises DiskTrouble, BodyTooLargeError."""
 
     def finish(self, size: int) -> None:
-        """Close it, sure that it holds exactly ``size`` bytes; raises DiskTrouble."""
+        """Write no more, sure that it holds exactly ``size`` bytes; raises DiskTrouble."""
+
+    def digest(self, algorithms: Sequence[str]) -> dict[str, str]:
+        """Read a finished draft and return its digests in hex by algorithm; raises DiskTrouble."""
+
+    def shelve(self, known: str) -> None:
+        """Have what is written survive this process, beside what is ``known`` of it. Never raises; it may not work."""
 
     def leave(self) -> None:
-        """Close it and keep it for a later run if it was shelved; otherwise discard it. Never raises."""
+        """Write no more, and keep it for a later run if it was shelved; otherwise discard it. Never raises."""
 
     def discard(self) -> None:
         """Remove it, open or finished. Never raises, and may be called again."""
 
 
-class Disk(Protocol):
-    """The output folder of this worker."""
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why one body has no path although the store is well; ``reason`` is a sentence for people."""
 
-    def draft(self, size: int | None = None) -> Draft:
-        """Open a new temporary file with space for so many bytes (None: as they come).
+    reason: str
 
-        Raises NoSpaceError, DiskTrouble, BodyTooLargeError.
+
+class Store(Protocol):
+    """Where the bodies of one job go: a folder, archives or a bucket. Any thread may call it.
+
+    A body has a name, which its URL gives it. The store says its **path**: where it lies, as the manifest shows it. How
+    paths follow from names is the store's affair, and so is what it takes for them to be durable.
+    """
+
+    def open(self, name: str, url: str, head: Response) -> Draft:
+        """Begin a body, with space for as many bytes as are announced.
+
+        Raises NoSpaceError, DiskTrouble, BodyTooLargeError; ValueError where nothing can have this name.
         """
-
-    def publish(self, group: Sequence[tuple[Draft, str]], layout: Layout, sync: Sync, may: Callable[[], bool]) -> bool:
-        """Give finished drafts their names, durably as ``sync`` says; False: ``may`` said no and nothing was named.
-
-        All data is on the disk before the first name changes, and the names are before this returns.
-        Raises DiskTrouble; drafts not named by then are the caller's to discard.
-        """
-
-    def digest(self, draft: Draft, algorithms: Sequence[str]) -> dict[str, str]:
-        """Read a finished draft and return its digests in hex by algorithm; raises DiskTrouble."""
-
-    def holds(self, name: str, layout: Layout, size: int, digest: str) -> bool:
-        """Is there a regular file of this name with this size and digest (``<algorithm>:<hex>``)?"""
-
-    def shelve(self, draft: Draft, name: str, known: str) -> None:
-        """Have an open draft survive this process, beside what is ``known`` of it. Never raises; it may not work."""
 
     def take_back(self, name: str) -> tuple[Draft, int, str] | None:
         """Return a shelved draft, how many bytes it holds and what is known of it; None: there is none to trust."""
+
+    def publish(self, group: Sequence[Draft], may: Callable[[], bool]) -> Sequence[str | Obstacle] | None:
+        """Store finished drafts and return the path of each; None: ``may`` said no, and none has one.
+
+        All data is durable before the first path leads to it, and the paths are before this returns, where the job
+        wants that. Raises DiskTrouble; what has no path by then is the caller's to discard.
+        """
+
+    def holds(self, name: str, size: int, digest: str) -> str | None:
+        """Return the path of a body with this name, size and digest (``<algorithm>:<hex>``); None: there is none."""
 
     def trouble(self) -> str | None:
         """Say in a sentence why no more should be written now; None: all is well."""

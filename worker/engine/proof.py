@@ -7,7 +7,6 @@ from contract.records.policy import Digest
 from contract.urls.expected import Expected
 from worker.engine.failures import Failure, Kind
 from worker.engine.http.promises import Promise
-from worker.engine.ports import Disk
 from worker.engine.transfer import Transfer
 
 
@@ -18,7 +17,7 @@ def needs_reading(transfer: Transfer) -> bool:
     return transfer.digest is None and transfer.run.policy.digest is not Digest.NONE
 
 
-def read_back(transfer: Transfer, disk: Disk) -> Failure | None:
+def read_back(transfer: Transfer) -> Failure | None:
     """Note the digest of a body; return what was promised and is not so.
 
     Raises:
@@ -37,7 +36,7 @@ def read_back(transfer: Transfer, disk: Disk) -> Failure | None:
     if wanted is not Digest.NONE:
         algorithms.add(wanted.value)
     assert transfer.draft is not None
-    found = disk.digest(transfer.draft, sorted(algorithms))
+    found = transfer.draft.digest(sorted(algorithms))
     transfer.digest = found.get(wanted)
     for promise in promises:
         if found[promise.algorithm] != promise.digest:

@@ -14,13 +14,13 @@ from contract.records.credentials import NO_CREDENTIALS, Credentials
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import Digest, JobPolicy
 from contract.urls.lines import RefusedUrl, parse
-from contract.urls.naming import output_name, output_path
+from contract.urls.naming import output_name
 from worker.engine.digests import Hasher
 from worker.engine.exchange import bug, local_trouble
 from worker.engine.failures import Kind
 from worker.engine.group_commit import GroupCommit, Whole
 from worker.engine.http.retry import RetryPolicy
-from worker.engine.ports import Clock, Disk, DiskTrouble
+from worker.engine.ports import Clock, DiskTrouble, Store
 from worker.engine.proof import needs_reading, read_back
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
@@ -82,7 +82,7 @@ class Run:
         *,
         queued: float,
         worker: str,
-        disk: Disk,
+        store: Store,
         clock: Clock,
         submit: Callable[[Callable[[], None]], object],
         may_publish: Callable[[], bool],
@@ -96,7 +96,7 @@ class Run:
         self.retry = RetryPolicy.of(policy)
         self.queued = queued
         self.worker = worker
-        self.disk = disk
+        self.store = store
         self.start_hash = start_hash
         self.credentials = credentials
         self.outcomes: list[Outcome] = []
@@ -127,7 +127,7 @@ class Run:
         self._roomy = roomy
         self._tell = tell
         self._may_publish = may_publish
-        self._group_commit = GroupCommit(disk=disk, now=clock.now, submit=submit)
+        self._group_commit = GroupCommit(store=store, now=clock.now, submit=submit)
         self._disk_seen = clock.now()
 
     # ------------------------------------------------------------------------------------------ for the task
@@ -264,7 +264,7 @@ class Run:
         self._group_commit.tick(self, now)
         if now - self._disk_seen >= _DISK_PAUSE:
             self._disk_seen = now
-            if trouble := self.disk.trouble():
+            if trouble := self.store.trouble():
                 self.stall(trouble)
 
     # ---------------------------------------------------------------------------------------- for its group_commit
@@ -329,7 +329,8 @@ class Run:
 
     def _kept(self, entry: BatchEntry) -> Outcome | None:
         name, known = output_name(entry.url), entry.known
-        if known is None or not self.disk.holds(name, self.policy.layout, known.size, known.digest):
+        path = None if known is None else self.store.holds(name, known.size, known.digest)
+        if known is None or path is None:
             return None
         algorithm, _, digest = known.digest.partition(":")
         is_sha256 = algorithm == Digest.SHA256
@@ -337,7 +338,7 @@ class Run:
             url=entry.url,
             name=name,
             ending=Ending.KEPT,
-            path=output_path(name, self.policy.layout),
+            path=path,
             bytes=known.size,
             sha256=digest if is_sha256 else None,
             digest=None if is_sha256 else known.digest,
@@ -349,7 +350,7 @@ class Run:
     def _examine(self, transfer: Transfer) -> None:
         """Read a body back on this thread; it joins the others, or is rejected."""
         try:
-            failure = None if self.abandoned else read_back(transfer, self.disk)
+            failure = None if self.abandoned else read_back(transfer)
         except DiskTrouble as trouble:
             failure = local_trouble(trouble)
         except Exception as error:  # a bug must not hold the batch for ever
@@ -366,7 +367,7 @@ class Run:
         outcome = self._outcome(transfer, Ending.OK, transfer.finished)
         if outcome.ending is Ending.OK:
             self._open[transfer.entry.url] = transfer.entry  # what else there is of it is no longer needed
-            self._group_commit.join(Whole(transfer.entry, transfer.name, draft, outcome))
+            self._group_commit.join(Whole(transfer.entry, draft, outcome))
             with self._lock:
                 self._fetched_one()
         else:

@@ -15,7 +15,7 @@ from contract.records.batches import BatchEntry
 from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing, rounded
 from contract.records.policy import Digest
 from contract.urls.lines import Parsed
-from contract.urls.naming import Layout, output_name, output_path
+from contract.urls.naming import output_name
 from worker.engine.failures import Breakage, Failure, Kind
 from worker.engine.http.cookies import CookieJar, with_cookies
 from worker.engine.http.headers import values_of
@@ -227,7 +227,7 @@ class Transfer:
 
     def find_part(self) -> None:
         """Look for what an earlier run brought."""
-        found = self.run.disk.take_back(self.name)
+        found = self.run.store.take_back(self.name)
         if found is None:
             return
         draft, size, record = found
@@ -287,13 +287,13 @@ class Transfer:
         return structs.replace(entry, attempts=tuple(self.attempts), spent=round(spent, 3))
 
     def outcome(self, ending: Ending, now: float) -> Outcome:
-        """Return the manifest row of a URL that is over."""
+        """Return the manifest row of a URL that is over; the path of its body is its store's to say."""
         run, exchange, trail = self.run, self.exchange, self.trail
         head = exchange.head if exchange is not None else None
         fields = head.fields.get if head is not None else _nothing
-        path = size = sha256 = digest = error = detail = None
+        size = sha256 = digest = error = detail = None
         if ending is Ending.OK:
-            path, size = self._path(), self.size
+            size = self.size
             if run.policy.digest is Digest.SHA256:
                 sha256 = self.digest
             elif self.digest:
@@ -303,7 +303,6 @@ class Transfer:
         return Outcome(
             url=self.entry.url,
             name=self.name,
-            path=path,
             ending=ending,
             error=error,
             detail=detail,
@@ -323,16 +322,12 @@ class Transfer:
             remote_ip=exchange.remote_ip if exchange is not None else None,
             http_version=head.version if head is not None else None,
             worker=run.worker,
-            notes=self._notes(head if path is not None else None),
+            notes=self._notes(head if ending is Ending.OK else None),
         )
 
     def let_go(self) -> None:
         """The outcome is written: drop what refers back to this, so that memory is free without the collector."""
         self.exchange = self.split = None
-
-    def _path(self) -> str:
-        flat = self.run.policy.layout is Layout.FLAT
-        return self.name if flat else output_path(self.name, self.run.policy.layout)
 
     def _rewind(self) -> None:
         self.place = self.start

@@ -1,5 +1,6 @@
 """The output folder: temporary files that become named files, whole and durable, or nothing."""
 
 from worker.adapters.disk.folder import OutputFolder, is_passing, trouble_at
+from worker.adapters.disk.store import FolderStore
 
-__all__ = ["OutputFolder", "is_passing", "trouble_at"]
+__all__ = ["FolderStore", "OutputFolder", "is_passing", "trouble_at"]

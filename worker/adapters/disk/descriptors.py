@@ -6,14 +6,17 @@ import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from worker.engine.digests import starter
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_PIECE = 1024 * 1024  # bytes read at once
 _SMALL = 64 * 1024  # bytes a record may have
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 
@@ -78,6 +81,15 @@ def read_small(name: str, folder: int) -> bytes:
         return os.read(fd, _SMALL)
     finally:
         let_go(fd)
+
+
+def digests_of(fd: int, algorithms: Iterable[str]) -> dict[str, str]:
+    """Read an open file to its end and return its digests in hex by algorithm; raises OSError, SettingError."""
+    hashers = {algorithm: starter(algorithm)() for algorithm in algorithms}
+    while data := os.read(fd, _PIECE):
+        for hasher in hashers.values():
+            hasher.update(data)
+    return {algorithm: hasher.hexdigest() for algorithm, hasher in hashers.items()}
 
 
 def let_go(fd: int) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 
-from worker.adapters.disk.descriptors import NEW, READ, is_at, let_go
+from worker.adapters.disk.descriptors import NEW, READ, digests_of, is_at, let_go, lock_file
 from worker.adapters.disk.opening import Opening
-from worker.adapters.disk.partials import Partials
+from worker.adapters.disk.partials import Partials, is_of_another_machine, new_record
 from worker.adapters.disk.space import BLOCK, LARGE, TOO_LARGE, trouble_of
 from worker.engine.ports import BodyTooLargeError, DiskTrouble
 
@@ -19,26 +20,35 @@ _STEP = 8 * 1024**2  # bytes by which a body of unknown length is promised more 
 class FileDraft:
     """Keeps ``worker.engine.ports.Draft``."""
 
-    __slots__ = ("_fd", "_held", "_name", "_shelf", "_size", "losses", "obstacle", "opening")
+    __slots__ = ("_fd", "_file", "_held", "_shelf", "_size", "losses", "opening", "path")
 
     def __init__(
-        self, opening: Opening, name: str, losses: int, *, fd: int = -1, size: int = 0, shelf: Partials | None = None
+        self,
+        opening: Opening,
+        file: str,
+        path: str,
+        losses: int,
+        *,
+        fd: int = -1,
+        size: int = 0,
+        shelf: Partials | None = None,
     ) -> None:
         """Make the file, or take over the open and locked file ``fd`` that holds ``size`` bytes and lies on a shelf.
 
-        ``losses`` counts the syncs that had failed before.
+        ``file`` is its temporary name, ``path`` where it is to lie below the output folder; ``losses`` counts the
+        syncs that had failed before.
 
         Raises:
             OSError: it cannot be made.
         """
         self.opening = opening
+        self.path = path
         self.losses = losses
-        self.obstacle: str | None = None
-        self._name: str | None = name
+        self._file: str | None = file
         self._size = size
         self._held = size  # bytes it has been promised
         self._shelf = shelf  # where the file lies instead, for a later run to find; locked while it is open
-        self._fd = fd if fd >= 0 else os.open(name, NEW, 0o666, dir_fd=opening.parts)
+        self._fd = fd if fd >= 0 else os.open(file, NEW, 0o666, dir_fd=opening.parts)
 
     @property
     def unwritten(self) -> int:
@@ -92,10 +102,10 @@ class FileDraft:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             let_go(fd)
-        name, self._name = self._name, None
-        if name is not None:
+        file, self._file = self._file, None
+        if file is not None:
             with suppress(OSError):
-                os.unlink(name, dir_fd=self.opening.parts)
+                os.unlink(file, dir_fd=self.opening.parts)
 
     def leave(self) -> None:
         if self._shelf is None:
@@ -104,14 +114,57 @@ class FileDraft:
         with suppress(OSError):
             if self._held >= LARGE:
                 self._give_back()
-        fd, self._fd, self._name = self._fd, -1, None
+        fd, self._fd, self._file = self._fd, -1, None
         let_go(fd)
 
-    def move(self, shelf: Partials) -> None:
+    def digest(self, algorithms: Sequence[str]) -> dict[str, str]:
+        try:
+            fd = self._reopen()
+            try:
+                return digests_of(fd, algorithms)
+            finally:
+                let_go(fd)
+        except OSError as error:
+            raise trouble_of(error) from error
+
+    def shelve(self, known: str) -> None:
+        shelf = Partials.of(self.path, self.opening.partials)
+        # Somebody else is at it, or it cannot be: the body is fetched all the same.
+        with suppress(OSError), self.opening.alone_on_the_shelf(), ExitStack() as held:
+            with suppress(FileNotFoundError):
+                fd = lock_file(shelf.part, shelf.folder)
+                held.callback(let_go, fd)
+                if is_of_another_machine(shelf, fd):
+                    return
+            for leftover in (shelf.record, shelf.new_record):
+                with suppress(FileNotFoundError):
+                    os.unlink(leftover, dir_fd=shelf.folder)
+            self._move(shelf)
+            fd = os.open(shelf.new_record, NEW, 0o666, dir_fd=shelf.folder)
+            held.callback(let_go, fd)
+            os.write(fd, new_record(known))
+            os.rename(shelf.new_record, shelf.record, src_dir_fd=shelf.folder, dst_dir_fd=shelf.folder)
+
+    def sync(self) -> None:
+        """Have the finished file on the disk; raises OSError."""
+        fd = self._reopen()
+        try:
+            os.fsync(fd)
+        finally:
+            let_go(fd)
+
+    def rename(self, name: str, folder: int) -> None:
+        """Give the file its name in another folder, in place of whatever has that name; raises OSError."""
+        if self._file is None:
+            raise FileNotFoundError(errno.ENOENT, "a discarded draft")
+        os.rename(self._file, name, src_dir_fd=self.opening.parts, dst_dir_fd=folder)
+        self._file = None
+
+    def _move(self, shelf: Partials) -> None:
         """Go on where a later run finds it; OSError if that cannot be."""
-        assert self._name is not None
+        assert self._file is not None
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, nobody else continues it
-        os.rename(self._name, shelf.part, src_dir_fd=self.opening.parts, dst_dir_fd=shelf.folder)
+        os.rename(self._file, shelf.part, src_dir_fd=self.opening.parts, dst_dir_fd=shelf.folder)
         self._shelf = shelf
 
     def _grow(self, end: int) -> None:
@@ -132,23 +185,16 @@ class FileDraft:
     def _come_home(self) -> None:
         """Go back to where nobody else looks."""
         shelf, self._shelf = self._shelf, None
-        if shelf is None or self._name is None:
+        if shelf is None or self._file is None:
             return
         if not is_at(shelf.part, shelf.folder, self._fd):
             raise OSError(errno.EBUSY, "somebody else's file has its name")
         with suppress(OSError):
             os.unlink(shelf.record, dir_fd=shelf.folder)
-        os.rename(shelf.part, self._name, src_dir_fd=shelf.folder, dst_dir_fd=self.opening.parts)
+        os.rename(shelf.part, self._file, src_dir_fd=shelf.folder, dst_dir_fd=self.opening.parts)
 
-    def reopen(self) -> int:
+    def _reopen(self) -> int:
         """Open the finished file for reading; OSError if it is gone."""
-        if self._name is None:
+        if self._file is None:
             raise FileNotFoundError(errno.ENOENT, "a discarded draft")
-        return os.open(self._name, READ, dir_fd=self.opening.parts)
-
-    def rename(self, name: str, folder: int) -> None:
-        """Give the file its name in another folder, in place of whatever has that name."""
-        if self._name is None:
-            raise FileNotFoundError(errno.ENOENT, "a discarded draft")
-        os.rename(self._name, name, src_dir_fd=self.opening.parts, dst_dir_fd=folder)
-        self._name = None
+        return os.open(self._file, READ, dir_fd=self.opening.parts)

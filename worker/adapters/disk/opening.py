@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import ExitStack, suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from contract.folders import PARTIALS, PARTS, PRIVATE, Owner, is_left_behind
@@ -31,6 +33,7 @@ class Opening:
             OSError: it cannot be made, opened or written to.
         """
         self.path = path
+        self._shelving = threading.Lock()
         with ExitStack() as opened:
             make_folder(path, avoid=avoid)
             # The folder itself may be reached by a link its owner made; below it none is followed.
@@ -59,6 +62,36 @@ class Opening:
             return os.path.samestat(os.stat(self.path), self._found)
         except OSError:
             return False
+
+    def expect_in_place(self) -> None:
+        """Raise OSError where the path leads elsewhere."""
+        if not self.is_in_place():
+            raise OSError(errno.ESTALE, "")
+
+    @contextmanager
+    def below(self, folders: Sequence[str], *, make: bool = False) -> Iterator[int]:
+        """Open folders one within the other, made where they are missing and that is wanted; raises OSError."""
+        fd = self.root
+        try:
+            for folder in folders:
+                inner = enter(fd, folder) if make else os.open(folder, FOLDER, dir_fd=fd)
+                if fd != self.root:
+                    let_go(fd)
+                fd = inner
+            yield fd
+        finally:
+            if fd != self.root:
+                let_go(fd)
+
+    @contextmanager
+    def alone_on_the_shelf(self) -> Iterator[None]:
+        """Keep others from putting something there meanwhile; OSError at once if one of them does."""
+        with self._shelving:
+            fcntl.flock(self.partials, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                yield
+            finally:
+                fcntl.flock(self.partials, fcntl.LOCK_UN)
 
     def stamp(self, now: float) -> None:
         """Show other machines that this process lives; ``now``: Unix seconds."""

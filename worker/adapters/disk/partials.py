@@ -22,6 +22,11 @@ class Partials:
     folder: int
     name: str
 
+    @classmethod
+    def of(cls, path: str, folder: int) -> Partials:
+        """Return those of the body that is to lie at this path."""
+        return cls(folder, path.rpartition("/")[2])
+
     @property
     def part(self) -> str:
         return self.name + PART

@@ -23,8 +23,8 @@ LONG_AGO = 1_000_000_000.0  # Unix seconds
 def a_partial(out: Path) -> list[Path]:
     """Leave a body on the shelf as a worker does whose server broke off, long ago; return its files."""
     folder = OutputFolder(out)
-    draft = folder.draft()
-    folder.shelve(draft, NAME, "version 1")
+    draft = folder.draft(NAME, None)
+    draft.shelve("version 1")
     draft.write(b"half", 0)
     draft.leave()
     folder.close()

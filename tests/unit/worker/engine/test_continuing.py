@@ -44,8 +44,8 @@ def _fetch(script: Script, attempts: int = 5, *, pause: int = 0) -> tuple[Outcom
     clock = VirtualClock()
     world = VirtualWorld(clock=clock, http=LyingHttp(script, clock, pause))
     (outcome,) = world.fetch([URL], JobPolicy(attempts=attempts, first_wait=0.1, max_size=4000)).outcomes
-    assert world.disk.drafts == set()
-    return outcome, world.disk.files.get(output_name(URL))
+    assert world.store.drafts == set()
+    return outcome, world.store.bodies.get(output_name(URL))
 
 
 def _whole(until: int | None = None, framing: Framing = CHUNKED) -> Answer:

@@ -104,7 +104,7 @@ def test_the_deadline_ends_an_exchange_that_says_nothing() -> None:
 
     assert run.outcomes[0].error is ErrorClass.TIMEOUT
     assert 5.0 <= world.clock.seconds < 6.0
-    assert not world.disk.drafts
+    assert not world.store.drafts
 
 
 def test_a_name_that_never_resolves_holds_only_its_own_urls() -> None:
@@ -265,8 +265,8 @@ def test_what_outlives_the_drain_is_given_back_whole() -> None:
 
     assert (len(run.outcomes), len(run.leftovers)) == (0, 20)
     assert 3.0 <= world.clock.seconds < 4.0
-    assert not world.disk.drafts
-    assert not world.disk.files
+    assert not world.store.drafts
+    assert not world.store.bodies
 
 
 def test_an_outcome_is_the_bodys_proof() -> None:
@@ -275,8 +275,8 @@ def test_an_outcome_is_the_bodys_proof() -> None:
     (outcome,) = world.fetch(["http://a.test/"], OPEN).outcomes
 
     assert outcome.sha256 == hashlib.sha256(b"proof").hexdigest()
-    assert world.disk.files == {outcome.name: b"proof"}
-    assert not world.disk.drafts
+    assert world.store.bodies == {outcome.name: b"proof"}
+    assert not world.store.drafts
 
 
 def test_transfers_leave_the_collector_nothing() -> None:
@@ -334,7 +334,7 @@ def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
     endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
     assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
     assert endings == dict.fromkeys(_urls(20), (Ending.OK, None))
-    assert not world.disk.drafts
+    assert not world.store.drafts
 
 
 def test_an_attempt_that_cannot_begin_costs_its_own_url_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,7 +371,7 @@ def test_what_stalls_costs_the_others_a_place_for_two_seconds(drip: float) -> No
 
     assert world.clock.seconds < 4
     world.turn_until(lambda: hanging.wait(0))
-    assert not world.disk.drafts
+    assert not world.store.drafts
 
 
 def test_a_quiet_transfer_whose_bytes_come_continues_undisturbed() -> None:

@@ -17,7 +17,7 @@ def _world(refusal: Exception) -> VirtualWorld:
         return Reply(body=b"x" * (1000 if url == BIG else 10))
 
     world = VirtualWorld(script)
-    world.disk.refuses = lambda size: refusal if size >= 1000 else None
+    world.store.fault = lambda call, size: refusal if call == "open" and size >= 1000 else None
     return world
 
 

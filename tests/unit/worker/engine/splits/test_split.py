@@ -51,10 +51,10 @@ def fetch(
 
     (outcome,) = world.fetch([URL], policy).outcomes
 
-    assert world.disk.drafts == set()
+    assert world.store.drafts == set()
     assert world.lane._schedule.flying == 0
     assert http._open == []
-    return Fetched(outcome, world.disk.files.get(output_name(URL)), http, world.clock.seconds)
+    return Fetched(outcome, world.store.bodies.get(output_name(URL)), http, world.clock.seconds)
 
 
 def _even(_request: int) -> Fate:
@@ -187,7 +187,7 @@ def test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline() -> 
     assert [outcome.error for outcome in run.outcomes] == [ErrorClass.TIMEOUT]
     assert 30.0 <= clock.seconds < 31.0
     assert http.most_in_flight == 4
-    assert len(world.disk.drafts) == 0
+    assert len(world.store.drafts) == 0
 
 
 def test_a_split_that_rests_is_handed_back_with_its_wait() -> None:
@@ -202,7 +202,7 @@ def test_a_split_that_rests_is_handed_back_with_its_wait() -> None:
 
     assert run.outcomes == []
     assert 48.0 < run.leftovers[0].after < 50.0
-    assert world.disk.drafts == set()
+    assert world.store.drafts == set()
 
 
 def test_a_server_that_breaks_every_connection_is_asked_a_bounded_number_of_times() -> None:
