@@ -1,4 +1,4 @@
-"""The race: `python -m benchmarks`; beside it `profile` (a lane's time), `ledger-cost` and `slow` (what waits)."""
+"""The race: `python -m benchmarks`; beside it `profile` (a lane), `ledger-cost`, `intake` and `slow` (what waits)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import signal
 import sys
 from pathlib import Path
 
-from benchmarks import corpora, ledger_cost, ours, peers, profiling, record, rounds, server, table
+from benchmarks import corpora, intake, ledger_cost, ours, peers, profiling, record, rounds, server, table
 from benchmarks.client import version_of
 from benchmarks.corpora import ROWS, Row
 from benchmarks.rounds import Turn
 from benchmarks.slow import command as slow
 
+MEASUREMENTS = {"profile": profiling.main, "ledger-cost": ledger_cost.main, "intake": intake.main, "slow": slow.main}
 QUICK = 10  # a quick race has a tenth of the bodies
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go with us
-    for name, beside in (("profile", profiling.main), ("ledger-cost", ledger_cost.main), ("slow", slow.main)):
-        if sys.argv[1:2] == [name]:
-            return beside(sys.argv[2:])
+    if sys.argv[1:2] and sys.argv[1] in MEASUREMENTS:
+        return MEASUREMENTS[sys.argv[1]](sys.argv[2:])
     told = _parser().parse_args()
     rows = [_quick(ROWS[key]) if told.quick else ROWS[key] for key in told.rows.upper().split(",")]
     entered = {client.name: client for client in (*ours.clients(), *peers.peers(told.peers_python))}

@@ -97,12 +97,10 @@ class Client:
         secrets = credentials.pack() if credentials else None
         through(lambda: ledger.create(job.id, policy, label=label, secrets=secrets))
         totals = {"lines": 0, "duplicates": 0, "refused": 0, "urls": 0}
-        memory = _Memory()
-        selection = Selection(memory)
+        selection = Selection(_Memory())
         batcher = Batcher(batch_size, _SLOTS)
         for chunk in _chunks(lines):
             selected = selection.judge(chunk)
-            memory.names.update(selected.names)
             counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
             for key, count in zip(totals, counted, strict=True):
                 totals[key] += count
@@ -216,10 +214,12 @@ class _Memory:
     """What a selection asks of a journal, for a list that is held by a script anyway."""
 
     def __init__(self) -> None:
-        self.names: set[bytes] = set()
+        self._names: set[bytes] = set()
 
-    def unseen(self, names: Sequence[bytes]) -> set[bytes]:
-        return set(names) - self.names
+    def take(self, names: Sequence[bytes]) -> set[bytes]:
+        new = set(names) - self._names
+        self._names |= new
+        return new
 
     def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:  # noqa: ARG002  # a script has no earlier files
         return {}

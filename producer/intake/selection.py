@@ -16,8 +16,8 @@ from producer.intake.sources import STANDARD_INPUT, Chunk
 class Memory(Protocol):
     """What a selection asks of the journal."""
 
-    def unseen(self, names: Sequence[bytes]) -> set[bytes]:
-        """Return those of the (distinct) md5 names the job has not come across."""
+    def take(self, names: Sequence[bytes]) -> set[bytes]:
+        """Return those of the (distinct) md5 names the job has not come across; now it has."""
         ...
 
     def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:
@@ -30,13 +30,18 @@ class Selected:
     """A chunk of lines, judged. ``lines`` counts those that ask for something: urls + refused + duplicates."""
 
     entries: Sequence[BatchEntry]
-    names: Sequence[bytes]
     refused: Sequence[Outcome]
     duplicates: int
 
     @property
     def lines(self) -> int:
         return len(self.entries) + len(self.refused) + self.duplicates
+
+
+def names_in(chunk: Chunk) -> list[bytes]:
+    """Return the md5 names of the URLs of a chunk."""
+    asked = (intake(raw, line=line) for line, raw in enumerate(chunk.lines, start=chunk.first_line))
+    return [bytes.fromhex(entry.name) for entry in asked if isinstance(entry, Entry)]
 
 
 class Selection:
@@ -67,15 +72,15 @@ class Selection:
             else:
                 found[entry.name] = entry
         names = [bytes.fromhex(name) for name in found]
-        unseen = self._memory.unseen(names)
+        new = self._memory.take(names)
         known = {} if self._is_forced else self._memory.known(names)
         entries = [
             BatchEntry(url=entry.url, known=known.get(name), expected=entry.expect)
             for name, entry in zip(names, found.values(), strict=True)
-            if name in unseen
+            if name in new
         ]
         duplicates += len(names) - len(entries)
-        return Selected(entries, list(unseen), refused, duplicates)
+        return Selected(entries, refused, duplicates)
 
     def _refused(self, refusal: Refusal, source: str) -> Outcome:
         place = f"line {refusal.line}"

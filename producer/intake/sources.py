@@ -8,7 +8,7 @@ import select
 import shlex
 import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,11 +43,16 @@ class Position:
     line: int = 0
     checksum: int = 0
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Say which of two positions comes later."""
+        return self.source, self.offset
+
     def to_record(self) -> dict[str, int]:
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Position:
+    def from_record(cls, record: Mapping[str, Any]) -> Position:
         return cls(**{key: int(value) for key, value in record.items()})
 
 
@@ -100,11 +105,22 @@ class Lists:
             file = self._open()
             if not self._ahead and not _has_bytes(file, wait):
                 return None
-            read = self._read(file, _READ_AT_ONCE)
-            chunk = self._cut(read) if read else self._end_of_list()
+            chunk = self._read_lines(_READ_AT_ONCE)
             if chunk is not None:
                 return chunk
         return None
+
+    def read_to(self, position: Position) -> Iterator[Chunk]:
+        """Yield the lines up to where an earlier run came; these lists are the same if ``position`` is that then."""
+        while not self.is_exhausted and self.position.place < position.place:
+            most = _READ_AT_ONCE
+            if self.position.source == position.source:
+                most = min(most, position.offset - self.position.offset - len(self._tail) - self._dropped)
+                if not most:
+                    return  # within a line
+            chunk = self._read_lines(most)
+            if chunk is not None:
+                yield chunk
 
     def peek(self, lines: int) -> Sequence[bytes]:
         """Return the first lines of the first list, which are still to be read; fewer where they are not there yet."""
@@ -139,6 +155,10 @@ class Lists:
         if self._file is not None and self._file != self._standard_input:
             os.close(self._file)
         self._file = None
+
+    def _read_lines(self, most: int) -> Chunk | None:
+        read = self._read(self._open(), most)
+        return self._cut(read) if read else self._end_of_list()
 
     def _pass_over(self, length: int | None) -> int | None:
         """Read that many bytes (None: all) of the current list and return their checksum; None where it is shorter."""

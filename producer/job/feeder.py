@@ -89,7 +89,7 @@ class Feeder:
         counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
         for key, count in zip(self.totals, counted, strict=True):
             self.totals[key] += count
-        self._feed(self._batcher.add(selected.entries), selected.names, selected.refused)
+        self._feed(self._batcher.add(selected.entries), selected.refused)
         return True
 
     def recover(self) -> None:
@@ -117,11 +117,11 @@ class Feeder:
     def _flush_if_old(self) -> bool:
         if self._lingering_since is None or self._clock() - self._lingering_since < _LINGER:
             return False
-        self._feed(self._batcher.flush(), (), ())
+        self._feed(self._batcher.flush(), ())
         return True
 
     def _end(self) -> bool:
-        self._feed(self._batcher.flush(), (), (), sealed=True)
+        self._feed(self._batcher.flush(), (), sealed=True)
         self._is_sealed = True
         self._insist(self._seal)
         return True
@@ -145,9 +145,7 @@ class Feeder:
         self.is_behind, self.held_up = True, "Redis is out of memory"
         self._memory_checked = self._clock()
 
-    def _feed(
-        self, batches: Sequence[Sequence[BatchEntry]], names: Sequence[bytes], refused: Sequence[Outcome], **facts: Any
-    ) -> None:
+    def _feed(self, batches: Sequence[Sequence[BatchEntry]], refused: Sequence[Outcome], **facts: Any) -> None:
         kept = [KeptBatch(self._number(), len(entries), pack_entries(entries)) for entries in batches]
         about = [f"urls={len(entries)} hosts={_count_hosts(entries)}" for entries in batches]
         if refused:
@@ -155,7 +153,6 @@ class Feeder:
             kept.append(KeptBatch(number, len(refused), self._refusal_report(number, refused), is_report=True))
         self._journal.record_fed(
             kept,
-            names,
             pack_entries(self._batcher.held) if self._batcher.held else None,
             position=self._lists.position.to_record(),
             next_batch=self._next_batch,

@@ -17,6 +17,7 @@ from contract.folders import PRIVATE
 from contract.records.policy import JobPolicy
 from contract.urls.naming import is_output_path
 from producer import formatting
+from producer.intake.selection import names_in
 from producer.intake.sources import STANDARD_INPUT, Lists, Position
 from producer.job.fingerprint import earlier_fingerprint, fingerprint
 from producer.storage.journal import Journal
@@ -123,7 +124,7 @@ def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable
     if is_unfinished and not wish.is_fresh:
         if journal.fact("fingerprint") not in (wish.fingerprint, wish.earlier_fingerprint):
             tell("This folder holds an unfinished job of another list or with other options; starting over.")
-        elif lists.skip_to(Position.from_record(journal.fact("position", {}))):
+        elif read_on(lists, journal):
             return lists, True
         elif STANDARD_INPUT in wish.lists:
             raise InputError(
@@ -136,6 +137,18 @@ def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable
             lists = Lists(wish.lists)
     begin(journal, new_job_id(), tell, fingerprint=wish.fingerprint, label=wish.label, manifest=wish.manifest)
     return lists, False
+
+
+def read_on(lists: Lists, journal: Journal) -> bool:
+    """Read on to where the job was left, and take the names again that nobody wrote; False: the lists have changed."""
+    position = Position.from_record(journal.fact("position", {}))
+    if journal.fact("sealed"):
+        return lists.skip_to(position)
+    if not lists.skip_to(Position.from_record(journal.written_until)):
+        return False
+    for chunk in lists.read_to(position):
+        journal.take_again(names_in(chunk), chunk.position.to_record())
+    return lists.position == position
 
 
 def begin(

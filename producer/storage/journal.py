@@ -1,4 +1,8 @@
-"""What the producer must not forget: a SQLite file beside the manifest, from which a killed job goes on."""
+"""What the producer must not forget: a SQLite file beside the manifest, from which a killed job goes on.
+
+Which names were seen lies beside it (``seen.py``), written now and then: what came since is read from the list again,
+for what a list can tell twice need not be made safe with every chunk.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,11 @@ from typing import Any
 from contract.errors import FolderError
 from contract.ledger.values import NewBatch
 from contract.records.batches import Known
+from producer.storage.seen import NAMES_IN_MEMORY, SeenNames
+from producer.storage.sorted_runs import DamagedRunError
 
-_VERSION = 1
+_VERSION = 2
+_EARLIER = 1  # had the names that were seen in a table
 _LOCK = "lock"
 _ASKED_AT_ONCE = 500  # names per SELECT
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -25,7 +32,6 @@ _LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like are 
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS seen (name BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (name BLOB PRIMARY KEY, size INTEGER, digest TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batches (
     batch TEXT PRIMARY KEY, urls INTEGER, payload BLOB, is_report INTEGER, is_drained INTEGER) WITHOUT ROWID;
@@ -54,7 +60,7 @@ class Journal:
     folder is held under a lock as long as the journal is open.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, names_in_memory: int = NAMES_IN_MEMORY) -> None:
         """Open (or make) ``folder/journal.sqlite`` and lock the folder.
 
         Raises:
@@ -78,15 +84,19 @@ class Journal:
                 }
                 self._undrained = self._count_undrained()
                 self._has_known = self._database.execute("SELECT 1 FROM known LIMIT 1").fetchone() is not None
+                if self._facts.setdefault("version", _VERSION) not in (_EARLIER, _VERSION):
+                    raise FolderError(
+                        f"The journal {self._path} is of another version of Trawlnet; remove it to start over."
+                    )
+                self._seen = SeenNames(folder, most=names_in_memory)
+                opened.callback(self._seen.close)
+                self._open_seen()
             except (sqlite3.Error, OSError) as error:
                 raise _trouble(self._path, error, f"cannot be used ({error}); remove it to start over.") from None
-            if self._facts.setdefault("version", _VERSION) != _VERSION:
-                raise FolderError(
-                    f"The journal {self._path} is of another version of Trawlnet; remove it to start over."
-                )
             opened.pop_all()
 
     def close(self) -> None:
+        self._seen.close()
         self._database.close()
         os.close(self._lock)
 
@@ -120,28 +130,42 @@ class Journal:
     def begin(self, job: str, **facts: Any) -> None:
         """Start a job in place of the last one; only the files that are known stay."""
         with self._transaction():
-            self._database.execute("DELETE FROM seen")
             self._database.execute("DELETE FROM batches")
             self._database.execute("DELETE FROM remainder")
             self._undrained = 0
             self._database.execute("DELETE FROM facts WHERE key NOT LIKE 'known%'")
             self._facts = {key: value for key, value in self._facts.items() if key.startswith("known")}
             self._store({"version": _VERSION, "job": job, **facts})
+        self._forget_seen()
 
     def finish(self, **facts: Any) -> None:
         """Drop what only an unfinished job needs."""
         with self._transaction():
-            self._database.execute("DELETE FROM seen")
             self._database.execute("DELETE FROM batches")
             self._database.execute("DELETE FROM remainder")
             self._undrained = 0
-            self._store({**facts, "finished": True})
+            self._store({**facts, "seen": None, "finished": True})
+        self._forget_seen()
 
     # ------------------------------------------------------------------ feeding
 
-    def unseen(self, names: Sequence[bytes]) -> set[bytes]:
-        """Return those of the (distinct) names that this job has not come across."""
-        return set(names).difference(name for (name,) in self._rows_of("SELECT name FROM seen", names))
+    def take(self, names: Sequence[bytes]) -> set[bytes]:
+        """Return those names that this job has not come across; now it has."""
+        try:
+            return self._seen.take(names)
+        except OSError as error:
+            raise _trouble(self._path, error, f"has a part that cannot be read: {error}.") from None
+
+    def take_again(self, names: Sequence[bytes], position: Mapping[str, int]) -> None:
+        """Come across names up to ``position`` once more, which were not written when the job was last worked on."""
+        self.take(names)
+        self._write_seen(position)
+
+    @property
+    def written_until(self) -> Mapping[str, int]:
+        """How far the lists were read when the names they held were last written."""
+        until: Mapping[str, int] = (self.fact("seen") or {}).get("position") or {}
+        return until
 
     def known(self, names: Sequence[bytes]) -> dict[bytes, Known]:
         """Return what earlier jobs stored under these names."""
@@ -150,18 +174,18 @@ class Journal:
         rows = self._rows_of("SELECT name, size, digest FROM known", names)
         return {name: Known(size, digest) for name, size, digest in rows}
 
-    def record_fed(
-        self, batches: Iterable[KeptBatch], names: Iterable[bytes], remainder: bytes | None, **facts: Any
-    ) -> None:
-        """Keep new batches, new names, entries that fill no batch yet and how far the lists were read, in one step."""
+    def record_fed(self, batches: Iterable[KeptBatch], remainder: bytes | None, **facts: Any) -> None:
+        """Keep new batches, entries that fill no batch yet and how far the lists were read, in one step.
+
+        Every name that was taken belongs to what was read by then.
+        """
         with self._transaction():
             self._database.execute("DELETE FROM remainder")
             if remainder is not None:
                 self._database.execute("INSERT INTO remainder VALUES (?)", (remainder,))
-            # Sorted, neighbours share pages of the tree: a third of the writes once the table is large.
-            self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(name,) for name in sorted(names)])
             self._insert(batches)
             self._store(facts)
+        self._write_seen(self.fact("position", {}))
 
     def remainder(self) -> bytes | None:
         """Return the packed entries that were read and fill no batch yet."""
@@ -219,6 +243,36 @@ class Journal:
         self._has_known = True
 
     # ------------------------------------------------------------------ how
+
+    def _open_seen(self) -> None:
+        seen = self.fact("seen") or {"runs": []}
+        try:
+            self._seen.open(seen["runs"])
+        except DamagedRunError:
+            self._facts["seen"] = None  # the list is read again from its beginning
+            self._seen.open([])
+        if self.fact("version") == _EARLIER:  # its names are in the list too
+            with self._transaction():
+                self._database.execute("DROP TABLE IF EXISTS seen")
+                self._store({"version": _VERSION})
+
+    def _write_seen(self, position: Mapping[str, int]) -> None:
+        """Write names where many are in memory, and merge some that were."""
+        is_due = self._seen.is_due
+        try:
+            if is_due:
+                self._seen.write()
+            elif not self._seen.merge_some():
+                return
+            written_until = position if is_due else self.written_until
+            self.note(seen={"runs": self._seen.runs(), "position": written_until})
+            self._seen.tidy()
+        except OSError as error:
+            raise _trouble(self._path, error, f"cannot be written: {error}.") from None
+
+    def _forget_seen(self) -> None:
+        self._seen.clear()
+        self._seen.tidy()
 
     def _insert(self, batches: Iterable[KeptBatch]) -> None:
         inserted = self._database.executemany(

@@ -31,7 +31,7 @@ except FolderError as error:
 WRITE = """
     journal.begin("job-1")
     for number in range(100):
-        journal.record_fed([KeptBatch(str(number), 1, bytes(65536))], [], None)
+        journal.record_fed([KeptBatch(str(number), 1, bytes(65536))], None)
 """
 
 

@@ -120,7 +120,7 @@ class Desk:
 
     def open(self, urls: Sequence[str]) -> None:
         kept = [KeptBatch("1", len(urls), pack_entries(entries_of(urls)))]
-        self.journal.record_fed(kept, [], None)
+        self.journal.record_fed(kept, None)
         self.opening.open_again({"lines": len(urls), "urls": len(urls), "duplicates": 0, "refused": 0})
 
     def follow(self) -> None:

@@ -15,8 +15,10 @@ class Remembering:
         self.names: set[bytes] = set()
         self.files = dict(known or {})
 
-    def unseen(self, names: Sequence[bytes]) -> set[bytes]:
-        return set(names) - self.names
+    def take(self, names: Sequence[bytes]) -> set[bytes]:
+        new = set(names) - self.names
+        self.names |= new
+        return new
 
     def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:
         return {name: self.files[name] for name in names if name in self.files}
@@ -37,9 +39,8 @@ def test_every_line_that_asks_for_something_is_counted_once() -> None:
 
 
 def test_a_url_of_an_earlier_chunk_is_a_duplicate() -> None:
-    memory = Remembering()
-    selection = Selection(memory)
-    memory.names |= set(selection.judge(chunk(b"http://a/", b"http://b/")).names)
+    selection = Selection(Remembering())
+    selection.judge(chunk(b"http://a/", b"http://b/"))
 
     selected = selection.judge(chunk(b"http://b/", b"http://c/", first=3))
 
@@ -60,7 +61,7 @@ def test_what_an_earlier_job_stored_goes_along_unless_forced() -> None:
     memory = Remembering({bytes.fromhex(output_name("http://a/")): known})
 
     kept = Selection(memory).judge(chunk(b"http://a/", b"http://b/"))
-    forced = Selection(memory, is_forced=True).judge(chunk(b"http://a/"))
+    forced = Selection(Remembering(memory.files), is_forced=True).judge(chunk(b"http://a/"))
 
     assert [entry.known for entry in kept.entries] == [known, None]
     assert forced.entries[0].known is None

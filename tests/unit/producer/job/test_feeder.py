@@ -21,8 +21,9 @@ from contract.records.reports import BatchReport
 from producer.cluster.client import Retrying
 from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
-from producer.intake.sources import Lists, Position
+from producer.intake.sources import Lists
 from producer.job.feeder import Feeder
+from producer.job.plan import read_on
 from producer.job.sender import NewJob
 from producer.storage.journal import Journal
 
@@ -104,7 +105,7 @@ def feeder(
     clock: Callable[[], float] = time.monotonic,
 ) -> Feeder:
     lists = Lists([str(folder / "urls.txt")])
-    assert lists.skip_to(Position.from_record(journal.fact("position", {})))
+    assert read_on(lists, journal)
     return Feeder(
         NewJob(id="job-1", label="urls.txt", policy=JobPolicy()),
         lists=lists,

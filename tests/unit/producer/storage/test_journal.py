@@ -14,14 +14,13 @@ NAMES = [bytes([number]) * 16 for number in range(1, 6)]
 def test_what_was_fed_is_there_after_a_restart(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin("job-1", fingerprint="f")
-    journal.record_fed([KeptBatch("1", 2, b"payload")], NAMES[:2], b"rest", position={"offset": 7}, lines=3)
+    journal.record_fed([KeptBatch("1", 2, b"payload")], b"rest", position={"offset": 7}, lines=3)
     journal.close()
 
     again = Journal(tmp_path)
 
     assert (again.job, again.fact("position"), again.fact("lines")) == ("job-1", {"offset": 7}, 3)
     assert again.undrained() == [KeptBatch("1", 2, b"payload")]
-    assert again.unseen(NAMES) == set(NAMES[2:])
     assert again.remainder() == b"rest"
     again.close()
 
@@ -29,10 +28,10 @@ def test_what_was_fed_is_there_after_a_restart(tmp_path: Path) -> None:
 def test_a_drained_batch_is_never_open_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin("job-1")
-    journal.record_fed([KeptBatch("1", 2, b"p"), KeptBatch("2", 1, b"q")], NAMES[:3], None)
+    journal.record_fed([KeptBatch("1", 2, b"p"), KeptBatch("2", 1, b"q")], None)
 
     journal.record_drained(["1"], [KeptBatch("1.1", 1, b"child")], offset=10)
-    journal.record_fed([KeptBatch("1", 2, b"p")], [], None)
+    journal.record_fed([KeptBatch("1", 2, b"p")], None)
 
     assert [batch.batch for batch in journal.undrained()] == ["1.1", "2"]
     assert journal.drained_among(["1", "1.1", "2", "9"]) == {"1"}
@@ -56,24 +55,24 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
     journal.begin("job-1")
 
     with pytest.raises(TypeError):
-        journal.record_fed([KeptBatch("1", 1, b"p")], NAMES, None, position=object())
+        journal.record_fed([KeptBatch("1", 1, b"p")], None, position=object())
 
     assert (journal.undrained(), journal.fact("position")) == ([], None)
-    assert journal.unseen(NAMES) == set(NAMES)
     journal.close()
 
 
 def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin("job-1")
-    journal.record_fed([KeptBatch("1", 2, b"p")], NAMES, b"rest", lines=5)
+    journal.take(NAMES)
+    journal.record_fed([KeptBatch("1", 2, b"p")], b"rest", lines=5)
     journal.remember_files([(NAMES[0], 10, "sha256:aa"), (NAMES[0], 12, "sha256:bb")], **{"known m.jsonl": True})
 
     journal.begin("job-2")
 
     assert journal.known(NAMES) == {NAMES[0]: Known(12, "sha256:bb")}
     assert (journal.undrained(), journal.remainder(), journal.fact("lines")) == ([], None, None)
-    assert journal.unseen(NAMES) == set(NAMES)
+    assert journal.take(NAMES) == set(NAMES)
     assert journal.fact("known m.jsonl")
     journal.close()
 

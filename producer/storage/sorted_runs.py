@@ -1,0 +1,263 @@
+"""Sorted runs: any number of records in files, found by the md5 they begin with; exact, in flat memory.
+
+A run is written once and never changed: its records in order, and behind them where each *bucket* begins, which is the
+records that share their first bits. To look a name up, one bucket of each run (2 KB) is read and searched for all 128
+bits. When eight runs of a level have gathered they are merged to one of the next level, a few thousand records at a
+time, so that nobody waits for a large merge.
+
+Source: O'Neil, Cheng, Gawlick, O'Neil, "The Log-Structured Merge-Tree" (1996), tiered; nothing is ever removed from it.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from pathlib import Path
+
+NAME = 16  #: bytes of a record that it is found by: an md5
+
+_FAN_IN = 8  # runs of a level that become one of the next
+_PER_BUCKET = 7  # as a power of two: 128 records
+_PER_PART = 15  # as a power of two: records merged at a time
+
+RunRecord = list[int]  #: number, level, count of records, bits of a bucket
+
+
+class DamagedRunError(Exception):
+    """A run is gone or not what was noted of it: what it held is to be found out again."""
+
+
+class _Run:
+    """One file of sorted records, open for reading."""
+
+    def __init__(self, path: Path, record: RunRecord, width: int) -> None:
+        """Open a run.
+
+        Raises:
+            DamagedRunError: it is not there, or shorter or longer than it was.
+        """
+        self.path = path
+        self.record = record
+        self.level, self.count, self.bits = record[1:]
+        self._width = width
+        self._shift = 64 - self.bits
+        self._starts = array("I")
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise DamagedRunError(f"{path.name}: {error.strerror}") from None
+        starts = os.pread(self._file, (2**self.bits + 1) * self._starts.itemsize + 1, self.count * width)
+        if len(starts) != (2**self.bits + 1) * self._starts.itemsize:
+            self.close()
+            raise DamagedRunError(f"{path.name} has another length")
+        self._starts.frombytes(starts)
+
+    def find(self, name: bytes, head: int) -> bytes | None:
+        """Return what a record has beside its name; ``head`` is the number that its first 64 bits are."""
+        bucket = head >> self._shift
+        block = self._read(self._starts[bucket], self._starts[bucket + 1])
+        at = block.find(name)
+        while at >= 0 and at % self._width:
+            at = block.find(name, at + 1)
+        return block[at + NAME : at + self._width] if at >= 0 else None
+
+    def part(self, number: int, bits: int) -> list[bytes]:
+        """Return the records whose first ``bits`` are ``number``, in order."""
+        more = self.bits - bits
+        block = self._read(self._starts[number << more], self._starts[(number + 1) << more])
+        return [block[at : at + self._width] for at in range(0, len(block), self._width)]
+
+    def names(self) -> Iterator[bytes]:
+        """Yield the names of all records."""
+        bits = min(self.bits, _bits(self.count, _PER_PART))
+        for number in range(1 << bits):
+            for record in self.part(number, bits):
+                yield record[:NAME]
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _read(self, start: int, end: int) -> bytes:
+        block = os.pread(self._file, (end - start) * self._width, start * self._width)
+        if len(block) != (end - start) * self._width:
+            raise OSError(f"{self.path.name} was cut short")
+        return block
+
+
+class SortedRuns:
+    """The runs of one kind in a folder, each record ``width`` bytes long; of records of one name the greatest counts.
+
+    After each change what ``record`` returns is to be noted somewhere safe, and then ``tidy`` called. Until then the
+    files of before lie there too: killed at any moment, the runs are those that were noted last.
+    """
+
+    def __init__(self, folder: Path, kind: str, width: int) -> None:
+        self._folder = folder
+        self._kind = kind
+        self._width = width
+        self._runs: list[_Run] = []
+        self._merge: _Merge | None = None
+        self._next = 1
+
+    def open(self, record: Sequence[RunRecord]) -> None:
+        """Take up the runs as they were noted, and remove what else lies there of this kind.
+
+        Raises:
+            DamagedRunError: one is not as it was; none is open then.
+        """
+        self.close()
+        try:
+            for each in record:
+                self._runs.append(_Run(self._path(each[0]), each, self._width))
+        except DamagedRunError:
+            self.close()
+            raise
+        self._next = max((each[0] for each in record), default=0) + 1
+        self.tidy()
+
+    def record(self) -> list[RunRecord]:
+        return [run.record for run in self._runs]
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def __len__(self) -> int:
+        return sum(run.count for run in self._runs)
+
+    def find(self, name: bytes) -> bytes | None:
+        """Return what the record of a name has beside it; None where there is no such record."""
+        head = int.from_bytes(name[:8])
+        found = [value for run in self._runs if (value := run.find(name, head)) is not None]
+        return max(found) if found else None
+
+    def names(self) -> Iterator[bytes]:
+        """Yield the names of all records, run by run."""
+        for run in self._runs:
+            yield from run.names()
+
+    def add(self, records: Iterable[bytes]) -> None:
+        """Write records as a run; they are safe on disk when this returns."""
+        ordered = sorted(records)
+        writer = self._writer(0, len(ordered))
+        writer.write(ordered, 0, 2**writer.bits)
+        self._runs.append(_Run(writer.path, writer.finish(), self._width))
+
+    def merge_some(self) -> bool:
+        """Merge a few thousand records, where runs are to be merged; is a merge complete, and ``record`` another?"""
+        if self._merge is None:
+            runs = self._mergeable()
+            if not runs:
+                return False
+            self._merge = _Merge(runs, self._writer(runs[0].level + 1, sum(run.count for run in runs)), self._width)
+        merge = self._merge
+        if not merge.step():
+            return False
+        self._merge = None
+        self._runs = [run for run in self._runs if run not in merge.runs]
+        self._runs.append(_Run(merge.writer.path, merge.writer.finish(), self._width))
+        for run in merge.runs:
+            run.close()
+        return True
+
+    def tidy(self) -> None:
+        """Remove the files of runs that are none."""
+        wanted = {run.path for run in self._runs}
+        if self._merge is not None:
+            wanted.add(self._merge.writer.path)
+        for path in self._folder.glob(f"{self._kind}-*.run"):
+            if path not in wanted:
+                path.unlink()
+
+    def close(self) -> None:
+        for run in self._runs:
+            run.close()
+        if self._merge is not None:
+            self._merge.writer.close()
+        self._runs, self._merge = [], None
+
+    def _mergeable(self) -> list[_Run]:
+        for level in {run.level for run in self._runs}:
+            runs = [run for run in self._runs if run.level == level]
+            if len(runs) >= _FAN_IN:
+                return runs[:_FAN_IN]
+        return []
+
+    def _writer(self, level: int, most: int) -> _Writer:
+        number, self._next = self._next, self._next + 1
+        return _Writer(self._path(number), number, level, most)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._kind}-{number}.run"
+
+
+class _Merge:
+    """Runs of one level on their way to be one of the next: part after part, the records of some first bits each."""
+
+    def __init__(self, runs: Sequence[_Run], writer: _Writer, width: int) -> None:
+        self.runs = runs
+        self.writer = writer
+        self._width = width
+        self._bits = min(*(run.bits for run in runs), _bits(sum(run.count for run in runs), _PER_PART))
+        self._part = 0
+
+    def step(self) -> bool:
+        """Merge a part; is it all merged?"""
+        records = sorted(chain.from_iterable(run.part(self._part, self._bits) for run in self.runs))
+        if self._width > NAME:
+            # Of one name the last is the greatest.
+            records = [one for one, next_ in pairwise((*records, b"")) if one[:NAME] != next_[:NAME]]
+        more = self.writer.bits - self._bits
+        self.writer.write(records, self._part << more, (self._part + 1) << more)
+        self._part += 1
+        return self._part == 1 << self._bits
+
+
+class _Writer:
+    """Writes a run from its first record to its last."""
+
+    def __init__(self, path: Path, number: int, level: int, most: int) -> None:
+        """``most`` is the number of records there will be at most."""
+        self.path = path
+        self.bits = _bits(most, _PER_BUCKET)
+        self._number, self._level, self._count = number, level, 0
+        self._starts = array("I")
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+    def write(self, records: Sequence[bytes], first: int, end: int) -> None:
+        """Append sorted records: all of the buckets from ``first`` to before ``end``."""
+        shift = 64 - self.bits
+        for bucket in range(first, end):
+            self._starts.append(self._count + bisect_left(records, (bucket << shift).to_bytes(8)))
+        self._count += len(records)
+        self._append(b"".join(records))
+
+    def finish(self) -> RunRecord:
+        """Make it safe on disk; return what is to be noted of it."""
+        try:
+            self._starts.append(self._count)
+            self._append(self._starts.tobytes())
+            os.fsync(self._file)
+        finally:
+            self.close()
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return [self._number, self._level, self._count, self.bits]
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _append(self, block: bytes) -> None:
+        left = memoryview(block)
+        while left:
+            left = left[os.write(self._file, left) :]
+
+
+def _bits(count: int, share: int) -> int:
+    """Return how many first bits tell parts of ``2**share`` records, about, from one another."""
+    return (count >> share).bit_length()

@@ -1,0 +1,160 @@
+"""A list read by commands that are killed between any two steps of what they keep: every URL is in one batch."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from contract.urls.naming import output_name
+from producer.intake.selection import Selection
+from producer.intake.sources import Lists
+from producer.job.plan import read_on
+from producer.storage import journal as journal_module
+from producer.storage import seen, sorted_runs
+from producer.storage.journal import Journal, KeptBatch
+
+LONG = "x" * 12_000  # of each URL, so that a chunk holds some twenty of them
+FEW = 40  # names in memory
+STORAGE = {module.__file__ for module in (journal_module, seen, sorted_runs)}
+
+
+class KilledError(BaseException):
+    """What an interrupted run of the test ends with; what it left on disk was copied before."""
+
+
+class Killer:
+    """Copies the folder as it is before the n-th line of code in the storage is run, and ends the command there."""
+
+    def __init__(self, folder: Path, left: Path, lines: int) -> None:
+        self._folder, self._left, self._lines = folder, left, lines
+
+    def __enter__(self) -> None:
+        sys.settrace(self._called)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _called(self, frame: FrameType, _event: str, _argument: Any) -> Any:
+        return self._on_line if frame.f_code.co_filename in STORAGE else None
+
+    def _on_line(self, _frame: FrameType, event: str, _argument: Any) -> Any:
+        self._lines -= event == "line"
+        if self._lines < 0:
+            sys.settrace(None)
+            shutil.copytree(self._folder, self._left)
+            raise KilledError
+        return self._on_line
+
+
+def read(listed: Path, folder: Path, killer: Killer | None) -> bool:
+    """Read the list on to its end, unless killed before; was it read?"""
+    opened: list[Journal] = []
+    try:
+        if killer:
+            killer.__enter__()
+        opened.append(Journal(folder, names_in_memory=FEW))
+        _read(listed, opened[0])
+    except KilledError:
+        return False
+    finally:
+        sys.settrace(None)
+        for journal in opened:
+            journal.close()
+    return True
+
+
+def _read(listed: Path, journal: Journal) -> None:
+    lists = Lists([str(listed)])
+    try:
+        assert read_on(lists, journal)
+        selection = Selection(journal)
+        while chunk := lists.read():
+            number = int(journal.fact("next", 1))
+            urls = [entry.url for entry in selection.judge(chunk).entries]
+            payload = b"".join(bytes.fromhex(output_name(url)) for url in urls)
+            position = lists.position.to_record()
+            journal.record_fed([KeptBatch(str(number), len(urls), payload)], None, next=number + 1, position=position)
+    finally:
+        lists.close()
+
+
+def names_in_batches(folder: Path) -> list[bytes]:
+    journal = Journal(folder)
+    payloads = b"".join(batch.payload for batch in journal.undrained(limit=10_000))
+    journal.close()
+    return [payloads[at : at + 16] for at in range(0, len(payloads), 16)]
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> tuple[Path, set[bytes]]:
+    """A list with every fourth line twice, and the names of its URLs."""
+    chance = random.Random(7)
+    urls = [
+        f"http://h/{number if chance.random() < 0.75 else chance.randrange(number + 1)}/{LONG}"
+        for number in range(1500)
+    ]
+    (tmp_path / "urls.txt").write_text("\n".join(urls))
+    return tmp_path / "urls.txt", {bytes.fromhex(output_name(url)) for url in urls}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_reader_killed_between_any_two_steps_takes_every_url_once(
+    tmp_path: Path, listed: tuple[Path, set[bytes]], seed: int
+) -> None:
+    """Guards the order of things: runs are noted with the position they belong to, and not before they are written."""
+    path, names = listed
+    chance = random.Random(seed)
+    folder = tmp_path / "0"
+    journal = Journal(folder)
+    journal.begin("job-1")
+    journal.close()
+
+    for life in itertools.count(1):
+        left = tmp_path / str(life)
+        killer = Killer(folder, left, int(chance.expovariate(1 / 3_000))) if life < 60 else None
+        if read(path, folder, killer):
+            break
+        folder = left
+
+    assert sorted(names_in_batches(folder)) == sorted(names)
+    assert life > 5, "it was killed now and then"
+
+
+def test_what_a_journal_of_an_earlier_version_was_told_of_counts(
+    tmp_path: Path, listed: tuple[Path, set[bytes]]
+) -> None:
+    """Guards its upgrade: the rest of the list would be fetched again where it repeats what came before."""
+    path, names = listed
+    lists = Lists([str(path)])
+    chunk = lists.read()
+    lists.close()
+    assert chunk is not None
+    before = {bytes.fromhex(output_name(line)) for line in chunk.lines}
+    write_as_31f4598(tmp_path / "state", before, chunk.position.to_record())
+
+    assert read(path, tmp_path / "state", None)
+
+    assert sorted(names_in_batches(tmp_path / "state")) == sorted(names - before)
+    with sqlite3.connect(tmp_path / "state" / "journal.sqlite") as database:
+        versions = database.execute("SELECT value FROM facts WHERE key = 'version'").fetchall()
+    database.close()
+    assert versions == [("2",)], "that version would take every name for a new one"
+
+
+def write_as_31f4598(folder: Path, names: set[bytes], position: dict[str, int]) -> None:
+    """Leave what a command of that version left behind that was killed at ``position``."""
+    journal = Journal(folder)
+    journal.begin("job-1", position=position, version=1)
+    journal.close()
+    with sqlite3.connect(folder / "journal.sqlite") as database:
+        database.execute("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID")
+        database.executemany("INSERT INTO seen VALUES (?)", [(name,) for name in names])
+    database.close()

@@ -1,0 +1,109 @@
+"""Names that were seen: the answers of a set, be they in memory, in runs, or on their way from one run to the next."""
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from producer.storage.seen import SeenNames
+from producer.storage.sorted_runs import DamagedRunError, SortedRuns
+
+FEW = 50  # names in memory: enough runs for two levels of merges
+
+
+def name(number: int) -> bytes:
+    return hashlib.md5(str(number).encode(), usedforsecurity=False).digest()
+
+
+def take(seen: SeenNames, names: list[bytes]) -> set[bytes]:
+    """Take names as the journal does, and write or merge what is due."""
+    new = seen.take(names)
+    if seen.is_due:
+        seen.write()
+        seen.tidy()
+    elif seen.merge_some():
+        seen.tidy()
+    return new
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_names_are_new_exactly_once_as_in_a_set(tmp_path: Path, seed: int) -> None:
+    chance, model = random.Random(seed), set[bytes]()
+    seen = SeenNames(tmp_path, most=FEW)
+    seen.open([])
+    for _ in range(600):
+        names = list({name(chance.randrange(9_000)) for _ in range(20)})
+
+        assert take(seen, names) == set(names) - model
+
+        model |= set(names)
+        if chance.random() < 0.02:  # what is written is what the next one begins with
+            seen.write()
+            noted = seen.runs()
+            seen.close()
+            seen = SeenNames(tmp_path, most=FEW)
+            seen.open(noted)
+    assert max(level for _, level, _, _ in seen.runs()) == 2, "runs were merged, and merged runs too"
+    assert take(seen, [name(number) for number in range(9_000)]) == {name(number) for number in range(9_000)} - model
+    seen.close()
+
+
+def test_names_that_share_half_their_bits_are_two(tmp_path: Path) -> None:
+    """Guards the search for all 128 bits, at a record's beginning and nowhere else."""
+    one, other, across = b"\x01" * 16, b"\x01" * 8 + b"\x02" * 8, b"\x02" * 8 + b"\x03" * 8
+    runs = SortedRuns(tmp_path, "seen", 16)
+    runs.add([other, b"\x03" * 16])
+
+    assert [runs.find(each) for each in (one, other, across)] == [None, b"", None]
+    runs.close()
+
+
+def test_of_records_of_one_name_the_greatest_counts_before_and_after_a_merge(tmp_path: Path) -> None:
+    runs = SortedRuns(tmp_path, "stored", 17)
+    for value in (3, 9, 1, 4, 5, 8, 2, 7):
+        runs.add([name(1) + bytes([value]), name(value + 10) + b"x"])
+
+    before = runs.find(name(1))
+    while not runs.merge_some():
+        pass
+
+    assert (before, runs.find(name(1)), len(runs)) == (b"\x09", b"\x09", 9)
+    assert [runs.find(name(value + 10)) for value in range(10)] == [None, *[b"x"] * 5, None, *[b"x"] * 3]
+    runs.close()
+
+
+def test_a_merge_goes_on_whatever_is_tidied_meanwhile(tmp_path: Path) -> None:
+    runs = SortedRuns(tmp_path, "seen", 16)
+    for first in range(0, 40_000, 5_000):
+        runs.add([name(number) for number in range(first, first + 5_000)])
+
+    assert not runs.merge_some(), "there is more than one part of it"
+    runs.tidy()
+
+    assert runs.merge_some()
+    runs.tidy()
+    assert ([count for _, _, count, _ in runs.record()], len(list(tmp_path.iterdir()))) == ([40_000], 1)
+    assert list(runs.names()) == sorted(name(number) for number in range(40_000))
+    runs.close()
+
+
+def test_what_nobody_noted_is_removed_and_what_is_gone_is_said(tmp_path: Path) -> None:
+    runs = SortedRuns(tmp_path, "seen", 16)
+    runs.add([name(1)])
+    noted = runs.record()
+    runs.add([name(2)])
+    runs.close()
+
+    runs.open(noted)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["seen-1.run"]
+    assert (runs.find(name(1)), runs.find(name(2))) == (b"", None)
+    runs.close()
+    with (tmp_path / "seen-1.run").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(DamagedRunError, match="another length"):
+        runs.open(noted)
+    (tmp_path / "seen-1.run").unlink()
+    with pytest.raises(DamagedRunError, match="No such file"):
+        runs.open(noted)
