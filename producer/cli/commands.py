@@ -11,11 +11,12 @@ from contract import __version__
 from contract.cluster.variables import hints
 from producer.cli.doors import flower, worker
 from producer.cli.jobs import enqueue, follow, run, set_job, status
+from producer.cli.reports import report
 from producer.cli.trials import compare, demo
 from producer.cli.upkeep import doctor, gc
 
 SECTIONS = {
-    "Jobs": [run, enqueue, follow, status, set_job],
+    "Jobs": [run, enqueue, follow, status, set_job, report],
     "Cluster": [worker, flower],
     "Trials": [demo, compare],
     "Upkeep": [doctor, gc],

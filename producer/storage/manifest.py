@@ -96,6 +96,21 @@ def count_rows(path: Path) -> int:
         raise _cannot_be("read", path, error) from None
 
 
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a manifest that somebody may be writing: the last may be half a row.
+
+    Raises:
+        FolderError: it is not there, no manifest, or cannot be read.
+    """
+    try:
+        file = open_regular(path, os.O_RDONLY, subject=f"The manifest {path}")
+        with os.fdopen(file, "rb") as manifest:
+            _insist_on_rows(file, path)
+            yield from iter(lambda: manifest.readline(_LONGEST_ROW), b"")
+    except OSError as error:
+        raise _cannot_be("read", path, error) from None
+
+
 def stored_files(path: Path) -> Iterator[tuple[bytes, int, str]]:
     """Yield md5 (16 bytes), size and digest of each file an earlier manifest vouches for.
 

@@ -256,6 +256,9 @@ def run_job(heard: Overheard, environment: dict[str, str], worker: CeleryWorker)
     assert ended.code == 1, ended.err
     remember_arguments(heard, worker.pid)
     trawl(heard, environment, "status")
+    trawl(heard, environment, "report", "-o", "out")
+    trawl(heard, environment, "report", "-o", "out", "--html", "report.html")
+    heard.add("the report's page", (heard.folder / "report.html").read_bytes())
 
 
 def enqueue_only(heard: Overheard, environment: dict[str, str], server: RedisServer) -> None:

@@ -1,0 +1,72 @@
+"""What a report reads of a manifest's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from contract.records.outcomes import Ending
+
+PHASES = ("dns", "connect", "tls", "ttfb", "transfer")
+
+
+class Phases(Struct, frozen=True, gc=False):
+    """Seconds, as in ``contract.records.outcomes.Timing``."""
+
+    dns: float = 0.0
+    connect: float = 0.0
+    tls: float = 0.0
+    ttfb: float = 0.0
+    transfer: float = 0.0
+    total: float = 0.0
+    queued: float = 0.0
+
+
+class Try(Struct, frozen=True, gc=False):
+    """One attempt; its seconds."""
+
+    seconds: float = 0.0
+
+
+NO_PHASES = Phases()
+
+
+class Row(Struct, frozen=True, gc=False):
+    """The part of a row that is reported on; all else in it is passed over unread."""
+
+    url: str
+    outcome: Ending
+    name: str | None = None
+    error: str | None = None
+    detail: str | None = None
+    http_status: int | None = None
+    bytes: int | None = None
+    attempts: tuple[Try, ...] = ()
+    started: datetime | None = None
+    timing: Phases = NO_PHASES
+    worker: str | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        return self.outcome in (Ending.OK, Ending.KEPT)
+
+    @property
+    def host(self) -> str:
+        """Host and port; no user, no path: those may be secrets."""
+        parts = self.url.split("/", 3)
+        return parts[2].rpartition("@")[2].partition("?")[0].lower() if len(parts) > 2 and parts[2] else "?"
+
+
+_DECODER = msgspec.json.Decoder(Row)
+
+
+def read_rows(lines: Iterable[bytes]) -> Iterator[Row | None]:
+    """Read a manifest's lines; None for each that is no row, as the torn end of a job that runs."""
+    for line in lines:
+        try:
+            yield _DECODER.decode(line)
+        except (msgspec.DecodeError, ValueError):
+            yield None

@@ -1,0 +1,43 @@
+"""The report as a few lines of text, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from producer.formatting import count, one_line, seconds, size
+from producer.job.tally import ENDINGS
+from producer.job_report.figures import Figures
+
+_SHOWN = 5  # hosts, and slow URLs
+
+
+def text_of(figures: Figures) -> str:
+    return "\n".join(one_line(line) for line in _lines(figures))
+
+
+def _lines(figures: Figures) -> Iterator[str]:
+    endings = ", ".join(f"{count(figures.endings[name])} {name}" for name in ENDINGS)
+    yield f"{count(figures.rows)} URLs: {endings}"
+    if figures.unreadable:
+        yield f"lines that are no rows: {count(figures.unreadable)}"
+    for name, error in figures.errors_by_count().items():
+        example = error.examples[0]
+        yield f"  {name:<20} {count(error.count):>9}  for example {example.host} ({example.name}): {example.detail}"
+    if not figures.fetched:
+        return
+    yield f"{size(figures.bytes)} of {count(figures.fetched)} URLs in {seconds(figures.wall)}"
+    yield (
+        f"the requests took {seconds(figures.requests)}, added up: what one after another would take at most,"
+        " since requests beside one another wait for one another too"
+    )
+    yield f"  {'phase':<10} {'p50':>9} {'p95':>9} {'p99':>9}"
+    for name, histogram in figures.phases.items():
+        shares = " ".join(f"{seconds(histogram.percentile(share)):>9}" for share in (0.5, 0.95, 0.99))
+        yield f"  {name:<10} {shares}"
+    yield f"hosts that cost most, of {count(figures.host_count)}:"
+    for host in figures.hosts(_SHOWN):
+        mean = seconds(host.seconds / host.urls)
+        yield f"  {host.name}: {count(host.urls)} URLs, {count(host.unstored)} without a file, {mean} on average"
+    yield "slowest URLs:"
+    for slow in figures.slowest()[:_SHOWN]:
+        yield f"  {seconds(slow.total):>9}  {slow.host} ({slow.name}): {slow.ending}, attempts: {count(slow.attempts)}"

@@ -1,0 +1,60 @@
+"""`trawl report`: what it reads, what it writes, and what it leaves as it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from contract.errors import FolderError
+from producer.commands.report import report
+
+ROW = b'{"url":"http://a.test/x","name":"%s","outcome":"ok","bytes":3}\n' % (b"0" * 32)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(ROW * 3 + ROW[:40])
+    return path
+
+
+def test_a_job_that_still_runs_is_reported_on(manifest: Path) -> None:
+    said = report(manifest, None)
+
+    assert said.splitlines() == ["3 URLs: 3 ok, 0 kept, 0 failed, 0 refused", "lines that are no rows: 1"]
+
+
+def test_a_page_replaces_an_earlier_one_and_leaves_nothing_beside_it(manifest: Path) -> None:
+    page = manifest.with_name("report.html")
+
+    report(manifest, page)
+    manifest.write_bytes(ROW)
+    report(manifest, page)
+
+    assert "<b>1</b>" in page.read_text()
+    assert sorted(os.listdir(manifest.parent)) == ["manifest.jsonl", "report.html"]
+
+
+def test_what_is_no_report_stays_as_it_is(manifest: Path) -> None:
+    notes = manifest.with_name("notes.html")
+    notes.write_text("<!doctype html>\nmine")
+    link = manifest.with_name("link.html")
+    link.symlink_to(notes)
+
+    for page, reason in ((notes, "is no report"), (link, "symbolic link"), (manifest, "is no report")):
+        with pytest.raises(FolderError, match=reason):
+            report(manifest, page)
+
+    assert notes.read_text() == "<!doctype html>\nmine"
+    assert manifest.read_bytes().startswith(ROW)
+
+
+def test_what_is_no_manifest_is_said_in_a_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "notes").write_text("my notes\n")
+
+    for name, reason in (("fifo", "is a FIFO"), ("notes", "no manifest"), ("gone", "no such file")):
+        with pytest.raises(FolderError, match=reason):
+            report(tmp_path / name, None)

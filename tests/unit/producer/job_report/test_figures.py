@@ -1,0 +1,124 @@
+"""What rows add up to for a report: in any order, whatever their number, whatever they hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from contract.records.outcomes import Ending
+from producer.job_report import figures as figures_module
+from producer.job_report.figures import Figures
+from producer.job_report.rows import Phases, Row, Try, read_rows
+from producer.job_report.text import text_of
+from producer.job_report.timeline import Timeline
+
+BEGIN = 1_790_000_000.0
+
+
+def fetched(host: str = "a.test", *, at: float = 0.0, total: float = 1.0, error: str | None = None) -> Row:
+    return Row(
+        url=f"http://{host}/x",
+        outcome=Ending.FAILED if error else Ending.OK,
+        name="0" * 32,
+        error=error,
+        detail=None if error is None else "Why.",
+        bytes=None if error else 1000,
+        attempts=(Try(total),),
+        started=datetime.fromtimestamp(BEGIN + at, UTC),
+        timing=Phases(ttfb=total / 2, total=total),
+        worker="w",
+    )
+
+
+def figures_of(*rows: Row | None) -> Figures:
+    figures = Figures()
+    figures.add(rows)
+    return figures
+
+
+def test_a_job_lasts_from_its_first_request_to_its_last_end_in_whatever_order_the_rows_come() -> None:
+    figures = figures_of(fetched(at=7.0, total=1.5), fetched(at=2.0, total=0.5))
+
+    assert (figures.wall, figures.fetched, figures.bytes) == (6.5, 2, 2000)
+    assert figures.phases["total"].percentile(1.0) == pytest.approx(1.5, rel=0.02)
+
+
+def test_what_was_kept_or_refused_has_an_outcome_and_took_no_time() -> None:
+    kept = Row(url="http://a.test/", outcome=Ending.KEPT, started=datetime.fromtimestamp(BEGIN, UTC))
+    refused = Row(url="ftp://a.test/", outcome=Ending.REFUSED, error="refused-url")
+
+    figures = figures_of(kept, refused)
+
+    assert (figures.rows, figures.fetched, figures.wall) == (2, 0, 0.0)
+    assert list(figures.errors) == ["refused-url"]
+
+
+def test_lines_that_are_no_rows_are_counted_and_passed_over() -> None:
+    torn = b'{"url":"http://a.test/","outco'
+
+    figures = figures_of(*read_rows([torn, b'{"url":"http://a.test/","outcome":"ok"}\n', b"\xff\n"]))
+
+    assert (figures.rows, figures.unreadable) == (1, 2)
+
+
+def test_a_timeline_gets_wider_bins_instead_of_more_and_loses_nothing() -> None:
+    timeline = Timeline()
+    for at in (0.0, 86_400.0, 3.0, 40_000.0, -500.0):
+        timeline.add(BEGIN + at, 10.0, 100, is_stored=at != 3.0)
+
+    columns = timeline.columns()
+
+    assert len(columns["time"]) <= 240
+    for name, number in (("stored", 4), ("unstored", 1), ("bytes", 500)):
+        assert sum(rate or 0.0 for rate in columns[name]) * timeline.width == pytest.approx(number)
+
+
+def test_urls_under_way_are_counted_from_their_start_to_their_end() -> None:
+    timeline = Timeline()
+    for start, seconds in ((0.0, 3.0), (1.0, 1.0), (1.0, 2.0)):
+        timeline.add(BEGIN + start, seconds, 0, is_stored=True)
+
+    level = timeline.columns()["under_way"]
+
+    assert max(each or 0 for each in level) == 3
+    assert (level[0], level[-1]) == (1, 2), "what ends in a bin was under way in it"
+
+
+def test_of_very_many_hosts_those_that_cost_most_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures_module, "_MOST_HOSTS", 10)
+    costly = [fetched("bad.test", error="timeout"), fetched("slow.test", total=9.0)]
+
+    figures = figures_of(*costly, *(fetched(f"h{index}.test") for index in range(100)))
+
+    assert [host.name for host in figures.hosts(2)] == ["bad.test", "slow.test"]
+    assert figures.host_count == 102
+    assert len(figures.hosts(1000)) <= 10
+
+
+def test_the_slowest_are_kept_the_slowest_first() -> None:
+    figures = figures_of(*(fetched(at=index, total=float(index)) for index in range(100)))
+
+    assert [slow.total for slow in figures.slowest()[:3]] == [99.0, 98.0, 97.0]
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://user:c4n4ry@A.test:8443/c4n4ry?c4n4ry#c4n4ry", "a.test:8443"),
+        ("http://a.test?token=c4n4ry", "a.test"),
+        ("http://[::1]:80/", "[::1]:80"),
+        ("c4n4ry", "?"),
+    ],
+)
+def test_of_a_url_only_the_host_is_shown(url: str, host: str) -> None:
+    row = Row(url=url, outcome=Ending.FAILED, name="0" * 32, error="dns", detail="No address.")
+
+    assert row.host == host
+    assert "c4n4ry" not in text_of(figures_of(row))
+
+
+def test_text_of_others_steers_no_terminal() -> None:
+    row = Row(url="http://a\x1b[2J.test/", outcome=Ending.FAILED, error="dns", detail="\x9b31m\u202eevil\r\n")
+
+    assert all(line.isprintable() for line in text_of(figures_of(row)).split("\n"))
