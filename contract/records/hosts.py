@@ -12,7 +12,8 @@ class HostState(Struct, frozen=True, gc=False, omit_defaults=True):
     """A host's pause, or that it is over; times are in seconds from now, so that no clock is shared.
 
     ``streak`` counts incidents in succession, ``pace`` is in starts/s (None: nothing was learned), ``asks`` tells that
-    the host has said when to come again, ``is_given_up`` that it never will be asked again.
+    the host has said when to come again, ``is_given_up`` that it never will be asked again. ``status`` is that of the
+    answer the pause began with, ``asked`` the seconds it asked for.
     """
 
     host: str
@@ -22,6 +23,8 @@ class HostState(Struct, frozen=True, gc=False, omit_defaults=True):
     asks: bool = False
     is_open: bool = False
     is_given_up: bool = False
+    status: int | None = None
+    asked: float | None = None
 
     def to_wire(self) -> bytes:
         return wire.to_json_bytes(self)

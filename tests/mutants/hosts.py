@@ -8,6 +8,7 @@ _HOSTS = "worker/engine/hosts.py"
 _THROTTLING = "worker/engine/throttling.py"
 _TRANSFER = "worker/engine/transfer.py"
 _SCHEDULE = "worker/engine/schedule.py"
+_SPLITS = "tests/unit/worker/engine/splits/test_split.py"
 
 
 def _of(text: str, test: str, instead: str) -> Guard:
@@ -55,6 +56,22 @@ GUARDS = (
         "worked = self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0",
         "test_the_pace_that_worked_is_taken_up_below_and_rises",
         "worked = 0.0",
+    ),
+    _met(
+        _HOSTS, "asked > LONGEST_ASKED", "test_one_answer_that_can_hardly_be_meant_does_not_set_its_host_aside", "False"
+    ),
+    _met(_THROTTLING, "status=pause.status", "test_a_long_pause_costs_one_probe_and_ends_with_patience", "status=None"),
+    Guard(
+        "worker/engine/splits/fetcher.py",
+        "split.put_off(now + wait)",
+        (f"{_SPLITS}::test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked",),
+        "self._begin_helper(split, split.waiting.pop(0), now)",
+    ),
+    Guard(
+        "worker/engine/splits/split.py",
+        "slots = max(1, self.idle + done)",
+        (f"{_SPLITS}::test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked",),
+        "slots = 1",
     ),
     _of(
         "and not record.asks and key not in self._known",

@@ -23,10 +23,12 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0  # of the curve; what a host asks for may be longer
 URLS, WITHIN = 3, 10.0  # so many different URLs throttled within so many seconds are the host's affair
 GIVES_UP_AFTER, GIVES_UP_IN = 6, 600.0  # incidents, or seconds since the first, of a host that only throttles
+LONGEST_ASKED = 86_400.0  # seconds; what asks for more is bounded by the patience of whoever asked
 REMEMBERED = 600.0  # seconds after its last pause until a host's record is forgotten
 
 SHARED_FROM = 5.0  # seconds of a pause that other processes are let know of
 _JITTER, _JITTER_OF_ASKED = 0.25, 0.1  # of a pause at most, always upwards
+_OF_PATIENCE = 0.9  # so that there is some left for what comes after the pause, made longer by chance
 _LONGEST_JITTER = 5.0
 _FORGIVEN = 3  # good answers since the last pause: then the curve begins anew
 _PROBE_LASTS = 30.0  # seconds until another may probe, where nothing became of the probe
@@ -48,11 +50,16 @@ _MOST_KNOWN = 20_000  # hosts remembered for having answered, and as suspects
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A host's pause: seconds left, since when nothing but throttling came from it, and whether it is given up."""
+    """A host's pause: seconds left, since when nothing but throttling came from it, and whether it is given up.
+
+    ``status`` is that of the answer it began with, ``asked`` the seconds that one asked for.
+    """
 
     left: float
     since: float
     is_given_up: bool
+    status: int | None = None
+    asked: float | None = None
 
 
 class _Tally:
@@ -85,9 +92,9 @@ class _Record:
     """A host that throttles, or did of late."""
 
     __slots__ = (
-        "answered", "asks", "ceiling", "first", "given_up", "good_at", "granted_until", "incidents", "is_curved",
-        "is_open", "is_shared", "limited_at", "next_start", "pace", "pause", "probed", "resumed", "since", "stepped",
-        "streak", "until",
+        "answered", "asked", "asks", "ceiling", "first", "given_up", "good_at", "granted_until", "incidents",
+        "is_curved", "is_open", "is_shared", "limited_at", "next_start", "pace", "pause", "probed", "resumed", "since",
+        "status", "stepped", "streak", "until",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
@@ -98,6 +105,8 @@ class _Record:
         self.first = self.since = now
         self.incidents = 0  # since it last answered well
         self.asks = False  # it has said when to come again
+        self.status: int | None = None  # of the answer the last pause began with
+        self.asked: float | None = None  # the seconds that one asked for
         self.is_curved = False  # several of its URLs were throttled without a word about that
         self.given_up = False
         self.is_open = True  # no pause, or its probe was answered
@@ -128,8 +137,11 @@ class Hosts:
         self._wanted: set[str] = set()  # hosts whose shared pause is over, to be probed by one process
         self.is_governed = False  # other processes are heard of
 
-    def may_start(self, key: str, now: float) -> float:
-        """Take a start at a host: 0, or the seconds after which to ask again; infinite: it is given up."""
+    def may_start(self, key: str, now: float, *, is_share: bool = False) -> float:
+        """Take a start at a host: 0, or the seconds after which to ask again; infinite: it is given up.
+
+        Shares of a body that is being fetched keep to the pause and its probe, not to the pace: they are few at once.
+        """
         with self._lock:
             record = self._record(key, now)
             if record is None:
@@ -139,7 +151,8 @@ class Hosts:
             if now < record.until:
                 return record.until - now
             if record.is_open:
-                return _turn_at_pace(record, now)
+                wait = _turn_at_pace(record, now)
+                return 0.0 if is_share else wait
             if record.is_shared and self.is_governed and now >= record.granted_until:
                 self._wanted.add(key)
                 return _PROBE_LOOK
@@ -168,12 +181,27 @@ class Hosts:
             if record is not None and begun >= record.stepped:
                 _probe_again(record, now)
 
-    def blame(self, key: str, url: str, *, begun: float, asked: float | None, excused: float, now: float) -> bool:
+    def blame(
+        self,
+        key: str,
+        url: str,
+        *,
+        begun: float,
+        asked: float | None,
+        excused: float,
+        now: float,
+        status: int | None = None,
+        patience: float = inf,
+    ) -> bool:
         """Take a throttling answer; True: it is the host's and costs the URL no attempt.
 
-        ``asked`` is what the host asked for, in seconds. ``excused`` is when this URL was first throttled: where the
-        host has answered others since, and says nothing, it is the URL's own affair.
+        ``asked`` is what the host asked for, in seconds; of more than a day ``patience`` decides, so that one answer
+        which can hardly be meant does not set all of the host aside. ``excused`` is when this URL was first throttled:
+        where the host has answered others since, and says nothing, it is the URL's own affair.
         """
+        told = asked
+        if asked is not None and asked > LONGEST_ASKED:
+            asked = min(asked, _OF_PATIENCE * patience)
         with self._lock:
             record = self._record(key, now)
             counts = self._throttled.counts(now)
@@ -188,6 +216,7 @@ class Hosts:
             if record is None:
                 record = self._begin(key, now)
             if asked is not None or record.answered == 0 or self._is_frequent(key, now):
+                record.status, record.asked = status, told
                 self._step(key, record, asked, now)
             return True
 
@@ -196,7 +225,8 @@ class Hosts:
         record = self.hot.get(key)
         if record is None or (record.is_open and not record.given_up):
             return None
-        return Pause(max(0.0, record.until - now), record.since, record.given_up)
+        left = max(0.0, record.until - now)
+        return Pause(left, record.since, record.given_up, record.status, record.asked)
 
     # ------------------------------------------------------------------------------------- with other processes
 
@@ -377,6 +407,8 @@ def _state(key: str, record: _Record, now: float) -> HostState:
         asks=record.asks,
         is_open=record.is_open,
         is_given_up=record.given_up,
+        status=record.status,
+        asked=record.asked,
     )
 
 
@@ -387,6 +419,7 @@ def _take_over(record: _Record, state: HostState, now: float) -> None:
     record.until, record.stepped = max(record.until, now + state.left), now
     record.is_open, record.is_shared, record.given_up = False, True, state.is_given_up
     record.streak, record.answered = max(record.streak, state.streak), 0
+    record.status, record.asked = state.status, state.asked
     record.asks = record.asks or state.asks
     record.is_curved = record.is_curved or not state.asks
     record.probed = record.granted_until = -inf

@@ -84,6 +84,7 @@ class Lane:
             land=self._land,
             spoil=self._spoil,
             rest=self._rest,
+            wait_for=partial(self._hosts.may_start, is_share=True),
         )
         self._ticked = self._looked_for_overdue = self._noted = clock.now()
         self._is_closed = False
@@ -270,15 +271,13 @@ class Lane:
         try:
             exchange.close()
             judged = judge(exchange.reception(), wall=self._clock.wall())
+            is_throttled = is_the_hosts(self._hosts, exchange, judged, now)
             if transfer.split is None:
-                if is_the_hosts(self._hosts, exchange, judged, now):
-                    step = transfer.hold(now)
-                else:
-                    step = transfer.ended(judged, now, random=self._random)
+                step = transfer.hold(now) if is_throttled else transfer.ended(judged, now, random=self._random)
                 if isinstance(step, Retry) or (isinstance(step, Over) and transfer.may_leave_part()):
                     transfer.keep_part(exchange)
             else:
-                ended = self._fetcher.ended(transfer.split, exchange, judged, now)
+                ended = self._fetcher.ended(transfer.split, exchange, judged, now, is_the_hosts=is_throttled)
                 if ended is None:
                     return
                 step = ended

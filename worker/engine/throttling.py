@@ -96,8 +96,16 @@ def is_the_hosts(hosts: Hosts, exchange: Exchange, judged: Failure | Redirected 
     if judged is None or isinstance(judged, Redirected):
         hosts.answered(key, begun, now)
     elif judged.throttles:
-        url, asked = transfer.place.target, judged.retry_after
-        return hosts.blame(key, url, begun=begun, asked=asked, excused=transfer.excused, now=now)
+        return hosts.blame(
+            key,
+            transfer.place.target,
+            begun=begun,
+            asked=judged.retry_after,
+            excused=transfer.excused,
+            now=now,
+            status=judged.status,
+            patience=transfer.run.policy.host_patience,
+        )
     elif judged.status is not None and judged.status < 500:
         hosts.answered(key, begun, now)
     elif key in hosts.hot:
@@ -116,7 +124,11 @@ def is_out_of_patience(transfer: Transfer, pause: Pause, now: float) -> bool:
 
 def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
     """Return the failure of a URL whose host does nothing but throttle, or asks for more patience than there is."""
+    began = f"It answered {pause.status}" if pause.status else "It throttled"
+    asked = f" and asked for {pause.asked:.0f} s" if pause.asked else ""
     detail = f"The host asked for more than {transfer.run.policy.host_patience:g} s of waiting (--host-patience)."
     if pause.is_given_up:
         detail = "The host answered nothing but that it is busy, and never said when to come again."
-    return Failure(error=ErrorClass.HOST_BLOCKED, kind=Kind.TRANSIENT, detail=detail)
+    return Failure(
+        error=ErrorClass.HOST_BLOCKED, kind=Kind.TRANSIENT, detail=f"{detail} {began}{asked}.", status=pause.status
+    )

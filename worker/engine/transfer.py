@@ -292,6 +292,7 @@ class Transfer:
         head = exchange.head if exchange is not None else None
         fields = head.fields.get if head is not None else _nothing
         size = sha256 = digest = error = detail = None
+        status = head.status if head is not None else None
         if ending is Ending.OK:
             size = self.size
             if run.policy.digest is Digest.SHA256:
@@ -300,13 +301,14 @@ class Transfer:
                 digest = f"{run.policy.digest}:{self.digest}"
         elif self.failure is not None:
             error, detail = self.failure.error, self.failure.detail
+            status = self.failure.status if head is None else status
         return Outcome(
             url=self.entry.url,
             name=self.name,
             ending=ending,
             error=error,
             detail=detail,
-            http_status=head.status if head is not None else None,
+            http_status=status,
             bytes=size,
             sha256=sha256,
             digest=digest,

@@ -13,7 +13,7 @@ from contract.records.policy import JobPolicy
 from worker.engine.failures import Failure
 
 _SECONDS = re.compile(r"[0-9]+")
-_LONGEST = 1e9  # seconds; whoever asks for more asks for a long wait, too
+_LONGEST = 1e10  # seconds; whoever asks for more asks for a long wait, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ class SegmentFetcher:
     """Belongs to one lane, shares what is in flight with it, and is called by its thread only.
 
     ``land`` takes an exchange out of flight; ``spoil`` ends a transfer with its main exchange; ``rest`` has a transfer
-    come to its host's turn at a moment, and the lane ``go_on`` with its split then.
+    come to its host's turn at a moment, and the lane ``go_on`` with its split then. ``wait_for`` takes a start at a
+    host: 0, or the seconds after which to ask again.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class SegmentFetcher:
         land: Callable[[Exchange], None],
         spoil: Callable[[Exchange, Failure, float], None],
         rest: Callable[[Transfer, float], None],
+        wait_for: Callable[[str, float], float],
     ) -> None:
         self.asking: list[Split] = []  # whose helpers are to begin
         self._http = http
@@ -42,6 +44,7 @@ class SegmentFetcher:
         self._land = land
         self._spoil = spoil
         self._rest = rest
+        self._wait_for = wait_for
 
     def split(self, main: Exchange) -> None:
         """Leave to helpers what the first exchange of a large body would reach last.
@@ -69,8 +72,16 @@ class SegmentFetcher:
         split.take_up(now)
         self._begin_helpers(split, now)
 
-    def ended(self, split: Split, exchange: Exchange, judged: Failure | Redirected | None, now: float) -> Step | None:
-        """Take a share's end; None: the transfer is not over."""
+    def ended(
+        self,
+        split: Split,
+        exchange: Exchange,
+        judged: Failure | Redirected | None,
+        now: float,
+        *,
+        is_the_hosts: bool = False,
+    ) -> Step | None:
+        """Take a share's end; None: the transfer is not over. ``is_the_hosts``: the URL has no part in how it ended."""
         transfer = exchange.transfer
         if judged is None and not exchange.is_unfit:
             split.finish(exchange, now)
@@ -91,6 +102,8 @@ class SegmentFetcher:
         transfer.go_back_to(split.prefix())
         if not isinstance(judged, Failure) or exchange.is_unfit:
             return Follow()
+        if is_the_hosts:
+            return transfer.hold(now)
         return transfer.failed(judged, now, random=self._random)
 
     def call_off(self, transfer: Transfer) -> None:
@@ -116,7 +129,11 @@ class SegmentFetcher:
             return
         try:
             while split.waiting:
-                self._begin_helper(split, split.waiting.pop(0), now)
+                wait = self._wait_for(main.transfer.host_key, now)
+                if wait:
+                    split.put_off(now + wait)
+                else:
+                    self._begin_helper(split, split.waiting.pop(0), now)
             moment = split.rests_until()
             if moment is not None:
                 self._rest(main.transfer, moment)

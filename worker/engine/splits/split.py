@@ -54,6 +54,7 @@ class Split:
     later: list[int] = field(default_factory=list)  # where shares begin that are to be fetched by whoever is done
     due: dict[int, float] = field(default_factory=dict)  # when some of those may be asked for (the clock's seconds)
     done: set[int] = field(default_factory=set)  # where finished shares begin
+    idle: int = 0  # exchanges that began nothing, because the host wants to be left alone
 
     @property
     def total(self) -> int:
@@ -80,18 +81,27 @@ class Split:
         """A share is whole: what else can be fetched now?"""
         del self.fetching[exchange.offset]
         self.done.add(exchange.offset)
-        if not self.take_up(now):
+        if not self.take_up(now, done=1):
             self._relieve(_speed(exchange, now), now)
 
-    def take_up(self, now: float) -> bool:
-        """Have the first share fetched that is there for whoever is done; False: none is, by now."""
-        for start in self.later:
-            if self.due.get(start, now) <= now:
-                self.later.remove(start)
-                self.due.pop(start, None)
-                self.waiting.append(start)
-                return True
-        return False
+    def take_up(self, now: float, done: int = 0) -> bool:
+        """Have the first shares fetched that are there for whoever is ``done``, or idle; False: none is, by now."""
+        slots = max(1, self.idle + done)
+        ready = [start for start in self.later if self.due.get(start, now) <= now][:slots]
+        for start in ready:
+            self.later.remove(start)
+            self.due.pop(start, None)
+            self.waiting.append(start)
+        self.idle = min(self.idle, slots - len(ready))
+        return bool(ready)
+
+    def put_off(self, until: float) -> None:
+        """Fetch nothing more of it before a moment: its host wants to be left alone."""
+        self.idle += len(self.waiting)
+        for start in self.waiting:
+            insort(self.later, start)
+            self.due[start] = until
+        self.waiting.clear()
 
     def rests_until(self) -> float | None:
         """Return when the next share is due (the clock's seconds) if nobody is at work; None: somebody is."""

@@ -247,7 +247,7 @@ def test_a_long_pause_is_news_once_and_a_short_one_is_none() -> None:
     _blame(hosts, "a", 1.0, asked=300.0)
     hosts.blame("b.test:80", "b", begun=1.0, asked=2.0, excused=inf, now=1.0)
 
-    assert hosts.news(11.0) == ([HostState(KEY, 290.0, streak=1, asks=True)], [])
+    assert hosts.news(11.0) == ([HostState(KEY, 290.0, streak=1, asks=True, asked=300.0)], [])
     assert hosts.news(12.0) == ([], [])
 
 

@@ -118,7 +118,34 @@ def test_a_long_pause_costs_one_probe_and_ends_with_patience() -> None:
     assert 3000 < world.clock.seconds < 3700
     assert len([at for at, _ in world.http.requests if at < 1]) <= 32
     assert len([at for at, _ in world.http.requests if at > 1]) <= 12
-    assert {outcome.attempts for run in runs for outcome in run.outcomes} == {()}
+    outcomes = [outcome for run in runs for outcome in run.outcomes]
+    assert {outcome.attempts for outcome in outcomes} == {()}
+    assert {outcome.http_status for outcome in outcomes} == {429}
+    assert {outcome.detail for outcome in outcomes} == {
+        "The host asked for more than 3600 s of waiting (--host-patience). It answered 429 and asked for 300 s."
+    }
+
+
+def test_one_answer_that_can_hardly_be_meant_does_not_set_its_host_aside() -> None:
+    """Guards LONGEST_ASKED: one page that asks for three centuries ended all URLs of its host."""
+    world = _world(lambda url, now: _refusal(Retry_After="9999999999") if now < 40 and url.endswith("/7") else Reply())
+
+    runs = _fetch_all(world, _urls(300), JobPolicy(host_patience=60.0))
+
+    assert _endings(runs) == {(Ending.OK, None): 300}
+    assert 54.0 <= max(at for at, _ in world.http.requests) < 120.0, "nobody asks before nine tenths of the patience"
+
+
+def test_a_host_that_asks_for_centuries_again_and_again_is_set_aside() -> None:
+    world = _world(lambda _url, _now: _refusal(503, Retry_After="9999999999"))
+
+    runs = _fetch_all(world, _urls(50), JobPolicy(host_patience=60.0))
+
+    assert _endings(runs) == {(Ending.FAILED, ErrorClass.HOST_BLOCKED): 50}
+    (detail,) = {outcome.detail for run in runs for outcome in run.outcomes}
+    assert detail is not None
+    assert detail.endswith("60 s of waiting (--host-patience). It answered 503 and asked for 9999999999 s.")
+    assert len([at for at, _ in world.http.requests if at > 1]) == 1
 
 
 def test_what_a_host_makes_a_url_wait_does_not_count_against_its_deadline() -> None:
