@@ -45,6 +45,18 @@ class UnknownJobError(TrawlError):
     code = "unknown-job"
 
 
+class JobStateError(TrawlError):
+    """A job is in a state in which what was asked for cannot be done."""
+
+    code = "job-state"
+
+
+class CancelledJobError(JobStateError):
+    """A job was cancelled meanwhile: nothing more of it is opened."""
+
+    code = "cancelled-job"
+
+
 class AccountingError(TrawlError):
     """The outcomes of a job do not add up to its input lines: a bug, told with its own exit code."""
 

@@ -6,7 +6,7 @@ from contract.cluster.broker import RESULT_KEY_PREFIX
 from contract.records.messages import BatchMessage, task_id
 
 #: The parts of a job's keys; the first is its record, whose name is also the channel its closings are told on.
-PARTS = ("", "batches", "payloads", "leases", "due", "closed", "line")
+PARTS = ("", "batches", "payloads", "leases", "due", "closed", "line", "aside")
 
 #: What follows a job's name in that of the channel snapshots of its batches are told on; no key has it.
 SNAPSHOTS = "glimpses"
@@ -20,7 +20,9 @@ class Keys:
         self.active = f"{prefix}active"  # jobs with open batches
         self.sent = f"{prefix}sent"  # job/batch of whatever waits for a worker, of all jobs, since when
         self.overdue = f"{prefix}overdue"  # those of them that were lost or handed off
-        self.turns = f"{prefix}turns"  # jobs with batches in line, by the URLs each has had for its weight
+        # Jobs with batches in line, by the URLs each has had for its weight; those of a priority follow it by name.
+        self.turns = f"{prefix}turns"
+        self.priorities = f"{prefix}priorities"  # those that jobs in turn have
         self.ahead = f"{prefix}ahead"  # which batch each token holds that was not claimed by name
         self.taken = f"{prefix}taken"  # when a batch was last claimed, and what its job had had
         self.sweeping = f"{prefix}sweeping"  # there while it is nobody's turn to sweep

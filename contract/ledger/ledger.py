@@ -16,10 +16,10 @@ from typing import Any, TypeVar, cast
 
 import redis
 
-from contract.errors import MessageError, UnknownJobError
+from contract.errors import CancelledJobError, MessageError, UnknownJobError
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
 from contract.ledger.memory import RedisMemory
-from contract.ledger.values import Child, Claim, Drain, Held, JobRecord, NewBatch, Standing
+from contract.ledger.values import Child, Claim, Drain, Held, JobRecord, JobState, NewBatch, Standing
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage
@@ -94,6 +94,7 @@ class Ledger:
 
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
+            CancelledJobError: it was cancelled; nothing is opened.
         """
         waiting: list[str] = []
         for some in _in_slices(batches, _OPENED_AT_ONCE):
@@ -101,10 +102,13 @@ class Ledger:
             for each in some:
                 arguments += [each.batch, each.urls, each.payload]
             shared = [self.keys.active, self.keys.sent, self.keys.job(job, "line"), self.keys.turns, self.keys.taken]
+            shared += [self.keys.job(job, "aside"), self.keys.priorities]
             keys = [*self.keys.parts(job, "", "batches", "payloads", "closed"), *shared]
             answer = self.run("open", keys, arguments)
             if answer is None:
                 raise UnknownJobError(f"Redis no longer knows job {job}.")
+            if answer == 0:
+                raise CancelledJobError(f"Job {job} is cancelled.")
             waiting += [_text(batch) for batch in answer]
         return waiting
 
@@ -193,11 +197,12 @@ class Ledger:
         while batches := self.closed(job):
             self.forget(job, batches)
         opened = cast("list[bytes]", self._redis.hkeys(self.keys.job(job, "batches")))
+        priority = cast("bytes | None", self._redis.hget(self.keys.job(job), "priority")) or b"0"
         with self._redis.pipeline() as pipe:
             pipe.delete(*self.keys.parts(job, *PARTS))
             pipe.srem(self.keys.active, job)
             pipe.zrem(self.keys.jobs, job)
-            pipe.zrem(self.keys.turns, job)
+            pipe.zrem(self.keys.turns if priority == b"0" else f"{self.keys.turns}:{priority.decode()}", job)
             for some in _in_slices([waiting_name(job, _text(batch)) for batch in opened], _FORGOTTEN_AT_ONCE):
                 pipe.zrem(self.keys.sent, *some)
                 pipe.zrem(self.keys.overdue, *some)
@@ -231,6 +236,7 @@ class Ledger:
     ) -> Claim | None:
         token = f"{holder}/{secrets.token_hex(8)}"
         keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead, self.keys.turns]
+        keys.append(self.keys.priorities)
         about = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited, int(has_message)]
         reads = [_POLICY_FIELDS, POLICY_VERSION, PAYLOAD_VERSION]
         answer = self.run("claim", keys, [*about, *reads, *self._queue])
@@ -285,7 +291,7 @@ class Ledger:
             arguments += [claim.child(index), child.urls, child.after, "", child.payload]
         if kept is not None:
             arguments += [kept.batch, kept.urls, self.lease, kept.token, kept.payload]
-        shared = [self.keys.sent, self.keys.overdue, self.keys.ahead]
+        shared = [self.keys.sent, self.keys.overdue, self.keys.ahead, self.keys.job(job, "aside")]
         keys = [*self.keys.parts(job, *PARTS[:6]), self.keys.active, result_key(job, batch), *shared]
         return bool(self.run("close", keys, arguments))
 
@@ -409,6 +415,10 @@ def _record(job: str, fields: Mapping[bytes, bytes], count: int, running: int, u
         undrained=undrained,
         opened=int(fields.get(b"opened", 0)),
         is_secretive=b"secrets" in fields,
+        state=JobState(fields.get(b"state", b"running").decode()),
+        pauser=fields.get(b"pauser", b"").decode("utf-8", "replace"),
+        priority=int(fields.get(b"priority", 0)),
+        weight=float(fields.get(b"weight", 1)),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contract.errors import MessageError
+from contract.ledger.control import settle
 from contract.ledger.keys import read_waiting_name
 from contract.ledger.ledger import MOST_ATTEMPTS, Ledger
 from contract.ledger.values import Child, Claim
@@ -25,12 +26,16 @@ _SWEPT_AT_ONCE = 200
 
 @dataclass(slots=True)
 class SweepFindings:
-    """What one sweep did: batch ids put back in line, split, and ended as poison, by job; how many messages it sent."""
+    """What one sweep did: batch ids put back in line, split, and ended as poison, by job.
+
+    ``sent`` is how many messages it sent, ``cancelled`` how many URLs of cancelled jobs it ended.
+    """
 
     again: dict[str, list[str]] = field(default_factory=dict)
     split: dict[str, list[str]] = field(default_factory=dict)
     poisoned: dict[str, list[str]] = field(default_factory=dict)
     sent: int = 0
+    cancelled: int = 0
 
 
 class Sweeper:
@@ -75,7 +80,7 @@ class Sweeper:
         milliseconds, *found = self._turn()
         self._from = self._clock() + max(0, milliseconds) / 1000
         if found:
-            back, worn, waiting, have_waited = found
+            back, worn, waiting, have_waited, unsettled = found
             again = [read_waiting_name(name) for name in back]
             for message in again:
                 findings.again.setdefault(message.job, []).append(message.batch)
@@ -83,6 +88,7 @@ class Sweeper:
                 findings.sent = self._send_all(self._missing(again, waiting, have_waited))
             for name in worn:
                 self._relieve(read_waiting_name(name), findings)
+            findings.cancelled = sum(settle(self._ledger, job.decode(), holder=self._holder) for job in unsettled)
         return findings
 
     def _turn(self) -> Any:
@@ -92,6 +98,7 @@ class Sweeper:
         pauses = [max(1, int(seconds * 1000)) for seconds in (self._pause, longest, silence)]
         limits = [MOST_ATTEMPTS, _SWEPT_AT_ONCE, ledger.keep, self._lost_after]
         shared = [keys.active, keys.sweeping, keys.watched, keys.sent, keys.overdue, keys.ahead, keys.turns, keys.taken]
+        shared.append(keys.priorities)
         return ledger.run("sweep", shared, [keys.of_jobs, *pauses, *limits])
 
     def _missing(self, again: Sequence[BatchMessage], waiting: int, have_waited: int) -> Sequence[BatchMessage]:

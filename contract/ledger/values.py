@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from contract.records.messages import child_batch
 from contract.records.policy import JobPolicy
@@ -59,11 +60,20 @@ class Claim:
         return replace(self, batch=self.child(index), token=token, payload=payload, urls=urls)
 
 
+class JobState(StrEnum):
+    """What people want of a job. Whether it is finished, ``JobRecord`` says."""
+
+    RUNNING = "running"  #: workers claim its batches in turn
+    PAUSED = "paused"  #: nothing of it is claimed until somebody resumes it
+    CANCELLED = "cancelled"  #: nothing more of it is fetched; what was left ends as cancelled
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
     """A job as the ledger sees it now. ``open`` counts batches without a report, ``running`` those under a lease.
 
     ``opened`` is the highest number a producer gave a batch; ``is_secretive`` tells that it has per-host headers.
+    ``pauser`` names the command whose end or continuation ends the pause; it is empty where ``resume`` does.
     """
 
     job: str
@@ -78,6 +88,18 @@ class JobRecord:
     opened: int = 0
     is_secretive: bool = False
     errors: Mapping[str, int] = field(default_factory=dict)  # outcomes by error class
+    state: JobState = JobState.RUNNING
+    pauser: str = ""
+    priority: int = 0
+    weight: float = 1.0
+
+    @property
+    def is_paused(self) -> bool:
+        return self.state is JobState.PAUSED and not self.is_finished
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.state is JobState.CANCELLED
 
     @property
     def is_sealed(self) -> bool:
@@ -86,7 +108,8 @@ class JobRecord:
 
     @property
     def is_finished(self) -> bool:
-        return self.is_sealed and self.open == 0
+        """Is all that was opened closed, and nothing more to come?"""
+        return (self.is_sealed or self.is_cancelled) and self.open == 0
 
 
 @dataclass(frozen=True, slots=True)

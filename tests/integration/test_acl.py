@@ -16,6 +16,7 @@ import redis
 from contract.cluster.broker import build_app, connect
 from contract.cluster.dispatch import queue_depth, send_batches
 from contract.cluster.settings import ClusterSettings
+from contract.ledger import control
 from contract.ledger.ledger import Ledger
 from contract.ledger.recovery import poison_report, sweeper
 from contract.ledger.sweep import Sweeper
@@ -118,6 +119,25 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     assert ledger.jobs() == []
     with closing(Cluster(settings)) as cluster:
         assert cluster.remove_stale_messages() > 0
+
+    assert guarded.refusals() == []
+
+
+def test_a_job_is_paused_resumed_and_cancelled_under_the_same_rules(guarded: Guarded) -> None:
+    ledger = Ledger(connect(guarded.settings))
+    ledger.create("job", JobPolicy())
+    ledger.open("job", [NewBatch(batch, pack_entries([BatchEntry(url="http://h.test/1")]), 1) for batch in ("1", "2")])
+    claim = ledger.claim_next(holder="me", waited=0.0)
+    assert claim is not None
+    control.pause(ledger, "job")
+    assert ledger.close(claim, report(ledger, claim.batch, [claim.child(1)]), [Child(claim.payload, 1)])
+    assert ledger.store("job", report(ledger, "9", []))
+    assert control.resume(ledger, "job")
+    control.prioritize(ledger, "job", 3)
+    assert ledger.claim_next(holder="me", waited=0.0)
+    assert control.cancel(ledger, "job")
+    assert control.settle(ledger, "job", holder="me") == 1
+    assert control.states_of(ledger, ["job"]) == {"job": "cancelled"}
 
     assert guarded.refusals() == []
 

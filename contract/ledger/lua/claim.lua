@@ -1,5 +1,5 @@
 -- Take the lease of a batch that waits for a worker, or that is worn and nobody's (the sweep alone asks for those).
--- KEYS: sent, overdue, taken, ahead, turns
+-- KEYS: sent, overdue, taken, ahead, turns of priority 0, priorities
 -- ARGV: what the keys of every job begin with, job/batch ('': whose turn it is, of any job), holder's token,
 --       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do,
 --       did a message lead here (1/0), what of a policy the caller can read (names with a comma behind each), its version,
@@ -34,12 +34,14 @@ local function is_readable(job)
   return is_known
 end
 
--- Can it be claimed? Nil: not by the caller, who cannot read it. Takes it out of the line where it never can: its job is
+-- Can it be claimed? Nil: not now, as its job is paused or cancelled, or not by the caller, who cannot read it. Takes it out of the line where it never can: its job is
 -- gone, or it is worn and the sweep's.
 local function is_claimable(waits)
   local job, batch = string.match(waits, '^(.-)/(.*)$')
   local key = ARGV[1] .. job
-  local text = redis.call('HEXISTS', key, 'policy') == 1 and redis.call('HGET', key .. ':batches', batch)
+  local known = redis.call('HMGET', key, 'policy', 'state')
+  if known[2] then return nil end
+  local text = known[1] and redis.call('HGET', key .. ':batches', batch)
   local record = text and cjson.decode(text)
   if record and not is_readable(job) then return nil end
   if record and (record.format or 1) > tonumber(ARGV[11]) then
@@ -72,11 +74,11 @@ end
 -- Of the jobs the one that has had least for its weight (stride scheduling: Waldspurger and Weihl, 1995); of its batches
 -- the one that has waited longest.
 local least
-local function first_of_jobs()
+local function first_in_turns(turns)
   local skipped = 0
   for _ = 1, 100 do
-    local turn = redis.call('ZRANGE', KEYS[5], skipped, skipped, 'WITHSCORES')
-    if not turn[1] then return false end
+    local turn = redis.call('ZRANGE', turns, skipped, skipped, 'WITHSCORES')
+    if not turn[1] then return nil end
     local head = is_readable(turn[1]) and first_of(ARGV[1] .. turn[1] .. ':line', turn[1] .. '/')
     if head then
       least = turn[2]
@@ -87,8 +89,19 @@ local function first_of_jobs()
     elseif redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then
       return false
     else
-      redis.call('ZREM', KEYS[5], turn[1])
+      redis.call('ZREM', turns, turn[1])
     end
+  end
+end
+
+local function turns_of(priority) return priority == '0' and KEYS[5] or KEYS[5] .. ':' .. priority end
+
+-- Priority goes before what jobs have had; of one that nobody has any more nothing is kept.
+local function first_of_jobs()
+  for _, priority in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1, 'REV')) do
+    local head = first_in_turns(turns_of(priority))
+    if head ~= nil then return head end
+    if redis.call('EXISTS', turns_of(priority)) == 0 then redis.call('ZREM', KEYS[6], priority) end
   end
   return false
 end
@@ -99,17 +112,17 @@ local function next_in_turn()
 end
 
 -- Count what a job has had, by the URLs of its batches and its weight; without more to claim it has no turn.
-local function count_turn(job, urls, weight)
-  local key = ARGV[1] .. job
-  local pass = redis.call('ZSCORE', KEYS[5], job)
-  if least then redis.call('HSET', KEYS[3], 'pass', least) end
+local function count_turn(job, urls, weight, priority)
+  local key, turns = ARGV[1] .. job, turns_of(priority)
+  local pass = redis.call('ZSCORE', turns, job)
+  if least then redis.call('HSET', KEYS[3], priority == '0' and 'pass' or 'pass:' .. priority, least) end
   if not pass then return end
   pass = string.format('%.17g', tonumber(pass) + urls / (tonumber(weight) or 1))
   redis.call('HSET', key, 'pass', pass)
   if redis.call('EXISTS', key .. ':line') == 1 then
-    redis.call('ZADD', KEYS[5], pass, job)
+    redis.call('ZADD', turns, pass, job)
   else
-    redis.call('ZREM', KEYS[5], job)
+    redis.call('ZREM', turns, job)
   end
 end
 
@@ -134,7 +147,7 @@ local job, batch = string.match(waits, '^(.-)/(.*)$')
 local key = ARGV[1] .. job
 local text = redis.call('HGET', key .. ':batches', batch)
 if not text then return false end
-local known = redis.call('HMGET', key, 'policy', 'secrets', 'weight')
+local known = redis.call('HMGET', key, 'policy', 'secrets', 'weight', 'priority', 'state')
 if not known[1] then return false end
 local record = cjson.decode(text)
 if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {job} end
@@ -145,7 +158,7 @@ if not again then
   local expiry = redis.call('ZSCORE', key .. ':leases', batch)
   local worn = most == 0 and record.state == 'held' and not (expiry and tonumber(expiry) > now)
   -- A lease that ran out is for the sweep to end, not for a second copy of the message: its holder may yet renew.
-  if record.state ~= 'queued' and not worn then return false end
+  if known[5] or (record.state ~= 'queued' and not worn) then return false end
   if most > 0 and record.attempts >= most then return record.attempts end
   -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
   redis.call('EXPIRE', key, ARGV[6])
@@ -153,7 +166,7 @@ if not again then
   if redis.call('ZSCORE', KEYS[1], waits) then
     redis.call('HSET', KEYS[3], 'last', tostring(now))
     leave_line(waits)
-    if not record.overdue then count_turn(job, record.urls, known[3]) end
+    if not record.overdue then count_turn(job, record.urls, known[3], known[4] or '0') end
   end
   if ARGV[2] == '' then
     redis.call('HSET', KEYS[4], ARGV[3], waits)

@@ -1,5 +1,5 @@
 -- In one step: store the report, close the batch, open the batches that take over what is left.
--- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead
+-- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead, aside
 -- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with, version of their entries,
 --       number of counters, (counter, amount) for each, then (child, urls, seconds from now, token, payload) for each;
 --       a child with a token is held under it for so many seconds, by whoever closes the batch: stragglers go on
@@ -19,6 +19,8 @@ redis.call('HDEL', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[4], ARGV[2])
 redis.call('HDEL', KEYS[11], ARGV[3])
 redis.call('SET', KEYS[8], ARGV[4], 'EX', ARGV[5])
+local state = redis.call('HGET', KEYS[1], 'state')
+if state == 'paused' then redis.call('PERSIST', KEYS[8]) end
 redis.call('ZADD', KEYS[6], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[2])
 local after_counters = 9 + 2 * tonumber(ARGV[8])
 for i = 9, after_counters - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
@@ -36,13 +38,18 @@ for i = after_counters, #ARGV, 5 do
     redis.call('ZADD', KEYS[5], now + wait, ARGV[i])
   else
     child.overdue = true
-    redis.call('ZADD', KEYS[9], now, ARGV[1] .. '/' .. ARGV[i])
-    redis.call('ZADD', KEYS[10], now, ARGV[1] .. '/' .. ARGV[i])
+    if state then
+      redis.call('ZADD', KEYS[12], now, ARGV[i])
+    else
+      redis.call('ZADD', KEYS[9], now, ARGV[1] .. '/' .. ARGV[i])
+      redis.call('ZADD', KEYS[10], now, ARGV[1] .. '/' .. ARGV[i])
+    end
   end
   redis.call('HSET', KEYS[2], ARGV[i], cjson.encode(child))
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 4])
 end
-for _, i in ipairs({1, 2, 3, 4, 5, 6, 9, 10}) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
+local kept = state == 'paused' and {9, 10} or {1, 2, 3, 4, 5, 6, 9, 10}
+for _, i in ipairs(kept) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
 if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[7], ARGV[1]) end
 -- Celery's clients wait for a result on the channel of its key (celery 5.7 backends/redis.py, RedisBackend._set).
 redis.call('PUBLISH', KEYS[8], ARGV[4])

@@ -1,11 +1,13 @@
 -- Write batches before messages are sent for them; opening one twice changes nothing.
--- KEYS: job, batches, payloads, closed, active, sent, line, turns, taken
+-- KEYS: job, batches, payloads, closed, active, sent, line, turns of priority 0, taken, aside, priorities
 -- ARGV: job id, seconds to keep, version of the entries, number of the queue's lists (0: the broker is not this Redis), their keys,
 --       then (batch, urls, payload) for each
 -- Returns the ids that want a message: those that wait for a worker, no more than messages are missing from the queue;
--- or false where the job is unknown.
-local opened = redis.call('HMGET', KEYS[1], 'policy', 'opened', 'pass')
+-- or false where the job is unknown, or 0 where it is cancelled: nothing more is opened then.
+local opened = redis.call('HMGET', KEYS[1], 'policy', 'opened', 'pass', 'state', 'priority')
 if not opened[1] then return false end
+local state, priority = opened[4], opened[5] or '0'
+if state == 'cancelled' then return 0 end
 local highest = tonumber(opened[2] or 0)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -15,15 +17,19 @@ for i = 5 + lists, #ARGV, 3 do
   local batch = ARGV[i]
   local known = redis.call('HGET', KEYS[2], batch)
   if known then
-    if cjson.decode(known).state == 'queued' then waiting[#waiting + 1] = batch end
+    if not state and cjson.decode(known).state == 'queued' then waiting[#waiting + 1] = batch end
   elseif not redis.call('ZSCORE', KEYS[4], batch) then
     local record = {state = 'queued', urls = tonumber(ARGV[i + 1]), queued = now, attempts = 0, token = ''}
     record.format = tonumber(ARGV[3])
     redis.call('HSET', KEYS[2], batch, cjson.encode(record))
     redis.call('HSET', KEYS[3], batch, ARGV[i + 2])
-    redis.call('ZADD', KEYS[6], now, ARGV[1] .. '/' .. batch)
-    redis.call('ZADD', KEYS[7], now, batch)
-    waiting[#waiting + 1] = batch
+    if state then
+      redis.call('ZADD', KEYS[10], now, batch)
+    else
+      redis.call('ZADD', KEYS[6], now, ARGV[1] .. '/' .. batch)
+      redis.call('ZADD', KEYS[7], now, batch)
+      waiting[#waiting + 1] = batch
+    end
   end
   -- What a producer opens is numbered; what is opened in place of another has a name of its own.
   if string.match(batch, '^%d+$') then highest = math.max(highest, tonumber(batch)) end
@@ -32,10 +38,14 @@ redis.call('HSET', KEYS[1], 'opened', string.format('%.0f', highest))
 redis.call('SADD', KEYS[5], ARGV[1])
 -- A job that had nothing in line comes back where the others are, or later if it has had more: it saves up no turns.
 if redis.call('EXISTS', KEYS[7]) == 1 then
-  local pass = math.max(tonumber(opened[3]) or 0, tonumber(redis.call('HGET', KEYS[9], 'pass')) or 0)
-  redis.call('ZADD', KEYS[8], string.format('%.17g', pass), ARGV[1])
+  local turns = priority == '0' and KEYS[8] or KEYS[8] .. ':' .. priority
+  local least = redis.call('HGET', KEYS[9], priority == '0' and 'pass' or 'pass:' .. priority)
+  local pass = math.max(tonumber(opened[3]) or 0, tonumber(least) or 0)
+  redis.call('ZADD', turns, string.format('%.17g', pass), ARGV[1])
+  redis.call('ZADD', KEYS[11], priority, priority)
+  redis.call('EXPIRE', turns, ARGV[2])
 end
-for _, i in ipairs({1, 2, 3, 4, 6, 7, 8}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
+for _, i in ipairs(state and {6} or {1, 2, 3, 4, 6, 7, 11}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
 -- A message means that a batch waits, not which: of those sent before, some may wait that have no batch any more.
 if lists > 0 then
   local missing = redis.call('ZCARD', KEYS[6])

@@ -4,5 +4,5 @@
 -- Returns 0 where the job is unknown: a key made here would look like half a job.
 if redis.call('HEXISTS', KEYS[1], 'policy') == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'totals', ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
+if redis.call('HGET', KEYS[1], 'state') ~= 'paused' then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
 return 1

@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from contract.errors import UnknownJobError
+from contract.errors import CancelledJobError, JobStateError, UnknownJobError
+from contract.ledger import control
 from contract.ledger.ledger import MOST_ATTEMPTS
-from contract.ledger.values import Child, Claim, Drain
+from contract.ledger.values import Child, Claim, Drain, JobState
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
+from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from tests.support.clocked_ledger import JOB, ClockedLedger, batch_of, report_of, urls_of
@@ -44,10 +46,15 @@ class Oracle:
     open: dict[str, Open] = field(default_factory=dict)
     closed: dict[str, list[str]] = field(default_factory=dict)
     drained: list[str] = field(default_factory=list)
+    state: JobState = JobState.RUNNING
+
+    @property
+    def is_running(self) -> bool:
+        return self.state is JobState.RUNNING
 
     def turn(self, now: float) -> str | None:
         """Say whose turn it is: of what is overdue, then of all that waits, the longest waiting."""
-        waiting = {batch: each for batch, each in self.open.items() if each.state == "queued"}
+        waiting = {batch: each for batch, each in self.open.items() if each.state == "queued" and self.is_running}
         overdue = [batch for batch, each in waiting.items() if each.is_overdue]
         for line in (overdue, sorted(set(waiting) - set(overdue)), list(waiting)):
             head = min(line, key=lambda batch: (waiting[batch].since, batch), default=None)
@@ -81,21 +88,28 @@ class LedgerMachine(RuleBasedStateMachine):
         self.closings: list[tuple[Claim, BatchReport, list[Child]]] = []
         self.urls: list[str] = []
         self.numbers = 0
+        self.pauser, self.priority = "", 0
 
     # ------------------------------------------------------------------ producer
 
     def new_batch(self, urls: list[str]) -> None:
         self.numbers += 1
         batch = str(self.numbers)
-        assert self.ledger.open(JOB, [batch_of(batch, *urls)]) == [batch]
+        waiting = self.ledger.open(JOB, [batch_of(batch, *urls)])
+        assert waiting == ([batch] if self.oracle.is_running else [])
         self.oracle.open[batch] = Open(urls, since=self.ledger.now())
 
     @rule(size=st.integers(1, 6))
     def enqueue(self, size: int) -> None:
         urls = [f"http://host.test/{len(self.urls) + number}" for number in range(size)]
+        if self.oracle.state is JobState.CANCELLED:
+            with pytest.raises(CancelledJobError):
+                self.ledger.open(JOB, [batch_of("1000000", *urls)])
+            return
         self.urls += urls
         self.new_batch(urls)
 
+    @precondition(lambda self: self.oracle.state is not JobState.CANCELLED)
     @precondition(lambda self: self.oracle.open or self.oracle.closed)
     @rule(data=st.data())
     def enqueue_again(self, data: st.DataObject) -> None:
@@ -105,6 +119,7 @@ class LedgerMachine(RuleBasedStateMachine):
         waiting = self.ledger.open(JOB, [batch_of(batch, "http://host.test/something-else")])
 
         is_queued = batch in self.oracle.open and self.oracle.open[batch].state == "queued"
+        is_queued = is_queued and self.oracle.is_running
         assert waiting == ([batch] if is_queued else [])
 
     # ------------------------------------------------------------------ workers
@@ -122,7 +137,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def take(self, batch: str) -> None:
         claim = self.ledger.claim(JOB, batch, holder="worker")
         expected = self.oracle.open[batch]
-        if expected.state != "queued" or expected.attempts >= MOST_ATTEMPTS:
+        if expected.state != "queued" or expected.attempts >= MOST_ATTEMPTS or not self.oracle.is_running:
             assert claim is None
             return
         assert claim is not None
@@ -223,6 +238,55 @@ class LedgerMachine(RuleBasedStateMachine):
 
         assert self.ledger.close(claim, report, children) == (claim.batch in self.oracle.closed)
 
+    # ------------------------------------------------------------------ control
+
+    @rule(by=st.sampled_from(["", "", "a command"]))
+    def pause(self, by: str) -> None:
+        if self.oracle.state is JobState.CANCELLED:
+            with pytest.raises(JobStateError):
+                control.pause(self.ledger, JOB, by=by)
+            return
+        assert control.pause(self.ledger, JOB, by=by) == self.oracle.is_running
+        if self.oracle.is_running or not by:
+            self.pauser = by
+        self.oracle.state = JobState.PAUSED
+
+    @precondition(lambda self: self.oracle.state is not JobState.RUNNING)
+    @rule(by=st.sampled_from(["", "", "a command", "another"]))
+    def resume(self, by: str) -> None:
+        if self.oracle.state is JobState.CANCELLED:
+            with pytest.raises(JobStateError):
+                control.resume(self.ledger, JOB, by=by)
+            return
+        ends = not by or by == self.pauser
+        assert control.resume(self.ledger, JOB, by=by) == ends
+        if ends:
+            self.oracle.state = JobState.RUNNING
+
+    @precondition(lambda self: len(self.urls) > 20)
+    @rule()
+    def cancel(self) -> None:
+        assert control.cancel(self.ledger, JOB) == (self.oracle.state is not JobState.CANCELLED)
+        self.oracle.state = JobState.CANCELLED
+
+    @rule(priority=st.integers(-2, 2))
+    def prioritize(self, priority: int) -> None:
+        """It is the only job: it makes no difference."""
+        control.prioritize(self.ledger, JOB, priority)
+        self.priority = priority
+
+    def end_cancelled(self) -> None:
+        """What nobody holds ends with the sweep, some batches at a time."""
+        ended = set(self.ledger.closed(JOB, limit=10_000)) - set(self.oracle.closed)
+        unheld = {batch for batch, each in self.oracle.open.items() if each.state != "held"}
+        assert ended <= unheld
+        assert ended == unheld or len(ended) >= 20
+        for batch, blob in zip(sorted(ended), self.ledger.reports(JOB, sorted(ended)), strict=True):
+            assert blob is not None
+            outcomes = BatchReport.from_result(blob).outcomes
+            assert {(outcome.ending, outcome.error) for outcome in outcomes} <= {(Ending.FAILED, ErrorClass.CANCELLED)}
+            self.oracle.close(batch, self.oracle.open[batch].urls, {}, now=self.ledger.now())
+
     # ------------------------------------------------------------------ time and recovery
 
     @rule(halves=st.integers(1, 100))
@@ -240,6 +304,14 @@ class LedgerMachine(RuleBasedStateMachine):
         now, open_ = self.ledger.now(), self.oracle.open
         ended = [b for b, e in open_.items() if e.state == "held" and e.until <= now and not after_silence]
         due = [b for b, e in open_.items() if e.state == "deferred" and e.until <= now]
+        if not self.oracle.is_running:
+            assert (findings.again, findings.split, findings.poisoned, sent) == ({}, {}, {}, [])
+            for batch in [*ended, *due]:
+                each = open_[batch]
+                each.state, each.token, each.since, each.is_overdue = "queued", "", now, True
+            if self.oracle.state is JobState.CANCELLED:
+                self.end_cancelled()
+            return
         worn = {batch for batch in ended if open_[batch].attempts >= MOST_ATTEMPTS}
 
         assert sorted(findings.again.get(JOB, [])) == sorted({*ended, *due} - worn)
@@ -291,6 +363,7 @@ class LedgerMachine(RuleBasedStateMachine):
         with pytest.raises(UnknownJobError, match="no longer knows"):
             self.ledger.open(JOB, [batch_of("1")])
         self.ledger.create(JOB, JobPolicy())
+        self.oracle.state, self.priority = JobState.RUNNING, 0
         self.oracle.open.clear()
         self.oracle.closed.clear()
         missing = sorted(set(self.urls) - set(self.oracle.drained))
@@ -319,12 +392,18 @@ class LedgerMachine(RuleBasedStateMachine):
         states = {batch: each.state for batch, each in self.oracle.open.items()}
         assert record.open == len(states)
         assert record.undrained == len(self.oracle.closed)
-        assert self.waiting("sent") == {batch for batch, its in states.items() if its == "queued"}
+        assert record.state is self.oracle.state
+        queued = {batch for batch, its in states.items() if its == "queued"}
+        aside = cast("list[bytes]", self.client.zrange(f"trawl:job:{JOB}:aside", 0, -1))
+        assert {batch.decode() for batch in aside} == (set() if self.oracle.is_running else queued)
+        assert self.waiting("sent") == (queued if self.oracle.is_running else set())
         overdue = {batch for batch, each in self.oracle.open.items() if each.state == "queued" and each.is_overdue}
+        overdue = overdue if self.oracle.is_running else set()
         assert self.waiting("overdue") == overdue
         line = cast("list[bytes]", self.client.zrange(f"trawl:job:{JOB}:line", 0, -1))
         assert {batch.decode() for batch in line} == self.waiting("sent") - overdue
-        assert bool(line) == (self.client.zscore("trawl:turns", JOB) is not None)
+        turns = f"trawl:turns:{self.priority}" if self.priority else "trawl:turns"
+        assert bool(line) == (self.client.zscore(turns, JOB) is not None)
         held = {each.token for each in self.oracle.open.values() if each.state == "held"}
         assert {token.decode() for token in cast("list[bytes]", self.client.hkeys("trawl:ahead"))} <= held
         for state, key in {"held": "leases", "deferred": "due"}.items():

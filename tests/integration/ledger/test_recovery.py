@@ -29,7 +29,8 @@ from tests.support.clocked_ledger import (
     urls_of,
 )
 
-SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "taken")  # what sweep.lua is handed
+# What sweep.lua is handed.
+SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "taken", "priorities")
 
 # ---------------------------------------------------------------------------------------------- lost messages
 

@@ -1,0 +1,190 @@
+"""What people change of a job that is on its way: it is paused, resumed or cancelled, or goes before others.
+
+The state is in the job's record, and nothing of a job that has one is claimed. Workers that hold batches of it learn of
+it within a second or so (``worker/batch/orders.py``), hand back what they have not begun, and close. What waits lies
+aside: it is resumed from there or, once cancelled, ended there, by whichever command or sweep comes first.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from contract.errors import JobStateError, MessageError, UnknownJobError
+from contract.ledger.keys import result_key
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Claim, JobState
+from contract.records import wire
+from contract.records.batches import BatchEntry, unpack_entries
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from contract.urls.naming import output_name
+
+MOST_PRIORITY = 9  # and as many below nought
+
+_MOVED_AT_ONCE = 500  # batches
+_KEPT_AT_ONCE = 1_000  # reports
+_WITHDRAWN_AT_ONCE = 20  # batches: their URLs are in memory
+
+_RUNNING, _FINISHED = "running", "finished"
+
+
+def pause(ledger: Ledger, job: str, *, by: str = "") -> bool:
+    """Have nothing more of a job claimed until it is resumed; False when it was paused already.
+
+    ``by`` names the command that ends this pause when it goes on or is given again; without it ``resume`` does.
+
+    Raises:
+        UnknownJobError, JobStateError: there is no such job, or nothing of it is left to pause.
+    """
+    was = _change(ledger, job, JobState.PAUSED, by)
+    if was in (_FINISHED, JobState.CANCELLED):
+        raise JobStateError(f"Job {job} is {was}: there is nothing left to pause.")
+    _keep_reports(ledger, job, 0)
+    return was != JobState.PAUSED
+
+
+def resume(ledger: Ledger, job: str, *, by: str = "") -> bool:
+    """End a pause; False when there is none, or where ``by`` is given and somebody else made it.
+
+    Raises:
+        UnknownJobError, JobStateError: there is no such job, or it was cancelled.
+    """
+    was = _change(ledger, job, JobState.RUNNING, by)
+    if was == JobState.CANCELLED:
+        raise JobStateError(f"Job {job} is cancelled: the command that began it begins another job for what is left.")
+    is_ours = not by or state_of(ledger, job) is JobState.RUNNING
+    if was == JobState.PAUSED and is_ours:
+        _keep_reports(ledger, job, ledger.keep)
+    return was == JobState.PAUSED and is_ours
+
+
+def cancel(ledger: Ledger, job: str) -> bool:
+    """Let nothing more of a job be fetched, for good; False when it was cancelled already.
+
+    What waits is ended by ``settle``.
+
+    Raises:
+        UnknownJobError, JobStateError: there is no such job, or it is finished.
+    """
+    was = _change(ledger, job, JobState.CANCELLED, "")
+    if was == _FINISHED:
+        raise JobStateError(f"Job {job} is finished: there is nothing left to cancel.")
+    _keep_reports(ledger, job, ledger.keep)
+    return was != JobState.CANCELLED
+
+
+def prioritize(ledger: Ledger, job: str, priority: int) -> None:
+    """Let a job go before all of a lower priority, from the next claim on; jobs have 0.
+
+    Raises:
+        UnknownJobError: there is no such job.
+    """
+    keys = ledger.keys
+    shared = [keys.turns, keys.taken, keys.priorities]
+    if not ledger.run("prioritize", [keys.job(job), *shared], [job, priority, ledger.keep]):
+        raise _unknown(job)
+
+
+def states_of(ledger: Ledger, jobs: Sequence[str]) -> dict[str, JobState]:
+    """Return the states of jobs; one that is unknown counts as running."""
+    found = ledger.run("states", [], [ledger.keys.of_jobs, *jobs])
+    return {job: JobState((state or b"running").decode()) for job, state in zip(jobs, found, strict=True)}
+
+
+def state_of(ledger: Ledger, job: str) -> JobState:
+    return states_of(ledger, [job])[job]
+
+
+def settle(ledger: Ledger, job: str, *, holder: str, most: int = _WITHDRAWN_AT_ONCE) -> int:
+    """Finish what a change began: move what waits where it belongs, and end some batches of a cancelled job.
+
+    Returns the number of URLs that ended. Safe to call at any time, by anybody; a job that is unknown is left alone.
+    """
+    try:
+        _move_all(ledger, job)
+    except UnknownJobError:
+        return 0
+    return sum(_end(ledger, claim, holder) for claim in _withdrawn(ledger, job, holder, most))
+
+
+def cancelled_report(job: str, batch: str, entries: Sequence[BatchEntry], *, worker: str, queued: float) -> BatchReport:
+    """Return the report of a batch that was cancelled before anybody fetched it."""
+    outcomes = [
+        Outcome(
+            url=entry.url,
+            name=output_name(entry.url),
+            ending=Ending.FAILED,
+            error=ErrorClass.CANCELLED,
+            detail="Its job was cancelled before it was fetched.",
+            attempts=entry.attempts,
+            worker=worker,
+        )
+        for entry in entries
+    ]
+    return BatchReport(
+        job=job, batch=batch, worker=worker, pid=0, queued=queued, started=queued, finished=queued, elapsed=0.0,
+        busy=0.0, outcomes=outcomes,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------- how
+
+
+def _change(ledger: Ledger, job: str, wanted: JobState, by: str) -> str:
+    """Make the change, move what waits, and return what the job was before."""
+    was, moved = _control(ledger, job, wanted, by)
+    if moved == _MOVED_AT_ONCE:
+        _move_all(ledger, job)
+    return was
+
+
+def _move_all(ledger: Ledger, job: str) -> None:
+    while _control(ledger, job)[1] >= _MOVED_AT_ONCE:
+        pass
+
+
+def _control(ledger: Ledger, job: str, wanted: str = "", by: str = "") -> tuple[str, int]:
+    keys = ledger.keys
+    shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities]
+    arguments = [job, wanted, by, _MOVED_AT_ONCE, ledger.keep]
+    answer = ledger.run("control", [*keys.parts(job, "", "batches", "line", "aside"), *shared], arguments)
+    if answer is None:
+        raise _unknown(job)
+    return answer[0].decode(), int(answer[2])
+
+
+def _keep_reports(ledger: Ledger, job: str, seconds: int) -> None:
+    seen = 0
+    arguments: list[Any] = [result_key(job, ""), seen, _KEPT_AT_ONCE, seconds]
+    while (more := ledger.run("keep_reports", [ledger.keys.job(job, "closed")], arguments)) == _KEPT_AT_ONCE:
+        seen += more
+        arguments[1] = seen
+
+
+def _withdrawn(ledger: Ledger, job: str, holder: str, most: int) -> list[Claim]:
+    """Take batches of a cancelled job that nobody holds."""
+    keys = ledger.keys.parts(job, "", "batches", "payloads", "leases", "due", "aside")
+    answer = ledger.run("withdraw", keys, [f"{holder}/{secrets.token_hex(8)}-", ledger.lease, most])
+    if answer is None:
+        return []
+    policy = JobPolicy.from_wire(wire.from_json(answer[0]))
+    return [
+        Claim(job, batch.decode(), token.decode(), payload, policy, float(queued), attempt, urls)
+        for batch, token, queued, attempt, urls, payload in zip(*(answer[1][at::6] for at in range(6)), strict=True)
+    ]
+
+
+def _end(ledger: Ledger, claim: Claim, holder: str) -> int:
+    try:
+        entries = unpack_entries(claim.payload)
+    except MessageError:
+        return 0  # of another version: somebody who can read it will come when this lease is over
+    report = cancelled_report(claim.job, claim.batch, entries, worker=holder, queued=claim.queued)
+    return len(entries) if ledger.close(claim, report) else 0
+
+
+def _unknown(job: str) -> UnknownJobError:
+    return UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")

@@ -1,0 +1,243 @@
+"""A job is paused, resumed or cancelled: what is claimed from then on, what is kept, and what ends how."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from contract.errors import CancelledJobError, JobStateError, UnknownJobError
+from contract.ledger import control
+from contract.ledger.values import Child, JobState
+from contract.records.outcomes import Ending, ErrorClass
+from contract.records.policy import JobPolicy
+from tests.support.clocked_ledger import (
+    JOB,
+    ClockedLedger,
+    batch_of,
+    claimed,
+    next_of,
+    record_of,
+    refused_report,
+    report_of,
+    stored,
+)
+
+TOTALS = {"lines": 1, "duplicates": 0, "refused": 0, "urls": 1}
+
+
+def overdue(ledger: ClockedLedger, *batches: str) -> None:
+    """Have these lost once, so that they go before all others."""
+    for batch in batches:
+        claimed(ledger, batch)
+    ledger.advance(ledger.lease + 1)
+    ledger.swept(waiting=100)
+
+
+def waiting(ledger: ClockedLedger) -> list[str]:
+    return [f"{message.job}/{message.batch}" for message in ledger.longest_waiting(100)]
+
+
+def test_nothing_of_a_paused_job_is_claimed_and_the_others_are(ledger: ClockedLedger) -> None:
+    """Guards the states in claim.lua, and control.lua's lines: in turn, overdue, by name."""
+    ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
+    overdue(ledger, "1")
+    ledger.create("another", JobPolicy())
+    ledger.open("another", [batch_of("1")])
+
+    assert control.pause(ledger, JOB)
+
+    assert waiting(ledger) == ["another/1"]
+    assert ledger.claim(JOB, "2", holder="late") is None
+    assert next_of(ledger).job == "another"
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
+    assert (record_of(ledger).state, record_of(ledger).open, record_of(ledger).is_paused) == (JobState.PAUSED, 3, True)
+
+
+def test_a_resumed_job_goes_on_in_the_order_it_had(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
+    overdue(ledger, "2")
+    control.pause(ledger, JOB)
+    ledger.open(JOB, [batch_of("4")])
+
+    assert control.resume(ledger, JOB)
+
+    assert [next_of(ledger).batch for _ in range(4)] == ["2", "1", "3", "4"]
+    assert record_of(ledger).state is JobState.RUNNING
+
+
+def test_what_a_worker_hands_back_of_a_paused_job_waits_aside(ledger: ClockedLedger) -> None:
+    """Guards the state in close.lua."""
+    ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2")])
+    claim = next_of(ledger)
+    control.pause(ledger, JOB)
+
+    child = Child(batch_of("x", "http://h.test/2").payload, 1)
+    assert ledger.close(claim, report_of(claim, ["http://h.test/1"], handed_off=[claim.child(1)]), [child])
+
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
+    assert not waiting(ledger)
+    control.resume(ledger, JOB)
+    assert next_of(ledger).batch == claim.child(1)
+
+
+def test_what_a_killed_worker_held_of_a_paused_job_is_neither_sent_nor_split(ledger: ClockedLedger) -> None:
+    """Guards the states in sweep.lua."""
+    ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2"), batch_of("2")])
+    for _ in range(4):
+        overdue(ledger, "1")
+    claimed(ledger, "1")
+    control.pause(ledger, JOB)
+    ledger.advance(3600.0)
+
+    findings, sent = ledger.swept(waiting=0)
+
+    assert (findings.again, findings.split, sent, waiting(ledger)) == ({}, {}, [], [])
+    assert record_of(ledger).running == 0
+    control.resume(ledger, JOB)
+    assert next_of(ledger).batch == "2", "the other is worn: the sweep splits it"
+    assert ledger.swept(waiting=100)[0].split == {JOB: ["1"]}
+
+
+def test_a_paused_job_does_not_expire(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards what persists: at once, and whatever happens to the job while it is paused."""
+    ledger.open(JOB, [batch_of(str(number), "http://h.test/1", "http://h.test/2") for number in range(1, 5)])
+    first, second, third = (next_of(ledger) for _ in range(3))
+    ledger.close(first, report_of(first))
+
+    control.pause(ledger, JOB)
+
+    ledger.open(JOB, [batch_of("5")])
+    ledger.store(JOB, refused_report(JOB, "6"))
+    ledger.renew(third)
+    children = [Child(batch_of("x").payload, 1), Child(batch_of("y").payload, 1, after=9.0)]
+    ledger.close(second, report_of(second, [], handed_off=[second.child(1), second.child(2)]), children)
+    ledger.seal(JOB, TOTALS)
+    ledger.swept()
+    reports = list(client.keys("celery-task-meta-*"))
+    kept = [*client.keys(f"trawl:job:{JOB}*"), *reports]
+    assert len(reports) == 3
+    assert len(kept) == 10, "nothing of it is missing here"
+    assert {client.ttl(key) for key in kept} == {-1}
+
+    control.resume(ledger, JOB)
+
+    assert all(client.ttl(key) > 0 for key in [*client.keys(f"trawl:job:{JOB}*"), *reports])
+
+
+def test_a_pause_that_ends_with_its_command_gives_way_to_one_that_does_not(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    assert control.pause(ledger, JOB, by="run 1")
+    assert record_of(ledger).pauser == "run 1"
+    assert not control.resume(ledger, JOB, by="run 2")
+    assert record_of(ledger).is_paused
+
+    assert not control.pause(ledger, JOB)
+
+    assert not control.resume(ledger, JOB, by="run 1")
+    assert not control.pause(ledger, JOB, by="run 1")
+    assert (record_of(ledger).is_paused, record_of(ledger).pauser) == (True, "")
+    assert control.resume(ledger, JOB)
+    assert not control.resume(ledger, JOB), "it is not paused any more"
+
+
+def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    """Guards the sweep's look at what a command that was killed had not moved yet."""
+    ledger.open(JOB, [batch_of(str(number)) for number in range(1, 1203)])
+    keys = ledger.keys
+    shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities]
+
+    for wanted, first_step, expected in (("paused", 702, 0), ("running", 500, 1202)):
+        mine = keys.parts(JOB, "", "batches", "line", "aside")
+        ledger.run("control", [*mine, *shared], [JOB, wanted, "", 500, ledger.keep])
+        assert ledger.count_waiting() == first_step
+        if wanted == "paused":
+            assert ledger.claim(JOB, "1202", holder="early") is None
+            assert ledger.claim_next(holder="early", waited=0.0) is None
+
+        ledger.advance(10.0)
+        ledger.swept(waiting=10_000)
+
+        assert ledger.count_waiting() == expected
+    assert client.zcard(f"trawl:job:{JOB}:line") == 1202
+    assert control.pause(ledger, JOB)
+    assert ledger.count_waiting() == 0
+
+
+def test_a_cancelled_job_ends_without_a_worker_and_opens_nothing_more(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2"), batch_of("2")])
+
+    assert control.cancel(ledger, JOB)
+
+    with pytest.raises(CancelledJobError, match="is cancelled"):
+        ledger.open(JOB, [batch_of("3")])
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
+    assert control.settle(ledger, JOB, holder="somebody") == 3
+    outcomes = [*stored(ledger, "1").outcomes, *stored(ledger, "2").outcomes]
+    assert {(each.ending, each.error) for each in outcomes} == {(Ending.FAILED, ErrorClass.CANCELLED)}
+    record = record_of(ledger)
+    assert (record.counts["failed"], record.open, record.is_finished, record.is_sealed) == (3, 0, True, False)
+    assert not control.cancel(ledger, JOB), "it was before"
+    for change in (control.pause, control.resume):
+        with pytest.raises(JobStateError, match="cancelled"):
+            change(ledger, JOB)
+
+
+def test_what_a_worker_holds_of_a_cancelled_job_ends_when_it_hands_it_back_or_dies(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2", "http://h.test/1", "http://h.test/2", "http://h.test/3")])
+    lost, held = next_of(ledger), next_of(ledger)
+    control.cancel(ledger, JOB)
+    children = [Child(batch_of("x", f"http://h.test/{n}").payload, 1, after) for n, after in ((2, 0.0), (3, 60.0))]
+    names = [held.child(1), held.child(2)]
+    assert ledger.close(held, report_of(held, ["http://h.test/1"], handed_off=names), children)
+
+    assert ledger.swept()[0].cancelled == 2, "also what was to wait for a minute"
+    assert not record_of(ledger).is_finished
+    ledger.advance(ledger.lease + 1)
+    assert ledger.swept()[0].cancelled == 1
+
+    assert record_of(ledger).is_finished
+    assert not ledger.renew(lost)
+
+
+def test_whoever_was_to_end_what_is_cancelled_may_die(ledger: ClockedLedger) -> None:
+    """Guards the lease of withdraw.lua: what was taken to be ended, and was not, is taken again."""
+    ledger.open(JOB, [batch_of("1")])
+    control.cancel(ledger, JOB)
+    assert control._withdrawn(ledger, JOB, "killed", 20)
+    assert control.settle(ledger, JOB, holder="somebody") == 0
+
+    ledger.advance(ledger.lease + 1)
+
+    assert ledger.swept()[0].cancelled == 1
+
+
+def test_a_job_of_a_higher_priority_goes_first_from_the_next_claim_on(ledger: ClockedLedger) -> None:
+    for job in ("first", "later"):
+        ledger.create(job, JobPolicy())
+        ledger.open(job, [batch_of(str(number)) for number in range(9)])
+    assert [next_of(ledger).job for _ in range(4)].count("later") == 2
+
+    control.prioritize(ledger, "later", 1)
+
+    assert [next_of(ledger).job for _ in range(3)] == ["later"] * 3
+    control.prioritize(ledger, "first", 2)
+    assert next_of(ledger).job == "first"
+    control.prioritize(ledger, "first", -1)
+    assert [next_of(ledger).job for _ in range(5)] == ["later"] * 4 + ["first"]
+    assert record_of(ledger, "first").priority == -1
+
+
+def test_a_job_that_is_unknown_or_over_is_told_as_such(ledger: ClockedLedger) -> None:
+    for change in (control.pause, control.resume, control.cancel):
+        with pytest.raises(UnknownJobError):
+            change(ledger, "unheard-of")
+    with pytest.raises(UnknownJobError):
+        control.prioritize(ledger, "unheard-of", 1)
+    ledger.seal(JOB, TOTALS)
+    for change in (control.pause, control.cancel):
+        with pytest.raises(JobStateError, match="finished"):
+            change(ledger, JOB)
+    assert control.settle(ledger, "unheard-of", holder="somebody") == 0
+    assert control.states_of(ledger, [JOB, "unheard-of"]) == dict.fromkeys([JOB, "unheard-of"], JobState.RUNNING)

@@ -1,0 +1,82 @@
+"""The guards of control: what keeps a job paused or cancelled, and brings it back whole."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_OPEN, _CLAIM, _CLOSE, _STORE, _SEAL, _SWEEP, _CONTROL, _PRIORITIZE, _WITHDRAW, _KEEP = (
+    f"contract/ledger/lua/{name}.lua"
+    for name in (
+        "open", "claim", "close", "store", "seal", "sweep", "control", "prioritize", "withdraw", "keep_reports"
+    )
+)  # fmt: skip
+_COMES_BACK = "math.max(tonumber(found[6]) or 0, tonumber(least) or 0)"
+_PYTHON = "contract/ledger/control.py"
+_LEDGER = "tests/integration/ledger/test_control.py"
+_MODEL = "tests/integration/ledger/test_model.py"
+_TURNS = "tests/integration/ledger/test_turns_of_jobs.py"
+_PROMISES = "tests/integration/ledger/test_promises.py"
+
+
+def _without(file: str, text: str, instead: str = "", *, tests: str = _LEDGER) -> Guard:
+    return Guard(file, text, (tests,), instead)
+
+
+GUARDS = (
+    _without(_OPEN, "if state == 'cancelled' then return 0 end"),
+    _without(_OPEN, "not state and cjson", "cjson", tests=_MODEL),
+    _without(_OPEN, "if state then\n      redis.call('ZADD'", "if false then\n      redis.call('ZADD'"),
+    _without(_OPEN, "state and {6} or {1, 2", "{1, 2"),
+    _without(_OPEN, "priority == '0' and KEYS[8] or KEYS[8] .. ':' .. priority", "KEYS[8]", tests=_TURNS),
+    _without(_OPEN, "priority == '0' and 'pass' or 'pass:' .. priority", "'pass'", tests=_TURNS),
+    _without(_OPEN, "  redis.call('ZADD', KEYS[11], priority, priority)\n"),
+    _without(_OPEN, "  redis.call('EXPIRE', turns, ARGV[2])\n", tests=_PROMISES),
+    _without(_CLAIM, "  if known[2] then return nil end\n"),
+    _without(_CLAIM, "known[5] or (record"  , "(record"),
+    _without(_CLAIM, "if head ~= nil then return head end", "if head then return head end"),
+    _without(_CLAIM, " then redis.call('ZREM', KEYS[6], priority) end", " then return false end", tests=_TURNS),
+    _without(_CLAIM, "priority == '0' and KEYS[5] or KEYS[5] .. ':' .. priority", "KEYS[5]"),
+    _without(_CLAIM, ", 0, -1, 'REV')", ", 0, -1)"),
+    _without(_CLAIM, "priority == '0' and 'pass' or 'pass:' .. priority", "'pass'", tests=_TURNS),
+    _without(_CLOSE, "if state == 'paused' then redis.call('PERSIST', KEYS[8]) end"),
+    _without(_CLOSE, "    if state then\n", "    if false then\n"),
+    _without(_CLOSE, "state == 'paused' and {9, 10} or ", ""),
+    _without(_STORE, "if is_paused then redis.call('PERSIST', KEYS[4]) end"),
+    _without(_STORE, "if not is_paused then", "if true then"),
+    _without(_SEAL, "if redis.call('HGET', KEYS[1], 'state') ~= 'paused' then", "if true then"),
+    _without(_SWEEP, "left or state == 'cancelled'", "left"),
+    _without(_SWEEP, "left or state == 'cancelled'", "state == 'cancelled'"),
+    _without(_SWEEP, "if state then\n      redis.call('ZADD'", "if false then\n      redis.call('ZADD'"),
+    _without(_SWEEP, "not state and record.attempts", "record.attempts"),
+    _without(_SWEEP, "if state == 'paused' then redis.call('PERSIST', key .. part) else", "if true then"),
+    _without(_SWEEP, " and redis.call('HEXISTS', ARGV[1] .. job, 'state') == 0"),
+    _without(_CONTROL, "if was ~= 'cancelled' and found[4] and redis.call('HLEN', KEYS[2]) == 0 then", "if false then"),
+    _without(_CONTROL, "if was ~= 'cancelled' and found[4]", "if found[4]"),
+    _without(_CONTROL, "if to == 'paused' then redis.call('PERSIST', KEYS[1] .. part) else", "if true then"),
+    _without(_CONTROL, "redis.call('PERSIST', KEYS[1] .. part) else redis.call('EXPIRE', KEYS[1] .. part, ARGV[5]) end",
+             "redis.call('PERSIST', KEYS[1] .. part) end"),
+    _without(_CONTROL, "  redis.call('HDEL', KEYS[1], 'pauser')\n"),
+    _without(_CONTROL, " and (who == '' or who == pauser)"),
+    _without(_CONTROL, "was ~= 'cancelled' and was ~= 'finished' then", "was ~= 'finished' then"),
+    _without(_CONTROL, "was ~= 'cancelled' and was ~= 'finished' then", "was ~= 'cancelled' then"),
+    _without(_CONTROL, "  if wanted == 'cancelled' or was == 'running' or who == '' then\n", "  if true then\n"),
+    _without(_CONTROL, "  redis.call('ZREM', turns, job)\n"),
+    _without(_CONTROL, "    if owner == job then set_aside", "    if true then set_aside"),
+    _without(_CONTROL, "  redis.call('ZREM', KEYS[5], job .. '/' .. batch)\n"),
+    _without(_CONTROL, "    if text then\n", "    if true then\n"),
+    _without(_CONTROL, "cjson.decode(text).overdue and KEYS[6] or KEYS[3]", "KEYS[3]"),
+    _without(_CONTROL, _COMES_BACK, "tonumber(found[6]) or 0", tests=_TURNS),
+    _without(_CONTROL, _COMES_BACK, "tonumber(least) or 0", tests=_TURNS),
+    _without(_CONTROL, "    redis.call('ZADD', KEYS[9], priority, priority)\n", tests=_TURNS),
+    _without(_PRIORITIZE, "if not found[1] then return 0 end"),
+    _without(_PRIORITIZE, "redis.call('HSET', KEYS[1], 'pass', least)\n", tests=_TURNS),
+    _without(_PRIORITIZE, "redis.call('HGET', KEYS[3], ARGV[2] == '0' and 'pass' or 'pass:' .. ARGV[2]) or '0'", "'0'",
+             tests=_TURNS),
+    _without(_PRIORITIZE, "  redis.call('ZADD', KEYS[4], ARGV[2], ARGV[2])\n"),
+    _without(_WITHDRAW, "if known[2] ~= 'cancelled' then return false end", tests=_MODEL),
+    _without(_WITHDRAW, "ipairs({KEYS[6], KEYS[5]})", "ipairs({KEYS[6]})"),
+    _without(_WITHDRAW, "      redis.call('ZADD', KEYS[4], ends, batch)\n"),
+    _without(_KEEP, "if ARGV[4] == '0' then redis.call('PERSIST', ARGV[1] .. batch) else", "if true then"),
+    _without(_PYTHON, "while _control(ledger, job)[1] >= _MOVED_AT_ONCE:", "if _control(ledger, job):"),
+    _without(_PYTHON, "        _move_all(ledger, job)\n    return was", "        pass\n    return was"),
+)  # fmt: skip
