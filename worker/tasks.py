@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from contract.cluster.broker import AWAY
 from contract.cluster.dispatch import send_batches
 from contract.errors import FolderError, MessageError
+from contract.ledger.control import states_of
 from contract.ledger.hosts import exchange
 from contract.ledger.values import Claim
 from contract.records.batches import unpack_entries
@@ -24,6 +25,7 @@ from worker import health, lifecycle, metering, wiring
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.events import BatchEvents
 from worker.batch.host_news import HostNews
+from worker.batch.orders import Orders
 from worker.batch.progress import ProgressReporter
 from worker.batch.runner import BatchRunner
 from worker.engine.run import Run
@@ -65,7 +67,7 @@ def _run(task: Task[..., str], message: object) -> str:
     if claim is None:
         return "nothing to do: no batch waits"
     try:
-        return _runner(task).work(claim)
+        return _runner(task, known=claim.changes).work(claim)
     finally:
         if lifecycle.is_stopping():
             _events(os.getpid(), task.app, str(task.request.hostname)).flush(_LAST_WORDS)
@@ -89,7 +91,8 @@ def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
     return "not started: this worker is stopping"
 
 
-def _runner(task: Task[..., str]) -> BatchRunner:
+def _runner(task: Task[..., str], *, known: int) -> BatchRunner:
+    """``known`` is how many changes of control there were when its first batch was claimed."""
     here = station()
     downloader = wiring.downloader()
     worker = str(task.request.hostname)
@@ -125,6 +128,7 @@ def _runner(task: Task[..., str]) -> BatchRunner:
         tell=ProgressReporter(here.ledger, events),
         send=send,
         look_at_hosts=_host_news(os.getpid()).look,
+        halted=Orders(partial(states_of, here.ledger), here.ledger.changes, known=known).halted,
         events=events,
         meter=metering.meter(),
     )

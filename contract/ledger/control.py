@@ -89,8 +89,9 @@ def prioritize(ledger: Ledger, job: str, priority: int) -> None:
 
 
 def states_of(ledger: Ledger, jobs: Sequence[str]) -> dict[str, JobState]:
-    """Return the states of jobs; one that is unknown counts as running."""
-    found = ledger.run("states", [], [ledger.keys.of_jobs, *jobs])
+    """Return the states of jobs; one that is unknown counts as running. The ledger has then heard of all changes."""
+    changes, *found = ledger.run("states", [ledger.keys.taken], [ledger.keys.of_jobs, *jobs])
+    ledger.changes.hear(changes)
     return {job: JobState((state or b"running").decode()) for job, state in zip(jobs, found, strict=True)}
 
 

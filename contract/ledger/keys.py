@@ -24,7 +24,8 @@ class Keys:
         self.turns = f"{prefix}turns"
         self.priorities = f"{prefix}priorities"  # those that jobs in turn have
         self.ahead = f"{prefix}ahead"  # which batch each token holds that was not claimed by name
-        self.taken = f"{prefix}taken"  # when a batch was last claimed, and what its job had had
+        # When a batch was last claimed, what its job had had, and how often any job was paused, resumed or cancelled.
+        self.taken = f"{prefix}taken"
         self.sweeping = f"{prefix}sweeping"  # there while it is nobody's turn to sweep
         self.watched = f"{prefix}watched"  # there while sweeps come regularly
         self.hosts = f"{prefix}hosts"  # what is known of each host that throttles

@@ -19,7 +19,7 @@ import redis
 from contract.errors import CancelledJobError, MessageError, UnknownJobError
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
 from contract.ledger.memory import RedisMemory
-from contract.ledger.values import Child, Claim, Drain, Held, JobRecord, JobState, NewBatch, Standing
+from contract.ledger.values import Changes, Child, Claim, Drain, Held, JobRecord, JobState, NewBatch, Standing
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage
@@ -66,6 +66,7 @@ class Ledger:
         self.lease = lease
         self.keep = int(keep)
         self._redis = client
+        self.changes = Changes()  # of control, as far as the last answer told
         self._scripts = {name: client.register_script(text) for name, text in _scripts().items()}
 
     # ------------------------------------------------------------------ a job's life
@@ -247,8 +248,12 @@ class Ledger:
                 f"Job {_text(answer[0])} was sent by a version that says more of it than this worker can read:"
                 " run the same Trawlnet on both sides."
             )
-        job, batch, payload, policy, hidden, queued, attempt, urls = answer
-        return Claim(_text(job), _text(batch), token, payload, _policy(policy), float(queued), attempt, urls, hidden)
+        self.changes.hear(answer[-1])
+        if len(answer) == 2:  # none waits
+            return None
+        job, batch, payload, policy, hidden, queued, attempt, urls, changes = answer
+        held = _text(job), _text(batch), token
+        return Claim(*held, payload, _policy(policy), float(queued), attempt, urls, hidden, changes)
 
     def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
         """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
@@ -291,9 +296,11 @@ class Ledger:
             arguments += [claim.child(index), child.urls, child.after, "", child.payload]
         if kept is not None:
             arguments += [kept.batch, kept.urls, self.lease, kept.token, kept.payload]
-        shared = [self.keys.sent, self.keys.overdue, self.keys.ahead, self.keys.job(job, "aside")]
+        shared = [self.keys.sent, self.keys.overdue, self.keys.ahead, self.keys.job(job, "aside"), self.keys.taken]
         keys = [*self.keys.parts(job, *PARTS[:6]), self.keys.active, result_key(job, batch), *shared]
-        return bool(self.run("close", keys, arguments))
+        if answer := self.run("close", keys, arguments):
+            self.changes.hear(answer - 1)
+        return bool(answer)
 
     # ------------------------------------------------------------------ what waits
 

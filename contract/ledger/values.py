@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -34,7 +35,7 @@ class Claim:
     """A batch held under a lease; ``token`` fences off everybody who held it before.
 
     ``queued`` is the Unix time the batch (or the one it was handed off from) was opened; ``attempt`` counts
-    from 1; ``secrets`` are the job's per-host headers, packed, or None.
+    from 1; ``secrets`` are the job's per-host headers, packed, or None; ``changes`` is how many there were of control.
     """
 
     job: str
@@ -46,6 +47,7 @@ class Claim:
     attempt: int
     urls: int
     secrets: bytes | None = None
+    changes: int = 0
 
     def child(self, index: int) -> str:
         """Name the index-th batch (from 1) opened in place of this one."""
@@ -66,6 +68,20 @@ class JobState(StrEnum):
     RUNNING = "running"  #: workers claim its batches in turn
     PAUSED = "paused"  #: nothing of it is claimed until somebody resumes it
     CANCELLED = "cancelled"  #: nothing more of it is fetched; what was left ends as cancelled
+
+
+@dataclass(slots=True)
+class Changes:
+    """How often any job was paused, resumed or cancelled, and when that was heard last (monotonic seconds).
+
+    It comes with the answers to calls that are made anyway: who makes them need not ask whether anything changed.
+    """
+
+    number: int = -1
+    heard: float = float("-inf")
+
+    def hear(self, number: int) -> None:
+        self.number, self.heard = number, time.monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

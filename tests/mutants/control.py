@@ -12,6 +12,9 @@ _OPEN, _CLAIM, _CLOSE, _STORE, _SEAL, _SWEEP, _CONTROL, _PRIORITIZE, _WITHDRAW, 
 )  # fmt: skip
 _COMES_BACK = "math.max(tonumber(found[6]) or 0, tonumber(least) or 0)"
 _PYTHON = "contract/ledger/control.py"
+_ORDERS = "worker/batch/orders.py"
+_ASKING = "tests/unit/worker/batch/test_orders.py"
+_RUNNER = "tests/unit/worker/batch/test_runner.py"
 _LEDGER = "tests/integration/ledger/test_control.py"
 _MODEL = "tests/integration/ledger/test_model.py"
 _TURNS = "tests/integration/ledger/test_turns_of_jobs.py"
@@ -77,6 +80,17 @@ GUARDS = (
     _without(_WITHDRAW, "ipairs({KEYS[6], KEYS[5]})", "ipairs({KEYS[6]})"),
     _without(_WITHDRAW, "      redis.call('ZADD', KEYS[4], ends, batch)\n"),
     _without(_KEEP, "if ARGV[4] == '0' then redis.call('PERSIST', ARGV[1] .. batch) else", "if true then"),
+    _without(_CONTROL, "  redis.call('HINCRBY', KEYS[8], 'changes', 1)\n"),
+    _without(_CLOSE, "return 1 + (redis.call('HGET', KEYS[13], 'changes') or 0)", "return 1"),
+    _without(_CLAIM, " or {'', changes} end", " or false end"),
+    _without(_CLAIM, "record.attempts, record.urls, changes}", "record.attempts, record.urls, 0}"),
+    _without(_ORDERS, "self._known = heard", "self._known = self._changes.number", tests=_ASKING),
+    _without(_ORDERS, "self._known = known", "self._known = changes.number", tests=_ASKING),
+    _without(_ORDERS, "self._changes.number != self._known or ", tests=_ASKING),
+    _without(_ORDERS, "            self._not_before = now + _RETRY_PAUSE\n", tests=_ASKING),
+    _without("worker/batch/runner.py", "                turn.is_halted = True\n", tests=_RUNNER),
+    _without("worker/batch/runner.py", "        self._heed_orders()\n        if self._is_stopping()",
+             "        if self._is_stopping()", tests=_RUNNER),
     _without(_PYTHON, "while _control(ledger, job)[1] >= _MOVED_AT_ONCE:", "if _control(ledger, job):"),
     _without(_PYTHON, "        _move_all(ledger, job)\n    return was", "        pass\n    return was"),
 )  # fmt: skip

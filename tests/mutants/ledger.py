@@ -92,7 +92,7 @@ GUARDS = (
     _without(_CLAIM, "if record and (record.format or 1) > tonumber(ARGV[11]) then", "if false then"),
     _without(_CLAIM, "if claimable == nil then skipped = skipped + 1 end"),
     _without(_CLAIM, "      skipped = skipped + 1\n    elseif", "    elseif"),
-    _without(_CLAIM, "return strange and {strange} or false", "return false"),
+    _without(_CLAIM, "return strange and {strange} or {'', changes}", "return {'', changes}"),
     _without(_CLAIM, "if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {job} end"),
     _without(_OPEN, "record.format = tonumber(ARGV[3])"),
     _without(_CLOSE, "  child.format = tonumber(ARGV[7])\n"),

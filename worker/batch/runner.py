@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from contract.cluster.broker import AWAY
@@ -71,6 +71,7 @@ class BatchRunner:
         tell: Callable[[Sequence[tuple[Claim, ProgressSnapshot]]], None],
         send: Callable[[Sequence[BatchMessage]], None],
         look_at_hosts: Callable[[], None] = lambda: None,
+        halted: Callable[[Collection[str]], Collection[str]] = lambda _jobs: (),
         events: Watcher = UNWATCHED,
         meter: Metering = UNCOUNTED,
         end: Callable[[str], None] = end_process,
@@ -78,7 +79,8 @@ class BatchRunner:
         """``room`` is how many URLs can be in flight; with fewer left to fetch, the runner looks ahead.
 
         ``tell`` takes, once a second, a snapshot of each batch that lasts; ``look_at_hosts`` is called more often;
-        ``end`` is told why this process is stuck.
+        ``halted`` says, as often, which of these jobs were paused or cancelled; ``end`` is told why this process is
+        stuck.
         """
         self._ledger = ledger
         self._worker = worker
@@ -91,6 +93,7 @@ class BatchRunner:
         self._tell = tell
         self._send = send
         self._look_at_hosts = look_at_hosts
+        self._halted = halted
         self._events = events
         self._meter = meter
         self._end_process = end
@@ -150,6 +153,7 @@ class BatchRunner:
                 self._end_process(
                     f"Job {turn.claim.job} batch {turn.claim.batch} is not over after {turn.longest:.0f} s: stuck."
                 )
+        self._heed_orders()
         if self._is_stopping() and not self._drains:
             self._drains = True
             for turn in self._turns:
@@ -159,6 +163,14 @@ class BatchRunner:
             told = [turn for turn in self._turns if now - turn.began >= _TOLD_FROM]
             if told:
                 self._tell([(turn.claim, turn.snapshot()) for turn in told])
+
+    def _heed_orders(self) -> None:
+        """Begin nothing more of a job that was paused or cancelled; what is in flight drains."""
+        halted = self._halted({turn.claim.job for turn in self._turns if not turn.is_halted})
+        for turn in self._turns:
+            if turn.claim.job in halted and not turn.is_halted:
+                turn.is_halted = True
+                turn.run.stop(within=self._drain)
 
     # ------------------------------------------------------------------ looking ahead
 

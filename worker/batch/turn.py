@@ -36,6 +36,7 @@ class Turn:
     started: float = field(default_factory=time.time)  # Unix seconds
     began: float = field(default_factory=time.monotonic)
     is_parted: bool = False
+    is_halted: bool = False  # its job was paused or cancelled: it only drains
 
     def may_part(self, now: float) -> bool:
         """Is it worth a close of its own to report what it has?"""

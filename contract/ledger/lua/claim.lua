@@ -4,12 +4,14 @@
 --       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do,
 --       did a message lead here (1/0), what of a policy the caller can read (names with a comma behind each), its version,
 --       the version of the entries it can read, the keys of the queue's lists (none: the broker is not this Redis)
--- Returns false (closed, held, deferred, unknown, none), the attempts of a worn batch, its record, or {a job} whose batches
--- wait and cannot be read by the caller, where nothing else waits: they lose no attempt by that.
+-- Returns false (closed, held, deferred, unknown), {'', changes of control} where none waits, the attempts of a worn batch,
+-- its record and the changes of control, or {a job} whose batches wait and cannot be read by the caller, where nothing else
+-- waits: they lose no attempt by that.
 -- Which job's keys are touched is known only here: one Redis holds them all, so nothing is declared but what they share.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local most = tonumber(ARGV[5])
+local changes = tonumber(redis.call('HGET', KEYS[3], 'changes') or 0)
 
 local function leave_line(waits)
   redis.call('ZREM', KEYS[1], waits)
@@ -141,7 +143,7 @@ local waits = ARGV[2]
 if waits == '' then
   -- The reply to the holder's first call was lost and its client asks again: not for yet another batch.
   waits = redis.call('HGET', KEYS[4], ARGV[3]) or next_in_turn()
-  if not waits then return strange and {strange} or false end
+  if not waits then return strange and {strange} or {'', changes} end
 end
 local job, batch = string.match(waits, '^(.-)/(.*)$')
 local key = ARGV[1] .. job
@@ -181,4 +183,4 @@ end
 redis.call('ZADD', key .. ':leases', now + tonumber(ARGV[4]), batch)
 redis.call('EXPIRE', key .. ':leases', ARGV[6])
 local payload = redis.call('HGET', key .. ':payloads', batch)
-return {job, batch, payload, known[1], known[2], tostring(record.queued), record.attempts, record.urls}
+return {job, batch, payload, known[1], known[2], tostring(record.queued), record.attempts, record.urls, changes}

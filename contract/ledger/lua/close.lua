@@ -1,8 +1,9 @@
 -- In one step: store the report, close the batch, open the batches that take over what is left.
--- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead, aside
+-- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead, aside, taken
 -- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with, version of their entries,
 --       number of counters, (counter, amount) for each, then (child, urls, seconds from now, token, payload) for each;
 --       a child with a token is held under it for so many seconds, by whoever closes the batch: stragglers go on
+-- Returns 0 where the batch is not the caller's, and else one more than there were changes of control.
 local text = redis.call('HGET', KEYS[2], ARGV[2])
 if not text then
   -- The reply to the holder's first call was lost and its client asks again: the report stored is its own.
@@ -55,4 +56,4 @@ if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[7], ARGV[1]) en
 redis.call('PUBLISH', KEYS[8], ARGV[4])
 -- Our followers wait on the job's.
 redis.call('PUBLISH', KEYS[1], ARGV[2])
-return 1
+return 1 + (redis.call('HGET', KEYS[13], 'changes') or 0)

@@ -19,6 +19,7 @@ local function change(to)
     if to == 'paused' then redis.call('PERSIST', KEYS[1] .. part) else redis.call('EXPIRE', KEYS[1] .. part, ARGV[5]) end
   end
   redis.call('HDEL', KEYS[1], 'pauser')
+  redis.call('HINCRBY', KEYS[8], 'changes', 1)
   state = to
   if to then redis.call('HSET', KEYS[1], 'state', to) else redis.call('HDEL', KEYS[1], 'state') end
   redis.call('PUBLISH', KEYS[1], '')

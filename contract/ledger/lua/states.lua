@@ -1,5 +1,6 @@
--- Return the states of jobs; '' where one is running, or unknown.
+-- Return how many changes of control there were, and the states of jobs; '' where one is running, or unknown.
+-- KEYS: taken
 -- ARGV: what the keys of every job begin with, jobs
-local states = {}
-for i = 2, #ARGV do states[i - 1] = redis.call('HGET', ARGV[1] .. ARGV[i], 'state') or '' end
+local states = {tonumber(redis.call('HGET', KEYS[1], 'changes') or 0)}
+for i = 2, #ARGV do states[i] = redis.call('HGET', ARGV[1] .. ARGV[i], 'state') or '' end
 return states

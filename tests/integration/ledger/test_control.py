@@ -140,6 +140,30 @@ def test_a_pause_that_ends_with_its_command_gives_way_to_one_that_does_not(ledge
     assert not control.resume(ledger, JOB), "it is not paused any more"
 
 
+def test_answers_to_claims_and_closes_tell_how_many_changes_there_were(ledger: ClockedLedger) -> None:
+    """Guards the numbers that claim.lua and close.lua return: workers ask for no more than that."""
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    first, second = next_of(ledger), next_of(ledger)
+    assert ledger.changes.number == 0
+    other = ClockedLedger(ledger._redis)
+    other.create("another", JobPolicy())
+    other.open("another", [batch_of("1")])
+
+    control.pause(other, "another")
+    ledger.close(first, report_of(first))
+    assert ledger.changes.number == 1
+    control.resume(other, "another")
+    claim = next_of(ledger)
+    assert (claim.job, claim.changes, ledger.changes.number) == ("another", 2, 2)
+    control.cancel(other, "another")
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
+    assert ledger.changes.number == 3
+    assert not ledger.close(first, report_of(first, worker="late"))
+    assert ledger.close(second, report_of(second))
+    assert control.states_of(ledger, ["another"]) == {"another": JobState.CANCELLED}
+    assert ledger.changes.number == 3
+
+
 def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
     client: redis.Redis, ledger: ClockedLedger
 ) -> None:

@@ -123,6 +123,7 @@ class Floor:
     leftovers: Sequence[Leftover] = ()
     ends_at_once: bool = True
     is_stopping: bool = False
+    halted: set[str] = field(default_factory=set)
     stalled: str | None = None
     disk_backoff: DiskBackoff = field(default_factory=DiskBackoff)
     runs: dict[str, FakeRun] = field(default_factory=dict)
@@ -143,6 +144,7 @@ class Floor:
             is_stopping=lambda: self.is_stopping,
             tell=lambda _seen: None,
             send=self.sent.extend,
+            halted=lambda jobs: self.halted & set(jobs),
             events=self,
             end=self.stuck.append,
         )
@@ -475,6 +477,31 @@ def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> N
     assert floor.sent == [
         BatchMessage("job", a_claim("1").child(1))
     ]  # the deferred one is sent by the sweep when it is due
+
+
+def test_a_batch_of_a_job_that_was_paused_drains_and_the_others_go_on() -> None:
+    """Guards ``_heed_orders``, and that what was told to drain is told so once: its time would begin anew."""
+    now = BatchEntry(url=URL.format("now"))
+    floor = Floor(ends_at_once=False, leftovers=[Leftover(now)], fetching=10)
+    floor.ledger.waiting = ["2"]
+    drained: list[FakeRun] = []
+
+    class Draining(FakeRun):
+        def stop(self, within: float) -> None:
+            self.stopped_within = within
+            drained.append(self)
+            threading.Timer(0.6, self.end).start()
+
+    def start(batch: str) -> None:
+        floor.runs[batch].__class__ = Draining
+        if batch == "2":
+            floor.halted = {"job"}
+
+    floor.on_start = start
+    floor.runner(room=15).work(a_claim("1"))
+
+    assert [run.stopped_within for run in drained] == [7.0, 7.0]
+    assert [len(children) for _, children in floor.ledger.closed.values()] == [1, 1]
 
 
 def test_a_body_that_waits_for_space_is_noted_and_holds_nobody_up() -> None:
