@@ -110,6 +110,8 @@ def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
         "global_keyprefix": settings.prefix,
     }
     broker_options = redis_options if is_redis_url(settings.broker_url) else {}
+    # RabbitMQ refuses a queue that is declared as another type than it has; other brokers ignore the argument.
+    arguments = {"x-queue-type": settings.queue_type}
     broker_url = without_tls_options(settings.broker_url)
     return {
         # broker_url would lose against CELERY_BROKER_URL, which need not hold the password (celery/app/utils.py).
@@ -118,7 +120,7 @@ def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
         "broker_use_ssl": tls_options(settings.broker_url, settings.ca_file) or False,
         "redis_backend_use_ssl": tls_options(settings.result_backend, settings.ca_file) or None,
         "task_default_queue": settings.queue,
-        "task_queues": [Queue(settings.queue)],
+        "task_queues": [Queue(settings.queue, queue_arguments=arguments)],
         "task_routes": {BATCH_TASK: {"queue": settings.queue}},
         "task_serializer": "json",
         "result_serializer": "json",

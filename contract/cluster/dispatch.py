@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import ChannelError
 
 from contract.cluster.service_urls import is_redis_url
@@ -37,15 +38,28 @@ def send_batches(app: Celery, messages: Sequence[BatchMessage], *, about: str = 
 
 
 def queue_depth(app: Celery, queue: str) -> int | None:
-    """Return how many messages wait in the queue; None where the broker cannot tell."""
+    """Return how many messages wait in the queue; None where the broker cannot tell.
+
+    Raises:
+        kombu.exceptions.OperationalError, redis.exceptions.RedisError: the broker cannot be reached.
+    """
     with app.producer_pool.acquire(block=True) as producer:
-        channel: Any = producer.channel
         if is_redis_url(app.conf.broker_write_url):
             # A passive declare asks for EXISTS without global_keyprefix (kombu/transport/redis.py,
             # PREFIXED_SIMPLE_COMMANDS): every queue would seem empty, and what waits would be sent again and again.
+            channel: Any = producer.channel
             return int(channel._size(queue))
+        # A connection that broke is only noticed when it is used, and is kept until it is replaced.
+        connection = cast("Connection", producer.connection)
+        counted: int | None = connection.ensure(producer, _count, max_retries=1)(connection, queue)
+        return counted
+
+
+def _count(connection: Connection, queue: str) -> int | None:
+    connection.ensure_connection(max_retries=1)
+    with connection.channel() as opened:  # one of its own: the broker closes it where there is no such queue
+        channel: Any = opened
         try:
-            declared = channel.queue_declare(queue, passive=True)
+            return getattr(channel.queue_declare(queue, passive=True), "message_count", None)
         except ChannelError:
             return 0
-        return getattr(declared, "message_count", None)

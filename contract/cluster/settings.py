@@ -121,6 +121,17 @@ def text(value: str) -> str:
     return value
 
 
+def choice(*known: str) -> Callable[[str], str]:
+    """Return a parser of one of a few words."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"must be {' or '.join(known)}")
+        return text
+
+    return parse
+
+
 def options(value: str) -> dict[str, Any]:
     """Read transport options: a JSON object."""
     try:
@@ -167,7 +178,7 @@ class ClusterSettings:
             "variable": "TRAWL_BROKER_OPTIONS",
             "parse": options,
             "is_secret": True,  # it may hold passwords, of Sentinels for one
-            "meaning": "Extra kombu transport options as a JSON object (Sentinel, quorum queues, SQS).",
+            "meaning": "Extra kombu transport options as a JSON object (Sentinel, SQS).",
         },
     )
     backend_options: dict[str, Any] = field(
@@ -181,6 +192,12 @@ class ClusterSettings:
     )
     queue: str = setting(
         "TRAWL_QUEUE", "trawl", text, "Celery queue of the batches; workers and producers of one cluster use the same."
+    )
+    queue_type: str = setting(
+        "TRAWL_QUEUE_TYPE",
+        "classic",
+        choice("classic", "quorum"),
+        "RabbitMQ only: `classic`, or `quorum` for a queue that survives the loss of a node.",
     )
     prefix: str = setting("TRAWL_PREFIX", "trawl:", text, "Prefix of the ledger's keys.")
     lease: float = setting(

@@ -10,7 +10,19 @@ _PREFIX = "TRAWL_"
 #: What follows the prefix; docs/configuration.md has a row for each, and deploy/env.example the last three.
 _NAMES = (
     *("BROKER_URL", "RESULT_BACKEND", "REDIS_PASSWORD_FILE", "REDIS_CA_FILE", "BROKER_OPTIONS", "BACKEND_OPTIONS"),
-    *("QUEUE", "PREFIX", "LEASE", "KEEP", "OUTPUT", "LANES", "TRANSFERS", "DRAIN", "MIN_FREE", "WORKER_DENY_NETS"),
+    *(
+        "QUEUE",
+        "QUEUE_TYPE",
+        "PREFIX",
+        "LEASE",
+        "KEEP",
+        "OUTPUT",
+        "LANES",
+        "TRANSFERS",
+        "DRAIN",
+        "MIN_FREE",
+        "WORKER_DENY_NETS",
+    ),
     *("OWN_SERVICES", "EGRESS_PROXY", "EGRESS_LOGIN_FILE", "CA_FILE", "METRICS", "HEARTBEAT_FILE"),
     *("ALLOW_NETS", "DENY_NETS"),
     *("IMAGE", "LISTS", "SECRETS"),

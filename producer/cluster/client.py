@@ -175,6 +175,12 @@ class Cluster:
         try:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=1, timeout=5)
+                self._app.amqp.queues[self.settings.queue](connection.default_channel).declare()
+        except kombu.exceptions.ChannelError:
+            raise ServiceError(
+                f"The queue {self.settings.queue} at {shown} is of another type:"
+                " set TRAWL_QUEUE_TYPE to the type it has, on all machines, or TRAWL_QUEUE to a name that is free."
+            ) from None
         except (KeyError, ImportError):
             raise ServiceError(
                 f"The broker URL {shown} is of no kind Celery knows: e.g. redis://host:6379/0."

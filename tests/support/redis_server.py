@@ -59,12 +59,14 @@ class RedisServer:
         acl_file: Path | None = None,
         databases: int = 16,
         extra: tuple[str, ...] = (),
+        sentinel: tuple[str, ...] = (),
         binary: Path | None = None,
     ) -> None:
         """Describe the server without starting it.
 
         `maxmemory` is in bytes (None: no limit), `fsync` is always, everysec or no, `extra` are further lines of
-        redis.conf. With `acl_file` the file alone says who may log in. Raises RedisMissing when there is no binary.
+        redis.conf. With `acl_file` the file alone says who may log in; `sentinel` are the lines of one that stores
+        nothing and watches another. Raises RedisMissing when there is no binary.
         """
         found = binary or find_binary()
         if found is None:
@@ -78,6 +80,7 @@ class RedisServer:
         self._port = port or 0
         self._socket_folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._sentinel = sentinel
         self._options = [
             f"appendonly {'yes' if aof else 'no'}",
             f"appendfsync {fsync}",
@@ -199,13 +202,15 @@ class RedisServer:
         conf = self.folder / "redis.conf"
         # In a file and not in the arguments: every process of the machine can read those.
         conf.touch(mode=0o600)
-        conf.write_text(
-            "\n".join([*self._listening(), *self._options, f"dir {_quoted(str(self.folder))}", 'save ""']) + "\n",
-            "utf-8",
-        )
+        options = self._sentinel or (*self._options, 'save ""')
+        conf.write_text("\n".join([*self._listening(), *options, f"dir {_quoted(str(self.folder))}"]) + "\n", "utf-8")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [self.binary, conf], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
+                [self.binary, conf, *(["--sentinel"] if self._sentinel else [])],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
             )
         try:
             await_condition(self._answers, within=within, what=f"{self.binary.name} answering")
