@@ -21,6 +21,7 @@ from worker.adapters.egress import Egress
 from worker.adapters.http import CurlHttp
 from worker.adapters.resolver import MOST_THREADS, NameServers, SystemResolver, look_up_addresses
 from worker.engine.digests import starter
+from worker.engine.exchange import Exchange
 from worker.engine.hosts import Hosts
 from worker.engine.lane import Lane
 from worker.engine.ports import Clock
@@ -183,7 +184,7 @@ class Downloader:
     def _lane(self, reach: _Reach, addresses: AddressPolicy) -> Lane:
         window = max(1, self.settings.transfers // self.settings.lanes)
         kept, most_quiet = _beside(window, self._descriptors // self.settings.lanes)
-        http = CurlHttp(
+        http: CurlHttp[Exchange] = CurlHttp(
             addresses=addresses,
             window=window,
             kept=kept,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from contract.records.policy import JobPolicy
 from tests.support.misbehaving import MisbehavingServer
 from worker.adapters.http import CurlHttp
 from worker.engine.exchange import Exchange
+from worker.engine.ports import Request
 from worker.settings import WorkerSettings
 from worker.wiring import Downloader
 
@@ -22,10 +24,10 @@ def test_an_exchange_that_cannot_begin_ends_its_url_and_no_other(
 ) -> None:
     begin = CurlHttp.begin
 
-    def begin_or_break(http: CurlHttp, exchange: Exchange) -> None:
-        if "broken" in exchange.transfer.entry.url:
+    def begin_or_break(http: CurlHttp[Exchange], request: Request, exchange: Exchange) -> Sequence[bytes]:
+        if "broken" in request.place.target:
             raise RuntimeError("a bug")
-        begin(http, exchange)
+        return begin(http, request, exchange)
 
     monkeypatch.setattr(CurlHttp, "begin", begin_or_break)
     downloader = Downloader(WorkerSettings(output=str(tmp_path / "out")))
@@ -34,7 +36,7 @@ def test_an_exchange_that_cannot_begin_ends_its_url_and_no_other(
         urls = [server.url(f"/good?seed={seed}") for seed in range(20)]
         entries = [BatchEntry(url=url) for url in [*urls, server.url("/good?broken")]]
         run = downloader.start(entries, JobPolicy(allow_nets=("127.0.0.0/8",)), queued=time.time(), worker="test")
-        # Protects the try around Http.begin in Lane._start: without it the URL never ends.
+        # Protects the try around Http.begin in Lane._ask: without it the URL never ends.
         assert run.wait(200.0)
     downloader.close()
 

@@ -14,6 +14,7 @@ from tests.support.virtual_world import VirtualWorld
 from worker.adapters.http import CurlHttp
 from worker.adapters.http import addresses as adapter
 from worker.adapters.http.addresses import NAMES_KEPT
+from worker.engine.exchange import Exchange
 from worker.engine.ports import Answer
 from worker.engine.safety import AddressPolicy
 
@@ -29,9 +30,11 @@ def origin() -> Iterator[TinyOrigin]:
 
 
 @pytest.fixture
-def http() -> Iterator[CurlHttp]:
+def http() -> Iterator[CurlHttp[Exchange]]:
     addresses = AddressPolicy(allow=parse_networks(("127.0.0.0/8",), setting="TRAWL_ALLOW_NETS"))
-    http = CurlHttp(addresses=addresses, window=_WINDOW, ca_file="/nowhere", ipv4_only=False, http3=False)
+    http: CurlHttp[Exchange] = CurlHttp(
+        addresses=addresses, window=_WINDOW, ca_file="/nowhere", ipv4_only=False, http3=False
+    )
     yield http
     http.close()
 
@@ -47,7 +50,7 @@ def _fetch(world: VirtualWorld, port: int, names: range) -> float:
     return spent
 
 
-def test_the_last_names_of_many_cost_what_the_first_did(origin: TinyOrigin, http: CurlHttp) -> None:
+def test_the_last_names_of_many_cost_what_the_first_did(origin: TinyOrigin, http: CurlHttp[Exchange]) -> None:
     """Guards DNS_CACHE_TIMEOUT: with one, libcurl looks at every name it knows after every transfer; here seven times
     the CPU at the end."""
     world = VirtualWorld(http=http, window=_WINDOW)
@@ -61,7 +64,7 @@ def test_the_last_names_of_many_cost_what_the_first_did(origin: TinyOrigin, http
 
 
 def test_a_name_is_brought_after_libcurl_has_looked_at_who_withdraws_it(
-    origin: TinyOrigin, http: CurlHttp, monkeypatch: pytest.MonkeyPatch
+    origin: TinyOrigin, http: CurlHttp[Exchange], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards ``is_leaving``: libcurl might forget the name last, and would ask the system for it."""
     monkeypatch.setattr(adapter, "NAMES_KEPT", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tests.support.gathering import Gathering
 from worker.adapters.http import CurlHttp
 from worker.adapters.http.waiting import Polling
 from worker.engine.exchange import Exchange
+from worker.engine.ports import Request
 
 _MANY = 1050
 _UNHURRIED = replace(
@@ -73,9 +74,9 @@ def test_what_has_no_connection_yet_survives_the_change_of_drivers(
     """Guards ``suppress``: libcurl pauses nothing that is not connected, and the lane gave back all it had."""
     begin = CurlHttp.begin
 
-    def crowd(http: CurlHttp, exchange: Exchange) -> None:
-        begin(http, exchange)
-        http.is_crowded = True
+    def crowd(http: CurlHttp[Exchange], request: Request, exchange: Exchange) -> Sequence[bytes]:
+        http._is_crowded = True
+        return begin(http, request, exchange)
 
     monkeypatch.setattr(CurlHttp, "begin", crowd)
     gathering = Gathering(20)

@@ -314,7 +314,7 @@ def test_a_connection_from_the_pool_is_judged_again(version: Version, bench: Ben
     (lanes,) = bench.downloader._lanes.values()
     for lane in lanes:
         assert isinstance(lane._http, CurlHttp)
-        lane._http.judge = _closed
+        object.__setattr__(lane._http._common, "judge", _closed)  # frozen
 
     run = bench.fetch([version.site.url(n=2)], version.policy())
 

@@ -13,6 +13,7 @@ from worker.adapters.http import CurlHttp
 from worker.adapters.http.exchanges import AT_ONCE
 from worker.adapters.http.waiting import Selecting
 from worker.engine.exchange import Exchange
+from worker.engine.ports import Ended
 
 _GUESTS = 5 * AT_ONCE
 
@@ -24,7 +25,7 @@ def test_exchanges_that_end_together_come_back_a_few_at_a_time(tmp_path: Path, m
     slept: list[float] = []
     wait, drive = CurlHttp.wait, Selecting.wait
 
-    def counted(http: CurlHttp, seconds: float | None) -> Sequence[Exchange]:
+    def counted(http: CurlHttp[Exchange], seconds: float | None) -> Sequence[tuple[Exchange, Ended]]:
         ended = wait(http, seconds)
         came.append(len(ended))
         left[0] = http._has_more

@@ -35,8 +35,8 @@ GUARDS = (
     _cookies("and not _ADDRESS.fullmatch(host)", ""),
     _cookies('host.endswith(f".{domain}")', "host.endswith(domain)"),
     _cookies('folder if folder.endswith("/") else f"{folder}/"', "folder"),
-    Guard("worker/engine/transfer.py", "        self.cookies: CookieJar | None = None  # what those redirects set\n",
+    Guard("worker/engine/transfer.py", "            start, self.hops = self.hops.start, None\n",
           ("tests/integration/test_transfers.py", "-k", "forgotten"),
-          '        self.cookies: CookieJar | None = getattr(self, "cookies", None)\n'),
-    Guard("worker/adapters/http/exchanges.py", 'field.encode("latin-1")', _WIRE, 'field.encode("utf-8")'),
+          "            start = self.hops.start\n"),
+    Guard("worker/adapters/http/handle.py", 'field.encode("latin-1")', _WIRE, 'field.encode("utf-8")'),
 )  # fmt: skip

@@ -36,7 +36,7 @@ def _folders(text: str, instead: str = "") -> Guard:
     return Guard("contract/folders.py", text, _OWNERS, instead)
 
 
-def _lane_space(text: str, instead: str, module: str = "lane") -> Guard:
+def _lane_space(text: str, instead: str, module: str = "flow") -> Guard:
     return Guard(f"worker/engine/{module}.py", text, ("tests/unit/worker/engine/test_short_of_space.py",), instead)
 
 
@@ -108,8 +108,11 @@ GUARDS = (
     _space("if error.errno == errno.EFBIG:", "if False:"),
     _space("            self._look(size, 0)\n", "            pass\n"),
     _lane_space("except BodyTooLargeError as error:", "except ZeroDivisionError as error:", "exchange"),
-    _lane_space("                run.short_of_space = reason\n", "                run.stall(reason)\n"),
-    _lane_space("transfer.attempt_began, waiting=after)", "transfer.attempt_began, transfer.attempt_began + after)"),
+    _lane_space("                    course.wait_for_space(reason)\n", "                    course.stall(reason)\n"),
+    _lane_space(
+        "transfer.attempt_began, waiting=after or 0.0)",
+        "transfer.attempt_began, transfer.attempt_began + (after or 0.0))",
+    ),
     _disk("= self.parts = -1", "= -1"),
     _disk("if not may():", "if may() and False:"),
     _disk("                self._folder.sync_all(drafts, opening)\n", "                pass\n"),
@@ -134,14 +137,14 @@ GUARDS = (
     _disk("                if is_of_another_machine(shelf, fd):\n                    return\n"),
     _disk("        if is_of_another_machine(shelf, fd):\n            let_go(fd)\n            return None\n"),
     _disk("return is_recent and", "return"),
-    _run("after = max(after, STALLED_WAIT)", "pass", _UNBLAMED),
+    _run("return max(after, STALLED_WAIT) if self.course.stalled is not None else after", "return after", _UNBLAMED),
     _group_commit("                whole.draft.discard()\n", "                pass\n", _UNBLAMED),
     _run("                self.stall(trouble)\n", "                pass\n"),
     Guard(
-        "worker/engine/run.py",
-        "        except Exception as error:\n            transfer.failure = bug(error)",
+        "worker/engine/rows.py",
+        "    except Exception as error:\n        transfer.spoiled(error)",
         ("tests/unit/worker/engine/test_lane.py::test_an_outcome_that_cannot_be_written_costs_its_own_url_only",),
-        "        except ZeroDivisionError as error:\n            transfer.failure = bug(error)",
+        "    except ZeroDivisionError as error:\n        transfer.spoiled(error)",
     ),
     Guard(
         "worker/engine/lane.py",
@@ -151,13 +154,18 @@ GUARDS = (
     ),
     Guard(
         "worker/engine/lane.py",
-        "                self._schedule.leave(transfer.host_key)\n                self._fail(",
+        "                self._schedule.leave(transfer.host_key)\n                self._flow.fail(",
         ("tests/unit/worker/engine/test_lane.py::test_an_attempt_that_cannot_begin_costs_its_own_url_only",),
-        "                self._fail(",
+        "                self._flow.fail(",
     ),
     _group_commit("    if isinstance(path, Obstacle):", "    if False:"),
     _run("except Exception:  # a bug costs a download", "except ZeroDivisionError:  # a bug costs a download"),
-    Guard("worker/engine/lane.py", "transfer.attempt_began)  # what our disk", _DECISIONS, "now)  # what our disk"),
+    Guard(
+        "worker/engine/flow.py",
+        "self.hand_back(transfer, transfer.attempt_began,",
+        _DECISIONS,
+        "self.hand_back(transfer, now,",
+    ),
     _disk_backoff("min(max(FIRST_PAUSE, 2 * self._pause.value), LONGEST_PAUSE)", "FIRST_PAUSE"),
     _disk_backoff("if not self.lasts:\n                self._pause", "if True:\n                self._pause"),
     _disk_backoff("began >= self._until.value and "),

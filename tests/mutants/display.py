@@ -16,7 +16,7 @@ GUARDS = (
         _WAITS,
         ">= 0:\n                for transfer, _",
     ),
-    Guard("worker/engine/run.py", "            self._errors.clear()\n", _WAITS, ""),
+    Guard("worker/engine/results.py", "            self._errors.clear()\n", _WAITS, ""),
     Guard("contract/ledger/ledger.py", "elsewhere=max(0, held - running)", _STANDING, "elsewhere=0"),
     Guard("contract/ledger/ledger.py", 'flat += [f"{_ERROR.decode()}{error}", amount]', _STANDING, "flat += []"),
     Guard("contract/ledger/health.py", "if age < _FORGOTTEN_AFTER}", _HEALTH, "}"),

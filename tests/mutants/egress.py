@@ -49,8 +49,8 @@ GUARDS = (
     _does(_EGRESS, "curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)",
           "test_what_a_proxy_answers_says_whose_fault_it_was", "pass"),
     # Where a socket may go.
-    _way(_EXCHANGES, "self._verdict if egress is None else egress.verdict", "connect-aimed_at_the_egress_proxy",
-         "self._verdict"),
+    _way(_EXCHANGES, "judge=aims if egress is None else egress.verdict", "connect-aimed_at_the_egress_proxy",
+         "judge=aims"),
     _way(_EGRESS, 'curl.setopt(pycurl.NOPROXY, "")', "connect-reached_through_a_proxy", "pass"),
     _does(_EGRESS, 'in self._accepted:\n            return Verdict(True, "This',
           "test_a_socket_goes_to_the_proxy_and_nowhere_else", 'or True:\n            return Verdict(True, "This'),
@@ -58,11 +58,12 @@ GUARDS = (
     _does(_WIRING, "reach.http3 and self._egress is None",
           "test_tls_is_with_the_server_whose_name_the_url_has", "reach.http3"),
     # Whose fault it was.
-    _does(_EGRESS, "if code and exchange.sockets and exchange.stopped is None:",
+    _does("worker/adapters/http/handle.py", "if code and self.sockets and self._stopped is None:",
           "test_what_a_proxy_answers_says_whose_fault_it_was", "if False:"),
-    _does(_EGRESS, "if code and exchange.sockets and exchange.stopped is None:",
+    _does("worker/adapters/http/handle.py", "if code and self.sockets and self._stopped is None:",
           "test_a_proxy_that_is_down_is_named_and_not_the_urls_fault", "if False:"),
-    _does(_EGRESS, "        if is_timeout:", "test_a_host_that_does_not_answer_behind_a_proxy_is_a_timeout",
+    _does(_EGRESS, "        if code == pycurl.E_OPERATION_TIMEDOUT:",
+          "test_a_host_that_does_not_answer_behind_a_proxy_is_a_timeout",
           "        if False:"),
     # Its login.
     _does(_EGRESS, "curl.setopt(pycurl.PROXYPASSWORD, password)", "test_everything_goes_through_the_proxy_by_address",

@@ -65,7 +65,7 @@ GUARDS = (
         "worker/engine/splits/fetcher.py",
         "split.put_off(now + wait)",
         (f"{_SPLITS}::test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked",),
-        "self._begin_helper(split, split.waiting.pop(0), now)",
+        "self._begin_helper(transfer, split, split.waiting.pop(0), now)",
     ),
     Guard(
         "worker/engine/splits/split.py",
@@ -100,7 +100,7 @@ GUARDS = (
     ),
     _met(
         _TRANSFER,
-        "run.began - entry.waited if entry.waited else inf",
+        "terms.began - entry.waited if entry.waited else inf",
         "test_pages_that_are_always_busy_end_by_themselves_where_the_others_answer",
         "inf",
     ),

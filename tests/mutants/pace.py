@@ -26,13 +26,11 @@ GUARDS = (
         "(*marks[:PARTS], exchange.received)",
     ),
     _limit(
-        "return now - exchange.answered_at >= LONGEST_COURTESY",
+        "return now - seen.answered_at >= LONGEST_COURTESY",
         "a_status_that_says_it_all_waits_for_no_page",
         "return False",
     ),
-    _limit(
-        "    if exchange.answered_at is not None:\n", "a_status_that_says_it_all_waits_for_no_page", "    if False:\n"
-    ),
+    _limit("    if seen.answered_at is not None:\n", "a_status_that_says_it_all_waits_for_no_page", "    if False:\n"),
     Guard(
         _EXCHANGES,
         "with suppress(pycurl.error):  # it has no connection yet, or no longer",
@@ -63,20 +61,20 @@ GUARDS = (
         (f"{_LANE}::test_a_thousand_urls_of_a_dead_name_share_each_look_up",),
     ),
     Guard(
-        "worker/engine/lookups.py",
-        "transfer.deadline += now - asked",
+        "worker/engine/transfer.py",
+        "self.deadline += now - asked",
         (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_an_address",),
         "pass",
     ),
     Guard(
-        "worker/engine/lane.py",
+        "worker/engine/flow.py",
         "each.ready_at is None and now >= each.deadline",
         (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_a_place",),
         "now >= each.deadline",
     ),
     Guard(
         "worker/engine/transfer.py",
-        "            self.give_back(max(0.0, now - self.ready_at))",
+        "            self._give_back(max(0.0, now - self.ready_at))",
         (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_a_place",),
         "            pass",
     ),
@@ -94,7 +92,7 @@ GUARDS = (
     ),
     Guard(
         _EXCHANGES,
-        "if self._handed.is_leaving(handle.name):",
+        "if self._unread and self._handed.is_leaving(name):",
         (f"{_NAMES}::test_a_name_is_brought_after_libcurl_has_looked_at_who_withdraws_it",),
         "if False:",
     ),

@@ -32,8 +32,18 @@ GUARDS = (
         "return Tier.AGAIN",
     ),
     _lane(_LANE, "self._places.take_back(transfer.exchange)", "test_a_later_try_of_what_stalled_takes_no_place"),
-    _lane(_LANE, "        self._end_overdue(now)\n", "test_a_later_try_that_finds_no_place_ends_at_its_deadline", ""),
-    _lane(_LANE, "        self._count_resting()\n", "test_what_only_rests_leaves_room_for_another_batch", ""),
+    _lane(
+        "worker/engine/flow.py",
+        "            self._end_overdue(now)\n",
+        "test_a_later_try_that_finds_no_place_ends_at_its_deadline",
+        "",
+    ),
+    _lane(
+        "worker/engine/shares.py",
+        "        resting += self.waiting\n",
+        "test_what_only_rests_leaves_room_for_another_batch",
+        "        resting = 0\n",
+    ),
     _lane(
         _PLACES,
         "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
@@ -42,7 +52,7 @@ GUARDS = (
     ),
     _lane(
         _LANE,
-        "quiet=exchange.is_quiet)",
+        "quiet=self._places.leave(exchange))",
         "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed",
         "quiet=False)",
     ),

@@ -6,6 +6,7 @@ from tests.mutants.guard import Guard
 
 _CREW = "worker/engine/splits/fetcher.py"
 _EXCHANGE = "worker/engine/exchange.py"
+_FLOW = "worker/engine/flow.py"
 _LANE = "worker/engine/lane.py"
 _SPLIT = "worker/engine/splits/split.py"
 
@@ -16,28 +17,28 @@ def _of(file: str, text: str, test: str, instead: str = "") -> Guard:
 
 GUARDS = (
     _of(_EXCHANGE, "data = data[: self.until - at]", "test_a_slow_connection_is_relieved", "pass"),
-    _of(_CREW, "main.until = None  # it goes on to the end", "test_a_range_answered_otherwise_ends_the_split[full]",
-        "pass"),
-    _of(_CREW, "self._schedule.join(main.transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
+    _of(_CREW, "main.leave_rest_from(None)  # it goes on to the end",
+        "test_a_range_answered_otherwise_ends_the_split[full]", "pass"),
+    _of(_CREW, "self._schedule.join(transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
     _of(_CREW, " - soon + 1)", "test_helpers_count_at_their_host", " + 1)"),
-    _of(_LANE, "        _discard(exchange)\n        self._fail(exchange.transfer, failure, now)\n",
+    _of(_LANE, "        exchange.discard()\n        self._flow.fail(transfer, failure, now)\n",
         "test_a_helper_that_cannot_begin_ends_its_url_and_nothing_is_left",
-        "        self._fail(exchange.transfer, failure, now)\n"),
-    _of(_LANE, "self._spoil(transfer.exchange or exchange, bug(error), now)",
-        "test_a_bug_within_a_split_ends_its_url_once", "self._spoil(exchange, bug(error), now)"),
-    _of(_LANE, "        self._between[transfer] = None\n        self._schedule.wait(transfer, until)\n",
+        "        self._flow.fail(transfer, failure, now)\n"),
+    _of(_LANE, "self._spoil(transfer, transfer.exchange or exchange, bug(error), now)",
+        "test_a_bug_within_a_split_ends_its_url_once", "self._spoil(transfer, exchange, bug(error), now)"),
+    _of(_FLOW, "        self._between[transfer] = None\n        self._schedule.wait(transfer, until)\n",
         "test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline",
         "        self._schedule.wait(transfer, until)\n"),
-    _of(_LANE, "_discard(transfer.exchange)\n                step",
-        "test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline", "step"),
-    _of(_LANE, "        _discard(transfer.exchange)\n        if transfer.run.policy.resume",
-        "test_a_split_that_rests_is_handed_back_with_its_wait", "        if transfer.run.policy.resume"),
+    _of(_FLOW, "                self._withdraw(transfer)\n                failure",
+        "test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline", "                failure"),
+    _of(_FLOW, "        self._withdraw(transfer)\n        if transfer.terms.policy.resume",
+        "test_a_split_that_rests_is_handed_back_with_its_wait", "        if transfer.terms.policy.resume"),
     _of(_LANE, "self._schedule.leave(transfer.host_key)  # its helpers",
         "test_a_split_rests_while_all_that_is_left_waits_for_its_moment", "pass  #"),
-    _of(_CREW, "self._rest(main.transfer, moment)",
+    _of(_CREW, "self._rest(transfer, moment)",
         "test_a_split_rests_while_all_that_is_left_waits_for_its_moment", "pass"),
     _of(_CREW, "if now + pause >= transfer.deadline", "test_a_wait_that_is_too_long_ends_the_split", "if False"),
-    _of(_CREW, "transfer.run.retry.pause_after(failure, split.tries + 1, random=self._random)",
+    _of(_CREW, "transfer.terms.retry.pause_after(failure, split.tries + 1, random=self._random)",
         "test_a_share_refused_without_a_word_waits_as_an_attempt_would", "failure.retry_after or 0.0"),
     _of(_SPLIT, " if self.due.get(start, now) <= now]",
         "test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked", "]"),
@@ -46,7 +47,7 @@ GUARDS = (
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "exchange.received and is_sure and",
         "test_a_slow_connection_whose_answer_only_its_end_proves_is_not_relieved", "exchange.received and"),
-    _of(_SPLIT, "self.fetching[start].until = bound", "test_a_slow_connection_is_relieved", "pass"),
+    _of(_SPLIT, "self.fetching[start].leave_rest_from(bound)", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "            self._divide(start, exchange.size)\n            self.done.add(start)\n",
         "test_a_share_whose_connection_broke_is_asked_for_again",
         "            self.done.add(start)\n"),

@@ -40,6 +40,7 @@ _RESOLVER = "worker/adapters/resolver/resolver.py"
 _WIRING = "worker/wiring.py"
 _INFRASTRUCTURE = "worker/own_services.py"
 _EXCHANGE = "worker/engine/exchange.py"
+_HOPS = "worker/engine/hops.py"
 _TRANSFER = "worker/engine/transfer.py"
 _CREDENTIALS = "contract/records/credentials.py"
 
@@ -63,12 +64,12 @@ GUARDS = (
     _names(_ADDRESSES, "!= addresses or name in self.unread", "names_are_asked_once", "!= addresses"),
     _names(_ADDRESSES, '(host, f"{host}.")', "names_are_asked_once", "(host,)"),
     # What a refusal becomes.
-    _way(_HANDLE, "exchange.refusals.append(verdict.reason)", "asked_directly", "pass"),
-    _way(_EXCHANGE, "self._refusal() or self.stopped", "asked_directly", "self.stopped"),
-    _way(_EXCHANGE, "if len(self.refusals) < self.sockets:", "mixed_by_dns", "if False:"),
+    _way(_HANDLE, "self._refusals.append(verdict.reason)", "asked_directly", "pass"),
+    _way(_EXCHANGE, "_refusal(ended) or stopped", "asked_directly", "stopped"),
+    _way(_EXCHANGE, "if len(ended.refusals) < ended.sockets:", "mixed_by_dns", "if False:"),
     _way("worker/engine/http/retry.py", "not failure.is_transient or", "asked_directly"),
-    _way("worker/engine/run.py", "and transfer.failure.kind is Kind.REFUSED", "asked_directly", "and False"),
-    _way(_TRANSFER, "Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT", "reached_by_redirect",
+    _way("worker/engine/rows.py", "and transfer.failure.kind is Kind.REFUSED", "asked_directly", "and False"),
+    _way(_HOPS, "Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT", "reached_by_redirect",
          "Kind.PERMANENT"),
     # Whose verdict it is.
     _way(_WIRING, "self._lanes.pop(reach, None)", "met_in_the_pool",
@@ -109,14 +110,16 @@ GUARDS = (
           (f"{_GUARD}::test_no_other_module_opens_sockets",),
           "import socket\n\nsocket.create_connection\ndial = lambda: socket.create_connection(('there', 80))\n"),
     # Credentials.
-    _sent(_EXCHANGES, "curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),
-    _sent(_TRANSFER, "if credentials.headers and not self.downgraded:", "test_nothing_follows_from_https_to_http",
+    _sent(_HANDLE, "curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),
+    _sent(_TRANSFER, "if credentials.headers and not (hops is not None and hops.is_downgraded):",
+          "test_nothing_follows_from_https_to_http",
           "if credentials.headers:"),
-    _sent(_TRANSFER, "self.downgraded = self.downgraded or hop.downgraded", "test_nothing_follows_from_https_to_http",
-          "self.downgraded = hop.downgraded"),
-    _sent(_TRANSFER, "credentials, place = self.run.credentials, self.place\n",
+    _sent(_HOPS, "self.is_downgraded = self.is_downgraded or hop.downgraded", "test_nothing_follows_from_https_to_http",
+          "self.is_downgraded = hop.downgraded"),
+    _sent(_TRANSFER, "credentials, place, hops = self.terms.credentials, self.place, self.hops\n",
           "test_a_header_stays_behind_when_a_redirect_leaves_its_origin",
-          "credentials, place = self.run.credentials, self.start\n"),
+          "credentials, hops = self.terms.credentials, self.hops\n"
+          "        place = hops.start if hops else self.place\n"),
     _sent(_CREDENTIALS, 'return self.headers.get(f"{scheme}://{_bracketed(host)}:{port}", ())',
           "test_a_header_goes_to_its_host_and_port_only",
           "return tuple(pair for pairs in self.headers.values() for pair in pairs)"),

@@ -183,7 +183,9 @@ def closed_behind_an_open_connection() -> Found:
         world.found.expect(len(opened) >= 30, "too few connections to be found")
         # No setting does this to a lane; it is what the second line of defence is for.
         for lane in (lane for lanes in fetcher.downloader._lanes.values() for lane in lanes):
-            setattr(lane._http, "judge" if world.proxy is None else "_verdict", lru_cache(AddressPolicy().verdict))
+            http: Any = lane._http
+            name = "judge" if world.proxy is None else "aims"
+            object.__setattr__(http._common, name, lru_cache(AddressPolicy().verdict))  # frozen
         for _ in range(3):
             for url, outcome in _pairs(fetcher, opened, WIDE_OPEN):
                 world.refused(outcome, url, error=ErrorClass.REFUSED_ADDRESS, hints="--allow-net")

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from worker.engine import exchange, transfer
+from worker.engine import transfer
 from worker.engine.splits import split
 
 _SIZES = {
-    exchange: {"SMALLEST_KEPT": 1000},
-    transfer: {"SMALLEST_PART": 64},
+    transfer: {"SMALLEST_PART": 64, "SMALLEST_KEPT": 1000},
     split: {"SMALLEST_SHARE": 512, "SMALLEST_TURN": 1000, "SMALLEST_RELIEF": 200, "SMALLEST_PART": 64},
 }  # bytes
 

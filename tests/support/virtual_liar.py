@@ -11,6 +11,7 @@ from tests.support.lying_server import Answer, Framing
 from tests.support.virtual_world import VirtualClock
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
+from worker.engine.ports import Ended, Request
 
 
 class Server(Protocol):
@@ -24,12 +25,13 @@ class Server(Protocol):
 STEP = 0.05  # seconds in which every exchange moves on by one piece
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Stream:
-    exchange: Exchange
+    body: Exchange
     answer: Answer
     speed: int  # bytes per step
     delay: int  # steps before the first byte
+    lines: list[bytes] = field(default_factory=list)
     at: int = 0
 
     @property
@@ -57,19 +59,23 @@ class LyingHttp:
     pause: int = 0  # steps between a head and its body
     _open: list[_Stream] = field(default_factory=list)
 
-    def begin(self, exchange: Exchange) -> None:
-        given = {name.lower(): value for name, _, value in (line.partition(": ") for line in exchange.fields)}
+    def begin(self, request: Request, body: Exchange) -> Sequence[bytes]:
+        given = {name.lower(): value for name, _, value in (line.partition(": ") for line in request.fields)}
         answer, dice = self.server.answer(given), self.server.dice
-        self._open.append(_Stream(exchange, answer, dice.randint(50, 5_000), dice.randint(0, 5)))
+        stream = _Stream(body, answer, dice.randint(50, 5_000), dice.randint(0, 5))
+        self._open.append(stream)
+        return stream.lines
 
-    def drop(self, exchange: Exchange) -> None:
-        self._open = [each for each in self._open if each.exchange is not exchange]
+    def drop(self, body: Exchange) -> Ended:
+        dropped = [each for each in self._open if each.body is body]
+        self._open = [each for each in self._open if each.body is not body]
+        return Ended(tuple(dropped[0].lines)) if dropped else Ended()
 
-    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+    def wait(self, seconds: float | None) -> Sequence[tuple[Exchange, Ended]]:
         self.clock.seconds += STEP
-        ended = [each for each in list(self._open) if self._moves_on(each)]
-        self._open = [each for each in self._open if each not in ended]
-        return [each.exchange for each in ended]
+        moved = [(each, self._move_on(each)) for each in list(self._open)]
+        self._open = [each for each, ended in moved if ended is None]
+        return [(each.body, ended) for each, ended in moved if ended is not None]
 
     def wake(self) -> None:
         """Nobody sleeps in virtual time."""
@@ -77,23 +83,20 @@ class LyingHttp:
     def close(self) -> None:
         self._open.clear()
 
-    def _moves_on(self, stream: _Stream) -> bool:
-        """Bring the next piece; True: the exchange has ended."""
+    def _move_on(self, stream: _Stream) -> Ended | None:
+        """Bring the next piece; return how the exchange ended, if it has."""
         stream.delay -= 1
         if stream.delay >= 0:
-            return False
-        exchange = stream.exchange
-        if not exchange.lines:
+            return None
+        if not stream.lines:
             stream.delay = self.pause
-            exchange.lines.extend(stream.answer.head("2" if stream.answer.framing is Framing.STREAM else "1.1"))
+            stream.lines.extend(stream.answer.head("2" if stream.answer.framing is Framing.STREAM else "1.1"))
             if stream.delay:
-                return False
+                return None
         piece = stream.given[stream.at : stream.at + stream.speed]
         stream.at += len(piece)
-        if piece and exchange.take(piece) is not None:
-            exchange.breakage = Breakage.STOPPED
-            return True
+        if piece and stream.body.take(piece, True) is not None:
+            return Ended(tuple(stream.lines), Breakage.STOPPED)
         if stream.at < len(stream.given):
-            return False
-        exchange.breakage = Breakage.CUT if stream.is_broken else None
-        return True
+            return None
+        return Ended(tuple(stream.lines), Breakage.CUT if stream.is_broken else None)

@@ -8,6 +8,8 @@ from math import inf
 
 from tests.support.virtual_world import VirtualClock
 from worker.engine.exchange import Exchange
+from worker.engine.failures import Breakage
+from worker.engine.ports import Ended, Request
 
 STEP = 0.1  # seconds
 
@@ -29,6 +31,14 @@ class Pace:
         return text.encode().splitlines(keepends=True)
 
 
+@dataclass(slots=True, eq=False)
+class _Answer:
+    pace: Pace
+    begun: float
+    lines: list[bytes] = field(default_factory=list)
+    come: int = 0
+
+
 @dataclass(slots=True)
 class PacedHttp:
     """Keeps ``worker.engine.ports.Http``; ``paces`` are those of the first requests, the last one of all others."""
@@ -36,20 +46,24 @@ class PacedHttp:
     clock: VirtualClock
     paces: list[Pace]
     asked: list[float] = field(default_factory=list)  # when
-    _open: dict[Exchange, Pace] = field(default_factory=dict)
+    _open: dict[Exchange, _Answer] = field(default_factory=dict)
 
-    def begin(self, exchange: Exchange) -> None:
-        self._open[exchange] = self.paces[min(len(self.asked), len(self.paces) - 1)]
+    def begin(self, request: Request, body: Exchange) -> Sequence[bytes]:
+        pace = self.paces[min(len(self.asked), len(self.paces) - 1)]
+        self._open[body] = answer = _Answer(pace, self.clock.seconds)
         self.asked.append(self.clock.seconds)
+        return answer.lines
 
-    def drop(self, exchange: Exchange) -> None:
-        self._open.pop(exchange, None)
+    def drop(self, body: Exchange) -> Ended:
+        answer = self._open.pop(body, None)
+        return Ended() if answer is None else Ended(tuple(answer.lines))
 
-    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+    def wait(self, seconds: float | None) -> Sequence[tuple[Exchange, Ended]]:
         self.clock.seconds += STEP
-        ended = [exchange for exchange, pace in self._open.items() if self._moves_on(exchange, pace)]
-        for exchange in ended:
-            del self._open[exchange]
+        moved = [(body, self._move_on(body, answer)) for body, answer in self._open.items()]
+        ended = [(body, end) for body, end in moved if end is not None]
+        for body, _ in ended:
+            del self._open[body]
         return ended
 
     def wake(self) -> None:
@@ -58,10 +72,10 @@ class PacedHttp:
     def close(self) -> None:
         self._open.clear()
 
-    def _moves_on(self, exchange: Exchange, pace: Pace) -> bool:
-        since = self.clock.seconds - exchange.began
-        exchange.lines[:] = pace.lines(since)
-        come = int(min(pace.come(since), pace.size))
-        if come > exchange.received and exchange.take(bytes(come - exchange.received)) is not None:
-            return True
-        return come == pace.size
+    def _move_on(self, body: Exchange, answer: _Answer) -> Ended | None:
+        since = self.clock.seconds - answer.begun
+        answer.lines[:] = answer.pace.lines(since)
+        before, answer.come = answer.come, int(min(answer.pace.come(since), answer.pace.size))
+        if answer.come > before and body.take(bytes(answer.come - before), True) is not None:
+            return Ended(tuple(answer.lines), Breakage.STOPPED)
+        return Ended(tuple(answer.lines)) if answer.come == answer.pace.size else None

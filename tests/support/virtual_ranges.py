@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tests.support.virtual_world import VirtualClock
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
+from worker.engine.ports import Ended, Request
 
 STEP = 0.05  # seconds in which every exchange moves on by one piece
 
@@ -44,15 +45,18 @@ def version(number: int, size: int) -> State:
     return State(bytes((byte & 0x3F) + 1 + 64 * (number % 3) for byte in noise), number)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Answer:
-    exchange: Exchange
-    lines: list[bytes]
-    body: bytes
+    body: Exchange
+    head: list[bytes]
+    given: bytes
     fate: Fate
-    begins: float
+    begun: float
+    lines: list[bytes] = field(default_factory=list)
     at: int = 0
-    refused: bool = False
+
+    def end(self, now: float, breakage: Breakage | None = None) -> Ended:
+        return Ended(tuple(self.lines), breakage, took=int((now - self.begun) * 1e6))
 
 
 @dataclass(slots=True)
@@ -71,32 +75,32 @@ class RangeHttp:
     most_in_flight: int = 0
     _open: list[_Answer] = field(default_factory=list)
 
-    def begin(self, exchange: Exchange) -> None:
+    def begin(self, request: Request, body: Exchange) -> Sequence[bytes]:
         number = len(self.asked)
         fate = self.fate(number)
         if fate.answer == "bug":
             raise RuntimeError("a bug")
-        given = dict(line.split(": ", 1) for line in exchange.fields)
+        given = dict(line.split(": ", 1) for line in request.fields)
         self.asked.append(given.get("Range"))
         self.begun.append(self.clock.seconds)
         state = [each for first, each in sorted(self.versions.items()) if first <= number][-1]
         if len(self._open) >= self.most:
             fate = Fate(answer="busy")
-        lines, body = _answer(state, given, fate)
-        begins = self.clock.seconds + fate.delay * STEP
-        self._open.append(_Answer(exchange, lines, body, fate, begins, refused=fate.answer == "refused"))
+        answer = _Answer(body, *_answer(state, given, fate), fate, self.clock.seconds)
+        self._open.append(answer)
         self.most_in_flight = max(self.most_in_flight, len(self._open))
+        return answer.lines
 
-    def drop(self, exchange: Exchange) -> None:
-        self._open = [each for each in self._open if each.exchange is not exchange]
+    def drop(self, body: Exchange) -> Ended:
+        dropped = [each for each in self._open if each.body is body]
+        self._open = [each for each in self._open if each.body is not body]
+        return Ended(tuple(dropped[0].lines)) if dropped else Ended()
 
-    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+    def wait(self, seconds: float | None) -> Sequence[tuple[Exchange, Ended]]:
         self.clock.seconds += STEP  # somewhat more than asked for, now and then: a machine is slow, too
-        ended = [each for each in list(self._open) if self._moves_on(each)]
-        self._open = [each for each in self._open if each not in ended]
-        for each in ended:
-            each.exchange.took = self.clock.seconds - each.exchange.began
-        return [each.exchange for each in ended]
+        moved = [(each, self._move_on(each)) for each in list(self._open)]
+        self._open = [each for each, ended in moved if ended is None]
+        return [(each.body, ended) for each, ended in moved if ended is not None]
 
     def wake(self) -> None:
         """Nobody sleeps in virtual time."""
@@ -104,26 +108,23 @@ class RangeHttp:
     def close(self) -> None:
         self._open.clear()
 
-    def _moves_on(self, answer: _Answer) -> bool:
-        """Bring the next piece; True: the exchange has ended."""
-        exchange, fate = answer.exchange, answer.fate
-        if fate.answer == "silent" or self.clock.seconds < answer.begins:
-            return False
-        if answer.refused:
-            exchange.breakage = Breakage.CONNECT
-            return True
-        if not exchange.lines:
-            exchange.lines.extend(answer.lines)
-        whole = len(answer.body) if fate.cut is None else min(fate.cut, len(answer.body))
-        piece = answer.body[answer.at : min(answer.at + fate.speed, whole)]
+    def _move_on(self, answer: _Answer) -> Ended | None:
+        """Bring the next piece; return how the exchange ended, if it has."""
+        fate, now = answer.fate, self.clock.seconds
+        if fate.answer == "silent" or now < answer.begun + fate.delay * STEP:
+            return None
+        if fate.answer == "refused":
+            return answer.end(now, Breakage.CONNECT)
+        if not answer.lines:
+            answer.lines.extend(answer.head)
+        whole = len(answer.given) if fate.cut is None else min(fate.cut, len(answer.given))
+        piece = answer.given[answer.at : min(answer.at + fate.speed, whole)]
         answer.at += len(piece)
-        if piece and exchange.take(piece) is not None:
-            exchange.breakage = Breakage.STOPPED
-            return True
+        if piece and answer.body.take(piece, True) is not None:
+            return answer.end(now, Breakage.STOPPED)
         if answer.at < whole:
-            return False
-        exchange.breakage = None if whole == len(answer.body) else Breakage.CUT
-        return True
+            return None
+        return answer.end(now, None if whole == len(answer.given) else Breakage.CUT)
 
 
 def _answer(state: State, given: dict[str, str], fate: Fate) -> tuple[list[bytes], bytes]:

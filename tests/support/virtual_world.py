@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from math import inf
+from typing import Generic, TypeVar
 
 from contract.records.batches import BatchEntry
 from contract.records.policy import JobPolicy
@@ -21,8 +22,10 @@ from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
 from worker.engine.hosts import Hosts
 from worker.engine.lane import Lane
-from worker.engine.ports import Answer, Http
+from worker.engine.ports import Answer, Body, Ended, Http, Request
 from worker.engine.run import Run
+
+B = TypeVar("B", bound=Body)
 
 _LEAST = 1e-6  # seconds a turn takes: time never stands still
 _TURNS = 100_000  # a lane that turns more often than this in a test turns for ever
@@ -63,7 +66,24 @@ class VirtualClock:
         return 1_700_000_000.0 + self.seconds
 
 
-class VirtualHttp:
+@dataclass(slots=True, eq=False)
+class _Answer:
+    """A request being answered."""
+
+    body: Body
+    reply: Reply
+    begun: float
+    lines: list[bytes] = field(default_factory=list)
+    brought: int = 0
+
+    def bring(self, upto: int) -> int | None:
+        if not self.lines:
+            self.lines.extend(self.reply.lines())
+        start, self.brought = self.brought, max(self.brought, upto)
+        return self.body.take(self.reply.body[start:upto], True) if start < upto else None
+
+
+class VirtualHttp(Generic[B]):
     """Keeps ``worker.engine.ports.Http``: every exchange ends when its reply is due."""
 
     def __init__(self, script: Script, clock: VirtualClock) -> None:
@@ -72,39 +92,42 @@ class VirtualHttp:
         self.most_in_flight = 0
         self._script = script
         self._clock = clock
-        self._due: list[tuple[float, int, Exchange, Reply]] = []
+        self._due: list[tuple[float, int, B, _Answer]] = []
         self._count = count()
 
     def requests_for(self, url: str) -> list[float]:
         """Return the seconds at which a URL was asked for."""
         return [at for at, asked in self.requests if asked == url]
 
-    def begin(self, exchange: Exchange) -> None:
-        url, now = exchange.transfer.place.target, self._clock.seconds
+    def begin(self, request: Request, body: B) -> Sequence[bytes]:
+        url, now = request.place.target, self._clock.seconds
         reply = self._script(url, len(self.requests_for(url)))
         self.requests.append((now, url))
-        self.addresses.append(exchange.addresses)
-        heapq.heappush(self._due, (now + reply.after, next(self._count), exchange, reply))
+        self.addresses.append(request.addresses)
+        answer = _Answer(body, reply, now)
+        heapq.heappush(self._due, (now + reply.after, next(self._count), body, answer))
         self.most_in_flight = max(self.most_in_flight, len(self._due))
+        return answer.lines
 
-    def drop(self, exchange: Exchange) -> None:
-        self._due = [item for item in self._due if item[2] is not exchange]
+    def drop(self, body: B) -> Ended:
+        dropped = [item[3] for item in self._due if item[2] is body]
+        self._due = [item for item in self._due if item[2] is not body]
         heapq.heapify(self._due)
+        return Ended(tuple(dropped[0].lines)) if dropped else Ended()
 
-    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+    def wait(self, seconds: float | None) -> Sequence[tuple[B, Ended]]:
         """Move the clock to the next reply, or on by ``seconds``, whichever is less."""
         if seconds is None:
             raise AssertionError("the lane sleeps although the test waits for it")
         until = min(self._clock.seconds + max(seconds, _LEAST), self._due[0][0] if self._due else inf)
         self._clock.seconds = max(self._clock.seconds, until)
         ended = []
-        for _, _, exchange, reply in self._due:
-            if reply.drip:
-                self._bring(exchange, reply, int(reply.drip * (self._clock.seconds - exchange.began)))
+        for _, _, _, answer in self._due:
+            if answer.reply.drip:
+                answer.bring(int(answer.reply.drip * (self._clock.seconds - answer.begun)))
         while self._due and self._due[0][0] <= self._clock.seconds:
-            _, _, exchange, reply = heapq.heappop(self._due)
-            self._reply(exchange, reply)
-            ended.append(exchange)
+            _, _, body, answer = heapq.heappop(self._due)
+            ended.append((body, _end(answer)))
         return ended
 
     def wake(self) -> None:
@@ -113,18 +136,12 @@ class VirtualHttp:
     def close(self) -> None:
         self._due.clear()
 
-    def _reply(self, exchange: Exchange, reply: Reply) -> None:
-        exchange.took = reply.after
-        exchange.breakage = reply.breakage
-        if reply.breakage in (Breakage.CONNECT, Breakage.STALE):
-            return
-        self._bring(exchange, reply, len(reply.body))
 
-    def _bring(self, exchange: Exchange, reply: Reply, upto: int) -> None:
-        if not exchange.lines:
-            exchange.lines.extend(reply.lines())
-        if exchange.received < upto:
-            exchange.take(reply.body[exchange.received : upto])
+def _end(answer: _Answer) -> Ended:
+    reply, breakage = answer.reply, answer.reply.breakage
+    if breakage not in (Breakage.CONNECT, Breakage.STALE) and answer.bring(len(reply.body)) is not None:
+        breakage = Breakage.STOPPED
+    return Ended(tuple(answer.lines), breakage, took=int(reply.after * 1e6))
 
 
 class VirtualResolver:
@@ -165,12 +182,12 @@ class VirtualWorld:
         *,
         window: int = 8,
         clock: VirtualClock | None = None,
-        http: Http | None = None,
+        http: Http[Exchange] | None = None,
         look_up: Callable[[str], tuple[str, ...]] | None = None,
         hosts: Hosts | None = None,
     ) -> None:
         self.clock = clock or VirtualClock()
-        self.http = VirtualHttp(script, self.clock)
+        self.http: VirtualHttp[Exchange] = VirtualHttp(script, self.clock)
         self.store = MemoryStore()
         self.resolver = VirtualResolver(self.clock)
         self._jobs: list[Callable[[], None]] = []  # what was given to other threads

@@ -8,15 +8,14 @@ address it ends at (libcurl compares it), and that address is judged before each
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import pycurl
 
 from contract.records.outcomes import ErrorClass
-from worker.engine.exchange import Exchange
 from worker.engine.failures import Failure, Kind
-from worker.engine.ports import Answer, Resolver
+from worker.engine.ports import Answer, Request, Resolver
 from worker.engine.safety import Verdict
 
 # pycurl has no names for these (curl.h); the second's value is CURLAUTH_BASIC: no Kerberos on the way to a proxy.
@@ -29,6 +28,15 @@ _SOCKS_DENIED = 23
 
 _UNREACHED = {502, 503, 504}  # the proxy is well, the host is not: Squid's, HAProxy's and Envoy's answers
 _BUSY = {408, 425, 429}
+
+
+class Aim(NamedTuple):
+    """Keeps ``worker.adapters.http.handle.Aim``."""
+
+    address: str | None
+    lines: list[str]
+    refusals: Sequence[str] = ()
+    stopped: Failure | None = None
 
 
 class Egress:
@@ -76,31 +84,27 @@ class Egress:
             curl.setopt(pycurl.PROXYUSERNAME, user)
             curl.setopt(pycurl.PROXYPASSWORD, password)
 
-    def aim(self, curl: Any, exchange: Exchange, judge: Callable[[str, int], Verdict]) -> list[str]:
-        """Choose where the tunnel of an exchange ends, among its host's addresses; where none may be, ask for nothing.
-
-        Returns the lines of CURLOPT_RESOLVE that say where the proxy is.
+    def aim(self, curl: Any, request: Request, judge: Callable[[str, int], Verdict]) -> Aim:
+        """Choose where the tunnel of a request ends, among its host's addresses; where none may be, ask for nothing.
 
         The addresses take turns from attempt to attempt. IPv4 comes first, because few proxies have IPv6, and a tunnel
         that cannot be had costs an attempt.
         """
-        port = exchange.transfer.place.port
-        verdicts = {address: self._judge(address, port, judge) for address in exchange.addresses}
+        port = request.place.port
+        verdicts = {address: self._judge(address, port, judge) for address in request.addresses}
         allowed = sorted((address for address in verdicts if verdicts[address].allowed), key=_is_ipv6)
         places = self._current_places()
-        if not allowed:
-            exchange.refusals += [verdict.reason for verdict in verdicts.values()]
-        elif not places:
-            exchange.stopped = self._failure(f"has no address: {self._fault}")
         if not allowed or not places:
             curl.setopt(pycurl.URL, "")  # libcurl ends such a request before it opens a socket
-            return []
-        chosen = allowed[len(exchange.transfer.attempts) % len(allowed)]
-        exchange.addresses = (chosen,)
+        if not allowed:
+            return Aim(None, [], [verdict.reason for verdict in verdicts.values()])
+        if not places:
+            return Aim(None, [], stopped=self._failure(f"has no address: {self._fault}"))
+        chosen = allowed[request.attempt % len(allowed)]
         curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])
         if self._host in places:
-            return []
-        return [f"+{self._host}:{self._port}:{','.join(map(_bracketed, places))}"]
+            return Aim(chosen, [])
+        return Aim(chosen, [f"+{self._host}:{self._port}:{','.join(map(_bracketed, places))}"])
 
     def verdict(self, address: str, port: int) -> Verdict:
         """Judge a socket address: the proxy's is the only one."""
@@ -115,19 +119,13 @@ class Egress:
 
     # ---- how it ended
 
-    def note_end(self, curl: Any, exchange: Exchange, code: int) -> None:
-        """Say on an exchange that has ended (libcurl's ``code``) where its tunnel led, and what the proxy did to it."""
-        if exchange.remote_ip is not None:
-            exchange.remote_ip = exchange.addresses[0]
-        # Without a socket of its own it used a tunnel that was there.
-        if code and exchange.sockets and exchange.stopped is None:
-            exchange.stopped = self._fault_of(curl, exchange.detail, is_timeout=code == pycurl.E_OPERATION_TIMEDOUT)
-
-    def _fault_of(self, curl: Any, words: str, *, is_timeout: bool) -> Failure | None:
-        """Return what kept the proxy from making a tunnel; None: it made one, or it is the host that is slow."""
+    def fault_of(self, curl: Any, code: int, words: str) -> Failure | None:
+        """Return what kept the proxy from making a tunnel (libcurl's ``code`` and words); None: it made one, or it is
+        the host that is slow.
+        """
         if not curl.getinfo(pycurl.CONNECT_TIME_T):
             return self._failure(f"was not reached: {words}")
-        if is_timeout:
+        if code == pycurl.E_OPERATION_TIMEDOUT:
             return None
         if self._is_socks:
             reply = curl.getinfo(pycurl.PROXY_ERROR)

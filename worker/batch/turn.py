@@ -14,7 +14,8 @@ from contract.records.outcomes import Ending, Outcome
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
 from worker.batch.lease import Lease
-from worker.engine.run import Leftover, Run
+from worker.engine.results import Leftover
+from worker.engine.run import Run
 
 _PART_PAUSE = 5.0  # seconds between two closes of what is in the end one batch's stragglers
 _WORTH_A_CLOSE = 32  # outcomes of a batch that was not closed around its stragglers yet

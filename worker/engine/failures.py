@@ -44,6 +44,12 @@ class Failure:
         return self.status in (429, 503) or (self.status == 403 and self.retry_after is not None)
 
 
+def bug(error: BaseException) -> Failure:
+    """Return the failure of a URL that met a bug of ours."""
+    detail = f"A bug of ours: {type(error).__name__}."
+    return Failure(error=ErrorClass.INTERNAL, kind=Kind.PERMANENT, detail=detail)
+
+
 class Breakage(StrEnum):
     """How an exchange ended below HTTP; the adapter's words for its library's error codes."""
 

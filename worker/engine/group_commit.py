@@ -5,16 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import ErrorClass, Outcome
-from worker.engine.exchange import bug
-from worker.engine.failures import Failure, Kind
+from worker.engine.failures import Failure, Kind, bug
 from worker.engine.ports import DiskTrouble, Draft, Obstacle, Store
-
-if TYPE_CHECKING:
-    from worker.engine.run import Run
 
 GROUP = 256  # files that are settled together at most wait for this many
 GROUP_WAIT = 0.2  # seconds a finished file waits for others to be settled with
@@ -26,6 +22,26 @@ class Whole(NamedTuple):
     entry: BatchEntry
     draft: Draft
     outcome: Outcome
+
+
+class Owner(Protocol):
+    """The run whose files are named."""
+
+    @property
+    def fetching(self) -> int:
+        """How many of its URLs may still come to have files soon."""
+
+    def may_name(self) -> bool:
+        """May files still get their names? Asked right before they do."""
+
+    def stall(self, reason: str) -> None:
+        """Our own disk failed."""
+
+    def end(self, outcomes: Sequence[Outcome]) -> None:
+        """Take the outcomes of files that have their names, or can have none."""
+
+    def hand_back(self, entries: Sequence[BatchEntry]) -> None:
+        """Take the URLs whose files got no names."""
 
 
 class GroupCommit:
@@ -45,34 +61,34 @@ class GroupCommit:
         self._since = 0.0  # when the first of the group joined
         self._is_settling = False
 
-    def join(self, whole: Whole) -> None:
-        """Take a body; ``settle_if_due`` is to follow."""
+    def join(self, bodies: Sequence[Whole]) -> None:
+        """Take bodies; ``settle_if_due`` is to follow."""
         with self._lock:
             if not self._group:
                 self._since = self._now()
-            self._group.append(whole)
+            self._group += bodies
 
-    def tick(self, run: Run, now: float) -> None:
+    def tick(self, run: Owner, now: float) -> None:
         """Settle what has waited long enough for company."""
         if self._group and now - self._since >= GROUP_WAIT:
             self._begin(run)
 
-    def settle_if_due(self, run: Run) -> None:
+    def settle_if_due(self, run: Owner) -> None:
         """Group commit: while one group is being settled, the next one gathers."""
         if self._is_due(run):
             self._begin(run)
 
-    def _is_due(self, run: Run) -> bool:
+    def _is_due(self, run: Owner) -> bool:
         return run.fetching == 0 or len(self._group) >= GROUP
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: Owner) -> None:
         with self._lock:
             if self._is_settling or not self._group:
                 return
             self._is_settling = True
         self._submit(partial(self._settle, run))
 
-    def _settle(self, run: Run) -> None:
+    def _settle(self, run: Owner) -> None:
         while True:
             with self._lock:
                 group, self._group = self._group, []
@@ -82,7 +98,7 @@ class GroupCommit:
                     self._is_settling = False
                     return
 
-    def _settle_group(self, run: Run, group: Sequence[Whole]) -> None:
+    def _settle_group(self, run: Owner, group: Sequence[Whole]) -> None:
         try:
             paths = self._store.publish([whole.draft for whole in group], run.may_name)
         except DiskTrouble as trouble:
@@ -97,7 +113,7 @@ class GroupCommit:
         else:
             for whole in group:
                 whole.draft.discard()
-            run.hand_back([whole.entry for whole in group], were_fetched=True)
+            run.hand_back([whole.entry for whole in group])
 
 
 def _ended(whole: Whole, path: str | Obstacle) -> Outcome:

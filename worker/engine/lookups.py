@@ -8,8 +8,8 @@ from contract.records.outcomes import ErrorClass
 from contract.records.policy import JobPolicy
 from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Resolver
-from worker.engine.run import Run
 from worker.engine.schedule import QUIET_AFTER
+from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
@@ -35,27 +35,21 @@ class Lookups:
     def __iter__(self) -> Iterator[Transfer]:
         return (transfer for waiting in self._waiting.values() for transfer, _ in waiting)
 
-    def note(self, waits: Mapping[Run, Waits], now: float) -> None:
+    def note(self, waits: Mapping[Terms, Waits], now: float) -> None:
         """Count those of whose host the name servers have said nothing for a while; a question may still be in line."""
         for host, waiting in self._waiting.items():
             begun = self._resolver.begun(host)
             if waiting and now - (waiting[0][1] if begun is None else begun) >= QUIET_AFTER:
                 for transfer, _ in waiting:
-                    if (noted := waits.get(transfer.run)) is not None:
+                    if (noted := waits.get(transfer.terms)) is not None:
                         noted.await_address(host)
 
     def take(self, host: str, answer: Answer, now: float) -> list[Transfer]:
-        """Remove and return those that wait for this host, with the time it took the name servers noted.
-
-        Time in our own queue is given back to them, and so is all of it once there is an address to go to.
-        """
+        """Remove and return those that wait for this host, with the time it took the name servers noted."""
         waiting = self._waiting.pop(host, ())
         for transfer, since in waiting:
             asked = max(since, min(now, answer.begun if answer.begun is not None else now))
-            transfer.give_back(asked - since)
-            transfer.resolved_in += now - asked
-            if answer.addresses:
-                transfer.deadline += now - asked
+            transfer.resolved(since, asked, now, is_found=bool(answer.addresses))
         return [transfer for transfer, _ in waiting]
 
     def give_up_late(self, now: float) -> list[tuple[str, Answer]]:
@@ -67,14 +61,14 @@ class Lookups:
         """A question that is still in our own queue is never late."""
         begun = self._resolver.begun(host)
         return begun is not None and any(
-            now - max(begun, since) >= _longest(transfer.run.policy) for transfer, since in waiting
+            now - max(begun, since) >= _longest(transfer.terms.policy) for transfer, since in waiting
         )
 
-    def remove(self, run: Run) -> list[Transfer]:
+    def remove(self, terms: Terms) -> list[Transfer]:
         """Remove and return those of a run. The answer is still to come: others may wait for it."""
-        removed = [transfer for waiting in self._waiting.values() for transfer, _ in waiting if transfer.run is run]
+        removed = [each for waiting in self._waiting.values() for each, _ in waiting if each.terms is terms]
         for host, waiting in self._waiting.items():
-            self._waiting[host] = [each for each in waiting if each[0].run is not run]
+            self._waiting[host] = [each for each in waiting if each[0].terms is not terms]
         return removed
 
 

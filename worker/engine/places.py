@@ -3,64 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from worker.engine.exchange import Exchange
-from worker.engine.run import Run
 from worker.engine.schedule import QUIET_AFTER, Schedule
+from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
 _PULSE = 1024  # bytes/s below which an exchange is quiet: a drip deserves a place no more than silence
 
 
+@dataclass(slots=True)
+class _Heard:
+    """Bytes seen when it was last looked at whether an exchange is quiet, and when that was."""
+
+    at: float
+    bytes: int = 0
+    is_quiet: bool = False  # it holds no place in the window
+
+
 class Places:
     """Belongs to one lane, shares what is in flight with it, and is called by its thread only."""
 
-    def __init__(self, schedule: Schedule[Transfer], flying: Mapping[Exchange, None]) -> None:
+    def __init__(self, schedule: Schedule[Transfer], flying: Mapping[Exchange, Transfer]) -> None:
         self._schedule = schedule
-        self._flying = flying
+        self._flying = flying  # the one begun last is last
+        self._heard: dict[Exchange, _Heard] = {}  # of those that may be quiet: no others have flown for long enough
 
     def listen(self, now: float) -> None:
         """Take the places of exchanges that have gone quiet, and count those whose bytes come again."""
         for exchange in self._flying:
-            if exchange.is_quiet:
-                if _is_back(exchange, now):
-                    exchange.is_quiet = False
-                    self._schedule.rouse(exchange.transfer.host_key)
-            elif _goes_quiet(exchange, now):
-                self.take_back(exchange)
+            if now - exchange.began < QUIET_AFTER:
+                break
+            if exchange not in self._heard:
+                self._heard[exchange] = _Heard(exchange.began)
+        for exchange, heard in self._heard.items():
+            if heard.is_quiet:
+                if _is_back(exchange, heard, now):
+                    heard.is_quiet = False
+                    self._schedule.rouse(self._flying[exchange].host_key)
+            elif _goes_quiet(exchange, heard, now):
+                heard.is_quiet = self._schedule.hush(self._flying[exchange].host_key)
         self._schedule.relieve()
 
     def take_back(self, exchange: Exchange) -> None:
-        exchange.is_quiet = self._schedule.hush(exchange.transfer.host_key)
+        """Have an exchange hold no place from its start, if that may be."""
+        is_quiet = self._schedule.hush(self._flying[exchange].host_key)
+        self._heard[exchange] = _Heard(exchange.began, is_quiet=is_quiet)
 
-    def note(self, waits: Mapping[Run, Waits]) -> None:
+    def leave(self, exchange: Exchange) -> bool:
+        """An exchange is no longer in flight; was it quiet?"""
+        heard = self._heard.pop(exchange, None) if self._heard else None
+        return heard is not None and heard.is_quiet
+
+    def note(self, waits: Mapping[Terms, Waits]) -> None:
         """Count what these runs have in flight."""
-        for exchange in self._flying:
-            noted = waits.get(exchange.transfer.run)
+        for exchange, transfer in self._flying.items():
+            noted = waits.get(transfer.terms)
             if noted is not None and not exchange.is_helper:
-                noted.fly(exchange.transfer.place.host, is_quiet=exchange.is_quiet)
+                heard = self._heard.get(exchange)
+                noted.fly(transfer.place.host, is_quiet=heard is not None and heard.is_quiet)
 
     def resting(self) -> Iterator[Transfer]:
         """Return the transfers that neither hold a place nor could take one, but for those that wait for a moment."""
-        yield from (each.transfer for each in self._flying if each.is_quiet and not each.is_helper)
+        for exchange, heard in self._heard.items():
+            if heard.is_quiet and not exchange.is_helper:
+                yield self._flying[exchange]
         yield from (each for each in self._schedule.held_up() if not each.was_waiting)
 
 
-def _goes_quiet(exchange: Exchange, now: float) -> bool:
+def _goes_quiet(exchange: Exchange, heard: _Heard, now: float) -> bool:
     """Has it brought next to nothing for a while? Marks how far it is, for the next look."""
-    since = now - exchange.heard_at
+    since = now - heard.at
     if since < QUIET_AFTER:
         return False
     seen = exchange.seen_bytes()
-    gained, exchange.heard, exchange.heard_at = seen - exchange.heard, seen, now
+    gained, heard.bytes, heard.at = seen - heard.bytes, seen, now
     return gained < _PULSE * since
 
 
-def _is_back(exchange: Exchange, now: float) -> bool:
+def _is_back(exchange: Exchange, heard: _Heard, now: float) -> bool:
     """Has a quiet one brought as much as one that holds a place must?"""
     seen = exchange.seen_bytes()
-    is_back = seen - exchange.heard >= _PULSE * QUIET_AFTER
-    if is_back or now - exchange.heard_at >= QUIET_AFTER:
-        exchange.heard, exchange.heard_at = seen, now
+    is_back = seen - heard.bytes >= _PULSE * QUIET_AFTER
+    if is_back or now - heard.at >= QUIET_AFTER:
+        heard.bytes, heard.at = seen, now
     return is_back

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from worker.engine.exchange import Exchange
+from msgspec import Struct
+
+from contract.records.policy import JobPolicy
+from contract.urls.lines import Parsed
+from worker.engine.failures import Breakage, Failure
 
 
 class DiskTrouble(Exception):
@@ -137,16 +140,74 @@ class Resolver(Protocol):
         """Nobody waits for this answer any longer: remember for a while that there was none, and return that."""
 
 
-class Http(Protocol):
+class Request(Struct, frozen=True, gc=False):
+    """What is asked of a server, and the terms for it.
+
+    ``fields`` are header lines to send beside the usual ones; ``seconds`` are left until the URL's deadline;
+    ``attempt`` counts those that went before. ``is_fresh``: on no pooled connection. ``must_watch``: a reset of its
+    stream may not go unnoticed.
+    """
+
+    place: Parsed
+    addresses: tuple[str, ...]
+    policy: JobPolicy
+    seconds: float
+    fields: tuple[str, ...] = ()
+    attempt: int = 0
+    is_fresh: bool = False
+    must_watch: bool = False
+
+
+class Ended(Struct, frozen=True, gc=False):
+    """How an exchange ended, below HTTP: ``breakage`` and ``detail``, where it broke, and the header lines that came.
+
+    ``stopped`` is why it was ended on this side; ``refusals`` say why sockets were not opened, of the ``sockets`` that
+    were asked for; none: an open connection was used. ``is_watched``: a reset of its stream would have been noticed.
+    Times are in microseconds; ``at_*`` count from the exchange's start.
+    """
+
+    lines: Sequence[bytes] = ()
+    breakage: Breakage | None = None
+    detail: str = ""
+    stopped: Failure | None = None
+    refusals: Sequence[str] = ()
+    sockets: int = 0
+    remote_ip: str | None = None
+    is_watched: bool = True
+    at_resolved: int = 0
+    at_connected: int = 0
+    at_secured: int = 0
+    at_first_byte: int = 0
+    took: int = 0
+
+
+class Body(Protocol):
+    """Where the bytes of a response go; each belongs to one exchange."""
+
+    def take(self, data: bytes, is_watched: bool) -> int | None:
+        """Take bytes as they come; anything but None ends the exchange. Never raises.
+
+        ``is_watched``: would a reset of the stream be noticed from here on?
+        """
+
+
+B = TypeVar("B", bound=Body)
+
+
+class Http(Protocol[B]):
     """Many exchanges at once, driven by one thread. Only ``wake`` may be called from others."""
 
-    def begin(self, exchange: Exchange) -> None:
-        """Start an exchange; it comes back from ``wait`` when it ended."""
+    def begin(self, request: Request, body: B) -> Sequence[bytes]:
+        """Start an exchange; its body comes back from ``wait`` when it ended.
 
-    def drop(self, exchange: Exchange) -> None:
+        Returns the lines of the response's headers, which grow as they come: whatever precedes the body is there
+        when the body's first bytes are taken. Once the exchange has ended they are in ``Ended``, and here no longer.
+        """
+
+    def drop(self, body: B) -> Ended:
         """End an exchange now; it does not come back."""
 
-    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+    def wait(self, seconds: float | None) -> Sequence[tuple[B, Ended]]:
         """Move bytes for at most this long (None: until woken) and return the exchanges that ended."""
 
     def wake(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from contract.records.outcomes import ErrorClass
-from worker.engine.exchange import Exchange
 from worker.engine.failures import Failure, Kind
 from worker.engine.hosts import Hosts, Pause
 from worker.engine.http.verdict import Redirected
@@ -47,11 +46,11 @@ class HostWaits:
         self._hand_back = back
 
     def may_ask(self, transfer: Transfer, now: float) -> bool:
-        """Does its host take one more request now? If not, its turn comes again; helpers have had theirs."""
-        wait = self._hosts.may_start(transfer.host_key, now) if transfer.split is None else 0.0
+        """Does its host take one more request now? If not, its turn comes again."""
+        wait = self._hosts.may_start(transfer.host_key, now)
         if wait:
             if transfer.began is not None:
-                transfer.ready_at = now
+                transfer.queue(now)
             self._schedule.postpone(transfer, now + min(wait, _LOOK_PAUSE))
         return not wait
 
@@ -64,7 +63,7 @@ class HostWaits:
             self._park(transfer, host, pause, now)
         else:
             self._wait(transfer, now + pause.left)
-            transfer.ready_at = now  # the pause is its host's, and no time of its own
+            transfer.queue(now)  # the pause is its host's, and no time of its own
 
     def look(self, now: float) -> None:
         """Hand back what waits for a host for long, and end what would wait for too long."""
@@ -89,9 +88,10 @@ class HostWaits:
             self._hand_back(transfer, now, host=host)
 
 
-def is_the_hosts(hosts: Hosts, exchange: Exchange, judged: Failure | Redirected | None, now: float) -> bool:
-    """Note how a host answered; True: it throttles, and the URL has no part in it."""
-    transfer, begun = exchange.transfer, exchange.began
+def is_the_hosts(
+    hosts: Hosts, transfer: Transfer, begun: float, judged: Failure | Redirected | None, now: float
+) -> bool:
+    """Note how a host answered a request ``begun`` then; True: it throttles, and the URL has no part in it."""
     key = transfer.host_key
     if judged is None or isinstance(judged, Redirected):
         hosts.answered(key, begun, now)
@@ -104,7 +104,7 @@ def is_the_hosts(hosts: Hosts, exchange: Exchange, judged: Failure | Redirected 
             excused=transfer.excused,
             now=now,
             status=judged.status,
-            patience=transfer.run.policy.host_patience,
+            patience=transfer.terms.policy.host_patience,
         )
     elif judged.status is not None and judged.status < 500:
         hosts.answered(key, begun, now)
@@ -115,18 +115,18 @@ def is_the_hosts(hosts: Hosts, exchange: Exchange, judged: Failure | Redirected 
 
 def waited(transfer: Transfer, pause: Pause, now: float) -> float:
     """Return the seconds a URL waits in this run because of its host's pause, those to come included."""
-    return max(0.0, now - max(transfer.run.began, pause.since)) + pause.left
+    return max(0.0, now - max(transfer.terms.began, pause.since)) + pause.left
 
 
 def is_out_of_patience(transfer: Transfer, pause: Pause, now: float) -> bool:
-    return transfer.entry.waited + waited(transfer, pause, now) > transfer.run.policy.host_patience
+    return transfer.entry.waited + waited(transfer, pause, now) > transfer.terms.policy.host_patience
 
 
 def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
     """Return the failure of a URL whose host does nothing but throttle, or asks for more patience than there is."""
     began = f"It answered {pause.status}" if pause.status else "It throttled"
     asked = f" and asked for {pause.asked:.0f} s" if pause.asked else ""
-    detail = f"The host asked for more than {transfer.run.policy.host_patience:g} s of waiting (--host-patience)."
+    detail = f"The host asked for more than {transfer.terms.policy.host_patience:g} s of waiting (--host-patience)."
     if pause.is_given_up:
         detail = "The host answered nothing but that it is busy, and never said when to come again."
     return Failure(

@@ -1,5 +1,6 @@
 """Exchanges by libcurl: the one adapter that sends requests and opens sockets."""
 
-from worker.adapters.http.exchanges import CurlHttp, Egress
+from worker.adapters.http.exchanges import CurlHttp
+from worker.adapters.http.handle import Egress
 
 __all__ = ["CurlHttp", "Egress"]

@@ -5,122 +5,268 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import pycurl
 
 from contract.records.outcomes import ErrorClass
 from contract.records.policy import JobPolicy
 from worker.adapters.http.addresses import Name
+from worker.adapters.http.breakages import breakage, sentence
+from worker.adapters.http.streams import Ear, StreamWatch
 from worker.adapters.http.waiting import HIGHEST_SELECTED
-from worker.engine.exchange import Exchange, bug
-from worker.engine.failures import Failure, Kind
-
-if TYPE_CHECKING:
-    from worker.adapters.http.exchanges import CurlHttp
+from worker.engine.failures import Breakage, Failure, Kind, bug
+from worker.engine.ports import Body, Ended, Request
+from worker.engine.safety import Verdict
 
 _TEXT = 0  # CURLINFO_TEXT: of what libcurl tells a debug function, its own words
 _BUFFER = 512 * 1024  # bytes; one buffer per multi: fewer receive calls on large bodies, half the CPU
 
+B = TypeVar("B", bound=Body)
 
-class Handle:
+
+class Aim(Protocol):
+    """Where the tunnel of a request ends, by ``address``, or why it is not made; ``lines`` are of CURLOPT_RESOLVE."""
+
+    @property
+    def address(self) -> str | None: ...
+
+    @property
+    def lines(self) -> list[str]: ...
+
+    @property
+    def refusals(self) -> Sequence[str]: ...
+
+    @property
+    def stopped(self) -> Failure | None: ...
+
+
+class Egress(Protocol):
+    """A proxy everything goes through; all of it is left out where there is none."""
+
+    def configure(self, curl: Any) -> None:
+        """Set what holds for every request, on a new handle."""
+
+    def aim(self, curl: Any, request: Request, judge: Callable[[str, int], Verdict]) -> Aim:
+        """Have the handle ask the proxy for one address of the request that ``judge`` allows, or ask for nothing."""
+
+    def verdict(self, address: str, port: int) -> Verdict:
+        """May a socket go there?"""
+
+    def fault_of(self, curl: Any, code: int, words: str) -> Failure | None:
+        """Say what kept the proxy from making a tunnel, where an exchange broke (libcurl's ``code`` and its words)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What the handles of one multi handle have in common.
+
+    ``judge`` says of a socket address whether it may be connected to, ``aims`` of one that a tunnel would end at;
+    ``crowd`` is called when descriptors become more than select() can see.
+    """
+
+    judge: Callable[[str, int], Verdict]
+    aims: Callable[[str, int], Verdict]
+    streams: StreamWatch
+    crowd: Callable[[], None]
+    ca_file: str
+    ipv4_only: bool
+    http3: bool
+    egress: Egress | None
+
+
+class Handle(Ear, Generic[B]):
     """Carries one exchange after the other; what is set on it is remembered, and set again only if it changes."""
 
     __slots__ = (
-        "curl", "exchange", "fields", "is_early", "is_fresh", "is_patient", "listens", "name", "owner", "policy",
-        "timeout", "was_reset",
+        "_common", "_fields", "_getinfo", "_is_fresh", "_is_patient", "_policy", "_refusals", "_remote_ip",
+        "_setopt", "_stopped", "_timeout", "address", "body", "curl", "name",
     )  # fmt: skip
 
-    def __init__(self, owner: CurlHttp) -> None:
-        self.owner = owner
-        self.exchange: Exchange | None = None
-        self.policy: JobPolicy | None = None
-        self.fields: Sequence[str] = ()
-        self.name: Name = ("", 0)  # where its exchange goes
-        self.timeout = -1
-        self.is_fresh = False
-        self.is_patient = False
-        self.is_early = False  # what its origin sends is not known yet
-        self.listens = False  # libcurl tells it what becomes of its streams
-        self.was_reset = False  # its stream was, which libcurl will call a good end
+    def __init__(self, common: Common) -> None:
+        super().__init__()
+        self._common = common
+        self.body: B | None = None
+        self.name: Name = ("", 0)  # where that goes
+        self.address: str | None = None  # where its tunnel ends, if it has one
+        self._refusals: list[str] = []
+        self._stopped: Failure | None = None
+        self._remote_ip: str | None = None
+        self._policy: JobPolicy | None = None
+        self._fields: Sequence[str] = ()
+        self._timeout = -1
+        self._is_fresh = False
+        self._is_patient = False
         self.curl = curl = pycurl.Curl()
-        curl.handle = self  # type: ignore[attr-defined]  # pycurl's objects take attributes; its stub does not say so
-        _configure(curl, owner)
+        # pycurl looks its methods up by name, as slowly as it is asked often.
+        self._setopt: Callable[[int, Any], None] = curl.setopt
+        self._getinfo: Callable[[int], Any] = curl.getinfo
+        _configure(curl, common)
+        curl.setopt(pycurl.HEADERFUNCTION, self.lines.append)
         curl.setopt(pycurl.WRITEFUNCTION, self.take)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)
         curl.setopt(pycurl.PREREQFUNCTION, self.permit)
         curl.setopt(pycurl.DEBUGFUNCTION, self.hear)
 
-    def obey(self, policy: JobPolicy) -> None:
-        """Set what the job's owner decided."""
-        self.policy = policy
-        self.curl.setopt(pycurl.USERAGENT, policy.user_agent.encode())
-        self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(policy.connect_timeout * 1000)))
-        self.curl.setopt(pycurl.MAXFILESIZE_LARGE, policy.max_size)
+    def prepare(self, request: Request, body: B) -> list[str]:
+        """Take up an exchange; returns lines of CURLOPT_RESOLVE that come before its own."""
+        place = request.place
+        self.request, self.body, self.is_watched = request, body, True
+        self._setopt(pycurl.URL, place.target)
+        if self._policy is not request.policy:
+            self._obey(request.policy)
+        timeout = max(1, int(request.seconds * 1000))
+        if timeout != self._timeout:
+            self._timeout = timeout
+            self._setopt(pycurl.TIMEOUT_MS, timeout)
+        # Over TLS the first connection tells whether it carries many requests; in plain HTTP none does, and libcurl
+        # would wait for its first answer.
+        is_patient = place.scheme == "https"
+        if is_patient is not self._is_patient:
+            self._is_patient = is_patient
+            self._setopt(pycurl.PIPEWAIT, int(is_patient))
+        if request.is_fresh is not self._is_fresh:
+            self._is_fresh = request.is_fresh
+            self._setopt(pycurl.FRESH_CONNECT, int(request.is_fresh))
+        if request.fields or self._fields:
+            self._send(request.fields)
+        if self._common.egress is None:
+            self.name = place.host, place.port
+            return []
+        aim = self._common.egress.aim(self.curl, request, self._common.aims)
+        self.address, self._stopped = aim.address, aim.stopped
+        self._refusals += aim.refusals
+        self.name = aim.address or request.addresses[0], place.port
+        return aim.lines
 
-    def listen(self, listens: bool) -> None:
-        """Be told what becomes of streams, or no longer; not from a callback."""
-        if listens is not self.listens:
-            self.listens = listens
-            self.curl.setopt(pycurl.VERBOSE, int(listens))
+    def end(self, code: int, message: str) -> Ended:
+        """Say how the exchange ended (a CURLcode and libcurl's words), and be free for another."""
+        broken = breakage(code, message) if code else None
+        detail = sentence(message) if code else ""
+        if self.was_reset:
+            self.was_reset = False
+            if broken is None:
+                broken, detail = Breakage.RESET, "its stream was reset"
+        lines, info = tuple(self.lines), self._getinfo
+        sockets, resolved, connected, secured = self.sockets, 0, 0, 0
+        if sockets:  # otherwise an open connection was used: it took no time
+            resolved = info(pycurl.NAMELOOKUP_TIME_T)
+            connected = info(pycurl.CONNECT_TIME_T)
+            secured = info(pycurl.APPCONNECT_TIME_T)
+        if self._common.egress is not None:
+            self._blame(self._common.egress, code, detail)
+        ended = Ended(
+            lines, broken, detail, self._stopped, tuple(self._refusals), sockets, self._remote_ip, self.is_watched,
+            resolved, connected, secured, info(pycurl.STARTTRANSFER_TIME_T), info(pycurl.TOTAL_TIME_T),
+        )  # fmt: skip
+        self._forget()
+        return ended
+
+    def abort(self) -> Ended:
+        """Say how far the exchange was; the handle is of no use any more: what is left on it is not worth knowing."""
+        ended = Ended(
+            tuple(self.lines),
+            stopped=self._stopped,
+            refusals=tuple(self._refusals),
+            sockets=self.sockets,
+            remote_ip=self._remote_ip,
+            is_watched=self.is_watched,
+        )
+        self._forget()
+        return ended
+
+    def set_verbose(self, is_verbose: bool) -> None:
+        self._setopt(pycurl.VERBOSE, int(is_verbose))
+
+    def _forget(self) -> None:
+        self.lines.clear()
+        self.request = self.body = self._remote_ip = None
+        if self.sockets or self._refusals or self._stopped is not None:
+            self.sockets, self._stopped = 0, None
+            self._refusals.clear()
+
+    def _obey(self, policy: JobPolicy) -> None:
+        """Set what the job's owner decided."""
+        self._policy = policy
+        self._setopt(pycurl.USERAGENT, policy.user_agent.encode())
+        self._setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(policy.connect_timeout * 1000)))
+        self._setopt(pycurl.MAXFILESIZE_LARGE, policy.max_size)
+
+    def _send(self, fields: Sequence[str]) -> None:
+        """Set header lines beside the usual ones."""
+        self._fields = fields
+        # pycurl takes an empty list for nothing to do, and one URL's fields would go out with the next.
+        self.curl.unsetopt(pycurl.HTTPHEADER)
+        if fields:
+            # A cookie or an ETag goes back in the bytes it came in (RFC 9110 section 5.5, obs-text).
+            self._setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in fields])
+
+    def _blame(self, egress: Egress, code: int, words: str) -> None:
+        # Without a socket of its own it used a tunnel that was there.
+        if code and self.sockets and self._stopped is None:
+            self._stopped = egress.fault_of(self.curl, code, words)
 
     # ------------------------------------------------------------------------------------- libcurl's callbacks
 
     def take(self, data: bytes) -> int | None:
-        exchange = self.exchange
-        return -1 if exchange is None else exchange.take(data)
+        body = self.body
+        return -1 if body is None else body.take(data, self.is_watched)
 
     def open_socket(self, _purpose: int, address: Any) -> Any:
         """Judge the socket address libcurl is about to connect to; nothing is sent to a refused one."""
-        exchange = self.exchange
-        if exchange is None:
+        if self.body is None:
             return pycurl.SOCKET_BAD
         try:
-            exchange.sockets += 1
+            self.sockets += 1
             if self.is_early:
-                self.owner.streams.connecting(self)
+                self._common.streams.connecting(self)
             family, kind, protocol, place = address
-            verdict = self.owner.judge(_text(place[0]), place[1])
+            verdict = self._common.judge(_text(place[0]), place[1])
             if not verdict.allowed:
-                exchange.refusals.append(verdict.reason)
+                self._refusals.append(verdict.reason)
                 return pycurl.SOCKET_BAD
             lent = _LentSocket(family, kind, protocol)
             os.close(os.dup(lent.fileno()))  # as pycurl does next; what it says if that fails blames the server
-            self.owner.is_crowded = self.owner.is_crowded or lent.fileno() >= HIGHEST_SELECTED
+            if lent.fileno() >= HIGHEST_SELECTED:
+                self._common.crowd()
             return lent
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                exchange.stopped = Failure(
+                self._stopped = Failure(
                     error=ErrorClass.LOCAL_DISK, kind=Kind.LOCAL, detail="This worker has no file descriptors left."
                 )
             return pycurl.SOCKET_BAD
         except BaseException as error:  # nothing may leave a callback
-            exchange.stopped = bug(error)
+            self._stopped = bug(error)
             return pycurl.SOCKET_BAD
 
     def hear(self, kind: int, text: bytes) -> None:
         """Listen for resets; what else is said of requests and responses is forgotten at once."""
-        if kind == _TEXT and self.owner.streams.hear(text):
+        if kind == _TEXT and self._common.streams.hear(text):
             self.was_reset = True
 
     def permit(self, remote: str, _local: str, port: int, _local_port: int) -> int:
         """Judge a connection before the request goes out: pooled ones never came through ``open_socket``."""
-        exchange = self.exchange
-        if exchange is None:
+        if self.body is None:
             return int(pycurl.PREREQFUNC_ABORT)
         try:
-            exchange.remote_ip = _text(remote)
+            address = _text(remote)
+            self._remote_ip = self.address or address
             self.was_reset = False  # an earlier stream of this exchange, if any, is not the one that will answer
             if self.is_early:
-                self.owner.streams.connected(self)
-            verdict = self.owner.judge(exchange.remote_ip, port)
+                self._common.streams.connected(self)
+            verdict = self._common.judge(address, port)
             if verdict.allowed:
-                return int(pycurl.PREREQFUNC_OK)
-            exchange.stopped = Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=verdict.reason)
+                return _PERMITTED
+            self._stopped = Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=verdict.reason)
         except BaseException as error:  # nothing may leave a callback
-            exchange.stopped = bug(error)
+            self._stopped = bug(error)
         return int(pycurl.PREREQFUNC_ABORT)
+
+
+_PERMITTED = int(pycurl.PREREQFUNC_OK)
 
 
 class _LentSocket(socket.socket):
@@ -131,7 +277,7 @@ class _LentSocket(socket.socket):
             self.close()
 
 
-def _configure(curl: Any, owner: CurlHttp) -> None:
+def _configure(curl: Any, common: Common) -> None:
     """Set what holds for every request."""
     curl.setopt(pycurl.NOSIGNAL, 1)
     curl.setopt(pycurl.PROXY, "")  # proxy variables would void the guard on addresses
@@ -141,14 +287,14 @@ def _configure(curl: Any, owner: CurlHttp) -> None:
     curl.setopt(pycurl.NETRC, 0)
     curl.setopt(pycurl.PATH_AS_IS, 1)
     curl.setopt(pycurl.NOPROGRESS, 1)
-    curl.setopt(pycurl.CAINFO, owner.ca_file)
+    curl.setopt(pycurl.CAINFO, common.ca_file)
     curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
     curl.setopt(pycurl.DNS_CACHE_TIMEOUT, -1)  # HandedAddresses has it forget
-    version = pycurl.CURL_HTTP_VERSION_3 if owner.http3 else pycurl.CURL_HTTP_VERSION_2TLS
+    version = pycurl.CURL_HTTP_VERSION_3 if common.http3 else pycurl.CURL_HTTP_VERSION_2TLS
     curl.setopt(pycurl.HTTP_VERSION, version)
-    if owner.egress is not None:
-        owner.egress.configure(curl)
-    elif owner.ipv4_only:
+    if common.egress is not None:
+        common.egress.configure(curl)
+    elif common.ipv4_only:
         curl.setopt(pycurl.IPRESOLVE, pycurl.IPRESOLVE_V4)
 
 

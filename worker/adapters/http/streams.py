@@ -13,12 +13,11 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 from functools import cache
-from typing import Protocol
 
 import pycurl
 
-from worker.engine.exchange import Exchange
 from worker.engine.http.headers import read_head
+from worker.engine.ports import Request
 
 _TRACED = b"http/2,http/3"
 _RESET = re.compile(rb"\[HTTP/(?:2\] (\[\d+\]) <- FRAME\[RST_STREAM,|3\] (\[\d+\]) reset -> )")
@@ -27,15 +26,29 @@ _STREAMS = ("h2", "h3")
 _ORIGINS_KEPT = 10_000
 
 
-class Listener(Protocol):
-    """A handle, as far as it listens."""
+class Ear:
+    """What of a handle listens: the exchange it carries, and whether libcurl's debug text is heard meanwhile."""
 
-    exchange: Exchange | None
-    listens: bool
-    is_early: bool  # what its origin sends is not known yet
+    __slots__ = ("is_early", "is_watched", "lines", "listens", "request", "sockets", "was_reset")
+
+    def __init__(self) -> None:
+        self.request: Request | None = None  # of its exchange; None: it carries none
+        self.lines: list[bytes] = []  # of the answer's headers
+        self.sockets = 0  # asked for by its exchange
+        self.is_early = False  # what its origin sends is not known yet
+        self.is_watched = True  # a reset of its stream would be noticed
+        self.listens = False  # libcurl tells it what becomes of its streams
+        self.was_reset = False  # its stream was, which libcurl will call a good end
 
     def listen(self, listens: bool) -> None:
         """Be told what becomes of streams, or no longer; not from a callback."""
+        if listens is not self.listens:
+            self.listens = listens
+            self.set_verbose(listens)
+
+    def set_verbose(self, is_verbose: bool) -> None:
+        """Have libcurl write its debug text for this handle."""
+        raise NotImplementedError
 
 
 class _Origin(Enum):
@@ -50,30 +63,29 @@ class StreamWatch:
     def __init__(self) -> None:
         self._is_able = _trace()
         self._origins: dict[tuple[str, int], _Origin] = {}
-        self._connecting: list[Listener] = []
-        self._connected: list[Listener] = []
+        self._connecting: list[Ear] = []
+        self._connected: list[Ear] = []
         self._before = b""  # the line before, whichever handle it was told
 
-    def begin(self, handle: Listener, exchange: Exchange, busy: Iterable[Listener]) -> None:
+    def begin(self, handle: Ear, request: Request, busy: Iterable[Ear]) -> None:
         """A handle is about to begin an exchange, beside the ``busy`` ones."""
-        is_tls = self._is_able and exchange.transfer.place.scheme == "https"
-        origin = _origin(exchange)
+        is_tls = self._is_able and request.place.scheme == "https"
+        origin = _origin(request)
         known = self._origins.get(origin) if is_tls else _Origin.FRAMED
-        if exchange.must_watch and is_tls and known is not _Origin.STREAMS:
+        if request.must_watch and is_tls and known is not _Origin.STREAMS:
             known = self._origins[origin] = _Origin.STREAMS
-            self._have_listen(origin, busy)
+            _have_listen(origin, busy)
         handle.is_early = known in (None, _Origin.CONNECTED)
         handle.listen(known in (_Origin.CONNECTED, _Origin.STREAMS))
-        exchange.is_watched = known is _Origin.STREAMS or not is_tls
+        handle.is_watched = known is _Origin.STREAMS or not is_tls
 
-    def connecting(self, handle: Listener) -> None:
+    def connecting(self, handle: Ear) -> None:
         """An early handle opens a connection of its own."""
         self._connecting.append(handle)
 
-    def connected(self, handle: Listener) -> None:
+    def connected(self, handle: Ear) -> None:
         """An early handle is about to send its request."""
-        if handle.exchange is not None:
-            handle.exchange.is_watched = handle.listens
+        handle.is_watched = handle.listens
         self._connected.append(handle)
 
     @property
@@ -81,7 +93,7 @@ class StreamWatch:
         """Has an early handle opened a connection, or sent its request, in this turn of libcurl?"""
         return bool(self._connecting or self._connected)
 
-    def settle(self, busy: Iterable[Listener]) -> None:
+    def settle(self, busy: Iterable[Ear]) -> None:
         """Between two turns of libcurl: have early handles listen from the request on, and all that may read for them.
 
         libcurl tells of a frame whichever handle happens to read from the connection.
@@ -89,23 +101,25 @@ class StreamWatch:
         for handle in self._connecting:
             handle.listen(False)
         for handle in self._connected:
-            if handle.exchange is None:
+            if handle.request is None:
                 continue
-            exchange, origin = handle.exchange, _origin(handle.exchange)
+            origin = _origin(handle.request)
             # What came within the turn that sent the request has not been heard.
-            exchange.is_watched = exchange.is_watched or not exchange.lines
+            handle.is_watched = handle.is_watched or not handle.lines
             handle.listen(True)
             if self._origins.setdefault(origin, _Origin.CONNECTED) is _Origin.CONNECTED:
                 # Not those that connect by themselves: they will come here.
-                self._have_listen(origin, (each for each in busy if each.exchange and not each.exchange.sockets))
+                _have_listen(origin, (each for each in busy if not each.sockets))
         self._connecting.clear()
         self._connected.clear()
 
-    def learn(self, exchange: Exchange) -> None:
+    def learn(self, handle: Ear) -> None:
         """Take how the answer to one that was listened to is framed."""
+        if handle.request is None:
+            return
         if len(self._origins) >= _ORIGINS_KEPT:
             self._origins.clear()
-        head, origin = exchange.head or read_head(exchange.lines), _origin(exchange)  # an empty body has none yet
+        head, origin = read_head(handle.lines), _origin(handle.request)
         if head is not None and head.framing in _STREAMS:
             self._origins[origin] = _Origin.STREAMS
         elif head is not None and head.status < 300 and self._origins.get(origin) is not _Origin.STREAMS:
@@ -118,16 +132,16 @@ class StreamWatch:
         reset = _RESET.match(before) if closed else None
         return closed is not None and reset is not None and closed[1] in reset.groups()
 
-    def _have_listen(self, origin: tuple[str, int], handles: Iterable[Listener]) -> None:
-        for handle in handles:
-            exchange = handle.exchange
-            if exchange is not None and not handle.listens and _origin(exchange) == origin:
-                exchange.is_watched = not exchange.lines
-                handle.listen(True)
+
+def _have_listen(origin: tuple[str, int], handles: Iterable[Ear]) -> None:
+    for handle in handles:
+        if handle.request is not None and not handle.listens and _origin(handle.request) == origin:
+            handle.is_watched = not handle.lines
+            handle.listen(True)
 
 
-def _origin(exchange: Exchange) -> tuple[str, int]:
-    return exchange.transfer.place.host, exchange.transfer.place.port
+def _origin(request: Request) -> tuple[str, int]:
+    return request.place.host, request.place.port
 
 
 @cache

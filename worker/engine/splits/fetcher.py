@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.engine.exchange import Exchange, bug
-from worker.engine.failures import Failure
+from worker.engine.exchange import Exchange
+from worker.engine.failures import Failure, bug
 from worker.engine.http.ranges import Part
 from worker.engine.http.verdict import Redirected
 from worker.engine.ports import Clock, Http
 from worker.engine.schedule import Schedule
 from worker.engine.splits.split import Split, plan
-from worker.engine.transfer import Follow, Step, Transfer
+from worker.engine.steps import FOLLOW, Step
+from worker.engine.transfer import Transfer
 
 
 class SegmentFetcher:
@@ -25,17 +26,18 @@ class SegmentFetcher:
     def __init__(
         self,
         *,
-        http: Http,
+        http: Http[Exchange],
         clock: Clock,
         random: Callable[[], float],
         schedule: Schedule[Transfer],
-        flying: dict[Exchange, None],
-        land: Callable[[Exchange], None],
-        spoil: Callable[[Exchange, Failure, float], None],
+        flying: dict[Exchange, Transfer],
+        land: Callable[[Exchange], Transfer],
+        spoil: Callable[[Transfer, Exchange, Failure, float], None],
         rest: Callable[[Transfer, float], None],
         wait_for: Callable[[str, float], float],
     ) -> None:
-        self.asking: list[Split] = []  # whose helpers are to begin
+        self.asking: list[Transfer] = []  # whose helpers are to begin
+        self.splits: dict[Transfer, Split] = {}  # of transfers whose bodies are being fetched in several ranges
         self._http = http
         self._clock = clock
         self._random = random
@@ -51,30 +53,38 @@ class SegmentFetcher:
 
         Called while libcurl hands over the first bytes, so nothing can be begun here.
         """
-        transfer, policy = main.transfer, main.transfer.run.policy
+        transfer = self._flying[main]
+        policy = transfer.terms.policy
         most = policy.splits
         if policy.per_host:
             host = transfer.host_key
-            soon = sum(len(each.waiting) for each in self.asking if each.main.transfer.host_key == host)
+            soon = sum(len(self.splits[each].waiting) for each in self.asking if each.host_key == host)
             most = min(most, policy.per_host - self._schedule.flying_at(host) - soon + 1)
-        split = transfer.split = plan(main, most, now=self._clock.now())
+        split = plan(main, most, now=self._clock.now())
         if split is not None:
-            main.until = split.bounds[1]
-            self.asking.append(split)
+            self.splits[transfer] = split
+            main.leave_rest_from(split.bounds[1])
+            self.asking.append(transfer)
+        elif policy.resume:
+            transfer.shelve(main)
 
     def begin(self, now: float) -> None:
         """Send helpers to the bodies that ask for them."""
         while self.asking:
-            self._begin_helpers(self.asking.pop(), now)
+            transfer = self.asking.pop()
+            split = self.splits.get(transfer)
+            if split is not None:
+                self._begin_helpers(transfer, split, now)
 
-    def go_on(self, split: Split, now: float) -> None:
+    def go_on(self, transfer: Transfer, now: float) -> None:
         """Fetch what is due of a split that rested."""
+        split = self.splits[transfer]
         split.take_up(now)
-        self._begin_helpers(split, now)
+        self._begin_helpers(transfer, split, now)
 
     def ended(
         self,
-        split: Split,
+        transfer: Transfer,
         exchange: Exchange,
         judged: Failure | Redirected | None,
         now: float,
@@ -82,72 +92,78 @@ class SegmentFetcher:
         is_the_hosts: bool = False,
     ) -> Step | None:
         """Take a share's end; None: the transfer is not over. ``is_the_hosts``: the URL has no part in how it ended."""
-        transfer = exchange.transfer
+        split = self.splits[transfer]
         if judged is None and not exchange.is_unfit:
             split.finish(exchange, now)
             if split.is_whole:
                 return transfer.ended(None, now, random=self._random)
-            self._begin_helpers(split, now)
+            self._begin_helpers(transfer, split, now)
             return None
-        if isinstance(judged, Failure) and split.takes_back(exchange, judged, self._due(split, judged, now)):
-            self._begin_helpers(split, now)
+        if isinstance(judged, Failure) and split.takes_back(exchange, judged, self._due(transfer, split, judged, now)):
+            self._begin_helpers(transfer, split, now)
             return None
         main = split.main
         self.call_off(transfer)
         if main in self._flying and not main.enough:
-            main.until = None  # it goes on to the end
+            main.leave_rest_from(None)  # it goes on to the end
             return None
         if main in self._flying:  # its end, at the end of its share, has not been looked at yet
             self._land(main)
         transfer.go_back_to(split.prefix())
         if not isinstance(judged, Failure) or exchange.is_unfit:
-            return Follow()
+            return FOLLOW
         if is_the_hosts:
             return transfer.hold(now)
         return transfer.failed(judged, now, random=self._random)
 
+    def take_whole(self, transfer: Transfer) -> tuple[int | None, tuple[str, ...]]:
+        """Return the size of a body that is whole, if it was split, and what is to be noted of that."""
+        split = self.splits.pop(transfer, None)
+        return (None, ()) if split is None else (split.total, (f"splits={split.width}",))
+
     def call_off(self, transfer: Transfer) -> None:
         """End the helpers of a transfer; its body stays with one exchange from now on."""
-        split, transfer.split = transfer.split, None
-        transfer.ask_for_help = None
+        split = self.splits.pop(transfer, None)
+        transfer.stay_single()
         for helper in list(split.helpers()) if split is not None else ():
-            helper.draft = None
+            helper.hand_over()
             if helper in self._flying:
                 self._http.drop(helper)
                 self._land(helper)
 
-    def _due(self, split: Split, failure: Failure, now: float) -> float | None:
+    def _due(self, transfer: Transfer, split: Split, failure: Failure, now: float) -> float | None:
         """Return when a share that failed may be asked for again; None: not before the transfer's deadline."""
-        transfer = split.main.transfer
-        pause = transfer.run.retry.pause_after(failure, split.tries + 1, random=self._random)
+        pause = transfer.terms.retry.pause_after(failure, split.tries + 1, random=self._random)
         return None if now + pause >= transfer.deadline else now + pause
 
-    def _begin_helpers(self, split: Split, now: float) -> None:
+    def _begin_helpers(self, transfer: Transfer, split: Split, now: float) -> None:
         """Have every share fetched that waits for it; rest if there is none and nobody is at work."""
         main = split.main
-        if main.transfer.split is not split or main.draft is None:
+        if main.draft is None:
             return
         try:
             while split.waiting:
-                wait = self._wait_for(main.transfer.host_key, now)
+                wait = self._wait_for(transfer.host_key, now)
                 if wait:
                     split.put_off(now + wait)
                 else:
-                    self._begin_helper(split, split.waiting.pop(0), now)
+                    self._begin_helper(transfer, split, split.waiting.pop(0), now)
             moment = split.rests_until()
             if moment is not None:
-                self._rest(main.transfer, moment)
+                self._rest(transfer, moment)
         except Exception as error:  # a bug costs its own URL only
-            self.call_off(main.transfer)
-            self._spoil(main, bug(error), now)
+            self.call_off(transfer)
+            self._spoil(transfer, main, bug(error), now)
 
-    def _begin_helper(self, split: Split, start: int, now: float) -> None:
+    def _begin_helper(self, transfer: Transfer, split: Split, start: int, now: float) -> None:
         main = split.main
         assert main.draft is not None
-        before = Part(main.draft, start, split.version, None)
-        helper = Exchange(main.transfer, main.addresses, now, share=(before, split.end_of(start)))
-        helper.is_fresh = helper.is_fresh or split.is_multiplexed
-        split.fetching[start] = helper
-        self._flying[helper] = None
-        self._schedule.join(main.transfer.host_key)
-        self._http.begin(helper)
+        before, until = Part(main.draft, start, split.version, None), split.end_of(start)
+        is_fresh = main.is_fresh or split.is_multiplexed
+        helper = Exchange(
+            transfer.terms, transfer.name, transfer.entry.url, now, before, until=until, is_fresh=is_fresh
+        )
+        split.begin(start, helper)
+        self._flying[helper] = transfer
+        self._schedule.join(transfer.host_key)
+        helper.begin(self._http, transfer.request(main.addresses, now, before, until, is_fresh=is_fresh))

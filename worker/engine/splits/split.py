@@ -17,14 +17,11 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from contract.records.outcomes import ErrorClass
+from worker.engine.exchange import Exchange
 from worker.engine.failures import Failure
 from worker.engine.http.ranges import SMALLEST_PART, Part, Version, offers_ranges, version_of
-
-if TYPE_CHECKING:
-    from worker.engine.exchange import Exchange
 
 SMALLEST_SHARE = 512 * 1024  # bytes; a range worth a request of its own
 TURNS = 4  # shares for each exchange where they are large; one more costs every exchange a round trip
@@ -76,6 +73,10 @@ class Split:
     def helpers(self) -> Iterator[Exchange]:
         """Return the helpers in flight."""
         return (each for each in self.fetching.values() if each is not self.main)
+
+    def begin(self, start: int, helper: Exchange) -> None:
+        """A helper fetches the share that begins there."""
+        self.fetching[start] = helper
 
     def finish(self, exchange: Exchange, now: float) -> None:
         """A share is whole: what else can be fetched now?"""
@@ -162,7 +163,7 @@ class Split:
                 latest, found = left / speed, (start, self.end_of(start) - given)
         if found is not None:
             start, bound = found
-            self.fetching[start].until = bound
+            self.fetching[start].leave_rest_from(bound)
             self._divide(start, bound)
 
     def _divide(self, start: int, bound: int) -> None:

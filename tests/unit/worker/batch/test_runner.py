@@ -27,7 +27,8 @@ from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.lease import Lease
 from worker.batch.runner import BatchRunner
 from worker.batch.turn import Turn
-from worker.engine.run import Leftover, Part, Progress, Run
+from worker.engine.results import Leftover, Part, Progress
+from worker.engine.run import Run
 
 URL = "http://example.com/{}"
 

@@ -6,7 +6,7 @@ from contract.records.batches import BatchEntry, unpack_entries
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.reports import BatchReport
 from worker.batch.turn import children_of, line_of
-from worker.engine.run import Leftover
+from worker.engine.results import Leftover
 
 
 def left(name: str, after: float) -> Leftover:

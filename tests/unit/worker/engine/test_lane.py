@@ -12,6 +12,7 @@ import pytest
 from contract.records.outcomes import Ending, ErrorClass, Timing
 from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld
+from worker.engine import rows
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
 from worker.engine.ports import Answer
@@ -318,14 +319,14 @@ def test_a_run_that_is_over_needs_no_collector() -> None:
 def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
     status: int, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards the try in Run._outcome: without it the lane fails, and its URLs go round for ever."""
+    """Guards the try in rows._written: without it the lane fails, and its URLs go round for ever."""
 
     def break_down(transfer: Transfer, exchange: Exchange | None, now: float) -> Timing:
         if exchange is not None and "odd" in transfer.entry.url:
             raise RuntimeError("a bug")
         return Timing(total=now)
 
-    monkeypatch.setattr(Transfer, "_timing", break_down)
+    monkeypatch.setattr(rows, "_timing", break_down)
     fields = (("Content-Digest", digest),) if digest else ()
     world = VirtualWorld(lambda url, _turn: Reply(status=status if "odd" in url else 200, fields=fields))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contract.records.outcomes import Ending
 from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld
-from worker.engine.run import Part, Run
+from worker.engine.results import Part
+from worker.engine.run import Run
 
 POLICY = JobPolicy(timeout=100.0, attempts=3)
 QUICK = [f"http://a.test/{number}" for number in range(5)]

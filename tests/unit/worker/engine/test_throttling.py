@@ -15,6 +15,7 @@ from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualClock, VirtualHttp, VirtualWorld
 from worker.engine.exchange import Exchange
 from worker.engine.hosts import Hosts
+from worker.engine.ports import Ended
 from worker.engine.run import Run
 
 Answer = Callable[[str, float], Reply]  # to a URL, at a second
@@ -272,10 +273,10 @@ def test_a_host_that_only_stalls_costs_no_more_places() -> None:
     assert world.clock.seconds < begun + 160 * 0.1 / 8 + 0.5
 
 
-class _Fine(VirtualHttp):
+class _Fine(VirtualHttp[Exchange]):
     """Waits in small steps, so that several lanes share one clock."""
 
-    def wait(self, seconds: float | None) -> Sequence[Exchange]:
+    def wait(self, seconds: float | None) -> Sequence[tuple[Exchange, Ended]]:
         return super().wait(min(0.002, 0.002 if seconds is None else seconds))
 
 

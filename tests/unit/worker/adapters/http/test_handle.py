@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pycurl
 import pytest
@@ -41,15 +41,13 @@ def descriptors_left(few: int) -> Iterator[None]:
 @pytest.mark.parametrize("few", [0, 1])
 def test_a_connection_that_finds_no_descriptor_is_no_fault_of_the_server(few: int) -> None:
     """Guards ``open_socket``: pycurl duplicates what it is given, and blames the server where it cannot."""
-    opened = adapter.Handle.__new__(adapter.Handle)
-    opened.is_early = False
-    opened.exchange = cast("Any", SimpleNamespace(sockets=0, refusals=[], stopped=None))
-    opened.owner = cast("Any", SimpleNamespace(judge=lambda *_: Verdict(True, ""), is_crowded=False))
+    judged = SimpleNamespace(judge=lambda *_: Verdict(True, ""), crowd=lambda: None)
+    opened: Any = adapter.Handle.__new__(adapter.Handle)
+    opened.is_early, opened.sockets, opened.body, opened._stopped, opened._common = False, 0, object(), None, judged
 
     with descriptors_left(few):
         answer = opened.open_socket(0, (socket.AF_INET, socket.SOCK_STREAM, 6, ("127.0.0.1", 80)))
 
-    stopped = cast("Any", opened.exchange).stopped
     assert answer == pycurl.SOCKET_BAD
-    assert stopped is not None
-    assert stopped.kind is Kind.LOCAL
+    assert opened._stopped is not None
+    assert opened._stopped.kind is Kind.LOCAL

@@ -1,0 +1,198 @@
+"""Where a lane's transfers go between their exchanges: to wait, to go on, back to their run, or to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from operator import is_
+
+from contract.records.outcomes import Ending
+from worker.engine.failures import Failure
+from worker.engine.group_commit import Whole
+from worker.engine.hosts import Hosts
+from worker.engine.limits import past_deadline
+from worker.engine.ports import Clock
+from worker.engine.rows import row_of_body, row_of_failure
+from worker.engine.schedule import Schedule, Tier
+from worker.engine.shares import Share, Shares
+from worker.engine.steps import Follow, GoBack, Hold, Over, Retry, Step
+from worker.engine.throttling import HostWaits, waited
+from worker.engine.transfer import Transfer
+
+LONGEST_HOLD = 2.0  # seconds a batch is kept open for URLs that only wait
+_LOOK_PAUSE = 1.0  # seconds between two looks at the deadlines of what waits for a place
+
+
+class Flow:
+    """Belongs to one lane and is called by its thread only."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        schedule: Schedule[Transfer],
+        hosts: Hosts,
+        shares: Shares,
+        forget: Callable[[Transfer], None],
+    ) -> None:
+        """``forget`` is called when a transfer is taken out of the middle of its attempt."""
+        self._clock = clock
+        self._random = random
+        self._schedule = schedule
+        self._hosts = hosts
+        self._shares = shares
+        self._forget = forget
+        self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
+        self._looked_for_overdue = clock.now()
+        self.host_waits = HostWaits(
+            hosts, schedule, withdraw=self._withdraw, fail=self.fail, wait=self._wait, back=self.hand_back
+        )
+
+    # --------------------------------------------------------------------------------------------- from a lane
+
+    def starts(self, transfer: Transfer, now: float) -> None:
+        """A transfer has its host's turn."""
+        if transfer.ready_at is not None:
+            transfer.leave_queue(now)
+        if transfer.was_waiting:
+            self._stop_waiting(transfer)
+        if transfer.is_under_way:
+            self._between.pop(transfer, None)
+
+    def go_on(self, transfer: Transfer, now: float) -> None:
+        """Queue a transfer in the middle of its attempt."""
+        transfer.queue(now)
+        self._between[transfer] = None
+        self._schedule.add(transfer, first=True)
+
+    def rest(self, transfer: Transfer, until: float) -> None:
+        """Let a transfer wait in the middle of its attempt; what has come of it is kept, and its batch stays open."""
+        self._between[transfer] = None
+        self._schedule.wait(transfer, until)
+
+    def act(self, transfer: Transfer, step: Step, now: float) -> None:
+        """Do what comes next for a transfer whose body did not come whole."""
+        match step:
+            case Follow():
+                self.go_on(transfer, now)
+            case Retry(at):
+                self._wait(transfer, at)
+            case Hold(host):
+                self.host_waits.hold(transfer, host, now)
+            case Over():
+                self._conclude(transfer, now)
+            case GoBack(reason, after):
+                course = self._shares.of[transfer.terms].run.course
+                if after is None:
+                    course.stall(reason)
+                else:
+                    course.wait_for_space(reason)
+                # What our disk spoiled costs the URL no time.
+                self.hand_back(transfer, transfer.attempt_began, waiting=after or 0.0)
+
+    def publish(self, transfer: Transfer, digest: str | None) -> None:
+        """The body is whole and proven: its file gets its name."""
+        transfer.proven(digest)
+        fetched = transfer.fetched
+        assert fetched is not None
+        # Now, and not when it has its name: by then thousands of others would have swept it from the processor's cache.
+        row = row_of_body(transfer, fetched)
+        share = self._shares.of[transfer.terms]
+        if row.ending is Ending.OK:
+            self._shares.publish_soon(share, Whole(transfer.entry, fetched.draft, row))
+        else:
+            fetched.draft.discard()
+            share.left -= 1
+            share.run.conclude(row)
+
+    def fail(self, transfer: Transfer, failure: Failure, now: float) -> None:
+        """End a transfer, whatever attempts are left."""
+        self.act(transfer, transfer.give_up(failure), now)
+
+    def hand_back(
+        self, transfer: Transfer, now: float, until: float | None = None, *, waiting: float = 0.0, host: str = ""
+    ) -> None:
+        """``waiting`` is a wait, in seconds, that is no fault of the URL: it costs it no time."""
+        self._withdraw(transfer)
+        if transfer.terms.policy.resume:
+            transfer.leave_part()
+        transfer.drop_part()
+        share = self._shares.of[transfer.terms]
+        share.left -= 1
+        self._stop_waiting(transfer)
+        after = max(0.0, until - now) if until is not None else 0.0
+        host = host or transfer.host_key
+        pause = self._hosts.pause(host, self._clock.now())
+        if pause is None:
+            share.run.give_back(transfer.leftover(now, after), max(after, waiting))
+        else:
+            entry = transfer.leftover(now, after, waited(transfer, pause, now))
+            share.run.give_back(entry, max(after, waiting, pause.left), host=host)
+
+    # --------------------------------------------------------------------------------------------- on the clock
+
+    def look(self, now: float) -> None:
+        """End what is past its deadline, and hand back what waits for its host for long."""
+        for transfer in [each for each in self._between if each.ready_at is None and now >= each.deadline]:
+            for _ in self._schedule.remove(partial(is_, transfer)):
+                self._withdraw(transfer)
+                failure = past_deadline(transfer.terms.policy.timeout)
+                self.act(transfer, transfer.failed(failure, now, random=self._random), now)
+            self._between.pop(transfer, None)
+        self.host_waits.look(now)
+        if now >= self._looked_for_overdue + _LOOK_PAUSE:
+            self._looked_for_overdue = now
+            self._end_overdue(now)
+
+    def look_after(self, share: Share, now: float) -> None:
+        """Hand back what a run will not start, and what would only hold it open."""
+        terms = share.run.terms
+        if now >= share.run.course.starts_until:
+            for transfer, until in self._schedule.remove(lambda each: each.terms is terms and not each.is_under_way):
+                self.hand_back(transfer, now, until)
+        elif 0 < share.waiting == share.left:
+            due = self._schedule.next_due_of(lambda each: each.terms is terms)
+            if due is not None and due - now > LONGEST_HOLD:
+                self.give_up(share, now)
+
+    def give_up(self, share: Share, now: float) -> None:
+        """Hand back all of a run that waits for something."""
+        terms = share.run.terms
+        for transfer, until in self._schedule.remove(lambda each: each.terms is terms):
+            self.hand_back(transfer, now, until)
+
+    def _end_overdue(self, now: float) -> None:
+        """End what has stalled, and found no room beside the window before its deadline.
+
+        To other later tries the wait for a place is given back.
+        """
+        for transfer in self._schedule.remove_later(lambda each: each.tier is Tier.STALLED and now >= each.deadline):
+            assert transfer.failure is not None
+            self.fail(transfer, transfer.failure, now)
+
+    # --------------------------------------------------------------------------------------------- inside
+
+    def _conclude(self, transfer: Transfer, now: float) -> None:
+        self._stop_waiting(transfer)
+        if transfer.may_leave_part():
+            transfer.leave_part()
+        transfer.drop_part()
+        share = self._shares.of[transfer.terms]
+        share.left -= 1
+        share.run.conclude(row_of_failure(transfer, now))
+
+    def _wait(self, transfer: Transfer, until: float) -> None:
+        transfer.wait(until)
+        self._shares.of[transfer.terms].waiting += 1
+        self._schedule.wait(transfer, until)
+
+    def _stop_waiting(self, transfer: Transfer) -> None:
+        if transfer.stop_waiting():
+            self._shares.of[transfer.terms].waiting -= 1
+
+    def _withdraw(self, transfer: Transfer) -> None:
+        """Forget how far an attempt is that is neither in flight nor over."""
+        self._between.pop(transfer, None)
+        self._forget(transfer)
+        transfer.withdraw()

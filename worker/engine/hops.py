@@ -1,0 +1,63 @@
+"""The redirects of one attempt: which requests were redirected, and what they set for those that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from contract.records.outcomes import ErrorClass
+from contract.urls.lines import Parsed
+from worker.engine.failures import Failure, Kind
+from worker.engine.http.cookies import CookieJar, with_cookies
+from worker.engine.http.headers import values_of
+from worker.engine.http.redirects import Asked, DeadEnd, next_hop
+from worker.engine.http.verdict import Redirected
+
+
+class Hops:
+    """Forgotten with its attempt."""
+
+    __slots__ = ("_cookies", "_trail", "is_downgraded", "start")
+
+    def __init__(self, start: Parsed) -> None:
+        self.start = start
+        self._trail: list[Asked] = []  # the requests that were redirected
+        self._cookies: CookieJar | None = None  # what those redirects set
+        self.is_downgraded = False  # one of them led from https to http
+
+    def __len__(self) -> int:
+        return len(self._trail)
+
+    def follow(
+        self, place: Parsed, redirected: Redirected, lines: Sequence[bytes], *, wall: float, longest: int
+    ) -> Parsed | Failure:
+        """Return where a request to ``place`` is led by its answer, whose header ``lines`` may set cookies.
+
+        ``wall`` is the time in Unix seconds; more than the ``longest`` chain is a failure.
+        """
+        location = redirected.location
+        raw = None if location is None else location.encode("latin-1", "replace")
+        trail = [*self._trail, Asked(place.target, self._cookies_for(place, wall))]
+        self._take_cookies(lines, place, wall)
+        cookies_for = partial(self._cookies_for, wall=wall)
+        hop = next_hop(trail, redirected.status, raw, cookies_for=cookies_for, longest=longest)
+        if isinstance(hop, DeadEnd):
+            kind = Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT
+            return Failure(error=hop.error, kind=kind, detail=hop.detail, status=redirected.status)
+        self._trail = trail
+        self.is_downgraded = self.is_downgraded or hop.downgraded
+        return hop.to
+
+    def fields(self, own: Sequence[str], place: Parsed, wall: float) -> tuple[str, ...]:
+        """Return the user's ``own`` header lines for a request, with the cookies the chain has for it."""
+        return with_cookies(own, self._cookies_for(place, wall))
+
+    def _take_cookies(self, lines: Sequence[bytes], place: Parsed, wall: float) -> None:
+        fields = values_of("set-cookie", lines)
+        if fields:
+            if self._cookies is None:
+                self._cookies = CookieJar()
+            self._cookies.take(fields, place, wall)
+
+    def _cookies_for(self, place: Parsed, wall: float) -> str:
+        return "" if self._cookies is None else self._cookies.field_for(place, wall)

@@ -1,0 +1,186 @@
+"""What has become of a run's URLs: outcomes, leftovers, and how many are still to come."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Ending, ErrorClass, Outcome
+from worker.engine.transfer import Transfer
+from worker.engine.waits import Waits
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A URL this run hands back; ``after`` is how many seconds it should wait before it is tried again.
+
+    ``host`` is the host and port that asks it to wait; empty where none does.
+    """
+
+    entry: BatchEntry
+    after: float = 0.0
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a run is settled, taken out of it: outcomes and leftovers; ``rest`` are the URLs it goes on with.
+
+    ``busy`` is in seconds: the sum of the outcomes' own times.
+    """
+
+    outcomes: Sequence[Outcome]
+    leftovers: Sequence[Leftover]
+    rest: Sequence[BatchEntry]
+    busy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is: URLs, those that have an outcome by ending, and body bytes as they arrive."""
+
+    total: int
+    bytes: int
+    ok: int
+    kept: int
+    failed: int
+    refused: int
+    errors: Mapping[ErrorClass, int] = field(default_factory=dict)
+    waits: Waits = field(default_factory=Waits)
+
+
+class Results:
+    """Any thread may call it."""
+
+    def __init__(self, entries: Sequence[BatchEntry], *, roomy: int, tell: Callable[[], None]) -> None:
+        """``tell`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
+        self.outcomes: list[Outcome] = []
+        self.leftovers: list[Leftover] = []
+        self.busy = 0.0  # seconds; the sum of the URLs' own times
+        self.unsettled = len(entries)
+        self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
+        self._resting = 0  # of these, URLs that need no place: quiet, waiting, or kept back by their host's limit
+        self._bytes = 0
+        self._open: dict[str, BatchEntry | Transfer] = {entry.url: entry for entry in entries}  # by URL: no outcome yet
+        self._counts: Counter[Ending] = Counter()
+        self._errors: Counter[ErrorClass] = Counter()
+        self._waits: dict[object, Waits] = {}  # by lane
+        self._lock = threading.Lock()
+        self._change = threading.Condition(self._lock)
+        self._roomy = roomy
+        self._tell = tell
+
+    # ---------------------------------------------------------------------------------------- what is asked of it
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait at most this many seconds; True once every URL is settled or handed back."""
+        with self._lock:
+            return self._change.wait_for(lambda: self.unsettled == 0, timeout)
+
+    def take_out(self, now: float) -> Part | None:
+        """Take out what is settled; None: nothing is, or everything.
+
+        Nor where a URL stands twice in the batch: what is left of it could not be told.
+        """
+        with self._lock:
+            if not self.outcomes or not self.unsettled or len(self._open) != self.unsettled:
+                return None
+            rest = [each.leftover(now, 0.0) if isinstance(each, Transfer) else each for each in self._open.values()]
+            part = Part(self.outcomes, self.leftovers, rest, self.busy)
+            self._bytes -= sum(outcome.bytes or 0 for outcome in part.outcomes if outcome.ending is Ending.OK)
+            self.outcomes, self.leftovers, self.busy = [], [], 0.0
+            self._counts.clear()
+            self._errors.clear()
+        return part
+
+    @property
+    def fetching(self) -> int:
+        """How many URLs are not fetched yet and hold a place in the window, or would take one."""
+        return max(0, self._fetching - self._resting)
+
+    @property
+    def progress(self) -> Progress:
+        counts, waits = self._counts, Waits()
+        for each in list(self._waits.values()):
+            waits.add(each)
+        return Progress(
+            total=sum(counts.values()) + self.unsettled + len(self.leftovers),
+            bytes=max(0, self._bytes),
+            ok=counts[Ending.OK],
+            kept=counts[Ending.KEPT],
+            failed=counts[Ending.FAILED],
+            refused=counts[Ending.REFUSED],
+            errors=self._errors.copy(),
+            waits=waits,
+        )
+
+    # ---------------------------------------------------------------------------------------------- what comes in
+
+    def begin(self, transfer: Transfer) -> None:
+        """A URL is being fetched."""
+        self._open[transfer.entry.url] = transfer
+
+    def came(self, entries: Sequence[BatchEntry]) -> None:
+        """These are fetched and wait to be settled: what else there is of them is no longer needed."""
+        with self._lock:
+            for entry in entries:
+                self._open[entry.url] = entry
+            self._fetched(len(entries))
+
+    def end(self, outcomes: Sequence[Outcome], *, were_fetching: bool = False) -> None:
+        """Take outcomes; ``were_fetching`` where they did not come before."""
+        with self._lock:
+            if were_fetching:
+                self._fetched(len(outcomes))
+            counts, still = self._counts, self._open
+            for outcome in outcomes:
+                still.pop(outcome.url, None)
+                counts[outcome.ending] += 1
+                if outcome.error is not None:
+                    self._errors[outcome.error] += 1
+                self.busy += outcome.timing.total
+            self.outcomes += outcomes
+            self._settled(len(outcomes))
+
+    def hand_back(self, leftovers: Sequence[Leftover], *, were_fetched: bool = False) -> None:
+        """Take URLs that another batch is to fetch; ``were_fetched`` where it is their files that got no names."""
+        with self._lock:
+            if not were_fetched:
+                self._fetched(len(leftovers))
+            for leftover in leftovers:
+                self._open.pop(leftover.entry.url, None)
+            self.leftovers += leftovers
+            self._settled(len(leftovers))
+
+    def rest(self, more: int) -> None:
+        """So many more URLs than before need no place in the window; negative: fewer."""
+        with self._lock:
+            before, self._resting = self.fetching, self._resting + more
+            self._tell_if_roomy(before)
+
+    def note_waits(self, lane: object, waits: Waits) -> None:
+        """Take what the URLs that a lane has wait for."""
+        self._waits[lane] = waits
+
+    def arrive(self, more: int) -> None:
+        """So many more bytes of bodies have arrived."""
+        with self._lock:
+            self._bytes += more
+
+    def _fetched(self, more: int) -> None:
+        before = self.fetching
+        self._fetching -= more
+        self._tell_if_roomy(before)
+
+    def _tell_if_roomy(self, before: int) -> None:
+        if before > self._roomy >= self.fetching:
+            self._tell()
+
+    def _settled(self, more: int) -> None:
+        self.unsettled -= more
+        if self.unsettled == 0:
+            self._change.notify_all()
+            self._tell()
