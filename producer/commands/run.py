@@ -31,6 +31,7 @@ from producer.job.loop import Interrupts, conduct
 from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
 from producer.job.sender import NewJob
 from producer.job.troubles import Troubles
+from producer.storage.full_disk import SpaceWait
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest, count_rows
 
@@ -79,9 +80,10 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
     state = prepare_folder(options.output, options.manifest)
     with ExitStack() as stack:
         stack.callback(console.close)
-        journal = Journal(state)
-        stack.callback(journal.close)
         interrupts = stack.enter_context(Interrupts())
+        space = SpaceWait(console.tell, stop=interrupts.raise_if_requested)
+        journal = Journal(state, space=space)
+        stack.callback(journal.close)
         embedded = None if settings else _start_embedded(stack, options, state, environment, console)
         cluster = _connect(stack, embedded, settings)
         lists, is_resumed = begin_or_go_on(options.wish, lists, journal, console.tell)
@@ -91,7 +93,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
         feeder = _feeder(options, lists, journal, cluster, retrying, batcher)
         feeder.recover()
-        manifest = Manifest(options.manifest, int(journal.fact("offset", 0)))
+        manifest = Manifest(options.manifest, int(journal.fact("offset", 0)), space=space)
         stack.callback(manifest.close)
         follower = Follower(_job_of(journal), journal=journal, manifest=manifest, services=cluster, retrying=retrying)
         if is_resumed:
@@ -136,9 +138,9 @@ def enqueue(
     folder = _cache_of(wish, environment)
     with ExitStack() as stack:
         stack.callback(console.close)
-        journal = Journal(folder)
-        stack.callback(journal.close)
         interrupts = stack.enter_context(Interrupts())
+        journal = Journal(folder, space=SpaceWait(console.tell, stop=interrupts.raise_if_requested))
+        stack.callback(journal.close)
         cluster = Cluster(settings)
         stack.callback(cluster.close)
         cluster.check()
@@ -184,9 +186,10 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
     state = prepare_folder(output, manifest_path)
     with ExitStack() as stack:
         stack.callback(console.close)
-        journal = Journal(state)
-        stack.callback(journal.close)
         interrupts = stack.enter_context(Interrupts())
+        space = SpaceWait(console.tell, stop=interrupts.raise_if_requested)
+        journal = Journal(state, space=space)
+        stack.callback(journal.close)
         cluster = Cluster(settings)
         stack.callback(cluster.close)
         cluster.check()
@@ -197,7 +200,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             if retrying.call(lambda: cluster.ledger.job(job)) is None:
                 raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
             begin(journal, job, console.tell, fingerprint=fingerprint, label=job, manifest=manifest_path)
-        manifest = Manifest(manifest_path, int(journal.fact("offset", 0)))
+        manifest = Manifest(manifest_path, int(journal.fact("offset", 0)), space=space)
         stack.callback(manifest.close)
         follower = Follower(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)
         mirror = LedgerMirror(job, journal=journal, follower=follower, services=cluster, retrying=retrying)

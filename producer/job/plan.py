@@ -20,6 +20,7 @@ from producer import formatting
 from producer.intake.selection import names_in
 from producer.intake.sources import STANDARD_INPUT, Lists, Position
 from producer.job.fingerprint import earlier_fingerprint, fingerprint
+from producer.storage.full_disk import FullDiskError
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at, set_aside, stored_files
 
@@ -90,9 +91,7 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
         raise FolderError(f"{wrong} is not a folder; name a folder for the output with -o.") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FolderError(
-                f"The disk of {folder} is full: free some space and run the same command again."
-            ) from None
+            raise FullDiskError(folder) from None
         raise FolderError(
             f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}."
         ) from None
@@ -160,6 +159,16 @@ def begin(
     journal.begin(job, fingerprint=fingerprint, label=label, manifest=str(manifest or ""), offset=0)
 
 
+def _path_of(recorded: str) -> Path:
+    """Return the path of these bytes, whatever the locale then and now makes of them."""
+    return Path(os.fsdecode(recorded.encode("utf-8", "surrogateescape")))
+
+
+def _fact_of(manifest: Path) -> str:
+    """Name the fact that what a manifest vouches for is known; SQLite takes no bytes that are not UTF-8."""
+    return f"known {os.fsencode(manifest.name).decode('utf-8', 'backslashreplace')}"
+
+
 def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None]) -> None:
     last = journal.job
     if last is not None:
@@ -175,7 +184,8 @@ def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None
 
 
 def _last_manifest(manifest: Path, last: str, journal: Journal) -> Path | None:
-    written = Path(journal.fact("manifest") or manifest)
+    recorded = journal.fact("manifest")
+    written = _path_of(recorded) if recorded else manifest
     try:
         return set_aside(written, last)
     except FolderError:
@@ -183,7 +193,7 @@ def _last_manifest(manifest: Path, last: str, journal: Journal) -> Path | None:
 
 
 def _remember_once(manifest: Path | None, journal: Journal) -> None:
-    if manifest is not None and not journal.fact(f"known {manifest.name}"):
+    if manifest is not None and not journal.fact(_fact_of(manifest)):
         _remember(manifest, journal)
 
 
@@ -194,4 +204,4 @@ def _remember(manifest: Path, journal: Journal) -> None:
         if len(some) == _FILES_AT_ONCE:
             journal.remember_files(some)
             some = []
-    journal.remember_files(some, **{f"known {manifest.name}": True})
+    journal.remember_files(some, **{_fact_of(manifest): True})

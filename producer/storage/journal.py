@@ -11,7 +11,8 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from contract.errors import FolderError
 from contract.ledger.values import NewBatch
 from contract.records.batches import Known
+from producer.storage.full_disk import FullDiskError, SpaceWait, waits_for_space
 from producer.storage.seen import NAMES_IN_MEMORY, SeenNames
 from producer.storage.sorted_runs import DamagedRunError
 
@@ -60,12 +62,15 @@ class Journal:
     folder is held under a lock as long as the journal is open.
     """
 
-    def __init__(self, folder: Path, *, names_in_memory: int = NAMES_IN_MEMORY) -> None:
+    def __init__(self, folder: Path, *, space: SpaceWait | None = None, names_in_memory: int = NAMES_IN_MEMORY) -> None:
         """Open (or make) ``folder/journal.sqlite`` and lock the folder.
+
+        ``space`` waits where a change meets a full disk later; the opening itself does not wait.
 
         Raises:
             FolderError: another run uses it, it cannot be written, or it is damaged.
         """
+        self._space = space
         self.folder = folder
         self._path = folder / "journal.sqlite"
         with ExitStack() as opened:  # closed again when anything below fails
@@ -123,10 +128,12 @@ class Journal:
     def fact(self, key: str, default: Any = None) -> Any:
         return self._facts.get(key, default)
 
+    @waits_for_space
     def note(self, **facts: Any) -> None:
         with self._transaction():
             self._store(facts)
 
+    @waits_for_space
     def begin(self, job: str, **facts: Any) -> None:
         """Start a job in place of the last one; only the files that are known stay."""
         with self._transaction():
@@ -138,6 +145,7 @@ class Journal:
             self._store({"version": _VERSION, "job": job, **facts})
         self._forget_seen()
 
+    @waits_for_space
     def finish(self, **facts: Any) -> None:
         """Drop what only an unfinished job needs."""
         with self._transaction():
@@ -156,6 +164,7 @@ class Journal:
         except OSError as error:
             raise _trouble(self._path, error, f"has a part that cannot be read: {error}.") from None
 
+    @waits_for_space
     def take_again(self, names: Sequence[bytes], position: Mapping[str, int]) -> None:
         """Come across names up to ``position`` once more, which were not written when the job was last worked on."""
         self.take(names)
@@ -174,7 +183,8 @@ class Journal:
         rows = self._rows_of("SELECT name, size, digest FROM known", names)
         return {name: Known(size, digest) for name, size, digest in rows}
 
-    def record_fed(self, batches: Iterable[KeptBatch], remainder: bytes | None, **facts: Any) -> None:
+    @waits_for_space
+    def record_fed(self, batches: Collection[KeptBatch], remainder: bytes | None, **facts: Any) -> None:
         """Keep new batches, entries that fill no batch yet and how far the lists were read, in one step.
 
         Every name that was taken belongs to what was read by then.
@@ -214,13 +224,15 @@ class Journal:
         """Return those that are of this job, drained or not."""
         return {batch for (batch,) in self._rows_of("SELECT batch FROM batches", batches, "batch")}
 
-    def keep(self, batches: Iterable[KeptBatch], **facts: Any) -> None:
+    @waits_for_space
+    def keep(self, batches: Collection[KeptBatch], **facts: Any) -> None:
         """Keep batches that somebody else opened; one that is drained stays so."""
         with self._transaction():
             self._insert(batches)
             self._store(facts)
 
-    def record_drained(self, batches: Sequence[str], children: Iterable[KeptBatch], **facts: Any) -> None:
+    @waits_for_space
+    def record_drained(self, batches: Sequence[str], children: Collection[KeptBatch], **facts: Any) -> None:
         """Note that the manifest has these batches' rows, and which batches were opened in their place."""
         with self._transaction():
             self._insert(children)
@@ -235,7 +247,8 @@ class Journal:
 
     # ------------------------------------------------------------------ files of earlier jobs
 
-    def remember_files(self, files: Iterable[tuple[bytes, int, str]], **facts: Any) -> None:
+    @waits_for_space
+    def remember_files(self, files: Collection[tuple[bytes, int, str]], **facts: Any) -> None:
         """Note name, size and digest of stored files; the last word on a name counts."""
         with self._transaction():
             self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", files)
@@ -318,7 +331,7 @@ class Journal:
 def _trouble(path: Path, error: sqlite3.Error | OSError, otherwise: str) -> FolderError:
     """Say what is wrong with a journal. A full disk is no reason to remove one."""
     if _is_full(path, error):
-        return FolderError(f"The disk of {path.parent.parent} is full: free some space and run the same command again.")
+        return FullDiskError(path.parent.parent)
     return FolderError(f"The journal {path} {otherwise}")
 
 
@@ -328,12 +341,11 @@ def _is_full(path: Path, error: sqlite3.Error | OSError) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte: sqlite.org/rescode.html
     if code not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return code == sqlite3.SQLITE_FULL
-    try:
-        disk = os.statvfs(path.parent)
-    except OSError:
-        return False
-    has_no_inodes = disk.f_files > 0 and disk.f_favail == 0  # some file systems make them as they need them
-    return has_no_inodes or disk.f_bavail * disk.f_frsize < _LEAST_FREE
+    try:  # it may be a quota's, which the disk's free space does not show
+        with tempfile.TemporaryFile(dir=path.parent, buffering=0) as probe:
+            return probe.write(bytes(_LEAST_FREE)) != _LEAST_FREE
+    except OSError as refusal:
+        return refusal.errno in _FULL
 
 
 def _lock(folder: Path) -> int:

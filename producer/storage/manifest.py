@@ -6,17 +6,19 @@ written to or renamed; of everything else a sentence says what it is, and it sta
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from contract.errors import FolderError, MessageError
 from contract.records import wire
 from contract.records.outcomes import Ending
+from producer.storage.full_disk import FullDiskError, SpaceWait, waits_for_space
 from producer.storage.regular import is_at, open_regular
 
 _LONGEST_ROW = 1024 * 1024  # bytes: far above what a URL of 16 KB, its escapes and all its attempts take
@@ -28,14 +30,17 @@ _NAME = re.compile("[0-9a-f]{32}")
 class Manifest:
     """Appends rows to one file. ``offset`` is its length in bytes up to the last row that counts."""
 
-    def __init__(self, path: Path, offset: int) -> None:
+    def __init__(self, path: Path, offset: int, *, space: SpaceWait | None = None) -> None:
         """Open the manifest as it was at ``offset`` bytes; what a killed run wrote after it is cut off.
+
+        ``space`` waits where rows meet a full disk.
 
         Raises:
             FolderError: it cannot be written, is no manifest, is written by another run, or is shorter than it was.
         """
         self.path = path
         self.offset = offset
+        self._space = space
         try:
             self._file = open_regular(path, os.O_RDWR | os.O_CREAT, subject=f"The manifest {path}")
             try:
@@ -46,17 +51,20 @@ class Manifest:
         except OSError as error:
             raise _cannot_be("written", path, error) from None
 
-    def append(self, rows: Iterable[bytes]) -> int:
+    @waits_for_space
+    def append(self, rows: Sequence[bytes]) -> int:
         """Write rows (JSON without line breaks) so that they survive a power cut; return the new offset."""
         left = memoryview(b"".join([row + b"\n" for row in rows]))
+        offset = self.offset + len(left)
         try:
-            self.offset += len(left)
+            os.lseek(self._file, self.offset, os.SEEK_SET)  # what a full disk took of them before is written again
             while left:
                 left = left[os.write(self._file, left) :]
             os.fsync(self._file)
         except OSError as error:
             raise _cannot_be("written", self.path, error) from None
-        return self.offset
+        self.offset = offset
+        return offset
 
     def close(self) -> None:
         os.close(self._file)
@@ -229,4 +237,6 @@ def _reserve(path: Path) -> Path:
 
 
 def _cannot_be(done: str, path: Path, error: OSError) -> FolderError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FullDiskError(path.parent)
     return FolderError(f"The manifest {path} cannot be {done}: {(error.strerror or 'unknown').lower()}.")

@@ -139,25 +139,39 @@ class SortedRuns:
             yield from run.names()
 
     def add(self, records: Iterable[bytes]) -> None:
-        """Write records as a run; they are safe on disk when this returns."""
+        """Write records as a run; they are safe on disk when this returns. What raises OSError changes nothing."""
         ordered = sorted(records)
         writer = self._writer(0, len(ordered))
-        writer.write(ordered, 0, 2**writer.bits)
-        self._runs.append(_Run(writer.path, writer.finish(), self._width))
+        try:
+            writer.write(ordered, 0, 2**writer.bits)
+            record = writer.finish()
+        except OSError:
+            writer.discard()
+            raise
+        self._runs.append(_Run(writer.path, record, self._width))
 
     def merge_some(self) -> bool:
-        """Merge a few thousand records, where runs are to be merged; is a merge complete, and ``record`` another?"""
+        """Merge a few thousand records, where runs are to be merged; is a merge complete, and ``record`` another?
+
+        A merge that meets OSError starts over with the next call.
+        """
         if self._merge is None:
             runs = self._mergeable()
             if not runs:
                 return False
             self._merge = _Merge(runs, self._writer(runs[0].level + 1, sum(run.count for run in runs)), self._width)
         merge = self._merge
-        if not merge.step():
-            return False
+        try:
+            if not merge.step():
+                return False
+            record = merge.writer.finish()
+        except OSError:
+            self._merge = None
+            merge.writer.discard()
+            raise
         self._merge = None
         self._runs = [run for run in self._runs if run not in merge.runs]
-        self._runs.append(_Run(merge.writer.path, merge.writer.finish(), self._width))
+        self._runs.append(_Run(merge.writer.path, record, self._width))
         for run in merge.runs:
             run.close()
         return True
@@ -250,7 +264,14 @@ class _Writer:
         return [self._number, self._level, self._count, self.bits]
 
     def close(self) -> None:
-        os.close(self._file)
+        fd, self._file = self._file, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
     def _append(self, block: bytes) -> None:
         left = memoryview(block)

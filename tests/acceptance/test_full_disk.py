@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -204,6 +205,33 @@ def test_a_redis_with_a_full_disk_is_waited_for(tmp_path: Path, server: Misbehav
     assert b"The connection is back" in said
     assert len(person.rows()) == len(urls)
     assert "Traceback" not in worker.log()
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True], ids=["waits", "Ctrl-C"])
+def test_a_full_disk_below_manifest_and_journal_is_waited_for(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk, is_interrupted: bool
+) -> None:
+    """Guards SpaceWait (the run ended with 2), and the rows a full disk took in part, which are written again."""
+    urls = [server.url(f"/thinks?ms=300&seed={seed}&size=100") for seed in range(60)]
+    person = Person(tmp_path, TRAWL_BROKER_URL=cluster.environment["TRAWL_BROKER_URL"])
+    person.python = str(disk.python)
+    command = ("run", person.write_list(*urls), "-o", disk.path / "out", "--allow-net", "127.0.0.0/8")
+    with CeleryWorker(tmp_path, env={**cluster.environment, "TRAWL_TRANSFERS": "4"}, concurrency=1):
+        run = person.start(*command, "--batch-size", "5")
+        server.log.wait_for_requests(20)
+        disk.fill(leave=0)
+        said = lines_until(run, f"The disk of {disk.path}/out is full: waiting for space. Nothing is lost.".encode())
+        if is_interrupted:
+            run.send_signal(signal.SIGINT)
+            assert run.wait(ENOUGH) == 130
+        disk.empty()
+        ended = person.trawl(*command) if is_interrupted else None
+        said += run.communicate(timeout=ENOUGH)[1]
+
+    assert (run.returncode if ended is None else ended.code) == 0, said
+    assert ended is not None or b"The disk has space again after" in said
+    rows = [json.loads(row) for row in (disk.seen / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
+    assert sorted(row["url"] for row in rows) == sorted(urls)
 
 
 def lines_until(process: subprocess.Popen[bytes], wanted: bytes) -> bytes:

@@ -24,6 +24,37 @@ from producer.storage.journal import Journal, KeptBatch
 try:
     journal = Journal(prepare_folder(Path(sys.argv[1])))
 """
+OPEN_AND_WAIT = """
+import sys
+from pathlib import Path
+from producer.job.plan import prepare_folder
+from producer.storage.full_disk import SpaceWait
+from producer.storage.journal import Journal, KeptBatch
+
+def make_space(_seconds):
+    (Path(sys.argv[1]).parent / "ballast").unlink()
+
+space = SpaceWait(print, sleep=make_space, clock=float)
+journal = Journal(prepare_folder(Path(sys.argv[1])), space=space, names_in_memory=20000)
+if True:
+"""
+DRAIN = """
+    for number in range(40):
+        children = [KeptBatch(f"{number}.{child}", 1, bytes(16384)) for child in range(4)]
+        journal.record_drained([str(number)], children)
+    print(journal.count_undrained())
+"""
+SEE = """
+    from hashlib import md5
+    names = [[md5(b"%d" % (turn * 20000 + number)).digest() for number in range(20000)] for turn in range(20)]
+    for turn, some in enumerate(names):
+        assert len(journal.take(some)) == 20000
+        for step in range(10):
+            journal.record_fed([], None, position={"turn": turn})
+    journal.close()
+    journal = Journal(prepare_folder(Path(sys.argv[1])))
+    print(sum(len(journal.take(some)) for some in names))
+"""
 SAY = """
 except FolderError as error:
     print(error)
@@ -70,3 +101,26 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_the_job_goes_on_with_space(d
     disk.empty()
 
     assert said_there(disk, OPEN + "    print(journal.job, journal.count_undrained() > 0)" + SAY) == "job-1 True\n"
+
+
+@pytest.mark.parametrize("disk", ["30m"], indirect=True)
+@pytest.mark.parametrize(
+    ("story", "left", "counted"),
+    [
+        (WRITE + "    print(journal.count_undrained())\n", 600_000, 100),
+        (DRAIN, 600_000, 160),
+        (SEE, 600_000, 0),
+        (SEE, 3_400_000, 0),
+    ],
+    ids=["fed", "drained", "seen", "seen-merging"],
+)
+def test_a_journal_waits_for_space_and_repeats_what_the_disk_did_not_take(
+    disk: TinyDisk, story: str, left: int, counted: int
+) -> None:
+    """Guards what is tried again: a transaction is rolled back, a run of names is begun anew."""
+    disk.fill(leave=left)
+
+    said = said_there(disk, OPEN_AND_WAIT + story)
+
+    waiting = f"The disk of {disk.path}/out is full: waiting for space. Nothing is lost."
+    assert said == f"{waiting}\nThe disk has space again after 0 s.\n{counted}\n"

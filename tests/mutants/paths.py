@@ -6,6 +6,7 @@ from tests.mutants.guard import Guard
 
 _MANIFEST = "tests/unit/producer/storage/test_manifest.py"
 _NAMED = "tests/unit/contract/test_named_files.py"
+_FULL_MANIFEST = "tests/acceptance/test_full_disk.py::test_a_full_disk_below_manifest_and_journal_is_waited_for"
 _FULL = "tests/integration/test_full_journal.py"
 _PLAN = "tests/unit/producer/job/test_plan.py"
 _SOURCES = "tests/unit/producer/intake/test_sources.py"
@@ -35,6 +36,8 @@ GUARDS = (
         _BEGIN, "    except FolderError:\n        return written", _PLAN, "    except EOFError:\n        return written"
     ),
     _of(_BEGIN, "        look_at(manifest)  #", _PLAN, "        pass  #"),
+    _of(_BEGIN, "_path_of(recorded) if recorded", _PLAN, "Path(recorded) if recorded"),
+    _of(_BEGIN, "'backslashreplace'", _PLAN, "'surrogateescape'"),
     _of(
         "producer/intake/sources.py",
         "for _ in range(_READS_AT_ONCE):\n            if self.is",
@@ -43,6 +46,13 @@ GUARDS = (
     ),
     _of("producer/storage/journal.py", "    if _is_full(path, error):", _FULL, "    if False:"),
     _of("producer/storage/journal.py", "        return code == sqlite3.SQLITE_FULL", _FULL, "        return False"),
+    _of("producer/storage/journal.py", "return refusal.errno in _FULL", _FULL, "return False"),
+    _of("producer/storage/journal.py", "    @waits_for_space\n    def record_fed", _FULL, "    def record_fed"),
+    _of("producer/storage/journal.py", "    @waits_for_space\n    def record_drained", _FULL, "    def record_drained"),
+    _of("producer/storage/journal.py", "self._facts, self._undrained = before, undrained", _FULL, "pass"),
+    _of(_STORE, "os.lseek(self._file, self.offset, os.SEEK_SET)  #", _FULL_MANIFEST, "pass  #"),
+    _of(_STORE, "    @waits_for_space\n", _FULL_MANIFEST),
+    _of("producer/storage/full_disk.py", "self._stop()", "tests/unit/producer/storage/test_full_disk.py", "pass"),
     _of("producer/job/plan.py", "if error.errno in (errno.ENOSPC, errno.EDQUOT):", _FULL, "if False:"),
     _of("contract/named_files.py", "(may_be_pipe and is_pipe)", _NAMED, "False"),
     _of("contract/named_files.py", "if stat.S_ISDIR(mode):", _NAMED, "if False:"),

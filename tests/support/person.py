@@ -28,6 +28,7 @@ class Person:
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
+        self.python = sys.executable
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
         self.environment = {
@@ -46,7 +47,7 @@ class Person:
     def start(self, *arguments: object, stdin: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[bytes]:
         """Start ``trawl`` with these arguments."""
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "producer", *map(str, arguments)],
+            [self.python, "-P", "-m", "producer", *map(str, arguments)],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from contract.urls.naming import output_name
 from producer.job.plan import begin, prepare_folder
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
+from tests.support.person import PROJECT
 
 
 def row(url: str) -> str:
@@ -86,6 +89,32 @@ def test_manifests_that_lie_there_say_what_is_stored_and_what_is_only_called_so_
 
     assert not manifest.exists()
     assert known(journal, "http://a/", "http://b/", "http://c/") == ["http://a/", "http://b/"]
+
+
+_BEGIN = """
+import sys
+from pathlib import Path
+from producer.job.plan import begin
+from producer.storage.journal import Journal
+
+begin(Journal(Path(sys.argv[1])), sys.argv[2], print, fingerprint="", label="", manifest=Path(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("name", [b"\xe4.jsonl", "ä.jsonl".encode()], ids=["Latin-1", "UTF-8"])
+def test_a_folder_begun_in_one_locale_goes_on_in_another(tmp_path: Path, name: bytes) -> None:
+    """Guards paths in the journal: a folder with an umlaut ended in 70 where cron has no locale."""
+    manifest = os.fsencode(tmp_path) + b"/" + name
+
+    for number, locale in enumerate([{"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "LC_ALL": "C"}, {"PYTHONUTF8": "1"}]):
+        command = [sys.executable, "-c", _BEGIN, str(tmp_path / "state"), f"job-{number}", os.fsdecode(manifest)]
+        environment = {"PYTHONPATH": str(PROJECT), "PYTHONCOERCECLOCALE": "0", **locale}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        Path(os.fsdecode(manifest)).write_text(row(f"http://{number}/"))
+
+    kept = sorted(path.read_text() for path in tmp_path.glob("*-job-*"))
+    assert kept == [row("http://0/"), row("http://1/")]
 
 
 def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:

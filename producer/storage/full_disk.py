@@ -1,0 +1,71 @@
+"""A disk of the producer's own that is full: it says so once, and waits for space."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from contract.errors import FolderError
+
+_PAUSE = 1.0  # seconds between two tries
+
+Answer = TypeVar("Answer")
+Write = TypeVar("Write", bound=Callable[..., Any])
+
+
+class FullDiskError(FolderError):
+    """The disk of a folder is full, or what a quota allows of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"The disk of {folder} is full: free some space and run the same command again.")
+
+
+class SpaceWait:
+    """Repeats what a full disk did not take. ``tell`` prints one line; ``stop`` is asked between two tries and may
+    raise to give up.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        *,
+        stop: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._tell = tell
+        self._stop = stop
+        self._clock = clock
+        self._sleep = sleep
+
+    def call(self, write: Callable[[], Answer]) -> Answer:
+        """Return the answer of ``write``, however long that takes; it must be safe to repeat."""
+        since: float | None = None
+        while True:
+            try:
+                answer = write()
+            except FullDiskError as error:
+                if since is None:
+                    since = self._clock()
+                    self._tell(f"The disk of {error.folder} is full: waiting for space. Nothing is lost.")
+                self._stop()
+                self._sleep(_PAUSE)
+            else:
+                if since is not None:
+                    self._tell(f"The disk has space again after {self._clock() - since:.0f} s.")
+                return answer
+
+
+def waits_for_space(write: Write) -> Write:
+    """Have a method repeated that changes nothing where it raises FullDiskError, as ``_space`` of its object says."""
+
+    @wraps(write)
+    def waiting(self: Any, *given: Any, **named: Any) -> Any:
+        space: SpaceWait | None = self._space
+        return write(self, *given, **named) if space is None else space.call(lambda: write(self, *given, **named))
+
+    return cast("Write", waiting)
