@@ -16,7 +16,7 @@ from contract.errors import AccountingError, TrawlError
 from contract.interpreter import print_warnings
 from contract.streams import Outlet, harden
 from producer.cli.commands import trawl
-from producer.cli.exits import BAD_USAGE, BUG, INTERRUPTED, MISCOUNTED, JobCode
+from producer.cli.exits import BAD_USAGE, BUG, INTERRUPTED, MISCOUNTED, Answer
 
 __all__ = ["exit_code", "main"]
 
@@ -57,7 +57,7 @@ def _settled(code: int, output: Outlet) -> int:
         return code
     reason = (output.fault.strerror or str(output.fault)).lower()
     print(f"trawl: Standard output could not be written: {reason}.", file=sys.stderr)
-    return code if isinstance(code, JobCode) else code or 1
+    return code if isinstance(code, Answer) else code or 1
 
 
 def _report_bug(error: Exception) -> str:

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 BAD_USAGE, MISCOUNTED, BUG, INTERRUPTED = 2, 3, 70, 130
 
 
-class JobCode(int):
-    """How a job went. What it stored is there even if its summary could not be written, and the code stays."""
+class Answer(int):
+    """How what was asked for went. That is so even where the words for it could not be written: the code stays."""
 
 
-def tell(summary: Summary, options: dict[str, Any]) -> JobCode:
+def tell(summary: Summary, options: dict[str, Any]) -> Answer:
     """Print the summary as the options ask for it and return the exit code."""
     import json
 
@@ -23,4 +23,4 @@ def tell(summary: Summary, options: dict[str, Any]) -> JobCode:
         print(json.dumps(summary.to_record()))
     elif not options["quiet"]:
         print(summary.to_text())
-    return JobCode(summary.exit_code if summary.is_finished else INTERRUPTED)
+    return Answer(summary.exit_code if summary.is_finished else INTERRUPTED)

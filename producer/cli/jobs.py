@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from producer.cli.exits import INTERRUPTED, tell
+from producer.cli.exits import INTERRUPTED, Answer, tell
 from producer.cli.options import batch_size_option, output_options, policy_options, shown_options, worker_options
 from producer.cli.translation import console_of, manifest_of, secrets_of, wish_of, worker_of
 
@@ -108,7 +108,7 @@ def set_job(job: str, weight: float) -> int:
 
     weigh_job(job, weight, os.environ)
     print(f"job {job}: weight {weight:g}")
-    return 0
+    return Answer(0)
 
 
 @click.command(short_help="Show how jobs stand.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from producer.cli.exits import JobCode, tell
+from producer.cli.exits import Answer, tell
 from producer.cli.options import Place, at_least_one, policy_options, shown_options, worker_options
 from producer.cli.translation import console_of, policy_of, processes_of, worker_of
 
@@ -36,7 +36,7 @@ def demo(output: Path, **options: Any) -> int:
     if not found and not options["is_json"] and not options["quiet"]:
         print("Every file was compared with what the server sent, and every failure was one made on purpose.")
         print(f"Now with a list of your own: {command('run urls.txt -o out')}")
-    return JobCode(1 if found else 0)
+    return Answer(1 if found else 0)
 
 
 @click.command(short_help="One after another, on threads, on processes: compare.")

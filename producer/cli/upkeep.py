@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from producer.cli.exits import BAD_USAGE
+from producer.cli.exits import BAD_USAGE, Answer
 from producer.cli.options import Days, Place
 
 
@@ -30,7 +30,7 @@ def doctor(output: Path, is_json: bool) -> int:
             code = BAD_USAGE if finding.subject == SETTINGS else max(code, 1)
     if is_json:
         print(json.dumps(found))
-    return code
+    return Answer(code)
 
 
 @click.command(short_help="Remove what is over: jobs from Redis, broken-off bodies from a folder.")
@@ -54,7 +54,7 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
             raise click.UsageError("Name jobs or a folder, not both.")
         removed = remove_abandoned_partials(output, days)
         print(f"removed {removed.files} broken-off {'body' if removed.files == 1 else 'bodies'}, {removed.bytes} bytes")
-        return 0
+        return Answer(0)
     gone, messages = remove_jobs(jobs, older_than, os.environ, is_forced=force)
     for job in gone:
         print(f"removed job {job}")
@@ -62,4 +62,4 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
         print(f"removed {messages} {'message' if messages == 1 else 'messages'} of jobs that are over")
     for path in remove_stale_cache(os.environ, days):
         print(f"removed {path}")
-    return 0
+    return Answer(0)

@@ -92,3 +92,14 @@ def test_a_command_that_only_prints_has_failed_where_nothing_can_be_printed(
     codes = [run(person, "run", "--help", stdout=stdout)[0] for stdout in (full, unread)]
 
     assert codes == [1, 0]
+
+
+def test_what_a_command_answers_by_its_code_is_so_although_nothing_can_be_printed(tmp_path: Path, full: int) -> None:
+    """Guards the Answer of doctor and gc: 1 would say that something is broken."""
+    person = Person(tmp_path)
+    (tmp_path / "out").mkdir()
+
+    ended = [run(person, *command, stdout=full) for command in (("doctor",), ("doctor", "--json"), ("gc", "-o", "out"))]
+
+    said = "trawl: Standard output could not be written: no space left on device.\n"
+    assert ended == [(0, "", said)] * 3

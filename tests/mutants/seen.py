@@ -24,4 +24,11 @@ GUARDS = (
     _of(_RUNS, "return max(found) if found else None", _SEEN, "return found[0] if found else None"),
     _of(_RUNS, "            if path not in wanted:\n", _SEEN, "            if False:\n"),
     _of(_RUNS, "wanted.add(self._merge.writer.path)", _SEEN, "pass"),
+    _of(_RUNS, "            writer.discard()\n            raise", _SEEN, "            raise"),
+    _of(
+        _RUNS,
+        "            self._merge = None\n            merge",
+        "tests/integration/test_full_journal.py",
+        "            merge",
+    ),
 )

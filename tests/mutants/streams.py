@@ -25,6 +25,6 @@ GUARDS = (
     _of("fill_gaps()  #", "pass  #", file="worker/__init__.py"),
     _of("if output.fault is None or", "if True or", _RUN, "producer/cli/__init__.py"),
     _of(" or output.fault.errno == errno.EPIPE", "", _RUN, "producer/cli/__init__.py"),
-    _of("code if isinstance(code, JobCode) else code or 1", "code or 1", _RUN, "producer/cli/__init__.py"),
-    _of("code if isinstance(code, JobCode) else code or 1", "code", _RUN, "producer/cli/__init__.py"),
+    _of("code if isinstance(code, Answer) else code or 1", "code or 1", _RUN, "producer/cli/__init__.py"),
+    _of("code if isinstance(code, Answer) else code or 1", "code", _RUN, "producer/cli/__init__.py"),
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import resource
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,22 @@ def test_what_nobody_noted_is_removed_and_what_is_gone_is_said(tmp_path: Path) -
     (tmp_path / "seen-1.run").unlink()
     with pytest.raises(DamagedRunError, match="No such file"):
         runs.open(noted)
+
+
+def test_a_run_that_cannot_be_written_leaves_nothing_and_can_be_written_later(tmp_path: Path) -> None:
+    """Guards what add removes again: a full disk would be filled by what is tried each second."""
+    runs = SortedRuns(tmp_path, "seen", 16)
+    names = [name(number) for number in range(1000)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            runs.add(names)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+    runs.add(names)
+
+    assert sorted(runs.names()) == sorted(names)
+    runs.close()
