@@ -199,7 +199,7 @@ class ClusterSettings:
         choice("classic", "quorum"),
         "RabbitMQ only: `classic`, or `quorum` for a queue that survives the loss of a node.",
     )
-    prefix: str = setting("TRAWL_PREFIX", "trawl:", text, "Prefix of the ledger's keys.")
+    prefix: str = setting("TRAWL_PREFIX", "trawl:", text, "Prefix of all keys; the ledger's begin with it and `2:`.")
     lease: float = setting(
         "TRAWL_LEASE",
         20.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -15,7 +15,7 @@ _TRIED_EVERY = 5.0  # seconds between two tries to hang it
 class JobChannel:
     """Rings when a batch is closed: the scripts publish it on a channel. It may miss a closing: look now and then.
 
-    What is told on the channel ``beside`` rings nothing, and is passed on while somebody waits for the channel.
+    What is told on a channel ``beside`` rings nothing, and is passed on while somebody waits for the channel.
 
     Whenever Redis cannot be reached it falls down, which is a reason to look, and has to be hung again.
     """
@@ -23,16 +23,16 @@ class JobChannel:
     def __init__(
         self,
         client: redis.Redis,
-        channel: str,
+        channels: Sequence[str],
         *,
-        beside: str | None = None,
+        beside: Sequence[str] = (),
         pass_on: Callable[[bytes], None] = lambda _told: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """``client`` must not try again by itself: whoever waits for a channel has other things to do."""
         self._client = client
-        self._channels = [channel] if beside is None else [channel, beside]
-        self._beside = beside.encode() if beside is not None else None
+        self._channels = [*channels, *beside]
+        self._beside = [name.encode() for name in beside]
         self._pass_on = pass_on
         self._sleep = sleep
         self._subscription: Any = None  # redis.client.PubSub, which is not typed
@@ -79,7 +79,7 @@ class JobChannel:
 
     def _take(self, message: Mapping[str, Any]) -> bool:
         """Does it ring? A connection that was made again does: something may have been missed."""
-        if message["type"] == "message" and message["channel"] == self._beside:
+        if message["type"] == "message" and message["channel"] in self._beside:
             self._pass_on(message["data"])
             return False
         return bool(message["type"] != "pong")

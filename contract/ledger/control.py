@@ -82,7 +82,7 @@ def prioritize(ledger: Ledger, job: str, priority: int) -> None:
     Raises:
         UnknownJobError: there is no such job.
     """
-    keys = ledger.keys
+    keys = ledger.keys_of(job)
     shared = [keys.turns, keys.taken, keys.priorities]
     if not ledger.run("prioritize", [keys.job(job), *shared], [job, priority, ledger.keep]):
         raise _unknown(job)
@@ -90,9 +90,15 @@ def prioritize(ledger: Ledger, job: str, priority: int) -> None:
 
 def states_of(ledger: Ledger, jobs: Sequence[str]) -> dict[str, JobState]:
     """Return the states of jobs; one that is unknown counts as running. The ledger has then heard of all changes."""
-    changes, *found = ledger.run("states", [ledger.keys.taken], [ledger.keys.of_jobs, *jobs])
-    ledger.changes.hear(changes)
-    return {job: JobState((state or b"running").decode()) for job, state in zip(jobs, found, strict=True)}
+    states: dict[str, JobState] = {}
+    for keys in (ledger.earlier, ledger.keys):
+        some = [job for job in jobs if ledger.keys_of(job) is keys]
+        if some or keys is ledger.keys:
+            changes, *found = ledger.run("states", [ledger.keys.taken], [keys.of_jobs, *some])
+            ledger.changes.hear(changes)
+            named = zip(some, found, strict=True)
+            states |= {job: JobState((state or b"running").decode()) for job, state in named}
+    return states
 
 
 def state_of(ledger: Ledger, job: str) -> JobState:
@@ -148,7 +154,7 @@ def _move_all(ledger: Ledger, job: str) -> None:
 
 
 def _control(ledger: Ledger, job: str, wanted: str = "", by: str = "") -> tuple[str, int]:
-    keys = ledger.keys
+    keys = ledger.keys_of(job)
     shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities]
     arguments = [job, wanted, by, _MOVED_AT_ONCE, ledger.keep]
     answer = ledger.run("control", [*keys.parts(job, "", "batches", "line", "aside"), *shared], arguments)
@@ -158,22 +164,33 @@ def _control(ledger: Ledger, job: str, wanted: str = "", by: str = "") -> tuple[
 
 
 def _keep_reports(ledger: Ledger, job: str, seconds: int) -> None:
-    seen = 0
+    seen, closed = 0, ledger.keys_of(job).job(job, "closed")
     arguments: list[Any] = [result_key(job, ""), seen, _KEPT_AT_ONCE, seconds]
-    while (more := ledger.run("keep_reports", [ledger.keys.job(job, "closed")], arguments)) == _KEPT_AT_ONCE:
+    while (more := ledger.run("keep_reports", [closed], arguments)) == _KEPT_AT_ONCE:
         seen += more
         arguments[1] = seen
 
 
 def _withdrawn(ledger: Ledger, job: str, holder: str, most: int) -> list[Claim]:
     """Take batches of a cancelled job that nobody holds."""
-    keys = ledger.keys.parts(job, "", "batches", "payloads", "leases", "due", "aside")
-    answer = ledger.run("withdraw", keys, [f"{holder}/{secrets.token_hex(8)}-", ledger.lease, most])
+    keys = ledger.keys_of(job)
+    parts = keys.parts(job, "", "batches", "payloads", "leases", "due", "aside")
+    answer = ledger.run("withdraw", parts, [f"{holder}/{secrets.token_hex(8)}-", ledger.lease, most])
     if answer is None:
         return []
     policy = JobPolicy.from_wire(wire.from_json(answer[0]))
     return [
-        Claim(job, batch.decode(), token.decode(), payload, policy, float(queued), attempt, urls)
+        Claim(
+            job,
+            batch.decode(),
+            token.decode(),
+            payload,
+            policy,
+            float(queued),
+            attempt,
+            urls,
+            edition=ledger.edition_of(keys),
+        )
         for batch, token, queued, attempt, urls, payload in zip(*(answer[1][at::6] for at in range(6)), strict=True)
     ]
 

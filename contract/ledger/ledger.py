@@ -9,17 +9,17 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar, cast
 
 import redis
 
 from contract.errors import CancelledJobError, MessageError, UnknownJobError
+from contract.ledger.editions import Editions
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
 from contract.ledger.memory import RedisMemory
-from contract.ledger.values import Changes, Child, Claim, Drain, Held, JobRecord, JobState, NewBatch, Standing
+from contract.ledger.values import EDITION, Changes, Child, Claim, Drain, Held, JobRecord, JobState, NewBatch, Standing
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage
@@ -30,7 +30,8 @@ from contract.records.snapshots import ProgressSnapshot
 
 MOST_ATTEMPTS = 5  # times a batch may lose its worker before it is split
 
-_POLICY_FIELDS = "".join(f"{name}," for name in JobPolicy().to_wire())  # what we read of a policy
+#: What we read of a policy; the last of them is of the first edition and says nothing any more.
+_POLICY_FIELDS = "".join(f"{name}," for name in [*JobPolicy().to_wire(), "longest_retry_after"])
 
 _OPENED_AT_ONCE = 100
 _FORGOTTEN_AT_ONCE = 500
@@ -41,7 +42,7 @@ _ERROR = b"error "  # a field of a job's record that counts an error class begin
 Item = TypeVar("Item")
 
 
-class Ledger:
+class Ledger(Editions):
     """Open, claim, renew, close: the life of every batch of every job.
 
     Every method may raise ``redis.exceptions.RedisError`` when Redis cannot be reached or is out of memory;
@@ -61,19 +62,19 @@ class Ledger:
 
         ``queue`` holds the keys of the queue's lists, if messages lie in the same Redis as the ledger.
         """
-        self.keys = Keys(prefix)
+        super().__init__(client, prefix)
+        self._has_earlier = False  # did batches of the first edition wait when we last claimed?
         self._queue = tuple(queue)
         self.lease = lease
         self.keep = int(keep)
-        self._redis = client
         self.changes = Changes()  # of control, as far as the last answer told
-        self._scripts = {name: client.register_script(text) for name, text in _scripts().items()}
 
     # ------------------------------------------------------------------ a job's life
 
     def create(self, job: str, policy: JobPolicy, *, label: str = "", secrets: bytes | None = None) -> bool:
         """Make a job known; False when it is already."""
         key = self.keys.job(job)
+        self._remember(job, self.keys)
         created = self.now()
         fields: dict[str, Any] = {"policy": wire.to_json(policy.to_wire()), "label": label, "created": repr(created)}
         if secrets is not None:
@@ -102,10 +103,11 @@ class Ledger:
             arguments: list[Any] = [job, self.keep, PAYLOAD_VERSION, len(self._queue), *self._queue]
             for each in some:
                 arguments += [each.batch, each.urls, each.payload]
-            shared = [self.keys.active, self.keys.sent, self.keys.job(job, "line"), self.keys.turns, self.keys.taken]
-            shared += [self.keys.job(job, "aside"), self.keys.priorities]
-            keys = [*self.keys.parts(job, "", "batches", "payloads", "closed"), *shared]
-            answer = self.run("open", keys, arguments)
+            keys = self.keys_of(job)
+            shared = [keys.active, keys.sent, keys.job(job, "line"), keys.turns, keys.taken, keys.job(job, "aside")]
+            shared += [keys.priorities, self.others(keys).sent]
+            parts = keys.parts(job, "", "batches", "payloads", "closed")
+            answer = self.run("open", [*parts, *shared], arguments)
             if answer is None:
                 raise UnknownJobError(f"Redis no longer knows job {job}.")
             if answer == 0:
@@ -119,7 +121,7 @@ class Ledger:
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
         """
-        keys = [*self.keys.parts(job, "", "batches", "closed"), result_key(job, report.batch)]
+        keys = [*self.keys_of(job).parts(job, "", "batches", "closed"), result_key(job, report.batch)]
         answer = self.run("store", keys, [report.batch, report.to_result(), self.keep, *_counters(report)])
         if answer < 0:
             raise UnknownJobError(f"Redis no longer knows job {job}.")
@@ -131,34 +133,41 @@ class Ledger:
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
         """
-        if not self.run("seal", [self.keys.job(job)], [wire.to_json(dict(totals)), self.keep]):
+        if not self.run("seal", [self.keys_of(job).job(job)], [wire.to_json(dict(totals)), self.keep]):
             raise UnknownJobError(f"Redis no longer knows job {job}.")
 
     def weigh(self, job: str, weight: float) -> bool:
         """Give a job so many turns for each of one of weight 1, from the next claim on; False when it is unknown."""
-        is_known = bool(self._redis.hexists(self.keys.job(job), "policy"))
-        return is_known and self._redis.hset(self.keys.job(job), "weight", repr(weight)) >= 0
+        key = self.keys_of(job).job(job)
+        return bool(self._redis.hexists(key, "policy")) and self._redis.hset(key, "weight", repr(weight)) >= 0
 
     def job(self, job: str) -> JobRecord | None:
         """Return what is known of a job; None when nothing is."""
+        keys = self._known.get(job, self.keys)
         with self._redis.pipeline() as pipe:  # one transaction: the counts belong to the batches counted
-            pipe.hgetall(self.keys.job(job))
-            pipe.hlen(self.keys.job(job, "batches"))
-            pipe.zcard(self.keys.job(job, "leases"))
-            pipe.zcard(self.keys.job(job, "closed"))
-            fields, count, running, undrained = pipe.execute()
+            pipe.exists(self.earlier.job(job))
+            pipe.hgetall(keys.job(job))
+            pipe.hlen(keys.job(job, "batches"))
+            pipe.zcard(keys.job(job, "leases"))
+            pipe.zcard(keys.job(job, "closed"))
+            is_earlier, fields, count, running, undrained = pipe.execute()
+        if job not in self._known:
+            self._remember(job, self.earlier if is_earlier else self.keys)
+            if is_earlier:
+                return self.job(job)
         return _record(job, fields, count, running, undrained)
 
     def standing(self, job: str) -> Standing:
         """Return what is open of a job, and who holds what of it; of one that is unknown nothing is."""
-        leases = self.keys.job(job, "leases")
+        keys = self.keys_of(job)
+        leases = keys.job(job, "leases")
         with self._redis.pipeline() as pipe:  # one transaction: the counts belong together
-            pipe.hlen(self.keys.job(job, "batches"))
+            pipe.hlen(keys.job(job, "batches"))
             pipe.zcard(leases)
             pipe.zrevrangebyscore(leases, "+inf", "-inf", start=0, num=_SHOWN_HELD)
-            pipe.zcard(self.keys.job(job, "due"))
-            pipe.zrangebyscore(self.keys.job(job, "due"), "-inf", "+inf", start=0, num=1, withscores=True)
-            pipe.hlen(self.keys.ahead)
+            pipe.zcard(keys.job(job, "due"))
+            pipe.zrangebyscore(keys.job(job, "due"), "-inf", "+inf", start=0, num=1, withscores=True)
+            pipe.hlen(keys.ahead)
             pipe.time()
             open_, running, batches, deferred, first, held, (whole, micro) = pipe.execute()
         return Standing(
@@ -172,7 +181,7 @@ class Ledger:
 
     def _held_by(self, job: str, batches: Sequence[bytes]) -> Mapping[str, Held]:
         found: dict[str, Held] = {}
-        texts = self._redis.hmget(self.keys.job(job, "batches"), batches) if batches else []
+        texts = self._redis.hmget(self.keys_of(job).job(job, "batches"), batches) if batches else []
         for batch, text in zip(batches, cast("list[bytes | None]", texts), strict=True):
             record = wire.from_json(text) if text is not None else {}
             worker = str(record.get("token", "")).rpartition("/")[0]
@@ -183,30 +192,34 @@ class Ledger:
 
     def jobs(self) -> list[str]:
         """List the known jobs, oldest first; those Redis has let expire drop out."""
-        listed = [_text(job) for job in cast("list[bytes]", self._redis.zrange(self.keys.jobs, 0, -1))]
+        return [*self._jobs_of(self.earlier), *self._jobs_of(self.keys)]
+
+    def _jobs_of(self, keys: Keys) -> list[str]:
+        listed = [_text(job) for job in cast("list[bytes]", self._redis.zrange(keys.jobs, 0, -1))]
         with self._redis.pipeline(transaction=False) as pipe:
             for job in listed:
-                pipe.exists(self.keys.job(job))
+                pipe.exists(keys.job(job))
             is_there = dict(zip(listed, pipe.execute(), strict=True))
         gone = [job for job in listed if not is_there[job]]
         if gone:
-            self._redis.zrem(self.keys.jobs, *gone)
+            self._redis.zrem(keys.jobs, *gone)
         return [job for job in listed if is_there[job]]
 
     def remove(self, job: str) -> None:
         """Forget a job and everything kept for it, whatever its state."""
         while batches := self.closed(job):
             self.forget(job, batches)
-        opened = cast("list[bytes]", self._redis.hkeys(self.keys.job(job, "batches")))
-        priority = cast("bytes | None", self._redis.hget(self.keys.job(job), "priority")) or b"0"
+        keys = self.keys_of(job)
+        opened = cast("list[bytes]", self._redis.hkeys(keys.job(job, "batches")))
+        priority = cast("bytes | None", self._redis.hget(keys.job(job), "priority")) or b"0"
         with self._redis.pipeline() as pipe:
-            pipe.delete(*self.keys.parts(job, *PARTS))
-            pipe.srem(self.keys.active, job)
-            pipe.zrem(self.keys.jobs, job)
-            pipe.zrem(self.keys.turns if priority == b"0" else f"{self.keys.turns}:{priority.decode()}", job)
+            pipe.delete(*keys.parts(job, *PARTS))
+            pipe.srem(keys.active, job)
+            pipe.zrem(keys.jobs, job)
+            pipe.zrem(keys.turns if priority == b"0" else f"{keys.turns}:{priority.decode()}", job)
             for some in _in_slices([waiting_name(job, _text(batch)) for batch in opened], _FORGOTTEN_AT_ONCE):
-                pipe.zrem(self.keys.sent, *some)
-                pipe.zrem(self.keys.overdue, *some)
+                pipe.zrem(keys.sent, *some)
+                pipe.zrem(keys.overdue, *some)
             pipe.execute()
 
     # ------------------------------------------------------------------ a worker's side
@@ -219,49 +232,77 @@ class Ledger:
         Raises:
             MessageError: it is of a version that cannot be read here; it is not claimed.
         """
-        return self._claim(waiting_name(job, batch), holder, most=0 if even_worn else MOST_ATTEMPTS)
+        most = 0 if even_worn else MOST_ATTEMPTS
+        return self._claim(self.keys_of(job), waiting_name(job, batch), holder, most=most)
 
     def claim_next(self, *, holder: str, waited: float, message: BatchMessage | None = None) -> Claim | None:
         """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
 
         What was lost or handed off comes first; then the job that has had least for its weight, and of its batches the
         one that has waited longest. What the ``message`` names makes no difference; without one, one is taken along.
+        Where batches of the first edition wait they get every other claim.
 
         Raises:
             MessageError: all that waits is of a version that cannot be read here; nothing is claimed.
         """
-        return self._claim("", holder, waited=waited, has_message=message is not None)
+
+        def claim(keys: Keys) -> Claim | None:
+            return self._claim(keys, "", holder, waited=waited, has_message=message is not None)
+
+        if self._has_earlier:
+            self._has_earlier = False
+            if (found := claim(self.earlier)) is not None:
+                return found
+        try:
+            found = claim(self.keys)
+        except MessageError:
+            if not self._has_earlier:
+                raise
+            found = None
+        return claim(self.earlier) if found is None and self._has_earlier else found
 
     def _claim(
-        self, waits: str, holder: str, *, most: int = MOST_ATTEMPTS, waited: float = 0.0, has_message: bool = True
+        self,
+        keys: Keys,
+        waits: str,
+        holder: str,
+        *,
+        most: int = MOST_ATTEMPTS,
+        waited: float = 0.0,
+        has_message: bool = True,
     ) -> Claim | None:
         token = f"{holder}/{secrets.token_hex(8)}"
-        keys = [self.keys.sent, self.keys.overdue, self.keys.taken, self.keys.ahead, self.keys.turns]
-        keys.append(self.keys.priorities)
-        about = [self.keys.of_jobs, waits, token, self.lease, most, self.keep, waited, int(has_message)]
+        shared = [keys.sent, keys.overdue, keys.taken, keys.ahead, keys.turns, keys.priorities, self.others(keys).sent]
+        about = [keys.of_jobs, waits, token, self.lease, most, self.keep, waited, int(has_message)]
         reads = [_POLICY_FIELDS, POLICY_VERSION, PAYLOAD_VERSION]
-        answer = self.run("claim", keys, [*about, *reads, *self._queue])
+        answer = self.run("claim", shared, [*about, *reads, *self._queue])
         if not isinstance(answer, list):
             return None
+        has_others, *answer = answer
+        if keys is self.keys:
+            self._has_earlier = bool(has_others)
         if len(answer) == 1:
             raise MessageError(
                 f"Job {_text(answer[0])} was sent by a version that says more of it than this worker can read:"
                 " run the same Trawlnet on both sides."
             )
-        self.changes.hear(answer[-1])
+        if keys is self.keys:
+            self.changes.hear(answer[-1])
         if len(answer) == 2:  # none waits
             return None
         job, batch, payload, policy, hidden, queued, attempt, urls, changes = answer
+        self._remember(_text(job), keys)
         held = _text(job), _text(batch), token
-        return Claim(*held, payload, _policy(policy), float(queued), attempt, urls, hidden, changes)
+        edition = self.edition_of(keys)
+        return Claim(*held, payload, _policy(policy), float(queued), attempt, urls, hidden, changes, edition)
 
     def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
         """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
-        self._redis.publish(self.keys.job(job, SNAPSHOTS), snapshot.to_wire())
+        self._redis.publish(self.keys_of(job).job(job, SNAPSHOTS), snapshot.to_wire())
 
     def renew(self, claim: Claim) -> bool:
         """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
-        keys = self.keys.parts(claim.job, "batches", "leases")
+        keys = self._keys_at(claim).parts(claim.job, "batches", "leases")
         return bool(self.run("renew", keys, [claim.batch, claim.token, self.lease, self.keep]))
 
     def close(
@@ -296,9 +337,11 @@ class Ledger:
             arguments += [claim.child(index), child.urls, child.after, "", child.payload]
         if kept is not None:
             arguments += [kept.batch, kept.urls, self.lease, kept.token, kept.payload]
-        shared = [self.keys.sent, self.keys.overdue, self.keys.ahead, self.keys.job(job, "aside"), self.keys.taken]
-        keys = [*self.keys.parts(job, *PARTS[:6]), self.keys.active, result_key(job, batch), *shared]
-        if answer := self.run("close", keys, arguments):
+        keys = self._keys_at(claim)
+        shared = [keys.sent, keys.overdue, keys.ahead, keys.job(job, "aside"), keys.taken]
+        touched = [*keys.parts(job, *PARTS[:6]), keys.active, result_key(job, batch), *shared]
+        answer = self.run("close", touched, arguments)
+        if answer and keys is self.keys:
             self.changes.hear(answer - 1)
         return bool(answer)
 
@@ -306,22 +349,25 @@ class Ledger:
 
     def count_waiting(self) -> int:
         """How many batches of all jobs wait for a worker?"""
-        return self._redis.zcard(self.keys.sent)
+        return self._redis.zcard(self.keys.sent) + self._redis.zcard(self.earlier.sent)
 
-    def longest_waiting(self, limit: int, *, waited: float = 0.0) -> list[BatchMessage]:
-        """Return batches of all jobs that have waited for so many seconds, the longest-waiting first."""
+    def longest_waiting(self, limit: int, *, waited: float = 0.0, keys: Keys | None = None) -> list[BatchMessage]:
+        """Return batches of all jobs that have waited for so many seconds, the longest-waiting first.
+
+        ``keys`` are those of the edition the jobs are of; else ours.
+        """
         before = self.now() - waited if waited else "+inf"
-        found = self._redis.zrangebyscore(self.keys.sent, "-inf", before, start=0, num=limit)
+        found = self._redis.zrangebyscore((keys or self.keys).sent, "-inf", before, start=0, num=limit)
         return [read_waiting_name(name) for name in cast("list[bytes]", found)]
 
-    def seconds_untaken(self) -> float:
+    def seconds_untaken(self, keys: Keys | None = None) -> float:
         """Return the seconds since a batch was claimed, or ``note_sent`` called."""
-        last = cast("bytes | None", self._redis.hget(self.keys.taken, "last"))
+        last = cast("bytes | None", self._redis.hget((keys or self.keys).taken, "last"))
         return self.now() - float(last or 0)
 
-    def note_sent(self) -> None:
+    def note_sent(self, keys: Keys | None = None) -> None:
         """Note that messages were sent for what waits, where nobody can count them."""
-        self._redis.hset(self.keys.taken, "last", repr(self.now()))
+        self._redis.hset((keys or self.keys).taken, "last", repr(self.now()))
 
     # ------------------------------------------------------------------ a follower's side
 
@@ -331,8 +377,9 @@ class Ledger:
         ``place`` names where the outcomes are collected. The first to come is noted, and nobody else gets any: two
         followers would each get some of the outcomes and forget them under the other.
         """
-        keys = [*self.keys.parts(job, "", "batches", "leases", "closed"), self.keys.sweeping]
-        answer = self.run("drain", keys, [place, result_key(job, ""), limit, *forget])
+        keys = self.keys_of(job)
+        touched = [*keys.parts(job, "", "batches", "leases", "closed"), keys.sweeping]
+        answer = self.run("drain", touched, [place, result_key(job, ""), limit, *forget])
         if answer is None:
             return None
         found = answer[0].decode("utf-8", "replace")
@@ -344,7 +391,7 @@ class Ledger:
 
     def closed(self, job: str, limit: int = 500) -> list[str]:
         """List closed batches whose report is not forgotten, in the order they were closed."""
-        found = self._redis.zrange(self.keys.job(job, "closed"), 0, limit - 1)
+        found = self._redis.zrange(self.keys_of(job).job(job, "closed"), 0, limit - 1)
         return [_text(batch) for batch in cast("list[bytes]", found)]
 
     def reports(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
@@ -357,8 +404,9 @@ class Ledger:
         """Drop reports that are safe elsewhere."""
         if not batches:
             return
+        key = self.keys_of(job).job(job, "closed")
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zrem(self.keys.job(job, "closed"), *batches)
+            pipe.zrem(key, *batches)
             pipe.delete(*(result_key(job, batch) for batch in batches))
             pipe.execute()
 
@@ -370,9 +418,10 @@ class Ledger:
         """
         if not batches:
             return []
+        keys = self.keys_of(job)
         with self._redis.pipeline() as pipe:
-            pipe.hexists(self.keys.job(job), "policy")
-            pipe.hmget(self.keys.job(job, "payloads"), list(batches))
+            pipe.hexists(keys.job(job), "policy")
+            pipe.hmget(keys.job(job, "payloads"), list(batches))
             is_known, found = pipe.execute()
         if not is_known:
             raise UnknownJobError(f"Redis no longer knows job {job}.")
@@ -382,23 +431,17 @@ class Ledger:
         """Return those of the batches that a worker holds now."""
         if not batches:
             return set()
-        scores = self._redis.zmscore(self.keys.job(job, "leases"), list(batches))
+        scores = self._redis.zmscore(self.keys_of(job).job(job, "leases"), list(batches))
         return {batch for batch, score in zip(batches, scores, strict=True) if score is not None}
 
     # ------------------------------------------------------------------ how
 
+    def _keys_at(self, claim: Claim) -> Keys:
+        return self.keys if claim.edition == EDITION else self.earlier
+
     def memory(self) -> RedisMemory:
         """Return how full Redis is."""
         return RedisMemory.of(self._redis.info("memory"))
-
-    def now(self) -> float:
-        """Return Redis's clock in Unix seconds."""
-        whole, micro = self._redis.time()
-        return whole + micro / 1e6
-
-    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run one of the scripts in ``contract/ledger/lua``."""
-        return self._scripts[script](keys=list(keys), args=list(arguments))
 
 
 def _record(job: str, fields: Mapping[bytes, bytes], count: int, running: int, undrained: int) -> JobRecord | None:
@@ -444,16 +487,6 @@ def _counters(report: BatchReport) -> list[str | int]:
 @lru_cache(maxsize=64)
 def _policy(text: bytes) -> JobPolicy:
     return JobPolicy.from_wire(wire.from_json(text))
-
-
-@cache
-def _scripts() -> dict[str, str]:
-    folder = files("contract.ledger") / "lua"
-    return {
-        entry.name.removesuffix(".lua"): entry.read_text("utf-8")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".lua")
-    }
 
 
 def _in_slices(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from contract.errors import MessageError
 from contract.ledger.control import settle
-from contract.ledger.keys import read_waiting_name
+from contract.ledger.keys import Keys, read_waiting_name
 from contract.ledger.ledger import MOST_ATTEMPTS, Ledger
 from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
@@ -77,31 +77,41 @@ class Sweeper:
         if self._clock() < self._from:
             return findings
         self._from = self._clock() + self._pause  # also when Redis does not answer
-        milliseconds, *found = self._turn()
+        milliseconds, *found = self._turn(self._ledger.keys)
         self._from = self._clock() + max(0, milliseconds) / 1000
-        if found:
-            back, worn, waiting, have_waited, unsettled = found
-            again = [read_waiting_name(name) for name in back]
-            for message in again:
-                findings.again.setdefault(message.job, []).append(message.batch)
-            if again or have_waited:
-                findings.sent = self._send_all(self._missing(again, waiting, have_waited))
-            for name in worn:
-                self._relieve(read_waiting_name(name), findings)
-            findings.cancelled = sum(settle(self._ledger, job.decode(), holder=self._holder) for job in unsettled)
+        if found and self._see_to(self._ledger.keys, found, findings):
+            self._see_to(self._ledger.earlier, self._turn(self._ledger.earlier)[1:], findings)
         return findings
 
-    def _turn(self) -> Any:
-        ledger, keys = self._ledger, self._ledger.keys
+    def _see_to(self, keys: Keys, found: Sequence[Any], findings: SweepFindings) -> bool:
+        """Send and split what was found below these keys; True where the other edition has open jobs."""
+        if not found:
+            return False
+        back, worn, waiting, have_waited, has_others, unsettled = found
+        again = [read_waiting_name(name) for name in back]
+        for message in again:
+            findings.again.setdefault(message.job, []).append(message.batch)
+        if again or have_waited:
+            findings.sent += self._send_all(self._missing(keys, again, waiting, have_waited))
+        for name in worn:
+            self._relieve(read_waiting_name(name), findings)
+        findings.cancelled += sum(settle(self._ledger, job.decode(), holder=self._holder) for job in unsettled)
+        return bool(has_others)
+
+    def _turn(self, keys: Keys) -> Any:
+        ledger = self._ledger
         longest = max(self._pause, min(LONGEST_PAUSE, ledger.lease / 4))
         silence = max(3 * self._pause, ledger.lease / 2)
         pauses = [max(1, int(seconds * 1000)) for seconds in (self._pause, longest, silence)]
         limits = [MOST_ATTEMPTS, _SWEPT_AT_ONCE, ledger.keep, self._lost_after]
-        shared = [keys.active, keys.sweeping, keys.watched, keys.sent, keys.overdue, keys.ahead, keys.turns, keys.taken]
-        shared.append(keys.priorities)
-        return ledger.run("sweep", shared, [keys.of_jobs, *pauses, *limits])
+        shared = [keys.active, keys.sweeping, keys.watched, keys.sent, keys.overdue, keys.ahead, keys.turns]
+        others = ledger.others(keys)
+        touched = [*shared, keys.priorities, others.active, others.sent]
+        return ledger.run("sweep", touched, [keys.of_jobs, *pauses, *limits])
 
-    def _missing(self, again: Sequence[BatchMessage], waiting: int, have_waited: int) -> Sequence[BatchMessage]:
+    def _missing(
+        self, keys: Keys, again: Sequence[BatchMessage], waiting: int, have_waited: int
+    ) -> Sequence[BatchMessage]:
         """Name batches for the messages that the queue lacks.
 
         One that a worker has taken and not yet claimed with is missing too, for a moment: hence only what has waited
@@ -109,19 +119,19 @@ class Sweeper:
         """
         depth = self._queue_depth()
         if depth is None:
-            return [*again, *self._unheard_of()]
+            return [*again, *self._unheard_of(keys)]
         missing = min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)
         if missing <= len(again):
             return again[: max(0, missing)]
-        others = [message for message in self._ledger.longest_waiting(missing) if message not in again]
+        others = [message for message in self._ledger.longest_waiting(missing, keys=keys) if message not in again]
         return [*again, *others][:missing]
 
-    def _unheard_of(self) -> Sequence[BatchMessage]:
+    def _unheard_of(self, keys: Keys) -> Sequence[BatchMessage]:
         """Name what waits for a message, as far as can be told without counting messages: nothing is claimed at all."""
-        if self._ledger.seconds_untaken() < SILENT_AFTER:
+        if self._ledger.seconds_untaken(keys) < SILENT_AFTER:
             return []
-        self._ledger.note_sent()
-        return self._ledger.longest_waiting(_SWEPT_AT_ONCE, waited=SILENT_AFTER)
+        self._ledger.note_sent(keys)
+        return self._ledger.longest_waiting(_SWEPT_AT_ONCE, waited=SILENT_AFTER, keys=keys)
 
     def _send_all(self, messages: Sequence[BatchMessage]) -> int:
         by_job: dict[str, list[BatchMessage]] = {}

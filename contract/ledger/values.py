@@ -11,6 +11,8 @@ from enum import StrEnum
 from contract.records.messages import child_batch
 from contract.records.policy import JobPolicy
 
+EDITION = 2  # of the ledger's keys
+
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
@@ -35,7 +37,8 @@ class Claim:
     """A batch held under a lease; ``token`` fences off everybody who held it before.
 
     ``queued`` is the Unix time the batch (or the one it was handed off from) was opened; ``attempt`` counts
-    from 1; ``secrets`` are the job's per-host headers, packed, or None; ``changes`` is how many there were of control.
+    from 1; ``secrets`` are the job's per-host headers, packed, or None; ``changes`` is how many there were of control;
+    ``edition`` tells under whose keys it lies.
     """
 
     job: str
@@ -48,6 +51,7 @@ class Claim:
     urls: int
     secrets: bytes | None = None
     changes: int = 0
+    edition: int = EDITION
 
     def child(self, index: int) -> str:
         """Name the index-th batch (from 1) opened in place of this one."""

@@ -205,10 +205,14 @@ class Cluster:
         self._sweeper.sweep()
 
     def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
-        client, keys = _without_retries(broker.connect(self.settings)), self.ledger.keys
+        client = _without_retries(broker.connect(self.settings))
+        editions = (self.ledger.keys, self.ledger.earlier)  # of either: which one it is of may not be known yet
+        channels = [keys.job(job) for keys in editions]
         if snapshot_told is None:
-            return JobChannel(client, keys.job(job))
-        return JobChannel(client, keys.job(job), beside=keys.job(job, SNAPSHOTS), pass_on=snapshot_told)
+            return JobChannel(client, channels)
+        return JobChannel(
+            client, channels, beside=[keys.job(job, SNAPSHOTS) for keys in editions], pass_on=snapshot_told
+        )
 
     def remove_stale_messages(self) -> int:
         """Remove the messages of jobs that are over; return their number. Only where the broker is the ledger's Redis.

@@ -270,7 +270,7 @@ def enqueue_only(heard: Overheard, environment: dict[str, str], server: RedisSer
         for key in client.scan_iter():
             name = key.decode()
             heard.add("the names of keys", name + "\n")
-            if name.startswith(("trawl:job:", "celery-task-meta-")):
+            if name.startswith(("trawl:2:job:", "celery-task-meta-")):
                 continue  # the ledger and the reports: they belong to the job's owner
             if held := content(client, key):
                 heard.add(f"Redis at {name}", held)
@@ -359,7 +359,7 @@ def test_details_of_outcomes_name_no_path_and_no_query(overheard: Overheard) -> 
 
 
 def test_messages_and_events_on_their_way_hold_no_secret(overheard: Overheard) -> None:
-    owners = ('"EVALSHA"', '"HSETNX"', '"HSET" "trawl:job:', '"SET" "celery-task-meta-')  # the ledger and the reports
+    owners = ('"EVALSHA"', '"HSETNX"', '"HSET" "trawl:2:job:', '"SET" "celery-task-meta-')  # the ledger and the reports
     published = [command for command in overheard.commands if not command.startswith(owners)]
     assert any(command.startswith('"LPUSH" "trawl:trawl') for command in published)
     assert any(command.startswith('"PUBLISH" "trawl:/0.celeryev/task') for command in published)

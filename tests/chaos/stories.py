@@ -265,7 +265,7 @@ def embedded(folder: Path) -> Story:
 
 
 def job_of(client: redis.Redis) -> str:
-    (name,) = cast("set[bytes]", client.smembers("trawl:active"))
+    (name,) = cast("set[bytes]", client.smembers("trawl:2:active"))
     return name.decode()
 
 
@@ -273,7 +273,7 @@ def holders(client: redis.Redis, job: str) -> dict[str, str]:
     """Return who holds each batch that is held: the first part of its token."""
     import json
 
-    found = cast("dict[bytes, bytes]", client.hgetall(f"trawl:job:{job}:batches"))
+    found = cast("dict[bytes, bytes]", client.hgetall(f"trawl:2:job:{job}:batches"))
     records = {batch.decode(): json.loads(text) for batch, text in found.items()}
     return {batch: record["token"] for batch, record in records.items() if record["state"] == "held"}
 
@@ -283,7 +283,7 @@ def taken_again(client: redis.Redis, job: str, batches: Sequence[str], victim: s
 
     def over() -> bool:
         now = holders(client, job)
-        known = set(cast("list[bytes]", client.hkeys(f"trawl:job:{job}:batches")))
+        known = set(cast("list[bytes]", client.hkeys(f"trawl:2:job:{job}:batches")))
         return all(b.encode() not in known or (b in now and not now[b].startswith(victim)) for b in batches)
 
     await_condition(over, within=within, what="the killed worker's batches taken by another")

@@ -13,7 +13,6 @@ import pytest
 import redis
 import yaml
 
-from contract.ledger.keys import Keys
 from contract.ledger.ledger import Ledger
 from contract.ledger.values import NewBatch
 from contract.records.policy import JobPolicy
@@ -107,13 +106,13 @@ def counts(operator: redis.Redis) -> list[int]:
     place = operator.get_connection_kwargs()
     with redis.Redis(host=place["host"], port=place["port"], username="keda", password="word") as keda:
         with pytest.raises(redis.exceptions.NoPermissionError):
-            keda.hgetall("trawl:jobs")
+            keda.hgetall("trawl:2:jobs")
         return [int(keda.eval(_KEDA, 1, key)) for key in counted_keys()]
 
 
 def test_the_autoscaler_counts_what_could_be_claimed_now_and_the_jobs_that_are_open(operator: redis.Redis) -> None:
     ledger = Ledger(operator)
-    assert counted_keys() == [Keys("trawl:").sent, Keys("trawl:").active]
+    assert counted_keys() == [ledger.keys.sent, ledger.keys.active]
     assert counts(operator) == [0, 0]
 
     ledger.create("a-job", JobPolicy())

@@ -107,7 +107,7 @@ def enqueue(settings: ClusterSettings) -> None:
 
 
 def is_finished(client: redis.Redis) -> bool:
-    closed: Any = client.zcard("trawl:job:job:closed")
+    closed: Any = client.zcard("trawl:2:job:job:closed")
     return cast("int", closed) == 1
 
 

@@ -367,7 +367,7 @@ def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
     named = bench.trawl("gc", waiting, "--force")
     again = bench.trawl("gc", waiting)
     cluster = Cluster(bench.settings)
-    left = list(cluster.redis.keys("trawl:job:*"))
+    left = list(cluster.redis.keys("trawl:2:job:*"))
     cluster.close()
 
     assert removed[:2] == (0, f"removed job {finished}\n")
@@ -466,7 +466,7 @@ def test_redis_holds_nothing_but_a_record_once_a_job_was_followed(bench: Bench) 
     keys = {str(key, "utf-8", "replace") for key in cast("list[bytes]", cluster.redis.keys("*"))}
     cluster.close()
 
-    assert {key for key in keys if job in key} == {f"trawl:job:{job}"}
+    assert {key for key in keys if job in key} == {f"trawl:2:job:{job}"}
     assert not any(key.startswith("celery-task-meta-") for key in keys)
 
 

@@ -53,9 +53,9 @@ def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer
 
             with client.pipeline(transaction=True) as at_once:  # the run looks meanwhile, and must not mend half of it
                 for batch in ("2", "3"):
-                    at_once.hdel(f"trawl:job:{job}:batches", batch)
-                    at_once.hdel(f"trawl:job:{job}:payloads", batch)
-                    at_once.zrem("trawl:sent", f"{job}/{batch}")
+                    at_once.hdel(f"trawl:2:job:{job}:batches", batch)
+                    at_once.hdel(f"trawl:2:job:{job}:payloads", batch)
+                    at_once.zrem("trawl:2:sent", f"{job}/{batch}")
                 at_once.execute()
 
             with StandInWorker(settings):

@@ -54,7 +54,7 @@ class Meter:
             said[connection].append(command)
         counted: Counter[str] = Counter()
         for commands in said.values():
-            if any(command.startswith(("EVALSHA", "SUBSCRIBE")) and " trawl:job:" in command for command in commands):
+            if any(command.startswith(("EVALSHA", "SUBSCRIBE")) and " trawl:2:job:" in command for command in commands):
                 counted.update(_round_trips(commands))
             else:
                 counted["LLEN"] += commands.count("LLEN trawl:trawl")

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from contract.ledger import ledger as production
+from contract.ledger.editions import texts
 from contract.ledger.ledger import Ledger
 from contract.ledger.recovery import poison_report
 from contract.ledger.sweep import LOST_AFTER, Sweeper, SweepFindings
@@ -36,9 +36,7 @@ class ClockedLedger(Ledger):
         self, client: redis.Redis, *, lease: float = 20.0, keep: float = 86400.0, queue: Sequence[str] = ()
     ) -> None:
         super().__init__(client, lease=lease, keep=keep, queue=queue)
-        self._scripts = {
-            name: client.register_script(text.replace(_REAL, _SET)) for name, text in production._scripts().items()
-        }
+        self._scripts = {name: client.register_script(text.replace(_REAL, _SET)) for name, text in texts().items()}
         self.set_clock(1_700_000_000.0)
 
     def set_clock(self, now: float) -> None:
@@ -58,11 +56,11 @@ class ClockedLedger(Ledger):
         that messages were sent for, as ``job/batch``.
         """
         sent: list[BatchMessage] = []
-        self._redis.delete("trawl:sweeping")
+        self._redis.delete("trawl:2:sweeping")
         if after_silence:
-            self._redis.delete("trawl:watched")
+            self._redis.delete("trawl:2:watched")
         else:
-            self._redis.set("trawl:watched", b"1")
+            self._redis.set("trawl:2:watched", b"1")
         sweeper = Sweeper(
             self,
             holder="sweeper",

@@ -1,12 +1,12 @@
 -- Take the lease of a batch that waits for a worker, or that is worn and nobody's (the sweep alone asks for those).
--- KEYS: sent, overdue, taken, ahead, turns of priority 0, priorities
+-- KEYS: sent, overdue, taken, ahead, turns of priority 0, priorities, the sent of the other edition: both have one queue
 -- ARGV: what the keys of every job begin with, job/batch ('': whose turn it is, of any job), holder's token,
 --       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do,
 --       did a message lead here (1/0), what of a policy the caller can read (names with a comma behind each), its version,
 --       the version of the entries it can read, the keys of the queue's lists (none: the broker is not this Redis)
--- Returns false (closed, held, deferred, unknown), {'', changes of control} where none waits, the attempts of a worn batch,
--- its record and the changes of control, or {a job} whose batches wait and cannot be read by the caller, where nothing else
--- waits: they lose no attempt by that.
+-- Returns false (closed, held, deferred, unknown), the attempts of a worn batch, or a list: do batches of the other edition
+-- wait (1/0), then '' and the changes of control where none waits here, or the batch's record and the changes of control, or
+-- a job whose batches wait and cannot be read by the caller, where nothing else waits: they lose no attempt by that.
 -- Which job's keys are touched is known only here: one Redis holds them all, so nothing is declared but what they share.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -36,8 +36,9 @@ local function is_readable(job)
   return is_known
 end
 
--- Can it be claimed? Nil: not now, as its job is paused or cancelled, or not by the caller, who cannot read it. Takes it out of the line where it never can: its job is
--- gone, or it is worn and the sweep's.
+-- Can it be claimed? Nil: not now, as its job is paused or cancelled, or not by the caller, who cannot read it. Takes it out
+-- of the line where it never can: its job is gone, it is worn and the sweep's, or a worker of the first edition took it, which
+-- knows no lines of jobs.
 local function is_claimable(waits)
   local job, batch = string.match(waits, '^(.-)/(.*)$')
   local key = ARGV[1] .. job
@@ -50,9 +51,10 @@ local function is_claimable(waits)
     strange = job
     return nil
   end
-  if record and record.attempts < most then return true end
+  local waiting = record and record.state == 'queued'
+  if waiting and record.attempts < most then return true end
   leave_line(waits)
-  if record then
+  if waiting then
     record.state = 'held'
     redis.call('HSET', key .. ':batches', batch, cjson.encode(record))
     redis.call('ZADD', key .. ':leases', now, batch)
@@ -108,7 +110,8 @@ local function first_of_jobs()
   return false
 end
 
--- What was lost or handed off goes first: it has had its turn. What stands in no job's line yet comes last.
+-- What was lost or handed off goes first: it has had its turn. What stands in no job's line, as all of the first edition,
+-- comes last.
 local function next_in_turn()
   return first_of(KEYS[2], '') or first_of_jobs() or first_of(KEYS[1], '')
 end
@@ -130,7 +133,7 @@ end
 
 -- Who comes without a message takes one out of the queue that is one too many then: it would lead to nothing.
 local function drop_message()
-  local spare = -redis.call('ZCARD', KEYS[1])
+  local spare = -redis.call('ZCARD', KEYS[1]) - redis.call('ZCARD', KEYS[7])
   for i = 12, #ARGV do spare = spare + redis.call('LLEN', ARGV[i]) end
   for i = 12, spare > 0 and #ARGV or 0 do
     local message = redis.call('RPOP', ARGV[i])
@@ -143,7 +146,10 @@ local waits = ARGV[2]
 if waits == '' then
   -- The reply to the holder's first call was lost and its client asks again: not for yet another batch.
   waits = redis.call('HGET', KEYS[4], ARGV[3]) or next_in_turn()
-  if not waits then return strange and {strange} or {'', changes} end
+  if not waits then
+    if strange then return {redis.call('EXISTS', KEYS[7]), strange} end
+    return {redis.call('EXISTS', KEYS[7]), '', changes}
+  end
 end
 local job, batch = string.match(waits, '^(.-)/(.*)$')
 local key = ARGV[1] .. job
@@ -152,7 +158,7 @@ if not text then return false end
 local known = redis.call('HMGET', key, 'policy', 'secrets', 'weight', 'priority', 'state')
 if not known[1] then return false end
 local record = cjson.decode(text)
-if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {job} end
+if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {redis.call('EXISTS', KEYS[7]), job} end
 
 -- The reply to the holder's first call was lost and its client asks again.
 local again = record.token == ARGV[3]
@@ -183,4 +189,7 @@ end
 redis.call('ZADD', key .. ':leases', now + tonumber(ARGV[4]), batch)
 redis.call('EXPIRE', key .. ':leases', ARGV[6])
 local payload = redis.call('HGET', key .. ':payloads', batch)
-return {job, batch, payload, known[1], known[2], tostring(record.queued), record.attempts, record.urls, changes}
+return {
+  redis.call('EXISTS', KEYS[7]), job, batch, payload, known[1], known[2], tostring(record.queued), record.attempts,
+  record.urls, changes,
+}

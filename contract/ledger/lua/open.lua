@@ -1,5 +1,6 @@
 -- Write batches before messages are sent for them; opening one twice changes nothing.
--- KEYS: job, batches, payloads, closed, active, sent, line, turns of priority 0, taken, aside, priorities
+-- KEYS: job, batches, payloads, closed, active, sent, line, turns of priority 0, taken, aside, priorities, the sent of the
+--       other edition
 -- ARGV: job id, seconds to keep, version of the entries, number of the queue's lists (0: the broker is not this Redis), their keys,
 --       then (batch, urls, payload) for each
 -- Returns the ids that want a message: those that wait for a worker, no more than messages are missing from the queue;
@@ -48,7 +49,7 @@ end
 for _, i in ipairs(state and {6} or {1, 2, 3, 4, 6, 7, 11}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
 -- A message means that a batch waits, not which: of those sent before, some may wait that have no batch any more.
 if lists > 0 then
-  local missing = redis.call('ZCARD', KEYS[6])
+  local missing = redis.call('ZCARD', KEYS[6]) + redis.call('ZCARD', KEYS[12])
   for i = 5, 4 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end
   while #waiting > math.max(0, missing) do table.remove(waiting) end
 end

@@ -1,15 +1,17 @@
 -- Put back in line the batches, of all jobs, whose lease ran out or that have come due, and find those that killed their
 -- worker too often.
--- KEYS: active, sweeping, watched, sent, overdue, ahead, turns of priority 0, taken, priorities
+-- KEYS: active, sweeping, watched, sent, overdue, ahead, turns of priority 0, priorities, the active and the sent of the
+--       other edition
 -- ARGV: what the keys of every job begin with, milliseconds until the next sweep, at the least and at the most,
 --       milliseconds of silence after which leases are not ended, most attempts, most batches of a job at once,
 --       seconds to keep, seconds a message must have waited to be thought lost
--- Returns {milliseconds until it is anybody's turn again}, or {that, batches put back, worn batches, batches that wait,
--- how many of them, up to a bound, have waited so long that their messages may be lost,
--- jobs of which something is to be moved or ended (contract/ledger/control.py)}.
+-- Returns {milliseconds until it is anybody's turn again}, or {that, batches put back, worn batches, batches that wait in
+-- both editions, how many of ours, up to a bound, have waited so long that their messages may be lost, has the other
+-- edition open jobs (1/0), jobs of which something is to be moved or ended (contract/ledger/control.py)}.
 if not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) then return {redis.call('PTTL', KEYS[2])} end
 local jobs = redis.call('SMEMBERS', KEYS[1])
-if #jobs == 0 then return {tonumber(ARGV[2]), {}, {}, 0, 0, {}} end
+local others = redis.call('EXISTS', KEYS[9])
+if #jobs == 0 then return {tonumber(ARGV[2]), {}, {}, 0, 0, others, {}} end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 -- After a silence (Redis was away, every worker frozen) leases have run out through no fault of their holders, who get
@@ -67,27 +69,14 @@ redis.call('EXPIRE', KEYS[4], ARGV[7])
 redis.call('EXPIRE', KEYS[5], ARGV[7])
 redis.call('EXPIRE', KEYS[6], ARGV[7])
 redis.call('EXPIRE', KEYS[7], ARGV[7])
-redis.call('EXPIRE', KEYS[9], ARGV[7])
-for _, priority in ipairs(redis.call('ZRANGE', KEYS[9], 0, -1)) do
+redis.call('EXPIRE', KEYS[8], ARGV[7])
+for _, priority in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
   redis.call('EXPIRE', KEYS[7] .. ':' .. priority, ARGV[7])
-end
--- What an earlier version opened stands in the common line only: give it a place in its job's.
-for _, waits in ipairs(redis.call('ZRANGE', KEYS[4], 0, tonumber(ARGV[6]) - 1)) do
-  local job, batch = string.match(waits, '^(.-)/(.*)$')
-  local line = ARGV[1] .. job .. ':line'
-  local is_in_line = redis.call('ZSCORE', line, batch) or redis.call('ZSCORE', KEYS[5], waits)
-  if not is_in_line and redis.call('HEXISTS', ARGV[1] .. job, 'state') == 0 then
-    redis.call('ZADD', line, redis.call('ZSCORE', KEYS[4], waits), batch)
-    redis.call('EXPIRE', line, ARGV[7])
-    local pass = tonumber(redis.call('HGET', ARGV[1] .. job, 'pass')) or 0
-    pass = math.max(pass, tonumber(redis.call('HGET', KEYS[8], 'pass')) or 0)
-    redis.call('ZADD', KEYS[7], 'NX', string.format('%.17g', pass), job)
-    redis.call('ZADD', KEYS[9], 0, 0)
-  end
 end
 -- Nothing can be overdue before: a lease that is renewed ends ever later, and one that is new ends later than these.
 local next = math.ceil(math.max(tonumber(ARGV[2]), rest * 1000))
 redis.call('SET', KEYS[2], '1', 'PX', next)
 local waited = string.format('%.17g', now - tonumber(ARGV[8]))
 local have_waited = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', waited, 'LIMIT', 0, ARGV[6])
-return {next, back, worn, redis.call('ZCARD', KEYS[4]), #have_waited, unsettled}
+local all_waiting = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[10])
+return {next, back, worn, all_waiting, #have_waited, others, unsettled}

@@ -114,14 +114,14 @@ def test_a_paused_job_does_not_expire(client: redis.Redis, ledger: ClockedLedger
     ledger.seal(JOB, TOTALS)
     ledger.swept()
     reports = list(client.keys("celery-task-meta-*"))
-    kept = [*client.keys(f"trawl:job:{JOB}*"), *reports]
+    kept = [*client.keys(f"trawl:2:job:{JOB}*"), *reports]
     assert len(reports) == 3
     assert len(kept) == 10, "nothing of it is missing here"
     assert {client.ttl(key) for key in kept} == {-1}
 
     control.resume(ledger, JOB)
 
-    assert all(client.ttl(key) > 0 for key in [*client.keys(f"trawl:job:{JOB}*"), *reports])
+    assert all(client.ttl(key) > 0 for key in [*client.keys(f"trawl:2:job:{JOB}*"), *reports])
 
 
 def test_a_pause_that_ends_with_its_command_gives_way_to_one_that_does_not(ledger: ClockedLedger) -> None:
@@ -184,7 +184,7 @@ def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
         ledger.swept(waiting=10_000)
 
         assert ledger.count_waiting() == expected
-    assert client.zcard(f"trawl:job:{JOB}:line") == 1202
+    assert client.zcard(f"trawl:2:job:{JOB}:line") == 1202
     assert control.pause(ledger, JOB)
     assert ledger.count_waiting() == 0
 

@@ -38,7 +38,7 @@ from tests.support.clocked_ledger import (
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
-SINGLETONS = {b"trawl:jobs", b"trawl:active", b"trawl:taken", b"trawl:watched", b"test-clock"}
+SINGLETONS = {b"trawl:2:jobs", b"trawl:2:active", b"trawl:2:taken", b"trawl:2:watched", b"test-clock"}
 
 
 # ---------------------------------------------------------------------------------------------- a job's life
@@ -179,7 +179,7 @@ def test_a_sealed_job_is_finished_when_its_last_batch_closes(client: redis.Redis
 
     record = record_of(ledger)
     assert record.is_finished
-    assert client.smembers("trawl:active") == set(), "nothing is left to sweep"
+    assert client.smembers("trawl:2:active") == set(), "nothing is left to sweep"
     assert record.totals == {"lines": 1, "urls": 1}
     assert dict(record.counts) == {"ok": 1, "kept": 0, "failed": 0, "refused": 0, "bytes": 7}
 
@@ -188,7 +188,7 @@ def test_removing_a_job_leaves_nothing_of_it(client: redis.Redis, ledger: Clocke
     ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     done, held = claimed(ledger, "1"), claimed(ledger, "2")
     ledger.close(done, report_of(done, [], handed_off=[done.child(1)]), [Child(batch_of("1").payload, 1, after=5.0)])
-    known = {b"test-clock", b"trawl:taken", b"trawl:priorities"}  # of no job
+    known = {b"test-clock", b"trawl:2:taken", b"trawl:2:priorities"}  # of no job
 
     ledger.remove(JOB)
 
@@ -200,10 +200,10 @@ def test_removing_a_job_leaves_nothing_of_it(client: redis.Redis, ledger: Clocke
 
 def test_a_job_that_expired_drops_out_of_the_list(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.create("another", JobPolicy())
-    client.delete(f"trawl:job:{JOB}")
+    client.delete(f"trawl:2:job:{JOB}")
 
     assert ledger.jobs() == ["another"]
-    assert client.zcard("trawl:jobs") == 1
+    assert client.zcard("trawl:2:jobs") == 1
 
 
 def test_every_key_of_a_job_expires(client: redis.Redis, ledger: ClockedLedger) -> None:
@@ -213,12 +213,12 @@ def test_every_key_of_a_job_expires(client: redis.Redis, ledger: ClockedLedger) 
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
     everlasting(client)
     held = next_of(ledger)
-    assert client.exists("trawl:ahead")
+    assert client.exists("trawl:2:ahead")
     everlasting(client)
-    for key in client.keys("trawl:job:*"):
+    for key in client.keys("trawl:2:job:*"):
         client.persist(cast("bytes", key))
     assert ledger.renew(held)
-    assert client.ttl(f"trawl:job:{JOB}:leases") > 0
+    assert client.ttl(f"trawl:2:job:{JOB}:leases") > 0
     ledger.swept()
     everlasting(client)
     claim = claimed(ledger, "1")
@@ -227,7 +227,7 @@ def test_every_key_of_a_job_expires(client: redis.Redis, ledger: ClockedLedger) 
     everlasting(client)
     ledger.create("refusals", JobPolicy())
     ledger.store("refusals", refused_report("refusals", "1"))
-    client.persist("trawl:job:refusals")
+    client.persist("trawl:2:job:refusals")
     ledger.seal("refusals", {})
     everlasting(client)
 
@@ -292,7 +292,7 @@ def test_a_closed_deferred_or_unknown_batch_cannot_be_claimed(ledger: ClockedLed
 
 def test_a_batch_whose_job_is_gone_cannot_be_claimed(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
-    client.delete(f"trawl:job:{JOB}")
+    client.delete(f"trawl:2:job:{JOB}")
 
     assert ledger.claim(JOB, "1", holder="worker") is None
 
@@ -415,7 +415,7 @@ def test_what_takes_over_from_a_batch_closed_around_its_stragglers_is_ours_alrea
 
     assert kept.batch != "1"
     assert (record_of(ledger).open, record_of(ledger).running, record_of(ledger).counts["ok"]) == (1, 1, 1)
-    assert client.zcard("trawl:sent") == 0
+    assert client.zcard("trawl:2:sent") == 0
     assert ledger.claim(JOB, kept.batch, holder="another") is None
     ledger.advance(19.0)
     assert ledger.swept()[0].again == {}, "its lease is new"
@@ -567,7 +567,7 @@ def test_outcomes_are_handed_to_one_place(ledger: ClockedLedger) -> None:
     claim = claimed(ledger, "1")
     ledger.close(claim, report_of(claim))
     assert ledger.drain("unknown", "here") is None
-    assert not ledger._redis.exists("trawl:job:unknown")
+    assert not ledger._redis.exists("trawl:2:job:unknown")
 
     assert len(drained(ledger, place="here").reports) == 1
     assert drained(ledger, place="there", forget=["1"]) == Drain("here")
@@ -592,7 +592,7 @@ def test_a_full_redis_lets_a_follower_make_room(
 def test_a_follower_is_told_of_closings(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the PUBLISH on the job's channel in close.lua and store.lua."""
     ledger.open(JOB, [batch_of("1")])
-    with closing(JobChannel(client, f"trawl:job:{JOB}")) as channel:
+    with closing(JobChannel(client, [f"trawl:2:job:{JOB}"])) as channel:
         assert channel.subscribe()
         assert not channel.wait(0.0)
         claim = claimed(ledger, "1")

@@ -30,7 +30,7 @@ from tests.support.clocked_ledger import (
 )
 
 # What sweep.lua is handed.
-SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "taken", "priorities")
+SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "priorities")
 
 # ---------------------------------------------------------------------------------------------- lost messages
 
@@ -107,11 +107,11 @@ def test_a_claim_ahead_whose_reply_was_lost_is_given_again(
     assert first == again
     assert record_of(ledger).running == 1
     ledger.close(first, report_of(first))
-    assert not client.exists("trawl:ahead")
+    assert not client.exists("trawl:2:ahead")
     assert next_of(ledger).batch == "2"
     ledger.advance(21.0)
     ledger.swept()
-    assert not client.exists("trawl:ahead"), "nobody holds anything"
+    assert not client.exists("trawl:2:ahead"), "nobody holds anything"
 
 
 def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis, ledger: ClockedLedger) -> None:
@@ -119,13 +119,13 @@ def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis
     for job in ("gone", "half-gone"):
         ledger.create(job, JobPolicy())
         ledger.open(job, [batch_of("1"), batch_of("2")])
-    client.delete("trawl:job:gone:batches", "trawl:job:half-gone")
+    client.delete("trawl:2:job:gone:batches", "trawl:2:job:half-gone")
     ledger.advance(1.0)
     ledger.open(JOB, [batch_of("1")])
 
     assert next_of(ledger).job == JOB
     assert ledger.claim_next(holder="worker", waited=0.0) is None
-    assert client.zcard("trawl:sent") == 0
+    assert client.zcard("trawl:2:sent") == 0
 
 
 def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedger) -> None:
@@ -192,7 +192,7 @@ def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
         )
         sweeper.sweep()
 
-    ledger._redis.delete("trawl:sweeping")
+    ledger._redis.delete("trawl:2:sweeping")
     at_once(8, sweep)
 
     assert len(looks) == 1
@@ -218,10 +218,10 @@ def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: Clo
     sent: list[Any] = []
 
     for expected in (0, 1):
-        client.delete("trawl:sweeping")
+        client.delete("trawl:2:sweeping")
         Sweeper(ledger, holder="sweeper", queue_depth=lambda: 0, send=sent.extend, poison=no_poison).sweep()
         assert len(sent) == expected
-    assert 5000 < client.pttl("trawl:watched") <= 10_000, "half a lease of silence"
+    assert 5000 < client.pttl("trawl:2:watched") <= 10_000, "half a lease of silence"
 
 
 def test_sweeps_are_seldom_while_nothing_can_become_overdue(client: redis.Redis, ledger: ClockedLedger) -> None:
@@ -229,15 +229,15 @@ def test_sweeps_are_seldom_while_nothing_can_become_overdue(client: redis.Redis,
 
     def pause(seconds: float, *, after_silence: bool = False) -> float:
         ledger.advance(seconds)
-        client.delete("trawl:sweeping")
-        client.set("trawl:watched", b"1")
+        client.delete("trawl:2:sweeping")
+        client.set("trawl:2:watched", b"1")
         if after_silence:
-            client.delete("trawl:watched")
+            client.delete("trawl:2:watched")
         sweeper = Sweeper(
             ledger, holder="h", queue_depth=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: 0.0
         )
         sweeper.sweep()
-        assert client.pttl("trawl:sweeping") <= sweeper._from * 1000
+        assert client.pttl("trawl:2:sweeping") <= sweeper._from * 1000
         return sweeper._from
 
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
@@ -258,7 +258,7 @@ def test_sweeps_are_seldom_while_nothing_can_become_overdue(client: redis.Redis,
 def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards ``_from``: every worker would ask twice a second, whatever there is to do."""
     ledger.open(JOB, [batch_of("1")])
-    client.set("trawl:watched", b"1")
+    client.set("trawl:2:watched", b"1")
     now = 100.0
     sweepers = [
         Sweeper(ledger, holder="h", queue_depth=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: now)
@@ -269,7 +269,7 @@ def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, le
 
     assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == []
     now = 103.0
-    client.delete("trawl:sweeping")
+    client.delete("trawl:2:sweeping")
     assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == []
     now = 106.0
     assert len(round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers])) == 2
@@ -284,7 +284,7 @@ def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: Clock
         return 3
 
     def sweep() -> None:
-        ledger._redis.delete("trawl:sweeping")
+        ledger._redis.delete("trawl:2:sweeping")
         Sweeper(ledger, holder="h", queue_depth=waiting, send=lambda _: None, poison=no_poison).sweep()
 
     ledger.advance(4.0)
@@ -299,25 +299,25 @@ def test_a_sweep_looks_past_entries_without_a_batch(client: redis.Redis, ledger:
     """Guards the ZREM of sweep.lua: keys expire one by one, and half a job must not stop the sweep of the others."""
     ledger.open(JOB, [batch_of("1")])
     for key in ("leases", "due"):
-        client.zadd(f"trawl:job:{JOB}:{key}", {"gone": 1.0})
+        client.zadd(f"trawl:2:job:{JOB}:{key}", {"gone": 1.0})
     for key in ("sent", "overdue"):
-        client.zadd(f"trawl:{key}", {"gone/1": 1.0})
+        client.zadd(f"trawl:2:{key}", {"gone/1": 1.0})
     ledger.advance(10.0)
 
     assert ledger.swept()[1][-1] == f"{JOB}/1"
 
-    assert [client.zscore(f"trawl:job:{JOB}:{key}", "gone") for key in ("leases", "due")] == [None] * 2
+    assert [client.zscore(f"trawl:2:job:{JOB}:{key}", "gone") for key in ("leases", "due")] == [None] * 2
     assert next_of(ledger, waited=0.0).batch == "1"
-    assert [client.zscore(f"trawl:{key}", "gone/1") for key in ("sent", "overdue")] == [None] * 2
+    assert [client.zscore(f"trawl:2:{key}", "gone/1") for key in ("sent", "overdue")] == [None] * 2
 
 
 def test_a_job_that_expired_is_not_swept_for_ever(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
-    client.delete(*(f"trawl:job:{JOB}{part}" for part in ("", ":batches", ":payloads")))
+    client.delete(*(f"trawl:2:job:{JOB}{part}" for part in ("", ":batches", ":payloads")))
 
     ledger.swept()
 
-    assert client.smembers("trawl:active") == set()
+    assert client.smembers("trawl:2:active") == set()
 
 
 def test_a_clock_that_jumps_loses_nothing(ledger: ClockedLedger) -> None:
@@ -380,8 +380,9 @@ def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: Clocked
         claimed(ledger, "1")
         ledger.advance(21.0)
         ledger.swept(after_silence=True)
-        client.delete("trawl:sweeping")
-        keys = [getattr(ledger.keys, name) for name in SWEPT]
+        client.delete("trawl:2:sweeping")
+        others = [ledger.earlier.active, ledger.earlier.sent]
+        keys = [*(getattr(ledger.keys, name) for name in SWEPT), *others]
         ledger.run("sweep", keys, [ledger.keys.of_jobs, 1, 1, 1, 99, 200, 60, 5])
     ledger.open(JOB, [batch_of("2")])
 
@@ -430,7 +431,7 @@ def test_a_batch_that_wore_out_is_no_longer_known_by_who_held_it(client: redis.R
         ledger.advance(21.0)
         ledger.swept()
 
-    assert not client.exists("trawl:ahead")
+    assert not client.exists("trawl:2:ahead")
 
 
 # ---------------------------------------------------------------------------------------------- other versions
@@ -438,8 +439,8 @@ def test_a_batch_that_wore_out_is_no_longer_known_by_who_held_it(client: redis.R
 
 def later_policy(client: redis.Redis, job: str, **more: Any) -> None:
     """Have a job's policy say what only a later version can read."""
-    policy = json.loads(cast("bytes", client.hget(f"trawl:job:{job}", "policy")))
-    client.hset(f"trawl:job:{job}", "policy", json.dumps(policy | more))
+    policy = json.loads(cast("bytes", client.hget(f"trawl:2:job:{job}", "policy")))
+    client.hset(f"trawl:2:job:{job}", "policy", json.dumps(policy | more))
 
 
 @pytest.mark.parametrize("more", [{"bytes_per_second": 10}, {"version": 2}])
@@ -454,7 +455,7 @@ def test_a_policy_that_says_more_is_left_to_those_who_can_read_it(
     ledger.close(handing_off, report_of(handing_off, [], handed_off=[handing_off.child(1)]), [child])
     ledger.advance(1.0)
     ledger.open("ours", [batch_of("7")])
-    client.zadd("trawl:turns", {"ours": 99.0})
+    client.zadd("trawl:2:turns", {"ours": 99.0})
     later_policy(client, JOB, **more)
 
     assert next_of(ledger).job == "ours", "behind what is overdue and what has waited longer"
@@ -463,8 +464,8 @@ def test_a_policy_that_says_more_is_left_to_those_who_can_read_it(
             ledger.claim_next(holder="worker", waited=0.0)
         with pytest.raises(MessageError, match=f"Job {JOB} was sent by a version"):
             ledger.claim(JOB, "2", holder="worker")
-    assert client.zcard("trawl:sent") == 2
-    client.hset(f"trawl:job:{JOB}", "policy", json.dumps(JobPolicy().to_wire()))
+    assert client.zcard("trawl:2:sent") == 2
+    client.hset(f"trawl:2:job:{JOB}", "policy", json.dumps(JobPolicy().to_wire()))
     assert [next_of(ledger).attempt for _ in range(2)] == [1, 1]
 
 
@@ -492,7 +493,7 @@ def test_a_policy_that_is_no_json_stops_nobody(client: redis.Redis, ledger: Cloc
     ledger.create("ours", JobPolicy())
     ledger.open(JOB, [batch_of("1")])
     ledger.open("ours", [batch_of("1")])
-    client.hset(f"trawl:job:{JOB}", "policy", "{not json")
+    client.hset(f"trawl:2:job:{JOB}", "policy", "{not json")
 
     assert next_of(ledger).job == "ours"
 

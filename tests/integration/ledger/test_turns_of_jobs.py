@@ -137,14 +137,14 @@ def test_what_had_its_turn_is_not_counted_again(client: redis.Redis, ledger: Clo
     ledger.create("unlucky", JobPolicy())
     ledger.open("unlucky", [batch_of(str(number)) for number in range(20)])
     next_of(ledger)
-    had = client.zscore("trawl:turns", "unlucky")
+    had = client.zscore("trawl:2:turns", "unlucky")
 
     for _ in range(3):
         ledger.advance(21.0)
         ledger.swept()
         assert next_of(ledger).batch == "0"
 
-    assert client.zscore("trawl:turns", "unlucky") == had == 1.0
+    assert client.zscore("trawl:2:turns", "unlucky") == had == 1.0
 
 
 def test_what_was_handed_off_is_not_counted_again(client: redis.Redis, ledger: ClockedLedger) -> None:
@@ -152,13 +152,13 @@ def test_what_was_handed_off_is_not_counted_again(client: redis.Redis, ledger: C
     ledger.create("job", JobPolicy())
     ledger.open("job", [batch_of(str(number)) for number in range(9)])
     claim = next_of(ledger)
-    had = client.zscore("trawl:turns", "job")
+    had = client.zscore("trawl:2:turns", "job")
     children = [Child(batch_of("0").payload, 1)]
     assert ledger.close(claim, report_of(claim, [], handed_off=[claim.child(1)]), children)
 
     assert next_of(ledger).batch == claim.child(1)
 
-    assert client.zscore("trawl:turns", "job") == had
+    assert client.zscore("trawl:2:turns", "job") == had
 
 
 def test_a_job_whose_batches_have_not_waited_long_enough_keeps_its_turn(
@@ -169,21 +169,7 @@ def test_a_job_whose_batches_have_not_waited_long_enough_keeps_its_turn(
 
     assert ledger.claim_next(holder="worker", waited=5.0) is None
 
-    assert client.zscore("trawl:turns", "young") is not None
-
-
-def test_what_an_earlier_version_opened_has_its_turn(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the lines that sweep.lua mends: it opened without a line of the job's own."""
-    for job in ("earlier", "later"):
-        ledger.create(job, JobPolicy())
-        ledger.open(job, [batch_of(str(number)) for number in range(6)])
-    client.delete("trawl:job:earlier:line")
-    client.zrem("trawl:turns", "earlier")
-    assert [next_of(ledger).job for _ in range(4)] == ["later"] * 4
-
-    ledger.swept(waiting=100)
-
-    assert [next_of(ledger).job for _ in range(8)][:2] == ["earlier"] * 2, "it has had less"
+    assert client.zscore("trawl:2:turns", "young") is not None
 
 
 def test_what_stands_in_no_line_of_a_job_is_claimed_when_nothing_else_waits(
@@ -191,7 +177,7 @@ def test_what_stands_in_no_line_of_a_job_is_claimed_when_nothing_else_waits(
 ) -> None:
     ledger.create("earlier", JobPolicy())
     ledger.open("earlier", [batch_of("1")])
-    client.delete("trawl:job:earlier:line", "trawl:turns")
+    client.delete("trawl:2:job:earlier:line", "trawl:2:turns")
 
     assert next_of(ledger).batch == "1"
     assert ledger.claim_next(holder="worker", waited=0.0) is None
