@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from kombu.exceptions import OperationalError
 from contract.cluster.broker import AWAY
 from contract.errors import FolderError
 from contract.ledger.health import BELIEVED_FOR, Trouble
+from contract.ledger.reasons import Reason, reason_of
 from worker import metering, wiring
 from worker.batch.disk_backoff import DiskBackoff
 from worker.station import station
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 _LOOK_PAUSE = 2.0  # seconds between two looks
 _RENEWED_EVERY = BELIEVED_FOR / 3  # seconds
 _ENDED_AFTER = 2 * _LOOK_PAUSE  # seconds without trouble after which it is over
-_CODE = re.compile(r"\((E[A-Z]+|inodes)\)\.")
 
 _watch: HealthWatch | None = None
 
@@ -85,7 +84,7 @@ class HealthWatch:
         clear: Callable[[], None],
         beat: Callable[[], None],
         announce: Callable[[Trouble | None], None],
-        count: Callable[[str], None],
+        count: Callable[[Reason | None], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``report`` and ``clear`` keep the record that others see, ``beat`` lets them know that this worker is there,
@@ -123,7 +122,7 @@ class HealthWatch:
             found = self.trouble  # a batch that is tried after a pause proves nothing
         self.trouble = found
         try:
-            self._count(code_of(found.reason) if found is not None else "")
+            self._count(reason_of(found.reason) if found is not None else None)
             self._tell(found, now)
         except (*AWAY, OperationalError, OSError):
             pass  # what was not told is told with the next look
@@ -166,14 +165,6 @@ class Announcer:
                 dispatcher.send(
                     "task-succeeded", uuid=self._task, result=f"over after {lasted:.0f} s", runtime=lasted, retry=False
                 )
-
-
-def code_of(reason: str) -> str:
-    """Return a word for a reason: one of few, because a metric has a time series for each."""
-    match = _CODE.search(reason)
-    if match:
-        return match[1]
-    return "space" if "MiB" in reason else "other"
 
 
 def _trouble(backoff: DiskBackoff) -> Trouble | None:

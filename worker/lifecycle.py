@@ -19,7 +19,7 @@ from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
 from contract.ledger.recovery import sweeper
 from contract.ledger.sweep import Sweeper
-from worker import health, wiring
+from worker import health, metering, wiring
 from worker.pools import patch_trouble, pool_trouble
 from worker.shutdown import InHand, ShutdownDeadline
 from worker.station import station
@@ -184,6 +184,13 @@ class _Sweeps:
         if self._is_away:
             logger.warning("The ledger can be swept again.")
         self._is_away = False
+        metering.meter().sweep(
+            sent=findings.sent,
+            back=sum(map(len, findings.again.values())),
+            split=sum(map(len, findings.split.values())),
+            poisoned=sum(map(len, findings.poisoned.values())),  # of one URL each
+            cancelled=findings.cancelled,
+        )
         for job, batches in findings.again.items():
             logger.info("Job %s: %d batches wait again.", job, len(batches))
         for job, batches in findings.split.items():

@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from contract.ledger.reasons import Reason
 from contract.records.outcomes import Outcome
 from worker.adapters.metrics import Meter, MetricsPort
+from worker.adapters.processes import Processes
 from worker.settings import WorkerSettings
 
 _PREFIX = "trawl-metrics-"
@@ -28,11 +30,23 @@ class Metering(Protocol):
     def end(self, urls: int) -> None:
         """A batch that had begun is out of our hands."""
 
+    def fly(self, more: int) -> None:
+        """So many more transfers than before are in flight; negative: fewer."""
+
     def count(self, outcomes: Sequence[Outcome], *, seconds: float) -> None:
         """A batch was reported, so many seconds after its claim."""
 
-    def trouble(self, reason: str) -> None:
-        """This is what the worker suffers from now, in a word; nothing where all is well."""
+    def hand_off(self, how: str, urls: int) -> None:
+        """So many URLs of a batch reported are another batch's now: at-once, later or straggling."""
+
+    def lose(self) -> None:
+        """A batch's lease was lost."""
+
+    def sweep(self, *, sent: int, back: int, split: int, poisoned: int, cancelled: int) -> None:
+        """A sweep sent so many messages, put back and split so many batches, and ended so many URLs."""
+
+    def trouble(self, reason: Reason | None) -> None:
+        """This is what the worker suffers from now; None: all is well."""
 
 
 class Uncounted:
@@ -44,10 +58,22 @@ class Uncounted:
     def end(self, urls: int) -> None:
         """Nothing is counted."""
 
+    def fly(self, more: int) -> None:
+        """Nothing is counted."""
+
     def count(self, outcomes: Sequence[Outcome], *, seconds: float) -> None:
         """Nothing is counted."""
 
-    def trouble(self, reason: str) -> None:
+    def hand_off(self, how: str, urls: int) -> None:
+        """Nothing is counted."""
+
+    def lose(self) -> None:
+        """Nothing is counted."""
+
+    def sweep(self, *, sent: int, back: int, split: int, poisoned: int, cancelled: int) -> None:
+        """Nothing is counted."""
+
+    def trouble(self, reason: Reason | None) -> None:
         """Nothing is counted."""
 
 
@@ -89,7 +115,7 @@ class _Show:
         self._main = os.getpid()
         self._folder = _private_folder()
         try:
-            self._shown = MetricsPort(self._folder, self._address, self._port)
+            self._shown = MetricsPort(self._folder, self._address, self._port, beside=[Processes()])
         except OSError as error:
             shutil.rmtree(self._folder, ignore_errors=True)
             sys.stderr.write(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
+from contract.cluster.listening import listening_place
 from contract.cluster.settings import first_line, read_settings, seconds, setting, size, text, whole, words
 from contract.cluster.tls import check_authorities
 from contract.errors import SettingError
@@ -119,17 +119,7 @@ class WorkerSettings:
         """
         if not self.metrics:
             return None
-        host, _, digits = self.metrics.rpartition(":") if ":" in self.metrics else ("127.0.0.1", "", self.metrics)
-        try:
-            address = ip_address("127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]"))
-            port = int(digits) if digits.isascii() and digits.isdigit() else 0
-        except ValueError:
-            port = 0
-        if not 0 < port < 65536:
-            raise SettingError(
-                "TRAWL_METRICS must be a port, or an address and a port such as 127.0.0.1:9108 or 0.0.0.0:9108."
-            )
-        return str(address), port
+        return listening_place(self.metrics, setting="TRAWL_METRICS")
 
     def proxy(self) -> EgressProxy | None:
         """Return the proxy to go through; None: there is none.

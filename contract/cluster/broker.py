@@ -37,6 +37,9 @@ AWAY = (
     redis.exceptions.ReadOnlyError,
 )
 
+#: Whatever Redis refuses, or breaks off: those above, and what a user may not do.
+RedisTrouble = redis.exceptions.RedisError
+
 RESULT_KEY_PREFIX = "celery-task-meta-"  # celery 5.7 backends/base.py, KeyValueStoreBackend.task_keyprefix
 
 #: The priority at which Trawlnet sent until 31f4598: those messages lie in a list of their own (kombu 5.7

@@ -9,7 +9,7 @@ import click
 
 from contract import __version__
 from contract.cluster.variables import hints
-from producer.cli.doors import flower, worker
+from producer.cli.doors import flower, show_metrics, worker
 from producer.cli.jobs import enqueue, follow, run, set_job, status
 from producer.cli.reports import report
 from producer.cli.trials import compare, demo
@@ -17,7 +17,7 @@ from producer.cli.upkeep import doctor, gc
 
 SECTIONS = {
     "Jobs": [run, enqueue, follow, status, set_job, report],
-    "Cluster": [worker, flower],
+    "Cluster": [worker, flower, show_metrics],
     "Trials": [demo, compare],
     "Upkeep": [doctor, gc],
 }

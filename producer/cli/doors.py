@@ -46,6 +46,35 @@ def flower(options: tuple[str, ...]) -> None:
     _become("flower", *(() if names_own or not columns.is_file() else (f"--conf={columns}",)), *options)
 
 
+@click.command("metrics", short_help="Show Prometheus what waits in the cluster, and who works.")
+@click.option(
+    "--listen",
+    envvar="TRAWL_METRICS",
+    default="9109",
+    metavar="[ADDRESS:]PORT",
+    help="Where it answers: of 127.0.0.1 unless an address is named, such as 0.0.0.0:9109.",
+)
+def show_metrics(listen: str) -> None:
+    """Answer Prometheus about the cluster: batches that wait, jobs, workers, Redis. One such process is enough.
+
+    What each worker does it shows itself, where TRAWL_METRICS is set for it. docs/metrics.md has every name.
+    """
+    import signal
+
+    from producer.commands.exporter import export
+
+    exporter = export(os.environ, place=listen)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    address, port = exporter.place
+    print(f"Metrics: http://{f'[{address}]' if ':' in address else address}:{port}/metrics", flush=True)
+    try:
+        exporter.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        exporter.close()
+
+
 def _become(*arguments: str) -> None:
     """Replace this process by Celery's, so that signals reach it."""
     sys.stdout.flush()

@@ -30,6 +30,8 @@ def doctor(output: Path, is_json: bool) -> int:
             code = BAD_USAGE if finding.subject == SETTINGS else max(code, 1)
     if is_json:
         print(json.dumps(found))
+    elif any(each["verdict"] is not Verdict.FINE for each in found):
+        print("What goes wrong, and what to do: docs/troubleshooting.md")
     return Answer(code)
 
 

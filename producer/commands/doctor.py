@@ -20,9 +20,10 @@ from contract.cluster.settings import ClusterSettings, is_configured
 from contract.cluster.variables import ignored_proxies
 from contract.errors import TrawlError
 from contract.ledger.memory import FULL_ABOVE, RedisMemory
+from contract.ledger.overview import Overview, look
 from contract.open_files import attainable_limit, shortage
 from producer.cluster.client import Cluster
-from producer.formatting import command, count, seconds, size
+from producer.formatting import command, count, duration, seconds, size
 
 SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
 
@@ -31,6 +32,7 @@ OLDEST_REDIS = (6, 2)  # what Celery 5.7 needs
 _TRANSFERS = 64  # per process, where nothing else is set
 _ENOUGH_SPACE = 1024**3  # bytes
 _GREATEST_SKEW = 2.0  # seconds
+_LONG_UNCLAIMED = 60.0  # seconds batches wait although a worker would look every few
 _LISTEN = 2.6  # seconds; workers send a heartbeat every two
 _RESOLVE_WITHIN = 3.0  # seconds
 _WELL_KNOWN = "example.com"
@@ -98,6 +100,7 @@ def _examine_cluster(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield _memory(info)
         yield _clock(cluster)
         yield from _workers(cluster)
+        yield waiting(look(cluster.ledger), cluster.ledger.now())
     finally:
         cluster.close()
 
@@ -150,6 +153,22 @@ def _clock(cluster: Cluster) -> Finding:
             Verdict.UNWISE, "clock", f"{seconds(skew)} away from Redis' clock: times in reports will mislead. Use NTP."
         )
     return Finding(Verdict.FINE, "clock", f"{seconds(skew)} away from Redis' clock.")
+
+
+def waiting(seen: Overview, now: float) -> Finding:
+    """Say what waits for workers; ``now`` is the ledger's clock in Unix seconds."""
+    if not seen.claimable:
+        return Finding(Verdict.FINE, "batches", f"none waits for a worker, {count(seen.held)} are with workers.")
+    found = f"{count(seen.claimable)} wait for a worker, the first for {duration(seen.oldest_wait)}"
+    unclaimed = now - seen.last_claim if seen.last_claim is not None else seen.oldest_wait
+    if min(unclaimed, seen.oldest_wait) <= _LONG_UNCLAIMED:
+        return Finding(Verdict.FINE, "batches", f"{found}; {count(seen.held)} are with workers.")
+    return Finding(
+        Verdict.UNWISE,
+        "batches",
+        f"{found}, and for {duration(unclaimed)} none was claimed: start workers, or look whether those there are have"
+        " the same TRAWL_QUEUE, TRAWL_PREFIX and broker.",
+    )
 
 
 def _workers(cluster: Cluster) -> Iterator[Finding]:

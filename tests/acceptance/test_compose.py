@@ -23,9 +23,11 @@ def seconds(text: str) -> int:
 
 
 def test_the_services_are_these() -> None:
-    assert set(SERVICES) == {"redis", "worker", "flower", "producer", "prometheus"}
+    assert set(SERVICES) == {"redis", "worker", "flower", "producer", "metrics", "prometheus"}
     assert SERVICES["producer"]["profiles"] == ["producer"], "it runs when it is called, not with `up`"
-    assert SERVICES["prometheus"]["profiles"] == ["metrics"], "it runs for those who ask for it"
+    assert SERVICES["metrics"]["profiles"] == SERVICES["prometheus"]["profiles"] == ["metrics"], (
+        "it runs for those who ask for it"
+    )
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -67,7 +69,7 @@ def test_what_lies_in_memory_is_a_folder_that_the_image_has(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_memory_of_a_container_is_limited(name: str) -> None:
-    assert re.fullmatch(rf"\$\{{{name.upper()}_MEMORY:-[12]gb\}}", SERVICES[name]["mem_limit"])
+    assert re.fullmatch(rf"\$\{{{name.upper()}_MEMORY:-([12]gb|256mb)\}}", SERVICES[name]["mem_limit"])
 
 
 def test_redis_may_have_twice_what_it_holds() -> None:
@@ -90,11 +92,24 @@ def test_flower_remembers_its_tasks() -> None:
 def test_prometheus_finds_every_worker_and_flower() -> None:
     page = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
 
-    (workers, flower) = page["scrape_configs"]
+    (workers, cluster, flower) = page["scrape_configs"]
     assert workers["dns_sd_configs"][0] == {"names": ["worker"], "type": "A", "port": 9108, "refresh_interval": "10s"}
+    assert cluster["static_configs"] == [{"targets": ["metrics:9109"]}]
+    assert page["rule_files"] == ["alerts.yml"]
     assert flower["static_configs"] == [{"targets": ["flower:5555"]}]
     assert "inner" in SERVICES["prometheus"]["networks"]
-    assert "prometheus:9090" in SERVICES["worker"]["environment"]["TRAWL_OWN_SERVICES"], "no list reads it"
+    own = SERVICES["worker"]["environment"]["TRAWL_OWN_SERVICES"]
+    assert {"prometheus:9090", "metrics:9109"} <= set(re.split(r"[ :]-|[ }]", own)), "no list reads them"
+
+
+def test_the_clusters_numbers_are_on_the_inner_network_only() -> None:
+    """Guards 0.0.0.0 there: it is every address of a container that has one."""
+    metrics = SERVICES["metrics"]
+
+    assert (metrics["entrypoint"], metrics["command"]) == (["trawl"], ["metrics"])
+    assert metrics["environment"]["TRAWL_METRICS"] == "0.0.0.0:9109"
+    assert metrics["networks"] == ["inner"]
+    assert not {"ports", "expose"} & set(metrics)
 
 
 def test_metrics_are_on_the_inner_network_only() -> None:
@@ -119,7 +134,7 @@ def test_flower_has_no_default_login() -> None:
     assert re.search(r"^FLOWER_BASIC_AUTH=$", EXAMPLE, re.M), "the example holds none either"
 
 
-@pytest.mark.parametrize("name", ["worker", "flower", "producer"])
+@pytest.mark.parametrize("name", ["worker", "flower", "producer", "metrics"])
 def test_everybody_waits_for_a_healthy_redis_and_reads_its_password_from_a_file(name: str) -> None:
     service = SERVICES[name]
 
@@ -130,7 +145,7 @@ def test_everybody_waits_for_a_healthy_redis_and_reads_its_password_from_a_file(
     assert ":" not in service["environment"]["TRAWL_BROKER_URL"].split("@")[0].removeprefix("redis://"), "no password"
 
 
-@pytest.mark.parametrize("name", ["redis", "worker", "flower"])
+@pytest.mark.parametrize("name", ["redis", "worker", "flower", "metrics"])
 def test_what_goes_on_running_is_watched_and_started_again(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES[name]["healthcheck"]["start_period"]

@@ -22,7 +22,7 @@ import pytest
 import redis
 from backports import zstd
 
-from contract.records.outcomes import Ending, ErrorClass
+from contract.metrics import BUILD_INFO, WORKER_METRICS
 from tests.support.celery_worker import CeleryWorker
 from tests.support.flower import Flower
 from tests.support.person import ENOUGH, PROJECT, Ended, Person
@@ -181,6 +181,7 @@ def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard
         ):
             with scraping(heard, environment["TRAWL_METRICS"]):
                 run_job(heard, environment, worker)
+            ask_exporter(heard, environment)
             ask_flower(heard, flower, f"{worker.name}@{os.uname().nodename}")
             remember_arguments(heard, worker.pid)
             enqueue_only(heard, environment, server)
@@ -297,6 +298,20 @@ def remember_arguments(heard: Overheard, pid: int) -> None:
                 pass  # it ended
 
 
+def ask_exporter(heard: Overheard, environment: dict[str, str]) -> None:
+    place = f"127.0.0.1:{free_port()}"
+    with Person(heard.folder, **environment).start("metrics", "--listen", place) as exporter:
+        assert exporter.stdout is not None
+        assert exporter.stderr is not None
+        heard.add("what trawl metrics said", exporter.stdout.readline())
+        with urllib.request.urlopen(f"http://{place}/metrics", timeout=60) as response:
+            numbers = bytes(response.read())
+        exporter.terminate()
+        heard.add("what trawl metrics said", exporter.stdout.read() + exporter.stderr.read())
+    assert b"trawl_claimable_batches 0" in numbers
+    heard.add("the cluster's metrics", numbers)
+
+
 def ask_flower(heard: Overheard, flower: Flower, worker: str) -> None:
     def finished() -> dict[str, Any]:
         tasks = flower.read("/api/tasks")
@@ -346,10 +361,12 @@ def test_metrics_were_read_while_the_secrets_passed_by(overheard: Overheard) -> 
     assert 'trawl_urls_total{error="",outcome="ok"} 0.0' in first, "before the job"
     assert 'trawl_urls_total{error="refused-address",outcome="refused"}' in last, "after it"
     labels = set(re.findall(r'(\w+)="', last))
-    assert labels == {"outcome", "error", "phase", "le"}
-    values = set(re.findall(r'\w+="([^"]*)"', last))
+    shown = (*WORKER_METRICS, BUILD_INFO)
+    assert labels == {"le", *(label for metric in shown for label in metric.labels)}
+    counted = [line for line in last.splitlines() if not line.startswith(BUILD_INFO.name)]
+    values = set(re.findall(r'\w+="([^"]*)"', "\n".join(counted)))
     numbers = re.compile(r"[0-9.]+|\+Inf")
-    known = {*ErrorClass, *Ending, "", "dns", "connect", "tls", "ttfb", "transfer", "queued"}
+    known = {value for metric in shown for series in metric.series for value in series}
     assert {value for value in values if not numbers.fullmatch(value)} <= known
 
 

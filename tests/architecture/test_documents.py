@@ -9,7 +9,9 @@ import click
 from click.testing import CliRunner
 
 from contract.cluster.settings import SettingDoc, describe
+from contract.records.outcomes import ErrorClass
 from producer.cli.commands import trawl
+from producer.cli.exits import BAD_USAGE, BUG, INTERRUPTED, MISCOUNTED
 from tests.architecture.project import PRODUCT, ROOT, document, documents, modules
 
 VARIABLE = re.compile(r"\bTRAWL_[A-Z0-9_]*[A-Z0-9]\b")
@@ -70,6 +72,28 @@ def test_every_command_is_in_the_documents() -> None:
     missing = [name for name in command_names(trawl) if not re.search(rf"\btrawl {re.escape(name)}\b", text)]
 
     assert missing == []
+
+
+def test_every_error_class_has_its_row_where_people_look_for_help() -> None:
+    rows = [line.split("|")[1] for line in document("docs/troubleshooting.md").splitlines() if line.startswith("| `")]
+    named = {word for row in rows for word in re.findall(r"`([a-z0-9-]+)`", row)}
+
+    assert {str(error) for error in ErrorClass} - named == set()
+
+
+def test_what_the_help_says_of_exit_codes_is_so() -> None:
+    said = CliRunner().invoke(trawl, ["--help"]).output
+
+    for code in (0, 1, BAD_USAGE, MISCOUNTED, BUG, INTERRUPTED):
+        assert re.search(rf"^ +(.* )?{code}  ", said, re.M), code
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_every_command_says_what_it_does() -> None:

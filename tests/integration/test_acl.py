@@ -18,6 +18,7 @@ from contract.cluster.dispatch import queue_depth, send_batches
 from contract.cluster.settings import ClusterSettings
 from contract.ledger import control
 from contract.ledger.ledger import Ledger
+from contract.ledger.overview import look
 from contract.ledger.recovery import poison_report, sweeper
 from contract.ledger.sweep import Sweeper
 from contract.ledger.values import Child, NewBatch
@@ -109,6 +110,7 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     record = ledger.job("job")
     assert record is not None
     assert record.is_sealed
+    assert look(ledger).active_jobs == 1
     ledger.reports("job", ledger.closed("job"))
     ledger.held("job", ["1", "2"])
     ledger.forget("job", ["1"])

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from contract.metrics import PROCESS_METRICS, WORKER_METRICS
 from tests.support.celery_worker import PROJECT, READY, CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
@@ -49,10 +50,18 @@ def temporary(tmp_path: Path) -> Path:
 
 
 def measured(
-    folder: Path, cluster: Cluster, temporary: Path, port: int, *, pool: str = "prefork", concurrency: int = 2
+    folder: Path,
+    cluster: Cluster,
+    temporary: Path,
+    port: int,
+    *,
+    pool: str = "prefork",
+    concurrency: int = 2,
+    lease: float = 600.0,
 ) -> CeleryWorker:
-    # No batch of a process that was killed comes back within a test.
-    environment = {**cluster.environment, "TRAWL_METRICS": str(port), "TMPDIR": str(temporary), "TRAWL_LEASE": "600"}
+    # No batch of a process that was killed comes back within a test, unless its lease is shorter.
+    own = {"TRAWL_METRICS": str(port), "TMPDIR": str(temporary), "TRAWL_LEASE": str(lease)}
+    environment = {**cluster.environment, **own}
     return CeleryWorker(folder, env=environment, pool=pool, concurrency=concurrency)
 
 
@@ -92,7 +101,12 @@ def test_every_pool_counts_what_it_reported(
         found = await_batches(port, 3)
 
     outcomes = [outcome for report in reports for outcome in report.outcomes]
-    assert before["trawl_urls_total", ("", "ok")] == 0, "what has not happened yet is 0 and not absent"
+    born = {(metric.name, values): 0.0 for metric in WORKER_METRICS for values in metric.series}
+    # The labels in the order of their names.
+    born = {(name, values[::-1] if name == "trawl_urls_total" else values): 0.0 for name, values in born}
+    assert len(born) > 60
+    assert {key: before.get(key) for key in born} == born, "what has not happened yet is 0 and not absent"
+    assert {name.removesuffix("_count") for name, _ in before} >= {metric.name for metric in WORKER_METRICS}
     assert found["trawl_urls_total", ("", "ok")] == 30
     assert found["trawl_urls_total", ("http-4xx", "failed")] == 4
     assert found["trawl_urls_total", ("refused-address", "refused")] == 1
@@ -103,6 +117,8 @@ def test_every_pool_counts_what_it_reported(
     seconds = sum(outcome.timing.total for outcome in outcomes)
     assert found["trawl_url_seconds_sum", ()] == pytest.approx(seconds, abs=0.01)
     assert found["trawl_batch_seconds_count", ()] == 3
+    assert {metric.name for metric in PROCESS_METRICS} <= {name for name, _ in found}
+    assert found["trawl_processes", ()] == (3 if pool == "prefork" else 1)
     labels = {label for _, values in found for label in values}
     assert not [label for label in labels if "job" in label or "10.1.2.3" in label or "127.0.0.1" in label]
     assert list(temporary.glob("trawl-metrics-*")) == []
@@ -121,6 +137,47 @@ def test_urls_in_progress_are_those_nobody_has_reported(
         (child, *_) = worker.children()
         send(child, signal.SIGKILL)
         await_condition(lambda: scrape(port)["trawl_urls_in_progress", ()] == 0, within=8, what="nothing in progress")
+
+
+def test_transfers_in_flight_are_counted_until_they_are_over(
+    tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
+) -> None:
+    held = [server.url(f"/held?n={number}") for number in range(7)]
+    with measured(tmp_path, cluster, temporary, port, concurrency=1) as worker:
+        cluster.enqueue("job", held)
+        await_condition(lambda: scrape(port)["trawl_transfers_in_flight", ()] == 7, within=20, what="seven in flight")
+        server.log.let_go.set()
+        cluster.reports("job")
+        await_condition(lambda: scrape(port)["trawl_transfers_in_flight", ()] == 0, within=20, what="none in flight")
+        assert worker.is_running
+
+
+def test_what_is_handed_on_and_what_a_sweep_did_is_counted(
+    tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
+) -> None:
+    """A host that asks to wait has its URLs handed on; a batch whose holder is gone is put back and sent again."""
+    cluster.ledger.lease = 0.1
+    cluster.enqueue("held", [server.url("/good?seed=1&size=10")])
+    assert cluster.ledger.claim("held", "1", holder="a worker that is gone")
+    cluster.app.control.purge()
+    with measured(tmp_path, cluster, temporary, port, concurrency=1):
+        cluster.enqueue("waits", [server.url("/status?code=503&retry=8&fails=1")])
+        await_condition(lambda: scrape(port)["trawl_urls_total", ("", "ok")] == 2, within=60, what="both URLs")
+        found = scrape(port)
+
+    assert found["trawl_urls_handed_off_total", ("later",)] >= 1
+    assert found["trawl_batches_put_back_total", ()] >= 2, "the one whose lease ran out, and the one that came due"
+    assert found["trawl_messages_sent_again_total", ()] >= 1
+
+
+def test_a_lease_that_was_lost_is_counted(
+    tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
+) -> None:
+    with measured(tmp_path, cluster, temporary, port, concurrency=1, lease=3.0):
+        cluster.enqueue("job", [server.url("/silence?after=head")])
+        server.log.wait_for_requests(1)
+        cluster.ledger.remove("job")
+        await_condition(lambda: scrape(port)["trawl_leases_lost_total", ()] == 1, within=30, what="its holder noticing")
 
 
 def test_nobody_shows_anything_unless_asked(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:

@@ -13,7 +13,11 @@ _FLOWER = "worker/flower_access.py"
 
 _METRICS = "worker/adapters/metrics.py"
 _METERING = "worker/metering.py"
-_SETTINGS = "worker/settings.py"
+_LOOK = "contract/ledger/lua/overview.lua"
+_LOOKED = ("tests/integration/ledger/test_overview.py",)
+_RUNNER = "worker/batch/runner.py"
+_EXPORTER = "producer/commands/exporter.py"
+_CLUSTER = ("tests/integration/test_exporter.py",)
 
 
 def _does(file: str, text: str, test: str, instead: str = "") -> Guard:
@@ -38,8 +42,25 @@ GUARDS = (
           "settings  #"),
     _does("worker/celery.py", "settings.certificates(os.environ)  #",
           "test_a_setting_that_cannot_be_used_ends_the_worker_at_once", "settings  #"),
-    Guard(_SETTINGS, 'if ":" in self.metrics else ("127.0.0.1", "", self.metrics)', _SETTING,
-          'if ":" in self.metrics else ("0.0.0.0", "", self.metrics)'),
+    Guard("contract/cluster/listening.py", 'if ":" in written else ("127.0.0.1", "", written)', _SETTING,
+          'if ":" in written else ("0.0.0.0", "", written)'),
+    _does(_METRICS, "        made.labels(*values)  # rates", "test_every_pool_counts_what_it_reported",
+          "        pass  # rates"),
+    _does(_RUNNER, "            self._meter.lose()\n", "test_a_lease_that_was_lost_is_counted", "            pass\n"),
+    _does(_RUNNER, "            self._count_flying([])\n",
+          "test_transfers_in_flight_are_counted_until_they_are_over", "            pass\n"),
+    _does("worker/lifecycle.py", "            sent=findings.sent,\n",
+          "test_what_is_handed_on_and_what_a_sweep_did_is_counted", "            sent=0,\n"),
+    _does("worker/adapters/processes.py", "    seen = [main, *children.values()]\n",
+          "test_every_pool_counts_what_it_reported", "    seen = [main]\n"),
+    # What the cluster's exporter shows, and where.
+    Guard(_EXPORTER, "{**dict.fromkeys(metric.series, 0.0), **values}", _CLUSTER, "values"),
+    Guard(_EXPORTER, "        except RedisTrouble as error:\n", _CLUSTER,
+          "        except ZeroDivisionError as error:\n"),
+    Guard(_LOOK, "  waiting = waiting - in_line\n", _LOOKED),
+    Guard(_LOOK, "  if ends > now * 1000 then", _LOOKED, "  if true then"),
+    Guard("producer/commands/doctor.py", "    if min(unclaimed, seen.oldest_wait) <= _LONG_UNCLAIMED:\n",
+          ("tests/unit/producer/commands/test_doctor.py",), "    if seen.oldest_wait <= _LONG_UNCLAIMED:\n"),
     Guard("worker/own_services.py", "        yield metrics\n",
           ("tests/unit/worker/test_own_services.py::test_metrics_and_egress_proxy_are_our_own",), "        pass\n"),
     # Who would add a host to an error tells a list to everybody who may look.

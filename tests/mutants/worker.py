@@ -29,7 +29,7 @@ GUARDS = (
     Guard("worker/health.py", "wiring.output_trouble() or backoff.reason", _SEEN, "backoff.reason"),
     Guard(
         "worker/health.py",
-        '            self._count(code_of(found.reason) if found is not None else "")\n',
+        "            self._count(reason_of(found.reason) if found is not None else None)\n",
         _SEEN,
         "            pass\n",
     ),

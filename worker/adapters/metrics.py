@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from contract.records.outcomes import Ending, Outcome
+from contract import metrics as known
+from contract.ledger.reasons import Reason
+from contract.records.outcomes import Ending, ErrorClass, Outcome
 
 if TYPE_CHECKING:
-    from prometheus_client import Metric
+    from prometheus_client import Counter as Count
+    from prometheus_client import Gauge, Histogram, Metric
     from prometheus_client.registry import Collector
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-_PHASES = ("dns", "connect", "tls", "ttfb", "transfer", "queued")  # of contract.records.outcomes.Timing
 _LIVE_FILE = re.compile(r"gauge_live\w+_(?P<pid>[0-9]+)\.db")
 
 
@@ -34,42 +35,27 @@ class Meter:
 
     def __init__(self, folder: Path) -> None:
         """``folder`` is private to this worker. Only one meter can be made in a process."""
-        from prometheus_client import Counter as Count
-        from prometheus_client import Gauge, Histogram, values
+        from prometheus_client import values
 
         os.environ[_FOLDER] = str(folder)
         # It decides this when it is imported, which Celery's command line has had done: Flower is a command of it.
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # it has no types
 
-        self._urls = Count(
-            "trawl_urls", "URLs reported, by how they ended.", ["outcome", "error"], registry=None
-        )  # error is empty where nothing went wrong
-        self._attempts = Count("trawl_attempts", "Attempts of the URLs reported.", registry=None)
-        self._bytes = Count("trawl_stored_bytes", "Bytes of the bodies stored.", registry=None)
-        self._seconds = Histogram(
-            "trawl_url_seconds", "Seconds from a URL's first attempt to its end.", buckets=_SECONDS, registry=None
-        )
-        self._phases = Count("trawl_phase_seconds", "Seconds of last attempts, by phase.", ["phase"], registry=None)
-        self._batches = Count("trawl_batches", "Batches reported.", registry=None)
-        self._batch_seconds = Histogram(
-            "trawl_batch_seconds", "Seconds from a batch's claim to its report.", buckets=_SECONDS, registry=None
-        )
-        self._in_progress = Gauge(
-            "trawl_urls_in_progress",
-            "URLs of batches claimed and not reported.",
-            registry=None,
-            multiprocess_mode="livesum",
-        )
-        self._trouble = Gauge(
-            "trawl_worker_trouble",
-            "1 while the worker suffers from this: an error of its disk, space.",
-            ["reason"],
-            registry=None,
-            multiprocess_mode="livesum",
-        )
-        self._suffered: set[str] = set()
-        for ending in Ending:
-            self._urls.labels(ending, "")  # rates of what has not happened yet are 0, not absent
+        self._urls = _count(known.URLS)
+        self._attempts = _count(known.ATTEMPTS)
+        self._bytes = _count(known.STORED_BYTES)
+        self._seconds = _histogram(known.URL_SECONDS)
+        self._phases = _count(known.PHASE_SECONDS)
+        self._batches = _count(known.BATCHES)
+        self._batch_seconds = _histogram(known.BATCH_SECONDS)
+        self._in_progress = _gauge(known.URLS_IN_PROGRESS)
+        self._in_flight = _gauge(known.TRANSFERS_IN_FLIGHT)
+        self._trouble = _gauge(known.WORKER_TROUBLE)
+        self._lost = _count(known.LEASES_LOST)
+        self._handed_off = _count(known.HANDED_OFF)
+        self._sent_again = _count(known.MESSAGES_SENT_AGAIN)
+        self._put_back = _count(known.BATCHES_PUT_BACK)
+        self._split = _count(known.BATCHES_SPLIT)
 
     def begin(self, urls: int) -> None:
         """A batch of so many URLs was claimed."""
@@ -78,6 +64,10 @@ class Meter:
     def end(self, urls: int) -> None:
         """A batch that had begun is out of our hands."""
         self._in_progress.dec(urls)
+
+    def fly(self, more: int) -> None:
+        """So many more transfers than before are in flight; negative: fewer."""
+        self._in_flight.inc(more)
 
     def count(self, outcomes: Sequence[Outcome], *, seconds: float) -> None:
         """A batch was reported, so many seconds after its claim."""
@@ -89,24 +79,62 @@ class Meter:
         tried = [outcome.timing for outcome in outcomes if outcome.attempts]
         for timing in tried:
             self._seconds.observe(timing.total)
-        for phase in _PHASES:
+        for (phase,) in known.PHASE_SECONDS.series:
             self._phases.labels(phase).inc(sum(getattr(timing, phase) for timing in tried))
         self._batch_seconds.observe(seconds)
         self._batches.inc()  # last: who sees it sees the rest
 
-    def trouble(self, reason: str) -> None:
-        """This is what the worker suffers from now, in a word; nothing where all is well."""
-        if reason:
-            self._suffered.add(reason)
-        for each in self._suffered:
-            self._trouble.labels(each).set(each == reason)
+    def hand_off(self, how: str, urls: int) -> None:
+        """So many URLs of a batch reported are another batch's now: at-once, later or straggling."""
+        self._handed_off.labels(how).inc(urls)
+
+    def lose(self) -> None:
+        """A batch's lease was lost."""
+        self._lost.inc()
+
+    def sweep(self, *, sent: int, back: int, split: int, poisoned: int, cancelled: int) -> None:
+        """A sweep sent so many messages, put back and split so many batches, and ended so many URLs."""
+        self._sent_again.inc(sent)
+        self._put_back.inc(back)
+        self._split.inc(split)
+        self._urls.labels(Ending.FAILED, ErrorClass.POISON).inc(poisoned)
+        self._urls.labels(Ending.FAILED, ErrorClass.CANCELLED).inc(cancelled)
+
+    def trouble(self, reason: Reason | None) -> None:
+        """This is what the worker suffers from now; None: all is well."""
+        for each in Reason:
+            self._trouble.labels(each).set(each is reason)
+
+
+def _count(metric: known.Metric) -> Count:
+    from prometheus_client import Counter as Count
+
+    made = Count(metric.name.removesuffix("_total"), metric.help, metric.labels, registry=None)
+    for values in metric.series:
+        made.labels(*values)  # rates of what has not happened yet are 0, not absent
+    return made
+
+
+def _gauge(metric: known.Metric) -> Gauge:
+    from prometheus_client import Gauge
+
+    made = Gauge(metric.name, metric.help, metric.labels, registry=None, multiprocess_mode="livesum")
+    for values in metric.series:
+        made.labels(*values)
+    return made
+
+
+def _histogram(metric: known.Metric) -> Histogram:
+    from prometheus_client import Histogram
+
+    return Histogram(metric.name, metric.help, buckets=known.BUCKETS, registry=None)
 
 
 class MetricsPort:
     """Answers Prometheus on one address and port, of the main process only; bound when it is made."""
 
-    def __init__(self, folder: Path, address: str, port: int) -> None:
-        """Listen, and answer nobody yet.
+    def __init__(self, folder: Path, address: str, port: int, *, beside: Sequence[Collector] = ()) -> None:
+        """Listen, and answer nobody yet; ``beside`` tells what the files of the folder do not.
 
         Raises:
             OSError: the address is not ours, or another program listens there.
@@ -114,7 +142,8 @@ class MetricsPort:
         from prometheus_client import CollectorRegistry, make_wsgi_app
 
         registry = CollectorRegistry()
-        registry.register(_Living(folder))
+        for each in (_Living(folder), *beside):
+            registry.register(each)
         self._server = _Server((address, port), _Answering)
         self._server.set_app(make_wsgi_app(registry))
         # A pool process that outlives this one must not keep the port.

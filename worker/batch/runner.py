@@ -29,6 +29,7 @@ from worker.batch.events import UNWATCHED, Watcher
 from worker.batch.lease import Lease
 from worker.batch.turn import Turn, children_of, line_of
 from worker.batch.watchdog import Watchdog, end_process
+from worker.engine.results import Leftover
 from worker.engine.run import Run
 from worker.metering import UNCOUNTED, Metering
 
@@ -104,6 +105,7 @@ class BatchRunner:
         self._began = self._told = time.monotonic()
         self._looks_from, self._look_pause = self._began, _LOOK_PAUSE
         self._drains = False
+        self._flying = 0  # transfers, as the metrics know
 
     def work(self, claim: Claim) -> str:
         """Run the batch and what is claimed ahead of its message; return a line about the first, for the log."""
@@ -131,6 +133,8 @@ class BatchRunner:
                 self._meter.end(turn.claim.urls)
                 self._events.lose(turn.claim, "interrupted")
             raise
+        finally:
+            self._count_flying([])
         return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
 
     def _begin(self, claim: Claim) -> None:
@@ -160,6 +164,7 @@ class BatchRunner:
                 turn.run.stop(within=self._drain)
         if time.monotonic() - self._told >= _TELLING_PAUSE:
             self._told = now = time.monotonic()
+            self._count_flying(self._turns)
             told = [turn for turn in self._turns if now - turn.began >= _TOLD_FROM]
             if told:
                 self._tell([(turn.claim, turn.snapshot()) for turn in told])
@@ -171,6 +176,11 @@ class BatchRunner:
             if turn.claim.job in halted and not turn.is_halted:
                 turn.is_halted = True
                 turn.run.stop(within=self._drain)
+
+    def _count_flying(self, turns: Sequence[Turn]) -> None:
+        flying = sum(turn.run.progress.waits.flying for turn in turns)
+        self._meter.fly(flying - self._flying)
+        self._flying = flying
 
     # ------------------------------------------------------------------ looking ahead
 
@@ -240,6 +250,7 @@ class BatchRunner:
         if not turn.lease.move(close, lambda: self._ledger.renew(kept)):
             return False
         self._meter.count(part.outcomes, seconds=report.elapsed)
+        self._count_handed_off(part.leftovers, straggling=len(part.rest))
         self._meter.end(claim.urls)
         self._meter.begin(kept.urls)
         line = line_of(report, len(part.leftovers) + len(part.rest))
@@ -267,6 +278,8 @@ class BatchRunner:
             self._disk_backoff.note_waiting(turn.run.short_of_space)
         line = None if turn.lease.is_lost else self._close(turn)
         is_closed = line is not None
+        if not is_closed:
+            self._meter.lose()
         line = line or "another worker took it over"
         if turn.run.stalled is not None:
             line = f"{line}: {turn.run.stalled}"
@@ -288,8 +301,15 @@ class BatchRunner:
         if not self._insist(lambda: self._ledger.close(claim, report, children), claim):
             return None
         self._meter.count(run.outcomes, seconds=report.elapsed)
+        self._count_handed_off(run.leftovers)
         self._send_for(claim, children)
         return line_of(report, len(run.leftovers))
+
+    def _count_handed_off(self, leftovers: Sequence[Leftover], *, straggling: int = 0) -> None:
+        later = sum(leftover.after > 0 for leftover in leftovers)
+        for how, urls in (("at-once", len(leftovers) - later), ("later", later), ("straggling", straggling)):
+            if urls:
+                self._meter.hand_off(how, urls)
 
     def _send_for(self, claim: Claim, children: Sequence[Child]) -> None:
         ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]

@@ -10,8 +10,9 @@ import pytest
 import redis.exceptions
 
 from contract.ledger.health import BELIEVED_FOR, Trouble
+from contract.ledger.reasons import reason_of
 from worker import health
-from worker.health import HealthWatch, beat, code_of
+from worker.health import HealthWatch, beat
 
 FULL = Trouble("The disk is full (ENOSPC).")
 
@@ -114,7 +115,7 @@ def test_what_redis_could_not_be_told_is_told_when_it_is_back() -> None:
     ],
 )
 def test_a_metric_has_a_word_for_each_reason(reason: str, code: str) -> None:
-    assert code_of(reason) == code
+    assert reason_of(reason) == code
 
 
 def test_the_heartbeat_of_a_worker_that_takes_no_work_is_old_and_says_why(

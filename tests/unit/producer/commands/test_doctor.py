@@ -1,12 +1,19 @@
 """What the doctor says of a Redis, by what Redis says of itself."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.ledger.overview import Overview
 from producer.commands import doctor
 from producer.commands.doctor import Finding, Verdict, examine
+
+IDLE = Overview(
+    claimable=0, held=2, deferred=0, paused=0, undrained=0, jobs=1, active_jobs=1, paused_jobs=0, oldest_wait=0.0,
+    last_claim=900.0, paused_hosts=0,
+)  # fmt: skip
 
 HEALTHY: dict[str, Any] = {
     "valkey_version": "9.1.2",
@@ -44,6 +51,30 @@ def test_redis_is_judged(check: Any, changes: dict[str, Any], verdict: Verdict, 
     info = {key: value for key, value in (HEALTHY | changes).items() if value is not None}
 
     finding: Finding = check(info)
+
+    assert finding.verdict is verdict
+    assert said in finding.found
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "said"),
+    [
+        ({}, Verdict.FINE, "none waits for a worker, 2 are with workers."),
+        (
+            {"claimable": 4, "oldest_wait": 300.0, "last_claim": 990.0},
+            Verdict.FINE,
+            "4 wait for a worker, the first for 5:00",
+        ),
+        ({"claimable": 4, "oldest_wait": 50.0, "last_claim": 0.0}, Verdict.FINE, "4 wait for a worker"),
+        ({"claimable": 4, "oldest_wait": 300.0, "last_claim": 900.0}, Verdict.UNWISE, "for 1:40 none was claimed"),
+        ({"claimable": 4, "oldest_wait": 300.0, "last_claim": None}, Verdict.UNWISE, "TRAWL_QUEUE"),
+    ],
+)
+def test_batches_that_wait_although_nobody_claims_are_told(
+    changes: dict[str, Any], verdict: Verdict, said: str
+) -> None:
+    """A worker that takes nothing for no reason it knows of is seen by what does not become less."""
+    finding = doctor.waiting(replace(IDLE, **changes), 1000.0)
 
     assert finding.verdict is verdict
     assert said in finding.found

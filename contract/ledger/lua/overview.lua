@@ -1,0 +1,51 @@
+-- Count what waits, is held and is to be collected, of all jobs, as it is in this moment; changes nothing.
+-- KEYS: of this edition, then of the first one: sent, active, jobs, taken, states of hosts, hosts by their last change
+-- ARGV: what the keys of every job begin with, in this edition and in the first one,
+--       most jobs and hosts looked at, those that changed last
+-- Returns {batches that wait, held, deferred, of paused jobs, closed and not collected, jobs known, with open batches,
+-- paused, microseconds the longest has waited, when a batch was last claimed ('': not known), hosts paused}.
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local most = tonumber(ARGV[3]) - 1
+local waiting, held, deferred, set_aside, closed, known, active, paused, waited, asked_to_wait = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+local last = ''
+
+-- A paused or cancelled job: nobody claims what it has in line, which is put aside bit by bit.
+local function look_at(job, key)
+  held = held + redis.call('ZCARD', key .. ':leases')
+  deferred = deferred + redis.call('ZCARD', key .. ':due')
+  local state = redis.call('HGET', key, 'state')
+  if not state then return end
+  local in_line = redis.call('ZCARD', key .. ':line')
+  waiting = waiting - in_line
+  set_aside = set_aside + in_line + redis.call('ZCARD', key .. ':aside')
+  if state == 'paused' then paused = paused + 1 end
+end
+
+for edition = 0, 1 do
+  local sent, jobs, taken = KEYS[edition * 6 + 1], KEYS[edition * 6 + 3], KEYS[edition * 6 + 4]
+  local states, changes, of_jobs = KEYS[edition * 6 + 5], KEYS[edition * 6 + 6], ARGV[edition + 1]
+  waiting = waiting + redis.call('ZCARD', sent)
+  for _, job in ipairs(redis.call('SMEMBERS', KEYS[edition * 6 + 2])) do
+    active = active + 1
+    look_at(job, of_jobs .. job)
+  end
+  known = known + redis.call('ZCARD', jobs)
+  for _, job in ipairs(redis.call('ZRANGE', jobs, 0, most, 'REV')) do
+    closed = closed + redis.call('ZCARD', of_jobs .. job .. ':closed')
+  end
+  local oldest = redis.call('ZRANGE', sent, 0, 0, 'WITHSCORES')[2]
+  waited = oldest and math.max(waited, now - tonumber(oldest)) or waited
+  local claimed = redis.call('HGET', taken, 'last') or ''
+  if (tonumber(claimed) or 0) > (tonumber(last) or 0) then last = claimed end
+  for _, host in ipairs(redis.call('ZRANGE', changes, 0, most, 'REV')) do
+    local ends = tonumber(string.match(redis.call('HGET', states, host) or '0', '^%d+'))
+    if ends > now * 1000 then asked_to_wait = asked_to_wait + 1 end
+  end
+end
+waiting = math.max(0, waiting)
+waited = waiting > 0 and waited or 0
+return {
+  waiting, held, deferred, set_aside, closed, known, active, paused, string.format('%.0f', waited * 1e6), last,
+  asked_to_wait,
+}

@@ -1,0 +1,150 @@
+"""``trawl metrics``: shows Prometheus what only the ledger knows, of the whole cluster, read anew for each scrape."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler
+
+import celery
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+
+from contract import __version__
+from contract import metrics as known
+from contract.cluster.broker import RedisTrouble, connect
+from contract.cluster.listening import listening_place
+from contract.cluster.settings import ClusterSettings
+from contract.errors import SettingError
+from contract.ledger.health import Census, WorkerHealth
+from contract.ledger.ledger import Ledger
+from contract.ledger.memory import RedisMemory
+from contract.ledger.overview import Overview, look
+from contract.ledger.reasons import reason_of
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+_REPLY_WITHIN = 3.0  # seconds; Prometheus waits ten for all of it
+
+Values = Mapping[tuple[str, ...], float]
+
+
+class Exporter:
+    """Answers Prometheus from its start to ``close``."""
+
+    def __init__(self, settings: ClusterSettings, place: tuple[str, int]) -> None:
+        """Listen at an address and port.
+
+        Raises:
+            SettingError: the address is not ours, or another program listens there.
+        """
+        registry = CollectorRegistry()
+        registry.register(LedgerNumbers(settings))
+        ProcessCollector(registry=registry)
+        self.place = address, port = place
+        try:
+            self._server, self._thread = start_http_server(port, address, registry)
+        except OSError as error:
+            raise SettingError(
+                f"Metrics cannot be shown on {address} port {port} ({(error.strerror or str(error)).lower()}):"
+                " name another place with --listen."
+            ) from None
+        self._server.RequestHandlerClass = _Answering
+
+    def wait(self) -> None:
+        """Go on until the process is interrupted."""
+        self._thread.join()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Answering(WSGIRequestHandler):
+    timeout = 10  # seconds; who connects and asks nothing holds a thread no longer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a scrape every few seconds is no news."""
+
+
+class LedgerNumbers:
+    """The exporter's part of the catalogue; of a Redis that is away only that it is, ``trawl_redis_up`` 0."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        client = connect(settings, timeout=_REPLY_WITHIN)
+        self._ledger = Ledger(client, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
+        self._health = WorkerHealth(client, prefix=settings.prefix)
+        self._is_away = False
+
+    def describe(self) -> Iterator[Metric]:
+        """Name nothing beforehand: to register must not ask Redis."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        build = (__version__, platform.python_version(), celery.__version__)
+        yield _gauge(known.BUILD_INFO, {build: 1})
+        try:
+            seen, memory, census = look(self._ledger), self._ledger.memory(), self._health.census()
+        except RedisTrouble as error:
+            if not self._is_away:
+                print(f"The ledger does not answer ({type(error).__name__}): trawl_redis_up is 0.", file=sys.stderr)
+            self._is_away = True
+            yield _gauge(known.REDIS_UP, {(): 0})
+            return
+        self._is_away = False
+        yield _gauge(known.REDIS_UP, {(): 1})
+        yield from _of_ledger(seen)
+        yield from _of_redis(memory)
+        yield from _of_workers(census)
+
+
+def _of_ledger(seen: Overview) -> Iterator[Metric]:
+    yield _gauge(known.CLAIMABLE, {(): seen.claimable})
+    batches = {"held": seen.held, "deferred": seen.deferred, "paused": seen.paused, "undrained": seen.undrained}
+    yield _gauge(known.LEDGER_BATCHES, _by_word(batches))
+    jobs = {"known": seen.jobs, "active": seen.active_jobs, "paused": seen.paused_jobs}
+    yield _gauge(known.LEDGER_JOBS, _by_word(jobs))
+    yield _gauge(known.OLDEST_WAIT, {(): seen.oldest_wait})
+    yield _gauge(known.LAST_CLAIM, {(): seen.last_claim or 0.0})
+    yield _gauge(known.HOSTS_PAUSED, {(): seen.paused_hosts})
+
+
+def _of_redis(memory: RedisMemory) -> Iterator[Metric]:
+    yield _gauge(known.REDIS_MEMORY, {(): memory.used})
+    yield _gauge(known.REDIS_MEMORY_LIMIT, {(): memory.most})
+    yield _gauge(known.REDIS_EVICTS, {(): memory.eviction is not None})
+
+
+def _of_workers(census: Census) -> Iterator[Metric]:
+    alive, troubles = census.present, census.troubles
+    standing = [worker for worker, trouble in troubles.items() if not trouble.takes_work]
+    silent = [worker for worker in census.workers if worker not in alive]
+    yield _gauge(known.WORKERS, _by_word({"alive": len(alive), "standing": len(standing), "silent": len(silent)}))
+    reasons = Counter(str(reason_of(trouble.reason)) for trouble in troubles.values())
+    yield _gauge(known.WORKERS_TROUBLED, _by_word(reasons))
+
+
+def _by_word(counts: Mapping[str, float]) -> Values:
+    return {(word,): count for word, count in counts.items()}
+
+
+def _gauge(metric: known.Metric, values: Values) -> Metric:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in {**dict.fromkeys(metric.series, 0.0), **values}.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def export(environment: Mapping[str, str], *, place: str) -> Exporter:
+    """Begin to show the cluster of this environment at a place such as ``9109`` or ``0.0.0.0:9109``.
+
+    Raises:
+        SettingError: a setting cannot be used, or the place is not free.
+    """
+    settings = ClusterSettings.from_environment(environment)
+    return Exporter(settings, listening_place(place, setting="--listen"))
