@@ -15,7 +15,7 @@ from producer.cli.reports import report
 from producer.cli.trials import compare, demo
 from producer.cli.upkeep import doctor, gc
 
-SECTIONS = {
+SECTIONS: dict[str, list[click.Command]] = {
     "Jobs": [run, enqueue, follow, status, set_job, report],
     "Cluster": [worker, flower, show_metrics],
     "Trials": [demo, compare],

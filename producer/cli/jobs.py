@@ -10,20 +10,58 @@ from typing import Any
 import click
 
 from producer.cli.exits import INTERRUPTED, Answer, tell
-from producer.cli.options import batch_size_option, output_options, policy_options, shown_options, worker_options
+from producer.cli.options import (
+    InGroups,
+    batch_size_option,
+    group,
+    output_options,
+    policy_options,
+    shown_options,
+    worker_options,
+)
 from producer.cli.translation import console_of, manifest_of, secrets_of, wish_of, worker_of
 
+_RUN_EXAMPLES = """\b
+Examples:
+  trawl run urls.txt -o out                            the same again goes on, or fetches what failed
+  cut -d, -f2 table.csv | trawl run - -o out           a column of a table
+  trawl run urls.txt -o out --allow-net 10.0.0.0/8     servers of a private network
+  trawl run urls.txt -o out --per-host 4               polite
+  trawl run urls.txt -o out --flower                   watch it in a browser
+  trawl run urls.txt -o out --header 'example.com Authorization: Bearer TOKEN'
 
-@click.command(short_help="Download lists of URLs.")
+\b
+Exit codes:
+  0  all is stored       1  some URLs failed or were refused     2  a mistake in command or settings
+  3  outcomes do not add up to the lines     70  a bug of ours     130  interrupted
+"""
+
+_ENQUEUE_EXAMPLES = """\b
+Examples:
+  JOB=$(trawl enqueue urls.txt) && trawl follow $JOB -o out
+  trawl enqueue urls.txt --json                        the job and its totals, for a script
+
+\b
+Exit codes: 0 all sent, 2 a mistake, 70 a bug, 130 interrupted; the same command sends the rest.
+"""
+
+
+@click.command(cls=InGroups, short_help="Download lists of URLs.", epilog=_RUN_EXAMPLES)
 @click.argument("lists", nargs=-1, required=True, metavar="LIST...")
 @output_options
 @worker_options
 @batch_size_option
 @policy_options
-@click.option("--force", is_flag=True, help="Fetch again what is complete already.")
-@click.option("--fresh", is_flag=True, help="Start over, even if a job is unfinished in the folder.")
-@click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
-@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, help="Its port on loopback.")
+@group(
+    "Which of the URLs",
+    click.option("--force", is_flag=True, help="Fetch again what is complete already."),
+    click.option("--fresh", is_flag=True, help="Start over, even if a job is unfinished in the folder."),
+)
+@group(
+    "What is shown",
+    click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs."),
+    click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, help="Its port on loopback."),
+)
 @shown_options
 def run(lists: tuple[str, ...], **options: Any) -> int:
     """Download the URLs of each LIST (a file, or - for standard input; one URL per line).
@@ -52,13 +90,19 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
     return tell(summary, options)
 
 
-@click.command(short_help="Send lists to a cluster and print the job id.")
+@click.command(cls=InGroups, short_help="Send lists to a cluster and print the job id.", epilog=_ENQUEUE_EXAMPLES)
 @click.argument("lists", nargs=-1, required=True, metavar="LIST...")
 @batch_size_option
 @policy_options
-@click.option("--fresh", is_flag=True, help="Start over, even if the same command was interrupted.")
-@click.option("--json", "is_json", is_flag=True, help="Print the job and its totals as JSON.")
-@click.option("--quiet", "-q", is_flag=True, help="Print the job id only.")
+@group(
+    "Which of the URLs",
+    click.option("--fresh", is_flag=True, help="Start over, even if the same command was interrupted."),
+)
+@group(
+    "What is shown",
+    click.option("--json", "is_json", is_flag=True, help="Print the job and its totals as JSON."),
+    click.option("--quiet", "-q", is_flag=True, help="Print the job id only."),
+)
 def enqueue(lists: tuple[str, ...], **options: Any) -> int:
     """Send each LIST to the cluster's workers and print the job id; `trawl follow` collects the outcomes."""
     import json
@@ -82,7 +126,7 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
     return 0 if summary.is_finished else INTERRUPTED
 
 
-@click.command(short_help="Collect a job's outcomes in a manifest.")
+@click.command(cls=InGroups, short_help="Collect a job's outcomes in a manifest.")
 @click.argument("job")
 @output_options
 @shown_options

@@ -41,12 +41,40 @@ class Setting(click.Option):
             raise
 
 
+class InGroups(click.Command):
+    """Shows its options by what they are for."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
+                groups.setdefault(getattr(param, _GROUP, "Options"), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+_GROUP = "group"  # of an option, in the help
+
+
 def combined(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
     """Return one decorator for several options, shown in the order given."""
 
     def decorate(command: Decorated) -> Decorated:
         for option in reversed(options):
             command = option(command)
+        return command
+
+    return decorate
+
+
+def group(title: str, *options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    """Return one decorator for several options, which the help of an ``InGroups`` shows under a title."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for option in reversed(options):
+            command = option(command)
+            setattr(command.__click_params__[-1], _GROUP, title)  # type: ignore[attr-defined]  # click's own list
         return command
 
     return decorate
@@ -86,68 +114,89 @@ at_least_one = click.IntRange(min=1)
 positive = Seconds(min=0, min_open=True)
 
 policy_options = combined(
-    click.option("--allow-net", multiple=True, metavar="CIDR", help="Allow a private network (repeatable)."),
-    click.option("--deny-net", multiple=True, metavar="CIDR", help="Refuse a network (repeatable)."),
-    click.option(
-        "--timeout",
-        type=positive,
-        default=300.0,
-        help="Seconds one URL may take in all, from when it has a place and an address.",
+    group(
+        "Which addresses",
+        click.option("--allow-net", multiple=True, metavar="CIDR", help="Allow a private network (repeatable)."),
+        click.option("--deny-net", multiple=True, metavar="CIDR", help="Refuse a network (repeatable)."),
+        click.option("--ipv4", is_flag=True, help="Use IPv4 only."),
+        click.option("--http3", is_flag=True, help="Use HTTP/3 where offered."),
     ),
-    click.option(
-        "--first-byte-timeout",
-        type=Seconds(min=0),
-        default=60.0,
-        help="Seconds to wait for the first byte of a body; 0: only --timeout.",
+    group(
+        "What is sent",
+        click.option(
+            "--header",
+            multiple=True,
+            metavar="'HOST NAME: VALUE'",
+            help="Request header for one host over https; write http://HOST to send it unencrypted (repeatable).",
+        ),
+        click.option("--netrc", type=Place(), help="File with logins per host, likewise; mode 600."),
+        click.option("--user-agent", default="trawlnet", help="User-Agent header to send."),
     ),
-    click.option(
-        "--min-speed",
-        type=Size(),
-        default="100",
-        help="Bytes/s below which a body that has begun is too slow; 0: none.",
+    group(
+        "How long, and how often",
+        click.option(
+            "--timeout",
+            type=positive,
+            default=300.0,
+            help="Seconds one URL may take in all, from when it has a place and an address.",
+        ),
+        click.option(
+            "--first-byte-timeout",
+            type=Seconds(min=0),
+            default=60.0,
+            help="Seconds to wait for the first byte of a body; 0: only --timeout.",
+        ),
+        click.option(
+            "--min-speed",
+            type=Size(),
+            default="100",
+            help="Bytes/s below which a body that has begun is too slow; 0: none.",
+        ),
+        click.option(
+            "--min-speed-window", type=positive, default=30.0, help="Seconds over which --min-speed is measured."
+        ),
+        click.option("--attempts", type=at_least_one, default=4, help="Times a URL is tried."),
+        click.option(
+            "--host-patience",
+            type=Seconds(min=0),
+            default=3600.0,
+            help="Seconds one URL may wait in all because its host asks to slow down.",
+        ),
     ),
-    click.option("--min-speed-window", type=positive, default=30.0, help="Seconds over which --min-speed is measured."),
-    click.option("--max-size", type=Size(), default="10G", help="Largest body."),
-    click.option("--attempts", type=at_least_one, default=4, help="Times a URL is tried."),
-    click.option(
-        "--per-host", type=click.IntRange(min=0), default=0, help="Transfers at once to one host, per process."
+    group(
+        "How much at once",
+        click.option(
+            "--per-host",
+            type=click.IntRange(min=0),
+            default=0,
+            help="Transfers at once to one host, per process; 0: no limit.",
+        ),
+        click.option("--splits", type=at_least_one, default=1, help="Ranges fetched at once of one large file."),
+        click.option("--max-size", type=Size(), default="10G", help="Largest body."),
     ),
-    click.option(
-        "--host-patience",
-        type=Seconds(min=0),
-        default=3600.0,
-        help="Seconds one URL may wait in all because its host asks to slow down.",
+    group(
+        "What is stored, and how",
+        click.option(
+            "--layout", type=click.Choice(["flat", "sharded"]), default="flat", help="OUT/<md5>, or OUT/ab/cd/<md5>."
+        ),
+        click.option(
+            "--digest",
+            type=click.Choice(["sha256", "blake3", "xxh3", "none"]),
+            default="sha256",
+            help="Content digest kept in the manifest.",
+        ),
+        click.option(
+            "--sync",
+            type=click.Choice(["none", "batch", "file"]),
+            default="batch",
+            help="When files must have reached the disk.",
+        ),
+        click.option("--resume", is_flag=True, help="Continue bodies that broke off."),
     ),
-    click.option(
-        "--layout", type=click.Choice(["flat", "sharded"]), default="flat", help="OUT/<md5>, or OUT/ab/cd/<md5>."
-    ),
-    click.option(
-        "--digest",
-        type=click.Choice(["sha256", "blake3", "xxh3", "none"]),
-        default="sha256",
-        help="Content digest kept in the manifest.",
-    ),
-    click.option(
-        "--sync",
-        type=click.Choice(["none", "batch", "file"]),
-        default="batch",
-        help="When files must have reached the disk.",
-    ),
-    click.option("--splits", type=at_least_one, default=1, help="Ranges fetched at once of one large file."),
-    click.option("--resume", is_flag=True, help="Go on with partial files of interrupted transfers."),
-    click.option(
-        "--header",
-        multiple=True,
-        metavar="'HOST NAME: VALUE'",
-        help="Request header for one host over https; write http://HOST to send it unencrypted (repeatable).",
-    ),
-    click.option("--netrc", type=Place(), help="File with logins per host, likewise; mode 600."),
-    click.option("--user-agent", default="trawlnet", help="What we call ourselves."),
-    click.option("--http3", is_flag=True, help="Use HTTP/3 where offered."),
-    click.option("--ipv4", is_flag=True, help="Use IPv4 only."),
 )
 
-worker_options = combined(
+worker_options = group(
+    "The worker of this run (those of a cluster have their own settings)",
     click.option("--processes", type=at_least_one, help="Worker processes.  [default: one per core]"),
     click.option(
         "--threads", cls=Setting, type=at_least_one, default=1, envvar="TRAWL_LANES", help="Lanes per process."
@@ -178,16 +227,19 @@ worker_options = combined(
     ),
 )
 
-output_options = combined(
+output_options = group(
+    "Where it goes",
     click.option("-o", "--output", type=Place(), default=Path("out"), help="Folder for files and manifest."),
     click.option("--manifest", type=Place(), help="The manifest.  [default: OUT/manifest.jsonl]"),
 )
 
-shown_options = combined(
+shown_options = group(
+    "What is shown",
     click.option("--json", "is_json", is_flag=True, help="Print the summary as JSON."),
     click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."),
 )
 
-batch_size_option = click.option(
-    "--batch-size", type=click.IntRange(1, 100_000), default=500, help="URLs per Celery task."
+batch_size_option = group(
+    "How much at once",
+    click.option("--batch-size", type=click.IntRange(1, 100_000), default=500, help="URLs per Celery task."),
 )

@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from producer.cli.exits import Answer, tell
-from producer.cli.options import Place, at_least_one, policy_options, shown_options, worker_options
+from producer.cli.options import InGroups, Place, at_least_one, policy_options, shown_options, worker_options
 from producer.cli.translation import console_of, policy_of, processes_of, worker_of
 
 
-@click.command(short_help="Run the main job on a web server of its own.")
+@click.command(cls=InGroups, short_help="Run the main job on a web server of its own.")
 @click.option("-o", "--output", type=Place(), default=Path("trawl-demo"))
 @worker_options
 @click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
@@ -39,7 +39,7 @@ def demo(output: Path, **options: Any) -> int:
     return Answer(1 if found else 0)
 
 
-@click.command(short_help="One after another, on threads, on processes: compare.")
+@click.command(cls=InGroups, short_help="One after another, on threads, on processes: compare.")
 @click.argument("lists", nargs=-1, metavar="[LIST...]")
 @click.option("--demo", "is_demo", is_flag=True, help="Compare on 200 URLs of a web server of its own, 50 ms each.")
 @click.option("--processes", type=at_least_one, help="Processes of the last ways.  [default: one per core]")

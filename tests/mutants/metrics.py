@@ -8,6 +8,7 @@ _TESTS = "tests/integration/test_metrics.py"
 _SETTING = ("tests/unit/worker/test_metrics_setting.py",)
 _SECRETS = ("tests/acceptance/test_secrets.py", "-k", "metrics or shows_a_secret")
 
+_STATES = ("tests/integration/test_flower_states.py",)
 _ACCESS = ("tests/integration/test_flower_access.py",)
 _FLOWER = "worker/flower_access.py"
 
@@ -66,6 +67,11 @@ GUARDS = (
     # Who would add a host to an error tells a list to everybody who may look.
     Guard(_METRICS, 'Counter((outcome.ending, outcome.error or "") for outcome in outcomes)', _SECRETS,
           'Counter((outcome.ending, outcome.url) for outcome in outcomes)'),
+    # What Flower's search finds.
+    Guard("worker/batch/events.py", 'exception=line, result=line, traceback="")  # a search looks', _STATES,
+          'exception=line, traceback="")  # a search looks'),
+    Guard("worker/batch/events.py", 'exception=line, result=line, traceback="")  # the same', _STATES,
+          'exception=line, traceback="")  # the same'),
     # Where Flower listens.
     Guard(_FLOWER, "options.address = options.address or _LOOPBACK", _ACCESS, "options.address = options.address"),
     Guard(_FLOWER, "if logins or has_provider or _is_loopback(address):", _ACCESS, "if True:"),

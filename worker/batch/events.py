@@ -81,10 +81,10 @@ class BatchEvents:
         self._put("task-succeeded", claim, result=line, runtime=seconds)
 
     def fail(self, claim: Claim, line: str) -> None:
-        self._put("task-failed", claim, exception=line, traceback="")
+        self._put("task-failed", claim, exception=line, result=line, traceback="")  # a search looks at results only
 
     def lose(self, claim: Claim, line: str) -> None:
-        self._put("task-retried", claim, exception=line, traceback="")
+        self._put("task-retried", claim, exception=line, result=line, traceback="")  # the same
 
     def flush(self, within: float) -> None:
         """Wait at most so many seconds until everything is sent: the process ends."""

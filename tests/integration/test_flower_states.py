@@ -1,0 +1,95 @@
+"""Flower's tabs tell what becomes of a batch: it runs, loses its lease, its disk takes nothing; and it is found."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.celery_worker import CeleryWorker
+from tests.support.cluster import Cluster
+from tests.support.flower import Flower
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.netbox import NotPermittedError
+from tests.support.processes import await_condition
+from tests.support.redis_server import RedisServer
+from tests.support.tiny_disk import TinyDisk
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with RedisServer(tmp_path / "redis") as redis:
+        yield Cluster(redis.celery_url(), tmp_path, lease=3.0)
+
+
+def await_row(flower: Flower, state: str) -> dict[str, Any]:
+    """Return the first row that Flower's tasks page has in this state: it has a filter for each."""
+    rows = await_condition(lambda: flower.read(f"/api/tasks?state={state}"), within=60, what=f"a row that is {state}")
+    return dict(next(iter(rows.values())))
+
+
+def found(flower: Flower, search: str) -> set[str]:
+    """Return the ids of the rows that the search field of the tasks page leaves."""
+    query = {
+        "draw": "1", "start": "0", "length": "50", "search[value]": search,
+        "order[0][column]": "0", "order[0][dir]": "asc", "columns[0][data]": "uuid",
+    }  # fmt: skip
+    return {row["uuid"] for row in flower.read(f"/tasks/datatable?{urllib.parse.urlencode(query)}")["data"]}
+
+
+def test_a_batch_is_started_while_it_runs_and_a_retry_when_its_lease_is_lost(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    with CeleryWorker(tmp_path, env=cluster.environment), Flower(cluster.environment, tmp_path) as flower:
+        cluster.enqueue("running", [server.url("/silence?after=head")])
+        started = await_row(flower, "STARTED")
+        cluster.ledger.remove("running")  # as if another worker had taken it over and ended it
+        lost = await_row(flower, "RETRY")
+
+    assert (started["uuid"], started["state"]) == ("running.1", "STARTED")
+    assert "urls=1" in started["args"]
+    assert (lost["uuid"], lost["result"]) == ("running.1", "another worker took it over")
+
+
+def test_rows_are_found_by_job_and_by_error_class(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+    with CeleryWorker(tmp_path, env=cluster.environment), Flower(cluster.environment, tmp_path) as flower:
+        cluster.enqueue("first-job", [server.url("/status?code=404")], [server.url("/good?seed=1")])
+        cluster.enqueue("second-job", [server.url("/good?seed=2")])
+        await_condition(lambda: len(flower.read("/api/tasks?state=SUCCESS")) == 3, within=60, what="three rows")
+
+        assert found(flower, "first-job") == {"first-job.1", "first-job.2"}
+        assert found(flower, "http-4xx") == {"first-job.1"}
+        assert found(flower, "nothing to do") == set()
+
+
+def test_a_disk_that_takes_nothing_is_a_failure_found_by_its_error(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    with ExitStack() as stack:
+        try:
+            disk = stack.enter_context(TinyDisk(tmp_path / "disk", size="4m"))
+        except NotPermittedError as error:
+            pytest.skip(str(error))
+        environment = {**cluster.environment, "TRAWL_OUTPUT": str(disk.path / "out"), "TRAWL_MIN_FREE": "0"}
+        stack.enter_context(CeleryWorker(tmp_path, env=environment, python=str(disk.python)))
+        flower = stack.enter_context(Flower(cluster.environment, tmp_path))
+        cluster.enqueue("job", [server.url("/held")])
+        server.log.wait_for_requests(1)
+        disk.fill(leave=0)
+        server.log.let_go.set()
+        failed = await_row(flower, "FAILURE")
+        by_error = found(flower, "ENOSPC")
+
+    assert failed["uuid"] == "job.1"
+    assert "ENOSPC" in failed["result"]
+    assert by_error == {"job.1"}
