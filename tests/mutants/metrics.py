@@ -72,6 +72,9 @@ GUARDS = (
           'exception=line, traceback="")  # a search looks'),
     Guard("worker/batch/events.py", 'exception=line, result=line, traceback="")  # the same', _STATES,
           'exception=line, traceback="")  # the same'),
+    Guard("worker/batch/events.py", "            self._put(\"task-started\", claim, timestamp=began, **fields)\n",
+          ("tests/unit/worker/batch/test_events.py",),
+          "            self._put(\"task-progress\", claim, timestamp=began, **fields)\n"),
     # Where Flower listens.
     Guard(_FLOWER, "options.address = options.address or _LOOPBACK", _ACCESS, "options.address = options.address"),
     Guard(_FLOWER, "if logins or has_provider or _is_loopback(address):", _ACCESS, "if True:"),

@@ -68,6 +68,28 @@ def test_a_batch_is_shown_from_its_claim_to_its_close() -> None:
     assert (row.result, row.runtime, row.retries) == ("ok=5", 2.5, 2)
 
 
+def test_a_batch_that_is_told_of_stays_among_those_that_are_started() -> None:
+    """Guards how progress is told: Celery makes a state of its own of an event that it does not know."""
+
+    def live(events: BatchEvents) -> None:
+        events.begin(CLAIM)
+        events.tell(CLAIM, "3/5 ok=3")
+
+    row = rows_of(live)["job.7"]
+
+    assert (row.state, row.result) == ("STARTED", "3/5 ok=3")
+    assert row.started == row.received, "when it began, not when it was told of"
+
+
+def test_nothing_is_told_of_a_batch_that_is_over() -> None:
+    def live(events: BatchEvents) -> None:
+        events.begin(CLAIM)
+        events.close(CLAIM, "ok=5", seconds=2.5)
+        events.tell(CLAIM, "3/5 ok=3")
+
+    assert rows_of(live)["job.7"].result == "ok=5"
+
+
 def test_a_batch_that_was_lost_is_no_success() -> None:
     def live(events: BatchEvents) -> None:
         events.begin(CLAIM)
@@ -98,6 +120,7 @@ def test_a_broker_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) ->
         sent.append(kind)
 
     events = events_over(hang)
+    events.begin(CLAIM)
     for _ in range(20):
         events.tell(CLAIM, "1/5 ok=1")
     events.flush(0.0)
