@@ -1,6 +1,6 @@
 """Enqueue URLs from a script and take each outcome as it completes.
 
-    python examples/enqueue.py https://example.com/ https://www.python.org/
+    .venv/bin/python examples/enqueue.py https://example.com/ https://www.python.org/
 
 With TRAWL_BROKER_URL set, that cluster's workers fetch them; else a worker is started here for as long as it takes.
 """

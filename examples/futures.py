@@ -1,6 +1,6 @@
 """The textbook exercise on a cluster: one after another, then side by side with futures and as_completed.
 
-    python examples/futures.py https://example.com/ https://www.python.org/
+    .venv/bin/python examples/futures.py https://example.com/ https://www.python.org/
 
 ``submit`` returns a ``concurrent.futures.Future``; the standard library's ``as_completed`` and ``wait`` take it.
 """

@@ -88,6 +88,15 @@ def test_what_the_help_says_of_exit_codes_is_so() -> None:
         assert re.search(rf"^ +(.* )?{code}  ", said, re.M), code
 
 
+def test_commands_shown_can_be_typed_in_a_fresh_clone() -> None:
+    """There `trawl` and `celery` are on no PATH, and the system's Python has nothing of ours."""
+    fences = re.findall(r"```[a-z]*\n(.*?)```", document("CONTRIBUTING.md") + documents(), re.S)
+    lines = [line for fence in fences for line in fence.splitlines()]
+
+    assert len(lines) > 100
+    assert [line for line in lines if re.search(r"(?:^|[;&|(]\s*|\$\s+)(?:trawl|celery|python3?) ", line)] == []
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 
