@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.test_metrics import await_batches
 from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.processes import await_condition
+from tests.support.processes import await_condition, free_port
 from tests.support.redis_server import RedisServer
 
 COUNT = 12  # batches: more than the worker has processes, so that some are claimed without their message
@@ -25,8 +26,9 @@ def test_every_row_is_a_batch_with_its_own_runtime_and_result(tmp_path: Path) ->
             + [server.url(f"/status?code=404&n={batch}")]
             for batch in range(COUNT)
         ]
+        port = free_port()
         with (
-            CeleryWorker(tmp_path, env=cluster.environment, concurrency=2),
+            CeleryWorker(tmp_path, env={**cluster.environment, "TRAWL_METRICS": str(port)}, concurrency=2),
             Flower(cluster.environment, tmp_path) as flower,
         ):
             cluster.enqueue("job", *batches)
@@ -37,12 +39,15 @@ def test_every_row_is_a_batch_with_its_own_runtime_and_result(tmp_path: Path) ->
 
             await_condition(ended, within=60, what="a row for each batch")
             rows, page = flower.read("/api/tasks"), flower.page("/tasks").decode()
+            numbers = await_batches(port, COUNT)
 
     assert {row["state"] for row in rows.values()} == {"SUCCESS"}
     assert set(rows) == set(reports)
     assert all("9 ok 1 failed (http-4xx 1) | 0.0 MB in " in row["result"] for row in rows.values())
-    seconds = sum(report.elapsed for report in reports.values())
-    assert sum(row["runtime"] for row in rows.values()) == pytest.approx(seconds, rel=0.1, abs=0.1 * COUNT)
+    runtimes = sum(row["runtime"] for row in rows.values())
+    seconds = numbers["trawl_batch_seconds_sum", ()]
+    assert seconds == pytest.approx(sum(report.elapsed for report in reports.values()), rel=0.01)
+    assert runtimes == pytest.approx(seconds, rel=0.01)
     columns = page[page.index("<thead>") : page.index("</thead>")]
     assert "Result" in columns
     assert "Retries" not in columns, "flowerconfig.py chooses the columns"

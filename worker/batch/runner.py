@@ -23,6 +23,7 @@ from contract.ledger.ledger import Ledger
 from contract.ledger.values import Child, Claim
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
+from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.events import UNWATCHED, Watcher
@@ -276,24 +277,22 @@ class BatchRunner:
         self._disk_backoff.note(turn.run.stalled, began=turn.began)
         if turn.run.short_of_space is not None:
             self._disk_backoff.note_waiting(turn.run.short_of_space)
-        line = None if turn.lease.is_lost else self._close(turn)
-        is_closed = line is not None
-        if not is_closed:
-            self._meter.lose()
-        line = line or "another worker took it over"
+        report = None if turn.lease.is_lost else self._close(turn)
+        line = line_of(report, len(turn.run.leftovers)) if report is not None else "another worker took it over"
         if turn.run.stalled is not None:
             line = f"{line}: {turn.run.stalled}"
-        if is_closed and turn.run.stalled is not None and not turn.run.outcomes:
-            self._events.fail(turn.claim, line)
-        elif is_closed:
-            self._events.close(turn.claim, line, seconds=time.monotonic() - turn.began)
-        else:
+        if report is None:
+            self._meter.lose()
             self._events.lose(turn.claim, line)
+        elif turn.run.stalled is not None and not turn.run.outcomes:
+            self._events.fail(turn.claim, line)
+        else:
+            self._events.close(turn.claim, line, seconds=report.elapsed)
         logger.info("Job %s batch %s: %s", turn.claim.job, batch, line)
         return line
 
-    def _close(self, turn: Turn) -> str | None:
-        """Close a batch and return a line about it; None: it was no longer ours."""
+    def _close(self, turn: Turn) -> BatchReport | None:
+        """Close a batch and return its report; None: it was no longer ours."""
         claim, run = turn.claim, turn.run
         children = children_of(run.leftovers)
         handed_off = [claim.child(number) for number, _ in enumerate(children, start=1)]
@@ -303,7 +302,7 @@ class BatchRunner:
         self._meter.count(run.outcomes, seconds=report.elapsed)
         self._count_handed_off(run.leftovers)
         self._send_for(claim, children)
-        return line_of(report, len(run.leftovers))
+        return report
 
     def _count_handed_off(self, leftovers: Sequence[Leftover], *, straggling: int = 0) -> None:
         later = sum(leftover.after > 0 for leftover in leftovers)
