@@ -42,17 +42,21 @@ class BatchEntry(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkno
         return not (self.known or self.expected or self.attempts or self.spent or self.waited)
 
 
+Listed = str | BatchEntry  #: an entry on its way into a batch; one of which there is no more to say is its URL
+
+
 class _Payload(Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
-    entries: list[str | BatchEntry]
+    entries: list[Listed]
 
 
 _PAYLOAD = msgspec.json.Decoder(_Payload)
 
 
-def pack_entries(entries: Iterable[BatchEntry]) -> bytes:
+def pack_entries(entries: Iterable[Listed]) -> bytes:
     """Return a batch's entries as the ledger stores them: 10 to 40 bytes per ordinary URL."""
-    return wire.pack(_Payload(PAYLOAD_VERSION, [entry.url if entry.is_plain else entry for entry in entries]))
+    listed = [entry if isinstance(entry, str) or not entry.is_plain else entry.url for entry in entries]
+    return wire.pack(_Payload(PAYLOAD_VERSION, listed))
 
 
 def unpack_entries(payload: bytes) -> Sequence[BatchEntry]:

@@ -27,6 +27,11 @@ def output_name(url: str | bytes) -> str:
     return hashlib.md5(exact, usedforsecurity=False).hexdigest()
 
 
+def output_digest(exact: bytes) -> bytes:
+    """Return ``output_name`` as the 16 bytes it stands for."""
+    return hashlib.md5(exact, usedforsecurity=False).digest()
+
+
 def is_output_path(path: str) -> bool:
     """May a path relative to the output folder be that of a file, or of a folder of files, in whatever layout?"""
     return _PLACES.fullmatch(path) is not None

@@ -6,7 +6,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import FolderError, InputError, UnknownJobError
 from contract.ledger.values import JobRecord, NewBatch
-from contract.records.batches import BatchEntry, Known, pack_entries
+from contract.records.batches import Known, Listed, pack_entries
 from contract.records.credentials import Credentials
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Outcome
@@ -177,7 +177,7 @@ class Job:
         self._expected.update(report.handed_off)
         return True
 
-    def send(self, batches: Sequence[Sequence[BatchEntry]]) -> list[str]:
+    def send(self, batches: Sequence[Sequence[Listed]]) -> list[str]:
         """Open these batches and send their messages; return their ids."""
         new = [NewBatch(self._number(), pack_entries(entries), len(entries)) for entries in batches]
         if new:
@@ -216,12 +216,12 @@ class _Memory:
     def __init__(self) -> None:
         self._names: set[bytes] = set()
 
-    def take(self, names: Sequence[bytes]) -> set[bytes]:
+    def take(self, names: Iterable[bytes]) -> set[bytes]:
         new = set(names) - self._names
         self._names |= new
         return new
 
-    def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:  # noqa: ARG002  # a script has no earlier files
+    def known(self, names: Collection[bytes]) -> Mapping[bytes, Known]:  # noqa: ARG002  # a script has no earlier files
         return {}
 
 

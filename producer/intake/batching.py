@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from contract.records.batches import BatchEntry
+from contract.records.batches import Listed
 
 FIRST_SIZE = 64  # URLs; what a process has in flight by default (TRAWL_TRANSFERS)
 _MOST_ROUNDS, _WORTHWHILE = 4, 128  # batches per slot a short list is spread over, and the URLs each then has at least
@@ -54,21 +54,21 @@ class Batcher:
         self._sizes = ramp(size, slots, first)
         self._next = size if is_resumed else next(self._sizes)
         self._is_resumed = is_resumed
-        self._entries: list[BatchEntry] = []
+        self._entries: list[Listed] = []
 
     @property
-    def held(self) -> Sequence[BatchEntry]:
+    def held(self) -> Sequence[Listed]:
         """The entries that are in no batch yet."""
         return self._entries
 
-    def restore(self, entries: Sequence[BatchEntry]) -> None:
+    def restore(self, entries: Sequence[Listed]) -> None:
         """Take the entries an earlier run held; they are in batches to come."""
         self._entries += entries
 
-    def add(self, entries: Sequence[BatchEntry]) -> list[list[BatchEntry]]:
+    def add(self, entries: Sequence[Listed]) -> list[list[Listed]]:
         """Take entries and return the batches that need not be held back."""
         self._entries += entries
-        batches: list[list[BatchEntry]] = []
+        batches: list[list[Listed]] = []
         start = 0
         while len(self._entries) - start >= self._next + self._reserve:
             batches.append(self._entries[start : start + self._next])
@@ -78,9 +78,9 @@ class Batcher:
         del self._entries[:start]
         return batches
 
-    def flush(self) -> list[list[BatchEntry]]:
+    def flush(self) -> list[list[Listed]]:
         """Return everything there is as batches of about the same size."""
-        batches: list[list[BatchEntry]] = []
+        batches: list[list[Listed]] = []
         start = 0
         for share in spread(len(self._entries), self._size, self._slots):
             batches.append(self._entries[start : start + share])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from contract.records.batches import BatchEntry, Known
+from msgspec.structs import replace
+
+from contract.records.batches import BatchEntry, Known, Listed
 from contract.records.outcomes import Ending, ErrorClass, Outcome
-from contract.urls.lines import Entry, Refusal, intake
+from contract.urls.lines import Refusal, intake, is_ordinary
+from contract.urls.naming import output_digest
 from producer import formatting
 from producer.intake.sources import STANDARD_INPUT, Chunk
 
@@ -16,11 +19,11 @@ from producer.intake.sources import STANDARD_INPUT, Chunk
 class Memory(Protocol):
     """What a selection asks of the journal."""
 
-    def take(self, names: Sequence[bytes]) -> set[bytes]:
+    def take(self, names: Iterable[bytes]) -> set[bytes]:
         """Return those of the (distinct) md5 names the job has not come across; now it has."""
         ...
 
-    def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:
+    def known(self, names: Collection[bytes]) -> Mapping[bytes, Known]:
         """Return what earlier jobs stored under these names."""
         ...
 
@@ -29,7 +32,7 @@ class Memory(Protocol):
 class Selected:
     """A chunk of lines, judged. ``lines`` counts those that ask for something: urls + refused + duplicates."""
 
-    entries: Sequence[BatchEntry]
+    entries: Sequence[Listed]
     refused: Sequence[Outcome]
     duplicates: int
 
@@ -40,8 +43,33 @@ class Selected:
 
 def names_in(chunk: Chunk) -> list[bytes]:
     """Return the md5 names of the URLs of a chunk."""
-    asked = (intake(raw, line=line) for line, raw in enumerate(chunk.lines, start=chunk.first_line))
-    return [bytes.fromhex(entry.name) for entry in asked if isinstance(entry, Entry)]
+    return list(_judged(chunk)[0])
+
+
+def _judged(chunk: Chunk) -> tuple[dict[bytes, Listed], list[Refusal], int]:
+    """Return the URLs of a chunk by their md5 names, each once, what is refused, and how many lines ask."""
+    found: dict[bytes, Listed] = {}
+    refused: list[Refusal] = []
+    lines = len(chunk.lines)
+    for line, raw in enumerate(chunk.lines, start=chunk.first_line):
+        if is_ordinary(raw):
+            found.setdefault(output_digest(raw), raw.decode())
+            continue
+        entry = intake(raw, line=line)
+        if entry is None:
+            lines -= 1
+        elif isinstance(entry, Refusal):
+            refused.append(entry)
+        else:
+            listed = BatchEntry(entry.url, expected=entry.expect) if entry.expect else entry.url
+            found.setdefault(bytes.fromhex(entry.name), listed)
+    return found, refused, lines
+
+
+def _with(known: Known | None, entry: Listed) -> Listed:
+    if known is None:
+        return entry
+    return BatchEntry(entry, known) if isinstance(entry, str) else replace(entry, known=known)
 
 
 class Selection:
@@ -58,29 +86,14 @@ class Selection:
 
     def judge(self, chunk: Chunk) -> Selected:
         """Return what a chunk asks for."""
-        found: dict[str, Entry] = {}
-        refused: list[Outcome] = []
-        duplicates = 0
-        for line, raw in enumerate(chunk.lines, start=chunk.first_line):
-            entry = intake(raw, line=line)
-            if entry is None:
-                continue
-            if isinstance(entry, Refusal):
-                refused.append(self._refused(entry, chunk.source))
-            elif entry.name in found:
-                duplicates += 1
-            else:
-                found[entry.name] = entry
-        names = [bytes.fromhex(name) for name in found]
-        new = self._memory.take(names)
-        known = {} if self._is_forced else self._memory.known(names)
-        entries = [
-            BatchEntry(url=entry.url, known=known.get(name), expected=entry.expect)
-            for name, entry in zip(names, found.values(), strict=True)
-            if name in new
-        ]
-        duplicates += len(names) - len(entries)
-        return Selected(entries, refused, duplicates)
+        found, refusals, lines = _judged(chunk)
+        new = self._memory.take(found.keys())
+        entries = [entry for name, entry in found.items() if name in new]
+        known = {} if self._is_forced else self._memory.known(new)
+        if known:
+            entries = [_with(known.get(name), entry) for name, entry in found.items() if name in new]
+        refused = [self._refused(refusal, chunk.source) for refusal in refusals]
+        return Selected(entries, refused, lines - len(refused) - len(entries))
 
     def _refused(self, refusal: Refusal, source: str) -> Outcome:
         place = f"line {refusal.line}"

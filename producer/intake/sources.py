@@ -25,6 +25,7 @@ _LIST_BY_URL = (
 _HEAD = 4096  # bytes that tell what a file is
 
 _READ_AT_ONCE = 256 * 1024  # bytes: some thousand lines
+_MOST_LINES = 4096  # of a chunk, however short they are
 _READS_AT_ONCE = 64  # as many until somebody else has a turn, should no line end within them
 _LOOK = 0.2  # seconds the beginning of a list that comes slowly is waited for
 _LONGEST_TAIL = 32 * 1024  # bytes kept of a line without end; what intake accepts is shorter by far
@@ -158,6 +159,9 @@ class Lists:
 
     def _read_lines(self, most: int) -> Chunk | None:
         read = self._read(self._open(), most)
+        if read.count(b"\n") > _MOST_LINES:
+            rest = len(read.split(b"\n", _MOST_LINES)[-1])
+            read, self._ahead = read[:-rest], read[-rest:] + self._ahead
         return self._cut(read) if read else self._end_of_list()
 
     def _pass_over(self, length: int | None) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from contract.errors import UnknownJobError
-from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.batches import Listed, pack_entries, unpack_entries
 from contract.records.outcomes import Outcome
 from contract.records.reports import BatchReport
 from producer.cluster.client import RedisFullError, Retrying, Services
@@ -20,6 +20,7 @@ from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
+_REFUSED_AT_ONCE = 500  # lines in a report
 _MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
 
 
@@ -145,12 +146,12 @@ class Feeder:
         self.is_behind, self.held_up = True, "Redis is out of memory"
         self._memory_checked = self._clock()
 
-    def _feed(self, batches: Sequence[Sequence[BatchEntry]], refused: Sequence[Outcome], **facts: Any) -> None:
+    def _feed(self, batches: Sequence[Sequence[Listed]], refused: Sequence[Outcome], **facts: Any) -> None:
         kept = [KeptBatch(self._number(), len(entries), pack_entries(entries)) for entries in batches]
         about = [f"urls={len(entries)} hosts={_count_hosts(entries)}" for entries in batches]
-        if refused:
-            number = self._number()
-            kept.append(KeptBatch(number, len(refused), self._refusal_report(number, refused), is_report=True))
+        for start in range(0, len(refused), _REFUSED_AT_ONCE):
+            some, number = refused[start : start + _REFUSED_AT_ONCE], self._number()
+            kept.append(KeptBatch(number, len(some), self._refusal_report(number, some), is_report=True))
         self._journal.record_fed(
             kept,
             pack_entries(self._batcher.held) if self._batcher.held else None,
@@ -184,5 +185,6 @@ class Feeder:
         return report.to_result()
 
 
-def _count_hosts(entries: Sequence[BatchEntry]) -> int:
-    return len({entry.url.split("/", 3)[2].lower() for entry in entries})
+def _count_hosts(entries: Sequence[Listed]) -> int:
+    urls = (entry if isinstance(entry, str) else entry.url for entry in entries)
+    return len({host.lower() for host in {url.split("/", 3)[2] for url in urls}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from contract.errors import FolderError, UnknownJobError
 from contract.ledger.values import Drain, JobRecord
@@ -18,6 +18,7 @@ from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
 
 _DRAINED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
+_WRITTEN_AT_ONCE = 16 * 1024 * 1024  # bytes of rows, or one report's
 _GATHERED_FOR = 0.05  # seconds between two drains: of batches that close quickly some are taken together
 _SHORTEST_LOOK, _LONGEST_LOOK = 2.0, 10.0  # seconds without a closing until the ledger is looked at all the same
 _SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.1  # seconds between two looks where no closing is told
@@ -46,6 +47,7 @@ class Follower:
         retrying: Retrying,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        written_at_once: int = _WRITTEN_AT_ONCE,
     ) -> None:
         self._job = job
         self._journal = journal
@@ -54,6 +56,7 @@ class Follower:
         self._retrying = retrying
         self._clock = clock
         self._sleep = sleep
+        self._written_at_once = written_at_once
         # Kept, because a container that goes on with its volume may have another host name.
         self._place = str(journal.fact("place") or f"{platform.node()}:{formatting.path(manifest.path)}")
         journal.note(place=self._place)
@@ -90,8 +93,8 @@ class Follower:
         if not self._channel.is_subscribed:
             self._has_rung = self._channel.subscribe()  # for what was closed in between
         self._safe = []
-        self._is_more = len(drain.reports) == _DRAINED_AT_ONCE
         left = record.undrained - len(drain.reports)
+        self._is_more = left > 0
         self._is_all_here = left == 0
         if not drain.is_swept:
             self._sweep()
@@ -175,25 +178,24 @@ class Follower:
         known = self._journal.known_among([batch for batch, _ in closed])
         again = self._journal.drained_among([batch for batch, _ in closed])
         gone = [batch for batch, blob in closed if blob is None and batch in known - again]
-        reports = self._count_in([each for each in closed if each[0] not in again], known)
-        children = self._children_of(reports)
-        rows = [row for report in reports for row in report.rows]
-        if reports:
-            self._write(reports, rows, children)
+        rows = sum(
+            self._write(reports) for reports in self._counting([each for each in closed if each[0] not in again], known)
+        )
         self._safe = [batch for batch, _ in closed]
         if gone:
             self._forget()
             raise LostJobError(f"Reports of job {self._job} are gone from Redis.")
-        return len(rows)
+        return rows
 
-    def _count_in(self, closed: Sequence[tuple[str, bytes | None]], known: set[str]) -> list[StoredReport]:
-        """Return the reports that count: not those of strangers.
+    def _counting(self, closed: Sequence[tuple[str, bytes | None]], known: set[str]) -> Iterator[list[StoredReport]]:
+        """Yield the reports that count, not those of strangers, a few at a time: as many as make a bounded write.
 
         A batch opened in place of another is told by that one's report, which is drained before. One that was not is
         of a hand-off that came too late: Redis came back older than the hand-off we know of, and the batch was handed
         off again, in another way. The first one decides; its batches are opened again from the journal.
         """
         reports: list[StoredReport] = []
+        size = 0
         expected = set(known)
         for batch, blob in closed:
             if blob is None or ("." in batch and batch not in expected):
@@ -201,7 +203,13 @@ class Follower:
             report = read_stored(blob)
             expected.update(report.head.handed_off)
             reports.append(report)
-        return reports
+            size += sum(map(len, report.rows))
+            if size >= self._written_at_once:
+                yield reports
+                expected -= {each.batch for each in reports}  # a child closed already was drained with its parent
+                reports, size = [], 0
+        if reports:
+            yield reports
 
     def _children_of(self, reports: list[StoredReport]) -> list[KeptBatch]:
         """Return the batches opened in place of these, with what the journal needs to open them again one day.
@@ -227,7 +235,10 @@ class Follower:
             drained_with.update(closed)
         return children
 
-    def _write(self, reports: Sequence[StoredReport], rows: Sequence[bytes], children: Sequence[KeptBatch]) -> None:
+    def _write(self, reports: list[StoredReport]) -> int:
+        """Append the rows of reports, and of those that belong to them, and note that; return how many they were."""
+        children = self._children_of(reports)
+        rows = [row for report in reports for row in report.rows]
         offset = self._manifest.append(rows) if rows else self._manifest.offset
         for report in reports:
             self._count(report)
@@ -235,6 +246,7 @@ class Follower:
         drained = [report.batch for report in reports]
         self._journal.record_drained(drained, children, offset=offset, tally=self.tally.to_record())
         self.live.end(drained)
+        return len(rows)
 
     def _count(self, report: StoredReport) -> None:
         head = report.head

@@ -157,7 +157,7 @@ class Journal:
 
     # ------------------------------------------------------------------ feeding
 
-    def take(self, names: Sequence[bytes]) -> set[bytes]:
+    def take(self, names: Iterable[bytes]) -> set[bytes]:
         """Return those names that this job has not come across; now it has."""
         try:
             return self._seen.take(names)
@@ -176,11 +176,11 @@ class Journal:
         until: Mapping[str, int] = (self.fact("seen") or {}).get("position") or {}
         return until
 
-    def known(self, names: Sequence[bytes]) -> dict[bytes, Known]:
+    def known(self, names: Collection[bytes]) -> dict[bytes, Known]:
         """Return what earlier jobs stored under these names."""
         if not self._has_known:
             return {}
-        rows = self._rows_of("SELECT name, size, digest FROM known", names)
+        rows = self._rows_of("SELECT name, size, digest FROM known", list(names))
         return {name: Known(size, digest) for name, size, digest in rows}
 
     @waits_for_space

@@ -154,7 +154,7 @@ def desk(server: RedisServer, tmp_path: Path) -> Iterator[Desk]:
 def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
     desk: Desk, is_drained_late: bool, is_forgotten: bool
 ) -> None:
-    """Guards the token in a child's name, and the look at strangers in ``Follower._count_in``."""
+    """Guards the token in a child's name, and the look at strangers in ``Follower._counting``."""
     a, b, c, d = urls = URLS[:4]
     desk.open(urls)
     older = Memory(desk.cluster.redis)
@@ -183,6 +183,29 @@ def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
 
     assert desk.journal.count_undrained() == 0
     assert sorted(desk.rows()) == sorted(urls)
+
+
+def test_reports_that_are_written_one_by_one_give_every_url_one_row(desk: Desk) -> None:
+    """Guards ``Follower._counting``: what was drained with its parent comes again, and is a stranger then."""
+    a, b, c = urls = URLS[:3]
+    desk.open(urls)
+    desk.follower = Follower(
+        JOB,
+        journal=desk.journal,
+        manifest=desk.manifest,
+        services=desk.cluster,
+        retrying=Retrying(lambda _line: None),
+        written_at_once=1,
+    )
+    for done, left in (([a], [b, c]), ([b], [c]), ([c], [])):
+        claim = desk.ledger.claim_next(holder="worker", waited=0.0)
+        assert claim is not None
+        close(desk.ledger, claim, done, left)
+
+    assert desk.follower.step(at_once=True) == 3
+
+    assert desk.rows() == urls
+    assert desk.journal.count_undrained() == 0
 
 
 def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server: RedisServer) -> None:

@@ -13,7 +13,20 @@ def _of(file: str, text: str, test: str, instead: str) -> Guard:
     return Guard(file, text, (test,), instead)
 
 
+_LINES, _SOURCES = "tests/unit/contract/urls/test_lines.py", "tests/unit/producer/intake/test_sources.py"
+_FEEDER, _ROLLED_BACK = "tests/unit/producer/job/test_feeder.py", "tests/integration/test_rolled_back.py"
+_PROMISES = "tests/integration/ledger/test_promises.py"
+
 GUARDS = (
+    _of("contract/urls/lines.py", "(?=[^/]{1,253}(?:/|\\Z))", _LINES, ""),
+    _of("contract/urls/lines.py", "*(?!xn--)[a-z]", _LINES, "*[a-z]"),
+    _of("contract/urls/lines.py", "(?:(?!xn--)[a-z0-9_-]", _LINES, "(?:[a-z0-9_-]"),
+    _of("contract/urls/lines.py", "{0,16000})?", _LINES, "*)?"),
+    _of("producer/intake/sources.py", 'if read.count(b"\\n") > _MOST_LINES:', _SOURCES, "if False:"),
+    _of("producer/job/feeder.py", "_REFUSED_AT_ONCE = 500", _FEEDER, "_REFUSED_AT_ONCE = 5000"),
+    _of("producer/job/follower.py", "expected -= {each.batch for each in reports}", _ROLLED_BACK, "pass"),
+    _of("contract/ledger/lua/drain.lua", "if i > 1 and size > 4194304 then break end", _PROMISES, ""),
+    _of("contract/ledger/lua/drain.lua", "if i > 1 and size", _PROMISES, "if size"),
     _of(_JOURNAL, "position if is_due else self.written_until", _KILLED, "position"),
     _of(_JOURNAL, 'if self.fact("version") == _EARLIER:', _KILLED, "if False:"),
     _of("producer/job/plan.py", "journal.take_again(names_in(chunk), ", _KILLED, "str("),

@@ -2,7 +2,7 @@
 -- KEYS: job, batches, leases, closed, sweeping
 -- ARGV: where outcomes are collected, what the keys of its reports begin with, most reports, then batches to forget
 -- Returns false (unknown), {where it is collected} if that is elsewhere, or {where, fields of the job, open batches,
--- held, closed, were all jobs swept a moment ago (1/0), ids, reports}.
+-- held, closed, were all jobs swept a moment ago (1/0), ids, reports}: fewer than the most where they are large.
 local known = redis.call('HMGET', KEYS[1], 'policy', 'place')
 if not known[1] then return false end
 if not known[2] then redis.call('HSET', KEYS[1], 'place', ARGV[1]) end
@@ -13,8 +13,14 @@ for i = 4, #ARGV do
 end
 local batches, reports = {}, {}
 if ARGV[3] ~= '0' then batches = redis.call('ZRANGE', KEYS[4], 0, tonumber(ARGV[3]) - 1) end
-for i, batch in ipairs(batches) do reports[i] = redis.call('GET', ARGV[2] .. batch) end
+local taken, size = {}, 0
+for i, batch in ipairs(batches) do
+  local report = redis.call('GET', ARGV[2] .. batch)
+  size = size + (report and #report or 0)
+  if i > 1 and size > 4194304 then break end -- bytes, compressed: what a follower holds at once
+  taken[i], reports[i] = batch, report
+end
 return {
   ARGV[1], redis.call('HGETALL', KEYS[1]), redis.call('HLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]),
-  redis.call('ZCARD', KEYS[4]), redis.call('EXISTS', KEYS[5]), batches, reports,
+  redis.call('ZCARD', KEYS[4]), redis.call('EXISTS', KEYS[5]), taken, reports,
 }

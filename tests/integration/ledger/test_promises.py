@@ -561,6 +561,19 @@ def test_one_round_trip_forgets_what_is_safe_and_brings_what_is_new(client: redi
     assert len(round_trips(client, lambda: drained(ledger, forget=["2"]))) == 1
 
 
+def test_what_is_drained_at_once_is_bounded_in_bytes_too(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards drain.lua: forty reports of what makes large rows were more than a follower can hold."""
+    for batch, size in (("1", 5_000_000), ("2", 2_000_000), ("3", 2_000_000), ("4", 2_000_000)):
+        ledger.open(JOB, [batch_of(batch)])
+        claim = claimed(ledger, batch)
+        assert ledger.close(claim, report_of(claim))
+        client.set(f"celery-task-meta-{task_id(JOB, batch)}", bytes(size))
+
+    assert [batch for batch, _ in drained(ledger).reports] == ["1"], "one always comes, whatever its size"
+    assert [batch for batch, _ in drained(ledger, forget=["1"]).reports] == ["2", "3"]
+    assert [batch for batch, _ in drained(ledger, forget=["2", "3"]).reports] == ["4"]
+
+
 def test_outcomes_are_handed_to_one_place(ledger: ClockedLedger) -> None:
     """Guards the place in drain.lua: nobody else gets, or forgets, anything."""
     ledger.open(JOB, [batch_of("1")])

@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from contract.urls.lines import BAD_PORTS, LONGEST_URL, Parsed, RefusedUrl, parse
+from contract.urls.lines import BAD_PORTS, LONGEST_URL, Entry, Parsed, RefusedUrl, intake, is_ordinary, parse
+from contract.urls.naming import output_digest
 from contract.urls.shapes import fault_of_rest, shape_of
 from tests.support.lines import accepted, refusal
 
@@ -264,3 +267,68 @@ def test_the_bad_ports_are_those_of_browsers_and_of_what_stands_beside_workers()
     assert ours < BAD_PORTS
     assert len(BAD_PORTS - ours) == 83
     assert not BAD_PORTS & {80, 443, 8000, 8080, 8443, 3000, 5000, 9000}
+
+
+# ---------------------------------------------------------------------------------------- the short way
+
+LABELS = st.sampled_from(
+    [
+        "a",
+        "www",
+        "xn--mnchen-3ya",
+        "xn--",
+        "x",
+        "n--a",
+        "0x7f",
+        "127",
+        "1",
+        "-",
+        "_",
+        "a" * 63,
+        "a" * 64,
+        "A",
+        "%41",
+        "",
+    ]
+)
+PARTS = st.sampled_from(
+    ["/", "/.", "/..", "a", "?", "#", "%", "%zz", " ", "\t", "\\", ":", ":80", "@", "[", "é", "\r", "\0", "/a b"]
+)
+
+
+@given(
+    st.sampled_from(["http://", "https://", "HTTP://", "ftp://", "http:/", "#http://", ""]),
+    st.lists(LABELS, min_size=1, max_size=6),
+    st.lists(PARTS, max_size=5),
+)
+def test_a_line_that_is_judged_the_short_way_is_judged_as_any_other(
+    start: str, labels: list[str], rest: list[str]
+) -> None:
+    """Guards is_ordinary: a line it takes is an entry, whole, without a look at its parts."""
+    raw = (start + ".".join(labels) + "".join(rest)).encode()
+    if is_ordinary(raw):
+        read = intake(raw, line=2)
+        assert isinstance(read, Entry)
+        assert (read.url.encode(), read.expect, bytes.fromhex(read.name)) == (raw, None, output_digest(raw))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["http://a", "https://www.example.org/a/../b?x=1&y=%20", f"https://{'a' * 63}.example/", "http://a_b.1.c2/[x]"],
+)
+def test_almost_every_line_is_judged_the_short_way(line: str) -> None:
+    assert is_ordinary(line.encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"http://{'a.' * 126}aa/",
+        f"http://{'a.' * 126}aa",
+        f"http://a/{'x' * LONGEST_URL}",
+        "http://xn--/",
+        "http://a.0x1/",
+    ],
+)
+def test_what_is_too_long_or_no_name_is_never_judged_the_short_way(line: str) -> None:
+    assert not is_ordinary(line.encode())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.records.batches import BatchEntry
+from contract.records.batches import Listed
 from contract.records.policy import JobPolicy
 from producer.commands.run import RunOptions, WorkerOptions, batcher_for
 from producer.intake.batching import FIRST_SIZE, Batcher, ramp, spread
@@ -15,8 +15,8 @@ from producer.job.plan import JobSpec
 from worker.settings import WorkerSettings
 
 
-def entries(count: int) -> list[BatchEntry]:
-    return [BatchEntry(url=f"http://h/{index}") for index in range(count)]
+def entries(count: int) -> list[Listed]:
+    return [f"http://h/{index}" for index in range(count)]
 
 
 def test_the_first_batches_fill_every_slot_and_grow_to_the_size() -> None:
@@ -37,7 +37,7 @@ def test_a_short_list_is_spread_evenly_over_the_slots() -> None:
 def test_every_entry_is_in_exactly_one_batch(chunks: list[int], size: int, slots: int, is_resumed: bool) -> None:
     batcher = Batcher(size, slots, is_resumed=is_resumed)
     given_entries = entries(sum(chunks))
-    batches: list[list[BatchEntry]] = []
+    batches: list[list[Listed]] = []
     start = 0
     for chunk in chunks:
         batches += batcher.add(given_entries[start : start + chunk])

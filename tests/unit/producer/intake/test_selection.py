@@ -1,8 +1,9 @@
 """Which lines become entries: each URL once, refused lines as rows, earlier files known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from contract.records.batches import Known
+from contract.records.batches import BatchEntry, Known
+from contract.urls.expected import Expected
 from contract.urls.naming import output_name
 from producer.intake.selection import Selection
 from producer.intake.sources import Chunk, Position
@@ -15,12 +16,12 @@ class Remembering:
         self.names: set[bytes] = set()
         self.files = dict(known or {})
 
-    def take(self, names: Sequence[bytes]) -> set[bytes]:
+    def take(self, names: Iterable[bytes]) -> set[bytes]:
         new = set(names) - self.names
         self.names |= new
         return new
 
-    def known(self, names: Sequence[bytes]) -> Mapping[bytes, Known]:
+    def known(self, names: Iterable[bytes]) -> Mapping[bytes, Known]:
         return {name: self.files[name] for name in names if name in self.files}
 
 
@@ -33,8 +34,7 @@ def test_every_line_that_asks_for_something_is_counted_once() -> None:
         chunk(b"http://a/\r", b"", b"# note", b"http://a/", b"ftp://b/", b"http://b/ size=3", b"ftp://b/")
     )
 
-    assert [entry.url for entry in selected.entries] == ["http://a/", "http://b/"]
-    assert selected.entries[1].expected is not None
+    assert selected.entries == ["http://a/", BatchEntry("http://b/", expected=Expected(size=3))]
     assert (selected.duplicates, len(selected.refused), selected.lines) == (1, 2, 5)
 
 
@@ -44,7 +44,7 @@ def test_a_url_of_an_earlier_chunk_is_a_duplicate() -> None:
 
     selected = selection.judge(chunk(b"http://b/", b"http://c/", first=3))
 
-    assert ([entry.url for entry in selected.entries], selected.duplicates) == (["http://c/"], 1)
+    assert (selected.entries, selected.duplicates) == (["http://c/"], 1)
 
 
 def test_a_refused_line_is_a_row_that_says_where_it_stands() -> None:
@@ -60,8 +60,8 @@ def test_what_an_earlier_job_stored_goes_along_unless_forced() -> None:
     known = Known(3, "sha256:aa")
     memory = Remembering({bytes.fromhex(output_name("http://a/")): known})
 
-    kept = Selection(memory).judge(chunk(b"http://a/", b"http://b/"))
+    kept = Selection(memory).judge(chunk(b"http://a/ size=3", b"http://b/", b"http://a/"))
     forced = Selection(Remembering(memory.files), is_forced=True).judge(chunk(b"http://a/"))
 
-    assert [entry.known for entry in kept.entries] == [known, None]
-    assert forced.entries[0].known is None
+    assert kept.entries == [BatchEntry("http://a/", known, Expected(size=3)), "http://b/"]
+    assert forced.entries == ["http://a/"]

@@ -116,6 +116,22 @@ def test_a_second_reader_goes_on_exactly_where_the_first_stopped(lines: list[byt
     assert lines_of(chunks)[-len(lines_of(rest)) or len(lines_of(chunks)) :] == lines_of(rest)
 
 
+def test_of_short_lines_a_chunk_has_no_more_than_of_others(tmp_path: Path) -> None:
+    """Guards _MOST_LINES: of "x" on every line a chunk was 128,000 lines, and as many refusals at once."""
+    (tmp_path / "list").write_bytes(b"x\n" * 10_000 + b"y")
+    lists = Lists([str(tmp_path / "list")])
+    lists.peek(10)
+
+    chunks = all_chunks(lists)
+
+    assert [len(chunk.lines) for chunk in chunks] == [4096, 4096, 1808, 1]
+    assert [chunk.first_line for chunk in chunks] == [1, 4097, 8193, 10_001]
+    assert lines_of(chunks) == [b"x"] * 10_000 + [b"y"]
+    resumed = Lists([str(tmp_path / "list")])
+    assert resumed.skip_to(chunks[1].position)
+    assert lines_of(all_chunks(resumed)) == [b"x"] * 1808 + [b"y"]
+
+
 def test_a_list_that_changed_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(b"http://a/\nhttp://b/\n")

@@ -145,6 +145,23 @@ def test_a_feeder_killed_after_any_step_is_gone_on_with(tmp_path: Path, steps: i
     assert not any("secret" in text for text in services.about)
 
 
+def test_refused_lines_come_in_reports_of_a_bounded_size(tmp_path: Path) -> None:
+    """Guards _REFUSED_AT_ONCE: a chunk's were one report, however many, and forty such reports are drained at once."""
+    (tmp_path / "urls.txt").write_text("x\n" * 1200)
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    journal = Journal(tmp_path / "state")
+    journal.begin("job-1")
+
+    feeding = feeder(tmp_path, services, journal)
+    for _ in itertools.takewhile(lambda _: not feeding.is_done, range(100)):
+        feeding.step()
+    journal.close()
+
+    assert list(services.memory.stored.values()) == [500, 500, 200]
+    assert (services.memory.totals, services.sent) == ({"lines": 1200, "duplicates": 0, "refused": 1200, "urls": 0}, [])
+
+
 def test_a_ledger_that_lost_the_job_gets_everything_again(tmp_path: Path) -> None:
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
     services = RememberingServices()

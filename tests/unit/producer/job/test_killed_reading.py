@@ -78,7 +78,7 @@ def _read(listed: Path, journal: Journal) -> None:
         selection = Selection(journal)
         while chunk := lists.read():
             number = int(journal.fact("next", 1))
-            urls = [entry.url for entry in selection.judge(chunk).entries]
+            urls = [str(entry) for entry in selection.judge(chunk).entries]
             payload = b"".join(bytes.fromhex(output_name(url)) for url in urls)
             position = lists.position.to_record()
             journal.record_fed([KeptBatch(str(number), len(urls), payload)], None, next=number + 1, position=position)
