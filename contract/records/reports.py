@@ -134,9 +134,7 @@ def read_stored(blob: bytes) -> StoredReport:
     except Exception as error:  # what celery's decompression raises depends on the compression
         raise MessageError(f"A report in the result backend is damaged ({type(error).__name__}).") from None
     result = wire.read(_META, text, "A report in the result backend").result
-    return StoredReport(result, [_line(row) for row in result.outcomes])
-
-
-def _line(row: Raw) -> bytes:
-    text = bytes(row)
-    return text if b"\n" not in text else wire.to_json_bytes(wire.from_json(text))
+    rows = [bytes(row) for row in result.outcomes]
+    if b"\n" in text:  # JSON that another program wrote, in lines
+        rows = [row if b"\n" not in row else wire.to_json_bytes(wire.from_json(row)) for row in rows]
+    return StoredReport(result, rows)

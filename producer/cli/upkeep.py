@@ -35,7 +35,7 @@ def doctor(output: Path, is_json: bool) -> int:
     return Answer(code)
 
 
-@click.command(short_help="Remove what is over: jobs from Redis, broken-off bodies from a folder.")
+@click.command(short_help="Remove what is over: jobs from Redis, broken-off bodies and old manifests from a folder.")
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @click.option("--older-than", type=Days(min=0), metavar="DAYS", help="Remove unfinished jobs older than this too.")
 @click.option(
@@ -43,12 +43,18 @@ def doctor(output: Path, is_json: bool) -> int:
     "--output",
     type=Place(exists=True, file_okay=False),
     metavar="FOLDER",
-    help="Remove broken-off bodies nobody continued for 30 days (or --older-than) from this folder, and nothing else.",
+    help="Remove from this folder, and nothing else, what is 30 days old (or --older-than): broken-off bodies nobody"
+    " continued, and manifests of earlier jobs where later ones have a row of each of their files.",
 )
 @click.option("--force", is_flag=True, help="Remove named jobs although batches of them are open.")
 def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, force: bool) -> int:
     """Remove JOBs from Redis; without any, those that are finished and followed to their end."""
-    from producer.commands.housekeeping import remove_abandoned_partials, remove_jobs, remove_stale_cache
+    from producer.commands.housekeeping import (
+        remove_abandoned_partials,
+        remove_jobs,
+        remove_old_manifests,
+        remove_stale_cache,
+    )
 
     days = 30.0 if older_than is None else older_than
     if output is not None:
@@ -56,6 +62,9 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
             raise click.UsageError("Name jobs or a folder, not both.")
         removed = remove_abandoned_partials(output, days)
         print(f"removed {removed.files} broken-off {'body' if removed.files == 1 else 'bodies'}, {removed.bytes} bytes")
+        old = remove_old_manifests(output, days)
+        if old.files:
+            print(f"removed {old.files} earlier {'manifest' if old.files == 1 else 'manifests'}, {old.bytes} bytes")
         return Answer(0)
     gone, messages = remove_jobs(jobs, older_than, os.environ, is_forced=force)
     for job in gone:

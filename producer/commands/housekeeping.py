@@ -20,6 +20,9 @@ from contract.folders import PART, PARTIALS, PRIVATE, RECORD
 from producer.cluster.client import Cluster
 from producer.commands.run import cache_folder
 from producer.formatting import command
+from producer.job.plan import remember_rest
+from producer.storage.journal import Journal
+from producer.storage.manifest import look_at
 
 _DAY = 86400.0  # seconds
 _BUG = "bug-"  # and the time: what a command that broke left to be read
@@ -109,6 +112,34 @@ def remove_abandoned_partials(output: Path, older_than: float) -> Removed:
     finally:
         os.close(folder)
     return Removed(len(sizes), sum(sizes))
+
+
+def remove_old_manifests(output: Path, older_than: float) -> Removed:
+    """Remove manifests of earlier jobs, so many days old, where later ones have a row of each file they vouch for.
+
+    Raises:
+        FolderError: a job is at work there.
+    """
+    if not (output / PRIVATE / "journal.sqlite").exists():
+        return Removed(0, 0)
+    journal = Journal(output / PRIVATE)
+    try:
+        remember_rest(journal)
+        gone = journal.forget_manifests(lambda path: _is_old_manifest(path, older_than))
+    finally:
+        journal.close()
+    sizes = [path.lstat().st_size for path in gone]
+    for path in gone:
+        path.unlink()
+    return Removed(len(sizes), sum(sizes))
+
+
+def _is_old_manifest(path: Path, older_than: float) -> bool:
+    try:
+        look_at(path)
+        return _is_older(path.lstat(), older_than)
+    except (FolderError, OSError):
+        return False  # something else lies there now, or nothing
 
 
 def _remove_partial(name: str, folder: int, older_than: float) -> int | None:

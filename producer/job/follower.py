@@ -6,16 +6,19 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from contract.errors import FolderError, UnknownJobError
 from contract.ledger.values import Drain, JobRecord
 from contract.records.reports import StoredReport, read_stored
 from producer import formatting
 from producer.cluster.client import AWAY, Retrying, Services
+from producer.job.kept_rows import KEPT, with_what_was_known
 from producer.job.live_progress import LiveProgress
 from producer.job.tally import Tally
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
+from producer.storage.stored import StoredRows
 
 _DRAINED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
 _WRITTEN_AT_ONCE = 16 * 1024 * 1024  # bytes of rows, or one report's
@@ -238,13 +241,19 @@ class Follower:
     def _write(self, reports: list[StoredReport]) -> int:
         """Append the rows of reports, and of those that belong to them, and note that; return how many they were."""
         children = self._children_of(reports)
-        rows = [row for report in reports for row in report.rows]
-        offset = self._manifest.append(rows) if rows else self._manifest.offset
+        rows = [
+            row if KEPT not in row else with_what_was_known(row, self._journal)
+            for report in reports
+            for row in report.rows
+        ]
+        start = self._manifest.offset
+        offset = self._manifest.append(rows) if rows else start
         for report in reports:
             self._count(report)
-        self.tally.add_rows(rows)
+        names = self.tally.add_rows(rows)
+        stored = StoredRows(names, list(accumulate([len(row) + 1 for row in rows[:-1]], initial=start)) if rows else ())
         drained = [report.batch for report in reports]
-        self._journal.record_drained(drained, children, offset=offset, tally=self.tally.to_record())
+        self._journal.record_drained(drained, children, stored=stored, offset=offset, tally=self.tally.to_record())
         self.live.end(drained)
         return len(rows)
 

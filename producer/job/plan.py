@@ -9,7 +9,9 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from contract.errors import FolderError, InputError
@@ -22,9 +24,11 @@ from producer.intake.sources import STANDARD_INPUT, Lists, Position
 from producer.job.fingerprint import earlier_fingerprint, fingerprint
 from producer.storage.full_disk import FullDiskError
 from producer.storage.journal import Journal
-from producer.storage.manifest import look_at, set_aside, stored_files
+from producer.storage.manifest import look_at, set_aside, stored_rows
+from producer.storage.stored import StoredRows, path_of
 
-_FILES_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 10_000
+_MENTIONED = 256 * 1024 * 1024  # bytes of earlier manifests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,7 @@ def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable
         if journal.fact("fingerprint") not in (wish.fingerprint, wish.earlier_fingerprint):
             tell("This folder holds an unfinished job of another list or with other options; starting over.")
         elif read_on(lists, journal):
+            remember_rest(journal)
             return lists, True
         elif STANDARD_INPUT in wish.lists:
             raise InputError(
@@ -156,12 +161,14 @@ def begin(
     """Begin a job: the last one's manifest is set aside, and what it stored is remembered."""
     if manifest is not None:
         _set_last_aside(manifest, journal, tell)
-    journal.begin(job, fingerprint=fingerprint, label=label, manifest=str(manifest or ""), offset=0)
+    journal.begin(job, manifest=manifest, fingerprint=fingerprint, label=label, offset=0)
 
 
-def _path_of(recorded: str) -> Path:
-    """Return the path of these bytes, whatever the locale then and now makes of them."""
-    return Path(os.fsdecode(recorded.encode("utf-8", "surrogateescape")))
+def remember_rest(journal: Journal) -> None:
+    """Remember the stored files of a killed command's last rows, or of all of an earlier version's."""
+    if path := journal.fact("manifest"):
+        journal.manifest_lies_at(path_of(path))
+        _remember(path_of(path), journal, end=int(journal.fact("offset", 0)))  # what is behind it is cut off
 
 
 def _fact_of(manifest: Path) -> str:
@@ -172,7 +179,11 @@ def _fact_of(manifest: Path) -> str:
 def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None]) -> None:
     last = journal.job
     if last is not None:
-        _remember_once(_last_manifest(manifest, last, journal), journal)
+        written = _last_manifest(manifest, last, journal)
+        if written is not None and not journal.fact(_fact_of(written)):  # an earlier version's fact
+            journal.manifest_lies_at(written)
+            _remember(written, journal)
+        _mention_earlier(journal, tell)
     kept = set_aside(manifest, None)  # of a job of another folder, or of one whose journal is gone
     if kept is not None:
         tell(f"{manifest} held the rows of another job; they are in {kept} now.")
@@ -180,28 +191,29 @@ def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None
         # Manifests that lie here say what is stored.
         earlier = manifest.parent.glob(f"{glob.escape(manifest.stem)}-*{glob.escape(manifest.suffix)}")
         for path in sorted(earlier, key=lambda path: path.lstat().st_mtime):
-            _remember_once(path, journal)
+            journal.begin_manifest(path)
+            _remember(path, journal)
+
+
+def _mention_earlier(journal: Journal, tell: Callable[[str], None]) -> None:
+    sizes = [path.lstat().st_size for path in journal.old_manifests() if path.is_file()]
+    if sum(sizes) >= _MENTIONED:
+        tell(
+            f"{len(sizes)} earlier manifests take {formatting.size(sum(sizes))}:"
+            f" trawl gc -o {formatting.path(journal.folder.parent)} removes those whose files later ones vouch for."
+        )
 
 
 def _last_manifest(manifest: Path, last: str, journal: Journal) -> Path | None:
     recorded = journal.fact("manifest")
-    written = _path_of(recorded) if recorded else manifest
+    written = path_of(recorded) if recorded else manifest
     try:
         return set_aside(written, last)
     except FolderError:
         return written  # in nobody's way, unless it is named again
 
 
-def _remember_once(manifest: Path | None, journal: Journal) -> None:
-    if manifest is not None and not journal.fact(_fact_of(manifest)):
-        _remember(manifest, journal)
-
-
-def _remember(manifest: Path, journal: Journal) -> None:
-    some: list[tuple[bytes, int, str]] = []
-    for file in stored_files(manifest):
-        some.append(file)
-        if len(some) == _FILES_AT_ONCE:
-            journal.remember_files(some)
-            some = []
-    journal.remember_files(some, **{_fact_of(manifest): True})
+def _remember(manifest: Path, journal: Journal, end: int | None = None) -> None:
+    with closing(stored_rows(manifest, journal.remembered_until, end)) as rows:
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            journal.remember(StoredRows(*zip(*some, strict=True)))

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +21,23 @@ from typing import Any
 from contract.errors import FolderError
 from contract.ledger.values import NewBatch
 from contract.records.batches import Known
+from contract.records.outcomes import Outcome
 from producer.storage.full_disk import FullDiskError, SpaceWait, waits_for_space
+from producer.storage.manifest import digest_of, stored_outcome
 from producer.storage.seen import NAMES_IN_MEMORY, SeenNames
 from producer.storage.sorted_runs import DamagedRunError
+from producer.storage.stored import ROWS_IN_MEMORY, StoredFiles, StoredRows
 
 _VERSION = 2
 _EARLIER = 1  # had the names that were seen in a table
 _LOCK = "lock"
+_STORED = "known"  # a fact that stays with the folder, whatever job it works on
 _ASKED_AT_ONCE = 500  # names per SELECT
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like are a full disk's
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS known (name BLOB PRIMARY KEY, size INTEGER, digest TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batches (
     batch TEXT PRIMARY KEY, urls INTEGER, payload BLOB, is_report INTEGER, is_drained INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remainder (entries BLOB);
@@ -62,7 +65,14 @@ class Journal:
     folder is held under a lock as long as the journal is open.
     """
 
-    def __init__(self, folder: Path, *, space: SpaceWait | None = None, names_in_memory: int = NAMES_IN_MEMORY) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        space: SpaceWait | None = None,
+        names_in_memory: int = NAMES_IN_MEMORY,
+        rows_in_memory: int = ROWS_IN_MEMORY,
+    ) -> None:
         """Open (or make) ``folder/journal.sqlite`` and lock the folder.
 
         ``space`` waits where a change meets a full disk later; the opening itself does not wait.
@@ -88,7 +98,8 @@ class Journal:
                     key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM facts")
                 }
                 self._undrained = self._count_undrained()
-                self._has_known = self._database.execute("SELECT 1 FROM known LIMIT 1").fetchone() is not None
+                has_table = self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'known'").fetchone()
+                self._has_known = has_table is not None  # an earlier version's
                 if self._facts.setdefault("version", _VERSION) not in (_EARLIER, _VERSION):
                     raise FolderError(
                         f"The journal {self._path} is of another version of Trawlnet; remove it to start over."
@@ -96,12 +107,16 @@ class Journal:
                 self._seen = SeenNames(folder, most=names_in_memory)
                 opened.callback(self._seen.close)
                 self._open_seen()
+                self._stored = StoredFiles(folder, most=rows_in_memory)
+                opened.callback(self._stored.close)
+                self._stored.open(self.fact(_STORED, {}))
             except (sqlite3.Error, OSError) as error:
                 raise _trouble(self._path, error, f"cannot be used ({error}); remove it to start over.") from None
             opened.pop_all()
 
     def close(self) -> None:
         self._seen.close()
+        self._stored.close()
         self._database.close()
         os.close(self._lock)
 
@@ -134,16 +149,20 @@ class Journal:
             self._store(facts)
 
     @waits_for_space
-    def begin(self, job: str, **facts: Any) -> None:
-        """Start a job in place of the last one; only the files that are known stay."""
+    def begin(self, job: str, *, manifest: Path | None = None, **facts: Any) -> None:
+        """Start a job in place of the last one, its rows in ``manifest``; only the files that are known stay."""
+        with self._writing():
+            self._stored.begin(manifest)
         with self._transaction():
             self._database.execute("DELETE FROM batches")
             self._database.execute("DELETE FROM remainder")
             self._undrained = 0
             self._database.execute("DELETE FROM facts WHERE key NOT LIKE 'known%'")
             self._facts = {key: value for key, value in self._facts.items() if key.startswith("known")}
-            self._store({"version": _VERSION, "job": job, **facts})
+            told = {"version": _VERSION, "job": job, "manifest": str(manifest or ""), _STORED: self._stored.record()}
+            self._store({**told, **facts})
         self._forget_seen()
+        self._stored.tidy()
 
     @waits_for_space
     def finish(self, **facts: Any) -> None:
@@ -178,10 +197,16 @@ class Journal:
 
     def known(self, names: Collection[bytes]) -> dict[bytes, Known]:
         """Return what earlier jobs stored under these names."""
-        if not self._has_known:
-            return {}
-        rows = self._rows_of("SELECT name, size, digest FROM known", list(names))
-        return {name: Known(size, digest) for name, size, digest in rows}
+        found: dict[bytes, Known] = {}
+        if self._has_known:
+            rows = self._rows_of("SELECT name, size, digest FROM known", list(names))
+            found = {name: Known(size, digest) for name, size, digest in rows}
+        if self._stored:
+            for name in names:
+                outcome = self.stored(name)
+                if outcome is not None:
+                    found[name] = Known(outcome.bytes or 0, digest_of(outcome))
+        return found
 
     @waits_for_space
     def record_fed(self, batches: Collection[KeptBatch], remainder: bytes | None, **facts: Any) -> None:
@@ -231,9 +256,19 @@ class Journal:
             self._insert(batches)
             self._store(facts)
 
+    def record_drained(
+        self, batches: Sequence[str], children: Collection[KeptBatch], *, stored: StoredRows | None = None, **facts: Any
+    ) -> None:
+        """Note that the manifest has these batches' rows, and which batches were opened in their place.
+
+        ``stored`` is where in the manifest their rows are.
+        """
+        self._note_drained(batches, children, facts)
+        if stored is not None:
+            self.remember(stored)
+
     @waits_for_space
-    def record_drained(self, batches: Sequence[str], children: Collection[KeptBatch], **facts: Any) -> None:
-        """Note that the manifest has these batches' rows, and which batches were opened in their place."""
+    def _note_drained(self, batches: Sequence[str], children: Collection[KeptBatch], facts: Mapping[str, Any]) -> None:
         with self._transaction():
             self._insert(children)
             waited = self._rows_of("SELECT batch FROM batches", batches, "batch", "NOT is_drained AND")
@@ -247,13 +282,63 @@ class Journal:
 
     # ------------------------------------------------------------------ files of earlier jobs
 
+    def stored(self, name: bytes) -> Outcome | None:
+        """Return the latest row of a stored file's name in the manifests of earlier jobs."""
+        try:
+            row = self._stored.row(name)
+        except OSError as error:
+            raise _trouble(self._path, error, f"has a part that cannot be read: {error}.") from None
+        return stored_outcome(row, name) if row is not None else None
+
+    @property
+    def remembered_until(self) -> int:
+        """Where in the manifest the last row begins that is remembered for certain."""
+        return self._stored.until
+
+    def remember(self, rows: StoredRows) -> None:
+        """Remember rows of the current manifest."""
+        self._stored.add(rows)
+        self._write_stored()
+
     @waits_for_space
-    def remember_files(self, files: Collection[tuple[bytes, int, str]], **facts: Any) -> None:
-        """Note name, size and digest of stored files; the last word on a name counts."""
-        with self._transaction():
-            self._database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", files)
-            self._store(facts)
-        self._has_known = True
+    def _write_stored(self) -> None:
+        with self._writing():
+            if self._stored.is_due:
+                self._stored.write()
+            elif not self._stored.merge_some():
+                return
+            self.note(**{_STORED: self._stored.record()})
+            self._stored.tidy()
+
+    def manifest_lies_at(self, manifest: Path) -> None:
+        """Note where the manifest lies whose rows are remembered next."""
+        if self._stored.lies_at(manifest):
+            self.note(**{_STORED: self._stored.record()})
+
+    @waits_for_space
+    def begin_manifest(self, manifest: Path) -> None:
+        """Let rows be remembered of another manifest."""
+        with self._writing():
+            self._stored.begin(manifest)
+        self.note(**{_STORED: self._stored.record()})
+        self._stored.tidy()
+
+    def old_manifests(self) -> Sequence[Path]:
+        """Return the manifests of earlier jobs that rows are remembered of."""
+        return list(self._stored.earlier().values())
+
+    def forget_manifests(self, may_go: Callable[[Path], bool]) -> list[Path]:
+        """Forget those manifests of earlier jobs of whose files later ones have rows; return them."""
+        with self._writing():
+            self._stored.write()
+        needed = self._stored.needed()
+        gone = {
+            number: path for number, path in self._stored.earlier().items() if number not in needed and may_go(path)
+        }
+        self._stored.forget(gone)
+        self.note(**{_STORED: self._stored.record()})
+        self._stored.tidy()
+        return list(gone.values())
 
     # ------------------------------------------------------------------ how
 
@@ -272,7 +357,7 @@ class Journal:
     def _write_seen(self, position: Mapping[str, int]) -> None:
         """Write names where many are in memory, and merge some that were."""
         is_due = self._seen.is_due
-        try:
+        with self._writing():
             if is_due:
                 self._seen.write()
             elif not self._seen.merge_some():
@@ -280,8 +365,6 @@ class Journal:
             written_until = position if is_due else self.written_until
             self.note(seen={"runs": self._seen.runs(), "position": written_until})
             self._seen.tidy()
-        except OSError as error:
-            raise _trouble(self._path, error, f"cannot be written: {error}.") from None
 
     def _forget_seen(self) -> None:
         self._seen.clear()
@@ -311,6 +394,13 @@ class Journal:
             some = values[start : start + _ASKED_AT_ONCE]
             marks = ",".join("?" * len(some))
             yield from self._database.execute(f"{select} WHERE {condition} {column} IN ({marks})", some)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _trouble(self._path, error, f"cannot be written: {error}.") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

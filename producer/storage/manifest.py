@@ -11,13 +11,17 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Struct
 
 from contract.errors import FolderError, MessageError
 from contract.records import wire
-from contract.records.outcomes import Ending
+from contract.records.outcomes import Ending, Outcome
 from producer.storage.full_disk import FullDiskError, SpaceWait, waits_for_space
 from producer.storage.regular import is_at, open_regular
 
@@ -25,6 +29,18 @@ _LONGEST_ROW = 1024 * 1024  # bytes: far above what a URL of 16 KB, its escapes 
 _BLOCK = 1024 * 1024  # bytes
 _BEGINNING = b'{"url":"'
 _NAME = re.compile("[0-9a-f]{32}")
+_STORED = (Ending.OK, Ending.KEPT)
+
+
+class _Row(Struct, gc=False):
+    """What says whether a row is that of a stored file."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    outcome: Ending
+
+
+_ROW = msgspec.json.Decoder(_Row)
+_OUTCOME = msgspec.json.Decoder(Outcome)
 
 
 class Manifest:
@@ -54,7 +70,7 @@ class Manifest:
     @waits_for_space
     def append(self, rows: Sequence[bytes]) -> int:
         """Write rows (JSON without line breaks) so that they survive a power cut; return the new offset."""
-        left = memoryview(b"".join([row + b"\n" for row in rows]))
+        left = memoryview(b"\n".join((*rows, b"")))
         offset = self.offset + len(left)
         try:
             os.lseek(self._file, self.offset, os.SEEK_SET)  # what a full disk took of them before is written again
@@ -119,27 +135,42 @@ def read_lines(path: Path) -> Iterator[bytes]:
         raise _cannot_be("read", path, error) from None
 
 
-def stored_files(path: Path) -> Iterator[tuple[bytes, int, str]]:
-    """Yield md5 (16 bytes), size and digest of each file an earlier manifest vouches for.
+def stored_rows(path: Path, start: int = 0, end: int | None = None) -> Generator[tuple[str, int], None, None]:
+    """Yield the name of each stored file an earlier manifest has a row of, and where the row begins, in bytes.
 
-    Lines that are no rows (a torn end, an edited file) vouch for nothing, and neither does what is no regular file.
+    Only rows that begin from ``start`` on, and before ``end``, are looked at. Lines that are no rows (a torn end, an
+    edited file) are passed over, and so is what is no regular file.
     """
     try:
         file = open_regular(path, os.O_RDONLY, subject=f"The manifest {path}")
     except (FolderError, OSError):
         return
     with os.fdopen(file, "rb") as manifest:
+        manifest.seek(start)
         for line in iter(lambda: manifest.readline(_LONGEST_ROW), b""):
-            # Most of a row's cost is reading it as JSON; rows of other endings are not read at all.
-            if b'"outcome":"ok"' not in line and b'"outcome":"kept"' not in line:
-                continue
+            if end is not None and start >= end:
+                return
             try:
-                row = wire.from_json(line)
-                if row["outcome"] in ("ok", "kept"):
-                    digest = f"sha256:{row['sha256']}" if row["sha256"] else str(row["digest"] or "")
-                    yield bytes.fromhex(row["name"]), int(row["bytes"]), digest
-            except (MessageError, KeyError, TypeError, ValueError):
-                continue
+                row = wire.read(_ROW, line, "A row")
+            except MessageError:
+                row = None
+            if row is not None and row.outcome in _STORED and line.endswith(b"\n"):
+                yield row.name, start
+            start += len(line)
+
+
+def stored_outcome(row: bytes, name: bytes) -> Outcome | None:
+    """Read a row; None where it is not one that vouches for the stored file of this name."""
+    try:
+        outcome = wire.read(_OUTCOME, row, "A row")
+    except MessageError:
+        return None
+    return outcome if outcome.is_stored and outcome.name == name.hex() and outcome.bytes is not None else None
+
+
+def digest_of(outcome: Outcome) -> str:
+    """Return a stored file's digest as ``"<algorithm>:<hex>"``; empty where none was computed."""
+    return f"sha256:{outcome.sha256}" if outcome.sha256 else outcome.digest or ""
 
 
 def set_aside(path: Path, job: str | None) -> Path | None:

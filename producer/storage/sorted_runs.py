@@ -138,9 +138,16 @@ class SortedRuns:
         for run in self._runs:
             yield from run.names()
 
+    def values(self) -> Iterator[bytes]:
+        """Yield of each name what the record that counts has beside it."""
+        bits = min((*(run.bits for run in self._runs), _bits(len(self), _PER_PART)), default=0)
+        for number in range(1 << bits if self._runs else 0):
+            for record in _merged(self._runs, number, bits, self._width):
+                yield record[NAME:]
+
     def add(self, records: Iterable[bytes]) -> None:
         """Write records as a run; they are safe on disk when this returns. What raises OSError changes nothing."""
-        ordered = sorted(records)
+        ordered = _ordered(records, self._width)
         writer = self._writer(0, len(ordered))
         try:
             writer.write(ordered, 0, 2**writer.bits)
@@ -219,10 +226,7 @@ class _Merge:
 
     def step(self) -> bool:
         """Merge a part; is it all merged?"""
-        records = sorted(chain.from_iterable(run.part(self._part, self._bits) for run in self.runs))
-        if self._width > NAME:
-            # Of one name the last is the greatest.
-            records = [one for one, next_ in pairwise((*records, b"")) if one[:NAME] != next_[:NAME]]
+        records = _merged(self.runs, self._part, self._bits, self._width)
         more = self.writer.bits - self._bits
         self.writer.write(records, self._part << more, (self._part + 1) << more)
         self._part += 1
@@ -277,6 +281,18 @@ class _Writer:
         left = memoryview(block)
         while left:
             left = left[os.write(self._file, left) :]
+
+
+def _merged(runs: Iterable[_Run], part: int, bits: int, width: int) -> list[bytes]:
+    """Return the records whose first ``bits`` are ``part``, in order; of those of one name the greatest."""
+    return _ordered(chain.from_iterable(run.part(part, bits) for run in runs), width)
+
+
+def _ordered(records: Iterable[bytes], width: int) -> list[bytes]:
+    ordered = sorted(records)
+    if width > NAME:
+        ordered = [one for one, next_ in pairwise((*ordered, b"")) if one[:NAME] != next_[:NAME]]
+    return ordered
 
 
 def _bits(count: int, share: int) -> int:

@@ -17,6 +17,6 @@ def _hoard(file: str, text: str, what: str, part: str) -> Guard:
 
 GUARDS = (
     Guard("producer/job/feeder.py", "if self._window and", (f"{_TEST}[Redis]",), "if False and"),
-    _hoard("producer/job/follower.py", "        self.tally.add_rows(rows)\n", "rows", "the producer"),
+    _hoard("producer/job/follower.py", "        self.live.end(drained)\n", "rows", "the producer"),
     _hoard("worker/batch/runner.py", "        self._turns.remove(turn)\n", "turn", "the worker's pool process"),
 )

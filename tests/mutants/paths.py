@@ -36,7 +36,7 @@ GUARDS = (
         _BEGIN, "    except FolderError:\n        return written", _PLAN, "    except EOFError:\n        return written"
     ),
     _of(_BEGIN, "        look_at(manifest)  #", _PLAN, "        pass  #"),
-    _of(_BEGIN, "_path_of(recorded) if recorded", _PLAN, "Path(recorded) if recorded"),
+    _of(_BEGIN, " path_of(recorded) if recorded", _PLAN, " Path(recorded) if recorded"),
     _of(_BEGIN, "'backslashreplace'", _PLAN, "'surrogateescape'"),
     _of(
         "producer/intake/sources.py",
@@ -48,7 +48,7 @@ GUARDS = (
     _of("producer/storage/journal.py", "        return code == sqlite3.SQLITE_FULL", _FULL, "        return False"),
     _of("producer/storage/journal.py", "return refusal.errno in _FULL", _FULL, "return False"),
     _of("producer/storage/journal.py", "    @waits_for_space\n    def record_fed", _FULL, "    def record_fed"),
-    _of("producer/storage/journal.py", "    @waits_for_space\n    def record_drained", _FULL, "    def record_drained"),
+    _of("producer/storage/journal.py", "    @waits_for_space\n    def _note_drained", _FULL, "    def _note_drained"),
     _of("producer/storage/journal.py", "self._facts, self._undrained = before, undrained", _FULL, "pass"),
     _of(_STORE, "os.lseek(self._file, self.offset, os.SEEK_SET)  #", _FULL_MANIFEST, "pass  #"),
     _of(_STORE, "    @waits_for_space\n", _FULL_MANIFEST),

@@ -25,7 +25,7 @@ _TALLY, _SUMMARY = "producer/job/tally.py", ("tests/unit/producer/display/test_s
 _CONSOLE = "tests/unit/producer/display/test_console.py"
 
 GUARDS = (
-    Guard(_TALLY, "                if error not in self.examples:\n", _SUMMARY, "                if True:\n"),
+    Guard(_TALLY, "            if error not in self.examples:\n", _SUMMARY, "            if True:\n"),
     Guard(_TALLY, "{_host_of(row.url)} ({row.name})", _SUMMARY, "{row.url} ({row.name})"),
     Guard(_TALLY, '            "examples": self.examples,\n', _SUMMARY),
     Guard("producer/display/summary.py", "one_line(tally.examples[name])", _SUMMARY, "tally.examples[name]"),

@@ -15,6 +15,10 @@ def _of(file: str, text: str, test: str, instead: str) -> Guard:
 
 _LINES, _SOURCES = "tests/unit/contract/urls/test_lines.py", "tests/unit/producer/intake/test_sources.py"
 _FEEDER, _ROLLED_BACK = "tests/unit/producer/job/test_feeder.py", "tests/integration/test_rolled_back.py"
+_DRAINING, _KEPT = "tests/unit/producer/job/test_killed_draining.py", "tests/unit/producer/job/test_kept_rows.py"
+_STORED, _NOTED = "tests/unit/producer/storage/test_stored.py", "tests/unit/producer/storage/test_journal.py"
+_MANIFEST = "tests/unit/producer/storage/test_manifest.py"
+_GC = "tests/unit/producer/commands/test_housekeeping.py"
 _PROMISES = "tests/integration/ledger/test_promises.py"
 
 GUARDS = (
@@ -32,6 +36,18 @@ GUARDS = (
     _of("producer/job/plan.py", "journal.take_again(names_in(chunk), ", _KILLED, "str("),
     _of(_NAMES, "new -= self._written_among(new)", _KILLED, "pass"),
     _of(_NAMES, "        self._note_in_filter(self._runs.names())\n", _KILLED, ""),
+    _of(_JOURNAL, "            self.remember(stored)\n", _DRAINING, "            pass\n"),
+    _of("producer/job/plan.py", ', end=int(journal.fact("offset", 0)))', _DRAINING, ")"),
+    _of("producer/job/plan.py", "journal.remembered_until, end)", _DRAINING, "10**9, end)"),
+    _of("producer/storage/stored.py", "        self.until = self._last\n", _DRAINING, "        self.until = 10**9\n"),
+    _of("producer/storage/stored.py", "if path != written}", _STORED, "}"),
+    _of("producer/storage/manifest.py", "and outcome.name == name.hex()", _MANIFEST, ""),
+    _of("producer/job/kept_rows.py", "(before.bytes, digest_of(before)) !=", _KEPT, "False and (0, 0) !="),
+    _of(_JOURNAL, "if number not in needed and may_go(path)", _GC, "if number not in needed"),
+    _of(_JOURNAL, "if number not in needed and", _GC, "if"),
+    _of("producer/commands/housekeeping.py", "        look_at(path)\n", _GC, ""),
+    _of("producer/commands/housekeeping.py", "return _is_older(path.lstat(), older_than)", _GC, "return True"),
+    _of(_RUNS, "        ordered = _ordered(records, self._width)\n", _NOTED, "        ordered = sorted(records)\n"),
     _of(_RUNS, "while at >= 0 and at % self._width:", _SEEN, "while False:"),
     _of(_RUNS, "if one[:NAME] != next_[:NAME]", _SEEN, ""),
     _of(_RUNS, "return max(found) if found else None", _SEEN, "return found[0] if found else None"),

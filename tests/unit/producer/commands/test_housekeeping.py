@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from contract.records.outcomes import Ending, Outcome
+from contract.records.wire import to_json_bytes
+from contract.urls.naming import output_name
 from producer import cli
 from producer.cli.exits import BAD_USAGE, BUG
 from producer.commands import housekeeping
-from producer.commands.housekeeping import Removed, remove_abandoned_partials, remove_stale_cache
+from producer.commands.housekeeping import Removed, remove_abandoned_partials, remove_old_manifests, remove_stale_cache
+from producer.job.plan import begin
+from producer.storage.journal import Journal
 from worker.adapters.disk import OutputFolder
 
 NAME = "5d41402abc4b2a76b9719d911017c592"
@@ -89,6 +94,44 @@ def test_a_folder_without_any_is_no_fault_and_needs_no_redis(
     assert cli.exit_code(["gc", "-o", str(tmp_path)]) == 0
 
     assert capsys.readouterr().out == "removed 0 broken-off bodies, 0 bytes\n"
+
+
+def a_job(out: Path, job: str, *urls: str) -> None:
+    """Leave the rows of a job that fetched these."""
+    out.mkdir(exist_ok=True)
+    journal = Journal(out / ".trawl")
+    begin(journal, job, lambda _line: None, fingerprint=job, label=job, manifest=out / "manifest.jsonl")
+    rows = [Outcome(url=url, name=output_name(url), ending=Ending.OK, bytes=1, sha256=job).to_row() for url in urls]
+    (out / "manifest.jsonl").write_bytes(b"".join(to_json_bytes(row) + b"\n" for row in rows))
+    journal.finish(offset=(out / "manifest.jsonl").stat().st_size)
+    journal.close()
+
+
+def test_earlier_manifests_go_where_later_ones_have_a_row_of_each_of_their_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the look at what is needed, at what lies there now, and at its age."""
+    out = tmp_path / "out"
+    a_job(out, "all-again", "http://a/", "http://b/")
+    a_job(out, "young", "http://a/")
+    a_job(out, "notes-now", "http://a/")
+    a_job(out, "has-the-only-row", "http://a/", "http://c/")
+    a_job(out, "last", "http://a/", "http://b/")
+    earlier = {path.stem.removeprefix("manifest-"): path for path in out.glob("manifest-*")}
+    size = earlier["all-again"].stat().st_size
+    earlier["notes-now"].write_text("notes")
+    for name, path in earlier.items():
+        if name != "young":
+            os.utime(path, (LONG_AGO, LONG_AGO))
+
+    assert cli.exit_code(["gc", "-o", str(out)]) == 0
+
+    assert capsys.readouterr().out.splitlines()[1] == f"removed 1 earlier manifest, {size} bytes"
+    assert {path.stem for path in out.glob("manifest-*")} == {path.stem for path in earlier.values()} - {
+        "manifest-all-again"
+    }
+    assert remove_old_manifests(out, 0.0).files == 1, "the young one"
+    assert (out / "manifest.jsonl").exists()
 
 
 def test_jobs_and_a_folder_are_not_named_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-import shutil
 import sqlite3
-import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -20,38 +16,11 @@ from producer.job.plan import read_on
 from producer.storage import journal as journal_module
 from producer.storage import seen, sorted_runs
 from producer.storage.journal import Journal, KeptBatch
+from tests.support.killed_lines import KilledError, Killer, stop_killing
 
 LONG = "x" * 12_000  # of each URL, so that a chunk holds some twenty of them
 FEW = 40  # names in memory
-STORAGE = {module.__file__ for module in (journal_module, seen, sorted_runs)}
-
-
-class KilledError(BaseException):
-    """What an interrupted run of the test ends with; what it left on disk was copied before."""
-
-
-class Killer:
-    """Copies the folder as it is before the n-th line of code in the storage is run, and ends the command there."""
-
-    def __init__(self, folder: Path, left: Path, lines: int) -> None:
-        self._folder, self._left, self._lines = folder, left, lines
-
-    def __enter__(self) -> None:
-        sys.settrace(self._called)
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _called(self, frame: FrameType, _event: str, _argument: Any) -> Any:
-        return self._on_line if frame.f_code.co_filename in STORAGE else None
-
-    def _on_line(self, _frame: FrameType, event: str, _argument: Any) -> Any:
-        self._lines -= event == "line"
-        if self._lines < 0:
-            sys.settrace(None)
-            shutil.copytree(self._folder, self._left)
-            raise KilledError
-        return self._on_line
+STORAGE = (journal_module, seen, sorted_runs)
 
 
 def read(listed: Path, folder: Path, killer: Killer | None) -> bool:
@@ -59,13 +28,13 @@ def read(listed: Path, folder: Path, killer: Killer | None) -> bool:
     opened: list[Journal] = []
     try:
         if killer:
-            killer.__enter__()
+            killer.start()
         opened.append(Journal(folder, names_in_memory=FEW))
         _read(listed, opened[0])
     except KilledError:
         return False
     finally:
-        sys.settrace(None)
+        stop_killing()
         for journal in opened:
             journal.close()
     return True
@@ -119,7 +88,7 @@ def test_a_reader_killed_between_any_two_steps_takes_every_url_once(
 
     for life in itertools.count(1):
         left = tmp_path / str(life)
-        killer = Killer(folder, left, int(chance.expovariate(1 / 3_000))) if life < 60 else None
+        killer = Killer(STORAGE, folder, left, int(chance.expovariate(1 / 3_000))) if life < 60 else None
         if read(path, folder, killer):
             break
         folder = left

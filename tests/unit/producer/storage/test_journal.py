@@ -7,6 +7,7 @@ import pytest
 from contract.errors import FolderError
 from contract.records.batches import Known
 from producer.storage.journal import Journal, KeptBatch
+from producer.storage.stored import StoredRows
 
 NAMES = [bytes([number]) * 16 for number in range(1, 6)]
 
@@ -66,14 +67,16 @@ def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(tmp_path: Path) 
     journal.begin("job-1")
     journal.take(NAMES)
     journal.record_fed([KeptBatch("1", 2, b"p")], b"rest", lines=5)
-    journal.remember_files([(NAMES[0], 10, "sha256:aa"), (NAMES[0], 12, "sha256:bb")], **{"known m.jsonl": True})
+    journal.begin_manifest(tmp_path / "m.jsonl")
+    text = b'{"url":"http://a/","name":"%s","outcome":"ok","bytes":12,"sha256":"bb"}\n' % NAMES[0].hex().encode()
+    (tmp_path / "m.jsonl").write_bytes(b"x\n" + text)
+    journal.remember(StoredRows([NAMES[0].hex(), NAMES[0].hex()], [0, 2]))
 
-    journal.begin("job-2")
+    journal.begin("job-2", manifest=tmp_path / "n.jsonl")
 
     assert journal.known(NAMES) == {NAMES[0]: Known(12, "sha256:bb")}
     assert (journal.undrained(), journal.remainder(), journal.fact("lines")) == ([], None, None)
     assert journal.take(NAMES) == set(NAMES)
-    assert journal.fact("known m.jsonl")
     journal.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from contract.errors import FolderError
 from contract.urls.naming import output_name
-from producer.storage.manifest import Manifest, count_rows, look_at, set_aside, stored_files
+from producer.storage.manifest import Manifest, count_rows, look_at, set_aside, stored_outcome, stored_rows
 from producer.storage.regular import is_at
 
 NULL = os.makedev(1, 3)  # what /dev/null is
@@ -70,7 +70,7 @@ def test_what_is_no_regular_file_is_named_and_never_touched(place: Path, kind: s
         with pytest.raises(FolderError, match=f"is {kind.partition(' (')[0]} and stays as it is"):
             touch(place)
 
-    assert list(stored_files(place)) == []
+    assert list(stored_rows(place)) == []
     assert described(place.parent) == before
 
 
@@ -143,13 +143,27 @@ def test_only_whole_rows_of_stored_files_vouch_for_files(tmp_path: Path) -> None
     a, b, c = (output_name(f"http://{host}/") for host in "abc")
     rows = [
         {"url": "http://a/", "name": a, "outcome": "ok", "bytes": 3, "sha256": "aa", "digest": None},
-        {"name": b, "outcome": "kept", "bytes": 4, "sha256": None, "digest": "xxh3:bb"},
+        {"url": "http://b/", "name": b, "outcome": "kept", "bytes": 4, "sha256": None, "digest": "xxh3:bb"},
         {"name": c, "outcome": "failed", "bytes": None, "sha256": None, "digest": None},
     ]
     text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
     path.write_text(text + '{"name":"x","outcome":"ok"}\nnonsense "outcome":"ok"\n' + text[:40])
 
-    assert list(stored_files(path)) == [(bytes.fromhex(a), 3, "sha256:aa"), (bytes.fromhex(b), 4, "xxh3:bb")]
+    places = list(stored_rows(path))
+    assert places == [(a, 0), (b, text.index("\n") + 1)]
+    assert list(stored_rows(path, places[1][1])) == places[1:]
+    assert list(stored_rows(path, end=places[1][1])) == places[:1]
+
+
+def test_only_the_row_of_that_stored_file_vouches_for_it() -> None:
+    """Guards stored_outcome: a manifest that was cut, and written on, has other rows where these were."""
+    name = output_name("http://a/")
+    row = {"url": "http://a/", "name": name, "outcome": "ok", "bytes": 3, "sha256": "aa"}
+    texts = [json.dumps(row | change).encode() for change in ({}, {"name": name[::-1]}, {"outcome": "failed"})]
+
+    found = [stored_outcome(text, bytes.fromhex(name)) for text in (*texts, texts[0][5:])]
+
+    assert [outcome and outcome.bytes for outcome in found] == [3, None, None, None]
 
 
 def test_setting_aside_twice_is_setting_aside_once(place: Path) -> None:

@@ -1,0 +1,42 @@
+"""The row of a file that was there already: it says what was known of the file, from the row of its last download."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec.structs import replace
+
+from contract.errors import MessageError
+from contract.records import wire
+from contract.records.outcomes import Outcome
+from producer.storage.journal import Journal
+from producer.storage.manifest import digest_of
+
+KEPT = b'"outcome":"kept"'  #: what a kept row has, and hardly any other
+_OUTCOME = msgspec.json.Decoder(Outcome)
+
+
+def with_what_was_known(row: bytes, journal: Journal) -> bytes:
+    """Return a ``kept`` row with what an earlier manifest says of the file."""
+    try:
+        kept = wire.read(_OUTCOME, row, "A row")
+        before = journal.stored(bytes.fromhex(kept.name or ""))
+    except (MessageError, ValueError):
+        return row
+    if before is None or (before.bytes, digest_of(before)) != (kept.bytes, digest_of(kept)):
+        return row
+    known = replace(
+        kept,
+        http_status=before.http_status,
+        content_type=before.content_type,
+        content_encoding=before.content_encoding,
+        etag=before.etag,
+        last_modified=before.last_modified,
+        final_url=before.final_url,
+        redirects=before.redirects,
+        started=before.started,
+        timing=before.timing,
+        remote_ip=before.remote_ip,
+        http_version=before.http_version,
+        notes=before.notes,
+    )
+    return wire.to_json_bytes(known)

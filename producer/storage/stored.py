@@ -1,0 +1,182 @@
+"""Which row of which manifest vouches for a stored file: by the file's name, exact, in flat memory.
+
+A row is written once, to the manifest. What is remembered of it is where it is, in 24 bytes: from there it is read when
+its URL is asked for again. The index can be made again from the manifests, so that only what was written counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contract.errors import FolderError
+from producer.storage.regular import open_regular
+from producer.storage.sorted_runs import NAME, DamagedRunError, SortedRuns
+
+_VALUE = 8  # bytes: the number of a manifest, then where its row begins
+_OFFSET_BITS = 40  # a terabyte
+ROWS_IN_MEMORY = 100_000  #: rows of stored files
+_USUAL_ROW = 2048  # bytes
+_LONGEST_ROW = 1024 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Rows in their order: each has the name of its stored file (hex; None: of none), and where it begins, in bytes."""
+
+    names: Sequence[str | None] = ()
+    starts: Sequence[int] = ()
+
+
+class StoredFiles:
+    """The rows of stored files in manifests, each of which has a number; of two rows of a name the later one counts.
+
+    ``record`` is what is to be noted after each change, before ``tidy``.
+    """
+
+    def __init__(self, folder: Path, *, most: int = ROWS_IN_MEMORY) -> None:
+        """``most`` rows are remembered in memory, more or less."""
+        self._runs = SortedRuns(folder, "stored", NAME + _VALUE)
+        self._recent: list[bytes] = []
+        self._most = most
+        self._manifests: dict[int, str] = {}
+        self._files: dict[int, int | None] = {}
+        self._current: int | None = None
+        self._last = 0
+        self.until = 0  #: where the last row of the current manifest that was written begins
+
+    def open(self, record: Mapping[str, Any]) -> None:
+        """Begin with what was noted; where a part of it is gone, with nothing."""
+        self._manifests = {int(number): path for number, path in record.get("manifests", {}).items()}
+        self._current = record.get("current")
+        self.until = self._last = int(record.get("until", 0))
+        try:
+            self._runs.open(record.get("runs", []))
+        except DamagedRunError:
+            self._runs.open([])
+            self.until = self._last = 0
+
+    def record(self) -> dict[str, Any]:
+        """Return what ``open`` takes."""
+        told = {"runs": self._runs.record(), "manifests": self._manifests}
+        return {**told, "current": self._current, "until": self.until}
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def begin(self, manifest: Path | None) -> None:
+        """Let this be the current manifest (None: none is); all of the last one's rows were added."""
+        self.write()
+        self._current = None
+        self.until = self._last = 0
+        if manifest is not None:
+            # Where it was begun and could not be noted it is begun again, under the next number.
+            self._current = max(self._manifests, default=0) + 1
+            self._manifests[self._current] = str(manifest.absolute())
+
+    def lies_at(self, manifest: Path) -> bool:
+        """Take note of where the current manifest lies; where there is none, this is it. Was that new?"""
+        if self._current is None:
+            self.begin(manifest)
+            return True
+        path = str(manifest.absolute())
+        if self._manifests[self._current] == path:
+            return False
+        self._manifests[self._current] = path
+        self._close(self._current)
+        return True
+
+    def earlier(self) -> dict[int, Path]:
+        """Return the manifests that are no longer written, by their numbers."""
+        written = self._manifests.get(self._current or 0)
+        return {number: path_of(path) for number, path in self._manifests.items() if path != written}
+
+    def needed(self) -> set[int]:
+        """Return the numbers of the manifests that have the latest row of some file; reads the whole index."""
+        return {int.from_bytes(value) >> _OFFSET_BITS for value in self._runs.values()}
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Forget manifests that are not needed."""
+        for number in numbers:
+            self._close(number)
+            del self._manifests[number]
+
+    def add(self, rows: StoredRows) -> None:
+        """Remember rows of the current manifest."""
+        if rows.starts and self._current is not None:
+            base = self._current << _OFFSET_BITS
+            self._recent += _records(rows, base)
+            self._last = rows.starts[-1]
+
+    @property
+    def is_due(self) -> bool:
+        """Are there so many in memory that they should be written?"""
+        return len(self._recent) >= self._most
+
+    def write(self) -> None:
+        """Write what is in memory."""
+        if self._recent:
+            self._runs.add(self._recent)
+            self._recent = []
+        self.until = self._last
+
+    def merge_some(self) -> bool:
+        """Go on with merging, for some milliseconds; True where ``record`` changed."""
+        return self._runs.merge_some()
+
+    def tidy(self) -> None:
+        """Remove the files that are no longer noted."""
+        self._runs.tidy()
+
+    def row(self, name: bytes) -> bytes | None:
+        """Return the latest row of a stored file's name that was written, as far as its manifest still has it."""
+        value = self._runs.find(name)
+        if value is None:
+            return None
+        place = int.from_bytes(value)
+        file = self._opened(place >> _OFFSET_BITS)
+        if file is None:
+            return None
+        start = place & ((1 << _OFFSET_BITS) - 1)
+        row, end, _ = os.pread(file, _USUAL_ROW, start).partition(b"\n")
+        if not end:
+            row, end, _ = os.pread(file, _LONGEST_ROW, start).partition(b"\n")
+        return row if end else None
+
+    def close(self) -> None:
+        self._runs.close()
+        for number in list(self._files):
+            self._close(number)
+
+    def _opened(self, number: int) -> int | None:
+        if number not in self._files:
+            self._files[number] = None
+            path = self._manifests.get(number)
+            if path is not None:
+                with suppress(FolderError, OSError):
+                    self._files[number] = open_regular(path_of(path), os.O_RDONLY, subject=f"The manifest {path}")
+        return self._files[number]
+
+    def _close(self, number: int) -> None:
+        file = self._files.pop(number, None)
+        if file is not None:
+            os.close(file)
+
+
+def path_of(recorded: str) -> Path:
+    """Return the path of these bytes, whatever the locale then and now makes of them."""
+    return Path(os.fsdecode(recorded.encode("utf-8", "surrogateescape")))
+
+
+def _records(rows: StoredRows, base: int) -> list[bytes]:
+    named = zip(rows.names, rows.starts, strict=True)
+    try:
+        records = [bytes.fromhex(name) + (base + start).to_bytes(_VALUE) for name, start in named if name]
+    except ValueError:
+        return []  # a name that is none: of rows like these nobody need remember anything
+    width = NAME + _VALUE
+    return records if len(b"".join(records)) == len(records) * width else [one for one in records if len(one) == width]

@@ -1,0 +1,63 @@
+"""A kept row says what was known of the file; what vouches for another file changes nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.records.outcomes import Attempt, Ending, Outcome, Timing
+from contract.urls.naming import output_name
+from producer.job.kept_rows import with_what_was_known
+from producer.storage.journal import Journal
+from producer.storage.stored import StoredRows
+
+URL = "http://a/"
+NAME = output_name(URL)
+FETCHED = Outcome(
+    url=URL, name=NAME, path=NAME, ending=Ending.OK, http_status=200, bytes=3, sha256="aa", content_type="text/plain",
+    content_encoding="gzip", etag='"e"', last_modified="Mon", final_url="http://b/", redirects=1,
+    attempts=(Attempt(status=200, seconds=1.0),), started="2026-01-01T00:00:00Z", timing=Timing(total=1.0),
+    remote_ip="192.0.2.1", http_version="2", worker="then", notes=("framing=close",),
+)  # fmt: skip
+KEPT = Outcome(url=URL, name=NAME, path=NAME, ending=Ending.KEPT, bytes=3, sha256="aa", worker="now")
+
+
+def filled(journal: Journal, kept: Outcome) -> dict[str, Any]:
+    text: dict[str, Any] = json.loads(with_what_was_known(as_row(kept), journal))
+    return text
+
+
+def as_row(outcome: Outcome) -> bytes:
+    return json.dumps(outcome.to_row(), separators=(",", ":")).encode()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    (tmp_path / "m.jsonl").write_bytes(as_row(FETCHED) + b"\n")
+    opened = Journal(tmp_path / ".trawl")
+    opened.begin("job-1", manifest=tmp_path / "m.jsonl")
+    opened.remember(StoredRows([NAME], [0]))
+    opened.begin("job-2", manifest=tmp_path / "n.jsonl")
+    return opened
+
+
+def test_a_kept_row_has_what_the_row_of_the_download_had(journal: Journal) -> None:
+    now = {"outcome": "kept", "attempts": [], "worker": "now"}
+
+    assert filled(journal, KEPT) == json.loads(as_row(FETCHED)) | now
+    assert list(filled(journal, KEPT)) == list(FETCHED.to_row()), "the keys are in their order"
+    journal.close()
+
+
+@pytest.mark.parametrize("change", [{"bytes": 4}, {"sha256": "bb"}, {"name": output_name("http://c/")}, {"name": None}])
+def test_what_is_known_of_another_file_is_not_said_of_this_one(journal: Journal, change: dict[str, Any]) -> None:
+    kept = Outcome.from_row(KEPT.to_row() | change)
+
+    assert filled(journal, kept) == json.loads(as_row(kept))
+    journal.close()
+
+
+def test_what_is_no_row_is_as_it_came(journal: Journal) -> None:
+    assert with_what_was_known(b"nonsense", journal) == b"nonsense"
+    journal.close()
