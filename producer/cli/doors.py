@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -41,9 +40,10 @@ def flower(options: tuple[str, ...]) -> None:
 
     TRAWL_BROKER_URL names the cluster.
     """
-    columns = Path(__file__).resolve().parents[2] / "flowerconfig.py"
+    from producer.cluster.embedded import flower_columns
+
     names_own = any(option.startswith("--conf") for option in options) or "FLOWER_CONF" in os.environ
-    _become("flower", *(() if names_own or not columns.is_file() else (f"--conf={columns}",)), *options)
+    _become("flower", *([] if names_own else flower_columns()), *options)
 
 
 @click.command("metrics", short_help="Show Prometheus what waits in the cluster, and who works.")

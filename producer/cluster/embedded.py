@@ -61,6 +61,13 @@ def find_server(environment: Mapping[str, str]) -> list[str]:
     )
 
 
+def flower_columns() -> list[str]:
+    """Return the option of Flower that names our columns: beside the packages in a checkout, else inside of one."""
+    here = Path(__file__).resolve().parents[2]
+    places = (here / "flowerconfig.py", here / "worker/flowerconfig.py")
+    return [f"--conf={place}" for place in places if place.is_file()][:1]
+
+
 def insist_on_port(port: int) -> None:
     """Have a port of loopback be free, before anything is started that would need it later.
 
@@ -156,7 +163,7 @@ class Embedded:
             "--address=127.0.0.1",
             "--read-only=true",  # it has no login: who is on this machine may look
             f"--port={port}",
-            f"--conf={Path(__file__).resolve().parents[2] / 'flowerconfig.py'}",
+            *flower_columns(),
         ]
         self._start(FLOWER, command, {})
 

@@ -60,4 +60,5 @@ def test_the_wheel_holds_every_package_with_its_types() -> None:
     wheel = tomllib.loads(document("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["wheel"]
 
     assert sorted(wheel["packages"]) == sorted(PRODUCT)
+    assert wheel["force-include"] == {"flowerconfig.py": "worker/flowerconfig.py"}, "where flower_columns looks"
     assert [package for package in PRODUCT if not (ROOT / package / "py.typed").is_file()] == []
