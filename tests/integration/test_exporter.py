@@ -14,12 +14,11 @@ from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.health import Trouble, WorkerHealth
 from contract.metrics import EXPORTER_METRICS, PROCESS_METRICS
-from tests.integration.test_flower_access import listeners
-from tests.integration.test_metrics import scrape
 from tests.support.celery_worker import PROJECT
 from tests.support.cluster import Cluster
-from tests.support.processes import await_condition, end, free_port
+from tests.support.processes import await_condition, end, free_port, listeners
 from tests.support.redis_server import RedisServer
+from tests.support.scraping import scrape
 
 
 @contextmanager

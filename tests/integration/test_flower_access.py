@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.celery_worker import PROJECT
 from tests.support.person import Person
-from tests.support.processes import await_condition, end, free_port
+from tests.support.processes import await_condition, end, free_port, listeners
 
 BROKER = f"redis://127.0.0.1:{free_port()}/0"  # nobody is there: Flower shows its pages all the same
 CELERY = (sys.executable, "-m", "celery", "-A", "worker", "flower")
@@ -23,13 +23,6 @@ DOOR = (sys.executable, "-P", "-m", "producer", "flower")
 
 def environment(**variables: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "TRAWL_BROKER_URL": BROKER, **variables}
-
-
-def listeners(port: int) -> set[str]:
-    """Return the addresses a TCP port is listened on, in hexadecimal (proc_net(5))."""
-    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text("ascii").splitlines()]
-    places = [line.split()[1] for line in lines if " 0A " in line]
-    return {place.partition(":")[0] for place in places if place.endswith(f":{port:04X}")}
 
 
 @contextmanager

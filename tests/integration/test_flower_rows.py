@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_metrics import await_batches
 from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.processes import await_condition, free_port
 from tests.support.redis_server import RedisServer
+from tests.support.scraping import await_batches
 
 COUNT = 12  # batches: more than the worker has processes, so that some are claimed without their message
 

@@ -7,13 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from contract.metrics import PROCESS_METRICS, WORKER_METRICS
 from tests.support.celery_worker import PROJECT, READY, CeleryWorker
@@ -21,8 +19,7 @@ from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.processes import await_condition, end, free_port, send
 from tests.support.redis_server import RedisServer
-
-Numbers = dict[tuple[str, tuple[str, ...]], float]
+from tests.support.scraping import await_batches, scrape
 
 
 @pytest.fixture
@@ -63,28 +60,6 @@ def measured(
     own = {"TRAWL_METRICS": str(port), "TMPDIR": str(temporary), "TRAWL_LEASE": str(lease)}
     environment = {**cluster.environment, **own}
     return CeleryWorker(folder, env=environment, pool=pool, concurrency=concurrency)
-
-
-def scrape(port: int) -> Numbers:
-    """Return every sample by its name and the values of its labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
-        assert answer.headers["Content-Type"].startswith("text/plain; version=")
-        text = answer.read().decode()
-    return {
-        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def await_batches(port: int, count: int) -> Numbers:
-    """Return the numbers once so many batches are in them: they are counted right after their report is stored."""
-    await_condition(
-        lambda: scrape(port).get(("trawl_batches_total", ())) == count,
-        within=10,
-        what=f"{count} batches in the metrics",
-    )
-    return scrape(port)  # once more: the files of the one before were read one after the other
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])

@@ -51,6 +51,13 @@ def free_port(address: str = "127.0.0.1") -> int:
     return port
 
 
+def listeners(port: int) -> set[str]:
+    """Return the addresses a TCP port is listened on, in hexadecimal (proc_net(5))."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text("ascii").splitlines()]
+    places = [line.split()[1] for line in lines if " 0A " in line]
+    return {place.partition(":")[0] for place in places if place.endswith(f":{port:04X}")}
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """What /proc/<pid>/stat says of a process (proc_pid_stat(5))."""
