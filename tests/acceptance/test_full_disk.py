@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from tests.support.cluster import Cluster
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.netbox import NotPermittedError
-from tests.support.person import ENOUGH, Person
+from tests.support.person import ENOUGH, Person, lines_until
 from tests.support.processes import await_condition, free_port
 from tests.support.redis_server import RedisServer
 from tests.support.tiny_disk import TinyDisk
@@ -232,17 +231,6 @@ def test_a_full_disk_below_manifest_and_journal_is_waited_for(
     assert ended is not None or b"The disk has space again after" in said
     rows = [json.loads(row) for row in (disk.seen / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
     assert sorted(row["url"] for row in rows) == sorted(urls)
-
-
-def lines_until(process: subprocess.Popen[bytes], wanted: bytes) -> bytes:
-    """Return what it says until it says this; fails where it ends before."""
-    assert process.stderr is not None
-    said = b""
-    for line in process.stderr:
-        said += line
-        if wanted in line:
-            return said
-    raise AssertionError(said.decode())
 
 
 def _is_old(heartbeat: Path) -> bool:

@@ -76,3 +76,14 @@ class Person:
         await_condition(
             lambda: manifest.is_file() and manifest.read_bytes().count(b"\n") >= count, within=60, what=f"{count} rows"
         )
+
+
+def lines_until(process: subprocess.Popen[bytes], wanted: bytes) -> bytes:
+    """Return what it says until it says this; fails where it ends before."""
+    assert process.stderr is not None
+    said = b""
+    for line in process.stderr:
+        said += line
+        if wanted in line:
+            return said
+    raise AssertionError(said.decode())

@@ -23,12 +23,14 @@ from tests.support.netbox import NetboxError, NotPermittedError
 PROJECT = Path(__file__).resolve().parents[2]
 
 # linux/sched.h and linux/mount.h
-_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00020000, 0x04000000, 0x10000000
 _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2
 
 
 class TinyDisk:
-    """A mount namespace with a tmpfs in it, held by a process that does nothing else; a context manager."""
+    """A mount namespace with a tmpfs in it and a host name of its own, held by a process that does nothing else;
+    a context manager.
+    """
 
     def __init__(self, path: Path, *, size: str) -> None:
         """Describe it: where it is mounted and how large it is, as mount(8) says sizes (`512k`, `2m`)."""
@@ -52,10 +54,20 @@ class TinyDisk:
         program.chmod(0o755)
         return program
 
+    def run(self, *command: object) -> str:
+        """Run a command on the disk, as root if we are; return what it said, or raise CalledProcessError."""
+        assert self._holder is not None
+        inside = [sys.executable, "-m", __name__, "enter", str(self._holder.pid), *map(str, command)]
+        return subprocess.check_output(inside, cwd=PROJECT, stderr=subprocess.STDOUT, text=True)
+
     def fill(self, *, leave: int) -> None:
-        """Write a file called ballast until only so many bytes are free."""
+        """Write a file called ballast until only so many bytes are free, or none where others write too."""
         found = os.statvfs(self.seen)
-        (self.seen / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - leave))
+        try:
+            (self.seen / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - leave))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
 
     def empty(self) -> None:
         """Remove the ballast."""
@@ -99,7 +111,7 @@ def _hold(path: str, size: str) -> None:
 
 def _mount(path: str, size: str) -> None:
     user, group = os.geteuid(), os.getegid()
-    _check(_libc().unshare(_CLONE_NEWNS | (_CLONE_NEWUSER if user else 0)), "unshare")
+    _check(_libc().unshare(_CLONE_NEWNS | _CLONE_NEWUTS | (_CLONE_NEWUSER if user else 0)), "unshare")
     if user:
         Path("/proc/self/setgroups").write_text("deny", "ascii")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1", "ascii")
@@ -113,7 +125,7 @@ def _mount(path: str, size: str) -> None:
 def _enter(holder: str, command: list[str]) -> None:
     folder = os.getcwd()
     root = os.open(f"/proc/{holder}/root", os.O_RDONLY | os.O_DIRECTORY)
-    for kind in ("user", "mnt") if os.geteuid() else ("mnt",):
+    for kind in ("user", "uts", "mnt") if os.geteuid() else ("uts", "mnt"):
         fd = os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY)
         _check(_libc().setns(fd, 0), f"joining the {kind} namespace")
         os.close(fd)
@@ -122,7 +134,7 @@ def _enter(holder: str, command: list[str]) -> None:
     os.chroot(".")
     os.close(root)
     os.chdir(folder)
-    os.execv(command[0], command)
+    os.execvp(command[0], command)
 
 
 def _check(result: int, what: str) -> None:

@@ -1,0 +1,145 @@
+"""What befalls an output folder below a worker: it says why, and within a minute of the cure its job goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.celery_worker import CeleryWorker
+from tests.support.cluster import Cluster
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.netbox import NotPermittedError
+from tests.support.person import ENOUGH, Person, lines_until
+from tests.support.redis_server import RedisServer
+from tests.support.tiny_disk import TinyDisk
+
+COUNT = 80  # URLs: some ten seconds of them
+
+Act = Callable[[TinyDisk], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What befalls the folder ``out`` on the disk ``within``, what ``run`` then shows, and what cures it."""
+
+    happens: Act
+    shown: str = ""  # in the display of `run`; "" where the worker has opened the folder anew before anybody looks
+    cure: Act = lambda _disk: None
+    keeps: bool = True  # are the files of before still there?
+    prepare: Act = lambda _disk: None
+
+
+def _within(command: str) -> Act:
+    return lambda disk: disk.run("sh", "-ec", command, "sh", disk.path)
+
+
+def _on_btrfs(*then: str) -> Act:
+    """Mount a btrfs of 200 MB in place of the tmpfs."""
+
+    def prepare(disk: TinyDisk) -> None:
+        if os.geteuid() or shutil.which("mkfs.btrfs") is None:
+            pytest.skip("it needs root and mkfs.btrfs (btrfs-progs)")
+        make = ('truncate -s 200M "$1.img"', 'mkfs.btrfs -q "$1.img"', 'mount -o loop "$1.img" "$1"')
+        try:
+            _within("; ".join(make))(disk)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no btrfs here: {error.output.splitlines()[-1:]}")
+        _within("; ".join(then))(disk)
+
+    return prepare
+
+
+_SUBVOLUME = 'btrfs subvolume create "$1/out" >/dev/null'
+_ONE_MORE_FILE = 'mount -o "remount,nr_inodes=$(($(df --output=iused "$1" | tail -n 1) + 1))" "$1" 2>/dev/null'
+
+FATES = {
+    "replaced": Fate(happens=_within('rm -rf "$1/out"; mkdir "$1/out"'), keeps=False),
+    "moved": Fate(happens=_within('mv "$1/out" "$1/old"'), keeps=False),
+    "moved-away-and-back": Fate(
+        happens=_within('mv "$1/out" "$1/old"; touch "$1/out"'),
+        shown="The output folder",
+        cure=_within('rm "$1/out"; mv "$1/old" "$1/out"'),
+    ),
+    "made-a-link": Fate(happens=_within('mv "$1/out" "$1/old"; ln -s old "$1/out"')),
+    "unmounted": Fate(
+        happens=_within('umount -l "$1"'),
+        shown="The output folder is gone (ENOENT).",
+        cure=_within('mount -t tmpfs -o size=8m tmpfs "$1"'),
+        keeps=False,
+    ),
+    "read-only": Fate(  # whoever has files open there, unlike a remount
+        prepare=_on_btrfs(_SUBVOLUME),
+        happens=_within('btrfs property set -ts "$1/out" ro true'),
+        shown="The output folder",
+        cure=_within('btrfs property set -ts "$1/out" ro false'),
+    ),
+    "full": Fate(happens=lambda disk: disk.fill(leave=0), shown="The disk is full (ENOSPC).", cure=TinyDisk.empty),
+    "no-more-files": Fate(
+        happens=_within(f"until {_ONE_MORE_FILE}; do :; done"),
+        shown="The disk",
+        cure=_within('mount -o remount,nr_inodes=10000 "$1"'),
+    ),
+    "quota": Fate(
+        prepare=_on_btrfs('btrfs quota enable "$1"', _SUBVOLUME),
+        happens=_within('btrfs qgroup limit 1M "$1/out"'),
+        shown="The disk quota is used up (EDQUOT).",
+        cure=_within('btrfs qgroup limit none "$1/out"'),
+    ),
+}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[TinyDisk]:
+    with ExitStack() as mounted:
+        try:
+            disk = mounted.enter_context(TinyDisk(tmp_path / "disk", size="8m"))
+        except NotPermittedError as reason:
+            pytest.skip(f"no file system of our own here: {reason}")
+        yield disk
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.mark.parametrize("fate", FATES.values(), ids=FATES)
+def test_whatever_befalls_the_folder_is_shown_and_the_job_goes_on_after_the_cure(
+    tmp_path: Path, server: MisbehavingServer, disk: TinyDisk, fate: Fate
+) -> None:
+    urls = [server.url(f"/good?seed={seed}&size=20000&rate=40000") for seed in range(COUNT)]
+    person = Person(tmp_path)
+    listed = person.write_list(*urls)
+    fate.prepare(disk)
+
+    with RedisServer(tmp_path / "redis") as redis:
+        cluster = Cluster(redis.celery_url(), tmp_path)
+        settings = {"TRAWL_OUTPUT": str(disk.path / "out"), "TRAWL_TRANSFERS": "4", "TRAWL_MIN_FREE": "0"}
+        worker = CeleryWorker(tmp_path, env={**cluster.environment, **settings}, concurrency=1, python=str(disk.python))
+        with worker:
+            run = person.start("run", listed, "-o", "o", "--allow-net", "127.0.0.0/8", "--batch-size", "20",
+                               TRAWL_BROKER_URL=redis.celery_url())  # fmt: skip
+            server.log.wait_for_requests(30)
+            fate.happens(disk)
+            said = lines_until(run, fate.shown.encode()) if fate.shown else b""
+            fate.cure(disk)
+            said += run.communicate(timeout=ENOUGH)[1]
+            assert run.returncode == 0, said.decode()
+        stored = {path.name: path.read_bytes() for path in (disk.seen / "out").iterdir() if path.is_file()}
+
+    rows = person.rows("o")
+    assert {row["outcome"] for row in rows} == {"ok"}
+    assert sorted(row["url"] for row in rows) == sorted(urls)
+    assert len(stored) == COUNT if fate.keeps else 0 < len(stored) < COUNT
+    sums = {row["name"]: row["sha256"] for row in rows}
+    assert all(hashlib.sha256(body).hexdigest() == sums[name] for name, body in stored.items())
+    assert "Traceback" not in worker.log()
