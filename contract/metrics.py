@@ -137,15 +137,15 @@ REDIS_UP = Metric(name="trawl_redis_up", kind=Kind.GAUGE, help="1 when the ledge
 CLAIMABLE = Metric(
     name="trawl_claimable_batches",
     kind=Kind.GAUGE,
-    help="Batches that a worker could claim now: neither held, paused nor deferred. What to scale workers by.",
+    help="Batches that a worker could claim now: neither held, paused, deferred nor parked. What to scale workers by.",
 )
 LEDGER_BATCHES = Metric(
     name="trawl_ledger_batches",
     kind=Kind.GAUGE,
     labels=("state",),
-    series=_each(("held", "deferred", "paused", "undrained")),
-    help="Other batches: with a worker (held), waiting for a moment (deferred), of a paused job (paused),"
-    " reported and not collected by `trawl follow` or `run` yet (undrained).",
+    series=_each(("held", "deferred", "parked", "paused", "undrained")),
+    help="Other batches: with a worker (held), waiting for a moment (deferred) or for their host (parked), of a paused"
+    " job (paused), reported and not collected by `trawl follow` or `run` yet (undrained).",
 )
 LEDGER_JOBS = Metric(
     name="trawl_ledger_jobs",

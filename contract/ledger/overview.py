@@ -22,6 +22,7 @@ class Overview:
     claimable: int
     held: int
     deferred: int
+    parked: int
     paused: int
     undrained: int
     jobs: int
@@ -41,11 +42,12 @@ def look(ledger: Ledger) -> Overview:
     shared = [_read(keys) for keys in (ledger.keys, ledger.earlier)]
     about = [ledger.keys.of_jobs, ledger.earlier.of_jobs, MOST_LOOKED_AT]
     *counts, waited, last, hosts = ledger.run("overview", [key for keys in shared for key in keys], about)
-    claimable, held, deferred, paused, undrained, jobs, active, paused_jobs = counts
+    claimable, held, deferred, parked, paused, undrained, jobs, active, paused_jobs = counts
     return Overview(
         claimable=claimable,
         held=held,
         deferred=deferred,
+        parked=parked,
         paused=paused,
         undrained=undrained,
         jobs=jobs,

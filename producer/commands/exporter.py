@@ -105,7 +105,8 @@ class LedgerNumbers:
 
 def _of_ledger(seen: Overview) -> Iterator[Metric]:
     yield _gauge(known.CLAIMABLE, {(): seen.claimable})
-    batches = {"held": seen.held, "deferred": seen.deferred, "paused": seen.paused, "undrained": seen.undrained}
+    waiting = {"deferred": seen.deferred, "parked": seen.parked, "paused": seen.paused}
+    batches = {"held": seen.held, **waiting, "undrained": seen.undrained}
     yield _gauge(known.LEDGER_BATCHES, _by_word(batches))
     jobs = {"known": seen.jobs, "active": seen.active_jobs, "paused": seen.paused_jobs}
     yield _gauge(known.LEDGER_JOBS, _by_word(jobs))

@@ -2,18 +2,20 @@
 -- KEYS: of this edition, then of the first one: sent, active, jobs, taken, states of hosts, hosts by their last change
 -- ARGV: what the keys of every job begin with, in this edition and in the first one,
 --       most jobs and hosts looked at, those that changed last
--- Returns {batches that wait, held, deferred, of paused jobs, closed and not collected, jobs known, with open batches,
+-- Returns {batches that wait, held, deferred, parked by their host, of paused jobs, closed and not collected, jobs known, with open batches,
 -- paused, microseconds the longest has waited, when a batch was last claimed ('': not known), hosts paused}.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local most = tonumber(ARGV[3]) - 1
-local waiting, held, deferred, set_aside, closed, known, active, paused, waited, asked_to_wait = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+local waiting, held, deferred, parked, set_aside, closed = 0, 0, 0, 0, 0, 0
+local known, active, paused, waited, asked_to_wait = 0, 0, 0, 0, 0
 local last = ''
 
 -- A paused or cancelled job: nobody claims what it has in line, which is put aside bit by bit.
 local function look_at(job, key)
   held = held + redis.call('ZCARD', key .. ':leases')
   deferred = deferred + redis.call('ZCARD', key .. ':due')
+  parked = parked + redis.call('ZCARD', key .. ':parcels')
   local state = redis.call('HGET', key, 'state')
   if not state then return end
   local in_line = redis.call('ZCARD', key .. ':line')
@@ -46,6 +48,6 @@ end
 waiting = math.max(0, waiting)
 waited = waiting > 0 and waited or 0
 return {
-  waiting, held, deferred, set_aside, closed, known, active, paused, string.format('%.0f', waited * 1e6), last,
-  asked_to_wait,
+  waiting, held, deferred, parked, set_aside, closed, known, active, paused, string.format('%.0f', waited * 1e6),
+  last, asked_to_wait,
 }

@@ -41,6 +41,13 @@ def test_batches_are_counted_where_they_are_of_all_jobs(ledger: ClockedLedger) -
     assert seen.last_claim == pytest.approx(ledger.now() - 3.0)
 
 
+def test_what_is_parked_by_its_host_is_not_claimable(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    client.zadd(ledger.keys.job(JOB, "parcels"), {"host.test 2": 0, "host.test 3": 0})
+
+    assert (look(ledger).claimable, look(ledger).parked) == (1, 2)
+
+
 def test_a_job_that_is_over_and_not_collected_has_undrained_batches(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     claim = next_of(ledger)

@@ -11,8 +11,8 @@ from producer.commands import doctor
 from producer.commands.doctor import Finding, Verdict, examine
 
 IDLE = Overview(
-    claimable=0, held=2, deferred=0, paused=0, undrained=0, jobs=1, active_jobs=1, paused_jobs=0, oldest_wait=0.0,
-    last_claim=900.0, paused_hosts=0,
+    claimable=0, held=2, deferred=0, parked=0, paused=0, undrained=0, jobs=1, active_jobs=1, paused_jobs=0,
+    oldest_wait=0.0, last_claim=900.0, paused_hosts=0,
 )  # fmt: skip
 
 HEALTHY: dict[str, Any] = {
