@@ -22,12 +22,14 @@ if TYPE_CHECKING:
         AccountingError,
         FolderError,
         InputError,
+        JobStateError,
         MessageError,
         ServiceError,
         SettingError,
         TrawlError,
         UnknownJobError,
     )
+    from contract.ledger.values import JobState
     from contract.records.credentials import Credentials
     from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
     from contract.records.policy import Digest, JobPolicy, Sync
@@ -47,6 +49,8 @@ __all__ = [
     "InputError",
     "Job",
     "JobPolicy",
+    "JobState",
+    "JobStateError",
     "Layout",
     "MessageError",
     "Outcome",
@@ -71,12 +75,14 @@ _HOMES = {
         "AccountingError",
         "FolderError",
         "InputError",
+        "JobStateError",
         "MessageError",
         "ServiceError",
         "SettingError",
         "TrawlError",
         "UnknownJobError",
     ),
+    "contract.ledger.values": ("JobState",),
     "contract.records.credentials": ("Credentials",),
     "contract.records.outcomes": ("Attempt", "Ending", "ErrorClass", "Outcome", "Timing"),
     "contract.records.policy": ("Digest", "JobPolicy", "Sync"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ def send_batches(app: Celery, messages: Sequence[BatchMessage], *, about: str = 
 
     Each means that a batch waits; which one a worker then takes is the ledger's to say. So it has no time limits: they
     would be of another job's batch.
+    And each has an id of its own: Celery's ``revoke`` makes workers drop whatever comes under an id, for hours.
     ``about`` is shown in Flower beside job and batch: numbers and hosts, never a URL.
 
     Raises:
@@ -29,7 +31,7 @@ def send_batches(app: Celery, messages: Sequence[BatchMessage], *, about: str = 
             app.send_task(
                 BATCH_TASK,
                 args=[message.to_wire()],
-                task_id=message.task_id,
+                task_id=f"{message.task_id}.{secrets.token_hex(4)}",
                 producer=producer,
                 ignore_result=True,
                 argsrepr=f"job={message.job} batch={message.batch} {about}".rstrip(),

@@ -17,6 +17,7 @@ from contract.ledger.ledger import Ledger
 from contract.ledger.values import Claim, JobState
 from contract.records import wire
 from contract.records.batches import BatchEntry, unpack_entries
+from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
@@ -26,6 +27,7 @@ MOST_PRIORITY = 9  # and as many below nought
 
 _MOVED_AT_ONCE = 500  # batches
 _KEPT_AT_ONCE = 1_000  # reports
+_SENT_AT_ONCE = 200  # messages; the sweep sends the others
 _WITHDRAWN_AT_ONCE = 20  # batches: their URLs are in memory
 
 _RUNNING, _FINISHED = "running", "finished"
@@ -76,6 +78,12 @@ def cancel(ledger: Ledger, job: str) -> bool:
     return was != JobState.CANCELLED
 
 
+def missing_messages(ledger: Ledger) -> list[BatchMessage]:
+    """Return messages for what was resumed, no more than the queue lacks, as far as that can be told from here."""
+    missing = ledger.count_waiting() - ledger.count_messages()
+    return ledger.longest_waiting(min(missing, _SENT_AT_ONCE)) if missing > 0 else []
+
+
 def prioritize(ledger: Ledger, job: str, priority: int) -> None:
     """Let a job go before all of a lower priority, from the next claim on; jobs have 0.
 
@@ -85,6 +93,16 @@ def prioritize(ledger: Ledger, job: str, priority: int) -> None:
     keys = ledger.keys_of(job)
     shared = [keys.turns, keys.taken, keys.priorities]
     if not ledger.run("prioritize", [keys.job(job), *shared], [job, priority, ledger.keep]):
+        raise _unknown(job)
+
+
+def weigh(ledger: Ledger, job: str, weight: float) -> None:
+    """Give a job so many turns for each of one of weight 1, from the next claim on.
+
+    Raises:
+        UnknownJobError: there is no such job.
+    """
+    if not ledger.run("weigh", [ledger.keys_of(job).job(job)], [repr(weight)]):
         raise _unknown(job)
 
 
@@ -155,7 +173,7 @@ def _move_all(ledger: Ledger, job: str) -> None:
 
 def _control(ledger: Ledger, job: str, wanted: str = "", by: str = "") -> tuple[str, int]:
     keys = ledger.keys_of(job)
-    shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities]
+    shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities, keys.active]
     arguments = [job, wanted, by, _MOVED_AT_ONCE, ledger.keep]
     answer = ledger.run("control", [*keys.parts(job, "", "batches", "line", "aside"), *shared], arguments)
     if answer is None:
@@ -205,4 +223,4 @@ def _end(ledger: Ledger, claim: Claim, holder: str) -> int:
 
 
 def _unknown(job: str) -> UnknownJobError:
-    return UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+    return UnknownJobError(f"No job {job} is known there.")

@@ -17,7 +17,7 @@ class Keys:
 
     def __init__(self, prefix: str) -> None:
         self.jobs = f"{prefix}jobs"  # known jobs by age
-        self.active = f"{prefix}active"  # jobs with open batches
+        self.active = f"{prefix}active"  # jobs with open batches, but for those that are paused and at rest
         self.sent = f"{prefix}sent"  # job/batch of whatever waits for a worker, of all jobs, since when
         self.overdue = f"{prefix}overdue"  # those of them that were lost or handed off
         # Jobs with batches in line, by the URLs each has had for its weight; those of a priority follow it by name.

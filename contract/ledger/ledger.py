@@ -136,11 +136,6 @@ class Ledger(Editions):
         if not self.run("seal", [self.keys_of(job).job(job)], [wire.to_json(dict(totals)), self.keep]):
             raise UnknownJobError(f"Redis no longer knows job {job}.")
 
-    def weigh(self, job: str, weight: float) -> bool:
-        """Give a job so many turns for each of one of weight 1, from the next claim on; False when it is unknown."""
-        key = self.keys_of(job).job(job)
-        return bool(self._redis.hexists(key, "policy")) and self._redis.hset(key, "weight", repr(weight)) >= 0
-
     def job(self, job: str) -> JobRecord | None:
         """Return what is known of a job; None when nothing is."""
         keys = self._known.get(job, self.keys)
@@ -350,6 +345,10 @@ class Ledger(Editions):
     def count_waiting(self) -> int:
         """How many batches of all jobs wait for a worker?"""
         return self._redis.zcard(self.keys.sent) + self._redis.zcard(self.earlier.sent)
+
+    def count_messages(self) -> int:
+        """How many messages lie in the queue, where that is in the same Redis? 0 elsewhere."""
+        return sum(self._redis.llen(key) for key in self._queue)
 
     def longest_waiting(self, limit: int, *, waited: float = 0.0, keys: Keys | None = None) -> list[BatchMessage]:
         """Return batches of all jobs that have waited for so many seconds, the longest-waiting first.

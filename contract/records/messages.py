@@ -24,7 +24,7 @@ class BatchMessage(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def task_id(self) -> str:
-        """The Celery task id: the same for every copy of this message, so that duplicates are recognisable."""
+        """Under which Celery's clients find the batch's report; the ids of its messages begin so."""
         return task_id(self.job, self.batch)
 
     def to_wire(self) -> dict[str, Any]:

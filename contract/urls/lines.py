@@ -124,6 +124,12 @@ class Refusal(NamedTuple):
 is_ordinary = _ORDINARY.fullmatch
 
 
+def asks(raw: bytes) -> bool:
+    """Does a line ask for anything, or is it blank or a comment?"""
+    exact = raw.strip(_BLANKS)
+    return bool(exact) and not exact.startswith(b"#")
+
+
 def intake(raw: bytes | str, *, line: int) -> Entry | Refusal | None:
     """Read one line of a list, the first being ``line`` 1; None if it asks for nothing. Never raises."""
     exact = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import FolderError, InputError, UnknownJobError
-from contract.ledger.values import JobRecord, NewBatch
+from contract.ledger.control import prioritize, state_of, weigh
+from contract.ledger.values import JobRecord, JobState, NewBatch
 from contract.records.batches import Known, Listed, pack_entries
 from contract.records.credentials import Credentials
 from contract.records.messages import BatchMessage
@@ -24,6 +25,7 @@ from producer.cluster.client import Cluster, Retrying
 from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
 from producer.intake.sources import Chunk, Position
+from producer.job.control import JobControl
 from producer.job.plan import new_job_id
 
 _LINES_AT_ONCE = 1000
@@ -111,6 +113,16 @@ class Client:
         through(lambda: ledger.seal(job.id, totals))
         return job
 
+    def job(self, job: str) -> Job:
+        """Return a job that another command or script began, by its id, to follow or to change it.
+
+        Raises:
+            UnknownJobError: there is no such job.
+        """
+        if self.retrying.call(lambda: self.cluster.ledger.job(job)) is None:
+            raise UnknownJobError(f"No job {job} is known there.")
+        return Job(job, self)
+
 
 class Job:
     """A job on its way. ``id`` is what ``trawl status`` and ``trawl follow`` take."""
@@ -119,6 +131,7 @@ class Job:
         self.id = job
         self._cluster = client.cluster
         self._through = client.retrying.call
+        self._control = JobControl(job, client.cluster)
         self._next = 1
         self._holder = f"script@{platform.node()}/{os.getpid()}"
         self._place = f"{self._holder}/{secrets.token_hex(4)}"
@@ -126,6 +139,48 @@ class Job:
         self._safe: list[str] = []  # batches taken, and not forgotten in Redis yet
         self._expected: set[str] = set()  # batches opened in place of those taken
         self._taken: set[str] = set()
+
+    @property
+    def state(self) -> JobState:
+        """What is wanted of it now: ``running``, ``paused`` or ``cancelled``; one that is over counts as before."""
+        return self._through(lambda: state_of(self._cluster.ledger, self.id))
+
+    def pause(self) -> bool:
+        """Have nothing more of it fetched until it is resumed; False when it was paused already.
+
+        Workers learn of it within two seconds; what is in flight then may end.
+
+        Raises:
+            UnknownJobError, JobStateError: Redis has lost the job, or nothing of it is left to pause.
+        """
+        return self._through(self._control.pause)
+
+    def resume(self) -> bool:
+        """Go on with it; False when it was not paused.
+
+        Raises:
+            UnknownJobError, JobStateError: Redis has lost the job, or it was cancelled.
+        """
+        return self._through(self._control.resume)
+
+    def cancel(self) -> bool:
+        """End it: what was not fetched yet ends as ``failed``, of the class ``cancelled``; False when it was before.
+
+        Raises:
+            UnknownJobError, JobStateError: Redis has lost the job, or it is finished.
+        """
+        return self._through(self._control.cancel)
+
+    def change(self, *, priority: int | None = None, weight: float | None = None) -> None:
+        """Have it go before jobs of a lower priority (-9 to 9, 0 unless set), or give it more turns than others have.
+
+        Raises:
+            UnknownJobError: Redis has lost the job.
+        """
+        if priority is not None:
+            self._through(lambda: prioritize(self._cluster.ledger, self.id, priority))
+        if weight is not None:
+            self._through(lambda: weigh(self._cluster.ledger, self.id, weight))
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield each URL's outcome as its batch completes, and forget them in Redis. Only one may take them.

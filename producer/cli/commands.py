@@ -9,14 +9,15 @@ import click
 
 from contract import __version__
 from contract.cluster.variables import hints
+from producer.cli.control import cancel, pause, resume, set_job
 from producer.cli.doors import flower, show_metrics, worker
-from producer.cli.jobs import enqueue, follow, run, set_job, status
+from producer.cli.jobs import enqueue, follow, run, status
 from producer.cli.reports import report
 from producer.cli.trials import compare, demo
 from producer.cli.upkeep import doctor, gc
 
 SECTIONS: dict[str, list[click.Command]] = {
-    "Jobs": [run, enqueue, follow, status, set_job, report],
+    "Jobs": [run, enqueue, follow, status, pause, resume, cancel, set_job, report],
     "Cluster": [worker, flower, show_metrics],
     "Trials": [demo, compare],
     "Upkeep": [doctor, gc],

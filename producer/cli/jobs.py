@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from producer.cli.exits import INTERRUPTED, Answer, tell
+from producer.cli.exits import INTERRUPTED, tell
 from producer.cli.options import (
     InGroups,
     batch_size_option,
@@ -119,11 +119,15 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
     )
     if options["is_json"]:
         print(json.dumps({"job": summary.job, "sealed": summary.is_finished, **summary.totals}))
+    elif summary.is_cancelled:
+        print(f"trawl: Job {summary.job} was cancelled while it was enqueued.", file=sys.stderr)
     elif summary.is_finished:
         print(summary.job)
         if not options["quiet"] and sys.stderr.isatty():
             print(f"Collect its outcomes with: {command(f'follow {summary.job} -o out')}", file=sys.stderr)
-    return 0 if summary.is_finished else INTERRUPTED
+    if not summary.is_finished:
+        return INTERRUPTED
+    return 1 if summary.is_cancelled else 0
 
 
 @click.command(cls=InGroups, short_help="Collect a job's outcomes in a manifest.")
@@ -136,23 +140,6 @@ def follow(job: str, **options: Any) -> int:
 
     manifest = manifest_of(options)
     return tell(follow_job(job, options["output"], manifest, os.environ, console_of(options)), options)
-
-
-@click.command("set", short_help="Change a job that is on its way.")
-@click.argument("job")
-@click.option(
-    "--weight",
-    type=click.FloatRange(min=0.001, max=1000),
-    required=True,
-    help="Turns it has for each of a job that nobody weighed.",
-)
-def set_job(job: str, weight: float) -> int:
-    """Change JOB, from the next batch that a worker takes on."""
-    from producer.commands.control import weigh_job
-
-    weigh_job(job, weight, os.environ)
-    print(f"job {job}: weight {weight:g}")
-    return Answer(0)
 
 
 @click.command(short_help="Show how jobs stand.")

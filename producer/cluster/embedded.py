@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from contract.cluster.settings import ClusterSettings
 from contract.errors import ServiceError
+from producer.cluster.address import note_address
 from producer.cluster.reserve import Reserve
 from producer.cluster.socket_folder import SOCKET, make_socket_folder
 
@@ -138,6 +139,7 @@ class Embedded:
         self._environment |= {"TRAWL_BROKER_URL": url, "TRAWL_RESULT_BACKEND": url}
         self.settings = ClusterSettings.from_environment(self._environment)
         self._start(SERVER, [*command, *_server_options(self._socket, folder)], {})
+        note_address(self._folder, self._socket, self._environment)
         return self
 
     def __exit__(self, *_: object) -> None:

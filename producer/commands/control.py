@@ -1,24 +1,131 @@
-"""What can be changed of a job that is on its way."""
+"""What can be changed of a job that is on its way, from any machine or from another terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings
-from contract.errors import UnknownJobError
-from producer.cluster.client import Cluster
+from contract.cluster.settings import ClusterSettings, is_configured
+from contract.errors import FolderError, JobStateError, ServiceError, UnknownJobError
+from contract.folders import PRIVATE
+from contract.ledger import control
+from contract.ledger.values import JobRecord
+from producer import formatting
+from producer.cluster.address import server_at
+from producer.cluster.client import AWAY, Cluster, explain
 from producer.formatting import command
+from producer.job.control import JobControl
+from producer.storage.last_job import last_job
 
 
-def weigh_job(job: str, weight: float, environment: Mapping[str, str]) -> None:
-    """Give a job so many turns for each of one that nobody weighed.
+def pause_job(job: str | None, output: Path | None, environment: Mapping[str, str], *, waits: bool = True) -> str:
+    """Have nothing more of a job fetched until it is resumed; return what there is to say of it.
 
     Raises:
-        UnknownJobError: there is no such job.
-        ServiceError: the cluster cannot be reached.
+        TrawlError: there is no such job, nothing of it is left to pause, or the cluster cannot be reached.
     """
-    with closing(Cluster(ClusterSettings.from_environment(environment))) as cluster:
+    with _reached(job, output, environment) as (cluster, name):
+        jobs = JobControl(name, cluster)
+        was_new = jobs.pause()
+        record = jobs.wait_until_in_force() if waits else None
+    resumed_by = command(f"resume -o {formatting.path(output)}" if output else f"resume {name}")
+    said = f"job {name} is paused{'' if was_new else ' already'}; `{resumed_by}` resumes it"
+    return said + _in_flight(record, cluster.settings)
+
+
+def resume_job(job: str | None, output: Path | None, environment: Mapping[str, str]) -> str:
+    """End a pause; return what there is to say of it.
+
+    Raises:
+        TrawlError: there is no such job, it was cancelled, or the cluster cannot be reached.
+    """
+    with _reached(job, output, environment) as (cluster, name):
+        return f"job {name} {'goes on' if JobControl(name, cluster).resume() else 'is not paused'}"
+
+
+def cancel_job(job: str | None, output: Path | None, environment: Mapping[str, str], *, waits: bool = True) -> str:
+    """Have nothing more of a job fetched, for good; return what there is to say of it.
+
+    Raises:
+        TrawlError: there is no such job, it is finished, or the cluster cannot be reached.
+    """
+    with _reached(job, output, environment) as (cluster, name):
+        jobs = JobControl(name, cluster)
+        was_new = jobs.cancel()
+        record = jobs.wait_until_in_force() if waits else None
+    said = f"job {name} is cancelled{'' if was_new else ' already'}"
+    return said + _in_flight(record, cluster.settings)
+
+
+def change_job(
+    job: str | None,
+    output: Path | None,
+    environment: Mapping[str, str],
+    *,
+    weight: float | None = None,
+    priority: int | None = None,
+) -> str:
+    """Give a job more or fewer turns, or have it go before others; return what there is to say of it.
+
+    Raises:
+        TrawlError: there is no such job, or the cluster cannot be reached.
+    """
+    said = []
+    with _reached(job, output, environment) as (cluster, name):
+        if priority is not None:
+            control.prioritize(cluster.ledger, name, priority)
+            said.append(f"priority {priority}")
+        if weight is not None:
+            control.weigh(cluster.ledger, name, weight)
+            said.append(f"weight {weight:g}")
+    return f"job {name}: {', '.join(said)}"
+
+
+# ---------------------------------------------------------------------- how
+
+
+@contextmanager
+def _reached(job: str | None, output: Path | None, environment: Mapping[str, str]) -> Iterator[tuple[Cluster, str]]:
+    """Give the way to a job: on the cluster, or on the server of the run that works in a folder."""
+    if output is None:
+        settings = ClusterSettings.from_environment(environment)
+    else:
+        settings = _server_of(output, environment)
+        job = job or last_job(output).id
+    assert job is not None, "a job or a folder is named"
+    with closing(Cluster(settings)) as cluster:
         cluster.check()
-        if not cluster.ledger.weigh(job, weight):
-            raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
+        try:
+            yield cluster, job
+        except UnknownJobError as error:
+            raise UnknownJobError(f"{str(error)[:-1]}: `{command('status')}` lists the jobs.") from None
+        except AWAY as error:
+            raise ServiceError(f"{explain(error)} Give the command again when it is back.") from None
+
+
+def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings:
+    try:
+        found = server_at(output / PRIVATE, environment)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise FolderError(f"What runs in {formatting.path(output)} cannot be seen from here: {reason}.") from None
+    if found is not None:
+        return found
+    last, shown = last_job(output), formatting.path(output)
+    if is_configured(environment):
+        return ClusterSettings.from_environment(environment)
+    if last.is_finished:
+        raise JobStateError(f"Job {last.id} of {shown} is finished.")
+    raise JobStateError(f"No trawl run works in {shown} now: the same command goes on with its job.")
+
+
+def _in_flight(record: JobRecord | None, settings: ClusterSettings) -> str:
+    """Say of what is still in workers' hands when it will not be."""
+    if record is None or not record.running:
+        return ""
+    batches = "1 batch is" if record.running == 1 else f"{record.running:,} batches are"
+    return (
+        f"\n{batches} still in workers' hands and begin nothing more: they end when their transfers do, within the"
+        f" workers' drain (TRAWL_DRAIN), or {settings.lease:g} s after their worker died"
+    )

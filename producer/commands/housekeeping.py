@@ -42,7 +42,7 @@ def remove_jobs(
     """Remove jobs from Redis, and the messages of jobs that are over; return their ids and the number of messages.
 
     Named jobs go if nothing of them is open, or where that is forced. Without names, those go that are finished and
-    followed to their end, and with ``older_than`` (days) every job created before.
+    followed to their end, and with ``older_than`` (days) every job created before, but for those that are paused.
 
     Raises:
         InputError: a named job has batches that are open.
@@ -65,7 +65,7 @@ def remove_jobs(
                     f"Job {job} is not over, {record.open} batches are open: --force removes it all the same."
                 )
             is_over = record.is_finished and not record.undrained
-            is_old = older_than is not None and now - record.created > older_than * _DAY
+            is_old = older_than is not None and now - record.created > older_than * _DAY and not record.is_paused
             if job in jobs or is_over or is_old:
                 ledger.remove(job)
                 removed.append(job)

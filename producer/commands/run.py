@@ -14,7 +14,10 @@ from contract.cluster.settings import ClusterSettings, is_configured
 from contract.cluster.variables import ignored_proxies
 from contract.errors import FolderError, InputError, SettingError, UnknownJobError
 from contract.folders import PARTS, Owner, is_left_behind
+from contract.ledger.control import state_of
+from contract.ledger.values import JobState
 from contract.open_files import allowed_transfers, attainable_limit, shortage
+from producer import formatting
 from producer.cluster.client import Cluster, Retrying
 from producer.cluster.embedded import Embedded, insist_on_port
 from producer.display.console import Console
@@ -24,8 +27,10 @@ from producer.intake.batching import FIRST_SIZE, Batcher
 from producer.intake.formats import insist_on_urls
 from producer.intake.selection import Selection
 from producer.intake.sources import STANDARD_INPUT, Lists
+from producer.job.control import JobControl
 from producer.job.feeder import Feeder
 from producer.job.follower import Follower
+from producer.job.halts import Halts, Suspension
 from producer.job.ledger_mirror import LedgerMirror
 from producer.job.loop import Interrupts, conduct
 from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
@@ -39,6 +44,7 @@ WINDOW = 256  # batches open at once: bounds Redis' memory
 
 _SLOTS_OF_A_CLUSTER = 8  # worker processes assumed where we cannot know
 _PAUSE = 0.05  # seconds between two looks at a list that comes slowly
+_LOOK_PAUSE = 1.0  # seconds between two looks whether a job that is being enqueued was cancelled
 _LAST_SYNC = 3.0  # seconds a killed worker process may hold on to its folder
 _AFTER_DRAIN = 20.0  # seconds a stopping worker may take beyond its drain
 
@@ -93,11 +99,15 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
         feeder = _feeder(options, lists, journal, cluster, retrying, batcher)
         feeder.recover()
+        resumed_by = command(f"resume -o {formatting.path(options.output)}" if embedded else f"resume {journal.job}")
         manifest = Manifest(options.manifest, int(journal.fact("offset", 0)), space=space)
         stack.callback(manifest.close)
         follower = Follower(_job_of(journal), journal=journal, manifest=manifest, services=cluster, retrying=retrying)
         if is_resumed:
             console.mention(f"Going on with job {journal.job}: {follower.tally.rows:,} outcomes are there already.")
+        halts = _halts(_job_of(journal), cluster, follower, journal, retrying, resumed_by=resumed_by)
+        halts.begin()
+        suspension = Suspension(halts.control, retrying=retrying, tell=console.tell, hide=console.close)
         is_finished = conduct(
             feeder=feeder,
             follower=follower,
@@ -105,6 +115,8 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
             console=console,
             interrupts=interrupts,
             troubles=Troubles(cluster.health.troubles, console.tell, is_own=embedded is not None),
+            halts=halts,
+            suspension=stack.enter_context(suspension),
             servants=embedded,
             grace=options.worker.drain + _AFTER_DRAIN,
         )
@@ -116,6 +128,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
             tally=follower.tally,
             totals=feeder.totals,
             is_finished=is_finished,
+            is_cancelled=halts.is_cancelled,
             places=_places(options, embedded),
         )
         if is_finished:
@@ -160,8 +173,14 @@ def enqueue(
             retrying=retrying,
         )
         feeder.recover()
+        looked, is_cancelled = time.monotonic(), False
         while not feeder.is_done and not interrupts.is_requested:
-            if not feeder.step(_PAUSE):
+            if time.monotonic() - looked >= _LOOK_PAUSE:
+                looked = time.monotonic()
+                is_cancelled = retrying.call(lambda: state_of(cluster.ledger, job.id)) is JobState.CANCELLED
+            if is_cancelled or feeder.is_cancelled:
+                feeder.cancel()
+            elif not feeder.step(_PAUSE):
                 time.sleep(_PAUSE)
         if feeder.is_done and not feeder.totals["lines"]:
             cluster.ledger.remove(job.id)
@@ -169,7 +188,14 @@ def enqueue(
             raise InputError(_nothing_in(wish))
         from producer.job.tally import Tally
 
-        summary = Summary(job=job.id, tally=Tally(), totals=feeder.totals, is_finished=feeder.is_done, places={})
+        summary = Summary(
+            job=job.id,
+            tally=Tally(),
+            totals=feeder.totals,
+            is_finished=feeder.is_done,
+            is_cancelled="not_read" in feeder.totals,
+            places={},
+        )
     if summary.is_finished:
         shutil.rmtree(folder, ignore_errors=True)
     return summary
@@ -204,6 +230,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         stack.callback(manifest.close)
         follower = Follower(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)
         mirror = LedgerMirror(job, journal=journal, follower=follower, services=cluster, retrying=retrying)
+        halts = _halts(job, cluster, follower, journal, retrying, resumed_by=command(f"resume {job}"))
         if not journal.fact("finished"):
             mirror.begin()
         is_finished = bool(journal.fact("finished")) or conduct(
@@ -213,6 +240,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             console=console,
             interrupts=interrupts,
             troubles=Troubles(cluster.health.troubles, console.tell),
+            halts=halts,
         )
         totals = journal.fact("totals") or follower.totals
         summary = Summary(
@@ -220,6 +248,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             tally=follower.tally,
             totals=totals,
             is_finished=is_finished,
+            is_cancelled=journal.fact("halted") == JobState.CANCELLED,
             places={"files": "on the workers, below TRAWL_OUTPUT", "manifest": str(manifest_path)},
         )
         if is_finished:
@@ -368,6 +397,15 @@ def _nothing_in(wish: JobSpec) -> str:
     name = wish.lists[0]
     shown = "Standard input" if name == STANDARD_INPUT else f"The list {name}"
     return f"{shown} holds no URLs: put one per line." if len(wish.lists) == 1 else "The lists hold no URLs."
+
+
+def _halts(
+    job: str, cluster: Cluster, follower: Follower, journal: Journal, retrying: Retrying, *, resumed_by: str
+) -> Halts:
+    control = JobControl(job, cluster)
+    return Halts(
+        control, follower=follower, journal=journal, retrying=retrying, tell=retrying.tell, resumed_by=resumed_by
+    )
 
 
 def _places(options: RunOptions, embedded: Embedded | None) -> dict[str, str]:

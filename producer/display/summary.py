@@ -15,12 +15,16 @@ _SHOWN_HOSTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A job as it stands. ``totals`` counts lines, urls, refused, duplicates; ``places`` says where things are."""
+    """A job as it stands. ``totals`` counts lines, urls, refused, duplicates; ``places`` says where things are.
+
+    Of a job that was cancelled ``totals`` may say how many lines were not read: -1 where nobody can tell.
+    """
 
     job: str
     tally: Tally
     totals: Mapping[str, int]
     is_finished: bool
+    is_cancelled: bool = False
     places: Mapping[str, str]
     wall: float = 0.0  # seconds this command took
 
@@ -42,20 +46,32 @@ class Summary:
     def identity(self) -> str:
         counts = self.tally.counts
         parts = [*((ending, counts[ending]) for ending in ENDINGS), ("duplicates", self.totals["duplicates"])]
-        return f"{count(self.totals['lines'])} lines = " + " + ".join(
-            f"{count(number)} {name}" for name, number in parts
-        )
+        if self.is_cancelled and self.not_read is not None:
+            parts.append(("not read", self.not_read))
+        end = "; more of the list was not read" if self.not_read is None else ""
+        return f"{count(self.lines)} lines = " + " + ".join(f"{count(number)} {name}" for name, number in parts) + end
+
+    @property
+    def not_read(self) -> int | None:
+        """How many lines of the list were never read; None: nobody can tell, as it is no file."""
+        number = self.totals.get("not_read", 0)
+        return None if number < 0 else number
+
+    @property
+    def lines(self) -> int:
+        """How many lines the list has, as far as is known."""
+        return self.totals["lines"] + (self.not_read or 0)
 
     @property
     def exit_code(self) -> int:
-        """0: all stored; 1: some failed or were refused."""
-        return 1 if self.tally.counts["failed"] or self.tally.counts["refused"] else 0
+        """0: all stored; 1: some failed or were refused, or the job was cancelled."""
+        return 1 if self.tally.counts["failed"] or self.tally.counts["refused"] or self.is_cancelled else 0
 
     def to_text(self) -> str:
         tally = self.tally
         elapsed = tally.elapsed
         fetched = tally.counts["ok"] + tally.counts["failed"]
-        rows: list[tuple[str, str]] = [("job", self.job + ("" if self.is_finished else " (not finished)"))]
+        rows: list[tuple[str, str]] = [("job", self.job + self._standing)]
         rows.append(("lines", self.identity) if self.is_finished else ("so far", self._so_far()))
         if tally.errors:
             by_count = sorted(tally.errors.items(), key=lambda item: (-item[1], item[0]))
@@ -89,7 +105,9 @@ class Summary:
         return {
             "job": self.job,
             "finished": self.is_finished,
-            "lines": self.totals["lines"],
+            "cancelled": self.is_cancelled,
+            "lines": self.lines,
+            "not_read": self.not_read,
             "duplicates": self.totals["duplicates"],
             **tally.counts,
             "errors": tally.errors,
@@ -112,6 +130,12 @@ class Summary:
             "wall": round(self.wall, 3),
             **{f"{name}_path" if name in ("files", "manifest") else name: text for name, text in self.places.items()},
         }
+
+    @property
+    def _standing(self) -> str:
+        if not self.is_finished:
+            return " (not finished)"
+        return " (cancelled)" if self.is_cancelled else ""
 
     def _so_far(self) -> str:
         counts = ", ".join(f"{count(self.tally.counts[ending])} {ending}" for ending in ENDINGS)

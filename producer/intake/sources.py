@@ -136,6 +136,11 @@ class Lists:
         return self._ahead.split(b"\n")[:-1][:lines]
 
     @property
+    def comes_to_its_end(self) -> bool:
+        """Is what is read now a file? Anything else may go on for ever."""
+        return stat.S_ISREG(os.fstat(self._open()).st_mode)
+
+    @property
     def is_exhausted(self) -> bool:
         return self._source >= len(self._names)
 

@@ -12,6 +12,7 @@ from contract.errors import UnknownJobError
 from contract.records.batches import Listed, pack_entries, unpack_entries
 from contract.records.outcomes import Outcome
 from contract.records.reports import BatchReport
+from contract.urls.lines import asks
 from producer.cluster.client import RedisFullError, Retrying, Services
 from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
@@ -22,6 +23,10 @@ from producer.storage.journal import Journal, KeptBatch
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _REFUSED_AT_ONCE = 500  # lines in a report
 _MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
+
+
+COUNTED = ("lines", "duplicates", "refused", "urls")  # of a list, each number of lines
+UNKNOWN = -1  # lines that were not read, of a list that is no file
 
 
 class Feeder:
@@ -55,7 +60,9 @@ class Feeder:
         self._memory_checked = float("-inf")
         self.held_up = ""  # by what, in half a sentence, nothing is sent now
         self._next_batch = int(journal.fact("next_batch", 1))
-        self.totals = {key: int(journal.fact(key, 0)) for key in ("lines", "duplicates", "refused", "urls")}
+        self.totals = {key: int(journal.fact(key, 0)) for key in COUNTED}
+        if journal.fact("not_read") is not None:
+            self.totals["not_read"] = int(journal.fact("not_read"))
         self._is_sealed = bool(journal.fact("sealed", False))
         self.is_behind = False  # the journal has batches that may not be in the ledger
         remainder = journal.remainder()
@@ -67,6 +74,11 @@ class Feeder:
     def is_done(self) -> bool:
         """Was the whole list read, and does the ledger have all of it?"""
         return self._is_sealed and not self.is_behind
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Did the ledger take no more, because the job was cancelled?"""
+        return self._sender.is_cancelled
 
     @property
     def is_complete(self) -> bool:
@@ -88,7 +100,7 @@ class Feeder:
             return self._end() if self._lists.is_exhausted else self._flush_if_old()
         selected = self._selection.judge(chunk)
         counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
-        for key, count in zip(self.totals, counted, strict=True):
+        for key, count in zip(COUNTED, counted, strict=True):
             self.totals[key] += count
         self._feed(self._batcher.add(selected.entries), selected.refused)
         return True
@@ -101,7 +113,22 @@ class Feeder:
         except RedisFullError:
             self._fall_behind()
 
+    def cancel(self) -> None:
+        """Read no more: what was read ends as cancelled, the other lines are counted as not read."""
+        if not self._is_sealed:
+            self.totals["not_read"] = self._count_rest()
+            self._end()
+
     # ------------------------------------------------------------------ how
+
+    def _count_rest(self) -> int:
+        rest = 0
+        while not self._lists.is_exhausted:
+            if not self._lists.comes_to_its_end:
+                return UNKNOWN
+            chunk = self._lists.read()
+            rest += sum(map(asks, chunk.lines)) if chunk is not None else 0
+        return rest
 
     def _has_room(self) -> bool:
         if self._window and self._journal.count_undrained() >= self._window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from contract.errors import ServiceError
@@ -12,6 +13,7 @@ from producer.job.follower import Follower
 from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 
+_FEEDER_HAS = 5.0  # seconds to see that its job was cancelled, and to say what it has not read
 _COPIED_AT_ONCE = 100  # batches: a page of the ledger
 
 
@@ -31,6 +33,7 @@ class LedgerMirror:
         self._services = services
         self._retrying = retrying
         self.is_behind = False
+        self._unfed_since: float | None = None  # since when all of a cancelled job is closed, and it is not sealed
 
     @property
     def held_up(self) -> str:
@@ -40,7 +43,7 @@ class LedgerMirror:
     @property
     def is_done(self) -> bool:
         """Did everything that was opened come to its end?"""
-        return self._follower.is_finished and not self.is_behind
+        return self._follower.is_finished and not self.is_behind and self._is_fed()
 
     @property
     def is_complete(self) -> bool:
@@ -51,6 +54,9 @@ class LedgerMirror:
     @property
     def totals(self) -> Mapping[str, int]:
         return self._follower.totals
+
+    def cancel(self) -> None:
+        """Whoever feeds the job reads no more, and says what was not read."""
 
     def begin(self) -> None:
         """Copy all that is open now: before the first outcomes are taken, so that these are never all there is."""
@@ -89,6 +95,14 @@ class LedgerMirror:
             self.is_behind = False
         except RedisFullError:
             self.is_behind = True
+
+    def _is_fed(self) -> bool:
+        """Did the command that feeds the job say that it is done, or has it, of a cancelled job, had time to?"""
+        record = self._follower.record
+        if record is None or record.is_sealed:
+            return True
+        self._unfed_since = self._unfed_since or time.monotonic()
+        return time.monotonic() - self._unfed_since > _FEEDER_HAS
 
     def _copy(self, record: JobRecord) -> bool:
         if self._journal.fact("policy") is None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from contract.errors import UnknownJobError
 from producer.formatting import command
 from producer.job.follower import Follower
+from producer.job.halts import Halts, Suspension
 from producer.job.live_progress import Progress
 from producer.job.troubles import Troubles
 from producer.storage.journal import Journal
@@ -82,6 +83,10 @@ class Source(Protocol):
         """Make sure that the ledger has what the manifest has not."""
         ...
 
+    def cancel(self) -> None:
+        """Read no more: the job was cancelled."""
+        ...
+
 
 class Display(Protocol):
     """What shows a person how the job is doing."""
@@ -121,12 +126,15 @@ def conduct(
     console: Display,
     interrupts: Interrupts,
     troubles: Troubles,
+    halts: Halts,
+    suspension: Suspension | None = None,
     servants: EmbeddedServices | None = None,
     grace: float = 30.0,
 ) -> bool:
     """Work until the job is finished; False when it was interrupted.
 
-    ``grace`` is the number of seconds our own worker may take to stop.
+    ``grace`` is the number of seconds our own worker may take to stop; without ``suspension`` Ctrl-Z stops this command
+    only.
     """
     waited = _SHORTEST_PAUSE
     begun = time.monotonic()
@@ -139,20 +147,25 @@ def conduct(
         if servants:
             servants.watch()
         try:
+            if suspension and suspension.is_requested:
+                suspension.serve()
+                follower.step(at_once=True)
             is_busy = feeder.step()
             is_busy = bool(follower.step()) or is_busy
+            is_busy = halts.look(feeder) or is_busy
         except UnknownJobError:
             if not feeder.is_behind:
                 console.tell("Redis has lost this job; sending again what the manifest does not have.")
                 feeder.recover()
             is_busy = True
         troubles.look()
-        console.state = troubles.state or feeder.held_up or _state(follower, servants)
+        console.state = troubles.state or halts.state or feeder.held_up or _state(follower, servants)
         console.show(follower.live, feeder.totals, is_complete=feeder.is_complete)
         if (
             not told
             and not servants
             and not troubles.state
+            and not halts.state
             and time.monotonic() - begun > _NO_WORKER_AFTER
             and follower.is_untouched
         ):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from contract.errors import CancelledJobError
+from contract.ledger import control
+from contract.ledger.control import cancelled_report
+from contract.ledger.values import JobState
 from contract.records.batches import unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
@@ -33,6 +39,8 @@ class BatchSender:
         self._journal = journal
         self._services = services
         self._retrying = retrying
+        self.is_cancelled = False  # as far as the ledger has said when it was to open more
+        self._holder = f"producer@{platform.node()}"
 
     def open(self, kept: Sequence[KeptBatch], about: Sequence[str] = ()) -> None:
         """Write batches to the ledger and send those that wait for a worker.
@@ -42,7 +50,7 @@ class BatchSender:
         """
         ledger, job = self._services.ledger, self.job.id
         new = [_counted(each) for each in kept if not each.is_report]
-        waiting = set(ledger.open(job, [each.to_new() for each in new])) if new else set()
+        waiting = self._opened(new) if new else set()
         for each in kept:
             if each.is_report:
                 ledger.store(job, BatchReport.from_result(each.payload))
@@ -50,6 +58,18 @@ class BatchSender:
         if wanted:
             messages = [BatchMessage(job, new[index].batch) for index in wanted]
             self._services.send(messages, [about[index] for index in wanted] if about else ())
+
+    def _opened(self, new: Sequence[KeptBatch]) -> set[str]:
+        """Open these and return those that wait for a worker; of a job that was cancelled they end instead."""
+        ledger, job = self._services.ledger, self.job.id
+        try:
+            return set(ledger.open(job, [each.to_new() for each in new]))
+        except CancelledJobError:
+            self.is_cancelled = True
+            for each in new:
+                entries = unpack_entries(each.payload)
+                ledger.store(job, cancelled_report(job, each.batch, entries, worker=self._holder, queued=time.time()))
+            return set()
 
     def open_again(self, totals: Mapping[str, int] | None) -> None:
         """Make sure that the ledger has the job and every batch the manifest has not; ``totals`` seal it.
@@ -70,6 +90,11 @@ class BatchSender:
         job = self.job
         if self._services.ledger.job(job.id) is None:
             self._services.ledger.create(job.id, job.policy, label=job.label, secrets=job.secrets)
+            match self._journal.fact("halted"):
+                case JobState.CANCELLED:
+                    control.cancel(self._services.ledger, job.id)
+                case JobState.PAUSED:
+                    control.pause(self._services.ledger, job.id)
 
 
 def _counted(kept: KeptBatch) -> KeptBatch:

@@ -55,11 +55,15 @@ def judge(
     *,
     sha256_of: Callable[[str], str],
     poison: Collection[str] = (),
+    was_cancelled: bool = False,
 ) -> Verdict:
-    """Compare the rows of a finished job and its files with what was asked for."""
+    """Compare the rows of a finished job and its files with what was asked for.
+
+    Of one that ``was_cancelled`` some may say so, and the end of the list need not have been read.
+    """
     verdict = Verdict(len(urls))
     seen = Counter(row["url"] for row in rows)
-    asked = set(urls)
+    asked = set(_read_of(urls, seen) if was_cancelled else urls)
     verdict.lost = sorted(asked - seen.keys())
     verdict.strange = sorted(seen.keys() - asked)
     verdict.twice = sorted(url for url, count in seen.items() if count > 1)
@@ -68,11 +72,18 @@ def judge(
         if url in poison:
             if (row["outcome"], row["error"]) != ("failed", "poison"):
                 verdict.unexpected.append(f"{url} {row['outcome']}")
+        elif was_cancelled and (row["outcome"], row["error"]) == ("failed", "cancelled"):
+            continue
         elif row["outcome"] not in ("ok", "kept"):
             verdict.unexpected.append(f"{url} {row['outcome']} {row['error']} {row['detail']}")
         elif not is_right(files / row["path"], sha256_of(url)) or row["sha256"] != sha256_of(url):
             verdict.wrong.append(url)
     return verdict
+
+
+def _read_of(urls: Sequence[str], seen: Collection[str]) -> Sequence[str]:
+    """Return the list up to the last URL that has a row: it is read in its order."""
+    return urls[: max((index + 1 for index, url in enumerate(urls) if url in seen), default=0)]
 
 
 def is_right(file: Path, sha256: str) -> bool:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import redis
+
+from contract.errors import JobStateError, UnknownJobError
+from contract.ledger import control
 from producer.cli.exits import BAD_USAGE
+from tests.chaos.checker import rows_of
 from tests.chaos.site import Site
 from tests.support.celery_worker import PROJECT
 from tests.support.processes import send
@@ -40,6 +47,8 @@ class Job:
         self._site = site
         self._folder = folder
         self._ends_with = ends_with
+        self.cancelled: list[list[dict[str, Any]]] = []  # the rows of each job of this list that was cancelled
+        self._is_cancelled = False
         self._id: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True)
@@ -69,6 +78,9 @@ class Job:
         if code in (-signal.SIGKILL, -signal.SIGTERM) or self._found_redis_away(code):
             self._start()
             return False
+        if self._is_cancelled and code == 1:
+            self._begin_again()
+            return False
         if self._is_split and self._id is None and code == 0:
             self._id = (self._folder / "enqueued").read_text("utf-8").strip()
             self._start()
@@ -97,6 +109,46 @@ class Job:
             return 0
         with self.manifest.open("rb") as file:
             return sum(1 for _ in file)
+
+    def pause(self) -> Callable[[], None] | None:
+        """Pause it and return what resumes it; None where there is nothing to pause."""
+        name = self._newest()
+        try:
+            if name is None or not control.pause(self._site.ledger(), name):
+                return None
+        except (JobStateError, UnknownJobError):
+            return None
+        return lambda: self._resume(name)
+
+    def cancel(self) -> bool:
+        """Cancel it, once in its life; the same command is to fetch what is left. False: there is nothing to cancel."""
+        name = self._newest()
+        try:
+            if self._is_cancelled or self.cancelled or name is None:
+                return False
+            self._is_cancelled = control.cancel(self._site.ledger(), name)
+        except (JobStateError, UnknownJobError):
+            return False
+        except redis.exceptions.RedisError:
+            self._is_cancelled = True  # as far as anybody can tell
+            raise
+        return self._is_cancelled
+
+    def _resume(self, name: str) -> None:
+        with suppress(JobStateError, UnknownJobError):
+            control.resume(self._site.ledger(), name)
+
+    def _newest(self) -> str | None:
+        jobs = self._site.ledger().jobs()
+        return jobs[-1] if jobs else None
+
+    def _begin_again(self) -> None:
+        """The command ended because its job was cancelled: keep its rows, and give it again."""
+        self._is_cancelled = False
+        if not self._is_split or self._id is not None:
+            self.cancelled.append(rows_of(self.manifest))
+        self._id = None
+        self._start()
 
     def kill(self) -> None:
         send(self.pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ from types import TracebackType
 
 import redis
 
+from contract.ledger.ledger import Ledger
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.processes import free_port, send
 from tests.support.redis_server import RedisServer
@@ -84,6 +85,10 @@ class Site:
     def client(self) -> redis.Redis:
         """Return a client of the server itself, past the relay."""
         return redis.Redis.from_url(self.server.url())
+
+    def ledger(self) -> Ledger:
+        """Return the ledger, past the relay."""
+        return Ledger(self.client(), lease=self.lease)
 
     # ---- its life
 

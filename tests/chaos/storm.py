@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
+
+import redis
 
 from contract.urls.naming import output_name
 from tests.chaos.checker import Verdict, Watch, judge, rows_of
@@ -20,6 +22,8 @@ from tests.chaos.site import Site
 from tests.chaos.source import Source, sha256_of
 from tests.support.celery_worker import CeleryWorker
 from tests.support.processes import send
+
+Answer = TypeVar("Answer")
 
 _ENOUGH = 600.0  # seconds a job may go on after the last fault
 _GIVEN_UP = 30.0  # seconds without a new outcome after which a job without a sweep has lost what is missing
@@ -35,6 +39,7 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     kills: int = 0
     jobs: int = 0
+    cancelled: int = 0  # jobs that ended so, and whose list was then begun anew
     urls: int = 0
     requests: int = 0
     torn: int = 0
@@ -52,7 +57,7 @@ class Tally:
         found = ", ".join(f"{self.worst[key]} {key}" for key in ("lost", "twice", "strange", "unexpected", "wrong"))
         again = self.requests - self.urls
         return [
-            f"{self.kills} kills -9 in {self.jobs} jobs of {self.urls:,} URLs in all",
+            f"{self.kills} kills -9 in {self.jobs} jobs of {self.urls:,} URLs in all; {self.cancelled} more cancelled",
             f"faults: {dealt}",
             f"checked: {found}, {self.torn} torn while running",
             f"processes: {self.orphans} orphaned, {self.deaths} workers ended by themselves",
@@ -107,6 +112,8 @@ class Storm:
             ("(connections closed)", 1, lambda _: self._ignore(self._site.relay.drop())),
             ("(slow network)", 1, self._slow_down),
             ("(silent network)", 1, self._silence),
+            ("(paused for a while)", 2, self._pause_for_a_while),
+            ("(cancelled)", 1, lambda job: self._ignore(self._while_redis_answers(job.cancel))),
         ]
         self._faults = [each for each in every if (not only or each[0] in only) and each[0] not in without]
 
@@ -151,7 +158,16 @@ class Storm:
         self.tally.jobs += 1
         self.tally.urls += len(urls)
         self.tally.requests = self._source.served.total()
-        return judge(urls, rows_of(job.manifest), self._site.files, sha256_of=expected.__getitem__)
+        files = self._site.files
+        for rows in job.cancelled:
+            self._note_cancelled(judge(urls, rows, files, sha256_of=expected.__getitem__, was_cancelled=True))
+        return judge(urls, rows_of(job.manifest), files, sha256_of=expected.__getitem__)
+
+    def _note_cancelled(self, verdict: Verdict) -> None:
+        self.tally.cancelled += 1
+        self.tally.worst.update({k: v for k, v in verdict.counts().items() if k != "urls"})
+        if not verdict.is_good:
+            self._tell(f"a cancelled job: {verdict}")
 
     def _wait_for_what_comes(self, job: Job) -> None:
         rows, since = job.rows(), time.monotonic()
@@ -249,6 +265,30 @@ class Storm:
     def _silence(self, _: Job) -> None:
         self._site.relay.freeze()
         self._later(2.0, self._site.relay.thaw)
+
+    def _pause_for_a_while(self, job: Job) -> None:
+        resume = self._while_redis_answers(job.pause)
+        if resume is not None:
+            self._later(self._random.uniform(0.5, 4.0), lambda: self._until_it_answers(resume))
+
+    @staticmethod
+    def _while_redis_answers(act: Callable[[], Answer]) -> Answer | None:
+        """Do it, unless Redis is being hurt too."""
+        try:
+            return act()
+        except redis.exceptions.RedisError:
+            return None
+
+    @staticmethod
+    def _until_it_answers(act: Callable[[], object]) -> None:
+        until = time.monotonic() + _ENOUGH
+        while time.monotonic() < until:
+            try:
+                act()
+            except redis.exceptions.RedisError:
+                time.sleep(0.2)
+            else:
+                return
 
     def _later(self, seconds: float, act: Callable[[], object]) -> None:
         timer = threading.Timer(seconds, act)

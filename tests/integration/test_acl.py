@@ -104,7 +104,7 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     await_condition(lambda: bool(sweeps.sweep()), within=20, what="a sweep")
     assert ledger.claim_next(holder="me", waited=0.0)
     assert ledger.store("job", report(ledger, "9", []))
-    ledger.weigh("job", 2.0)
+    control.weigh(ledger, "job", 2.0)
     ledger.seal("job", {"urls": 6})
     assert None not in ledger.payloads("job", ["3"])
     record = ledger.job("job")

@@ -17,7 +17,6 @@ _ASKING = "tests/unit/worker/batch/test_orders.py"
 _RUNNER = "tests/unit/worker/batch/test_runner.py"
 _LEDGER = "tests/integration/ledger/test_control.py"
 _MODEL = "tests/integration/ledger/test_model.py"
-_TURNS = "tests/integration/ledger/test_turns_of_jobs.py"
 _PROMISES = "tests/integration/ledger/test_promises.py"
 
 
@@ -27,20 +26,19 @@ def _without(file: str, text: str, instead: str = "", *, tests: str = _LEDGER) -
 
 GUARDS = (
     _without(_OPEN, "if state == 'cancelled' then return 0 end"),
-    _without(_OPEN, "not state and cjson", "cjson", tests=_MODEL),
+    _without(_OPEN, "not state and cjson", "cjson"),
     _without(_OPEN, "if state then\n      redis.call('ZADD'", "if false then\n      redis.call('ZADD'"),
     _without(_OPEN, "state and {6} or {1, 2", "{1, 2"),
-    _without(_OPEN, "priority == '0' and KEYS[8] or KEYS[8] .. ':' .. priority", "KEYS[8]", tests=_TURNS),
-    _without(_OPEN, "priority == '0' and 'pass' or 'pass:' .. priority", "'pass'", tests=_TURNS),
+    _without(_OPEN, "priority == '0' and KEYS[8] or KEYS[8] .. ':' .. priority", "KEYS[8]"),
+    _without(_OPEN, "priority == '0' and 'pass' or 'pass:' .. priority", "'pass'"),
     _without(_OPEN, "  redis.call('ZADD', KEYS[11], priority, priority)\n"),
     _without(_OPEN, "  redis.call('EXPIRE', turns, ARGV[2])\n", tests=_PROMISES),
-    _without(_CLAIM, "  if known[2] then return nil end\n"),
     _without(_CLAIM, "known[5] or (record"  , "(record"),
-    _without(_CLAIM, "if head ~= nil then return head end", "if head then return head end"),
-    _without(_CLAIM, " then redis.call('ZREM', KEYS[6], priority) end", " then return false end", tests=_TURNS),
+    _without(_CLAIM, "  if known[2] then return nil end\n"),
+    _without(_CLAIM, " then redis.call('ZREM', KEYS[6], priority) end", " then return false end"),
     _without(_CLAIM, "priority == '0' and KEYS[5] or KEYS[5] .. ':' .. priority", "KEYS[5]"),
     _without(_CLAIM, ", 0, -1, 'REV')", ", 0, -1)"),
-    _without(_CLAIM, "priority == '0' and 'pass' or 'pass:' .. priority", "'pass'", tests=_TURNS),
+    _without(_CLAIM, "priority == '0' and 'pass' or 'pass:' .. priority", "'pass'"),
     _without(_CLOSE, "if state == 'paused' then redis.call('PERSIST', KEYS[8]) end"),
     _without(_CLOSE, "    if state then\n", "    if false then\n"),
     _without(_CLOSE, "state == 'paused' and {9, 10} or ", ""),
@@ -67,15 +65,14 @@ GUARDS = (
     _without(_CONTROL, "  redis.call('ZREM', KEYS[5], job .. '/' .. batch)\n"),
     _without(_CONTROL, "    if text then\n", "    if true then\n"),
     _without(_CONTROL, "cjson.decode(text).overdue and KEYS[6] or KEYS[3]", "KEYS[3]"),
-    _without(_CONTROL, _COMES_BACK, "tonumber(found[6]) or 0", tests=_TURNS),
-    _without(_CONTROL, _COMES_BACK, "tonumber(least) or 0", tests=_TURNS),
-    _without(_CONTROL, "    redis.call('ZADD', KEYS[9], priority, priority)\n", tests=_TURNS),
+    _without(_CONTROL, _COMES_BACK, "tonumber(found[6]) or 0"),
+    _without(_CONTROL, _COMES_BACK, "tonumber(least) or 0"),
+    _without(_CONTROL, "    redis.call('ZADD', KEYS[9], priority, priority)\n"),
     _without(_PRIORITIZE, "if not found[1] then return 0 end"),
-    _without(_PRIORITIZE, "redis.call('HSET', KEYS[1], 'pass', least)\n", tests=_TURNS),
-    _without(_PRIORITIZE, "redis.call('HGET', KEYS[3], ARGV[2] == '0' and 'pass' or 'pass:' .. ARGV[2]) or '0'", "'0'",
-             tests=_TURNS),
+    _without(_PRIORITIZE, "redis.call('HSET', KEYS[1], 'pass', least)\n"),
+    _without(_PRIORITIZE, "redis.call('HGET', KEYS[3], ARGV[2] == '0' and 'pass' or 'pass:' .. ARGV[2]) or '0'", "'0'"),
     _without(_PRIORITIZE, "  redis.call('ZADD', KEYS[4], ARGV[2], ARGV[2])\n"),
-    _without(_WITHDRAW, "if known[2] ~= 'cancelled' then return false end", tests=_MODEL),
+    _without(_WITHDRAW, "if known[2] ~= 'cancelled' then return false end"),
     _without(_WITHDRAW, "ipairs({KEYS[6], KEYS[5]})", "ipairs({KEYS[6]})"),
     _without(_WITHDRAW, "      redis.call('ZADD', KEYS[4], ends, batch)\n"),
     _without(_KEEP, "if ARGV[4] == '0' then redis.call('PERSIST', ARGV[1] .. batch) else", "if true then"),
@@ -90,6 +87,9 @@ GUARDS = (
     _without("worker/batch/runner.py", "                turn.is_halted = True\n", tests=_RUNNER),
     _without("worker/batch/runner.py", "        self._heed_orders()\n        if self._is_stopping()",
              "        if self._is_stopping()", tests=_RUNNER),
+    _without(_CONTROL, "  redis.call('SADD', KEYS[10], job)\n"),
+    _without(_SWEEP, "if is_at_rest or redis.call", "if redis.call"),
+    _without(_SWEEP, " and redis.call('ZCARD', leases) == 0", tests=_MODEL),
     _without(_PYTHON, "while _control(ledger, job)[1] >= _MOVED_AT_ONCE:", "if _control(ledger, job):"),
     _without(_PYTHON, "        _move_all(ledger, job)\n    return was", "        pass\n    return was"),
 )  # fmt: skip

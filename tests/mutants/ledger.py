@@ -184,7 +184,7 @@ GUARDS = (
     _without(_SWEEP, "else rest = 0 end", "end"),
     _without(_SWEEP, "each_before(now, due, queue)\n"),
     _without(_SWEEP, "redis.call('EXPIRE', key .. part, ARGV[7])"),
-    _without(_SWEEP, "if redis.call('HLEN', batches) == 0 then redis.call('SREM', KEYS[1], job) end"),
+    _without(_SWEEP, "is_at_rest or redis.call('HLEN', batches) == 0", "is_at_rest"),
     _without(_SWEEP, "string.format('%.17g', now - tonumber(ARGV[8]))", "'+inf'"),
     _without(_SWEEPER, "min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)", "len(again) + have_waited"),
     _without(_SWEEPER, "min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)", "waiting - depth"),

@@ -1,6 +1,6 @@
 -- Pause, cancel or resume a job, and move what waits of it to where its state wants it, some batches at a time: aside, where
 -- no claim looks, or back in line.
--- KEYS: job, batches, line, aside, sent, overdue, turns of priority 0, taken, priorities
+-- KEYS: job, batches, line, aside, sent, overdue, turns of priority 0, taken, priorities, active
 -- ARGV: job id, the state wanted ('paused', 'cancelled', 'running'; '': as it is), who pauses, or resumes what only they may
 --       ('': anybody), most batches to move, seconds to keep
 -- Returns false (unknown), or {what it was ('running', 'paused', 'cancelled', 'finished'), who had paused it, batches moved}.
@@ -20,6 +20,7 @@ local function change(to)
   end
   redis.call('HDEL', KEYS[1], 'pauser')
   redis.call('HINCRBY', KEYS[8], 'changes', 1)
+  redis.call('SADD', KEYS[10], job)
   state = to
   if to then redis.call('HSET', KEYS[1], 'state', to) else redis.call('HDEL', KEYS[1], 'state') end
   redis.call('PUBLISH', KEYS[1], '')

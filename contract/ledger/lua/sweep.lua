@@ -62,7 +62,9 @@ for _, job in ipairs(jobs) do
   for _, part in ipairs({'', ':batches', ':payloads', ':leases', ':due', ':closed', ':line', ':aside'}) do
     if state == 'paused' then redis.call('PERSIST', key .. part) else redis.call('EXPIRE', key .. part, ARGV[7]) end
   end
-  if redis.call('HLEN', batches) == 0 then redis.call('SREM', KEYS[1], job) end
+  -- A paused job that is at rest needs no sweep, and no worker that would make one.
+  local is_at_rest = state == 'paused' and not left and redis.call('ZCARD', leases) == 0
+  if is_at_rest or redis.call('HLEN', batches) == 0 then redis.call('SREM', KEYS[1], job) end
 end
 
 redis.call('EXPIRE', KEYS[4], ARGV[7])

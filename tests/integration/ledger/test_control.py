@@ -47,10 +47,26 @@ def test_nothing_of_a_paused_job_is_claimed_and_the_others_are(ledger: ClockedLe
     assert control.pause(ledger, JOB)
 
     assert waiting(ledger) == ["another/1"]
+    assert ledger.open(JOB, [batch_of("2")]) == [], "it wants no message"
     assert ledger.claim(JOB, "2", holder="late") is None
     assert next_of(ledger).job == "another"
     assert ledger.claim_next(holder="worker", waited=0.0) is None
     assert (record_of(ledger).state, record_of(ledger).open, record_of(ledger).is_paused) == (JobState.PAUSED, 3, True)
+
+
+def test_what_stands_in_no_line_of_a_paused_job_keeps_nothing_waiting_behind_it(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    """Guards the state of what is claimed last: all that the first edition opened stands in no line of a job."""
+    ledger.create("another", JobPolicy())
+    for job in (JOB, "another"):
+        ledger.open(job, [batch_of("1")])
+        client.delete(f"trawl:2:job:{job}:line")
+    client.delete("trawl:2:turns")
+    control.pause(ledger, JOB)
+
+    assert next_of(ledger).job == "another"
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
 
 
 def test_a_resumed_job_goes_on_in_the_order_it_had(ledger: ClockedLedger) -> None:
@@ -58,6 +74,8 @@ def test_a_resumed_job_goes_on_in_the_order_it_had(ledger: ClockedLedger) -> Non
     overdue(ledger, "2")
     control.pause(ledger, JOB)
     ledger.open(JOB, [batch_of("4")])
+    assert waiting(ledger) == []
+    assert control.settle(ledger, JOB, holder="somebody") == 0, "that ends what is cancelled"
 
     assert control.resume(ledger, JOB)
 
@@ -108,20 +126,51 @@ def test_a_paused_job_does_not_expire(client: redis.Redis, ledger: ClockedLedger
 
     ledger.open(JOB, [batch_of("5")])
     ledger.store(JOB, refused_report(JOB, "6"))
-    ledger.renew(third)
     children = [Child(batch_of("x").payload, 1), Child(batch_of("y").payload, 1, after=9.0)]
     ledger.close(second, report_of(second, [], handed_off=[second.child(1), second.child(2)]), children)
     ledger.seal(JOB, TOTALS)
-    ledger.swept()
     reports = list(client.keys("celery-task-meta-*"))
     kept = [*client.keys(f"trawl:2:job:{JOB}*"), *reports]
     assert len(reports) == 3
     assert len(kept) == 10, "nothing of it is missing here"
     assert {client.ttl(key) for key in kept} == {-1}
+    ledger.renew(third)
+    ledger.swept()
+    assert {client.ttl(key) for key in kept} == {-1}, "a lease that is renewed is kept by the sweep"
 
     control.resume(ledger, JOB)
 
     assert all(client.ttl(key) > 0 for key in [*client.keys(f"trawl:2:job:{JOB}*"), *reports])
+
+
+def test_a_paused_job_at_rest_wants_no_worker(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards what autoscalers count: batches that could be claimed, and jobs that need a worker to sweep them."""
+    ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
+    claim, lost = next_of(ledger), next_of(ledger)
+    control.pause(ledger, JOB)
+    ledger.swept()
+    assert client.smembers("trawl:2:active") == {JOB.encode()}, "a lease is to be ended"
+
+    ledger.close(claim, report_of(claim, [], handed_off=[claim.child(1)]), [Child(claim.payload, 1, after=60.0)])
+    ledger.advance(ledger.lease + 1)
+    ledger.swept()
+    ledger.swept()
+
+    assert (client.smembers("trawl:2:active"), ledger.count_waiting()) == (set(), 0)
+    control.resume(ledger, JOB)
+    ledger.advance(60.0)
+    ledger.swept()
+    assert {next_of(ledger).batch for _ in range(3)} == {lost.batch, "3", claim.child(1)}
+
+
+def test_a_job_that_was_paused_and_at_rest_is_cancelled_all_the_same(ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    control.pause(ledger, JOB)
+    ledger.swept()
+
+    control.cancel(ledger, JOB)
+
+    assert ledger.swept()[0].cancelled == 1
 
 
 def test_a_pause_that_ends_with_its_command_gives_way_to_one_that_does_not(ledger: ClockedLedger) -> None:
@@ -164,13 +213,23 @@ def test_answers_to_claims_and_closes_tell_how_many_changes_there_were(ledger: C
     assert ledger.changes.number == 3
 
 
+def test_what_is_aside_and_gone_is_left_out_when_its_job_is_resumed(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    control.pause(ledger, JOB)
+    client.hdel(f"trawl:2:job:{JOB}:batches", "1")
+
+    control.resume(ledger, JOB)
+
+    assert (ledger.count_waiting(), next_of(ledger).batch) == (1, "2")
+
+
 def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
     client: redis.Redis, ledger: ClockedLedger
 ) -> None:
     """Guards the sweep's look at what a command that was killed had not moved yet."""
     ledger.open(JOB, [batch_of(str(number)) for number in range(1, 1203)])
     keys = ledger.keys
-    shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities]
+    shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities, keys.active]
 
     for wanted, first_step, expected in (("paused", 702, 0), ("running", 500, 1202)):
         mine = keys.parts(JOB, "", "batches", "line", "aside")
@@ -178,6 +237,10 @@ def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
         assert ledger.count_waiting() == first_step
         if wanted == "paused":
             assert ledger.claim(JOB, "1202", holder="early") is None
+            begun(ledger, "another", batches=1)
+            other = next_of(ledger)
+            assert other.job == "another", "nothing of the one keeps the others waiting"
+            assert ledger.close(other, report_of(other))
             assert ledger.claim_next(holder="early", waited=0.0) is None
 
         ledger.advance(10.0)
@@ -202,6 +265,7 @@ def test_a_cancelled_job_ends_without_a_worker_and_opens_nothing_more(ledger: Cl
     assert {(each.ending, each.error) for each in outcomes} == {(Ending.FAILED, ErrorClass.CANCELLED)}
     record = record_of(ledger)
     assert (record.counts["failed"], record.open, record.is_finished, record.is_sealed) == (3, 0, True, False)
+    ledger.seal(JOB, TOTALS)
     assert not control.cancel(ledger, JOB), "it was before"
     for change in (control.pause, control.resume):
         with pytest.raises(JobStateError, match="cancelled"):
@@ -253,12 +317,112 @@ def test_a_job_of_a_higher_priority_goes_first_from_the_next_claim_on(ledger: Cl
     assert record_of(ledger, "first").priority == -1
 
 
+def begun(ledger: ClockedLedger, *jobs: str, batches: int = 9, priority: int | None = None) -> None:
+    """Begin jobs, with their priority before they have anything in line."""
+    for job in jobs:
+        ledger.create(job, JobPolicy())
+        if priority is not None:
+            control.prioritize(ledger, job, priority)
+        ledger.open(job, [batch_of(str(number)) for number in range(batches)])
+
+
+def test_a_job_that_was_given_its_priority_first_is_claimed_by_it(ledger: ClockedLedger) -> None:
+    begun(ledger, "first")
+    begun(ledger, "higher", priority=3)
+
+    assert [next_of(ledger).job for _ in range(9)] == ["higher"] * 9
+
+
+def test_jobs_of_one_priority_share_whatever_those_of_others_have_had(ledger: ClockedLedger) -> None:
+    """Guards the pass of each priority: a job that comes later is neither ahead of the others nor far behind."""
+    begun(ledger, "low")
+    next_of(ledger)
+    begun(ledger, "high", batches=30, priority=1)
+    for _ in range(20):
+        assert next_of(ledger).job == "high"
+
+    begun(ledger, "high, later", priority=1)
+    assert 4 <= [next_of(ledger).job for _ in range(10)].count("high, later") <= 6
+    begun(ledger, "low, later")
+    while next_of(ledger).job.startswith("high"):
+        pass
+    assert 2 <= [next_of(ledger).job for _ in range(6)].count("low, later") <= 4
+
+
+def test_a_job_that_is_resumed_comes_where_the_others_are_or_later_if_it_has_had_more(ledger: ClockedLedger) -> None:
+    begun(ledger, "more", batches=60)
+    control.weigh(ledger, "more", 0.01)
+    next_of(ledger)
+    control.pause(ledger, "more")
+    begun(ledger, "less", batches=60)
+    control.pause(ledger, "less")
+    begun(ledger, "always", batches=60)
+    for _ in range(20):
+        assert next_of(ledger).job == "always"
+
+    control.resume(ledger, "less")
+    control.resume(ledger, "more")
+
+    claimed = [next_of(ledger).job for _ in range(20)]
+    assert 9 <= claimed.count("less") <= 11, "it has saved up no turns"
+    assert claimed.count("more") == 0, "and what it has had counts"
+
+
+def test_a_job_that_is_resumed_has_its_priority(ledger: ClockedLedger) -> None:
+    begun(ledger, "low")
+    ledger.advance(1.0)
+    begun(ledger, "high", priority=1)
+    control.pause(ledger, "high")
+    next_of(ledger)
+
+    control.resume(ledger, "high")
+
+    assert [next_of(ledger).job for _ in range(9)] == ["high"] * 9
+
+
+def test_what_a_job_has_had_among_those_of_another_priority_says_nothing(ledger: ClockedLedger) -> None:
+    begun(ledger, "one", batches=60)
+    for _ in range(50):
+        next_of(ledger)
+    begun(ledger, "two", batches=60, priority=1)
+    for _ in range(20):
+        next_of(ledger)
+
+    control.prioritize(ledger, "one", 1)
+    assert 3 <= [next_of(ledger).job for _ in range(8)].count("one") <= 5, "it is neither behind nor ahead"
+
+
+def test_nor_does_it_where_it_had_nothing_in_line(ledger: ClockedLedger) -> None:
+    begun(ledger, "one", batches=50)
+    for _ in range(50):
+        next_of(ledger)
+    begun(ledger, "two", batches=60, priority=1)
+
+    control.prioritize(ledger, "one", 1)
+    ledger.open("one", [batch_of(str(number)) for number in range(100, 120)])
+
+    assert 3 <= [next_of(ledger).job for _ in range(8)].count("one") <= 5
+
+
+def test_jobs_take_turns_when_nothing_of_a_higher_priority_waits_any_more(ledger: ClockedLedger) -> None:
+    begun(ledger, "high", batches=1, priority=1)
+    begun(ledger, "large", batches=50)
+    ledger.advance(1.0)
+    begun(ledger, "small", batches=2)
+
+    assert next_of(ledger).job == "high"
+
+    assert "small" in {next_of(ledger).job for _ in range(2)}
+
+
 def test_a_job_that_is_unknown_or_over_is_told_as_such(ledger: ClockedLedger) -> None:
     for change in (control.pause, control.resume, control.cancel):
         with pytest.raises(UnknownJobError):
             change(ledger, "unheard-of")
     with pytest.raises(UnknownJobError):
         control.prioritize(ledger, "unheard-of", 1)
+    with pytest.raises(UnknownJobError):
+        control.weigh(ledger, "unheard-of", 2.0)
     ledger.seal(JOB, TOTALS)
     for change in (control.pause, control.cancel):
         with pytest.raises(JobStateError, match="finished"):

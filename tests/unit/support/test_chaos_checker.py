@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.checker import Watch, judge, rows_of
+from tests.chaos.checker import Verdict, Watch, judge, rows_of
 
 URLS = ["http://a.test/1", "http://a.test/2"]
 BODIES = dict(zip(URLS, (b"one", b"two"), strict=True))
@@ -77,3 +77,17 @@ def test_a_torn_line_is_no_manifest(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="Unterminated"):
         rows_of(path)
+
+
+def test_of_a_cancelled_job_the_end_of_the_list_may_have_no_row_and_the_others_may_say_so(files: Path) -> None:
+    cancelled = row(URLS[0], outcome="failed", error="cancelled")
+
+    def judged(*rows: dict[str, Any]) -> Verdict:
+        return judge(URLS, rows, files, sha256_of=sha256_of, was_cancelled=True)
+
+    assert judged(cancelled).is_good
+    assert judged(cancelled, row(URLS[1])).is_good
+    assert judged(row(URLS[1])).lost == [URLS[0]], "it is read in its order"
+    assert judged(cancelled, cancelled).twice == [URLS[0]]
+    assert judged(row(URLS[0], outcome="failed", error="timeout")).unexpected
+    assert not judge(URLS, [cancelled, row(URLS[1])], files, sha256_of=sha256_of).is_good

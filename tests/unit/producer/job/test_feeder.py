@@ -1,15 +1,18 @@
 """Feeding: whatever step a producer is killed after, the next one goes on with every entry."""
 
 import itertools
+import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
 import pytest
 import redis
 
-from contract.errors import UnknownJobError
+from contract.errors import CancelledJobError, UnknownJobError
 from contract.ledger.channel import JobChannel
 from contract.ledger.ledger import Ledger
 from contract.ledger.memory import RedisMemory
@@ -37,6 +40,8 @@ class RememberingLedger:
         self.stored: dict[str, int] = {}
         self.totals: Mapping[str, int] | None = None
         self.has_room = True
+        self.is_cancelled = False
+        self.errors: Counter[str] = Counter()
 
     def memory(self) -> RedisMemory:
         return RedisMemory(used=79 if not self.has_room else 10, most=100, policy="noeviction")
@@ -57,12 +62,15 @@ class RememberingLedger:
             raise redis.exceptions.OutOfMemoryError("OOM")
         if job not in self.jobs:
             raise UnknownJobError("gone")
+        if self.is_cancelled:
+            raise CancelledJobError("cancelled")
         new = {batch.batch: [entry.url for entry in unpack_entries(batch.payload)] for batch in batches}
         self.batches |= {batch: urls for batch, urls in new.items() if batch not in self.batches}
         return list(new)
 
     def store(self, job: str, report: BatchReport) -> bool:
         self.stored[report.batch] = len(report.outcomes)
+        self.errors.update(str(outcome.error) for outcome in report.outcomes)
         return True
 
     def seal(self, job: str, totals: Mapping[str, int]) -> None:
@@ -224,3 +232,46 @@ def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(tmp_p
     assert told == ["Redis is out of memory: nothing more is sent until some outcomes were collected."]
     assert feeding.held_up == ""
     assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(urls)
+
+
+def test_a_cancelled_job_is_read_no_further_and_what_was_not_read_is_counted(tmp_path: Path) -> None:
+    """Guards ``Feeder.cancel``: lines that ask for nothing are none, and what was read has a row."""
+    padded = [f"http://h/{number}?{'x' * 1000}" for number in range(2000)]
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n# a comment\n\n" for url in padded))
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal)
+        feeding.step()
+        services.memory.is_cancelled = True
+
+        feeding.cancel()
+
+        assert feeding.is_done
+        assert feeding.totals["lines"] + feeding.totals["not_read"] == 2000
+        assert feeding.totals["not_read"] > 1000
+        ended = sum(services.memory.stored.values()) + sum(map(len, services.memory.batches.values()))
+        assert ended == feeding.totals["lines"]
+        assert services.memory.totals == feeding.totals
+        assert services.memory.errors == {"cancelled": sum(services.memory.stored.values())}
+        again = feeder(tmp_path, services, journal)
+        assert again.is_done
+        assert again.totals == feeding.totals
+
+
+def test_nobody_can_tell_what_was_not_read_of_a_list_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "urls.txt")
+    writing = os.open(tmp_path / "urls.txt", os.O_RDWR)
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        os.write(writing, b"http://h/1\n")
+        feeding = feeder(tmp_path, services, journal)
+        feeding.step()
+
+        feeding.cancel()
+
+        assert (feeding.is_done, feeding.totals["lines"], feeding.totals["not_read"]) == (True, 1, -1)
+    os.close(writing)

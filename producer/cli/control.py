@@ -1,0 +1,86 @@
+"""The commands that change a job on its way: pause it, resume it, cancel it, have it go before others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from producer.cli.exits import Answer
+from producer.cli.options import Place, combined
+
+_target = combined(
+    click.argument("job", required=False),
+    click.option("-o", "--output", type=Place(), help="Folder of a `trawl run`, in place of JOB."),
+)
+_waits = click.option("--no-wait", is_flag=True, help="Do not wait until it is in force.")
+
+
+def _insist_on_one(job: str | None, output: Path | None) -> None:
+    if job is None and output is None:
+        raise click.UsageError("Name a JOB (`trawl status` lists them), or the folder of a `trawl run` with -o.")
+
+
+@click.command(short_help="Have nothing more of a job fetched until it is resumed.")
+@_target
+@_waits
+def pause(job: str | None, output: Path | None, no_wait: bool) -> int:
+    """Pause JOB: no new request starts within three seconds, and what is in flight ends.
+
+    Workers go on with other jobs. A paused job is kept until it is resumed or cancelled.
+    """
+    from producer.commands.control import pause_job
+
+    _insist_on_one(job, output)
+    print(pause_job(job, output, os.environ, waits=not no_wait))
+    return Answer(0)
+
+
+@click.command(short_help="Go on with a paused job.")
+@_target
+def resume(job: str | None, output: Path | None) -> int:
+    """Resume JOB where it was paused."""
+    from producer.commands.control import resume_job
+
+    _insist_on_one(job, output)
+    print(resume_job(job, output, os.environ))
+    return Answer(0)
+
+
+@click.command(short_help="End a job: what was not fetched yet ends as cancelled.")
+@_target
+@_waits
+def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
+    """Cancel JOB: what was not fetched yet gets a row that says so, and the rest of its list is not read.
+
+    The command that began it then begins a new job, which fetches just that.
+    """
+    from producer.commands.control import cancel_job
+
+    _insist_on_one(job, output)
+    print(cancel_job(job, output, os.environ, waits=not no_wait))
+    return Answer(0)
+
+
+@click.command("set", short_help="Change a job that is on its way.")
+@_target
+@click.option(
+    "--priority",
+    type=click.IntRange(-9, 9),
+    help="Jobs of a higher one go first, whatever they have had; others have 0.",
+)
+@click.option(
+    "--weight",
+    type=click.FloatRange(min=0.001, max=1000),
+    help="Turns it has for each of a job of its priority that nobody weighed.",
+)
+def set_job(job: str | None, output: Path | None, priority: int | None, weight: float | None) -> int:
+    """Change JOB, from the next batch that a worker takes on."""
+    from producer.commands.control import change_job
+
+    _insist_on_one(job, output)
+    if priority is None and weight is None:
+        raise click.UsageError("Say what to change: --priority or --weight.")
+    print(change_job(job, output, os.environ, priority=priority, weight=weight))
+    return Answer(0)

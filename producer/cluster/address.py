@@ -1,0 +1,42 @@
+"""Where the embedded server of a folder's run answers, for commands at another terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from contract.cluster.settings import ClusterSettings
+
+_VARIABLES = ("TRAWL_BROKER_URL", "TRAWL_RESULT_BACKEND", "TRAWL_PREFIX", "TRAWL_QUEUE", "TRAWL_LEASE", "TRAWL_KEEP")
+_SERVER, _NOTE = "redis", "address.json"
+
+
+def note_address(state: Path, socket: str, environment: Mapping[str, str]) -> None:
+    """Write down beside the server's data how it is reached; with these it goes.
+
+    ``state`` is our own folder within the output folder, ``environment`` that of the worker.
+    """
+    variables = {name: environment[name] for name in _VARIABLES if name in environment}
+    (state / _SERVER / _NOTE).write_text(json.dumps({"socket": socket, "variables": variables}), "utf-8")
+
+
+def server_at(state: Path, environment: Mapping[str, str]) -> ClusterSettings | None:
+    """Return how the server of a run that works in this folder now is reached; None: none does.
+
+    Raises:
+        PermissionError: the folder is closed to us.
+    """
+    try:
+        found = json.loads((state / _SERVER / _NOTE).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return None  # being written
+    with suppress(OSError):
+        if os.stat(found["socket"]):
+            plain = {name: value for name, value in environment.items() if not name.startswith("CELERY_")}
+            return ClusterSettings.from_environment({**plain, **found["variables"]})
+    return None

@@ -1,0 +1,162 @@
+"""A job that is paused or cancelled while it is followed: shown, noted, and brought to its end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+from contract.errors import JobStateError, UnknownJobError
+from contract.ledger.values import JobRecord, JobState
+from producer.cluster.client import AWAY, Retrying
+from producer.job.control import JobControl
+from producer.job.follower import Follower
+from producer.storage.journal import Journal
+
+
+class Reader(Protocol):
+    """What reads a job's lists."""
+
+    def cancel(self) -> None:
+        """Read no more, and count what was not read."""
+        ...
+
+
+class Halts:
+    """What people want of one job, as its follower sees it.
+
+    What is wanted is noted in the journal: a job that Redis has lost comes back as it was.
+    """
+
+    def __init__(
+        self,
+        control: JobControl,
+        *,
+        follower: Follower,
+        journal: Journal,
+        retrying: Retrying,
+        tell: Callable[[str], None],
+        resumed_by: str,
+    ) -> None:
+        """``tell`` prints one line; ``resumed_by`` is the command that ends a pause."""
+        self.control = control
+        self._follower = follower
+        self._journal = journal
+        self._retrying = retrying
+        self._tell = tell
+        self._resumed_by = resumed_by
+        self._seen = JobState.RUNNING
+
+    def begin(self) -> None:
+        """End a pause that the command of this folder left behind, killed while it was stopped (Ctrl-Z)."""
+        record = self._retrying.call(self.control.record)
+        if record is not None and record.is_paused and record.pauser:
+            self._retrying.call(lambda: self.control.resume(by=record.pauser))
+
+    def look(self, reader: Reader) -> bool:
+        """Take in what the job's record says; True when something was ended."""
+        record = self._follower.record
+        if record is None:
+            return False
+        state = self._wanted(record)
+        if state is not self._seen:
+            self._seen = state
+            self._journal.note(halted=None if state is JobState.RUNNING else state)
+            self._tell(self._sentence(record.job, state))
+            if state is JobState.CANCELLED:
+                reader.cancel()
+        return state is JobState.CANCELLED and bool(self._retrying.call(self.control.settle_some))
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._seen is JobState.CANCELLED
+
+    @property
+    def state(self) -> str:
+        """What to show beside the counts; "" where the job goes on."""
+        return "" if self._seen is JobState.RUNNING else str(self._seen)
+
+    def _wanted(self, record: JobRecord) -> JobState:
+        return JobState.RUNNING if record.state is JobState.PAUSED and not record.is_paused else record.state
+
+    def _sentence(self, job: str, state: JobState) -> str:
+        if state is JobState.PAUSED:
+            return f"Job {job} is paused: `{self._resumed_by}` resumes it."
+        if state is JobState.CANCELLED:
+            return f"Job {job} is cancelled: what was not fetched yet ends as cancelled."
+        return f"Job {job} is resumed."
+
+
+class Suspension:
+    """Ctrl-Z pauses the job before it stops the command, and `fg` resumes it; a context manager.
+
+    A pause made so ends with its command, also where its terminal is closed. If it is killed while it is stopped, the
+    next start of the command ends it (``Halts.begin``), and an embedded server is gone with its command anyway.
+    """
+
+    def __init__(
+        self, control: JobControl, *, retrying: Retrying, tell: Callable[[str], None], hide: Callable[[], None]
+    ) -> None:
+        """``hide`` takes the live display away, for as long as the terminal is the shell's."""
+        self.is_requested = False
+        self._control = control
+        self._retrying = retrying
+        self._tell = tell
+        self._hide = hide
+        self._who = f"trawl run on {platform.node()} (process {os.getpid()})"
+        self._before: Any = None
+
+    def __enter__(self) -> Suspension:
+        self._before = signal.signal(signal.SIGTSTP, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTSTP, self._before)
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        if self.is_requested:  # what is under way takes too long: stop all the same
+            self._stop()
+        self.is_requested = True
+
+    def serve(self) -> None:
+        """Pause the job, stop until somebody has us go on, and resume it."""
+        is_ours = self._pause()
+        self._hide()
+        before = signal.getsignal(signal.SIGHUP)
+        hung_up: list[int] = []
+        if is_ours and before is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, lambda number, _frame: hung_up.append(number))
+        self._stop()
+        self.is_requested = False
+        if is_ours:
+            self._resume()
+        signal.signal(signal.SIGHUP, before)
+        if hung_up:  # the terminal was closed while we were stopped: that ends us, and with us the pause
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    def _pause(self) -> bool:
+        try:
+            is_ours = self._control.pause(by=self._who)
+        except (JobStateError, UnknownJobError):
+            return False
+        except AWAY:
+            self._tell("Redis cannot be reached: the job goes on while this command is stopped.")
+            return False
+        if is_ours:
+            self._tell(f"Job {self._control.job} is paused until this command goes on (fg).")
+        return is_ours
+
+    def _resume(self) -> None:
+        try:
+            if self._retrying.call(lambda: self._control.resume(by=self._who)):
+                self._tell(f"Going on with job {self._control.job}.")
+        except (JobStateError, UnknownJobError):
+            pass  # cancelled meanwhile, or lost: the follower says so
+
+    def _stop(self) -> None:
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, self._take)

@@ -1,0 +1,47 @@
+"""What a folder's journal says of its job, for whoever is not the command that holds it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.errors import FolderError
+from contract.folders import PRIVATE
+
+
+@dataclass(frozen=True, slots=True)
+class LastJob:
+    """The job that a folder's command works on, or worked on last."""
+
+    id: str
+    is_finished: bool
+
+
+def last_job(output: Path) -> LastJob:
+    """Read it without the journal's lock, and change nothing.
+
+    Raises:
+        FolderError: no job was begun there, or the folder is closed to us.
+    """
+    path = output / PRIVATE / "journal.sqlite"
+    try:
+        with path.open("rb"):
+            pass
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            facts = dict(database.execute("SELECT key, value FROM facts WHERE key IN ('job', 'finished')"))
+        finally:
+            database.close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FolderError(f"No job was begun in {output}: name the folder of a `trawl run` with -o.") from None
+    except OSError as error:
+        raise FolderError(
+            f"The journal in {output} cannot be read: {(error.strerror or str(error)).lower()}."
+        ) from None
+    except sqlite3.Error as error:
+        raise FolderError(f"The journal in {output} cannot be read: {error}.") from None
+    if "job" not in facts:
+        raise FolderError(f"No job was begun in {output}: name the folder of a `trawl run` with -o.")
+    return LastJob(json.loads(facts["job"]), bool(json.loads(facts.get("finished", "false"))))

@@ -1,0 +1,357 @@
+"""Pausing, resuming and cancelling from another terminal, as people and scripts do it; the worker fetches nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from contract.cluster.settings import ClusterSettings
+from contract.ledger import control
+from contract.ledger.values import JobRecord
+from producer.api.jobs import Client
+from producer.cluster.client import Cluster
+from tests.support.person import Person
+from tests.support.processes import await_condition, end
+from tests.support.redis_server import RedisServer
+from tests.support.stand_in_worker import StandInWorker
+
+MANY = 3000  # lines: at ten a batch more than a run has open at once
+
+
+class Bench(Person):
+    """A Redis, and a person whose shell names it."""
+
+    def __init__(self, server: RedisServer, folder: Path) -> None:
+        super().__init__(folder, TRAWL_BROKER_URL=server.celery_url(), TRAWL_LEASE="2")
+        self.server = server
+        self.settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
+
+    def newest(self) -> JobRecord | None:
+        """How the newest job stands; None: there is none yet."""
+        with closing(Cluster(self.settings)) as cluster:
+            jobs = cluster.ledger.jobs()
+            return cluster.ledger.job(jobs[-1]) if jobs else None
+
+    def record(self, job: str) -> JobRecord:
+        with closing(Cluster(self.settings)) as cluster:
+            record = cluster.ledger.job(job)
+        assert record is not None
+        return record
+
+    def job(self) -> str:
+        record = self.newest()
+        assert record is not None
+        return record.job
+
+    def enqueue(self, count: int) -> str:
+        code, out, err = self.trawl("enqueue", self.write_list(*urls(count)), "--batch-size", "10")
+        assert code == 0, err
+        return out.strip()
+
+    def fact(self, key: str) -> str:
+        """What the journal says, as JSON."""
+        with closing(
+            sqlite3.connect(f"file:{self.folder / 'out/.trawl/journal.sqlite'}?mode=ro", uri=True)
+        ) as database:
+            found = database.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+        return str(found[0]) if found else ""
+
+    def drains(self, job: str) -> bool:
+        """Does anybody collect the outcomes of this job, as Redis tells?"""
+        with redis.Redis.from_url(self.server.url()) as client:
+            return bool(client.hexists(f"trawl:2:job:{job}", "place"))
+
+    def emptied(self, process: subprocess.Popen[bytes]) -> None:
+        """Have Redis lose everything, while nobody looks."""
+        process.send_signal(signal.SIGSTOP)
+        with redis.Redis.from_url(self.server.url()) as client:
+            client.flushall()
+        process.send_signal(signal.SIGCONT)
+
+    def start_in_a_shell(self, *arguments: object) -> subprocess.Popen[bytes]:
+        """Start it as a job of its own, as a shell does: else Ctrl-Z would stop nothing."""
+        command = [sys.executable, "-P", "-m", "producer", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, process_group=0
+        )
+
+    def await_batches(self, count: int) -> None:
+        def are_open() -> bool:
+            record = self.newest()
+            return record is not None and record.opened >= count
+
+        await_condition(are_open, within=60, what=f"{count} batches")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with RedisServer(tmp_path / "redis", unix=True) as server:
+        yield Bench(server, tmp_path)
+
+
+def urls(count: int) -> list[str]:
+    return [f"http://h{number % 7}.example/{number}" for number in range(count)]
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any], str]:
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        end(process)
+    assert out, err.decode()
+    return process.returncode, json.loads(out), err.decode()
+
+
+def test_a_paused_job_waits_and_a_resumed_one_goes_on(bench: Bench) -> None:
+    job = bench.enqueue(300)
+
+    code, out, _ = bench.trawl("pause", job)
+    assert (code, out.partition("; ")[0], f"trawl resume {job}` resumes it\n" in out) == (
+        0,
+        f"job {job} is paused",
+        True,
+    )
+    assert bench.trawl("pause", job)[1].startswith(f"job {job} is paused already; ")
+    assert bench.trawl("gc", "--older-than", "0")[1] == "", "not even if it is old"
+    with StandInWorker(bench.settings):
+        other = bench.enqueue(20)
+        assert bench.trawl("follow", other, "-o", "other", "--quiet")[0] == 0
+        assert sum(bench.record(job).counts.values()) == 0
+
+        assert bench.trawl("resume", job)[:2] == (0, f"job {job} goes on\n")
+        code, out, err = bench.trawl("follow", job, "-o", "out", "--json")
+
+    assert (code, json.loads(out)["ok"]) == (0, 300), err
+    assert bench.trawl("resume", job)[:2] == (0, f"job {job} is not paused\n")
+
+
+def test_a_cancelled_job_has_its_rows_without_a_worker(bench: Bench) -> None:
+    job = bench.enqueue(95)
+
+    assert bench.trawl("cancel", job)[:2] == (0, f"job {job} is cancelled\n")
+
+    code, out, err = bench.trawl("follow", job, "-o", "out", "--json")
+    summary = json.loads(out)
+    assert (code, summary["finished"], summary["cancelled"]) == (1, True, True), err
+    assert (summary["lines"], summary["failed"], summary["errors"], summary["not_read"]) == (
+        95,
+        95,
+        {"cancelled": 95},
+        0,
+    )
+    assert Counter(row["url"] for row in bench.rows()) == Counter(urls(95))
+    assert f"Job {job} is cancelled" in err
+    assert bench.trawl("cancel", job)[:2] == (0, f"job {job} is cancelled already\n")
+    code, _, err = bench.trawl("pause", job)
+    assert (code, err) == (2, f"trawl: Job {job} is cancelled: there is nothing left to pause.\n")
+
+
+def test_a_run_that_is_cancelled_has_a_row_for_every_line_and_the_next_fetches_what_is_left(bench: Bench) -> None:
+    """Guards ``Feeder.cancel`` and the sums. How much of the list is read ahead is no matter of this test."""
+    listed = bench.write_list(*urls(MANY), "# a comment is no line", "", urls(1)[0])
+    command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
+    with StandInWorker(bench.settings, limit=20):
+        process = bench.start(*command)
+        bench.await_rows(200)
+        bench.await_batches(250)
+        assert bench.trawl("cancel", "-o", "out")[0] == 0
+        code, summary, err = ended(process)
+
+    assert (code, summary["cancelled"], summary["ok"]) == (1, True, 200), err
+    assert summary["failed"] == summary["errors"]["cancelled"] >= 2000
+    endings = sum(summary[name] for name in ("ok", "kept", "failed", "refused", "duplicates", "not_read"))
+    assert summary["lines"] == endings == MANY + 1
+    with StandInWorker(bench.settings):
+        code, out, err = bench.trawl(*command)
+    again = json.loads(out)
+    assert (code, again["cancelled"], again["not_read"]) == (0, False, 0), err
+    assert again["job"] != summary["job"]
+    assert (again["kept"], again["ok"], again["duplicates"]) == (200, MANY - 200, 1)
+
+
+def test_a_run_that_was_killed_and_then_cancelled_ends_with_its_next_start(bench: Bench) -> None:
+    listed = bench.write_list(*urls(MANY))
+    command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
+    process = bench.start(*command)
+    bench.await_batches(250)
+    process.kill()
+    process.communicate()
+    assert bench.trawl("cancel", bench.job())[0] == 0
+
+    code, summary, err = ended(bench.start(*command))
+
+    assert (code, summary["cancelled"], summary["ok"]) == (1, True, 0), err
+    assert summary["failed"] + summary["not_read"] == MANY
+    assert Counter(row["url"] for row in bench.rows()) == Counter(urls(summary["failed"]))
+    with StandInWorker(bench.settings):
+        assert bench.trawl(*command)[0] == 0
+
+
+def test_of_a_list_that_is_no_file_nobody_can_tell_what_was_not_read(bench: Bench) -> None:
+    process = bench.start("run", "-", "-o", "out", "--json", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("".join(f"{url}\n" for url in urls(30)).encode())
+    process.stdin.flush()
+    bench.await_batches(1)
+
+    assert bench.trawl("cancel", bench.job())[0] == 0
+
+    await_condition(lambda: process.poll() is not None, within=60, what="the run to end with its list open")
+    code, summary, err = ended(process)
+    assert code == 1, err
+    assert (summary["lines"], summary["failed"], summary["not_read"]) == (30, 30, None)
+
+
+def test_an_enqueue_that_is_cancelled_ends_and_its_follower_has_the_sums(bench: Bench) -> None:
+    """Guards the look of ``enqueue`` at what became of its job, and that a follower waits for what it says."""
+    process = bench.start("enqueue", "-", "--batch-size", "10", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("".join(f"{url}\n" for url in urls(45)).encode())
+    process.stdin.flush()
+    bench.await_batches(1)
+    job = bench.job()
+
+    assert bench.trawl("cancel", job)[0] == 0
+    code, out, err = bench.trawl("follow", job, "-o", "out", "--json")
+
+    said = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, said) == (1, f"trawl: Job {job} was cancelled while it was enqueued.\n")
+    summary = json.loads(out)
+    assert (code, summary["lines"], summary["failed"], summary["not_read"]) == (1, 45, 45, None), err
+
+
+def test_a_job_that_was_paused_stays_so_for_the_next_start_which_says_how_to_go_on(bench: Bench) -> None:
+    listed = bench.write_list(*urls(100))
+    command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
+    process = bench.start(*command)
+    bench.await_batches(10)
+    job = bench.job()
+    assert bench.trawl("pause", "-o", "out")[0] == 0
+    process.kill()
+    process.communicate()
+
+    with StandInWorker(bench.settings) as worker:
+        process = bench.start(*command)
+        assert process.stderr is not None
+        said = b""
+        while f"trawl resume {job}` resumes it.".encode() not in said:
+            said = process.stderr.readline()
+            assert said, "it ended"
+        assert worker.batches == []
+        assert bench.trawl("resume", job)[0] == 0
+        code, summary, err = ended(process)
+
+    assert (code, summary["ok"]) == (0, 100)
+    assert f"Job {job} is resumed." in err
+
+
+@pytest.mark.parametrize("order", ["pause", "cancel"])
+def test_a_job_that_redis_has_lost_comes_back_paused_or_cancelled(bench: Bench, order: str) -> None:
+    """Guards what the journal notes: the workers would begin what somebody stopped."""
+    listed = bench.write_list(*urls(MANY))
+    process = bench.start("run", listed, "-o", "out", "--batch-size", "10", "--json")
+    bench.await_batches(200)
+    job = bench.job()
+    assert bench.trawl("pause", job)[0] == 0
+    await_condition(lambda: '"paused"' in bench.fact("halted"), within=60, what="the run to note it")
+    bench.emptied(process)
+
+    await_condition(lambda: bench.drains(job), within=60, what="the run to send its job again")
+    assert bench.record(job).is_paused
+    if order == "cancel":
+        assert bench.trawl("cancel", job)[0] == 0
+        await_condition(lambda: '"cancelled"' in bench.fact("halted"), within=60, what="the run to note it")
+        bench.emptied(process)
+    else:
+        assert bench.trawl("resume", job)[0] == 0
+    with StandInWorker(bench.settings) as worker:
+        code, summary, err = ended(process)
+
+    assert (code, summary["lines"]) == (int(order == "cancel"), MANY), err
+    assert bool(worker.batches) == (order == "pause")
+
+
+def test_a_pause_that_ends_with_its_command_ends_with_the_next_start(bench: Bench) -> None:
+    """Guards ``Halts.begin``: a command that was killed while Ctrl-Z had stopped it resumes nothing any more."""
+    listed = bench.write_list(*urls(100))
+    command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
+    process = bench.start_in_a_shell(*command)
+    bench.await_batches(10)
+    await_condition(lambda: bench.drains(bench.job()), within=60, what="the command to follow its job")
+    process.send_signal(signal.SIGTSTP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    record = bench.record(bench.job())
+    assert (record.is_paused, "process" in record.pauser) == (True, True)
+    process.kill()
+    process.communicate()
+
+    with StandInWorker(bench.settings):
+        code, summary, err = ended(bench.start(*command))
+
+    assert (code, summary["ok"]) == (0, 100), err
+
+
+def test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed(bench: Bench) -> None:
+    """Guards the SIGHUP that a stopped command gets with the SIGCONT: nobody would be left to end its pause."""
+    process = bench.start_in_a_shell("run", bench.write_list(*urls(100)), "-o", "out", "--batch-size", "10")
+    bench.await_batches(10)
+    await_condition(lambda: bench.drains(bench.job()), within=60, what="the command to follow its job")
+    process.send_signal(signal.SIGTSTP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    assert bench.record(bench.job()).is_paused
+
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+
+    assert process.returncode == -signal.SIGHUP
+    assert not bench.record(bench.job()).is_paused
+
+
+def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
+    for command in ("pause", "resume", "cancel"):
+        code, _, err = bench.trawl(command, "unheard-of")
+        assert (code, "No job unheard-of is known there: " in err, "Traceback" in err) == (2, True, False)
+        code, _, err = bench.trawl(command, "-o", "nowhere")
+        assert (code, err) == (2, "trawl: No job was begun in nowhere: name the folder of a `trawl run` with -o.\n")
+        assert "Name a JOB" in bench.trawl(command)[2]
+    assert bench.trawl("set", "unheard-of", "--priority", "2")[0] == 2
+    assert "--priority or --weight" in bench.trawl("set", "unheard-of")[2]
+    job = bench.enqueue(10)
+    assert bench.trawl("set", job, "--priority", "3", "--weight", "2")[1] == f"job {job}: priority 3, weight 2\n"
+    record = bench.record(job)
+    assert (record.priority, record.weight) == (3, 2.0)
+    with StandInWorker(bench.settings):
+        assert bench.trawl("follow", job, "-o", "out", "--quiet")[0] == 0
+    for command in ("pause", "cancel"):
+        code, _, err = bench.trawl(command, job)
+        assert (code, err) == (2, f"trawl: Job {job} is finished: there is nothing left to {command}.\n")
+
+
+def test_a_script_pauses_resumes_and_cancels(bench: Bench) -> None:
+    with closing(Cluster(bench.settings)) as cluster, StandInWorker(bench.settings, limit=0) as worker:
+        client = Client(cluster)
+        first, second = (client.enqueue(urls(50), batch_size=10) for _ in range(2))
+        assert first.pause()
+        assert not first.pause()
+        assert first.state == "paused"
+        assert client.job(second.id).cancel()
+        assert {str(outcome.error) for outcome in second.outcomes()} == {"cancelled"}
+        worker.limit = 1000
+        assert client.job(first.id).resume()
+        first.change(priority=1, weight=2.0)
+        assert [str(outcome.ending) for outcome in first.outcomes()] == ["ok"] * 50
+        assert control.state_of(cluster.ledger, second.id) == "cancelled"
