@@ -338,10 +338,11 @@ def test_jobs_of_one_priority_share_whatever_those_of_others_have_had(ledger: Cl
     begun(ledger, "low")
     next_of(ledger)
     begun(ledger, "high", batches=30, priority=1)
+    begun(ledger, "high, later", batches=0, priority=1)
     for _ in range(20):
         assert next_of(ledger).job == "high"
 
-    begun(ledger, "high, later", priority=1)
+    ledger.open("high, later", [batch_of(str(number)) for number in range(9)])
     assert 4 <= [next_of(ledger).job for _ in range(10)].count("high, later") <= 6
     begun(ledger, "low, later")
     while next_of(ledger).job.startswith("high"):
