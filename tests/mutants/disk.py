@@ -142,9 +142,9 @@ GUARDS = (
     _run("                self.stall(trouble)\n", "                pass\n"),
     Guard(
         "worker/engine/rows.py",
-        "    except Exception as error:\n        transfer.spoiled(error)",
+        "    except Exception as error:\n        return _row_of_bug(transfer, error, fetched.at)",
         ("tests/unit/worker/engine/test_lane.py::test_an_outcome_that_cannot_be_written_costs_its_own_url_only",),
-        "    except ZeroDivisionError as error:\n        transfer.spoiled(error)",
+        "    except ZeroDivisionError as error:\n        return _row_of_bug(transfer, error, fetched.at)",
     ),
     Guard(
         "worker/engine/lane.py",

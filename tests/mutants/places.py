@@ -52,9 +52,9 @@ GUARDS = (
     ),
     _lane(
         _LANE,
-        "quiet=self._places.leave(exchange))",
+        "bool(self._heard) and self._places.leave(exchange))",
         "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed",
-        "quiet=False)",
+        "False)",
     ),
     _schedule(
         "host.quiet > 0 and host.flying >= self._window + host.prompt",
@@ -76,9 +76,9 @@ GUARDS = (
         "            pass\n\n    def flying_at",
     ),
     _schedule(
-        "self._firsts.levels and (self._firsts_in_turn < _FIRSTS or not self._again.levels)",
+        "self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count)",
         "test_first_tries_go_before_later_ones_and_do_not_keep_them_out",
-        "self._firsts.levels",
+        "self._firsts.count",
     ),
     _schedule(
         "self._most_quiet // 2 - self.quiet",

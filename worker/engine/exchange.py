@@ -19,28 +19,27 @@ SPACE_WAIT = 30.0  # seconds a body waits that the disk has no space for now: ea
 _GO_ON = None
 _STOP = -1
 _NO_LIMIT = sys.maxsize
-_UNENDED = Ended()
+NOT_ENDED = Ended()
 
 
 class Exchange:
     """Keeps ``worker.engine.ports.Body``: takes what comes, puts it where it belongs, and ends what must not go on."""
 
     __slots__ = (
-        "_asked", "_at", "_begun", "_bound", "_ends", "_hasher", "_lines", "_name", "_terms", "_url", "addresses",
-        "began", "draft", "ended", "enough", "head", "is_fresh", "is_helper", "is_ranged", "is_unfit", "is_unseen",
-        "offset", "stopped", "until",
+        "_asked", "_begun", "_bound", "_hasher", "_name", "_terms", "_url", "began", "draft", "ended", "ends", "enough",
+        "head", "is_helper", "is_ranged", "is_unfit", "is_unseen", "lines", "offset", "request", "size", "stopped",
+        "until",
     )  # fmt: skip
 
     def __init__(
         self,
         terms: Terms,
+        request: Request,
         name: str,
         url: str,
         began: float,
         asked: Part | None = None,
-        *,
         until: int | None = None,
-        is_fresh: bool = False,
         begun: Callable[[Exchange], None] | None = None,
     ) -> None:
         """``name`` and ``url`` are what the body is stored under; ``asked`` is what the request asks to continue. With
@@ -53,42 +52,40 @@ class Exchange:
         self._url = url
         self._asked = asked
         self._begun = begun
-        self._lines: Sequence[bytes] = ()
-        self.addresses: tuple[str, ...] = ()
-        self._at = self.offset = 0  # where in the body the next byte, and the first one, belong
+        self._hasher: Hasher | None = None
         self._bound = -1  # up to where bytes are taken without another look
-        self._ends: int | None = None  # where in the body its answer ends, as Content-Range says, whatever frames it
-        self.until = until  # where in the body this exchange may stop, because others fetch the rest
-        self.is_helper = until is not None
+        self.request = request
         self.began = began
-        self.is_fresh = is_fresh
+        self.lines: Sequence[bytes] = ()  # of the response's headers, as far as they have come
         self.head: Head | None = None
         self.draft: Draft | None = None
-        self._hasher: Hasher | None = None
+        self.offset = 0  # where in the body its first byte belongs
+        self.size = 0  # bytes of the body that are there, those of earlier exchanges included
+        self.ends: int | None = None  # where in the body its answer ends, as Content-Range says, whatever frames it
+        self.until = until  # where in the body this exchange may stop, because others fetch the rest
+        self.is_helper = until is not None
         self.is_ranged = False  # the answer continues what was asked for, exactly
         self.is_unfit = False  # the answer to the range is of no use: ask for the whole
         self.is_unseen = False  # its body may have been cut by a reset of its stream: ask again, and watch
         self.enough = False
         self.stopped: Failure | None = None
-        self.ended = _UNENDED
+        self.ended = NOT_ENDED
 
     # ------------------------------------------------------------------------------------------ while it runs
 
-    def begin(self, http: Http[Exchange], request: Request) -> None:
-        self.addresses = request.addresses
-        self._lines = http.begin(request, self)
+    def begin(self, http: Http[Exchange]) -> None:
+        self.lines = http.begin(self.request, self)
 
     def take(self, data: bytes, is_watched: bool) -> int | None:
         try:
             if self.head is None and not self._open(is_watched):
                 return _STOP
-            start = self._at
+            start = self.size
             end = start + len(data)
-            draft = self.draft
-            if end > self._bound or draft is None:
+            if end > self._bound or self.draft is None:
                 return self._take_last(data)
-            self._at = end
-            draft.write(data, start)
+            self.size = end
+            self.draft.write(data, start)
             if self._hasher is not None:
                 self._hasher.update(data)
             return _GO_ON
@@ -102,27 +99,17 @@ class Exchange:
     @property
     def received(self) -> int:
         """Bytes of this exchange; the first belongs at ``offset`` of the body."""
-        return self._at - self.offset
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body that are there, those of earlier exchanges included."""
-        return self._at
-
-    @property
-    def lines(self) -> Sequence[bytes]:
-        """The lines of the response's headers, as far as they have come."""
-        return self._lines
+        return self.size - self.offset
 
     def seen_bytes(self) -> int:
         """Bytes that arrived, for telling whether it is quiet: header lines count when they are complete."""
-        return self.received or sum(map(len, self._lines))
+        return self.received or sum(map(len, self.lines))
 
     def is_answered(self) -> bool:
         """Does the status say by itself how this ends? A body that follows is one nobody wants."""
-        if self.draft is not None or not self._lines:
+        if self.draft is not None or not self.lines:
             return False
-        head = self.head or read_head(self._lines)
+        head = self.head or read_head(self.lines)
         return head is not None and head.status not in (206, 416) and of_status(head, wall=0.0) is not None
 
     def stop(self, failure: Failure | None = None) -> None:
@@ -139,53 +126,44 @@ class Exchange:
 
     # --------------------------------------------------------------------------------------------- at its end
 
-    def end(self, ended: Ended) -> None:
-        """Take how it ended: read the header block if no body byte made us do so, and hold a range to its length."""
-        self.ended, self._lines, self._begun = ended, ended.lines, None
-        if self.head is None:
-            self.head = head = read_head(ended.lines)
-            if head is not None:
-                self._compare(head)
-                self.is_unseen = not ended.is_watched and self._ends_unseen(head)
-        if self.is_ranged and not (ended.breakage or self.stopped or ended.stopped or self.enough):
-            # Nothing broke off: which of its bytes are missing cannot be known.
-            self.is_unfit = self.received != self._due()
+    def end(self, ended: Ended) -> Reception:
+        """Take how it ended, and return what is left to judge.
 
-    def reception(self) -> Reception:
-        ended = self.ended
-        stopped = self.stopped or ended.stopped
+        The header block is read if no body byte made us do so, and a range is held to its length.
+        """
+        self.ended, self.lines, self._begun = ended, ended.lines, None
+        head, stopped = self.head, self.stopped or ended.stopped
+        if head is None:
+            head = self._read_late(ended)
+        breakage = None if self.enough else ended.breakage
+        due, received = self._due(head), self.size - self.offset
+        if self.is_ranged and breakage is None and stopped is None and not self.enough:
+            # Nothing broke off: which of its bytes are missing cannot be known.
+            self.is_unfit = received != due
         if ended.refusals:
             stopped = _refusal(ended) or stopped
-        breakage = None if self.enough else ended.breakage
-        return Reception(
-            self.head, self.received, self._due(), breakage, ended.detail, stopped, self._ends is not None, self.enough
-        )
+        return Reception(head, received, due, breakage, ended.detail, stopped, self.ends is not None, self.enough)
 
     @property
     def is_stale(self) -> bool:
         """Was every pooled connection dead that was tried for it?"""
-        return self.ended.breakage is Breakage.STALE and not self.is_fresh
+        return self.ended.breakage is Breakage.STALE and not self.request.is_fresh
 
-    @property
-    def ends(self) -> int | None:
-        """Where in the body its answer ends, as Content-Range says."""
-        return self._ends
+    def finish(self, size: int) -> tuple[Draft, str | None]:
+        """Close the file of a body that is whole, and hand it over with its digest, if that was taken as it came.
 
-    @property
-    def digest(self) -> str | None:
-        """The body's digest in hex, where it was taken as the bytes came."""
-        return self._hasher.hexdigest() if self._hasher is not None else None
-
-    def finish(self, size: int) -> Draft:
-        """Close the file of a body that is whole, and hand it over; raises DiskTrouble."""
+        Raises:
+            DiskTrouble: it is not whole.
+        """
         draft = self.draft
         if draft is None:  # an empty body never called us
             assert self.head is not None
             draft = self.draft = self._terms.store.open(self._name, self._url, self.head)
             self._hasher = self._terms.start_hash() if self._terms.start_hash is not None else None
+        digest = self._hasher.hexdigest() if self._hasher is not None else None
         draft.finish(size)
         self.draft = None
-        return draft
+        return draft, digest
 
     def hand_over(self) -> Draft | None:
         """Let somebody else have its file."""
@@ -200,21 +178,32 @@ class Exchange:
 
     # ------------------------------------------------------------------------------------------------- inside
 
+    def _read_late(self, ended: Ended) -> Head | None:
+        """Read the header block of an answer without a body."""
+        self.head = head = read_head(ended.lines)
+        if head is not None:
+            if self._asked is not None or head.status == 206:
+                self._compare(head)
+            self.is_unseen = not ended.is_watched and self._ends_unseen(head)
+        return self.head
+
     def _open(self, is_watched: bool) -> bool:
         """Read the header block at the first body byte and decide where the body goes."""
-        self.head = head = read_head(self._lines)
+        self.head = head = read_head(self.lines)
         if head is None:
             self._stop(bad_response("A body came before its header block ended."))
             return False
-        self._compare(head)
-        if self.is_unfit or self.enough:
-            self.enough = True
-            return False
-        if of_status(head, wall=0.0, ranged=self._ends is not None) is not None:
+        if self._asked is not None or head.status == 206:
+            self._compare(head)
+            if self.is_unfit or self.enough:
+                self.enough = True
+                return False
+        if of_status(head, wall=0.0, ranged=self.ends is not None) is not None:
             return True  # a body nobody wants
-        due, terms = self._due(), self._terms
-        if due is not None and self.offset + due > terms.policy.max_size:
-            self._stop(too_large(head.status, terms.policy.max_size))
+        due, terms = self._due(head), self._terms
+        self._bound = most = terms.policy.max_size
+        if due is not None and self.offset + due > most:
+            self._stop(too_large(head.status, most))
             return False
         if not self.is_ranged:
             if not is_watched and self._ends_unseen(head):
@@ -225,23 +214,24 @@ class Exchange:
                 self._begun(self)
             if terms.start_hash is not None and self.until is None:
                 self._hasher = terms.start_hash()
-        self._bound = self._next_bound()
+        if self.ends is not None or self.until is not None:
+            self._bound = self._next_bound()
         return True
 
     def _take_last(self, data: bytes) -> int | None:
         """Take bytes that may be too many: of the answer, of a share, of what is allowed, or of a body nobody wants."""
-        at = self._at
-        if self._ends is not None and at + len(data) > self._ends:
+        at = self.size
+        if self.ends is not None and at + len(data) > self.ends:
             return self._overrun()
         if self.until is not None and self._reaches(at + len(data)):
             data = data[: self.until - at]
             self.enough = True
-        self._at += len(data)
+        self.size += len(data)
         if self.draft is None:
             self.enough = self.received > LONGEST_DISCARD
             return _STOP if self.enough else _GO_ON
         cap = self._terms.policy.max_size
-        if self._at > cap:
+        if self.size > cap:
             return self._stop(too_large(self.head.status if self.head else None, cap))
         self.draft.write(data, at)
         if self._hasher is not None:
@@ -251,32 +241,30 @@ class Exchange:
     def _next_bound(self) -> int:
         """Return up to where in the body bytes are certain to be neither too many nor the last of a share."""
         bound = self._terms.policy.max_size
-        if self._ends is not None:
-            bound = min(bound, self._ends)
+        if self.ends is not None:
+            bound = min(bound, self.ends)
         return bound if self.until is None else min(bound, self.until - 1)
 
     def _compare(self, head: Head) -> None:
         """Hold the answer to a range against what was asked for; the whole body in one range needs no asking."""
-        asked = self._asked
+        asked, span = self._asked, span_of(head)
         if asked is None:
-            if head.status == 206:
-                span = span_of(head)
-                self._ends = span.end if span is not None and span.is_all else None
-        elif (span := span_of(head)) is not None and continues(head, asked.version, asked.size, self.until):
+            self.ends = span.end if span is not None and span.is_all else None
+        elif span is not None and continues(head, asked.version, asked.size, self.until):
             self.is_ranged = True
-            self.draft, self.offset, self._ends = asked.draft, asked.size, span.end
-            self._at = self.offset
+            self.draft, self.offset, self.ends = asked.draft, asked.size, span.end
+            self.size = self.offset
         elif asked.head is not None and is_whole_already(head, asked):
             # What broke off was the end of the framing: the response of then is the one that counts.
             self.is_ranged = self.enough = True
-            self.head, self.draft, self.offset, self._ends = asked.head, asked.draft, asked.size, asked.size
-            self._at = self.offset
+            self.head, self.draft, self.offset, self.ends = asked.head, asked.draft, asked.size, asked.size
+            self.size = self.offset
         else:
             self.is_unfit = self.is_helper or head.status in (206, 416)
 
     def _ends_unseen(self, head: Head) -> bool:
         """Is it a body to store that nothing but the end of its stream ends?"""
-        return head.framing not in (None, "close") and self._due() is None and of_status(head, wall=0.0) is None
+        return head.framing not in (None, "close") and self._due(head) is None and of_status(head, wall=0.0) is None
 
     def _overrun(self) -> int:
         """More bytes came than Content-Range says: none of them can be trusted."""
@@ -287,14 +275,14 @@ class Exchange:
 
     def _reaches(self, end: int) -> bool:
         """Is an exchange that has come this far at the end of its share, and its answer is not?"""
-        return self.until is not None and (end > self.until or (end == self.until and self.until != self._ends))
+        return self.until is not None and (end > self.until or (end == self.until and self.until != self.ends))
 
-    def _due(self) -> int | None:
+    def _due(self, head: Head | None) -> int | None:
         """Return how many bytes this exchange has to bring; None: nothing but the framing says it."""
-        end = self.until if self.until is not None else self._ends
+        end = self.until if self.until is not None else self.ends
         if end is not None:
             return end - self.offset
-        return self.head.length if self.head is not None else None
+        return head.length if head is not None else None
 
     def _stop(self, failure: Failure) -> int:
         self.stopped = failure

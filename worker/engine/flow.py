@@ -6,13 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from operator import is_
 
-from contract.records.outcomes import Ending
 from worker.engine.failures import Failure
 from worker.engine.group_commit import Whole
 from worker.engine.hosts import Hosts
 from worker.engine.limits import past_deadline
 from worker.engine.ports import Clock
-from worker.engine.rows import row_of_body, row_of_failure
+from worker.engine.rows import OK, row_of_body, row_of_failure
 from worker.engine.schedule import Schedule, Tier
 from worker.engine.shares import Share, Shares
 from worker.engine.steps import Follow, GoBack, Hold, Over, Retry, Step
@@ -99,7 +98,7 @@ class Flow:
         # Now, and not when it has its name: by then thousands of others would have swept it from the processor's cache.
         row = row_of_body(transfer, fetched)
         share = self._shares.of[transfer.terms]
-        if row.ending is Ending.OK:
+        if row.ending is OK:
             self._shares.publish_soon(share, Whole(transfer.entry, fetched.draft, row))
         else:
             fetched.draft.discard()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import ErrorClass, Outcome
@@ -16,7 +18,7 @@ GROUP = 256  # files that are settled together at most wait for this many
 GROUP_WAIT = 0.2  # seconds a finished file waits for others to be settled with
 
 
-class Whole(NamedTuple):
+class Whole(Struct, frozen=True, gc=False):
     """A body that waits for its path, and the outcome its URL has but for that."""
 
     entry: BatchEntry

@@ -66,25 +66,25 @@ class _Tally:
     """Counts events by host over the last two to four seconds."""
 
     def __init__(self) -> None:
-        self._began = -inf
-        self._now: dict[str, int] = {}
+        self.began = -inf
+        self.now: dict[str, int] = {}
         self._before: dict[str, int] = {}
 
     def counts(self, now: float) -> dict[str, int]:
         """Return where to count an event of this moment, by host."""
-        if now - self._began >= _PERIOD:
-            self._before = self._now if now - self._began < 2 * _PERIOD else {}
-            self._began, self._now = now, {}
-        return self._now
+        if now - self.began >= _PERIOD:
+            self._before = self.now if now - self.began < 2 * _PERIOD else {}
+            self.began, self.now = now, {}
+        return self.now
 
     def count(self, key: str, now: float) -> int:
-        if now - self._began >= 2 * _PERIOD:
+        if now - self.began >= 2 * _PERIOD:
             return 0
-        return self._now.get(key, 0) + self._before.get(key, 0)
+        return self.now.get(key, 0) + self._before.get(key, 0)
 
     def rate(self, key: str, now: float) -> float:
         """Return events per second; of a host known for less than a second, all of them count as that second's."""
-        span = now - self._began + (_PERIOD if key in self._before else 0.0)
+        span = now - self.began + (_PERIOD if key in self._before else 0.0)
         return self.count(key, now) / max(1.0, span)
 
 
@@ -160,7 +160,8 @@ class Hosts:
 
     def answered(self, key: str, begun: float, now: float) -> None:
         """A host gave a good answer to a request that was ``begun`` then."""
-        counts = self._good.counts(now)
+        good = self._good
+        counts = good.now if now - good.began < _PERIOD else good.counts(now)
         if key in counts:
             counts[key] += 1
         else:

@@ -23,7 +23,7 @@ from worker.engine.run import Proof, Run
 from worker.engine.schedule import Schedule
 from worker.engine.shares import Share, Shares
 from worker.engine.splits.fetcher import SegmentFetcher
-from worker.engine.steps import GoBack, Over, Publish, Retry, Step
+from worker.engine.steps import PUBLISH, GoBack, Over, Retry, Step
 from worker.engine.throttling import is_the_hosts
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
@@ -62,6 +62,7 @@ class Lane:
         self._shares = Shares()
         self._limits = Limits()
         self._places = Places(self._schedule, self._flying)
+        self._heard = self._places.heard
         self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._fetcher = SegmentFetcher(
             http=http,
@@ -162,12 +163,12 @@ class Lane:
 
     def _start(self, transfer: Transfer, now: float, wall: float) -> None:
         """A transfer has its host's turn: begin or continue an attempt."""
-        terms = transfer.terms
-        self._flow.starts(transfer, now)
-        if not transfer.is_under_way and now >= self._shares.of[terms].run.course.starts_until:
+        if transfer.is_under_way or transfer.ready_at is not None:
+            self._flow.starts(transfer, now)
+        if not transfer.is_under_way and now >= self._shares.of[transfer.terms].run.course.starts_until:
             self._schedule.leave(transfer.host_key)
             self._flow.hand_back(transfer, now)
-        elif transfer in self._splits:
+        elif self._splits and transfer in self._splits:
             self._schedule.leave(transfer.host_key)  # its helpers are counted one by one
             self._fetcher.go_on(transfer, now)
         elif transfer.host_key not in self._hosts.hot or self._flow.host_waits.may_ask(transfer, now):
@@ -178,23 +179,26 @@ class Lane:
                 self._schedule.leave(transfer.host_key)
                 self._flow.fail(transfer, bug(error), now)
                 return
-            # Who failed by a fault asks again; a thousand URLs that failed by it share the answer.
-            answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
-            if answer is None:
-                self._resolve(transfer, now)
-            elif addresses := usable(answer, terms.policy):
-                self._ask(transfer, addresses, now)
-            else:
-                self._schedule.leave(transfer.host_key)
-                self._fail_unresolved(transfer, answer, now)
+            self._ask(transfer, now)
 
-    def _ask(self, transfer: Transfer, addresses: tuple[str, ...], now: float) -> None:
-        """Begin an exchange."""
-        begun = self._fetcher.split if transfer.terms.policy.splits > 1 and not transfer.is_single else None
-        exchange, request = transfer.exchange_with(addresses, now, begun)
+    def _ask(self, transfer: Transfer, now: float) -> None:
+        """Begin an exchange, or find out where to."""
+        # Who failed by a fault asks again; a thousand URLs that failed by it share the answer.
+        answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
+        if answer is None:
+            self._resolve(transfer, now)
+            return
+        policy = transfer.terms.policy
+        addresses = usable(answer, policy)
+        if not addresses:
+            self._schedule.leave(transfer.host_key)
+            self._fail_unresolved(transfer, answer, now)
+            return
+        begun = self._fetcher.split if policy.splits > 1 and not transfer.is_single else None
+        exchange = transfer.exchange_with(addresses, now, begun)
         self._flying[exchange] = transfer
         try:
-            exchange.begin(self._http, request)
+            exchange.begin(self._http)
         except Exception as error:  # a bug costs its own URL only
             self._spoil(transfer, exchange, bug(error), now)
 
@@ -235,9 +239,17 @@ class Lane:
     def _ended(self, exchange: Exchange, ended: Ended, now: float, wall: float) -> None:
         transfer = self._land(exchange)
         try:
-            exchange.end(ended)
-            step = self._next_step(transfer, exchange, now, wall)
-            if isinstance(step, Publish):
+            judged = judge(exchange.end(ended), wall=wall)
+            is_throttled = is_the_hosts(self._hosts, transfer, exchange.began, judged, now)
+            if self._splits and transfer in self._splits:
+                step = self._fetcher.ended(transfer, exchange, judged, now, is_the_hosts=is_throttled)
+            elif is_throttled:
+                step = transfer.hold(now)
+            else:
+                step = transfer.ended(judged, now, random=self._random)
+                if judged is not None:
+                    _keep_part(transfer, exchange, step)
+            if step is PUBLISH:
                 self._complete(transfer, now)
                 return
         except DiskTrouble as trouble:
@@ -250,31 +262,18 @@ class Lane:
             exchange.discard()
             self._flow.act(transfer, step, now)
 
-    def _next_step(self, transfer: Transfer, exchange: Exchange, now: float, wall: float) -> Step | None:
-        """Judge an exchange; None: others go on with its transfer."""
-        judged = judge(exchange.reception(), wall=wall)
-        is_throttled = is_the_hosts(self._hosts, transfer, exchange.began, judged, now)
-        if transfer in self._splits:
-            return self._fetcher.ended(transfer, exchange, judged, now, is_the_hosts=is_throttled)
-        if is_throttled:
-            return transfer.hold(now)
-        step = transfer.ended(judged, now, random=self._random)
-        if isinstance(step, Retry) or (isinstance(step, Over) and transfer.may_leave_part()):
-            transfer.keep_part(exchange)
-        return step
-
     def _land(self, exchange: Exchange) -> Transfer:
         """Take an exchange out of flight."""
         transfer = self._flying.pop(exchange)
-        self._schedule.leave(transfer.host_key, quiet=self._places.leave(exchange))
+        self._schedule.leave(transfer.host_key, bool(self._heard) and self._places.leave(exchange))
         if exchange.draft is not None:
-            self._shares.of[transfer.terms].bytes += exchange.received
+            self._shares.of[transfer.terms].bytes += exchange.size - exchange.offset
         return transfer
 
     def _complete(self, transfer: Transfer, now: float) -> None:
         """A body is whole: it is published, or read back before."""
         size, notes = self._fetcher.take_whole(transfer) if self._splits else (None, ())
-        fetched = transfer.complete(now, size=size, notes=notes)
+        fetched = transfer.complete(now, size, notes)
         if needs_reading(fetched, transfer.entry.expected, transfer.terms.policy.digest):
             tell = partial(self._tell_proof, transfer)
             self._shares.of[transfer.terms].run.prove(transfer, tell)
@@ -357,3 +356,9 @@ class Lane:
         for share in self._shares:
             share.run.stall(f"A lane failed ({type(error).__name__}).")
             self._give_up(share, now)
+
+
+def _keep_part(transfer: Transfer, exchange: Exchange, step: Step) -> None:
+    """Keep what came of a body for the next attempt, or for a later run."""
+    if isinstance(step, Retry) or (isinstance(step, Over) and transfer.may_leave_part()):
+        transfer.keep_part(exchange)

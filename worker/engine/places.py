@@ -29,16 +29,16 @@ class Places:
     def __init__(self, schedule: Schedule[Transfer], flying: Mapping[Exchange, Transfer]) -> None:
         self._schedule = schedule
         self._flying = flying  # the one begun last is last
-        self._heard: dict[Exchange, _Heard] = {}  # of those that may be quiet: no others have flown for long enough
+        self.heard: dict[Exchange, _Heard] = {}  # of those that may be quiet: no others have flown for long enough
 
     def listen(self, now: float) -> None:
         """Take the places of exchanges that have gone quiet, and count those whose bytes come again."""
         for exchange in self._flying:
             if now - exchange.began < QUIET_AFTER:
                 break
-            if exchange not in self._heard:
-                self._heard[exchange] = _Heard(exchange.began)
-        for exchange, heard in self._heard.items():
+            if exchange not in self.heard:
+                self.heard[exchange] = _Heard(exchange.began)
+        for exchange, heard in self.heard.items():
             if heard.is_quiet:
                 if _is_back(exchange, heard, now):
                     heard.is_quiet = False
@@ -50,11 +50,11 @@ class Places:
     def take_back(self, exchange: Exchange) -> None:
         """Have an exchange hold no place from its start, if that may be."""
         is_quiet = self._schedule.hush(self._flying[exchange].host_key)
-        self._heard[exchange] = _Heard(exchange.began, is_quiet=is_quiet)
+        self.heard[exchange] = _Heard(exchange.began, is_quiet=is_quiet)
 
     def leave(self, exchange: Exchange) -> bool:
         """An exchange is no longer in flight; was it quiet?"""
-        heard = self._heard.pop(exchange, None) if self._heard else None
+        heard = self.heard.pop(exchange, None)
         return heard is not None and heard.is_quiet
 
     def note(self, waits: Mapping[Terms, Waits]) -> None:
@@ -62,12 +62,12 @@ class Places:
         for exchange, transfer in self._flying.items():
             noted = waits.get(transfer.terms)
             if noted is not None and not exchange.is_helper:
-                heard = self._heard.get(exchange)
+                heard = self.heard.get(exchange)
                 noted.fly(transfer.place.host, is_quiet=heard is not None and heard.is_quiet)
 
     def resting(self) -> Iterator[Transfer]:
         """Return the transfers that neither hold a place nor could take one, but for those that wait for a moment."""
-        for exchange, heard in self._heard.items():
+        for exchange, heard in self.heard.items():
             if heard.is_quiet and not exchange.is_helper:
                 yield self._flying[exchange]
         yield from (each for each in self._schedule.held_up() if not each.was_waiting)

@@ -9,12 +9,14 @@ from worker.engine.failures import Failure, Kind
 from worker.engine.http.promises import Promise
 from worker.engine.transfer import Fetched
 
+_NO_DIGEST = Digest.NONE
+
 
 def needs_reading(fetched: Fetched, expected: Expected | None, wanted: Digest) -> bool:
     """Is there a digest to be compared, or one that could not be taken as the bytes came?"""
     if fetched.promises or expected is not None:
         return True
-    return fetched.digest is None and wanted is not Digest.NONE
+    return fetched.digest is None and wanted is not _NO_DIGEST
 
 
 def read_back(fetched: Fetched, expected: Expected | None, wanted: Digest) -> Failure | str | None:

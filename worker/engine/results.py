@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contract.records.batches import BatchEntry
@@ -119,9 +119,9 @@ class Results:
 
     # ---------------------------------------------------------------------------------------------- what comes in
 
-    def begin(self, transfer: Transfer) -> None:
-        """A URL is being fetched."""
-        self._open[transfer.entry.url] = transfer
+    def begin(self, transfers: Iterable[Transfer]) -> None:
+        """URLs are being fetched."""
+        self._open.update((each.entry.url, each) for each in transfers)
 
     def came(self, entries: Sequence[BatchEntry]) -> None:
         """These are fetched and wait to be settled: what else there is of them is no longer needed."""
@@ -135,13 +135,13 @@ class Results:
         with self._lock:
             if were_fetching:
                 self._fetched(len(outcomes))
-            counts, still = self._counts, self._open
+            still = self._open
             for outcome in outcomes:
                 still.pop(outcome.url, None)
-                counts[outcome.ending] += 1
-                if outcome.error is not None:
-                    self._errors[outcome.error] += 1
-                self.busy += outcome.timing.total
+            # All at once: of a Counter, each item alone takes ten times as long.
+            self._counts.update([outcome.ending for outcome in outcomes])
+            self._errors.update([outcome.error for outcome in outcomes if outcome.error is not None])
+            self.busy += sum([outcome.timing.total for outcome in outcomes])
             self.outcomes += outcomes
             self._settled(len(outcomes))
 

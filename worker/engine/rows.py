@@ -5,46 +5,50 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from contract.records.outcomes import Ending, Outcome, Timing, rounded
+from contract.records.outcomes import NO_TIMING, Ending, Outcome, Timing, rounded
 from contract.records.policy import Digest
-from worker.engine.exchange import Exchange
+from worker.engine.exchange import NOT_ENDED, Exchange
 from worker.engine.failures import Kind
+from worker.engine.ports import Ended
 from worker.engine.transfer import Fetched, Transfer
+
+OK, _SHA256 = Ending.OK, Digest.SHA256  # an enum looks its members up by name, as slowly as it is asked often
 
 
 def row_of_failure(transfer: Transfer, now: float) -> Outcome:
-    """Return how a URL ended without a file."""
+    """Return how a URL ended without a file; a bug in writing it costs its own URL only."""
     refused = transfer.failure is not None and transfer.failure.kind is Kind.REFUSED
-    return _written(transfer, Ending.REFUSED if refused else Ending.FAILED, now, None)
+    try:
+        return _row(transfer, Ending.REFUSED if refused else Ending.FAILED, now, None)
+    except Exception as error:
+        return _row_of_bug(transfer, error, now)
 
 
 def row_of_body(transfer: Transfer, fetched: Fetched) -> Outcome:
-    """Return how a URL ends as soon as its body has its name."""
-    return _written(transfer, Ending.OK, fetched.at, fetched)
-
-
-def _written(transfer: Transfer, ending: Ending, now: float, fetched: Fetched | None) -> Outcome:
-    """A bug in writing a row costs its own URL only."""
+    """Return how a URL ends as soon as its body has its name, or that it met a bug."""
     try:
-        return _row(transfer, ending, now, fetched)
+        return _row(transfer, OK, fetched.at, fetched)
     except Exception as error:
-        transfer.spoiled(error)
-        return _row(transfer, Ending.FAILED, now, None)
+        return _row_of_bug(transfer, error, fetched.at)
+
+
+def _row_of_bug(transfer: Transfer, error: Exception, now: float) -> Outcome:
+    transfer.spoiled(error)
+    return _row(transfer, Ending.FAILED, now, None)
 
 
 def _row(transfer: Transfer, ending: Ending, now: float, fetched: Fetched | None) -> Outcome:
     terms, exchange, hops = transfer.terms, transfer.exchange, transfer.hops
-    policy = terms.policy
     head = exchange.head if exchange is not None else None
     fields = head.fields.get if head is not None else _nothing
     size = sha256 = digest = error = detail = None
     status = head.status if head is not None else None
     if fetched is not None:
         size = fetched.size
-        if policy.digest is Digest.SHA256:
+        if terms.policy.digest is _SHA256:
             sha256 = fetched.digest
         elif fetched.digest:
-            digest = f"{policy.digest}:{fetched.digest}"
+            digest = f"{terms.policy.digest}:{fetched.digest}"
     elif transfer.failure is not None:
         error, detail = transfer.failure.error, transfer.failure.detail
         status = transfer.failure.status if head is None else status
@@ -66,7 +70,7 @@ def _row(transfer: Transfer, ending: Ending, now: float, fetched: Fetched | None
         redirects=len(hops) if hops is not None else 0,
         attempts=transfer.attempts,
         started=_iso(transfer.began_wall) if transfer.began is not None else None,
-        timing=_timing(transfer, exchange, now),
+        timing=_timing(transfer, exchange.ended if exchange is not None else NOT_ENDED, now),
         remote_ip=exchange.ended.remote_ip if exchange is not None else None,
         http_version=head.version if head is not None else None,
         worker=terms.worker,
@@ -74,17 +78,13 @@ def _row(transfer: Transfer, ending: Ending, now: float, fetched: Fetched | None
     )
 
 
-def _timing(transfer: Transfer, exchange: Exchange | None, now: float) -> Timing:
+def _timing(transfer: Transfer, ended: Ended, now: float) -> Timing:
     if transfer.began is None:
-        return Timing(total=0.0)
+        return NO_TIMING
     queued = transfer.queued
-    total = rounded(now - transfer.began - queued)
+    total = now - transfer.began - queued
     queued += max(0.0, transfer.began_wall - transfer.terms.queued)
-    dns = transfer.resolved_in
-    if exchange is None:
-        return Timing(dns=rounded(dns), total=total, queued=rounded(queued))
-    ended = exchange.ended
-    took, first = ended.took, ended.at_first_byte
+    dns, took, first = transfer.resolved_in, ended.took, ended.at_first_byte
     connect = secure = 0
     if ended.sockets:  # else an open connection was used
         resolved = ended.at_resolved
@@ -99,7 +99,7 @@ def _timing(transfer: Transfer, exchange: Exchange | None, now: float) -> Timing
         secure / 1e6,
         first / 1e6,
         (took - first) / 1e6 if took > first else 0.0,
-        total,
+        rounded(total),
         rounded(queued),
     )
 
@@ -112,7 +112,7 @@ def _notes(transfer: Transfer, exchange: Exchange | None, fetched: Fetched | Non
         if exchange.is_ranged:
             notes += ("resumed",)
         notes += fetched.notes
-        if head.framing is not None and exchange.ends is None:
+        if head.length is None and exchange.ends is None and head.framing is not None:
             notes += (f"framing={head.framing}",)
         if "content-encoding" in head.fields:
             notes += (f"encoding={head.fields['content-encoding']}",)
@@ -125,11 +125,7 @@ def _nothing(_name: str) -> None:
     return None
 
 
+@lru_cache(maxsize=1024)  # many transfers begin in the same turn of their lane
 def _iso(wall: float) -> str:
     second = int(wall)
-    return f"{_iso_second(second)}.{int((wall - second) * 1000):03d}Z"
-
-
-@lru_cache(maxsize=256)  # many transfers begin in the same second
-def _iso_second(wall: int) -> str:
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{int((wall - second) * 1000):03d}Z"

@@ -204,7 +204,7 @@ class Run:
     # ---------------------------------------------------------------------------------------------- admission
 
     def _admit(self, entries: Sequence[BatchEntry]) -> None:
-        lanes, terms, begin = self._lanes, self.terms, self.results.begin
+        lanes, terms = self._lanes, self.terms
         shares: list[list[Transfer]] = [[] for _ in lanes]
         for index, entry in enumerate(entries):
             place = parse(entry.url)
@@ -214,9 +214,9 @@ class Run:
             # A limit per host holds within a lane, so a limited host stays in one.
             chosen = hash(place.host) if terms.policy.per_host else index
             transfer = Transfer(terms, entry, place)
-            begin(transfer)
             shares[chosen % len(lanes)].append(transfer)
         for lane, share in zip(lanes, shares, strict=True):
+            self.results.begin(share)
             if share:
                 lane.give(self, share)
 

@@ -104,37 +104,56 @@ class _Host(Generic[T]):
 
 
 class _Offers(Generic[T]):
-    """Hosts that may start something of one tier, by how many turns they have in flight, in order of arrival."""
+    """Hosts that may start something of one tier, by how many turns they have in flight, in order of arrival.
 
-    __slots__ = ("_lowest", "levels")
+    Where one host alone is offered it is ``sole`` and in no order: most lists have their URLs in runs.
+    """
+
+    __slots__ = ("_levels", "_lowest", "_queue", "count", "sole")
 
     def __init__(self) -> None:
-        self.levels: dict[int, dict[_Host[T], None]] = {}
+        self.count = 0  # of hosts
+        self.sole: _Host[T] | None = None
+        self._queue: _Queue[T] | None = None  # of the sole one
+        self._levels: dict[int, dict[_Host[T], None]] = {}
         self._lowest = 0
 
     def move(self, host: _Host[T], queue: _Queue[T], level: int) -> None:
         """Offer a host at a level, behind those that are there, and no more where it was; -1: nowhere."""
-        levels = self.levels
-        if queue.level >= 0:
-            offered = levels[queue.level]
+        before, queue.level = queue.level, level
+        self.count += (level >= 0) - (before >= 0)
+        if host is self.sole:
+            if level < 0:
+                self.sole = self._queue = None
+            return
+        if before >= 0:
+            offered = self._levels[before]
             del offered[host]
             if not offered:
-                del levels[queue.level]
-        queue.level = level
+                del self._levels[before]
         if level >= 0:
-            if level in levels:
-                levels[level][host] = None
-            else:
-                levels[level] = {host: None}
-            if level < self._lowest:
-                self._lowest = level
+            if self.count == 1:
+                self.sole, self._queue = host, queue
+                return
+            if self.sole is not None and self._queue is not None:
+                self._put(self.sole, self._queue.level)
+                self.sole = self._queue = None
+            self._put(host, level)
 
     def emptiest(self) -> _Host[T] | None:
-        if not self.levels:
-            return None
-        if self._lowest not in self.levels:
-            self._lowest = min(self.levels)
-        return next(iter(self.levels[self._lowest]))
+        if self.sole is not None or not self._levels:
+            return self.sole
+        if self._lowest not in self._levels:
+            self._lowest = min(self._levels)
+        return next(iter(self._levels[self._lowest]))
+
+    def _put(self, host: _Host[T], level: int) -> None:
+        if level in self._levels:
+            self._levels[level][host] = None
+        else:
+            self._levels[level] = {host: None}
+        if level < self._lowest:
+            self._lowest = level
 
 
 class Schedule(Generic[T]):
@@ -170,9 +189,11 @@ class Schedule(Generic[T]):
 
     def add(self, turn: T, *, first: bool = False) -> None:
         """Queue a turn behind its host's others of its tier, or before them all."""
-        host = self._host(turn.host_key)
-        is_first = first or (turn.tier is _FIRST and not host.stalls)
-        queue = host.firsts if is_first else host.queue(turn.tier or _STALLED)
+        host = self._hosts.get(turn.host_key) or self._host(turn.host_key)
+        if first or (turn.tier is _FIRST and not (host.quiet and host.stalls)):
+            queue = host.firsts
+        else:
+            queue = host.queue(turn.tier or _STALLED)
         if first:
             queue.turns.appendleft(turn)
         else:
@@ -205,10 +226,10 @@ class Schedule(Generic[T]):
     def take(self) -> T | None:
         """Return the next turn and count it in flight until ``leave``; None: nothing may take a place now."""
         tier, offers = _FIRST, self._firsts
-        if self._again.levels or self._stalled.levels:
+        if self._again.count or self._stalled.count:
             tier = self._tier()
             offers = self._offers[tier]
-        host = offers.emptiest()
+        host = offers.sole or offers.emptiest()
         if host is not None and host.quiet:
             host = self._next(tier, self._most_quiet - self.flying)
         if host is None:
@@ -216,7 +237,7 @@ class Schedule(Generic[T]):
         holding = self.flying - self.quiet
         if holding >= self._window and (host.flying > 0 or holding >= self._most or tier is _STALLED):
             return None
-        if self._again.levels:
+        if self._again.count:
             self._firsts_in_turn = self._firsts_in_turn + 1 if tier is _FIRST else 0
         return self._begin(host, tier)
 
@@ -226,7 +247,7 @@ class Schedule(Generic[T]):
         It is to be hushed at once: it never holds a place.
         """
         spare = self._most_quiet // 2 - self.quiet
-        if spare <= 0 or not self._stalled.levels:
+        if spare <= 0 or not self._stalled.count:
             return None
         host = self._next(_STALLED, spare)
         return None if host is None else self._begin(host, _STALLED)
@@ -238,7 +259,7 @@ class Schedule(Generic[T]):
         self.flying += 1
         self._offer(host)
 
-    def leave(self, host_key: str, *, quiet: bool = False) -> None:
+    def leave(self, host_key: str, quiet: bool = False) -> None:
         """A turn of this host, ``quiet`` or not, is no longer in flight."""
         host = self._hosts[host_key]
         host.flying -= 1
@@ -359,9 +380,9 @@ class Schedule(Generic[T]):
 
     def _tier(self) -> Tier:
         """Return whose turn it is to take a place, where others wait beside first tries."""
-        if self._firsts.levels and (self._firsts_in_turn < _FIRSTS or not self._again.levels):
+        if self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count):
             return _FIRST
-        return _AGAIN if self._again.levels else _STALLED
+        return _AGAIN if self._again.count else _STALLED
 
     def _next(self, tier: Tier, spare: int) -> _Host[T] | None:
         """Return the emptiest-handed host, but for those that are mostly quiet while so few more may be."""
@@ -381,14 +402,17 @@ class Schedule(Generic[T]):
 
     def _offer(self, host: _Host[T]) -> None:
         """Offer what the host may start now, and forget a host that has nothing."""
-        firsts, level = host.firsts, host.flying
-        if not (firsts.turns and self._may_start(host, firsts.turns[0])):
-            level = -1
+        firsts, flying = host.firsts, host.flying
+        turns = firsts.turns
+        level = flying if turns and self._may_start(host, turns[0]) else -1
         if level != firsts.level:
-            self._firsts.move(host, firsts, level)
+            if level >= 0 and self._firsts.sole is host:
+                firsts.level = level
+            else:
+                self._firsts.move(host, firsts, level)
         if host.later:
             self._offer_later(host)
-        elif not (host.flying or firsts.turns or host.blocks):
+        elif not (flying or turns or host.blocks):
             self._hosts.pop(host.key, None)
 
     def _offer_later(self, host: _Host[T]) -> None:

@@ -32,6 +32,7 @@ from worker.engine.schedule import QUIET_AFTER, Tier
 from worker.engine.steps import FOLLOW, PUBLISH, GoBack, Hold, Over, Retry, Step
 from worker.engine.terms import Terms
 
+_FIRST = Tier.FIRST
 _STALLS = (ErrorClass.TIMEOUT, ErrorClass.TOO_SLOW, ErrorClass.CONNECT)
 
 
@@ -66,7 +67,7 @@ class Transfer:
         self.name = output_name(entry.url)
         self.per_host = terms.policy.per_host
         self.attempts = entry.attempts
-        self.tier = _tier(entry.attempts) if entry.attempts else Tier.FIRST
+        self.tier = _tier(entry.attempts) if entry.attempts else _FIRST
         self.began: float | None = None
         self.began_wall = 0.0
         self.deadline = 0.0
@@ -104,33 +105,42 @@ class Transfer:
 
     def exchange_with(
         self, addresses: tuple[str, ...], now: float, begun: Callable[[Exchange], None] | None = None
-    ) -> tuple[Exchange, Request]:
-        """Return the next exchange, and what it asks for. ``begun`` hears of its body before it is kept for later."""
-        part = self.part
-        # A pooled connection may be dead, or the reason why the attempt before failed.
-        is_fresh = self._is_wary or bool(self.attempts)
-        if begun is None and self.terms.policy.resume:
+    ) -> Exchange:
+        """Return the next exchange. ``begun`` hears of its body as soon as that has a file."""
+        terms, part = self.terms, self.part
+        if begun is None and terms.policy.resume:
             begun = self.shelve
-        self.exchange = Exchange(self.terms, self.name, self.entry.url, now, part, is_fresh=is_fresh, begun=begun)
-        return self.exchange, self.request(addresses, now, part, is_fresh=is_fresh)
+        request = self.request(addresses, now, part)
+        self.exchange = exchange = Exchange(terms, request, self.name, self.entry.url, now, part, None, begun)
+        return exchange
 
     def request(
-        self, addresses: tuple[str, ...], now: float, part: Part | None, until: int | None = None, *, is_fresh: bool
+        self,
+        addresses: tuple[str, ...],
+        now: float,
+        part: Part | None,
+        until: int | None = None,
+        *,
+        is_fresh: bool = False,
     ) -> Request:
         """Return the request for its body, or for what follows a part of it, up to ``until``."""
-        fields = self._own_fields(now)
+        terms, attempts = self.terms, len(self.attempts)
+        fields: tuple[str, ...] = ()
+        if self.hops is not None or terms.credentials.headers:
+            fields = self._own_fields(now)
         if part is not None:
             fields += range_fields(part.version, part.size, until)
-        return Request(
-            self.place, addresses, self.terms.policy, self.deadline - now, fields, len(self.attempts), is_fresh,
-            self._must_watch,
-        )  # fmt: skip
+        # A pooled connection may be dead, or the reason why the attempt before failed.
+        is_fresh = is_fresh or self._is_wary or attempts > 0
+        seconds = self.deadline - now
+        return Request(self.place, addresses, terms.policy, seconds, fields, attempts, is_fresh, self._must_watch)
 
     def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
         """Take an exchange's judgement and return what comes next."""
         exchange = self.exchange
         assert exchange is not None
-        if self._is_to_be_asked_otherwise(exchange):
+        if exchange.is_unfit or exchange.is_unseen or (exchange.ended.breakage is not None and exchange.is_stale):
+            self._ask_otherwise(exchange)
             return FOLLOW
         if judged is None:
             return PUBLISH
@@ -146,7 +156,7 @@ class Transfer:
         self.is_under_way = False
         if failure.kind is Kind.LOCAL:
             return GoBack(failure.detail, failure.retry_after)
-        self._note_attempt(failure, now)
+        self._note_failure(failure, now)
         self.failure = failure
         wait = self.terms.retry.wait_after(failure, self.attempts, random=random)
         if wait is None or now + wait >= self.deadline:
@@ -181,7 +191,7 @@ class Transfer:
 
     # ---------------------------------------------------------------------------------------------- its body
 
-    def complete(self, now: float, *, size: int | None = None, notes: tuple[str, ...] = ()) -> Fetched:
+    def complete(self, now: float, size: int | None = None, notes: tuple[str, ...] = ()) -> Fetched:
         """Its body is whole, and awaits its proof: no attempt is noted before that is known.
 
         Raises:
@@ -193,22 +203,24 @@ class Transfer:
         promised = promises(head, is_part=exchange.is_ranged) if head is not None else ()
         if size is None:
             size = exchange.size
-        draft = exchange.finish(size)
+        draft, digest = exchange.finish(size)
         if self.part is not None:
             if not exchange.is_ranged:
                 self.drop_part()
             self.part = None
         self.is_under_way = False
-        self.fetched = fetched = Fetched(draft, size, now, exchange.digest, promised, notes)
+        self.fetched = fetched = Fetched(draft, size, now, digest, promised, notes)
         return fetched
 
     def proven(self, digest: str | None) -> None:
         """Its body is the promised one: the attempt has ended well."""
-        fetched = self.fetched
+        fetched, exchange = self.fetched, self.exchange
         assert fetched is not None
+        assert exchange is not None
         if digest is not fetched.digest:
             self.fetched = structs.replace(fetched, digest=digest)
-        self._note_attempt(None, fetched.at)
+        status = exchange.head.status if exchange.head is not None else None
+        self.attempts += (Attempt(None, status, rounded(fetched.at - self.attempt_began)),)
 
     def disproven(self, failure: Failure, now: float, *, random: Callable[[], float]) -> Step:
         """Its body is not the promised one, or cannot be read: the attempt has failed."""
@@ -338,11 +350,10 @@ class Transfer:
         self.attempt_began += seconds
         self.deadline += seconds
 
-    def _note_attempt(self, failure: Failure | None, now: float) -> None:
+    def _note_failure(self, failure: Failure, now: float) -> None:
         exchange = self.exchange
         status = exchange.head.status if exchange is not None and exchange.head is not None else None
-        error = failure.error if failure is not None else None
-        self.attempts += (Attempt(error, status, rounded(now - self.attempt_began)),)
+        self.attempts += (Attempt(failure.error, status, rounded(now - self.attempt_began)),)
 
     # ----------------------------------------------------------------------------------------------- its way
 
@@ -358,17 +369,14 @@ class Transfer:
             lines = tuple(f"{name}: {value}" for name, value in given)
         return lines if hops is None else hops.fields(lines, place, self._wall(now))
 
-    def _is_to_be_asked_otherwise(self, exchange: Exchange) -> bool:
-        """Look for answers that say nothing of the URL, only of how it was asked for."""
-        if exchange.ended.breakage is not None and exchange.is_stale:
+    def _ask_otherwise(self, exchange: Exchange) -> None:
+        """The answer says nothing of the URL, only of how it was asked for."""
+        if exchange.is_stale:
             self._is_wary = True
         elif exchange.is_unfit:
             self.drop_part()
-        elif exchange.is_unseen:
-            self._must_watch = True
         else:
-            return False
-        return True
+            self._must_watch = True
 
     def _follow(self, redirected: Redirected, exchange: Exchange, now: float) -> Failure | None:
         hops = self.hops if self.hops is not None else Hops(self.place)

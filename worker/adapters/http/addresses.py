@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 # Idle names libcurl may keep. It is told to forget none by itself: for that it would look at every name it knows after
@@ -22,7 +21,7 @@ class HandedAddresses:
     def __init__(self) -> None:
         self.unread: set[Name] = set()  # brought or withdrawn since libcurl last looked
         self._known: dict[Name, Sequence[str]] = {}  # with their addresses
-        self._in_use: Counter[Name] = Counter()
+        self._in_use: dict[Name, int] = {}  # by how many exchanges
         self._idle: dict[Name, None] = {}  # the others; the one used last is last
 
     def __len__(self) -> int:
@@ -40,16 +39,20 @@ class HandedAddresses:
             if name[0] not in addresses:  # libcurl reads an address by itself, and keeps it like a name
                 self.unread.add(name)
                 lines = _added(name, addresses)
-        self._idle.pop(name, None)
-        self._in_use[name] += 1
+        in_use = self._in_use.get(name, 0)
+        if not in_use:
+            self._idle.pop(name, None)
+        self._in_use[name] = in_use + 1
         if len(self._idle) > NAMES_KEPT:
             lines += self._withdraw(next(iter(self._idle)))
         return lines
 
     def release(self, name: Name) -> None:
         """An exchange that used this name has ended."""
-        self._in_use[name] -= 1
-        if not self._in_use[name]:
+        in_use = self._in_use[name] - 1
+        if in_use:
+            self._in_use[name] = in_use
+        else:
             del self._in_use[name]
             self._idle[name] = None
 

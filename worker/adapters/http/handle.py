@@ -24,6 +24,9 @@ from worker.engine.safety import Verdict
 _TEXT = 0  # CURLINFO_TEXT: of what libcurl tells a debug function, its own words
 _BUFFER = 512 * 1024  # bytes; one buffer per multi: fewer receive calls on large bodies, half the CPU
 
+_URL, _FIRST_BYTE, _TOTAL = pycurl.URL, pycurl.STARTTRANSFER_TIME_T, pycurl.TOTAL_TIME_T
+_PERMITTED = int(pycurl.PREREQFUNC_OK)
+
 B = TypeVar("B", bound=Body)
 
 
@@ -114,7 +117,7 @@ class Handle(Ear, Generic[B]):
         """Take up an exchange; returns lines of CURLOPT_RESOLVE that come before its own."""
         place = request.place
         self.request, self.body, self.is_watched = request, body, True
-        self._setopt(pycurl.URL, place.target)
+        self._setopt(_URL, place.target)
         if self._policy is not request.policy:
             self._obey(request.policy)
         timeout = max(1, int(request.seconds * 1000))
@@ -149,7 +152,7 @@ class Handle(Ear, Generic[B]):
             self.was_reset = False
             if broken is None:
                 broken, detail = Breakage.RESET, "its stream was reset"
-        lines, info = tuple(self.lines), self._getinfo
+        info = self._getinfo
         sockets, resolved, connected, secured = self.sockets, 0, 0, 0
         if sockets:  # otherwise an open connection was used: it took no time
             resolved = info(pycurl.NAMELOOKUP_TIME_T)
@@ -158,8 +161,8 @@ class Handle(Ear, Generic[B]):
         if self._common.egress is not None:
             self._blame(self._common.egress, code, detail)
         ended = Ended(
-            lines, broken, detail, self._stopped, tuple(self._refusals), sockets, self._remote_ip, self.is_watched,
-            resolved, connected, secured, info(pycurl.STARTTRANSFER_TIME_T), info(pycurl.TOTAL_TIME_T),
+            tuple(self.lines), broken, detail, self._stopped, tuple(self._refusals), sockets, self._remote_ip,
+            self.is_watched, resolved, connected, secured, info(_FIRST_BYTE), info(_TOTAL),
         )  # fmt: skip
         self._forget()
         return ended
@@ -264,9 +267,6 @@ class Handle(Ear, Generic[B]):
         except BaseException as error:  # nothing may leave a callback
             self._stopped = bug(error)
         return int(pycurl.PREREQFUNC_ABORT)
-
-
-_PERMITTED = int(pycurl.PREREQFUNC_OK)
 
 
 class _LentSocket(socket.socket):

@@ -11,9 +11,10 @@ _END = b"\r\n"
 _OTHER_ENDS = frozenset({b"\n", b""})
 _BLANKS = ("", " ", "\t", "\r")
 _FOLDED, _NO_FIELD = " ", "-:"  # what stands in the place of a name that no field can have
-_NO_NAMES = frozenset({_FOLDED, _NO_FIELD})
 _LONGEST_LENGTH = 18  # digits; more is no length
+_MOST_REMEMBERED = 1024  # lines
 _LONGEST_REMEMBERED = 4096  # bytes of a block whose lines are remembered: no server may fill our memory
+_known: dict[bytes, tuple[str, str]] = {}  # what header lines say; shared by the lanes of a process
 
 
 class Head:
@@ -58,8 +59,14 @@ def read_head(lines: Sequence[bytes]) -> Head | None:
     Interim responses (1xx, RFC 9110 section 15.2) are skipped, except 101, which ends HTTP. Lines after the final
     block are trailers and are ignored. Never raises.
     """
-    if not _OTHER_ENDS.isdisjoint(lines):
-        lines = [_END if line in _OTHER_ENDS else line for line in lines]
+    head = _read(lines)
+    if head is not None or _OTHER_ENDS.isdisjoint(lines):
+        return head
+    return _read([_END if line in _OTHER_ENDS else line for line in lines])
+
+
+def _read(lines: Sequence[bytes]) -> Head | None:
+    """Read what ``read_head`` reads, where CRLF alone ends blocks; None also where the final one ends otherwise."""
     start = 0
     while True:
         try:
@@ -71,8 +78,15 @@ def read_head(lines: Sequence[bytes]) -> Head | None:
             return None
         status, version = first
         if status >= 200 or status == 101:
-            return Head(status, version, _fields(lines[start + 1 : end]))
+            break
         start = end + 1
+    block = lines[start + 1 : end]
+    fields = _fields(block)
+    if len(fields) != len(block) or _NO_FIELD in fields or _FOLDED in fields:
+        if not _OTHER_ENDS.isdisjoint(block):
+            return None
+        fields = _joined(block)
+    return Head(status, version, fields)
 
 
 def values_of(name: str, lines: Iterable[bytes]) -> list[str]:
@@ -104,15 +118,22 @@ def _length(text: str) -> int | None:
 
 
 def _fields(lines: Sequence[bytes]) -> dict[str, str]:
-    # Servers repeat most lines in every response: remembered, a line takes a tenth of the time.
-    field = _field if sum(map(len, lines)) <= _LONGEST_REMEMBERED else _field.__wrapped__
-    fields = dict(map(field, lines))
-    if len(fields) == len(lines) and _NO_NAMES.isdisjoint(fields):
-        return fields
-    return _joined(map(field, lines))
+    # Servers repeat most lines in every response: remembered, a line takes a twentieth of the time.
+    try:
+        return dict(map(_known.__getitem__, lines))
+    except KeyError:
+        return dict(_read_anew(lines))
 
 
-@lru_cache(maxsize=512)
+def _read_anew(lines: Sequence[bytes]) -> list[tuple[str, str]]:
+    found = list(map(_field, lines))
+    if sum(map(len, lines)) <= _LONGEST_REMEMBERED:
+        if len(_known) + len(lines) > _MOST_REMEMBERED:
+            _known.clear()
+        _known.update(zip(lines, found, strict=True))
+    return found
+
+
 def _field(line: bytes) -> tuple[str, str]:
     """Return name and value; ``_FOLDED`` goes on with the field before (RFC 9112 section 5.2)."""
     name, colon, value = line.decode("latin-1").partition(":")
@@ -121,10 +142,11 @@ def _field(line: bytes) -> tuple[str, str]:
     return (name.rstrip(" \t").lower(), value.strip()) if colon else (_NO_FIELD, "")
 
 
-def _joined(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _joined(lines: Sequence[bytes]) -> dict[str, str]:
+    """Return the fields of a block of which some go on in the next line, or come several times."""
     fields: dict[str, str] = {}
     last = ""
-    for name, value in found:
+    for name, value in map(_field, lines):
         if name == _FOLDED:
             if last:
                 fields[last] = f"{fields[last]} {value}".rstrip()

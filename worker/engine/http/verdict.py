@@ -8,7 +8,8 @@ section 9.8; libcurl answers "OK" to a header block that was cut).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from contract.records.outcomes import ErrorClass
 from worker.engine.failures import Breakage, Failure, Kind
@@ -29,7 +30,7 @@ class Redirected:
     location: str | None
 
 
-class Reception(NamedTuple):  # a tuple, because one is made per exchange
+class Reception(Struct, frozen=True, gc=False):
     """What an exchange left, as facts.
 
     ``received`` counts body bytes handed to us, ``length`` is how many had to come, where that was said; ``stopped`` is

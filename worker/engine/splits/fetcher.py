@@ -159,11 +159,10 @@ class SegmentFetcher:
         main = split.main
         assert main.draft is not None
         before, until = Part(main.draft, start, split.version, None), split.end_of(start)
-        is_fresh = main.is_fresh or split.is_multiplexed
-        helper = Exchange(
-            transfer.terms, transfer.name, transfer.entry.url, now, before, until=until, is_fresh=is_fresh
-        )
+        is_fresh = main.request.is_fresh or split.is_multiplexed
+        request = transfer.request(main.request.addresses, now, before, until, is_fresh=is_fresh)
+        helper = Exchange(transfer.terms, request, transfer.name, transfer.entry.url, now, before, until)
         split.begin(start, helper)
         self._flying[helper] = transfer
         self._schedule.join(transfer.host_key)
-        helper.begin(self._http, transfer.request(main.addresses, now, before, until, is_fresh=is_fresh))
+        helper.begin(self._http)

@@ -13,9 +13,9 @@ from contract.records.outcomes import Ending, ErrorClass, Timing
 from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld
 from worker.engine import rows
-from worker.engine.exchange import Exchange
+from worker.engine.exchange import NOT_ENDED
 from worker.engine.failures import Breakage
-from worker.engine.ports import Answer
+from worker.engine.ports import Answer, Ended
 from worker.engine.schedule import QUIET_AFTER
 from worker.engine.transfer import Transfer
 
@@ -321,8 +321,8 @@ def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
 ) -> None:
     """Guards the try in rows._written: without it the lane fails, and its URLs go round for ever."""
 
-    def break_down(transfer: Transfer, exchange: Exchange | None, now: float) -> Timing:
-        if exchange is not None and "odd" in transfer.entry.url:
+    def break_down(transfer: Transfer, ended: Ended, now: float) -> Timing:
+        if ended is not NOT_ENDED and "odd" in transfer.entry.url:
             raise RuntimeError("a bug")
         return Timing(total=now)
 
