@@ -21,8 +21,9 @@ from tests.support.fetching import Bench
 from tests.support.lying_server import Framing, LyingServer
 from tests.support.lying_sockets import LyingSite
 from tests.support.small_bodies import small_bodies
+from tests.support.virtual_http import VirtualClock
 from tests.support.virtual_liar import LyingHttp
-from tests.support.virtual_world import VirtualClock, VirtualWorld
+from tests.support.virtual_world import VirtualWorld
 
 RUNS = 3  # one URL is asked for as often, so that later runs continue what the first ones left
 

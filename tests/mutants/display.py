@@ -9,7 +9,7 @@ _STANDING = ("tests/integration/ledger/test_standing.py",)
 _HEALTH = ("tests/integration/ledger/test_health.py",)
 
 GUARDS = (
-    Guard("worker/engine/lane.py", "        self._note_waits(now)\n", _WAITS, ""),
+    Guard("worker/engine/lane.py", "            self._note_waits(now)\n", _WAITS, ""),
     Guard(
         "worker/engine/lookups.py",
         ">= QUIET_AFTER:\n                for transfer, _",

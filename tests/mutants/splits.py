@@ -41,7 +41,7 @@ GUARDS = (
     _of(_CREW, "transfer.terms.retry.pause_after(failure, split.tries + 1, random=self._random)",
         "test_a_share_refused_without_a_word_waits_as_an_attempt_would", "failure.retry_after or 0.0"),
     _of(_SPLIT, " if self.due.get(start, now) <= now]",
-        "test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked", "]"),
+        "test_a_share_refused_without_a_word_waits_as_an_attempt_would", "]"),
     Guard("worker/engine/schedule.py", ", first=turn.is_under_way",
           ("tests/unit/worker/engine/test_schedule.py::test_what_is_under_way_goes_first_when_its_moment_comes",)),
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),

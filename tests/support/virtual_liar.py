@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
 from tests.support.lying_server import Answer, Framing
-from tests.support.virtual_world import VirtualClock
+from tests.support.virtual_http import Answering, SteppedHttp, VirtualClock
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
 from worker.engine.ports import Ended, Request
@@ -22,81 +20,58 @@ class Server(Protocol):
     def answer(self, given: dict[str, str]) -> Answer: ...
 
 
-STEP = 0.05  # seconds in which every exchange moves on by one piece
+class _Lying(Answering):
+    def __init__(self, body: Exchange, answer: Answer, dice: Random, *, begun: float, pause: int) -> None:
+        super().__init__(body, begun)
+        self._answer = answer
+        self._speed = dice.randint(50, 5_000)  # bytes per step
+        self._delay = dice.randint(0, 5)  # steps before the first byte
+        self._pause = pause
+        self._at = 0
 
-
-@dataclass(slots=True, eq=False)
-class _Stream:
-    body: Exchange
-    answer: Answer
-    speed: int  # bytes per step
-    delay: int  # steps before the first byte
-    lines: list[bytes] = field(default_factory=list)
-    at: int = 0
+    def move(self, now: float) -> Ended | None:
+        self._delay -= 1
+        if self._delay >= 0:
+            return None
+        if not self.lines:
+            self._delay = self._pause
+            self.lines.extend(self._answer.head("2" if self._answer.framing is Framing.STREAM else "1.1"))
+            if self._delay:
+                return None
+        given = self._given
+        start, self._at = self._at, self._at + self._speed
+        if not self.bring(given[start : self._at]):
+            return self.end(now)
+        return None if self._at < len(given) else self.end(now, Breakage.CUT if self._is_broken else None)
 
     @property
-    def given(self) -> bytes:
+    def _given(self) -> bytes:
         """What a client is given of the body: of one that is too long for its Content-Length, that much."""
-        return self.answer.body if self._promised is None else self.answer.body[: self._promised]
+        return self._answer.body if self._promised is None else self._answer.body[: self._promised]
 
     @property
-    def is_broken(self) -> bool:
-        is_short = self._promised is not None and len(self.answer.body) < self._promised
-        return is_short or (self.answer.is_cut and self.answer.framing is not Framing.CLOSE)
+    def _is_broken(self) -> bool:
+        is_short = self._promised is not None and len(self._answer.body) < self._promised
+        return is_short or (self._answer.is_cut and self._answer.framing is not Framing.CLOSE)
 
     @property
     def _promised(self) -> int | None:
-        length = dict(self.answer.fields).get("Content-Length")
+        length = dict(self._answer.fields).get("Content-Length")
         return None if length is None else int(length)
 
 
-@dataclass(slots=True)
-class LyingHttp:
+class LyingHttp(SteppedHttp[Exchange]):
     """Keeps ``worker.engine.ports.Http``."""
 
-    server: Server
-    clock: VirtualClock
-    pause: int = 0  # steps between a head and its body
-    _open: list[_Stream] = field(default_factory=list)
+    step = 0.05
 
-    def begin(self, request: Request, body: Exchange) -> Sequence[bytes]:
+    def __init__(self, server: Server, clock: VirtualClock, pause: int = 0) -> None:
+        """``pause``: steps between a head and its body."""
+        super().__init__(clock)
+        self._server = server
+        self._pause = pause
+
+    def answer(self, request: Request, body: Exchange) -> Answering:
         given = {name.lower(): value for name, _, value in (line.partition(": ") for line in request.fields)}
-        answer, dice = self.server.answer(given), self.server.dice
-        stream = _Stream(body, answer, dice.randint(50, 5_000), dice.randint(0, 5))
-        self._open.append(stream)
-        return stream.lines
-
-    def drop(self, body: Exchange) -> Ended:
-        dropped = [each for each in self._open if each.body is body]
-        self._open = [each for each in self._open if each.body is not body]
-        return Ended(tuple(dropped[0].lines)) if dropped else Ended()
-
-    def wait(self, seconds: float | None) -> Sequence[tuple[Exchange, Ended]]:
-        self.clock.seconds += STEP
-        moved = [(each, self._move_on(each)) for each in list(self._open)]
-        self._open = [each for each, ended in moved if ended is None]
-        return [(each.body, ended) for each, ended in moved if ended is not None]
-
-    def wake(self) -> None:
-        """Nobody sleeps in virtual time."""
-
-    def close(self) -> None:
-        self._open.clear()
-
-    def _move_on(self, stream: _Stream) -> Ended | None:
-        """Bring the next piece; return how the exchange ended, if it has."""
-        stream.delay -= 1
-        if stream.delay >= 0:
-            return None
-        if not stream.lines:
-            stream.delay = self.pause
-            stream.lines.extend(stream.answer.head("2" if stream.answer.framing is Framing.STREAM else "1.1"))
-            if stream.delay:
-                return None
-        piece = stream.given[stream.at : stream.at + stream.speed]
-        stream.at += len(piece)
-        if piece and stream.body.take(piece, True) is not None:
-            return Ended(tuple(stream.lines), Breakage.STOPPED)
-        if stream.at < len(stream.given):
-            return None
-        return Ended(tuple(stream.lines), Breakage.CUT if stream.is_broken else None)
+        answer = self._server.answer(given)
+        return _Lying(body, answer, self._server.dice, begun=self.clock.seconds, pause=self._pause)

@@ -6,12 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from tests.support.virtual_world import VirtualClock
+from tests.support.virtual_http import Answering, SteppedHttp, VirtualClock
 from worker.engine.exchange import Exchange
-from worker.engine.failures import Breakage
 from worker.engine.ports import Ended, Request
-
-STEP = 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,51 +28,32 @@ class Pace:
         return text.encode().splitlines(keepends=True)
 
 
-@dataclass(slots=True, eq=False)
-class _Answer:
-    pace: Pace
-    begun: float
-    lines: list[bytes] = field(default_factory=list)
-    come: int = 0
+class _Pacing(Answering):
+    def __init__(self, body: Exchange, pace: Pace, begun: float) -> None:
+        super().__init__(body, begun)
+        self._pace = pace
+        self._come = 0
+
+    def move(self, now: float) -> Ended | None:
+        since, pace = now - self.begun, self._pace
+        self.lines[:] = pace.lines(since)
+        before, self._come = self._come, int(min(pace.come(since), pace.size))
+        if not self.bring(bytes(max(0, self._come - before))):
+            return self.end(now)
+        return self.end(now) if self._come == pace.size else None
 
 
-@dataclass(slots=True)
-class PacedHttp:
+class PacedHttp(SteppedHttp[Exchange]):
     """Keeps ``worker.engine.ports.Http``; ``paces`` are those of the first requests, the last one of all others."""
 
-    clock: VirtualClock
-    paces: list[Pace]
-    asked: list[float] = field(default_factory=list)  # when
-    _open: dict[Exchange, _Answer] = field(default_factory=dict)
+    step = 0.1
 
-    def begin(self, request: Request, body: Exchange) -> Sequence[bytes]:
-        pace = self.paces[min(len(self.asked), len(self.paces) - 1)]
-        self._open[body] = answer = _Answer(pace, self.clock.seconds)
+    def __init__(self, clock: VirtualClock, paces: Sequence[Pace]) -> None:
+        super().__init__(clock)
+        self.asked: list[float] = []  # when
+        self._paces = paces
+
+    def answer(self, request: Request, body: Exchange) -> Answering:
+        pace = self._paces[min(len(self.asked), len(self._paces) - 1)]
         self.asked.append(self.clock.seconds)
-        return answer.lines
-
-    def drop(self, body: Exchange) -> Ended:
-        answer = self._open.pop(body, None)
-        return Ended() if answer is None else Ended(tuple(answer.lines))
-
-    def wait(self, seconds: float | None) -> Sequence[tuple[Exchange, Ended]]:
-        self.clock.seconds += STEP
-        moved = [(body, self._move_on(body, answer)) for body, answer in self._open.items()]
-        ended = [(body, end) for body, end in moved if end is not None]
-        for body, _ in ended:
-            del self._open[body]
-        return ended
-
-    def wake(self) -> None:
-        """Nobody sleeps in virtual time."""
-
-    def close(self) -> None:
-        self._open.clear()
-
-    def _move_on(self, body: Exchange, answer: _Answer) -> Ended | None:
-        since = self.clock.seconds - answer.begun
-        answer.lines[:] = answer.pace.lines(since)
-        before, answer.come = answer.come, int(min(answer.pace.come(since), answer.pace.size))
-        if answer.come > before and body.take(bytes(answer.come - before), True) is not None:
-            return Ended(tuple(answer.lines), Breakage.STOPPED)
-        return Ended(tuple(answer.lines)) if answer.come == answer.pace.size else None
+        return _Pacing(body, pace, self.clock.seconds)

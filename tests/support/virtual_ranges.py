@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from tests.support.virtual_world import VirtualClock
+from tests.support.virtual_http import Answering, SteppedHttp, VirtualClock
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
 from worker.engine.ports import Ended, Request
@@ -45,86 +45,64 @@ def version(number: int, size: int) -> State:
     return State(bytes((byte & 0x3F) + 1 + 64 * (number % 3) for byte in noise), number)
 
 
-@dataclass(slots=True, eq=False)
-class _Answer:
-    body: Exchange
-    head: list[bytes]
-    given: bytes
-    fate: Fate
-    begun: float
-    lines: list[bytes] = field(default_factory=list)
-    at: int = 0
+class _Fated(Answering):
+    def __init__(self, body: Exchange, head: list[bytes], given: bytes, fate: Fate, begun: float) -> None:
+        super().__init__(body, begun)
+        self._head = head
+        self._given = given
+        self._fate = fate
+        self._at = 0
 
-    def end(self, now: float, breakage: Breakage | None = None) -> Ended:
-        return Ended(tuple(self.lines), breakage, took=int((now - self.begun) * 1e6))
+    def move(self, now: float) -> Ended | None:
+        fate, given = self._fate, self._given
+        if fate.answer == "silent" or now < self.begun + fate.delay * STEP:
+            return None
+        if fate.answer == "refused":
+            return self.end(now, Breakage.CONNECT)
+        self.lines.extend(() if self.lines else self._head)
+        whole = len(given) if fate.cut is None else min(fate.cut, len(given))
+        start, self._at = self._at, min(self._at + fate.speed, whole)
+        if not self.bring(given[start : self._at]):
+            return self.end(now)
+        if self._at < whole:
+            return None
+        return self.end(now, None if whole == len(given) else Breakage.CUT)
 
 
-@dataclass(slots=True)
-class RangeHttp:
+class RangeHttp(SteppedHttp[Exchange]):
     """Keeps ``worker.engine.ports.Http``; ``fate(n)`` says what becomes of request n (from 0).
 
     ``versions`` maps the request from which on it is served to each version. ``most`` connections are served at once.
     """
 
-    clock: VirtualClock
-    versions: dict[int, State]
-    fate: Callable[[int], Fate]
-    most: int = 1_000
-    asked: list[str | None] = field(default_factory=list)  # the Range of each request
-    begun: list[float] = field(default_factory=list)  # when each was begun
-    most_in_flight: int = 0
-    _open: list[_Answer] = field(default_factory=list)
+    step = STEP
 
-    def begin(self, request: Request, body: Exchange) -> Sequence[bytes]:
+    def __init__(
+        self, clock: VirtualClock, versions: dict[int, State], fate: Callable[[int], Fate], most: int = 1_000
+    ) -> None:
+        super().__init__(clock)
+        self.asked: list[str | None] = []  # the Range of each request
+        self.begun: list[float] = []  # when each was begun
+        self._versions = versions
+        self._fate = fate
+        self._most = most
+
+    def answer(self, request: Request, body: Exchange) -> Answering:
         number = len(self.asked)
-        fate = self.fate(number)
+        fate = self._fate(number)
         if fate.answer == "bug":
             raise RuntimeError("a bug")
         given = dict(line.split(": ", 1) for line in request.fields)
         self.asked.append(given.get("Range"))
         self.begun.append(self.clock.seconds)
-        state = [each for first, each in sorted(self.versions.items()) if first <= number][-1]
-        if len(self._open) >= self.most:
+        state = [each for first, each in sorted(self._versions.items()) if first <= number][-1]
+        if len(self._open) >= self._most:
             fate = Fate(answer="busy")
-        answer = _Answer(body, *_answer(state, given, fate), fate, self.clock.seconds)
-        self._open.append(answer)
-        self.most_in_flight = max(self.most_in_flight, len(self._open))
-        return answer.lines
+        return _Fated(body, *_answer(state, given, fate), fate, self.clock.seconds)
 
-    def drop(self, body: Exchange) -> Ended:
-        dropped = [each for each in self._open if each.body is body]
-        self._open = [each for each in self._open if each.body is not body]
-        return Ended(tuple(dropped[0].lines)) if dropped else Ended()
-
-    def wait(self, seconds: float | None) -> Sequence[tuple[Exchange, Ended]]:
-        self.clock.seconds += STEP  # somewhat more than asked for, now and then: a machine is slow, too
-        moved = [(each, self._move_on(each)) for each in list(self._open)]
-        self._open = [each for each, ended in moved if ended is None]
-        return [(each.body, ended) for each, ended in moved if ended is not None]
-
-    def wake(self) -> None:
-        """Nobody sleeps in virtual time."""
-
-    def close(self) -> None:
-        self._open.clear()
-
-    def _move_on(self, answer: _Answer) -> Ended | None:
-        """Bring the next piece; return how the exchange ended, if it has."""
-        fate, now = answer.fate, self.clock.seconds
-        if fate.answer == "silent" or now < answer.begun + fate.delay * STEP:
-            return None
-        if fate.answer == "refused":
-            return answer.end(now, Breakage.CONNECT)
-        if not answer.lines:
-            answer.lines.extend(answer.head)
-        whole = len(answer.given) if fate.cut is None else min(fate.cut, len(answer.given))
-        piece = answer.given[answer.at : min(answer.at + fate.speed, whole)]
-        answer.at += len(piece)
-        if piece and answer.body.take(piece, True) is not None:
-            return answer.end(now, Breakage.STOPPED)
-        if answer.at < whole:
-            return None
-        return answer.end(now, None if whole == len(answer.given) else Breakage.CUT)
+    @property
+    def is_idle(self) -> bool:
+        return not self._open
 
 
 def _answer(state: State, given: dict[str, str], fate: Fate) -> tuple[list[bytes], bytes]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 from math import inf
-from typing import Generic, TypeVar
 
 from contract.records.batches import BatchEntry
 from contract.records.policy import JobPolicy
 from tests.support.memory_store import MemoryStore
+from tests.support.virtual_http import Answering, B, SteppedHttp, VirtualClock
 from worker.adapters.resolver import SystemResolver
 from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
@@ -24,8 +23,6 @@ from worker.engine.hosts import Hosts
 from worker.engine.lane import Lane
 from worker.engine.ports import Answer, Body, Ended, Http, Request
 from worker.engine.run import Run
-
-B = TypeVar("B", bound=Body)
 
 _LEAST = 1e-6  # seconds a turn takes: time never stands still
 _TURNS = 100_000  # a lane that turns more often than this in a test turns for ever
@@ -53,95 +50,53 @@ class Reply:
 Script = Callable[[str, int], Reply]  # the reply to the n-th request (from 0) for a URL
 
 
-class VirtualClock:
-    """Keeps ``worker.engine.ports.Clock``; ``seconds`` is the time since the world began."""
+class _Replying(Answering):
+    def __init__(self, body: Body, reply: Reply, begun: float) -> None:
+        super().__init__(body, begun)
+        self.due = begun + reply.after
+        self._reply = reply
+        self._brought = 0
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def wall(self) -> float:
-        return 1_700_000_000.0 + self.seconds
-
-
-@dataclass(slots=True, eq=False)
-class _Answer:
-    """A request being answered."""
-
-    body: Body
-    reply: Reply
-    begun: float
-    lines: list[bytes] = field(default_factory=list)
-    brought: int = 0
-
-    def bring(self, upto: int) -> int | None:
-        if not self.lines:
-            self.lines.extend(self.reply.lines())
-        start, self.brought = self.brought, max(self.brought, upto)
-        return self.body.take(self.reply.body[start:upto], True) if start < upto else None
+    def move(self, now: float) -> Ended | None:
+        reply, is_over = self._reply, now >= self.due
+        if is_over and reply.breakage in (Breakage.CONNECT, Breakage.STALE):
+            return self.end(now, reply.breakage)
+        if is_over or reply.drip:
+            self.lines.extend(() if self.lines else reply.lines())
+            start, self._brought = self._brought, len(reply.body) if is_over else int(reply.drip * (now - self.begun))
+            if not self.bring(reply.body[start : self._brought]):
+                return self.end(now)
+        return self.end(now, reply.breakage) if is_over else None
 
 
-class VirtualHttp(Generic[B]):
+class VirtualHttp(SteppedHttp[B]):
     """Keeps ``worker.engine.ports.Http``: every exchange ends when its reply is due."""
 
     def __init__(self, script: Script, clock: VirtualClock) -> None:
+        super().__init__(clock)
         self.requests: list[tuple[float, str]] = []  # when each was begun, and for which URL
         self.addresses: list[tuple[str, ...]] = []  # what each was begun with
-        self.most_in_flight = 0
         self._script = script
-        self._clock = clock
-        self._due: list[tuple[float, int, B, _Answer]] = []
-        self._count = count()
+        self._due: list[float] = []  # when something is, or was to be
 
     def requests_for(self, url: str) -> list[float]:
         """Return the seconds at which a URL was asked for."""
         return [at for at, asked in self.requests if asked == url]
 
-    def begin(self, request: Request, body: B) -> Sequence[bytes]:
-        url, now = request.place.target, self._clock.seconds
+    def answer(self, request: Request, body: B) -> Answering:
+        url, now = request.place.target, self.clock.seconds
         reply = self._script(url, len(self.requests_for(url)))
         self.requests.append((now, url))
         self.addresses.append(request.addresses)
-        answer = _Answer(body, reply, now)
-        heapq.heappush(self._due, (now + reply.after, next(self._count), body, answer))
-        self.most_in_flight = max(self.most_in_flight, len(self._due))
-        return answer.lines
+        heapq.heappush(self._due, now + reply.after)
+        return _Replying(body, reply, now)
 
-    def drop(self, body: B) -> Ended:
-        dropped = [item[3] for item in self._due if item[2] is body]
-        self._due = [item for item in self._due if item[2] is not body]
-        heapq.heapify(self._due)
-        return Ended(tuple(dropped[0].lines)) if dropped else Ended()
-
-    def wait(self, seconds: float | None) -> Sequence[tuple[B, Ended]]:
-        """Move the clock to the next reply, or on by ``seconds``, whichever is less."""
-        if seconds is None:
-            raise AssertionError("the lane sleeps although the test waits for it")
-        until = min(self._clock.seconds + max(seconds, _LEAST), self._due[0][0] if self._due else inf)
-        self._clock.seconds = max(self._clock.seconds, until)
-        ended = []
-        for _, _, _, answer in self._due:
-            if answer.reply.drip:
-                answer.bring(int(answer.reply.drip * (self._clock.seconds - answer.begun)))
-        while self._due and self._due[0][0] <= self._clock.seconds:
-            _, _, body, answer = heapq.heappop(self._due)
-            ended.append((body, _end(answer)))
-        return ended
-
-    def wake(self) -> None:
-        """Nobody sleeps in virtual time."""
-
-    def close(self) -> None:
-        self._due.clear()
-
-
-def _end(answer: _Answer) -> Ended:
-    reply, breakage = answer.reply, answer.reply.breakage
-    if breakage not in (Breakage.CONNECT, Breakage.STALE) and answer.bring(len(reply.body)) is not None:
-        breakage = Breakage.STOPPED
-    return Ended(tuple(answer.lines), breakage, took=int(reply.after * 1e6))
+    def next_moment(self, seconds: float) -> float:
+        """Return when the next reply is due, or when the wait is over, whichever is sooner."""
+        now = self.clock.seconds
+        while self._due and self._due[0] <= now:
+            heapq.heappop(self._due)
+        return min(now + max(seconds, _LEAST), self._due[0] if self._due else inf)
 
 
 class VirtualResolver:

@@ -11,8 +11,9 @@ from worker.engine.group_commit import Whole
 from worker.engine.hosts import Hosts
 from worker.engine.limits import past_deadline
 from worker.engine.ports import Clock
+from worker.engine.queues import Tier
 from worker.engine.rows import OK, row_of_body, row_of_failure
-from worker.engine.schedule import Schedule, Tier
+from worker.engine.schedule import Schedule
 from worker.engine.shares import Share, Shares
 from worker.engine.steps import Follow, GoBack, Hold, Over, Retry, Step
 from worker.engine.throttling import HostWaits, waited

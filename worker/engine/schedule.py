@@ -6,154 +6,16 @@ import heapq
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from enum import IntEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
+
+from worker.engine.queues import AGAIN, FIRST, STALLED, Host, Offers, T, Tier
 
 QUIET_AFTER = 2.0  # seconds with next to no bytes; what stalls costs the others a place for so long
 QUIET_WINDOWS = 4  # windows of quiet turns, which hold no place, may be in flight beside the one of those that do
 _OPENING = 16  # turns a host may have in flight at first, or half the window; one more for each that ended
 _FIRSTS = 7  # first tries for each later one, where both could start: no later try waits for ever
-
-
-class Tier(IntEnum):
-    """What a turn is, and so whom it goes before."""
-
-    FIRST = 0  #: a first try, or the rest of an attempt
-    AGAIN = 1  #: a later try
-    STALLED = 2  #: a later try of what stalled before, or of a host that only stalls: it starts quiet
-
-
-_FIRST, _AGAIN, _STALLED = Tier
 _NO_LIMIT = sys.maxsize
 _BLOCKED, _RESTING = 1, 2  # until told, until a moment
-
-
-class Turn(Protocol):
-    """What can be scheduled: it belongs to a host and knows how many of that host may be in flight (0: any).
-
-    ``is_under_way``: it is in the middle of something, and others wait behind it.
-    """
-
-    @property
-    def host_key(self) -> str: ...
-
-    @property
-    def per_host(self) -> int: ...
-
-    @property
-    def is_under_way(self) -> bool: ...
-
-    @property
-    def tier(self) -> Tier: ...
-
-
-T = TypeVar("T", bound=Turn)
-
-
-class _Queue(Generic[T]):
-    """What a host has ready of one tier; ``level`` is where that is offered, -1: it is not."""
-
-    __slots__ = ("level", "turns")
-
-    def __init__(self) -> None:
-        self.turns: deque[T] = deque()
-        self.level = -1
-
-
-class _Host(Generic[T]):
-    """``prompt`` counts the turns that ended before they went quiet."""
-
-    __slots__ = ("blocks", "firsts", "flying", "key", "later", "prompt", "quiet")
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.firsts: _Queue[T] = _Queue()
-        self.later: dict[Tier, _Queue[T]] = {}  # few hosts have something to try again
-        self.flying = 0
-        self.quiet = 0
-        self.prompt = 0
-        self.blocks = 0  # reasons to start nothing
-
-    def is_silent(self, spare: int) -> bool:
-        return self.quiet >= spare and 2 * self.quiet >= self.flying
-
-    @property
-    def stalls(self) -> bool:
-        """Is silence all that came of it? Then its first tries start quiet as well."""
-        return self.quiet > 0 and self.prompt == 0
-
-    def set_back(self) -> None:
-        if self.firsts.turns:
-            self.queue(_STALLED).turns.extend(self.firsts.turns)
-            self.firsts.turns.clear()
-
-    def bring_forward(self) -> None:
-        """It answers: its first tries are such again."""
-        stalled = self.queue(_STALLED).turns
-        self.firsts.turns.extend(turn for turn in stalled if turn.tier is _FIRST)
-        again = [turn for turn in stalled if turn.tier is not _FIRST]
-        stalled.clear()
-        stalled.extend(again)
-
-    def queue(self, tier: Tier) -> _Queue[T]:
-        return self.firsts if tier is _FIRST else self.later.setdefault(tier, _Queue())
-
-    def queues(self) -> Iterator[_Queue[T]]:
-        yield self.firsts
-        yield from self.later.values()
-
-
-class _Offers(Generic[T]):
-    """Hosts that may start something of one tier, by how many turns they have in flight, in order of arrival.
-
-    Where one host alone is offered it is ``sole`` and in no order: most lists have their URLs in runs.
-    """
-
-    __slots__ = ("_levels", "_lowest", "_queue", "count", "sole")
-
-    def __init__(self) -> None:
-        self.count = 0  # of hosts
-        self.sole: _Host[T] | None = None
-        self._queue: _Queue[T] | None = None  # of the sole one
-        self._levels: dict[int, dict[_Host[T], None]] = {}
-        self._lowest = 0
-
-    def move(self, host: _Host[T], queue: _Queue[T], level: int) -> None:
-        """Offer a host at a level, behind those that are there, and no more where it was; -1: nowhere."""
-        before, queue.level = queue.level, level
-        self.count += (level >= 0) - (before >= 0)
-        if host is self.sole:
-            if level < 0:
-                self.sole = self._queue = None
-            return
-        if before >= 0:
-            offered = self._levels[before]
-            del offered[host]
-            if not offered:
-                del self._levels[before]
-        if level >= 0:
-            if self.count == 1:
-                self.sole, self._queue = host, queue
-                return
-            if self.sole is not None and self._queue is not None:
-                self._put(self.sole, self._queue.level)
-                self.sole = self._queue = None
-            self._put(host, level)
-
-    def emptiest(self) -> _Host[T] | None:
-        if self.sole is not None or not self._levels:
-            return self.sole
-        if self._lowest not in self._levels:
-            self._lowest = min(self._levels)
-        return next(iter(self._levels[self._lowest]))
-
-    def _put(self, host: _Host[T], level: int) -> None:
-        if level in self._levels:
-            self._levels[level][host] = None
-        else:
-            self._levels[level] = {host: None}
-        if level < self._lowest:
-            self._lowest = level
 
 
 class Schedule(Generic[T]):
@@ -176,8 +38,8 @@ class Schedule(Generic[T]):
         self._most = window + max(1, window // 4)
         self._opening = max(_OPENING, window // 2)
         self._most_quiet = QUIET_WINDOWS * window if most_quiet is None else most_quiet
-        self._hosts: dict[str, _Host[T]] = {}
-        self._offers: dict[Tier, _Offers[T]] = {tier: _Offers() for tier in Tier}
+        self._hosts: dict[str, Host[T]] = {}
+        self._offers: dict[Tier, Offers[T]] = {tier: Offers() for tier in Tier}
         self._firsts, self._again, self._stalled = self._offers.values()
         self._stuck: set[str] = set()  # hosts not offered because they have too many quiet ones
         self._firsts_in_turn = 0
@@ -190,10 +52,10 @@ class Schedule(Generic[T]):
     def add(self, turn: T, *, first: bool = False) -> None:
         """Queue a turn behind its host's others of its tier, or before them all."""
         host = self._hosts.get(turn.host_key) or self._host(turn.host_key)
-        if first or (turn.tier is _FIRST and not (host.quiet and host.stalls)):
+        if first or (turn.tier is FIRST and not (host.quiet and host.stalls)):
             queue = host.firsts
         else:
-            queue = host.queue(turn.tier or _STALLED)
+            queue = host.queue(turn.tier or STALLED)
         if first:
             queue.turns.appendleft(turn)
         else:
@@ -225,7 +87,7 @@ class Schedule(Generic[T]):
 
     def take(self) -> T | None:
         """Return the next turn and count it in flight until ``leave``; None: nothing may take a place now."""
-        tier, offers = _FIRST, self._firsts
+        tier, offers = FIRST, self._firsts
         if self._again.count or self._stalled.count:
             tier = self._tier()
             offers = self._offers[tier]
@@ -235,10 +97,10 @@ class Schedule(Generic[T]):
         if host is None:
             return None
         holding = self.flying - self.quiet
-        if holding >= self._window and (host.flying > 0 or holding >= self._most or tier is _STALLED):
+        if holding >= self._window and (host.flying > 0 or holding >= self._most or tier is STALLED):
             return None
         if self._again.count:
-            self._firsts_in_turn = self._firsts_in_turn + 1 if tier is _FIRST else 0
+            self._firsts_in_turn = self._firsts_in_turn + 1 if tier is FIRST else 0
         return self._begin(host, tier)
 
     def take_stalled(self) -> T | None:
@@ -249,8 +111,8 @@ class Schedule(Generic[T]):
         spare = self._most_quiet // 2 - self.quiet
         if spare <= 0 or not self._stalled.count:
             return None
-        host = self._next(_STALLED, spare)
-        return None if host is None else self._begin(host, _STALLED)
+        host = self._next(STALLED, spare)
+        return None if host is None else self._begin(host, STALLED)
 
     def join(self, host_key: str) -> None:
         """Count one more in flight that never waited for its turn: it takes a place from those that do."""
@@ -319,7 +181,7 @@ class Schedule(Generic[T]):
         host = self._hosts[turn.host_key]
         host.flying -= 1
         self.flying -= 1
-        host.queue(_FIRST if turn.is_under_way else turn.tier).turns.appendleft(turn)
+        host.queue(FIRST if turn.is_under_way else turn.tier).turns.appendleft(turn)
         if not host.blocks & _RESTING:
             host.blocks |= _RESTING
             heapq.heappush(self._resting, (until, host.key))
@@ -363,7 +225,7 @@ class Schedule(Generic[T]):
         for host in self._hosts.values():
             for queue in host.queues():
                 if queue.turns and (
-                    queue is host.later.get(_STALLED)
+                    queue is host.later.get(STALLED)
                     or (queue.level < 0 and (host.key in self._stuck or self._is_held_up(host, queue.turns[0])))
                 ):
                     yield from queue.turns
@@ -372,19 +234,19 @@ class Schedule(Generic[T]):
         """Count the turns that are not in flight."""
         return sum(len(queue.turns) for host in self._hosts.values() for queue in host.queues()) + len(self._waiting)
 
-    def _host(self, key: str) -> _Host[T]:
+    def _host(self, key: str) -> Host[T]:
         host = self._hosts.get(key)
         if host is None:
-            host = self._hosts[key] = _Host(key)
+            host = self._hosts[key] = Host(key)
         return host
 
     def _tier(self) -> Tier:
         """Return whose turn it is to take a place, where others wait beside first tries."""
         if self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count):
-            return _FIRST
-        return _AGAIN if self._again.count else _STALLED
+            return FIRST
+        return AGAIN if self._again.count else STALLED
 
-    def _next(self, tier: Tier, spare: int) -> _Host[T] | None:
+    def _next(self, tier: Tier, spare: int) -> Host[T] | None:
         """Return the emptiest-handed host, but for those that are mostly quiet while so few more may be."""
         offers = self._offers[tier]
         while (host := offers.emptiest()) is not None and host.quiet and host.is_silent(spare):
@@ -392,15 +254,15 @@ class Schedule(Generic[T]):
             self._stuck.add(host.key)
         return host
 
-    def _begin(self, host: _Host[T], tier: Tier) -> T:
-        queue = host.firsts if tier is _FIRST else host.later[tier]
+    def _begin(self, host: Host[T], tier: Tier) -> T:
+        queue = host.firsts if tier is FIRST else host.later[tier]
         turn = queue.turns.popleft()
         host.flying += 1
         self.flying += 1
         self._offer(host)
         return turn
 
-    def _offer(self, host: _Host[T]) -> None:
+    def _offer(self, host: Host[T]) -> None:
         """Offer what the host may start now, and forget a host that has nothing."""
         firsts, flying = host.firsts, host.flying
         turns = firsts.turns
@@ -415,7 +277,7 @@ class Schedule(Generic[T]):
         elif not (flying or turns or host.blocks):
             self._hosts.pop(host.key, None)
 
-    def _offer_later(self, host: _Host[T]) -> None:
+    def _offer_later(self, host: Host[T]) -> None:
         for tier, queue in list(host.later.items()):
             may = queue.turns and self._may_start(host, queue.turns[0])
             self._offers[tier].move(host, queue, host.flying if may else -1)
@@ -424,12 +286,12 @@ class Schedule(Generic[T]):
         if not (host.later or host.flying or host.firsts.turns or host.blocks):
             self._hosts.pop(host.key, None)
 
-    def _may_start(self, host: _Host[T], turn: T) -> bool:
+    def _may_start(self, host: Host[T], turn: T) -> bool:
         if (host.blocks or host.quiet or turn.per_host) and self._is_held_up(host, turn):
             return False
         return host.flying - host.quiet < self._opening + host.prompt
 
-    def _is_held_up(self, host: _Host[T], turn: T) -> bool:
+    def _is_held_up(self, host: Host[T], turn: T) -> bool:
         """Must the host start nothing, whatever places are free?"""
         if host.blocks or host.flying >= (turn.per_host or _NO_LIMIT):
             return True

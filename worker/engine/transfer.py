@@ -28,7 +28,8 @@ from worker.engine.http.ranges import (
 )
 from worker.engine.http.verdict import Redirected
 from worker.engine.ports import Draft, Request
-from worker.engine.schedule import QUIET_AFTER, Tier
+from worker.engine.queues import Tier
+from worker.engine.schedule import QUIET_AFTER
 from worker.engine.steps import FOLLOW, PUBLISH, GoBack, Hold, Over, Retry, Step
 from worker.engine.terms import Terms
 

@@ -12,8 +12,9 @@ from contract.records.policy import JobPolicy
 from contract.urls.naming import output_name
 from tests.support.lying_server import Answer, Framing
 from tests.support.small_bodies import small_bodies
+from tests.support.virtual_http import VirtualClock
 from tests.support.virtual_liar import LyingHttp
-from tests.support.virtual_world import VirtualClock, VirtualWorld
+from tests.support.virtual_world import VirtualWorld
 
 URL = "http://a.test/object"
 BODY = Random(1).randbytes(3000)

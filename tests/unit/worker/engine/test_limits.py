@@ -8,8 +8,9 @@ import pytest
 
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
+from tests.support.virtual_http import VirtualClock
 from tests.support.virtual_pace import Pace, PacedHttp
-from tests.support.virtual_world import VirtualClock, VirtualWorld
+from tests.support.virtual_world import VirtualWorld
 
 DEFAULT = JobPolicy(attempts=1)
 WINDOW = DEFAULT.slow_window

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.schedule import Schedule, Tier
+from worker.engine.queues import Tier
+from worker.engine.schedule import Schedule
 
 
 @dataclass(frozen=True)

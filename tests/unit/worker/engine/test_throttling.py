@@ -12,7 +12,8 @@ import pytest
 
 from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy
-from tests.support.virtual_world import Reply, VirtualClock, VirtualHttp, VirtualWorld
+from tests.support.virtual_http import VirtualClock
+from tests.support.virtual_world import Reply, VirtualHttp, VirtualWorld
 from worker.engine.exchange import Exchange
 from worker.engine.hosts import Hosts
 from worker.engine.ports import Ended

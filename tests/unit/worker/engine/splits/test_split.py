@@ -14,8 +14,9 @@ from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
 from contract.urls.naming import output_name
 from tests.support.small_bodies import small_bodies
+from tests.support.virtual_http import VirtualClock
 from tests.support.virtual_ranges import Fate, RangeHttp, State, version
-from tests.support.virtual_world import VirtualClock, VirtualWorld
+from tests.support.virtual_world import VirtualWorld
 from worker.engine.splits import split
 
 URL = "http://a.test/object"
@@ -53,7 +54,7 @@ def fetch(
 
     assert world.store.drafts == set()
     assert world.lane._schedule.flying == 0
-    assert http._open == []
+    assert http.is_idle
     return Fetched(outcome, world.store.bodies.get(output_name(URL)), http, world.clock.seconds)
 
 
@@ -194,9 +195,11 @@ def test_a_wait_that_is_too_long_ends_the_split() -> None:
 def test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline() -> None:
     """Guards ``_between`` in ``Lane._rest``: URLs that say nothing hold every place when the share is due."""
     clock, silent = VirtualClock(), Fate(answer="silent")
-    http = RangeHttp(clock, {0: version(0, SIZE)}, lambda request: _busy(request, 10) if request < 16 else silent)
+    refused = Fate(answer="refused")  # a share's affair: its host is not paused for that
+    fates = {2: refused, **dict.fromkeys(range(16, 100), silent)}
+    http = RangeHttp(clock, {0: version(0, SIZE)}, lambda request: fates.get(request, Fate()))
     world = VirtualWorld(clock=clock, http=http)
-    policy = replace(POLICY, timeout=30.0, attempts=1, per_host=4)
+    policy = replace(POLICY, timeout=30.0, attempts=1, per_host=4, first_wait=10.0)
     run = world.start([URL], policy)
     world.turn_until(lambda: clock.seconds > 6.0)
 

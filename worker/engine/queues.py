@@ -1,0 +1,147 @@
+"""What hosts have ready for the schedule, by tier, and the order in which they are offered."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Generic, Protocol, TypeVar
+
+
+class Tier(IntEnum):
+    """What a turn is, and so whom it goes before."""
+
+    FIRST = 0  #: a first try, or the rest of an attempt
+    AGAIN = 1  #: a later try
+    STALLED = 2  #: a later try of what stalled before, or of a host that only stalls: it starts quiet
+
+
+FIRST, AGAIN, STALLED = Tier
+
+
+class Turn(Protocol):
+    """What can be scheduled: it belongs to a host and knows how many of that host may be in flight (0: any).
+
+    ``is_under_way``: it is in the middle of something, and others wait behind it.
+    """
+
+    @property
+    def host_key(self) -> str: ...
+
+    @property
+    def per_host(self) -> int: ...
+
+    @property
+    def is_under_way(self) -> bool: ...
+
+    @property
+    def tier(self) -> Tier: ...
+
+
+T = TypeVar("T", bound=Turn)
+
+
+class Queue(Generic[T]):
+    """What a host has ready of one tier; ``level`` is where that is offered, -1: it is not."""
+
+    __slots__ = ("level", "turns")
+
+    def __init__(self) -> None:
+        self.turns: deque[T] = deque()
+        self.level = -1
+
+
+class Host(Generic[T]):
+    """``prompt`` counts the turns that ended before they went quiet."""
+
+    __slots__ = ("blocks", "firsts", "flying", "key", "later", "prompt", "quiet")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.firsts: Queue[T] = Queue()
+        self.later: dict[Tier, Queue[T]] = {}  # few hosts have something to try again
+        self.flying = 0
+        self.quiet = 0
+        self.prompt = 0
+        self.blocks = 0  # reasons to start nothing
+
+    def is_silent(self, spare: int) -> bool:
+        return self.quiet >= spare and 2 * self.quiet >= self.flying
+
+    @property
+    def stalls(self) -> bool:
+        """Is silence all that came of it? Then its first tries start quiet as well."""
+        return self.quiet > 0 and self.prompt == 0
+
+    def set_back(self) -> None:
+        if self.firsts.turns:
+            self.queue(STALLED).turns.extend(self.firsts.turns)
+            self.firsts.turns.clear()
+
+    def bring_forward(self) -> None:
+        """It answers: its first tries are such again."""
+        stalled = self.queue(STALLED).turns
+        self.firsts.turns.extend(turn for turn in stalled if turn.tier is FIRST)
+        again = [turn for turn in stalled if turn.tier is not FIRST]
+        stalled.clear()
+        stalled.extend(again)
+
+    def queue(self, tier: Tier) -> Queue[T]:
+        return self.firsts if tier is FIRST else self.later.setdefault(tier, Queue())
+
+    def queues(self) -> Iterator[Queue[T]]:
+        yield self.firsts
+        yield from self.later.values()
+
+
+class Offers(Generic[T]):
+    """Hosts that may start something of one tier, by how many turns they have in flight, in order of arrival.
+
+    Where one host alone is offered it is ``sole`` and in no order: most lists have their URLs in runs.
+    """
+
+    __slots__ = ("_levels", "_lowest", "_queue", "count", "sole")
+
+    def __init__(self) -> None:
+        self.count = 0  # of hosts
+        self.sole: Host[T] | None = None
+        self._queue: Queue[T] | None = None  # of the sole one
+        self._levels: dict[int, dict[Host[T], None]] = {}
+        self._lowest = 0
+
+    def move(self, host: Host[T], queue: Queue[T], level: int) -> None:
+        """Offer a host at a level, behind those that are there, and no more where it was; -1: nowhere."""
+        before, queue.level = queue.level, level
+        self.count += (level >= 0) - (before >= 0)
+        if host is self.sole:
+            if level < 0:
+                self.sole = self._queue = None
+            return
+        if before >= 0:
+            offered = self._levels[before]
+            del offered[host]
+            if not offered:
+                del self._levels[before]
+        if level >= 0:
+            if self.count == 1:
+                self.sole, self._queue = host, queue
+                return
+            if self.sole is not None and self._queue is not None:
+                self._put(self.sole, self._queue.level)
+                self.sole = self._queue = None
+            self._put(host, level)
+
+    def emptiest(self) -> Host[T] | None:
+        if self.sole is not None or not self._levels:
+            return self.sole
+        if self._lowest not in self._levels:
+            self._lowest = min(self._levels)
+        return next(iter(self._levels[self._lowest]))
+
+    def _put(self, host: Host[T], level: int) -> None:
+        if level in self._levels:
+            self._levels[level][host] = None
+        else:
+            self._levels[level] = {host: None}
+        if level < self._lowest:
+            self._lowest = level
