@@ -97,6 +97,14 @@ def test_commands_shown_can_be_typed_in_a_fresh_clone() -> None:
     assert [line for line in lines if re.search(r"(?:^|[;&|(]\s*|\$\s+)(?:trawl|celery|python3?) ", line)] == []
 
 
+def test_the_glossary_has_one_row_for_a_word() -> None:
+    """It is merged by union, which keeps both sides of a row that two have changed."""
+    words = re.findall(r"^\| (\*\*.*?) \|", document("docs/glossary.md"), re.M)
+
+    assert len(words) > 60
+    assert sorted(words) == sorted(set(words))
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 
