@@ -18,7 +18,6 @@ from contract.errors import FolderError, MessageError
 from contract.ledger.control import states_of
 from contract.ledger.hosts import exchange
 from contract.ledger.values import Claim
-from contract.records.batches import unpack_entries
 from contract.records.credentials import Credentials
 from contract.records.messages import BATCH_TASK, BatchMessage
 from worker import health, lifecycle, metering, wiring
@@ -100,7 +99,7 @@ def _runner(task: Task[..., str], *, known: int) -> BatchRunner:
 
     def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         return downloader.start(
-            unpack_entries(claim.payload),
+            claim.entries(),
             claim.policy,
             queued=claim.queued,
             worker=worker,

@@ -13,10 +13,10 @@ from typing import Any
 
 from contract.errors import JobStateError, MessageError, UnknownJobError
 from contract.ledger.keys import result_key
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import Ledger, pieces_of
 from contract.ledger.values import Claim, JobState
 from contract.records import wire
-from contract.records.batches import BatchEntry, unpack_entries
+from contract.records.batches import BatchEntry
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
@@ -192,7 +192,7 @@ def _keep_reports(ledger: Ledger, job: str, seconds: int) -> None:
 def _withdrawn(ledger: Ledger, job: str, holder: str, most: int) -> list[Claim]:
     """Take batches of a cancelled job that nobody holds."""
     keys = ledger.keys_of(job)
-    parts = keys.parts(job, "", "batches", "payloads", "leases", "due", "aside")
+    parts = keys.parts(job, "", "batches", "payloads", "leases", "due", "aside", "parcels", "parked", "waits")
     answer = ledger.run("withdraw", parts, [f"{holder}/{secrets.token_hex(8)}-", ledger.lease, most])
     if answer is None:
         return []
@@ -208,14 +208,17 @@ def _withdrawn(ledger: Ledger, job: str, holder: str, most: int) -> list[Claim]:
             attempt,
             urls,
             edition=ledger.edition_of(keys),
+            pieces=pieces_of(pieces),
         )
-        for batch, token, queued, attempt, urls, payload in zip(*(answer[1][at::6] for at in range(6)), strict=True)
+        for batch, token, queued, attempt, urls, payload, pieces in zip(
+            *(answer[1][at::7] for at in range(7)), strict=True
+        )
     ]
 
 
 def _end(ledger: Ledger, claim: Claim, holder: str) -> int:
     try:
-        entries = unpack_entries(claim.payload)
+        entries = claim.entries()
     except MessageError:
         return 0  # of another version: somebody who can read it will come when this lease is over
     report = cancelled_report(claim.job, claim.batch, entries, worker=holder, queued=claim.queued)

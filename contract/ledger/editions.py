@@ -22,10 +22,11 @@ _REMEMBERED = 1000  # jobs whose edition is known
 class Editions:
     """Runs scripts, and knows what the keys of a job begin with."""
 
-    def __init__(self, client: redis.Redis, prefix: str) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, queue: Sequence[str] = ()) -> None:
         self.keys = Keys(f"{prefix}{EDITION}:")
         self.earlier = Keys(prefix)  # of the first edition
         self._known: dict[str, Keys] = {}  # of jobs this process was asked about
+        self._queue = tuple(queue)
         self._redis = client
         self._scripts = {name: client.register_script(text) for name, text in texts().items()}
 

@@ -6,7 +6,9 @@ from contract.cluster.broker import RESULT_KEY_PREFIX
 from contract.records.messages import BatchMessage, task_id
 
 #: The parts of a job's keys; the first is its record, whose name is also the channel its closings are told on.
-PARTS = ("", "batches", "payloads", "leases", "due", "closed", "line", "aside")
+PARTS = (
+    "", "batches", "payloads", "leases", "due", "closed", "line", "aside", "waits", "parcels", "parked", "owners"
+)  # fmt: skip
 
 #: What follows a job's name in that of the channel snapshots of its batches are told on; no key has it.
 SNAPSHOTS = "glimpses"

@@ -9,17 +9,16 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar, cast
 
 import redis
+from msgspec import structs
 
 from contract.errors import CancelledJobError, MessageError, UnknownJobError
-from contract.ledger.editions import Editions
-from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, read_waiting_name, result_key, waiting_name
-from contract.ledger.memory import RedisMemory
-from contract.ledger.values import EDITION, Changes, Child, Claim, Drain, Held, JobRecord, JobState, NewBatch, Standing
+from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, result_key, waiting_name
+from contract.ledger.reading import COUNTED, ERROR, Reading, policy_of, record_of, text_of
+from contract.ledger.values import EDITION, Changes, Child, Claim, Drain, NewBatch, Piece
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage
@@ -35,14 +34,12 @@ _POLICY_FIELDS = "".join(f"{name}," for name in [*JobPolicy().to_wire(), "longes
 
 _OPENED_AT_ONCE = 100
 _FORGOTTEN_AT_ONCE = 500
-_SHOWN_HELD = 300  # batches whose holder is looked up
-_COUNTED = ("ok", "kept", "failed", "refused")
-_ERROR = b"error "  # a field of a job's record that counts an error class begins with it
+_GATHERED_AT_ONCE = 200
 
 Item = TypeVar("Item")
 
 
-class Ledger(Editions):
+class Ledger(Reading):
     """Open, claim, renew, close: the life of every batch of every job.
 
     Every method may raise ``redis.exceptions.RedisError`` when Redis cannot be reached or is out of memory;
@@ -62,9 +59,8 @@ class Ledger(Editions):
 
         ``queue`` holds the keys of the queue's lists, if messages lie in the same Redis as the ledger.
         """
-        super().__init__(client, prefix)
+        super().__init__(client, prefix, queue)
         self._has_earlier = False  # did batches of the first edition wait when we last claimed?
-        self._queue = tuple(queue)
         self.lease = lease
         self.keep = int(keep)
         self.changes = Changes()  # of control, as far as the last answer told
@@ -112,7 +108,7 @@ class Ledger(Editions):
                 raise UnknownJobError(f"Redis no longer knows job {job}.")
             if answer == 0:
                 raise CancelledJobError(f"Job {job} is cancelled.")
-            waiting += [_text(batch) for batch in answer]
+            waiting += [text_of(batch) for batch in answer]
         return waiting
 
     def store(self, job: str, report: BatchReport) -> bool:
@@ -136,70 +132,6 @@ class Ledger(Editions):
         if not self.run("seal", [self.keys_of(job).job(job)], [wire.to_json(dict(totals)), self.keep]):
             raise UnknownJobError(f"Redis no longer knows job {job}.")
 
-    def job(self, job: str) -> JobRecord | None:
-        """Return what is known of a job; None when nothing is."""
-        keys = self._known.get(job, self.keys)
-        with self._redis.pipeline() as pipe:  # one transaction: the counts belong to the batches counted
-            pipe.exists(self.earlier.job(job))
-            pipe.hgetall(keys.job(job))
-            pipe.hlen(keys.job(job, "batches"))
-            pipe.zcard(keys.job(job, "leases"))
-            pipe.zcard(keys.job(job, "closed"))
-            is_earlier, fields, count, running, undrained = pipe.execute()
-        if job not in self._known:
-            self._remember(job, self.earlier if is_earlier else self.keys)
-            if is_earlier:
-                return self.job(job)
-        return _record(job, fields, count, running, undrained)
-
-    def standing(self, job: str) -> Standing:
-        """Return what is open of a job, and who holds what of it; of one that is unknown nothing is."""
-        keys = self.keys_of(job)
-        leases = keys.job(job, "leases")
-        with self._redis.pipeline() as pipe:  # one transaction: the counts belong together
-            pipe.hlen(keys.job(job, "batches"))
-            pipe.zcard(leases)
-            pipe.zrevrangebyscore(leases, "+inf", "-inf", start=0, num=_SHOWN_HELD)
-            pipe.zcard(keys.job(job, "due"))
-            pipe.zrangebyscore(keys.job(job, "due"), "-inf", "+inf", start=0, num=1, withscores=True)
-            pipe.hlen(keys.ahead)
-            pipe.time()
-            open_, running, batches, deferred, first, held, (whole, micro) = pipe.execute()
-        return Standing(
-            open=open_,
-            running=running,
-            deferred=deferred,
-            due=max(0.0, first[0][1] - whole - micro / 1e6) if first else None,
-            held=self._held_by(job, batches),
-            elsewhere=max(0, held - running),
-        )
-
-    def _held_by(self, job: str, batches: Sequence[bytes]) -> Mapping[str, Held]:
-        found: dict[str, Held] = {}
-        texts = self._redis.hmget(self.keys_of(job).job(job, "batches"), batches) if batches else []
-        for batch, text in zip(batches, cast("list[bytes | None]", texts), strict=True):
-            record = wire.from_json(text) if text is not None else {}
-            worker = str(record.get("token", "")).rpartition("/")[0]
-            if worker:
-                held = found.get(worker, Held((), 0))
-                found[worker] = Held([*held.batches, _text(batch)], held.urls + int(record.get("urls", 0)))
-        return found
-
-    def jobs(self) -> list[str]:
-        """List the known jobs, oldest first; those Redis has let expire drop out."""
-        return [*self._jobs_of(self.earlier), *self._jobs_of(self.keys)]
-
-    def _jobs_of(self, keys: Keys) -> list[str]:
-        listed = [_text(job) for job in cast("list[bytes]", self._redis.zrange(keys.jobs, 0, -1))]
-        with self._redis.pipeline(transaction=False) as pipe:
-            for job in listed:
-                pipe.exists(keys.job(job))
-            is_there = dict(zip(listed, pipe.execute(), strict=True))
-        gone = [job for job in listed if not is_there[job]]
-        if gone:
-            self._redis.zrem(keys.jobs, *gone)
-        return [job for job in listed if is_there[job]]
-
     def remove(self, job: str) -> None:
         """Forget a job and everything kept for it, whatever its state."""
         while batches := self.closed(job):
@@ -212,7 +144,7 @@ class Ledger(Editions):
             pipe.srem(keys.active, job)
             pipe.zrem(keys.jobs, job)
             pipe.zrem(keys.turns if priority == b"0" else f"{keys.turns}:{priority.decode()}", job)
-            for some in _in_slices([waiting_name(job, _text(batch)) for batch in opened], _FORGOTTEN_AT_ONCE):
+            for some in _in_slices([waiting_name(job, text_of(batch)) for batch in opened], _FORGOTTEN_AT_ONCE):
                 pipe.zrem(keys.sent, *some)
                 pipe.zrem(keys.overdue, *some)
             pipe.execute()
@@ -278,18 +210,19 @@ class Ledger(Editions):
             self._has_earlier = bool(has_others)
         if len(answer) == 1:
             raise MessageError(
-                f"Job {_text(answer[0])} was sent by a version that says more of it than this worker can read:"
+                f"Job {text_of(answer[0])} was sent by a version that says more of it than this worker can read:"
                 " run the same Trawlnet on both sides."
             )
         if keys is self.keys:
             self.changes.hear(answer[-1])
         if len(answer) == 2:  # none waits
             return None
-        job, batch, payload, policy, hidden, queued, attempt, urls, changes = answer
-        self._remember(_text(job), keys)
-        held = _text(job), _text(batch), token
-        edition = self.edition_of(keys)
-        return Claim(*held, payload, _policy(policy), float(queued), attempt, urls, hidden, changes, edition)
+        job, batch, payload, policy, hidden, queued, attempt, urls, late, pieces, changes = answer
+        self._remember(text_of(job), keys)
+        held = text_of(job), text_of(batch), token
+        edition, parts = self.edition_of(keys), pieces_of(pieces)
+        known = policy_of(policy), float(queued)
+        return Claim(*held, payload, *known, attempt, urls, hidden, changes, edition, float(late), parts)
 
     def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
         """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
@@ -317,6 +250,8 @@ class Ledger(Editions):
         """
         job, batch = claim.job, claim.batch
         counters = _counters(report)
+        if claim.pieces:
+            report = structs.replace(report, gathered=[piece.batch for piece in claim.pieces])
         arguments: list[Any] = [
             job,
             batch,
@@ -329,44 +264,29 @@ class Ledger(Editions):
             *counters,
         ]
         for index, child in enumerate(children, start=1):
-            arguments += [claim.child(index), child.urls, child.after, "", child.payload]
+            hosts = wire.to_json(dict(child.hosts)) if child.hosts else ""
+            arguments += [claim.child(index), child.urls, child.after, "", hosts, child.payload]
         if kept is not None:
-            arguments += [kept.batch, kept.urls, self.lease, kept.token, kept.payload]
+            arguments += [kept.batch, kept.urls, self.lease, kept.token, "", kept.payload]
         keys = self._keys_at(claim)
-        shared = [keys.sent, keys.overdue, keys.ahead, keys.job(job, "aside"), keys.taken]
-        touched = [*keys.parts(job, *PARTS[:6]), keys.active, result_key(job, batch), *shared]
-        answer = self.run("close", touched, arguments)
-        if answer and keys is self.keys:
-            self.changes.hear(answer - 1)
-        return bool(answer)
+        shared = [keys.active, result_key(job, batch), keys.sent, keys.overdue, keys.ahead, keys.job(job, "aside")]
+        parked = keys.parts(job, "waits", "parcels", "parked", "owners")
+        answer = self.run("close", [*keys.parts(job, *PARTS[:6]), *shared, keys.taken, *parked], arguments)
+        if not answer:
+            return False
+        changes, may_more_be_asked = answer
+        if keys is self.keys:
+            self.changes.hear(changes)
+        if may_more_be_asked:
+            self.gather(job)
+        return True
 
-    # ------------------------------------------------------------------ what waits
-
-    def count_waiting(self) -> int:
-        """How many batches of all jobs wait for a worker?"""
-        return self._redis.zcard(self.keys.sent) + self._redis.zcard(self.earlier.sent)
-
-    def count_messages(self) -> int:
-        """How many messages lie in the queue, where that is in the same Redis? 0 elsewhere."""
-        return sum(self._redis.llen(key) for key in self._queue)
-
-    def longest_waiting(self, limit: int, *, waited: float = 0.0, keys: Keys | None = None) -> list[BatchMessage]:
-        """Return batches of all jobs that have waited for so many seconds, the longest-waiting first.
-
-        ``keys`` are those of the edition the jobs are of; else ours.
-        """
-        before = self.now() - waited if waited else "+inf"
-        found = self._redis.zrangebyscore((keys or self.keys).sent, "-inf", before, start=0, num=limit)
-        return [read_waiting_name(name) for name in cast("list[bytes]", found)]
-
-    def seconds_untaken(self, keys: Keys | None = None) -> float:
-        """Return the seconds since a batch was claimed, or ``note_sent`` called."""
-        last = cast("bytes | None", self._redis.hget((keys or self.keys).taken, "last"))
-        return self.now() - float(last or 0)
-
-    def note_sent(self, keys: Keys | None = None) -> None:
-        """Note that messages were sent for what waits, where nobody can count them."""
-        self._redis.hset((keys or self.keys).taken, "last", repr(self.now()))
+    def gather(self, job: str) -> list[str]:
+        """Put in line what waited for hosts that may be asked now; return the batches that wait for a worker then."""
+        keys = self.keys_of(job)
+        parts = keys.parts(job, "", "batches", "waits", "parcels", "parked", "owners")
+        heads = self.run("gather", [*parts, keys.sent, keys.overdue, keys.hosts], [job, self.keep, _GATHERED_AT_ONCE])
+        return [text_of(batch) for batch in heads]
 
     # ------------------------------------------------------------------ a follower's side
 
@@ -377,7 +297,7 @@ class Ledger(Editions):
         followers would each get some of the outcomes and forget them under the other.
         """
         keys = self.keys_of(job)
-        touched = [*keys.parts(job, "", "batches", "leases", "closed"), keys.sweeping]
+        touched = [*keys.parts(job, "", "batches", "leases", "closed"), keys.sweeping, keys.job(job, "payloads")]
         answer = self.run("drain", touched, [place, result_key(job, ""), limit, *forget])
         if answer is None:
             return None
@@ -385,19 +305,8 @@ class Ledger(Editions):
         if len(answer) == 1:
             return Drain(found)
         _, flat, count, running, undrained, is_swept, batches, reports = answer
-        record = _record(job, dict(zip(flat[::2], flat[1::2], strict=True)), count, running, undrained)
-        return Drain(found, record, list(zip(map(_text, batches), reports, strict=True)), bool(is_swept))
-
-    def closed(self, job: str, limit: int = 500) -> list[str]:
-        """List closed batches whose report is not forgotten, in the order they were closed."""
-        found = self._redis.zrange(self.keys_of(job).job(job, "closed"), 0, limit - 1)
-        return [_text(batch) for batch in cast("list[bytes]", found)]
-
-    def reports(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
-        """Return the stored reports, for ``BatchReport.from_result``; None where Redis has none."""
-        if not batches:
-            return []
-        return cast("list[bytes | None]", self._redis.mget([result_key(job, batch) for batch in batches]))
+        record = record_of(job, dict(zip(flat[::2], flat[1::2], strict=True)), count, running, undrained)
+        return Drain(found, record, list(zip(map(text_of, batches), reports, strict=True)), bool(is_swept))
 
     def forget(self, job: str, batches: Sequence[str]) -> None:
         """Drop reports that are safe elsewhere."""
@@ -409,90 +318,31 @@ class Ledger(Editions):
             pipe.delete(*(result_key(job, batch) for batch in batches))
             pipe.execute()
 
-    def payloads(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
-        """Return the packed entries of open batches; None for each that is not open.
-
-        Raises:
-            UnknownJobError: Redis has lost the job, so that nothing follows from a batch not being there.
-        """
-        if not batches:
-            return []
-        keys = self.keys_of(job)
-        with self._redis.pipeline() as pipe:
-            pipe.hexists(keys.job(job), "policy")
-            pipe.hmget(keys.job(job, "payloads"), list(batches))
-            is_known, found = pipe.execute()
-        if not is_known:
-            raise UnknownJobError(f"Redis no longer knows job {job}.")
-        return cast("list[bytes | None]", found)
-
-    def held(self, job: str, batches: Sequence[str]) -> set[str]:
-        """Return those of the batches that a worker holds now."""
-        if not batches:
-            return set()
-        scores = self._redis.zmscore(self.keys_of(job).job(job, "leases"), list(batches))
-        return {batch for batch, score in zip(batches, scores, strict=True) if score is not None}
-
-    # ------------------------------------------------------------------ how
-
     def _keys_at(self, claim: Claim) -> Keys:
         return self.keys if claim.edition == EDITION else self.earlier
 
-    def memory(self) -> RedisMemory:
-        """Return how full Redis is."""
-        return RedisMemory.of(self._redis.info("memory"))
 
-
-def _record(job: str, fields: Mapping[bytes, bytes], count: int, running: int, undrained: int) -> JobRecord | None:
-    if b"policy" not in fields or b"created" not in fields:
-        return None
-    totals = fields.get(b"totals")
-    return JobRecord(
-        job=job,
-        label=fields.get(b"label", b"").decode("utf-8", "replace"),
-        policy=_policy(fields[b"policy"]),
-        created=float(fields[b"created"]),
-        totals=wire.from_json(totals) if totals else None,
-        counts={name: int(fields.get(name.encode(), 0)) for name in (*_COUNTED, "bytes")},
-        errors={
-            name[len(_ERROR) :].decode("utf-8", "replace"): int(number)
-            for name, number in fields.items()
-            if name.startswith(_ERROR)
-        },
-        open=count,
-        running=running,
-        undrained=undrained,
-        opened=int(fields.get(b"opened", 0)),
-        is_secretive=b"secrets" in fields,
-        state=JobState(fields.get(b"state", b"running").decode()),
-        pauser=fields.get(b"pauser", b"").decode("utf-8", "replace"),
-        priority=int(fields.get(b"priority", 0)),
-        weight=float(fields.get(b"weight", 1)),
-    )
+def pieces_of(flat: Sequence[Any]) -> list[Piece]:
+    """Read pieces as the scripts return them."""
+    return [
+        Piece(text_of(name), payload, float(late))
+        for name, payload, late in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    ]
 
 
 def _counters(report: BatchReport) -> list[str | int]:
     counts = report.counts()
     stored = sum(outcome.bytes or 0 for outcome in report.outcomes if outcome.ending is Ending.OK)
     flat: list[str | int] = []
-    for name, amount in [*((name, counts[name]) for name in _COUNTED), ("bytes", stored)]:
+    for name, amount in [*((name, counts[name]) for name in COUNTED), ("bytes", stored)]:
         if amount:
             flat += [name, amount]
     for error, amount in Counter(outcome.error for outcome in report.outcomes if outcome.error is not None).items():
-        flat += [f"{_ERROR.decode()}{error}", amount]
+        flat += [f"{ERROR.decode()}{error}", amount]
     return flat
-
-
-@lru_cache(maxsize=64)
-def _policy(text: bytes) -> JobPolicy:
-    return JobPolicy.from_wire(wire.from_json(text))
 
 
 def _in_slices(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while some := list(islice(iterator, size)):
         yield some
-
-
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode()

@@ -11,8 +11,9 @@ from contract.errors import MessageError
 from contract.ledger.control import settle
 from contract.ledger.keys import Keys, read_waiting_name
 from contract.ledger.ledger import MOST_ATTEMPTS, Ledger
+from contract.ledger.reading import text_of
 from contract.ledger.values import Child, Claim
-from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.reports import BatchReport
 
@@ -87,12 +88,14 @@ class Sweeper:
         """Send and split what was found below these keys; True where the other edition has open jobs."""
         if not found:
             return False
-        back, worn, waiting, have_waited, has_others, unsettled = found
+        back, worn, waiting, have_waited, has_others, unsettled, ready = found
         again = [read_waiting_name(name) for name in back]
+        for job in map(text_of, ready):
+            again += [BatchMessage(job, batch) for batch in self._ledger.gather(job)]
         for message in again:
             findings.again.setdefault(message.job, []).append(message.batch)
         if again or have_waited:
-            findings.sent += self._send_all(self._missing(keys, again, waiting, have_waited))
+            findings.sent += self._send_all(self._missing(keys, again, waiting + len(again) - len(back), have_waited))
         for name in worn:
             self._relieve(read_waiting_name(name), findings)
         findings.cancelled += sum(settle(self._ledger, job.decode(), holder=self._holder) for job in unsettled)
@@ -148,7 +151,7 @@ class Sweeper:
             claim = ledger.claim(job, batch, holder=self._holder, even_worn=True)
             if claim is None:
                 return
-            entries = unpack_entries(claim.payload)
+            entries = claim.entries()
         except MessageError:
             return  # of another version: a sweep that can read it will come; the others must not wait for it
         if len(entries) == 1:

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from msgspec import structs
+
+from contract.records.batches import BatchEntry, unpack_entries
 from contract.records.messages import child_batch
 from contract.records.policy import JobPolicy
 
@@ -25,11 +28,24 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A batch opened in place of a closed one: packed entries, their number, seconds from now until it may run."""
+    """A batch opened in place of a closed one: packed entries, their number, seconds from now until it may run.
+
+    Where these are a host's to say, ``hosts`` counts the URLs of each: it is parked until the hosts may be asked.
+    """
 
     payload: bytes
     urls: int
     after: float = 0.0
+    hosts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What was parked under one name: its packed entries, and how many seconds longer it had to wait for its hosts."""
+
+    batch: str
+    payload: bytes
+    late: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +54,8 @@ class Claim:
 
     ``queued`` is the Unix time the batch (or the one it was handed off from) was opened; ``attempt`` counts
     from 1; ``secrets`` are the job's per-host headers, packed, or None; ``changes`` is how many there were of control;
-    ``edition`` tells under whose keys it lies.
+    ``edition`` tells under whose keys it lies. ``late`` and ``pieces`` are of what waited for hosts: pieces gathered
+    with it, which are closed with it.
     """
 
     job: str
@@ -52,6 +69,20 @@ class Claim:
     secrets: bytes | None = None
     changes: int = 0
     edition: int = EDITION
+    late: float = 0.0
+    pieces: Sequence[Piece] = ()
+
+    def entries(self) -> Sequence[BatchEntry]:
+        """Unpack all its URLs.
+
+        Raises:
+            MessageError: damaged, or of another version.
+        """
+        found: list[BatchEntry] = []
+        for piece in (Piece(self.batch, self.payload, self.late), *self.pieces):
+            entries = unpack_entries(piece.payload)
+            found += [structs.replace(each, waited=each.waited + piece.late) for each in entries]
+        return found
 
     def child(self, index: int) -> str:
         """Name the index-th batch (from 1) opened in place of this one."""
@@ -63,7 +94,7 @@ class Claim:
         Its token is new, as the children it may have are named after it.
         """
         token = f"{self.token.rpartition('/')[0]}/{secrets.token_hex(8)}"
-        return replace(self, batch=self.child(index), token=token, payload=payload, urls=urls)
+        return replace(self, batch=self.child(index), token=token, payload=payload, urls=urls, late=0.0, pieces=())
 
 
 class JobState(StrEnum):
@@ -133,6 +164,15 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """URLs of a job that wait for a host, and for how many seconds from now."""
+
+    host: str
+    seconds: float
+    urls: int
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """What a worker holds of a job."""
 
@@ -142,7 +182,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What of a job is open: ``running`` batches are held, ``deferred`` ones wait for a moment, others for a worker.
+    """What of a job is open: ``running`` batches are held, ``deferred`` ones wait for a moment or a host, others for a
+    worker.
 
     ``due`` is how many seconds from now the first deferred one may run; None: none is deferred. ``held`` is by worker,
     and of the first some hundred batches; ``elsewhere`` counts the held batches of other jobs.

@@ -22,6 +22,8 @@ REPORT_VERSION: Literal[1] = 1
 class Head(Struct, frozen=True, kw_only=True):
     """A batch as it ended, without its outcomes.
 
+    ``gathered`` names batches that were closed with this one: their URLs waited for hosts, and were fetched with it.
+
     ``queued``, ``started`` and ``finished`` are UTC Unix seconds; ``elapsed`` is ``finished - started``;
     ``busy`` is the sum of the URLs' own times in seconds. ``handed_off`` names the batches opened in the same step for
     URLs that are not among the outcomes.
@@ -37,6 +39,7 @@ class Head(Struct, frozen=True, kw_only=True):
     elapsed: float
     busy: float
     handed_off: Sequence[str] = ()
+    gathered: Sequence[str] = []
 
 
 class BatchReport(Head, frozen=True, kw_only=True):
@@ -75,6 +78,7 @@ class BatchReport(Head, frozen=True, kw_only=True):
                 "busy": self.busy,
                 "concurrency": self.concurrency,
                 "handed_off": self.handed_off,
+                **({"gathered": self.gathered} if self.gathered else {}),
                 "outcomes": self.outcomes,
             },
             "traceback": None,

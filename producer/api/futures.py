@@ -10,7 +10,7 @@ from types import TracebackType
 
 from contract.errors import InputError, TrawlError, UnknownJobError
 from contract.ledger.values import Child, Claim
-from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
@@ -226,7 +226,7 @@ class Submitter:
         claim = through(lambda: ledger.claim(self._job.id, batch, holder="futures"))
         if claim is None:
             return False
-        rest = [entry for entry in unpack_entries(claim.payload) if output_name(entry.url) != name]
+        rest = [entry for entry in claim.entries() if output_name(entry.url) != name]
         children = [Child(pack_entries(rest), len(rest))] if rest else []
         report = _withdrawal(claim, has_child=bool(rest))
         if not through(lambda: ledger.close(claim, report, children)):

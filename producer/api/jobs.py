@@ -215,8 +215,9 @@ class Job:
             raise UnknownJobError(f"Redis no longer knows job {self.id}.")
         if drain.record is None:
             raise FolderError(f"The outcomes of job {self.id} are taken by {drain.place}.")
-        self._record, self._safe = drain.record, [batch for batch, _ in drain.reports]
         reports = [BatchReport.from_result(blob) for _, blob in drain.reports if blob is not None]
+        gathered = [batch for report in reports for batch in report.gathered]
+        self._record, self._safe = drain.record, [*(batch for batch, _ in drain.reports), *gathered]
         return [report for report in reports if self._counts(report)]
 
     def sweep(self) -> None:
@@ -225,10 +226,10 @@ class Job:
 
     def _counts(self, report: BatchReport) -> bool:
         """Is it the first of its batch, and of a hand-off we know of? Redis may have come back older than it was."""
-        batch = report.batch
-        if batch in self._taken or ("." in batch and batch not in self._expected):
+        batches = {report.batch, *report.gathered}
+        if any(batch in self._taken or ("." in batch and batch not in self._expected) for batch in batches):
             return False
-        self._taken.add(batch)
+        self._taken |= batches
         self._expected.update(report.handed_off)
         return True
 

@@ -22,6 +22,7 @@ from producer.storage.journal import Journal, KeptBatch
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _REFUSED_AT_ONCE = 500  # lines in a report
+_MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: what waits for its hosts fills no window
 _MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
 
 
@@ -45,7 +46,7 @@ class Feeder:
         window: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``window`` is the number of batches that may be open at once; 0: any."""
+        """``window`` is the number of batches cut from the list that may be open at once; 0: any."""
         self._job = job
         self._sender = BatchSender(job, journal=journal, services=services, retrying=retrying)
         self._lists = lists
@@ -132,7 +133,9 @@ class Feeder:
 
     def _has_room(self) -> bool:
         if self._window and self._journal.count_undrained() >= self._window:
-            return False
+            fed, size = self._journal.backlog()
+            if fed >= self._window or size >= _MOST_HANDED_OFF:
+                return False
         now = self._clock()
         if now - self._memory_checked >= _MEMORY_CHECK:
             self._memory_checked = now

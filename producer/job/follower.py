@@ -96,12 +96,11 @@ class Follower:
         if not self._channel.is_subscribed:
             self._has_rung = self._channel.subscribe()  # for what was closed in between
         self._safe = []
-        left = record.undrained - len(drain.reports)
-        self._is_more = left > 0
-        self._is_all_here = left == 0
         if not drain.is_swept:
             self._sweep()
         rows = self._drain(drain.reports)
+        left = record.undrained - len(self._safe)
+        self._is_more, self._is_all_here = left > 0 and bool(drain.reports), left == 0
         if drain.reports:
             self._came, self._poll = self._asked, _SHORTEST_POLL
         else:
@@ -181,35 +180,48 @@ class Follower:
         known = self._journal.known_among([batch for batch, _ in closed])
         again = self._journal.drained_among([batch for batch, _ in closed])
         gone = [batch for batch, blob in closed if blob is None and batch in known - again]
-        rows = sum(
-            self._write(reports) for reports in self._counting([each for each in closed if each[0] not in again], known)
-        )
-        self._safe = [batch for batch, _ in closed]
+        gathered: list[str] = []
+        rows = sum(self._write(reports) for reports in self._counting(closed, known, again, gathered))
+        self._safe = [*(batch for batch, _ in closed), *gathered]
         if gone:
             self._forget()
             raise LostJobError(f"Reports of job {self._job} are gone from Redis.")
         return rows
 
-    def _counting(self, closed: Sequence[tuple[str, bytes | None]], known: set[str]) -> Iterator[list[StoredReport]]:
+    def _counting(
+        self, closed: Sequence[tuple[str, bytes | None]], known: set[str], again: set[str], gathered: list[str]
+    ) -> Iterator[list[StoredReport]]:
         """Yield the reports that count, not those of strangers, a few at a time: as many as make a bounded write.
 
         A batch opened in place of another is told by that one's report, which is drained before. One that was not is
         of a hand-off that came too late: Redis came back older than the hand-off we know of, and the batch was handed
-        off again, in another way. The first one decides; its batches are opened again from the journal.
+        off again, in another way. The first one decides; its batches are opened again from the journal. So are those
+        that were closed with one that is drained already, or is a stranger: whose row is whose cannot be told.
+
+        ``again`` are drained already; ``gathered`` takes the names of all that were closed with another.
         """
         reports: list[StoredReport] = []
         size = 0
         expected = set(known)
-        for batch, blob in closed:
-            if blob is None or ("." in batch and batch not in expected):
+        for _, blob in closed:
+            if blob is None:
                 continue
             report = read_stored(blob)
+            if report.head.gathered:
+                gathered += report.head.gathered
+                expected |= self._journal.known_among(report.head.gathered)
+                again |= self._journal.drained_among(report.head.gathered)
+            batches = _batches_of(report)
+            if any(batch in again or ("." in batch and batch not in expected) for batch in batches):
+                continue
+            again.update(batches)
             expected.update(report.head.handed_off)
             reports.append(report)
             size += sum(map(len, report.rows))
             if size >= self._written_at_once:
                 yield reports
-                expected -= {each.batch for each in reports}  # a child closed already was drained with its parent
+                # A child closed already was drained with its parent.
+                expected -= {batch for each in reports for batch in _batches_of(each)}
                 reports, size = [], 0
         if reports:
             yield reports
@@ -221,7 +233,7 @@ class Follower:
         drained in one step and nothing hangs on Redis in between.
         """
         ledger, job, through = self._services.ledger, self._job, self._retrying.call
-        drained_with = {report.batch for report in reports}
+        drained_with = {batch for report in reports for batch in _batches_of(report)}
         children: list[KeptBatch] = []
         for report in reports:  # grows while we go through it
             named = [child for child in report.head.handed_off if child not in drained_with]
@@ -252,7 +264,7 @@ class Follower:
             self._count(report)
         names = self.tally.add_rows(rows)
         stored = StoredRows(names, list(accumulate([len(row) + 1 for row in rows[:-1]], initial=start)) if rows else ())
-        drained = [report.batch for report in reports]
+        drained = [batch for report in reports for batch in _batches_of(report)]
         self._journal.record_drained(drained, children, stored=stored, offset=offset, tally=self.tally.to_record())
         self.live.end(drained)
         return len(rows)
@@ -268,3 +280,8 @@ class Follower:
         safe, self._safe = self._safe, []
         ledger = self._services.ledger
         self._retrying.call(lambda: ledger.drain(self._job, self._place, forget=safe, limit=0))
+
+
+def _batches_of(report: StoredReport) -> Sequence[str]:
+    """Name the batches whose rows it has."""
+    return report.batch, *report.head.gathered

@@ -32,6 +32,7 @@ _VERSION = 2
 _EARLIER = 1  # had the names that were seen in a table
 _LOCK = "lock"
 _STORED = "known"  # a fact that stays with the folder, whatever job it works on
+_RECORD = 300  # bytes that Redis needs for a batch besides its entries
 _ASKED_AT_ONCE = 500  # names per SELECT
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like are a full disk's
@@ -240,6 +241,18 @@ class Journal:
 
     def count_undrained(self) -> int:
         return self._undrained
+
+    def backlog(self) -> tuple[int, int]:
+        """Return how many batches as they were cut have no rows yet, and the bytes of all entries that have none.
+
+        What was handed off has a name with a dot; it may wait for its hosts for long, and in small pieces.
+        """
+        fed, size = self._database.execute(
+            "SELECT count(*) FILTER (WHERE instr(batch, '.') = 0), total(length(payload)) + count(*) * ?"
+            " FROM batches WHERE NOT is_drained",
+            (_RECORD,),
+        ).fetchone()
+        return int(fed), int(size)
 
     def drained_among(self, batches: Sequence[str]) -> set[str]:
         """Return those whose rows the manifest has."""

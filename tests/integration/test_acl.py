@@ -98,6 +98,12 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     assert ledger.renew(first)
     children = [Child(pack_entries(entries[:1]), 1), Child(pack_entries(entries[1:]), 1, after=0.001)]
     assert ledger.close(first, report(ledger, "1", [first.child(1), first.child(2)]), children)
+    parked = ledger.claim_next(holder="me", waited=0.0)
+    assert parked is not None
+    piece = Child(pack_entries(entries[:1]), 1, after=0.001, hosts={"host.test:80": 1})
+    assert ledger.close(parked, report(ledger, parked.batch, [parked.child(1)]), [piece])
+    assert [wait.host for wait in ledger.waits("job")] == ["host.test:80"]
+    assert await_condition(lambda: ledger.gather("job"), within=20, what="the host's time")
     # One that is held when its lease runs out, so that the sweep has something to send again.
     assert ledger.claim("job", "2", holder="me")
     sweeps = sweeper(ledger, app, queue=settings.queue, holder="me")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import redis
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.ledger import Ledger
 from contract.ledger.values import Child, Claim
-from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.batches import BatchEntry, pack_entries
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
@@ -97,7 +98,7 @@ def close(ledger: Ledger, claim: Claim, done: Sequence[str], left: Sequence[str]
 def work(ledger: Ledger) -> None:
     """Do all that waits."""
     while claim := ledger.claim_next(holder="worker", waited=0.0):
-        close(ledger, claim, [entry.url for entry in unpack_entries(claim.payload)])
+        close(ledger, claim, [entry.url for entry in claim.entries()])
 
 
 class Desk:
@@ -240,3 +241,60 @@ def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server
     cluster.close()
 
     assert Counter(outcome.url for outcome in outcomes) == Counter([a, b])
+
+
+def park(ledger: Ledger, batch: str) -> None:
+    """Close a batch as a worker would that fetched its first URL, and whose others' host asked to wait."""
+    claim = ledger.claim(JOB, batch, holder="worker")
+    if claim is None:
+        return  # not there in an older Redis, or done
+    left = [entry.url for entry in claim.entries()][1:]
+    report = BatchReport(
+        job=claim.job, batch=claim.batch, worker="worker", pid=1, queued=claim.queued, started=1.0, finished=2.0,
+        elapsed=1.0, busy=1.0, outcomes=[everything_ok(claim.entries()[0])], handed_off=[claim.child(1)],
+    )  # fmt: skip
+    child = Child(pack_entries(entries_of(left)), len(left), 0.001, {"a.test:80": len(left)})
+    assert ledger.close(claim, report, [child])
+
+
+ACTS = ("park 1", "follow", "park 2", "park 3", "gather", "follow", "fetch", "follow", "follow")
+
+
+@pytest.mark.parametrize("loss", ["emptied", "older"])
+@pytest.mark.parametrize("lost_after", range(len(ACTS)), ids=[f"{n}-{act}" for n, act in enumerate(ACTS)])
+def test_whenever_redis_loses_what_is_parked_each_url_gets_one_row(
+    server: RedisServer, tmp_path: Path, lost_after: int, loss: str
+) -> None:
+    """Guards the entries that stay until reports are forgotten, and that a report is drained for all its batches."""
+    for kept_after in range(lost_after + 1) if loss == "older" else [lost_after]:
+        (tmp_path / str(kept_after)).mkdir()
+        desk = Desk(server, tmp_path / str(kept_after))
+        desk.cluster.redis.flushall()
+        urls = URLS[:9]
+        kept = [KeptBatch(str(n + 1), 3, pack_entries(entries_of(urls[3 * n : 3 * n + 3]))) for n in range(3)]
+        desk.journal.record_fed(kept, None)
+        desk.opening.open_again({"lines": 9, "urls": 9, "duplicates": 0, "refused": 0})
+        older = Memory(desk.cluster.redis)
+        for number, act in enumerate(ACTS):
+            match act.split():
+                case ["park", batch]:
+                    park(desk.ledger, batch)
+                case ["gather"]:
+                    time.sleep(0.002)
+                    desk.ledger.gather(JOB)
+                case ["fetch"]:
+                    work(desk.ledger)
+                case _:
+                    desk.follow()
+            if number == kept_after:
+                older = Memory(desk.cluster.redis)
+            if number == lost_after:
+                desk.cluster.redis.flushall() if loss == "emptied" else older.put_back()
+        for _ in range(8):
+            desk.ledger.gather(JOB)
+            work(desk.ledger)
+            desk.follow()
+
+        assert desk.journal.count_undrained() == 0
+        assert Counter(desk.rows()) == Counter(urls)
+        desk.close()

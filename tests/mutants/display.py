@@ -17,8 +17,8 @@ GUARDS = (
         ">= 0:\n                for transfer, _",
     ),
     Guard("worker/engine/results.py", "            self._errors.clear()\n", _WAITS, ""),
-    Guard("contract/ledger/ledger.py", "elsewhere=max(0, held - running)", _STANDING, "elsewhere=0"),
-    Guard("contract/ledger/ledger.py", 'flat += [f"{_ERROR.decode()}{error}", amount]', _STANDING, "flat += []"),
+    Guard("contract/ledger/reading.py", "elsewhere=max(0, held - running)", _STANDING, "elsewhere=0"),
+    Guard("contract/ledger/ledger.py", 'flat += [f"{ERROR.decode()}{error}", amount]', _STANDING, "flat += []"),
     Guard("contract/ledger/health.py", "if age < _FORGOTTEN_AFTER}", _HEALTH, "}"),
     Guard(
         "contract/ledger/health.py",

@@ -28,7 +28,12 @@ GUARDS = (
     _of("contract/urls/lines.py", "{0,16000})?", _LINES, "*)?"),
     _of("producer/intake/sources.py", 'if read.count(b"\\n") > _MOST_LINES:', _SOURCES, "if False:"),
     _of("producer/job/feeder.py", "_REFUSED_AT_ONCE = 500", _FEEDER, "_REFUSED_AT_ONCE = 5000"),
-    _of("producer/job/follower.py", "expected -= {each.batch for each in reports}", _ROLLED_BACK, "pass"),
+    _of(
+        "producer/job/follower.py",
+        "expected -= {batch for each in reports for batch in _batches_of(each)}",
+        _ROLLED_BACK,
+        "pass",
+    ),
     _of("contract/ledger/lua/drain.lua", "if i > 1 and size > 4194304 then break end", _PROMISES, ""),
     _of("contract/ledger/lua/drain.lua", "if i > 1 and size", _PROMISES, "if size"),
     _of(_JOURNAL, "position if is_due else self.written_until", _KILLED, "position"),

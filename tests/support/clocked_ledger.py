@@ -14,7 +14,7 @@ from contract.ledger.ledger import Ledger
 from contract.ledger.recovery import poison_report
 from contract.ledger.sweep import LOST_AFTER, Sweeper, SweepFindings
 from contract.ledger.values import Claim, Drain, JobRecord, NewBatch
-from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, Outcome
 from contract.records.reports import BatchReport
@@ -79,7 +79,7 @@ def batch_of(batch: str, *urls: str) -> NewBatch:
 
 
 def urls_of(claim: Claim) -> list[str]:
-    return [entry.url for entry in unpack_entries(claim.payload)]
+    return [entry.url for entry in claim.entries()]
 
 
 def an_outcome(url: str, ending: Ending, size: int | None = None) -> Outcome:

@@ -17,7 +17,7 @@ from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.ledger import Ledger
 from contract.ledger.values import Child, Claim
-from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
 from contract.records.reports import BatchReport
@@ -129,7 +129,7 @@ class StandInWorker:
         started = time.time()
         outcomes: list[Outcome] = []
         left: list[BatchEntry] = []
-        for entry in unpack_entries(claim.payload):
+        for entry in claim.entries():
             outcome = self._answer(entry)
             if outcome is None:
                 left.append(entry)

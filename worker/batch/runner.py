@@ -20,7 +20,7 @@ from typing import Protocol
 from contract.cluster.broker import AWAY
 from contract.errors import MessageError, TrawlError
 from contract.ledger.ledger import Ledger
-from contract.ledger.values import Child, Claim
+from contract.ledger.values import EDITION, Child, Claim
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.reports import BatchReport
@@ -240,7 +240,8 @@ class BatchRunner:
         part = turn.run.part() if turn is not None else None
         if turn is None or part is None:
             return False
-        claim, children = turn.claim, children_of(part.leftovers)
+        claim = turn.claim
+        children = children_of(part.leftovers, parks=claim.edition == EDITION)
         kept = claim.kept(len(children) + 1, pack_entries(part.rest), len(part.rest))
         handed_off = [*(claim.child(number) for number, _ in enumerate(children, start=1)), kept.batch]
         report = turn.report(self._worker, part.outcomes, handed_off, busy=part.busy)
@@ -294,7 +295,7 @@ class BatchRunner:
     def _close(self, turn: Turn) -> BatchReport | None:
         """Close a batch and return its report; None: it was no longer ours."""
         claim, run = turn.claim, turn.run
-        children = children_of(run.leftovers)
+        children = children_of(run.leftovers, parks=claim.edition == EDITION)
         handed_off = [claim.child(number) for number, _ in enumerate(children, start=1)]
         report = turn.report(self._worker, run.outcomes, handed_off, busy=run.busy)
         if not self._insist(lambda: self._ledger.close(claim, report, children), claim):

@@ -24,6 +24,8 @@ _SHOWN_HOSTS = 5  # of a snapshot
 
 _GRACE = 300.0  # seconds beyond its own deadlines after which a batch counts as stuck
 
+_A_PIECE = 4  # URLs of a batch that wait for one host, and are parked by themselves
+
 _TOGETHER, _AT_LEAST = 1.25, 1.0  # what is due within this factor and so many seconds comes due together
 
 
@@ -89,14 +91,26 @@ class Turn:
         )
 
 
-def children_of(leftovers: Sequence[Leftover]) -> list[Child]:
-    """Open one batch for what may run at once, and one for each moment at which others may."""
+def children_of(leftovers: Sequence[Leftover], *, parks: bool) -> list[Child]:
+    """Open one batch for what may run at once, and one for each moment at which others may.
+
+    What waits for a host is parked (where the job's edition ``parks``): a piece for each host with some URLs, and one
+    for all others that come due together.
+    """
     now = [leftover for leftover in leftovers if leftover.after <= 0]
-    groups = [now] if now else []
-    groups += _due_together(sorted((each for each in leftovers if each.after > 0), key=lambda each: each.after))
-    return [
-        Child(pack_entries(each.entry for each in group), len(group), max(0.0, group[-1].after)) for group in groups
-    ]
+    later = sorted((each for each in leftovers if each.after > 0), key=lambda each: each.after)
+    waiting = [each for each in later if each.host and parks]
+    of_hosts = Counter(each.host for each in waiting)
+    some = [[each for each in waiting if each.host == host] for host, urls in of_hosts.items() if urls >= _A_PIECE]
+    few = [each for each in waiting if of_hosts[each.host] < _A_PIECE]
+    groups = [*([now] if now else []), *_due_together([each for each in later if not (each.host and parks)])]
+    return [*map(_child, groups), *(_child(group, parks=True) for group in [*some, *_due_together(few)])]
+
+
+def _child(group: Sequence[Leftover], *, parks: bool = False) -> Child:
+    """Open a batch for what is sorted by its due time, or park it."""
+    hosts = Counter(each.host for each in group) if parks else {}
+    return Child(pack_entries(each.entry for each in group), len(group), max(0.0, group[-1].after), hosts)
 
 
 def _due_together(later: Sequence[Leftover]) -> Iterator[list[Leftover]]:

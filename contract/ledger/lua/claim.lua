@@ -189,7 +189,13 @@ end
 redis.call('ZADD', key .. ':leases', now + tonumber(ARGV[4]), batch)
 redis.call('EXPIRE', key .. ':leases', ARGV[6])
 local payload = redis.call('HGET', key .. ':payloads', batch)
+local pieces = {}
+for _, piece in ipairs(record.pieces or {}) do
+  pieces[#pieces + 1] = piece
+  pieces[#pieces + 1] = redis.call('HGET', key .. ':payloads', piece)
+  pieces[#pieces + 1] = tostring(cjson.decode(redis.call('HGET', key .. ':batches', piece)).late)
+end
 return {
   redis.call('EXISTS', KEYS[7]), job, batch, payload, known[1], known[2], tostring(record.queued), record.attempts,
-  record.urls, changes,
+  record.urls, tostring(record.late or 0), pieces, changes,
 }

@@ -15,7 +15,8 @@ local turns = priority == '0' and KEYS[7] or KEYS[7] .. ':' .. priority
 
 local function change(to)
   -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
-  for _, part in ipairs({'', ':batches', ':payloads', ':leases', ':due', ':closed', ':line', ':aside'}) do
+  for _, part in ipairs({'', ':batches', ':payloads', ':leases', ':due', ':closed', ':line', ':aside',
+    ':waits', ':parcels', ':parked', ':owners'}) do
     if to == 'paused' then redis.call('PERSIST', KEYS[1] .. part) else redis.call('EXPIRE', KEYS[1] .. part, ARGV[5]) end
   end
   redis.call('HDEL', KEYS[1], 'pauser')

@@ -1,5 +1,5 @@
 -- In one step: forget the reports that are safe elsewhere, hand over the next ones, tell how the job stands.
--- KEYS: job, batches, leases, closed, sweeping
+-- KEYS: job, batches, leases, closed, sweeping, payloads
 -- ARGV: where outcomes are collected, what the keys of its reports begin with, most reports, then batches to forget
 -- Returns false (unknown), {where it is collected} if that is elsewhere, or {where, fields of the job, open batches,
 -- held, closed, were all jobs swept a moment ago (1/0), ids, reports}: fewer than the most where they are large.
@@ -10,9 +10,12 @@ if known[2] and known[2] ~= ARGV[1] then return {known[2]} end
 for i = 4, #ARGV do
   redis.call('ZREM', KEYS[4], ARGV[i])
   redis.call('DEL', ARGV[2] .. ARGV[i])
+  -- Entries of what was gathered were kept until now; of what is open they stay.
+  if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 0 then redis.call('HDEL', KEYS[6], ARGV[i]) end
 end
-local batches, reports = {}, {}
-if ARGV[3] ~= '0' then batches = redis.call('ZRANGE', KEYS[4], 0, tonumber(ARGV[3]) - 1) end
+local reports = {}
+-- Those that were closed with another, whose report is theirs as well, stand behind all others.
+local batches = redis.call('ZRANGE', KEYS[4], '-inf', '(+inf', 'BYSCORE', 'LIMIT', 0, ARGV[3])
 local taken, size = {}, 0
 for i, batch in ipairs(batches) do
   local report = redis.call('GET', ARGV[2] .. batch)

@@ -5,11 +5,11 @@
 --       then (batch, urls, payload) for each
 -- Returns the ids that want a message: those that wait for a worker, no more than messages are missing from the queue;
 -- or false where the job is unknown, or 0 where it is cancelled: nothing more is opened then.
-local opened = redis.call('HMGET', KEYS[1], 'policy', 'opened', 'pass', 'state', 'priority')
+local opened = redis.call('HMGET', KEYS[1], 'policy', 'opened', 'pass', 'state', 'priority', 'size')
 if not opened[1] then return false end
 local state, priority = opened[4], opened[5] or '0'
 if state == 'cancelled' then return 0 end
-local highest = tonumber(opened[2] or 0)
+local highest, largest = tonumber(opened[2] or 0), tonumber(opened[6] or 0)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local waiting = {}
@@ -33,9 +33,12 @@ for i = 5 + lists, #ARGV, 3 do
     end
   end
   -- What a producer opens is numbered; what is opened in place of another has a name of its own.
-  if string.match(batch, '^%d+$') then highest = math.max(highest, tonumber(batch)) end
+  if string.match(batch, '^%d+$') then
+    highest = math.max(highest, tonumber(batch))
+    largest = math.max(largest, tonumber(ARGV[i + 1]))
+  end
 end
-redis.call('HSET', KEYS[1], 'opened', string.format('%.0f', highest))
+redis.call('HSET', KEYS[1], 'opened', string.format('%.0f', highest), 'size', string.format('%.0f', largest))
 redis.call('SADD', KEYS[5], ARGV[1])
 -- A job that had nothing in line comes back where the others are, or later if it has had more: it saves up no turns.
 if redis.call('EXISTS', KEYS[7]) == 1 then

@@ -7,17 +7,18 @@
 --       seconds to keep, seconds a message must have waited to be thought lost
 -- Returns {milliseconds until it is anybody's turn again}, or {that, batches put back, worn batches, batches that wait in
 -- both editions, how many of ours, up to a bound, have waited so long that their messages may be lost, has the other
--- edition open jobs (1/0), jobs of which something is to be moved or ended (contract/ledger/control.py)}.
+-- edition open jobs (1/0), jobs of which something is to be moved or ended (contract/ledger/control.py), jobs some of
+-- whose URLs waited for hosts that may be asked now}.
 if not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) then return {redis.call('PTTL', KEYS[2])} end
 local jobs = redis.call('SMEMBERS', KEYS[1])
 local others = redis.call('EXISTS', KEYS[9])
-if #jobs == 0 then return {tonumber(ARGV[2]), {}, {}, 0, 0, others, {}} end
+if #jobs == 0 then return {tonumber(ARGV[2]), {}, {}, 0, 0, others, {}, {}} end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 -- After a silence (Redis was away, every worker frozen) leases have run out through no fault of their holders, who get
 -- until the next sweep to renew them.
 local was_watched = redis.call('SET', KEYS[3], '1', 'PX', ARGV[4], 'GET')
-local back, worn, unsettled = {}, {}, {}
+local back, worn, unsettled, ready = {}, {}, {}, {}
 local rest = tonumber(ARGV[3]) / 1000
 
 for _, job in ipairs(jobs) do
@@ -59,7 +60,14 @@ for _, job in ipairs(jobs) do
 
   if was_watched then each_before(now, leases, queue_or_wear) else rest = 0 end
   each_before(now, due, queue)
-  for _, part in ipairs({'', ':batches', ':payloads', ':leases', ':due', ':closed', ':line', ':aside'}) do
+  local parcel = redis.call('ZRANGE', key .. ':waits', 0, 0, 'WITHSCORES')
+  if parcel[2] and not state then
+    rest = math.min(rest, tonumber(parcel[2]) - now)
+    if tonumber(parcel[2]) <= now then ready[#ready + 1] = job end
+  end
+  for _, part in ipairs({
+    '', ':batches', ':payloads', ':leases', ':due', ':closed', ':line', ':aside', ':waits', ':parcels', ':parked', ':owners',
+  }) do
     if state == 'paused' then redis.call('PERSIST', key .. part) else redis.call('EXPIRE', key .. part, ARGV[7]) end
   end
   -- A paused job that is at rest needs no sweep, and no worker that would make one.
@@ -81,4 +89,4 @@ redis.call('SET', KEYS[2], '1', 'PX', next)
 local waited = string.format('%.17g', now - tonumber(ARGV[8]))
 local have_waited = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', waited, 'LIMIT', 0, ARGV[6])
 local all_waiting = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[10])
-return {next, back, worn, all_waiting, #have_waited, others, unsettled}
+return {next, back, worn, all_waiting, #have_waited, others, unsettled, ready}

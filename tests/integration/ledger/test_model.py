@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
+import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import redis
@@ -41,6 +43,9 @@ class Open:
     until: float = 0.0  # when its lease ends, or it is due
     since: float = 0.0  # when it came to wait for a worker
     is_overdue: bool = False
+    parcel: str = ""  # where it is parked
+    pieces: list[str] = field(default_factory=list)  # gathered with it
+    owns: str = ""  # the host it is for
 
 
 @dataclass(slots=True)
@@ -51,6 +56,7 @@ class Oracle:
     closed: dict[str, list[str]] = field(default_factory=dict)
     drained: list[str] = field(default_factory=list)
     state: JobState = JobState.RUNNING
+    waits: dict[str, float] = field(default_factory=dict)  # parcels nobody owns, and when they are due
 
     @property
     def is_running(self) -> bool:
@@ -69,12 +75,35 @@ class Oracle:
     def close(
         self, batch: str, done: list[str], children: Mapping[str, tuple[list[str], float]], worn: int = 0, *, now: float
     ) -> None:
+        for each in [batch, *self.open[batch].pieces]:
+            self.closed[each] = done if each == batch else []
+            if each != batch:
+                del self.open[each]
         del self.open[batch]
-        self.closed[batch] = done
         for child, (urls, due) in children.items():
             state = "deferred" if due else "queued"
             assert child not in self.open, "a child's name is new"
             self.open[child] = Open(urls, state=state, attempts=worn, until=due, since=now, is_overdue=not due)
+
+    def park(self, child: str, urls: list[str], hosts: Mapping[str, int], wait: float, now: float) -> None:
+        parcel, due = next(iter(hosts)), now + wait
+        if len(hosts) > 1:
+            grid = 2 ** max(0, math.floor(math.log2(max(wait, 8) / 8)))
+            parcel, due = f"/{child}", math.ceil(due / grid) * grid
+        self.open[child] = Open(urls, state="parked", until=due, parcel=parcel)
+        if parcel not in self.owners:
+            self.waits[parcel] = max(due, self.waits.get(parcel, 0.0))
+
+    @property
+    def owners(self) -> set[str]:
+        return {each.owns for each in self.open.values() if each.owns}
+
+    def parked(self, parcel: str) -> dict[str, Open]:
+        return {batch: each for batch, each in self.open.items() if each.state == "parked" and each.parcel == parcel}
+
+    @property
+    def parcels(self) -> set[str]:
+        return {each.parcel for each in self.open.values() if each.state == "parked"}
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -93,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.claims: list[Claim] = []
         self.closings: list[tuple[Claim, BatchReport, list[Child]]] = []
         self.urls: list[str] = []
-        self.numbers = 0
+        self.numbers = self.size = 0
         self.pauser, self.priority = "", 0
 
     # ------------------------------------------------------------------ producer
@@ -102,6 +131,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.numbers += 1
         batch = str(self.numbers)
         waiting = self.ledger.open(JOB, [batch_of(batch, *urls)])
+        self.size = max(self.size, len(urls))
         assert waiting == ([batch] if self.oracle.is_running else [])
         self.oracle.open[batch] = Open(urls, since=self.ledger.now())
 
@@ -204,8 +234,97 @@ class LedgerMachine(RuleBasedStateMachine):
         if expected:
             now = self.ledger.now()
             dues = [(urls, after and now + after) for urls, after in handed_off]
+            owned = self.oracle.open[claim.batch].owns
             self.oracle.close(claim.batch, parts["done"], dict(zip(names, dues, strict=True)), now=now)
             self.closings.append((claim, report, children))
+            self.release(owned)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), wait=st.sampled_from([1.0, 5.0, 30.0, 100.0]))
+    def close_and_park(self, data: st.DataObject, wait: float) -> None:
+        """Close with some URLs done; the hosts of the others, alone or of several, ask to wait."""
+        self.park(data, data.draw(st.sampled_from(self.claims)), wait)
+
+    @precondition(lambda self: self.oracle.is_running)
+    @rule(data=st.data(), size=st.integers(1, 6), wait=st.sampled_from([1.0, 30.0]))
+    def enqueue_for_hosts_that_wait(self, data: st.DataObject, size: int, wait: float) -> None:
+        self.enqueue(size)
+        self.take(str(self.numbers))
+        self.park(data, self.claims[-1], wait)
+
+    @rule(after_silence=st.booleans())
+    def hosts_may_be_asked(self, after_silence: bool) -> None:
+        self.ledger.advance(128.0)
+        self.sweep(None, after_silence)
+
+    def park(self, data: st.DataObject, claim: Claim, wait: float) -> None:
+        parts: dict[str, list[str]] = {}
+        for url in urls_of(claim):
+            parts.setdefault(data.draw(st.sampled_from(["done", "a", "b", "b", "several"])), []).append(url)
+        done, parked = parts.pop("done", []), list(parts.items())
+        hosts = [
+            {"c": 1, "d": len(urls) - 1} if host == "several" and len(urls) > 1 else {host: len(urls)}
+            for host, urls in parked
+        ]
+        children = [
+            Child(pack_entries([BatchEntry(url=url) for url in urls]), len(urls), wait, its)
+            for (_, urls), its in zip(parked, hosts, strict=True)
+        ]
+        names = [claim.child(index + 1) for index in range(len(children))]
+        report = report_of(claim, done, handed_off=names, worker=f"closing-{len(self.closings)}")
+
+        expected = self.is_ours(claim)
+        assert self.ledger.close(claim, report, children) == expected
+
+        if expected:
+            owned = self.oracle.open[claim.batch].owns
+            self.oracle.close(claim.batch, done, {}, now=self.ledger.now())
+            for name, (_, urls), its in zip(names, parked, hosts, strict=True):
+                self.oracle.park(name, urls, its, wait, self.ledger.now())
+            self.closings.append((claim, report, children))
+            self.release(owned)
+
+    def release(self, host: str) -> None:
+        """The batch that a host had for itself is closed: the next one follows at once if the host may be asked."""
+        if host and host in self.oracle.parcels and host not in self.oracle.owners:
+            now = self.ledger.now()
+            if self.oracle.waits.setdefault(host, now) <= now:
+                self.gathered()
+
+    def gathered(self) -> set[str]:
+        """Take over which batches were made of the pieces that have come due, if each is as it should be."""
+        now, oracle, made = self.ledger.now(), self.oracle, set[str]()
+        if not oracle.is_running:
+            return made
+        texts = cast("dict[bytes, bytes]", self.client.hgetall(f"trawl:2:job:{JOB}:batches"))
+        records = {batch.decode(): json.loads(text) for batch, text in texts.items()}
+        due = {parcel for parcel, since in oracle.waits.items() if since <= now}
+        for parcel in due:
+            pieces = oracle.parked(parcel)
+            left = {batch for batch in pieces if records[batch]["state"] == "parked"}
+            if sum(len(each.urls) for each in pieces.values()) <= self.size:
+                assert not left, "all of it comes due"
+            else:
+                (head,) = [batch for batch in pieces if records[batch].get("owns") == parcel]
+                assert {head, *records[head].get("pieces", [])} == set(pieces) - left, "and no other host's"
+            del oracle.waits[parcel]
+        for batch in [batch for batch, each in oracle.open.items() if each.state == "parked"]:
+            record = records[batch]
+            if record["state"] != "queued":
+                continue
+            first, sizes = oracle.open[batch], [len(oracle.open[batch].urls)]
+            first.state, first.is_overdue, first.since, first.owns = "queued", True, now, record.get("owns", "")
+            first.pieces = record.get("pieces", [])
+            first.urls = [*first.urls, *(url for piece in first.pieces for url in oracle.open[piece].urls)]
+            assert {first.parcel, *(oracle.open[piece].parcel for piece in first.pieces)} <= due
+            for piece in first.pieces:
+                sizes.append(len(oracle.open[piece].urls))
+                oracle.open[piece].state, oracle.open[piece].urls = "gathered", []
+            assert sum(sizes[:-1]) < self.size, "none is larger than it must be"
+            made.add(batch)
+        pooled = [len(oracle.open[batch].urls) for batch in made if not oracle.open[batch].owns]
+        assert sum(size < self.size for size in pooled) <= 1, "all but one are full"
+        return made
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -229,12 +348,14 @@ class LedgerMachine(RuleBasedStateMachine):
         if expected:
             now, attempts = self.ledger.now(), self.oracle.open[claim.batch].attempts
             handed_off = dict.fromkeys(names[:-1], (parts["later"], now + 7.0))
+            owned = self.oracle.open[claim.batch].owns
             self.oracle.close(claim.batch, parts["done"], handed_off, now=now)
             assert kept.batch not in self.oracle.open, "a child's name is new"
             self.oracle.open[kept.batch] = Open(
                 parts["kept"], state="held", token=kept.token, attempts=attempts, until=now + LEASE
             )
             self.claims.append(kept)
+            self.release(owned)
 
     @precondition(lambda self: self.closings)
     @rule(data=st.data())
@@ -284,7 +405,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def end_cancelled(self) -> None:
         """What nobody holds ends with the sweep, some batches at a time."""
         ended = set(self.ledger.closed(JOB, limit=10_000)) - set(self.oracle.closed)
-        unheld = {batch for batch, each in self.oracle.open.items() if each.state != "held"}
+        unheld = {batch for batch, each in self.oracle.open.items() if each.state not in ("held", "gathered")}
+        ended -= {piece for each in self.oracle.open.values() for piece in each.pieces}
         assert ended <= unheld
         assert ended == unheld or len(ended) >= 20
         for batch, blob in zip(sorted(ended), self.ledger.reports(JOB, sorted(ended)), strict=True):
@@ -319,8 +441,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.end_cancelled()
             return
         worn = {batch for batch in ended if open_[batch].attempts >= MOST_ATTEMPTS}
+        made = self.gathered()
 
-        assert sorted(findings.again.get(JOB, [])) == sorted({*ended, *due} - worn)
+        assert sorted(set(findings.again.get(JOB, [])) - made) == sorted({*ended, *due} - worn)
         assert set(findings.split.get(JOB, [])) == {batch for batch in worn if len(open_[batch].urls) > 1}
         assert set(findings.poisoned.get(JOB, [])) == {batch for batch in worn if len(open_[batch].urls) == 1}
         for batch in findings.again.get(JOB, []):
@@ -337,9 +460,11 @@ class LedgerMachine(RuleBasedStateMachine):
             (blob,) = self.ledger.reports(JOB, [batch])
             assert blob is not None
             names = BatchReport.from_result(blob).handed_off
+            owned = open_[batch].owns
             self.oracle.close(
                 batch, [] if halves else urls, dict(zip(names, halves, strict=True)), MOST_ATTEMPTS - 2, now=now
             )
+            self.release(owned)
 
     # ------------------------------------------------------------------ follower, and Redis itself
 
@@ -349,11 +474,13 @@ class LedgerMachine(RuleBasedStateMachine):
         """Take reports and forget them with the next call; whose reply may be lost, so that it is made again."""
         drain = self.ledger.drain(JOB, "here", limit=limit)
         assert drain is not None
-        for batch, blob in drain.reports:
+        for _, blob in drain.reports:
             assert blob is not None
             self.oracle.drained += [outcome.url for outcome in BatchReport.from_result(blob).outcomes]
+        gathered = [piece for _, blob in drain.reports for piece in BatchReport.from_result(blob or b"").gathered]
+        batches = [*(batch for batch, _ in drain.reports), *gathered]
+        for batch in batches:
             del self.oracle.closed[batch]
-        batches = [batch for batch, _ in drain.reports]
         for _ in range(1 + is_lost):
             record = getattr(self.ledger.drain(JOB, "here", forget=batches, limit=0), "record", None)
             assert record is not None
@@ -370,6 +497,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.open(JOB, [batch_of("1")])
         self.ledger.create(JOB, JobPolicy())
         self.oracle.state, self.priority = JobState.RUNNING, 0
+        self.size = 0
+        self.oracle.waits.clear()
         self.oracle.open.clear()
         self.oracle.closed.clear()
         missing = sorted(set(self.urls) - set(self.oracle.drained))
@@ -382,11 +511,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def every_url_is_in_one_place(self) -> None:
         places = [*self.oracle.drained]
         closed = self.ledger.closed(JOB, limit=10_000)
+        assert set(closed) == set(self.oracle.closed)
+        closed = [batch for batch in closed if self.client.zscore(f"trawl:2:job:{JOB}:closed", batch) != math.inf]
         for blob in self.ledger.reports(JOB, closed):
             assert blob is not None, "a closed batch has its report"
             places += [outcome.url for outcome in BatchReport.from_result(blob).outcomes]
         payloads = cast("dict[bytes, bytes]", self.client.hgetall(f"trawl:2:job:{JOB}:payloads"))
-        for payload in payloads.values():
+        for batch, payload in payloads.items():
+            if batch.decode() in self.oracle.closed:  # gathered, and kept until its report is forgotten
+                continue
             places += [entry.url for entry in unpack_entries(payload)]
 
         assert sorted(places) == sorted(self.urls)
@@ -417,7 +550,21 @@ class LedgerMachine(RuleBasedStateMachine):
             assert {member.decode() for member in members} == {batch for batch, its in states.items() if its == state}
         for key in ("batches", "payloads"):
             known = cast("list[bytes]", self.client.hkeys(f"trawl:2:job:{JOB}:{key}"))
-            assert {batch.decode() for batch in known} == set(states)
+            assert {batch.decode() for batch in known} - set(self.oracle.closed) == set(states)
+        parcels = cast("list[bytes]", self.client.zrange(f"trawl:2:job:{JOB}:parcels", 0, -1))
+        parked = {f"{each.parcel} {batch}" for batch, each in self.oracle.open.items() if each.state == "parked"}
+        assert {name.decode() for name in parcels} == parked
+        if self.oracle.state is not JobState.CANCELLED:
+            waits: Any = self.client.zrange(f"trawl:2:job:{JOB}:waits", 0, -1, withscores=True)
+            assert {parcel.decode(): due for parcel, due in waits} == self.oracle.waits
+            assert set(self.oracle.waits) == self.oracle.parcels - self.oracle.owners
+            counts: Any = self.client.hgetall(f"trawl:2:job:{JOB}:parked")
+            assert {parcel.decode(): int(urls) for parcel, urls in counts.items()} == {
+                parcel: sum(len(each.urls) for each in self.oracle.parked(parcel).values())
+                for parcel in self.oracle.parcels
+            }
+            owners = cast("list[bytes]", self.client.hkeys(f"trawl:2:job:{JOB}:owners"))
+            assert {host.decode() for host in owners} == self.oracle.owners
         if states and (self.oracle.state is not JobState.PAUSED or "held" in states.values()):
             assert self.client.sismember("trawl:2:active", JOB), "a sweep will come past it"
 

@@ -28,7 +28,7 @@ from producer.intake.sources import Lists
 from producer.job.feeder import Feeder
 from producer.job.plan import read_on
 from producer.job.sender import NewJob
-from producer.storage.journal import Journal
+from producer.storage.journal import Journal, KeptBatch
 
 
 class RememberingLedger:
@@ -111,6 +111,7 @@ def feeder(
     *,
     tell: Callable[[str], None] = lambda _line: None,
     clock: Callable[[], float] = time.monotonic,
+    window: int = 0,
 ) -> Feeder:
     lists = Lists([str(folder / "urls.txt")])
     assert read_on(lists, journal)
@@ -123,7 +124,31 @@ def feeder(
         services=services,
         retrying=Retrying(tell),
         clock=clock,
+        window=window,
     )
+
+
+def test_what_waits_for_its_hosts_fills_no_window_but_has_a_bound_of_bytes(tmp_path: Path) -> None:
+    """Guards ``Journal.backlog``: nine of ten URLs on a host that is paused kept all others back."""
+    (tmp_path / "urls.txt").write_text("".join(f"http://h/{number}\n" for number in range(20_000)))
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal, window=3)
+        while feeding.step():
+            pass
+        fed = journal.count_undrained()
+        assert fed >= 3
+
+        batches = [str(number) for number in range(1, fed + 1)]
+        parked = [KeptBatch(f"{batch}.3f-1", 0, b"entries") for batch in batches]
+        journal.record_drained(batches, parked)
+        assert feeding.step()
+
+        full = [KeptBatch("1.4a-1", 0, bytes(41 * 1024**2))]
+        journal.record_drained([str(number) for number in range(fed + 1, 2 * fed + 99)], full)
+        assert not feeding.step()
 
 
 @pytest.mark.parametrize("steps", range(5))

@@ -9,13 +9,13 @@ from worker.batch.turn import children_of, line_of
 from worker.engine.results import Leftover
 
 
-def left(name: str, after: float) -> Leftover:
-    return Leftover(BatchEntry(url=f"http://h.test/{name}"), after)
+def left(name: str, after: float, host: str = "") -> Leftover:
+    return Leftover(BatchEntry(url=f"http://h.test/{name}"), after, host)
 
 
 def told(*leftovers: Leftover) -> list[tuple[list[str], float]]:
     """Return the names of each child's URLs, and when it is due."""
-    children = children_of(leftovers)
+    children = children_of(leftovers, parks=False)
     assert all(child.urls == len(unpack_entries(child.payload)) for child in children)
     return [
         ([entry.url.rpartition("/")[2] for entry in unpack_entries(child.payload)], child.after) for child in children
@@ -59,6 +59,24 @@ def test_none_is_tried_before_its_time_and_none_long_after() -> None:
     for children in [told(*(left(str(after), float(after)) for after in range(1, 1000)))]:
         assert all(float(name) <= due <= 1.25 * float(name) + 1.0 for names, due in children for name in names)
         assert len(children) <= 30
+
+
+def test_what_waits_for_hosts_is_parked_by_host() -> None:
+    """A piece for each host with some URLs, and one for all others that come due together."""
+    many = [left(f"many-{number}", 30.0 + number, "many.test:80") for number in range(4)]
+    few = [left("x", 30.0, "x.test:80"), left("y", 31.0, "y.test:80"), left("y2", 31.0, "y.test:80")]
+    late, no_hosts = left("z", 300.0, "z.test:80"), left("disk", 5.0)
+
+    children = children_of([*many, *few, late, no_hosts, left("now", 0.0, "x.test:80")], parks=True)
+
+    assert [(child.urls, child.after, dict(child.hosts)) for child in children] == [
+        (1, 0.0, {}),
+        (1, 5.0, {}),
+        (4, 33.0, {"many.test:80": 4}),
+        (3, 31.0, {"x.test:80": 1, "y.test:80": 2}),
+        (1, 300.0, {"z.test:80": 1}),
+    ]
+    assert not any(child.hosts for child in children_of([*many, *few], parks=False)), "the first edition parks nothing"
 
 
 def test_nothing_left_is_no_batch() -> None:

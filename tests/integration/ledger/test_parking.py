@@ -1,0 +1,359 @@
+"""URLs that wait for their host: parked by job and host, gathered when they come due, open all the while."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import pytest
+import redis
+
+from contract.ledger.control import cancel, pause, resume, settle
+from contract.ledger.values import Child, Claim, Waiting
+from contract.records.batches import BatchEntry, pack_entries
+from contract.records.policy import JobPolicy
+from tests.support.clocked_ledger import (
+    JOB,
+    ClockedLedger,
+    batch_of,
+    claimed,
+    drained,
+    next_of,
+    record_of,
+    report_of,
+    stored,
+)
+
+SIZE = 10  # URLs of the job's batches
+
+
+def url(host: str, number: int) -> str:
+    return f"http://{host}/{number}"
+
+
+def piece(urls: Sequence[str], after: float, hosts: Mapping[str, int] | None = None) -> Child:
+    found = hosts if hosts is not None else Counter(each.split("/")[2] for each in urls)
+    return Child(pack_entries([BatchEntry(url=each) for each in urls]), len(urls), after, found)
+
+
+def park(ledger: ClockedLedger, batch: str, *pieces: Child, done: Sequence[str] = ()) -> list[str]:
+    """Open a batch of the job's size and close it with these pieces; return their names."""
+    ledger.open(JOB, [batch_of(batch, *(url("any.test", number) for number in range(SIZE)))])
+    claim = claimed(ledger, batch)
+    names = [claim.child(number + 1) for number in range(len(pieces))]
+    assert ledger.close(claim, report_of(claim, done, handed_off=names), pieces)
+    return names
+
+
+def gathered(ledger: ClockedLedger) -> list[Claim]:
+    """Claim all that a sweep puts in line now."""
+    ledger.swept()
+    claims: list[Claim] = []
+    while (claim := ledger.claim_next(holder="worker", waited=0.0)) is not None:
+        claims.append(claim)
+    return claims
+
+
+def fetched(ledger: ClockedLedger) -> list[Claim]:
+    """Claim all that a sweep puts in line now, and close it with all its URLs done."""
+    claims = gathered(ledger)
+    for claim in claims:
+        assert ledger.close(claim, report_of(claim, urls_in(claim)))
+    return claims
+
+
+def urls_in(claim: Claim) -> list[str]:
+    return [entry.url for entry in claim.entries()]
+
+
+def learn_pause(client: redis.Redis, ledger: ClockedLedger, host: str, seconds: float) -> None:
+    client.hset(ledger.keys.hosts, host, f"{(ledger.now() + seconds) * 1000:.0f} {{}}")
+
+
+def test_what_comes_due_together_shares_batches_of_the_jobs_size(client: redis.Redis, ledger: ClockedLedger) -> None:
+    names = [
+        name
+        for number in range(8)
+        for name in park(
+            ledger,
+            str(number),
+            piece([url(f"{number}a.test", n) for n in range(5)], 30.0),
+            piece([url("b.test", number)], 30.0),
+        )
+    ]
+    assert gathered(ledger) == []
+    ledger.advance(31.0)
+
+    claims = gathered(ledger)
+
+    assert sorted(claim.urls for claim in claims) == [8, 10, 10, 10, 10]
+    assert not client.exists(*ledger.keys.parts(JOB, "waits", "parcels", "parked", "owners"))
+    assert sorted(name for claim in claims for name in (claim.batch, *(p.batch for p in claim.pieces))) == sorted(names)
+    assert sorted(each for claim in claims for each in urls_in(claim)) == sorted(
+        [url(f"{number}a.test", n) for number in range(8) for n in range(5)] + [url("b.test", n) for n in range(8)]
+    )
+
+
+def test_each_host_comes_due_at_its_own_time(ledger: ClockedLedger) -> None:
+    park(ledger, "1", piece([url("soon.test", 1)] * 4, 4.0), piece([url("late.test", 1)] * 4, 40.0))
+    ledger.advance(5.0)
+    assert [urls_in(claim)[0] for claim in fetched(ledger)] == ["http://soon.test/1"]
+    ledger.advance(30.0)
+    assert gathered(ledger) == []
+    ledger.advance(6.0)
+    assert [urls_in(claim)[0] for claim in fetched(ledger)] == ["http://late.test/1"]
+
+
+def test_a_host_that_fills_a_batch_has_one_at_a_time(ledger: ClockedLedger) -> None:
+    for number in range(5):
+        park(ledger, str(number), piece([url("big.test", 10 * number + n) for n in range(5)], 30.0))
+    ledger.advance(31.0)
+
+    (first,) = gathered(ledger)
+    assert first.urls == SIZE
+    ledger.advance(5.0)
+    assert gathered(ledger) == [], "its owner has not closed it"
+    assert ledger.close(first, report_of(first, urls_in(first)))
+
+    second = next_of(ledger)
+    assert second.urls == SIZE, "the close puts more of the host in line"
+    back = piece(urls_in(second), 60.0)
+    assert ledger.close(second, report_of(second, [], handed_off=[second.child(1)]), [back])
+    assert ledger.claim_next(holder="worker", waited=0.0) is None
+    assert gathered(ledger) == [], "the host asked for more time"
+    ledger.advance(61.0)
+    assert [claim.urls for claim in gathered(ledger)] == [SIZE]
+
+
+def test_what_is_parked_is_open_until_it_has_its_outcomes(client: redis.Redis, ledger: ClockedLedger) -> None:
+    names = park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(2)))
+    ledger.seal(JOB, {"urls": 8})
+    assert record_of(ledger).open == 2
+    assert not record_of(ledger).is_finished
+    assert client.sismember(ledger.keys.active, JOB)
+    ledger.advance(31.0)
+    (claim,) = gathered(ledger)
+    assert record_of(ledger).open == 2
+    assert ledger.close(claim, report_of(claim, urls_in(claim)))
+
+    assert record_of(ledger).is_finished
+    assert not client.sismember(ledger.keys.active, JOB)
+    assert record_of(ledger).undrained == 3
+    reports = drained(ledger).reports
+    assert [batch for batch, _ in reports] == ["1", claim.batch], "one report for both"
+    assert stored(ledger, claim.batch).gathered == [each.batch for each in claim.pieces]
+    assert ledger.open(JOB, [batch_of(name) for name in names]) == [], "closed is closed"
+    assert None not in ledger.payloads(JOB, names), "kept for whoever drains the report that names them"
+    drained(ledger, forget=["1", *names])
+    assert record_of(ledger).undrained == 0
+    assert ledger.payloads(JOB, names) == [None, None]
+
+
+def test_entries_of_what_is_open_again_are_not_forgotten(ledger: ClockedLedger) -> None:
+    (name,) = park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0))
+
+    drained(ledger, forget=[name])
+
+    assert None not in ledger.payloads(JOB, [name])
+
+
+def test_a_batch_of_pieces_whose_worker_died_waits_again_as_it_is(ledger: ClockedLedger) -> None:
+    park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(2)))
+    ledger.advance(31.0)
+    (claim,) = gathered(ledger)
+    ledger.advance(21.0)
+
+    (again,) = gathered(ledger)
+
+    assert (again.batch, again.attempt, urls_in(again)) == (claim.batch, 2, urls_in(claim))
+    assert not ledger.close(claim, report_of(claim, urls_in(claim)))
+    assert ledger.close(again, report_of(again, urls_in(again)))
+
+
+def test_a_batch_of_pieces_that_kills_its_workers_is_split(ledger: ClockedLedger) -> None:
+    park(ledger, "1", *(piece([url(f"{n}.test", k) for k in range(4)], 30.0) for n in range(2)))
+    ledger.advance(31.0)
+    (claim,) = gathered(ledger)
+    for _ in range(4):
+        ledger.advance(21.0)
+        gathered(ledger)
+    ledger.advance(21.0)
+
+    halves = gathered(ledger)
+
+    assert [half.urls for half in halves] == [4, 4]
+    assert sorted(urls_in(halves[0]) + urls_in(halves[1])) == sorted(urls_in(claim))
+
+
+def test_a_pause_that_was_learned_since_moves_the_due_time_on(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """And the time counts as the host's: it is bounded by the patience of the URLs."""
+    park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0), piece([url("b.test", 1), url("c.test", 1)], 30.0))
+    ledger.advance(25.0)
+    for host in ("a.test", "b.test", "c.test"):
+        learn_pause(client, ledger, host, 100.0)
+    ledger.advance(10.0)
+    assert gathered(ledger) == []
+    ledger.advance(85.0)
+    assert gathered(ledger) == []
+    ledger.advance(6.0)
+
+    (claim,) = gathered(ledger)
+
+    assert claim.urls == 6
+    assert {round(entry.waited, -1) for entry in claim.entries()} == {100.0}
+
+
+def test_nobody_is_moved_on_beyond_its_patience(client: redis.Redis, ledger: ClockedLedger) -> None:
+    patient = JobPolicy(host_patience=50.0).to_wire()
+    client.hset(ledger.keys.job(JOB), "policy", json.dumps(patient))
+    park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0))
+    learn_pause(client, ledger, "a.test", 500.0)
+    ledger.advance(31.0)
+
+    assert [claim.urls for claim in gathered(ledger)] == [4], "the worker ends them"
+
+
+def test_one_host_that_may_be_asked_is_enough_for_a_piece_of_several(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    park(ledger, "1", piece([url("a.test", 1), url("b.test", 1)], 30.0))
+    learn_pause(client, ledger, "a.test", 500.0)
+    ledger.advance(33.0)
+
+    assert [claim.urls for claim in gathered(ledger)] == [2]
+
+
+def test_pieces_of_several_hosts_come_due_at_the_same_moments(ledger: ClockedLedger) -> None:
+    """100,000 hosts with a URL each make few batches more than as many URLs of one host."""
+    for number in range(12):
+        wait = 64.0 + number
+        park(ledger, str(number), piece([url(f"{number}.test", 1), url(f"{number}-too.test", 1)], wait))
+    made: list[int] = []
+    for _ in range(100):
+        ledger.advance(1.0)
+        made += [claim.urls for claim in fetched(ledger)]
+
+    assert sum(made) == 24
+    assert len(made) <= 4, made
+
+
+def test_what_waits_for_which_host_can_be_asked(ledger: ClockedLedger) -> None:
+    assert ledger.waits(JOB) == []
+    park(
+        ledger,
+        "1",
+        piece([url("a.test", n) for n in range(5)], 30.0),
+        piece([url("b.test", 1), url("c.test", 1)], 90.0),
+    )
+    park(ledger, "2", piece([url("a.test", n) for n in range(5, 9)], 31.0))
+
+    waits = ledger.waits(JOB)
+
+    assert waits[0] == Waiting("a.test", 31.0, 9)
+    assert {(each.host, each.urls) for each in waits[1:]} == {("b.test", 1), ("c.test", 1)}
+    assert all(90.0 <= each.seconds <= 104.0 for each in waits[1:])
+    assert ledger.waits(JOB, limit=1) == waits[:1]
+
+
+def test_what_is_parked_expires_and_goes_with_its_job(client: redis.Redis, ledger: ClockedLedger) -> None:
+    for number in range(3):
+        park(ledger, str(number), piece([url("a.test", 10 * number + n) for n in range(5)], 30.0))
+    ledger.advance(31.0)
+    gathered(ledger)
+    keys = cast("list[bytes]", client.keys(f"{ledger.keys.job(JOB)}*"))
+    assert {key.rpartition(b":")[2] for key in keys} >= {b"parcels", b"parked", b"owners"}
+    assert all(client.ttl(key) > 0 for key in keys)
+    ledger.swept()
+    assert all(client.ttl(key) > 0 for key in keys)
+
+    ledger.remove(JOB)
+
+    assert client.keys(f"{ledger.keys.job(JOB)}*") == []
+
+
+def test_a_piece_whose_record_was_lost_stops_nobody(client: redis.Redis, ledger: ClockedLedger) -> None:
+    first, second = park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(2)))
+    client.hdel(ledger.keys.job(JOB, "batches"), first)
+    ledger.advance(31.0)
+
+    assert [claim.batch for claim in gathered(ledger)] == [second]
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_close_whose_reply_was_lost_is_confirmed(ledger: ClockedLedger, pieces: int) -> None:
+    park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(pieces)))
+    ledger.advance(31.0)
+    for claim in gathered(ledger):
+        report = report_of(claim, urls_in(claim))
+        assert ledger.close(claim, report)
+        assert ledger.close(claim, report)
+
+
+def test_a_paused_job_keeps_what_is_parked(client: redis.Redis, ledger: ClockedLedger) -> None:
+    park(ledger, "1", piece([url("a.test", n) for n in range(4)], 30.0))
+    pause(ledger, JOB)
+    ledger.advance(31.0)
+    assert gathered(ledger) == []
+    assert ledger.gather(JOB) == []
+    keys = cast("list[bytes]", client.keys(f"{ledger.keys.job(JOB)}*"))
+    assert [client.ttl(key) for key in keys] == [-1] * len(keys)
+
+    resume(ledger, JOB)
+
+    assert [claim.urls for claim in gathered(ledger)] == [4]
+
+
+def test_what_a_cancelled_job_has_parked_ends_as_cancelled(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Parked, gathered and in line, or held and handed back: none of it is fetched, and each URL has its row."""
+    for number in range(3):
+        park(ledger, str(number), piece([url("a.test", 10 * number + n) for n in range(4)], 30.0))
+    ledger.advance(31.0)
+    held = gathered(ledger)[0]
+    park(ledger, "3", *(piece([url(f"{n}.test", n)] * 4, 5.0) for n in range(2)))
+    ledger.advance(6.0)
+    ledger.swept()
+    park(ledger, "4", piece([url("b.test", n) for n in range(4)], 300.0))
+    ledger.seal(JOB, {"urls": 20})
+    cancel(ledger, JOB)
+    back = piece(urls_in(held), 60.0)
+    assert ledger.close(held, report_of(held, [], handed_off=[held.child(1)]), [back])
+
+    while settle(ledger, JOB, holder="sweeper"):
+        pass
+
+    assert record_of(ledger).is_finished
+    reports = [stored(ledger, batch) for batch, _ in drained(ledger).reports]
+    ended = [outcome for report in reports for outcome in report.outcomes]
+    assert {outcome.error for outcome in ended} == {"cancelled"}
+    assert len(ended) == 12 + 8 + 4
+    keys = cast("list[bytes]", client.keys(f"{ledger.keys.job(JOB)}:*"))
+    assert {key.rpartition(b":")[2] for key in keys} <= {b"closed", b"payloads"}
+
+
+def test_how_a_job_stands_counts_what_is_parked_as_deferred(ledger: ClockedLedger) -> None:
+    park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(3)))
+    standing = ledger.standing(JOB)
+    assert (standing.open, standing.running, standing.deferred, standing.waiting) == (3, 0, 3, 0)
+    ledger.advance(31.0)
+    claims = gathered(ledger)
+
+    standing = ledger.standing(JOB)
+
+    assert (standing.open, standing.running, standing.deferred, standing.waiting) == (len(claims), len(claims), 0, 0)
+    for claim in claims:
+        ledger.close(claim, report_of(claim, urls_in(claim)))
+    assert ledger.standing(JOB).open == 0
+
+
+def test_what_is_opened_again_after_a_loss_is_gathered_though_no_size_is_known(ledger: ClockedLedger) -> None:
+    """Guards the least size: a batch of nothing would be made for ever."""
+    ledger.open(JOB, [batch_of("7.3f-1", url("a.test", 1), url("a.test", 2), url("b.test", 1))])
+    claim = claimed(ledger, "7.3f-1")
+    pieces = [piece([url("a.test", n) for n in (1, 2)], 30.0), piece([url("b.test", 1)], 30.0)]
+    assert ledger.close(claim, report_of(claim, [], handed_off=[claim.child(1), claim.child(2)]), pieces)
+    ledger.advance(31.0)
+
+    assert [made.urls for made in fetched(ledger)] == [3]
+    assert record_of(ledger).open == 0

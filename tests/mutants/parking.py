@@ -1,0 +1,75 @@
+"""The guards of what waits for hosts: parked by host, gathered when it comes due, open and known all the while."""
+
+from __future__ import annotations
+
+from tests.mutants.guard import Guard
+
+_PARKING = "tests/integration/ledger/test_parking.py"
+_ROLLED_BACK = "tests/integration/test_rolled_back.py"
+_TURN = "tests/unit/worker/batch/test_turn.py"
+_FEEDER = "tests/unit/producer/job/test_feeder.py"
+
+
+def _in(script: str, text: str, instead: str = "", *, tests: str = _PARKING) -> Guard:
+    return Guard(f"contract/ledger/lua/{script}.lua", text, (tests,), instead)
+
+
+def _of(file: str, text: str, instead: str, *tests: str) -> Guard:
+    return Guard(file, text, tests or (_PARKING,), instead)
+
+
+GUARDS = (
+    _in("close", "    redis.call('ZADD', KEYS[6], '+inf', piece)\n"),
+    _in("close", "    redis.call('HDEL', KEYS[2], piece)\n"),
+    _in("close", "else\n  redis.call('HDEL', KEYS[3], ARGV[2])\nend", "end\nredis.call('HDEL', KEYS[3], ARGV[2])",
+        tests=_ROLLED_BACK),
+    _in("close", "if record.owns then redis.call('HDEL', KEYS[17], record.owns) end"),
+    _in("close", "piece.due = math.ceil(piece.due / grid) * grid", ""),
+    _in("close", "redis.call('HINCRBY', KEYS[16], parcel, piece.urls)"),
+    _in("close", "'GT', piece.due", "piece.due"),
+    _in("close", "if redis.call('HEXISTS', KEYS[17], parcel) == 0 then redis.call", "if true then redis.call"),
+    _in("close", "if not redis.call('ZSCORE', KEYS[14], record.owns) then", "if false then"),
+    _in("close", "record.owns)) <= now then more = 1 end", "record.owns)) <= now then more = 0 end"),
+    _in("close", "9, 10, 14, 15, 16, 17}", "9, 10}"),
+    _in("gather", "if not known[2] or known[3] then return {} end", "if not known[2] then return {} end"),
+    _in("gather", "if not text then return 0 end", "", tests=_PARKING),
+    _in("gather", "ends - piece.due < patience and ends or 0", "ends"),
+    _in("gather", "ends = math.min(ends, state and", "ends = math.max(ends == math.huge and 0 or ends, state and"),
+    _in("gather", "    redis.call('ZADD', KEYS[3], ends, parcel)\n"),
+    _in("gather", "record.late = math.max(0, due - record.due)", "record.late = 0"),
+    _in("gather", "    if text then\n      local record", "    if true then\n      local record"),
+    _in("gather", "if redis.call('HINCRBY', KEYS[5], parcel, -count) <= 0 then", "if false then"),
+    _in("gather", "if size < 1 then size = 500 end"),
+    _in("gather", "    record.state = 'gathered'\n", tests="tests/integration/ledger/test_model.py"),
+    _in("gather", "  head.pieces = names[1] and names\n"),
+    _in("gather", "    redis.call('HSET', KEYS[6], owns, batch)\n"),
+    _in("gather", "  redis.call('ZADD', KEYS[7], now, ARGV[1] .. '/' .. batch)\n"),
+    _in("gather", "  elseif tonumber(redis.call('HGET', KEYS[5], parcel) or 0) > size then", "  elseif false then"),
+    _in("gather", "  while pooled >= size and pool[1] do", "  while false do"),
+    _in("gather", "if pool[1] then form(pool, pooled) end"),
+    _in("drain", "'-inf', '(+inf', 'BYSCORE', 'LIMIT', 0, ARGV[3])", "0, tonumber(ARGV[3]) - 1)"),
+    _in("drain", "if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 0 then", "if true then"),
+    _in("drain", "redis.call('HDEL', KEYS[6], ARGV[i])", ""),
+    _in("open", "    largest = math.max(largest, tonumber(ARGV[i + 1]))\n"),
+    _in("sweep", "tonumber(parcel[2]) <= now then ready", "false then ready"),
+    _in("sweep", "':waits', ':parcels', ':parked', ':owners'"),
+    _in("control", "':waits', ':parcels', ':parked', ':owners'", "''"),
+    _in("withdraw", "for _, each in ipairs({piece, redis.call", "for _, each in ipairs(false and {piece, redis.call"),
+    _in("withdraw", "KEYS[6], KEYS[5], KEYS[7]}", "KEYS[6], KEYS[5]}"),
+    _in("withdraw", "if redis.call('EXISTS', KEYS[7]) == 0 then redis.call('DEL', KEYS[8], KEYS[9]) end"),
+    _of("contract/ledger/ledger.py", "        if may_more_be_asked:\n            self.gather(job)\n", ""),
+    _of("contract/ledger/ledger.py", "            report = structs.replace(report, gathered=",
+        "            structs.replace(report, gathered="),
+    _of("contract/ledger/values.py", "waited=each.waited + piece.late", "waited=each.waited"),
+    _of("contract/ledger/values.py", "late=0.0, pieces=())", "late=0.0)", "tests/integration/ledger/test_parking.py"),
+    _of("producer/job/follower.py", "any(batch in again or", "any(", _ROLLED_BACK),
+    _of("producer/job/follower.py", "left = record.undrained - len(self._safe)",
+        "left = record.undrained - len(drain.reports)", _ROLLED_BACK),
+    _of("producer/job/follower.py", "drained = [batch for report in reports for batch in _batches_of(report)]",
+        "drained = [report.batch for report in reports]", _ROLLED_BACK),
+    _of("producer/job/feeder.py", "fed >= self._window or size >=", "size >=", _FEEDER),
+    _of("producer/job/feeder.py", " or size >= _MOST_HANDED_OFF", "", _FEEDER),
+    _of("producer/storage/journal.py", "FILTER (WHERE instr(batch, '.') = 0)", "", _FEEDER),
+    _of("worker/batch/turn.py", "if urls >= _A_PIECE]", "]", _TURN),
+    _of("worker/batch/turn.py", "if each.host and parks]", "if each.host]", _TURN),
+)  # fmt: skip
