@@ -15,6 +15,10 @@ _PYTHON = "contract/ledger/control.py"
 _ORDERS = "worker/batch/orders.py"
 _ASKING = "tests/unit/worker/batch/test_orders.py"
 _RUNNER = "tests/unit/worker/batch/test_runner.py"
+_FEEDER = "tests/unit/producer/job/test_feeder.py"
+_SUMMARY = "tests/unit/producer/display/test_summary.py"
+_COMMANDS = "tests/integration/test_control.py"
+_WORKERS = "tests/integration/test_control_of_workers.py"
 _LEDGER = "tests/integration/ledger/test_control.py"
 _MODEL = "tests/integration/ledger/test_model.py"
 _PROMISES = "tests/integration/ledger/test_promises.py"
@@ -90,6 +94,26 @@ GUARDS = (
     _without(_CONTROL, "  redis.call('SADD', KEYS[10], job)\n"),
     _without(_SWEEP, "if is_at_rest or redis.call", "if redis.call"),
     _without(_SWEEP, " and redis.call('ZCARD', leases) == 0", tests=_MODEL),
+    _without("producer/job/feeder.py", "if not self._lists.comes_to_its_end:", "if False:", tests=_FEEDER),
+    _without("producer/job/feeder.py", "sum(map(asks, chunk.lines))", "len(chunk.lines)", tests=_FEEDER),
+    _without("producer/job/sender.py", "except CancelledJobError:", "except ZeroDivisionError:", tests=_FEEDER),
+    _without("producer/job/sender.py", "control.cancel(self._services.ledger, job.id)", "pass",
+             tests=f"{_COMMANDS}::test_a_job_that_redis_has_lost_comes_back_paused_or_cancelled"),
+    _without("producer/job/sender.py", "control.pause(self._services.ledger, job.id)", "pass",
+             tests=f"{_COMMANDS}::test_a_job_that_redis_has_lost_comes_back_paused_or_cancelled"),
+    _without("producer/job/halts.py", "if record is not None and record.is_paused and record.pauser:", "if False:",
+             tests=f"{_COMMANDS}::test_a_pause_that_ends_with_its_command_ends_with_the_next_start"),
+    _without("producer/job/halts.py", "if hung_up:", "if False:",
+             tests=f"{_COMMANDS}::test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed"),
+    _without("producer/job/ledger_mirror.py", " and self._is_fed()",
+             tests=f"{_COMMANDS}::test_an_enqueue_that_is_cancelled_ends_and_its_follower_has_the_sums"),
+    _without("producer/commands/housekeeping.py", " and not record.is_paused",
+             tests=f"{_COMMANDS}::test_a_paused_job_waits_and_a_resumed_one_goes_on"),
+    _without("producer/display/summary.py", " or self.is_cancelled else 0", " else 0", tests=_SUMMARY),
+    _without("producer/display/summary.py", "self.totals[\"lines\"] + (self.not_read or 0)", "self.totals[\"lines\"]",
+             tests=_SUMMARY),
+    _without("contract/cluster/dispatch.py", ".{secrets.token_hex(4)}",
+             tests=f"{_WORKERS}::test_celerys_revoke_neither_loses_nor_cancels_anything"),
     _without(_PYTHON, "while _control(ledger, job)[1] >= _MOVED_AT_ONCE:", "if _control(ledger, job):"),
     _without(_PYTHON, "        _move_all(ledger, job)\n    return was", "        pass\n    return was"),
 )  # fmt: skip

@@ -37,16 +37,18 @@ def waiting(ledger: ClockedLedger) -> list[str]:
     return [f"{message.job}/{message.batch}" for message in ledger.longest_waiting(100)]
 
 
-def test_nothing_of_a_paused_job_is_claimed_and_the_others_are(ledger: ClockedLedger) -> None:
+def test_nothing_of_a_paused_job_is_claimed_and_the_others_are(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the states in claim.lua, and control.lua's lines: in turn, overdue, by name."""
-    ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
-    overdue(ledger, "1")
     ledger.create("another", JobPolicy())
     ledger.open("another", [batch_of("1")])
+    next_of(ledger)
+    ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
+    overdue(ledger, "1")
 
     assert control.pause(ledger, JOB)
 
     assert waiting(ledger) == ["another/1"]
+    assert client.zrange("trawl:2:overdue", 0, -1) == [b"another/1"]
     assert ledger.open(JOB, [batch_of("2")]) == [], "it wants no message"
     assert ledger.claim(JOB, "2", holder="late") is None
     assert next_of(ledger).job == "another"

@@ -94,3 +94,32 @@ def test_a_line_without_outcome_or_a_row_too_many_is_an_error(lines: int, rows: 
 
     with pytest.raises(AccountingError):
         summary(lines=lines).check(rows)
+
+
+def cancelled(not_read: int) -> Summary:
+    """A job of which all that was read was there already."""
+    tally = Tally()
+    tally.add_rows([row(Ending.KEPT), row(Ending.KEPT)])
+    totals = {"lines": 2, "duplicates": 0, "refused": 0, "urls": 2, "not_read": not_read}
+    return Summary(job="job-1", tally=tally, totals=totals, is_finished=True, is_cancelled=True, places={})
+
+
+def test_lines_that_were_not_read_are_in_the_sums_of_a_cancelled_job() -> None:
+    told = cancelled(3)
+
+    told.check(2)
+
+    assert "5 lines = 0 ok + 2 kept + 0 failed + 0 refused + 0 duplicates + 3 not read" in told.to_text()
+    assert "job-1 (cancelled)" in told.to_text()
+    assert {key: told.to_record()[key] for key in ("cancelled", "lines", "not_read")} == {
+        "cancelled": True, "lines": 5, "not_read": 3
+    }  # fmt: skip
+    assert told.exit_code == 1, "not all of it is stored"
+
+
+def test_where_nobody_can_tell_what_was_not_read_that_is_said() -> None:
+    told = cancelled(-1)
+
+    said = "2 lines = 0 ok + 2 kept + 0 failed + 0 refused + 0 duplicates; more of the list was not read"
+    assert told.identity == said
+    assert (told.to_record()["lines"], told.to_record()["not_read"]) == (2, None)
