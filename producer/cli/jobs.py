@@ -69,24 +69,23 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
     With TRAWL_BROKER_URL or CELERY_BROKER_URL set, the workers of that cluster do it; else a server and a worker
     are started here for as long as it takes. Run the same command again to go on with what was interrupted.
     """
-    from producer.commands.run import RunOptions
-    from producer.commands.run import run as run_lists
+    from producer.commands.preparation import RunOptions, prepared
 
     output: Path = options["output"]
     manifest = manifest_of(options)
     console = console_of(options)
-    summary = run_lists(
-        RunOptions(
-            wish=wish_of(lists, options, manifest),
-            output=output,
-            manifest=manifest,
-            worker=worker_of(options),
-            batch_size=options["batch_size"],
-            secrets=secrets_of(options),
-        ),
-        os.environ,
-        console,
+    wanted = RunOptions(
+        wish=wish_of(lists, options, manifest),
+        output=output,
+        manifest=manifest,
+        worker=worker_of(options),
+        batch_size=options["batch_size"],
+        secrets=secrets_of(options),
     )
+    with prepared(wanted, os.environ, console) as ready:
+        from producer.commands.run import carry_out  # takes a while, and the worker starts meanwhile
+
+        summary = carry_out(ready, console)
     return tell(summary, options)
 
 

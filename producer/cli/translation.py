@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from contract.records.policy import JobPolicy
-    from producer.commands.run import WorkerOptions
+    from producer.commands.preparation import WorkerOptions
     from producer.display.console import Console
     from producer.job.plan import JobSpec
 
@@ -93,7 +93,7 @@ def secrets_of(options: dict[str, Any]) -> bytes | None:
 
 def worker_of(options: dict[str, Any]) -> WorkerOptions:
     """Return how the worker is started that works for this command only."""
-    from producer.commands.run import WorkerOptions
+    from producer.commands.preparation import WorkerOptions
 
     settings = {
         "TRAWL_LANES": str(options["threads"]),

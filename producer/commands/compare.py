@@ -13,7 +13,8 @@ from pathlib import Path
 from contract.errors import InputError
 from contract.records.policy import JobPolicy
 from producer.commands.demo import LOOPBACK, demo_server, without_cluster
-from producer.commands.run import RunOptions, WorkerOptions, run
+from producer.commands.preparation import RunOptions, WorkerOptions
+from producer.commands.run import run
 from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.formatting import count, seconds, size

@@ -16,7 +16,8 @@ from contract.errors import FolderError, ServiceError
 from contract.records.policy import JobPolicy
 from contract.urls.naming import output_name
 from producer.commands.demo_server import file_body
-from producer.commands.run import RunOptions, WorkerOptions, run
+from producer.commands.preparation import RunOptions, WorkerOptions
+from producer.commands.run import run
 from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.job.plan import JobSpec, prepare_folder

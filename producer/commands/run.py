@@ -6,20 +6,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings, is_configured
-from contract.cluster.variables import ignored_proxies
-from contract.errors import FolderError, InputError, SettingError, UnknownJobError
-from contract.folders import PARTS, Owner, is_left_behind
+from contract.cluster.settings import ClusterSettings
+from contract.errors import FolderError, InputError, UnknownJobError
 from contract.ledger.control import state_of
 from contract.ledger.values import JobState
-from contract.open_files import allowed_transfers, attainable_limit, shortage
 from producer import formatting
 from producer.cluster.client import Cluster, Retrying
-from producer.cluster.embedded import Embedded, insist_on_port
+from producer.cluster.embedded import Embedded
+from producer.commands.preparation import Prepared, RunOptions, prepared
 from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.formatting import command
@@ -31,8 +29,9 @@ from producer.job.control import JobControl
 from producer.job.feeder import Feeder
 from producer.job.follower import Follower
 from producer.job.halts import Halts, Suspension
+from producer.job.interrupts import Interrupts
 from producer.job.ledger_mirror import LedgerMirror
-from producer.job.loop import Interrupts, conduct
+from producer.job.loop import conduct
 from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
 from producer.job.sender import NewJob
 from producer.job.troubles import Troubles
@@ -45,30 +44,7 @@ WINDOW = 256  # batches open at once: bounds Redis' memory
 _SLOTS_OF_A_CLUSTER = 8  # worker processes assumed where we cannot know
 _PAUSE = 0.05  # seconds between two looks at a list that comes slowly
 _LOOK_PAUSE = 1.0  # seconds between two looks whether a job that is being enqueued was cancelled
-_LAST_SYNC = 3.0  # seconds a killed worker process may hold on to its folder
 _AFTER_DRAIN = 20.0  # seconds a stopping worker may take beyond its drain
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerOptions:
-    """How the worker of a run without a cluster is started; ``settings`` are its environment variables."""
-
-    processes: int
-    settings: Mapping[str, str] = field(default_factory=dict)
-    drain: float = 10.0  # seconds
-    flower_port: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """One ``trawl run``."""
-
-    wish: JobSpec
-    output: Path
-    manifest: Path
-    worker: WorkerOptions
-    batch_size: int = 500
-    secrets: bytes | None = None
 
 
 def run(options: RunOptions, environment: Mapping[str, str], console: Console) -> Summary:
@@ -77,20 +53,15 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
     Raises:
         TrawlError: something a person can put right.
     """
-    begun = time.monotonic()
-    settings = ClusterSettings.from_environment(environment) if is_configured(environment) else None
-    if options.worker.flower_port is not None:
-        _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
-    lists = Lists(options.wish.lists)
-    insist_on_urls(lists)  # a list that cannot be read is told before anything is started
-    state = prepare_folder(options.output, options.manifest)
+    with prepared(options, environment, console) as ready:
+        return carry_out(ready, console)
+
+
+def carry_out(ready: Prepared, console: Console) -> Summary:
+    """Do what is left of ``run`` once it is prepared."""
+    options, lists, journal, interrupts = ready.options, ready.lists, ready.journal, ready.interrupts
+    embedded, settings, space = ready.embedded, ready.settings, ready.space
     with ExitStack() as stack:
-        stack.callback(console.close)
-        interrupts = stack.enter_context(Interrupts())
-        space = SpaceWait(console.tell, stop=interrupts.raise_if_requested)
-        journal = Journal(state, space=space)
-        stack.callback(journal.close)
-        embedded = None if settings else _start_embedded(stack, options, state, environment, console)
         cluster = _connect(stack, embedded, settings)
         lists, is_resumed = begin_or_go_on(options.wish, lists, journal, console.tell)
         stack.callback(lists.close)
@@ -134,7 +105,7 @@ def run(options: RunOptions, environment: Mapping[str, str], console: Console) -
         if is_finished:
             summary.check(count_rows(options.manifest))
             journal.finish()
-    return replace(summary, wall=time.monotonic() - begun)
+    return replace(summary, wall=time.monotonic() - ready.begun)
 
 
 def enqueue(
@@ -292,53 +263,6 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 # ---------------------------------------------------------------------- pieces
 
 
-def _start_embedded(
-    stack: ExitStack, options: RunOptions, state: Path, environment: Mapping[str, str], console: Console
-) -> Embedded:
-    worker = options.worker
-    _look_at_descriptors(worker, console)
-    stack.callback(_tidy, state)
-    embedded = stack.enter_context(Embedded(state, environment=environment, tell=console.tell))
-    if hint := ignored_proxies(environment):
-        console.mention(hint)
-    settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
-    if worker.flower_port is not None:
-        # No list may read or press what Flower shows, though loopback may be open to it.
-        named = environment.get("TRAWL_OWN_SERVICES", "")
-        settings["TRAWL_OWN_SERVICES"] = f"{named} 127.0.0.1:{worker.flower_port}".strip()
-    embedded.start_worker(worker.processes, settings)
-    if worker.flower_port is not None:
-        embedded.start_flower(worker.flower_port)
-        console.mention(f"Flower: http://127.0.0.1:{worker.flower_port}/ (until this run ends)")
-    return embedded
-
-
-def _look_at_flower(port: int, console: Console, *, has_cluster: bool) -> None:
-    """Say in time what will come of ``--flower``.
-
-    Raises:
-        ServiceError: its port is taken.
-    """
-    if has_cluster:
-        console.tell(f"--flower is for a run with a worker of its own; a cluster has `{command('flower')}`.")
-    else:
-        insist_on_port(port)
-
-
-def _look_at_descriptors(worker: WorkerOptions, console: Console) -> None:
-    """Say what the limit of open files will make of the worker, which inherits it from us.
-
-    Raises:
-        SettingError: it could not work at all.
-    """
-    wanted, limit = int(worker.settings.get("TRAWL_TRANSFERS", FIRST_SIZE)), attainable_limit()
-    said = shortage(wanted, limit, worker.processes)
-    if not allowed_transfers(wanted, limit, worker.processes):
-        raise SettingError(said)
-    if said:
-        console.tell(said)
-
-
 def between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable[[], None]:
     """Return what is done while a service is away: the server may be our own, and wait to be started again."""
 
@@ -411,17 +335,3 @@ def _halts(
 def _places(options: RunOptions, embedded: Embedded | None) -> dict[str, str]:
     files = str(options.output) if embedded else "on the workers, below TRAWL_OUTPUT"
     return {"files": files, "manifest": str(options.manifest)}
-
-
-def _tidy(state: Path) -> None:
-    """Remove what the server and a worker that was ended at once left; journal and logs stay."""
-    shutil.rmtree(state / "redis", ignore_errors=True)
-    parts = state / PARTS
-    until = time.monotonic() + _LAST_SYNC
-    for folder in parts.iterdir() if parts.is_dir() else ():
-        owner = Owner.of(folder.name)
-        while owner is not None and owner.is_here and time.monotonic() < until and owner.is_alive:
-            time.sleep(_PAUSE)  # one that was killed while it synced a disk takes a moment
-        with suppress(OSError):
-            if is_left_behind(folder.name, idle=time.time() - folder.lstat().st_mtime):
-                shutil.rmtree(folder)

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Mapping
-from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from contract.errors import UnknownJobError
 from producer.formatting import command
 from producer.job.follower import Follower
 from producer.job.halts import Halts, Suspension
+from producer.job.interrupts import Interrupts
 from producer.job.live_progress import Progress
 from producer.job.troubles import Troubles
 from producer.storage.journal import Journal
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks while nothing happens
 _NO_WORKER_AFTER = 15.0  # seconds without any batch taken until somebody is told
-
-
-class Interrupts:
-    """Turns the first Ctrl-C or SIGTERM into a request and the second into an end at once; a context manager."""
-
-    def __init__(self) -> None:
-        self.is_requested = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupts:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _take(self, _number: int, _frame: FrameType | None) -> None:
-        if self.is_requested:
-            raise KeyboardInterrupt
-        self.is_requested = True
-
-    def raise_if_requested(self) -> None:
-        """For places that wait for something that may never come."""
-        if self.is_requested:
-            raise KeyboardInterrupt
 
 
 class Source(Protocol):

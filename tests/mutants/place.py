@@ -60,7 +60,7 @@ GUARDS = (
     Guard("contract/cluster/variables.py", " and not _SERVICE_LINK.fullmatch(name)", _VARIABLES_KNOWN),
     Guard("worker/celery.py", 'sys.stderr.write(f"{hint}\\n")', _NO_EFFECT, "pass"),
     Guard("worker/lifecycle.py", "    signals.worker_ready.connect(_say_what_is_ignored, weak=False)\n", _NO_EFFECT),
-    Guard("producer/commands/run.py", "        console.mention(hint)\n", _PROXY_TOLD, "        pass\n"),
+    Guard("producer/commands/preparation.py", "        console.mention(hint)\n", _PROXY_TOLD, "        pass\n"),
     Guard(
         "worker/adapters/http/handle.py", "            os.close(os.dup(lent.fileno()))", _NO_FAULT, "            pass"
     ),
@@ -69,6 +69,6 @@ GUARDS = (
     Guard(_FILES, "left - min(_SPARE, left // 3)", _FILES_TOLD, "left"),
     Guard("worker/wiring.py", "max(_KEPT, 2 * window), max(left, 1)", _BESIDE, "max(_KEPT, 2 * window), 1000"),
     Guard("worker/wiring.py", "replace(settings, transfers=allowed)", _FEW, "settings"),
-    Guard("producer/commands/run.py", "    if said:\n        console.tell(said)\n", _FEW),
-    Guard("producer/commands/run.py", "        raise SettingError(said)\n", _TOO_FEW, "        pass\n"),
+    Guard("producer/commands/preparation.py", "    if said:\n        console.tell(said)\n", _FEW),
+    Guard("producer/commands/preparation.py", "        raise SettingError(said)\n", _TOO_FEW, "        pass\n"),
 )

@@ -80,7 +80,7 @@ GUARDS = (
     _way(_INFRASTRUCTURE, ", cluster.result_backend):", "aimed_at_our_own_services", "):"),
     Guard(_WIRING, "own=endpoints(settings, os.environ)", (f"{_GUARD}::test_a_worker_keeps_what_its_operator_forbids",),
           "own=frozenset()"),
-    Guard("producer/commands/run.py", "127.0.0.1:{worker.flower_port}\".strip()",
+    Guard("producer/commands/preparation.py", "127.0.0.1:{worker.flower_port}\".strip()",
           (f"{_GUARD}::test_no_list_reaches_the_flower_of_its_run",), '".strip()'),
     # Name servers.
     _names(_RESOLVER, "or found_at > after", "unknown_names", "or True"),

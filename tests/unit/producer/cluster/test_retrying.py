@@ -9,7 +9,7 @@ import redis.exceptions
 from producer.cluster.client import RedisFullError, Retrying
 from producer.cluster.embedded import Embedded
 from producer.commands.run import between_tries
-from producer.job.loop import Interrupts
+from producer.job.interrupts import Interrupts
 
 
 class World:

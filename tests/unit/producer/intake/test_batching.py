@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from contract.records.batches import Listed
 from contract.records.policy import JobPolicy
-from producer.commands.run import RunOptions, WorkerOptions, batcher_for
+from producer.commands.preparation import RunOptions, WorkerOptions
+from producer.commands.run import batcher_for
 from producer.intake.batching import FIRST_SIZE, Batcher, ramp, spread
 from producer.job.plan import JobSpec
 from worker.settings import WorkerSettings

@@ -1,0 +1,165 @@
+"""What a run begins with: its lists looked at, its folder locked, and its own services on their way.
+
+Nothing that talks to Redis is imported here, so that the worker starts while the producer still imports that.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contract.cluster.settings import ClusterSettings, is_configured
+from contract.cluster.variables import ignored_proxies
+from contract.errors import SettingError
+from contract.folders import PARTS, Owner, is_left_behind
+from contract.open_files import allowed_transfers, attainable_limit, shortage
+from producer.cluster.embedded import Embedded, insist_on_port
+from producer.display.console import Console
+from producer.formatting import command
+from producer.intake.batching import FIRST_SIZE
+from producer.intake.formats import insist_on_urls
+from producer.intake.sources import Lists
+from producer.job.interrupts import Interrupts
+from producer.job.plan import JobSpec, prepare_folder
+from producer.storage.full_disk import SpaceWait
+from producer.storage.journal import Journal
+
+_LOOK_AGAIN = 0.05  # seconds between two looks whether a killed process is gone
+_LAST_SYNC = 3.0  # seconds a killed worker process may hold on to its folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How the worker of a run without a cluster is started; ``settings`` are its environment variables."""
+
+    processes: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+    drain: float = 10.0  # seconds
+    flower_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """One ``trawl run``."""
+
+    wish: JobSpec
+    output: Path
+    manifest: Path
+    worker: WorkerOptions
+    batch_size: int = 500
+    secrets: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A run that is prepared: ``settings`` are those of its cluster, or ``embedded`` are the services it started."""
+
+    options: RunOptions
+    begun: float  # on the monotonic clock
+    lists: Lists
+    journal: Journal
+    space: SpaceWait
+    interrupts: Interrupts
+    settings: ClusterSettings | None
+    embedded: Embedded | None
+
+
+@contextmanager
+def prepared(options: RunOptions, environment: Mapping[str, str], console: Console) -> Iterator[Prepared]:
+    """Prepare a run; what it started ends with the context.
+
+    Raises:
+        TrawlError: something a person can put right.
+    """
+    begun = time.monotonic()
+    settings = ClusterSettings.from_environment(environment) if is_configured(environment) else None
+    if options.worker.flower_port is not None:
+        _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
+    lists = Lists(options.wish.lists)
+    insist_on_urls(lists)  # a list that cannot be read is told before anything is started
+    state = prepare_folder(options.output, options.manifest)
+    with ExitStack() as stack:
+        stack.callback(console.close)
+        interrupts = stack.enter_context(Interrupts())
+        space = SpaceWait(console.tell, stop=interrupts.raise_if_requested)
+        journal = Journal(state, space=space)
+        stack.callback(journal.close)
+        embedded = None if settings else _start_embedded(stack, options, state, environment, console)
+        yield Prepared(
+            options=options,
+            begun=begun,
+            lists=lists,
+            journal=journal,
+            space=space,
+            interrupts=interrupts,
+            settings=settings,
+            embedded=embedded,
+        )
+
+
+# ---------------------------------------------------------------------- how
+
+
+def _start_embedded(
+    stack: ExitStack, options: RunOptions, state: Path, environment: Mapping[str, str], console: Console
+) -> Embedded:
+    worker = options.worker
+    _look_at_descriptors(worker, console)
+    stack.callback(_tidy, state)
+    embedded = stack.enter_context(Embedded(state, environment=environment, tell=console.tell))
+    if hint := ignored_proxies(environment):
+        console.mention(hint)
+    settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
+    if worker.flower_port is not None:
+        # No list may read or press what Flower shows, though loopback may be open to it.
+        named = environment.get("TRAWL_OWN_SERVICES", "")
+        settings["TRAWL_OWN_SERVICES"] = f"{named} 127.0.0.1:{worker.flower_port}".strip()
+    embedded.start_worker(worker.processes, settings)
+    if worker.flower_port is not None:
+        embedded.start_flower(worker.flower_port)
+        console.mention(f"Flower: http://127.0.0.1:{worker.flower_port}/ (until this run ends)")
+    return embedded
+
+
+def _look_at_flower(port: int, console: Console, *, has_cluster: bool) -> None:
+    """Say in time what will come of ``--flower``.
+
+    Raises:
+        ServiceError: its port is taken.
+    """
+    if has_cluster:
+        console.tell(f"--flower is for a run with a worker of its own; a cluster has `{command('flower')}`.")
+    else:
+        insist_on_port(port)
+
+
+def _look_at_descriptors(worker: WorkerOptions, console: Console) -> None:
+    """Say what the limit of open files will make of the worker, which inherits it from us.
+
+    Raises:
+        SettingError: it could not work at all.
+    """
+    wanted, limit = int(worker.settings.get("TRAWL_TRANSFERS", FIRST_SIZE)), attainable_limit()
+    said = shortage(wanted, limit, worker.processes)
+    if not allowed_transfers(wanted, limit, worker.processes):
+        raise SettingError(said)
+    if said:
+        console.tell(said)
+
+
+def _tidy(state: Path) -> None:
+    """Remove what the server and a worker that was ended at once left; journal and logs stay."""
+    shutil.rmtree(state / "redis", ignore_errors=True)
+    parts = state / PARTS
+    until = time.monotonic() + _LAST_SYNC
+    for folder in parts.iterdir() if parts.is_dir() else ():
+        owner = Owner.of(folder.name)
+        while owner is not None and owner.is_here and time.monotonic() < until and owner.is_alive:
+            time.sleep(_LOOK_AGAIN)  # one that was killed while it synced a disk takes a moment
+        with suppress(OSError):
+            if is_left_behind(folder.name, idle=time.time() - folder.lstat().st_mtime):
+                shutil.rmtree(folder)

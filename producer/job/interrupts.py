@@ -1,0 +1,34 @@
+"""Ctrl-C and SIGTERM: the first asks a command to stop, the second ends it."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+
+class Interrupts:
+    """Turns the first Ctrl-C or SIGTERM into a request and the second into an end at once; a context manager."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        if self.is_requested:
+            raise KeyboardInterrupt
+        self.is_requested = True
+
+    def raise_if_requested(self) -> None:
+        """For places that wait for something that may never come."""
+        if self.is_requested:
+            raise KeyboardInterrupt
