@@ -1,4 +1,4 @@
-"""The race: `python -m benchmarks`; beside it `profile` (a lane), `ledger-cost`, `intake` and `slow` (what waits)."""
+"""The race: `python -m benchmarks`; beside it `profile` (a lane), `ledger-cost`, `intake`, `scale` and `slow`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import signal
 import sys
 from pathlib import Path
 
-from benchmarks import corpora, intake, ledger_cost, ours, peers, profiling, record, rounds, server, table
+from benchmarks import corpora, intake, ledger_cost, ours, peers, profiling, record, rounds, scale, server, table
 from benchmarks.client import version_of
 from benchmarks.corpora import ROWS, Row
 from benchmarks.rounds import Turn
 from benchmarks.slow import command as slow
 
-MEASUREMENTS = {"profile": profiling.main, "ledger-cost": ledger_cost.main, "intake": intake.main, "slow": slow.main}
+MEASUREMENTS = {
+    "profile": profiling.main,
+    "ledger-cost": ledger_cost.main,
+    "intake": intake.main,
+    "scale": scale.main,
+    "slow": slow.main,
+}
 QUICK = 10  # a quick race has a tenth of the bodies
 
 
