@@ -93,7 +93,7 @@ class Journal:
                 opened.callback(self._database.close)
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = FULL")
-                self._database.execute("PRAGMA cache_size = -32768")
+                self._database.execute("PRAGMA cache_size = -8192")
                 self._database.executescript(_TABLES)
                 self._facts: dict[str, Any] = {
                     key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM facts")
