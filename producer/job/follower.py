@@ -15,6 +15,7 @@ from producer import formatting
 from producer.cluster.client import AWAY, Retrying, Services
 from producer.job.kept_rows import KEPT, with_what_was_known
 from producer.job.live_progress import LiveProgress
+from producer.job.plan import remember_rest
 from producer.job.tally import Tally
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
@@ -63,6 +64,7 @@ class Follower:
         # Kept, because a container that goes on with its volume may have another host name.
         self._place = str(journal.fact("place") or f"{platform.node()}:{formatting.path(manifest.path)}")
         journal.note(place=self._place)
+        remember_rest(journal)
         self._holder = f"follower@{platform.node()}/{os.getpid()}"
         tally = journal.fact("tally")
         self.tally = Tally.from_record(tally) if tally else Tally()

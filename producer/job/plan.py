@@ -128,7 +128,6 @@ def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable
         if journal.fact("fingerprint") not in (wish.fingerprint, wish.earlier_fingerprint):
             tell("This folder holds an unfinished job of another list or with other options; starting over.")
         elif read_on(lists, journal):
-            remember_rest(journal)
             return lists, True
         elif STANDARD_INPUT in wish.lists:
             raise InputError(

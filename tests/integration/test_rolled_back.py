@@ -19,6 +19,7 @@ from contract.records.batches import BatchEntry, pack_entries
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
+from contract.urls.naming import output_name
 from producer.api.jobs import Client, Job
 from producer.cluster.client import Cluster, Retrying
 from producer.job.follower import Follower, LostJobError
@@ -207,6 +208,35 @@ def test_reports_that_are_written_one_by_one_give_every_url_one_row(desk: Desk) 
 
     assert desk.rows() == urls
     assert desk.journal.count_undrained() == 0
+
+
+def test_a_follower_that_goes_on_remembers_the_files_of_the_one_that_was_killed(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    """Guards remember_rest in Follower: what is written later would hide that those rows were not."""
+    desk = Desk(server, tmp_path)
+    desk.journal.begin(JOB, manifest=desk.manifest.path)
+    desk.open(URLS[:2])
+    claim = desk.ledger.claim_next(holder="worker", waited=0.0)
+    assert claim is not None
+    close(desk.ledger, claim, URLS[:1], URLS[1:2])
+    assert desk.follower.step(at_once=True) == 1
+    offset = desk.manifest.offset
+    desk.close()
+
+    again = Cluster(desk.cluster.settings)
+    journal, manifest = Journal(tmp_path / ".trawl", rows_in_memory=1), Manifest(desk.manifest.path, offset)
+    follower = Follower(JOB, journal=journal, manifest=manifest, services=again, retrying=Retrying(print))
+    work(again.ledger)
+    assert follower.step(at_once=True) == 1
+    follower.finish()
+
+    journal.begin("another", manifest=tmp_path / "another.jsonl")
+    rows = [journal.stored(bytes.fromhex(output_name(url))) for url in URLS[:2]]
+    assert [row and row.url for row in rows] == URLS[:2]
+    journal.close()
+    manifest.close()
+    again.close()
 
 
 def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server: RedisServer) -> None:
