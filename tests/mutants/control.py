@@ -106,7 +106,7 @@ GUARDS = (
     _without("producer/job/halts.py", "if hung_up:", "if False:",
              tests=f"{_COMMANDS}::test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed"),
     _without("producer/job/ledger_mirror.py", " and self._is_fed()",
-             tests=f"{_COMMANDS}::test_an_enqueue_that_is_cancelled_ends_and_its_follower_has_the_sums"),
+             tests="tests/unit/producer/job/test_ledger_mirror.py"),
     _without("producer/commands/housekeeping.py", " and not record.is_paused",
              tests=f"{_COMMANDS}::test_a_paused_job_waits_and_a_resumed_one_goes_on"),
     _without("producer/display/summary.py", " or self.is_cancelled else 0", " else 0", tests=_SUMMARY),
