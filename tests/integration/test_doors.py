@@ -15,8 +15,8 @@ from tests.support.redis_server import RedisServer
 
 def test_a_worker_starts_where_other_modules_have_our_names(tmp_path: Path) -> None:
     """Guards the app being imported before Celery puts the current folder on the path."""
-    (tmp_path / "worker.py").write_text("raise SystemExit('not this one')")
-    (tmp_path / "redis.py").write_text("raise SystemExit('nor this one')")
+    for name in ("worker", "redis", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
     log = tmp_path / "log"
     with RedisServer(tmp_path / "redis") as redis, log.open("wb") as file:
         worker = subprocess.Popen(

@@ -179,6 +179,7 @@ OPENERS = {
     "worker/adapters/http/handle.py": "what the guard allows",
     "worker/adapters/resolver/preference.py": "none: connecting a datagram socket only asks the routes",
     "worker/adapters/resolver/wires.py": "the name servers of this machine's configuration",
+    "worker/flower_access.py": "none: it tries whether Flower could listen at its port",
 }
 
 
