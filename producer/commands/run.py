@@ -41,6 +41,8 @@ from producer.storage.manifest import Manifest, count_rows
 
 WINDOW = 256  # batches open at once: bounds Redis' memory
 
+_LEAD = 4  # batches per worker process that may be open while a list is still read for those of other hosts
+
 _SLOTS_OF_A_CLUSTER = 8  # worker processes assumed where we cannot know
 _PAUSE = 0.05  # seconds between two looks at a list that comes slowly
 _LOOK_PAUSE = 1.0  # seconds between two looks whether a job that is being enqueued was cancelled
@@ -308,6 +310,7 @@ def _feeder(
         services=cluster,
         retrying=retrying,
         window=WINDOW,
+        lead=_LEAD * batcher.slots,
     )
 
 

@@ -49,7 +49,7 @@ class Batcher:
     def __init__(self, size: int, slots: int, *, first: int = FIRST_SIZE, is_resumed: bool = False) -> None:
         """``first`` is what a slot's first batch holds: the transfers it can have in flight."""
         self._size = size
-        self._slots = slots
+        self.slots = slots
         self._reserve = size * slots
         self._sizes = ramp(size, slots, first)
         self._next = size if is_resumed else next(self._sizes)
@@ -82,7 +82,7 @@ class Batcher:
         """Return everything there is as batches of about the same size."""
         batches: list[list[Listed]] = []
         start = 0
-        for share in spread(len(self._entries), self._size, self._slots):
+        for share in spread(len(self._entries), self._size, self.slots):
             batches.append(self._entries[start : start + share])
             start += share
         self._entries = []

@@ -24,7 +24,7 @@ _LIST_BY_URL = (
 )
 _HEAD = 4096  # bytes that tell what a file is
 
-_READ_AT_ONCE = 256 * 1024  # bytes: some thousand lines
+READ_AT_ONCE = 256 * 1024  # bytes: some thousand lines
 _MOST_LINES = 4096  # of a chunk, however short they are
 _READS_AT_ONCE = 64  # as many until somebody else has a turn, should no line end within them
 _LOOK = 0.2  # seconds the beginning of a list that comes slowly is waited for
@@ -106,7 +106,7 @@ class Lists:
             file = self._open()
             if not self._ahead and not _has_bytes(file, wait):
                 return None
-            chunk = self._read_lines(_READ_AT_ONCE)
+            chunk = self._read_lines(READ_AT_ONCE)
             if chunk is not None:
                 return chunk
         return None
@@ -114,7 +114,7 @@ class Lists:
     def read_to(self, position: Position) -> Iterator[Chunk]:
         """Yield the lines up to where an earlier run came; these lists are the same if ``position`` is that then."""
         while not self.is_exhausted and self.position.place < position.place:
-            most = _READ_AT_ONCE
+            most = READ_AT_ONCE
             if self.position.source == position.source:
                 most = min(most, position.offset - self.position.offset - len(self._tail) - self._dropped)
                 if not most:
@@ -129,7 +129,7 @@ class Lists:
         for _ in range(_READS_AT_ONCE):
             if self._ahead.count(b"\n") >= lines or not _has_bytes(file, _LOOK):
                 break
-            block = self._read_on(file, _READ_AT_ONCE)
+            block = self._read_on(file, READ_AT_ONCE)
             self._ahead += block
             if not block:
                 return self._ahead.split(b"\n")[:lines]
@@ -173,7 +173,7 @@ class Lists:
         """Read that many bytes (None: all) of the current list and return their checksum; None where it is shorter."""
         file, checksum, left = self._open(), 0, length
         while left is None or left > 0:
-            read = self._read(file, _READ_AT_ONCE if left is None else min(left, _READ_AT_ONCE))
+            read = self._read(file, READ_AT_ONCE if left is None else min(left, READ_AT_ONCE))
             if not read:
                 return checksum if left is None else None
             checksum = zlib.crc32(read, checksum)

@@ -15,14 +15,16 @@ from contract.records.reports import BatchReport
 from contract.urls.lines import asks
 from producer.cluster.client import RedisFullError, Retrying, Services
 from producer.intake.batching import Batcher
-from producer.intake.selection import Selection
-from producer.intake.sources import Lists
+from producer.intake.read_ahead import ReadAhead, url_of
+from producer.intake.selection import Selected, Selection
+from producer.intake.sources import READ_AT_ONCE, Lists
 from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _REFUSED_AT_ONCE = 500  # lines in a report
 _MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: what waits for its hosts fills no window
+MOST_AHEAD = 1_000_000  # lines that are read ahead, and lie on our disk
 _MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
 
 
@@ -44,9 +46,13 @@ class Feeder:
         services: Services,
         retrying: Retrying,
         window: int = 0,
+        lead: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``window`` is the number of batches cut from the list that may be open at once; 0: any."""
+        """``window`` is the number of batches cut from the list that may be open at once; 0: any.
+
+        ``lead`` is how many may be while all that was read is of hosts that had their turn, and there is more to read.
+        """
         self._job = job
         self._sender = BatchSender(job, journal=journal, services=services, retrying=retrying)
         self._lists = lists
@@ -56,6 +62,8 @@ class Feeder:
         self._services = services
         self._retrying = retrying
         self._window = window
+        self._lead = lead
+        self._ahead = ReadAhead(journal)
         self._clock = clock
         self._lingering_since: float | None = None
         self._memory_checked = float("-inf")
@@ -91,20 +99,19 @@ class Feeder:
 
         ``wait`` is the number of seconds a list that comes slowly is waited for.
         """
-        if self.is_done or not self._has_room():
+        if self.is_done or not self._redis_has_room():
             return False
         if self.is_behind:
             self.recover()
             return not self.is_behind
-        chunk = self._lists.read(wait)
-        if chunk is None:
-            return self._end() if self._lists.is_exhausted else self._flush_if_old()
-        selected = self._selection.judge(chunk)
-        counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
-        for key, count in zip(COUNTED, counted, strict=True):
-            self.totals[key] += count
-        self._feed(self._batcher.add(selected.entries), selected.refused)
-        return True
+        selected = self._read_on(wait)
+        batches = self._cut()
+        if selected is not None or batches:
+            self._feed(batches, selected.refused if selected is not None else ())
+            return True
+        if not self._may_open(0):
+            return False
+        return self._end() if self._is_read else self._flush_if_old()
 
     def recover(self) -> None:
         """Make sure that the ledger has the job and every batch the manifest has not; safe at any time."""
@@ -115,9 +122,16 @@ class Feeder:
             self._fall_behind()
 
     def cancel(self) -> None:
-        """Read no more: what was read ends as cancelled, the other lines are counted as not read."""
-        if not self._is_sealed:
-            self.totals["not_read"] = self._count_rest()
+        """Read no more: what was read ends as cancelled, the other lines are counted as not read.
+
+        Of what was read ahead as much ends in each step as else would be sent.
+        """
+        if self._is_sealed or "not_read" in self.totals:
+            return
+        self.totals["not_read"] = self._count_rest()
+        if self._ahead:
+            self._feed((), ())
+        else:
             self._end()
 
     # ------------------------------------------------------------------ how
@@ -131,11 +145,53 @@ class Feeder:
             rest += sum(map(asks, chunk.lines)) if chunk is not None else 0
         return rest
 
-    def _has_room(self) -> bool:
-        if self._window and self._journal.count_undrained() >= self._window:
-            fed, size = self._journal.backlog()
-            if fed >= self._window or size >= _MOST_HANDED_OFF:
-                return False
+    def _read_on(self, wait: float) -> Selected | None:
+        """Read a chunk and put it with what was read ahead; None: there is none now, or enough is."""
+        chunk = self._lists.read(wait) if self._reads_on and self._takes_refusals else None
+        if chunk is None:
+            return None
+        selected = self._selection.judge(chunk)
+        counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
+        for key, count in zip(COUNTED, counted, strict=True):
+            self.totals[key] += count
+        self._ahead.add(selected.entries)
+        return selected
+
+    def _cut(self) -> list[list[Listed]]:
+        """Cut batches of what was read, as far as they may be opened now, and as much as a chunk at once."""
+        batches: list[list[Listed]] = []
+        taken = 0
+        while self._ahead and taken < READ_AT_ONCE and self._may_open(len(batches)):
+            entries = self._ahead.take()
+            taken += sum(len(url_of(entry)) for entry in entries)
+            batches += self._batcher.add(entries)
+        return batches
+
+    @property
+    def _reads_on(self) -> bool:
+        return self._ahead.urls < MOST_AHEAD and not self._is_read
+
+    @property
+    def _takes_refusals(self) -> bool:
+        """Lines that are refused become reports in Redis at once, whether batches may be opened or not."""
+        most = 2 * self._window
+        return not most or self._journal.count_undrained() < most or self._journal.backlog()[0] < most
+
+    @property
+    def _is_read(self) -> bool:
+        """Is nothing more to be read?"""
+        return self._lists.is_exhausted or "not_read" in self.totals
+
+    def _may_open(self, more: int) -> bool:
+        """May another batch be opened beside so many that are about to be?"""
+        if self._lead and self._reads_on and self._ahead.is_overtaking:
+            return self._journal.count_undrained() + more < self._lead
+        if not self._window or self._journal.count_undrained() + more < self._window:
+            return True
+        fed, size = self._journal.backlog()
+        return fed + more < self._window and size < _MOST_HANDED_OFF
+
+    def _redis_has_room(self) -> bool:
         now = self._clock()
         if now - self._memory_checked >= _MEMORY_CHECK:
             self._memory_checked = now
@@ -182,9 +238,12 @@ class Feeder:
         for start in range(0, len(refused), _REFUSED_AT_ONCE):
             some, number = refused[start : start + _REFUSED_AT_ONCE], self._number()
             kept.append(KeptBatch(number, len(some), self._refusal_report(number, some), is_report=True))
+        ahead = self._ahead.changes()
         self._journal.record_fed(
             kept,
             pack_entries(self._batcher.held) if self._batcher.held else None,
+            ahead=ahead.kept,
+            taken=ahead.taken,
             position=self._lists.position.to_record(),
             next_batch=self._next_batch,
             **self.totals,

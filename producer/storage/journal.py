@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWI
 CREATE TABLE IF NOT EXISTS batches (
     batch TEXT PRIMARY KEY, urls INTEGER, payload BLOB, is_report INTEGER, is_drained INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remainder (entries BLOB);
+CREATE TABLE IF NOT EXISTS ahead (number INTEGER PRIMARY KEY, round INTEGER, urls INTEGER, entries BLOB);
 CREATE INDEX IF NOT EXISTS undrained ON batches (batch) WHERE NOT is_drained;
 """
 
@@ -93,7 +94,7 @@ class Journal:
                 opened.callback(self._database.close)
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = FULL")
-                self._database.execute("PRAGMA cache_size = -8192")
+                self._database.execute("PRAGMA cache_size = -4096")  # KiB: what lies here for later is not in memory
                 self._database.executescript(_TABLES)
                 self._facts: dict[str, Any] = {
                     key: json.loads(value) for key, value in self._database.execute("SELECT key, value FROM facts")
@@ -157,6 +158,7 @@ class Journal:
         with self._transaction():
             self._database.execute("DELETE FROM batches")
             self._database.execute("DELETE FROM remainder")
+            self._database.execute("DELETE FROM ahead")
             self._undrained = 0
             self._database.execute("DELETE FROM facts WHERE key NOT LIKE 'known%'")
             self._facts = {key: value for key, value in self._facts.items() if key.startswith("known")}
@@ -171,6 +173,7 @@ class Journal:
         with self._transaction():
             self._database.execute("DELETE FROM batches")
             self._database.execute("DELETE FROM remainder")
+            self._database.execute("DELETE FROM ahead")
             self._undrained = 0
             self._store({**facts, "seen": None, "finished": True})
         self._forget_seen()
@@ -210,12 +213,23 @@ class Journal:
         return found
 
     @waits_for_space
-    def record_fed(self, batches: Collection[KeptBatch], remainder: bytes | None, **facts: Any) -> None:
+    def record_fed(
+        self,
+        batches: Collection[KeptBatch],
+        remainder: bytes | None,
+        *,
+        ahead: Collection[tuple[int, int, int, bytes]] = (),
+        taken: Collection[int] = (),
+        **facts: Any,
+    ) -> None:
         """Keep new batches, entries that fill no batch yet and how far the lists were read, in one step.
 
-        Every name that was taken belongs to what was read by then.
+        Every name that was taken belongs to what was read by then. ``ahead`` are blocks of entries whose turn comes
+        later (number, round, URLs, packed entries), ``taken`` the numbers of those whose turn came.
         """
         with self._transaction():
+            self._database.executemany("DELETE FROM ahead WHERE number = ?", [(number,) for number in taken])
+            self._database.executemany("INSERT INTO ahead VALUES (?, ?, ?, ?)", ahead)
             self._database.execute("DELETE FROM remainder")
             if remainder is not None:
                 self._database.execute("INSERT INTO remainder VALUES (?)", (remainder,))
@@ -227,6 +241,15 @@ class Journal:
         """Return the packed entries that were read and fill no batch yet."""
         row = self._database.execute("SELECT entries FROM remainder").fetchone()
         return row[0] if row else None
+
+    def blocks(self) -> list[tuple[int, int, int]]:
+        """Return number, round and URLs of each block of entries whose turn comes later."""
+        return self._database.execute("SELECT number, round, urls FROM ahead").fetchall()
+
+    def block(self, number: int) -> bytes:
+        """Return a block's packed entries."""
+        entries: bytes = self._database.execute("SELECT entries FROM ahead WHERE number = ?", (number,)).fetchone()[0]
+        return entries
 
     # ------------------------------------------------------------------ draining
 

@@ -16,7 +16,30 @@ def _hoard(file: str, text: str, what: str, part: str) -> Guard:
 
 
 GUARDS = (
-    Guard("producer/job/feeder.py", "if self._window and", (f"{_TEST}[Redis]",), "if False and"),
+    *(
+        Guard("producer/job/feeder.py", text, (f"tests/unit/producer/job/test_feeder.py::{test}",), instead)
+        for text, test, instead in (
+            (
+                "more < self._lead",
+                "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[0]",
+                "more < self._window",
+            ),
+            ("self._ahead.urls < MOST_AHEAD and", "test_no_more_is_read_ahead_than_may_lie_on_our_disk", ""),
+            ("taken=ahead.taken", "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[5]", "taken=()"),
+        )
+    ),
+    *(
+        Guard(
+            "producer/intake/read_ahead.py", text, (f"tests/unit/producer/intake/test_read_ahead.py::{test}",), instead
+        )
+        for text, test, instead in (
+            ("self._now - CATCHES_UP", "test_hosts_that_come_ever_anew_do_not_keep_an_old_one_waiting_for_ever", "0"),
+            ("known[host] = place + 1", "test_hosts_of_a_sorted_list_take_turns", "pass"),
+            ("place // ROUND, []", "test_a_list_of_many_hosts_keeps_its_order", "place, []"),
+            ("self._taken.append(number)", "test_what_is_read_is_taken_once_whatever_happens_between", "pass"),
+        )
+    ),
+    Guard("producer/job/feeder.py", "if not self._window or", (f"{_TEST}[Redis]",), "if True or"),
     _hoard("producer/job/follower.py", "        self.live.end(drained)\n", "rows", "the producer"),
     _hoard("worker/batch/runner.py", "        self._turns.remove(turn)\n", "turn", "the worker's pool process"),
 )

@@ -23,6 +23,7 @@ from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from producer.cluster.client import Retrying
 from producer.intake.batching import Batcher
+from producer.intake.read_ahead import ROUND
 from producer.intake.selection import Selection
 from producer.intake.sources import Lists
 from producer.job.feeder import Feeder
@@ -112,6 +113,7 @@ def feeder(
     tell: Callable[[str], None] = lambda _line: None,
     clock: Callable[[], float] = time.monotonic,
     window: int = 0,
+    lead: int = 0,
 ) -> Feeder:
     lists = Lists([str(folder / "urls.txt")])
     assert read_on(lists, journal)
@@ -123,8 +125,9 @@ def feeder(
         journal=journal,
         services=services,
         retrying=Retrying(tell),
-        clock=clock,
         window=window,
+        lead=lead,
+        clock=clock,
     )
 
 
@@ -300,3 +303,84 @@ def test_nobody_can_tell_what_was_not_read_of_a_list_that_is_no_file(tmp_path: P
 
         assert (feeding.is_done, feeding.totals["lines"], feeding.totals["not_read"]) == (True, 1, -1)
     os.close(writing)
+
+
+def _hosts(urls: Iterable[str]) -> set[str]:
+    return {url.split("/")[2] for url in urls}
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 5, 8])
+def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(tmp_path: Path, steps: int) -> None:
+    """Guards ``_lead``: a window full of the first host's batches would end the others' chances until those end."""
+    urls = [f"http://first/{number}/{'x' * 60}" for number in range(9000)]
+    urls += [f"http://h{number % 50}/{number}" for number in range(1000)]
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    journal = Journal(tmp_path / "state")
+    journal.begin("job-1")
+    first = feeder(tmp_path, services, journal, window=40, lead=4)
+    for _ in range(steps):
+        first.step()
+    journal.close()
+
+    journal = Journal(tmp_path / "state")
+    feeding = feeder(tmp_path, services, journal, window=40, lead=4)
+    feeding.recover()
+    while feeding.step():
+        pass
+    opened = list(itertools.chain(*services.memory.batches.values()))
+
+    assert len(services.memory.batches) <= 40 + 1
+    assert len(_hosts(opened)) == 51, "no batch is drained, and all hosts have had their turn"
+    assert sum(url.startswith("http://h") for url in opened) == 1000
+    while not feeding.is_done:
+        journal.record_drained(list(services.memory.batches), ())
+        feeding.step()
+    journal.close()
+    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(urls)
+    assert services.memory.totals == {"lines": 10_000, "duplicates": 0, "refused": 0, "urls": 10_000}
+
+
+def test_no_more_is_read_ahead_than_may_lie_on_our_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.job.feeder.MOST_AHEAD", 5000)
+    (tmp_path / "urls.txt").write_text("".join(f"http://first/{number}\n" for number in range(100_000)))
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    journal = Journal(tmp_path / "state")
+    journal.begin("job-1")
+    feeding = feeder(tmp_path, services, journal, window=20, lead=4)
+
+    while feeding.step():
+        pass
+
+    assert len(services.memory.batches) == 20
+    ahead = sum(urls for _, _, urls in journal.blocks())
+    assert 5000 - ROUND <= ahead < 5000 + 15_000, "a chunk more at most"
+    journal.close()
+
+
+def test_what_was_read_ahead_of_a_cancelled_job_ends_as_cancelled_a_window_at_a_time(tmp_path: Path) -> None:
+    """Guards ``_is_read``: a million rows at once would fill Redis, and what was counted is read no more."""
+    (tmp_path / "urls.txt").write_text("".join(f"http://first/{number}\n" for number in range(50_000)))
+    services = RememberingServices()
+    services.memory.create("job-1", JobPolicy())
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal, window=20, lead=4)
+        for _ in range(3):
+            feeding.step()
+        services.memory.is_cancelled = True
+        feeding.cancel()
+        feeding = feeder(tmp_path, services, journal, window=20, lead=4)
+        feeding.cancel()
+
+        while not feeding.is_done:
+            while feeding.step():
+                pass
+            assert journal.count_undrained() <= 20 + 11, "the last step has what the batcher holds, too"
+            journal.record_drained([each.batch for each in journal.undrained()], ())
+
+        assert feeding.totals["lines"] + feeding.totals["not_read"] == 50_000
+        ended = sum(services.memory.stored.values()) + sum(map(len, services.memory.batches.values()))
+        assert ended == feeding.totals["lines"]
