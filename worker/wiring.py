@@ -214,10 +214,8 @@ def _beside(window: int, descriptors: int) -> tuple[int, int]:
     One transfer at a time is what somebody asks for who wants no two to overlap.
     """
     left = descriptors - window  # each has a file
-    kept = min(max(_KEPT, 2 * window), max(left, 1))
-    if window == 1:
-        return kept, 0
-    return kept, max(0, min(QUIET_WINDOWS * window, (left - kept) // 2))  # a connection and a file each
+    quiet = max(0, min(QUIET_WINDOWS * window, (left - window) // 2)) if window > 1 else 0  # connection and file each
+    return min(max(_KEPT, 2 * window), max(left - 2 * quiet, 1)), quiet
 
 
 _processes = 1  # of this worker, set before the fork

@@ -33,6 +33,7 @@ class Bench:
     scale: float = 1.0
     rounds: int = 1
     tries: int = 60  # of what is done once per try, as stopping a worker
+    descriptors: int = 0  # `ulimit -n` of the runs; 0: ours
     is_whole: bool = False  # runs go on to their end where the good URLs would do
 
     def random(self, name: str) -> random.Random:
@@ -47,7 +48,15 @@ class Bench:
     def fetch(
         self, name: str, urls: Sequence[str], good: Sequence[str], *options: str, limit: float, whole: bool = False
     ) -> Trial:
-        trial = fetch(urls, good, *options, folder=self.folder / name, limit=limit, to_the_end=whole or self.is_whole)
+        trial = fetch(
+            urls,
+            good,
+            *options,
+            folder=self.folder / name,
+            limit=limit,
+            to_the_end=whole or self.is_whole,
+            descriptors=self.descriptors,
+        )
         took = "not all" if trial.took is None else f"{trial.took:.1f} s"
         ended = "stopped" if trial.code is None else f"exit {trial.code} after {trial.wall:.1f} s"
         self.tell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -59,6 +60,10 @@ def _fetch(bench: Bench, name: str, spoil: Spoil, *options: str, more: float = _
     yield in_proportion(name, together, alone, 1.3, more)
     yield never_idle(name, together)
     yield cpu_of(name, together, alone)
+    closes = [trial.successors / max(1, trial.batches) for trial in together]
+    batches, successors = together[-1].batches, together[-1].successors
+    text = f"{name}: {successors} batches took over from {batches}: {max(closes):.1f} each (at most 2)"
+    yield Finding(text, max(closes) <= 2)
     if bench.is_whole:
         yield _whole(name, together[-1].wall, alone[-1].took or 0.0, together[-1].code, len(together[-1].rows), count)
 
@@ -73,6 +78,12 @@ def _hang(bench: Bench, name: str, *options: str) -> Iterator[Finding]:
     return _fetch(bench, name, _share(bench.random(name + " share"), "hang", 0.02), *options)
 
 
+def _few_descriptors(bench: Bench) -> Iterator[Finding]:
+    """What is quiet keeps a connection: with `ulimit -n 256` a process has some for it, beside its window."""
+    few = replace(bench, scale=0.3 * bench.scale, descriptors=256)
+    return _hang(few, "hangs-with-256-descriptors")
+
+
 def _drip(bench: Bench) -> Iterator[Finding]:
     return _fetch(bench, "drips", _share(bench.random("drips share"), "drip-10", 0.02))
 
@@ -81,6 +92,7 @@ SCENARIOS: dict[str, Scenario] = {
     "hangs": partial(_hang, name="hangs"),
     "hangs-in-small-batches": lambda bench: _hang(bench, "hangs-in-small-batches", "--batch-size", "50"),
     "hangs-in-large-batches": lambda bench: _hang(bench, "hangs-in-large-batches", "--batch-size", "5000"),
+    "hangs-with-256-descriptors": _few_descriptors,
     "drips": _drip,
     "refusing-hosts": lambda bench: _fetch(bench, "refusing-hosts", _hosts("refusing", 0.05)),
     "silent-hosts": lambda bench: _fetch(bench, "silent-hosts", _hosts("silent", 0.05), more=_ROOM + 20.0),

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from typing import IO, Any
 from benchmarks.client import REPOSITORY
 from benchmarks.meter import cpu_seconds, tree_below
 from benchmarks.slow import site
+from contract.folders import PRIVATE
 
 _LOOK = 0.2  # seconds between two looks at the output folder
 _REDIS, _HIGHEST = re.compile(rb"(valkey|redis)-server"), re.compile(r"VmHWM:\s*(\d+)")
@@ -95,6 +97,8 @@ class Trial:
     code: int | None = None
     cpu: float = 0.0
     redis_peak: int = 0  # bytes, all of its process
+    batches: int = 0  # that the producer cut, as far as was seen
+    successors: int = 0  # opened in place of others
 
     @property
     def stored(self) -> int:
@@ -104,6 +108,14 @@ class Trial:
     def took(self) -> float | None:
         """Return when the last good body was there; None: not all of them were."""
         return self.done[-1] if self.good and self.stored == self.good else None
+
+    @property
+    def rate(self) -> float:
+        """Return good URLs per second: of all, or of the second half of a run that did not come so far."""
+        if self.took is not None:
+            return self.stored / self.took
+        half = self.wall / 2
+        return sum(moment > half for moment in self.done) / half
 
     @property
     def longest_gap(self) -> float:
@@ -158,13 +170,18 @@ def started(argv: Sequence[str], folder: Path, **env: str) -> Iterator[subproces
 
 
 @contextlib.contextmanager
-def started_list(urls: Sequence[str], folder: Path, *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a run of these URLs in a folder of its own."""
+def started_list(
+    urls: Sequence[str], folder: Path, *options: str, env: Mapping[str, str] | None = None, descriptors: int = 0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a run of these URLs in a folder of its own, with so many ``descriptors`` (0: as many as we may have)."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     listed = folder / "urls.txt"
     listed.write_text("".join(url + "\n" for url in urls), "utf-8")
-    with started(command(listed, folder / "out", *options), folder, **env) as process:
+    argv = command(listed, folder / "out", *options)
+    if descriptors:
+        argv = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *argv]
+    with started(argv, folder, **(env or {})) as process:
         yield process
 
 
@@ -192,17 +209,18 @@ def fetch(
     folder: Path,
     limit: float,
     to_the_end: bool = False,
-    **env: str,
+    descriptors: int = 0,
 ) -> Trial:
     """Fetch a list until its good URLs are stored (or to its end), for ``limit`` seconds at most."""
     trial, names, is_stored = Trial(folder, len(good)), {name_of(url) for url in good}, False
     begun = time.time()
-    with started_list(urls, folder, *options, **env) as process:
+    with started_list(urls, folder, *options, descriptors=descriptors) as process:
         while process.poll() is None and time.time() < begun + limit:
             if not is_stored:
                 is_stored = _count(folder / "out", names) == trial.good
                 family = [process.pid, *tree_below(process.pid)]
                 trial.cpu, trial.redis_peak = cpu_seconds(family), max(trial.redis_peak, _redis_peak(family))
+            trial.batches, trial.successors = _count_batches(folder / "out") or (trial.batches, trial.successors)
             if is_stored and not to_the_end:
                 break
             time.sleep(_LOOK if trial.good < 50_000 else 10 * _LOOK)
@@ -218,6 +236,16 @@ def _redis_peak(family: Sequence[int]) -> int:
             if _REDIS.search(Path(f"/proc/{pid}/cmdline").read_bytes()):
                 return int(_HIGHEST.findall(Path(f"/proc/{pid}/status").read_text())[0]) * 1024
     return 0
+
+
+def _count_batches(output: Path) -> tuple[int, int] | None:
+    """Count the batches in the journal: numbered ones, and those named after the one they took over from."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{output / PRIVATE / 'journal.sqlite'}?mode=ro", uri=True)) as it:
+            found = it.execute("SELECT count(*), sum(instr(batch, '.') > 0) FROM batches").fetchone()
+    except sqlite3.Error:  # not there yet, or busy
+        return None
+    return (found[0] - found[1], found[1]) if found[0] else None
 
 
 def _count(output: Path, names: set[str]) -> int:
