@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from contract.errors import JobStateError, MessageError, UnknownJobError
+from contract.errors import InputError, JobStateError, MessageError, UnknownJobError
 from contract.ledger.keys import result_key
 from contract.ledger.ledger import Ledger, pieces_of
 from contract.ledger.values import Claim, JobState
@@ -24,6 +24,7 @@ from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
 
 MOST_PRIORITY = 9  # and as many below nought
+LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000.0
 
 _MOVED_AT_ONCE = 500  # batches
 _KEPT_AT_ONCE = 1_000  # reports
@@ -88,8 +89,11 @@ def prioritize(ledger: Ledger, job: str, priority: int) -> None:
     """Let a job go before all of a lower priority, from the next claim on; jobs have 0.
 
     Raises:
+        InputError: it is not between -9 and 9.
         UnknownJobError: there is no such job.
     """
+    if not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
+        raise InputError(f"A priority is between -{MOST_PRIORITY} and {MOST_PRIORITY}, not {priority}.")
     keys = ledger.keys_of(job)
     shared = [keys.turns, keys.taken, keys.priorities]
     if not ledger.run("prioritize", [keys.job(job), *shared], [job, priority, ledger.keep]):
@@ -100,8 +104,11 @@ def weigh(ledger: Ledger, job: str, weight: float) -> None:
     """Give a job so many turns for each of one of weight 1, from the next claim on.
 
     Raises:
+        InputError: it is not between 0.001 and 1,000.
         UnknownJobError: there is no such job.
     """
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:  # nor is nan
+        raise InputError(f"A weight is between {LEAST_WEIGHT:g} and {MOST_WEIGHT:g}, not {weight:g}.")
     if not ledger.run("weigh", [ledger.keys_of(job).job(job)], [repr(weight)]):
         raise _unknown(job)
 

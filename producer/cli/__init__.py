@@ -39,15 +39,22 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
     except AccountingError as error:
-        print(f"trawl: {error}", file=sys.stderr)
+        _say(error)
         return MISCOUNTED
     except TrawlError as error:
-        print(f"trawl: {error}", file=sys.stderr)
+        _say(error)
         return BAD_USAGE
     except Exception as error:
         print(f"trawl: {_report_bug(error)}", file=sys.stderr)
         return BUG
     return answer if isinstance(answer, int) else 0
+
+
+def _say(error: TrawlError) -> None:
+    """Show a sentence that may quote what somebody typed, or what another machine said."""
+    from producer.formatting import one_line
+
+    print(f"trawl: {one_line(str(error))}", file=sys.stderr)
 
 
 def _settled(code: int, output: Outlet) -> int:

@@ -18,6 +18,8 @@ _waits = click.option("--no-wait", is_flag=True, help="Do not wait until it is i
 
 
 def _insist_on_one(job: str | None, output: Path | None) -> None:
+    if job is not None and output is not None:
+        raise click.UsageError("Name a JOB or a folder, not both.")
     if job is None and output is None:
         raise click.UsageError("Name a JOB (`trawl status` lists them), or the folder of a `trawl run` with -o.")
 

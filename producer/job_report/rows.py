@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from contract.records.outcomes import Ending
 
 PHASES = ("dns", "connect", "tls", "ttfb", "transfer")
 
 
+#: What somebody wrote into a row by hand must not end the report: such a row is none.
+Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
+Bytes = Annotated[int, Meta(ge=0, le=1 << 62)]
+
+
 class Phases(Struct, frozen=True, gc=False):
     """Seconds, as in ``contract.records.outcomes.Timing``."""
 
-    dns: float = 0.0
-    connect: float = 0.0
-    tls: float = 0.0
-    ttfb: float = 0.0
-    transfer: float = 0.0
-    total: float = 0.0
-    queued: float = 0.0
+    dns: Seconds = 0.0
+    connect: Seconds = 0.0
+    tls: Seconds = 0.0
+    ttfb: Seconds = 0.0
+    transfer: Seconds = 0.0
+    total: Seconds = 0.0
+    queued: Seconds = 0.0
 
 
 class Try(Struct, frozen=True, gc=False):
     """One attempt; its seconds."""
 
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
 
 
 NO_PHASES = Phases()
@@ -43,7 +49,7 @@ class Row(Struct, frozen=True, gc=False):
     error: str | None = None
     detail: str | None = None
     http_status: int | None = None
-    bytes: int | None = None
+    bytes: Bytes | None = None
     attempts: tuple[Try, ...] = ()
     started: datetime | None = None
     timing: Phases = NO_PHASES

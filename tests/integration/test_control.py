@@ -336,7 +336,9 @@ def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
         assert (code, "No job unheard-of is known there: " in err, "Traceback" in err) == (2, True, False)
         code, _, err = bench.trawl(command, "-o", "nowhere")
         assert (code, err) == (2, "trawl: No job was begun in nowhere: name the folder of a `trawl run` with -o.\n")
-        assert "Name a JOB" in bench.trawl(command)[2]
+        assert "Name a JOB (" in bench.trawl(command)[2]
+        assert "not both" in bench.trawl(command, "a-job", "-o", "out")[2]
+        assert "\x1b" not in bench.trawl(command, "a\x1b[31m")[2]
     assert bench.trawl("set", "unheard-of", "--priority", "2")[0] == 2
     assert "--priority or --weight" in bench.trawl("set", "unheard-of")[2]
     job = bench.enqueue(10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from contract.errors import CancelledJobError, JobStateError, UnknownJobError
+from contract.errors import CancelledJobError, InputError, JobStateError, UnknownJobError
 from contract.ledger import control
 from contract.ledger.values import Child, JobState
 from contract.records.outcomes import Ending, ErrorClass
@@ -326,6 +326,18 @@ def begun(ledger: ClockedLedger, *jobs: str, batches: int = 9, priority: int | N
         if priority is not None:
             control.prioritize(ledger, job, priority)
         ledger.open(job, [batch_of(str(number)) for number in range(batches)])
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 0.0, -1.0, 1001.0])
+def test_a_weight_that_is_none_is_refused(ledger: ClockedLedger, weight: float) -> None:
+    with pytest.raises(InputError, match=r"between 0\.001 and 1000"):
+        control.weigh(ledger, JOB, weight)
+
+
+@pytest.mark.parametrize("priority", [-10, 10])
+def test_a_priority_beyond_nine_is_refused(ledger: ClockedLedger, priority: int) -> None:
+    with pytest.raises(InputError, match="between -9 and 9"):
+        control.prioritize(ledger, JOB, priority)
 
 
 def test_a_job_that_was_given_its_priority_first_is_claimed_by_it(ledger: ClockedLedger) -> None:

@@ -62,6 +62,16 @@ def test_lines_that_are_no_rows_are_counted_and_passed_over() -> None:
     assert (figures.rows, figures.unreadable) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    "odd", ['"bytes":1%s' % ("0" * 400), '"bytes":-1', '"timing":{"total":1e300}', '"timing":{"dns":-1}']
+)
+def test_a_row_of_impossible_amounts_is_none(odd: str) -> None:
+    figures = figures_of(*read_rows([f'{{"url":"http://a.test/","outcome":"ok",{odd}}}'.encode()]))
+
+    assert (figures.rows, figures.unreadable) == (0, 1)
+    assert text_of(figures)
+
+
 def test_a_timeline_gets_wider_bins_instead_of_more_and_loses_nothing() -> None:
     timeline = Timeline()
     for at in (0.0, 86_400.0, 3.0, 40_000.0, -500.0):
