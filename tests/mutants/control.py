@@ -76,7 +76,7 @@ GUARDS = (
     _without(_PRIORITIZE, "redis.call('HSET', KEYS[1], 'pass', least)\n"),
     _without(_PRIORITIZE, "redis.call('HGET', KEYS[3], ARGV[2] == '0' and 'pass' or 'pass:' .. ARGV[2]) or '0'", "'0'"),
     _without(_PRIORITIZE, "  redis.call('ZADD', KEYS[4], ARGV[2], ARGV[2])\n"),
-    _without(_WITHDRAW, "if known[2] ~= 'cancelled' then return false end", tests=_MODEL),
+    _without(_WITHDRAW, "if known[2] ~= 'cancelled' then return false end"),
     _without(_WITHDRAW, "ipairs({KEYS[6], KEYS[5], KEYS[7]})", "ipairs({KEYS[6]})"),
     _without(_WITHDRAW, "      redis.call('ZADD', KEYS[4], ends, batch)\n"),
     _without(_KEEP, "if ARGV[4] == '0' then redis.call('PERSIST', ARGV[1] .. batch) else", "if true then"),

@@ -138,12 +138,15 @@ def test_messages_are_counted_for_both(client: redis.Redis, first: FirstLedger) 
 
     assert ledger.open(JOB, [batch_of("1"), batch_of("2")]) == ["1", "2"], "six are the old job's"
 
-    client.lpush("trawl:trawl", *[ours] * 2)
+    client.lpush("trawl:trawl", ours)
     next_of(ledger)
     assert client.llen("trawl:trawl") == 7
     assert ledger.count_waiting() == 7
     _, sent = ledger.swept(waiting=7, lost_after=0.0)
     assert sent == [], "none is missing"
+    client.delete(ledger.earlier.sweeping)
+    _, sent = ledger.swept(waiting=4, lost_after=0.0)
+    assert len(sent) == 4, "one that waits of ours, and three of the six others"
 
 
 def test_what_an_old_worker_took_by_name_stops_nobody(ledger: ClockedLedger, first: FirstLedger) -> None:

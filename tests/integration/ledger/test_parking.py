@@ -86,9 +86,13 @@ def test_what_comes_due_together_shares_batches_of_the_jobs_size(client: redis.R
     assert gathered(ledger) == []
     ledger.advance(31.0)
 
+    ledger.swept()
+    assert ledger.count_waiting() == 5
     claims = gathered(ledger)
 
     assert sorted(claim.urls for claim in claims) == [8, 10, 10, 10, 10]
+    records = cast("list[bytes]", client.hvals(ledger.keys.job(JOB, "batches")))
+    assert Counter(json.loads(text)["state"] for text in records) == {"held": 5, "gathered": 11}
     assert not client.exists(*ledger.keys.parts(JOB, "waits", "parcels", "parked", "owners"))
     assert sorted(name for claim in claims for name in (claim.batch, *(p.batch for p in claim.pieces))) == sorted(names)
     assert sorted(each for claim in claims for each in urls_in(claim)) == sorted(
@@ -113,6 +117,7 @@ def test_a_host_that_fills_a_batch_has_one_at_a_time(ledger: ClockedLedger) -> N
 
     (first,) = gathered(ledger)
     assert first.urls == SIZE
+    park(ledger, "late", piece([url("big.test", 99)], 1.0))
     ledger.advance(5.0)
     assert gathered(ledger) == [], "its owner has not closed it"
     assert ledger.close(first, report_of(first, urls_in(first)))
@@ -252,6 +257,9 @@ def test_what_waits_for_which_host_can_be_asked(ledger: ClockedLedger) -> None:
     waits = ledger.waits(JOB)
 
     assert waits[0] == Waiting("a.test", 31.0, 9)
+    park(ledger, "3", piece([url("a.test", 9)], 5.0))
+    assert ledger.waits(JOB, limit=1) == [Waiting("a.test", 31.0, 10)], "the last to ask for less"
+    waits[0] = Waiting("a.test", 31.0, 10)
     assert {(each.host, each.urls) for each in waits[1:]} == {("b.test", 1), ("c.test", 1)}
     assert all(90.0 <= each.seconds <= 104.0 for each in waits[1:])
     assert ledger.waits(JOB, limit=1) == waits[:1]
@@ -260,6 +268,8 @@ def test_what_waits_for_which_host_can_be_asked(ledger: ClockedLedger) -> None:
 def test_what_is_parked_expires_and_goes_with_its_job(client: redis.Redis, ledger: ClockedLedger) -> None:
     for number in range(3):
         park(ledger, str(number), piece([url("a.test", 10 * number + n) for n in range(5)], 30.0))
+    keys = cast("list[bytes]", client.keys(f"{ledger.keys.job(JOB)}*"))
+    assert all(client.ttl(key) > 0 for key in keys), "from the close on"
     ledger.advance(31.0)
     gathered(ledger)
     keys = cast("list[bytes]", client.keys(f"{ledger.keys.job(JOB)}*"))
@@ -294,6 +304,7 @@ def test_a_close_whose_reply_was_lost_is_confirmed(ledger: ClockedLedger, pieces
 def test_a_paused_job_keeps_what_is_parked(client: redis.Redis, ledger: ClockedLedger) -> None:
     park(ledger, "1", piece([url("a.test", n) for n in range(4)], 30.0))
     pause(ledger, JOB)
+    assert {client.ttl(key) for key in client.keys(f"{ledger.keys.job(JOB)}*")} == {-1}
     ledger.advance(31.0)
     assert gathered(ledger) == []
     assert ledger.gather(JOB) == []
@@ -356,4 +367,18 @@ def test_what_is_opened_again_after_a_loss_is_gathered_though_no_size_is_known(l
     ledger.advance(31.0)
 
     assert [made.urls for made in fetched(ledger)] == [3]
+    assert record_of(ledger).open == 0
+
+
+def test_stragglers_of_a_batch_of_pieces_go_on_by_themselves(ledger: ClockedLedger) -> None:
+    park(ledger, "1", *(piece([url(f"{n}.test", k) for k in range(4)], 30.0) for n in range(2)))
+    ledger.advance(31.0)
+    (claim,) = gathered(ledger)
+    done, rest = urls_in(claim)[:5], urls_in(claim)[5:]
+    kept = claim.kept(1, pack_entries([BatchEntry(url=each) for each in rest]), 3)
+    assert ledger.close(claim, report_of(claim, done, handed_off=[kept.batch]), kept=kept)
+
+    assert urls_in(kept) == rest
+    assert ledger.close(kept, report_of(kept, rest))
+    assert stored(ledger, kept.batch).gathered == []
     assert record_of(ledger).open == 0
