@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 
@@ -56,3 +57,41 @@ def one_line(text: str) -> str:
 def path(name: str | os.PathLike[str]) -> str:
     """A path as valid text: bytes that are not UTF-8 become replacement characters."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal text takes: wide characters take two (Unicode Standard Annex 11)."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
+    )
+
+
+def fit(text: str, width: int, *, is_right: bool = False) -> str:
+    """Text of others in exactly so many columns: cut, or padded at its end (or before it)."""
+    shown = one_line(text)
+    if cells(shown) > width:
+        while shown and cells(shown) > width - 1:
+            shown = shown[:-1]
+        shown += "~"
+    padding = " " * max(0, width - cells(shown))
+    return padding + shown if is_right else shown + padding
+
+
+def broken(text: str, width: int, *, indent: int = 0, is_whole: bool = False) -> list[str]:
+    """Text of others in lines of at most so many columns, broken between words; all but the first are indented.
+
+    A word that is longer is cut, unless it is to stay ``is_whole``: a path that somebody will copy.
+    """
+    lines: list[str] = []
+    line, left = "", width
+    for word in one_line(text).split():
+        if line and cells(line) + 1 + cells(word) > left:
+            lines.append(line)
+            line, left = "", width - indent
+        line = f"{line} {word}" if line else word
+        if cells(line) > left and not is_whole:  # a word that has no room in a line of its own
+            line = fit(line, left)
+    lines.append(line)
+    return [each if number == 0 else " " * indent + each for number, each in enumerate(lines)]

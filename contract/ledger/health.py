@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from contract.errors import MessageError
@@ -56,16 +57,11 @@ class WorkerHealth:
         self._troubled = f"{prefix}troubled"  # a set of names; a record each below it
         self._records = f"{prefix}trouble:"
         self._workers = f"{prefix}workers"  # names, by when each was last heard of
+        self._beat = client.register_script((files("contract.ledger") / "lua" / "beat.lua").read_text("utf-8"))
 
     def beat(self, worker: str) -> None:
         """Say that a worker is there, for the next BELIEVED_FOR seconds."""
-        now = self._now()
-        with self._redis.pipeline() as pipe:
-            pipe.zadd(self._workers, {worker: now})
-            pipe.zrangebyscore(self._workers, "-inf", now - _FORGOTTEN_AFTER, start=0, num=100)
-            gone = pipe.execute()[1]
-        if gone:
-            self._redis.zrem(self._workers, *gone)
+        self._beat(keys=[self._workers], args=[worker, _FORGOTTEN_AFTER])
 
     def report(self, worker: str, trouble: Trouble) -> None:
         """Say so for the next BELIEVED_FOR seconds."""
@@ -106,10 +102,6 @@ class WorkerHealth:
         if gone:
             self._redis.srem(self._troubled, *gone)
         return {worker: _trouble(record) for worker, record in zip(workers, found, strict=True) if record is not None}
-
-    def _now(self) -> float:
-        whole, micro = self._redis.time()
-        return whole + micro / 1e6
 
 
 def _trouble(record: bytes) -> Trouble:

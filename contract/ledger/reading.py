@@ -54,8 +54,10 @@ class Reading(Editions):
             pipe.zrangebyscore(keys.job(job, "due"), "-inf", "+inf", start=0, num=1, withscores=True)
             pipe.zrangebyscore(keys.job(job, "waits"), "-inf", "+inf", start=0, num=1, withscores=True)
             pipe.hlen(keys.ahead)
+            pipe.hmget(keys.job(job), "state", "pauser")
             pipe.time()
-            open_, running, batches, deferred, parked, gathered, *firsts, held, (whole, micro) = pipe.execute()
+            *counts, (state, pauser), (whole, micro) = pipe.execute()
+        open_, running, batches, deferred, parked, gathered, *firsts, held = counts
         dues = [due for first in firsts for _, due in first]
         return Standing(
             open=open_ - int(gathered or 0),
@@ -64,6 +66,8 @@ class Reading(Editions):
             due=max(0.0, min(dues) - whole - micro / 1e6) if dues else None,
             held=self._held_by(job, batches),
             elsewhere=max(0, held - running),
+            state=JobState((state or b"running").decode()),
+            pauser=(pauser or b"").decode("utf-8", "replace"),
         )
 
     def _held_by(self, job: str, batches: Sequence[bytes]) -> Mapping[str, Held]:

@@ -186,7 +186,8 @@ class Standing:
     worker.
 
     ``due`` is how many seconds from now the first deferred one may run; None: none is deferred. ``held`` is by worker,
-    and of the first some hundred batches; ``elsewhere`` counts the held batches of other jobs.
+    and of the first some hundred batches; ``elsewhere`` counts the held batches of other jobs. ``state`` and ``pauser``
+    are the job's, as in its record.
     """
 
     open: int
@@ -195,6 +196,8 @@ class Standing:
     due: float | None
     held: Mapping[str, Held]
     elsewhere: int
+    state: JobState = JobState.RUNNING
+    pauser: str = ""
 
     @property
     def waiting(self) -> int:

@@ -22,7 +22,8 @@ class ProgressSnapshot(Struct, frozen=True, omit_defaults=True):
 
     ``errors`` are those of the outcomes that have one, by class. ``flying`` URLs are in flight, ``quiet`` of these have
     brought next to nothing for two seconds, and ``unresolved`` ones (of each host one, with the others behind it) wait
-    for name servers that say nothing for as long.
+    for name servers that say nothing for as long. ``retrying`` ones wait for their host, or the moment of their next
+    attempt.
     ``hosts`` has quiet and unresolved URLs by host, of a few hosts that have most.
     """
 
@@ -34,6 +35,7 @@ class ProgressSnapshot(Struct, frozen=True, omit_defaults=True):
     quiet: _Count = 0
     unresolved: _Count = 0
     hosts: Mapping[_Host, _Count] = {}
+    retrying: _Count = 0
 
     def to_wire(self) -> bytes:
         return wire.to_json_bytes(self)

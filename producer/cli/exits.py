@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,5 +24,5 @@ def tell(summary: Summary, options: dict[str, Any]) -> Answer:
     if options["is_json"]:
         print(json.dumps(summary.to_record()))
     elif not options["quiet"]:
-        print(summary.to_text())
+        print(summary.to_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     return Answer(summary.exit_code if summary.is_finished else INTERRUPTED)

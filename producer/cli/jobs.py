@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import click
 from producer.cli.exits import INTERRUPTED, tell
 from producer.cli.options import (
     InGroups,
+    Place,
     batch_size_option,
     group,
     output_options,
@@ -141,12 +143,23 @@ def follow(job: str, **options: Any) -> int:
     return tell(follow_job(job, options["output"], manifest, os.environ, console_of(options)), options)
 
 
-@click.command(short_help="Show how jobs stand.")
+@click.command(short_help="Show how jobs stand, and what holds them up.")
 @click.argument("job", required=False)
-@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
-def status(job: str | None, is_json: bool) -> int:
-    """Show how JOB stands, or list the jobs of the cluster."""
-    from producer.commands.status import show_status
+@click.option("-o", "--output", type=Place(), metavar="OUT", help="The job that runs in this folder.")
+@click.option("--watch", "-w", is_flag=True, help="Show it until it is finished, or Ctrl-C.")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON; with --watch, a line every few seconds.")
+def status(job: str | None, output: Path | None, watch: bool, is_json: bool) -> int:
+    """Show how JOB stands, or the one in a folder, or list the jobs of the cluster; changes nothing."""
+    from producer.commands.status import Target, show_status, watch_status
 
-    print(show_status(job, os.environ, is_json=is_json))
+    if job and output is not None:
+        raise click.UsageError("Name a job or a folder, not both.")
+    target = Target(job, output)
+    if watch:
+        from producer.display.console import Console
+
+        watch_status(target, os.environ, Console(stream=sys.stdout, is_json=is_json))
+        return 0
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(show_status(target, os.environ, is_json=is_json, width=width))
     return 0

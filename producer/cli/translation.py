@@ -23,7 +23,7 @@ def manifest_of(options: dict[str, Any]) -> Path:
 def console_of(options: dict[str, Any]) -> Console:
     from producer.display.console import Console
 
-    return Console(is_quiet=options["quiet"])
+    return Console(is_quiet=options["quiet"], is_json=options["is_json"])
 
 
 def wish_of(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> JobSpec:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
+import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings
 
 _VARIABLES = ("TRAWL_BROKER_URL", "TRAWL_RESULT_BACKEND", "TRAWL_PREFIX", "TRAWL_QUEUE", "TRAWL_LEASE", "TRAWL_KEEP")
 _SERVER, _NOTE = "redis", "address.json"
+_ANSWERS_WITHIN = 5.0  # seconds
 
 
-def note_address(state: Path, socket: str, environment: Mapping[str, str]) -> None:
+def note_address(state: Path, path: str, environment: Mapping[str, str]) -> None:
     """Write down beside the server's data how it is reached; with these it goes.
 
     ``state`` is our own folder within the output folder, ``environment`` that of the worker.
     """
     variables = {name: environment[name] for name in _VARIABLES if name in environment}
-    (state / _SERVER / _NOTE).write_text(json.dumps({"socket": socket, "variables": variables}), "utf-8")
+    (state / _SERVER / _NOTE).write_text(json.dumps({"socket": path, "variables": variables}), "utf-8")
 
 
 def server_at(state: Path, environment: Mapping[str, str]) -> ClusterSettings | None:
@@ -35,8 +35,24 @@ def server_at(state: Path, environment: Mapping[str, str]) -> ClusterSettings | 
         return None
     except ValueError:
         return None  # being written
-    with suppress(OSError):
-        if os.stat(found["socket"]):
-            plain = {name: value for name, value in environment.items() if not name.startswith("CELERY_")}
-            return ClusterSettings.from_environment({**plain, **found["variables"]})
-    return None
+    if not _answers(found["socket"]):
+        return None
+    plain = {name: value for name, value in environment.items() if not name.startswith("CELERY_")}
+    return ClusterSettings.from_environment({**plain, **found["variables"]})
+
+
+def _answers(path: str) -> bool:
+    """Does a server listen there? One that was killed leaves its socket.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_ANSWERS_WITHIN)
+        try:
+            probe.connect(path)
+        except PermissionError:
+            raise
+        except OSError:
+            return False
+        return True

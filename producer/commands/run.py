@@ -32,6 +32,7 @@ from producer.job.halts import Halts, Suspension
 from producer.job.interrupts import Interrupts
 from producer.job.ledger_mirror import LedgerMirror
 from producer.job.loop import conduct
+from producer.job.observer import Observer
 from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
 from producer.job.sender import NewJob
 from producer.job.troubles import Troubles
@@ -87,7 +88,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             journal=journal,
             console=console,
             interrupts=interrupts,
-            troubles=Troubles(cluster.health.troubles, console.tell, is_own=embedded is not None),
+            observer=_observer(_job_of(journal), cluster, follower, console, is_own=embedded is not None),
             halts=halts,
             suspension=stack.enter_context(suspension),
             servants=embedded,
@@ -212,7 +213,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             journal=journal,
             console=console,
             interrupts=interrupts,
-            troubles=Troubles(cluster.health.troubles, console.tell),
+            observer=_observer(job, cluster, follower, console),
             halts=halts,
         )
         totals = journal.fact("totals") or follower.totals
@@ -311,6 +312,18 @@ def _feeder(
         retrying=retrying,
         window=WINDOW,
         lead=_LEAD * batcher.slots,
+    )
+
+
+def _observer(job: str, cluster: Cluster, follower: Follower, console: Console, *, is_own: bool = False) -> Observer:
+    return Observer(
+        job,
+        ledger=cluster.ledger,
+        health=cluster.health,
+        live=follower.live,
+        troubles=Troubles(console.tell, is_own=is_own),
+        every=console.every,
+        is_own=is_own,
     )
 
 

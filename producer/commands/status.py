@@ -1,48 +1,220 @@
-"""How jobs of a cluster stand, as the ledger tells."""
+"""How jobs stand: those of a cluster, and the one that runs in a folder."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from contract.cluster.settings import ClusterSettings
-from contract.errors import UnknownJobError
+from contract.cluster.settings import ClusterSettings, is_configured
+from contract.errors import FolderError, UnknownJobError
+from contract.folders import PRIVATE
 from contract.ledger.health import Trouble
 from contract.ledger.values import JobRecord
+from producer.cluster.address import server_at
 from producer.cluster.client import Cluster
-from producer.formatting import command, count, size
+from producer.display.console import Console
+from producer.display.facts import facts_of, when
+from producer.display.screen import Line
+from producer.formatting import count, one_line
+from producer.job.hold_up import Facts, what_holds_up
+from producer.job.status import JobStatus, state_of
+from producer.job.watch import JobWatch
+from producer.storage.journal import read_facts
+
+_SAMPLED_FOR = 1.2  # seconds of which a rate is told
+_REFRESHED_EVERY = 0.5  # seconds between two looks at what workers tell
+_LISTED_EVERY = 2.0  # seconds between two looks at all jobs
 
 
-def show_status(job: str | None, environment: Mapping[str, str], *, is_json: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which job is asked for; without either, all of the cluster. ``output`` is the folder of one that runs here."""
+
+    job: str | None = None
+    output: Path | None = None
+
+
+class NotRunning(Exception):  # it is an answer
+    """Nothing runs in a folder; ``str()`` says so, ``facts`` are what its journal knows."""
+
+    def __init__(self, sentence: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(sentence)
+        self.facts = facts
+
+
+def show_status(
+    target: Target, environment: Mapping[str, str], *, is_json: bool = False, width: int | None = None
+) -> str:
     """Return what there is to say of one job, or of all.
 
     Raises:
         UnknownJobError: there is no such job.
+        FolderError: the folder holds no job, or another user's.
         ServiceError: the cluster cannot be reached.
     """
-    cluster = Cluster(ClusterSettings.from_environment(environment))
     try:
+        with _watched(target, environment) as watch:
+            if watch is None:
+                return _list(environment, is_json=is_json)
+            watch.begin()
+            if not watch.record.is_finished:
+                watch.follow(_SAMPLED_FOR if watch.record.running else 0.0)
+            status = watch.status()
+            if is_json:
+                return json.dumps([_to_record(watch.record, status)])
+            return facts_of(status, watch.record.created, width)
+    except NotRunning as answer:
+        return json.dumps([answer.facts]) if is_json else str(answer)
+
+
+def watch_status(target: Target, environment: Mapping[str, str], console: Console) -> None:
+    """Show a job, or all, again and again: until the job is finished, or somebody has seen enough.
+
+    Raises:
+        UnknownJobError, FolderError, ServiceError: as ``show_status``.
+    """
+    try:
+        with _watched(target, environment) as watch, ExitStack() as stack:
+            stack.callback(console.close)
+            if watch is None:
+                _watch_all(environment, console)
+                return
+            watch.begin()
+            while True:
+                watch.follow(_REFRESHED_EVERY)
+                status = watch.status()
+                if status.state == "finished":
+                    break
+                if console.is_due():
+                    console.show(status)
+            console.close()
+            console.show_last(status)
+    except NotRunning as answer:
+        console.tell(str(answer))
+    except KeyboardInterrupt:
+        pass  # the way to leave
+
+
+@contextmanager
+def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatch | None]:
+    """Give the watch of the job that is asked for; None: it is all of the cluster's."""
+    job, journal, settings, is_own = target.job, None, None, False
+    if target.output is not None:
+        journal = target.output / PRIVATE
+        settings = _server_of(target.output, environment)
+        is_own = settings is not None
+        facts = read_facts(journal)
+        if facts is None or not facts.get("job"):
+            raise FolderError(
+                f"The folder {target.output} holds no job: name the one that was given to `trawl run -o`."
+            )
+        job = str(facts["job"])
+        if not is_own and (facts.get("finished") or not is_configured(environment)):
+            raise _not_running(target.output, facts)
+    if job is None:
+        yield None
+        return
+    with closing(Cluster(settings or ClusterSettings.from_environment(environment))) as cluster:
         cluster.check()
-        names = [job] if job else cluster.ledger.jobs()
-        records = [record for record in map(cluster.ledger.job, names) if record is not None]
-        troubles = cluster.health.troubles()
-    finally:
-        cluster.close()
-    if job and not records:
-        raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
+        record = cluster.ledger.job(job)
+        if record is None:
+            if journal is not None:
+                raise _not_running(journal.parent, facts or {})
+            raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+        with closing(JobWatch(cluster, record, journal=journal, is_own=is_own)) as watch:
+            yield watch
+
+
+def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings | None:
+    try:
+        return server_at(output / PRIVATE, environment)
+    except NotADirectoryError:
+        return None
+    except PermissionError:
+        raise FolderError(f"What runs in {output} is another user's, and only they can look at it.") from None
+
+
+def _not_running(folder: Path, facts: Mapping[str, Any]) -> NotRunning:
+    counts = (facts.get("tally") or {}).get("counts", {})
+    done, lines = sum(counts.values()), int(facts.get("lines", 0))
+    job, is_finished = str(facts.get("job")), bool(facts.get("finished"))
+    read = f"{count(done)} outcomes of {count(lines)} lines"
+    sentence = (
+        f"Nothing runs in {folder}: job {job} is finished, with {read}."
+        if is_finished
+        else f"Nothing runs in {folder}: job {job} is not finished, with {read} read so far; the same command goes on."
+    )
+    state = "finished" if is_finished else "not running"
+    known = {
+        "job": job,
+        "label": facts.get("label", ""),
+        "state": state,
+        "counts": counts,
+        "done": done,
+        "lines": lines,
+    }
+    return NotRunning(one_line(sentence), known)
+
+
+# ---------------------------------------------------------------------------------------------------- all of a cluster
+
+
+def _list(environment: Mapping[str, str], *, is_json: bool) -> str:
+    with closing(Cluster(ClusterSettings.from_environment(environment))) as cluster:
+        cluster.check()
+        return _listed(cluster, is_json=is_json)
+
+
+def _watch_all(environment: Mapping[str, str], console: Console) -> None:
+    with closing(Cluster(ClusterSettings.from_environment(environment))) as cluster:
+        cluster.check()
+        while True:
+            lines = _listed(cluster, is_json=False).splitlines()
+            if console.is_live:
+                console.draw(partial(_cut, lines))
+            else:
+                for line in lines:
+                    console.tell(line)
+            time.sleep(_LISTED_EVERY)
+
+
+def _cut(lines: Sequence[str], width: int, height: int) -> Sequence[Line]:
+    return [[(line[:width], "")] for line in lines[: height - 1]]
+
+
+def _listed(cluster: Cluster, *, is_json: bool) -> str:
+    records = [record for record in map(cluster.ledger.job, cluster.ledger.jobs()) if record is not None]
+    census = cluster.health.census()
     if is_json:
-        return json.dumps([_to_record(record, troubles) for record in records])
-    shown = _one(records[0]) if job else _table(records)
-    return "\n".join([shown, *(f"Worker {worker} {trouble}" for worker, trouble in sorted(troubles.items()))])
+        return json.dumps([_facts_of_record(record, census.troubles) for record in records])
+    said = [_table(records)]
+    for record in records:
+        if record.open:
+            facts = Facts(standing=cluster.ledger.standing(record.job), census=census, is_complete=record.is_sealed)
+            sentence = what_holds_up(facts, lambda _left: "").sentence
+            if sentence:
+                said.append(f"{record.job}: {one_line(sentence)}")
+    return "\n".join([*said, *(one_line(f"Worker {name} {trouble}") for name, trouble in census.troubles.items())])
 
 
-def _state(record: JobRecord) -> str:
-    if not record.is_sealed:
-        return "being fed"
-    if record.open:
-        return "running" if record.running else "waiting"
-    return "to be followed" if record.undrained else "finished"
+def _table(records: Sequence[JobRecord]) -> str:
+    if not records:
+        return "No jobs."
+    rows = [("JOB", "CREATED", "STATE", "OUTCOMES", "FAILED", "LIST")]
+    for record in records:
+        failed = count(record.counts["failed"] + record.counts["refused"])
+        outcomes = _progress(record)
+        rows.append((record.job, when(record.created), state_of(record), outcomes, failed, one_line(record.label)))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+    )
 
 
 def _progress(record: JobRecord) -> str:
@@ -51,44 +223,21 @@ def _progress(record: JobRecord) -> str:
     return f"{count(done)} of {count(known)}" if known is not None else count(done)
 
 
-def _one(record: JobRecord) -> str:
-    counts = ", ".join(f"{name} {count(number)}" for name, number in record.counts.items() if name != "bytes")
-    rows = {
-        "job": record.job,
-        "list": record.label,
-        "created": _when(record),
-        "state": _state(record),
-        "outcomes": f"{_progress(record)} ({counts})",
-        "bytes": size(record.counts["bytes"]),
-        "batches": f"{count(record.open)} open, {count(record.running)} of them running,"
-        f" {count(record.undrained)} closed and not followed yet",
-    }
-    return "\n".join(f"{name + ':':<10}{text}" for name, text in rows.items())
+def _to_record(record: JobRecord, status: JobStatus) -> dict[str, object]:
+    """Return a job's facts for machines: what the ledger says under the names it always had, and all that is shown."""
+    troubles = {each.worker: each for each in status.workers if each.trouble}
+    known = _facts_of_record(record, {name: Trouble(each.trouble, each.takes_work) for name, each in troubles.items()})
+    shown = status.to_record()
+    counts = {**status.counts, "bytes": status.fetched}  # with those of open batches
+    return {**known, **shown, "counts": counts, "open": status.waiting + status.running + status.deferred}
 
 
-def _table(records: list[JobRecord]) -> str:
-    if not records:
-        return "No jobs."
-    rows = [("JOB", "CREATED", "STATE", "OUTCOMES", "FAILED", "LIST")]
-    for record in records:
-        failed = count(record.counts["failed"] + record.counts["refused"])
-        rows.append((record.job, _when(record), _state(record), _progress(record), failed, record.label))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
-    )
-
-
-def _when(record: JobRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _to_record(record: JobRecord, troubles: Mapping[str, Trouble]) -> dict[str, object]:
+def _facts_of_record(record: JobRecord, troubles: Mapping[str, Trouble]) -> dict[str, object]:
     return {
         "job": record.job,
         "label": record.label,
         "created": record.created,
-        "state": _state(record),
+        "state": state_of(record),
         "totals": dict(record.totals) if record.totals else None,
         "counts": dict(record.counts),
         "errors": dict(record.errors),

@@ -1,69 +1,119 @@
-"""What a person sees while a job runs: a live display on a terminal, a line now and then elsewhere, or nothing."""
+"""What a person sees while a job runs: a live screen on a terminal, a line now and then elsewhere, or nothing.
+
+Machines get an event a line. What comes from URLs, hosts, headers and workers goes through ``one_line``, here or where
+a screen is made: a terminal obeys none of it.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from producer.formatting import count, duration, one_line, size
-from producer.job.live_progress import Progress
+from producer.display.screen import Line, screen
+from producer.formatting import broken, count, duration, one_line, size
+from producer.job.status import JobStatus
 
 _LINE_EVERY = 5.0  # seconds
-_RATE_OVER = 10.0  # seconds a shown rate looks back
+_DRAWN_EVERY = 0.5
+_ASKED_EVERY = 2.0  # seconds between two looks at the cluster, for a screen
 
 
 class Console:
-    """Writes to standard error. ``show`` may be called often; it draws when it is time to."""
+    """Writes to standard error. ``show`` may be called whenever it ``is_due``."""
 
     def __init__(
-        self, *, stream: TextIO | None = None, is_quiet: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        stream: TextIO | None = None,
+        is_quiet: bool = False,
+        is_json: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        environment: Mapping[str, str] = os.environ,
     ):
+        """``is_json`` has a machine read along, where nobody watches on a terminal."""
         self._stream = stream or sys.stderr
         self._is_quiet = is_quiet
         self._clock = clock
+        # A terminal that cannot move its cursor gets lines.
+        self.is_live = self._stream.isatty() and environment.get("TERM", "") not in ("dumb", "unknown")
+        self._is_json = is_json and not self._stream.isatty()
         self._live: Any = None
-        self._started = clock()
-        self._shown = clock()
-        self._history: list[tuple[float, int, int]] = []
+        self._shown = float("-inf") if self.is_live else clock()
         self._exemplified: set[str] = set()  # error classes of which one was shown
-        self.state = ""
 
     @property
-    def is_terminal(self) -> bool:
-        return self._stream.isatty()
+    def every(self) -> float | None:
+        """Seconds between two looks at what a job waits for; None: nobody would see it."""
+        if self._is_quiet:
+            return None
+        return _ASKED_EVERY if self.is_live else _LINE_EVERY
 
     def tell(self, line: str) -> None:
         """Print one line; warnings and errors are told even when quiet."""
+        shown = one_line(line)
         if self._live is not None:
-            self._live.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            for each in self._broken(shown):
+                self._live.console.print(each, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        elif self._is_json:
+            self._write({"event": "message", "text": shown})
         else:
-            print(line, file=self._stream, flush=True)
+            print("\n".join(self._broken(shown)) if self.is_live else shown, file=self._stream, flush=True)
 
     def mention(self, line: str) -> None:
         """Print one line that a quiet run leaves out."""
         if not self._is_quiet:
             self.tell(line)
 
-    def show(self, progress: Progress, totals: Mapping[str, int], *, is_complete: bool) -> None:
-        """Show how far the job is; ``is_complete`` says that the whole list has been read."""
+    def exemplify(self, examples: Mapping[str, str]) -> None:
+        """Tell of each error class the first URL or line, and what to do, once."""
         if self._is_quiet:
             return
-        for error, example in progress.examples.items():
+        for error, example in examples.items():
             if error not in self._exemplified:
                 self._exemplified.add(error)
-                self.tell(f"{error}, for example {one_line(example)}")
-        now = self._clock()
-        if not self._history:
-            self._history.append((now, progress.rows, progress.fetched))
-        if self.is_terminal:
-            if now - self._shown >= 0.1 or self._live is None:
-                self._shown = now
-                self._draw(now, progress, totals, is_complete)
-        elif now - self._shown >= _LINE_EVERY:
-            self._shown = now
-            self.tell(self._line(now, progress, totals, is_complete))
+                self.tell(f"{error}, for example {example}")
+
+    def is_due(self) -> bool:
+        """Is it time to show how the job stands?"""
+        return not self._is_quiet and self._clock() - self._shown >= (_DRAWN_EVERY if self.is_live else _LINE_EVERY)
+
+    def show(self, status: JobStatus) -> None:
+        """Show how the job stands."""
+        self._shown = self._clock()
+        if self._is_json:
+            self._write({"event": "progress", **status.to_record()})
+        elif self.is_live:
+            self.draw(lambda width, height: screen(status, width, height, is_unicode=self._is_unicode))
+        else:
+            self.tell(line_of(status))
+
+    def show_last(self, status: JobStatus) -> None:
+        """Leave what there was to see last where it is."""
+        if self._is_json:
+            self._write({"event": "progress", **status.to_record()})
+        else:
+            self.tell(line_of(status))
+
+    def draw(self, lines: Callable[[int, int], Sequence[Line]]) -> None:
+        """Put lines in place of those drawn before; they are asked for with the columns and lines there are."""
+        from rich.console import Group
+        from rich.text import Text
+
+        if self._live is None:
+            from rich.console import Console as Terminal
+            from rich.live import Live
+
+            terminal = Terminal(file=self._stream, highlight=False, markup=False, emoji=False)
+            self._live = Live(console=terminal, auto_refresh=False, transient=True, vertical_overflow="crop")
+            self._live.start()
+        width, height = self._live.console.size
+        texts = [Text.assemble(*line, no_wrap=True, overflow="crop") for line in lines(width, height)]
+        self._live.update(Group(*texts), refresh=True)
 
     def close(self) -> None:
         """Take the live display away."""
@@ -71,71 +121,26 @@ class Console:
         if live is not None:
             live.stop()
 
-    # ------------------------------------------------------------------ how
+    @property
+    def _is_unicode(self) -> bool:
+        return (getattr(self._stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
 
-    def _rates(self, now: float, progress: Progress) -> tuple[float, float]:
-        self._history.append((now, progress.rows, progress.fetched))
-        while len(self._history) > 2 and now - self._history[1][0] > _RATE_OVER:
-            del self._history[0]
-        then, rows, fetched = self._history[0]
-        since = max(now - then, 1e-9)
-        # What a worker had that died is no longer counted.
-        return max(0, progress.rows - rows) / since, max(0, progress.fetched - fetched) / since
+    def _broken(self, line: str) -> Sequence[str]:
+        """Break a line between its words, where a terminal would break it anywhere."""
+        return broken(line, shutil.get_terminal_size().columns, indent=2)
 
-    def _line(self, now: float, progress: Progress, totals: Mapping[str, int], is_complete: bool) -> str:
-        urls, rate = self._rates(now, progress)
-        known = totals["urls"] + totals["refused"]
-        of = f"of {count(known)}" if is_complete else f"of {count(known)} read so far"
-        endings = ", ".join(f"{ending} {count(number)}" for ending, number in progress.counts.items() if number)
-        parts = [f"{count(progress.rows)} {of}", endings, f"{count(urls)} URLs/s", _volume(progress, rate), self.state]
-        return f"[{duration(now - self._started)}] " + " | ".join(part for part in parts if part)
-
-    def _draw(self, now: float, progress: Progress, totals: Mapping[str, int], is_complete: bool) -> None:
-        from rich.live import Live
-        from rich.table import Table
-
-        if self._live is None:
-            from rich.console import Console as Terminal
-
-            self._live = Live(console=Terminal(file=self._stream), auto_refresh=False, transient=True)
-            self._live.start()
-        known = totals["urls"] + totals["refused"]
-        urls, rate = self._rates(now, progress)
-        table = Table.grid(padding=(0, 1))
-        table.add_row(*self._bar(now, progress, known, urls, is_complete))
-        display = Table.grid()
-        display.add_row(table)
-        display.add_row(self._counts(progress, urls, rate))
-        self._live.update(display, refresh=True)
-
-    def _bar(self, now: float, progress: Progress, known: int, urls: float, is_complete: bool) -> list[Any]:
-        from rich.progress_bar import ProgressBar
-
-        bar = ProgressBar(total=max(known, 1), completed=progress.rows, width=36, pulse=known == 0)
-        share = f"{progress.rows / known:4.0%}" if known and is_complete else ""
-        left = ""
-        if is_complete and urls > 0 and progress.rows < known:
-            left = f"about {duration((known - progress.rows) / urls)} left"
-        return [
-            bar,
-            f"{count(progress.rows)} of {count(known)}{'' if is_complete else '+'}",
-            share,
-            duration(now - self._started),
-            left,
-        ]
-
-    def _counts(self, progress: Progress, urls: float, rate: float) -> Any:
-        from rich.text import Text
-
-        text = Text()
-        for ending, style in (("ok", "green"), ("kept", "cyan"), ("failed", "red"), ("refused", "yellow")):
-            number = progress.counts.get(ending, 0)
-            text.append(f"{ending} {count(number)}   ", style if number else "dim")
-        text.append(f"{count(urls)} URLs/s   {_volume(progress, rate)}", "bold" if urls or rate else "dim")
-        if self.state:
-            text.append(f"   {self.state}", "dim")
-        return text
+    def _write(self, event: Mapping[str, Any]) -> None:
+        print(json.dumps(event), file=self._stream, flush=True)
 
 
-def _volume(progress: Progress, rate: float) -> str:
-    return f"{size(progress.fetched)} at {size(rate)}/s"
+def line_of(status: JobStatus) -> str:
+    """Say in one line how a job stands."""
+    known = "" if status.known is None else f" of {count(status.known)}{'' if status.is_complete else ' read so far'}"
+    endings = ", ".join(f"{ending} {count(number)}" for ending, number in status.counts.items() if number)
+    parts = [f"{count(status.done)}{known}", endings]
+    if status.rate is not None and status.bytes_rate is not None:
+        parts += [f"{count(status.rate)} URLs/s", f"{size(status.fetched)} at {size(status.bytes_rate)}/s"]
+    if status.left is not None:
+        parts.append(f"about {duration(status.left)} left")
+    parts.append(status.hold_up.sentence)
+    return f"[{duration(status.elapsed)}] " + " | ".join(part for part in parts if part)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import AccountingError
-from producer.formatting import count, one_line, seconds, size
+from producer.formatting import broken, count, one_line, seconds, size
 from producer.job.tally import ENDINGS, Tally
 
 _SHOWN_HOSTS = 5
+_NAME = 12  # columns of what a line is about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,8 @@ class Summary:
         """0: all stored; 1: some failed or were refused, or the job was cancelled."""
         return 1 if self.tally.counts["failed"] or self.tally.counts["refused"] or self.is_cancelled else 0
 
-    def to_text(self) -> str:
+    def to_text(self, width: int | None = None) -> str:
+        """Return the summary as lines; ``width`` breaks those that are longer, between words."""
         tally = self.tally
         elapsed = tally.elapsed
         fetched = tally.counts["ok"] + tally.counts["failed"]
@@ -76,9 +78,7 @@ class Summary:
         if tally.errors:
             by_count = sorted(tally.errors.items(), key=lambda item: (-item[1], item[0]))
             rows.append(("errors", ", ".join(f"{name} {count(number)}" for name, number in by_count)))
-            rows += [
-                ("", f"{name}: {one_line(tally.examples[name])}") for name, _ in by_count if name in tally.examples
-            ]
+            rows += [("", f"{name}: {tally.examples[name]}") for name, _ in by_count if name in tally.examples]
         if fetched:
             pace = f"{count(fetched)} URLs and {size(tally.fetched)} in {seconds(elapsed)}"
             if elapsed:
@@ -94,7 +94,7 @@ class Summary:
         if tally.counts["kept"]:
             rows.append(("kept", f"{count(tally.counts['kept'])} files, {size(tally.kept)}, from earlier runs"))
         rows += self.places.items()
-        return "\n".join(f"{f'{name}:' if name else '':<12}{text}" for name, text in rows)
+        return "\n".join(_row(name, text, width) for name, text in rows)
 
     def to_record(self) -> dict[str, Any]:
         """Return the summary for machines; seconds and bytes."""
@@ -146,6 +146,13 @@ class Summary:
         return ", ".join(
             f"{host.name} {seconds(host.mean)}" + (f" ({host.failed} failed)" if host.failed else "") for host in hosts
         )
+
+
+def _row(name: str, text: str, width: int | None) -> str:
+    head = f"{name + ':' if name else '':<{_NAME}}"
+    if width is None:
+        return head + one_line(text)
+    return head + ("\n" + " " * _NAME).join(broken(text, max(20, width - _NAME), is_whole=True))
 
 
 def _percentiles(percentile: Any) -> str:

@@ -11,8 +11,8 @@ from producer.formatting import command
 from producer.job.follower import Follower
 from producer.job.halts import Halts, Suspension
 from producer.job.interrupts import Interrupts
-from producer.job.live_progress import Progress
-from producer.job.troubles import Troubles
+from producer.job.observer import STOPPING, Observer, Seen
+from producer.job.status import JobStatus
 from producer.storage.journal import Journal
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks while nothing happens
@@ -63,8 +63,6 @@ class Source(Protocol):
 class Display(Protocol):
     """What shows a person how the job is doing."""
 
-    state: str  #: what is waited for, or "" while outcomes come
-
     def tell(self, line: str) -> None:
         """Print one line, even when quiet."""
         ...
@@ -73,8 +71,16 @@ class Display(Protocol):
         """Print one line that a quiet run leaves out."""
         ...
 
-    def show(self, progress: Progress, totals: Mapping[str, int], *, is_complete: bool) -> None:
-        """Show how far the job is; may be called often."""
+    def exemplify(self, examples: Mapping[str, str]) -> None:
+        """Tell of each error class one URL or line, once; may be called often."""
+        ...
+
+    def is_due(self) -> bool:
+        """Is it time to show how the job stands?"""
+        ...
+
+    def show(self, status: JobStatus) -> None:
+        """Show how the job stands."""
         ...
 
 
@@ -97,7 +103,7 @@ def conduct(
     journal: Journal,
     console: Display,
     interrupts: Interrupts,
-    troubles: Troubles,
+    observer: Observer,
     halts: Halts,
     suspension: Suspension | None = None,
     servants: EmbeddedServices | None = None,
@@ -113,7 +119,7 @@ def conduct(
     told = False
     while not is_finished(feeder, journal):
         if interrupts.is_requested:
-            _stop(follower, console, servants, grace)
+            _stop(feeder, follower, observer, console, servants, grace)
             break
         journal.expect_in_place()
         if servants:
@@ -130,13 +136,11 @@ def conduct(
                 console.tell("Redis has lost this job; sending again what the manifest does not have.")
                 feeder.recover()
             is_busy = True
-        troubles.look()
-        console.state = troubles.state or halts.state or feeder.held_up or _state(follower, servants)
-        console.show(follower.live, feeder.totals, is_complete=feeder.is_complete)
+        _show(feeder, follower, observer, console)
         if (
             not told
             and not servants
-            and not troubles.state
+            and not (observer.census is not None and observer.census.present)
             and not halts.state
             and time.monotonic() - begun > _NO_WORKER_AFTER
             and follower.is_untouched
@@ -155,27 +159,33 @@ def is_finished(feeder: Source, journal: Journal) -> bool:
     return feeder.is_done and journal.count_undrained() == 0
 
 
-def _state(follower: Follower, servants: EmbeddedServices | None) -> str:
-    """Say what is waited for while no outcome has come."""
-    # The tally first: the live view adds up every open batch, and this is asked in each turn.
-    if follower.tally.rows or follower.live.rows or follower.live.fetched:
-        return ""
-    if follower.record is not None and follower.record.running:
-        return "the first batches are being fetched"
-    return "the worker is starting" if servants else "waiting for a worker"
+def _show(feeder: Source, follower: Follower, observer: Observer, console: Display) -> None:
+    seen = Seen(record=follower.record, totals=feeder.totals, is_complete=feeder.is_complete, redis=feeder.held_up)
+    observer.look(seen)
+    console.exemplify(follower.tally.examples)
+    if console.is_due():
+        console.show(observer.status())
 
 
-def _stop(follower: Follower, console: Display, servants: EmbeddedServices | None, grace: float) -> None:
+def _stop(
+    feeder: Source,
+    follower: Follower,
+    observer: Observer,
+    console: Display,
+    servants: EmbeddedServices | None,
+    grace: float,
+) -> None:
     if servants is None:
         console.mention("Stopping here; the workers go on. The same command follows them again.")
         follower.step(at_once=True)
         return
     console.mention("Stopping: what is in flight may finish (Ctrl-C again: at once). The same command goes on later.")
-    console.state = "stopping"
+    observer.stage = STOPPING
     servants.ask_worker_to_stop()
     until = time.monotonic() + grace
     while servants.is_worker_running() and time.monotonic() < until:
         follower.step()
+        _show(feeder, follower, observer, console)
         follower.wait(_LONGEST_PAUSE / 2)
     while follower.step(at_once=True):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,13 +178,22 @@ class Tally:
         """Return the hosts whose URLs took longest on average."""
         return sorted(self._hosts.values(), key=lambda host: host.mean, reverse=True)[:most]
 
+    def costliest_hosts(self, most: int) -> Sequence[Host]:
+        """Return the hosts whose URLs took longest in all."""
+        return heapq.nlargest(most, self._hosts.values(), key=lambda host: host.seconds)
+
+    @property
+    def known_hosts(self) -> int:
+        """How many hosts are remembered? Of many not all are."""
+        return len(self._hosts)
+
     def begin_span(self) -> None:
         """Leave out of ``elapsed`` the time until the next batch: nobody worked on the job."""
         self.worked, self.started, self.finished = self.elapsed, 0.0, 0.0
 
     def _drop_quickest(self) -> None:
-        """Make room: of many hosts, the slow ones are worth remembering."""
-        kept = sorted(self._hosts.values(), key=lambda host: host.mean, reverse=True)[: _MOST_HOSTS // 2]
+        """Make room: of many hosts, those that are slow or cost much are worth remembering."""
+        kept = [*self.slowest_hosts(_MOST_HOSTS // 2), *self.costliest_hosts(_MOST_HOSTS // 4)]
         self._hosts = {host.name: host for host in kept}
 
     # ------------------------------------------------------------------ kept in the journal

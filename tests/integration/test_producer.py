@@ -390,7 +390,7 @@ def test_a_redis_that_is_nearly_full_and_evicts_is_told_of_and_waited_for(bench:
         lines = (line.decode() for line in iter(process.stderr.readline, b""))
         assert any("allkeys-lru" in line and "set maxmemory-policy noeviction" in line for line in lines)
         assert any("% full; nothing is sent above 70 %: " in line for line in lines)
-        assert any(line.rstrip().endswith("% full; nothing is sent above 70 %") for line in lines), "while it waits"
+        assert any(line.rstrip().endswith("% full; nothing is sent above 70 %.") for line in lines), "while it waits"
         cluster.redis.config_set("maxmemory", 0)
         process.communicate(timeout=100)
 

@@ -6,25 +6,39 @@ from tests.mutants.guard import Guard
 
 _WAITS = ("tests/unit/worker/engine/test_waits.py",)
 _STANDING = ("tests/integration/ledger/test_standing.py",)
+_HOLD_UP = ("tests/unit/producer/job/test_hold_up.py",)
+_RATES = ("tests/unit/producer/job/test_rates.py",)
+_SCREEN = ("tests/unit/producer/display",)
 _HEALTH = ("tests/integration/ledger/test_health.py",)
 
 GUARDS = (
-    Guard("worker/engine/lane.py", "            self._note_waits(now)\n", _WAITS, ""),
+    Guard("worker/engine/lane.py", "            self._note_waits(now)\n", _WAITS),
     Guard(
         "worker/engine/lookups.py",
         ">= QUIET_AFTER:\n                for transfer, _",
         _WAITS,
         ">= 0:\n                for transfer, _",
     ),
-    Guard("worker/engine/results.py", "            self._errors.clear()\n", _WAITS, ""),
+    Guard("worker/engine/results.py", "            self._errors.clear()\n", _WAITS),
     Guard("contract/ledger/reading.py", "elsewhere=max(0, held - running)", _STANDING, "elsewhere=0"),
     Guard("contract/ledger/ledger.py", 'flat += [f"{ERROR.decode()}{error}", amount]', _STANDING, "flat += []"),
     Guard("contract/ledger/health.py", "if age < _FORGOTTEN_AFTER}", _HEALTH, "}"),
+    Guard("contract/ledger/lua/beat.lua", "  redis.call('ZREM', KEYS[1], gone)\n", _HEALTH),
+    Guard("worker/health.py", "            self._beat()\n", ("tests/unit/worker/test_health.py",)),
+    Guard("producer/job/hold_up.py", "if not facts.is_flowing:", _HOLD_UP, "if True:"),
     Guard(
-        "contract/ledger/health.py",
-        "            self._redis.zrem(self._workers",
-        _HEALTH,
-        "            self._redis.zmscore(self._workers",
+        "producer/job/hold_up.py",
+        "if standing.running or standing.waiting or standing.due is None:",
+        _HOLD_UP,
+        "if standing.due is None:",
     ),
-    Guard("worker/health.py", "            self._beat()\n", ("tests/unit/worker/test_health.py",), ""),
+    Guard("producer/job/hold_up.py", " or facts.flying > facts.quiet:", _HOLD_UP, ":"),
+    Guard("producer/job/hold_up.py", "elif standing is None or not standing.running:", _HOLD_UP, "else:"),
+    Guard("producer/job/rates.py", "since < _BASIS_SECONDS or ", _RATES),
+    Guard("producer/job/rates.py", " or came < _BASIS_ROWS:", _RATES, ":"),
+    Guard("producer/formatting.py", "    shown = one_line(text)\n", _SCREEN, "    shown = text\n"),
+    Guard("producer/formatting.py", "for word in one_line(text).split():", _SCREEN, "for word in text.split():"),
+    Guard("producer/display/console.py", "        shown = one_line(line)\n", _SCREEN, "        shown = line\n"),
+    Guard("producer/display/console.py", "transient=True", _SCREEN, "transient=False"),
+    Guard("producer/display/console.py", ' not in ("dumb", "unknown")', _SCREEN, ' != "nothing"'),
 )

@@ -12,13 +12,14 @@ _ENDS = ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_
 _RESERVE = ("tests/unit/producer/cluster/test_reserve.py",)
 _DISK = ("tests/acceptance/test_full_disk.py::test_a_redis_with_a_full_disk_is_waited_for",)
 _HEALTH = ("tests/unit/worker/test_health.py",)
+_OBSERVER = ("tests/unit/producer/job/test_observer.py",)
 _TROUBLES = ("tests/unit/producer/job/test_troubles.py",)
 
 GUARDS = (
     Guard(_DEPARTURE, "        _thread.start_new_thread(_leave_when_idle, (self._has_work,))\n", _TOLD),
     Guard("worker/tasks.py", "with lifecycle.in_hand.one_more():", _TOLD, "if True:"),
     Guard("worker/lifecycle.py", "has_work=lambda: bool(in_hand)", _TOLD, "has_work=lambda: False"),
-    Guard("producer/job/loop.py", "        troubles.look()\n", _FLOOR, "        pass\n"),
+    Guard("producer/job/observer.py", "self._troubles.take(self.census.troubles)", _FLOOR, "pass"),
     Guard("worker/health.py", "    signals.worker_ready.connect(start, weak=False)\n", _FLOOR, "    pass\n"),
     Guard(
         "worker/batch/runner.py",
@@ -52,8 +53,9 @@ GUARDS = (
     Guard("producer/cluster/reserve.py", "if free < SCARCE:", _RESERVE, "if False:"),
     Guard("producer/cluster/reserve.py", "elif free >= PLENTY and", _RESERVE, "elif"),
     Guard("producer/cluster/reserve.py", "        path.unlink(missing_ok=True)\n", _RESERVE, "        pass\n"),
-    Guard("producer/job/troubles.py", "if now - self._asked < _ASKED_EVERY:", _TROUBLES, "if False:"),
-    Guard("producer/job/troubles.py", "        except AWAY:\n", _TROUBLES, "        except ZeroDivisionError:\n"),
+    Guard("producer/job/troubles.py", "        self._known = dict(found)\n", _TROUBLES),
+    Guard("producer/job/observer.py", "and now - self._asked >= self._every:", _OBSERVER, ":"),
+    Guard("producer/job/observer.py", "        except AWAY:\n", _OBSERVER, "        except ZeroDivisionError:\n"),
     Guard("worker/lifecycle.py", '    app.steps["worker"].add(_Leaving)\n', _TOLD),
     Guard("worker/lifecycle.py", "    signals.worker_process_init.connect(_end_as_orphan, weak=False)\n", _TOLD),
     Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if self._is_told:"),

@@ -88,6 +88,7 @@ class Turn:
             quiet=seen.waits.quiet,
             unresolved=seen.waits.unresolved,
             hosts=dict(seen.waits.hosts.most_common(_SHOWN_HOSTS)),
+            retrying=seen.waits.retrying,
         )
 
 

@@ -313,7 +313,7 @@ class Lane:
             self._look_after(share, now)
 
     def _note_waits(self, now: float) -> None:
-        waits = {terms: Waits() for terms in self._shares.of}
+        waits = {terms: Waits(retrying=share.waiting) for terms, share in self._shares.of.items()}
         self._places.note(waits)
         self._lookups.note(waits, now)
         for terms, found in waits.items():

@@ -42,7 +42,7 @@ class Lookups:
             if waiting and now - (waiting[0][1] if begun is None else begun) >= QUIET_AFTER:
                 for transfer, _ in waiting:
                     if (noted := waits.get(transfer.terms)) is not None:
-                        noted.await_address(host)
+                        noted.await_address(transfer.host_key)
 
     def take(self, host: str, answer: Answer, now: float) -> list[Transfer]:
         """Remove and return those that wait for this host, with the time it took the name servers noted."""

@@ -63,7 +63,7 @@ class Places:
             noted = waits.get(transfer.terms)
             if noted is not None and not exchange.is_helper:
                 heard = self.heard.get(exchange)
-                noted.fly(transfer.place.host, is_quiet=heard is not None and heard.is_quiet)
+                noted.fly(transfer.host_key, is_quiet=heard is not None and heard.is_quiet)
 
     def resting(self) -> Iterator[Transfer]:
         """Return the transfers that neither hold a place nor could take one, but for those that wait for a moment."""

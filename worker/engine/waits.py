@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Waits:
-    """How many URLs are in flight, how many of these are quiet, and how many wait for silent name servers.
+    """How many URLs are in flight, and how many of these quiet; how many wait for silent name servers, or for a moment.
 
     Of each host one waits for those, with the others behind it. ``hosts`` counts the quiet and the unresolved by host.
     """
@@ -16,6 +16,7 @@ class Waits:
     flying: int = 0
     quiet: int = 0
     unresolved: int = 0
+    retrying: int = 0
     hosts: Counter[str] = field(default_factory=Counter)
 
     def fly(self, host: str, *, is_quiet: bool) -> None:
@@ -32,4 +33,5 @@ class Waits:
         self.flying += other.flying
         self.quiet += other.quiet
         self.unresolved += other.unresolved
+        self.retrying += other.retrying
         self.hosts.update(other.hosts)

@@ -60,7 +60,9 @@ def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis) -> None:
     for number in range(40):
         ledger.claim("one", str(number), holder=f"celery@{number}")
 
-    assert len([command for command in round_trips(client, lambda: ledger.standing("one")) if command == "HMGET"]) == 1
+    commands = round_trips(client, lambda: ledger.standing("one"))
+
+    assert (commands[0], commands[-2:]) == ("MULTI", ["EXEC", "HMGET"])
 
 
 def test_a_job_counts_its_outcomes_by_error_class(client: redis.Redis) -> None:

@@ -1,13 +1,19 @@
-"""Progress: lines now and then where nobody can watch, nothing where nobody wants it."""
+"""Progress: a screen on a terminal, lines now and then elsewhere, events for machines, nothing where none is wanted."""
+
+from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
+from dataclasses import replace
+
+import pytest
 
 from producer.display.console import Console
-from producer.job.tally import Tally
-
-TOTALS = {"lines": 10, "duplicates": 0, "refused": 1, "urls": 9}
+from producer.job.hold_up import HoldUp
+from producer.job.status import JobStatus
+from tests.support.statuses import EVIL, FULL, HOSTILE, NEW
 
 
 class Clock:
@@ -18,35 +24,60 @@ class Clock:
         return self.now
 
 
-def shown(clock: Clock, console: Console, seconds: int, tally: Tally) -> None:
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(clock: Clock, console: Console, seconds: int, status: JobStatus) -> None:
     for _ in range(seconds * 10):
         clock.now += 0.1
-        tally.counts["ok"] += 1
-        console.show(tally, TOTALS, is_complete=True)
+        if console.is_due():
+            console.show(replace(status, elapsed=clock.now))
 
 
 def test_without_a_terminal_a_plain_line_comes_every_few_seconds() -> None:
     clock, stream = Clock(), io.StringIO()
 
-    shown(clock, Console(stream=stream, clock=clock), 12, Tally())
+    shown(clock, Console(stream=stream, clock=clock), 12, replace(FULL, left=None, hold_up=HoldUp()))
 
     lines = stream.getvalue().splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("[0:05] ")
-    assert "of 10" in lines[0]
-    assert "10 URLs/s" in lines[1]
-    assert "0 B at 0 B/s" in lines[1]
+    assert lines[0].startswith("[0:05] 534,120 of 1,000,000 | ok 511,302, failed 21,990, refused 828 | 702 URLs/s | ")
+    assert lines[0].endswith("13.9 GB at 18.4 MB/s")
     assert "\x1b" not in stream.getvalue()
 
 
-def test_the_first_of_each_error_class_is_told_once_when_it_comes() -> None:
-    clock, stream, tally = Clock(), io.StringIO(), Tally()
-    console = Console(stream=stream, clock=clock)
+def test_a_line_says_what_holds_the_job_up() -> None:
+    clock, stream = Clock(), io.StringIO()
 
-    tally.examples["refused-address"] = "http://h/: 127.0.0.1 is loopback: --allow-net 127.0.0.0/8 opens it"
-    shown(clock, console, 2, tally)
-    tally.examples["dns"] = "http://g/: no such name"
-    shown(clock, console, 2, tally)
+    shown(clock, Console(stream=stream, clock=clock), 6, replace(NEW, hold_up=HoldUp("worker", "No worker is there.")))
+
+    assert stream.getvalue() == "[0:05] 0 | No worker is there.\n"
+
+
+def test_machines_get_an_event_a_line() -> None:
+    clock, stream = Clock(), io.StringIO()
+    console = Console(stream=stream, clock=clock, is_json=True)
+
+    console.tell("The broker cannot be reached.")
+    shown(clock, console, 6, FULL)
+
+    told, progress = map(json.loads, stream.getvalue().splitlines())
+    assert told == {"event": "message", "text": "The broker cannot be reached."}
+    assert progress["event"] == "progress"
+    assert progress["held_up_by"] == "some-workers"
+    assert (progress["done"], progress["known"], progress["errors"]["dns"]) == (534_120, 1_000_000, 2_954)
+
+
+def test_the_first_of_each_error_class_is_told_once_when_it_comes() -> None:
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    examples = {"refused-address": "http://h/: 127.0.0.1 is loopback: --allow-net 127.0.0.0/8 opens it"}
+
+    for _ in range(3):
+        console.exemplify(examples)
+        examples["dns"] = "http://g/: no such name"
 
     assert [line.partition(", for example ")[0] for line in stream.getvalue().splitlines()] == [
         "refused-address",
@@ -58,47 +89,73 @@ def test_a_quiet_console_tells_only_what_matters() -> None:
     clock, stream = Clock(), io.StringIO()
     console = Console(stream=stream, clock=clock, is_quiet=True)
 
-    shown(clock, console, 12, Tally())
+    shown(clock, console, 12, FULL)
     console.mention("nice to know")
+    console.exemplify({"dns": "nice to know"})
     console.tell("The broker cannot be reached.")
 
     assert stream.getvalue() == "The broker cannot be reached.\n"
+    assert console.every is None, "and asks the cluster nothing"
 
 
 def test_rich_is_imported_for_a_terminal_only() -> None:
     code = (
-        "import io, sys; from producer.display.console import Console; from producer.job.tally import Tally;"
-        "Console(stream=io.StringIO()).show(Tally(), {'urls': 1, 'refused': 0}, is_complete=True);"
-        "print('rich' in sys.modules)"
+        "import io, sys; from producer.display.console import Console; from tests.support.statuses import FULL;"
+        "Console(stream=io.StringIO()).show(FULL); print('rich' in sys.modules)"
     )
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def test_a_terminal_shows_a_bar_and_is_left_clean() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
+def test_a_terminal_shows_a_screen_and_is_left_clean() -> None:
+    """Guards ``transient``: a screen that stays tells what is no longer true."""
     clock, stream = Clock(), Terminal()
-    console = Console(stream=stream, clock=clock)
+    console = Console(stream=stream, clock=clock, environment={"TERM": "xterm"})
 
-    shown(clock, console, 2, Tally())
-    console.tell("a line above the bar")
+    shown(clock, console, 2, FULL)
+    console.tell("a line above the screen")
+    drawn = len(stream.getvalue())
     console.close()
 
-    assert "of 10" in stream.getvalue()
-    assert "a line above the bar" in stream.getvalue()
+    assert "of 1,000,000" in stream.getvalue()
+    assert "a line above the screen" in stream.getvalue()
+    last = stream.getvalue()[drawn:]
+    assert last.endswith("\x1b[1A\x1b[2K"), "each of its lines is erased, the first one last"
+    assert last.count("\x1b[1A\x1b[2K") >= 15
 
 
-def test_what_a_dead_worker_had_is_no_negative_rate() -> None:
-    clock, stream, tally = Clock(), io.StringIO(), Tally()
-    console = Console(stream=stream, clock=clock)
-    tally.fetched = 1_000_000
-    shown(clock, console, 4, tally)
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines() -> None:
+    clock, stream = Clock(), Terminal()
 
-    tally.fetched, tally.counts["ok"] = 0, 0
-    clock.now += 2
-    console.show(tally, TOTALS, is_complete=True)
+    shown(clock, Console(stream=stream, clock=clock, environment={"TERM": "dumb"}), 6, FULL)
 
-    assert "0 URLs/s | 0 B at 0 B/s" in stream.getvalue()
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_without_colours_a_screen_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    clock, stream = Clock(), Terminal()
+
+    shown(clock, Console(stream=stream, clock=clock, environment={"TERM": "xterm"}), 1, FULL)
+
+    assert "held up by" in stream.getvalue()
+    assert "\x1b[32m" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["piped", "terminal"])
+def test_no_name_steers_a_terminal(stream: io.StringIO) -> None:
+    """Guards one_line in tell, and that rich takes nothing for markup."""
+    clock = Clock()
+    console = Console(stream=stream, clock=clock, environment={"TERM": "xterm"})
+
+    shown(clock, console, 6, EVIL)
+    console.tell(HOSTILE)
+    console.exemplify(EVIL.examples)
+    console.show_last(EVIL)
+
+    said = stream.getvalue()
+    for steering in ("\x1b[2J", "\x9b", "\u202e", "\u200f", "\x07", "\r["):
+        assert steering not in said
+    assert ":warning:" in said, "nor an emoji"
+    assert "[red]x[/red]" in said

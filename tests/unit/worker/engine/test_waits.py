@@ -27,7 +27,7 @@ def test_what_is_in_flight_and_what_of_it_is_quiet_is_known_by_host() -> None:
     turn_for(world, 3.0)
 
     assert run.progress.waits.quiet == 3
-    assert run.progress.waits.hosts == {"slow.test": 3}
+    assert run.progress.waits.hosts == {"slow.test:80": 3}
     assert other.progress.waits.flying == 1
 
 
@@ -42,11 +42,11 @@ def test_urls_wait_for_name_servers_that_say_nothing_and_for_no_others() -> None
     assert run.progress.waits.unresolved == 0
     turn_for(world, 3.0)
 
-    assert run.progress.waits.hosts == {"dead.test": 1, "behind.test": 1}
+    assert run.progress.waits.hosts == {"dead.test:80": 1, "behind.test:80": 1}
     tell = world.resolver.held.pop("dead.test")
     tell("dead.test", Answer(("192.0.2.9",)))
     turn_for(world, 1.5)
-    assert run.progress.waits.hosts == {"behind.test": 1}
+    assert run.progress.waits.hosts == {"behind.test:80": 1}
 
 
 def test_errors_are_counted_by_class_until_they_are_reported() -> None:

@@ -1,0 +1,78 @@
+"""How a job stands, as text for who asks once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from producer.formatting import broken, count, duration, one_line, seconds, size
+from producer.job.status import HostCost, JobStatus, WorkerLine
+
+_NAME = 11  # columns of what a line is about
+
+
+def facts_of(status: JobStatus, created: float, width: int | None = None) -> str:
+    """Return what there is to say, a line each; ``width`` breaks those that are longer, between words."""
+    counts = ", ".join(f"{name} {count(number)}" for name, number in status.counts.items())
+    known = "" if status.known is None else f" of {count(status.known)}{'' if status.is_complete else '+'}"
+    rows: list[tuple[str, str]] = [
+        ("job", status.job),
+        ("list", status.label),
+        ("created", when(created)),
+        ("state", status.state),
+        ("outcomes", f"{count(status.done)}{known} ({counts})"),
+        ("bytes", size(status.fetched)),
+    ]
+    if status.rate is not None and status.bytes_rate is not None and status.running:
+        left = f"; about {duration(status.left)} left" if status.left is not None else ""
+        rows.append(("rate", f"{count(status.rate)} URLs/s, {size(status.bytes_rate)}/s{left}"))
+    if status.errors:
+        rows.append(("errors", ", ".join(f"{each.error} {count(each.total)}" for each in status.errors)))
+    rows += [("hosts" if not number else "", _host(host)) for number, host in enumerate(status.hosts)]
+    waits = status.waits[:5]
+    more = len(status.waits) - len(waits)
+    rows += [
+        ("paused" if not number else "", f"{wait.host}: asked again in {duration(wait.left)}")
+        for number, wait in enumerate(waits)
+    ]
+    if more:
+        rows.append(("", f"and {count(more)} more"))
+    rows += [("workers" if not number else "", _worker(each)) for number, each in enumerate(status.workers)]
+    open_ = status.waiting + status.running + status.deferred
+    batches = [f"{count(open_)} open", f"{count(status.running)} of them running"]
+    batches += [f"{count(status.deferred)} waiting for a moment"] if status.deferred else []
+    rows.append(("batches", f"{', '.join(batches)}, {count(status.undrained)} closed and not followed yet"))
+    if status.state != "finished":
+        rows.append(("held up by", status.hold_up.sentence or "nothing: it runs"))
+    return "\n".join(_row(name, text, width) for name, text in rows)
+
+
+def when(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _host(host: HostCost) -> str:
+    parts = [f"{count(host.urls)} URLs"] if host.urls else []
+    if host.mean is not None:
+        parts.append(f"{seconds(host.mean)} each")
+    if host.failed:
+        parts.append(f"{count(host.failed)} failed")
+    if host.silent:
+        parts.append(f"{count(host.silent)} silent")
+    return f"{host.host}: {', '.join(parts)}"
+
+
+def _worker(line: WorkerLine) -> str:
+    held = f"{count(line.batches)} batch{'' if line.batches == 1 else 'es'} of {count(line.urls)} URLs"
+    parts = [held if line.batches else "holds nothing of it"]
+    if line.heard is not None:
+        parts.append(f"heard of {line.heard:.0f} s ago")
+    if line.trouble:
+        parts.append(f"{'is short of space' if line.takes_work else 'takes no work'}: {line.trouble}")
+    return f"{line.worker}: {', '.join(parts)}"
+
+
+def _row(name: str, text: str, width: int | None) -> str:
+    head = f"{name + ':' if name else '':<{_NAME + 1}}"
+    if width is None:
+        return head + one_line(text)
+    return head + ("\n" + " " * len(head)).join(broken(text, max(20, width - len(head)), is_whole=True))

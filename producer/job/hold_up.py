@@ -1,0 +1,190 @@
+"""What holds a job up: the first of the things that could, in the order in which they really do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from contract.ledger.health import Census, Trouble
+from contract.ledger.values import JobState, Standing
+from producer.formatting import count, duration
+
+_STILL = 5.0  # seconds without an outcome after which what is in flight is worth a look
+_LIST_SLOW = 2.0  # seconds without a line of the list, where nothing else is left to do
+_NAMED = 3  # hosts or workers
+_SLOWS = ("some-workers",)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldUp:
+    """``kind`` is a word for machines, ``sentence`` for people; both are empty where nothing holds the job up."""
+
+    kind: str = ""
+    sentence: str = ""
+
+    @property
+    def stops(self) -> bool:
+        """Does nothing go on meanwhile, as far as can be said?"""
+        return bool(self.kind) and self.kind not in _SLOWS
+
+
+NOTHING = HoldUp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a job and of all it depends on; None where the cluster was not asked, or does not answer.
+
+    ``idle`` is in seconds since the last outcome, ``list_idle`` since the last line of the list; ``is_flowing`` tells
+    that outcomes come. ``waits`` has the hosts that are asked for nothing, by the seconds that are left of it.
+    ``flying`` and the like are told by batches that last.
+    """
+
+    standing: Standing | None
+    census: Census | None
+    is_own: bool = False
+    is_complete: bool = True
+    redis: str = ""
+    idle: float = 0.0
+    is_flowing: bool = False
+    list_idle: float = 0.0
+    waits: Mapping[str, float] = field(default_factory=dict)
+    has_snapshots: bool = False
+    flying: int = 0
+    quiet: int = 0
+    unresolved: int = 0
+    retrying: int = 0
+    slow_hosts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def blocked(self) -> Mapping[str, Trouble]:
+        """The workers that take no batches."""
+        troubles = self.census.troubles if self.census is not None else {}
+        return {worker: trouble for worker, trouble in troubles.items() if not trouble.takes_work}
+
+
+def what_holds_up(facts: Facts, at: Callable[[float], str]) -> HoldUp:
+    """Return what holds a job up that is not over; ``at`` writes the time of day that is so many seconds from now."""
+    return next(_found(facts, at), NOTHING)
+
+
+def _found(facts: Facts, at: Callable[[float], str]) -> Iterator[HoldUp]:
+    standing = facts.standing
+    is_open = standing is None or standing.open > 0
+    if is_open:
+        yield from _workers(facts)
+    if facts.redis:
+        yield HoldUp("redis", f"{facts.redis}.")
+    if standing is None:
+        return
+    if standing.state is JobState.PAUSED:
+        by = f" by {standing.pauser} until that command goes on" if standing.pauser else "; `trawl resume` ends that"
+        yield HoldUp("paused", f"The job is paused{by}.")
+    if is_open:
+        yield from _space(facts)
+        yield from _hosts(facts, standing, at)
+        if not facts.is_flowing:
+            yield from _what_flies(facts, standing)
+            yield from _turns(standing)
+    elif not facts.is_complete and facts.list_idle >= _LIST_SLOW:
+        yield HoldUp("list", f"The list is read no faster: no line came for {_whole(facts.list_idle)} s.")
+    yield from _some_workers(facts)
+
+
+def _workers(facts: Facts) -> Iterator[HoldUp]:
+    census, standing = facts.census, facts.standing
+    if census is None:
+        return
+    present = census.present
+    if not present and facts.is_flowing:
+        return
+    if not present:
+        silent = {worker: age for worker, age in census.workers.items() if standing and worker in standing.held}
+        if silent:
+            worker, age = max(silent.items(), key=lambda item: item[1])
+            yield HoldUp(
+                "worker", f"Worker {worker} is silent for {_whole(age)} s; what it has runs again when its lease ends."
+            )
+        elif standing is None or not standing.running:  # one of an earlier version says nothing, and works
+            yield HoldUp(
+                "worker", "The worker is starting." if facts.is_own else "No worker is there: start one (trawl worker)."
+            )
+    elif set(present) <= set(facts.blocked):
+        yield HoldUp("worker", _blocked(facts, len(present)))
+
+
+def _some_workers(facts: Facts) -> Iterator[HoldUp]:
+    if facts.blocked and facts.census is not None:
+        yield HoldUp("some-workers", _blocked(facts, len(facts.census.present)))
+
+
+def _blocked(facts: Facts, present: int) -> str:
+    reasons = [trouble.reason for trouble in facts.blocked.values()]
+    reason = max(reasons, key=reasons.count)
+    if facts.is_own:
+        return f"The worker takes no work: {reason}"
+    number = len(reasons)
+    workers = f"{count(number)} of {count(present)} workers" if present > 1 else "The only worker"
+    return f"{workers} {'take' if number > 1 else 'takes'} no work: {reason}"
+
+
+def _space(facts: Facts) -> Iterator[HoldUp]:
+    troubles = facts.census.troubles if facts.census is not None else {}
+    if facts.idle >= _STILL:
+        for trouble in troubles.values():
+            if trouble.takes_work:
+                yield HoldUp("disk", f"A worker {trouble}")
+
+
+def _hosts(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
+    """Where nothing is held and nothing waits for a worker, all that is left waits for a moment."""
+    if standing.running or standing.waiting or standing.due is None:
+        return
+    waits = sorted(facts.waits.items(), key=lambda item: item[1])
+    if not waits:
+        yield HoldUp("retry", f"All that is left is tried again {_in(standing.due)}.")
+    elif len(waits) == 1:
+        host, left = waits[0]
+        yield HoldUp("hosts", f"All that is left waits for {host}, which is asked again at {at(left)}, {_in(left)}.")
+    else:
+        named = _names([host for host, _ in waits])
+        yield HoldUp("hosts", f"All that is left waits for {named}; the first is asked again {_in(waits[0][1])}.")
+
+
+def _what_flies(facts: Facts, standing: Standing) -> Iterator[HoldUp]:
+    if not standing.running or not facts.has_snapshots or facts.flying > facts.quiet:
+        return
+    if facts.unresolved and not facts.flying:
+        hosts = f"{count(facts.unresolved)} host{'s wait' if facts.unresolved > 1 else ' waits'}"
+        yield HoldUp("names", f"The name servers do not answer: {hosts} for an address.")
+    if facts.quiet:
+        slow = _names([f"{host} ({count(number)})" for host, number in facts.slow_hosts.items()])
+        urls = f"{count(facts.quiet)} URL{'s bring' if facts.quiet > 1 else ' brings'} next to nothing"
+        yield HoldUp("slow", f"Waiting for slow answers: {urls}{f', of {slow}' if slow else ''}.")
+    if facts.retrying and facts.idle >= 1.0:
+        urls = f"{count(facts.retrying)} URL{'s wait' if facts.retrying > 1 else ' waits'}"
+        yield HoldUp("retry", f"{urls} for a host's turn or the next attempt.")
+
+
+def _turns(standing: Standing) -> Iterator[HoldUp]:
+    if standing.running or not standing.waiting:
+        return
+    if standing.elsewhere:
+        held = f"{count(standing.elsewhere)} batch{'es' if standing.elsewhere > 1 else ''}"
+        yield HoldUp("turn", f"Another job has its turn: the workers hold {held} of it.")
+    else:
+        waiting = f"{count(standing.waiting)} batch{'es wait' if standing.waiting > 1 else ' waits'}"
+        yield HoldUp("claim", f"{waiting} for a worker to take {'them' if standing.waiting > 1 else 'it'}.")
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return shown + (f" and {count(len(names) - _NAMED)} more" if len(names) > _NAMED else "")
+
+
+def _in(left: float) -> str:
+    return "now" if left < 1 else f"in {duration(left)}"
+
+
+def _whole(seconds: float) -> int:
+    return int(seconds)

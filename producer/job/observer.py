@@ -1,0 +1,261 @@
+"""Watches a job for those who look at it: asks the cluster every few seconds, and puts together how the job stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from contract.ledger.health import Census, WorkerHealth
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import JobRecord, Standing, Waiting
+from producer.cluster.client import AWAY
+from producer.job.hold_up import NOTHING, Facts, HoldUp, what_holds_up
+from producer.job.live_progress import LiveProgress
+from producer.job.rates import Rates, Sample
+from producer.job.status import ErrorCount, HostCost, HostWait, JobStatus, WorkerLine, state_of
+from producer.job.troubles import Troubles
+
+STOPPING = "stopping"
+
+_ASKED_EVERY = 2.0  # seconds between two looks at workers
+_ASKED_FIRST = 0.5  # likewise, while our own has not said that it is there
+_SHOWN_HOSTS = 5
+_SHOWN_RATES = 20  # of the last seconds
+_MOST_WAITS = 20  # hosts that are asked for nothing, the soonest first
+_FLOWS = 2.0  # seconds since the last outcome for which outcomes count as coming
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What whoever works on a job knows of it; ``redis`` says in half a sentence why Redis is sent nothing."""
+
+    record: JobRecord | None
+    totals: Mapping[str, int] | None
+    is_complete: bool
+    redis: str = ""
+
+
+class Observer:
+    """Watches one job. ``look`` may be called often, and asks when it is time to; ``status`` asks nothing."""
+
+    def __init__(
+        self,
+        job: str,
+        *,
+        ledger: Ledger,
+        health: WorkerHealth,
+        live: LiveProgress,
+        troubles: Troubles | None = None,
+        every: float | None = _ASKED_EVERY,
+        is_own: bool = False,
+        age: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """``every`` is the seconds between two looks at what the job waits for (None: nobody wants to know), ``is_own``
+        that the one worker is ours; ``troubles`` tells of workers that cannot work; ``age`` is the job's, in seconds.
+        """
+        self.stage = ""  # in place of the job's state, what is being done with it
+        self.census: Census | None = None
+        self.standing: Standing | None = None
+        self._job = job
+        self._ledger = ledger
+        self._health = health
+        self._live = live
+        self._troubles = troubles
+        self._every = every
+        self._is_own = is_own
+        self._clock = clock
+        self._wall = wall
+        self._rates = Rates()
+        self._line_came = clock()
+        self._begun = self._line_came - age
+        self._is_closely = every is not None and every <= _ASKED_EVERY
+        self._census_every = _ASKED_EVERY if self._is_closely else 2 * _ASKED_EVERY
+        self._census_asked = float("-inf")
+        self._asked = float("-inf") if self._is_closely else clock()
+        self._waiting: Sequence[Waiting] = ()  # hosts that URLs of the job wait for, when they were asked for
+        self._waits_asked = 0.0
+        self._lines = -1
+        self._seen = Seen(record=None, totals=None, is_complete=False)
+
+    def look(self, seen: Seen) -> None:
+        """Take what is known of the job and ask the cluster if it is time; while it is away, the last answer stays."""
+        now = self._clock()
+        self._seen = seen
+        lines = (seen.totals or {}).get("lines", 0)
+        if lines != self._lines:
+            self._lines, self._line_came = lines, now
+        if self._every is not None and self._rates.is_due(now):
+            self._rates.note(self._sample(now))
+        try:
+            self._ask(now)
+        except AWAY:
+            pass
+
+    def ask(self, seen: Seen) -> None:
+        """Ask the cluster now.
+
+        Raises:
+            redis.exceptions.RedisError: it does not answer.
+        """
+        self._seen = seen
+        self._ask(self._clock())
+
+    def status(self) -> JobStatus:
+        """Return how the job stands, as far as is known from here."""
+        now = self._clock()
+        sample, record, standing, live = self._sample(now), self._seen.record, self.standing, self._live
+        self._rates.note(sample)
+        hold_up = self._hold_up(now)
+        rates = self._rates.now(sample) or (None, None)
+        history = self._rates.history(_SHOWN_RATES)
+        known = self._known()
+        return JobStatus(
+            job=self._job,
+            label=record.label if record is not None else "",
+            state=self.stage or state_of(record, standing),
+            elapsed=now - self._begun,
+            done=sample.rows,
+            known=known,
+            is_complete=self._seen.is_complete,
+            counts=live.counts,
+            fetched=sample.fetched,
+            rate=rates[0],
+            bytes_rate=rates[1],
+            rates=history[0],
+            bytes_rates=history[1],
+            left=self._left(known, sample, hold_up),
+            errors=[
+                ErrorCount(error, total, self._rates.lately(error, sample))
+                for error, total in sorted(live.errors.items(), key=lambda item: (-item[1], item[0]))
+            ],
+            examples=live.examples,
+            hosts=self._hosts(),
+            more_hosts=max(0, live.tally.known_hosts - _SHOWN_HOSTS),
+            waits=self._waits(now),
+            workers=self._workers(sample),
+            waiting=standing.waiting if standing is not None else 0,
+            running=standing.running if standing is not None else record.running if record is not None else 0,
+            deferred=standing.deferred if standing is not None else 0,
+            undrained=record.undrained if record is not None else 0,
+            flying=live.sum("flying"),
+            quiet=live.sum("quiet"),
+            unresolved=live.sum("unresolved"),
+            hold_up=hold_up,
+        )
+
+    # ------------------------------------------------------------------ asking
+
+    def _ask(self, now: float) -> None:
+        is_awaited = self._is_own and self.census is not None and not self.census.present
+        if now - self._census_asked >= (_ASKED_FIRST if is_awaited else self._census_every):
+            self._census_asked = now
+            self.census = self._health.census()
+            if self._troubles is not None:
+                self._troubles.take(self.census.troubles)
+        if self._every is not None and now - self._asked >= self._every:
+            self._asked = now
+            self.standing = self._ledger.standing(self._job)
+            waits = self._ledger.waits(self._job, _MOST_WAITS) if self.standing.deferred else ()
+            self._waiting, self._waits_asked = waits, self._clock()
+
+    # ------------------------------------------------------------------ putting together
+
+    def _sample(self, now: float) -> Sample:
+        live = self._live
+        return Sample(now, live.rows, live.fetched, live.errors, self._rows_by_worker())
+
+    def _rows_by_worker(self) -> Mapping[str, int]:
+        rows = dict(self._live.tally.workers)
+        for worker, held in (self.standing.held if self.standing is not None else {}).items():
+            rows[worker] = rows.get(worker, 0) + sum(self._live.rows_of(batch) for batch in held.batches)
+        return rows
+
+    def _known(self) -> int | None:
+        totals = self._seen.totals
+        return totals.get("urls", 0) + totals.get("refused", 0) if totals is not None else None
+
+    def _waits(self, now: float) -> Sequence[HostWait]:
+        """Return each host once, with the soonest moment at which it may be asked."""
+        waits: dict[str, HostWait] = {}
+        for each in self._waiting:
+            host, left = _shown(each.host), max(0.0, each.seconds - (now - self._waits_asked))
+            known = waits.get(host, HostWait(host, left, 0))
+            waits[host] = HostWait(host, min(left, known.left), (known.urls or 0) + each.urls)
+        return sorted(waits.values(), key=lambda wait: wait.left)
+
+    def _hold_up(self, now: float) -> HoldUp:
+        seen, live = self._seen, self._live
+        if self.stage == STOPPING:
+            return HoldUp(STOPPING, "Stopping: what is in flight may finish.")
+        if seen.record is not None and seen.record.is_finished:
+            return NOTHING
+        idle = self._rates.idle(now)
+        facts = Facts(
+            standing=self.standing,
+            census=self.census,
+            is_own=self._is_own,
+            is_complete=seen.is_complete,
+            redis=seen.redis,
+            idle=idle,
+            is_flowing=idle < _FLOWS and self._rates.has_moved,
+            list_idle=now - self._line_came,
+            waits={wait.host: wait.left for wait in self._waits(now)},
+            has_snapshots=live.has_snapshots,
+            flying=live.sum("flying"),
+            quiet=live.sum("quiet"),
+            unresolved=live.sum("unresolved"),
+            retrying=live.sum("retrying"),
+            slow_hosts=self._slow_hosts(),
+        )
+        return what_holds_up(facts, self._at)
+
+    def _at(self, left: float) -> str:
+        return time.strftime("%H:%M:%S", time.localtime(self._wall() + left))
+
+    def _left(self, known: int | None, sample: Sample, hold_up: HoldUp) -> float | None:
+        """Return how long it will take; None where that would be a guess. It takes as long as a host waits at least."""
+        if known is None or not self._seen.is_complete or hold_up.stops or sample.rows >= known:
+            return None
+        left = self._rates.left(known - sample.rows, sample)
+        due = self.standing.due if self.standing is not None else None
+        return left if left is None or due is None else max(left, due)
+
+    def _hosts(self) -> Sequence[HostCost]:
+        slow = self._slow_hosts()
+        costs = [
+            HostCost(host.name, host.urls, host.mean, host.failed, slow.pop(host.name, 0))
+            for host in self._live.tally.costliest_hosts(_SHOWN_HOSTS)
+        ]
+        silent = [HostCost(host, 0, None, 0, number) for host, number in slow.items()]
+        # Those silent now cost a place in flight, and are not among those that have outcomes.
+        return sorted([*costs, *silent], key=lambda cost: (-cost.silent, -(cost.mean or 0) * cost.urls))[:_SHOWN_HOSTS]
+
+    def _slow_hosts(self) -> dict[str, int]:
+        return {_shown(host): number for host, number in self._live.slow_hosts.items()}
+
+    def _workers(self, sample: Sample) -> Sequence[WorkerLine]:
+        census, held = self.census, self.standing.held if self.standing is not None else {}
+        if census is None:
+            return []
+        lines = []
+        for worker in sorted({*census.workers, *census.troubles, *held}):
+            trouble, has = census.troubles.get(worker), held.get(worker)
+            line = WorkerLine(
+                worker=worker,
+                batches=len(has.batches) if has is not None else 0,
+                urls=has.urls if has is not None else 0,
+                rate=self._rates.worker_rate(worker, sample) if self._live.tally.rows else None,
+                heard=census.workers.get(worker),
+                trouble=trouble.reason if trouble is not None else "",
+                takes_work=trouble is None or trouble.takes_work,
+            )
+            lines.append(line)
+        return lines
+
+
+def _shown(key: str) -> str:
+    """Return a host as a URL of it has it: with a port that is not its scheme's only."""
+    return key.removesuffix(":80").removesuffix(":443")

@@ -1,0 +1,163 @@
+"""How a job stands: the facts that every display of it shows, and machines are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from contract.ledger.values import JobRecord, JobState, Standing
+from producer.job.hold_up import NOTHING, HoldUp
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCount:
+    """``lately``: of these so many in the last minute, as far as this job was watched for it."""
+
+    error: str
+    total: int
+    lately: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostCost:
+    """What a host cost: its URLs, the seconds they took on average, those that failed, and those silent in flight."""
+
+    host: str
+    urls: int
+    mean: float | None
+    failed: int
+    silent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostWait:
+    """A host that is asked for nothing for so many seconds more; ``urls`` of the job wait for it, if that is known."""
+
+    host: str
+    left: float
+    urls: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLine:
+    """A worker, what it holds of the job, its URLs/s, the seconds since it was heard of, and what troubles it."""
+
+    worker: str
+    batches: int = 0
+    urls: int = 0
+    rate: float | None = None
+    heard: float | None = None
+    trouble: str = ""
+    takes_work: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """A job as it stands now. Rates are per second, times in seconds, sizes in bytes; None: there is no basis for it.
+
+    ``done`` of ``known`` URLs have an outcome; more may be known later unless ``is_complete``. ``flying`` and ``quiet``
+    are of the batches that told of themselves: those that last.
+    """
+
+    job: str
+    label: str
+    state: str
+    elapsed: float
+    done: int
+    known: int | None
+    is_complete: bool
+    counts: Mapping[str, int]
+    fetched: int
+    rate: float | None = None
+    bytes_rate: float | None = None
+    rates: Sequence[float] = ()
+    bytes_rates: Sequence[float] = ()
+    left: float | None = None
+    errors: Sequence[ErrorCount] = ()
+    examples: Mapping[str, str] = field(default_factory=dict)
+    hosts: Sequence[HostCost] = ()
+    more_hosts: int = 0
+    waits: Sequence[HostWait] = ()
+    workers: Sequence[WorkerLine] = ()
+    waiting: int = 0
+    running: int = 0
+    deferred: int = 0
+    undrained: int = 0
+    flying: int = 0
+    quiet: int = 0
+    unresolved: int = 0
+    hold_up: HoldUp = NOTHING
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the facts for machines."""
+        return {
+            "job": self.job,
+            "label": self.label,
+            "state": self.state,
+            "elapsed": round(self.elapsed, 3),
+            "done": self.done,
+            "known": self.known,
+            "is_complete": self.is_complete,
+            "counts": dict(self.counts),
+            "bytes": self.fetched,
+            "urls_per_second": _rounded(self.rate),
+            "bytes_per_second": _rounded(self.bytes_rate),
+            "seconds_left": _rounded(self.left),
+            "errors": {each.error: each.total for each in self.errors},
+            "errors_last_minute": {each.error: each.lately for each in self.errors if each.lately},
+            "hosts": [
+                {
+                    "host": each.host,
+                    "urls": each.urls,
+                    "mean": _rounded(each.mean),
+                    "failed": each.failed,
+                    "silent": each.silent,
+                }
+                for each in self.hosts
+            ],
+            "host_waits": [
+                {"host": each.host, "seconds": _rounded(each.left), "urls": each.urls} for each in self.waits
+            ],
+            "workers": [
+                {
+                    "worker": each.worker,
+                    "batches": each.batches,
+                    "urls": each.urls,
+                    "urls_per_second": _rounded(each.rate),
+                    "heard": _rounded(each.heard),
+                    "trouble": each.trouble or None,
+                }
+                for each in self.workers
+            ],
+            "waiting": self.waiting,
+            "running": self.running,
+            "deferred": self.deferred,
+            "undrained": self.undrained,
+            "in_flight": self.flying,
+            "silent": self.quiet,
+            "unresolved": self.unresolved,
+            "held_up_by": self.hold_up.kind or None,
+            "held_up": self.hold_up.sentence or None,
+        }
+
+
+def state_of(record: JobRecord | None, standing: Standing | None = None) -> str:
+    """Say in a word or two where a job is between its first batch and its last row."""
+    if record is None:
+        return "starting"
+    state = standing.state if standing is not None else record.state
+    if state is JobState.PAUSED and not record.is_finished:
+        return "paused"
+    if not record.is_sealed:
+        return "being fed"
+    open_, running = (standing.open, standing.running) if standing is not None else (record.open, record.running)
+    if open_ and state is JobState.CANCELLED:
+        return "being cancelled"
+    if open_:
+        return "running" if running else "waiting"
+    return "to be followed" if record.undrained else "finished"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -1,0 +1,122 @@
+"""Watches a job that somebody else works on: by its ledger, what workers tell, and its journal where there is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from contract.ledger.values import JobRecord
+from producer.cluster.client import AWAY, Cluster
+from producer.job.live_progress import LiveProgress
+from producer.job.observer import Observer, Seen
+from producer.job.status import JobStatus
+from producer.job.tally import Tally
+from producer.storage.journal import read_facts
+
+_ASKED_EVERY = 2.0  # seconds between two looks at the job's record
+_TOLD_EVERY = 1.1  # seconds within which every batch that lasts tells of itself
+
+
+class JobWatch:
+    """Changes nothing. ``journal`` is the folder whose journal collects the job here; it knows more than the ledger."""
+
+    def __init__(
+        self, cluster: Cluster, record: JobRecord, *, journal: Path | None = None, is_own: bool = False
+    ) -> None:
+        self.record = record
+        self._cluster = cluster
+        self._journal = journal
+        self._totals: Mapping[str, int] | None = None
+        self._live = LiveProgress(Tally())
+        self._channel = cluster.channel(record.job, self._live.take)
+        self._redis = ""
+        self._asked = time.monotonic()
+        self._observer = Observer(
+            record.job,
+            ledger=cluster.ledger,
+            health=cluster.health,
+            live=self._live,
+            is_own=is_own,
+            every=_ASKED_EVERY,
+            age=max(0.0, time.time() - record.created),
+        )
+        self._take(record)
+
+    def begin(self) -> None:
+        """Listen for a moment to what workers tell, if there is anything that they could."""
+        self._observer.ask(self._seen())
+        if self.record.is_finished or not self.record.running:
+            return
+        self._channel.subscribe()
+        self._listen(_TOLD_EVERY)
+        self._look()
+
+    def follow(self, seconds: float) -> None:
+        """Watch for so many seconds; while the cluster is away, what is known stays."""
+        if not self._channel.is_subscribed:
+            self._channel.subscribe()
+        self._listen(seconds)
+        self._look()
+
+    def status(self) -> JobStatus:
+        return self._observer.status()
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _listen(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._channel.wait(left)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._asked >= _ASKED_EVERY:
+            self._asked = now
+            try:
+                self._ask()
+            except AWAY:
+                pass
+        self._observer.look(self._seen())
+        if self._observer.standing is not None:
+            held = {batch for has in self._observer.standing.held.values() for batch in has.batches}
+            self._live.keep_only(held)
+
+    def _ask(self) -> None:
+        record = self._cluster.ledger.job(self.record.job)
+        if record is not None:
+            self._take(record)
+        if not self.record.is_sealed:
+            memory = self._cluster.ledger.memory()
+            self._redis = memory.fullness if memory.is_full else ""
+
+    def _seen(self) -> Seen:
+        return Seen(record=self.record, totals=self._totals, is_complete=self.record.is_sealed, redis=self._redis)
+
+    def _take(self, record: JobRecord) -> None:
+        self.record = record
+        facts = read_facts(self._journal) if self._journal is not None else None
+        tally = _tally_of(record, facts)
+        self._live.tally = tally
+        self._totals = _totals_of(record, facts)
+
+
+def _tally_of(record: JobRecord, facts: Mapping[str, Any] | None) -> Tally:
+    """Return what is known of the outcomes: of the journal's job more than of others."""
+    if facts is not None and facts.get("job") == record.job and facts.get("tally"):
+        return Tally.from_record(facts["tally"])
+    tally = Tally()
+    tally.counts.update({ending: record.counts[ending] for ending in tally.counts})
+    tally.errors = dict(record.errors)
+    tally.fetched = record.counts["bytes"]
+    return tally
+
+
+def _totals_of(record: JobRecord, facts: Mapping[str, Any] | None) -> Mapping[str, int] | None:
+    if record.totals is not None:
+        return record.totals
+    if facts is not None and facts.get("job") == record.job and "urls" in facts:
+        return {name: int(facts.get(name, 0)) for name in ("lines", "urls", "refused", "duplicates")}
+    return None

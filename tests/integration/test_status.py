@@ -1,0 +1,251 @@
+"""`trawl status` on the real parts: what it says holds a job up does, and looking changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producer.cluster.address import note_address, server_at
+from producer.storage.journal import Journal, read_facts
+from tests.support.celery_worker import CeleryWorker
+from tests.support.cluster import Cluster
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.person import ENOUGH, PROJECT, Person
+from tests.support.processes import await_condition, end
+from tests.support.redis_server import RedisServer
+
+LOOPBACK = ("--allow-net", "127.0.0.0/8")
+
+
+class Bench(Person):
+    """A Redis, a site, and somebody who asks how jobs stand."""
+
+    def __init__(self, server: RedisServer, site: MisbehavingServer, folder: Path) -> None:
+        super().__init__(folder, TRAWL_BROKER_URL=server.celery_url())
+        self.site = site
+        self.cluster = Cluster(server.celery_url(), folder)
+
+    def enqueue(self, job: str, *targets: str) -> None:
+        self.cluster.enqueue(job, [self.site.url(target) for target in targets])
+
+    def asked(self, *arguments: str) -> dict[str, Any]:
+        code, out, err = self.trawl("status", *arguments, "--json")
+        assert code == 0, err
+        (found,) = json.loads(out)
+        return dict(found)
+
+    def await_hold_up(self, job: str, kind: str | None, *, and_more: Callable[[dict[str, Any]], bool] = bool) -> str:
+        def found() -> str | None:
+            seen = self.asked(job)
+            return str(seen["held_up"]) if seen["held_up_by"] == kind and and_more(seen) else None
+
+        return await_condition(found, within=60, what=f"{kind} holding {job} up")
+
+    def worker(self, *, processes: int = 1) -> CeleryWorker:
+        return CeleryWorker(self.folder, env=self.cluster.environment, concurrency=processes)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with RedisServer(tmp_path / "redis") as server, MisbehavingServer() as site:
+        yield Bench(server, site, tmp_path)
+
+
+def test_a_job_without_a_worker_says_so_until_one_is_there(bench: Bench) -> None:
+    """Guards the beat of workers, and what is made of it."""
+    bench.enqueue("job", "/held?n=1", "/good?n=2", "/status?code=404")
+
+    assert "No worker is there" in bench.await_hold_up("job", "worker")
+    with bench.worker() as worker:
+        bench.site.log.wait_for_requests(3)
+        seen = bench.asked("job")
+
+        assert seen["held_up_by"] != "worker"
+        assert [each["worker"].partition("@")[0] for each in seen["workers"]] == [worker.name]
+        assert (seen["workers"][0]["batches"], seen["workers"][0]["urls"]) == (1, 3)
+        bench.site.log.let_go.set()
+        bench.cluster.reports("job")
+
+    assert bench.asked("job")["errors"] == {"http-4xx": 1}
+    assert bench.asked("job")["held_up"] is None, "nothing holds up what is over"
+
+
+def test_slow_answers_are_waited_for_by_name(bench: Bench) -> None:
+    """Guards the way of what is silent from the lane to whoever looks."""
+    bench.enqueue("job", *(f"/held?n={number}" for number in range(5)))
+    with bench.worker():
+        said = bench.await_hold_up("job", "slow")
+        host = bench.site.url("/").removeprefix("http://").rstrip("/")
+
+        assert said == f"Waiting for slow answers: 5 URLs bring next to nothing, of {host} (5)."
+        bench.site.log.let_go.set()
+        bench.cluster.reports("job")
+
+
+def test_a_job_that_only_waits_for_a_host_names_it_and_the_time(bench: Bench) -> None:
+    busy = [f"/status?code=503&retry=600&n={number}" for number in range(3)]
+    bench.enqueue("job", *busy, "/held")
+    with bench.worker():
+        await_condition(lambda: bench.asked("job")["host_waits"], within=60, what="news of the pause")
+        bench.site.log.let_go.set()
+        said = bench.await_hold_up("job", "hosts")
+
+    host = bench.site.url("/").removeprefix("http://").rstrip("/")
+    assert said.startswith(f"All that is left waits for {host}, which is asked again at ")
+    seen = bench.asked("job")
+    assert [wait["host"] for wait in seen["host_waits"]] == [host]
+    assert 300 < seen["host_waits"][0]["seconds"] <= 700
+    assert seen["seconds_left"] is None
+
+
+def test_a_job_behind_another_says_that_it_is_anothers_turn(bench: Bench) -> None:
+    """Guards ``elsewhere``: one that waits for the only worker looks like one without a worker."""
+    bench.enqueue("first", *(f"/held?n={number}" for number in range(200)))
+    bench.cluster.environment["TRAWL_TRANSFERS"] = "1"  # nothing is fetched beside what is silent
+    with bench.worker():
+        bench.site.log.wait_for_requests(1)
+        bench.enqueue("second", "/good?n=2")
+
+        assert bench.await_hold_up("second", "turn") == "Another job has its turn: the workers hold 1 batch of it."
+        bench.site.log.let_go.set()
+        bench.cluster.reports("second")
+
+
+def test_looking_takes_nothing_from_who_follows(bench: Bench) -> None:
+    """Guards that a look changes nothing: not one key of the job."""
+    bench.enqueue("job", "/good?n=1")
+    client = bench.cluster.ledger._redis
+    before = {key: client.dump(key) for key in client.keys("trawl:job:*")}
+
+    bench.asked("job")
+
+    assert {key: client.dump(key) for key in client.keys("trawl:job:*")} == before
+
+
+# ---------------------------------------------------------------------------------------------- a run in a folder
+
+
+def test_a_local_run_is_seen_from_a_second_terminal(tmp_path: Path) -> None:
+    """Guards the way to the embedded server, and that it is looked at without the journal's lock."""
+    person = Person(tmp_path)
+    with MisbehavingServer() as site:
+        listed = person.write_list(*(site.url(f"/held?n={number}") for number in range(3)), site.url("/good"))
+        run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
+        try:
+            site.log.wait_for_requests(4, 60)
+            code, out, err = person.trawl("status", "-o", "out")
+            assert code == 0, err
+            assert "state:      running" in out
+            assert "outcomes:   " in out
+            assert " of 4 (" in out
+            watched = person.start("status", "-o", "out", "--watch", "--json")
+            site.log.let_go.set()
+            seen, _ = watched.communicate(timeout=ENOUGH)
+            run.communicate(timeout=ENOUGH)
+        finally:
+            end(run)
+    after = person.trawl("status", "-o", "out")
+
+    assert run.returncode == 0
+    assert watched.returncode == 0
+    assert all(json.loads(line) for line in seen.splitlines())
+    assert after.code == 0
+    assert after.out.startswith("Nothing runs in out: job ")
+    assert after.out.endswith("is finished, with 4 outcomes of 4 lines.\n")
+
+
+def test_a_killed_run_is_said_to_go_on_with_the_same_command(tmp_path: Path) -> None:
+    person = Person(tmp_path)
+    with MisbehavingServer() as site:
+        listed = person.write_list(site.url("/held?n=1"), site.url("/good"))
+        run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
+        try:
+            site.log.wait_for_requests(2, 60)
+            run.kill()
+            run.communicate(timeout=ENOUGH)
+        finally:
+            end(run)
+        await_condition(lambda: server_at(tmp_path / "out/.trawl", {}) is None, within=30, what="the server's end")
+    code, out, err = person.trawl("status", "-o", "out")
+
+    assert code == 0, err
+    assert "is not finished" in out
+    assert "the same command goes on." in out
+
+
+def test_a_folder_without_a_job_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+
+    code, _, err = Person(tmp_path).trawl("status", "-o", "out")
+
+    assert code == 2
+    assert err == "trawl: The folder out holds no job: name the one that was given to `trawl run -o`.\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("closed", ["redis/address.json", "journal.sqlite"])
+def test_another_users_folder_is_one_sentence(tmp_path: Path, closed: str) -> None:
+    state = tmp_path / "out" / ".trawl"
+    (state / "redis").mkdir(parents=True)
+    (state / closed).touch(mode=0o600)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    code = (
+        "import sys; from pathlib import Path; from contract.errors import FolderError;"
+        "from producer.commands.status import Target, show_status\n"
+        "import os; os.setuid(65534)\n"
+        "try: show_status(Target(output=Path(sys.argv[1])), {})\n"
+        "except FolderError as error: print(error)"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", code, state.parent], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout.endswith("is another user's, and only they can look at it.\n")
+
+
+def test_a_journal_is_read_while_its_run_holds_it(tmp_path: Path) -> None:
+    """Guards the lock: a look from outside must neither wait for it nor take it."""
+    journal = Journal(tmp_path)
+    journal.begin("a-job", lines=7)
+
+    assert (read_facts(tmp_path) or {})["lines"] == 7
+    journal.note(lines=8)
+    assert (read_facts(tmp_path) or {})["lines"] == 8
+    journal.close()
+
+
+def test_a_note_of_a_server_that_has_gone_leads_nowhere(tmp_path: Path) -> None:
+    """Guards _answers: a server that was killed leaves its socket."""
+    (tmp_path / "redis").mkdir()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "left.sock"))
+    note_address(tmp_path, str(tmp_path / "left.sock"), {})
+
+    assert server_at(tmp_path, {}) is None
+    (tmp_path / "redis/address.json").write_text("[")
+    assert server_at(tmp_path, {}) is None
+
+
+def test_a_list_that_comes_slowly_is_said_to(tmp_path: Path) -> None:
+    person = Person(tmp_path)
+    command = ("run", "-", "-o", "out", "--processes", "1", *LOOPBACK)
+    with MisbehavingServer() as site, person.start(*command, stdin=subprocess.PIPE) as run:
+        assert run.stdin is not None
+        assert run.stderr is not None
+        run.stdin.write(site.url("/good").encode() + b"\n")
+        run.stdin.flush()
+        line = next(line for line in iter(run.stderr.readline, b"") if b"The list is read no faster" in line)
+        run.communicate(timeout=ENOUGH)
+
+    assert b"1 of 1 read so far" in line
+    assert run.returncode == 0

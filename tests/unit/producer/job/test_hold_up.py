@@ -1,0 +1,157 @@
+"""What is said to hold a job up is what really does: each thing by itself, and the first of several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from contract.ledger.health import Census, Trouble
+from contract.ledger.values import Held, JobState, Standing
+from producer.job.hold_up import Facts, HoldUp, what_holds_up
+
+FULL = Trouble("The disk is full (ENOSPC).")
+SHORT = Trouble("A body of 40 MiB waits.", takes_work=True)
+HEALTHY = Census({"celery@a": 1.0, "celery@b": 2.0}, {})
+NOBODY = Census({}, {})
+HELD = {"celery@a": Held(["1"], 10)}
+
+
+def standing(**open_: Any) -> Standing:
+    known = {"open": 5, "running": 1, "deferred": 0, "due": None, "held": HELD, "elsewhere": 0}
+    return Standing(**(known | open_))
+
+
+def found(**facts: Any) -> HoldUp:
+    known: dict[str, Any] = {"standing": standing(), "census": HEALTHY, "idle": 10.0}
+    return what_holds_up(Facts(**(known | facts)), lambda left: f"12:00 + {left:.0f}")
+
+
+WAITING = standing(running=0, held={})
+PAUSED = standing(running=0, held={}, state=JobState.PAUSED)
+DEFERRED = standing(open=2, running=0, deferred=2, due=200.0, held={})
+QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.test": 12, "pit.test": 3}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "sentence"),
+    [
+        ({}, "", ""),
+        ({"standing": WAITING, "census": NOBODY}, "worker", "No worker is there: start one (trawl worker)."),
+        ({"standing": WAITING, "census": NOBODY, "is_own": True}, "worker", "The worker is starting."),
+        (
+            {"census": Census({"celery@a": 22.4}, {})},
+            "worker",
+            "Worker celery@a is silent for 22 s; what it has runs again when its lease ends.",
+        ),
+        (
+            {"census": Census({"celery@a": 1.0}, {"celery@a": FULL, "celery@b": FULL})},
+            "worker",
+            "2 of 2 workers take no work: The disk is full (ENOSPC).",
+        ),
+        (
+            {"census": Census({"w": 1.0}, {"w": FULL}), "is_own": True},
+            "worker",
+            "The worker takes no work: The disk is full (ENOSPC).",
+        ),
+        (
+            {"redis": "Redis is 79 % full; nothing is sent above 70 %"},
+            "redis",
+            "Redis is 79 % full; nothing is sent above 70 %.",
+        ),
+        ({"standing": standing(state=JobState.PAUSED)}, "paused", "The job is paused; `trawl resume` ends that."),
+        (
+            {"standing": standing(state=JobState.PAUSED, pauser="run@laptop/7")},
+            "paused",
+            "The job is paused by run@laptop/7 until that command goes on.",
+        ),
+        (
+            {"census": Census({"celery@a": 1.0}, {"celery@a": SHORT})},
+            "disk",
+            "A worker is short of space: A body of 40 MiB waits.",
+        ),
+        (
+            {"standing": DEFERRED, "waits": {"cdn.test": 200.0}},
+            "hosts",
+            "All that is left waits for cdn.test, which is asked again at 12:00 + 200, in 3:20.",
+        ),
+        (
+            {"standing": DEFERRED, "waits": {"d": 90.0, "a": 40.0, "b": 50.0, "c": 60.0}},
+            "hosts",
+            "All that is left waits for a, b, c and 1 more; the first is asked again in 0:40.",
+        ),
+        ({"standing": DEFERRED}, "retry", "All that is left is tried again in 3:20."),
+        (
+            {"has_snapshots": True, "unresolved": 3},
+            "names",
+            "The name servers do not answer: 3 hosts wait for an address.",
+        ),
+        (QUIET, "slow", "Waiting for slow answers: 15 URLs bring next to nothing, of tar.test (12), pit.test (3)."),
+        ({"has_snapshots": True, "retrying": 1}, "retry", "1 URL waits for a host's turn or the next attempt."),
+        (
+            {"standing": standing(running=0, held={}, elsewhere=8)},
+            "turn",
+            "Another job has its turn: the workers hold 8 batches of it.",
+        ),
+        ({"standing": WAITING}, "claim", "5 batches wait for a worker to take them."),
+        (
+            {"standing": standing(open=0, running=0, held={}), "is_complete": False, "list_idle": 7.3},
+            "list",
+            "The list is read no faster: no line came for 7 s.",
+        ),
+        (
+            {"census": Census({"celery@a": 1.0, "celery@b": 1.0}, {"celery@b": FULL})},
+            "some-workers",
+            "1 of 2 workers takes no work: The disk is full (ENOSPC).",
+        ),
+    ],
+)
+def test_what_holds_a_job_up_is_one_sentence(facts: dict[str, Any], kind: str, sentence: str) -> None:
+    assert found(**facts) == HoldUp(kind, sentence)
+
+
+def test_what_could_hold_it_up_does_not_while_outcomes_come() -> None:
+    """Guards ``is_flowing``: what is silent for years may fly beside what is fetched in milliseconds."""
+    for facts in (QUIET, {"standing": WAITING}, {"standing": WAITING, "census": NOBODY}, {"unresolved": 3}):
+        assert found(**facts, is_flowing=True) == HoldUp(), facts
+
+
+def test_one_transfer_that_brings_bytes_is_enough_for_a_job_that_runs() -> None:
+    assert found(**{**QUIET, "flying": 16}) == HoldUp()
+
+
+def test_hosts_hold_nothing_up_while_anything_else_is_left() -> None:
+    """Guards the first line of _hosts: a paused host in a list of thousands is no reason."""
+    for open_ in ({"running": 1}, {"running": 0, "open": 6, "held": {}}):
+        hold_up = found(standing=standing(**{"open": 2, "deferred": 2, "due": 40.0} | open_), waits={"a.test": 40.0})
+        assert hold_up.kind != "hosts"
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({"standing": PAUSED, "census": NOBODY, "redis": "Redis is full"}, "worker"),
+        ({"standing": PAUSED, "redis": "Redis is full"}, "redis"),
+        ({"standing": PAUSED}, "paused"),
+        ({**QUIET, "census": Census({"celery@a": 1.0}, {"celery@a": SHORT})}, "disk"),
+        ({**QUIET, "flying": 0, "quiet": 0, "unresolved": 1, "retrying": 5}, "names"),
+        ({**QUIET, "retrying": 5}, "slow"),
+    ],
+)
+def test_of_several_the_one_that_blocks_first_is_said(facts: dict[str, Any], kind: str) -> None:
+    assert found(**facts).kind == kind
+
+
+def test_a_worker_of_an_earlier_version_says_nothing_of_itself_and_works() -> None:
+    """Guards ``running`` where no worker is known: it would be said to be missing while it fetches."""
+    assert found(census=NOBODY).kind != "worker"
+
+
+def test_without_an_answer_of_the_cluster_nothing_is_claimed() -> None:
+    assert found(standing=None, census=None) == HoldUp()
+
+
+def test_only_what_stops_a_job_keeps_the_time_that_is_left_unsaid() -> None:
+    assert found(**QUIET).stops
+    assert not found(census=Census({"a": 1.0, "b": 1.0}, {"b": FULL})).stops
+    assert not HoldUp().stops

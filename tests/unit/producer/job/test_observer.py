@@ -1,0 +1,145 @@
+"""What a cluster is asked for those who look at a job: so often and no more; without an answer the last one holds."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import redis.exceptions
+
+from contract.ledger.health import Census, Trouble, WorkerHealth
+from contract.ledger.ledger import Ledger
+from contract.ledger.values import Held, Standing, Waiting
+from contract.records.snapshots import ProgressSnapshot
+from producer.job.live_progress import LiveProgress
+from producer.job.observer import STOPPING, Observer, Seen
+from producer.job.tally import Tally
+from producer.job.troubles import Troubles
+
+FULL = Trouble("The disk is full (ENOSPC).")
+
+
+class World:
+    """A cluster that counts what it is asked, and a clock."""
+
+    def __init__(self, *, every: float | None = 2.0, is_own: bool = False) -> None:
+        self.now = 0.0
+        self.asked: list[str] = []
+        self.is_away = False
+        self._census = Census({"celery@a": 1.0}, {})
+        self._standing = Standing(
+            open=3, running=1, deferred=1, due=90.0, held={"celery@a": Held(["1"], 10)}, elsewhere=0
+        )
+        self.told: list[str] = []
+        self.live = LiveProgress(Tally(), clock=lambda: self.now)
+        self.observer = Observer(
+            "job",
+            ledger=cast("Ledger", self),
+            health=cast("WorkerHealth", self),
+            live=self.live,
+            troubles=Troubles(self.told.append),
+            every=every,
+            is_own=is_own,
+            clock=lambda: self.now,
+            wall=lambda: 0.0,
+        )
+
+    def census(self) -> Census:
+        self._note("census")
+        return self._census
+
+    def standing(self, _job: str) -> Standing:
+        self._note("standing")
+        return self._standing
+
+    def waits(self, _job: str, _limit: int) -> list[Waiting]:
+        self._note("waits")
+        return [Waiting("slow.test:443", 40.0, 12), Waiting("slow.test:443", 10.0, 3)]
+
+    def _note(self, what: str) -> None:
+        if self.is_away:
+            raise redis.exceptions.ConnectionError
+        self.asked.append(what)
+
+    def pass_time(self, seconds: float, *, lines: int = 100) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            totals = {"lines": lines, "urls": lines, "refused": 0, "duplicates": 0}
+            self.observer.look(Seen(record=None, totals=totals, is_complete=True))
+            self.now += 0.1
+
+    def tell(self, rows: int, **more: int) -> None:
+        self.live.take(ProgressSnapshot("1", {"ok": rows}, rows * 10, **more).to_wire())  # type: ignore[arg-type]
+
+
+def test_a_cluster_is_asked_every_two_seconds_and_not_for_every_turn() -> None:
+    world = World()
+
+    world.pass_time(10.0)
+
+    assert [world.asked.count(what) for what in ("census", "standing")] == [5, 5]
+    assert world.asked.count("waits") == 5
+
+
+def test_whoever_sees_nothing_asks_for_troubles_only() -> None:
+    world = World(every=None)
+
+    world.pass_time(10.0)
+
+    assert set(world.asked) == {"census"}
+
+
+def test_while_the_cluster_is_away_the_last_answer_stays() -> None:
+    world = World()
+    world.pass_time(3.0)
+    world.is_away = True
+    world.pass_time(5.0)
+
+    status = world.observer.status()
+
+    assert [line.worker for line in status.workers] == ["celery@a"]
+    assert (status.waiting, status.running, status.deferred) == (1, 1, 1)
+
+
+def test_a_status_has_what_open_batches_told_and_no_time_that_is_a_guess() -> None:
+    world = World()
+    for second in range(8):
+        world.tell(second, flying=2, quiet=1)
+        world.pass_time(1.0)
+    slow = world.observer.status()
+    for second in range(40):
+        world.tell(second * 2, flying=2, quiet=1)
+        world.pass_time(1.0)
+
+    status = world.observer.status()
+
+    assert slow.left is None, "seven URLs are no basis"
+    assert (status.done, status.known, status.flying, status.quiet) == (78, 100, 2, 1)
+    assert status.rate is not None
+    assert 1.5 < status.rate < 2.5
+    assert status.left == 90.0, "what waits for a host waits at least as long"
+    assert status.workers[0].urls == 10
+    (wait,) = status.waits
+    assert (wait.host, wait.urls) == ("slow.test", 15), "the port of https goes without saying"
+    assert wait.left <= 10.0
+
+
+def test_our_own_worker_is_looked_for_until_it_is_there() -> None:
+    """Guards _ASKED_FIRST: a run would say for two seconds that a worker starts which works."""
+    world = World(is_own=True)
+    world._census = Census({}, {})
+    world.pass_time(1.0)
+    assert world.observer.status().hold_up.sentence == "" or world.asked.count("census") == 2
+    world._census = Census({"trawl@embedded": 0.0}, {"trawl@embedded": FULL})
+    world.pass_time(0.6)
+
+    assert world.observer.status().hold_up.sentence == "The worker takes no work: The disk is full (ENOSPC)."
+    assert world.told == ["Worker trawl@embedded takes no work: The disk is full (ENOSPC)."]
+
+
+def test_a_job_that_is_being_stopped_says_so() -> None:
+    world = World()
+    world.observer.stage = STOPPING
+
+    status = world.observer.status()
+
+    assert (status.state, status.hold_up.kind, status.left) == ("stopping", "stopping", None)
