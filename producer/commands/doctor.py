@@ -23,7 +23,7 @@ from contract.ledger.memory import FULL_ABOVE, RedisMemory
 from contract.ledger.overview import Overview, look
 from contract.open_files import attainable_limit, shortage
 from producer.cluster.client import Cluster
-from producer.formatting import command, count, duration, seconds, size
+from producer.formatting import command, count, duration, one_line, seconds, size
 
 SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
 
@@ -55,7 +55,7 @@ class Finding:
     found: str
 
     def __str__(self) -> str:
-        return f"{self.verdict:<4}  {self.subject + ':':<20}{self.found}"
+        return one_line(f"{self.verdict:<4}  {self.subject + ':':<20}{self.found}")
 
 
 Check = Callable[[], Finding]

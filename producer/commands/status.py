@@ -210,10 +210,11 @@ def _table(records: Sequence[JobRecord]) -> str:
     for record in records:
         failed = count(record.counts["failed"] + record.counts["refused"])
         outcomes = _progress(record)
-        rows.append((record.job, when(record.created), state_of(record), outcomes, failed, one_line(record.label)))
+        rows.append((record.job, when(record.created), state_of(record), outcomes, failed, record.label))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+        one_line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]))
+        for row in rows
     )
 
 

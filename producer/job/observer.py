@@ -219,9 +219,17 @@ class Observer:
         """Return how long it will take; None where that would be a guess. It takes as long as a host waits at least."""
         if known is None or not self._seen.is_complete or hold_up.stops or sample.rows >= known:
             return None
+        if self._is_all_silent():
+            return None
         left = self._rates.left(known - sample.rows, sample)
         due = self.standing.due if self.standing is not None else None
         return left if left is None or due is None else max(left, due)
+
+    def _is_all_silent(self) -> bool:
+        """Does nothing wait for a worker, and is all in flight silent? What came before is no measure then."""
+        standing, live = self.standing, self._live
+        is_all_held = standing is not None and not standing.waiting
+        return is_all_held and live.sum("quiet") > 0 and live.sum("flying") <= live.sum("quiet")
 
     def _hosts(self) -> Sequence[HostCost]:
         slow = self._slow_hosts()

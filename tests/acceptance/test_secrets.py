@@ -257,6 +257,7 @@ def run_job(heard: Overheard, environment: dict[str, str], worker: CeleryWorker)
     assert ended.code == 1, ended.err
     remember_arguments(heard, worker.pid)
     trawl(heard, environment, "status")
+    trawl(heard, environment, "status", "-o", "out")
     trawl(heard, environment, "report", "-o", "out")
     trawl(heard, environment, "report", "-o", "out", "--html", "report.html")
     heard.add("the report's page", (heard.folder / "report.html").read_bytes())
@@ -267,6 +268,7 @@ def enqueue_only(heard: Overheard, environment: dict[str, str], server: RedisSer
     apart = {**environment, "TRAWL_QUEUE": "unheard"}
     job = trawl(heard, apart, "enqueue", "urls.txt", *OPTIONS).out.strip()
     trawl(heard, apart, "status", job)
+    trawl(heard, apart, "status", job, "--json")
     with redis.Redis.from_url(server.url()) as client:
         for key in client.scan_iter():
             name = key.decode()
@@ -396,9 +398,12 @@ def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: Site, tmp_pat
     listed = person.write_list(*site.urls())
 
     code, out, err = person.trawl("run", listed, "-o", "out", *OPTIONS[:2])
+    again = person.trawl("run", listed, "-o", "out", "--json", *OPTIONS[:2])
+    seen = person.trawl("status", "-o", "out", "--watch")
 
     assert code == 1, err
-    assert CANARY not in out + err
+    assert seen.code == 0
+    assert CANARY not in out + err + again.out + again.err + seen.out + seen.err
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and tmp_path / "out" not in path.parents]
     assert [path.name for path in outside if holds(path.read_bytes(), CANARY)] == ["urls.txt"]
 

@@ -7,6 +7,8 @@ from tests.mutants.guard import Guard
 _WAITS = ("tests/unit/worker/engine/test_waits.py",)
 _STANDING = ("tests/integration/ledger/test_standing.py",)
 _HOLD_UP = ("tests/unit/producer/job/test_hold_up.py",)
+_OBSERVER = ("tests/unit/producer/job/test_observer.py",)
+_LANE = ("tests/unit/worker/engine/test_lane.py", "-k", "busy_lane")
 _RATES = ("tests/unit/producer/job/test_rates.py",)
 _SCREEN = ("tests/unit/producer/display",)
 _HEALTH = ("tests/integration/ledger/test_health.py",)
@@ -34,6 +36,8 @@ GUARDS = (
     ),
     Guard("producer/job/hold_up.py", " or facts.flying > facts.quiet:", _HOLD_UP, ":"),
     Guard("producer/job/hold_up.py", "elif standing is None or not standing.running:", _HOLD_UP, "else:"),
+    Guard("worker/engine/rows.py", "transfer.queued + _lag(transfer, ended)", _LANE, "transfer.queued"),
+    Guard("producer/job/observer.py", "        if self._is_all_silent():\n            return None\n", _OBSERVER),
     Guard("producer/job/rates.py", "since < _BASIS_SECONDS or ", _RATES),
     Guard("producer/job/rates.py", " or came < _BASIS_ROWS:", _RATES, ":"),
     Guard("producer/formatting.py", "    shown = one_line(text)\n", _SCREEN, "    shown = text\n"),

@@ -78,11 +78,22 @@ def _row(transfer: Transfer, ending: Ending, now: float, fetched: Fetched | None
     )
 
 
+def _lag(transfer: Transfer, ended: Ended) -> float:
+    """Return the seconds that a lane with many others to see to kept a request from going out, and its end from notice.
+
+    Of a body that several exchanges brought nobody can say.
+    """
+    exchange, fetched = transfer.exchange, transfer.fetched
+    if exchange is None or fetched is None or any(note.startswith("splits=") for note in fetched.notes):
+        return 0.0
+    return max(0.0, fetched.at - exchange.began - ended.took / 1e6)
+
+
 def _timing(transfer: Transfer, ended: Ended, now: float) -> Timing:
     if transfer.began is None:
         return NO_TIMING
-    queued = transfer.queued
-    total = now - transfer.began - queued
+    queued = transfer.queued + _lag(transfer, ended)
+    total = max(0.0, now - transfer.began - queued)
     queued += max(0.0, transfer.began_wall - transfer.terms.queued)
     dns, took, first = transfer.resolved_in, ended.took, ended.at_first_byte
     connect = secure = 0

@@ -9,6 +9,7 @@ import pytest
 from contract.ledger.overview import Overview
 from producer.commands import doctor
 from producer.commands.doctor import Finding, Verdict, examine
+from tests.support.statuses import HOSTILE
 
 IDLE = Overview(
     claimable=0, held=2, deferred=0, parked=0, paused=0, undrained=0, jobs=1, active_jobs=1, paused_jobs=0,
@@ -114,3 +115,7 @@ def test_a_cluster_that_does_not_answer_is_broken(tmp_path: Path) -> None:
 
     assert finding.verdict is Verdict.BROKEN
     assert "cannot be reached" in finding.found
+
+
+def test_no_name_of_a_worker_steers_a_terminal() -> None:
+    assert str(Finding(Verdict.FINE, "workers", HOSTILE)).isprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import redis.exceptions
@@ -121,6 +122,19 @@ def test_a_status_has_what_open_batches_told_and_no_time_that_is_a_guess() -> No
     (wait,) = status.waits
     assert (wait.host, wait.urls) == ("slow.test", 15), "the port of https goes without saying"
     assert wait.left <= 10.0
+
+
+def test_the_last_silent_urls_are_not_measured_by_those_before_them() -> None:
+    """Guards _is_all_silent: of the last 28 URLs, all silent, four seconds were said to be left."""
+    world = World()
+    world._standing = replace(world._standing, open=1, deferred=0, due=None)
+    for second in range(40):
+        world.tell(second * 2, flying=2, quiet=1)
+        world.pass_time(1.0)
+    assert world.observer.status().left is not None
+    world.tell(80, flying=2, quiet=2)
+
+    assert world.observer.status().left is None
 
 
 def test_our_own_worker_is_looked_for_until_it_is_there() -> None:

@@ -151,6 +151,25 @@ def test_a_name_that_waits_for_its_turn_with_us_is_never_late() -> None:
     assert outcome.timing.queued > 60.0
 
 
+def test_what_a_busy_lane_adds_is_our_own_queue_and_no_time_of_the_url() -> None:
+    """Guards _lag: of small files of a fast server more than half of ``total`` was in no phase."""
+    world = _always(Reply(after=1.0))
+    wait = world.http.wait
+
+    def late(seconds: float | None) -> object:
+        ended = wait(seconds)
+        if ended:
+            world.clock.seconds += 5.0
+        return ended
+
+    world.http.wait = late  # type: ignore[method-assign, assignment]  # a lane that sees to others in between
+    run = world.fetch(["http://a.test/"], JobPolicy(attempts=1))
+
+    (outcome,) = run.outcomes
+    assert outcome.timing.total == pytest.approx(1.0, abs=0.2)
+    assert outcome.timing.queued >= 5.0
+
+
 def test_the_clock_of_a_url_starts_when_it_holds_an_address() -> None:
     """Guards the deadline: a name may take long, and what is fetched from it too."""
     world = _always(Reply(after=4.0))
