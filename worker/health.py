@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_PAUSE = 2.0  # seconds between two looks
 _RENEWED_EVERY = BELIEVED_FOR / 3  # seconds
+_BEATEN_EVERY = 0.4 * BELIEVED_FOR  # likewise, of the word that this worker is there
 _ENDED_AFTER = 2 * _LOOK_PAUSE  # seconds without trouble after which it is over
 
 _watch: HealthWatch | None = None
@@ -128,7 +129,7 @@ class HealthWatch:
             pass  # what was not told is told with the next look
 
     def _tell(self, found: Trouble | None, now: float) -> None:
-        if now - self._beaten >= _RENEWED_EVERY:
+        if now - self._beaten >= _BEATEN_EVERY:
             self._beat()
             self._beaten = now
         is_new = (found is None) != (self._recorded is None)

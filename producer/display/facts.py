@@ -62,7 +62,7 @@ def _host(host: HostCost) -> str:
 
 
 def _worker(line: WorkerLine) -> str:
-    held = f"{count(line.batches)} batch{'' if line.batches == 1 else 'es'} of {count(line.urls)} URLs"
+    held = f"{count(line.batches or 0)} batch{'' if line.batches == 1 else 'es'} of {count(line.urls or 0)} URLs"
     parts = [held if line.batches else "holds nothing of it"]
     if line.heard is not None:
         parts.append(f"heard of {line.heard:.0f} s ago")

@@ -181,7 +181,8 @@ def _workers(status: JobStatus, width: int) -> list[Line]:
             lines.append([(fit(each.worker, name), style), (fit(" " + each.trouble, width - name).rstrip(), style)])
             continue
         heard = "-" if each.heard is None else f"{each.heard:.0f} s"
-        numbers = f"{count(each.batches):>8}{count(each.urls):>8}{_or_dash(each.rate, count):>8}{heard:>8}"
+        known = [_or_dash(value, count) for value in (each.batches, each.urls, each.rate)]
+        numbers = "".join(f"{value:>8}" for value in (*known, heard))
         lines.append([(fit(each.worker, name), ""), (numbers, "yellow" if _is_silent(each) else "")])
     if len(workers) > _WORKER_ROWS:
         lines.append([(f"+ {count(len(workers) - _WORKER_ROWS)} more", "dim")])

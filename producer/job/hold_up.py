@@ -75,12 +75,16 @@ def _found(facts: Facts, at: Callable[[float], str]) -> Iterator[HoldUp]:
         yield from _workers(facts)
     if facts.redis:
         yield HoldUp("redis", f"{facts.redis}.")
-    if standing is None:
-        return
+    if standing is not None:
+        yield from _what_is_open(facts, standing, at)
+    yield from _some_workers(facts)
+
+
+def _what_is_open(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
     if standing.state is JobState.PAUSED:
         by = f" by {standing.pauser} until that command goes on" if standing.pauser else "; `trawl resume` ends that"
         yield HoldUp("paused", f"The job is paused{by}.")
-    if is_open:
+    if standing.open > 0:
         yield from _space(facts)
         yield from _hosts(facts, standing, at)
         if not facts.is_flowing:
@@ -88,7 +92,6 @@ def _found(facts: Facts, at: Callable[[float], str]) -> Iterator[HoldUp]:
             yield from _turns(standing)
     elif not facts.is_complete and facts.list_idle >= _LIST_SLOW:
         yield HoldUp("list", f"The list is read no faster: no line came for {_whole(facts.list_idle)} s.")
-    yield from _some_workers(facts)
 
 
 def _workers(facts: Facts) -> Iterator[HoldUp]:

@@ -19,6 +19,7 @@ from producer.job.troubles import Troubles
 STOPPING = "stopping"
 
 _ASKED_EVERY = 2.0  # seconds between two looks at workers
+_ASKED_SELDOM = 5.0  # likewise, for who gets a line now and then
 _ASKED_FIRST = 0.5  # likewise, while our own has not said that it is there
 _SHOWN_HOSTS = 5
 _SHOWN_RATES = 20  # of the last seconds
@@ -72,7 +73,7 @@ class Observer:
         self._line_came = clock()
         self._begun = self._line_came - age
         self._is_closely = every is not None and every <= _ASKED_EVERY
-        self._census_every = _ASKED_EVERY if self._is_closely else 2 * _ASKED_EVERY
+        self._census_every = _ASKED_EVERY if self._is_closely else _ASKED_SELDOM
         self._census_asked = float("-inf")
         self._asked = float("-inf") if self._is_closely else clock()
         self._waiting: Sequence[Waiting] = ()  # hosts that URLs of the job wait for, when they were asked for
@@ -157,9 +158,18 @@ class Observer:
                 self._troubles.take(self.census.troubles)
         if self._every is not None and now - self._asked >= self._every:
             self._asked = now
-            self.standing = self._ledger.standing(self._job)
-            waits = self._ledger.waits(self._job, _MOST_WAITS) if self.standing.deferred else ()
-            self._waiting, self._waits_asked = waits, self._clock()
+            self._ask_what_is_open(now)
+
+    def _ask_what_is_open(self, now: float) -> None:
+        if not self._is_closely and self._is_flowing(now):  # nothing holds it up
+            self.standing, self._waiting = None, ()
+            return
+        self.standing = self._ledger.standing(self._job)
+        self._waiting = self._ledger.waits(self._job, _MOST_WAITS) if self.standing.deferred else ()
+        self._waits_asked = self._clock()
+
+    def _is_flowing(self, now: float) -> bool:
+        return self._rates.has_moved and self._rates.idle(now) < _FLOWS
 
     # ------------------------------------------------------------------ putting together
 
@@ -200,7 +210,7 @@ class Observer:
             is_complete=seen.is_complete,
             redis=seen.redis,
             idle=idle,
-            is_flowing=idle < _FLOWS and self._rates.has_moved,
+            is_flowing=self._is_flowing(now),
             list_idle=now - self._line_came,
             waits={wait.host: wait.left for wait in self._waits(now)},
             has_snapshots=live.has_snapshots,
@@ -253,8 +263,8 @@ class Observer:
             trouble, has = census.troubles.get(worker), held.get(worker)
             line = WorkerLine(
                 worker=worker,
-                batches=len(has.batches) if has is not None else 0,
-                urls=has.urls if has is not None else 0,
+                batches=None if self.standing is None else len(has.batches) if has is not None else 0,
+                urls=None if self.standing is None else has.urls if has is not None else 0,
                 rate=self._rates.worker_rate(worker, sample) if self._live.tally.rows else None,
                 heard=census.workers.get(worker),
                 trouble=trouble.reason if trouble is not None else "",

@@ -42,9 +42,10 @@ class Rates:
 
     def note(self, sample: Sample) -> None:
         """Take a sample; one that comes before it ``is_due`` only tells whether there are new rows."""
-        if sample.rows != self._rows:
+        if self._rows is None or sample.rows > self._rows:
             self.has_moved = self._rows is not None
-            self._rows, self._changed = sample.rows, sample.at
+            self._changed = sample.at
+        self._rows = sample.rows
         if self.is_due(sample.at):
             self._samples.append(sample)
             while sample.at - self._samples[0].at > _KEPT:

@@ -44,8 +44,8 @@ class WorkerLine:
     """A worker, what it holds of the job, its URLs/s, the seconds since it was heard of, and what troubles it."""
 
     worker: str
-    batches: int = 0
-    urls: int = 0
+    batches: int | None = 0
+    urls: int | None = 0
     rate: float | None = None
     heard: float | None = None
     trouble: str = ""

@@ -89,6 +89,22 @@ def test_whoever_sees_nothing_asks_for_troubles_only() -> None:
     assert set(world.asked) == {"census"}
 
 
+def test_who_gets_lines_asks_what_is_open_only_while_nothing_comes() -> None:
+    """Guards the round trips of a run that goes well: six per batch in all."""
+    world = World(every=5.0)
+    for second in range(20):
+        world.tell(second)
+        world.pass_time(1.0)
+    flowing = world.asked.count("standing")
+    status = world.observer.status()
+    world.pass_time(10.0)
+
+    assert flowing == 0
+    assert status.workers[0].batches is None, "nobody asked"
+    assert world.asked.count("standing") >= 1
+    assert world.observer.status().workers[0].batches == 1
+
+
 def test_while_the_cluster_is_away_the_last_answer_stays() -> None:
     world = World()
     world.pass_time(3.0)
