@@ -25,7 +25,7 @@ from producer.formatting import count, one_line
 from producer.job.hold_up import Facts, what_holds_up
 from producer.job.status import JobStatus, state_of
 from producer.job.watch import JobWatch
-from producer.storage.journal import read_facts
+from producer.storage.last_job import read_facts
 
 _SAMPLED_FOR = 1.2  # seconds of which a rate is told
 _REFRESHED_EVERY = 0.5  # seconds between two looks at what workers tell

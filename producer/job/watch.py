@@ -13,7 +13,7 @@ from producer.job.live_progress import LiveProgress
 from producer.job.observer import Observer, Seen
 from producer.job.status import JobStatus
 from producer.job.tally import Tally
-from producer.storage.journal import read_facts
+from producer.storage.last_job import read_facts
 
 _ASKED_EVERY = 2.0  # seconds between two looks at the job's record
 _TOLD_EVERY = 1.1  # seconds within which every batch that lasts tells of itself

@@ -13,11 +13,10 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from contract.errors import FolderError
 from contract.ledger.values import NewBatch
@@ -453,25 +452,6 @@ class Journal:
             if isinstance(error, sqlite3.Error):
                 raise _trouble(self._path, error, f"cannot be written: {error}.") from None
             raise
-
-
-def read_facts(folder: Path) -> dict[str, Any] | None:
-    """Return what a folder's journal knows of its job, without its lock or a change; None: there is no journal.
-
-    Raises:
-        FolderError: it cannot be read.
-    """
-    path = folder / "journal.sqlite"
-    try:
-        if not path.exists():
-            return None
-        path.open("rb").close()
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=5.0)) as database:
-            return {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM facts")}
-    except PermissionError:
-        raise FolderError(f"The job in {folder.parent} is another user's, and only they can look at it.") from None
-    except (sqlite3.Error, OSError, ValueError) as error:
-        raise FolderError(f"The journal {path} cannot be read ({error}).") from None
 
 
 def _trouble(path: Path, error: sqlite3.Error | OSError, otherwise: str) -> FolderError:

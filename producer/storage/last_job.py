@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from contract.errors import FolderError
 from contract.folders import PRIVATE
@@ -45,3 +48,22 @@ def last_job(output: Path) -> LastJob:
     if "job" not in facts:
         raise FolderError(f"No job was begun in {output}: name the folder of a `trawl run` with -o.")
     return LastJob(json.loads(facts["job"]), bool(json.loads(facts.get("finished", "false"))))
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Return what a folder's journal knows of its job, without its lock or a change; None: there is no journal.
+
+    Raises:
+        FolderError: it cannot be read.
+    """
+    path = folder / "journal.sqlite"
+    try:
+        if not path.exists():
+            return None
+        path.open("rb").close()
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=5.0)) as database:
+            return {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM facts")}
+    except PermissionError:
+        raise FolderError(f"The job in {folder.parent} is another user's, and only they can look at it.") from None
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise FolderError(f"The journal {path} cannot be read ({error}).") from None

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from producer.cluster.address import note_address, server_at
-from producer.storage.journal import Journal, read_facts
+from producer.storage.journal import Journal
+from producer.storage.last_job import read_facts
 from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
