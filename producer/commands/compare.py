@@ -159,7 +159,7 @@ def _fetch(
 
 def ideal(first: Summary, way: Way) -> float:
     """Return rounds of transfers times what one URL took when it was alone."""
-    fetched = first.tally.counts["ok"] + first.tally.counts["failed"]
+    fetched = first.tally.tried
     if not fetched:
         return 0.0
     return math.ceil(fetched / way.in_flight) * first.tally.busy / fetched
@@ -167,7 +167,7 @@ def ideal(first: Summary, way: Way) -> float:
 
 def _row(each: Measured, first: Measured) -> tuple[str, ...]:
     tally, elapsed = each.summary.tally, each.elapsed or math.nan
-    fetched = tally.counts["ok"] + tally.counts["failed"]
+    fetched = tally.tried
     return (
         each.way.title,
         seconds(each.elapsed),

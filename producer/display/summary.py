@@ -72,7 +72,7 @@ class Summary:
         """Return the summary as lines; ``width`` breaks those that are longer, between words."""
         tally = self.tally
         elapsed = tally.elapsed
-        fetched = tally.counts["ok"] + tally.counts["failed"]
+        fetched = tally.tried
         rows: list[tuple[str, str]] = [("job", self.job + self._standing)]
         rows.append(("lines", self.identity) if self.is_finished else ("so far", self._so_far()))
         if tally.errors:
@@ -100,7 +100,7 @@ class Summary:
         """Return the summary for machines; seconds and bytes."""
         tally = self.tally
         elapsed = tally.elapsed
-        fetched = tally.counts["ok"] + tally.counts["failed"]
+        fetched = tally.tried
         shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
         return {
             "job": self.job,

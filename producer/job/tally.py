@@ -106,6 +106,11 @@ class Tally:
         return sum(self.counts.values())
 
     @property
+    def tried(self) -> int:
+        """URLs that were fetched, or meant to be and failed: not those that were cancelled."""
+        return self.counts["ok"] + self.counts["failed"] - self.errors.get(ErrorClass.CANCELLED, 0)
+
+    @property
     def elapsed(self) -> float:
         """Seconds from the first batch's start to the last one's end, without the time nobody ran the job."""
         return self.worked + max(0.0, self.finished - self.started)
@@ -148,7 +153,7 @@ class Tally:
             self.errors[error] = self.errors.get(error, 0) + 1
             if error not in self.examples:
                 self.examples[error] = _example(row)
-            if row.outcome is Ending.FAILED:
+            if row.outcome is Ending.FAILED and error != ErrorClass.CANCELLED:
                 self._add_host(_host_of(row.url), 1, (row.timing or _NO_PHASES).total, 1)
 
     def _add_hosts(self, urls: Iterable[str], seconds: Iterable[float]) -> None:

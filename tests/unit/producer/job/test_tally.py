@@ -66,6 +66,17 @@ def test_rows_are_counted_by_ending_error_and_host() -> None:
     assert [(host.name, host.failed) for host in tally.slowest_hosts(5)] == [("slow", 1), ("h", 0)]
 
 
+def test_what_was_cancelled_was_not_fetched_and_made_no_host_quicker() -> None:
+    tally = Tally()
+
+    tally.add_rows(
+        [row(total=0.5), row("failed", total=0.5, error="timeout"), row("failed", total=0.0, error="cancelled")]
+    )
+
+    assert (tally.tried, tally.counts["failed"]) == (2, 2)
+    assert [(host.urls, host.mean, host.failed) for host in tally.slowest_hosts(1)] == [(2, 0.5, 1)]
+
+
 def test_a_million_hosts_cost_no_more_than_some_hundred() -> None:
     tally = Tally()
 
