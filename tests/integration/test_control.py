@@ -82,8 +82,11 @@ class Bench(Person):
         process.send_signal(signal.SIGCONT)
 
     def start_in_a_shell(self, *arguments: object) -> subprocess.Popen[bytes]:
-        """Start it as a job of its own, as a shell does: else Ctrl-Z would stop nothing."""
-        command = [sys.executable, "-P", "-m", "producer", *map(str, arguments)]
+        """Start it as a job of its own, as a shell does: else Ctrl-Z would stop nothing.
+
+        Its terminal may be closed, also where this test runs under nohup.
+        """
+        command = ["env", "--default-signal=HUP", sys.executable, "-P", "-m", "producer", *map(str, arguments)]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, process_group=0

@@ -173,6 +173,7 @@ def assert_nothing_but_redis_is_connected_to(watched: Watched) -> None:
 
 #: Modules that open sockets by themselves, and to where.
 OPENERS = {
+    "producer/cluster/address.py": "the same socket, to see whether its server is there",
     "producer/cluster/embedded.py": "the private socket of the Redis it started",
     "producer/cluster/socket_folder.py": "none: it tries whether the folder takes a socket",
     "worker/adapters/http/exchanges.py": "none: libcurl keeps those that the handles lent",
