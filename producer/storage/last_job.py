@@ -28,26 +28,10 @@ def last_job(output: Path) -> LastJob:
     Raises:
         FolderError: no job was begun there, or the folder is closed to us.
     """
-    path = output / PRIVATE / "journal.sqlite"
-    try:
-        with path.open("rb"):
-            pass
-        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            facts = dict(database.execute("SELECT key, value FROM facts WHERE key IN ('job', 'finished')"))
-        finally:
-            database.close()
-    except (FileNotFoundError, NotADirectoryError):
-        raise FolderError(f"No job was begun in {output}: name the folder of a `trawl run` with -o.") from None
-    except OSError as error:
-        raise FolderError(
-            f"The journal in {output} cannot be read: {(error.strerror or str(error)).lower()}."
-        ) from None
-    except sqlite3.Error as error:
-        raise FolderError(f"The journal in {output} cannot be read: {error}.") from None
+    facts = read_facts(output / PRIVATE) or {}
     if "job" not in facts:
         raise FolderError(f"No job was begun in {output}: name the folder of a `trawl run` with -o.")
-    return LastJob(json.loads(facts["job"]), bool(json.loads(facts.get("finished", "false"))))
+    return LastJob(facts["job"], bool(facts.get("finished")))
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:

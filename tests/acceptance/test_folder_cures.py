@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +15,9 @@ import pytest
 from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.netbox import NotPermittedError
 from tests.support.person import ENOUGH, Person, lines_until
 from tests.support.redis_server import RedisServer
-from tests.support.tiny_disk import TinyDisk
+from tests.support.tiny_disk import TinyDisk, tiny_disk_or_skip
 
 COUNT = 80  # URLs: some ten seconds of them
 
@@ -98,12 +96,8 @@ FATES = {
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[TinyDisk]:
-    with ExitStack() as mounted:
-        try:
-            disk = mounted.enter_context(TinyDisk(tmp_path / "disk", size="8m"))
-        except NotPermittedError as reason:
-            pytest.skip(f"no file system of our own here: {reason}")
-        yield disk
+    with tiny_disk_or_skip(tmp_path / "disk", "8m") as mounted:
+        yield mounted
 
 
 @pytest.fixture

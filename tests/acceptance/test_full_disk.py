@@ -8,7 +8,6 @@ import re
 import signal
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,10 @@ from tests.support.celery_worker import CeleryWorker, WorkerDied
 from tests.support.cluster import Cluster
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.netbox import NotPermittedError
 from tests.support.person import ENOUGH, Person, lines_until
 from tests.support.processes import await_condition, free_port
 from tests.support.redis_server import RedisServer
-from tests.support.tiny_disk import TinyDisk
+from tests.support.tiny_disk import TinyDisk, tiny_disk_or_skip
 
 SIZE = 60_000  # bytes of a body
 COUNT = 12  # bodies; twice what the ballast leaves room for
@@ -40,12 +38,8 @@ each_pool = pytest.mark.parametrize("pool", ["prefork", "threads"])
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[TinyDisk]:
-    with ExitStack() as mounted:
-        try:
-            disk = mounted.enter_context(TinyDisk(tmp_path / "disk", size="3m"))
-        except NotPermittedError as reason:
-            pytest.skip(f"no file system of our own here: {reason}")
-        yield disk
+    with tiny_disk_or_skip(tmp_path / "disk", "3m") as mounted:
+        yield mounted
 
 
 @pytest.fixture

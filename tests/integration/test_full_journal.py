@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.netbox import NotPermittedError
-from tests.support.tiny_disk import PROJECT, TinyDisk
+from tests.support.tiny_disk import PROJECT, TinyDisk, tiny_disk_or_skip
 
 SAID = "The disk of {} is full: free some space and run the same command again.\n"
 
@@ -68,12 +66,8 @@ WRITE = """
 
 @pytest.fixture
 def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TinyDisk]:
-    with ExitStack() as mounted:
-        try:
-            disk = mounted.enter_context(TinyDisk(tmp_path / "disk", size=getattr(request, "param", "1m")))
-        except NotPermittedError as reason:
-            pytest.skip(f"no file system of our own here: {reason}")
-        yield disk
+    with tiny_disk_or_skip(tmp_path / "disk", getattr(request, "param", "1m")) as mounted:
+        yield mounted
 
 
 def said_there(disk: TinyDisk, code: str) -> str:

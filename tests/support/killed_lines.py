@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -39,3 +41,24 @@ class Killer:
 
 def stop_killing() -> None:
     sys.settrace(None)
+
+
+def kill_until_done(
+    parent: Path,
+    storage: Sequence[ModuleType],
+    chance: random.Random,
+    mean: float,
+    work: Callable[[Path, Killer | None], bool],
+) -> tuple[Path, int]:
+    """Have a command, which begins in ``parent/0``, killed after about ``mean`` lines until it ends.
+
+    The 60th is spared. Returns the folder it ended in and how many commands there were.
+    """
+    folder = parent / "0"
+    for life in itertools.count(1):
+        left = parent / str(life)
+        killer = Killer(storage, folder, left, int(chance.expovariate(1 / mean))) if life < 60 else None
+        if work(folder, killer):
+            return folder, life
+        folder = left
+    raise AssertionError("unreachable")

@@ -15,8 +15,12 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
+
+import pytest
 
 from tests.support.netbox import NetboxError, NotPermittedError
 
@@ -96,6 +100,17 @@ class TinyDisk:
 
 
 # ---- inside
+
+
+@contextmanager
+def tiny_disk_or_skip(path: Path, size: str) -> Iterator[TinyDisk]:
+    """Mount a disk for a test, which is skipped where nobody may."""
+    with ExitStack() as mounted:
+        try:
+            disk = mounted.enter_context(TinyDisk(path, size=size))
+        except NotPermittedError as reason:
+            pytest.skip(f"no file system of our own here: {reason}")
+        yield disk
 
 
 def _hold(path: str, size: str) -> None:

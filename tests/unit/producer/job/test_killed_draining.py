@@ -17,7 +17,7 @@ from producer.storage import sorted_runs, stored
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
 from producer.storage.stored import StoredRows
-from tests.support.killed_lines import KilledError, Killer, stop_killing
+from tests.support.killed_lines import KilledError, Killer, kill_until_done, stop_killing
 
 BATCHES, SIZE = 80, 12
 FEW = 50  # rows in memory
@@ -78,13 +78,10 @@ def test_a_follower_killed_between_any_two_steps_remembers_every_stored_file(tmp
     begin(journal, "job-1", lambda _line: None, fingerprint="1", label="1", manifest=folder / "manifest.jsonl")
     journal.close()
 
-    for life in itertools.count(1):
-        left = tmp_path / str(life)
-        killer = Killer(STORAGE, folder, left, int(chance.expovariate(1 / 800))) if life < 60 else None
-        if drain(folder, chance, killer):
-            break
-        folder = left
-    assert life > 3, "it was killed now and then"
+    folder, lives = kill_until_done(
+        tmp_path, STORAGE, chance, 800, lambda folder, killer: drain(folder, chance, killer)
+    )
+    assert lives > 3, "it was killed now and then"
 
     journal = Journal(folder / ".trawl")
     begin(journal, "job-2", lambda _line: None, fingerprint="2", label="2", manifest=folder / "manifest.jsonl")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from producer.job.plan import read_on
 from producer.storage import journal as journal_module
 from producer.storage import seen, sorted_runs
 from producer.storage.journal import Journal, KeptBatch
-from tests.support.killed_lines import KilledError, Killer, stop_killing
+from tests.support.killed_lines import KilledError, Killer, kill_until_done, stop_killing
 
 LONG = "x" * 12_000  # of each URL, so that a chunk holds some twenty of them
 FEW = 40  # names in memory
@@ -80,21 +80,14 @@ def test_a_reader_killed_between_any_two_steps_takes_every_url_once(
 ) -> None:
     """Guards the order of things: runs are noted with the position they belong to, and not before they are written."""
     path, names = listed
-    chance = random.Random(seed)
-    folder = tmp_path / "0"
-    journal = Journal(folder)
+    journal = Journal(tmp_path / "0")
     journal.begin("job-1")
     journal.close()
 
-    for life in itertools.count(1):
-        left = tmp_path / str(life)
-        killer = Killer(STORAGE, folder, left, int(chance.expovariate(1 / 3_000))) if life < 60 else None
-        if read(path, folder, killer):
-            break
-        folder = left
+    folder, lives = kill_until_done(tmp_path, STORAGE, random.Random(seed), 3_000, partial(read, path))
 
     assert sorted(names_in_batches(folder)) == sorted(names)
-    assert life > 5, "it was killed now and then"
+    assert lives > 5, "it was killed now and then"
 
 
 def test_what_a_journal_of_an_earlier_version_was_told_of_counts(
