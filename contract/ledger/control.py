@@ -31,7 +31,7 @@ _KEPT_AT_ONCE = 1_000  # reports
 _SENT_AT_ONCE = 200  # messages; the sweep sends the others
 _WITHDRAWN_AT_ONCE = 20  # batches: their URLs are in memory
 
-_RUNNING, _FINISHED = "running", "finished"
+_FINISHED = "finished"
 
 
 def pause(ledger: Ledger, job: str, *, by: str = "") -> bool:
@@ -42,7 +42,7 @@ def pause(ledger: Ledger, job: str, *, by: str = "") -> bool:
     Raises:
         UnknownJobError, JobStateError: there is no such job, or nothing of it is left to pause.
     """
-    was = _change(ledger, job, JobState.PAUSED, by)
+    was, _ = _change(ledger, job, JobState.PAUSED, by)
     if was in (_FINISHED, JobState.CANCELLED):
         raise JobStateError(f"Job {job} is {was}: there is nothing left to pause.")
     _keep_reports(ledger, job, 0)
@@ -55,13 +55,13 @@ def resume(ledger: Ledger, job: str, *, by: str = "") -> bool:
     Raises:
         UnknownJobError, JobStateError: there is no such job, or it was cancelled.
     """
-    was = _change(ledger, job, JobState.RUNNING, by)
+    was, pauser = _change(ledger, job, JobState.RUNNING, by)
     if was == JobState.CANCELLED:
         raise JobStateError(f"Job {job} is cancelled: the command that began it begins another job for what is left.")
-    is_ours = not by or state_of(ledger, job) is JobState.RUNNING
-    if was == JobState.PAUSED and is_ours:
+    is_ended = was == JobState.PAUSED and by in ("", pauser)
+    if is_ended:
         _keep_reports(ledger, job, ledger.keep)
-    return was == JobState.PAUSED and is_ours
+    return is_ended
 
 
 def cancel(ledger: Ledger, job: str) -> bool:
@@ -72,7 +72,7 @@ def cancel(ledger: Ledger, job: str) -> bool:
     Raises:
         UnknownJobError, JobStateError: there is no such job, or it is finished.
     """
-    was = _change(ledger, job, JobState.CANCELLED, "")
+    was, _ = _change(ledger, job, JobState.CANCELLED, "")
     if was == _FINISHED:
         raise JobStateError(f"Job {job} is finished: there is nothing left to cancel.")
     _keep_reports(ledger, job, ledger.keep)
@@ -165,27 +165,29 @@ def cancelled_report(job: str, batch: str, entries: Sequence[BatchEntry], *, wor
 # ---------------------------------------------------------------------- how
 
 
-def _change(ledger: Ledger, job: str, wanted: JobState, by: str) -> str:
-    """Make the change, move what waits, and return what the job was before."""
-    was, moved = _control(ledger, job, wanted, by)
-    if moved == _MOVED_AT_ONCE:
+def _change(ledger: Ledger, job: str, wanted: JobState, by: str) -> tuple[str, str]:
+    """Make the change, move what waits, and return what the job was before and who had paused it."""
+    if ledger.keys_of(job) is ledger.earlier:
+        raise JobStateError(f"Job {job} was begun by an earlier version, which knows no such change: it goes on.")
+    was, pauser, moved = _control(ledger, job, wanted, by)
+    if moved >= _MOVED_AT_ONCE:  # what was lost or handed off is moved beside them
         _move_all(ledger, job)
-    return was
+    return was, pauser
 
 
 def _move_all(ledger: Ledger, job: str) -> None:
-    while _control(ledger, job)[1] >= _MOVED_AT_ONCE:
+    while _control(ledger, job)[2] >= _MOVED_AT_ONCE:
         pass
 
 
-def _control(ledger: Ledger, job: str, wanted: str = "", by: str = "") -> tuple[str, int]:
+def _control(ledger: Ledger, job: str, wanted: str = "", by: str = "") -> tuple[str, str, int]:
     keys = ledger.keys_of(job)
     shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities, keys.active]
     arguments = [job, wanted, by, _MOVED_AT_ONCE, ledger.keep]
     answer = ledger.run("control", [*keys.parts(job, "", "batches", "line", "aside"), *shared], arguments)
     if answer is None:
         raise _unknown(job)
-    return answer[0].decode(), int(answer[2])
+    return answer[0].decode(), answer[1].decode(), int(answer[2])
 
 
 def _keep_reports(ledger: Ledger, job: str, seconds: int) -> None:

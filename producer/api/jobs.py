@@ -148,7 +148,7 @@ class Job:
     def pause(self) -> bool:
         """Have nothing more of it fetched until it is resumed; False when it was paused already.
 
-        Workers learn of it within two seconds; what is in flight then may end.
+        It is in force within three seconds; what is in flight then may end.
 
         Raises:
             UnknownJobError, JobStateError: Redis has lost the job, or nothing of it is left to pause.

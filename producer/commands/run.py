@@ -35,6 +35,7 @@ from producer.job.loop import conduct
 from producer.job.observer import Observer
 from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
 from producer.job.sender import NewJob
+from producer.job.tally import Tally
 from producer.job.troubles import Troubles
 from producer.storage.full_disk import SpaceWait
 from producer.storage.journal import Journal
@@ -154,14 +155,12 @@ def enqueue(
                 is_cancelled = retrying.call(lambda: state_of(cluster.ledger, job.id)) is JobState.CANCELLED
             if is_cancelled or feeder.is_cancelled:
                 feeder.cancel()
-            elif not feeder.step(_PAUSE):
+            if not feeder.step(_PAUSE):
                 time.sleep(_PAUSE)
         if feeder.is_done and not feeder.totals["lines"]:
             cluster.ledger.remove(job.id)
             shutil.rmtree(folder, ignore_errors=True)
             raise InputError(_nothing_in(wish))
-        from producer.job.tally import Tally
-
         summary = Summary(
             job=job.id,
             tally=Tally(),

@@ -21,7 +21,7 @@ from producer.cluster.client import Cluster
 from producer.display.console import Console
 from producer.display.facts import facts_of, when
 from producer.display.screen import Line
-from producer.formatting import count, one_line
+from producer.formatting import command, count, one_line
 from producer.job.hold_up import Facts, what_holds_up
 from producer.job.status import JobStatus, state_of
 from producer.job.watch import JobWatch
@@ -112,7 +112,7 @@ def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatc
         facts = read_facts(journal)
         if facts is None or not facts.get("job"):
             raise FolderError(
-                f"The folder {target.output} holds no job: name the one that was given to `trawl run -o`."
+                f"The folder {target.output} holds no job: name the one that was given to `{command('run')} -o`."
             )
         job = str(facts["job"])
         if not is_own and (facts.get("finished") or not is_configured(environment)):
@@ -126,7 +126,7 @@ def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatc
         if record is None:
             if journal is not None:
                 raise _not_running(journal.parent, facts or {})
-            raise UnknownJobError(f"No job {job} is known there: `trawl status` lists the jobs.")
+            raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
         with closing(JobWatch(cluster, record, journal=journal, is_own=is_own)) as watch:
             yield watch
 

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from contract.errors import JobStateError, UnknownJobError
-from contract.ledger.values import JobRecord, JobState
+from contract.ledger.values import JobState
 from producer.cluster.client import AWAY, Retrying
 from producer.job.control import JobControl
 from producer.job.follower import Follower
@@ -59,9 +59,9 @@ class Halts:
     def look(self, reader: Reader) -> bool:
         """Take in what the job's record says; True when something was ended."""
         record = self._follower.record
-        if record is None:
+        if record is None or (record.is_finished and record.state is JobState.PAUSED):
             return False
-        state = self._wanted(record)
+        state = record.state
         if state is not self._seen:
             self._seen = state
             self._journal.note(halted=None if state is JobState.RUNNING else state)
@@ -78,9 +78,6 @@ class Halts:
     def state(self) -> str:
         """What to show beside the counts; "" where the job goes on."""
         return "" if self._seen is JobState.RUNNING else str(self._seen)
-
-    def _wanted(self, record: JobRecord) -> JobState:
-        return JobState.RUNNING if record.state is JobState.PAUSED and not record.is_paused else record.state
 
     def _sentence(self, job: str, state: JobState) -> str:
         if state is JobState.PAUSED:

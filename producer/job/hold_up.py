@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from contract.ledger.health import Census, Trouble
 from contract.ledger.values import JobState, Standing
-from producer.formatting import count, duration
+from producer.formatting import command, count, duration
 
 _STILL = 5.0  # seconds without an outcome after which what is in flight is worth a look
 _LIST_SLOW = 2.0  # seconds without a line of the list, where nothing else is left to do
@@ -82,7 +82,11 @@ def _found(facts: Facts, at: Callable[[float], str]) -> Iterator[HoldUp]:
 
 def _what_is_open(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
     if standing.state is JobState.PAUSED:
-        by = f" by {standing.pauser} until that command goes on" if standing.pauser else "; `trawl resume` ends that"
+        by = (
+            f" by {standing.pauser} until that command goes on"
+            if standing.pauser
+            else f"; `{command('resume')}` ends that"
+        )
         yield HoldUp("paused", f"The job is paused{by}.")
     if standing.open > 0:
         yield from _space(facts)

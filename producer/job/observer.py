@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -251,8 +252,11 @@ class Observer:
         # Those silent now cost a place in flight, and are not among those that have outcomes.
         return sorted([*costs, *silent], key=lambda cost: (-cost.silent, -(cost.mean or 0) * cost.urls))[:_SHOWN_HOSTS]
 
-    def _slow_hosts(self) -> dict[str, int]:
-        return {_shown(host): number for host, number in self._live.slow_hosts.items()}
+    def _slow_hosts(self) -> Counter[str]:
+        slow: Counter[str] = Counter()
+        for host, number in self._live.slow_hosts.items():
+            slow[_shown(host)] += number
+        return slow
 
     def _workers(self, sample: Sample) -> Sequence[WorkerLine]:
         census, held = self.census, self.standing.held if self.standing is not None else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
 import secrets
@@ -22,7 +21,7 @@ from producer import formatting
 from producer.intake.selection import names_in
 from producer.intake.sources import STANDARD_INPUT, Lists, Position
 from producer.job.fingerprint import earlier_fingerprint, fingerprint
-from producer.storage.full_disk import FullDiskError
+from producer.storage.full_disk import FULL, FullDiskError
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at, set_aside, stored_rows
 from producer.storage.stored import StoredRows, path_of
@@ -94,7 +93,7 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
         wrong = state if folder.is_dir() else folder
         raise FolderError(f"{wrong} is not a folder; name a folder for the output with -o.") from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise FullDiskError(folder) from None
         raise FolderError(
             f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}."

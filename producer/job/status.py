@@ -149,11 +149,11 @@ def state_of(record: JobRecord | None, standing: Standing | None = None) -> str:
     state = standing.state if standing is not None else record.state
     if state is JobState.PAUSED and not record.is_finished:
         return "paused"
-    if not record.is_sealed:
-        return "being fed"
     open_, running = (standing.open, standing.running) if standing is not None else (record.open, record.running)
-    if open_ and state is JobState.CANCELLED:
+    if state is JobState.CANCELLED and open_:
         return "being cancelled"
+    if state is not JobState.CANCELLED and not record.is_sealed:
+        return "being fed"
     if open_:
         return "running" if running else "waiting"
     return "to be followed" if record.undrained else "finished"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from contract.errors import FolderError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  #: a disk that is full, or what a quota allows of it
 
 _PAUSE = 1.0  # seconds between two tries
 

@@ -6,7 +6,6 @@ for what a list can tell twice need not be made safe with every chunk.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -22,7 +21,7 @@ from contract.errors import FolderError
 from contract.ledger.values import NewBatch
 from contract.records.batches import Known
 from contract.records.outcomes import Outcome
-from producer.storage.full_disk import FullDiskError, SpaceWait, waits_for_space
+from producer.storage.full_disk import FULL, FullDiskError, SpaceWait, waits_for_space
 from producer.storage.manifest import digest_of, stored_outcome
 from producer.storage.seen import NAMES_IN_MEMORY, SeenNames
 from producer.storage.sorted_runs import DamagedRunError
@@ -34,7 +33,6 @@ _LOCK = "lock"
 _STORED = "known"  # a fact that stays with the folder, whatever job it works on
 _RECORD = 300  # bytes that Redis needs for a batch besides its entries
 _ASKED_AT_ONCE = 500  # names per SELECT
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like are a full disk's
 
 _TABLES = """
@@ -83,6 +81,7 @@ class Journal:
             FolderError: another run uses it, it cannot be written, or it is damaged.
         """
         self._space = space
+        self._backlog: tuple[int, int] | None = None
         self.folder = folder
         self._path = folder / "journal.sqlite"
         with ExitStack() as opened:  # closed again when anything below fails
@@ -187,7 +186,6 @@ class Journal:
         except OSError as error:
             raise _trouble(self._path, error, f"has a part that cannot be read: {error}.") from None
 
-    @waits_for_space
     def take_again(self, names: Sequence[bytes], position: Mapping[str, int]) -> None:
         """Come across names up to ``position`` once more, which were not written when the job was last worked on."""
         self.take(names)
@@ -212,7 +210,6 @@ class Journal:
                     found[name] = Known(outcome.bytes or 0, digest_of(outcome))
         return found
 
-    @waits_for_space
     def record_fed(
         self,
         batches: Collection[KeptBatch],
@@ -222,11 +219,23 @@ class Journal:
         taken: Collection[int] = (),
         **facts: Any,
     ) -> None:
-        """Keep new batches, entries that fill no batch yet and how far the lists were read, in one step.
+        """Keep new batches, entries that fill no batch yet and how far the lists were read, in one step; then names.
 
         Every name that was taken belongs to what was read by then. ``ahead`` are blocks of entries whose turn comes
         later (number, round, URLs, packed entries), ``taken`` the numbers of those whose turn came.
         """
+        self._note_fed(batches, remainder, ahead, taken, facts)
+        self._write_seen(self.fact("position", {}))
+
+    @waits_for_space
+    def _note_fed(
+        self,
+        batches: Collection[KeptBatch],
+        remainder: bytes | None,
+        ahead: Collection[tuple[int, int, int, bytes]],
+        taken: Collection[int],
+        facts: Mapping[str, Any],
+    ) -> None:
         with self._transaction():
             self._database.executemany("DELETE FROM ahead WHERE number = ?", [(number,) for number in taken])
             self._database.executemany("INSERT INTO ahead VALUES (?, ?, ?, ?)", ahead)
@@ -235,7 +244,6 @@ class Journal:
                 self._database.execute("INSERT INTO remainder VALUES (?)", (remainder,))
             self._insert(batches)
             self._store(facts)
-        self._write_seen(self.fact("position", {}))
 
     def remainder(self) -> bytes | None:
         """Return the packed entries that were read and fill no batch yet."""
@@ -270,12 +278,14 @@ class Journal:
 
         What was handed off has a name with a dot; it may wait for its hosts for long, and in small pieces.
         """
-        fed, size = self._database.execute(
-            "SELECT count(*) FILTER (WHERE instr(batch, '.') = 0), total(length(payload)) + count(*) * ?"
-            " FROM batches WHERE NOT is_drained",
-            (_RECORD,),
-        ).fetchone()
-        return int(fed), int(size)
+        if self._backlog is None:  # it takes reading every payload's page
+            fed, size = self._database.execute(
+                "SELECT count(*) FILTER (WHERE instr(batch, '.') = 0), total(length(payload)) + count(*) * ?"
+                " FROM batches WHERE NOT is_drained",
+                (_RECORD,),
+            ).fetchone()
+            self._backlog = int(fed), int(size)
+        return self._backlog
 
     def drained_among(self, batches: Sequence[str]) -> set[str]:
         """Return those whose rows the manifest has."""
@@ -390,6 +400,7 @@ class Journal:
                 self._database.execute("DROP TABLE IF EXISTS seen")
                 self._store({"version": _VERSION})
 
+    @waits_for_space
     def _write_seen(self, position: Mapping[str, int]) -> None:
         """Write names where many are in memory, and merge some that were."""
         is_due = self._seen.is_due
@@ -441,6 +452,7 @@ class Journal:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         before, undrained = dict(self._facts), self._undrained
+        self._backlog = None
         try:
             self._database.execute("BEGIN IMMEDIATE")
             yield
@@ -463,7 +475,7 @@ def _trouble(path: Path, error: sqlite3.Error | OSError, otherwise: str) -> Fold
 
 def _is_full(path: Path, error: sqlite3.Error | OSError) -> bool:
     if isinstance(error, OSError):
-        return error.errno in _FULL
+        return error.errno in FULL
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte: sqlite.org/rescode.html
     if code not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return code == sqlite3.SQLITE_FULL
@@ -471,7 +483,7 @@ def _is_full(path: Path, error: sqlite3.Error | OSError) -> bool:
         with tempfile.TemporaryFile(dir=path.parent, buffering=0) as probe:
             return probe.write(bytes(_LEAST_FREE)) != _LEAST_FREE
     except OSError as refusal:
-        return refusal.errno in _FULL
+        return refusal.errno in FULL
 
 
 def _lock(folder: Path) -> int:

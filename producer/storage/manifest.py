@@ -6,7 +6,6 @@ written to or renamed; of everything else a sentence says what it is, and it sta
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -22,7 +21,7 @@ from msgspec import Struct
 from contract.errors import FolderError, MessageError
 from contract.records import wire
 from contract.records.outcomes import Ending, Outcome
-from producer.storage.full_disk import FullDiskError, SpaceWait, waits_for_space
+from producer.storage.full_disk import FULL, FullDiskError, SpaceWait, waits_for_space
 from producer.storage.regular import is_at, open_regular
 
 _LONGEST_ROW = 1024 * 1024  # bytes: far above what a URL of 16 KB, its escapes and all its attempts take
@@ -268,6 +267,6 @@ def _reserve(path: Path) -> Path:
 
 
 def _cannot_be(done: str, path: Path, error: OSError) -> FolderError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return FullDiskError(path.parent)
     return FolderError(f"The manifest {path} cannot be {done}: {(error.strerror or 'unknown').lower()}.")

@@ -15,6 +15,7 @@ class SeenNames:
     """A set of md5 names. The last few hundred thousand are in memory only: they can be found out from the list again.
 
     A filter says of most new names that they are in no run. It says nothing else: what it lets through is looked up.
+    It is filled when it is first asked, which reads all that was written.
     """
 
     def __init__(self, folder: Path, *, most: int = NAMES_IN_MEMORY) -> None:
@@ -33,7 +34,6 @@ class SeenNames:
         self._recent.clear()
         self._filter = bytearray()
         self._runs.open(runs)
-        self._note_in_filter(self._runs.names())
 
     def take(self, names: Iterable[bytes]) -> set[bytes]:
         """Return those names that were not seen before; now they are."""
@@ -53,7 +53,8 @@ class SeenNames:
         if not self._recent:
             return
         self._runs.add(self._recent)
-        self._note_in_filter(self._recent)
+        if self._filter:
+            self._note_in_filter(self._recent)
         self._recent.clear()
 
     def merge_some(self) -> bool:
@@ -78,6 +79,9 @@ class SeenNames:
         self._runs.close()
 
     def _written_among(self, names: set[bytes]) -> set[bytes]:
+        if not self._filter:
+            self._filter = bytearray(_FILTER // 8)
+            self._note_in_filter(self._runs.names())
         # Python keeps a bytes object's hash with it, and the set above has asked for it already.
         bits, find = self._filter, self._runs.find
         return {
@@ -87,8 +91,6 @@ class SeenNames:
         }
 
     def _note_in_filter(self, names: Iterable[bytes]) -> None:
-        if self._runs and not self._filter:
-            self._filter = bytearray(_FILTER // 8)
         bits = self._filter
         for name in names:
             place = hash(name) % _FILTER

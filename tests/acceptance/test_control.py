@@ -31,8 +31,8 @@ def web() -> Iterator[MisbehavingServer]:
         yield server
 
 
-def slow_urls(web: MisbehavingServer, count: int) -> list[str]:
-    return [web.url(f"/thinks?ms=200&n={number}") for number in range(count)]
+def slow_urls(web: MisbehavingServer, count: int, *, ms: int = 200) -> list[str]:
+    return [web.url(f"/thinks?ms={ms}&n={number}") for number in range(count)]
 
 
 def is_quiet(web: MisbehavingServer, *, seconds: float = 1.5) -> bool:
@@ -76,7 +76,7 @@ def test_ctrl_z_pauses_the_job_and_fg_resumes_it(
     person: Person, web: MisbehavingServer, tmp_path: Path, where: str
 ) -> None:
     """Guards ``Suspension``: the display stopped, and the worker went on."""
-    listed = person.write_list(*slow_urls(web, 500))
+    listed = person.write_list(*slow_urls(web, 500, ms=600))  # far more than is asked for until it is in force
     command = " ".join([sys.executable, "-P", "-m", "producer", "run", str(listed), "-o", "out", *OPTIONS])
     if where == "here":
         assert_a_pause_for_as_long_as_it_is_stopped(person, web, command)

@@ -48,7 +48,7 @@ SEE = """
     for turn, some in enumerate(names):
         assert len(journal.take(some)) == 20000
         for step in range(10):
-            journal.record_fed([], None, position={"turn": turn})
+            journal.record_fed([], None, position={"turn": turn}, ahead=[(10 * turn + step, 1, 1, b"ahead")])
     journal.close()
     journal = Journal(prepare_folder(Path(sys.argv[1])))
     print(sum(len(journal.take(some)) for some in names))

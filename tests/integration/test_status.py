@@ -124,11 +124,13 @@ def test_looking_takes_nothing_from_who_follows(bench: Bench) -> None:
     """Guards that a look changes nothing: not one key of the job."""
     bench.enqueue("job", "/good?n=1")
     client = bench.cluster.ledger._redis
-    before = {key: client.dump(key) for key in client.keys("trawl:job:*")}
+    keys = f"{bench.cluster.ledger.keys.of_jobs}*"
+    before = {key: client.dump(key) for key in client.keys(keys)}
+    assert before
 
     bench.asked("job")
 
-    assert {key: client.dump(key) for key in client.keys("trawl:job:*")} == before
+    assert {key: client.dump(key) for key in client.keys(keys)} == before
 
 
 # ---------------------------------------------------------------------------------------------- a run in a folder

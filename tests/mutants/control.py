@@ -31,6 +31,13 @@ def _without(file: str, text: str, instead: str = "", *, tests: str = _LEDGER) -
 GUARDS = (
     _without(_OPEN, "if state == 'cancelled' then return 0 end"),
     _without(_OPEN, "not state and cjson", "cjson"),
+    _without(_PYTHON, "if moved >= _MOVED_AT_ONCE:", "if moved == _MOVED_AT_ONCE:"),
+    _without(_PYTHON, "if ledger.keys_of(job) is ledger.earlier:", "if False:",
+             tests="tests/integration/ledger/test_editions.py"),
+    _without("contract/ledger/lua/overview.lua", "if not is_active[job] and", "if false and",
+             tests="tests/integration/ledger/test_overview.py"),
+    _without("producer/job/status.py", "if state is not JobState.CANCELLED and not record", "if not record",
+             tests="tests/unit/producer/job/test_status.py"),
     _without(_OPEN, "if state then\n      redis.call('ZADD'", "if false then\n      redis.call('ZADD'"),
     _without(_OPEN, "state and {6} or {1, 2", "{1, 2"),
     _without(_OPEN, "priority == '0' and KEYS[8] or KEYS[8] .. ':' .. priority", "KEYS[8]"),
@@ -114,6 +121,6 @@ GUARDS = (
              tests=_SUMMARY),
     _without("contract/cluster/dispatch.py", ".{secrets.token_hex(4)}",
              tests=f"{_WORKERS}::test_celerys_revoke_neither_loses_nor_cancels_anything"),
-    _without(_PYTHON, "while _control(ledger, job)[1] >= _MOVED_AT_ONCE:", "if _control(ledger, job):"),
+    _without(_PYTHON, "while _control(ledger, job)[2] >= _MOVED_AT_ONCE:", "if _control(ledger, job):"),
     _without(_PYTHON, "        _move_all(ledger, job)\n    return was", "        pass\n    return was"),
 )  # fmt: skip

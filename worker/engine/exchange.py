@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 
 from contract.records.outcomes import ErrorClass
@@ -18,7 +17,6 @@ SPACE_WAIT = 30.0  # seconds a body waits that the disk has no space for now: ea
 
 _GO_ON = None
 _STOP = -1
-_NO_LIMIT = sys.maxsize
 NOT_ENDED = Ended()
 
 

@@ -341,7 +341,8 @@ class Transfer:
             entry = structs.replace(entry, waited=round(entry.waited + waited, 3))
         if self.began is None:
             return entry
-        queued = self.queued + (max(0.0, now - self.ready_at) if self.ready_at is not None else 0.0)
+        ready_at = self.ready_at  # the lane may end the wait meanwhile
+        queued = self.queued + (max(0.0, now - ready_at) if ready_at is not None else 0.0)
         spent = entry.spent + (now - self.began - queued) + after
         return structs.replace(entry, attempts=self.attempts, spent=round(spent, 3))
 

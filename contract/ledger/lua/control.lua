@@ -64,8 +64,8 @@ else
       local line = cjson.decode(text).overdue and KEYS[6] or KEYS[3]
       redis.call('ZADD', line, aside[i + 1], line == KEYS[6] and job .. '/' .. aside[i] or aside[i])
       redis.call('ZADD', KEYS[5], aside[i + 1], job .. '/' .. aside[i])
-      moved = moved + 1
     end
+    moved = moved + 1
   end
   for _, i in ipairs({3, 5, 6}) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
   if #aside > 0 and redis.call('EXISTS', KEYS[3]) == 1 then

@@ -14,7 +14,7 @@ if size < 1 then size = 500 end
 local patience = cjson.decode(known[2]).host_patience or 0
 local heads, pool, pooled = {}, {}, 0
 
--- Until when its hosts have asked for since, as long as nobody's patience is at an end by that; 0: for nothing.
+-- Until when its hosts have asked to be left alone since, unless that outlasts somebody's patience; 0: not at all.
 local function paused_until(parcel)
   local first = redis.call('ZRANGE', KEYS[4], '[' .. parcel .. ' ', '(' .. parcel .. '!', 'BYLEX', 'LIMIT', 0, 1)[1]
   local text = first and redis.call('HGET', KEYS[2], string.sub(first, #parcel + 2))

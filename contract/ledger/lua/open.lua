@@ -41,11 +41,11 @@ end
 redis.call('HSET', KEYS[1], 'opened', string.format('%.0f', highest), 'size', string.format('%.0f', largest))
 redis.call('SADD', KEYS[5], ARGV[1])
 -- A job that had nothing in line comes back where the others are, or later if it has had more: it saves up no turns.
-if redis.call('EXISTS', KEYS[7]) == 1 then
+if not state and redis.call('EXISTS', KEYS[7]) == 1 then
   local turns = priority == '0' and KEYS[8] or KEYS[8] .. ':' .. priority
   local least = redis.call('HGET', KEYS[9], priority == '0' and 'pass' or 'pass:' .. priority)
   local pass = math.max(tonumber(opened[3]) or 0, tonumber(least) or 0)
-  redis.call('ZADD', turns, string.format('%.17g', pass), ARGV[1])
+  redis.call('ZADD', turns, 'NX', string.format('%.17g', pass), ARGV[1])
   redis.call('ZADD', KEYS[11], priority, priority)
   redis.call('EXPIRE', turns, ARGV[2])
 end

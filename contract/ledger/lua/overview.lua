@@ -2,8 +2,8 @@
 -- KEYS: of this edition, then of the first one: sent, active, jobs, taken, states of hosts, hosts by their last change
 -- ARGV: what the keys of every job begin with, in this edition and in the first one,
 --       most jobs and hosts looked at, those that changed last
--- Returns {batches that wait, held, deferred, parked by their host, of paused jobs, closed and not collected, jobs known, with open batches,
--- paused, microseconds the longest has waited, when a batch was last claimed ('': not known), hosts paused}.
+-- Returns {batches that wait, held, deferred, parked by their host, of paused or cancelled jobs, closed and not collected, jobs known,
+-- with open batches, paused, microseconds the longest has waited, when a batch was last claimed ('': not known), hosts paused}.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local most = tonumber(ARGV[3]) - 1
@@ -28,13 +28,17 @@ for edition = 0, 1 do
   local sent, jobs, taken = KEYS[edition * 6 + 1], KEYS[edition * 6 + 3], KEYS[edition * 6 + 4]
   local states, changes, of_jobs = KEYS[edition * 6 + 5], KEYS[edition * 6 + 6], ARGV[edition + 1]
   waiting = waiting + redis.call('ZCARD', sent)
+  local is_active = {}
   for _, job in ipairs(redis.call('SMEMBERS', KEYS[edition * 6 + 2])) do
     active = active + 1
+    is_active[job] = true
     look_at(job, of_jobs .. job)
   end
   known = known + redis.call('ZCARD', jobs)
   for _, job in ipairs(redis.call('ZRANGE', jobs, 0, most, 'REV')) do
     closed = closed + redis.call('ZCARD', of_jobs .. job .. ':closed')
+    -- A paused job at rest is not among the active ones.
+    if not is_active[job] and redis.call('HLEN', of_jobs .. job .. ':batches') > 0 then look_at(job, of_jobs .. job) end
   end
   local oldest = redis.call('ZRANGE', sent, 0, 0, 'WITHSCORES')[2]
   waited = oldest and math.max(waited, now - tonumber(oldest)) or waited

@@ -328,6 +328,16 @@ def begun(ledger: ClockedLedger, *jobs: str, batches: int = 9, priority: int | N
         ledger.open(job, [batch_of(str(number)) for number in range(batches)])
 
 
+def test_all_that_waits_is_set_aside_with_what_was_lost_before(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the count of what was moved: what is overdue is moved beside a whole step of the others."""
+    ledger.open(JOB, [batch_of(str(number)) for number in range(1, 604)])
+    overdue(ledger, "1", "2", "3")
+
+    control.pause(ledger, JOB)
+
+    assert (client.zcard(ledger.keys.job(JOB, "line")), client.zcard(ledger.keys.job(JOB, "aside"))) == (0, 603)
+
+
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), 0.0, -1.0, 1001.0])
 def test_a_weight_that_is_none_is_refused(ledger: ClockedLedger, weight: float) -> None:
     with pytest.raises(InputError, match=r"between 0\.001 and 1000"):

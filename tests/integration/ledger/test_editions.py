@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 import redis
 
-from contract.errors import MessageError
+from contract.errors import JobStateError, MessageError
+from contract.ledger import control
 from contract.ledger.values import Child
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (
@@ -50,6 +51,16 @@ def first(client: redis.Redis, ledger: ClockedLedger) -> FirstLedger:
     made.open(OLD, [batch_of(str(number)) for number in range(1, 7)])
     client.delete(made.keys.job(OLD, "line"), made.keys.turns)
     return made
+
+
+def test_a_job_of_an_earlier_version_can_be_neither_paused_nor_cancelled(
+    ledger: ClockedLedger, first: FirstLedger
+) -> None:
+    """Guards the refusal: what waits of it stands where no pause looks, and its workers know of none."""
+    assert first.job(OLD) is not None
+    for change in (control.pause, control.resume, control.cancel):
+        with pytest.raises(JobStateError, match="begun by an earlier version"):
+            change(ledger, OLD)
 
 
 def test_old_and_new_jobs_take_turns(ledger: ClockedLedger, first: FirstLedger) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from contract.ledger.health import Census, Trouble
 from contract.ledger.values import Held, JobState, Standing
+from producer.formatting import command
 from producer.job.hold_up import Facts, HoldUp, what_holds_up
 
 FULL = Trouble("The disk is full (ENOSPC).")
@@ -59,7 +60,11 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
             "redis",
             "Redis is 79 % full; nothing is sent above 70 %.",
         ),
-        ({"standing": standing(state=JobState.PAUSED)}, "paused", "The job is paused; `trawl resume` ends that."),
+        (
+            {"standing": standing(state=JobState.PAUSED)},
+            "paused",
+            f"The job is paused; `{command('resume')}` ends that.",
+        ),
         (
             {"standing": standing(state=JobState.PAUSED, pauser="run@laptop/7")},
             "paused",

@@ -1,0 +1,46 @@
+"""Where a job is between its first batch and its last row, in a word or two."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.ledger.values import JobRecord, JobState
+from contract.records.policy import JobPolicy
+from producer.job.status import state_of
+
+SEALED = {"lines": 1, "duplicates": 0, "urls": 1, "refused": 0}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_sealed", "open_", "running", "undrained", "said"),
+    [
+        (JobState.RUNNING, False, 0, 0, 0, "being fed"),
+        (JobState.RUNNING, True, 2, 1, 0, "running"),
+        (JobState.RUNNING, True, 2, 0, 0, "waiting"),
+        (JobState.RUNNING, True, 0, 0, 3, "to be followed"),
+        (JobState.RUNNING, True, 0, 0, 0, "finished"),
+        (JobState.PAUSED, True, 2, 0, 0, "paused"),
+        (JobState.PAUSED, True, 0, 0, 0, "finished"),
+        (JobState.CANCELLED, False, 2, 0, 0, "being cancelled"),
+        (JobState.CANCELLED, False, 0, 0, 3, "to be followed"),
+        (JobState.CANCELLED, False, 0, 0, 0, "finished"),
+    ],
+)
+def test_the_state_of_a_job_is_said_as_it_is(
+    state: JobState, is_sealed: bool, open_: int, running: int, undrained: int, said: str
+) -> None:
+    """Guards the order: one that was cancelled is not fed, though its producer is gone and never said that it ended."""
+    record = JobRecord(
+        job="job",
+        label="",
+        policy=JobPolicy(),
+        created=0.0,
+        totals=SEALED if is_sealed else None,
+        counts={},
+        open=open_,
+        running=running,
+        undrained=undrained,
+        state=state,
+    )
+
+    assert state_of(record) == said
