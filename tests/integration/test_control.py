@@ -88,9 +88,11 @@ class Bench(Person):
         """
         command = ["env", "--default-signal=HUP", sys.executable, "-P", "-m", "producer", *map(str, arguments)]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, process_group=0
         )
+        self.started.append(process)
+        return process
 
     def await_batches(self, count: int) -> None:
         def are_open() -> bool:
@@ -103,7 +105,9 @@ class Bench(Person):
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with RedisServer(tmp_path / "redis", unix=True) as server:
-        yield Bench(server, tmp_path)
+        bench = Bench(server, tmp_path)
+        yield bench
+        bench.leave()
 
 
 def urls(count: int) -> list[str]:

@@ -46,7 +46,9 @@ class Bench(Person):
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with RedisServer(tmp_path / "redis", unix=True) as server:
-        yield Bench(server, tmp_path)
+        bench = Bench(server, tmp_path)
+        yield bench
+        bench.leave()
 
 
 def urls(count: int) -> list[str]:

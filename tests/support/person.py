@@ -31,6 +31,7 @@ class Person:
         self.python = sys.executable
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
+        self.started: list[subprocess.Popen[bytes]] = []
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder / "home"),
@@ -46,7 +47,7 @@ class Person:
 
     def start(self, *arguments: object, stdin: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[bytes]:
         """Start ``trawl`` with these arguments."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [self.python, "-P", "-m", "producer", *map(str, arguments)],
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -54,6 +55,14 @@ class Person:
             cwd=self.folder,
             env=self.environment | variables,
         )
+        self.started.append(process)
+        return process
+
+    def leave(self) -> None:
+        """End what was started and still runs, and close its pipes, as a test that fails leaves them."""
+        while self.started:
+            with self.started.pop() as process:
+                end(process)
 
     def trawl(self, *arguments: object, stdin: bytes | None = None, **variables: str) -> Ended:
         """Run ``trawl`` with these arguments to its end."""
