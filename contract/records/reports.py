@@ -39,7 +39,7 @@ class Head(Struct, frozen=True, kw_only=True):
     elapsed: float
     busy: float
     handed_off: Sequence[str] = ()
-    gathered: Sequence[str] = []
+    gathered: Sequence[str] = ()
 
 
 class BatchReport(Head, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ _MODEL = "tests/integration/ledger/test_model.py"
 _TURNS = "tests/integration/ledger/test_turns_of_jobs.py"
 _KEYS_OF = "contract/ledger/editions.py"
 _EDITIONS = "tests/integration/ledger/test_editions.py"
+_STRAGGLERS = "tests/unit/worker/batch/test_stragglers.py"
 _RUNNER = "tests/unit/worker/batch/test_runner.py"
 _WATCHDOG = "tests/unit/worker/batch/test_watchdog.py"
 _PRODUCER = "tests/integration/test_producer.py"
@@ -133,18 +134,19 @@ GUARDS = (
     _without("worker/batch/lease.py", "self._renew, self._renewed = renew, asked", "pass",
              tests="tests/unit/worker/batch/test_lease.py"),
     _without("worker/batch/runner.py", "if not self._close_around_stragglers():", "if True:",
-             tests="tests/unit/worker/batch/test_runner.py"),
-    _without("worker/batch/runner.py", "unreported < largest and ", tests="tests/unit/worker/batch/test_runner.py"),
+             tests=_STRAGGLERS),
+    _without("worker/batch/runner.py", "unreported < largest and ", tests=_STRAGGLERS),
     _without("worker/batch/runner.py", " and unfinished < max(_MOST_UNFINISHED * self._room, _MOST_HELD * largest)",
-             tests="tests/unit/worker/batch/test_runner.py"),
-    _without("worker/batch/turn.py", "outcomes >= _WORTH_A_CLOSE and ", tests="tests/unit/worker/batch/test_runner.py"),
+             tests=_STRAGGLERS),
+    _without("worker/batch/turn.py", "outcomes >= _WORTH_A_CLOSE and ", tests=_STRAGGLERS),
     _without("worker/batch/runner.py", "turn.run.unfinished and time.monotonic() - max(turn.began, self._excused)",
              "time.monotonic() - max(turn.began, self._excused)", tests=_RUNNER),
     _without("worker/batch/runner.py", "> turn.longest:", "> 1e9:", tests=_RUNNER),
-    _without("worker/batch/runner.py", "time.monotonic() if told else self._excused", "self._excused", tests=_RUNNER),
+    _without("worker/batch/runner.py", "                self._excused = time.monotonic()\n            return answer\n",
+             "                pass\n            return answer\n", tests=_RUNNER),
     _without("worker/batch/watchdog.py", "self._over.set()", "pass", tests=_WATCHDOG),
     _without("worker/batch/watchdog.py", "if hasattr(current_process(), \"index\"):", "if True:", tests=_WATCHDOG),
-    _without("worker/batch/turn.py", " and not self.is_parted", tests="tests/unit/worker/batch/test_runner.py"),
+    _without("worker/batch/turn.py", " and not self.is_parted", tests=_STRAGGLERS),
     _without("worker/batch/turn.py", "group and leftover.after > group[0].after * _TOGETHER + _AT_LEAST", "False",
              tests="tests/unit/worker/batch/test_turn.py"),
     _without("worker/engine/results.py", " or len(self._open) != self.unsettled", tests=_PARTING),

@@ -7,6 +7,7 @@ from tests.mutants.guard import Guard
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _TURNS = ("tests/integration/test_turns.py",)
 _LANE = "tests/unit/worker/engine/test_lane.py"
+_NOT_BEGUN = ("tests/unit/worker/adapters/http/test_exchanges.py",)
 _NAMES = "tests/integration/test_many_names.py"
 _RUNNER = ("tests/unit/worker/batch/test_runner.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
 
@@ -108,6 +109,8 @@ GUARDS = (
         ("tests/unit/worker/engine/test_lane.py::test_a_job_that_uses_ipv4_only_asks_no_other_address",),
         "    if False:\n",
     ),
+    Guard(_EXCHANGES, "            self._discard(handle)\n            raise\n", _NOT_BEGUN, "            raise\n"),
+    Guard(_EXCHANGES, "if self._busy.pop(body, None) is not None:", _NOT_BEGUN, "if False:"),
     Guard(_EXCHANGES, "self._multi.info_read(AT_ONCE)", _TURNS, "self._multi.info_read()"),
     Guard(_EXCHANGES, "if self._has_new or self._has_more:", _TURNS, "if self._has_new:"),
     Guard(

@@ -15,7 +15,10 @@ GUARDS = (
         "contract/cluster/broker.py", "    mend_redis_transport()\n", ("tests/unit/contract/cluster/test_transport.py",)
     ),
     Guard(
-        "worker/batch/runner.py", "if not self._holds_few():", ("tests/unit/worker/batch/test_runner.py",), "if False:"
+        "worker/batch/runner.py",
+        "if not self._holds_few():",
+        ("tests/unit/worker/batch/test_stragglers.py",),
+        "if False:",
     ),
     Guard(
         "worker/batch/progress.py",

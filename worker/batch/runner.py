@@ -12,6 +12,7 @@ closed around its stragglers, which go on, undisturbed, as a batch of their own.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -317,21 +318,28 @@ class BatchRunner:
             self._send([BatchMessage(claim.job, claim.child(number)) for number in ready])
 
     def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:
-        """Close the batch however long Redis is away; a worker told to stop gives up after a while."""
-        gives_up: float | None = None
-        told = False
+        """Close the batch however long Redis is away; a worker told to stop gives up after a while.
+
+        Returns the answer of ``close``: False, the batch was no longer ours.
+
+        Raises:
+            AWAY: the worker was told to stop, and Redis is still away.
+        """
+        until, is_late = math.inf, False
         while True:
             self._watchdog.look()
             try:
                 answer = close()
-                self._excused = time.monotonic() if told else self._excused
-                return answer
             except AWAY as error:
-                if gives_up is None and self._is_stopping():
-                    gives_up = time.monotonic() + _CLOSE_PATIENCE
-                if gives_up is not None and time.monotonic() > gives_up:
-                    raise
-                if not told:
+                if not is_late:
                     logger.warning("Batch %s waits to be closed: %s.", claim.batch, type(error).__name__)
-                    told = True
+                is_late = True
+                if self._is_stopping():
+                    until = min(until, time.monotonic() + _CLOSE_PATIENCE)
+                if time.monotonic() > until:
+                    raise
                 time.sleep(_CLOSE_PAUSE)
+                continue
+            if is_late:  # the others waited for Redis as well
+                self._excused = time.monotonic()
+            return answer

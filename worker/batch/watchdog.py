@@ -56,6 +56,6 @@ class Watchdog:
         while not self._over.wait(min(_LOOK_PAUSE, self._patience)):
             is_late = time.monotonic() - self._looked > self._patience
             if is_late and was_late:
-                self._end(f"A process of this worker has been stuck for {self._patience:g} s: ending it.")
+                self._end(f"A process of this worker has been stuck for {self._patience:g} s; stopping it.")
                 self.look()
             was_late = is_late

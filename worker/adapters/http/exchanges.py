@@ -76,17 +76,23 @@ class CurlHttp(Generic[B]):
 
     def begin(self, request: Request, body: B) -> Sequence[bytes]:
         handle = self._idle.pop() if self._idle else self._new_handle()
-        lines = handle.prepare(request, body)
-        if handle.is_early or handle.listens or request.place.scheme == "https":
-            self._streams.begin(handle, request, self._busy.values())
-        name = handle.name
-        if self._unread and self._handed.is_leaving(name):
-            self._look()
-        lines += self._handed.use(name, request.addresses if handle.address is None else (handle.address,))
-        if lines:
-            handle.curl.setopt(pycurl.RESOLVE, lines)
-        self._busy[body] = handle
-        self._add(handle.curl)
+        try:
+            lines = handle.prepare(request, body)
+            if handle.is_early or handle.listens or request.place.scheme == "https":
+                self._streams.begin(handle, request, self._busy.values())
+            name = handle.name
+            if self._unread and self._handed.is_leaving(name):
+                self._look()
+            lines += self._handed.use(name, request.addresses if handle.address is None else (handle.address,))
+            self._busy[body] = handle
+            if lines:
+                handle.curl.setopt(pycurl.RESOLVE, lines)
+            self._add(handle.curl)
+        except BaseException:
+            if self._busy.pop(body, None) is not None:
+                self._handed.release(handle.name)
+            self._discard(handle)
+            raise
         self._has_new = True
         return handle.lines
 
@@ -94,12 +100,9 @@ class CurlHttp(Generic[B]):
         handle = self._busy.pop(body, None)
         if handle is None:  # it has just ended by itself
             return Ended()
-        ended = handle.abort()
         self._handed.release(handle.name)
         self._remove(handle.curl)
-        del self._handles[handle.curl]
-        handle.curl.close()
-        return ended
+        return self._discard(handle)
 
     def wait(self, seconds: float | None) -> Sequence[tuple[B, Ended]]:
         if self._is_crowded and isinstance(self._driver, Selecting):
@@ -185,6 +188,13 @@ class CurlHttp(Generic[B]):
         handle: Handle[B] = Handle(self._common)
         self._handles[handle.curl] = handle
         return handle
+
+    def _discard(self, handle: Handle[B]) -> Ended:
+        """Close a handle; say how far its exchange was."""
+        ended = handle.abort()
+        del self._handles[handle.curl]
+        handle.curl.close()
+        return ended
 
     def _crowd(self) -> None:
         self._is_crowded = True

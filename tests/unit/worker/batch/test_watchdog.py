@@ -22,7 +22,7 @@ def test_a_runner_that_no_longer_looks_is_ended_and_told_why() -> None:
     with Watchdog(end, patience=0.02):
         assert ended.wait(PATIENCE)
 
-    assert told[0] == "A process of this worker has been stuck for 0.02 s: ending it."
+    assert told[0] == "A process of this worker has been stuck for 0.02 s; stopping it."
 
 
 def test_a_runner_that_is_over_is_left_alone() -> None:

@@ -1,0 +1,57 @@
+"""What libcurl's multi handle keeps of an exchange that could not be begun: nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pycurl
+import pytest
+
+from contract.records.policy import JobPolicy
+from contract.urls.lines import RefusedUrl, parse
+from worker.adapters.http import CurlHttp
+from worker.engine.ports import Request
+from worker.engine.safety import AddressPolicy
+
+
+class Untouched:
+    def take(self, data: bytes, is_watched: bool) -> int | None:
+        raise AssertionError("nothing was begun")
+
+
+@pytest.fixture
+def http() -> Iterator[CurlHttp[Untouched]]:
+    made: CurlHttp[Untouched]
+    made = CurlHttp(addresses=AddressPolicy(), window=8, ca_file="/nowhere", ipv4_only=False, http3=False)
+    yield made
+    made.close()
+
+
+def a_request(*, fields: tuple[str, ...] = ()) -> Request:
+    place = parse("http://site.test/")
+    assert not isinstance(place, RefusedUrl)
+    return Request(place, ("127.0.0.1",), JobPolicy(), 30.0, fields=fields)
+
+
+def fails(_curl: Any) -> None:
+    raise pycurl.error(pycurl.E_OUT_OF_MEMORY, "")
+
+
+@pytest.mark.parametrize("step", ["its fields cannot be sent", "libcurl takes no more"])
+def test_an_exchange_that_cannot_be_begun_leaves_no_handle_behind(
+    http: CurlHttp[Untouched], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Guards the ``except`` of ``begin``: each such URL of a list would cost a handle, and its name for ever."""
+    handle = http._new_handle()
+    http._idle.append(handle)
+    is_unsendable = step == "its fields cannot be sent"
+    if not is_unsendable:
+        monkeypatch.setattr(http, "_add", fails)
+
+    with pytest.raises(UnicodeEncodeError if is_unsendable else pycurl.error):
+        http.begin(a_request(fields=("If-None-Match: \N{SNOWMAN}",) if is_unsendable else ()), Untouched())
+
+    assert (http._handles, http._busy, http._handed._in_use) == ({}, {}, {})
+    with pytest.raises(pycurl.error):
+        handle.curl.setopt(pycurl.NOSIGNAL, 1)  # it is closed

@@ -1,0 +1,128 @@
+"""A batch is closed around its stragglers, before a few URLs that take long keep others waiting."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from contract.records.batches import BatchEntry, unpack_entries
+from contract.records.outcomes import Ending, Outcome
+from tests.support.floor import URL, FakeRun, Floor, a_claim
+from worker.batch import runner as runner_module
+from worker.batch import turn as turn_module
+from worker.batch.lease import Lease
+from worker.batch.turn import Turn
+from worker.engine.run import Run
+
+
+def _lease() -> Lease:
+    return Lease(lambda: True, seconds=30.0, gives_up=lambda: False)
+
+
+def with_outcomes(run: FakeRun, count: int) -> None:
+    run.outcomes = [Outcome(url=URL.format(number), name="0" * 32, ending=Ending.OK) for number in range(count)]
+
+
+@dataclass
+class Stragglers:
+    """A runner all of whose batches have 40 outcomes and then one URL that takes long; the last of them ends it."""
+
+    floor: Floor = field(default_factory=lambda: Floor(ends_at_once=False))
+    batches: int = 8
+    outcomes: int = 40
+
+    def work(self, *, room: int = 1, lease_seconds: float = 30.0) -> None:
+        self.floor.ledger.waiting = [str(number) for number in range(2, self.batches + 1)]
+        self.floor.on_start = self._start
+        self.floor.runner(room=room, lease_seconds=lease_seconds).work(a_claim("1"))
+
+    def _start(self, batch: str) -> None:
+        with_outcomes(self.floor.runs[batch], self.outcomes)
+        if batch == str(self.batches):
+            self.end()
+
+    def end(self) -> None:
+        self.floor.ledger.waiting.clear()
+        for run in list(self.floor.runs.values()):
+            run.end()
+
+
+def test_a_batch_is_closed_around_its_stragglers_before_it_keeps_others_waiting() -> None:
+    """Guards ``_close_around_stragglers``: one URL that never answers kept a process from all other batches."""
+    stragglers = Stragglers()
+
+    stragglers.work()
+
+    ledger = stragglers.floor.ledger
+    assert ledger.waiting == []
+    report, children = ledger.closed["1"]
+    kept = ledger.kept["1"]
+    assert (report.counts(), report.handed_off, children) == ({"ok": 40}, [kept.batch], [])
+    assert unpack_entries(kept.payload) == [BatchEntry(url=URL.format("1-slow"))]
+    assert not stragglers.floor.runs["1"].is_abandoned
+    last, _ = ledger.closed[kept.batch]
+    assert last.counts() == {}, "and it goes on as the batch that took over"
+
+
+def test_each_that_takes_over_is_told_with_the_one_it_takes_over_from() -> None:
+    stragglers = Stragglers()
+
+    stragglers.work()
+
+    told, kept = stragglers.floor.told, stragglers.floor.ledger.kept["1"].batch
+    assert told.index(("closed", "1")) + 1 == told.index(("begun", kept))
+    assert ("closed", kept) in told
+
+
+def test_a_batch_with_little_to_report_is_not_closed_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the 32 outcomes and the 5 seconds: each close costs the follower and Redis as much as a whole batch."""
+    stragglers = Stragglers(outcomes=31, batches=4)
+    ends = threading.Timer(0.5, stragglers.end)
+    ends.start()
+
+    stragglers.work()
+    ends.join()
+
+    assert stragglers.floor.ledger.kept == {}
+    monkeypatch.setattr(turn_module, "_PART_PAUSE", 0.0)
+    in_time = Stragglers(outcomes=31, batches=4)
+    in_time.work()
+    assert in_time.floor.ledger.kept
+
+
+def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only() -> None:
+    floor = Floor(ends_at_once=False)
+    turn = Turn(a_claim("1"), _lease(), cast("Run", FakeRun("1", lambda: None, fetching=1, leftovers=[])))
+    with_outcomes(floor.runs.setdefault("1", cast("FakeRun", turn.run)), 40)
+    assert turn.may_part(turn.began)
+
+    turn.go_on_as(a_claim("1").kept(1, b"", 1))
+
+    assert not turn.may_part(turn.began + 4.9)
+    assert turn.may_part(turn.began + 5.0)
+
+
+def test_a_batch_that_is_not_ours_when_it_is_closed_around_its_stragglers_is_abandoned() -> None:
+    stragglers = Stragglers(batches=3)
+    stragglers.floor.ledger.lost = {"1"}
+
+    stragglers.work()
+
+    assert stragglers.floor.runs["1"].is_abandoned
+    assert "1" not in stragglers.floor.ledger.closed
+
+
+def test_what_a_process_holds_is_bounded_however_little_is_left_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the URLs in memory: each batch may leave some that only wait."""
+    monkeypatch.setattr(runner_module, "_MOST_UNFINISHED", 3)
+    stragglers = Stragglers(batches=100)
+    ends = threading.Timer(0.5, stragglers.end)
+    ends.start()
+
+    stragglers.work()
+    ends.join()
+
+    assert len(stragglers.floor.runs) <= 4
