@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class TrawlError(Exception):
     """Base of everything we raise on purpose; ``str()`` is one sentence that says what to do."""
@@ -43,6 +45,10 @@ class UnknownJobError(TrawlError):
     """No job of that id is known to the ledger."""
 
     code = "unknown-job"
+
+    @classmethod
+    def of(cls, job: str) -> Self:
+        return cls(f"No job {job} is known on this cluster.")
 
 
 class JobStateError(TrawlError):

@@ -7,6 +7,8 @@ import shutil
 import unicodedata
 from pathlib import Path
 
+_LABEL = 12  # columns of what a line is about
+
 
 def count(number: float) -> str:
     """1234567 -> 1,234,567; fractions below ten keep one digit."""
@@ -68,15 +70,22 @@ def cells(text: str) -> int:
     )
 
 
-def fit(text: str, width: int, *, is_right: bool = False) -> str:
-    """Text of others in exactly so many columns: cut, or padded at its end (or before it)."""
+def fit(text: str, width: int) -> str:
+    """Text of others in exactly so many columns: cut, or padded at its end."""
     shown = one_line(text)
     if cells(shown) > width:
         while shown and cells(shown) > width - 1:
             shown = shown[:-1]
         shown += "~"
-    padding = " " * max(0, width - cells(shown))
-    return padding + shown if is_right else shown + padding
+    return shown + " " * max(0, width - cells(shown))
+
+
+def labelled(name: str, text: str, width: int | None) -> str:
+    """Text of others beside what it is about; ``width`` has it broken between words."""
+    head = f"{name + ':' if name else '':<{_LABEL}}"
+    if width is None:
+        return head + one_line(text)
+    return head + ("\n" + " " * _LABEL).join(broken(text, max(20, width - _LABEL), is_whole=True))
 
 
 def broken(text: str, width: int, *, indent: int = 0, is_whole: bool = False) -> list[str]:

@@ -97,7 +97,7 @@ def prioritize(ledger: Ledger, job: str, priority: int) -> None:
     keys = ledger.keys_of(job)
     shared = [keys.turns, keys.taken, keys.priorities]
     if not ledger.run("prioritize", [keys.job(job), *shared], [job, priority, ledger.keep]):
-        raise _unknown(job)
+        raise UnknownJobError.of(job)
 
 
 def weigh(ledger: Ledger, job: str, weight: float) -> None:
@@ -110,7 +110,7 @@ def weigh(ledger: Ledger, job: str, weight: float) -> None:
     if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:  # nor is nan
         raise InputError(f"A weight is between {LEAST_WEIGHT:g} and {MOST_WEIGHT:g}, not {weight:g}.")
     if not ledger.run("weigh", [ledger.keys_of(job).job(job)], [repr(weight)]):
-        raise _unknown(job)
+        raise UnknownJobError.of(job)
 
 
 def states_of(ledger: Ledger, jobs: Sequence[str]) -> dict[str, JobState]:
@@ -186,7 +186,7 @@ def _control(ledger: Ledger, job: str, wanted: str = "", by: str = "") -> tuple[
     arguments = [job, wanted, by, _MOVED_AT_ONCE, ledger.keep]
     answer = ledger.run("control", [*keys.parts(job, "", "batches", "line", "aside"), *shared], arguments)
     if answer is None:
-        raise _unknown(job)
+        raise UnknownJobError.of(job)
     return answer[0].decode(), answer[1].decode(), int(answer[2])
 
 
@@ -232,7 +232,3 @@ def _end(ledger: Ledger, claim: Claim, holder: str) -> int:
         return 0  # of another version: somebody who can read it will come when this lease is over
     report = cancelled_report(claim.job, claim.batch, entries, worker=holder, queued=claim.queued)
     return len(entries) if ledger.close(claim, report) else 0
-
-
-def _unknown(job: str) -> UnknownJobError:
-    return UnknownJobError(f"No job {job} is known there.")

@@ -17,12 +17,12 @@ from msgspec import structs
 
 from contract.errors import CancelledJobError, MessageError, UnknownJobError
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, result_key, waiting_name
-from contract.ledger.reading import COUNTED, ERROR, Reading, policy_of, record_of, text_of
+from contract.ledger.reading import ERROR, Reading, policy_of, record_of, text_of
 from contract.ledger.values import EDITION, Changes, Child, Claim, Drain, NewBatch, Piece
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage
-from contract.records.outcomes import Ending
+from contract.records.outcomes import ENDINGS, Ending
 from contract.records.policy import POLICY_VERSION, JobPolicy
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
@@ -334,7 +334,7 @@ def _counters(report: BatchReport) -> list[str | int]:
     counts = report.counts()
     stored = sum(outcome.bytes or 0 for outcome in report.outcomes if outcome.ending is Ending.OK)
     flat: list[str | int] = []
-    for name, amount in [*((name, counts[name]) for name in COUNTED), ("bytes", stored)]:
+    for name, amount in [*((name, counts[name]) for name in ENDINGS), ("bytes", stored)]:
         if amount:
             flat += [name, amount]
     for error, amount in Counter(outcome.error for outcome in report.outcomes if outcome.error is not None).items():

@@ -13,9 +13,9 @@ from contract.ledger.memory import RedisMemory
 from contract.ledger.values import Held, JobRecord, JobState, Standing, Waiting
 from contract.records import wire
 from contract.records.messages import BatchMessage
+from contract.records.outcomes import ENDINGS
 from contract.records.policy import JobPolicy
 
-COUNTED = ("ok", "kept", "failed", "refused")
 ERROR = b"error "  # a field of a job's record that counts an error class begins with it
 
 _SHOWN_HELD = 300  # batches whose holder is looked up
@@ -193,7 +193,7 @@ def record_of(job: str, fields: Mapping[bytes, bytes], count: int, running: int,
         policy=policy_of(fields[b"policy"]),
         created=float(fields[b"created"]),
         totals=wire.from_json(totals) if totals else None,
-        counts={name: int(fields.get(name.encode(), 0)) for name in (*COUNTED, "bytes")},
+        counts={name: int(fields.get(name.encode(), 0)) for name in (*ENDINGS, "bytes")},
         errors={
             name[len(ERROR) :].decode("utf-8", "replace"): int(number)
             for name, number in fields.items()

@@ -21,6 +21,9 @@ class Ending(StrEnum):
     REFUSED = "refused"  #: policy said no before any byte was sent to the refused place
 
 
+ENDINGS = tuple(str(ending) for ending in Ending)
+
+
 class ErrorClass(StrEnum):
     """Why a URL did not end ok: stable words to count, filter and retry by."""
 

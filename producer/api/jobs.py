@@ -120,7 +120,7 @@ class Client:
             UnknownJobError: there is no such job.
         """
         if self.retrying.call(lambda: self.cluster.ledger.job(job)) is None:
-            raise UnknownJobError(f"No job {job} is known there.")
+            raise UnknownJobError.of(job)
         return Job(job, self)
 
 

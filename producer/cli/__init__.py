@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from contract.errors import AccountingError, TrawlError
+from contract.errors import AccountingError, TrawlError, UnknownJobError
 from contract.interpreter import print_warnings
 from contract.streams import Outlet, harden
 from producer.cli.commands import trawl
@@ -39,10 +39,15 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
     except AccountingError as error:
-        _say(error)
+        _say(str(error))
         return MISCOUNTED
+    except UnknownJobError as error:
+        from producer.formatting import command
+
+        _say(f"{error} `{command('status')}` lists the jobs.")
+        return BAD_USAGE
     except TrawlError as error:
-        _say(error)
+        _say(str(error))
         return BAD_USAGE
     except Exception as error:
         print(f"trawl: {_report_bug(error)}", file=sys.stderr)
@@ -50,11 +55,11 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     return answer if isinstance(answer, int) else 0
 
 
-def _say(error: TrawlError) -> None:
-    """Show a sentence that may quote what somebody typed, or what another machine said."""
+def _say(sentences: str) -> None:
+    """Show what may quote what somebody typed, or what another machine said."""
     from producer.formatting import one_line
 
-    print(f"trawl: {one_line(str(error))}", file=sys.stderr)
+    print(f"trawl: {one_line(sentences)}", file=sys.stderr)
 
 
 def _settled(code: int, output: Outlet) -> int:

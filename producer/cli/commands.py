@@ -11,6 +11,7 @@ from contract import __version__
 from contract.cluster.variables import hints
 from producer.cli.control import cancel, pause, resume, set_job
 from producer.cli.doors import flower, show_metrics, worker
+from producer.cli.exits import EXIT_CODES
 from producer.cli.jobs import enqueue, follow, run, status
 from producer.cli.reports import report
 from producer.cli.trials import compare, demo
@@ -23,7 +24,7 @@ SECTIONS: dict[str, list[click.Command]] = {
     "Upkeep": [doctor, gc],
 }
 
-_EPILOG = """\b
+_EPILOG = f"""\b
 Examples:
   trawl demo                                     some hundred files from a web server of its own
   trawl run urls.txt -o out                      on this machine; the same command again goes on
@@ -31,9 +32,7 @@ Examples:
   trawl doctor                                   what is missing here, and what to do
 
 \b
-Exit codes:
-  0  all is stored       1  some URLs failed or were refused     2  a mistake in command or settings
-  3  outcomes do not add up to the lines     70  a bug of ours     130  interrupted; the same command goes on
+{EXIT_CODES}
 
 What went wrong and what to do: docs/troubleshooting.md"""
 

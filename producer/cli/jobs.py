@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from producer.cli.exits import INTERRUPTED, tell
+from producer.cli.exits import EXIT_CODES, INTERRUPTED, tell
 from producer.cli.options import (
     InGroups,
     Place,
@@ -23,7 +23,7 @@ from producer.cli.options import (
 )
 from producer.cli.translation import console_of, manifest_of, secrets_of, wish_of, worker_of
 
-_RUN_EXAMPLES = """\b
+_RUN_EXAMPLES = f"""\b
 Examples:
   trawl run urls.txt -o out                            the same again goes on, or fetches what failed
   cut -d, -f2 table.csv | trawl run - -o out           a column of a table
@@ -33,9 +33,7 @@ Examples:
   trawl run urls.txt -o out --header 'example.com Authorization: Bearer TOKEN'
 
 \b
-Exit codes:
-  0  all is stored       1  some URLs failed or were refused     2  a mistake in command or settings
-  3  outcomes do not add up to the lines     70  a bug of ours     130  interrupted
+{EXIT_CODES}
 """
 
 _ENQUEUE_EXAMPLES = """\b

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings
+from contract.errors import FolderError
+from producer import formatting
 
 _VARIABLES = ("TRAWL_BROKER_URL", "TRAWL_RESULT_BACKEND", "TRAWL_PREFIX", "TRAWL_QUEUE", "TRAWL_LEASE", "TRAWL_KEEP")
 _SERVER, _NOTE = "redis", "address.json"
@@ -27,16 +29,19 @@ def server_at(state: Path, environment: Mapping[str, str]) -> ClusterSettings | 
     """Return how the server of a run that works in this folder now is reached; None: none does.
 
     Raises:
-        PermissionError: the folder is closed to us.
+        FolderError: the folder is closed to us.
     """
     try:
         found = json.loads((state / _SERVER / _NOTE).read_text("utf-8"))
-    except FileNotFoundError:
+        if not _answers(found["socket"]):
+            return None
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         return None  # being written
-    if not _answers(found["socket"]):
-        return None
+    except PermissionError:
+        shown = formatting.path(state.parent)
+        raise FolderError(f"What runs in {shown} is another user's, and only they can look at it.") from None
     plain = {name: value for name, value in environment.items() if not name.startswith("CELERY_")}
     return ClusterSettings.from_environment({**plain, **found["variables"]})
 

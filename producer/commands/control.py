@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
-from contract.errors import FolderError, JobStateError, ServiceError, UnknownJobError
+from contract.errors import JobStateError, ServiceError
 from contract.folders import PRIVATE
 from contract.ledger import control
 from contract.ledger.values import JobRecord
@@ -92,24 +92,18 @@ def _reached(job: str | None, output: Path | None, environment: Mapping[str, str
         settings = ClusterSettings.from_environment(environment)
     else:
         settings = _server_of(output, environment)
-        job = job or last_job(output).id
+        job = last_job(output).id
     assert job is not None, "a job or a folder is named"
     with closing(Cluster(settings)) as cluster:
         cluster.check()
         try:
             yield cluster, job
-        except UnknownJobError as error:
-            raise UnknownJobError(f"{str(error)[:-1]}: `{command('status')}` lists the jobs.") from None
         except AWAY as error:
             raise ServiceError(f"{explain(error)} Give the command again when it is back.") from None
 
 
 def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings:
-    try:
-        found = server_at(output / PRIVATE, environment)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise FolderError(f"What runs in {formatting.path(output)} cannot be seen from here: {reason}.") from None
+    found = server_at(output / PRIVATE, environment)
     if found is not None:
         return found
     last, shown = last_job(output), formatting.path(output)

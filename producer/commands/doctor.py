@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -56,9 +56,6 @@ class Finding:
 
     def __str__(self) -> str:
         return one_line(f"{self.verdict:<4}  {self.subject + ':':<20}{self.found}")
-
-
-Check = Callable[[], Finding]
 
 
 def examine(output: Path, environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -19,7 +19,6 @@ from contract.errors import FolderError, InputError, UnknownJobError
 from contract.folders import PART, PARTIALS, PRIVATE, RECORD
 from producer.cluster.client import Cluster
 from producer.commands.run import cache_folder
-from producer.formatting import command
 from producer.job.plan import remember_rest
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at
@@ -58,7 +57,7 @@ def remove_jobs(
             record = ledger.job(job)
             if record is None:
                 if job in jobs:
-                    raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
+                    raise UnknownJobError.of(job)
                 continue
             if job in jobs and record.open and not is_forced:
                 raise InputError(

@@ -197,7 +197,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         _warn_of_eviction(cluster, retrying)
         if journal.fact("fingerprint") != fingerprint:
             if retrying.call(lambda: cluster.ledger.job(job)) is None:
-                raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
+                raise UnknownJobError.of(job)
             begin(journal, job, console.tell, fingerprint=fingerprint, label=job, manifest=manifest_path)
         manifest = Manifest(manifest_path, int(journal.fact("offset", 0)), space=space)
         stack.callback(manifest.close)

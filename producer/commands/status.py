@@ -16,6 +16,7 @@ from contract.errors import FolderError, UnknownJobError
 from contract.folders import PRIVATE
 from contract.ledger.health import Trouble
 from contract.ledger.values import JobRecord
+from contract.records.outcomes import ENDINGS
 from producer.cluster.address import server_at
 from producer.cluster.client import Cluster
 from producer.display.console import Console
@@ -107,7 +108,7 @@ def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatc
     job, journal, settings, is_own = target.job, None, None, False
     if target.output is not None:
         journal = target.output / PRIVATE
-        settings = _server_of(target.output, environment)
+        settings = server_at(journal, environment)
         is_own = settings is not None
         facts = read_facts(journal)
         if facts is None or not facts.get("job"):
@@ -126,18 +127,9 @@ def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatc
         if record is None:
             if journal is not None:
                 raise _not_running(journal.parent, facts or {})
-            raise UnknownJobError(f"No job {job} is known there: `{command('status')}` lists the jobs.")
+            raise UnknownJobError.of(job)
         with closing(JobWatch(cluster, record, journal=journal, is_own=is_own)) as watch:
             yield watch
-
-
-def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings | None:
-    try:
-        return server_at(output / PRIVATE, environment)
-    except NotADirectoryError:
-        return None
-    except PermissionError:
-        raise FolderError(f"What runs in {output} is another user's, and only they can look at it.") from None
 
 
 def _not_running(folder: Path, facts: Mapping[str, Any]) -> NotRunning:
@@ -219,7 +211,7 @@ def _table(records: Sequence[JobRecord]) -> str:
 
 
 def _progress(record: JobRecord) -> str:
-    done = sum(record.counts[ending] for ending in ("ok", "kept", "failed", "refused"))
+    done = sum(record.counts[ending] for ending in ENDINGS)
     known = record.totals["lines"] - record.totals["duplicates"] if record.totals else None
     return f"{count(done)} of {count(known)}" if known is not None else count(done)
 

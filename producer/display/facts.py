@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from producer.formatting import broken, count, duration, one_line, seconds, size
+from producer.formatting import count, duration, labelled, seconds, size
 from producer.job.status import HostCost, JobStatus, WorkerLine
-
-_NAME = 11  # columns of what a line is about
 
 
 def facts_of(status: JobStatus, created: float, width: int | None = None) -> str:
@@ -43,7 +41,7 @@ def facts_of(status: JobStatus, created: float, width: int | None = None) -> str
     rows.append(("batches", f"{', '.join(batches)}, {count(status.undrained)} closed and not followed yet"))
     if status.state != "finished":
         rows.append(("held up by", status.hold_up.sentence or "nothing: it runs"))
-    return "\n".join(_row(name, text, width) for name, text in rows)
+    return "\n".join(labelled(name, text, width) for name, text in rows)
 
 
 def when(moment: float) -> str:
@@ -69,10 +67,3 @@ def _worker(line: WorkerLine) -> str:
     if line.trouble:
         parts.append(f"{'is short of space' if line.takes_work else 'takes no work'}: {line.trouble}")
     return f"{line.worker}: {', '.join(parts)}"
-
-
-def _row(name: str, text: str, width: int | None) -> str:
-    head = f"{name + ':' if name else '':<{_NAME + 1}}"
-    if width is None:
-        return head + one_line(text)
-    return head + ("\n" + " " * len(head)).join(broken(text, max(20, width - len(head)), is_whole=True))

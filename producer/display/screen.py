@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
+from contract.records.outcomes import ENDINGS
 from producer.formatting import broken, cells, count, duration, fit, one_line, seconds, size
 from producer.job.status import HostCost, JobStatus, WorkerLine
-from producer.job.tally import ENDINGS
 
 Span = tuple[str, str]  # text, and a style of rich
 Line = Sequence[Span]

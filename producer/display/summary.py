@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import AccountingError
-from producer.formatting import broken, count, one_line, seconds, size
-from producer.job.tally import ENDINGS, Tally
+from contract.records.outcomes import ENDINGS
+from producer.formatting import count, labelled, seconds, size
+from producer.job.tally import Tally
 
 _SHOWN_HOSTS = 5
-_NAME = 12  # columns of what a line is about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Summary:
         if tally.counts["kept"]:
             rows.append(("kept", f"{count(tally.counts['kept'])} files, {size(tally.kept)}, from earlier runs"))
         rows += self.places.items()
-        return "\n".join(_row(name, text, width) for name, text in rows)
+        return "\n".join(labelled(name, text, width) for name, text in rows)
 
     def to_record(self) -> dict[str, Any]:
         """Return the summary for machines; seconds and bytes."""
@@ -146,13 +146,6 @@ class Summary:
         return ", ".join(
             f"{host.name} {seconds(host.mean)}" + (f" ({host.failed} failed)" if host.failed else "") for host in hosts
         )
-
-
-def _row(name: str, text: str, width: int | None) -> str:
-    head = f"{name + ':' if name else '':<{_NAME}}"
-    if width is None:
-        return head + one_line(text)
-    return head + ("\n" + " " * _NAME).join(broken(text, max(20, width - _NAME), is_whole=True))
 
 
 def _percentiles(percentile: Any) -> str:

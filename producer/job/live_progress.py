@@ -84,10 +84,6 @@ class LiveProgress:
             del self._seen[batch]
 
     @property
-    def examples(self) -> Mapping[str, str]:
-        return self.tally.examples
-
-    @property
     def rows(self) -> int:
         return sum(self.counts.values())
 

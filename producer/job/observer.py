@@ -133,7 +133,6 @@ class Observer:
                 ErrorCount(error, total, self._rates.lately(error, sample))
                 for error, total in sorted(live.errors.items(), key=lambda item: (-item[1], item[0]))
             ],
-            examples=live.examples,
             hosts=self._hosts(),
             more_hosts=max(0, live.tally.known_hosts - _SHOWN_HOSTS),
             waits=self._waits(now),

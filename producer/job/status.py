@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from contract.ledger.values import JobRecord, JobState, Standing
@@ -75,7 +75,6 @@ class JobStatus:
     bytes_rates: Sequence[float] = ()
     left: float | None = None
     errors: Sequence[ErrorCount] = ()
-    examples: Mapping[str, str] = field(default_factory=dict)
     hosts: Sequence[HostCost] = ()
     more_hosts: int = 0
     waits: Sequence[HostWait] = ()

@@ -13,9 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from contract.records import wire
-from contract.records.outcomes import Ending, ErrorClass
-
-ENDINGS = tuple(str(ending) for ending in Ending)
+from contract.records.outcomes import ENDINGS, Ending, ErrorClass
 
 _STEPS = 32  # histogram buckets per doubling: a percentile is right within 1.1 %
 _NOTHING = -1000  # the bucket of what took no time

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from contract.records.outcomes import Ending
-from producer.job.tally import ENDINGS, Histogram
+from contract.records.outcomes import ENDINGS, Ending
+from producer.job.tally import Histogram
 from producer.job_report.rows import PHASES, Row
 from producer.job_report.timeline import Timeline
 

@@ -12,6 +12,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+from contract.records.outcomes import ENDINGS
 from producer.formatting import count, duration, one_line, seconds, size
 from producer.job_report.figures import ErrorFigures, Example, Figures, HostFigures, Slow
 from producer.job_report.rows import PHASES
@@ -23,7 +24,6 @@ _SHOWN_HOSTS = 100
 _SHOWN_WORKERS = 50
 _SHOWN_STATUSES = 8
 _MINUTES_FROM = 120.0  # seconds
-_ENDINGS = ("ok", "kept", "failed", "refused")
 
 
 def page_of(figures: Figures, title: str) -> str:
@@ -36,7 +36,7 @@ def page_of(figures: Figures, title: str) -> str:
         style=style,
         when=_when(figures),
         tiles="".join(_tile(*tile) for tile in _tiles(figures)),
-        endings=_bar([(name, _share(figures.endings[name], figures.rows)) for name in _ENDINGS]),
+        endings=_bar([(name, _share(figures.endings[name], figures.rows)) for name in ENDINGS]),
         unstored=count(figures.rows - figures.endings["ok"] - figures.endings["kept"]),
         errors=_errors(figures) or "<p class=dim>There is none.</p>",
         phases="".join(_phase(figures, name) for name in figures.phases),

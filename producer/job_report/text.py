@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from contract.records.outcomes import ENDINGS
 from producer.formatting import count, one_line, seconds, size
-from producer.job.tally import ENDINGS
 from producer.job_report.figures import Figures
 
 _SHOWN = 5  # hosts, and slow URLs

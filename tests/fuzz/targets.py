@@ -83,7 +83,6 @@ def check_headers(block: bytes) -> None:
     assert head.status == 101 or 200 <= head.status <= 999
     assert head.length is None or 0 <= head.length < 10**18
     assert not (head.is_chunked and head.length is not None)
-    assert head.is_framed in {True, False}
     for name, value in head.fields.items():
         assert name == name.strip().lower()
         assert "\n" not in value

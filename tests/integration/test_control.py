@@ -340,7 +340,7 @@ def test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed(ben
 def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
     for command in ("pause", "resume", "cancel"):
         code, _, err = bench.trawl(command, "unheard-of")
-        assert (code, "No job unheard-of is known there: " in err, "Traceback" in err) == (2, True, False)
+        assert (code, "No job unheard-of is known on this cluster" in err, "Traceback" in err) == (2, True, False)
         code, _, err = bench.trawl(command, "-o", "nowhere")
         assert (code, err) == (2, "trawl: No job was begun in nowhere: name the folder of a `trawl run` with -o.\n")
         assert "Name a JOB (" in bench.trawl(command)[2]

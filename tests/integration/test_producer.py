@@ -449,7 +449,7 @@ def test_a_job_on_its_way_is_weighed(bench: Bench) -> None:
 
     assert weighed[:2] == (0, f"job {jobs[0]}: weight 3\n")
     assert unknown[0] == 2
-    assert "No job nobody is known there" in unknown[2]
+    assert "No job nobody is known on this cluster" in unknown[2]
     with closing(Cluster(bench.settings)) as cluster:
         had = Counter[str]()
         while sum(had.values()) < 400:

@@ -28,7 +28,7 @@ GUARDS = (
     Guard(_TALLY, "            if error not in self.examples:\n", _SUMMARY, "            if True:\n"),
     Guard(_TALLY, "{_host_of(row.url)} ({row.name})", _SUMMARY, "{row.url} ({row.name})"),
     Guard(_TALLY, '            "examples": self.examples,\n', _SUMMARY),
-    Guard("producer/display/summary.py", "return head + one_line(text)", _SUMMARY, "return head + text"),
+    Guard("producer/formatting.py", "return head + one_line(text)", _SUMMARY, "return head + text"),
     Guard("producer/display/console.py", "                self._exemplified.add(error)\n", (_CONSOLE,)),
     _shape("    if _URL.match(text):\n        return _encoding(text)\n", ""),
     _shape('if "?" in first or _ENDS', "if _ENDS"),

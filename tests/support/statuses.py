@@ -54,7 +54,6 @@ EVIL = replace(
     FULL,
     label=HOSTILE,
     errors=[ErrorCount(HOSTILE, 5, 1)],
-    examples={HOSTILE: HOSTILE},
     hosts=[HostCost(HOSTILE, 5, 1.0, 2, 1)],
     waits=[HostWait(HOSTILE + "2", 5.0)],
     workers=[WorkerLine(worker=HOSTILE, trouble=HOSTILE, takes_work=False, heard=3.0)],

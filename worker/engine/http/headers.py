@@ -47,11 +47,6 @@ class Head:
             return None
         return "close" if self.version in ("1.0", "1.1") else f"h{self.version}"
 
-    @property
-    def is_framed(self) -> bool:
-        """Does anything but the end of the connection say where the body ends?"""
-        return self.framing != "close"
-
 
 def read_head(lines: Sequence[bytes]) -> Head | None:
     """Read the lines of all header blocks of one exchange; None if the final block did not end.

@@ -151,7 +151,7 @@ def test_no_name_steers_a_terminal(stream: io.StringIO) -> None:
 
     shown(clock, console, 6, EVIL)
     console.tell(HOSTILE)
-    console.exemplify(EVIL.examples)
+    console.exemplify({HOSTILE: HOSTILE})
     console.show_last(EVIL)
 
     said = stream.getvalue()
