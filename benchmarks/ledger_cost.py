@@ -17,7 +17,7 @@ from benchmarks import corpora, relay, server
 from benchmarks.corpora import ROWS
 from benchmarks.meter import cpu_seconds, tree_below
 from contract.cluster.broker import connect
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import Child, Claim, NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.policy import JobPolicy
@@ -73,16 +73,16 @@ def main(arguments: Sequence[str]) -> int:
         with Embedded(folder / "services", environment={}, tell=print) as services:
             services.wait_until_ready()
             settings = services.settings
-            ledger = Ledger(connect(settings), prefix=settings.prefix)
+            ledger = RedisLedger(connect(settings), prefix=settings.prefix)
 
-            def with_redis() -> Ledger:
+            def with_redis() -> RedisLedger:
                 ledger.remove(_JOB)
                 ledger.create(_JOB, policy)
                 return ledger
 
             turns: dict[str, list[tuple[float, float]]] = {"in memory": [], "in Redis": []}
             for _ in range(told.rounds):
-                turns["in memory"].append(_turn(folder / "out", lambda: cast("Ledger", InMemory(policy)), batches))
+                turns["in memory"].append(_turn(folder / "out", lambda: cast("RedisLedger", InMemory(policy)), batches))
                 turns["in Redis"].append(_turn(folder / "out", with_redis, batches))
     for name, taken in turns.items():
         rate = len(urls) / statistics.median(seconds for seconds, _ in taken)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _turn(output: Path, make: Callable[[], Ledger], batches: Sequence[NewBatch]) -> tuple[float, float]:
+def _turn(output: Path, make: Callable[[], RedisLedger], batches: Sequence[NewBatch]) -> tuple[float, float]:
     """Fetch everything in this process; return seconds and CPU seconds, from opening to the last batch closed."""
     shutil.rmtree(output, ignore_errors=True)
     ledger = make()

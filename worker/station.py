@@ -9,7 +9,7 @@ from functools import lru_cache
 from contract.cluster.broker import connect, queue_lists
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.health import WorkerHealth
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Station:
     """The services one process talks to."""
 
     cluster: ClusterSettings
-    ledger: Ledger
+    ledger: RedisLedger
     health: WorkerHealth
 
 
@@ -31,5 +31,5 @@ def _station(_pid: int) -> Station:
     cluster = ClusterSettings.from_environment(os.environ)
     client = connect(cluster)
     queue = queue_lists(cluster)
-    ledger = Ledger(client, prefix=cluster.prefix, lease=cluster.lease, keep=cluster.keep, queue=queue)
+    ledger = RedisLedger(client, prefix=cluster.prefix, lease=cluster.lease, keep=cluster.keep, queue=queue)
     return Station(cluster, ledger, WorkerHealth(client, prefix=cluster.prefix))

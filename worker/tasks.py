@@ -15,7 +15,6 @@ from kombu.exceptions import OperationalError
 from contract.cluster.broker import AWAY
 from contract.cluster.dispatch import send_batches
 from contract.errors import FolderError, MessageError
-from contract.ledger.control import states_of
 from contract.ledger.hosts import exchange
 from contract.ledger.values import Claim
 from contract.records.credentials import Credentials
@@ -127,7 +126,7 @@ def _runner(task: Task[..., str], *, known: int) -> BatchRunner:
         tell=ProgressReporter(here.ledger, events),
         send=send,
         look_at_hosts=_host_news(os.getpid()).look,
-        halted=Orders(partial(states_of, here.ledger), here.ledger.changes, known=known).halted,
+        halted=Orders(here.ledger.states, here.ledger.changes, known=known).halted,
         events=events,
         meter=metering.meter(),
     )

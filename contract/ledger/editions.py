@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from contract.ledger.keys import Keys
-from contract.ledger.values import EDITION
+from contract.ledger.values import EARLIER, EDITION
 
 _REMEMBERED = 1000  # jobs whose edition is known
 
@@ -48,7 +48,10 @@ class Editions:
         return self.earlier if keys is self.keys else self.keys
 
     def edition_of(self, keys: Keys) -> int:
-        return EDITION if keys is self.keys else 1
+        return EDITION if keys is self.keys else EARLIER
+
+    def keys_at(self, edition: int) -> Keys:
+        return self.keys if edition == EDITION else self.earlier
 
     def now(self) -> float:
         """Return Redis's clock in Unix seconds."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from contract.errors import MessageError
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.records.hosts import HostState
 
 KEPT = 900  # seconds a state is kept after its pause: longer than a process remembers a host
@@ -28,7 +28,7 @@ class News:
     granted: Sequence[str]
 
 
-def exchange(ledger: Ledger, change: int, states: Sequence[HostState], probes: Sequence[str]) -> News:
+def exchange(ledger: RedisLedger, change: int, states: Sequence[HostState], probes: Sequence[str]) -> News:
     """Let the others know ``states``, ask for ``probes`` and learn what changed since ``change``.
 
     Raises:

@@ -16,9 +16,10 @@ import redis
 from msgspec import structs
 
 from contract.errors import CancelledJobError, MessageError, UnknownJobError
+from contract.ledger.changing import MOST_ATTEMPTS, Changing
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, result_key, waiting_name
-from contract.ledger.reading import ERROR, Reading, policy_of, record_of, text_of
-from contract.ledger.values import EDITION, Changes, Child, Claim, Drain, NewBatch, Piece
+from contract.ledger.reading import ERROR, pieces_of, policy_of, record_of, text_of
+from contract.ledger.values import Changes, Child, Claim, Drain, NewBatch
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage
@@ -26,8 +27,6 @@ from contract.records.outcomes import ENDINGS, Ending
 from contract.records.policy import POLICY_VERSION, JobPolicy
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
-
-MOST_ATTEMPTS = 5  # times a batch may lose its worker before it is split
 
 #: What we read of a policy; the last of them is of the first edition and says nothing any more.
 _POLICY_FIELDS = "".join(f"{name}," for name in [*JobPolicy().to_wire(), "longest_retry_after"])
@@ -39,7 +38,7 @@ _GATHERED_AT_ONCE = 200
 Item = TypeVar("Item")
 
 
-class Ledger(Reading):
+class RedisLedger(Changing):
     """Open, claim, renew, close: the life of every batch of every job.
 
     Every method may raise ``redis.exceptions.RedisError`` when Redis cannot be reached or is out of memory;
@@ -230,7 +229,7 @@ class Ledger(Reading):
 
     def renew(self, claim: Claim) -> bool:
         """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
-        keys = self._keys_at(claim).parts(claim.job, "batches", "leases")
+        keys = self.keys_at(claim.edition).parts(claim.job, "batches", "leases")
         return bool(self.run("renew", keys, [claim.batch, claim.token, self.lease, self.keep]))
 
     def close(
@@ -268,7 +267,7 @@ class Ledger(Reading):
             arguments += [claim.child(index), child.urls, child.after, "", hosts, child.payload]
         if kept is not None:
             arguments += [kept.batch, kept.urls, self.lease, kept.token, "", kept.payload]
-        keys = self._keys_at(claim)
+        keys = self.keys_at(claim.edition)
         shared = [keys.active, result_key(job, batch), keys.sent, keys.overdue, keys.ahead, keys.job(job, "aside")]
         parked = keys.parts(job, "waits", "parcels", "parked", "owners")
         answer = self.run("close", [*keys.parts(job, *PARTS[:6]), *shared, keys.taken, *parked], arguments)
@@ -317,17 +316,6 @@ class Ledger(Reading):
             pipe.zrem(key, *batches)
             pipe.delete(*(result_key(job, batch) for batch in batches))
             pipe.execute()
-
-    def _keys_at(self, claim: Claim) -> Keys:
-        return self.keys if claim.edition == EDITION else self.earlier
-
-
-def pieces_of(flat: Sequence[Any]) -> list[Piece]:
-    """Read pieces as the scripts return them."""
-    return [
-        Piece(text_of(name), payload, float(late))
-        for name, payload, late in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    ]
 
 
 def _counters(report: BatchReport) -> list[str | int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.ledger.keys import Keys
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 
 MOST_LOOKED_AT = 2_000  # jobs whose reports are counted, and hosts: a look must not keep Redis from others
 
@@ -33,7 +33,7 @@ class Overview:
     paused_hosts: int
 
 
-def look(ledger: Ledger) -> Overview:
+def look(ledger: RedisLedger) -> Overview:
     """Look at all jobs, those of the first edition included.
 
     Raises:

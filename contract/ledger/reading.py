@@ -10,7 +10,7 @@ from contract.errors import UnknownJobError
 from contract.ledger.editions import Editions
 from contract.ledger.keys import Keys, read_waiting_name, result_key
 from contract.ledger.memory import RedisMemory
-from contract.ledger.values import Held, JobRecord, JobState, Standing, Waiting
+from contract.ledger.values import EDITION, Held, JobRecord, JobState, Piece, Standing, Waiting
 from contract.records import wire
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import ENDINGS
@@ -123,23 +123,20 @@ class Reading(Editions):
         """How many messages lie in the queue, where that is in the same Redis? 0 elsewhere."""
         return sum(self._redis.llen(key) for key in self._queue)
 
-    def longest_waiting(self, limit: int, *, waited: float = 0.0, keys: Keys | None = None) -> list[BatchMessage]:
-        """Return batches of all jobs that have waited for so many seconds, the longest-waiting first.
-
-        ``keys`` are those of the edition the jobs are of; else ours.
-        """
+    def longest_waiting(self, limit: int, *, waited: float = 0.0, edition: int = EDITION) -> list[BatchMessage]:
+        """Return batches of all jobs of an edition that have waited for so many seconds, the longest-waiting first."""
         before = self.now() - waited if waited else "+inf"
-        found = self._redis.zrangebyscore((keys or self.keys).sent, "-inf", before, start=0, num=limit)
+        found = self._redis.zrangebyscore(self.keys_at(edition).sent, "-inf", before, start=0, num=limit)
         return [read_waiting_name(name) for name in cast("list[bytes]", found)]
 
-    def seconds_untaken(self, keys: Keys | None = None) -> float:
+    def seconds_untaken(self, edition: int = EDITION) -> float:
         """Return the seconds since a batch was claimed, or ``note_sent`` called."""
-        last = cast("bytes | None", self._redis.hget((keys or self.keys).taken, "last"))
+        last = cast("bytes | None", self._redis.hget(self.keys_at(edition).taken, "last"))
         return self.now() - float(last or 0)
 
-    def note_sent(self, keys: Keys | None = None) -> None:
+    def note_sent(self, edition: int = EDITION) -> None:
         """Note that messages were sent for what waits, where nobody can count them."""
-        self._redis.hset((keys or self.keys).taken, "last", repr(self.now()))
+        self._redis.hset(self.keys_at(edition).taken, "last", repr(self.now()))
 
     # ------------------------------------------------------------------ what is closed, and what is open
 
@@ -218,3 +215,11 @@ def policy_of(text: bytes) -> JobPolicy:
 
 def text_of(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode()
+
+
+def pieces_of(flat: Sequence[Any]) -> list[Piece]:
+    """Read pieces as the scripts return them."""
+    return [
+        Piece(text_of(name), payload, float(late))
+        for name, payload, late in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from celery import Celery
 
 from contract.cluster.dispatch import queue_depth, send_batches
-from contract.ledger.ledger import Ledger
+from contract.ledger.ports import Steering
 from contract.ledger.sweep import Sweeper
 from contract.ledger.values import Claim
 from contract.records.batches import BatchEntry
@@ -17,7 +17,7 @@ from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
 
 
-def sweeper(ledger: Ledger, app: Celery, *, queue: str, holder: str) -> Sweeper:
+def sweeper(ledger: Steering, app: Celery, *, queue: str, holder: str) -> Sweeper:
     """Return who sweeps every job's batches and sends the messages that this queue lacks."""
 
     def send(messages: Sequence[BatchMessage]) -> None:

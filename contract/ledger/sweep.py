@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from contract.errors import MessageError
+from contract.ledger.changing import MOST_ATTEMPTS
 from contract.ledger.control import settle
-from contract.ledger.keys import Keys, read_waiting_name
-from contract.ledger.ledger import MOST_ATTEMPTS, Ledger
-from contract.ledger.reading import text_of
-from contract.ledger.values import Child, Claim
+from contract.ledger.ports import Steering
+from contract.ledger.values import EARLIER, EDITION, Child, Claim, Swept
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.reports import BatchReport
@@ -44,7 +42,7 @@ class Sweeper:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Steering,
         *,
         holder: str,
         queue_depth: Callable[[], int | None],
@@ -78,42 +76,38 @@ class Sweeper:
         if self._clock() < self._from:
             return findings
         self._from = self._clock() + self._pause  # also when Redis does not answer
-        milliseconds, *found = self._turn(self._ledger.keys)
-        self._from = self._clock() + max(0, milliseconds) / 1000
-        if found and self._see_to(self._ledger.keys, found, findings):
-            self._see_to(self._ledger.earlier, self._turn(self._ledger.earlier)[1:], findings)
+        swept = self._step(EDITION)
+        self._from = self._clock() + swept.rest
+        self._see_to(EDITION, swept, findings)
+        if swept.has_others:
+            self._see_to(EARLIER, self._step(EARLIER), findings)
         return findings
 
-    def _see_to(self, keys: Keys, found: Sequence[Any], findings: SweepFindings) -> bool:
-        """Send and split what was found below these keys; True where the other edition has open jobs."""
-        if not found:
-            return False
-        back, worn, waiting, have_waited, has_others, unsettled, ready = found
-        again = [read_waiting_name(name) for name in back]
-        for job in map(text_of, ready):
+    def _step(self, edition: int) -> Swept:
+        longest = max(self._pause, min(LONGEST_PAUSE, self._ledger.lease / 4))
+        silence = max(3 * self._pause, self._ledger.lease / 2)
+        return self._ledger.sweep(
+            pause=self._pause, longest=longest, silence=silence, lost_after=self._lost_after, edition=edition
+        )
+
+    def _see_to(self, edition: int, swept: Swept, findings: SweepFindings) -> None:
+        """Send and split what was found in one edition."""
+        if not swept.is_our_turn:
+            return
+        again = list(swept.again)
+        for job in swept.ready:
             again += [BatchMessage(job, batch) for batch in self._ledger.gather(job)]
         for message in again:
             findings.again.setdefault(message.job, []).append(message.batch)
-        if again or have_waited:
-            findings.sent += self._send_all(self._missing(keys, again, waiting + len(again) - len(back), have_waited))
-        for name in worn:
-            self._relieve(read_waiting_name(name), findings)
-        findings.cancelled += sum(settle(self._ledger, job.decode(), holder=self._holder) for job in unsettled)
-        return bool(has_others)
-
-    def _turn(self, keys: Keys) -> Any:
-        ledger = self._ledger
-        longest = max(self._pause, min(LONGEST_PAUSE, ledger.lease / 4))
-        silence = max(3 * self._pause, ledger.lease / 2)
-        pauses = [max(1, int(seconds * 1000)) for seconds in (self._pause, longest, silence)]
-        limits = [MOST_ATTEMPTS, _SWEPT_AT_ONCE, ledger.keep, self._lost_after]
-        shared = [keys.active, keys.sweeping, keys.watched, keys.sent, keys.overdue, keys.ahead, keys.turns]
-        others = ledger.others(keys)
-        touched = [*shared, keys.priorities, others.active, others.sent]
-        return ledger.run("sweep", touched, [keys.of_jobs, *pauses, *limits])
+        if again or swept.have_waited:
+            waiting = swept.waiting + len(again) - len(swept.again)
+            findings.sent += self._send_all(self._missing(edition, again, waiting, swept.have_waited))
+        for worn in swept.worn:
+            self._relieve(worn, findings)
+        findings.cancelled += sum(settle(self._ledger, job, holder=self._holder) for job in swept.unsettled)
 
     def _missing(
-        self, keys: Keys, again: Sequence[BatchMessage], waiting: int, have_waited: int
+        self, edition: int, again: Sequence[BatchMessage], waiting: int, have_waited: int
     ) -> Sequence[BatchMessage]:
         """Name batches for the messages that the queue lacks.
 
@@ -122,19 +116,19 @@ class Sweeper:
         """
         depth = self._queue_depth()
         if depth is None:
-            return [*again, *self._unheard_of(keys)]
+            return [*again, *self._unheard_of(edition)]
         missing = min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)
         if missing <= len(again):
             return again[: max(0, missing)]
-        others = [message for message in self._ledger.longest_waiting(missing, keys=keys) if message not in again]
+        others = [message for message in self._ledger.longest_waiting(missing, edition=edition) if message not in again]
         return [*again, *others][:missing]
 
-    def _unheard_of(self, keys: Keys) -> Sequence[BatchMessage]:
+    def _unheard_of(self, edition: int) -> Sequence[BatchMessage]:
         """Name what waits for a message, as far as can be told without counting messages: nothing is claimed at all."""
-        if self._ledger.seconds_untaken(keys) < SILENT_AFTER:
+        if self._ledger.seconds_untaken(edition) < SILENT_AFTER:
             return []
-        self._ledger.note_sent(keys)
-        return self._ledger.longest_waiting(_SWEPT_AT_ONCE, waited=SILENT_AFTER, keys=keys)
+        self._ledger.note_sent(edition)
+        return self._ledger.longest_waiting(_SWEPT_AT_ONCE, waited=SILENT_AFTER, edition=edition)
 
     def _send_all(self, messages: Sequence[BatchMessage]) -> int:
         by_job: dict[str, list[BatchMessage]] = {}

@@ -11,10 +11,12 @@ from enum import StrEnum
 from msgspec import structs
 
 from contract.records.batches import BatchEntry, unpack_entries
-from contract.records.messages import child_batch
+from contract.records.messages import BatchMessage, child_batch
 from contract.records.policy import JobPolicy
 
-EDITION = 2  # of the ledger's keys
+EARLIER, EDITION = 1, 2  # of the ledger's keys
+
+FINISHED = "finished"  # what a job is that neither goes on nor can be changed any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +219,23 @@ class Drain:
     record: JobRecord | None = None
     reports: Sequence[tuple[str, bytes | None]] = ()
     is_swept: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a step of the sweep found, if it was anybody's turn: it is again in ``rest`` seconds.
+
+    ``again`` waits again now, ``worn`` has lost its worker too often. ``waiting`` counts what waits in both editions,
+    ``have_waited`` what has for so long, up to a bound, that its message may be lost. Of the ``unsettled`` jobs
+    something is to be moved or ended, of the ``ready`` ones some URLs' hosts may be asked now.
+    """
+
+    rest: float
+    is_our_turn: bool = False
+    again: Sequence[BatchMessage] = ()
+    worn: Sequence[BatchMessage] = ()
+    waiting: int = 0
+    have_waited: int = 0
+    unsettled: Sequence[str] = ()
+    ready: Sequence[str] = ()
+    has_others: bool = False

@@ -20,7 +20,8 @@ from contract.ledger import recovery
 from contract.ledger.channel import JobChannel
 from contract.ledger.health import WorkerHealth
 from contract.ledger.keys import SNAPSHOTS
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
+from contract.ledger.ports import Ledger
 from contract.ledger.sweep import Sweeper
 from contract.records.messages import BatchMessage
 from producer.cluster.stale_messages import remove_stale_messages
@@ -133,7 +134,9 @@ class Cluster:
         self.settings = settings
         self.redis = broker.connect(settings)
         queue = broker.queue_lists(settings)
-        self.ledger = Ledger(self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep, queue=queue)
+        self.ledger = RedisLedger(
+            self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep, queue=queue
+        )
         self.health = WorkerHealth(self.redis, prefix=settings.prefix)
         self._app = broker.build_app(settings)
         self._sweeper: Sweeper | None = None

@@ -20,7 +20,7 @@ from contract.cluster.listening import listening_place
 from contract.cluster.settings import ClusterSettings
 from contract.errors import SettingError
 from contract.ledger.health import Census, WorkerHealth
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.memory import RedisMemory
 from contract.ledger.overview import Overview, look
 from contract.ledger.reasons import reason_of
@@ -77,7 +77,7 @@ class LedgerNumbers:
 
     def __init__(self, settings: ClusterSettings) -> None:
         client = connect(settings, timeout=_REPLY_WITHIN)
-        self._ledger = Ledger(client, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
+        self._ledger = RedisLedger(client, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
         self._health = WorkerHealth(client, prefix=settings.prefix)
         self._is_away = False
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from contract.ledger.health import Census, WorkerHealth
-from contract.ledger.ledger import Ledger
+from contract.ledger.ports import Looking
 from contract.ledger.values import JobRecord, Standing, Waiting
 from producer.cluster.client import AWAY
 from producer.job.hold_up import NOTHING, Facts, HoldUp, what_holds_up
@@ -45,7 +45,7 @@ class Observer:
         self,
         job: str,
         *,
-        ledger: Ledger,
+        ledger: Looking,
         health: WorkerHealth,
         live: LiveProgress,
         troubles: Troubles | None = None,

@@ -16,7 +16,7 @@ import redis
 
 from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import JobRecord
 from producer.commands.run import WINDOW
 from tests.support.celery_worker import PROJECT, CeleryWorker
@@ -42,7 +42,7 @@ class Cluster:
         self._origin = origin
         self._environment = {**os.environ, "TRAWL_BROKER_URL": server.celery_url()}
         settings = ClusterSettings.from_environment(self._environment)
-        self._ledger = Ledger(connect(settings), prefix=settings.prefix)
+        self._ledger = RedisLedger(connect(settings), prefix=settings.prefix)
 
     def run(self, count: int) -> dict[str, int]:
         """Run a list of so many URLs, collected slowly; return the highest peaks until now, in bytes."""

@@ -7,7 +7,7 @@ import re
 import redis
 
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.metrics import CATALOGUE, EXPORTER_METRICS, PROCESS_METRICS, WORKER_METRICS, Kind
 from tests.architecture.project import PRODUCT, ROOT, document, documents, modules
 
@@ -46,7 +46,7 @@ def test_nobody_names_a_metric_beside_the_catalogue() -> None:
 
 
 def test_the_keys_that_autoscalers_count_are_the_ledgers() -> None:
-    keys = Ledger(redis.Redis(), prefix=ClusterSettings().prefix).keys
+    keys = RedisLedger(redis.Redis(), prefix=ClusterSettings().prefix).keys
 
     for file in ("docs/metrics.md", "docs/operations.md", "deploy/kubernetes/autoscaling.yaml"):
         named = set(re.findall(r"\btrawl:[a-z0-9:]*\b(?:sent|active)\b", document(file)))

@@ -13,7 +13,7 @@ from types import TracebackType
 
 import redis
 
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.processes import free_port, send
 from tests.support.redis_server import RedisServer
@@ -86,9 +86,9 @@ class Site:
         """Return a client of the server itself, past the relay."""
         return redis.Redis.from_url(self.server.url())
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> RedisLedger:
         """Return the ledger, past the relay."""
-        return Ledger(self.client(), lease=self.lease)
+        return RedisLedger(self.client(), lease=self.lease)
 
     # ---- its life
 

@@ -14,21 +14,21 @@ from typing import Any
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from contract.ledger.ledger import Ledger
+    from contract.ledger.ledger import RedisLedger
     from contract.ledger.sweep import Sweeper, SweepFindings
     from contract.ledger.values import Claim
     from contract.records.messages import BatchMessage
 
-    claim = Ledger.claim
+    claim = RedisLedger.claim
 
-    def claim_next(self: Ledger, *, holder: str, message: BatchMessage | None = None, **_: Any) -> Claim | None:
+    def claim_next(self: RedisLedger, *, holder: str, message: BatchMessage | None = None, **_: Any) -> Claim | None:
         return claim(self, message.job, message.batch, holder=holder, even_worn=True) if message else None
 
     def sweep(self: Sweeper) -> SweepFindings:
         return SweepFindings()
 
     Sweeper.sweep = sweep  # type: ignore[method-assign]  # the point of this program
-    Ledger.claim_next = claim_next  # type: ignore[method-assign]  # the same
+    RedisLedger.claim_next = claim_next  # type: ignore[method-assign]  # the same
     module, sys.argv = sys.argv[1], sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -17,7 +17,7 @@ from contract.cluster.broker import build_app, connect
 from contract.cluster.dispatch import queue_depth, send_batches
 from contract.cluster.settings import ClusterSettings
 from contract.ledger import control
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.overview import look
 from contract.ledger.recovery import poison_report, sweeper
 from contract.ledger.sweep import Sweeper
@@ -86,7 +86,7 @@ def guarded(started: Guarded) -> Guarded:
 
 def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     settings = guarded.settings
-    ledger, app = Ledger(connect(settings), lease=0.001), build_app(settings)
+    ledger, app = RedisLedger(connect(settings), lease=0.001), build_app(settings)
     entries = [BatchEntry(url="http://host.test/1"), BatchEntry(url="http://host.test/2")]
     assert ledger.create("job", JobPolicy(), label="a list", secrets=b"hidden")
     opened = ledger.open("job", [NewBatch(str(number), pack_entries(entries), 2) for number in (1, 2, 3)])
@@ -132,7 +132,7 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
 
 
 def test_a_job_is_paused_resumed_and_cancelled_under_the_same_rules(guarded: Guarded) -> None:
-    ledger = Ledger(connect(guarded.settings))
+    ledger = RedisLedger(connect(guarded.settings))
     ledger.create("job", JobPolicy())
     ledger.open("job", [NewBatch(batch, pack_entries([BatchEntry(url="http://h.test/1")]), 1) for batch in ("1", "2")])
     claim = ledger.claim_next(holder="me", waited=0.0)
@@ -145,13 +145,13 @@ def test_a_job_is_paused_resumed_and_cancelled_under_the_same_rules(guarded: Gua
     assert ledger.claim_next(holder="me", waited=0.0)
     assert control.cancel(ledger, "job")
     assert control.settle(ledger, "job", holder="me") == 1
-    assert control.states_of(ledger, ["job"]) == {"job": "cancelled"}
+    assert ledger.states(["job"]) == {"job": "cancelled"}
 
     assert guarded.refusals() == []
 
 
 def test_a_worn_batch_is_split_and_ended_under_the_same_rules(guarded: Guarded) -> None:
-    ledger, app = Ledger(connect(guarded.settings), lease=0.05), build_app(guarded.settings)
+    ledger, app = RedisLedger(connect(guarded.settings), lease=0.05), build_app(guarded.settings)
     ledger.create("job", JobPolicy())
     ledger.open("job", [NewBatch("1", pack_entries([BatchEntry(url="http://host.test/1")]), 1)])
 
@@ -172,7 +172,7 @@ def test_a_worn_batch_is_split_and_ended_under_the_same_rules(guarded: Guarded) 
     assert guarded.refusals() == []
 
 
-def report(ledger: Ledger, batch: str, handed_off: list[str]) -> BatchReport:
+def report(ledger: RedisLedger, batch: str, handed_off: list[str]) -> BatchReport:
     now = ledger.now()
     return BatchReport(
         job="job", batch=batch, worker="me", pid=1, queued=now, started=now, finished=now,

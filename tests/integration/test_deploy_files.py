@@ -13,7 +13,7 @@ import pytest
 import redis
 import yaml
 
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.policy import JobPolicy
 from tests.support.redis_server import RedisServer
@@ -111,7 +111,7 @@ def counts(operator: redis.Redis) -> list[int]:
 
 
 def test_the_autoscaler_counts_what_could_be_claimed_now_and_the_jobs_that_are_open(operator: redis.Redis) -> None:
-    ledger = Ledger(operator)
+    ledger = RedisLedger(operator)
     assert counted_keys() == [ledger.keys.sent, ledger.keys.active]
     assert counts(operator) == [0, 0]
 

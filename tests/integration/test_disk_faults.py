@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from contract.errors import FolderError
-from contract.ledger.ledger import Ledger
+from contract.ledger.ports import Ledger
 from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
 from contract.records.outcomes import Ending, ErrorClass

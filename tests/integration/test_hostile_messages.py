@@ -15,7 +15,7 @@ import redis
 from contract.cluster.broker import build_app, connect
 from contract.cluster.dispatch import send_batches
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
@@ -99,7 +99,7 @@ def test_a_worker_lives_through_every_message_it_did_not_expect(tmp_path: Path, 
 
 def enqueue(settings: ClusterSettings) -> None:
     """Enqueue a batch whose only URL is refused: that needs no server."""
-    ledger = Ledger(connect(settings))
+    ledger = RedisLedger(connect(settings))
     ledger.create("job", JobPolicy())
     entries = pack_entries([BatchEntry(url="http://10.0.0.1/")])
     waiting = ledger.open("job", [NewBatch("1", entries, 1)])

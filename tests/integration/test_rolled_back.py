@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.outcomes import Outcome
@@ -47,7 +47,7 @@ def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer
     listed = person.write_list(*URLS)
     with redis.Redis.from_url(server.url()) as client:
         settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
-        ledger = Ledger(client)
+        ledger = RedisLedger(client)
         run = person.start("run", listed, "-o", "out", "--batch-size", "10")
         try:
             job = await_condition(lambda: next(iter(ledger.jobs()), None), within=30, what="a job")
@@ -86,7 +86,7 @@ def entries_of(urls: Sequence[str]) -> list[BatchEntry]:
     return [BatchEntry(url=url) for url in urls]
 
 
-def close(ledger: Ledger, claim: Claim, done: Sequence[str], left: Sequence[str] = ()) -> None:
+def close(ledger: RedisLedger, claim: Claim, done: Sequence[str], left: Sequence[str] = ()) -> None:
     """Close a batch as a worker would that fetched some of its URLs and hands off the others."""
     report = BatchReport(
         job=claim.job, batch=claim.batch, worker="worker", pid=1, queued=claim.queued, started=1.0, finished=2.0,
@@ -96,7 +96,7 @@ def close(ledger: Ledger, claim: Claim, done: Sequence[str], left: Sequence[str]
     assert ledger.close(claim, report, [Child(pack_entries(entries_of(left)), len(left))] if left else [])
 
 
-def work(ledger: Ledger) -> None:
+def work(ledger: RedisLedger) -> None:
     """Do all that waits."""
     while claim := ledger.claim_next(holder="worker", waited=0.0):
         close(ledger, claim, [entry.url for entry in claim.entries()])
@@ -273,7 +273,7 @@ def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server
     assert Counter(outcome.url for outcome in outcomes) == Counter([a, b])
 
 
-def park(ledger: Ledger, batch: str) -> None:
+def park(ledger: RedisLedger, batch: str) -> None:
     """Close a batch as a worker would that fetched its first URL, and whose others' host asked to wait."""
     claim = ledger.claim(JOB, batch, holder="worker")
     if claim is None:

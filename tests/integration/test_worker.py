@@ -15,7 +15,7 @@ from celery.events.state import State
 from kombu import serialization
 
 from contract.cluster.dispatch import queue_depth
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
@@ -322,7 +322,7 @@ def test_a_dead_workers_batch_does_not_wait_for_another_jobs_shift(
         server.log.wait_for_requests(3)
         cluster.ledger.create("other", POLICY)
         cluster.ledger.open("other", [NewBatch("1", pack_entries([BatchEntry(url=server.url("/good"))]), 1)])
-        dead = Ledger(cluster.ledger._redis, lease=0.1).claim("other", "1", holder="dead")
+        dead = RedisLedger(cluster.ledger._redis, lease=0.1).claim("other", "1", holder="dead")
         assert dead is not None
         cluster.ledger.seal("other", {"urls": 1})
 

@@ -11,7 +11,7 @@ _OPEN, _CLAIM, _CLOSE, _STORE, _SEAL, _SWEEP, _CONTROL, _PRIORITIZE, _WITHDRAW, 
     )
 )  # fmt: skip
 _COMES_BACK = "math.max(tonumber(found[6]) or 0, tonumber(least) or 0)"
-_PYTHON = "contract/ledger/control.py"
+_PYTHON = "contract/ledger/changing.py"
 _ORDERS = "worker/batch/orders.py"
 _ASKING = "tests/unit/worker/batch/test_orders.py"
 _RUNNER = "tests/unit/worker/batch/test_runner.py"
@@ -32,7 +32,7 @@ GUARDS = (
     _without(_OPEN, "if state == 'cancelled' then return 0 end"),
     _without(_OPEN, "not state and cjson", "cjson"),
     _without(_PYTHON, "if moved >= _MOVED_AT_ONCE:", "if moved == _MOVED_AT_ONCE:"),
-    _without(_PYTHON, "if ledger.keys_of(job) is ledger.earlier:", "if False:",
+    _without(_PYTHON, "if self.keys_of(job) is self.earlier:", "if False:",
              tests="tests/integration/ledger/test_editions.py"),
     _without("contract/ledger/lua/overview.lua", "if not is_active[job] and", "if false and",
              tests="tests/integration/ledger/test_overview.py"),
@@ -121,6 +121,6 @@ GUARDS = (
              tests=_SUMMARY),
     _without("contract/cluster/dispatch.py", ".{secrets.token_hex(4)}",
              tests=f"{_WORKERS}::test_celerys_revoke_neither_loses_nor_cancels_anything"),
-    _without(_PYTHON, "while _control(ledger, job)[2] >= _MOVED_AT_ONCE:", "if _control(ledger, job):"),
-    _without(_PYTHON, "        _move_all(ledger, job)\n    return was", "        pass\n    return was"),
+    _without(_PYTHON, "while self._control(job)[2] >= _MOVED_AT_ONCE:", "if self._control(job):"),
+    _without(_PYTHON, "            self.move(job)\n        is_resumed", "            pass\n        is_resumed"),
 )  # fmt: skip

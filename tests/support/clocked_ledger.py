@@ -10,7 +10,8 @@ from typing import Any
 import redis
 
 from contract.ledger.editions import texts
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
+from contract.ledger.ports import Ledger
 from contract.ledger.recovery import poison_report
 from contract.ledger.sweep import LOST_AFTER, Sweeper, SweepFindings
 from contract.ledger.values import Claim, Drain, JobRecord, NewBatch
@@ -26,7 +27,7 @@ _REAL = "redis.call('TIME')"
 _SET = "redis.call('HMGET', 'test-clock', 'whole', 'micro')"
 
 
-class ClockedLedger(Ledger):
+class ClockedLedger(RedisLedger):
     """The production ledger on a clock that stands still until ``advance`` is called.
 
     Only the text of the scripts is changed, while they are loaded, and only where they call TIME.

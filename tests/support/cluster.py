@@ -9,7 +9,7 @@ from celery import Celery
 from contract.cluster.broker import build_app, connect
 from contract.cluster.dispatch import send_batches
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
@@ -38,7 +38,7 @@ class Cluster:
         settings = ClusterSettings.from_environment(self.environment)
         self.app: Celery = build_app(settings)
         self.queue = settings.queue
-        self.ledger = Ledger(connect(settings), prefix=settings.prefix, lease=lease)
+        self.ledger = RedisLedger(connect(settings), prefix=settings.prefix, lease=lease)
 
     def enqueue(self, job: str, *batches: list[str], policy: JobPolicy = POLICY) -> None:
         self.ledger.create(job, policy)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from contract.ledger.ledger import Ledger
+from contract.ledger.ports import Claiming
 from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
@@ -119,7 +119,7 @@ class Floor:
 
     def runner(self, *, room: int = 64, lease_seconds: float = 30.0) -> BatchRunner:
         return BatchRunner(
-            cast("Ledger", self.ledger),
+            cast("Claiming", self.ledger),
             worker="worker@here",
             lease_seconds=lease_seconds,
             drain=7.0,

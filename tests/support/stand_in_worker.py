@@ -15,7 +15,7 @@ import redis
 
 from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
@@ -87,7 +87,7 @@ class StandInWorker:
         queue = f"{settings.prefix}{settings.queue}"
         self._queues = [queue, *(f"{queue}\x06\x16{priority}" for priority in range(10))]
         self._redis: redis.Redis = connect(settings)
-        self._ledger = Ledger(self._redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
+        self._ledger = RedisLedger(self._redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self.work, daemon=True)
         self.batches: list[str] = []

@@ -18,7 +18,7 @@ _RETRY_PAUSE = 0.5  # seconds until a ledger that did not answer is asked again
 class Orders:
     """``ask`` returns the states of jobs, and with them the ledger hears of all ``changes``.
 
-    See ``contract.ledger.control.states_of``.
+    See ``contract.ledger.ports.Steering.states``.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from contract.cluster.broker import AWAY
-from contract.ledger.ledger import Ledger
+from contract.ledger.ports import Claiming
 from contract.ledger.values import Claim
 from contract.records.snapshots import ProgressSnapshot
 from worker.batch.events import BatchEvents
@@ -20,7 +20,7 @@ Seen = Sequence[tuple[Claim, ProgressSnapshot]]  # of each open batch of a runne
 class ProgressReporter:
     """Tells on a thread of its own: a Redis that is away must neither delay nor end the task."""
 
-    def __init__(self, ledger: Ledger, events: BatchEvents, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: Claiming, events: BatchEvents, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
         self._events = events
         self._clock = clock

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from contract.cluster.broker import AWAY
 from contract.errors import MessageError, TrawlError
-from contract.ledger.ledger import Ledger
+from contract.ledger.ports import Claiming
 from contract.ledger.values import EDITION, Child, Claim
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
@@ -62,7 +62,7 @@ class BatchRunner:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Claiming,
         *,
         worker: str,
         lease_seconds: float,

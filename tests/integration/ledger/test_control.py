@@ -211,7 +211,7 @@ def test_answers_to_claims_and_closes_tell_how_many_changes_there_were(ledger: C
     assert ledger.changes.number == 3
     assert not ledger.close(first, report_of(first, worker="late"))
     assert ledger.close(second, report_of(second))
-    assert control.states_of(ledger, ["another"]) == {"another": JobState.CANCELLED}
+    assert ledger.states(["another"]) == {"another": JobState.CANCELLED}
     assert ledger.changes.number == 3
 
 
@@ -295,7 +295,7 @@ def test_whoever_was_to_end_what_is_cancelled_may_die(ledger: ClockedLedger) -> 
     """Guards the lease of withdraw.lua: what was taken to be ended, and was not, is taken again."""
     ledger.open(JOB, [batch_of("1")])
     control.cancel(ledger, JOB)
-    assert control._withdrawn(ledger, JOB, "killed", 20)
+    assert ledger.withdraw(JOB, holder="killed", most=20)
     assert control.settle(ledger, JOB, holder="somebody") == 0
 
     ledger.advance(ledger.lease + 1)
@@ -453,4 +453,4 @@ def test_a_job_that_is_unknown_or_over_is_told_as_such(ledger: ClockedLedger) ->
         with pytest.raises(JobStateError, match="finished"):
             change(ledger, JOB)
     assert control.settle(ledger, "unheard-of", holder="somebody") == 0
-    assert control.states_of(ledger, [JOB, "unheard-of"]) == dict.fromkeys([JOB, "unheard-of"], JobState.RUNNING)
+    assert ledger.states([JOB, "unheard-of"]) == dict.fromkeys([JOB, "unheard-of"], JobState.RUNNING)

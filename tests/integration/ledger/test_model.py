@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from contract.errors import CancelledJobError, JobStateError, UnknownJobError
 from contract.ledger import control
-from contract.ledger.ledger import MOST_ATTEMPTS
+from contract.ledger.changing import MOST_ATTEMPTS
 from contract.ledger.values import Child, Claim, Drain, JobState
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage

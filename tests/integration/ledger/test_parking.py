@@ -380,5 +380,5 @@ def test_stragglers_of_a_batch_of_pieces_go_on_by_themselves(ledger: ClockedLedg
 
     assert urls_in(kept) == rest
     assert ledger.close(kept, report_of(kept, rest))
-    assert stored(ledger, kept.batch).gathered == []
+    assert not stored(ledger, kept.batch).gathered
     assert record_of(ledger).open == 0

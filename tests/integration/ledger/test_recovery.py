@@ -10,6 +10,7 @@ import redis
 
 from contract.errors import MessageError
 from contract.ledger import ledger as production
+from contract.ledger.changing import MOST_ATTEMPTS
 from contract.ledger.sweep import Sweeper
 from contract.ledger.values import Child, NewBatch
 from contract.records.messages import BatchMessage
@@ -376,7 +377,7 @@ def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_
 def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the lines of claim.lua that leave it to the sweep, and what waits behind it to the workers."""
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
-    for _ in range(production.MOST_ATTEMPTS):
+    for _ in range(MOST_ATTEMPTS):
         claimed(ledger, "1")
         ledger.advance(21.0)
         ledger.swept(after_silence=True)
@@ -397,7 +398,7 @@ def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: Clocked
 def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the ``except MessageError`` of ``_relieve``."""
     ledger.open(JOB, [NewBatch("1", b"of another version", 1), batch_of("2")])
-    for _ in range(production.MOST_ATTEMPTS):
+    for _ in range(MOST_ATTEMPTS):
         claimed(ledger, "1")
         ledger.advance(21.0)
         findings, sent = ledger.swept(lost_after=0.0)
@@ -409,7 +410,7 @@ def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(client: redis.Redi
 
 def test_a_worn_batch_is_split_by_one_sweeper(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
-    for _ in range(production.MOST_ATTEMPTS - 1):
+    for _ in range(MOST_ATTEMPTS - 1):
         claimed(ledger, "1")
         ledger.advance(21.0)
         ledger.swept()
@@ -426,7 +427,7 @@ def test_a_worn_batch_is_split_by_one_sweeper(ledger: ClockedLedger) -> None:
 def test_a_batch_that_wore_out_is_no_longer_known_by_who_held_it(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the HDEL of claim.lua: entries of claims that nobody has would stay for as long as anything does."""
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
-    for _ in range(production.MOST_ATTEMPTS):
+    for _ in range(MOST_ATTEMPTS):
         next_of(ledger)
         ledger.advance(21.0)
         ledger.swept()
@@ -500,7 +501,7 @@ def test_a_policy_that_is_no_json_stops_nobody(client: redis.Redis, ledger: Cloc
 
 def test_a_worn_batch_of_a_later_version_does_not_stop_the_sweep(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    for _ in range(production.MOST_ATTEMPTS):
+    for _ in range(MOST_ATTEMPTS):
         claimed(ledger, "1")
         ledger.advance(21.0)
         ledger.swept() if ledger.now() < 1_700_000_100.0 else None

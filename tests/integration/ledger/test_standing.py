@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 from msgspec.structs import replace
 
-from contract.ledger.ledger import Ledger
+from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import Child, Held
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.outcomes import Ending, ErrorClass, Outcome
@@ -13,8 +13,8 @@ from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import batch_of, report_of, round_trips
 
 
-def a_ledger(client: redis.Redis) -> Ledger:
-    ledger = Ledger(client)
+def a_ledger(client: redis.Redis) -> RedisLedger:
+    ledger = RedisLedger(client)
     for job in ("one", "other"):
         ledger.create(job, JobPolicy())
     return ledger

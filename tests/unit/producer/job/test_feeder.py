@@ -14,8 +14,8 @@ import redis
 
 from contract.errors import CancelledJobError, UnknownJobError
 from contract.ledger.channel import JobChannel
-from contract.ledger.ledger import Ledger
 from contract.ledger.memory import RedisMemory
+from contract.ledger.ports import Ledger
 from contract.ledger.values import NewBatch
 from contract.records.batches import unpack_entries
 from contract.records.messages import BatchMessage

@@ -8,7 +8,7 @@ from typing import cast
 import redis.exceptions
 
 from contract.ledger.health import Census, Trouble, WorkerHealth
-from contract.ledger.ledger import Ledger
+from contract.ledger.ports import Ledger
 from contract.ledger.values import Held, Standing, Waiting
 from contract.records.snapshots import ProgressSnapshot
 from producer.job.live_progress import LiveProgress

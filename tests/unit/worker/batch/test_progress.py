@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import redis
 
-from contract.ledger.ledger import Ledger
+from contract.ledger.ports import Ledger
 from contract.ledger.values import Claim
 from contract.records.policy import JobPolicy
 from contract.records.snapshots import ProgressSnapshot
