@@ -1,6 +1,7 @@
 """The ledger as those see it who use it: each asks for the part it needs, so that a test can tell what that is.
 
-Every method may raise ``redis.exceptions.RedisError`` when Redis cannot be reached or is out of memory, and may then be
+``RedisLedger`` is the ledger; the one in memory, in tests/support, passes the same tests. Every method may raise
+``redis.exceptions.RedisError`` when Redis cannot be reached or is out of memory, and may then be
 repeated.
 """
 
@@ -140,10 +141,7 @@ class Collecting(Looking, Protocol):
 class Claiming(Protocol):
     """What a worker asks for."""
 
-    @property
-    def changes(self) -> Changes:
-        """How many changes of control there were, as far as the last answer told."""
-        ...
+    changes: Changes  #: how many changes of control there were, as far as the last answer told
 
     def claim_next(self, *, holder: str, waited: float, message: BatchMessage | None = None) -> Claim | None:
         """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
@@ -180,10 +178,7 @@ class Claiming(Protocol):
 class Steering(Looking, Claiming, Protocol):
     """What control and sweep are made of: ``contract/ledger/control.py`` and ``contract/ledger/sweep.py``."""
 
-    @property
-    def lease(self) -> float:
-        """Seconds a batch is held unless the lease is renewed."""
-        ...
+    lease: float  #: seconds a batch is held unless its lease is renewed
 
     def claim(self, job: str, batch: str, *, holder: str, even_worn: bool = False) -> Claim | None:
         """Take a batch's lease; None when it is closed, held, deferred, unknown, or worn where that is not asked for.

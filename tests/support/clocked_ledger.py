@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 
@@ -27,11 +27,47 @@ _REAL = "redis.call('TIME')"
 _SET = "redis.call('HMGET', 'test-clock', 'whole', 'micro')"
 
 
-class ClockedLedger(RedisLedger):
-    """The production ledger on a clock that stands still until ``advance`` is called.
+class Clocked(Ledger, Protocol):
+    """A ledger on a clock that stands still until ``advance`` is called."""
 
-    Only the text of the scripts is changed, while they are loaded, and only where they call TIME.
-    """
+    def set_clock(self, now: float) -> None: ...
+
+    def learn_pause(self, host: str, seconds: float) -> None:
+        """Know that a host asks to be left alone for so long."""
+        ...
+
+    def let_sweep(self, *, after_silence: bool) -> None:
+        """Let whoever comes sweep now, whenever the last sweep was."""
+        ...
+
+    def empty(self) -> None:
+        """Lose everything but the clock."""
+        ...
+
+    def advance(self, seconds: float) -> None:
+        self.set_clock(self.now() + seconds)
+
+    def swept(
+        self, *, waiting: int | None = 0, lost_after: float = LOST_AFTER, after_silence: bool = False
+    ) -> tuple[SweepFindings, list[str]]:
+        """Sweep whenever the last sweep was, with so many messages in the queue; return the findings and the batches
+        that messages were sent for, as ``job/batch``.
+        """
+        sent: list[BatchMessage] = []
+        self.let_sweep(after_silence=after_silence)
+        sweeper = Sweeper(
+            self,
+            holder="sweeper",
+            queue_depth=lambda: waiting,
+            send=sent.extend,
+            poison=lambda claim, entry: poison_report(claim, entry, worker="sweeper"),
+            lost_after=lost_after,
+        )
+        return sweeper.sweep(), [f"{message.job}/{message.batch}" for message in sent]
+
+
+class ClockedLedger(RedisLedger, Clocked):
+    """The production ledger: only the text of its scripts is changed, while they are loaded, where they call TIME."""
 
     def __init__(
         self, client: redis.Redis, *, lease: float = 20.0, keep: float = 86400.0, queue: Sequence[str] = ()
@@ -44,33 +80,22 @@ class ClockedLedger(RedisLedger):
         self._clock = now
         self._redis.hset("test-clock", mapping={"whole": int(now), "micro": int(now % 1 * 1e6)})
 
-    def advance(self, seconds: float) -> None:
-        self.set_clock(self._clock + seconds)
-
     def now(self) -> float:
         return self._clock
 
-    def swept(
-        self, *, waiting: int | None = 0, lost_after: float = LOST_AFTER, after_silence: bool = False
-    ) -> tuple[SweepFindings, list[str]]:
-        """Sweep whenever the last sweep was, with so many messages in the queue; return the findings and the batches
-        that messages were sent for, as ``job/batch``.
-        """
-        sent: list[BatchMessage] = []
-        self._redis.delete("trawl:2:sweeping")
+    def learn_pause(self, host: str, seconds: float) -> None:
+        self._redis.hset(self.keys.hosts, host, f"{(self.now() + seconds) * 1000:.0f} {{}}")
+
+    def let_sweep(self, *, after_silence: bool) -> None:
+        self._redis.delete(self.keys.sweeping)
         if after_silence:
-            self._redis.delete("trawl:2:watched")
+            self._redis.delete(self.keys.watched)
         else:
-            self._redis.set("trawl:2:watched", b"1")
-        sweeper = Sweeper(
-            self,
-            holder="sweeper",
-            queue_depth=lambda: waiting,
-            send=sent.extend,
-            poison=lambda claim, entry: poison_report(claim, entry, worker="sweeper"),
-            lost_after=lost_after,
-        )
-        return sweeper.sweep(), [f"{message.job}/{message.batch}" for message in sent]
+            self._redis.set(self.keys.watched, b"1")
+
+    def empty(self) -> None:
+        self._redis.flushall()
+        self.set_clock(self._clock)
 
 
 def batch_of(batch: str, *urls: str) -> NewBatch:

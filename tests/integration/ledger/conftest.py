@@ -1,15 +1,27 @@
-"""An empty Redis, and in it a job on a clock that the test sets."""
+"""An empty ledger, and in it a job, on a clock that the test sets.
+
+A test that takes a ``Clocked`` ledger is about what any ledger promises: it runs on Redis and in memory. One that takes
+a ``ClockedLedger`` is about Redis itself: its keys, its round trips, what is lost with it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 
 import pytest
 import redis
 
 from contract.records.policy import JobPolicy
-from tests.support.clocked_ledger import JOB, ClockedLedger
+from tests.support.clocked_ledger import JOB, Clocked, ClockedLedger
+from tests.support.memory_ledger import MemoryLedger
 from tests.support.redis_server import RedisServer
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    asked = signature(metafunc.function).parameters
+    if "ledger" in asked and asked["ledger"].annotation == "Clocked":
+        metafunc.parametrize("ledger", ["redis", "memory"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +38,8 @@ def client(server: RedisServer) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def ledger(client: redis.Redis) -> ClockedLedger:
-    made = ClockedLedger(client)
+def ledger(request: pytest.FixtureRequest) -> Clocked:
+    is_memory = getattr(request, "param", "redis") == "memory"
+    made = MemoryLedger() if is_memory else ClockedLedger(request.getfixturevalue("client"))
     made.create(JOB, JobPolicy(), label="a list")
     return made

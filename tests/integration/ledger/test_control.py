@@ -12,6 +12,7 @@ from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (
     JOB,
+    Clocked,
     ClockedLedger,
     batch_of,
     claimed,
@@ -25,7 +26,7 @@ from tests.support.clocked_ledger import (
 TOTALS = {"lines": 1, "duplicates": 0, "refused": 0, "urls": 1}
 
 
-def overdue(ledger: ClockedLedger, *batches: str) -> None:
+def overdue(ledger: Clocked, *batches: str) -> None:
     """Have these lost once, so that they go before all others."""
     for batch in batches:
         claimed(ledger, batch)
@@ -33,7 +34,7 @@ def overdue(ledger: ClockedLedger, *batches: str) -> None:
     ledger.swept(waiting=100)
 
 
-def waiting(ledger: ClockedLedger) -> list[str]:
+def waiting(ledger: Clocked) -> list[str]:
     return [f"{message.job}/{message.batch}" for message in ledger.longest_waiting(100)]
 
 
@@ -71,7 +72,7 @@ def test_what_stands_in_no_line_of_a_paused_job_keeps_nothing_waiting_behind_it(
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
 
-def test_a_resumed_job_goes_on_in_the_order_it_had(ledger: ClockedLedger) -> None:
+def test_a_resumed_job_goes_on_in_the_order_it_had(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     overdue(ledger, "2")
     control.pause(ledger, JOB)
@@ -85,7 +86,7 @@ def test_a_resumed_job_goes_on_in_the_order_it_had(ledger: ClockedLedger) -> Non
     assert record_of(ledger).state is JobState.RUNNING
 
 
-def test_what_a_worker_hands_back_of_a_paused_job_waits_aside(ledger: ClockedLedger) -> None:
+def test_what_a_worker_hands_back_of_a_paused_job_waits_aside(ledger: Clocked) -> None:
     """Guards the state in close.lua."""
     ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2")])
     claim = next_of(ledger)
@@ -100,7 +101,7 @@ def test_what_a_worker_hands_back_of_a_paused_job_waits_aside(ledger: ClockedLed
     assert next_of(ledger).batch == claim.child(1)
 
 
-def test_what_a_killed_worker_held_of_a_paused_job_is_neither_sent_nor_split(ledger: ClockedLedger) -> None:
+def test_what_a_killed_worker_held_of_a_paused_job_is_neither_sent_nor_split(ledger: Clocked) -> None:
     """Guards the states in sweep.lua."""
     ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2"), batch_of("2")])
     for _ in range(4):
@@ -165,7 +166,7 @@ def test_a_paused_job_at_rest_wants_no_worker(client: redis.Redis, ledger: Clock
     assert {next_of(ledger).batch for _ in range(3)} == {lost.batch, "3", claim.child(1)}
 
 
-def test_a_job_that_was_paused_and_at_rest_is_cancelled_all_the_same(ledger: ClockedLedger) -> None:
+def test_a_job_that_was_paused_and_at_rest_is_cancelled_all_the_same(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     control.pause(ledger, JOB)
     ledger.swept()
@@ -175,7 +176,7 @@ def test_a_job_that_was_paused_and_at_rest_is_cancelled_all_the_same(ledger: Clo
     assert ledger.swept()[0].cancelled == 1
 
 
-def test_a_pause_that_ends_with_its_command_gives_way_to_one_that_does_not(ledger: ClockedLedger) -> None:
+def test_a_pause_that_ends_with_its_command_gives_way_to_one_that_does_not(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     assert control.pause(ledger, JOB, by="run 1")
     assert record_of(ledger).pauser == "run 1"
@@ -254,7 +255,7 @@ def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
     assert ledger.count_waiting() == 0
 
 
-def test_a_cancelled_job_ends_without_a_worker_and_opens_nothing_more(ledger: ClockedLedger) -> None:
+def test_a_cancelled_job_ends_without_a_worker_and_opens_nothing_more(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2"), batch_of("2")])
 
     assert control.cancel(ledger, JOB)
@@ -274,7 +275,7 @@ def test_a_cancelled_job_ends_without_a_worker_and_opens_nothing_more(ledger: Cl
             change(ledger, JOB)
 
 
-def test_what_a_worker_holds_of_a_cancelled_job_ends_when_it_hands_it_back_or_dies(ledger: ClockedLedger) -> None:
+def test_what_a_worker_holds_of_a_cancelled_job_ends_when_it_hands_it_back_or_dies(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2", "http://h.test/1", "http://h.test/2", "http://h.test/3")])
     lost, held = next_of(ledger), next_of(ledger)
     control.cancel(ledger, JOB)
@@ -291,7 +292,7 @@ def test_what_a_worker_holds_of_a_cancelled_job_ends_when_it_hands_it_back_or_di
     assert not ledger.renew(lost)
 
 
-def test_whoever_was_to_end_what_is_cancelled_may_die(ledger: ClockedLedger) -> None:
+def test_whoever_was_to_end_what_is_cancelled_may_die(ledger: Clocked) -> None:
     """Guards the lease of withdraw.lua: what was taken to be ended, and was not, is taken again."""
     ledger.open(JOB, [batch_of("1")])
     control.cancel(ledger, JOB)
@@ -303,7 +304,7 @@ def test_whoever_was_to_end_what_is_cancelled_may_die(ledger: ClockedLedger) -> 
     assert ledger.swept()[0].cancelled == 1
 
 
-def test_a_job_of_a_higher_priority_goes_first_from_the_next_claim_on(ledger: ClockedLedger) -> None:
+def test_a_job_of_a_higher_priority_goes_first_from_the_next_claim_on(ledger: Clocked) -> None:
     for job in ("first", "later"):
         ledger.create(job, JobPolicy())
         ledger.open(job, [batch_of(str(number)) for number in range(9)])
@@ -319,7 +320,7 @@ def test_a_job_of_a_higher_priority_goes_first_from_the_next_claim_on(ledger: Cl
     assert record_of(ledger, "first").priority == -1
 
 
-def begun(ledger: ClockedLedger, *jobs: str, batches: int = 9, priority: int | None = None) -> None:
+def begun(ledger: Clocked, *jobs: str, batches: int = 9, priority: int | None = None) -> None:
     """Begin jobs, with their priority before they have anything in line."""
     for job in jobs:
         ledger.create(job, JobPolicy())
@@ -339,25 +340,25 @@ def test_all_that_waits_is_set_aside_with_what_was_lost_before(client: redis.Red
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), 0.0, -1.0, 1001.0])
-def test_a_weight_that_is_none_is_refused(ledger: ClockedLedger, weight: float) -> None:
+def test_a_weight_that_is_none_is_refused(ledger: Clocked, weight: float) -> None:
     with pytest.raises(InputError, match=r"between 0\.001 and 1000"):
         control.weigh(ledger, JOB, weight)
 
 
 @pytest.mark.parametrize("priority", [-10, 10])
-def test_a_priority_beyond_nine_is_refused(ledger: ClockedLedger, priority: int) -> None:
+def test_a_priority_beyond_nine_is_refused(ledger: Clocked, priority: int) -> None:
     with pytest.raises(InputError, match="between -9 and 9"):
         control.prioritize(ledger, JOB, priority)
 
 
-def test_a_job_that_was_given_its_priority_first_is_claimed_by_it(ledger: ClockedLedger) -> None:
+def test_a_job_that_was_given_its_priority_first_is_claimed_by_it(ledger: Clocked) -> None:
     begun(ledger, "first")
     begun(ledger, "higher", priority=3)
 
     assert [next_of(ledger).job for _ in range(9)] == ["higher"] * 9
 
 
-def test_jobs_of_one_priority_share_whatever_those_of_others_have_had(ledger: ClockedLedger) -> None:
+def test_jobs_of_one_priority_share_whatever_those_of_others_have_had(ledger: Clocked) -> None:
     """Guards the pass of each priority: a job that comes later is neither ahead of the others nor far behind."""
     begun(ledger, "low")
     next_of(ledger)
@@ -374,7 +375,7 @@ def test_jobs_of_one_priority_share_whatever_those_of_others_have_had(ledger: Cl
     assert 2 <= [next_of(ledger).job for _ in range(6)].count("low, later") <= 4
 
 
-def test_a_job_that_is_resumed_comes_where_the_others_are_or_later_if_it_has_had_more(ledger: ClockedLedger) -> None:
+def test_a_job_that_is_resumed_comes_where_the_others_are_or_later_if_it_has_had_more(ledger: Clocked) -> None:
     begun(ledger, "more", batches=60)
     control.weigh(ledger, "more", 0.01)
     next_of(ledger)
@@ -393,7 +394,7 @@ def test_a_job_that_is_resumed_comes_where_the_others_are_or_later_if_it_has_had
     assert claimed.count("more") == 0, "and what it has had counts"
 
 
-def test_a_job_that_is_resumed_has_its_priority(ledger: ClockedLedger) -> None:
+def test_a_job_that_is_resumed_has_its_priority(ledger: Clocked) -> None:
     begun(ledger, "low")
     ledger.advance(1.0)
     begun(ledger, "high", priority=1)
@@ -405,7 +406,7 @@ def test_a_job_that_is_resumed_has_its_priority(ledger: ClockedLedger) -> None:
     assert [next_of(ledger).job for _ in range(9)] == ["high"] * 9
 
 
-def test_what_a_job_has_had_among_those_of_another_priority_says_nothing(ledger: ClockedLedger) -> None:
+def test_what_a_job_has_had_among_those_of_another_priority_says_nothing(ledger: Clocked) -> None:
     begun(ledger, "one", batches=60)
     for _ in range(50):
         next_of(ledger)
@@ -417,7 +418,7 @@ def test_what_a_job_has_had_among_those_of_another_priority_says_nothing(ledger:
     assert 3 <= [next_of(ledger).job for _ in range(8)].count("one") <= 5, "it is neither behind nor ahead"
 
 
-def test_nor_does_it_where_it_had_nothing_in_line(ledger: ClockedLedger) -> None:
+def test_nor_does_it_where_it_had_nothing_in_line(ledger: Clocked) -> None:
     begun(ledger, "one", batches=50)
     for _ in range(50):
         next_of(ledger)
@@ -429,7 +430,7 @@ def test_nor_does_it_where_it_had_nothing_in_line(ledger: ClockedLedger) -> None
     assert 3 <= [next_of(ledger).job for _ in range(8)].count("one") <= 5
 
 
-def test_jobs_take_turns_when_nothing_of_a_higher_priority_waits_any_more(ledger: ClockedLedger) -> None:
+def test_jobs_take_turns_when_nothing_of_a_higher_priority_waits_any_more(ledger: Clocked) -> None:
     begun(ledger, "high", batches=1, priority=1)
     begun(ledger, "large", batches=50)
     ledger.advance(1.0)
@@ -440,7 +441,7 @@ def test_jobs_take_turns_when_nothing_of_a_higher_priority_waits_any_more(ledger
     assert "small" in {next_of(ledger).job for _ in range(2)}
 
 
-def test_a_job_that_is_unknown_or_over_is_told_as_such(ledger: ClockedLedger) -> None:
+def test_a_job_that_is_unknown_or_over_is_told_as_such(ledger: Clocked) -> None:
     for change in (control.pause, control.resume, control.cancel):
         with pytest.raises(UnknownJobError):
             change(ledger, "unheard-of")

@@ -16,6 +16,7 @@ from contract.records.batches import BatchEntry, pack_entries
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (
     JOB,
+    Clocked,
     ClockedLedger,
     batch_of,
     claimed,
@@ -38,7 +39,7 @@ def piece(urls: Sequence[str], after: float, hosts: Mapping[str, int] | None = N
     return Child(pack_entries([BatchEntry(url=each) for each in urls]), len(urls), after, found)
 
 
-def park(ledger: ClockedLedger, batch: str, *pieces: Child, done: Sequence[str] = ()) -> list[str]:
+def park(ledger: Clocked, batch: str, *pieces: Child, done: Sequence[str] = ()) -> list[str]:
     """Open a batch of the job's size and close it with these pieces; return their names."""
     ledger.open(JOB, [batch_of(batch, *(url("any.test", number) for number in range(SIZE)))])
     claim = claimed(ledger, batch)
@@ -47,7 +48,7 @@ def park(ledger: ClockedLedger, batch: str, *pieces: Child, done: Sequence[str] 
     return names
 
 
-def gathered(ledger: ClockedLedger) -> list[Claim]:
+def gathered(ledger: Clocked) -> list[Claim]:
     """Claim all that a sweep puts in line now."""
     ledger.swept()
     claims: list[Claim] = []
@@ -56,7 +57,7 @@ def gathered(ledger: ClockedLedger) -> list[Claim]:
     return claims
 
 
-def fetched(ledger: ClockedLedger) -> list[Claim]:
+def fetched(ledger: Clocked) -> list[Claim]:
     """Claim all that a sweep puts in line now, and close it with all its URLs done."""
     claims = gathered(ledger)
     for claim in claims:
@@ -66,10 +67,6 @@ def fetched(ledger: ClockedLedger) -> list[Claim]:
 
 def urls_in(claim: Claim) -> list[str]:
     return [entry.url for entry in claim.entries()]
-
-
-def learn_pause(client: redis.Redis, ledger: ClockedLedger, host: str, seconds: float) -> None:
-    client.hset(ledger.keys.hosts, host, f"{(ledger.now() + seconds) * 1000:.0f} {{}}")
 
 
 def test_what_comes_due_together_shares_batches_of_the_jobs_size(client: redis.Redis, ledger: ClockedLedger) -> None:
@@ -100,7 +97,7 @@ def test_what_comes_due_together_shares_batches_of_the_jobs_size(client: redis.R
     )
 
 
-def test_each_host_comes_due_at_its_own_time(ledger: ClockedLedger) -> None:
+def test_each_host_comes_due_at_its_own_time(ledger: Clocked) -> None:
     park(ledger, "1", piece([url("soon.test", 1)] * 4, 4.0), piece([url("late.test", 1)] * 4, 40.0))
     ledger.advance(5.0)
     assert [urls_in(claim)[0] for claim in fetched(ledger)] == ["http://soon.test/1"]
@@ -110,7 +107,7 @@ def test_each_host_comes_due_at_its_own_time(ledger: ClockedLedger) -> None:
     assert [urls_in(claim)[0] for claim in fetched(ledger)] == ["http://late.test/1"]
 
 
-def test_a_host_that_fills_a_batch_has_one_at_a_time(ledger: ClockedLedger) -> None:
+def test_a_host_that_fills_a_batch_has_one_at_a_time(ledger: Clocked) -> None:
     for number in range(5):
         park(ledger, str(number), piece([url("big.test", 10 * number + n) for n in range(5)], 30.0))
     ledger.advance(31.0)
@@ -156,7 +153,7 @@ def test_what_is_parked_is_open_until_it_has_its_outcomes(client: redis.Redis, l
     assert ledger.payloads(JOB, names) == [None, None]
 
 
-def test_entries_of_what_is_open_again_are_not_forgotten(ledger: ClockedLedger) -> None:
+def test_entries_of_what_is_open_again_are_not_forgotten(ledger: Clocked) -> None:
     (name,) = park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0))
 
     drained(ledger, forget=[name])
@@ -164,7 +161,7 @@ def test_entries_of_what_is_open_again_are_not_forgotten(ledger: ClockedLedger) 
     assert None not in ledger.payloads(JOB, [name])
 
 
-def test_a_batch_of_pieces_whose_worker_died_waits_again_as_it_is(ledger: ClockedLedger) -> None:
+def test_a_batch_of_pieces_whose_worker_died_waits_again_as_it_is(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(2)))
     ledger.advance(31.0)
     (claim,) = gathered(ledger)
@@ -177,7 +174,7 @@ def test_a_batch_of_pieces_whose_worker_died_waits_again_as_it_is(ledger: Clocke
     assert ledger.close(again, report_of(again, urls_in(again)))
 
 
-def test_a_batch_of_pieces_that_kills_its_workers_is_split(ledger: ClockedLedger) -> None:
+def test_a_batch_of_pieces_that_kills_its_workers_is_split(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", k) for k in range(4)], 30.0) for n in range(2)))
     ledger.advance(31.0)
     (claim,) = gathered(ledger)
@@ -192,12 +189,12 @@ def test_a_batch_of_pieces_that_kills_its_workers_is_split(ledger: ClockedLedger
     assert sorted(urls_in(halves[0]) + urls_in(halves[1])) == sorted(urls_in(claim))
 
 
-def test_a_pause_that_was_learned_since_moves_the_due_time_on(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_pause_that_was_learned_since_moves_the_due_time_on(ledger: Clocked) -> None:
     """And the time counts as the host's: it is bounded by the patience of the URLs."""
     park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0), piece([url("b.test", 1), url("c.test", 1)], 30.0))
     ledger.advance(25.0)
     for host in ("a.test", "b.test", "c.test"):
-        learn_pause(client, ledger, host, 100.0)
+        ledger.learn_pause(host, 100.0)
     ledger.advance(10.0)
     assert gathered(ledger) == []
     ledger.advance(85.0)
@@ -210,27 +207,25 @@ def test_a_pause_that_was_learned_since_moves_the_due_time_on(client: redis.Redi
     assert {round(entry.waited, -1) for entry in claim.entries()} == {100.0}
 
 
-def test_nobody_is_moved_on_beyond_its_patience(client: redis.Redis, ledger: ClockedLedger) -> None:
-    patient = JobPolicy(host_patience=50.0).to_wire()
-    client.hset(ledger.keys.job(JOB), "policy", json.dumps(patient))
+def test_nobody_is_moved_on_beyond_its_patience(ledger: Clocked) -> None:
+    ledger.remove(JOB)
+    ledger.create(JOB, JobPolicy(host_patience=50.0))
     park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0))
-    learn_pause(client, ledger, "a.test", 500.0)
+    ledger.learn_pause("a.test", 500.0)
     ledger.advance(31.0)
 
     assert [claim.urls for claim in gathered(ledger)] == [4], "the worker ends them"
 
 
-def test_one_host_that_may_be_asked_is_enough_for_a_piece_of_several(
-    client: redis.Redis, ledger: ClockedLedger
-) -> None:
+def test_one_host_that_may_be_asked_is_enough_for_a_piece_of_several(ledger: Clocked) -> None:
     park(ledger, "1", piece([url("a.test", 1), url("b.test", 1)], 30.0))
-    learn_pause(client, ledger, "a.test", 500.0)
+    ledger.learn_pause("a.test", 500.0)
     ledger.advance(33.0)
 
     assert [claim.urls for claim in gathered(ledger)] == [2]
 
 
-def test_pieces_of_several_hosts_come_due_at_the_same_moments(ledger: ClockedLedger) -> None:
+def test_pieces_of_several_hosts_come_due_at_the_same_moments(ledger: Clocked) -> None:
     """100,000 hosts with a URL each make few batches more than as many URLs of one host."""
     for number in range(12):
         wait = 64.0 + number
@@ -244,7 +239,7 @@ def test_pieces_of_several_hosts_come_due_at_the_same_moments(ledger: ClockedLed
     assert len(made) <= 4, made
 
 
-def test_what_waits_for_which_host_can_be_asked(ledger: ClockedLedger) -> None:
+def test_what_waits_for_which_host_can_be_asked(ledger: Clocked) -> None:
     assert ledger.waits(JOB) == []
     park(
         ledger,
@@ -292,7 +287,7 @@ def test_a_piece_whose_record_was_lost_stops_nobody(client: redis.Redis, ledger:
 
 
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_a_close_whose_reply_was_lost_is_confirmed(ledger: ClockedLedger, pieces: int) -> None:
+def test_a_close_whose_reply_was_lost_is_confirmed(ledger: Clocked, pieces: int) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(pieces)))
     ledger.advance(31.0)
     for claim in gathered(ledger):
@@ -343,7 +338,7 @@ def test_what_a_cancelled_job_has_parked_ends_as_cancelled(client: redis.Redis, 
     assert {key.rpartition(b":")[2] for key in keys} <= {b"closed", b"payloads"}
 
 
-def test_how_a_job_stands_counts_what_is_parked_as_deferred(ledger: ClockedLedger) -> None:
+def test_how_a_job_stands_counts_what_is_parked_as_deferred(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(3)))
     standing = ledger.standing(JOB)
     assert (standing.open, standing.running, standing.deferred, standing.waiting) == (3, 0, 3, 0)
@@ -358,7 +353,7 @@ def test_how_a_job_stands_counts_what_is_parked_as_deferred(ledger: ClockedLedge
     assert ledger.standing(JOB).open == 0
 
 
-def test_what_is_opened_again_after_a_loss_is_gathered_though_no_size_is_known(ledger: ClockedLedger) -> None:
+def test_what_is_opened_again_after_a_loss_is_gathered_though_no_size_is_known(ledger: Clocked) -> None:
     """Guards the least size: a batch of nothing would be made for ever."""
     ledger.open(JOB, [batch_of("7.3f-1", url("a.test", 1), url("a.test", 2), url("b.test", 1))])
     claim = claimed(ledger, "7.3f-1")
@@ -370,7 +365,7 @@ def test_what_is_opened_again_after_a_loss_is_gathered_though_no_size_is_known(l
     assert record_of(ledger).open == 0
 
 
-def test_stragglers_of_a_batch_of_pieces_go_on_by_themselves(ledger: ClockedLedger) -> None:
+def test_stragglers_of_a_batch_of_pieces_go_on_by_themselves(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", k) for k in range(4)], 30.0) for n in range(2)))
     ledger.advance(31.0)
     (claim,) = gathered(ledger)

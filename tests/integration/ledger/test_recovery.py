@@ -17,6 +17,7 @@ from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (
     JOB,
+    Clocked,
     ClockedLedger,
     at_once,
     batch_of,
@@ -36,7 +37,7 @@ SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "
 # ---------------------------------------------------------------------------------------------- lost messages
 
 
-def test_what_waits_without_a_message_gets_one(ledger: ClockedLedger) -> None:
+def test_what_waits_without_a_message_gets_one(ledger: Clocked) -> None:
     """Guards the count of the sweep: as many messages as batches wait, whichever was lost."""
     ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     ledger.advance(4.0)
@@ -50,7 +51,7 @@ def test_what_waits_without_a_message_gets_one(ledger: ClockedLedger) -> None:
     assert ledger.swept(waiting=17)[1] == [], "of messages that are left over each leads to a batch"
 
 
-def test_what_has_just_come_is_not_missed_because_others_wait(ledger: ClockedLedger) -> None:
+def test_what_has_just_come_is_not_missed_because_others_wait(ledger: Clocked) -> None:
     """Guards what the sweep counts: a message between queue and claim is in neither."""
     ledger.open(JOB, [batch_of("1")])
     ledger.advance(6.0)
@@ -59,7 +60,7 @@ def test_what_has_just_come_is_not_missed_because_others_wait(ledger: ClockedLed
     assert ledger.swept(waiting=0)[1] == [f"{JOB}/1"]
 
 
-def test_a_batch_that_waits_again_has_a_message_at_once_if_none_is_left_over(ledger: ClockedLedger) -> None:
+def test_a_batch_that_waits_again_has_a_message_at_once_if_none_is_left_over(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     for batch in ("1", "2"):
         claimed(ledger, batch)
@@ -71,7 +72,7 @@ def test_a_batch_that_waits_again_has_a_message_at_once_if_none_is_left_over(led
     assert (findings.sent, sent) == (1, [f"{JOB}/1"])
 
 
-def test_jobs_take_turns_whatever_was_opened_first(ledger: ClockedLedger) -> None:
+def test_jobs_take_turns_whatever_was_opened_first(ledger: Clocked) -> None:
     """Guards the line of each job: one of three URLs waited behind one of a million."""
     for number, job in enumerate(("c", "b", "a")):
         ledger.create(job, JobPolicy(timeout=number + 1.0))
@@ -87,7 +88,7 @@ def test_jobs_take_turns_whatever_was_opened_first(ledger: ClockedLedger) -> Non
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
 
-def test_what_has_not_waited_long_enough_is_left_to_its_message(ledger: ClockedLedger) -> None:
+def test_what_has_not_waited_long_enough_is_left_to_its_message(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     ledger.advance(0.5)
 
@@ -129,7 +130,7 @@ def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis
     assert client.zcard("trawl:2:sent") == 0
 
 
-def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedger) -> None:
+def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: Clocked) -> None:
     """Guards the set ``overdue``: runners that always find older batches would leave a dead worker's to the end."""
     ledger.create("others", JobPolicy())
     ledger.open("others", [batch_of("1"), batch_of("2")])
@@ -151,14 +152,14 @@ def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: ClockedLedge
     assert next_of(ledger).job == "others"
 
 
-def test_a_message_leads_to_whatever_waits(ledger: ClockedLedger) -> None:
+def test_a_message_leads_to_whatever_waits(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
 
     assert next_of(ledger, message=BatchMessage(JOB, "2")).batch == "1", "the one that has waited longest"
     assert next_of(ledger, message=BatchMessage("unknown", "7")).batch == "2"
 
 
-def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger) -> None:
+def test_where_the_broker_cannot_count_silence_means_loss(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     ledger.advance(10.0)
     claimed(ledger, "1")
@@ -176,7 +177,7 @@ def test_where_the_broker_cannot_count_silence_means_loss(ledger: ClockedLedger)
     assert len(ledger.swept(waiting=None)[1]) == 2
 
 
-def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
+def test_one_sweep_at_a_time(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     ledger.advance(60.0)
     ledger.swept()
@@ -193,13 +194,13 @@ def test_one_sweep_at_a_time(ledger: ClockedLedger) -> None:
         )
         sweeper.sweep()
 
-    ledger._redis.delete("trawl:2:sweeping")
+    ledger.let_sweep(after_silence=False)
     at_once(8, sweep)
 
     assert len(looks) == 1
 
 
-def test_after_a_silence_holders_may_renew_before_leases_end(ledger: ClockedLedger) -> None:
+def test_after_a_silence_holders_may_renew_before_leases_end(ledger: Clocked) -> None:
     """Guards ``was_watched``: while Redis is away nobody can renew, and that wears no batch."""
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     alive = claimed(ledger, "1")
@@ -276,7 +277,7 @@ def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, le
     assert len(round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers])) == 2
 
 
-def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: ClockedLedger) -> None:
+def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     asked: list[int] = []
 
@@ -285,7 +286,7 @@ def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: Clock
         return 3
 
     def sweep() -> None:
-        ledger._redis.delete("trawl:2:sweeping")
+        ledger.let_sweep(after_silence=False)
         Sweeper(ledger, holder="h", queue_depth=waiting, send=lambda _: None, poison=no_poison).sweep()
 
     ledger.advance(4.0)
@@ -321,7 +322,7 @@ def test_a_job_that_expired_is_not_swept_for_ever(client: redis.Redis, ledger: C
     assert client.smembers("trawl:2:active") == set()
 
 
-def test_a_clock_that_jumps_loses_nothing(ledger: ClockedLedger) -> None:
+def test_a_clock_that_jumps_loses_nothing(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     held = claimed(ledger, "1")
 
@@ -340,7 +341,7 @@ def test_a_clock_that_jumps_loses_nothing(ledger: ClockedLedger) -> None:
 # ---------------------------------------------------------------------------------------------- poison
 
 
-def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_alone(ledger: ClockedLedger) -> None:
+def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_alone(ledger: Clocked) -> None:
     urls = [f"http://host.test/{number}" for number in range(8)]
     poison = urls[5]
     ledger.open(JOB, [batch_of("1", *urls)])
@@ -395,7 +396,7 @@ def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: Clocked
     assert ledger.swept()[0].split == {JOB: ["1"]}
 
 
-def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(ledger: Clocked) -> None:
     """Guards the ``except MessageError`` of ``_relieve``."""
     ledger.open(JOB, [NewBatch("1", b"of another version", 1), batch_of("2")])
     for _ in range(MOST_ATTEMPTS):
@@ -408,7 +409,7 @@ def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(client: redis.Redi
     assert record_of(ledger).open == 2
 
 
-def test_a_worn_batch_is_split_by_one_sweeper(ledger: ClockedLedger) -> None:
+def test_a_worn_batch_is_split_by_one_sweeper(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
     for _ in range(MOST_ATTEMPTS - 1):
         claimed(ledger, "1")

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 import redis
 from msgspec.structs import replace
 
-from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import Child, Held
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
-from tests.support.clocked_ledger import batch_of, report_of, round_trips
+from tests.support.clocked_ledger import Clocked, ClockedLedger, batch_of, report_of, round_trips
 
 
-def a_ledger(client: redis.Redis) -> RedisLedger:
-    ledger = RedisLedger(client)
+@pytest.fixture(autouse=True)
+def jobs(ledger: Clocked) -> None:
     for job in ("one", "other"):
         ledger.create(job, JobPolicy())
-    return ledger
 
 
-def test_what_is_held_is_named_by_worker_and_what_waits_is_counted(client: redis.Redis) -> None:
+def test_what_is_held_is_named_by_worker_and_what_waits_is_counted(ledger: Clocked) -> None:
     """Guards ``elsewhere``: what other jobs hold is why a batch waits."""
-    ledger = a_ledger(client)
     ledger.open("one", [batch_of("1", "http://a/", "http://b/"), batch_of("2"), batch_of("3")])
     ledger.open("other", [batch_of("1")])
     first, second = ledger.claim("one", "1", holder="celery@a"), ledger.claim("one", "2", holder="celery@a")
@@ -38,8 +38,8 @@ def test_what_is_held_is_named_by_worker_and_what_waits_is_counted(client: redis
     assert ledger.standing("other").elsewhere == 1 == ledger.standing("nowhere").elsewhere - 1
 
 
-def test_what_waits_for_a_moment_is_told_apart_from_what_waits_for_a_worker(client: redis.Redis) -> None:
-    ledger = a_ledger(client)
+def test_what_waits_for_a_moment_is_told_apart_from_what_waits_for_a_worker(ledger: Clocked) -> None:
+    ledger.set_clock(time.time())  # outside its scripts Redis has its own
     ledger.open("one", [batch_of("1"), batch_of("2")])
     claim = ledger.claim("one", "1", holder="celery@a")
     assert claim is not None
@@ -53,9 +53,8 @@ def test_what_waits_for_a_moment_is_told_apart_from_what_waits_for_a_worker(clie
     assert 20 < standing.due <= 40
 
 
-def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis) -> None:
+def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the pipelines: it is asked for all the time, by whoever watches."""
-    ledger = a_ledger(client)
     ledger.open("one", [batch_of(str(number)) for number in range(50)])
     for number in range(40):
         ledger.claim("one", str(number), holder=f"celery@{number}")
@@ -65,9 +64,8 @@ def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis) -> None:
     assert (commands[0], commands[-2:]) == ("MULTI", ["EXEC", "HMGET"])
 
 
-def test_a_job_counts_its_outcomes_by_error_class(client: redis.Redis) -> None:
+def test_a_job_counts_its_outcomes_by_error_class(ledger: Clocked) -> None:
     """Guards the counters of classes: where nobody follows a job there is no manifest to look into."""
-    ledger = a_ledger(client)
     ledger.open("one", [batch_of("1", "http://a/", "http://b/", "http://c/"), batch_of("2", "http://d/")])
     for batch, errors in (("1", [ErrorClass.DNS, ErrorClass.DNS, None]), ("2", [ErrorClass.TIMEOUT])):
         claim = ledger.claim("one", batch, holder="celery@a")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from contract.ledger import control
 from contract.ledger.values import Child
 from contract.records.policy import JobPolicy
-from tests.support.clocked_ledger import ClockedLedger, batch_of, next_of, report_of
+from tests.support.clocked_ledger import Clocked, ClockedLedger, batch_of, next_of, report_of
 
 JOBS = ("a", "b", "c", "d")
 PRIORITIES = (-1, 0, 3)
@@ -93,7 +93,7 @@ def test_the_job_that_has_had_least_of_the_highest_priority_is_next(
         assert (claim and (claim.job, claim.batch)) == stride.claim()
 
 
-def test_a_small_job_behind_a_large_one_is_next(ledger: ClockedLedger) -> None:
+def test_a_small_job_behind_a_large_one_is_next(ledger: Clocked) -> None:
     ledger.create("large", JobPolicy())
     ledger.open("large", [batch_of(str(number)) for number in range(1, 400)])
     for _ in range(50):
@@ -104,7 +104,7 @@ def test_a_small_job_behind_a_large_one_is_next(ledger: ClockedLedger) -> None:
     assert "small" in {next_of(ledger).job for _ in range(2)}
 
 
-def test_a_job_has_turns_by_its_weight(ledger: ClockedLedger) -> None:
+def test_a_job_has_turns_by_its_weight(ledger: Clocked) -> None:
     """Guards the weight in claim.lua: it counts from the next claim on."""
     for job in ("heavy", "light"):
         ledger.create(job, JobPolicy())
@@ -117,7 +117,7 @@ def test_a_job_has_turns_by_its_weight(ledger: ClockedLedger) -> None:
     assert 19 <= [next_of(ledger).job for _ in range(100)].count("heavy") <= 21
 
 
-def test_a_job_saves_up_no_turns_while_it_has_nothing_to_do(ledger: ClockedLedger) -> None:
+def test_a_job_saves_up_no_turns_while_it_has_nothing_to_do(ledger: Clocked) -> None:
     """Guards where a job comes back: it would keep the others out for as long as it was away."""
     for job in ("always", "seldom"):
         ledger.create(job, JobPolicy())
