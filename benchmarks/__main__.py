@@ -1,4 +1,4 @@
-"""The race: `python -m benchmarks`; beside it `profile` (a lane), `ledger-cost`, `intake`, `scale` and `slow`."""
+"""The race: `python -m benchmarks`; beside it `profile` (a lane), `ledger-cost`, `intake`, `scale`, `slow`, `web`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.client import version_of
 from benchmarks.corpora import ROWS, Row
 from benchmarks.rounds import Turn
 from benchmarks.slow import command as slow
+from benchmarks.web import command as web
 
 MEASUREMENTS = {
     "profile": profiling.main,
@@ -21,6 +22,7 @@ MEASUREMENTS = {
     "intake": intake.main,
     "scale": scale.main,
     "slow": slow.main,
+    "web": web.main,
 }
 QUICK = 10  # a quick race has a tenth of the bodies
 

@@ -88,18 +88,19 @@ def running(folder: Path, *, late: bool) -> Iterator[Server]:
     """
     corpora = folder / "corpora"
     corpora.mkdir(parents=True, exist_ok=True)
-    authorities = _certify(folder)
-    plain, tls, http2, capped = _free_ports(4)
-    user = f"user {_user_name()};\n" if os.geteuid() == 0 else ""
+    addresses = ("127.0.0.1", *(address_of(number) for number in range(HOSTS)))
+    authorities = certify(folder, ",".join(f"IP:{address}" for address in addresses))
+    plain, tls, http2, capped = free_ports(4)
+    user = f"user {user_name()};\n" if os.geteuid() == 0 else ""
     ports = {"plain": plain, "tls": tls, "http2": http2, "capped": capped}
     config = _CONFIG.format(user=user, folder=folder, corpora=corpora, cap=CAP, **ports)
     (folder / "nginx.conf").write_text(config, "utf-8")
     with contextlib.ExitStack() as stack:
         link = _start_link(stack) if late else None
         nginx = stack.enter_context(
-            _process(["nginx", "-e", str(folder / "nginx.log"), "-c", str(folder / "nginx.conf")])
+            process(["nginx", "-e", str(folder / "nginx.log"), "-c", str(folder / "nginx.conf")])
         )
-        _await_port(plain, nginx)
+        await_port(plain, nginx)
         roots = (nginx.pid, link.pid) if link else (nginx.pid,)
         yield Server(**ports, corpora=corpora, authorities=authorities, roots=roots, has_late_link=link is not None)
 
@@ -117,13 +118,13 @@ def work_folder(asked: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _user_name() -> str:
+def user_name() -> str:
     import pwd  # Unix only, like all of this
 
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -132,7 +133,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _process(argv: Sequence[str], stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def process(argv: Sequence[str], stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(argv, stdout=stdout)
     try:
         yield process
@@ -145,12 +146,12 @@ def _process(argv: Sequence[str], stdout: int | None = None) -> Iterator[subproc
 
 def _start_link(stack: contextlib.ExitStack) -> subprocess.Popen[bytes] | None:
     """Start the relay; None where this process may not create a TUN device."""
-    link = stack.enter_context(_process([sys.executable, "-P", relay.__file__], stdout=subprocess.PIPE))
+    link = stack.enter_context(process([sys.executable, "-P", relay.__file__], stdout=subprocess.PIPE))
     assert link.stdout is not None
     return link if link.stdout.readline() == b"ready\n" else None
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
     give_up_at = time.monotonic() + _WITHIN
     while time.monotonic() < give_up_at and process.poll() is None:
         try:
@@ -162,12 +163,11 @@ def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise TimeoutError("nginx did not start; its log is in the benchmark's folder")
 
 
-def _certify(folder: Path) -> Path:
-    """Make an authority and a certificate for every address of the race; return the bundle clients load."""
+def certify(folder: Path, names: str) -> Path:
+    """Make an authority and a certificate for ``names`` (in openssl's words); return the bundle clients load."""
     bundle = folder / "authorities.pem"
     if bundle.exists():
         return bundle
-    names = ",".join(["IP:127.0.0.1", *(f"IP:{address_of(number)}" for number in range(HOSTS))])
     (folder / "names.cnf").write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n", "utf-8")
     new_key = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
     _quietly(
