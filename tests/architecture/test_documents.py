@@ -99,10 +99,22 @@ def test_commands_shown_can_be_typed_in_a_fresh_clone() -> None:
 
 def test_the_glossary_has_one_row_for_a_word() -> None:
     """It is merged by union, which keeps both sides of a row that two have changed."""
-    words = re.findall(r"^\| (\*\*.*?) \|", document("docs/glossary.md"), re.M)
+    words = [word for word, _ in glossary()]
 
     assert len(words) > 60
-    assert sorted(words) == sorted(set(words))
+    assert words == sorted(set(words)), "in alphabetical order, each once"
+
+
+def test_the_glossary_names_files_that_exist() -> None:
+    gone = [(word, file) for word, files in glossary() for file in files if not (ROOT / file).exists()]
+
+    assert gone == []
+
+
+def glossary() -> list[tuple[str, list[str]]]:
+    """Return each word with the files that its row names last."""
+    rows = re.findall(r"^\| \*\*(.*?)\*\* \|.*\|(.*)\|$", document("docs/glossary.md"), re.M)
+    return [(word, re.findall(r"`([^`]+)`", files)) for word, files in rows]
 
 
 def test_links_between_documents_lead_somewhere() -> None:
