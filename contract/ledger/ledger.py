@@ -216,12 +216,12 @@ class RedisLedger(Changing):
             self.changes.hear(answer[-1])
         if len(answer) == 2:  # none waits
             return None
-        job, batch, payload, policy, hidden, queued, attempt, urls, late, pieces, changes = answer
+        job, batch, payload, policy, hidden, queued, attempt, urls, late, pieces, owns, changes = answer
         self._remember(text_of(job), keys)
         held = text_of(job), text_of(batch), token
         edition, parts = self.edition_of(keys), pieces_of(pieces)
         known = policy_of(policy), float(queued)
-        return Claim(*held, payload, *known, attempt, urls, hidden, changes, edition, float(late), parts)
+        return Claim(*held, payload, *known, attempt, urls, hidden, changes, edition, float(late), parts, bool(owns))
 
     def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
         """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
@@ -270,14 +270,11 @@ class RedisLedger(Changing):
         keys = self.keys_at(claim.edition)
         shared = [keys.active, result_key(job, batch), keys.sent, keys.overdue, keys.ahead, keys.job(job, "aside")]
         parked = keys.parts(job, "waits", "parcels", "parked", "owners")
-        answer = self.run("close", [*keys.parts(job, *PARTS[:6]), *shared, keys.taken, *parked], arguments)
-        if not answer:
+        changes = self.run("close", [*keys.parts(job, *PARTS[:6]), *shared, keys.taken, *parked], arguments)
+        if changes is None:
             return False
-        changes, may_more_be_asked = answer
         if keys is self.keys:
             self.changes.hear(changes)
-        if may_more_be_asked:
-            self.gather(job)
         return True
 
     def gather(self, job: str) -> list[str]:

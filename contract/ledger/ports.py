@@ -170,6 +170,10 @@ class Claiming(Protocol):
         """
         ...
 
+    def gather(self, job: str) -> list[str]:
+        """Put in line what waited for hosts that may be asked now; return the batches that wait for a worker then."""
+        ...
+
     def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
         """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
         ...
@@ -186,10 +190,6 @@ class Steering(Looking, Claiming, Protocol):
         Raises:
             MessageError: it is of a version that cannot be read here; it is not claimed.
         """
-        ...
-
-    def gather(self, job: str) -> list[str]:
-        """Put in line what waited for hosts that may be asked now; return the batches that wait for a worker then."""
         ...
 
     def control(self, job: str, wanted: JobState, *, by: str = "") -> tuple[str, str]:

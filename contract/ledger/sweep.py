@@ -54,7 +54,7 @@ class Sweeper:
     ) -> None:
         """``queue_depth`` tells how many messages the queue holds (None: the broker cannot tell).
 
-        ``send`` sends messages of one job; ``poison`` makes the report of a batch whose only URL wore it out.
+        ``send`` sends messages; ``poison`` makes the report of a batch whose only URL wore it out.
         """
         self._ledger = ledger
         self._holder = holder
@@ -101,7 +101,9 @@ class Sweeper:
             findings.again.setdefault(message.job, []).append(message.batch)
         if again or swept.have_waited:
             waiting = swept.waiting + len(again) - len(swept.again)
-            findings.sent += self._send_all(self._missing(edition, again, waiting, swept.have_waited))
+            missing = self._missing(edition, again, waiting, swept.have_waited)
+            self._send(missing)
+            findings.sent += len(missing)
         for worn in swept.worn:
             self._relieve(worn, findings)
         findings.cancelled += sum(settle(self._ledger, job, holder=self._holder) for job in swept.unsettled)
@@ -129,14 +131,6 @@ class Sweeper:
             return []
         self._ledger.note_sent(edition)
         return self._ledger.longest_waiting(_SWEPT_AT_ONCE, waited=SILENT_AFTER, edition=edition)
-
-    def _send_all(self, messages: Sequence[BatchMessage]) -> int:
-        by_job: dict[str, list[BatchMessage]] = {}
-        for message in messages:
-            by_job.setdefault(message.job, []).append(message)
-        for of_job in by_job.values():
-            self._send(of_job)
-        return len(messages)
 
     def _relieve(self, message: BatchMessage, findings: SweepFindings) -> None:
         """Split a worn batch in halves, each with two attempts left; end it by name when it is a single URL."""

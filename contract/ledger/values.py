@@ -57,7 +57,8 @@ class Claim:
     ``queued`` is the Unix time the batch (or the one it was handed off from) was opened; ``attempt`` counts
     from 1; ``secrets`` are the job's per-host headers, packed, or None; ``changes`` is how many there were of control;
     ``edition`` tells under whose keys it lies. ``late`` and ``pieces`` are of what waited for hosts: pieces gathered
-    with it, which are closed with it.
+    with it, which are closed with it. It ``is_owner`` where it is the only batch that its host has in line: when it is
+    closed, the next one is to be gathered.
     """
 
     job: str
@@ -73,6 +74,7 @@ class Claim:
     edition: int = EDITION
     late: float = 0.0
     pieces: Sequence[Piece] = ()
+    is_owner: bool = False
 
     def entries(self) -> Sequence[BatchEntry]:
         """Unpack all its URLs.
@@ -96,7 +98,8 @@ class Claim:
         Its token is new, as the children it may have are named after it.
         """
         token = f"{self.token.rpartition('/')[0]}/{secrets.token_hex(8)}"
-        return replace(self, batch=self.child(index), token=token, payload=payload, urls=urls, late=0.0, pieces=())
+        child = replace(self, batch=self.child(index), token=token, payload=payload, urls=urls)
+        return replace(child, late=0.0, pieces=(), is_owner=False)
 
 
 class JobState(StrEnum):

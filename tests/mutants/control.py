@@ -90,7 +90,7 @@ GUARDS = (
     _without(_CONTROL, "  redis.call('HINCRBY', KEYS[8], 'changes', 1)\n"),
     _without(_CLOSE, "tonumber(redis.call('HGET', KEYS[13], 'changes') or 0)", "0"),
     _without(_CLAIM, "return {redis.call('EXISTS', KEYS[7]), '', changes}", "return false"),
-    _without(_CLAIM, "pieces, changes,\n}", "pieces, 0,\n}"),
+    _without(_CLAIM, "record.owns or '', changes,\n}", "record.owns or '', 0,\n}"),
     _without(_ORDERS, "self._known = heard", "self._known = self._changes.number", tests=_ASKING),
     _without(_ORDERS, "self._known = known", "self._known = changes.number", tests=_ASKING),
     _without(_ORDERS, "self._changes.number != self._known or ", tests=_ASKING),

@@ -118,7 +118,7 @@ GUARDS = (
     _without(_RENEW, "redis.call('EXPIRE', KEYS[2], ARGV[4])"),
     _without(_CLOSE, "redis.call('ZSCORE', KEYS[6], ARGV[2]) and redis.call('GET', KEYS[8]) == ARGV[4]", "false"),
     _without(_CLOSE, " and redis.call('GET', KEYS[8]) == ARGV[4]"),
-    _without(_CLOSE, "if record.token ~= ARGV[3] then return 0 end"),
+    _without(_CLOSE, "if record.token ~= ARGV[3] then return false end"),
     _without(_CLOSE, "redis.call('HDEL', KEYS[2], ARGV[2])"),
     _without(_CLOSE, "redis.call('HDEL', KEYS[3], ARGV[2])"),
     _without(_CLOSE, "redis.call('ZREM', KEYS[4], ARGV[2])"),

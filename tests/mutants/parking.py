@@ -6,6 +6,7 @@ from tests.mutants.guard import Guard
 
 _PARKING = "tests/integration/ledger/test_parking.py"
 _ROLLED_BACK = "tests/integration/test_rolled_back.py"
+_RUNNER = "tests/unit/worker/batch/test_runner.py"
 _TURN = "tests/unit/worker/batch/test_turn.py"
 _FEEDER = "tests/unit/producer/job/test_feeder.py"
 
@@ -28,7 +29,6 @@ GUARDS = (
     _in("close", "'GT', piece.due", "piece.due"),
     _in("close", "if redis.call('HEXISTS', KEYS[17], parcel) == 0 then redis.call", "if true then redis.call"),
     _in("close", "if not redis.call('ZSCORE', KEYS[14], record.owns) then", "if false then"),
-    _in("close", "record.owns)) <= now then more = 1 end", "record.owns)) <= now then more = 0 end"),
     _in("close", "9, 10, 14, 15, 16, 17}", "9, 10}"),
     _in("gather", "if not known[2] or known[3] then return {} end", "if not known[2] then return {} end"),
     _in("gather", "if not text then return 0 end", "", tests=_PARKING),
@@ -56,11 +56,14 @@ GUARDS = (
     _in("withdraw", "for _, each in ipairs({piece, redis.call", "for _, each in ipairs(false and {piece, redis.call"),
     _in("withdraw", "KEYS[6], KEYS[5], KEYS[7]}", "KEYS[6], KEYS[5]}"),
     _in("withdraw", "if redis.call('EXISTS', KEYS[7]) == 0 then redis.call('DEL', KEYS[8], KEYS[9]) end"),
-    _of("contract/ledger/ledger.py", "        if may_more_be_asked:\n            self.gather(job)\n", ""),
+    _of("contract/ledger/ledger.py", "parts, bool(owns))", "parts)"),
+    _of("worker/batch/runner.py", "            ready += self._gather(claim.job)\n", "            pass\n", _RUNNER),
+    _of("worker/batch/runner.py", "if claim.is_owner:", "if True:", _RUNNER),
     _of("contract/ledger/ledger.py", "            report = structs.replace(report, gathered=",
         "            structs.replace(report, gathered="),
     _of("contract/ledger/values.py", "waited=each.waited + piece.late", "waited=each.waited"),
-    _of("contract/ledger/values.py", "late=0.0, pieces=())", "late=0.0)", "tests/integration/ledger/test_parking.py"),
+    _of("contract/ledger/values.py", "pieces=(), is_owner=False)", "is_owner=False)"),
+    _of("contract/ledger/values.py", "pieces=(), is_owner=False)", "pieces=())"),
     _of("producer/job/follower.py", "any(batch in again or", "any(", _ROLLED_BACK),
     _of("producer/job/follower.py", "drained = [batch for report in reports for batch in _batches_of(report)]",
         "drained = [report.batch for report in reports]", _ROLLED_BACK),

@@ -36,6 +36,7 @@ class FakeLedger:
     failures: list[Exception] = field(default_factory=list)
     closed: dict[str, tuple[BatchReport, Sequence[Child]]] = field(default_factory=dict)
     kept: dict[str, Claim] = field(default_factory=dict)
+    gathered: list[str] | Exception = field(default_factory=list)
     looks: int = 0
 
     def renew(self, claim: Claim) -> bool:
@@ -56,6 +57,13 @@ class FakeLedger:
         if kept is not None:
             self.kept[claim.batch] = kept
         return True
+
+    def gather(self, job: str) -> list[str]:
+        assert job == "job"
+        assert self.closed
+        if isinstance(self.gathered, Exception):
+            raise self.gathered
+        return self.gathered
 
 
 class FakeRun:

@@ -130,7 +130,7 @@ class Job:
         its = self.batches[name]
         pieces = [Piece(each, self.batches[each].payload, self.batches[each].late) for each in its.pieces]
         about = its.payload, self.policy, its.queued, its.attempts, its.urls, self.secrets, changes
-        return Claim(job, name, its.token, *about, late=its.late, pieces=pieces)
+        return Claim(job, name, its.token, *about, late=its.late, pieces=pieces, is_owner=bool(its.owns))
 
     # ------------------------------------------------------------------ closing
 

@@ -309,8 +309,8 @@ class MemoryLedger(Clocked):
         if kept is not None:
             about = each.queued, "held", kept.token, each.attempts
             its.batches[kept.batch] = Batch(kept.payload, kept.urls, *about, until=now + self.lease)
-        if each.owns and its.parked(each.owns) and its.waits.setdefault(each.owns, now) <= now:
-            self._gathered(its)
+        if each.owns and its.parked(each.owns):
+            its.waits.setdefault(each.owns, now)
         return True
 
     def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
@@ -318,9 +318,7 @@ class MemoryLedger(Clocked):
 
     @atomic
     def gather(self, job: str) -> list[str]:
-        return self._gathered(self._jobs.get(job, Job()))
-
-    def _gathered(self, its: Job) -> list[str]:
+        its = self._jobs.get(job, Job())
         return its.gather(self._clock, self._pauses) if its.is_running else []
 
     # ------------------------------------------------------------------ collecting

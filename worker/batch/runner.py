@@ -313,9 +313,18 @@ class BatchRunner:
                 self._meter.hand_off(how, urls)
 
     def _send_for(self, claim: Claim, children: Sequence[Child]) -> None:
-        ready = [number for number, child in enumerate(children, start=1) if child.after <= 0]
+        """Send messages for what the close of a batch has put in line, or let be put there."""
+        ready = [claim.child(number) for number, child in enumerate(children, start=1) if child.after <= 0]
+        if claim.is_owner:
+            ready += self._gather(claim.job)
         if ready:
-            self._send([BatchMessage(claim.job, claim.child(number)) for number in ready])
+            self._send([BatchMessage(claim.job, batch) for batch in ready])
+
+    def _gather(self, job: str) -> Sequence[str]:
+        try:
+            return self._ledger.gather(job)
+        except AWAY:
+            return ()  # the sweep does it
 
     def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:
         """Close the batch however long Redis is away; a worker told to stop gives up after a while.

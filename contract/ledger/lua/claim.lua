@@ -197,5 +197,5 @@ for _, piece in ipairs(record.pieces or {}) do
 end
 return {
   redis.call('EXISTS', KEYS[7]), job, batch, payload, known[1], known[2], tostring(record.queued), record.attempts,
-  record.urls, tostring(record.late or 0), pieces, changes,
+  record.urls, tostring(record.late or 0), pieces, record.owns or '', changes,
 }

@@ -5,16 +5,17 @@
 --       number of counters, (counter, amount) for each, then (child, urls, seconds from now, token, hosts, payload) for
 --       each; a child with a token is held under it for so many seconds, by whoever closes the batch: stragglers go on; one
 --       with hosts (JSON: the URLs of each) is parked until these may be asked
--- Returns 0 where the batch is not the caller's, or {changes of control, may more of the host that it was for be asked (1/0)}.
+-- Returns false where the batch is not the caller's, or the changes of control. Where it was a host's only one, more of that
+-- host may wait to be gathered now.
 local changes = tonumber(redis.call('HGET', KEYS[13], 'changes') or 0)
 local text = redis.call('HGET', KEYS[2], ARGV[2])
 if not text then
   -- The reply to the holder's first call was lost and its client asks again: the report stored is its own.
-  if redis.call('ZSCORE', KEYS[6], ARGV[2]) and redis.call('GET', KEYS[8]) == ARGV[4] then return {changes, 0} end
-  return 0
+  if redis.call('ZSCORE', KEYS[6], ARGV[2]) and redis.call('GET', KEYS[8]) == ARGV[4] then return changes end
+  return false
 end
 local record = cjson.decode(text)
-if record.token ~= ARGV[3] then return 0 end
+if record.token ~= ARGV[3] then return false end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
@@ -80,10 +81,8 @@ for i = after_counters, #ARGV, 6 do
   redis.call('HSET', KEYS[2], ARGV[i], cjson.encode(child))
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 5])
 end
-local more = 0
 if record.owns and redis.call('HEXISTS', KEYS[16], record.owns) == 1 then
   if not redis.call('ZSCORE', KEYS[14], record.owns) then redis.call('ZADD', KEYS[14], now, record.owns) end
-  if tonumber(redis.call('ZSCORE', KEYS[14], record.owns)) <= now then more = 1 end
 end
 local kept = state == 'paused' and {9, 10} or {1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 17}
 for _, i in ipairs(kept) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
@@ -92,4 +91,4 @@ if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[7], ARGV[1]) en
 redis.call('PUBLISH', KEYS[8], ARGV[4])
 -- Our followers wait on the job's.
 redis.call('PUBLISH', KEYS[1], ARGV[2])
-return {changes, more}
+return changes

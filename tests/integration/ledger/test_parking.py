@@ -117,13 +117,15 @@ def test_a_host_that_fills_a_batch_has_one_at_a_time(ledger: Clocked) -> None:
     park(ledger, "late", piece([url("big.test", 99)], 1.0))
     ledger.advance(5.0)
     assert gathered(ledger) == [], "its owner has not closed it"
+    assert first.is_owner
     assert ledger.close(first, report_of(first, urls_in(first)))
 
+    (name,) = ledger.gather(JOB)
     second = next_of(ledger)
-    assert second.urls == SIZE, "the close puts more of the host in line"
+    assert (second.batch, second.urls, second.is_owner) == (name, SIZE, True)
     back = piece(urls_in(second), 60.0)
     assert ledger.close(second, report_of(second, [], handed_off=[second.child(1)]), [back])
-    assert ledger.claim_next(holder="worker", waited=0.0) is None
+    assert ledger.gather(JOB) == []
     assert gathered(ledger) == [], "the host asked for more time"
     ledger.advance(61.0)
     assert [claim.urls for claim in gathered(ledger)] == [SIZE]
@@ -377,3 +379,16 @@ def test_stragglers_of_a_batch_of_pieces_go_on_by_themselves(ledger: Clocked) ->
     assert ledger.close(kept, report_of(kept, rest))
     assert not stored(ledger, kept.batch).gathered
     assert record_of(ledger).open == 0
+
+
+def test_stragglers_of_a_hosts_batch_leave_its_next_one_to_be_gathered(ledger: ClockedLedger) -> None:
+    park(ledger, "1", piece([url("big.test", n) for n in range(10)], 30.0))
+    park(ledger, "2", piece([url("big.test", n) for n in range(10, 14)], 30.0))
+    ledger.advance(31.0)
+    (claim,) = gathered(ledger)
+    assert claim.is_owner
+    kept = claim.kept(1, pack_entries([BatchEntry(url=url("big.test", 0))]), 1)
+    assert ledger.close(claim, report_of(claim, urls_in(claim)[1:], handed_off=[kept.batch]), kept=kept)
+
+    assert not kept.is_owner
+    assert [claim.urls for claim in gathered(ledger)] == [4]

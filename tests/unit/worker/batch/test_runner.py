@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import redis
@@ -215,6 +216,20 @@ def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> N
     assert floor.sent == [
         BatchMessage("job", a_claim("1").child(1))
     ]  # the deferred one is sent by the sweep when it is due
+
+
+@pytest.mark.parametrize(
+    ("is_owner", "gathered", "sent"),
+    [(True, ["5"], ["5"]), (True, [], []), (False, ["5"], []), (True, redis.ConnectionError(), [])],
+)
+def test_a_message_is_sent_for_the_next_batch_of_a_host_that_has_one_at_a_time(
+    is_owner: bool, gathered: list[str] | Exception, sent: list[str]
+) -> None:
+    floor = Floor(ledger=FakeLedger(gathered=gathered))
+
+    floor.runner().work(replace(a_claim("1"), is_owner=is_owner))
+
+    assert floor.sent == [BatchMessage("job", batch) for batch in sent]
 
 
 def test_a_batch_of_a_job_that_was_paused_drains_and_the_others_go_on() -> None:
