@@ -144,7 +144,7 @@ LEDGER_BATCHES = Metric(
     kind=Kind.GAUGE,
     labels=("state",),
     series=_each(("held", "deferred", "parked", "paused", "undrained")),
-    help="Other batches: with a worker (held), waiting for a moment (deferred) or for their host (parked), of a paused"
+    help="Other batches: with a worker (held), deferred (deferred) or for their host (parked), of a paused"
     " job (paused), reported and not collected by `trawl follow` or `run` yet (undrained).",
 )
 LEDGER_JOBS = Metric(

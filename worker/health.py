@@ -115,7 +115,7 @@ class HealthWatch:
         try:
             found, now = self._look(), self._clock()
         except Exception:
-            logger.exception("This worker's health cannot be looked at.")
+            logger.exception("This worker's health cannot be checked.")
             return
         if found is not None:
             self._seen = now

@@ -196,4 +196,4 @@ class _Sweeps:
         for job, batches in findings.split.items():
             logger.warning("Job %s: split batches that killed their workers: %s", job, ", ".join(batches))
         for job, batches in findings.poisoned.items():
-            logger.error("Job %s: ended as poison: %s", job, ", ".join(batches))
+            logger.error("Job %s: given up as poison: %s", job, ", ".join(batches))

@@ -47,5 +47,5 @@ def _named(settings: WorkerSettings, environment: Mapping[str, str]) -> Iterator
         if "/" in host or "@" in host:
             raise SettingError("TRAWL_OWN_SERVICES must name host:port pairs, not URLs.")
         if not colon or not host or not digits.isdigit() or int(digits) > 65535:
-            raise SettingError(f"TRAWL_OWN_SERVICES must name host:port pairs; {service!r} is none.")
+            raise SettingError(f"TRAWL_OWN_SERVICES must name host:port pairs; {service!r} is not one.")
         yield host.strip("[]"), int(digits)

@@ -88,7 +88,7 @@ class ShutdownDeadline:
             return
         self._is_told = True
         _thread.start_new_thread(_leave_when_idle, (self._has_work,))
-        self._leave_after(self._within, f"Still here {self._within:g} s after being told to stop: ending now")
+        self._leave_after(self._within, f"Still running {self._within:g} s after being told to stop: exiting now")
         if callable(self._stop):
             self._stop(number, frame)
 
@@ -99,7 +99,7 @@ class ShutdownDeadline:
 
 def _leave(seconds: float, sentence: str) -> None:
     time.sleep(seconds)
-    logger.warning("%s. What is in hand runs again when its lease ends.", sentence)
+    logger.warning("%s. Batches in hand run again when their lease ends.", sentence)
     os._exit(1)
 
 
@@ -109,5 +109,5 @@ def _leave_when_idle(has_work: Callable[[], bool]) -> None:
         time.sleep(_LOOK_PAUSE)
         if has_work():
             idle_since = time.monotonic()
-    logger.info("Nothing is in hand: leaving.")
+    logger.info("No batch in hand: exiting.")
     os._exit(0)

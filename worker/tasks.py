@@ -53,7 +53,7 @@ def _run(task: Task[..., str], message: object) -> str:
     if lifecycle.is_stopping():
         return _pass_on(task, named)
     if not may_start:
-        return "not started: the disk takes no files; the sweep will send it again"
+        return "not started: the disk takes no files; it will be sent again"
     try:
         claim = station().ledger.claim_next(holder=str(task.request.hostname), waited=0.0, message=named)
     except AWAY as error:
@@ -85,7 +85,7 @@ def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
         if record is not None:
             send_batches(task.app, [named], about="(passed on)")
     except (*AWAY, OperationalError) as error:
-        logger.warning("Batch %s not passed on (%s): the sweep will.", named.batch, type(error).__name__)
+        logger.warning("Batch %s was not handed off (%s); the sweep will do it.", named.batch, type(error).__name__)
     return "not started: this worker is stopping"
 
 
@@ -112,7 +112,7 @@ def _runner(task: Task[..., str], *, known: int) -> BatchRunner:
         try:
             send_batches(task.app, messages, about="(handed off)")
         except OperationalError as error:
-            logger.warning("Handed-off batches not sent (%s): the sweep will.", type(error).__name__)
+            logger.warning("Handed-off batches were not sent (%s); the sweep will send them.", type(error).__name__)
 
     return BatchRunner(
         here.ledger,

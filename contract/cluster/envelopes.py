@@ -21,28 +21,28 @@ def fault_of(message: object) -> str | None:
         return "it is no envelope"
     properties, headers = message.get("properties"), message.get("headers")
     if not isinstance(properties, dict) or not isinstance(headers, dict):
-        return "it has no properties or no headers"
+        return "it lacks properties or headers"
     delivery = properties.get("delivery_info")
     if not isinstance(properties.get("delivery_tag"), str) or not isinstance(delivery, dict):
-        return "it does not say how it was delivered"
+        return "it lacks delivery information"
     if not all(isinstance(delivery.get(name), str) for name in ("exchange", "routing_key")):
-        return "it does not say where it was sent"
+        return "it lacks a destination"
     if "compression" in headers:
-        return "it is compressed, which nobody here does"
+        return "it is compressed"
     return _fault_of_task(message, headers) if "task" in headers else None
 
 
 def _fault_of_task(message: dict[str, Any], headers: dict[str, Any]) -> str | None:
     if not isinstance(headers["task"], str) or not isinstance(headers.get("id"), str):
-        return "it has no task or no id"
+        return "it lacks a task or an id"
     if headers["task"] != BATCH_TASK:
-        return "its task is none of ours"
+        return "its task is not one of ours"
     if not _is_number(headers.get("retries", 0)) or not _are_limits(headers.get("timelimit")):
-        return "its retries or time limits are no numbers"
+        return "its retries or time limits are not numbers"
     if headers.get("eta") is not None or headers.get("expires") is not None:
-        return "it is to be done at a certain time, which nobody here asks for"
+        return "it has an ETA"
     if not all(isinstance(headers.get(name), str | None) for name in ("argsrepr", "kwargsrepr")):
-        return "a header of it is no text"
+        return "one of its headers is not text"
     if len(message["body"]) > LARGEST_BODY * 4 / 3:
         return f"it is larger than {LARGEST_BODY // 1024} KiB"
     if message.get("content-type") != "application/json":
@@ -63,7 +63,7 @@ def _fault_of_body(message: dict[str, Any]) -> str | None:
         case [[_], dict() as keywords, dict()] if not keywords:
             return "it wants other tasks to follow"
         case [list(), dict(), dict()]:
-            return "its arguments are not the one our task takes"
+            return "its arguments are not those of our task"
         case _:
             return "its body is not arguments, keywords and options"
 

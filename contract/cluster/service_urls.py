@@ -36,7 +36,7 @@ def check_url(url: str, *, variable: str) -> None:
     """
     fault = _fault(url)
     if fault is not None:
-        raise SettingError(f"{variable} is no usable URL: {fault}; {HOW_TO_WRITE}")
+        raise SettingError(f"{variable} is not a usable URL: {fault}; {HOW_TO_WRITE}")
     _check_query(url)
 
 
@@ -58,7 +58,7 @@ def _fault(url: str) -> str | None:
     if not all(map(_is_place, place.split(","))):
         return "its host and port are not host:port, with a port from 1 to 65535"
     if scheme in _REDIS and not _DATABASE.fullmatch(path):
-        return "its database, after the host, is no number"
+        return "its database, after the host, is not a number"
     return None
 
 

@@ -267,7 +267,7 @@ def _named(environment: Mapping[str, str], ours: str, celerys: str, last: str = 
     found = [(name, place) for name in (ours, celerys, last) if (place := environment.get(name, "").strip())]
     if len({place for name, place in found if name != last}) > 1:
         # Celery lets its own variable beat every configuration, so two answers would split the cluster.
-        raise SettingError(f"{ours} and {celerys} name different places: unset one of them.")
+        raise SettingError(f"{ours} and {celerys} differ: unset one of them.")
     return found[0] if found else ("", "")
 
 
@@ -281,7 +281,7 @@ def _check_broker(url: str, environment: Mapping[str, str], *, variable: str) ->
         check_url(each, variable=variable)
     for name in ("CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
         if environment.get(name, "").strip():  # celery 5.7 app/utils.py: it beats every configuration
-            raise SettingError(f"{name} leads Celery past {variable}: unset it.")
+            raise SettingError(f"{name} makes Celery ignore {variable}: unset it.")
 
 
 def _check_backend(url: str, options: Mapping[str, Any], *, variable: str) -> None:

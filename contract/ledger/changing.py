@@ -37,7 +37,7 @@ class Changing(Reading):
             JobStateError: it is of the first edition, which knows no such change.
         """
         if self.keys_of(job) is self.earlier:
-            raise JobStateError(f"Job {job} was begun by an earlier version, which knows no such change: it goes on.")
+            raise JobStateError(f"Job {job} was started by an earlier version and cannot be changed: it goes on.")
         was, pauser, moved = self._control(job, wanted, by)
         if moved >= _MOVED_AT_ONCE:  # what was lost or handed off is moved beside them
             self.move(job)

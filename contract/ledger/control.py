@@ -47,7 +47,7 @@ def resume(ledger: Steering, job: str, *, by: str = "") -> bool:
     """
     was, pauser = ledger.control(job, JobState.RUNNING, by=by)
     if was == JobState.CANCELLED:
-        raise JobStateError(f"Job {job} is cancelled: the command that began it begins another job for what is left.")
+        raise JobStateError(f"Job {job} is cancelled: run its command again to fetch what is left in a new job.")
     return was == JobState.PAUSED and by in ("", pauser)
 
 

@@ -109,7 +109,7 @@ def _trouble(record: bytes) -> Trouble:
         found = wire.from_json(record)
         return Trouble(str(found["reason"]), takes_work=bool(found["takes_work"]))
     except (MessageError, KeyError, TypeError):
-        return Trouble("It is of another version and says something that cannot be read.")
+        return Trouble("It runs another version, and its trouble cannot be read.")
 
 
 def _text(name: bytes) -> str:

@@ -209,7 +209,7 @@ class RedisLedger(Changing):
             self._has_earlier = bool(has_others)
         if len(answer) == 1:
             raise MessageError(
-                f"Job {text_of(answer[0])} was sent by a version that says more of it than this worker can read:"
+                f"Job {text_of(answer[0])} was sent by a newer version that this worker cannot read in full:"
                 " run the same Trawlnet on both sides."
             )
         if keys is self.keys:

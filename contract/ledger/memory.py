@@ -40,6 +40,6 @@ class RedisMemory:
         if self.policy == "noeviction":
             return None
         return (
-            f"Redis throws batches and reports away when its memory is short ({self.policy}):"
+            f"Redis evicts batches and reports when its memory is full ({self.policy}):"
             " set maxmemory-policy noeviction."
         )

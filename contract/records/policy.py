@@ -86,7 +86,7 @@ class JobPolicy:
         values = dict(record)
         values.pop("longest_retry_after", None)  # of a job that was begun before hosts were waited for
         if values.pop("version", None) != POLICY_VERSION:
-            raise MessageError("A job's policy is of another version: run the same Trawlnet on both sides.")
+            raise MessageError("A job's policy was written by another version: run the same Trawlnet on both sides.")
         try:
             return wire.shaped(values, cls, "A job's policy")
         except SettingError as error:

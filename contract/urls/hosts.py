@@ -107,14 +107,14 @@ def _ipv4(parts: list[str]) -> IPv4Address:
     numbers = [_number(part) for part in parts]
     leading, last = numbers[:-1], numbers[-1]
     if len(numbers) > 4 or any(number > 255 for number in leading) or last >= 256 ** (5 - len(numbers)):
-        raise HostError("The host ends in a number but is no IPv4 address; check its spelling.")
+        raise HostError("The host ends in a number but is not an IPv4 address; check its spelling.")
     return IPv4Address(last + sum(number << 8 * (3 - place) for place, number in enumerate(leading)))
 
 
 def _number(part: str) -> int:
     match = _NUMBER.fullmatch(part)
     if not match:
-        raise HostError("The host ends in a number but is no IPv4 address; check its spelling.")
+        raise HostError("The host ends in a number but is not an IPv4 address; check its spelling.")
     if match["hex"] is not None:
         return int(match["hex"] or "0", 16)
     return int(part, 8 if match["octal"] else 10)
@@ -125,7 +125,7 @@ def _ipv6(spelling: str) -> Host:
     try:
         address = IPv6Address(match[1] if match else "")
     except ValueError:
-        raise HostError("The brackets hold no IPv6 address; write [2001:db8::1], without a zone.") from None
+        raise HostError("The brackets do not hold an IPv6 address; write [2001:db8::1], without a zone.") from None
     mapped = address.ipv4_mapped
     # Python 3.13 writes mapped addresses with dots, 3.11 without; the URL must not depend on that.
     name = f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}" if mapped is not None else str(address)

@@ -243,7 +243,7 @@ def _origin(start: str) -> _Origin | RefusedUrl:
     if not 0 < port < 65536:
         return RefusedUrl("The URL's port is not between 1 and 65535; correct it.")
     if port in BAD_PORTS:
-        return RefusedUrl(f"Port {port} belongs to another service than HTTP and is never asked; correct or remove it.")
+        return RefusedUrl(f"Port {port} belongs to a service other than HTTP and is refused; correct or remove it.")
     try:
         host = canonical_host(match[1])
     except HostError as error:

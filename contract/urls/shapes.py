@@ -24,8 +24,8 @@ _KNOWN_OPTION = re.compile(
 _ENDS_LIKE_A_URL = re.compile(r".*(?:[/?=&%]|\.[A-Za-z][A-Za-z0-9]{1,4}\Z)", re.DOTALL)
 
 _JSON = "This looks like JSON: one URL per line is read; jq -r takes a field: jq -r .url LIST."
-_OPTIONS = "Only sha256=, md5= and size= are read after a URL; remove what else is there."
-_CAPTION = "Something follows the URL after a blank; keep the URL alone, or write a blank within it as %20."
+_OPTIONS = "Only sha256=, md5= and size= may follow a URL; remove anything else."
+_CAPTION = "Text follows the URL after a space; keep the URL alone, or write a space within it as %20."
 
 
 def shape_of(line: str) -> str | None:
@@ -109,5 +109,5 @@ def _surroundings(text: str) -> str | None:
     if _KNOWN_OPTION.match(text):
         return _OPTIONS
     if _URL.search(text, 1):
-        return "The URL is not at the line's start; keep it alone."
+        return "The line does not start with the URL; keep the URL alone."
     return None

@@ -214,7 +214,7 @@ class Job:
         if drain is None:
             raise UnknownJobError(f"Redis no longer knows job {self.id}.")
         if drain.record is None:
-            raise FolderError(f"The outcomes of job {self.id} are taken by {drain.place}.")
+            raise FolderError(f"The outcomes of job {self.id} are already collected by {drain.place}.")
         reports = [BatchReport.from_result(blob) for _, blob in drain.reports if blob is not None]
         gathered = [batch for report in reports for batch in report.gathered]
         self._record, self._safe = drain.record, [*(batch for batch, _ in drain.reports), *gathered]

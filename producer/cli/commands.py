@@ -26,7 +26,7 @@ SECTIONS: dict[str, list[click.Command]] = {
 
 _EPILOG = f"""\b
 Examples:
-  trawl demo                                     some hundred files from a web server of its own
+  trawl demo                                     a few hundred files from a local web server
   trawl run urls.txt -o out                      on this machine; the same command again goes on
   TRAWL_BROKER_URL=redis://host/0 trawl worker   join a cluster; there `trawl run` uses its workers
   trawl doctor                                   what is missing here, and what to do

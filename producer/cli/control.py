@@ -14,7 +14,7 @@ _target = combined(
     click.argument("job", required=False),
     click.option("-o", "--output", type=Place(), help="Folder of a `trawl run`, in place of JOB."),
 )
-_waits = click.option("--no-wait", is_flag=True, help="Do not wait until it is in force.")
+_waits = click.option("--no-wait", is_flag=True, help="Return at once; do not wait until workers obey.")
 
 
 def _insist_on_one(job: str | None, output: Path | None) -> None:
@@ -24,7 +24,7 @@ def _insist_on_one(job: str | None, output: Path | None) -> None:
         raise click.UsageError("Name a JOB (`trawl status` lists them), or the folder of a `trawl run` with -o.")
 
 
-@click.command(short_help="Have nothing more of a job fetched until it is resumed.")
+@click.command(short_help="Stop fetching a job until it is resumed.")
 @_target
 @_waits
 def pause(job: str | None, output: Path | None, no_wait: bool) -> int:
@@ -50,7 +50,7 @@ def resume(job: str | None, output: Path | None) -> int:
     return Answer(0)
 
 
-@click.command(short_help="End a job: what was not fetched yet ends as cancelled.")
+@click.command(short_help="Stop a job for good: URLs not fetched yet end as cancelled.")
 @_target
 @_waits
 def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
@@ -65,17 +65,13 @@ def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
     return Answer(0)
 
 
-@click.command("set", short_help="Change a job that is on its way.")
+@click.command("set", short_help="Change a running job's priority or weight.")
 @_target
-@click.option(
-    "--priority",
-    type=click.IntRange(-9, 9),
-    help="Jobs of a higher one go first, whatever they have had; others have 0.",
-)
+@click.option("--priority", type=click.IntRange(-9, 9), help="Jobs with a higher priority go first; the default is 0.")
 @click.option(
     "--weight",
     type=click.FloatRange(min=0.001, max=1000),
-    help="Turns it has for each of a job of its priority that nobody weighed.",
+    help="Its share beside jobs of the same priority, whose default is 1.",
 )
 def set_job(job: str | None, output: Path | None, priority: int | None, weight: float | None) -> int:
     """Change JOB, from the next batch that a worker takes on."""

@@ -46,13 +46,13 @@ def flower(options: tuple[str, ...]) -> None:
     _become("flower", *([] if names_own else flower_columns()), *options)
 
 
-@click.command("metrics", short_help="Show Prometheus what waits in the cluster, and who works.")
+@click.command("metrics", short_help="Serve the cluster's metrics to Prometheus.")
 @click.option(
     "--listen",
     envvar="TRAWL_METRICS",
     default="9109",
     metavar="[ADDRESS:]PORT",
-    help="Where it answers: of 127.0.0.1 unless an address is named, such as 0.0.0.0:9109.",
+    help="Port, or address and port such as 0.0.0.0:9109; on 127.0.0.1 unless given.",
 )
 def show_metrics(listen: str) -> None:
     """Answer Prometheus about the cluster: batches that wait, jobs, workers, Redis. One such process is enough.

@@ -88,7 +88,7 @@ class Place(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("it is empty; is a variable not set?", param, ctx)
+            self.fail("it is empty; is a variable unset?", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -138,7 +138,7 @@ policy_options = combined(
             "--timeout",
             type=positive,
             default=300.0,
-            help="Seconds one URL may take in all, from when it has a place and an address.",
+            help="Seconds one URL may take, from when its first request can go out.",
         ),
         click.option(
             "--first-byte-timeout",
@@ -160,7 +160,7 @@ policy_options = combined(
             "--host-patience",
             type=Seconds(min=0),
             default=3600.0,
-            help="Seconds one URL may wait in all because its host asks to slow down.",
+            help="Seconds one URL may wait, all in all, because its host throttles.",
         ),
     ),
     group(
@@ -171,7 +171,7 @@ policy_options = combined(
             default=0,
             help="Transfers at once to one host, per process; 0: no limit.",
         ),
-        click.option("--splits", type=at_least_one, default=1, help="Ranges fetched at once of one large file."),
+        click.option("--splits", type=at_least_one, default=1, help="Ranges of one large file to fetch at once."),
         click.option("--max-size", type=Size(), default="10G", help="Largest body."),
     ),
     group(
@@ -189,7 +189,7 @@ policy_options = combined(
             "--sync",
             type=click.Choice(["none", "batch", "file"]),
             default="batch",
-            help="When files must have reached the disk.",
+            help="When files must be safe on the disk.",
         ),
         click.option("--resume", is_flag=True, help="Continue bodies that broke off."),
     ),
@@ -215,7 +215,7 @@ worker_options = group(
         type=Seconds(min=0),
         default=10.0,
         envvar="TRAWL_DRAIN",
-        help="Seconds for transfers in flight when stopped.",
+        help="Seconds to let transfers finish when stopped.",
     ),
     click.option(
         "--min-free",

@@ -14,14 +14,14 @@ from producer.cli.options import InGroups, Place, at_least_one, policy_options, 
 from producer.cli.translation import console_of, policy_of, processes_of, worker_of
 
 
-@click.command(cls=InGroups, short_help="Run the main job on a web server of its own.")
+@click.command(cls=InGroups, short_help="Try it out on a local web server.")
 @click.option("-o", "--output", type=Place(), default=Path("trawl-demo"))
 @worker_options
 @click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
 @click.option("--flower-port", type=click.IntRange(1, 65535), default=5555)
 @shown_options
 def demo(output: Path, **options: Any) -> int:
-    """Download some hundred files from a web server of its own, and check them."""
+    """Download a few hundred files from a local web server, and check them."""
     from producer.commands.demo import demo as run_demo
     from producer.commands.demo import faults
     from producer.formatting import command
@@ -34,15 +34,15 @@ def demo(output: Path, **options: Any) -> int:
     for fault in found:
         print(f"trawl demo: {fault}.", file=sys.stderr)
     if not found and not options["is_json"] and not options["quiet"]:
-        print("Every file was compared with what the server sent, and every failure was one made on purpose.")
+        print("Every file was compared with what the server sent; every failure was intended.")
         print(f"Now with a list of your own: {command('run urls.txt -o out')}")
     return Answer(1 if found else 0)
 
 
 @click.command(cls=InGroups, short_help="One after another, on threads, on processes: compare.")
 @click.argument("lists", nargs=-1, metavar="[LIST...]")
-@click.option("--demo", "is_demo", is_flag=True, help="Compare on 200 URLs of a web server of its own, 50 ms each.")
-@click.option("--processes", type=at_least_one, help="Processes of the last ways.  [default: one per core]")
+@click.option("--demo", "is_demo", is_flag=True, help="Compare on 200 URLs of a local web server, 50 ms each.")
+@click.option("--processes", type=at_least_one, help="Processes of the last two ways.  [default: one per core]")
 @click.option("--threads", type=at_least_one, default=16, help="Threads per process.")
 @policy_options
 @shown_options

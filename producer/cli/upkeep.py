@@ -11,7 +11,7 @@ from producer.cli.exits import BAD_USAGE, Answer
 from producer.cli.options import Days, Place
 
 
-@click.command(short_help="Look at what a job depends on.")
+@click.command(short_help="Check what a job depends on.")
 @click.option("-o", "--output", type=Place(), default=Path("out"), help="Folder jobs will write to.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 def doctor(output: Path, is_json: bool) -> int:
@@ -46,7 +46,7 @@ def doctor(output: Path, is_json: bool) -> int:
     help="Remove from this folder, and nothing else, what is 30 days old (or --older-than): broken-off bodies nobody"
     " continued, and manifests of earlier jobs where later ones have a row of each of their files.",
 )
-@click.option("--force", is_flag=True, help="Remove named jobs although batches of them are open.")
+@click.option("--force", is_flag=True, help="Remove the named jobs even if batches are open.")
 def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, force: bool) -> int:
     """Remove JOBs from Redis; without any, those that are finished and followed to their end."""
     from producer.commands.housekeeping import (

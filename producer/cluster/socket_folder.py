@@ -31,8 +31,8 @@ def make_socket_folder(environment: Mapping[str, str], otherwise: Path) -> str:
         if folder is not None:
             return folder
     raise ServiceError(
-        "No folder takes the socket of the embedded server: set TMPDIR to one that can be written to and whose path"
-        " has at most 70 characters."
+        "There is no place for the embedded server's socket: set TMPDIR to a writable folder whose path has at most"
+        " 70 characters."
     )
 
 

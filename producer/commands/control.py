@@ -99,7 +99,7 @@ def _reached(job: str | None, output: Path | None, environment: Mapping[str, str
         try:
             yield cluster, job
         except AWAY as error:
-            raise ServiceError(f"{explain(error)} Give the command again when it is back.") from None
+            raise ServiceError(f"{explain(error)} Run the command again when it is back.") from None
 
 
 def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings:
@@ -111,7 +111,7 @@ def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings:
         return ClusterSettings.from_environment(environment)
     if last.is_finished:
         raise JobStateError(f"Job {last.id} of {shown} is finished.")
-    raise JobStateError(f"No trawl run works in {shown} now: the same command goes on with its job.")
+    raise JobStateError(f"No trawl run is working in {shown}: run the same command again to go on with its job.")
 
 
 def _in_flight(record: JobRecord | None, settings: ClusterSettings) -> str:
@@ -120,6 +120,6 @@ def _in_flight(record: JobRecord | None, settings: ClusterSettings) -> str:
         return ""
     batches = "1 batch is" if record.running == 1 else f"{record.running:,} batches are"
     return (
-        f"\n{batches} still in workers' hands and begin nothing more: they end when their transfers do, within the"
+        f"\n{batches} still with workers, which start nothing new: they end with their transfers, within the"
         f" workers' drain (TRAWL_DRAIN), or {settings.lease:g} s after their worker died"
     )

@@ -99,7 +99,7 @@ def _write_list(path: Path, lines: Sequence[str]) -> None:
     file = open_regular(path, os.O_RDWR | os.O_CREAT, subject=str(path))
     with os.fdopen(file, "r+", encoding="utf-8", errors="replace") as text:
         if text.read(len(_HEAD)) not in ("", _HEAD):
-            raise FolderError(f"{path} is no list of the demo and stays as it is; name another folder with -o.")
+            raise FolderError(f"{path} is not the demo's list and was left alone; name another folder with -o.")
         text.seek(0)
         text.truncate()
         text.writelines(f"{line}\n" for line in lines)
@@ -119,12 +119,12 @@ def faults(output: Path, summary: Summary) -> list[str]:
 def _fault_of(output: Path, row: Mapping[str, str]) -> str | None:
     path = output / output_name(row["url"])
     if row["outcome"] != "ok":
-        return "are there that should not be" if path.exists() else None
+        return "should not be there" if path.exists() else None
     if not path.is_file():
         return "are missing"
     expected = file_body(int(row["url"].rpartition("/")[2]))
     if hashlib.sha256(path.read_bytes()).digest() != hashlib.sha256(expected).digest():
-        return "hold other bytes than the server sent"
+        return "differ from what the server sent"
     return None
 
 

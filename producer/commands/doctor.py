@@ -207,11 +207,11 @@ def _libcurl() -> Finding:
 def _space(output: Path) -> Finding:
     place = next(path for path in [output.absolute(), *output.absolute().parents] if os.path.lexists(path))
     if not place.is_dir():
-        return Finding(Verdict.BROKEN, "disk", f"{place} is not a folder: choose another one with -o.")
+        return Finding(Verdict.BROKEN, "disk", f"{place} is not a folder: choose another with -o.")
     try:
         usage = shutil.disk_usage(place)
     except OSError as error:
-        return Finding(Verdict.BROKEN, "disk", f"{place} cannot be looked at: {error.strerror}.")
+        return Finding(Verdict.BROKEN, "disk", f"{place} cannot be read: {error.strerror}.")
     if not os.access(place, os.W_OK):
         return Finding(Verdict.BROKEN, "disk", f"{place} cannot be written to: choose another folder with -o.")
     inodes = os.statvfs(place)

@@ -50,7 +50,7 @@ class Exporter:
             self._server, self._thread = start_http_server(port, address, registry)
         except OSError as error:
             raise SettingError(
-                f"Metrics cannot be shown on {address} port {port} ({(error.strerror or str(error)).lower()}):"
+                f"Metrics cannot be served on {address} port {port} ({(error.strerror or str(error)).lower()}):"
                 " name another place with --listen."
             ) from None
         self._server.RequestHandlerClass = _Answering

@@ -60,9 +60,7 @@ def remove_jobs(
                     raise UnknownJobError.of(job)
                 continue
             if job in jobs and record.open and not is_forced:
-                raise InputError(
-                    f"Job {job} is not over, {record.open} batches are open: --force removes it all the same."
-                )
+                raise InputError(f"Job {job} still has {record.open} open batches: --force removes it anyway.")
             is_over = record.is_finished and not record.undrained
             is_old = older_than is not None and now - record.created > older_than * _DAY and not record.is_paused
             if job in jobs or is_over or is_old:
@@ -107,7 +105,7 @@ def remove_abandoned_partials(output: Path, older_than: float) -> Removed:
         names = [name for name in sorted(os.listdir(folder)) if name.endswith(PART)]
         sizes = [size for name in names if (size := _remove_partial(name, folder, older_than)) is not None]
     except OSError as error:
-        raise FolderError(f"{path} cannot be tidied up: {error.strerror}.") from None
+        raise FolderError(f"{path} cannot be cleaned up: {error.strerror}.") from None
     finally:
         os.close(folder)
     return Removed(len(sizes), sum(sizes))

@@ -132,7 +132,7 @@ def _look_at_flower(port: int, console: Console, *, has_cluster: bool) -> None:
         ServiceError: its port is taken.
     """
     if has_cluster:
-        console.tell(f"--flower is for a run with a worker of its own; a cluster has `{command('flower')}`.")
+        console.tell(f"--flower is for a run with its own worker; on a cluster use `{command('flower')}`.")
     else:
         insist_on_port(port)
 

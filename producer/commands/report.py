@@ -44,7 +44,7 @@ def _look_at(page: Path) -> None:
     finally:
         os.close(file)
     if head not in (b"", BEGINNING.encode()):
-        raise FolderError(f"{page} is no report of Trawlnet and stays as it is; name another file with --html.")
+        raise FolderError(f"{page} is not a Trawlnet report and was left alone; name another file with --html.")
 
 
 def _write(page: Path, text: str) -> None:

@@ -259,7 +259,7 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
     try:
         return (Path(base) if base else Path.home() / ".cache") / "trawlnet"
     except RuntimeError:  # no HOME, and a user id that has no name, as in many a container
-        raise FolderError("There is no home folder to keep caches in: set XDG_CACHE_HOME to a folder.") from None
+        raise FolderError("There is no home folder for the cache: set XDG_CACHE_HOME to a folder.") from None
 
 
 # ---------------------------------------------------------------------- pieces

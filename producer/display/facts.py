@@ -29,7 +29,7 @@ def facts_of(status: JobStatus, created: float, width: int | None = None) -> str
     waits = status.waits[:5]
     more = len(status.waits) - len(waits)
     rows += [
-        ("paused" if not number else "", f"{wait.host}: asked again in {duration(wait.left)}")
+        ("paused" if not number else "", f"{wait.host}: next request in {duration(wait.left)}")
         for number, wait in enumerate(waits)
     ]
     if more:
@@ -37,10 +37,10 @@ def facts_of(status: JobStatus, created: float, width: int | None = None) -> str
     rows += [("workers" if not number else "", _worker(each)) for number, each in enumerate(status.workers)]
     open_ = status.waiting + status.running + status.deferred
     batches = [f"{count(open_)} open", f"{count(status.running)} of them running"]
-    batches += [f"{count(status.deferred)} waiting for a moment"] if status.deferred else []
-    rows.append(("batches", f"{', '.join(batches)}, {count(status.undrained)} closed and not followed yet"))
+    batches += [f"{count(status.deferred)} deferred"] if status.deferred else []
+    rows.append(("batches", f"{', '.join(batches)}, {count(status.undrained)} closed but not collected yet"))
     if status.state != "finished":
-        rows.append(("held up by", status.hold_up.sentence or "nothing: it runs"))
+        rows.append(("held up by", status.hold_up.sentence or "nothing"))
     return "\n".join(labelled(name, text, width) for name, text in rows)
 
 
@@ -63,7 +63,7 @@ def _worker(line: WorkerLine) -> str:
     held = f"{count(line.batches or 0)} batch{'' if line.batches == 1 else 'es'} of {count(line.urls or 0)} URLs"
     parts = [held if line.batches else "holds nothing of it"]
     if line.heard is not None:
-        parts.append(f"heard of {line.heard:.0f} s ago")
+        parts.append(f"last heard from {line.heard:.0f} s ago")
     if line.trouble:
         parts.append(f"{'is short of space' if line.takes_work else 'takes no work'}: {line.trouble}")
     return f"{line.worker}: {', '.join(parts)}"

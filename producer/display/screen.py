@@ -207,7 +207,7 @@ def _batches(status: JobStatus, width: int) -> list[Line]:
 def _hold_up(status: JobStatus, width: int) -> list[Line]:
     sentence = status.hold_up.sentence
     if not sentence:
-        return [[(_HELD_UP, "dim"), ("nothing: it runs", "green")]]
+        return [[(_HELD_UP, "dim"), ("nothing", "green")]]
     lines = broken(sentence, width - len(_HELD_UP))[:_SENTENCE_ROWS]
     return [
         [(_HELD_UP if number == 0 else " " * len(_HELD_UP), "dim"), (line, "yellow")]

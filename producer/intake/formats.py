@@ -60,7 +60,7 @@ def fault_of_head(head: bytes) -> str | None:
             return _CONVERT.format(f"UTF-16{order}")
     controls = len(head) - len(head.translate(None, _CONTROLS))
     if not head.startswith(b"http") and controls > _MOST_CONTROLS * len(head):
-        return "is no text; name a file with one URL per line."
+        return "is not text; name a file with one URL per line."
     return None
 
 

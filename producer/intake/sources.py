@@ -19,7 +19,7 @@ STANDARD_INPUT = "-"
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _LIST_BY_URL = (
-    "Lists by URL are not read yet: download the list first (curl -fLO URL) and name the file;"
+    "A list cannot be a URL: download it first (curl -fLO URL) and name the file;"
     " to fetch the URL itself: echo URL | trawl run -."
 )
 _HEAD = 4096  # bytes that tell what a file is

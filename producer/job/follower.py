@@ -109,7 +109,7 @@ class Follower:
             self._poll = min(self._poll * 1.5, _LONGEST_POLL)
         if self._journal.count_undrained() > record.open + left:
             # A failover to a replica, or a power cut: Redis came back a little older than it was.
-            raise LostJobError(f"Redis has lost batches of job {self._job}.")
+            raise LostJobError(f"Redis lost batches of job {self._job}.")
         return rows
 
     def wait(self, seconds: float) -> None:
@@ -164,7 +164,7 @@ class Follower:
             raise LostJobError(f"Redis no longer knows job {self._job}.")
         if drain.record is None:
             raise FolderError(
-                f"Job {self._job} is collected in {drain.place}: follow it there, or enqueue the list again."
+                f"Job {self._job} is already collected in {drain.place}: follow it there, or enqueue the list again."
             )
         return drain.record
 

@@ -83,7 +83,7 @@ class Halts:
         if state is JobState.PAUSED:
             return f"Job {job} is paused: `{self._resumed_by}` resumes it."
         if state is JobState.CANCELLED:
-            return f"Job {job} is cancelled: what was not fetched yet ends as cancelled."
+            return f"Job {job} is cancelled: URLs not fetched yet end as cancelled."
         return f"Job {job} is resumed."
 
 
@@ -140,10 +140,10 @@ class Suspension:
         except (JobStateError, UnknownJobError):
             return False
         except AWAY:
-            self._tell("Redis cannot be reached: the job goes on while this command is stopped.")
+            self._tell("Redis cannot be reached: the job goes on while this command is suspended.")
             return False
         if is_ours:
-            self._tell(f"Job {self._control.job} is paused until this command goes on (fg).")
+            self._tell(f"Job {self._control.job} is paused until this command is resumed (fg).")
         return is_ours
 
     def _resume(self) -> None:

@@ -95,7 +95,7 @@ def _what_is_open(facts: Facts, standing: Standing, at: Callable[[float], str]) 
             yield from _what_flies(facts, standing)
             yield from _turns(standing)
     elif not facts.is_complete and facts.list_idle >= _LIST_SLOW:
-        yield HoldUp("list", f"The list is read no faster: no line came for {_whole(facts.list_idle)} s.")
+        yield HoldUp("list", f"Waiting for the list: no line has come for {_whole(facts.list_idle)} s.")
 
 
 def _workers(facts: Facts) -> Iterator[HoldUp]:
@@ -110,12 +110,10 @@ def _workers(facts: Facts) -> Iterator[HoldUp]:
         if silent:
             worker, age = max(silent.items(), key=lambda item: item[1])
             yield HoldUp(
-                "worker", f"Worker {worker} is silent for {_whole(age)} s; what it has runs again when its lease ends."
+                "worker", f"Worker {worker} is silent for {_whole(age)} s; its batches run again when their lease ends."
             )
         elif standing is None or not standing.running:  # one of an earlier version says nothing, and works
-            yield HoldUp(
-                "worker", "The worker is starting." if facts.is_own else "No worker is there: start one (trawl worker)."
-            )
+            yield HoldUp("worker", "The worker is starting." if facts.is_own else "No worker is running: start one.")
     elif set(present) <= set(facts.blocked):
         yield HoldUp("worker", _blocked(facts, len(present)))
 
@@ -178,7 +176,7 @@ def _turns(standing: Standing) -> Iterator[HoldUp]:
         return
     if standing.elsewhere:
         held = f"{count(standing.elsewhere)} batch{'es' if standing.elsewhere > 1 else ''}"
-        yield HoldUp("turn", f"Another job has its turn: the workers hold {held} of it.")
+        yield HoldUp("turn", f"It is another job's turn: the workers hold {held} of it.")
     else:
         waiting = f"{count(standing.waiting)} batch{'es wait' if standing.waiting > 1 else ' waits'}"
         yield HoldUp("claim", f"{waiting} for a worker to take {'them' if standing.waiting > 1 else 'it'}.")

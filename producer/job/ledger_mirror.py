@@ -80,13 +80,10 @@ class LedgerMirror:
         """
         policy = self._journal.fact("policy")
         if policy is None:
-            raise ServiceError(
-                f"Redis has lost job {self._job} before anything of it was copied: enqueue its list again."
-            )
+            raise ServiceError(f"Redis lost job {self._job} before any of it was copied: enqueue its list again.")
         if self._journal.fact("is_secretive"):
             raise ServiceError(
-                f"Redis has lost job {self._job}, and the per-host headers it was sent with are kept nowhere else:"
-                " enqueue its list again."
+                f"Redis lost job {self._job}, and its per-host headers are kept nowhere else: enqueue its list again."
             )
         job = NewJob(id=self._job, label=str(self._journal.fact("label")), policy=JobPolicy.from_wire(policy))
         sender = BatchSender(job, journal=self._journal, services=self._services, retrying=self._retrying)

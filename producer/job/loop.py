@@ -133,7 +133,7 @@ def conduct(
             is_busy = halts.look(feeder) or is_busy
         except UnknownJobError:
             if not feeder.is_behind:
-                console.tell("Redis has lost this job; sending again what the manifest does not have.")
+                console.tell("Redis lost this job; sending again what is missing from the manifest.")
                 feeder.recover()
             is_busy = True
         _show(feeder, follower, observer, console)

@@ -87,11 +87,11 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
     except (FileExistsError, NotADirectoryError):
         if folder.is_symlink() and not folder.exists():
             raise FolderError(
-                f"The output folder {folder} is a link to {os.readlink(folder)}, which is not there:"
-                " make that folder, or name another with -o."
+                f"The output folder {folder} is a link to {os.readlink(folder)}, which does not exist:"
+                " create that folder, or name another with -o."
             ) from None
         wrong = state if folder.is_dir() else folder
-        raise FolderError(f"{wrong} is not a folder; name a folder for the output with -o.") from None
+        raise FolderError(f"{wrong} is not a folder; name an output folder with -o.") from None
     except OSError as error:
         if error.errno in FULL:
             raise FullDiskError(folder) from None
@@ -111,9 +111,9 @@ def _insist_on_a_place_of_its_own(manifest: Path, folder: Path) -> None:
         return
     below = place.relative_to(within)
     if below.parts[:1] == (PRIVATE,):
-        raise FolderError(f"The manifest {manifest} would lie in the folder {PRIVATE}: name another with --manifest.")
+        raise FolderError(f"The manifest {manifest} would be inside {PRIVATE}: name another with --manifest.")
     if is_output_path(below.as_posix()):
-        raise FolderError(f"The manifest {manifest} has a name that downloads have: name another with --manifest.")
+        raise FolderError(f"The manifest {manifest} has a name downloads have: name another with --manifest.")
 
 
 def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None]) -> tuple[Lists, bool]:
@@ -125,16 +125,16 @@ def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable
     is_unfinished = journal.job is not None and not journal.fact("finished")
     if is_unfinished and not wish.is_fresh:
         if journal.fact("fingerprint") not in (wish.fingerprint, wish.earlier_fingerprint):
-            tell("This folder holds an unfinished job of another list or with other options; starting over.")
+            tell("The unfinished job in this folder is for another list or has other options; starting over.")
         elif read_on(lists, journal):
             return lists, True
         elif STANDARD_INPUT in wish.lists:
             raise InputError(
-                "Standard input is not the list that the unfinished job in this folder was given:"
-                " give that one again, or start over with --fresh."
+                "Standard input is not the list of the unfinished job in this folder: pipe in the same list again,"
+                " or start over with --fresh."
             )
         else:
-            tell("The list has changed since the last run; starting over. What is stored is kept.")
+            tell("The list has changed since the last run; starting over. Files already stored are kept.")
             lists.close()
             lists = Lists(wish.lists)
     begin(journal, new_job_id(), tell, fingerprint=wish.fingerprint, label=wish.label, manifest=wish.manifest)
@@ -184,7 +184,7 @@ def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None
         _mention_earlier(journal, tell)
     kept = set_aside(manifest, None)  # of a job of another folder, or of one whose journal is gone
     if kept is not None:
-        tell(f"{manifest} held the rows of another job; they are in {kept} now.")
+        tell(f"{manifest} held another job's rows; they were moved to {kept}.")
     if last is None:
         # Manifests that lie here say what is stored.
         earlier = manifest.parent.glob(f"{glob.escape(manifest.stem)}-*{glob.escape(manifest.suffix)}")

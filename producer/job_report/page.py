@@ -38,13 +38,13 @@ def page_of(figures: Figures, title: str) -> str:
         tiles="".join(_tile(*tile) for tile in _tiles(figures)),
         endings=_bar([(name, _share(figures.endings[name], figures.rows)) for name in ENDINGS]),
         unstored=count(figures.rows - figures.endings["ok"] - figures.endings["kept"]),
-        errors=_errors(figures) or "<p class=dim>There is none.</p>",
+        errors=_errors(figures) or "<p class=dim>None.</p>",
         phases="".join(_phase(figures, name) for name in figures.phases),
         workers="".join(_worker(name, urls, figures) for name, urls in figures.workers.most_common(_SHOWN_WORKERS)),
         shown_hosts=count(min(figures.host_count, _SHOWN_HOSTS)),
         all_hosts=count(figures.host_count),
         hosts="".join(_host(host) for host in figures.hosts(_SHOWN_HOSTS)),
-        slowest=_slowest(figures.slowest()) or "<p class=dim>No request went out.</p>",
+        slowest=_slowest(figures.slowest()) or "<p class=dim>No request was sent.</p>",
         data=json.dumps(_rounded(figures), separators=(",", ":")),
         charts=charts,
         script=script,
@@ -75,7 +75,7 @@ def _text(text: str) -> str:
 
 def _when(figures: Figures) -> str:
     if not figures.fetched:
-        return "no request went out"
+        return "no request was sent"
     first, last = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}" for at in (figures.first, figures.last))
     return f"{first} to {last} UTC"
 
@@ -88,7 +88,7 @@ def _tiles(figures: Figures) -> Iterable[tuple[str, str, str]]:
     yield "failed", count(endings["failed"]), f"{count(endings['refused'])} refused"
     yield "fetched", size(figures.bytes), _per_second(size(figures.bytes / figures.wall) if figures.wall else None)
     yield "time", _long(figures.wall), f"{_rate(figures)} URLs/s"
-    yield "one after another", _long(figures.requests), "at most: its requests added up"
+    yield "one after another", _long(figures.requests), "at most: all requests added up"
     yield "tried again", count(figures.retried), "URLs"
 
 
@@ -97,7 +97,7 @@ def _long(time: float) -> str:
 
 
 def _unreadable(figures: Figures) -> str:
-    return f"lines that are no rows: {count(figures.unreadable)}" if figures.unreadable else "rows of the manifest"
+    return f"unreadable lines: {count(figures.unreadable)}" if figures.unreadable else "rows of the manifest"
 
 
 def _rate(figures: Figures) -> str:

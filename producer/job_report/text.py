@@ -19,7 +19,7 @@ def _lines(figures: Figures) -> Iterator[str]:
     endings = ", ".join(f"{count(figures.endings[name])} {name}" for name in ENDINGS)
     yield f"{count(figures.rows)} URLs: {endings}"
     if figures.unreadable:
-        yield f"lines that are no rows: {count(figures.unreadable)}"
+        yield f"unreadable lines: {count(figures.unreadable)}"
     for name, error in figures.errors_by_count().items():
         example = error.examples[0]
         yield f"  {name:<20} {count(error.count):>9}  for example {example.host} ({example.name}): {example.detail}"
@@ -27,8 +27,8 @@ def _lines(figures: Figures) -> Iterator[str]:
         return
     yield f"{size(figures.bytes)} of {count(figures.fetched)} URLs in {seconds(figures.wall)}"
     yield (
-        f"the requests took {seconds(figures.requests)}, added up: what one after another would take at most,"
-        " since requests beside one another wait for one another too"
+        f"the requests took {seconds(figures.requests)}, added up: an upper bound for fetching one after another,"
+        " as concurrent requests slow each other down"
     )
     yield f"  {'phase':<10} {'p50':>9} {'p95':>9} {'p99':>9}"
     for name, histogram in figures.phases.items():

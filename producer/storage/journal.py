@@ -103,7 +103,7 @@ class Journal:
                 self._has_known = has_table is not None  # an earlier version's
                 if self._facts.setdefault("version", _VERSION) not in (_EARLIER, _VERSION):
                     raise FolderError(
-                        f"The journal {self._path} is of another version of Trawlnet; remove it to start over."
+                        f"The journal {self._path} was written by another version of Trawlnet; remove it to start over."
                     )
                 self._seen = SeenNames(folder, most=names_in_memory)
                 opened.callback(self._seen.close)
@@ -184,7 +184,7 @@ class Journal:
         try:
             return self._seen.take(names)
         except OSError as error:
-            raise _trouble(self._path, error, f"has a part that cannot be read: {error}.") from None
+            raise _trouble(self._path, error, f"is damaged: {error}.") from None
 
     def take_again(self, names: Sequence[bytes], position: Mapping[str, int]) -> None:
         """Come across names up to ``position`` once more, which were not written when the job was last worked on."""
@@ -333,7 +333,7 @@ class Journal:
         try:
             row = self._stored.row(name)
         except OSError as error:
-            raise _trouble(self._path, error, f"has a part that cannot be read: {error}.") from None
+            raise _trouble(self._path, error, f"is damaged: {error}.") from None
         return stored_outcome(row, name) if row is not None else None
 
     @property
@@ -496,5 +496,5 @@ def _lock(folder: Path) -> int:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(file)
-        raise FolderError(f"Another trawl works in {folder.parent}: wait for it, or use another folder.") from None
+        raise FolderError(f"Another trawl is working in {folder.parent}: wait for it, or use another folder.") from None
     return file

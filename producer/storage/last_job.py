@@ -30,7 +30,7 @@ def last_job(output: Path) -> LastJob:
     """
     facts = read_facts(output / PRIVATE) or {}
     if "job" not in facts:
-        raise FolderError(f"No job was begun in {output}: name the folder of a `trawl run` with -o.")
+        raise FolderError(f"There is no job in {output}: name the folder of a `trawl run` with -o.")
     return LastJob(facts["job"], bool(facts.get("finished")))
 
 

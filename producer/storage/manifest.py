@@ -89,7 +89,7 @@ class Manifest:
         _lock(self._file, self.path)
         length = os.fstat(self._file).st_size
         if length < self.offset:
-            raise FolderError(f"{self.path} is shorter than it was: rows are missing; start over with --fresh.")
+            raise FolderError(f"{self.path} is shorter than before: rows are missing; start over with --fresh.")
         if length > self.offset:
             os.ftruncate(self._file, self.offset)
         os.lseek(self._file, self.offset, os.SEEK_SET)
@@ -193,7 +193,7 @@ def set_aside(path: Path, job: str | None) -> Path | None:
             os.rename(path, kept)
             if not is_at(file, kept):  # exchanged since it was looked at: not ours to rename
                 os.rename(kept, path)
-                raise FolderError(f"The manifest {path} was exchanged meanwhile; run the same command again.")
+                raise FolderError(f"The manifest {path} was replaced meanwhile; run the same command again.")
         except OSError as error:
             raise _cannot_be("renamed", path, error) from None
     return kept
@@ -225,7 +225,7 @@ def _looked_at(path: Path) -> Iterator[int | None]:
 
 def _insist_on_rows(file: int, path: Path) -> None:
     if not _begins_with_row(os.pread(file, _LONGEST_ROW, 0)):
-        raise FolderError(f"{path} is no manifest of Trawlnet and stays as it is; name another file with --manifest.")
+        raise FolderError(f"{path} is not a Trawlnet manifest and was left alone; name another file with --manifest.")
 
 
 def _lock(file: int, path: Path) -> None:
@@ -233,7 +233,7 @@ def _lock(file: int, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise FolderError(f"Another trawl writes the manifest {path}: wait for it, or name another.") from None
+        raise FolderError(f"Another trawl is writing the manifest {path}: wait for it, or name another.") from None
     except OSError:
         pass  # a file system without locks
 
@@ -263,7 +263,7 @@ def _reserve(path: Path) -> Path:
         except FileExistsError:
             continue
         return name
-    raise FolderError(f"{path} and what would be its next names are taken; move them away.")
+    raise FolderError(f"{path} and the next names in line are taken; move them away.")
 
 
 def _cannot_be(done: str, path: Path, error: OSError) -> FolderError:

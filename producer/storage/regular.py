@@ -56,4 +56,4 @@ def is_at(file: int, path: Path) -> bool:
 def _insist_on_regular(found: os.stat_result, subject: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        raise FolderError(f"{subject} is {kind} and stays as it is; name a regular file.")
+        raise FolderError(f"{subject} is {kind} and was left alone; name a regular file.")

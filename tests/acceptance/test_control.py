@@ -94,7 +94,7 @@ def assert_a_pause_for_as_long_as_it_is_stopped(person: Person, web: Misbehaving
         person.await_rows(1)
 
         shell.type(CTRL_Z)
-        shell.await_text("is paused until this command goes on (fg).")
+        shell.await_text("is paused until this command is resumed (fg).")
         shell.await_text("Stopped")
         time.sleep(2.5)  # in force within three seconds
         assert is_quiet(web)

@@ -82,7 +82,7 @@ class Visited(BaseHTTPRequestHandler):
             self._answer(302, {"Location": f"/{CANARY}/again?token={CANARY}", "Content-Length": "0"})
         elif target == "elsewhere":
             self._answer(302, {"Location": f"http://10.9.8.7/{CANARY}?token={CANARY}", "Content-Length": "0"})
-        elif target == "circle":
+        elif target == "loop":
             self._answer(302, {"Location": self.path, "Content-Length": "0"})
         elif target == "cut":
             self._answer(200, {"Content-Length": "1000", "Connection": "close"}, b"short")
@@ -113,7 +113,7 @@ class Site:
 
     def urls(self) -> list[str]:
         """Return lines that end in every way a line can."""
-        targets = ("good", "redirect", "elsewhere", "circle", "cut", "missing", "broken")
+        targets = ("good", "redirect", "elsewhere", "loop", "cut", "missing", "broken")
         lines = [f"http://127.0.0.1:{self.port}/{CANARY}/{target}?token={CANARY}" for target in targets]
         refused = [
             f"http://10.1.2.3/{CANARY}?token={CANARY}",
@@ -427,7 +427,7 @@ def test_a_broker_url_as_pasted_ends_every_command_and_stays_home(tmp_path: Path
         ended = person.trawl(*command)
 
     assert ended.code == 2, ended.err
-    assert (ended.out + ended.err).count("CELERY_BROKER_URL is no usable URL") == 1
+    assert (ended.out + ended.err).count("CELERY_BROKER_URL is not a usable URL") == 1
     assert "Traceback" not in ended.err
     found = [
         ended.out.encode(),

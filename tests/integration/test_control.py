@@ -342,7 +342,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
         code, _, err = bench.trawl(command, "unheard-of")
         assert (code, "No job unheard-of is known on this cluster" in err, "Traceback" in err) == (2, True, False)
         code, _, err = bench.trawl(command, "-o", "nowhere")
-        assert (code, err) == (2, "trawl: No job was begun in nowhere: name the folder of a `trawl run` with -o.\n")
+        assert (code, err) == (2, "trawl: There is no job in nowhere: name the folder of a `trawl run` with -o.\n")
         assert "Name a JOB (" in bench.trawl(command)[2]
         assert "not both" in bench.trawl(command, "a-job", "-o", "out")[2]
         assert "\x1b" not in bench.trawl(command, "a\x1b[31m")[2]

@@ -216,7 +216,7 @@ def test_a_proxy_that_is_down_is_named_and_not_the_urls_fault(
         (outcome,) = fetch([f"http://one.test:{site.ports[0]}/path?query"])
 
     assert (outcome.ending, outcome.error, len(outcome.attempts)) == (Ending.FAILED, ErrorClass.PROXY, 2)
-    assert str(outcome.detail).startswith(f"The egress proxy {where} was not reached")
+    assert str(outcome.detail).startswith(f"The egress proxy {where} cannot be reached")
     assert site.connections == 0
 
 

@@ -105,7 +105,7 @@ def test_a_taken_port_and_a_place_that_is_none_are_one_sentence(tmp_path: Path) 
 
     assert (second.returncode, third.returncode) == (2, 2)
     assert said[0] == (
-        f"trawl: Metrics cannot be shown on 127.0.0.1 port {port} (address already in use):"
+        f"trawl: Metrics cannot be served on 127.0.0.1 port {port} (address already in use):"
         " name another place with --listen.\n"
     )
     assert said[1].startswith("trawl: --listen must be a port, or an address and a port")

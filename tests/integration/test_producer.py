@@ -142,7 +142,7 @@ def test_a_redis_emptied_under_a_running_job_loses_nothing(bench: Bench) -> None
         _, err = process.communicate(timeout=ENOUGH)
 
     assert process.returncode == 1
-    assert b"Redis has lost this job" in err
+    assert b"Redis lost this job" in err
     assert every_url_once(bench.rows(), [*urls(300), "ftp://refused/"])
     cluster.close()
 
@@ -209,7 +209,7 @@ def test_a_second_run_in_one_folder_is_told_so(bench: Bench) -> None:
 
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert "Another trawl works in" in err
+    assert "Another trawl is working in" in err
     assert first.returncode == 0
 
 
@@ -313,9 +313,9 @@ def test_an_interrupted_run_says_how_to_go_on(bench: Bench) -> None:
         (("run", "empty.txt"), "empty.txt holds no URLs"),
         (("run", "."), "is a folder"),
         (("run", "urls.txt", "-o", "urls.txt"), "is not a folder"),
-        (("run", "urls.txt", "--manifest", "urls.txt"), "is no manifest"),
-        (("follow", "no-such-job", "--manifest", "urls.txt"), "is no manifest"),
-        (("demo", "-o", "."), "urls.txt is no list of the demo"),
+        (("run", "urls.txt", "--manifest", "urls.txt"), "is not a Trawlnet manifest"),
+        (("follow", "no-such-job", "--manifest", "urls.txt"), "is not a Trawlnet manifest"),
+        (("demo", "-o", "."), "urls.txt is not the demo's list"),
         (("demo", "-o", "urls.txt"), "is not a folder"),
         (("run", "urls.txt", "--allow-net", "nonsense"), "--allow-net"),
         (("run", "urls.txt", "--header", "nonsense"), "--header must look like"),
@@ -374,7 +374,7 @@ def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
 
     assert removed[:2] == (0, f"removed job {finished}\n")
     assert refused[:2] == (2, "")
-    assert f"Job {waiting} is not over, 5 batches are open: --force removes it all the same." in refused[2]
+    assert f"Job {waiting} still has 5 open batches: --force removes it anyway." in refused[2]
     assert named[:2] == (0, f"removed job {waiting}\nremoved 5 messages of jobs that are over\n")
     assert again[0] == 2
     assert left == []
@@ -506,7 +506,7 @@ def test_a_job_is_collected_in_one_place(bench: Bench) -> None:
 
     assert first[0] == 0
     assert (second[0], second[1]) == (2, "")
-    assert "is collected in" in second[2]
+    assert "is already collected in" in second[2]
     assert "/here/manifest.jsonl" in second[2]
     assert second[2].count("\n") == 1
 

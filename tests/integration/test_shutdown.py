@@ -55,7 +55,7 @@ def test_told_to_stop_a_worker_of_any_pool_ends_within_a_containers_grace(worker
     for worker in workers.values():
         worker.stop()
         assert worker.left_behind == []
-        assert "ending now. What is in hand runs again when its lease ends." in worker.log()
+        assert "exiting now. Batches in hand run again when their lease ends." in worker.log()
 
 
 def test_a_worker_with_nothing_in_hand_leaves_soon_and_with_success(tmp_path: Path, relay: Relay) -> None:
@@ -69,7 +69,7 @@ def test_a_worker_with_nothing_in_hand_leaves_soon_and_with_success(tmp_path: Pa
         worker.send_signal(signal.SIGTERM)
 
         assert worker.wait(within=GRACE) == 0
-        assert "Nothing is in hand: leaving." in worker.log()
+        assert "No batch in hand: exiting." in worker.log()
         relay.thaw()
 
 

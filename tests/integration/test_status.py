@@ -65,7 +65,7 @@ def test_a_job_without_a_worker_says_so_until_one_is_there(bench: Bench) -> None
     """Guards the beat of workers, and what is made of it."""
     bench.enqueue("job", "/held?n=1", "/good?n=2", "/status?code=404")
 
-    assert "No worker is there" in bench.await_hold_up("job", "worker")
+    assert "No worker is running" in bench.await_hold_up("job", "worker")
     with bench.worker() as worker:
         bench.site.log.wait_for_requests(3)
         seen = bench.asked("job")
@@ -116,7 +116,7 @@ def test_a_job_behind_another_says_that_it_is_anothers_turn(bench: Bench) -> Non
         bench.site.log.wait_for_requests(1)
         bench.enqueue("second", "/good?n=2")
 
-        assert bench.await_hold_up("second", "turn") == "Another job has its turn: the workers hold 1 batch of it."
+        assert bench.await_hold_up("second", "turn") == "It is another job's turn: the workers hold 1 batch of it."
         bench.site.log.let_go.set()
         bench.cluster.reports("second")
 
@@ -249,7 +249,7 @@ def test_a_list_that_comes_slowly_is_said_to(tmp_path: Path) -> None:
         assert run.stderr is not None
         run.stdin.write(site.url("/good").encode() + b"\n")
         run.stdin.flush()
-        line = next(line for line in iter(run.stderr.readline, b"") if b"The list is read no faster" in line)
+        line = next(line for line in iter(run.stderr.readline, b"") if b"Waiting for the list" in line)
         run.communicate(timeout=ENOUGH)
 
     assert b"1 of 1 read so far" in line

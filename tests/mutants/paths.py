@@ -30,7 +30,7 @@ GUARDS = (
     _of(_STORE, "kept = _reserve(_named(", _MANIFEST, "kept = (_named("),
     _of(_STORE, "        if not os.pread(file, 1, 0):\n            return None\n", _MANIFEST, ""),
     _of(_BEGIN, "    kept = set_aside(manifest, None)  #", _PLAN, "    kept = None  #"),
-    _of(_BEGIN, '        tell(f"{manifest} held the rows', _PLAN, '        str(f"{manifest} held the rows'),
+    _of(_BEGIN, '        tell(f"{manifest} held another job', _PLAN, '        str(f"{manifest} held another job'),
     _of(_BEGIN, "        _insist_on_a_place_of_its_own(manifest, folder)\n", _PLAN, ""),
     _of(
         _BEGIN, "    except FolderError:\n        return written", _PLAN, "    except EOFError:\n        return written"

@@ -110,7 +110,7 @@ class Egress:
         """Judge a socket address: the proxy's is the only one."""
         if port == self._port and _plain(address) in self._accepted:
             return Verdict(True, "This is the egress proxy.")
-        return Verdict(False, f"{address} port {port} is not the egress proxy, and nothing else is connected to.")
+        return Verdict(False, f"{address} port {port} is not the egress proxy, and workers connect to nothing else.")
 
     def _judge(self, address: str, port: int, judge: Callable[[str, int], Verdict]) -> Verdict:
         if port == self._port and _plain(address) in self._accepted:
@@ -124,7 +124,7 @@ class Egress:
         the host that is slow.
         """
         if not curl.getinfo(pycurl.CONNECT_TIME_T):
-            return self._failure(f"was not reached: {words}")
+            return self._failure(f"cannot be reached: {words}")
         if code == pycurl.E_OPERATION_TIMEDOUT:
             return None
         if self._is_socks:

@@ -201,7 +201,7 @@ class BatchRunner:
             try:
                 self._begin(claim)
             except TrawlError as error:  # the others of this runner may be of another job, and no fault of it
-                logger.error("Job %s batch %s not started: %s", claim.job, claim.batch, error)
+                logger.error("Job %s batch %s was not started: %s", claim.job, claim.batch, error)
 
     def _pause(self) -> float:
         """Seconds until the next look ahead, or at the signals; whatever changes ends them."""

@@ -351,7 +351,7 @@ class Lane:
 
     def _collapse(self, error: Exception) -> None:
         """The loop itself failed: hand back what it had, and stop taking work for these runs."""
-        _log.exception("A lane failed and starts afresh.")
+        _log.exception("A lane failed and is being restarted.")
         now = self._clock.now()
         for share in self._shares:
             share.run.stall(f"A lane failed ({type(error).__name__}).")

@@ -83,7 +83,7 @@ def _past_limit(exchange: Exchange, transfer: Transfer, seen: _Watched, now: flo
 def _not_begun(exchange: Exchange, limit: float, now: float) -> Failure | None:
     if not limit or now - exchange.began < limit:
         return None
-    detail = f"No byte of a body came for {limit:g} s."
+    detail = f"No byte of the body came for {limit:g} s."
     return Failure(error=ErrorClass.TOO_SLOW, kind=Kind.TRANSIENT, detail=detail)
 
 

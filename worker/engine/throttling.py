@@ -128,7 +128,7 @@ def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
     asked = f" and asked for {pause.asked:.0f} s" if pause.asked else ""
     detail = f"The host asked for more than {transfer.terms.policy.host_patience:g} s of waiting (--host-patience)."
     if pause.is_given_up:
-        detail = "The host answered nothing but that it is busy, and never said when to come again."
+        detail = "The host only ever answered that it is busy, and never said when to retry."
     return Failure(
         error=ErrorClass.HOST_BLOCKED, kind=Kind.TRANSIENT, detail=f"{detail} {began}{asked}.", status=pause.status
     )

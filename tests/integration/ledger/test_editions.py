@@ -59,7 +59,7 @@ def test_a_job_of_an_earlier_version_can_be_neither_paused_nor_cancelled(
     """Guards the refusal: what waits of it stands where no pause looks, and its workers know of none."""
     assert first.job(OLD) is not None
     for change in (control.pause, control.resume, control.cancel):
-        with pytest.raises(JobStateError, match="begun by an earlier version"):
+        with pytest.raises(JobStateError, match="started by an earlier version"):
             change(ledger, OLD)
 
 

@@ -462,9 +462,9 @@ def test_a_policy_that_says_more_is_left_to_those_who_can_read_it(
 
     assert next_of(ledger).job == "ours", "behind what is overdue and what has waited longer"
     for _ in range(7):
-        with pytest.raises(MessageError, match=f"Job {JOB} was sent by a version"):
+        with pytest.raises(MessageError, match=f"Job {JOB} was sent by a newer version"):
             ledger.claim_next(holder="worker", waited=0.0)
-        with pytest.raises(MessageError, match=f"Job {JOB} was sent by a version"):
+        with pytest.raises(MessageError, match=f"Job {JOB} was sent by a newer version"):
             ledger.claim(JOB, "2", holder="worker")
     assert client.zcard("trawl:2:sent") == 2
     client.hset(f"trawl:2:job:{JOB}", "policy", json.dumps(JobPolicy().to_wire()))

@@ -195,5 +195,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _why(path: Path, error: OSError) -> str:
     if error.errno == errno.ENOENT and path.is_symlink():
-        return f"it is a link to {os.readlink(path)}, which is not there"
+        return f"it is a link to {os.readlink(path)}, which does not exist"
     return str(error.strerror)

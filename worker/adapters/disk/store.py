@@ -19,7 +19,7 @@ from worker.engine.ports import Draft, Obstacle, Response
 
 _FEW = 8  # folders synced one by one; more are synced with their file system
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # a folder has a file's name, or something else a folder's
-_OBSTACLE = Obstacle("Something in the output folder is in the way: a folder, or no folder of ours.")
+_OBSTACLE = Obstacle("Something in the output folder is in the way: a folder where a file belongs, or the reverse.")
 
 
 class FolderStore:

@@ -76,7 +76,7 @@ def next_hop(
     if isinstance(to, RefusedUrl):
         return DeadEnd(ErrorClass.REFUSED_URL, f"The redirect's Location is refused. {to.reason}")
     if Asked(to.target, cookies_for(to)) in trail:
-        return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, "The redirects go in a circle.")
+        return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, "The redirects form a loop.")
     return _hop(current, to)
 
 

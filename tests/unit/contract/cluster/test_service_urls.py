@@ -123,7 +123,7 @@ def test_a_backend_is_one_redis() -> None:
 
 @pytest.mark.parametrize("name", ["CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"])
 def test_a_variable_that_leads_celery_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(SettingError, match=f"{name} leads Celery past REDIS_URL"):
+    with pytest.raises(SettingError, match=f"{name} makes Celery ignore REDIS_URL"):
         read(name, "redis://other/0")
 
 

@@ -34,7 +34,7 @@ def test_another_broker_wants_a_redis_backend() -> None:
 
 def test_two_answers_to_one_question_are_refused() -> None:
     # Celery would follow its own variable and the ledger ours: the cluster would be split.
-    with pytest.raises(SettingError, match="different places"):
+    with pytest.raises(SettingError, match="differ: unset one"):
         ClusterSettings.from_environment({"TRAWL_BROKER_URL": REDIS, "CELERY_BROKER_URL": "redis://other/0"})
 
 

@@ -15,13 +15,11 @@ from contract.cluster.variables import VARIABLES, hints, ignored_proxies
     ],
 )
 def test_a_mistyped_variable_is_told_with_the_nearest_name(name: str, meant: str) -> None:
-    assert hints({name: "4", "PATH": "/bin"}) == [f"{name} is no setting of Trawlnet: did you mean {meant}?"]
+    assert hints({name: "4", "PATH": "/bin"}) == [f"{name} is not a Trawlnet setting: did you mean {meant}?"]
 
 
 def test_a_variable_like_no_other_leads_to_the_list_of_them() -> None:
-    assert hints({"TRAWL_ZZZZ": "4"}) == [
-        "TRAWL_ZZZZ is no setting of Trawlnet: docs/configuration.md lists those there are."
-    ]
+    assert hints({"TRAWL_ZZZZ": "4"}) == ["TRAWL_ZZZZ is not a Trawlnet setting: docs/configuration.md lists them all."]
 
 
 def test_settings_and_what_kubernetes_sets_for_a_service_are_left_alone() -> None:

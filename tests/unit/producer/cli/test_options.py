@@ -54,7 +54,7 @@ def test_a_time_that_is_none_is_refused(option: str, value: str) -> None:
         ("run list --drain inf", "Invalid value for '--drain': 'inf' is not a number of seconds"),
         ("run list --host-patience nan", "Invalid value for '--host-patience': 'nan' is not a number of seconds"),
         ("gc --older-than nan", "Invalid value for '--older-than': 'nan' is not a number of days"),
-        ("run list -o ", "Invalid value for '-o' / '--output': it is empty; is a variable not set?"),
+        ("run list -o ", "Invalid value for '-o' / '--output': it is empty; is a variable unset?"),
         ("follow job --output ", "Invalid value for '-o' / '--output': it is empty"),
         ("demo -o ", "Invalid value for '-o' / '--output': it is empty"),
         ("doctor -o ", "Invalid value for '-o' / '--output': it is empty"),

@@ -44,4 +44,4 @@ def test_a_mistyped_variable_is_told_and_ends_nothing(
     monkeypatch.setenv("TRAWL_LANE", "4")
 
     assert exit_code(["compare", "--help"]) == 0
-    assert capsys.readouterr().err == "trawl: TRAWL_LANE is no setting of Trawlnet: did you mean TRAWL_LANES?\n"
+    assert capsys.readouterr().err == "trawl: TRAWL_LANE is not a Trawlnet setting: did you mean TRAWL_LANES?\n"

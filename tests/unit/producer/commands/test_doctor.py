@@ -42,7 +42,7 @@ HEALTHY: dict[str, Any] = {
             doctor._eviction,
             {"maxmemory_policy": "allkeys-lru", "maxmemory": 10**9},
             Verdict.BROKEN,
-            "throws batches and reports away",
+            "evicts batches and reports",
         ),
         (doctor._memory, {"maxmemory": 2_000_000}, Verdict.FINE, "1.0 MB of 2.0 MB"),
         (doctor._memory, {"maxmemory": 1_200_000}, Verdict.UNWISE, "producers pause"),

@@ -23,7 +23,7 @@ def manifest(tmp_path: Path) -> Path:
 def test_a_job_that_still_runs_is_reported_on(manifest: Path) -> None:
     said = report(manifest, None)
 
-    assert said.splitlines() == ["3 URLs: 3 ok, 0 kept, 0 failed, 0 refused", "lines that are no rows: 1"]
+    assert said.splitlines() == ["3 URLs: 3 ok, 0 kept, 0 failed, 0 refused", "unreadable lines: 1"]
 
 
 def test_a_page_replaces_an_earlier_one_and_leaves_nothing_beside_it(manifest: Path) -> None:
@@ -43,7 +43,11 @@ def test_what_is_no_report_stays_as_it_is(manifest: Path) -> None:
     link = manifest.with_name("link.html")
     link.symlink_to(notes)
 
-    for page, reason in ((notes, "is no report"), (link, "symbolic link"), (manifest, "is no report")):
+    for page, reason in (
+        (notes, "is not a Trawlnet report"),
+        (link, "symbolic link"),
+        (manifest, "is not a Trawlnet report"),
+    ):
         with pytest.raises(FolderError, match=reason):
             report(manifest, page)
 
@@ -55,6 +59,6 @@ def test_what_is_no_manifest_is_said_in_a_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "notes").write_text("my notes\n")
 
-    for name, reason in (("fifo", "is a FIFO"), ("notes", "no manifest"), ("gone", "no such file")):
+    for name, reason in (("fifo", "is a FIFO"), ("notes", "not a Trawlnet manifest"), ("gone", "no such file")):
         with pytest.raises(FolderError, match=reason):
             report(tmp_path / name, None)

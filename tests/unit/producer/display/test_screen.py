@@ -61,7 +61,7 @@ def test_a_low_terminal_keeps_the_totals_and_what_holds_it_up(height: int) -> No
 
 def test_what_has_nothing_to_say_takes_no_line() -> None:
     assert len(text_of(NEW, 80)) == 5
-    assert text_of(NEW, 80)[-1] == "held up by  nothing: it runs"
+    assert text_of(NEW, 80)[-1] == "held up by  nothing"
 
 
 def test_no_time_is_promised_without_a_basis() -> None:

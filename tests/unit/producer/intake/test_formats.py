@@ -35,8 +35,8 @@ class Lines:
         (LIST.decode().encode("utf-16-le"), "is UTF-16LE"),
         (LIST.decode().encode("utf-16-be"), "is UTF-16BE"),
         (LIST.decode().encode("utf-32"), "is UTF-32"),
-        (bytes(range(256)), "is no text"),
-        (b"\0" * 4096, "is no text"),
+        (bytes(range(256)), "is not text"),
+        (b"\0" * 4096, "is not text"),
     ],
 )
 def test_a_file_that_is_no_list_is_told_by_its_first_bytes(head: bytes, said: str) -> None:

@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_told_before_anything_starts(tmp_path: Path, name
 
 
 def test_a_list_by_url_is_not_taken_for_a_file() -> None:
-    with pytest.raises(InputError, match=r"not read yet: download the list first"):
+    with pytest.raises(InputError, match=r"A list cannot be a URL: download it first"):
         Lists(["https://h.example/urls.txt"])
 
 

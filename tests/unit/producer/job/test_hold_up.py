@@ -38,12 +38,12 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
     ("facts", "kind", "sentence"),
     [
         ({}, "", ""),
-        ({"standing": WAITING, "census": NOBODY}, "worker", "No worker is there: start one (trawl worker)."),
+        ({"standing": WAITING, "census": NOBODY}, "worker", "No worker is running: start one."),
         ({"standing": WAITING, "census": NOBODY, "is_own": True}, "worker", "The worker is starting."),
         (
             {"census": Census({"celery@a": 22.4}, {})},
             "worker",
-            "Worker celery@a is silent for 22 s; what it has runs again when its lease ends.",
+            "Worker celery@a is silent for 22 s; its batches run again when their lease ends.",
         ),
         (
             {"census": Census({"celery@a": 1.0}, {"celery@a": FULL, "celery@b": FULL})},
@@ -96,13 +96,13 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
         (
             {"standing": standing(running=0, held={}, elsewhere=8)},
             "turn",
-            "Another job has its turn: the workers hold 8 batches of it.",
+            "It is another job's turn: the workers hold 8 batches of it.",
         ),
         ({"standing": WAITING}, "claim", "5 batches wait for a worker to take them."),
         (
             {"standing": standing(open=0, running=0, held={}), "is_complete": False, "list_idle": 7.3},
             "list",
-            "The list is read no faster: no line came for 7 s.",
+            "Waiting for the list: no line has come for 7 s.",
         ),
         (
             {"census": Census({"celery@a": 1.0, "celery@b": 1.0}, {"celery@b": FULL})},

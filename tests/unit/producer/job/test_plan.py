@@ -52,7 +52,7 @@ def test_a_manifest_of_another_folders_job_is_set_aside_and_not_cut_off(tmp_path
     assert not shared.exists()
     (kept,) = tmp_path.glob("shared-*.jsonl")
     assert kept.read_text() == row("http://b/")
-    assert told == f"{shared} held the rows of another job; they are in {kept} now."
+    assert told == f"{shared} held another job's rows; they were moved to {kept}."
     assert (tmp_path / "own-job-1.jsonl").read_text() == row("http://a/")
     assert known(journal, "http://a/", "http://b/") == ["http://a/"]
 
@@ -66,7 +66,7 @@ def test_what_took_the_place_of_the_last_jobs_manifest_stays_unless_it_is_in_the
 
     begin_job(journal, "job-2", tmp_path / "other.jsonl")
     begin_job(journal, "job-3", own.with_name("third.jsonl"))
-    with pytest.raises(FolderError, match="is no manifest"):
+    with pytest.raises(FolderError, match="is not a Trawlnet manifest"):
         begin_job(journal, "job-4", own)
 
     assert own.read_text() == "notes"
@@ -120,7 +120,7 @@ def test_a_folder_begun_in_one_locale_goes_on_in_another(tmp_path: Path, name: b
 def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("notes")
 
-    with pytest.raises(FolderError, match="is no manifest"):
+    with pytest.raises(FolderError, match="is not a Trawlnet manifest"):
         prepare_folder(tmp_path / "out", tmp_path / "notes")
     assert not (tmp_path / "out").exists()
     with pytest.raises(FolderError, match="there is no folder"):
@@ -133,12 +133,12 @@ def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        (output_name("http://a/"), "has a name that downloads have"),
-        (f"ab/cd/{output_name('http://a/')}", "has a name that downloads have"),
-        ("ab", "has a name that downloads have"),
-        ("../link/ab/cd", "has a name that downloads have"),
-        (".trawl/journal.sqlite", "would lie in the folder .trawl"),
-        (".trawl", "would lie in the folder .trawl"),
+        (output_name("http://a/"), "has a name downloads have"),
+        (f"ab/cd/{output_name('http://a/')}", "has a name downloads have"),
+        ("ab", "has a name downloads have"),
+        ("../link/ab/cd", "has a name downloads have"),
+        (".trawl/journal.sqlite", "would be inside .trawl"),
+        (".trawl", "would be inside .trawl"),
     ],
 )
 def test_a_manifest_lies_where_neither_a_body_nor_our_own_state_does(tmp_path: Path, place: str, said: str) -> None:
@@ -163,7 +163,7 @@ def test_an_output_folder_that_is_none_is_one_sentence(tmp_path: Path, named: st
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".trawl").touch()
 
-    with pytest.raises(FolderError, match="is not a folder; name a folder for the output with -o"):
+    with pytest.raises(FolderError, match="is not a folder; name an output folder with -o"):
         prepare_folder(tmp_path / named)
 
 
@@ -179,7 +179,7 @@ def test_a_link_to_nowhere_is_called_what_it_is(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.symlink_to("gone")
 
-    with pytest.raises(FolderError, match="is a link to gone, which is not there: make that folder"):
+    with pytest.raises(FolderError, match="is a link to gone, which does not exist: create that folder"):
         prepare_folder(out)
 
 

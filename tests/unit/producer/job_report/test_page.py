@@ -59,7 +59,7 @@ def test_a_page_is_small_and_shows_no_url() -> None:
 
 
 def test_a_job_without_a_row_has_a_page() -> None:
-    assert "no request went out" in page_of(Figures(), "nothing")
+    assert "no request was sent" in page_of(Figures(), "nothing")
 
 
 def test_the_charts_library_is_what_its_publisher_packed() -> None:

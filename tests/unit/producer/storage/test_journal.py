@@ -83,7 +83,7 @@ def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(tmp_path: Path) 
 def test_two_runs_in_one_folder_get_one_clear_sentence(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
 
-    with pytest.raises(FolderError, match="Another trawl works in"):
+    with pytest.raises(FolderError, match="Another trawl is working in"):
         Journal(tmp_path)
 
     journal.close()

@@ -1,4 +1,4 @@
-"""The manifest: rows that count are on disk, rows that do not are cut off, and what is none of ours stays as it is."""
+"""The manifest: rows that count are on disk, rows that do not are cut off, and what is not ours is left alone."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_what_is_no_regular_file_is_named_and_never_touched(place: Path, kind: s
     before = described(place.parent)
 
     for touch in (look_at, lambda path: Manifest(path, 0), lambda path: set_aside(path, "job-1"), count_rows):
-        with pytest.raises(FolderError, match=f"is {kind.partition(' (')[0]} and stays as it is"):
+        with pytest.raises(FolderError, match=f"is {kind.partition(' (')[0]} and was left alone"):
             touch(place)
 
     assert list(stored_rows(place)) == []
@@ -81,7 +81,7 @@ def test_a_file_that_begins_with_no_row_is_neither_written_nor_renamed(place: Pa
     before = described(place.parent)
 
     for touch in (look_at, lambda path: Manifest(path, 0), lambda path: set_aside(path, "job-1")):
-        with pytest.raises(FolderError, match=r"is no manifest of Trawlnet and stays as it is"):
+        with pytest.raises(FolderError, match=r"is not a Trawlnet manifest and was left alone"):
             touch(place)
 
     assert described(place.parent) == before
@@ -106,7 +106,7 @@ def test_one_manifest_is_written_by_one_run(place: Path) -> None:
     writing.append([ROW.encode()])
 
     for touch in (lambda path: Manifest(path, 0), lambda path: set_aside(path, None)):
-        with pytest.raises(FolderError, match="Another trawl writes the manifest"):
+        with pytest.raises(FolderError, match="Another trawl is writing the manifest"):
             touch(place)
 
     assert place.read_text() == f"{ROW}\n"

@@ -52,7 +52,7 @@ def test_a_body_that_never_begins_is_waited_for_as_long_as_the_policy_says(head:
     outcome, seconds, _ = _fetch(Pace(lambda _seconds: 0, head=head), policy=replace(DEFAULT, first_byte_timeout=20.0))
 
     assert outcome.error is ErrorClass.TOO_SLOW
-    assert outcome.detail == "No byte of a body came for 20 s."
+    assert outcome.detail == "No byte of the body came for 20 s."
     assert 20.0 <= seconds < 21.0
 
 

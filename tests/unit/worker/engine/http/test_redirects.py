@@ -279,7 +279,7 @@ def test_a_redirect_to_where_we_have_been_is_a_circle() -> None:
     led = dead_end("http://example.org/first", before=("http://example.org/first", "https://example.net/"))
 
     assert led.error is ErrorClass.TOO_MANY_REDIRECTS
-    assert "circle" in led.detail
+    assert "loop" in led.detail
 
 
 def test_a_circle_is_one_only_if_the_same_cookies_go_with_it() -> None:
