@@ -1,10 +1,10 @@
-# Trawlnet in one image: worker, Flower and producer differ by their command.
+# One image for worker, Flower and producer; they differ in their command.
 #   docker build --tag trawlnet:local .
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS environment
 COPY requirements/run.txt /tmp/run.txt
-# Wheels only and every one by its hash; the environment itself gets no pip.
+# Only wheels, each checked by hash; the environment itself contains no pip.
 RUN python -m venv --without-pip /opt/trawlnet \
  && python -m pip --python /opt/trawlnet/bin/python install --no-cache-dir --disable-pip-version-check --no-input \
       --no-deps --only-binary :all: --require-hashes --requirement /tmp/run.txt
@@ -16,7 +16,7 @@ ENV PATH=/opt/trawlnet/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     TRAWL_OUTPUT=/data \
     TRAWL_HEARTBEAT_FILE=/tmp/worker-alive
-# A number, so that Kubernetes' runAsNonRoot can tell.
+# A number, because Kubernetes' runAsNonRoot cannot check a name.
 RUN mkdir /data /flower && chown 10001:10001 /data /flower
 COPY --from=environment /opt/trawlnet /opt/trawlnet
 COPY contract /srv/trawlnet/contract
@@ -31,6 +31,6 @@ RUN printf '#!/bin/sh\nexec python -P -m producer "$@"\n' >/usr/local/bin/trawl 
 WORKDIR /srv/trawlnet
 USER 10001:10001
 VOLUME /data
-# Celery's warm shutdown; the worker hands back what it cannot finish within TRAWL_DRAIN.
+# Celery's warm shutdown; the worker hands off what it cannot finish within TRAWL_DRAIN.
 STOPSIGNAL SIGTERM
 CMD ["celery", "-A", "worker", "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
