@@ -1,7 +1,7 @@
 """The ledger in memory, on a clock that the test sets: what tests below Redis use, and what the scripts are held to.
 
-It passes the tests in ``tests/integration/ledger`` that are about what a ledger promises. It knows one edition, one
-version of policies and entries, and no queue.
+It passes the tests in ``tests/integration/ledger`` that are about what a ledger promises, and lives every life of
+``test_model.py`` beside the scripts. It knows one edition, one version of policies and entries, and no queue.
 """
 
 from __future__ import annotations
@@ -92,6 +92,10 @@ class MemoryLedger(Clocked):
     def let_sweep(self, *, after_silence: bool) -> None:
         self._next_sweep, self._watched_until = -math.inf, -math.inf if after_silence else math.inf
 
+    def job_of(self, job: str) -> Job:
+        """Return all that is known of a job; of one that is unknown that is nothing."""
+        return self._jobs.get(job, Job())
+
     # ------------------------------------------------------------------ looking
 
     @atomic
@@ -104,12 +108,12 @@ class MemoryLedger(Clocked):
 
     @atomic
     def standing(self, job: str) -> Standing:
-        its = self._jobs.get(job, Job())
+        its = self.job_of(job)
         return its.standing(self._clock, max(0, len(self._ahead) - len(its.having("held"))))
 
     @atomic
     def waits(self, job: str, limit: int = 20) -> list[Waiting]:
-        its, found = self._jobs.get(job, Job()), list[Waiting]()
+        its, found = self.job_of(job), list[Waiting]()
         for due, parcel in sorted((due, parcel) for parcel, due in its.waits.items())[:limit]:
             names = its.parked(parcel)
             hosts = its.batches[names[0]].hosts if parcel.startswith("/") else {parcel: its.urls_of(names)}
@@ -118,7 +122,7 @@ class MemoryLedger(Clocked):
 
     @atomic
     def held(self, job: str, batches: Sequence[str]) -> set[str]:
-        return set(batches) & set(self._jobs.get(job, Job()).having("held"))
+        return set(batches) & set(self.job_of(job).having("held"))
 
     @atomic
     def count_waiting(self) -> int:
@@ -209,7 +213,7 @@ class MemoryLedger(Clocked):
 
     @atomic
     def claim(self, job: str, batch: str, *, holder: str, even_worn: bool = False) -> Claim | None:
-        token, its = f"{holder}/{secrets.token_hex(8)}", self._jobs.get(job, Job())
+        token, its = f"{holder}/{secrets.token_hex(8)}", self.job_of(job)
         each = its.batches.get(batch)
         if each is None:
             return None
@@ -269,7 +273,7 @@ class MemoryLedger(Clocked):
         """Of the highest priority, the line of the job that has had least for its weight."""
         in_turn = [(-its.priority, its.turn, job) for job, its in self._jobs.items() if its.line()]
         *_, job = min(in_turn, default=("",))
-        its = self._jobs.get(str(job), Job())
+        its = self.job_of(str(job))
         return [(its.batches[name].since, name, BatchMessage(str(job), name)) for name in its.line()]
 
     @atomic
@@ -278,7 +282,7 @@ class MemoryLedger(Clocked):
 
     def _renewed(self, claim: Claim) -> Batch | None:
         """Hold a batch for longer, if it is its holder who asks."""
-        each = self._jobs.get(claim.job, Job()).batches.get(claim.batch)
+        each = self.job_of(claim.job).batches.get(claim.batch)
         if each is None or each.token != claim.token:
             return None
         each.until = self._clock + self.lease
@@ -294,7 +298,7 @@ class MemoryLedger(Clocked):
         worn: int = 0,
         kept: Claim | None = None,
     ) -> bool:
-        its, now = self._jobs.get(claim.job, Job()), self._clock
+        its, now = self.job_of(claim.job), self._clock
         if claim.pieces:
             report = structs.replace(report, gathered=[piece.batch for piece in claim.pieces])
         each = self._renewed(claim)
@@ -318,7 +322,7 @@ class MemoryLedger(Clocked):
 
     @atomic
     def gather(self, job: str) -> list[str]:
-        its = self._jobs.get(job, Job())
+        its = self.job_of(job)
         return its.gather(self._clock, self._pauses) if its.is_running else []
 
     # ------------------------------------------------------------------ collecting
@@ -336,12 +340,12 @@ class MemoryLedger(Clocked):
 
     @atomic
     def closed(self, job: str, limit: int = 500) -> list[str]:
-        its = self._jobs.get(job, Job())
+        its = self.job_of(job)
         return [*its.reports, *sorted(its.reported_with_others)][:limit]
 
     @atomic
     def reports(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
-        return [self._jobs.get(job, Job()).reports.get(batch) for batch in batches]
+        return [self.job_of(job).reports.get(batch) for batch in batches]
 
     @atomic
     def payloads(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
@@ -377,7 +381,7 @@ class MemoryLedger(Clocked):
 
     @atomic
     def withdraw(self, job: str, *, holder: str, most: int) -> list[Claim]:
-        token, its, claims = f"{holder}/{secrets.token_hex(8)}-", self._jobs.get(job, Job()), list[Claim]()
+        token, its, claims = f"{holder}/{secrets.token_hex(8)}-", self.job_of(job), list[Claim]()
         for name in list(its.withdrawable(most)) if its.state is JobState.CANCELLED else ():
             each = its.batches[name]
             each.state, each.token, each.attempts = "held", f"{token}{name}", each.attempts + 1
@@ -404,7 +408,7 @@ class MemoryLedger(Clocked):
     @atomic
     def states(self, jobs: Sequence[str]) -> dict[str, JobState]:
         self.changes.hear(self._number)
-        return {job: self._jobs.get(job, Job()).state for job in jobs}
+        return {job: self.job_of(job).state for job in jobs}
 
     # ------------------------------------------------------------------ the sweep
 

@@ -1,15 +1,13 @@
-"""The ledger beside a plain Python oracle: whatever is done in whatever order, every URL is in exactly one place."""
+"""The ledger beside the one in memory: whatever is done in whatever order they answer alike, and no URL is lost."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
-import json
 import math
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 import redis
@@ -17,567 +15,341 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from contract.errors import CancelledJobError, JobStateError, UnknownJobError
+from contract.errors import TrawlError
 from contract.ledger import control
-from contract.ledger.changing import MOST_ATTEMPTS
 from contract.ledger.values import Child, Claim, Drain, JobState
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
-from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
-from tests.support.clocked_ledger import JOB, ClockedLedger, batch_of, report_of, urls_of
+from tests.support.clocked_ledger import JOB, Clocked, ClockedLedger, batch_of, report_of, urls_of
+from tests.support.memory_job import Job
+from tests.support.memory_ledger import MemoryLedger
 
-LEASE = 20.0
-tokens = itertools.count()
+Answer = TypeVar("Answer")
 
-
-@dataclass(slots=True)
-class Open:
-    """An open batch, as the oracle sees it."""
-
-    urls: list[str]
-    state: str = "queued"
-    token: str = ""
-    attempts: int = 0
-    until: float = 0.0  # when its lease ends, or it is due
-    since: float = 0.0  # when it came to wait for a worker
-    is_overdue: bool = False
-    parcel: str = ""  # where it is parked
-    pieces: list[str] = field(default_factory=list)  # gathered with it
-    owns: str = ""  # the host it is for
+ALL = 10_000
+WAITS = (1.0, 5.0, 30.0, 100.0)  # seconds
+HOSTS = {"a": {"a": 1}, "b": {"b": 1}, "several": {"c": 1, "d": 1}}  # whom URLs are parked for
 
 
-@dataclass(slots=True)
-class Oracle:
-    """What must be true of one job; ``rows`` are stored and not drained, ``drained`` are in the manifest."""
+class Tokens:
+    """Children are named after tokens and sorted by their names: a life must be the same each time it is lived."""
 
-    open: dict[str, Open] = field(default_factory=dict)
-    closed: dict[str, list[str]] = field(default_factory=dict)
-    drained: list[str] = field(default_factory=list)
-    state: JobState = JobState.RUNNING
-    waits: dict[str, float] = field(default_factory=dict)  # parcels nobody owns, and when they are due
+    def __init__(self) -> None:
+        self.made = 0
 
-    @property
-    def is_running(self) -> bool:
-        return self.state is JobState.RUNNING
-
-    def turn(self, now: float) -> str | None:
-        """Say whose turn it is: of what is overdue, then of all that waits, the longest waiting."""
-        waiting = {batch: each for batch, each in self.open.items() if each.state == "queued" and self.is_running}
-        overdue = [batch for batch, each in waiting.items() if each.is_overdue]
-        for line in (overdue, sorted(set(waiting) - set(overdue)), list(waiting)):
-            head = min(line, key=lambda batch: (waiting[batch].since, batch), default=None)
-            if head is not None and waiting[head].since <= now:
-                return head
-        return None
-
-    def close(
-        self, batch: str, done: list[str], children: Mapping[str, tuple[list[str], float]], worn: int = 0, *, now: float
-    ) -> None:
-        for each in [batch, *self.open[batch].pieces]:
-            self.closed[each] = done if each == batch else []
-            if each != batch:
-                del self.open[each]
-        del self.open[batch]
-        for child, (urls, due) in children.items():
-            state = "deferred" if due else "queued"
-            assert child not in self.open, "a child's name is new"
-            self.open[child] = Open(urls, state=state, attempts=worn, until=due, since=now, is_overdue=not due)
-
-    def park(self, child: str, urls: list[str], hosts: Mapping[str, int], wait: float, now: float) -> None:
-        parcel, due = next(iter(hosts)), now + wait
-        if len(hosts) > 1:
-            grid = 2 ** max(0, math.floor(math.log2(max(wait, 8) / 8)))
-            parcel, due = f"/{child}", math.ceil(due / grid) * grid
-        self.open[child] = Open(urls, state="parked", until=due, parcel=parcel)
-        if parcel not in self.owners:
-            self.waits[parcel] = max(due, self.waits.get(parcel, 0.0))
-
-    @property
-    def owners(self) -> set[str]:
-        return {each.owns for each in self.open.values() if each.owns}
-
-    def parked(self, parcel: str) -> dict[str, Open]:
-        return {batch: each for batch, each in self.open.items() if each.state == "parked" and each.parcel == parcel}
-
-    @property
-    def parcels(self) -> set[str]:
-        return {each.parcel for each in self.open.values() if each.state == "parked"}
+    def hex(self, size: int) -> str:
+        self.made += 1
+        return hashlib.md5(b"%d" % self.made).hexdigest()[: 2 * size]
 
 
 class LedgerMachine(RuleBasedStateMachine):
     """Random lives of a job; times are halves of seconds, so that clock and scores are exact."""
 
     client: redis.Redis  # the test's own, set before the machine is run
+    tokens: Tokens
 
     def __init__(self) -> None:
         super().__init__()
-        global tokens
-        tokens = itertools.count()
+        self.tokens.made = 0
         self.client.flushall()
-        self.ledger = ClockedLedger(self.client, lease=LEASE)
-        self.ledger.create(JOB, JobPolicy())
-        self.oracle = Oracle()
+        self.ledger, self.memory = ClockedLedger(self.client), MemoryLedger()
         self.claims: list[Claim] = []
         self.closings: list[tuple[Claim, BatchReport, list[Child]]] = []
         self.urls: list[str] = []
-        self.numbers = self.size = 0
-        self.pauser, self.priority = "", 0
+        self.drained: list[str] = []  # these are in the manifest
+        self.names: set[str] = set()
+        self.numbers = 0
+        self.both(lambda ledger: ledger.create(JOB, JobPolicy()))
+
+    def both(self, act: Callable[[Clocked], Answer]) -> Answer | None:
+        """Do it to both, with the same tokens, and return what both answer; None where both refuse."""
+        answers, made = list[Any](), self.tokens.made
+        for ledger in (self.ledger, self.memory):
+            self.tokens.made = made
+            try:
+                answers.append(act(ledger))
+            except TrawlError as error:
+                answers.append((type(error), str(error)))
+                refused = True
+            else:
+                refused = False
+        assert answers[0] == answers[1]
+        self.names |= set(self.job.batches)
+        return None if refused else answers[0]
+
+    @property
+    def job(self) -> Job:
+        return self.memory.job_of(JOB)
 
     # ------------------------------------------------------------------ producer
-
-    def new_batch(self, urls: list[str]) -> None:
-        self.numbers += 1
-        batch = str(self.numbers)
-        waiting = self.ledger.open(JOB, [batch_of(batch, *urls)])
-        self.size = max(self.size, len(urls))
-        assert waiting == ([batch] if self.oracle.is_running else [])
-        self.oracle.open[batch] = Open(urls, since=self.ledger.now())
 
     @rule(size=st.integers(1, 6))
     def enqueue(self, size: int) -> None:
         urls = [f"http://host.test/{len(self.urls) + number}" for number in range(size)]
-        if self.oracle.state is JobState.CANCELLED:
-            with pytest.raises(CancelledJobError):
-                self.ledger.open(JOB, [batch_of("1000000", *urls)])
-            return
-        self.urls += urls
-        self.new_batch(urls)
+        self.numbers += 1
+        if self.both(lambda ledger: ledger.open(JOB, [batch_of(str(self.numbers), *urls)])) is not None:
+            self.urls += urls
 
-    @precondition(lambda self: self.oracle.state is not JobState.CANCELLED)
-    @precondition(lambda self: self.oracle.open or self.oracle.closed)
+    @precondition(lambda self: self.names)
     @rule(data=st.data())
     def enqueue_again(self, data: st.DataObject) -> None:
-        known = sorted([*self.oracle.open, *self.oracle.closed])
-        batch = data.draw(st.sampled_from(known))
-
-        waiting = self.ledger.open(JOB, [batch_of(batch, "http://host.test/something-else")])
-
-        is_queued = batch in self.oracle.open and self.oracle.open[batch].state == "queued"
-        is_queued = is_queued and self.oracle.is_running
-        assert waiting == ([batch] if is_queued else [])
+        batch = data.draw(st.sampled_from([*self.job.batches, *self.memory.closed(JOB)] or ["1"]))
+        if batch in self.job.batches or self.job.is_closed(batch):
+            self.both(lambda ledger: ledger.open(JOB, [batch_of(batch, "http://host.test/something-else")]))
 
     # ------------------------------------------------------------------ workers
 
-    @precondition(lambda self: self.oracle.open)
-    @rule(data=st.data())
-    def claim(self, data: st.DataObject) -> None:
-        self.take(data.draw(st.sampled_from(sorted(self.oracle.open))))
+    @precondition(lambda self: self.names)
+    @rule(data=st.data(), even_worn=st.sampled_from([False, False, True]))
+    def claim(self, data: st.DataObject, even_worn: bool) -> None:
+        batch = data.draw(st.sampled_from(sorted(self.job.batches) or sorted(self.names)))
+        self.note(self.both(lambda ledger: ledger.claim(JOB, batch, holder="worker", even_worn=even_worn)))
 
-    @precondition(lambda self: self.oracle.closed)
-    @rule(data=st.data())
-    def claim_what_is_closed(self, data: st.DataObject) -> None:
-        assert self.ledger.claim(JOB, data.draw(st.sampled_from(sorted(self.oracle.closed))), holder="late") is None
-
-    def take(self, batch: str) -> None:
-        claim = self.ledger.claim(JOB, batch, holder="worker")
-        expected = self.oracle.open[batch]
-        if expected.state != "queued" or expected.attempts >= MOST_ATTEMPTS or not self.oracle.is_running:
-            assert claim is None
-            return
-        assert claim is not None
-        self.note(claim)
-
-    @rule(data=st.data())
-    def claim_next(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), waited=st.sampled_from([0.0, 0.0, 5.0]))
+    def claim_next(self, data: st.DataObject, waited: float) -> None:
         """Whatever the message names, or nothing."""
-        known = sorted([*self.oracle.open, *self.oracle.closed])
-        named = data.draw(st.sampled_from([None, "unheard-of", *known]))
+        named = data.draw(st.sampled_from([None, "unheard-of", *sorted(self.names)]))
         message = BatchMessage(JOB, named) if named else None
-        claim = self.ledger.claim_next(holder="worker", waited=0.0, message=message)
+        self.note(self.both(lambda ledger: ledger.claim_next(holder="worker", waited=waited, message=message)))
 
-        assert (claim and claim.batch) == self.oracle.turn(self.ledger.now())
+    def note(self, claim: Claim | None) -> None:
         if claim is not None:
-            self.note(claim)
-
-    def note(self, claim: Claim) -> None:
-        expected = self.oracle.open[claim.batch]
-        expected.state, expected.token, expected.until = "held", claim.token, self.ledger.now() + LEASE
-        expected.attempts += 1
-        assert (claim.attempt, claim.urls, urls_of(claim)) == (expected.attempts, len(expected.urls), expected.urls)
-        self.claims.append(claim)
-
-    def is_ours(self, claim: Claim) -> bool:
-        expected = self.oracle.open.get(claim.batch)
-        return expected is not None and expected.token == claim.token
+            assert claim.urls == len(urls_of(claim))
+            self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
-
-        assert self.ledger.renew(claim) == self.is_ours(claim)
-
-        if self.is_ours(claim):
-            self.oracle.open[claim.batch].until = self.ledger.now() + LEASE
+        self.both(lambda ledger: ledger.renew(claim))
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), wait=st.integers(1, 60))
-    def close(self, data: st.DataObject, wait: int) -> None:
-        """Close with all URLs done, or hand some off: to run at once, or later, or both."""
+    @rule(data=st.data(), wait=st.sampled_from(WAITS), keeps=st.booleans())
+    def close(self, data: st.DataObject, wait: float, keeps: bool) -> None:
+        """Close with some URLs done, and hand off others: to run at once, later, or when their hosts may be asked; or
+        go on with stragglers as a batch of our own.
+        """
         claim = data.draw(st.sampled_from(self.claims))
-        fates = [data.draw(st.sampled_from(["done", "done", "now", "later"])) for _ in range(claim.urls)]
-        parts: dict[str, list[str]] = {"done": [], "now": [], "later": []}
-        for url, fate in zip(urls_of(claim), fates, strict=True):
-            parts[fate].append(url)
-        handed_off = [(parts[fate], after) for fate, after in (("now", 0.0), ("later", float(wait))) if parts[fate]]
-        children = [
-            Child(pack_entries([BatchEntry(url=url) for url in urls]), len(urls), after) for urls, after in handed_off
-        ]
-        names = [claim.child(index + 1) for index in range(len(children))]
-        report = report_of(claim, parts["done"], handed_off=names, worker=f"closing-{len(self.closings)}")
+        fates = ["done", "done", "now", "later", *HOSTS, *(["kept"] if keeps else [])]
+        self.close_with(claim, [data.draw(st.sampled_from(fates)) for _ in urls_of(claim)], wait)
 
-        expected = self.is_ours(claim)
-        assert self.ledger.close(claim, report, children) == expected
-
-        if expected:
-            now = self.ledger.now()
-            dues = [(urls, after and now + after) for urls, after in handed_off]
-            owned = self.oracle.open[claim.batch].owns
-            self.oracle.close(claim.batch, parts["done"], dict(zip(names, dues, strict=True)), now=now)
-            self.closings.append((claim, report, children))
-            self.release(owned)
-
-    @precondition(lambda self: self.claims)
-    @rule(data=st.data(), wait=st.sampled_from([1.0, 5.0, 30.0, 100.0]))
-    def close_and_park(self, data: st.DataObject, wait: float) -> None:
-        """Close with some URLs done; the hosts of the others, alone or of several, ask to wait."""
-        self.park(data, data.draw(st.sampled_from(self.claims)), wait)
-
-    @precondition(lambda self: self.oracle.is_running)
-    @rule(data=st.data(), size=st.integers(1, 6), wait=st.sampled_from([1.0, 30.0]))
+    @precondition(lambda self: self.job.is_running)
+    @rule(data=st.data(), size=st.integers(1, 6), wait=st.sampled_from(WAITS))
     def enqueue_for_hosts_that_wait(self, data: st.DataObject, size: int, wait: float) -> None:
         self.enqueue(size)
-        self.take(str(self.numbers))
-        self.park(data, self.claims[-1], wait)
+        self.note(self.both(lambda ledger: ledger.claim(JOB, str(self.numbers), holder="worker")))
+        self.close_with(self.claims[-1], [data.draw(st.sampled_from(["done", "b", *HOSTS])) for _ in range(size)], wait)
 
-    @rule(after_silence=st.booleans())
-    def hosts_may_be_asked(self, after_silence: bool) -> None:
-        self.ledger.advance(128.0)
-        self.sweep(None, after_silence)
-
-    def park(self, data: st.DataObject, claim: Claim, wait: float) -> None:
+    def close_with(self, claim: Claim, fates: list[str], wait: float) -> None:
         parts: dict[str, list[str]] = {}
-        for url in urls_of(claim):
-            parts.setdefault(data.draw(st.sampled_from(["done", "a", "b", "b", "several"])), []).append(url)
-        done, parked = parts.pop("done", []), list(parts.items())
-        hosts = [
-            {"c": 1, "d": len(urls) - 1} if host == "several" and len(urls) > 1 else {host: len(urls)}
-            for host, urls in parked
-        ]
+        for url, fate in zip(urls_of(claim), fates, strict=True):
+            parts.setdefault(fate, []).append(url)
+        done, stragglers = parts.pop("done", []), parts.pop("kept", None)
         children = [
-            Child(pack_entries([BatchEntry(url=url) for url in urls]), len(urls), wait, its)
-            for (_, urls), its in zip(parked, hosts, strict=True)
+            Child(packed(urls), len(urls), 0.0 if fate == "now" else wait, hosts_of(fate, urls))
+            for fate, urls in parts.items()
         ]
-        names = [claim.child(index + 1) for index in range(len(children))]
+        kept = None
+        if stragglers is not None:
+            kept = claim.kept(len(children) + 1, packed(stragglers), len(stragglers))
+        names = [*(claim.child(index + 1) for index in range(len(children))), *([kept.batch] if kept else [])]
         report = report_of(claim, done, handed_off=names, worker=f"closing-{len(self.closings)}")
 
-        expected = self.is_ours(claim)
-        assert self.ledger.close(claim, report, children) == expected
-
-        if expected:
-            owned = self.oracle.open[claim.batch].owns
-            self.oracle.close(claim.batch, done, {}, now=self.ledger.now())
-            for name, (_, urls), its in zip(names, parked, hosts, strict=True):
-                self.oracle.park(name, urls, its, wait, self.ledger.now())
+        known = set(self.job.batches)
+        if self.both(lambda ledger: ledger.close(claim, report, children, kept=kept)):
+            assert not set(names) & known, "a child's name is new"
             self.closings.append((claim, report, children))
-            self.release(owned)
-
-    def release(self, host: str) -> None:
-        """The batch that a host had for itself is closed: the next one follows at once if the host may be asked."""
-        if host and host in self.oracle.parcels and host not in self.oracle.owners:
-            now = self.ledger.now()
-            if self.oracle.waits.setdefault(host, now) <= now:
-                self.gathered()
-
-    def gathered(self) -> set[str]:
-        """Take over which batches were made of the pieces that have come due, if each is as it should be."""
-        now, oracle, made = self.ledger.now(), self.oracle, set[str]()
-        if not oracle.is_running:
-            return made
-        texts = cast("dict[bytes, bytes]", self.client.hgetall(f"trawl:2:job:{JOB}:batches"))
-        records = {batch.decode(): json.loads(text) for batch, text in texts.items()}
-        due = {parcel for parcel, since in oracle.waits.items() if since <= now}
-        for parcel in due:
-            pieces = oracle.parked(parcel)
-            left = {batch for batch in pieces if records[batch]["state"] == "parked"}
-            if sum(len(each.urls) for each in pieces.values()) <= self.size:
-                assert not left, "all of it comes due"
-            else:
-                (head,) = [batch for batch in pieces if records[batch].get("owns") == parcel]
-                assert {head, *records[head].get("pieces", [])} == set(pieces) - left, "and no other host's"
-            del oracle.waits[parcel]
-        for batch in [batch for batch, each in oracle.open.items() if each.state == "parked"]:
-            record = records[batch]
-            if record["state"] != "queued":
-                continue
-            first, sizes = oracle.open[batch], [len(oracle.open[batch].urls)]
-            first.state, first.is_overdue, first.since, first.owns = "queued", True, now, record.get("owns", "")
-            first.pieces = record.get("pieces", [])
-            first.urls = [*first.urls, *(url for piece in first.pieces for url in oracle.open[piece].urls)]
-            assert {first.parcel, *(oracle.open[piece].parcel for piece in first.pieces)} <= due
-            for piece in first.pieces:
-                sizes.append(len(oracle.open[piece].urls))
-                oracle.open[piece].state, oracle.open[piece].urls = "gathered", []
-            assert sum(sizes[:-1]) < self.size, "none is larger than it must be"
-            made.add(batch)
-        pooled = [len(oracle.open[batch].urls) for batch in made if not oracle.open[batch].owns]
-        assert sum(size < self.size for size in pooled) <= 1, "all but one are full"
-        return made
-
-    @precondition(lambda self: self.claims)
-    @rule(data=st.data())
-    def close_around_stragglers(self, data: st.DataObject) -> None:
-        """Close with some URLs done and some handed off, and go on with the others as a batch of our own."""
-        claim = data.draw(st.sampled_from(self.claims))
-        fates = [data.draw(st.sampled_from(["done", "kept", "later"])) for _ in range(claim.urls)]
-        parts: dict[str, list[str]] = {"done": [], "kept": [], "later": []}
-        for url, fate in zip(urls_of(claim), fates, strict=True):
-            parts[fate].append(url)
-        children = [Child(pack_entries([BatchEntry(url=url) for url in parts["later"]]), len(parts["later"]), 7.0)]
-        children = children if parts["later"] else []
-        payload = pack_entries([BatchEntry(url=url) for url in parts["kept"]])
-        kept = claim.kept(len(children) + 1, payload, len(parts["kept"]))
-        names = [*(claim.child(1) for _ in children), kept.batch]
-        report = report_of(claim, parts["done"], handed_off=names, worker=f"closing as {kept.token}")
-
-        expected = self.is_ours(claim)
-        assert self.ledger.close(claim, report, children, kept=kept) == expected
-
-        if expected:
-            now, attempts = self.ledger.now(), self.oracle.open[claim.batch].attempts
-            handed_off = dict.fromkeys(names[:-1], (parts["later"], now + 7.0))
-            owned = self.oracle.open[claim.batch].owns
-            self.oracle.close(claim.batch, parts["done"], handed_off, now=now)
-            assert kept.batch not in self.oracle.open, "a child's name is new"
-            self.oracle.open[kept.batch] = Open(
-                parts["kept"], state="held", token=kept.token, attempts=attempts, until=now + LEASE
-            )
-            self.claims.append(kept)
-            self.release(owned)
+            self.note(kept)
 
     @precondition(lambda self: self.closings)
     @rule(data=st.data())
     def close_again(self, data: st.DataObject) -> None:
         """The reply was lost and the client repeats the call: confirmed while the report is there."""
         claim, report, children = data.draw(st.sampled_from(self.closings))
+        assert self.both(lambda ledger: ledger.close(claim, report, children)) == self.job.is_closed(claim.batch)
 
-        assert self.ledger.close(claim, report, children) == (claim.batch in self.oracle.closed)
+    @rule()
+    def gather(self) -> None:
+        """As whoever closed the only batch of a host does, and whoever likes."""
+        self.both(lambda ledger: ledger.gather(JOB))
 
     # ------------------------------------------------------------------ control
 
     @rule(by=st.sampled_from(["", "", "a command"]))
     def pause(self, by: str) -> None:
-        if self.oracle.state is JobState.CANCELLED:
-            with pytest.raises(JobStateError):
-                control.pause(self.ledger, JOB, by=by)
-            return
-        assert control.pause(self.ledger, JOB, by=by) == self.oracle.is_running
-        if self.oracle.is_running or not by:
-            self.pauser = by
-        self.oracle.state = JobState.PAUSED
+        self.both(lambda ledger: control.pause(ledger, JOB, by=by))
 
-    @precondition(lambda self: self.oracle.state is not JobState.RUNNING)
+    @precondition(lambda self: not self.job.is_running)
     @rule(by=st.sampled_from(["", "", "a command", "another"]))
     def resume(self, by: str) -> None:
-        if self.oracle.state is JobState.CANCELLED:
-            with pytest.raises(JobStateError):
-                control.resume(self.ledger, JOB, by=by)
-            return
-        ends = not by or by == self.pauser
-        assert control.resume(self.ledger, JOB, by=by) == ends
-        if ends:
-            self.oracle.state = JobState.RUNNING
+        self.both(lambda ledger: control.resume(ledger, JOB, by=by))
 
     @precondition(lambda self: len(self.urls) > 20)
     @rule()
     def cancel(self) -> None:
-        assert control.cancel(self.ledger, JOB) == (self.oracle.state is not JobState.CANCELLED)
-        self.oracle.state = JobState.CANCELLED
+        self.both(lambda ledger: control.cancel(ledger, JOB))
 
     @rule(priority=st.integers(-2, 2))
     def prioritize(self, priority: int) -> None:
         """It is the only job: it makes no difference."""
-        control.prioritize(self.ledger, JOB, priority)
-        self.priority = priority
-
-    def end_cancelled(self) -> None:
-        """What nobody holds ends with the sweep, some batches at a time."""
-        ended = set(self.ledger.closed(JOB, limit=10_000)) - set(self.oracle.closed)
-        unheld = {batch for batch, each in self.oracle.open.items() if each.state not in ("held", "gathered")}
-        ended -= {piece for each in self.oracle.open.values() for piece in each.pieces}
-        assert ended <= unheld
-        assert ended == unheld or len(ended) >= 20
-        for batch, blob in zip(sorted(ended), self.ledger.reports(JOB, sorted(ended)), strict=True):
-            assert blob is not None
-            outcomes = BatchReport.from_result(blob).outcomes
-            assert {(outcome.ending, outcome.error) for outcome in outcomes} <= {(Ending.FAILED, ErrorClass.CANCELLED)}
-            self.oracle.close(batch, self.oracle.open[batch].urls, {}, now=self.ledger.now())
+        self.both(lambda ledger: control.prioritize(ledger, JOB, priority))
 
     # ------------------------------------------------------------------ time and recovery
 
     @rule(halves=st.integers(1, 100))
     def wait(self, halves: int) -> None:
-        self.ledger.advance(halves / 2)
+        self.both(lambda ledger: ledger.advance(halves / 2))
 
     @rule(seconds=st.sampled_from([-86_400.0, -30.0, 30.0, 86_400.0]))
     def jump(self, seconds: float) -> None:
-        self.ledger.advance(seconds)
+        self.both(lambda ledger: ledger.advance(seconds))
+
+    @rule(host=st.sampled_from(["a", "b", "c", "d"]), seconds=st.sampled_from(WAITS))
+    def learn_pause(self, host: str, seconds: float) -> None:
+        self.both(lambda ledger: ledger.learn_pause(host, seconds))
 
     @rule(waiting=st.sampled_from([0, 1, 7, None]), after_silence=st.booleans())
     def sweep(self, waiting: int | None, after_silence: bool) -> None:
-        findings, messages = self.ledger.swept(waiting=waiting, after_silence=after_silence)
-        sent = [message.partition("/")[2] for message in messages]
-        now, open_ = self.ledger.now(), self.oracle.open
-        ended = [b for b, e in open_.items() if e.state == "held" and e.until <= now and not after_silence]
-        due = [b for b, e in open_.items() if e.state == "deferred" and e.until <= now]
-        if not self.oracle.is_running:
-            assert (findings.again, findings.split, findings.poisoned, sent) == ({}, {}, {}, [])
-            for batch in [*ended, *due]:
-                each = open_[batch]
-                each.state, each.token, each.since, each.is_overdue = "queued", "", now, True
-            if self.oracle.state is JobState.CANCELLED:
-                self.end_cancelled()
-            return
-        worn = {batch for batch in ended if open_[batch].attempts >= MOST_ATTEMPTS}
-        made = self.gathered()
+        def swept(ledger: Clocked) -> Any:
+            return ledger.swept(waiting=waiting, after_silence=after_silence)
 
-        assert sorted(set(findings.again.get(JOB, [])) - made) == sorted({*ended, *due} - worn)
-        assert set(findings.split.get(JOB, [])) == {batch for batch in worn if len(open_[batch].urls) > 1}
-        assert set(findings.poisoned.get(JOB, [])) == {batch for batch in worn if len(open_[batch].urls) == 1}
-        for batch in findings.again.get(JOB, []):
-            open_[batch].state, open_[batch].token = "queued", ""
-            open_[batch].since, open_[batch].is_overdue = now, True
-        queued = {batch for batch, each in open_.items() if each.state == "queued"}
-        assert set(sent) <= queued, "nothing held or deferred is sent"
+        _, sent = self.both(swept) or pytest.fail("a sweep refuses nothing")
+        assert {name.partition("/")[2] for name in sent} <= set(self.job.having("queued")), "nothing held is sent"
         if waiting is not None:
-            assert len(sent) <= max(0, len(queued) - waiting), "no more than are missing"
-            assert len(sent) >= min(len(findings.again.get(JOB, [])), max(0, len(queued) - waiting))
-        for batch in worn:
-            urls = open_[batch].urls
-            halves = [(urls[: len(urls) // 2], 0.0), (urls[len(urls) // 2 :], 0.0)] if len(urls) > 1 else []
-            (blob,) = self.ledger.reports(JOB, [batch])
-            assert blob is not None
-            names = BatchReport.from_result(blob).handed_off
-            owned = open_[batch].owns
-            self.oracle.close(
-                batch, [] if halves else urls, dict(zip(names, halves, strict=True)), MOST_ATTEMPTS - 2, now=now
-            )
-            self.release(owned)
+            assert len(sent) <= max(0, len(self.job.having("queued")) - waiting), "no more than are missing"
+
+    @rule(after_silence=st.booleans())
+    def hosts_may_be_asked(self, after_silence: bool) -> None:
+        self.both(lambda ledger: ledger.advance(128.0))
+        self.sweep(None, after_silence)
 
     # ------------------------------------------------------------------ follower, and Redis itself
 
-    @precondition(lambda self: self.oracle.closed)
     @rule(limit=st.integers(1, 5), is_lost=st.booleans())
     def drain(self, limit: int, is_lost: bool) -> None:
         """Take reports and forget them with the next call; whose reply may be lost, so that it is made again."""
-        drain = self.ledger.drain(JOB, "here", limit=limit)
-        assert drain is not None
-        for _, blob in drain.reports:
-            assert blob is not None
-            self.oracle.drained += [outcome.url for outcome in BatchReport.from_result(blob).outcomes]
-        gathered = [piece for _, blob in drain.reports for piece in BatchReport.from_result(blob or b"").gathered]
-        batches = [*(batch for batch, _ in drain.reports), *gathered]
-        for batch in batches:
-            del self.oracle.closed[batch]
+
+        def drained(forget: list[str], limit: int) -> Drain:
+            def act(ledger: Clocked) -> Drain:
+                drain = ledger.drain(JOB, "here", forget=forget, limit=limit)
+                assert drain is not None
+                return replace(drain, is_swept=True)
+
+            return self.both(act) or pytest.fail("the job is known")
+
+        reports = [BatchReport.from_result(blob or b"") for _, blob in drained([], limit).reports]
+        self.drained += [outcome.url for report in reports for outcome in report.outcomes]
+        safe = [batch for report in reports for batch in (report.batch, *report.gathered)]
         for _ in range(1 + is_lost):
-            record = getattr(self.ledger.drain(JOB, "here", forget=batches, limit=0), "record", None)
-            assert record is not None
-            assert record.undrained == len(self.oracle.closed)
-        assert self.ledger.drain(JOB, "elsewhere") == Drain("here")
+            drained(safe, 0)
+        assert self.both(lambda ledger: ledger.drain(JOB, "elsewhere")) == Drain("here")
 
     @rule()
     def empty_redis(self) -> None:
         """What the manifest does not have is opened anew from the journal."""
-        self.client.flushall()
-        self.ledger.set_clock(self.ledger.now())
-        assert self.ledger.job(JOB) is None
-        with pytest.raises(UnknownJobError, match="no longer knows"):
-            self.ledger.open(JOB, [batch_of("1")])
-        self.ledger.create(JOB, JobPolicy())
-        self.oracle.state, self.priority = JobState.RUNNING, 0
-        self.size = 0
-        self.oracle.waits.clear()
-        self.oracle.open.clear()
-        self.oracle.closed.clear()
-        missing = sorted(set(self.urls) - set(self.oracle.drained))
+        self.both(lambda ledger: ledger.empty())
+        assert self.both(lambda ledger: ledger.open(JOB, [batch_of("1")])) is None
+        assert self.both(lambda ledger: ledger.create(JOB, JobPolicy()))
+        missing = sorted(set(self.urls) - set(self.drained))
         if missing:
-            self.new_batch(missing)
+            self.numbers += 1
+            self.both(lambda ledger: ledger.open(JOB, [batch_of(str(self.numbers), *missing)]))
 
     # ------------------------------------------------------------------ what must hold
 
     @invariant()
-    def every_url_is_in_one_place(self) -> None:
-        places = [*self.oracle.drained]
-        closed = self.ledger.closed(JOB, limit=10_000)
-        assert set(closed) == set(self.oracle.closed)
-        closed = [batch for batch in closed if self.client.zscore(f"trawl:2:job:{JOB}:closed", batch) != math.inf]
-        for blob in self.ledger.reports(JOB, closed):
+    def redis_is_as_it_must_be(self) -> None:
+        kept = Kept(self.client)
+        self.every_url_is_in_one_place(kept)
+        self.nothing_stays_behind(kept)
+
+    def every_url_is_in_one_place(self, kept: Kept) -> None:
+        places = [*self.drained]
+        with_report = sorted(batch for batch, place in kept.closed.items() if place < math.inf)
+        for blob in self.ledger.reports(JOB, with_report):
             assert blob is not None, "a closed batch has its report"
             places += [outcome.url for outcome in BatchReport.from_result(blob).outcomes]
-        payloads = cast("dict[bytes, bytes]", self.client.hgetall(f"trawl:2:job:{JOB}:payloads"))
-        for batch, payload in payloads.items():
-            if batch.decode() in self.oracle.closed:  # gathered, and kept until its report is forgotten
-                continue
-            places += [entry.url for entry in unpack_entries(payload)]
+        for batch, payload in kept.payloads.items():
+            if batch not in kept.closed:  # gathered, and kept until its report is forgotten
+                places += [entry.url for entry in unpack_entries(payload)]
 
         assert sorted(places) == sorted(self.urls)
 
     @invariant()
-    def the_ledger_is_what_the_oracle_says(self) -> None:
-        record = self.ledger.job(JOB)
-        assert record is not None
-        states = {batch: each.state for batch, each in self.oracle.open.items()}
-        assert record.open == len(states)
-        assert record.undrained == len(self.oracle.closed)
-        assert record.state is self.oracle.state
-        queued = {batch for batch, its in states.items() if its == "queued"}
-        aside = cast("list[bytes]", self.client.zrange(f"trawl:2:job:{JOB}:aside", 0, -1))
-        assert {batch.decode() for batch in aside} == (set() if self.oracle.is_running else queued)
-        assert self.waiting("sent") == (queued if self.oracle.is_running else set())
-        overdue = {batch for batch, each in self.oracle.open.items() if each.state == "queued" and each.is_overdue}
-        overdue = overdue if self.oracle.is_running else set()
-        assert self.waiting("overdue") == overdue
-        line = cast("list[bytes]", self.client.zrange(f"trawl:2:job:{JOB}:line", 0, -1))
-        assert {batch.decode() for batch in line} == self.waiting("sent") - overdue
-        turns = f"trawl:2:turns:{self.priority}" if self.priority else "trawl:2:turns"
-        assert bool(line) == (self.client.zscore(turns, JOB) is not None)
-        held = {each.token for each in self.oracle.open.values() if each.state == "held"}
-        assert {token.decode() for token in cast("list[bytes]", self.client.hkeys("trawl:2:ahead"))} <= held
-        for state, key in {"held": "leases", "deferred": "due"}.items():
-            members = cast("list[bytes]", self.client.zrange(f"trawl:2:job:{JOB}:{key}", 0, -1))
-            assert {member.decode() for member in members} == {batch for batch, its in states.items() if its == state}
-        for key in ("batches", "payloads"):
-            known = cast("list[bytes]", self.client.hkeys(f"trawl:2:job:{JOB}:{key}"))
-            assert {batch.decode() for batch in known} - set(self.oracle.closed) == set(states)
-        parcels = cast("list[bytes]", self.client.zrange(f"trawl:2:job:{JOB}:parcels", 0, -1))
-        parked = {f"{each.parcel} {batch}" for batch, each in self.oracle.open.items() if each.state == "parked"}
-        assert {name.decode() for name in parcels} == parked
-        if self.oracle.state is not JobState.CANCELLED:
-            waits: Any = self.client.zrange(f"trawl:2:job:{JOB}:waits", 0, -1, withscores=True)
-            assert {parcel.decode(): due for parcel, due in waits} == self.oracle.waits
-            assert set(self.oracle.waits) == self.oracle.parcels - self.oracle.owners
-            counts: Any = self.client.hgetall(f"trawl:2:job:{JOB}:parked")
-            assert {parcel.decode(): int(urls) for parcel, urls in counts.items()} == {
-                parcel: sum(len(each.urls) for each in self.oracle.parked(parcel).values())
-                for parcel in self.oracle.parcels
-            }
-            owners = cast("list[bytes]", self.client.hkeys(f"trawl:2:job:{JOB}:owners"))
-            assert {host.decode() for host in owners} == self.oracle.owners
-        if states and (self.oracle.state is not JobState.PAUSED or "held" in states.values()):
-            assert self.client.sismember("trawl:2:active", JOB), "a sweep will come past it"
+    def both_say_the_same(self) -> None:
+        self.both(lambda ledger: ledger.job(JOB))
+        self.both(lambda ledger: replace(ledger.standing(JOB), due=None))  # outside its scripts Redis has its own clock
+        self.both(lambda ledger: ledger.closed(JOB, limit=ALL))
+        self.both(lambda ledger: ledger.reports(JOB, self.memory.closed(JOB, limit=ALL)))
+        self.both(lambda ledger: ledger.longest_waiting(ALL))
+        if self.job.state is not JobState.CANCELLED:
+            self.both(lambda ledger: sorted(ledger.waits(JOB, ALL), key=str))  # hosts of a piece have no order
 
-    def waiting(self, key: str) -> set[str]:
-        members = cast("list[bytes]", self.client.zrange(f"trawl:2:{key}", 0, -1))
-        assert all(member.startswith(f"{JOB}/".encode()) for member in members)
-        return {member.decode().removeprefix(f"{JOB}/") for member in members}
+    def nothing_stays_behind(self, kept: Kept) -> None:
+        """Each batch stands in the lines it must stand in, and in no other."""
+        job, queued = self.job, set(self.job.having("queued"))
+        waiting = queued if job.is_running else set()
+        overdue = {name for name in waiting if job.batches[name].is_overdue}
+        assert kept.lines["aside"] == queued - waiting
+        assert kept.lines["overdue"] == {f"{JOB}/{name}" for name in overdue}
+        assert kept.lines["line"] == waiting - overdue
+        assert kept.lines["leases"] == set(job.having("held"))
+        assert kept.lines["due"] == set(job.having("deferred"))
+        parked = job.having("parked")
+        assert kept.lines["parcels"] == {f"{each.parcel} {name}" for name, each in parked.items()}
+        assert kept.lines["turns" + (f":{job.priority}" if job.priority else "")] == ({JOB} if job.line() else set())
+        assert kept.fields["batches"] == set(job.batches)
+        assert kept.payloads == job.gathered | {name: each.payload for name, each in job.batches.items()}
+        assert kept.fields["owners"] == {each.owns for each in job.batches.values() if each.owns}
+        held = {each.token for each in job.having("held").values()}
+        assert kept.fields["ahead"] <= held
+        if job.state is not JobState.CANCELLED:
+            assert kept.fields["parked"] == {each.parcel for each in parked.values()}
+        if job.batches and (job.state is not JobState.PAUSED or held):
+            assert kept.is_active, "a sweep will come past it"
+
+
+class Kept:
+    """What Redis has of the job, read at once."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        of_job = f"job:{JOB}:"
+        lines = ["overdue", *(f"turns:{number}" for number in (-2, -1, 1, 2)), "turns"]
+        lines += [of_job + part for part in ("aside", "line", "leases", "due", "parcels")]
+        fields = ["ahead", *(of_job + part for part in ("batches", "owners", "parked"))]
+        with client.pipeline(transaction=False) as pipe:
+            for key in lines:
+                pipe.zrange(f"trawl:2:{key}", 0, -1)
+            for key in fields:
+                pipe.hkeys(f"trawl:2:{key}")
+            pipe.zrange(f"trawl:2:{of_job}closed", 0, -1, withscores=True)
+            pipe.hgetall(f"trawl:2:{of_job}payloads")
+            pipe.sismember("trawl:2:active", JOB)
+            *found, closed, payloads, is_active = pipe.execute()
+        names = [{name.decode() for name in some} for some in found]
+        self.lines = dict(zip((key.removeprefix(of_job) for key in lines), names, strict=False))
+        self.fields = dict(zip((key.removeprefix(of_job) for key in fields), names[len(lines) :], strict=True))
+        self.closed: dict[str, float] = {name.decode(): place for name, place in closed}
+        self.payloads: dict[str, bytes] = {name.decode(): payload for name, payload in payloads.items()}
+        self.is_active = bool(is_active)
+
+
+def packed(urls: list[str]) -> bytes:
+    return pack_entries([BatchEntry(url=url) for url in urls])
+
+
+def hosts_of(fate: str, urls: list[str]) -> dict[str, int]:
+    """Count the URLs of each host they are parked for, if that is what becomes of them."""
+    if fate == "several" and len(urls) > 1:
+        return {"c": 1, "d": len(urls) - 1}
+    return {fate: len(urls)} if fate in HOSTS else {}
 
 
 def test_every_url_is_in_one_place_whatever_happens(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    LedgerMachine.client = client
-    # Children are named after tokens and sorted by their names: a life must be the same each time it is lived.
-    monkeypatch.setattr(secrets, "token_hex", lambda size: hashlib.md5(b"%d" % next(tokens)).hexdigest()[: 2 * size])
+    LedgerMachine.client, LedgerMachine.tokens = client, Tokens()
+    monkeypatch.setattr(secrets, "token_hex", LedgerMachine.tokens.hex)
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(

@@ -1,8 +1,6 @@
-"""Jobs take turns by what they have had; whatever is opened and claimed in whatever order, beside a plain oracle."""
+"""Jobs take turns by what they have had; whatever is opened and claimed in whatever order, as in memory."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import redis
 from hypothesis import HealthCheck, given, settings
@@ -12,50 +10,10 @@ from contract.ledger import control
 from contract.ledger.values import Child
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import Clocked, ClockedLedger, batch_of, next_of, report_of
+from tests.support.memory_ledger import MemoryLedger
 
 JOBS = ("a", "b", "c", "d")
 PRIORITIES = (-1, 0, 3)
-
-
-@dataclass(slots=True)
-class Stride:
-    """Whose turn it is: of the jobs of the highest priority the one that has had least.
-
-    One that comes back, from a pause too, has had no less than whoever was last of its priority.
-    """
-
-    had: dict[str, float] = field(default_factory=lambda: dict.fromkeys(JOBS, 0.0))
-    lines: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: {job: [] for job in JOBS})
-    least: dict[int, float] = field(default_factory=lambda: dict.fromkeys(PRIORITIES, 0.0))
-    priority: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOBS, 0))
-    paused: set[str] = field(default_factory=set)
-
-    def open(self, job: str, batch: str, urls: int) -> None:
-        if not self.lines[job] and job not in self.paused:
-            self.come_back(job)
-        self.lines[job].append((batch, urls))
-
-    def come_back(self, job: str) -> None:
-        self.had[job] = max(self.had[job], self.least[self.priority[job]])
-
-    def resume(self, job: str) -> None:
-        if job in self.paused and self.lines[job]:
-            self.come_back(job)
-        self.paused.discard(job)
-
-    def prioritize(self, job: str, priority: int) -> None:
-        self.priority[job] = priority
-        self.had[job] = self.least[priority]
-
-    def claim(self) -> tuple[str, str] | None:
-        waiting = [job for job in JOBS if self.lines[job] and job not in self.paused]
-        if not waiting:
-            return None
-        job = min(waiting, key=lambda each: (-self.priority[each], self.had[each], each))
-        self.least[self.priority[job]] = self.had[job]
-        batch, urls = self.lines[job].pop(0)
-        self.had[job] += urls
-        return job, batch
 
 
 OPENED = st.tuples(st.just("open"), st.sampled_from(JOBS), st.integers(1, 9))
@@ -69,28 +27,29 @@ def test_the_job_that_has_had_least_of_the_highest_priority_is_next(
     client: redis.Redis, steps: list[tuple[str, str, int] | None]
 ) -> None:
     client.flushall()
-    ledger, stride = ClockedLedger(client), Stride()
-    for job in JOBS:
-        ledger.create(job, JobPolicy())
+    ledgers: tuple[Clocked, ...] = ClockedLedger(client), MemoryLedger()
+    for ledger in ledgers:
+        for job in JOBS:
+            ledger.create(job, JobPolicy())
     for number, step in enumerate(steps):
-        ledger.advance(1.0)
-        if step is not None:
-            act, job, amount = step
-            if act == "open":
-                ledger.open(job, [batch_of(str(number), *(f"http://h.test/{number}/{url}" for url in range(amount)))])
-                stride.open(job, str(number), amount)
-            elif act == "pause":
-                control.pause(ledger, job)
-                stride.paused.add(job)
-            elif act == "resume":
-                control.resume(ledger, job)
-                stride.resume(job)
-            else:
-                control.prioritize(ledger, job, amount)
-                stride.prioritize(job, amount)
-            continue
+        claims = [taken(ledger, number, step) for ledger in ledgers]
+        assert claims[0] == claims[1]
+
+
+def taken(ledger: Clocked, number: int, step: tuple[str, str, int] | None) -> tuple[str, str] | None:
+    """Take a step; without one, claim, and return what is claimed."""
+    ledger.advance(1.0)
+    if step is None:
         claim = ledger.claim_next(holder="worker", waited=0.0)
-        assert (claim and (claim.job, claim.batch)) == stride.claim()
+        return (claim.job, claim.batch) if claim is not None else None
+    act, job, amount = step
+    if act == "open":
+        ledger.open(job, [batch_of(str(number), *(f"http://h.test/{number}/{url}" for url in range(amount)))])
+    elif act == "prioritize":
+        control.prioritize(ledger, job, amount)
+    else:
+        {"pause": control.pause, "resume": control.resume}[act](ledger, job)
+    return None
 
 
 def test_a_small_job_behind_a_large_one_is_next(ledger: Clocked) -> None:
