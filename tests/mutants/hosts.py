@@ -48,14 +48,47 @@ GUARDS = (
         "if False:",
     ),
     _of(
-        "if record is not None and begun >= record.stepped:\n                    if record.is_shared",
+        "if record is not None and begun >= record.stepped:\n                    self._open",
         "test_an_answer_to_a_request_from_before_the_pause_is_no_probes",
-        "if record is not None:\n                    if record.is_shared",
+        "if record is not None:\n                    self._open",
     ),
     _of(
-        "worked = self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0",
+        "return self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0",
         "test_the_pace_that_worked_is_taken_up_below_and_rises",
-        "worked = 0.0",
+        "return 0.0",
+    ),
+    _of(
+        "not record.is_open and begun >= record.stepped",
+        "test_a_probe_is_answered_when_its_body_begins_to_come",
+        "not record.is_open",
+    ),
+    _of(
+        "if asked is not None and record.pace == inf:",
+        "test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused",
+        "if False:",
+    ),
+    _of(
+        "record.pace == inf and record.refused > max(1.0, _tolerated(record.good))",
+        "test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused",
+        "False",
+    ),
+    _of(
+        "        record.refused += 1\n        if asked",
+        "test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused",
+        "        if asked",
+    ),
+    _of(
+        "            record.worked = self._pace_of(key, now)\n        record.refused += 1",
+        "test_a_host_that_refuses_its_probe_as_well_has_a_limit",
+        "            record.worked = self._pace_of(key, now)\n            record.refused += 1",
+    ),
+    _of("record.good += 1", "test_good_answers_to_what_was_in_flight_tell_that_few_were_refused", "pass"),
+    _of("not is_few and", "test_three_urls_among_many_good_ones_are_their_own_affair", ""),
+    _met(
+        "worker/engine/lane.py",
+        "self._hosts.answers(transfer.host_key, exchange.began, now)",
+        "test_a_probe_that_drips_keeps_no_other_url_of_its_host_waiting",
+        "pass",
     ),
     _met(
         _HOSTS, "asked > LONGEST_ASKED", "test_one_answer_that_can_hardly_be_meant_does_not_set_its_host_aside", "False"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, sqrt
 
 from contract.records.hosts import HostState
 
@@ -31,7 +31,8 @@ _JITTER, _JITTER_OF_ASKED = 0.25, 0.1  # of a pause at most, always upwards
 _OF_PATIENCE = 0.9  # so that there is some left for what comes after the pause, made longer by chance
 _LONGEST_JITTER = 5.0
 _FORGIVEN = 3  # good answers since the last pause: then the curve begins anew
-_PROBE_LASTS = 30.0  # seconds until another may probe, where nothing became of the probe
+_PROBE_LASTS = 5.0  # seconds until another may probe, where nothing became of the probe: what it asked for may be slow
+_GRANT_LASTS = 30.0  # seconds a process may probe for all
 _PROBE_LOOK = 0.25  # seconds between two looks whether it is over, and between probes that tell nothing
 _FIRST_PACE = 2.0  # of a host that answered nothing well before
 _LOWEST_PACE = 0.05
@@ -92,9 +93,9 @@ class _Record:
     """A host that throttles, or did of late."""
 
     __slots__ = (
-        "answered", "asked", "asks", "ceiling", "first", "given_up", "good_at", "granted_until", "incidents",
-        "is_curved", "is_open", "is_shared", "limited_at", "next_start", "pace", "pause", "probed", "resumed", "since",
-        "status", "stepped", "streak", "until",
+        "answered", "asked", "asks", "ceiling", "first", "given_up", "good", "good_at", "granted_until", "incidents",
+        "is_curved", "is_open", "is_shared", "limited_at", "next_start", "pace", "pause", "probed", "refused",
+        "resumed", "since", "status", "stepped", "streak", "until", "worked",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
@@ -116,7 +117,9 @@ class _Record:
         self.resumed = now
         self.answered = 0  # good answers since then
         self.good_at = -inf  # when the last one was
-        self.pace = self.ceiling = inf
+        self.pace = self.ceiling = inf  # it has shown no limit
+        self.refused = self.good = 0  # throttled answers since it asked for a pause, and good ones until its probe's
+        self.worked = 0.0  # the pace at which those came; 0: it is not known
         self.next_start = -inf
         self.limited_at = -inf
 
@@ -171,9 +174,17 @@ class Hosts:
             with self._lock:
                 record = self.hot.get(key)
                 if record is not None and begun >= record.stepped:
-                    if record.is_shared and not record.is_open:
-                        self._changed.add(key)
+                    self._open(key, record, now)
                     _grow(record, now)
+                elif record is not None:
+                    record.good += 1
+
+    def answers(self, key: str, begun: float, now: float) -> None:
+        """The body of a good answer has begun to come, which may take long: where that is the probe, no other waits."""
+        record = self.hot.get(key)
+        if record is not None and not record.is_open and begun >= record.stepped:
+            with self._lock:
+                self._open(key, record, now)
 
     def unanswered(self, key: str, *, begun: float, now: float) -> None:
         """A request led to nothing that tells how the host is: another may probe."""
@@ -253,7 +264,7 @@ class Hosts:
         with self._lock:
             record = self.hot.get(key)
             if record is not None:
-                record.granted_until = now + _PROBE_LASTS
+                record.granted_until = now + _GRANT_LASTS
 
     def learn(self, state: HostState, now: float) -> None:
         """Take over what another process knows of a host."""
@@ -261,6 +272,7 @@ class Hosts:
             record = self._record(state.host, now)
             if state.is_open:
                 if record is not None and not record.is_open and now >= record.until:
+                    _open(record, now)
                     _grow(record, now)
                 return
             if record is None:
@@ -270,7 +282,8 @@ class Hosts:
     def _concerns_host(self, key: str, record: _Record | None, url: str, excused: float, now: float) -> bool:
         if record is not None and record.is_curved:
             return record.good_at <= excused
-        return self._is_incident(key, url, now)
+        is_few = self._throttled.count(key, now) <= _tolerated(self._good.count(key, now))
+        return not is_few and self._is_incident(key, url, now)
 
     def _is_incident(self, key: str, url: str, now: float) -> bool:
         """Is this the third URL of late?"""
@@ -292,7 +305,10 @@ class Hosts:
         """An incident: pause the host, and take its pace back."""
         record.streak = 1 if record.answered >= _FORGIVEN else record.streak + 1
         record.pause = self._longer(_curve(record.streak), _JITTER) if asked is None else self._longer(asked)
-        self._slow_down(key, record, now)
+        if asked is not None and record.pace == inf:
+            self._suspect(key, record, now)
+        else:
+            self._slow_down(key, record, now)
         if record.is_open:
             record.since = now
         if asked is None:
@@ -312,18 +328,32 @@ class Hosts:
     def _longer(self, seconds: float, jitter: float = _JITTER_OF_ASKED) -> float:
         return seconds + min(seconds * jitter, _LONGEST_JITTER) * self._random()
 
+    def _open(self, key: str, record: _Record, now: float) -> None:
+        """Its probe is answered."""
+        if not record.is_open:
+            if record.is_shared:
+                self._changed.add(key)
+            _open(record, now)
+
+    def _suspect(self, key: str, record: _Record, now: float) -> None:
+        """It asks for a pause; whether it limits its pace, what else comes of the incident shows."""
+        if not record.refused:
+            record.good = self._good.count(key, now)
+            record.worked = self._pace_of(key, now)
+        record.refused += 1
+
+    def _pace_of(self, key: str, now: float) -> float:
+        """Return the pace at which it answered well; 0: there are too few answers to tell."""
+        return self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0
+
     def _slow_down(self, key: str, record: _Record, now: float) -> None:
         if record.pace == inf:
-            worked = self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0
+            worked = self._pace_of(key, now)
         elif record.is_open and now - record.resumed >= 1.0:
             worked = min(record.pace, record.answered / (now - record.resumed))
         else:
             worked = _RESUMED * record.pace
-        if worked:
-            record.ceiling = max(_LOWEST_PACE, _KEPT * worked)
-            record.pace = max(_LOWEST_PACE, _RESUMED * record.ceiling)
-        elif record.pace == inf:
-            record.pace = _FIRST_PACE
+        _keep_below(record, worked)
 
     def _remember(self, key: str) -> None:
         if key not in self._known:
@@ -349,6 +379,7 @@ class Hosts:
 
     def _note_late(self, key: str, record: _Record, asked: float | None, now: float) -> None:
         """Take the answer to a request that was in flight when the incident was: no news, but for what it asks."""
+        record.refused += 1
         if asked is not None:
             record.asks = True
             record.until = max(record.until, now + self._longer(asked))
@@ -363,6 +394,12 @@ def _is_forgotten(record: _Record, now: float) -> bool:
 
 def _curve(streak: int) -> float:
     return min(FIRST_PAUSE * 2.0 ** min(streak - 1, 30), LONGEST_PAUSE)
+
+
+def _tolerated(good: int) -> float:
+    """Return how many throttled answers beside so many good ones may be about single URLs, and chance (two sigma)."""
+    expected = _TOLERATED * good
+    return expected + 2.0 * sqrt(expected)
 
 
 def _turn_to_probe(record: _Record, now: float) -> float:
@@ -385,12 +422,26 @@ def _turn_at_pace(record: _Record, now: float) -> float:
     return 0.0
 
 
+def _keep_below(record: _Record, worked: float) -> None:
+    """Ask it more slowly than at the pace that worked, or slowly where none did."""
+    if worked:
+        record.ceiling = max(_LOWEST_PACE, _KEPT * worked)
+        record.pace = max(_LOWEST_PACE, _RESUMED * record.ceiling)
+    elif record.pace == inf:
+        record.pace = _FIRST_PACE
+
+
+def _open(record: _Record, now: float) -> None:
+    if record.pace == inf and record.refused > max(1.0, _tolerated(record.good)):
+        _keep_below(record, record.worked)
+    record.refused = 0
+    record.is_open, record.resumed, record.answered = True, now, 0
+    record.incidents, record.given_up, record.first = 0, False, now
+    record.next_start = now
+    record.is_shared, record.granted_until = False, -inf
+
+
 def _grow(record: _Record, now: float) -> None:
-    if not record.is_open:
-        record.is_open, record.resumed, record.answered = True, now, 0
-        record.incidents, record.given_up, record.first = 0, False, now
-        record.next_start = now
-        record.is_shared, record.granted_until = False, -inf
     record.answered += 1
     record.good_at = now
     if record.pace < record.ceiling:

@@ -299,6 +299,8 @@ class Lane:
             # It may have been called off by the one before.
             if self._limits.stops(exchange, transfer, now) and exchange in flying:
                 self._ended(exchange, self._http.drop(exchange), now, wall)
+            elif exchange.draft is not None and transfer.host_key in self._hosts.hot:
+                self._hosts.answers(transfer.host_key, exchange.began, now)
         self._limits.forget_all_but(flying)
         for host, answer in self._lookups.give_up_late(now):
             self._resolved(host, answer)

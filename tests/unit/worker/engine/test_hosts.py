@@ -115,9 +115,22 @@ def test_one_request_probes_and_the_others_wait_for_its_answer() -> None:
     now = _probe(hosts)
 
     assert hosts.may_start(KEY, now + 0.1) > 0
-    assert hosts.may_start(KEY, now + 5.0) > 0
-    hosts.answered(KEY, now, now + 5.1)
-    assert hosts.may_start(KEY, now + 5.2) == 0
+    assert hosts.may_start(KEY, now + 4.0) > 0
+    hosts.answered(KEY, now, now + 4.1)
+    assert hosts.may_start(KEY, now + 4.2) == 0
+
+
+def test_a_probe_is_answered_when_its_body_begins_to_come() -> None:
+    """It may be a large one, or drip."""
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+    now = _probe(hosts)
+
+    hosts.answers(KEY, 0.5, now + 0.1)
+    assert hosts.may_start(KEY, now + 0.2) > 0, "that one is from before the pause"
+
+    hosts.answers(KEY, now, now + 0.3)
+    assert hosts.may_start(KEY, now + 0.4) == 0
 
 
 def test_a_probe_that_tells_nothing_is_followed_by_another() -> None:
@@ -129,7 +142,7 @@ def test_a_probe_that_tells_nothing_is_followed_by_another() -> None:
 
     assert 0 < hosts.may_start(KEY, now + 2.1) < 1
     assert hosts.may_start(KEY, now + 3) == 0
-    assert hosts.may_start(KEY, now + 20) > 0, "and that one is waited for"
+    assert hosts.may_start(KEY, now + 7) > 0, "and that one is waited for"
 
 
 def test_a_probe_that_got_lost_is_followed_by_another() -> None:
@@ -137,7 +150,7 @@ def test_a_probe_that_got_lost_is_followed_by_another() -> None:
     _incident(hosts, 1.0)
     now = _probe(hosts)
 
-    assert hosts.may_start(KEY, now + 31) == 0
+    assert hosts.may_start(KEY, now + 5.1) == 0
 
 
 def test_an_answer_to_a_request_from_before_the_pause_is_no_probes() -> None:
@@ -154,7 +167,8 @@ def test_the_pace_that_worked_is_taken_up_below_and_rises() -> None:
     hosts = _hosts()
     for number in range(100):
         hosts.answered(KEY, 0.0, number / 50)
-    _incident(hosts, 2.0)
+    for url in "abcdefghij":
+        _blame(hosts, url, 2.0, begun=1.9)
     now = _probe(hosts)
     hosts.answered(KEY, now, now)
 
@@ -162,6 +176,56 @@ def test_the_pace_that_worked_is_taken_up_below_and_rises() -> None:
 
     assert 30 <= starts[0] <= 44
     assert starts[0] <= starts[1] <= starts[2] <= 48
+
+
+@pytest.mark.parametrize(("refused", "fastest"), [(1, 200), (6, 200), (40, 44)])
+def test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused(refused: int, fastest: int) -> None:
+    """The wait is kept all the same. It had cost a host of 500 URLs, eight of which asked for a second, a minute."""
+    hosts = _hosts()
+    for number in range(100):
+        hosts.answered(KEY, 0.0, number / 50)
+    for number in range(refused):
+        _blame(hosts, f"page {number}", 2.0 + number / 100, begun=1.9, asked=1.0)
+    now = _probe(hosts)
+    assert now >= 3.0
+    hosts.answered(KEY, now, now)
+
+    starts = _starts(hosts, now, 1.0)
+
+    assert 0.6 * fastest <= starts[0] <= fastest
+
+
+def test_a_host_that_refuses_its_probe_as_well_has_a_limit() -> None:
+    hosts = _hosts()
+    for number in range(10):
+        hosts.answered(KEY, 0.0, number / 5)
+    _blame(hosts, "page", 2.0, asked=1.0)
+    _blame(hosts, "page", _probe(hosts), asked=1.0)
+    now = _probe(hosts)
+    hosts.answered(KEY, now, now)
+
+    assert _starts(hosts, now, 1.0)[0] < 20
+
+
+def test_good_answers_to_what_was_in_flight_tell_that_few_were_refused() -> None:
+    hosts = _hosts()
+    for page in ("a", "b"):
+        _blame(hosts, page, 2.0, begun=1.9, asked=1.0)
+    for _ in range(60):
+        hosts.answered(KEY, 1.9, 2.1)
+    now = _probe(hosts)
+    hosts.answered(KEY, now, now)
+
+    assert _starts(hosts, now, 1.0)[0] >= 120
+
+
+def test_three_urls_among_many_good_ones_are_their_own_affair() -> None:
+    hosts = _hosts()
+    for number in range(100):
+        hosts.answered(KEY, 0.0, number / 50)
+
+    assert [_blame(hosts, url, 2.0) for url in "abcd"] == [False] * 4
+    assert hosts.may_start(KEY, 2.0) == 0
 
 
 def test_of_a_host_nothing_is_known_of_the_pace_begins_low_and_doubles() -> None:

@@ -215,6 +215,20 @@ def test_a_paused_host_costs_the_others_nothing() -> None:
     assert world.clock.seconds < 1.5
 
 
+def test_a_probe_that_drips_keeps_no_other_url_of_its_host_waiting() -> None:
+    def answer(url: str, now: float) -> Reply:
+        if now < 0.5:
+            return _refusal(Retry_After="1")
+        return Reply(after=200.0, body=bytes(100_000), drip=500.0) if url.endswith("/0") else Reply(after=0.05)
+
+    world = _world(answer)
+
+    run = world.start(_urls(20))
+    world.turn_until(lambda: len(run.outcomes) == 19)
+
+    assert world.clock.seconds < 6
+
+
 def test_a_redirect_to_a_paused_host_waits_for_it() -> None:
     def answer(url: str, now: float) -> Reply:
         if "a.test" in url:
