@@ -41,29 +41,21 @@ class EgressProxy:
 class WorkerSettings:
     """The environment of a worker, read once by ``worker.wiring``."""
 
-    output: str = setting(
-        "TRAWL_OUTPUT", "./out", text, "Folder the bodies are stored in; `trawl run` sets it to its `-o`."
-    )
+    output: str = setting("TRAWL_OUTPUT", "./out", text, "Folder to store bodies in; `trawl run` sets it to its `-o`.")
     lanes: int = setting(
-        "TRAWL_LANES", 1, whole(1), "Lanes per process: threads that each drive many transfers. One fills a core."
+        "TRAWL_LANES", 1, whole(1), "Lanes per process: threads that each drive many transfers. One keeps a core busy."
     )
     transfers: int = setting(
         "TRAWL_TRANSFERS",
         64,
         whole(1),
-        "Transfers in flight per process, shared by its lanes; up to four times as many beside them that bring little.",
+        "Transfers in flight per process, shared by its lanes; in addition, up to four times as many quiet ones.",
     )
     drain: float = setting(
-        "TRAWL_DRAIN",
-        10.0,
-        seconds(),
-        "Seconds a worker told to stop lets transfers in flight go on before it hands them back.",
+        "TRAWL_DRAIN", 10.0, seconds(), "Seconds a stopping worker lets transfers finish before it hands them off."
     )
     min_free: int = setting(
-        "TRAWL_MIN_FREE",
-        64 * 1024**2,
-        size,
-        "Free space that stays on the output's disk: bodies that would take of it wait.",
+        "TRAWL_MIN_FREE", 64 * 1024**2, size, "Free space to keep on the output's disk; bodies that would use it wait."
     )
     deny_nets: tuple[str, ...] = setting(
         "TRAWL_WORKER_DENY_NETS", (), words, "Networks (CIDR) this worker never connects to, whatever a job allows."
@@ -72,13 +64,13 @@ class WorkerSettings:
         "TRAWL_OWN_SERVICES",
         (),
         words,
-        "More `host:port` places never to be fetched from, beside broker and result backend: Flower, metrics.",
+        "More `host:port` addresses never to fetch from, besides broker and result backend: Flower, metrics.",
     )
     egress_proxy: str = setting(
         "TRAWL_EGRESS_PROXY",
         "",
         text,
-        "Proxy that every connection to a server goes through: `http://host:port`, `https://` or `socks5://`.",
+        "Proxy for all connections to servers: `http://host:port`, `https://` or `socks5://`.",
     )
     egress_login_file: str = setting(
         "TRAWL_EGRESS_LOGIN_FILE", "", text, "File whose first line is that proxy's login, `user:password`."
@@ -87,19 +79,20 @@ class WorkerSettings:
         "TRAWL_CA_FILE",
         "",
         text,
-        "Certificates to trust, a PEM file. Unset: `SSL_CERT_FILE`, the system's, then the package certifi's.",
+        "Certificates to trust, a PEM file. If unset: `SSL_CERT_FILE`, the system's, then those of certifi.",
     )
     metrics: str = setting(
         "TRAWL_METRICS",
         "",
         text,
-        "Where the worker answers Prometheus: a port of 127.0.0.1, or `address:port`. Unset: nowhere.",
+        "Where the worker serves metrics to Prometheus: a port on 127.0.0.1, or `address:port`. If unset: nowhere.",
     )
     heartbeat_file: str = setting(
         "TRAWL_HEARTBEAT_FILE",
         "",
         text,
-        "File the worker touches every few seconds; while it takes no work it is old and says why. For health checks.",
+        "File the worker touches every few seconds, for health checks; while it takes no work, it is dated 1970 and "
+        "says why.",
     )
 
     @classmethod

@@ -148,29 +148,26 @@ class ClusterSettings:
     """What producer and worker must agree on to meet."""
 
     broker_url: str = setting(
-        "TRAWL_BROKER_URL",
-        "",
-        text,
-        "Broker; any Celery broker URL. `CELERY_BROKER_URL` and, after it, `REDIS_URL` are read where it is unset.",
+        "TRAWL_BROKER_URL", "", text, "Broker; any Celery broker URL. If unset: `CELERY_BROKER_URL`, then `REDIS_URL`."
     )
     result_backend: str = setting(
         "TRAWL_RESULT_BACKEND",
         "",
         text,
-        "Redis that holds results and the ledger. Where unset: `CELERY_RESULT_BACKEND`, then a Redis broker's URL.",
+        "Redis that holds results and the ledger. If unset: `CELERY_RESULT_BACKEND`, then a Redis broker's URL.",
     )
     password_file: str = setting(
         "TRAWL_REDIS_PASSWORD_FILE",
         "",
         text,
-        "File whose first line is the password for both Redis URLs above, so that it need not stand in them.",
+        "File whose first line is the password for both Redis URLs above, to keep it out of them.",
     )
     ca_file: str = setting(
         "TRAWL_REDIS_CA_FILE",
         "",
         text,
         "File with the certificate authorities (PEM) a `rediss://` server is checked against; "
-        "where unset, those the system trusts.",
+        "if unset, those the system trusts.",
     )
     broker_options: dict[str, Any] = field(
         default_factory=dict,
@@ -210,7 +207,7 @@ class ClusterSettings:
         "TRAWL_KEEP",
         7 * 86400.0,
         seconds(60.0),
-        "Seconds after its last change until a job is forgotten in Redis, reports nobody followed included.",
+        "Seconds after its last change until a job is deleted from Redis, with its uncollected reports.",
     )
 
     @classmethod
