@@ -8,23 +8,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import pytest
 
 from contract.errors import FolderError
-from contract.ledger.ports import Ledger
-from contract.ledger.values import Child, Claim
-from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
+from contract.ledger.values import Claim
+from contract.records.batches import BatchEntry, Known, unpack_entries
 from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy, Sync
 from contract.records.reports import BatchReport
 from contract.urls.naming import Layout, output_name, output_path
 from tests.support.bodies import body_bytes
+from tests.support.clocked_ledger import JOB, batch_of, claimed, stored
 from tests.support.drafts import every_layout, every_sync, expect_whole_or_absent
 from tests.support.faulty_calls import Call, FaultyCalls
 from tests.support.fetching import OPEN, Bench
 from tests.support.killed_writers import kill_at_every_call
+from tests.support.memory_ledger import MemoryLedger
 from tests.support.misbehaving import MisbehavingServer
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.runner import BatchRunner
@@ -223,23 +224,16 @@ def test_a_bug_in_the_look_at_a_known_file_costs_a_download_and_not_the_batch(
 # ------------------------------------------------------------------------------------------ the report comes last
 
 
-class RecordingLedger:
+class RecordingLedger(MemoryLedger):
     """Writes down when a batch was closed, between the calls."""
 
     def __init__(self, calls: FaultyCalls) -> None:
+        super().__init__()
         self._calls = calls
-        self.reports: list[BatchReport] = []
 
-    def renew(self, claim: Claim) -> bool:
-        return True
-
-    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
-        return None
-
-    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child]) -> bool:
+    def close(self, claim: Claim, report: BatchReport, *more: Any, **options: Any) -> bool:
         self._calls.note("report")
-        self.reports.append(report)
-        return True
+        return super().close(claim, report, *more, **options)
 
 
 @every_layout
@@ -252,13 +246,12 @@ def test_the_files_of_a_batch_are_on_the_disk_before_its_report_is_stored(
         ledger = RecordingLedger(calls)
         bench = Bench(tmp_path)
         policy = replace(OPEN, layout=layout, sync=sync)
-        _a_shift(ledger, bench).work(
-            Claim("job", "1", "token", pack_entries(BatchEntry(url=url) for url in urls), policy, 1.0, 1, 12)
-        )
+        ledger.create(JOB, policy)
+        ledger.open(JOB, [batch_of("1", *urls)])
+        _a_shift(ledger, bench).work(claimed(ledger, "1"))
         bench.close()
 
-    (report,) = ledger.reports
-    assert report.counts() == {"ok": 12}
+    assert stored(ledger, "1").counts() == {"ok": 12}
     for url in urls:
         _expect_durable(calls, output_path(output_name(url), layout), sync)
 
@@ -297,7 +290,7 @@ def _a_shift(ledger: RecordingLedger, bench: Bench) -> BatchRunner:
         )
 
     return BatchRunner(
-        cast("Ledger", ledger),
+        ledger,
         worker="test",
         lease_seconds=30.0,
         drain=1.0,

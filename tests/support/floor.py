@@ -6,64 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from contract.ledger.ports import Claiming
-from contract.ledger.values import Child, Claim
-from contract.records.batches import BatchEntry, pack_entries
+from contract.ledger.values import Claim
+from contract.records.batches import BatchEntry
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, Outcome
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
+from tests.support.clocked_ledger import batch_of, claimed, stored
+from tests.support.memory_job import Batch
+from tests.support.memory_ledger import MemoryLedger
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.runner import BatchRunner
 from worker.engine.results import Leftover, Part, Progress
 from worker.engine.run import Run
 
 URL = "http://example.com/{}"
-
-
-def a_claim(batch: str) -> Claim:
-    return Claim(
-        "job", batch, f"token-{batch}", pack_entries([BatchEntry(url=URL.format(batch))]), JobPolicy(), 1.0, 1, 1
-    )
-
-
-@dataclass
-class FakeLedger:
-    """Remembers what was closed; has the batches of `waiting` to be claimed ahead."""
-
-    waiting: list[str] = field(default_factory=list)
-    lost: set[str] = field(default_factory=set)
-    failures: list[Exception] = field(default_factory=list)
-    closed: dict[str, tuple[BatchReport, Sequence[Child]]] = field(default_factory=dict)
-    kept: dict[str, Claim] = field(default_factory=dict)
-    gathered: list[str] | Exception = field(default_factory=list)
-    looks: int = 0
-
-    def renew(self, claim: Claim) -> bool:
-        return claim.batch not in self.lost
-
-    def claim_next(self, *, holder: str, waited: float) -> Claim | None:
-        assert waited > 0
-        assert holder == "worker@here"
-        self.looks += 1
-        return a_claim(self.waiting.pop(0)) if self.waiting else None
-
-    def close(self, claim: Claim, report: BatchReport, children: Sequence[Child], *, kept: Claim | None = None) -> bool:
-        if self.failures:
-            raise self.failures.pop(0)
-        if claim.batch in self.lost:
-            return False
-        self.closed[claim.batch] = report, children
-        if kept is not None:
-            self.kept[claim.batch] = kept
-        return True
-
-    def gather(self, job: str) -> list[str]:
-        assert job == "job"
-        assert self.closed
-        if isinstance(self.gathered, Exception):
-            raise self.gathered
-        return self.gathered
 
 
 class FakeRun:
@@ -111,7 +68,8 @@ class FakeRun:
 class Floor:
     """Where a runner works: what it started, sent and told, and whether its worker is stopping."""
 
-    ledger: FakeLedger = field(default_factory=FakeLedger)
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    lost: set[str] = field(default_factory=set)  # batches that are somebody else's as soon as they are begun
     fetching: int = 0
     leftovers: Sequence[Leftover] = ()
     ends_at_once: bool = True
@@ -122,12 +80,41 @@ class Floor:
     runs: dict[str, FakeRun] = field(default_factory=dict)
     sent: list[BatchMessage] = field(default_factory=list)
     on_start: Callable[[str], None] = lambda _batch: None
+    begun: dict[str, Claim] = field(default_factory=dict)
     told: list[tuple[str, str]] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.ledger.create("job", JobPolicy())
+
+    def line_up(self, *batches: str) -> None:
+        """Have these waited for long enough to be claimed ahead, one after the other."""
+        for batch in batches:
+            self.ledger.open("job", [batch_of(batch, URL.format(batch))])
+            self.ledger.advance(1.0)
+
+    def claim(self, batch: str) -> Claim:
+        self.ledger.open("job", [batch_of(batch, URL.format(batch))])
+        return claimed(self.ledger, batch, job="job")
+
+    @property
+    def waiting(self) -> list[str]:
+        return [message.batch for message in self.ledger.longest_waiting(100)]
+
+    @property
+    def closed(self) -> list[str]:
+        return self.ledger.closed("job")
+
+    def report(self, batch: str) -> BatchReport:
+        return stored(self.ledger, batch, job="job")
+
+    def handed_off(self, batch: str) -> list[Batch]:
+        """Return what was opened in place of a batch."""
+        return [self.ledger.job_of("job").batches[child] for child in self.report(batch).handed_off]
+
     def runner(self, *, room: int = 64, lease_seconds: float = 30.0) -> BatchRunner:
         return BatchRunner(
-            cast("Claiming", self.ledger),
+            self.ledger,
             worker="worker@here",
             lease_seconds=lease_seconds,
             drain=7.0,
@@ -143,6 +130,7 @@ class Floor:
         )
 
     def begin(self, claim: Claim) -> None:
+        self.begun[claim.batch] = claim
         self.told.append(("begun", claim.batch))
 
     def close(self, claim: Claim, line: str, *, seconds: float) -> None:
@@ -163,6 +151,8 @@ class Floor:
         run = FakeRun(claim.batch, tell, fetching=self.fetching, leftovers=self.leftovers)
         run.stalled = self.stalled
         self.runs[claim.batch] = run
+        if claim.batch in self.lost:
+            del self.ledger.job_of("job").batches[claim.batch]
         self.on_start(claim.batch)
         if self.ends_at_once:
             run.end()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -49,20 +50,22 @@ def atomic(method: Method[Given, Answer]) -> Method[Given, Answer]:
 
     def call(self: MemoryLedger, /, *args: Given.args, **kwargs: Given.kwargs) -> Answer:
         with self._lock:
-            if self.failures:
-                raise self.failures.pop(0)
+            self.calls[method.__name__] += 1
+            if failures := self.failures.get(method.__name__):
+                raise failures.pop(0)
             return method(self, *args, **kwargs)
 
     return call
 
 
 class MemoryLedger(Clocked):
-    """A ledger of one process. ``failures`` are raised by the next calls, one by each."""
+    """A ledger of one process. ``failures`` are raised by the next calls of each method, which ``calls`` counts."""
 
     def __init__(self, *, lease: float = 20.0) -> None:
         self.lease = lease
         self.changes = Changes()
-        self.failures: list[Exception] = []
+        self.failures: dict[str, list[Exception]] = {}
+        self.calls: Counter[str] = Counter()
         self.told: list[tuple[str, ProgressSnapshot]] = []
         self.fullness = RedisMemory(used=10, most=100, policy="noeviction")
         self._lock = threading.Lock()

@@ -3,20 +3,16 @@
 import itertools
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import pytest
 import redis
 
-from contract.errors import CancelledJobError, UnknownJobError
 from contract.ledger.channel import JobChannel
+from contract.ledger.control import cancel
 from contract.ledger.memory import RedisMemory
-from contract.ledger.ports import Ledger
-from contract.ledger.values import NewBatch
 from contract.records.batches import unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
@@ -30,65 +26,45 @@ from producer.job.feeder import Feeder
 from producer.job.plan import read_on
 from producer.job.sender import NewJob
 from producer.storage.journal import Journal, KeptBatch
+from tests.support.clocked_ledger import record_of
+from tests.support.memory_ledger import MemoryLedger
+
+OUT_OF_MEMORY = redis.exceptions.OutOfMemoryError("OOM")
 
 
-class RememberingLedger:
-    """The ledger as far as feeding needs it."""
-
-    def __init__(self) -> None:
-        self.jobs: set[str] = set()
-        self.batches: dict[str, list[str]] = {}
-        self.stored: dict[str, int] = {}
-        self.totals: Mapping[str, int] | None = None
-        self.has_room = True
-        self.is_cancelled = False
-        self.errors: Counter[str] = Counter()
-
-    def memory(self) -> RedisMemory:
-        return RedisMemory(used=79 if not self.has_room else 10, most=100, policy="noeviction")
-
-    def job(self, job: str) -> object | None:
-        return job if job in self.jobs else None
-
-    def create(self, job: str, policy: JobPolicy, *, label: str = "", secrets: bytes | None = None) -> bool:
-        self.jobs.add(job)
-        return True
-
-    def remove(self, job: str) -> None:
-        self.jobs.discard(job)
-        self.batches.clear()
-
-    def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
-        if not self.has_room:
-            raise redis.exceptions.OutOfMemoryError("OOM")
-        if job not in self.jobs:
-            raise UnknownJobError("gone")
-        if self.is_cancelled:
-            raise CancelledJobError("cancelled")
-        new = {batch.batch: [entry.url for entry in unpack_entries(batch.payload)] for batch in batches}
-        self.batches |= {batch: urls for batch, urls in new.items() if batch not in self.batches}
-        return list(new)
-
-    def store(self, job: str, report: BatchReport) -> bool:
-        self.stored[report.batch] = len(report.outcomes)
-        self.errors.update(str(outcome.error) for outcome in report.outcomes)
-        return True
-
-    def seal(self, job: str, totals: Mapping[str, int]) -> None:
-        self.totals = dict(totals)
-
-
-class RememberingServices:
-    """A cluster that notes what it is sent."""
+class MemoryServices:
+    """A cluster in memory, with a job, that notes what it is sent."""
 
     def __init__(self) -> None:
-        self.memory = RememberingLedger()
+        self.ledger = MemoryLedger()
+        self.ledger.create("job-1", JobPolicy())
         self.sent: list[str] = []
         self.about: list[str] = []
 
+    def fill(self, percent: int) -> None:
+        self.ledger.fullness = RedisMemory(used=percent, most=100, policy="noeviction")
+        self.ledger.failures["open"] = [OUT_OF_MEMORY] * 1000 if self.ledger.fullness.is_full else []
+
     @property
-    def ledger(self) -> Ledger:
-        return cast("Ledger", self.memory)
+    def opened(self) -> dict[str, list[str]]:
+        """Return the URLs of each batch that is open."""
+        batches = self.ledger.job_of("job-1").batches
+        return {name: [entry.url for entry in unpack_entries(each.payload)] for name, each in batches.items()}
+
+    @property
+    def stored(self) -> list[int]:
+        """Return how many outcomes each report has."""
+        reports = self.ledger.reports("job-1", self.ledger.closed("job-1"))
+        return [len(BatchReport.from_result(blob or b"").outcomes) for blob in reports]
+
+    @property
+    def totals(self) -> Mapping[str, int] | None:
+        return record_of(self.ledger, "job-1").totals
+
+    @property
+    def ended(self) -> int:
+        """How many URLs are open, or were refused?"""
+        return sum(self.stored) + sum(map(len, self.opened.values()))
 
     def send(self, messages: Sequence[BatchMessage], about: Sequence[str] = ()) -> None:
         self.sent += [message.batch for message in messages]
@@ -106,7 +82,7 @@ URLS = [f"http://h{number % 3}/{number}?token=secret" for number in range(2000)]
 
 def feeder(
     folder: Path,
-    services: RememberingServices,
+    services: MemoryServices,
     journal: Journal,
     size: int = 100,
     *,
@@ -134,8 +110,7 @@ def feeder(
 def test_what_waits_for_its_hosts_fills_no_window_but_has_a_bound_of_bytes(tmp_path: Path) -> None:
     """Guards ``Journal.backlog``: nine of ten URLs on a host that is paused kept all others back."""
     (tmp_path / "urls.txt").write_text("".join(f"http://h/{number}\n" for number in range(20_000)))
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     with closing(Journal(tmp_path / "state")) as journal:
         journal.begin("job-1")
         feeding = feeder(tmp_path, services, journal, window=3)
@@ -158,8 +133,7 @@ def test_what_waits_for_its_hosts_fills_no_window_but_has_a_bound_of_bytes(tmp_p
 def test_a_feeder_killed_after_any_step_is_gone_on_with(tmp_path: Path, steps: int) -> None:
     # Protects Batcher.restore and the remainder in the journal: entries read, and in no batch yet.
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in [*URLS, URLS[0], "ftp://x/"]))
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     first = feeder(tmp_path, services, journal)
@@ -174,18 +148,17 @@ def test_a_feeder_killed_after_any_step_is_gone_on_with(tmp_path: Path, steps: i
         second.step()
     journal.close()
 
-    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(URLS)
-    assert services.memory.totals == {"lines": 2002, "duplicates": 1, "refused": 1, "urls": 2000}
-    assert sum(services.memory.stored.values()) == 1
-    assert set(services.sent) == set(services.memory.batches)
+    assert sorted(itertools.chain(*services.opened.values())) == sorted(URLS)
+    assert services.totals == {"lines": 2002, "duplicates": 1, "refused": 1, "urls": 2000}
+    assert sum(services.stored) == 1
+    assert set(services.sent) == set(services.opened)
     assert not any("secret" in text for text in services.about)
 
 
 def test_refused_lines_come_in_reports_of_a_bounded_size(tmp_path: Path) -> None:
     """Guards _REFUSED_AT_ONCE: a chunk's were one report, however many, and forty such reports are drained at once."""
     (tmp_path / "urls.txt").write_text("x\n" * 1200)
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
 
@@ -194,33 +167,31 @@ def test_refused_lines_come_in_reports_of_a_bounded_size(tmp_path: Path) -> None
         feeding.step()
     journal.close()
 
-    assert list(services.memory.stored.values()) == [500, 500, 200]
-    assert (services.memory.totals, services.sent) == ({"lines": 1200, "duplicates": 0, "refused": 1200, "urls": 0}, [])
+    assert services.stored == [500, 500, 200]
+    assert (services.totals, services.sent) == ({"lines": 1200, "duplicates": 0, "refused": 1200, "urls": 0}, [])
 
 
 def test_a_ledger_that_lost_the_job_gets_everything_again(tmp_path: Path) -> None:
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     feeding = feeder(tmp_path, services, journal)
     feeding.step()
 
-    services.memory.remove("job-1")
+    services.ledger.remove("job-1")
     for _ in itertools.takewhile(lambda _: not feeding.is_done, range(100)):
         feeding.step()
     journal.close()
 
-    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(URLS)
+    assert sorted(itertools.chain(*services.opened.values())) == sorted(URLS)
 
 
 def test_a_redis_that_is_nearly_full_is_told_and_not_fed_until_it_is_not(tmp_path: Path) -> None:
     """Guards ``held_up``: "waiting for a worker" was shown for ever, though a worker was ready."""
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
-    services, told, now = RememberingServices(), list[str](), itertools.count(100.0, 1.0)
-    services.memory.create("job-1", JobPolicy())
-    services.memory.has_room = False
+    services, told, now = MemoryServices(), list[str](), itertools.count(100.0, 1.0)
+    services.fill(79)
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     feeding = feeder(tmp_path, services, journal, tell=told.append, clock=lambda: next(now))
@@ -229,7 +200,7 @@ def test_a_redis_that_is_nearly_full_is_told_and_not_fed_until_it_is_not(tmp_pat
 
     assert feeding.held_up == "Redis is 79 % full; nothing is sent above 70 %"
     assert told == [f"{feeding.held_up}: give it more memory, or follow or remove old jobs."]
-    services.memory.has_room = True
+    services.fill(10)
     for _ in itertools.takewhile(lambda _: not feeding.is_done, range(100)):
         feeding.step()
     journal.close()
@@ -240,49 +211,47 @@ def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(tmp_p
     """Guards ``_fall_behind``: what was refused stands in the journal and nowhere else."""
     urls = [f"http://h{number % 3}/{number}" for number in range(20_000)]
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
-    services, told, now = RememberingServices(), list[str](), itertools.count(100.0, 0.1)
-    services.memory.create("job-1", JobPolicy())
+    services, told, now = MemoryServices(), list[str](), itertools.count(100.0, 0.1)
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     feeding = feeder(tmp_path, services, journal, tell=told.append, clock=lambda: next(now))
     feeding.step()
 
-    services.memory.has_room = False
+    services.fill(79)
     assert feeding.step(), "the memory was looked at a moment ago"
-    fed = len(services.memory.batches)
+    fed = len(services.opened)
     assert not any(feeding.step() for _ in range(100))
-    assert len(services.memory.batches) == fed
-    services.memory.has_room = True
+    assert len(services.opened) == fed
+    services.fill(10)
     for _ in itertools.takewhile(lambda _: not feeding.is_done, range(1000)):
         feeding.step()
     journal.close()
 
     assert told == ["Redis is out of memory: nothing more is sent until some outcomes were collected."]
     assert feeding.held_up == ""
-    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(urls)
+    assert sorted(itertools.chain(*services.opened.values())) == sorted(urls)
 
 
 def test_a_cancelled_job_is_read_no_further_and_what_was_not_read_is_counted(tmp_path: Path) -> None:
     """Guards ``Feeder.cancel``: lines that ask for nothing are none, and what was read has a row."""
     padded = [f"http://h/{number}?{'x' * 1000}" for number in range(2000)]
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n# a comment\n\n" for url in padded))
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     with closing(Journal(tmp_path / "state")) as journal:
         journal.begin("job-1")
         feeding = feeder(tmp_path, services, journal)
         feeding.step()
-        services.memory.is_cancelled = True
+        cancel(services.ledger, "job-1")
 
         feeding.cancel()
 
         assert feeding.is_done
         assert feeding.totals["lines"] + feeding.totals["not_read"] == 2000
         assert feeding.totals["not_read"] > 1000
-        ended = sum(services.memory.stored.values()) + sum(map(len, services.memory.batches.values()))
+        ended = services.ended
         assert ended == feeding.totals["lines"]
-        assert services.memory.totals == feeding.totals
-        assert services.memory.errors == {"cancelled": sum(services.memory.stored.values())}
+        assert services.totals == feeding.totals
+        assert record_of(services.ledger, "job-1").errors == {"cancelled": sum(services.stored)}
         again = feeder(tmp_path, services, journal)
         assert again.is_done
         assert again.totals == feeding.totals
@@ -291,8 +260,7 @@ def test_a_cancelled_job_is_read_no_further_and_what_was_not_read_is_counted(tmp
 def test_nobody_can_tell_what_was_not_read_of_a_list_that_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "urls.txt")
     writing = os.open(tmp_path / "urls.txt", os.O_RDWR)
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     with closing(Journal(tmp_path / "state")) as journal:
         journal.begin("job-1")
         os.write(writing, b"http://h/1\n")
@@ -315,8 +283,7 @@ def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(tmp_path: P
     urls = [f"http://first/{number}/{'x' * 60}" for number in range(9000)]
     urls += [f"http://h{number % 50}/{number}" for number in range(1000)]
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     first = feeder(tmp_path, services, journal, window=40, lead=4)
@@ -329,24 +296,23 @@ def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(tmp_path: P
     feeding.recover()
     while feeding.step():
         pass
-    opened = list(itertools.chain(*services.memory.batches.values()))
+    opened = list(itertools.chain(*services.opened.values()))
 
-    assert len(services.memory.batches) <= 40 + 1
+    assert len(services.opened) <= 40 + 1
     assert len(_hosts(opened)) == 51, "no batch is drained, and all hosts have had their turn"
     assert sum(url.startswith("http://h") for url in opened) == 1000
     while not feeding.is_done:
-        journal.record_drained(list(services.memory.batches), ())
+        journal.record_drained(list(services.opened), ())
         feeding.step()
     journal.close()
-    assert sorted(itertools.chain(*services.memory.batches.values())) == sorted(urls)
-    assert services.memory.totals == {"lines": 10_000, "duplicates": 0, "refused": 0, "urls": 10_000}
+    assert sorted(itertools.chain(*services.opened.values())) == sorted(urls)
+    assert services.totals == {"lines": 10_000, "duplicates": 0, "refused": 0, "urls": 10_000}
 
 
 def test_no_more_is_read_ahead_than_may_lie_on_our_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("producer.job.feeder.MOST_AHEAD", 5000)
     (tmp_path / "urls.txt").write_text("".join(f"http://first/{number}\n" for number in range(100_000)))
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     feeding = feeder(tmp_path, services, journal, window=20, lead=4)
@@ -354,7 +320,7 @@ def test_no_more_is_read_ahead_than_may_lie_on_our_disk(tmp_path: Path, monkeypa
     while feeding.step():
         pass
 
-    assert len(services.memory.batches) == 20
+    assert len(services.opened) == 20
     ahead = sum(urls for _, _, urls in journal.blocks())
     assert 5000 - ROUND <= ahead < 5000 + 15_000, "a chunk more at most"
     journal.close()
@@ -363,14 +329,13 @@ def test_no_more_is_read_ahead_than_may_lie_on_our_disk(tmp_path: Path, monkeypa
 def test_what_was_read_ahead_of_a_cancelled_job_ends_as_cancelled_a_window_at_a_time(tmp_path: Path) -> None:
     """Guards ``_is_read``: a million rows at once would fill Redis, and what was counted is read no more."""
     (tmp_path / "urls.txt").write_text("".join(f"http://first/{number}\n" for number in range(50_000)))
-    services = RememberingServices()
-    services.memory.create("job-1", JobPolicy())
+    services = MemoryServices()
     with closing(Journal(tmp_path / "state")) as journal:
         journal.begin("job-1")
         feeding = feeder(tmp_path, services, journal, window=20, lead=4)
         for _ in range(3):
             feeding.step()
-        services.memory.is_cancelled = True
+        cancel(services.ledger, "job-1")
         feeding.cancel()
         feeding = feeder(tmp_path, services, journal, window=20, lead=4)
         feeding.cancel()
@@ -382,5 +347,5 @@ def test_what_was_read_ahead_of_a_cancelled_job_ends_as_cancelled_a_window_at_a_
             journal.record_drained([each.batch for each in journal.undrained()], ())
 
         assert feeding.totals["lines"] + feeding.totals["not_read"] == 50_000
-        ended = sum(services.memory.stored.values()) + sum(map(len, services.memory.batches.values()))
+        ended = services.ended
         assert ended == feeding.totals["lines"]

@@ -7,23 +7,28 @@ from collections.abc import Callable
 
 import redis
 
+from contract.records.policy import JobPolicy
+from tests.support.clocked_ledger import JOB, batch_of, claimed
+from tests.support.memory_ledger import MemoryLedger
 from worker.batch.lease import Lease
 
+AWAY = redis.exceptions.ConnectionError()
 
-class Ledger:
-    """Answers renewals from a script; a missing answer is a Redis that is away. Time is what the test says."""
 
-    def __init__(self, *answers: bool | None) -> None:
-        self.answers = list(answers)
+class Holder:
+    """Holds a batch for 30 seconds. Time is what the test says; ``asked`` is when the ledger was."""
+
+    def __init__(self) -> None:
+        self.ledger = MemoryLedger(lease=30.0)
+        self.ledger.create(JOB, JobPolicy())
+        self.ledger.open(JOB, [batch_of("1")])
+        self.claim = claimed(self.ledger, "1")
         self.asked: list[float] = []
         self.time = 100.0
 
     def renew(self) -> bool:
         self.asked.append(self.time)
-        answer = self.answers.pop(0)
-        if answer is None:
-            raise redis.exceptions.ConnectionError
-        return answer
+        return self.ledger.renew(self.claim)
 
     def pass_time(self, seconds: float) -> None:
         self.time += seconds
@@ -33,30 +38,31 @@ class Ledger:
 
 
 def test_a_lease_is_renewed_when_a_third_of_it_is_over() -> None:
-    ledger = Ledger(True)
-    lease = ledger.lease()
+    holder = Holder()
+    lease = holder.lease()
 
     lease.keep()
-    ledger.pass_time(10.1)
+    holder.pass_time(10.1)
     lease.keep()
     lease.keep()
 
-    assert ledger.asked == [110.1]
+    assert holder.asked == [110.1]
     assert not lease.is_lost
 
 
 def test_within_the_lease_nobody_is_asked() -> None:
-    ledger = Ledger()
+    holder = Holder()
 
-    assert ledger.lease().confirm()
-    assert ledger.asked == []
+    assert holder.lease().confirm()
+    assert holder.asked == []
 
 
 def test_a_holder_that_slept_past_its_lease_asks_before_it_publishes() -> None:
-    ledger = Ledger(False)
-    lease = ledger.lease()
+    holder = Holder()
+    holder.ledger.empty()
+    lease = holder.lease()
 
-    ledger.pass_time(31.0)
+    holder.pass_time(31.0)
 
     # Protects the comparison with the lease's seconds in Lease.confirm.
     assert not lease.confirm()
@@ -64,56 +70,58 @@ def test_a_holder_that_slept_past_its_lease_asks_before_it_publishes() -> None:
 
 
 def test_publishing_waits_for_a_redis_that_is_away() -> None:
-    ledger = Ledger(None, None, True)
-    lease = ledger.lease()
-    ledger.pass_time(31.0)
+    holder = Holder()
+    holder.ledger.failures["renew"] = [AWAY, AWAY]
+    lease = holder.lease()
+    holder.pass_time(31.0)
 
     assert lease.confirm()
-    assert len(ledger.asked) == 3
+    assert len(holder.asked) == 3
 
 
 def test_a_worker_that_ends_does_not_wait_for_redis_and_publishes_nothing() -> None:
-    ledger = Ledger(None)
-    lease = ledger.lease(gives_up=lambda: True)
-    ledger.pass_time(31.0)
+    holder = Holder()
+    holder.ledger.failures["renew"] = [AWAY]
+    lease = holder.lease(gives_up=lambda: True)
+    holder.pass_time(31.0)
 
     assert not lease.confirm()
     assert not lease.is_lost
 
 
 def test_a_lease_counts_from_the_question_not_from_the_answer() -> None:
-    ledger = Ledger(True, True)
-    lease = ledger.lease()
+    holder = Holder()
+    lease = holder.lease()
 
     def slow_renewal() -> bool:
-        answered = Ledger.renew(ledger)
-        ledger.pass_time(25.0)
+        answered = holder.renew()
+        holder.pass_time(25.0)
         return answered
 
-    lease = Lease(slow_renewal, seconds=30.0, gives_up=lambda: False, now=lambda: ledger.time, pause=ledger.pass_time)
-    ledger.pass_time(11.0)
+    lease = Lease(slow_renewal, seconds=30.0, gives_up=lambda: False, now=lambda: holder.time, pause=holder.pass_time)
+    holder.pass_time(11.0)
     lease.keep()
-    ledger.pass_time(6.0)
+    holder.pass_time(6.0)
 
     assert lease.confirm()
-    assert len(ledger.asked) == 2  # 31 seconds after the first question, 6 after its answer
+    assert len(holder.asked) == 2  # 31 seconds after the first question, 6 after its answer
 
 
 def test_a_lease_moves_to_the_batch_that_takes_over() -> None:
-    ledger, successor = Ledger(), Ledger(True)
-    lease = ledger.lease()
-    ledger.pass_time(20.0)
+    holder, successor = Holder(), Holder()
+    lease = holder.lease()
+    holder.pass_time(20.0)
 
     assert lease.move(lambda: True, successor.renew)
 
     assert lease.confirm(), "it was renewed just now"
-    ledger.pass_time(11.0)
+    holder.pass_time(11.0)
     lease.keep()
-    assert (ledger.asked, len(successor.asked), lease.is_lost) == ([], 1, False)
+    assert (holder.asked, len(successor.asked), lease.is_lost) == ([], 1, False)
 
 
 def test_a_batch_that_was_not_ours_to_close_is_lost() -> None:
-    lease = Ledger().lease()
+    lease = Holder().lease()
 
     assert not lease.move(lambda: False, lambda: True)
 
@@ -123,21 +131,20 @@ def test_a_batch_that_was_not_ours_to_close_is_lost() -> None:
 
 def test_nobody_publishes_by_an_old_answer_while_a_lease_moves() -> None:
     """Guards the lock: the old batch is asked for no more, though its lease may have run out meanwhile."""
-    ledger, successor = Ledger(), Ledger()
-    lease = ledger.lease()
+    holder, successor = Holder(), Holder()
+    lease = holder.lease()
     confirmed: list[bool] = []
     publisher = threading.Thread(target=lambda: confirmed.append(lease.confirm()))
 
     def close_slowly() -> bool:
-        ledger.pass_time(31.0)
+        holder.pass_time(31.0)
         publisher.start()
         publisher.join(0.2)
         assert publisher.is_alive()
         return True
 
-    successor.answers = [True]
     assert lease.move(close_slowly, successor.renew)
     publisher.join(60)
 
     assert confirmed == [True]
-    assert ledger.asked == []
+    assert holder.asked == []

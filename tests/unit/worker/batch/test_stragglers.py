@@ -8,9 +8,10 @@ from typing import cast
 
 import pytest
 
-from contract.records.batches import BatchEntry, unpack_entries
+from contract.ledger.control import pause
+from contract.records.batches import BatchEntry
 from contract.records.outcomes import Ending, Outcome
-from tests.support.floor import URL, FakeRun, Floor, a_claim
+from tests.support.floor import URL, FakeRun, Floor
 from worker.batch import runner as runner_module
 from worker.batch import turn as turn_module
 from worker.batch.lease import Lease
@@ -35,9 +36,9 @@ class Stragglers:
     outcomes: int = 40
 
     def work(self, *, room: int = 1, lease_seconds: float = 30.0) -> None:
-        self.floor.ledger.waiting = [str(number) for number in range(2, self.batches + 1)]
+        self.floor.line_up(*map(str, range(2, self.batches + 1)))
         self.floor.on_start = self._start
-        self.floor.runner(room=room, lease_seconds=lease_seconds).work(a_claim("1"))
+        self.floor.runner(room=room, lease_seconds=lease_seconds).work(self.floor.claim("1"))
 
     def _start(self, batch: str) -> None:
         with_outcomes(self.floor.runs[batch], self.outcomes)
@@ -45,7 +46,7 @@ class Stragglers:
             self.end()
 
     def end(self) -> None:
-        self.floor.ledger.waiting.clear()
+        pause(self.floor.ledger, "job")
         for run in list(self.floor.runs.values()):
             run.end()
 
@@ -56,15 +57,12 @@ def test_a_batch_is_closed_around_its_stragglers_before_it_keeps_others_waiting(
 
     stragglers.work()
 
-    ledger = stragglers.floor.ledger
-    assert ledger.waiting == []
-    report, children = ledger.closed["1"]
-    kept = ledger.kept["1"]
-    assert (report.counts(), report.handed_off, children) == ({"ok": 40}, [kept.batch], [])
-    assert unpack_entries(kept.payload) == [BatchEntry(url=URL.format("1-slow"))]
-    assert not stragglers.floor.runs["1"].is_abandoned
-    last, _ = ledger.closed[kept.batch]
-    assert last.counts() == {}, "and it goes on as the batch that took over"
+    floor = stragglers.floor
+    assert floor.waiting == []
+    (kept,) = floor.report("1").handed_off
+    assert (floor.report("1").counts(), floor.report(kept).counts()) == ({"ok": 40}, {})
+    assert not floor.runs["1"].is_abandoned
+    assert floor.begun[kept].entries() == [BatchEntry(url=URL.format("1-slow"))]
 
 
 def test_each_that_takes_over_is_told_with_the_one_it_takes_over_from() -> None:
@@ -72,7 +70,7 @@ def test_each_that_takes_over_is_told_with_the_one_it_takes_over_from() -> None:
 
     stragglers.work()
 
-    told, kept = stragglers.floor.told, stragglers.floor.ledger.kept["1"].batch
+    told, kept = stragglers.floor.told, stragglers.floor.report("1").handed_off[0]
     assert told.index(("closed", "1")) + 1 == told.index(("begun", kept))
     assert ("closed", kept) in told
 
@@ -86,20 +84,20 @@ def test_a_batch_with_little_to_report_is_not_closed_for_it(monkeypatch: pytest.
     stragglers.work()
     ends.join()
 
-    assert stragglers.floor.ledger.kept == {}
+    assert not stragglers.floor.report("1").handed_off
     monkeypatch.setattr(turn_module, "_PART_PAUSE", 0.0)
     in_time = Stragglers(outcomes=31, batches=4)
     in_time.work()
-    assert in_time.floor.ledger.kept
+    assert in_time.floor.report("1").handed_off
 
 
 def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only() -> None:
     floor = Floor(ends_at_once=False)
-    turn = Turn(a_claim("1"), _lease(), cast("Run", FakeRun("1", lambda: None, fetching=1, leftovers=[])))
+    turn = Turn(floor.claim("1"), _lease(), cast("Run", FakeRun("1", lambda: None, fetching=1, leftovers=[])))
     with_outcomes(floor.runs.setdefault("1", cast("FakeRun", turn.run)), 40)
     assert turn.may_part(turn.began)
 
-    turn.go_on_as(a_claim("1").kept(1, b"", 1))
+    turn.go_on_as(turn.claim.kept(1, b"", 1))
 
     assert not turn.may_part(turn.began + 4.9)
     assert turn.may_part(turn.began + 5.0)
@@ -107,12 +105,12 @@ def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only()
 
 def test_a_batch_that_is_not_ours_when_it_is_closed_around_its_stragglers_is_abandoned() -> None:
     stragglers = Stragglers(batches=3)
-    stragglers.floor.ledger.lost = {"1"}
+    stragglers.floor.lost = {"1"}
 
     stragglers.work()
 
     assert stragglers.floor.runs["1"].is_abandoned
-    assert "1" not in stragglers.floor.ledger.closed
+    assert "1" not in stragglers.floor.closed
 
 
 def test_what_a_process_holds_is_bounded_however_little_is_left_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
