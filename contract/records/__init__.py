@@ -1,1 +1,1 @@
-"""What travels and is kept, as values with a wire form."""
+"""What is sent and stored, as values with a wire form."""

@@ -1,4 +1,4 @@
-"""What the ledger keeps for a batch: its URLs and what is already known of each."""
+"""What the ledger stores for a batch: its URLs and what is already known about each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAYLOAD_VERSION: Literal[1] = 1
 
 
 class Known(Struct, frozen=True, gc=False, array_like=True):
-    """A file an earlier manifest vouches for: ``digest`` is ``"<algorithm>:<hex>"``, ``size`` in bytes."""
+    """A stored file that an earlier manifest vouches for: ``digest`` is ``"<algorithm>:<hex>"``, ``size`` in bytes."""
 
     size: int
     digest: str
@@ -25,8 +25,8 @@ class Known(Struct, frozen=True, gc=False, array_like=True):
 class BatchEntry(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One URL of a batch.
 
-    ``attempts`` and ``spent`` (seconds of its deadline already used) are what earlier batches tried before
-    they handed the URL off; ``waited`` are the seconds it waited because its host asked for it.
+    ``attempts`` and ``spent`` (seconds of its deadline already used) are those of earlier batches that handed the URL
+    off; ``waited`` is the time in seconds it waited because its host asked for it.
     """
 
     url: str
@@ -38,11 +38,11 @@ class BatchEntry(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkno
 
     @property
     def is_plain(self) -> bool:
-        """Is the URL all there is to say?"""
+        """Is there nothing to store but the URL?"""
         return not (self.known or self.expected or self.attempts or self.spent or self.waited)
 
 
-Listed = str | BatchEntry  #: an entry on its way into a batch; one of which there is no more to say is its URL
+Listed = str | BatchEntry  #: an entry on its way into a batch; a plain one is just its URL
 
 
 class _Payload(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +54,7 @@ _PAYLOAD = msgspec.json.Decoder(_Payload)
 
 
 def pack_entries(entries: Iterable[Listed]) -> bytes:
-    """Return a batch's entries as the ledger stores them: 10 to 40 bytes per ordinary URL."""
+    """Return a batch's entries in the form the ledger stores: 10 to 40 bytes per ordinary URL."""
     listed = [entry if isinstance(entry, str) or not entry.is_plain else entry.url for entry in entries]
     return wire.pack(_Payload(PAYLOAD_VERSION, listed))
 
@@ -63,7 +63,7 @@ def unpack_entries(payload: bytes) -> Sequence[BatchEntry]:
     """Read what ``pack_entries`` wrote.
 
     Raises:
-        MessageError: damaged, or of another version.
+        MessageError: it is damaged or of another version.
     """
     found = wire.read(_PAYLOAD, wire.decompress(payload), "A batch in the ledger").entries
     return [BatchEntry(entry) if isinstance(entry, str) else entry for entry in found]

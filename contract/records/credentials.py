@@ -1,6 +1,6 @@
-"""Headers that belong to one origin each: kept apart from everything that is shown or logged.
+"""Headers that belong to one origin each, kept apart from everything that is shown or logged.
 
-A host alone means https: what is secret goes out unencrypted only where somebody wrote ``http://`` before its host.
+A host alone means https: secrets are sent unencrypted only if the user wrote ``http://`` before the host.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class Credentials:
     """Request headers by origin.
 
     ``headers`` maps ``scheme://host:port`` to ``(name, value)`` pairs. The host is spelled as in
-    ``contract.urls.lines.Parsed``, an IPv6 address in brackets; the port is always there. The value never shows
-    in a repr.
+    ``contract.urls.lines.Parsed``, an IPv6 address in brackets; the port is always given. A repr never shows the
+    value.
     """
 
     headers: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict, repr=False)
 
     def for_origin(self, scheme: str, host: str, port: int) -> tuple[tuple[str, str], ...]:
-        """Return the headers for one request; nothing for any origin they do not belong to."""
+        """Return the headers for one request; none for any other origin."""
         return self.headers.get(f"{scheme}://{_bracketed(host)}:{port}", ())
 
     def pack(self) -> bytes | None:
-        """Return what the ledger keeps, None where there is nothing to keep."""
+        """Return what the ledger stores; None if there is nothing to store."""
         if not self.headers:
             return None
         return wire.pack({origin: [list(pair) for pair in pairs] for origin, pairs in self.headers.items()})
@@ -71,10 +71,10 @@ NO_CREDENTIALS = Credentials()
 def read_credentials(options: Iterable[str], netrc_file: str | Path | None = None) -> Credentials:
     """Read ``--header`` options (``ORIGIN NAME: VALUE``) and a netrc file (login and password become Basic).
 
-    An origin is ``HOST[:PORT]``, which means https, or either scheme in full; so is what a netrc calls a machine.
+    An origin is ``HOST[:PORT]``, which means https, or a URL with either scheme; the same holds for a netrc's machines.
 
     Raises:
-        SettingError: an option is not of that form, or the file is not private (mode 600) or not readable.
+        SettingError: an option does not have that form, or the file is not private (mode 600) or not readable.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     if netrc_file:
@@ -100,7 +100,7 @@ def _from_option(option: str) -> tuple[str, tuple[str, str]]:
 
 
 def _origin(text: str) -> str | None:
-    """Return what somebody wrote as a key of ``headers``, None if it is none: what has two spellings must not miss."""
+    """Return an origin as given as a key of ``headers``, None if it is invalid: all spellings give the same key."""
     is_address = text.count(":") > 1 and "[" not in text and "//" not in text
     match = _PLACE.fullmatch(f"[{text}]" if is_address else text)
     if match is None:
@@ -134,6 +134,6 @@ def _from_netrc(path: Path) -> Iterable[tuple[str, tuple[str, str]]]:
         raise SettingError(f"{path} is not a netrc file: line {error.lineno}.") from None
     for machine, (login, _, password) in hosts.items():
         origin = _origin(machine)
-        if origin and machine != "default":  # a default would hand the password to every host of the list
+        if origin and machine != "default":  # a default would send the password to every host in the list
             basic = base64.b64encode(f"{login}:{password}".encode()).decode("ascii")
             yield origin, ("Authorization", f"Basic {basic}")

@@ -1,4 +1,4 @@
-"""What processes let one another know of a host that throttles."""
+"""What processes share about a host that throttles."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contract.records import wire
 
 
 class HostState(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A host's pause, or that it is over; times are in seconds from now, so that no clock is shared.
+    """A host's pause, or its end; times are in seconds from now, so that no shared clock is needed.
 
-    ``streak`` counts incidents in succession, ``pace`` is in starts/s (None: nothing was learned), ``asks`` tells that
-    the host has said when to come again, ``is_given_up`` that it never will be asked again. ``status`` is that of the
-    answer the pause began with, ``asked`` the seconds it asked for.
+    ``streak`` counts successive incidents; ``pace`` is in starts/s (None: nothing was learned); ``asks``: the host said
+    when to retry; ``is_given_up``: it gets no more requests. ``status`` is that of the answer that began the pause,
+    ``asked`` the seconds it asked for.
     """
 
     host: str
@@ -34,7 +34,7 @@ class HostState(Struct, frozen=True, gc=False, omit_defaults=True):
         """Read what ``to_wire`` wrote.
 
         Raises:
-            MessageError: it is something else.
+            MessageError: it is not a host's state.
         """
         return wire.read(_STATE, text, "A host's state")
 

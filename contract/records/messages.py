@@ -1,4 +1,4 @@
-"""The claim check: the small message that tells a worker which batch to claim."""
+"""The claim check: the small message that makes a worker claim a batch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BATCH_ID = r"[0-9]{1,12}(\.[0-9a-f]{1,16}-[0-9]{1,6})?"
 
 
 class BatchMessage(Struct, frozen=True, forbid_unknown_fields=True):
-    """Names one batch of one job; the URLs themselves wait in the ledger."""
+    """Names one batch of one job; the URLs themselves are in the ledger."""
 
     job: Annotated[str, Meta(pattern=rf"\A{_JOB_ID}\Z")]
     batch: Annotated[str, Meta(pattern=rf"\A{_BATCH_ID}\Z")]
 
     @property
     def task_id(self) -> str:
-        """Under which Celery's clients find the batch's report; the ids of its messages begin so."""
+        """The id under which Celery's clients find the batch's report; the ids of its messages begin with it."""
         return task_id(self.job, self.batch)
 
     def to_wire(self) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class BatchMessage(Struct, frozen=True, forbid_unknown_fields=True):
         """Read a message's only argument.
 
         Raises:
-            MessageError: not a message of this version.
+            MessageError: it is not a message of this version.
         """
         if not isinstance(record, dict):
             raise MessageError("A batch message must be a JSON object.")
@@ -53,10 +53,10 @@ def task_id(job: str, batch: str) -> str:
 
 
 def child_batch(batch: str, index: int, token: str) -> str:
-    """Name the index-th batch (from 1) opened in place of this one by whoever held it under ``token``.
+    """Name the index-th batch (from 1) opened in place of this one by the holder of ``token``.
 
-    The token makes the name unique: a Redis that comes back older than a hand-off lets the batch be handed off again,
-    in another way, and the two sets of children must not be taken for each other. Only the number the producer gave
-    is kept of the ancestors, so that a batch that is handed off for days keeps a short name.
+    The token makes the name unique: after Redis came back older than a hand-off, the batch can be handed off again in
+    another way, and the two sets of children must not be confused. Of the ancestors, only the producer's number is
+    kept, so the name stays short even if a batch is handed off for days.
     """
     return f"{batch.partition('.')[0]}.{token.rpartition('/')[2][:12]}-{index}"

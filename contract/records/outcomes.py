@@ -17,7 +17,7 @@ class Ending(StrEnum):
 
     OK = "ok"  #: fetched, checked and stored under its md5 name
     KEPT = "kept"  #: complete from an earlier run; nothing was fetched
-    FAILED = "failed"  #: tried, or meant to be tried, and not stored
+    FAILED = "failed"  #: tried, or due to be tried, but not stored
     REFUSED = "refused"  #: policy said no before any byte was sent to the refused place
 
 
@@ -29,30 +29,30 @@ class ErrorClass(StrEnum):
 
     DNS = "dns"  #: the name has no address, or no resolver answered
     CONNECT = "connect"  #: no connection could be made, or it broke before the response began
-    PROXY = "proxy"  #: the worker's egress proxy was not reached, or made no tunnel: not the server's doing
+    PROXY = "proxy"  #: the worker's egress proxy cannot be reached, or opens no tunnel: not the server's fault
     TLS = "tls"  #: the certificate or the handshake was not acceptable
-    TIMEOUT = "timeout"  #: the total or the connect deadline passed
+    TIMEOUT = "timeout"  #: the deadline for connecting or for the whole URL passed
     TOO_SLOW = "too-slow"  #: no first byte in time, or fewer bytes per second than the speed floor
-    TRUNCATED = "truncated"  #: the body ended before its framing said so
+    TRUNCATED = "truncated"  #: the body ended before its framing was complete
     BAD_RESPONSE = "bad-response"  #: not HTTP, or a response that cannot carry this URL's body
-    NOT_READY = "not-ready"  #: the server is still making the body, and said when to ask again (202 with Retry-After)
+    NOT_READY = "not-ready"  #: the server is still preparing the body, and said when to retry (202 with Retry-After)
     HTTP_4XX = "http-4xx"  #: the server said the request is at fault
     HTTP_5XX = "http-5xx"  #: the server said it is at fault itself
-    HOST_BLOCKED = "host-blocked"  #: its host did nothing but throttle, or asked to wait longer than --host-patience
+    HOST_BLOCKED = "host-blocked"  #: its host only throttled, or asked to wait longer than --host-patience
     TOO_MANY_REDIRECTS = "too-many-redirects"  #: a loop, or more hops than allowed
     BAD_REDIRECT = "bad-redirect"  #: a redirect without a usable Location
-    TOO_LARGE = "too-large"  #: the body is, or claims to be, above the cap, or more than the disk could ever hold
-    REFUSED_ADDRESS = "refused-address"  #: the address is not one we may talk to
-    REFUSED_URL = "refused-url"  #: the URL itself is not one we fetch
-    LOCAL_DISK = "local-disk"  #: our own disk could not take the file
-    DIGEST = "digest"  #: the bytes are not those the list or the server promised
+    TOO_LARGE = "too-large"  #: the body is, or claims to be, larger than the cap, or than the disk can ever hold
+    REFUSED_ADDRESS = "refused-address"  #: the address may not be connected to
+    REFUSED_URL = "refused-url"  #: the URL itself may not be fetched
+    LOCAL_DISK = "local-disk"  #: the worker's disk could not store the file
+    DIGEST = "digest"  #: the bytes do not match the digest in the list or from the server
     POISON = "poison"  #: the worker died every time this URL was tried
-    CANCELLED = "cancelled"  #: taken back before it was fetched
-    INTERNAL = "internal"  #: a bug of ours, kept from hurting the other URLs
+    CANCELLED = "cancelled"  #: withdrawn before it was fetched
+    INTERNAL = "internal"  #: a bug of Trawlnet, confined to this URL
 
 
 def rounded(seconds: float) -> float:
-    """Return seconds as rows show them, to the microsecond."""
+    """Return seconds rounded to the microsecond, as in rows."""
     return int(seconds * 1e6 + 0.5) / 1e6  # half the time of round(seconds, 6)
 
 
@@ -65,11 +65,11 @@ class Attempt(Struct, frozen=True, gc=False):
 
 
 class Timing(Struct, frozen=True, gc=False):
-    """Where the seconds of a URL went; all fields in seconds.
+    """How a URL's time was spent; all fields in seconds.
 
-    ``dns`` to ``transfer`` belong to the last attempt and follow one another (curl's time line cut into
-    differences); ``total`` runs from the first attempt's start to the end and includes waiting between
-    attempts; ``queued`` runs from the batch's enqueueing to the first attempt.
+    ``dns`` to ``transfer`` are the consecutive phases of the last attempt (differences of curl's time stamps);
+    ``total`` runs from the first attempt's start to the end and includes waits between attempts; ``queued`` from the
+    batch's enqueueing to the first attempt.
     """
 
     dns: float = 0.0
@@ -87,9 +87,9 @@ NO_TIMING = Timing()
 class Outcome(Struct, frozen=True, gc=False, kw_only=True, rename={"ending": "outcome"}):
     """How one URL ended, with its proof; one JSON line of the manifest, its keys in the order of the fields.
 
-    ``started`` is UTC ISO 8601; ``path`` is relative to the output folder and None where nothing is stored;
+    ``started`` is UTC ISO 8601; ``path`` is relative to the output folder and None if nothing is stored;
     ``sha256`` is hex (None with another digest: then ``digest`` is ``"<algorithm>:<hex>"``).
-    ``notes`` are facts worth keeping that changed nothing: ``framing=close`` (or ``h2``), ``downgraded``, ``resumed``.
+    ``notes`` are facts that did not affect the outcome: ``framing=close`` (or ``h2``), ``downgraded``, ``resumed``.
     """
 
     url: str
@@ -126,16 +126,16 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True, rename={"ending": "ou
         """Read a manifest row back.
 
         Raises:
-            MessageError: the row is not one of ours.
+            MessageError: it is not a manifest row.
         """
         return wire.shaped(row, cls, "A row")
 
     def stored_at(self, path: str) -> Outcome:
-        """Return the outcome of a body that lies there."""
+        """Return the outcome of a body that is stored there."""
         return replace(self, path=path)
 
     def failed_after_all(self, error: ErrorClass, detail: str) -> Outcome:
-        """Return the outcome of a body that came whole and could not be stored."""
+        """Return the outcome of a body that arrived whole but could not be stored."""
         return replace(self, ending=Ending.FAILED, error=error, detail=detail, bytes=None, sha256=None, digest=None)
 
     @property

@@ -1,4 +1,4 @@
-"""What a job's owner decided: the values that travel with the job and hold for each of its URLs."""
+"""The options that travel with a job and apply to each of its URLs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # RFC 9
 
 
 class Sync(StrEnum):
-    """When bytes must have reached the disk."""
+    """When bytes must be synced to disk."""
 
-    NONE = "none"  #: whenever the system likes
+    NONE = "none"  #: whenever the system does it
     BATCH = "batch"  #: before the batch's report is stored: one sync for many files
     FILE = "file"  #: file and folder before the URL's outcome: one sync per file
 
@@ -40,16 +40,16 @@ class Digest(StrEnum):
 class JobPolicy:
     """How the URLs of a job are fetched and stored."""
 
-    timeout: float = 300.0  # seconds a URL may take in all, every attempt and wait included
-    connect_timeout: float = 15.0  # seconds until connected, TLS included
+    timeout: float = 300.0  # seconds per URL in total, including every attempt and wait
+    connect_timeout: float = 15.0  # seconds to connect, including TLS
     first_byte_timeout: float = 60.0  # seconds from a request to the first byte of a body; 0: only the timeout
-    slowest: int = 100  # bytes/s below which a transfer is given up (speed floor); 0 turns it off
+    slowest: int = 100  # bytes/s below which a transfer is aborted (speed floor); 0: no floor
     slow_window: float = 30.0  # seconds over which the speed floor is measured, from the first byte on
     max_size: int = 10 * 1024**3  # bytes of one body
     attempts: int = 4
     first_wait: float = 0.5  # seconds; ceiling of the first backoff
     longest_wait: float = 30.0  # seconds; ceiling of any backoff
-    host_patience: float = 3600.0  # seconds a URL waits in all because its host asked for it
+    host_patience: float = 3600.0  # seconds a URL waits in total because its host asked for it
     redirects: int = 10
     per_host: int = 0  # transfers in flight to one host per process; 0: no limit
     allow_nets: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class JobPolicy:
     layout: Layout = Layout.FLAT
     digest: Digest = Digest.SHA256
     sync: Sync = Sync.BATCH
-    splits: int = 1  # ranges fetched at once of one large file
+    splits: int = 1  # ranges of one large file to fetch at once
     resume: bool = False  # keep and use partial files across batches and runs
     http3: bool = False
     ipv4_only: bool = False
@@ -65,7 +65,7 @@ class JobPolicy:
     batch_seconds: float = 60.0  # seconds after which a batch starts no more transfers
 
     def __post_init__(self) -> None:
-        """Refuse what would break every request.
+        """Refuse values that would break every request.
 
         Raises:
             SettingError: the User-Agent is not one line of text.
@@ -81,10 +81,10 @@ class JobPolicy:
         """Read a policy back.
 
         Raises:
-            MessageError: of another version, or a value is not usable.
+            MessageError: it is of another version, or a value is invalid.
         """
         values = dict(record)
-        values.pop("longest_retry_after", None)  # of a job that was begun before hosts were waited for
+        values.pop("longest_retry_after", None)  # of a job started by a version without host pauses
         if values.pop("version", None) != POLICY_VERSION:
             raise MessageError("A job's policy was written by another version: run the same Trawlnet on both sides.")
         try:

@@ -1,4 +1,4 @@
-"""The outcomes of one batch with its timing: what the result backend holds under the batch's task id."""
+"""The outcomes of one batch with its timing, stored in the result backend under the batch's task id."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ REPORT_VERSION: Literal[1] = 1
 
 
 class Head(Struct, frozen=True, kw_only=True):
-    """A batch as it ended, without its outcomes.
+    """A closed batch, without its outcomes.
 
-    ``gathered`` names batches that were closed with this one: their URLs waited for hosts, and were fetched with it.
+    ``gathered`` names parked batches whose URLs were fetched with this one and that were closed with it.
 
     ``queued``, ``started`` and ``finished`` are UTC Unix seconds; ``elapsed`` is ``finished - started``;
     ``busy`` is the sum of the URLs' own times in seconds. ``handed_off`` names the batches opened in the same step for
-    URLs that are not among the outcomes.
+    the URLs that have no outcome yet.
     """
 
     job: str
@@ -43,7 +43,7 @@ class Head(Struct, frozen=True, kw_only=True):
 
 
 class BatchReport(Head, frozen=True, kw_only=True):
-    """One batch as it ended. ``concurrency`` is ``busy / elapsed``."""
+    """One closed batch. ``concurrency`` is ``busy / elapsed``."""
 
     outcomes: Sequence[Outcome]
 
@@ -101,7 +101,7 @@ class BatchReport(Head, frozen=True, kw_only=True):
 
 
 class StoredReport(Struct, frozen=True):
-    """A report as it lies in the result backend; ``rows`` are its manifest lines in JSON, which nobody had to read."""
+    """A report as stored in the result backend; ``rows`` are its manifest lines as undecoded JSON."""
 
     head: Head
     rows: Sequence[bytes]
@@ -117,7 +117,7 @@ class _Result(Head, frozen=True, kw_only=True):
 
 
 class _Meta(Struct, frozen=True):
-    """Of what Celery keeps for a task, that which makes it a report."""
+    """The fields of Celery's record of a task that make it a report."""
 
     status: Literal["SUCCESS"]
     result: _Result
@@ -128,17 +128,17 @@ _OUTCOME = msgspec.json.Decoder(Outcome)
 
 
 def read_stored(blob: bytes) -> StoredReport:
-    """Read a stored report and leave its rows the JSON they are.
+    """Read a stored report and leave its rows undecoded.
 
     Raises:
         MessageError: damaged, not a finished task's result, or not a report of this version.
     """
     try:
         text = decompress_payload(blob)
-    except Exception as error:  # what celery's decompression raises depends on the compression
+    except Exception as error:  # what Celery's decompression raises depends on the compression
         raise MessageError(f"A report in the result backend is damaged ({type(error).__name__}).") from None
     result = wire.read(_META, text, "A report in the result backend").result
     rows = [bytes(row) for row in result.outcomes]
-    if b"\n" in text:  # JSON that another program wrote, in lines
+    if b"\n" in text:  # JSON written by another program, with line breaks
         rows = [row if b"\n" not in row else wire.to_json_bytes(wire.from_json(row)) for row in rows]
     return StoredReport(result, rows)

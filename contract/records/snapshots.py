@@ -1,4 +1,4 @@
-"""A progress snapshot: how far an open batch is, published once a second to whoever watches its job, kept nowhere."""
+"""A progress snapshot: how far an open batch is, published once a second to those who watch its job, and not stored."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ _Host = Annotated[str, Meta(max_length=300)]
 
 
 class ProgressSnapshot(Struct, frozen=True, omit_defaults=True):
-    """``counts`` are the outcomes there are, by ending; ``fetched`` the bytes that came of bodies, whole or not.
+    """``counts`` are the outcomes so far, by ending; ``fetched`` the bytes of bodies received, whole or not.
 
-    ``errors`` are those of the outcomes that have one, by class. ``flying`` URLs are in flight, ``quiet`` of these have
-    brought next to nothing for two seconds, and ``unresolved`` ones (of each host one, with the others behind it) wait
-    for name servers that say nothing for as long. ``retrying`` ones wait for their host, or the moment of their next
-    attempt.
-    ``hosts`` has quiet and unresolved URLs by host, of a few hosts that have most.
+    ``errors`` counts failed outcomes by class. ``flying`` URLs are in flight; ``quiet`` of them have received next to
+    nothing for two seconds. ``unresolved`` ones (one per host, with the others behind it) have waited two seconds for
+    name servers that do not answer. ``retrying`` ones wait for their host or their next attempt. ``hosts`` has quiet
+    and unresolved URLs by host, for the few hosts with the most.
     """
 
     batch: str
@@ -45,7 +44,7 @@ class ProgressSnapshot(Struct, frozen=True, omit_defaults=True):
         """Read what ``to_wire`` wrote.
 
         Raises:
-            MessageError: it is something else.
+            MessageError: it is not a snapshot.
         """
         return wire.read(_SNAPSHOT, text, "A progress snapshot")
 

@@ -1,4 +1,4 @@
-"""How records travel: compact JSON, compressed where it is large."""
+"""How records are encoded: compact JSON, compressed if large."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-LARGEST_RECORD = 256 * 1024 * 1024  # bytes after decompression; a record above it is an attack or a bug
+LARGEST_RECORD = 256 * 1024 * 1024  # bytes after decompression; a larger record is an attack or a bug
 _LEVEL = 3
 
 Record = TypeVar("Record")
@@ -25,15 +25,15 @@ _patient_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), c
 
 
 def to_json(value: Any) -> str:
-    """Return compact JSON text, non-ASCII kept as it is."""
+    """Return compact JSON text, without escaping non-ASCII."""
     return to_json_bytes(value).decode("utf-8", "surrogatepass")
 
 
 def to_json_bytes(value: Any) -> bytes:
-    """Return compact JSON in UTF-8; half a surrogate pair goes as the bytes Python's ``surrogatepass`` makes of it."""
+    """Return compact JSON in UTF-8; a lone surrogate is encoded as by Python's ``surrogatepass``."""
     try:
         return _encode(value)
-    except UnicodeEncodeError:  # half a surrogate pair: rare, and only the standard library's encoder takes it
+    except UnicodeEncodeError:  # a lone surrogate: rare, and only the standard library's encoder accepts it
         return _patient_encoder.encode(msgspec.to_builtins(value)).encode("utf-8", "surrogatepass")
 
 
@@ -53,7 +53,7 @@ def read(decoder: msgspec.json.Decoder[Record], text: bytes, what: str) -> Recor
     """Read JSON text as the decoder's type; ``what`` names it in the error, as in "A report".
 
     Raises:
-        MessageError: it is not JSON, or of another shape.
+        MessageError: it is not JSON, or has another shape.
     """
     try:
         return decoder.decode(text)
@@ -67,7 +67,7 @@ def shaped(value: Any, kind: type[Record], what: str) -> Record:
     """Return plain data (dicts, lists, numbers, text) as a record; ``what`` names it in the error.
 
     Raises:
-        MessageError: it is of another shape.
+        MessageError: it has another shape.
     """
     try:
         return msgspec.convert(value, kind)
@@ -76,7 +76,7 @@ def shaped(value: Any, kind: type[Record], what: str) -> Record:
 
 
 def _read_patiently(text: str | bytes) -> Any:
-    # What the fast decoder refuses and Python reads: half a surrogate pair, as bytes or as an escape.
+    # What the fast decoder refuses but Python accepts: a lone surrogate, as bytes or as an escape.
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -89,7 +89,7 @@ def pack(value: Any) -> bytes:
 
 
 def compress(text: bytes) -> bytes:
-    """Return JSON text as the ledger keeps it."""
+    """Return JSON text in the form the ledger stores."""
     return zstd.compress(text, _LEVEL)
 
 

@@ -1,1 +1,1 @@
-"""What may be asked for, and what it is called."""
+"""Which URLs may be fetched, and the name of each."""

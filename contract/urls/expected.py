@@ -1,4 +1,4 @@
-"""What a line of a list may promise of the body beside its URL."""
+"""What a line of a list may say about the body of its URL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Expected(Struct, frozen=True, gc=False, array_like=True):
-    """What the list itself says a body must be; None where it says nothing. Digests are lower-case hex."""
+    """What the list requires of a body; None if it requires nothing. Digests are lower-case hex."""
 
     sha256: str | None = None
     md5: str | None = None

@@ -1,4 +1,4 @@
-"""One spelling for every host a URL may name."""
+"""The canonical spelling of every host a URL may name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import idna
 
-_LONGEST_SPELLING = 1000  # characters; a name has at most 253, and UTS-46 may drop some of what was written
+_LONGEST_SPELLING = 1000  # characters; a name has at most 253, but UTS-46 may drop some
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _NUMBER = re.compile(r"0x(?P<hex>[0-9a-f]*)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*)")
 _LOOKS_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -17,16 +17,16 @@ _IN_BRACKETS = re.compile(r"\[([0-9A-Fa-f:.]+)\]")
 
 
 class HostError(ValueError):
-    """The host cannot be one we fetch from; ``str()`` is one sentence that says what to do."""
+    """The host cannot be fetched from; ``str()`` is one sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host in its one spelling.
+    """A host in its canonical spelling.
 
     ``name`` is lower-case ASCII without a trailing dot and without brackets: ``example.org`` and ``EXAMPLE.org.``
-    are one host. ``wire`` is what stands in the URL that is sent: it keeps the trailing dot (the resolver then
-    appends no search domain) and the brackets of an IPv6 address.
+    are one host. ``wire`` is its spelling in the URL that is sent: it keeps the trailing dot (which stops the resolver
+    from appending a search domain) and the brackets of an IPv6 address.
     """
 
     name: str
@@ -36,12 +36,11 @@ class Host:
 def canonical_host(spelling: str) -> Host:
     """Return the host a browser would go to (URL Standard, "host parsing").
 
-    Numeric spellings such as ``0x7f.1`` become the address they stand for: libcurl, resolvers and people read
-    them differently, one spelling is read by all in the same way. Whether an address may be connected to is
-    decided elsewhere, on the socket address.
+    Numeric spellings such as ``0x7f.1`` become the address they stand for, because libcurl, resolvers and people read
+    them differently. Whether an address may be connected to is decided elsewhere, on the socket address.
 
     Raises:
-        HostError: no host, or none that can exist.
+        HostError: there is no host, or it cannot exist.
     """
     if not spelling:
         raise HostError("The URL names no host; write http://host/ or https://host/.")
@@ -80,7 +79,7 @@ def _a_label(label: str) -> str:
     try:
         return idna.alabel(label).decode()
     except idna.InvalidCodepoint:
-        # UTS-46 has let this label through, IDNA 2008 is narrower: emoji domains exist and browsers go there.
+        # Valid under UTS-46 but not under the stricter IDNA 2008: emoji domains exist, and browsers open them.
         return "xn--" + label.encode("punycode").decode()
 
 
@@ -103,7 +102,7 @@ def _is_encoded_label(encoded: str) -> bool:
 
 
 def _ipv4(parts: list[str]) -> IPv4Address:
-    """Read one to four numbers, each decimal, octal or hexadecimal; the last fills what is left (URL Standard)."""
+    """Read one to four numbers, each decimal, octal or hexadecimal; the last fills the other bytes (URL Standard)."""
     numbers = [_number(part) for part in parts]
     leading, last = numbers[:-1], numbers[-1]
     if len(numbers) > 4 or any(number > 255 for number in leading) or last >= 256 ** (5 - len(numbers)):

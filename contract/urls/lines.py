@@ -1,11 +1,11 @@
-"""What a line of a list asks for: a URL to fetch, or a reason why not.
+"""Parses a line of a list into a URL to fetch, or the reason why it is not fetched.
 
-A line is ``URL [sha256=HEX] [md5=HEX] [size=BYTES]``, separated by blanks (spaces and tabs). Reading a line from its
-end, tokens that are ``key=value`` with one of those three keys (in any case) are expectations; everything before
-them is the URL. Blanks that are left in it are percent-encoded where they may belong to it: in a query, or where the
-last word ends as URLs do; else a caption or a column follows the URL, and the line is refused. Somebody who means
-``size=1`` after a blank as part of the URL writes the blank as ``%20``. Surrounding blanks, CR and LF are trimmed, and
-a byte order mark before the first line. Blank lines and lines that start with ``#`` ask for nothing.
+A line is ``URL [sha256=HEX] [md5=HEX] [size=BYTES]``, separated by blanks (spaces and tabs). It is parsed from its end:
+``key=value`` tokens with one of these three keys (in any case) are expectations, and everything before them is the
+URL. Blanks within the URL are percent-encoded if they can belong to it: in a query, or if the last word ends like a
+URL. Otherwise the URL is followed by a caption or a column, and the line is refused. To make `` size=1`` part of a
+URL, write its blank as ``%20``. Surrounding blanks, CR and LF are trimmed, and so is a byte order mark before the
+first line. Blank lines and lines that start with ``#`` are skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONGEST_SHOWN = 300  # characters of a refused line that are kept
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# Ports of services that are not HTTP servers and can be talked into harm by an HTTP request.
+# Ports of services that are not HTTP servers and that an HTTP request could harm.
 # "Bad port" of the Fetch Standard, https://fetch.spec.whatwg.org/#port-blocking.
 _BAD_FOR_BROWSERS = """
     0 1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 111 113 115 117 119 123 135
@@ -41,9 +41,9 @@ BAD_PORTS = frozenset(map(int, f"{_BAD_FOR_BROWSERS} {_BAD_FOR_WORKERS}".split()
 
 _BLANKS = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_ALLOWED = "A-Za-z0-9._~!$&'()*+,;=:@/?%[\\]-"  # RFC 3986, with brackets, which servers expect as they are
+_ALLOWED = "A-Za-z0-9._~!$&'()*+,;=:@/?%[\\]-"  # RFC 3986, plus brackets, which servers expect unencoded
 _PLAIN = re.compile(rf"(https?://[A-Za-z0-9.:_-]{{1,300}})(/[{_ALLOWED}]*)?")
-# A line that is a URL of the ordinary kind and nothing else: a name in lower case, no port, nothing to decode.
+# A line that is only an ordinary URL: a name in lower case, no port, nothing to decode.
 _ORDINARY = re.compile(
     rb"https?://(?=[^/]{1,253}(?:/|\Z))(?:(?!xn--)[a-z0-9_-]{1,63}\.)*(?!xn--)[a-z][a-z0-9_-]{0,62}"
     rb"(?:/[" + _ALLOWED.encode() + rb"]{0,16000})?"
@@ -76,11 +76,11 @@ class RefusedUrl:
     reason: str
 
 
-# Tuples, not dataclasses: made once per URL, they cost a third (0.4 against 1.2 us).
+# Tuples, not dataclasses: created once per URL, they cost a third (0.4 against 1.2 us).
 class Parsed(NamedTuple):
-    """A URL we may ask for; whether its address may be connected to is decided at connect.
+    """A URL that may be fetched; whether its address may be connected to is decided when connecting.
 
-    ``target`` is what goes on the wire: printable ASCII without blanks or fragment. ``host`` is lower-case ASCII,
+    ``target`` is the URL as it is sent: printable ASCII without blanks or fragment. ``host`` is lower-case ASCII,
     without trailing dot or brackets.
     """
 
@@ -91,12 +91,12 @@ class Parsed(NamedTuple):
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """What credentials belong to (RFC 6454)."""
+        """The origin that credentials belong to (RFC 6454)."""
         return self.scheme, self.host, self.port
 
 
 class Entry(NamedTuple):
-    """A line that asks for a URL: ``url`` exactly as given, ``name`` its md5, the rest as in ``Parsed``."""
+    """A line with a URL: ``url`` exactly as given, ``name`` its md5, the rest as in ``Parsed``."""
 
     url: str
     name: str
@@ -110,8 +110,8 @@ class Entry(NamedTuple):
 class Refusal(NamedTuple):
     """A line that is not fetched.
 
-    ``raw`` can be shown anywhere: undecodable bytes and characters that steer a terminal are replaced, and a long
-    line is cut. ``name`` is the md5 of the exact bytes of the URL, ``line`` counts from 1.
+    ``raw`` can be shown anywhere: undecodable bytes and terminal control characters are replaced, and a long line is
+    cut. ``name`` is the md5 of the exact bytes of the URL, ``line`` counts from 1.
     """
 
     raw: str
@@ -120,18 +120,18 @@ class Refusal(NamedTuple):
     line: int
 
 
-#: Is a line for certain an entry whose URL is the whole line, as almost every line is? Says so in a tenth of the time.
+#: Is a line certainly an entry whose URL is the whole line, as almost every line is? Ten times faster than ``intake``.
 is_ordinary = _ORDINARY.fullmatch
 
 
 def asks(raw: bytes) -> bool:
-    """Does a line ask for anything, or is it blank or a comment?"""
+    """Is a line neither blank nor a comment?"""
     exact = raw.strip(_BLANKS)
     return bool(exact) and not exact.startswith(b"#")
 
 
 def intake(raw: bytes | str, *, line: int) -> Entry | Refusal | None:
-    """Read one line of a list, the first being ``line`` 1; None if it asks for nothing. Never raises."""
+    """Parse one line of a list, the first being ``line`` 1; None if it is blank or a comment. Never raises."""
     exact = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     if line == 1:
         exact = exact.removeprefix(_BYTE_ORDER_MARK)
@@ -160,7 +160,7 @@ def intake(raw: bytes | str, *, line: int) -> Entry | Refusal | None:
 
 
 def parse(url: str) -> Parsed | RefusedUrl:
-    """Judge one absolute URL by its text alone and return how it is sent. Never raises.
+    """Check one absolute URL by its text alone and return how it is sent. Never raises.
 
     ``parse(parse(url).target)`` is ``parse(url)``.
     """
@@ -228,7 +228,7 @@ def _fault_of_scheme(url: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _origin(start: str) -> _Origin | RefusedUrl:
-    """Judge ``scheme://authority``."""
+    """Check ``scheme://authority``."""
     scheme, _, authority = start.partition("://")
     scheme = scheme.lower()
     if "\\" in authority:
@@ -253,7 +253,7 @@ def _origin(start: str) -> _Origin | RefusedUrl:
 
 
 def _encoded(text: str) -> str:
-    """Percent-encode what RFC 3986 does not allow; escapes, and stray percent signs, stay as they are."""
+    """Percent-encode what RFC 3986 does not allow; escapes and stray percent signs are left unchanged."""
     return quote(text, safe="!$&'()*+,;=:@/?%[]")
 
 
@@ -274,7 +274,7 @@ def _without_dot_segments(path: str) -> str:
 
 
 def _split_line(text: str) -> tuple[str, Expected | RefusedUrl | None]:
-    """Return the URL and what is expected of it, read from the line's end."""
+    """Return the URL and what is expected of its body, parsed from the line's end."""
     tokens = list(_TOKEN.finditer(text))
     found: list[tuple[str, str]] = []
     while len(tokens) > 1 and (match := _EXPECTATION.fullmatch(tokens[-1][0])):

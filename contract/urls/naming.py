@@ -1,4 +1,4 @@
-"""The name a body is stored under, and where below the output folder."""
+"""The name of a stored body, and its path below the output folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Layout(StrEnum):
     """How files are spread below the output folder."""
 
     FLAT = "flat"  #: every file directly in the output folder
-    SHARDED = "sharded"  #: ``ab/cd/<name>``: an ext4 folder is full near 7.5 million entries
+    SHARDED = "sharded"  #: ``ab/cd/<name>``: an ext4 folder is full at about 7.5 million entries
 
 
 def output_name(url: str | bytes) -> str:
@@ -28,12 +28,12 @@ def output_name(url: str | bytes) -> str:
 
 
 def output_digest(exact: bytes) -> bytes:
-    """Return ``output_name`` as the 16 bytes it stands for."""
+    """Return ``output_name`` as its 16 bytes."""
     return hashlib.md5(exact, usedforsecurity=False).digest()
 
 
 def is_output_path(path: str) -> bool:
-    """May a path relative to the output folder be that of a file, or of a folder of files, in whatever layout?"""
+    """Could a path relative to the output folder be that of a file, or of a folder of files, in any layout?"""
     return _PLACES.fullmatch(path) is not None
 
 
@@ -41,8 +41,8 @@ def output_path(name: str, layout: Layout) -> str:
     """Return the path of a file relative to the output folder.
 
     Raises:
-        ValueError: ``name`` is not one ``output_name`` made. Names come back to us in messages, and nothing
-            from a wire may choose a path.
+        ValueError: ``name`` was not made by ``output_name``. Names arrive in messages, and nothing received may choose
+            a path.
     """
     if not _NAME.fullmatch(name):
         raise ValueError("a file's name is 32 lower-case hexadecimal digits")

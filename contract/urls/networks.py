@@ -15,12 +15,12 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 def parse_networks(written: str | Iterable[str], *, setting: str) -> tuple[Network, ...]:
-    """Return the networks of a setting, given as one text (separated by commas or blanks) or one by one.
+    """Return the networks of a setting, given as one text (separated by commas, semicolons or blanks) or one by one.
 
     A bare address is a network of one. IPv4-mapped networks become the IPv4 network they stand for.
 
     Raises:
-        SettingError: something is no network; the sentence names ``setting`` and the text.
+        SettingError: a part is not a network; the sentence names ``setting`` and that part.
     """
     texts = [written] if isinstance(written, str) else written
     return tuple(_network(part, setting) for text in texts for part in _SEPARATORS.split(text) if part)

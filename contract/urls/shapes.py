@@ -1,13 +1,13 @@
-"""What a line looks like that is no URL, and how the URLs in it are had: one sentence for each kind of wrong line.
+"""Recognises lines that are not URLs, and says how to extract the URLs: one sentence for each kind of line.
 
-Other formats are not read; who meant one is told the command that makes a list of it.
+Other formats are not read; the sentence names the command that converts them to a list.
 """
 
 from __future__ import annotations
 
 import re
 
-_HOW_MUCH = 2048  # characters looked at
+_HOW_MUCH = 2048  # characters inspected
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019\u00ab\u201e"
 _TITLE = re.compile(r"\W*\w*(?:url|uri|link|href|src)\w*\W*", re.IGNORECASE)  # of a column
@@ -16,7 +16,7 @@ _JSON_LINE = re.compile(r"""\{|\[\s*[\[{"']|"[^"]*"\s*:|[\[\]{}],?\Z""")
 _MARKDOWN = re.compile(r"(?:[-*+]\s+)?!?\[[^\]]*\]\(")
 _BULLET = re.compile(r"(?:[-*+\u2022]|\d+[.)])\s+https?://", re.IGNORECASE)
 _OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*=")
-# What other downloaders, and people, write after a URL (aria2c(1), "Input File"); more where no query came before.
+# What other downloaders, and people, write after a URL (aria2c(1), "Input File"); more if the URL has no query.
 _KNOWN_OPTION = re.compile(
     r"(?:out|output|dir|name|file|filename|header|referer|user-agent|checksum|gid|split|sha1|sha512|crc32c?)=",
     re.IGNORECASE,
@@ -29,7 +29,7 @@ _CAPTION = "Text follows the URL after a space; keep the URL alone, or write a s
 
 
 def shape_of(line: str) -> str | None:
-    """Say what a refused line looks like; None where it looks like nothing known, or like a URL."""
+    """Say what a refused line looks like; None if it looks like nothing known, or like a URL."""
     text = line[:_HOW_MUCH]
     if _URL.match(text):
         return _encoding(text)
@@ -37,9 +37,9 @@ def shape_of(line: str) -> str | None:
 
 
 def fault_of_rest(text: str) -> str | None:
-    """Say what is wrong with a URL and what follows it after a blank; None where the blank may be the URL's own.
+    """Say what is wrong with the text after a URL and a blank; None if the blank may belong to the URL.
 
-    It may be where the last word ends as URLs do, or the blank is in the query: ``http://h/my file.jpg``.
+    It may if the last word ends like a URL, or if the blank is in the query: ``http://h/my file.jpg``.
     """
     first, *rest = text.split()
     if "\t" in text:
@@ -93,7 +93,7 @@ def _tsv(text: str) -> str:
 
 
 def _column(text: str, separator: str) -> int | None:
-    """Return which column holds the URL, or is called so; None where there are no such columns."""
+    """Return the number of the column that holds the URL, or whose title says so; None if there is none."""
     cells = text.split(separator)
     for number, cell in enumerate(cells, start=1):
         if len(cells) > 1 and (_URL.match(cell.strip().strip(_QUOTES)) or _TITLE.fullmatch(cell.strip())):
