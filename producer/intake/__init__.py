@@ -1,1 +1,1 @@
-"""Lists of URLs become entries, and entries batches."""
+"""Turns lists of URLs into entries, and entries into batches."""

@@ -1,4 +1,4 @@
-"""How a list is cut into batches: first what just fills every process, so that all start at once, then larger ones."""
+"""How a list is cut into batches: small ones first, which start every process at once, then larger ones."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from contract.records.batches import Listed
 
-FIRST_SIZE = 64  # URLs; what a process has in flight by default (TRAWL_TRANSFERS)
-_MOST_ROUNDS, _WORTHWHILE = 4, 128  # batches per slot a short list is spread over, and the URLs each then has at least
+FIRST_SIZE = 64  # URLs that a process has in flight by default (TRAWL_TRANSFERS)
+_MOST_ROUNDS, _WORTHWHILE = 4, 128  # for a short list: most batches per slot, and fewest URLs in each of them
 
 
 def ramp(size: int, slots: int, first: int = FIRST_SIZE) -> Iterator[int]:
-    """Yield the sizes of the batches to come: ``first`` for each slot, then twice that, ... up to ``size``.
+    """Yield the sizes of the coming batches: ``first`` for each slot, then twice that, ... up to ``size``.
 
-    A *slot* is a worker process. With fewer URLs than it can have in flight it would be half idle until it is given
-    the next batch; with many more, the first outcomes would come late.
+    A *slot* is a worker process. With fewer URLs than it can have in flight, it would be partly idle until its next
+    batch; with many more, the first outcomes would come late.
     """
     current = min(first, size)
     while current < size:
@@ -26,9 +26,9 @@ def ramp(size: int, slots: int, first: int = FIRST_SIZE) -> Iterator[int]:
 
 
 def spread(count: int, size: int, slots: int) -> list[int]:
-    """Return the sizes of the batches of a list that is wholly known: equal shares, a multiple of the slots.
+    """Return the batch sizes for a list whose length is known: of equal size, in a multiple of the slots.
 
-    One share per slot, or several where each still fills a process with transfers: outcomes then show sooner.
+    One batch per slot, or several if each still fills a process with transfers: outcomes then come sooner.
     """
     if count <= 0:
         return []
@@ -41,13 +41,12 @@ def spread(count: int, size: int, slots: int) -> list[int]:
 class Batcher:
     """Collects entries and gives them back as batches.
 
-    It always holds ``size * slots`` entries back: when the list ends, what is left is spread evenly, so that a
-    short list is shared by all slots and a long one ends on all of them at once. ``flush`` gives up holding for a
-    list that comes slowly or has ended.
+    It always holds back ``size * slots`` entries. When the list ends, they are spread evenly, so that all slots share a
+    short list and finish a long one at the same time. ``flush`` releases them when the list is slow or has ended.
     """
 
     def __init__(self, size: int, slots: int, *, first: int = FIRST_SIZE, is_resumed: bool = False) -> None:
-        """``first`` is what a slot's first batch holds: the transfers it can have in flight."""
+        """``first`` is the size of a slot's first batch: as many transfers as it can have in flight."""
         self._size = size
         self.slots = slots
         self._reserve = size * slots
@@ -58,15 +57,15 @@ class Batcher:
 
     @property
     def held(self) -> Sequence[Listed]:
-        """The entries that are in no batch yet."""
+        """The entries that are not in a batch yet."""
         return self._entries
 
     def restore(self, entries: Sequence[Listed]) -> None:
-        """Take the entries an earlier run held; they are in batches to come."""
+        """Take the entries that an earlier run held back, for the coming batches."""
         self._entries += entries
 
     def add(self, entries: Sequence[Listed]) -> list[list[Listed]]:
-        """Take entries and return the batches that need not be held back."""
+        """Take entries and return the batches that are ready."""
         self._entries += entries
         batches: list[list[Listed]] = []
         start = 0
@@ -79,7 +78,7 @@ class Batcher:
         return batches
 
     def flush(self) -> list[list[Listed]]:
-        """Return everything there is as batches of about the same size."""
+        """Return all held entries as batches of about the same size."""
         batches: list[list[Listed]] = []
         start = 0
         for share in spread(len(self._entries), self._size, self.slots):

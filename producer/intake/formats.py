@@ -1,4 +1,4 @@
-"""Lists that are no lists, told by how they begin: compressed, binary, in another encoding, or nothing but refused."""
+"""Recognises files that are not lists by their start: compressed, binary, wrongly encoded, or only refused lines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 from contract.errors import InputError
 from contract.urls.lines import Refusal, intake
 
-_HEAD = 4096  # bytes of a list by which it is judged
+_HEAD = 4096  # bytes at the start of a list that are inspected
 _TRIED = 1_000  # lines
-_MOST_CONTROLS = 0.05  # of the bytes of a text
+_MOST_CONTROLS = 0.05  # largest share of the bytes of a text
 _UNPACK = "is compressed with {0}; unpack it first: {1} LIST | trawl run -."
 _CONVERT = "is {0}; convert it first: iconv -f {0} -t UTF-8 LIST."
 _EXPORT = "is {0}; write the column of its URLs into a text file first, one URL per line."
 
-# What a file of each kind begins with: RFC 1952, RFC 8878, xz-file-format.txt, and the formats' own documents.
+# The first bytes of each kind of file: RFC 1952, RFC 8878, xz-file-format.txt, and the formats' own documents.
 _MAGIC = {
     b"\x1f\x8b": _UNPACK.format("gzip", "zcat"),
     b"\x28\xb5\x2f\xfd": _UNPACK.format("Zstandard", "zstdcat"),
@@ -37,20 +37,20 @@ _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
 
 
 class Ahead(Protocol):
-    """Lists of which the first lines can be looked at and are still to come."""
+    """Lists whose first lines can be inspected before they are read."""
 
     def peek(self, lines: int) -> Sequence[bytes]:
-        """Return the first lines of the first list, as far as they are there."""
+        """Return the first lines of the first list, as far as they are available."""
         ...
 
     @property
     def shown(self) -> str:
-        """What the list that is being read is called."""
+        """The display name of the current list."""
         ...
 
 
 def fault_of_head(head: bytes) -> str | None:
-    """Say what a list is by its first bytes, ``is compressed with gzip; ...``; None where it may be text."""
+    """Say what a list is, judging by its first bytes (``is compressed with gzip; ...``); None if it may be text."""
     head = head[:_HEAD]
     for magic, said in _MAGIC.items():
         if head.startswith(magic):
@@ -65,10 +65,10 @@ def fault_of_head(head: bytes) -> str | None:
 
 
 def insist_on_urls(lists: Ahead) -> None:
-    """Make sure that there is a URL among the first lines, where there are many: nothing is started for none.
+    """Make sure that there is a URL among the first lines, if there are many of them, before anything is started.
 
     Raises:
-        InputError: all of them are refused; the sentence says why the first one is.
+        InputError: all of them are refused; the sentence says why the first one was.
     """
     read = [intake(raw, line=number) for number, raw in enumerate(lists.peek(_TRIED), start=1)]
     asked = [each for each in read if each is not None]

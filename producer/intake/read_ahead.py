@@ -1,9 +1,9 @@
-"""What of a list was read ahead: it lies on the producer's disk, and hosts take turns at being sent.
+"""Entries that were read ahead: kept on the producer's disk, and sent with hosts taking turns.
 
-A list is often sorted by host, or begins with a host that has most of its lines. Sent as it comes, the first host would
-keep the others' URLs behind its own. So each entry gets a *round* when it is read, a host's first ones an early one and
-its next ones later ones, and what is of the earliest round is sent first (start-time fair queueing: Goyal, Vin and
-Cheng, 1996). Entries of one round that were read together are a block; blocks are what is kept and taken.
+A list is often sorted by host, or begins with a host that has most of its lines. Sent in this order, the first host's
+URLs would hold up all others. So each entry gets a *round* when it is read: a host's first entries an early one, the
+next ones later ones. Entries of the earliest round are sent first (start-time fair queueing: Goyal, Vin and Cheng,
+1996). Entries of one round that were read together form a block; whole blocks are kept and taken.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Protocol
 
 from contract.records.batches import Listed, pack_entries, unpack_entries
 
-CATCHES_UP = 64  # rounds; so much of what others had before it was known a host makes up for
-ROUND = 64  # entries of a host in one round: what a process has in flight by default
-_MOST_HOSTS = 50_000  # remembered for how far they are; those that are not ahead of the others go first
+CATCHES_UP = 64  # rounds that a host which appears late may make up for
+ROUND = 64  # entries of one host in a round: as many as a process has in flight by default
+_MOST_HOSTS = 50_000  # hosts whose progress is remembered; those not ahead of the others are forgotten first
 
 
 def url_of(entry: Listed) -> str:
@@ -38,14 +38,14 @@ class Shelf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of the blocks since the last time: number, round, URLs and packed entries, and those taken."""
+    """Blocks that are new since the last call (number, round, URLs, packed entries), and the numbers of those taken."""
 
     kept: Sequence[tuple[int, int, int, bytes]] = ()
     taken: Sequence[int] = ()
 
 
 class ReadAhead:
-    """The entries that were read and are in no batch yet; ``urls`` is how many."""
+    """The entries that were read and are not in a batch yet; ``urls`` is their number."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -54,7 +54,7 @@ class ReadAhead:
         self._number = max((number for _, number, _ in self._waiting), default=0)
         self._fresh: dict[int, tuple[int, list[Listed]]] = {}  # by number: not on the shelf
         self._taken: list[int] = []
-        self._next: dict[str, int] = {}  # by host: how many entries it had, and those it was too late for
+        self._next: dict[str, int] = {}  # by host: entries it has had, counting those it missed
         self._now = self._waiting[0][0] if self._waiting else 0
         self.urls = sum(urls for _, _, urls in self._waiting)
 
@@ -63,7 +63,7 @@ class ReadAhead:
 
     @property
     def is_overtaking(self) -> bool:
-        """Are all entries of hosts that had their turn in this round?"""
+        """Do all entries belong to hosts that had their turn in this round?"""
         return bool(self._waiting) and self._waiting[0][0] > self._now
 
     def add(self, entries: Sequence[Listed]) -> None:
@@ -96,7 +96,7 @@ class ReadAhead:
         return unpack_entries(self._shelf.block(number))
 
     def changes(self) -> Changes:
-        """Return what to keep and what to drop, which the shelf is to do before anything else is taken."""
+        """Return which blocks the shelf must keep and drop before the next one is taken."""
         kept = [(number, round_, len(some), pack_entries(some)) for number, (round_, some) in self._fresh.items()]
         changes = Changes(kept, self._taken)
         self._fresh, self._taken = {}, []

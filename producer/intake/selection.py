@@ -1,4 +1,4 @@
-"""What of a list is to be fetched: each URL once, refused lines apart, with what earlier jobs know of it."""
+"""Selects what to fetch from a list: each URL once, without refused lines, with what earlier jobs know about it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from producer.intake.sources import STANDARD_INPUT, Chunk
 
 
 class Memory(Protocol):
-    """What a selection asks of the journal."""
+    """What a selection needs from the journal."""
 
     def take(self, names: Iterable[bytes]) -> set[bytes]:
-        """Return those of the (distinct) md5 names the job has not come across; now it has."""
+        """Return those of the (distinct) md5 names that the job has not seen yet, and mark them as seen."""
         ...
 
     def known(self, names: Collection[bytes]) -> Mapping[bytes, Known]:
-        """Return what earlier jobs stored under these names."""
+        """Return the files that earlier jobs stored under these names."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A chunk of lines, judged. ``lines`` counts those that ask for something: urls + refused + duplicates."""
+    """A chunk of lines, checked. ``lines`` counts those that are not blank: urls + refused + duplicates."""
 
     entries: Sequence[Listed]
     refused: Sequence[Outcome]
@@ -47,7 +47,7 @@ def names_in(chunk: Chunk) -> list[bytes]:
 
 
 def _judged(chunk: Chunk) -> tuple[dict[bytes, Listed], list[Refusal], int]:
-    """Return the URLs of a chunk by their md5 names, each once, what is refused, and how many lines ask."""
+    """Return the URLs of a chunk by md5 name, each once, the refused lines, and the count of non-blank lines."""
     found: dict[bytes, Listed] = {}
     refused: list[Refusal] = []
     lines = len(chunk.lines)
@@ -73,10 +73,10 @@ def _with(known: Known | None, entry: Listed) -> Listed:
 
 
 class Selection:
-    """Judges chunks of lines one after another.
+    """Checks chunks of lines one after another.
 
-    ``is_naming_lists`` says whether a refused row must name its list beside the line; ``is_forced`` whether
-    what earlier jobs stored is fetched again.
+    ``is_naming_lists``: a refused row must name its list as well as its line; ``is_forced``: files that earlier jobs
+    stored are fetched again.
     """
 
     def __init__(self, memory: Memory, *, is_naming_lists: bool = False, is_forced: bool = False) -> None:
@@ -85,7 +85,7 @@ class Selection:
         self._is_forced = is_forced
 
     def judge(self, chunk: Chunk) -> Selected:
-        """Return what a chunk asks for."""
+        """Return what to fetch of a chunk."""
         found, refusals, lines = _judged(chunk)
         new = self._memory.take(found.keys())
         entries = [entry for name, entry in found.items() if name in new]

@@ -1,1 +1,1 @@
-"""What stays on the producer's disk: journal and manifest."""
+"""What the producer stores on disk: journal and manifest."""

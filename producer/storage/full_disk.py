@@ -1,4 +1,4 @@
-"""A disk of the producer's own that is full: it says so once, and waits for space."""
+"""When the producer's own disk is full: says so once, and waits for space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from contract.errors import FolderError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  #: a disk that is full, or what a quota allows of it
+FULL = (errno.ENOSPC, errno.EDQUOT)  #: the disk, or its quota, is full
 
 _PAUSE = 1.0  # seconds between two tries
 
@@ -20,7 +20,7 @@ Write = TypeVar("Write", bound=Callable[..., Any])
 
 
 class FullDiskError(FolderError):
-    """The disk of a folder is full, or what a quota allows of it."""
+    """The disk of a folder, or its quota, is full."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class FullDiskError(FolderError):
 
 
 class SpaceWait:
-    """Repeats what a full disk did not take. ``tell`` prints one line; ``stop`` is asked between two tries and may
+    """Repeats writes that failed on a full disk. ``tell`` prints one line; ``stop`` is called between two tries and may
     raise to give up.
     """
 
@@ -46,7 +46,7 @@ class SpaceWait:
         self._sleep = sleep
 
     def call(self, write: Callable[[], Answer]) -> Answer:
-        """Return the answer of ``write``, however long that takes; it must be safe to repeat."""
+        """Call ``write`` until it succeeds, and return its result; it must be safe to repeat."""
         since: float | None = None
         while True:
             try:
@@ -64,7 +64,7 @@ class SpaceWait:
 
 
 def waits_for_space(write: Write) -> Write:
-    """Have a method repeated that changes nothing where it raises FullDiskError, as ``_space`` of its object says."""
+    """Repeat a method after FullDiskError, by ``_space`` of its object; it must change nothing when it raises."""
 
     @wraps(write)
     def waiting(self: Any, *given: Any, **named: Any) -> Any:

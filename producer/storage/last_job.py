@@ -1,4 +1,4 @@
-"""What a folder's journal says of its job, for whoever is not the command that holds it."""
+"""What a folder's journal says about its job, for commands other than the one that holds it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class LastJob:
 
 
 def last_job(output: Path) -> LastJob:
-    """Read it without the journal's lock, and change nothing.
+    """Read it without locking or changing the journal.
 
     Raises:
-        FolderError: no job was begun there, or the folder is closed to us.
+        FolderError: there is no job, or the folder cannot be read.
     """
     facts = read_facts(output / PRIVATE) or {}
     if "job" not in facts:
@@ -35,7 +35,7 @@ def last_job(output: Path) -> LastJob:
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """Return what a folder's journal knows of its job, without its lock or a change; None: there is no journal.
+    """Return what a folder's journal knows about its job, without locking or changing it; None: there is no journal.
 
     Raises:
         FolderError: it cannot be read.

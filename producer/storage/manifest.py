@@ -1,7 +1,7 @@
-"""The manifest: one JSON line per URL, appended a few batches at a time and safe on disk before it counts.
+"""The manifest: one JSON line per URL, appended a few batches at a time and synced before it counts.
 
-Somebody names its path, and anything may lie there. Only a regular file that is empty or begins with a row is ever
-written to or renamed; of everything else a sentence says what it is, and it stays as it is.
+Its path is given by the user, so anything may be there. Only a regular file that is empty or begins with a row is ever
+written or renamed; anything else is left alone, and an error says what it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contract.records.outcomes import Ending, Outcome
 from producer.storage.full_disk import FULL, FullDiskError, SpaceWait, waits_for_space
 from producer.storage.regular import is_at, open_regular
 
-_LONGEST_ROW = 1024 * 1024  # bytes: far above what a URL of 16 KB, its escapes and all its attempts take
+_LONGEST_ROW = 1024 * 1024  # bytes: far more than a URL of 16 KB, its escapes and all its attempts take
 _BLOCK = 1024 * 1024  # bytes
 _BEGINNING = b'{"url":"'
 _NAME = re.compile("[0-9a-f]{32}")
@@ -32,7 +32,7 @@ _STORED = (Ending.OK, Ending.KEPT)
 
 
 class _Row(Struct, gc=False):
-    """What says whether a row is that of a stored file."""
+    """The fields that say whether a row is that of a stored file."""
 
     name: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
     outcome: Ending
@@ -43,15 +43,15 @@ _OUTCOME = msgspec.json.Decoder(Outcome)
 
 
 class Manifest:
-    """Appends rows to one file. ``offset`` is its length in bytes up to the last row that counts."""
+    """Appends rows to one file. ``offset`` is its length in bytes, up to the last row that counts."""
 
     def __init__(self, path: Path, offset: int, *, space: SpaceWait | None = None) -> None:
-        """Open the manifest as it was at ``offset`` bytes; what a killed run wrote after it is cut off.
+        """Open the manifest and truncate it to ``offset`` bytes: a killed run may have written more.
 
-        ``space`` waits where rows meet a full disk.
+        ``space`` waits when the disk is full.
 
         Raises:
-            FolderError: it cannot be written, is no manifest, is written by another run, or is shorter than it was.
+            FolderError: it cannot be written, is not a manifest, is in use by another run, or is shorter than that.
         """
         self.path = path
         self.offset = offset
@@ -72,7 +72,7 @@ class Manifest:
         left = memoryview(b"\n".join((*rows, b"")))
         offset = self.offset + len(left)
         try:
-            os.lseek(self._file, self.offset, os.SEEK_SET)  # what a full disk took of them before is written again
+            os.lseek(self._file, self.offset, os.SEEK_SET)  # overwrites what a full disk accepted of them before
             while left:
                 left = left[os.write(self._file, left) :]
             os.fsync(self._file)
@@ -96,10 +96,10 @@ class Manifest:
 
 
 def look_at(path: Path) -> None:
-    """Make sure that a manifest may be written there: nothing lies there, or nothing but a manifest.
+    """Make sure that a manifest may be written there: the path is free, or it is a manifest.
 
     Raises:
-        FolderError: something else does.
+        FolderError: something else is there.
     """
     with _looked_at(path):
         pass
@@ -109,7 +109,7 @@ def count_rows(path: Path) -> int:
     """Count the rows of a manifest.
 
     Raises:
-        FolderError: it is gone, or no regular file any more.
+        FolderError: it is gone, or no longer a regular file.
     """
     try:
         file = open_regular(path, os.O_RDONLY, subject=f"The manifest {path}")
@@ -120,10 +120,10 @@ def count_rows(path: Path) -> int:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a manifest that somebody may be writing: the last may be half a row.
+    """Yield the lines of a manifest that may still be written: the last may be incomplete.
 
     Raises:
-        FolderError: it is not there, no manifest, or cannot be read.
+        FolderError: it does not exist, is not a manifest, or cannot be read.
     """
     try:
         file = open_regular(path, os.O_RDONLY, subject=f"The manifest {path}")
@@ -135,10 +135,10 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 def stored_rows(path: Path, start: int = 0, end: int | None = None) -> Generator[tuple[str, int], None, None]:
-    """Yield the name of each stored file an earlier manifest has a row of, and where the row begins, in bytes.
+    """Yield the name of each stored file in an earlier manifest, and the offset of its row in bytes.
 
-    Only rows that begin from ``start`` on, and before ``end``, are looked at. Lines that are no rows (a torn end, an
-    edited file) are passed over, and so is what is no regular file.
+    Only rows that begin at ``start`` or later, and before ``end``, are considered. Lines that are not rows (a torn end,
+    an edited file) are skipped, and so is anything that is not a regular file.
     """
     try:
         file = open_regular(path, os.O_RDONLY, subject=f"The manifest {path}")
@@ -159,7 +159,7 @@ def stored_rows(path: Path, start: int = 0, end: int | None = None) -> Generator
 
 
 def stored_outcome(row: bytes, name: bytes) -> Outcome | None:
-    """Read a row; None where it is not one that vouches for the stored file of this name."""
+    """Read a row; None if it does not vouch for the stored file of this name."""
     try:
         outcome = wire.read(_OUTCOME, row, "A row")
     except MessageError:
@@ -168,18 +168,18 @@ def stored_outcome(row: bytes, name: bytes) -> Outcome | None:
 
 
 def digest_of(outcome: Outcome) -> str:
-    """Return a stored file's digest as ``"<algorithm>:<hex>"``; empty where none was computed."""
+    """Return a stored file's digest as ``"<algorithm>:<hex>"``; empty if none was computed."""
     return f"sha256:{outcome.sha256}" if outcome.sha256 else outcome.digest or ""
 
 
 def set_aside(path: Path, job: str | None) -> Path | None:
-    """Rename a finished job's manifest to ``manifest-<job>.jsonl``; None where there is none, or an empty one.
+    """Rename a finished job's manifest to ``manifest-<job>.jsonl``; None if there is none, or it is empty.
 
-    One whose job is not known is named after the time of its last row. Where that name is taken it becomes
+    If the job is not known, the time of the last row is used. If the name is taken, it becomes
     ``manifest-<job>-2.jsonl``: nothing is ever replaced.
 
     Raises:
-        FolderError: what lies there is no manifest, is written by another run, or cannot be renamed.
+        FolderError: it is not a manifest, is being written by another run, or cannot be renamed.
     """
     with _looked_at(path) as file:
         if file is None:
@@ -191,7 +191,7 @@ def set_aside(path: Path, job: str | None) -> Path | None:
         try:
             kept = _reserve(_named(path, job or time.strftime("%y%m%d-%H%M%S", time.gmtime(os.fstat(file).st_mtime))))
             os.rename(path, kept)
-            if not is_at(file, kept):  # exchanged since it was looked at: not ours to rename
+            if not is_at(file, kept):  # replaced since it was checked: not ours to rename
                 os.rename(kept, path)
                 raise FolderError(f"The manifest {path} was replaced meanwhile; run the same command again.")
         except OSError as error:
@@ -204,7 +204,7 @@ def set_aside(path: Path, job: str | None) -> Path | None:
 
 @contextmanager
 def _looked_at(path: Path) -> Iterator[int | None]:
-    """Open what lies there for as long as it is looked at; None where nothing does.
+    """Open the file while it is checked; None if there is none.
 
     Raises:
         FolderError: it is neither empty nor a manifest.
@@ -229,7 +229,7 @@ def _insist_on_rows(file: int, path: Path) -> None:
 
 
 def _lock(file: int, path: Path) -> None:
-    """Keep another run from writing it, or renaming it, meanwhile."""
+    """Keep other runs from writing or renaming it meanwhile."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -239,7 +239,7 @@ def _lock(file: int, path: Path) -> None:
 
 
 def _begins_with_row(head: bytes) -> bool:
-    """Is the first line a row, or as much of one as a power cut left of it: nothing, or a beginning?"""
+    """Is the first line a row, or as much of one as a power cut may leave: nothing, or its beginning?"""
     line, newline, _ = head.partition(b"\n")
     try:
         row = wire.from_json(line)
@@ -256,7 +256,7 @@ def _named(path: Path, word: str | int) -> Path:
 
 
 def _reserve(path: Path) -> Path:
-    """Make an empty file of this name, or of the next that is free, for another to be renamed over it."""
+    """Create an empty file with this name, or the next free one, for another file to be renamed over it."""
     for name in (path, *(_named(path, number) for number in range(2, 1000))):
         try:
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -1,4 +1,4 @@
-"""Files that a person named, opened only where they are regular files: no device, pipe or link is touched."""
+"""Opens files named by the user only if they are regular files: no device, pipe or link is touched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contract.errors import FolderError
 
-# Without these a FIFO waits for its other end, and a terminal becomes ours.
+# Without these, a FIFO blocks until its other end is opened, and a terminal becomes our controlling terminal.
 _HARMLESS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 _KINDS = {
@@ -22,17 +22,17 @@ _KINDS = {
 
 
 def open_regular(path: Path, flags: int, *, subject: str) -> int:
-    """Open a regular file and return its descriptor; with ``O_CREAT`` it is made where nothing lies there.
+    """Open a regular file and return its descriptor; ``O_CREAT`` creates a missing one.
 
-    ``subject`` begins the sentence where something else does: "The manifest m.jsonl".
+    ``subject`` begins the sentence of an error: "The manifest m.jsonl".
 
     Raises:
-        FileNotFoundError: nothing lies there.
-        FolderError: what lies there is no regular file.
+        FileNotFoundError: there is no such file.
+        FolderError: it is not a regular file.
         OSError: it cannot be opened.
     """
     try:
-        _insist_on_regular(os.lstat(path), subject)  # before it is opened: to open a device may do something already
+        _insist_on_regular(os.lstat(path), subject)  # before it is opened: opening a device may have an effect
     except FileNotFoundError:
         if not flags & os.O_CREAT:
             raise
@@ -46,7 +46,7 @@ def open_regular(path: Path, flags: int, *, subject: str) -> int:
 
 
 def is_at(file: int, path: Path) -> bool:
-    """Does this path, followed nowhere, lead to this open file?"""
+    """Is this path, without following links, still this open file?"""
     try:
         return os.path.samestat(os.fstat(file), os.lstat(path))
     except OSError:

@@ -1,4 +1,4 @@
-"""Which names a job has come across: exact, whatever their number, in flat memory."""
+"""Which names a job has seen: exact, for any number of them, in constant memory."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from pathlib import Path
 
 from producer.storage.sorted_runs import NAME, RunRecord, SortedRuns
 
-NAMES_IN_MEMORY = 300_000  #: names, 40 MB: of a list that has no more nothing is written
-_FILTER = 2**27  # bits, 16 MB: with 10 million names 7 % of the new ones are looked for in vain, with a billion all
+NAMES_IN_MEMORY = 300_000  #: names, 40 MB; for a list with fewer, nothing is written
+_FILTER = 2**27  # bits, 16 MB: with 10 million names 7 % of the new ones are searched for in vain, with a billion all
 
 
 class SeenNames:
-    """A set of md5 names. The last few hundred thousand are in memory only: they can be found out from the list again.
+    """A set of md5 names. The last few hundred thousand are only in memory: they can be read from the list again.
 
-    A filter says of most new names that they are in no run. It says nothing else: what it lets through is looked up.
-    It is filled when it is first asked, which reads all that was written.
+    A filter shows that most new names are in no run; the others are searched for. The filter is filled on first use, by
+    reading everything that was written.
     """
 
     def __init__(self, folder: Path, *, most: int = NAMES_IN_MEMORY) -> None:
-        """``most`` names are kept in memory, more or less."""
+        """About ``most`` names are kept in memory."""
         self._runs = SortedRuns(folder, "seen", NAME)
         self._recent: set[bytes] = set()
         self._filter = bytearray()
         self._most = most
 
     def open(self, runs: Sequence[RunRecord]) -> None:
-        """Begin with the names that were noted.
+        """Begin with the recorded runs.
 
         Raises:
-            DamagedRunError: they are not there any more; nothing is seen then.
+            DamagedRunError: one is gone or damaged; the set is then empty.
         """
         self._recent.clear()
         self._filter = bytearray()
         self._runs.open(runs)
 
     def take(self, names: Iterable[bytes]) -> set[bytes]:
-        """Return those names that were not seen before; now they are."""
+        """Return those names that were not seen before, and mark them as seen."""
         new = set(names) - self._recent
         if self._runs:
             new -= self._written_among(new)
@@ -45,11 +45,11 @@ class SeenNames:
 
     @property
     def is_due(self) -> bool:
-        """Are there so many in memory that they should be written?"""
+        """Are there enough names in memory to be written?"""
         return len(self._recent) >= self._most
 
     def write(self) -> None:
-        """Write what is in memory, if anything is; ``runs`` is to be noted before ``tidy``."""
+        """Write the names in memory, if any; record ``runs`` before calling ``tidy``."""
         if not self._recent:
             return
         self._runs.add(self._recent)
@@ -58,19 +58,19 @@ class SeenNames:
         self._recent.clear()
 
     def merge_some(self) -> bool:
-        """Go on with merging, for some milliseconds; True where ``runs`` is to be noted before ``tidy``."""
+        """Continue merging, for some milliseconds; True: record ``runs`` before calling ``tidy``."""
         return self._runs.merge_some()
 
     def runs(self) -> list[RunRecord]:
-        """Return what is written, as ``open`` takes it."""
+        """Return the runs that are written, in the form ``open`` takes."""
         return self._runs.record()
 
     def tidy(self) -> None:
-        """Remove the files that are no longer noted."""
+        """Remove the files that are no longer recorded."""
         self._runs.tidy()
 
     def clear(self) -> None:
-        """Forget all names. The files go when that was noted, with ``tidy``."""
+        """Forget all names. ``tidy`` removes the files, once that is recorded."""
         self._recent.clear()
         self._filter = bytearray()
         self._runs.close()
@@ -82,7 +82,7 @@ class SeenNames:
         if not self._filter:
             self._filter = bytearray(_FILTER // 8)
             self._note_in_filter(self._runs.names())
-        # Python keeps a bytes object's hash with it, and the set above has asked for it already.
+        # Python caches a bytes object's hash, and the set above has computed it already.
         bits, find = self._filter, self._runs.find
         return {
             name

@@ -1,11 +1,11 @@
-"""Sorted runs: any number of records in files, found by the md5 they begin with; exact, in flat memory.
+"""Sorted runs: any number of records in files, looked up by the md5 they begin with; exact, in constant memory.
 
-A run is written once and never changed: its records in order, and behind them where each *bucket* begins, which is the
-records that share their first bits. To look a name up, one bucket of each run (2 KB) is read and searched for all 128
-bits. When eight runs of a level have gathered they are merged to one of the next level, a few thousand records at a
-time, so that nobody waits for a large merge.
+A run is written once and never changed: its records in order, followed by the start of each *bucket*, the records that
+share their first bits. To look up a name, one bucket of each run (2 KB) is read and searched for all 128 bits. Eight
+runs of a level are merged into one of the next level, a few thousand records at a time, so that no large merge blocks
+anything.
 
-Source: O'Neil, Cheng, Gawlick, O'Neil, "The Log-Structured Merge-Tree" (1996), tiered; nothing is ever removed from it.
+Source: O'Neil, Cheng, Gawlick, O'Neil, "The Log-Structured Merge-Tree" (1996), tiered, without removals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 
-NAME = 16  #: bytes of a record that it is found by: an md5
+NAME = 16  #: bytes of a record that are its key: an md5
 
 _FAN_IN = 8  # runs of a level that become one of the next
 _PER_BUCKET = 7  # as a power of two: 128 records
@@ -27,7 +27,7 @@ RunRecord = list[int]  #: number, level, count of records, bits of a bucket
 
 
 class DamagedRunError(Exception):
-    """A run is gone or not what was noted of it: what it held is to be found out again."""
+    """A run is gone, or not as recorded: its contents must be computed again."""
 
 
 class _Run:
@@ -37,7 +37,7 @@ class _Run:
         """Open a run.
 
         Raises:
-            DamagedRunError: it is not there, or shorter or longer than it was.
+            DamagedRunError: it does not exist, or its length has changed.
         """
         self.path = path
         self.record = record
@@ -56,7 +56,7 @@ class _Run:
         self._starts.frombytes(starts)
 
     def find(self, name: bytes, head: int) -> bytes | None:
-        """Return what a record has beside its name; ``head`` is the number that its first 64 bits are."""
+        """Return the value of a record; ``head`` is the first 64 bits of its name as a number."""
         bucket = head >> self._shift
         block = self._read(self._starts[bucket], self._starts[bucket + 1])
         at = block.find(name)
@@ -90,8 +90,8 @@ class _Run:
 class SortedRuns:
     """The runs of one kind in a folder, each record ``width`` bytes long; of records of one name the greatest counts.
 
-    After each change what ``record`` returns is to be noted somewhere safe, and then ``tidy`` called. Until then the
-    files of before lie there too: killed at any moment, the runs are those that were noted last.
+    After each change, store what ``record`` returns somewhere safe and then call ``tidy``. Until then the earlier files
+    still exist: whenever the process is killed, the runs are those that were recorded last.
     """
 
     def __init__(self, folder: Path, kind: str, width: int) -> None:
@@ -103,10 +103,10 @@ class SortedRuns:
         self._next = 1
 
     def open(self, record: Sequence[RunRecord]) -> None:
-        """Take up the runs as they were noted, and remove what else lies there of this kind.
+        """Open the recorded runs, and remove all other files of this kind.
 
         Raises:
-            DamagedRunError: one is not as it was; none is open then.
+            DamagedRunError: one is not as recorded; then none is open.
         """
         self.close()
         try:
@@ -128,7 +128,7 @@ class SortedRuns:
         return sum(run.count for run in self._runs)
 
     def find(self, name: bytes) -> bytes | None:
-        """Return what the record of a name has beside it; None where there is no such record."""
+        """Return the value of the record with this name; None if there is none."""
         head = int.from_bytes(name[:8])
         found = [value for run in self._runs if (value := run.find(name, head)) is not None]
         return max(found) if found else None
@@ -139,14 +139,14 @@ class SortedRuns:
             yield from run.names()
 
     def values(self) -> Iterator[bytes]:
-        """Yield of each name what the record that counts has beside it."""
+        """Yield the value that counts for each name."""
         bits = min((*(run.bits for run in self._runs), _bits(len(self), _PER_PART)), default=0)
         for number in range(1 << bits if self._runs else 0):
             for record in _merged(self._runs, number, bits, self._width):
                 yield record[NAME:]
 
     def add(self, records: Iterable[bytes]) -> None:
-        """Write records as a run; they are safe on disk when this returns. What raises OSError changes nothing."""
+        """Write records as a run; they are synced when this returns. If it raises OSError, nothing has changed."""
         ordered = _ordered(records, self._width)
         writer = self._writer(0, len(ordered))
         try:
@@ -158,9 +158,9 @@ class SortedRuns:
         self._runs.append(_Run(writer.path, record, self._width))
 
     def merge_some(self) -> bool:
-        """Merge a few thousand records, where runs are to be merged; is a merge complete, and ``record`` another?
+        """Merge a few thousand records, if runs need merging; True: a merge is complete, and ``record`` has changed.
 
-        A merge that meets OSError starts over with the next call.
+        After OSError a merge starts over with the next call.
         """
         if self._merge is None:
             runs = self._mergeable()
@@ -184,7 +184,7 @@ class SortedRuns:
         return True
 
     def tidy(self) -> None:
-        """Remove the files of runs that are none."""
+        """Remove the files of runs that are no longer used."""
         wanted = {run.path for run in self._runs}
         if self._merge is not None:
             wanted.add(self._merge.writer.path)
@@ -215,7 +215,7 @@ class SortedRuns:
 
 
 class _Merge:
-    """Runs of one level on their way to be one of the next: part after part, the records of some first bits each."""
+    """Merges runs of one level into one of the next, in parts: the records that share their first bits."""
 
     def __init__(self, runs: Sequence[_Run], writer: _Writer, width: int) -> None:
         self.runs = runs
@@ -225,7 +225,7 @@ class _Merge:
         self._part = 0
 
     def step(self) -> bool:
-        """Merge a part; is it all merged?"""
+        """Merge one part; True: the merge is complete."""
         records = _merged(self.runs, self._part, self._bits, self._width)
         more = self.writer.bits - self._bits
         self.writer.write(records, self._part << more, (self._part + 1) << more)
@@ -237,7 +237,7 @@ class _Writer:
     """Writes a run from its first record to its last."""
 
     def __init__(self, path: Path, number: int, level: int, most: int) -> None:
-        """``most`` is the number of records there will be at most."""
+        """``most`` is the largest possible number of records."""
         self.path = path
         self.bits = _bits(most, _PER_BUCKET)
         self._number, self._level, self._count = number, level, 0
@@ -245,7 +245,7 @@ class _Writer:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
     def write(self, records: Sequence[bytes], first: int, end: int) -> None:
-        """Append sorted records: all of the buckets from ``first`` to before ``end``."""
+        """Append sorted records: all those of the buckets from ``first`` up to ``end`` (exclusive)."""
         shift = 64 - self.bits
         for bucket in range(first, end):
             self._starts.append(self._count + bisect_left(records, (bucket << shift).to_bytes(8)))
@@ -253,7 +253,7 @@ class _Writer:
         self._append(b"".join(records))
 
     def finish(self) -> RunRecord:
-        """Make it safe on disk; return what is to be noted of it."""
+        """Sync it, and return its record."""
         try:
             self._starts.append(self._count)
             self._append(self._starts.tobytes())
@@ -273,7 +273,7 @@ class _Writer:
             os.close(fd)
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the unfinished file."""
         self.close()
         self.path.unlink(missing_ok=True)
 
@@ -284,7 +284,7 @@ class _Writer:
 
 
 def _merged(runs: Iterable[_Run], part: int, bits: int, width: int) -> list[bytes]:
-    """Return the records whose first ``bits`` are ``part``, in order; of those of one name the greatest."""
+    """Return the records whose first ``bits`` are ``part``, in order; of one name only the greatest."""
     return _ordered(chain.from_iterable(run.part(part, bits) for run in runs), width)
 
 
@@ -296,5 +296,5 @@ def _ordered(records: Iterable[bytes], width: int) -> list[bytes]:
 
 
 def _bits(count: int, share: int) -> int:
-    """Return how many first bits tell parts of ``2**share`` records, about, from one another."""
+    """Return how many first bits divide the records into parts of about ``2**share``."""
     return (count >> share).bit_length()

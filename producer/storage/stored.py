@@ -1,7 +1,7 @@
-"""Which row of which manifest vouches for a stored file: by the file's name, exact, in flat memory.
+"""Which row of which manifest vouches for a stored file: by the file's name, exact, in constant memory.
 
-A row is written once, to the manifest. What is remembered of it is where it is, in 24 bytes: from there it is read when
-its URL is asked for again. The index can be made again from the manifests, so that only what was written counts.
+A row is written once, to the manifest. The index remembers its position, in 24 bytes; the row is read from there when
+its URL is requested again. The index can be rebuilt from the manifests, so positions only in memory may be lost.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _LONGEST_ROW = 1024 * 1024  # bytes
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """Rows in their order: each has the name of its stored file (hex; None: of none), and where it begins, in bytes."""
+    """Rows in order: the name of the stored file (hex; None: nothing stored), and the offset of the row in bytes."""
 
     names: Sequence[str | None] = ()
     starts: Sequence[int] = ()
 
 
 class StoredFiles:
-    """The rows of stored files in manifests, each of which has a number; of two rows of a name the later one counts.
+    """The rows of stored files, in numbered manifests; of several rows with the same name the latest counts.
 
-    ``record`` is what is to be noted after each change, before ``tidy``.
+    Store ``record`` after each change, before calling ``tidy``.
     """
 
     def __init__(self, folder: Path, *, most: int = ROWS_IN_MEMORY) -> None:
-        """``most`` rows are remembered in memory, more or less."""
+        """About ``most`` rows are kept in memory."""
         self._runs = SortedRuns(folder, "stored", NAME + _VALUE)
         self._recent: list[bytes] = []
         self._most = most
@@ -47,10 +47,10 @@ class StoredFiles:
         self._files: dict[int, int | None] = {}
         self._current: int | None = None
         self._last = 0
-        self.until = 0  #: where the last row of the current manifest that was written begins
+        self.until = 0  #: offset of the last row of the current manifest that the index has written
 
     def open(self, record: Mapping[str, Any]) -> None:
-        """Begin with what was noted; where a part of it is gone, with nothing."""
+        """Begin with what was recorded; if a part of it is gone, with nothing."""
         self._manifests = {int(number): path for number, path in record.get("manifests", {}).items()}
         self._current = record.get("current")
         self.until = self._last = int(record.get("until", 0))
@@ -61,7 +61,7 @@ class StoredFiles:
             self.until = self._last = 0
 
     def record(self) -> dict[str, Any]:
-        """Return what ``open`` takes."""
+        """Return what to store for ``open``."""
         told = {"runs": self._runs.record(), "manifests": self._manifests}
         return {**told, "current": self._current, "until": self.until}
 
@@ -69,17 +69,17 @@ class StoredFiles:
         return bool(self._runs)
 
     def begin(self, manifest: Path | None) -> None:
-        """Let this be the current manifest (None: none is); all of the last one's rows were added."""
+        """Make this the current manifest (None: there is none); all rows of the last one have been added."""
         self.write()
         self._current = None
         self.until = self._last = 0
         if manifest is not None:
-            # Where it was begun and could not be noted it is begun again, under the next number.
+            # If it was begun but not recorded, it is begun again under the next number.
             self._current = max(self._manifests, default=0) + 1
             self._manifests[self._current] = str(manifest.absolute())
 
     def lies_at(self, manifest: Path) -> bool:
-        """Take note of where the current manifest lies; where there is none, this is it. Was that new?"""
+        """Record the path of the current manifest, or begin with it if there is none. Was that new?"""
         if self._current is None:
             self.begin(manifest)
             return True
@@ -91,12 +91,12 @@ class StoredFiles:
         return True
 
     def earlier(self) -> dict[int, Path]:
-        """Return the manifests that are no longer written, by their numbers."""
+        """Return the finished manifests by number."""
         written = self._manifests.get(self._current or 0)
         return {number: path_of(path) for number, path in self._manifests.items() if path != written}
 
     def needed(self) -> set[int]:
-        """Return the numbers of the manifests that have the latest row of some file; reads the whole index."""
+        """Return the numbers of the manifests that have the latest row of any file; reads the whole index."""
         return {int.from_bytes(value) >> _OFFSET_BITS for value in self._runs.values()}
 
     def forget(self, numbers: Iterable[int]) -> None:
@@ -114,26 +114,26 @@ class StoredFiles:
 
     @property
     def is_due(self) -> bool:
-        """Are there so many in memory that they should be written?"""
+        """Are there enough rows in memory to be written?"""
         return len(self._recent) >= self._most
 
     def write(self) -> None:
-        """Write what is in memory."""
+        """Write the rows in memory."""
         if self._recent:
             self._runs.add(self._recent)
             self._recent = []
         self.until = self._last
 
     def merge_some(self) -> bool:
-        """Go on with merging, for some milliseconds; True where ``record`` changed."""
+        """Continue merging, for some milliseconds; True: ``record`` has changed."""
         return self._runs.merge_some()
 
     def tidy(self) -> None:
-        """Remove the files that are no longer noted."""
+        """Remove the files that are no longer recorded."""
         self._runs.tidy()
 
     def row(self, name: bytes) -> bytes | None:
-        """Return the latest row of a stored file's name that was written, as far as its manifest still has it."""
+        """Return the latest row written for a stored file's name, if its manifest still has it."""
         value = self._runs.find(name)
         if value is None:
             return None
@@ -168,7 +168,7 @@ class StoredFiles:
 
 
 def path_of(recorded: str) -> Path:
-    """Return the path of these bytes, whatever the locale then and now makes of them."""
+    """Return the path with these bytes, whatever the locale was or is."""
     return Path(os.fsdecode(recorded.encode("utf-8", "surrogateescape")))
 
 
@@ -177,6 +177,6 @@ def _records(rows: StoredRows, base: int) -> list[bytes]:
     try:
         records = [bytes.fromhex(name) + (base + start).to_bytes(_VALUE) for name, start in named if name]
     except ValueError:
-        return []  # a name that is none: of rows like these nobody need remember anything
+        return []  # not a valid name: such rows need not be remembered
     width = NAME + _VALUE
     return records if len(b"".join(records)) == len(records) * width else [one for one in records if len(one) == width]
