@@ -118,7 +118,6 @@ def _turn(output: Path, make: Callable[[], RedisLedger], batches: Sequence[NewBa
             disk_backoff=DiskBackoff(),
             starts=starts,
             is_stopping=lambda: False,
-            tell=lambda _seen: None,
             send=lambda _messages: None,
         )
         runner.work(claim)

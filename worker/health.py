@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -11,18 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, signals
-from kombu.exceptions import OperationalError
+from celery import signals
 
 from contract.cluster.broker import AWAY
 from contract.errors import FolderError
 from contract.ledger.health import BELIEVED_FOR, Trouble
-from contract.ledger.reasons import Reason, reason_of
-from worker import metering, wiring
+from worker import wiring
 from worker.batch.disk_backoff import DiskBackoff
-from worker.station import station
+from worker.events import Listener, TroubleSeen
+from worker.log_context import logger_of
+from worker.station import hearing, station
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _LOOK_PAUSE = 2.0  # seconds between two looks
 _RENEWED_EVERY = BELIEVED_FOR / 3  # seconds
@@ -45,8 +44,7 @@ def attach(backoff: DiskBackoff) -> None:
             report=lambda trouble: station().health.report(worker, trouble),
             clear=lambda: station().health.clear(worker),
             beat=lambda: station().health.beat(worker),
-            announce=Announcer(sender.app, worker),
-            count=lambda reason: metering.meter().trouble(reason),
+            listener=hearing(os.getpid(), sender.app, worker).listeners,
         )
         threading.Thread(target=_watch.run, name="health", daemon=True).start()
 
@@ -84,25 +82,20 @@ class HealthWatch:
         report: Callable[[Trouble], None],
         clear: Callable[[], None],
         beat: Callable[[], None],
-        announce: Callable[[Trouble | None], None],
-        count: Callable[[Reason | None], None],
+        listener: Listener,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``report`` and ``clear`` keep the record that others see, ``beat`` lets them know that this worker is there,
-        ``announce`` is told of changes, ``count`` of what the metrics show: a word for the reason, or nothing.
-        """
+        """``report`` and ``clear`` keep the record that others see, ``beat`` says that this worker is there."""
         self.trouble: Trouble | None = None
         self._look = look
         self._report = report
         self._clear = clear
         self._beat = beat
-        self._announce = announce
-        self._count = count
+        self._listener = listener
         self._clock = clock
         # When there was trouble, when others were told of it, and of this worker at all.
         self._seen = self._reported = self._beaten = float("-inf")
         self._recorded: Trouble | None = None
-        self._is_announced = False
 
     def run(self) -> None:
         """Look until the process ends."""
@@ -123,12 +116,12 @@ class HealthWatch:
             found = self.trouble  # a batch that is tried after a pause proves nothing
         self.trouble = found
         try:
-            self._count(reason_of(found.reason) if found is not None else None)
-            self._tell(found, now)
-        except (*AWAY, OperationalError, OSError):
-            pass  # what was not told is told with the next look
+            self._record(found, now)
+        except (*AWAY, OSError):
+            pass  # what was not recorded is with the next look
+        self._listener.notify(TroubleSeen(found))
 
-    def _tell(self, found: Trouble | None, now: float) -> None:
+    def _record(self, found: Trouble | None, now: float) -> None:
         if now - self._beaten >= _BEATEN_EVERY:
             self._beat()
             self._beaten = now
@@ -139,33 +132,6 @@ class HealthWatch:
         elif is_new:
             self._clear()
             self._recorded = None
-        if (found is None) == self._is_announced:
-            self._announce(found)
-            self._is_announced = found is not None
-
-
-class Announcer:
-    """Shows trouble in Flower as a task of this worker, from its beginning to its end."""
-
-    def __init__(self, app: Celery, worker: str) -> None:
-        self._app = app
-        self._worker = worker
-        self._since = 0.0
-        self._task = ""
-
-    def __call__(self, trouble: Trouble | None) -> None:
-        with self._app.events.default_dispatcher(hostname=self._worker) as dispatcher:
-            if trouble is not None:
-                self._since = time.time()
-                self._task = f"trouble-{self._worker}-{self._since:.0f}"
-                shown = {"name": "trawl.trouble", "args": f"({str(trouble)!r},)", "kwargs": "{}"}
-                dispatcher.send("task-received", uuid=self._task, retries=0, eta=None, retry=False, **shown)
-                dispatcher.send("task-started", uuid=self._task, retry=False)
-            elif self._task:
-                lasted = time.time() - self._since
-                dispatcher.send(
-                    "task-succeeded", uuid=self._task, result=f"over after {lasted:.0f} s", runtime=lasted, retry=False
-                )
 
 
 def _trouble(backoff: DiskBackoff) -> Trouble | None:

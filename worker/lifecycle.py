@@ -19,10 +19,11 @@ from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
 from contract.ledger.recovery import sweeper
 from contract.ledger.sweep import Sweeper
-from worker import health, metering, wiring
+from worker import health, wiring
+from worker.events import Swept
 from worker.pools import patch_trouble, pool_trouble
 from worker.shutdown import InHand, ShutdownDeadline
-from worker.station import station
+from worker.station import hearing, station
 
 logger = logging.getLogger(__name__)
 
@@ -184,16 +185,4 @@ class _Sweeps:
         if self._is_away:
             logger.warning("The ledger can be swept again.")
         self._is_away = False
-        metering.meter().sweep(
-            sent=findings.sent,
-            back=sum(map(len, findings.again.values())),
-            split=sum(map(len, findings.split.values())),
-            poisoned=sum(map(len, findings.poisoned.values())),  # of one URL each
-            cancelled=findings.cancelled,
-        )
-        for job, batches in findings.again.items():
-            logger.info("Job %s: %d batches wait again.", job, len(batches))
-        for job, batches in findings.split.items():
-            logger.warning("Job %s: split batches that killed their workers: %s", job, ", ".join(batches))
-        for job, batches in findings.poisoned.items():
-            logger.error("Job %s: given up as poison: %s", job, ", ".join(batches))
+        hearing(os.getpid(), self._app, self._holder).listeners.notify(Swept(findings))

@@ -7,82 +7,23 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from contract.ledger.reasons import Reason
-from contract.records.outcomes import Outcome
-from worker.adapters.metrics import Meter, MetricsPort
+from worker.adapters.metrics import MetricsPort
 from worker.adapters.processes import Processes
+from worker.listeners.metrics import Meter
 from worker.settings import WorkerSettings
 
 _PREFIX = "trawl-metrics-"
 
 
-class Metering(Protocol):
-    """Told of every batch this process has in hand."""
-
-    def begin(self, urls: int) -> None:
-        """A batch of so many URLs was claimed."""
-
-    def end(self, urls: int) -> None:
-        """A batch that had begun is out of our hands."""
-
-    def fly(self, more: int) -> None:
-        """So many more transfers than before are in flight; negative: fewer."""
-
-    def count(self, outcomes: Sequence[Outcome], *, seconds: float) -> None:
-        """A batch was reported, so many seconds after its claim."""
-
-    def hand_off(self, how: str, urls: int) -> None:
-        """So many URLs of a batch reported are another batch's now: at-once, later or straggling."""
-
-    def lose(self) -> None:
-        """A batch's lease was lost."""
-
-    def sweep(self, *, sent: int, back: int, split: int, poisoned: int, cancelled: int) -> None:
-        """A sweep sent so many messages, put back and split so many batches, and ended so many URLs."""
-
-    def trouble(self, reason: Reason | None) -> None:
-        """This is what the worker suffers from now; None: all is well."""
+_meter: Meter | None = None
 
 
-class Uncounted:
-    """Keeps ``Metering`` where nobody asked for numbers."""
-
-    def begin(self, urls: int) -> None:
-        """Nothing is counted."""
-
-    def end(self, urls: int) -> None:
-        """Nothing is counted."""
-
-    def fly(self, more: int) -> None:
-        """Nothing is counted."""
-
-    def count(self, outcomes: Sequence[Outcome], *, seconds: float) -> None:
-        """Nothing is counted."""
-
-    def hand_off(self, how: str, urls: int) -> None:
-        """Nothing is counted."""
-
-    def lose(self) -> None:
-        """Nothing is counted."""
-
-    def sweep(self, *, sent: int, back: int, split: int, poisoned: int, cancelled: int) -> None:
-        """Nothing is counted."""
-
-    def trouble(self, reason: Reason | None) -> None:
-        """Nothing is counted."""
-
-
-UNCOUNTED = Uncounted()
-_meter: Metering = UNCOUNTED
-
-
-def meter() -> Metering:
-    """Return what counts the batches of this process; made in the main process, before the fork."""
+def meter() -> Meter | None:
+    """Return what counts the events of this process, made in the main process before the fork; None: nobody asked."""
     return _meter
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
-from celery import Celery, Task, shared_task
+from celery import Task, current_task, shared_task
 from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
@@ -19,19 +18,28 @@ from contract.ledger.hosts import exchange
 from contract.ledger.values import Claim
 from contract.records.credentials import Credentials
 from contract.records.messages import BATCH_TASK, BatchMessage
-from worker import health, lifecycle, metering, wiring
+from worker import health, lifecycle, wiring
 from worker.batch.disk_backoff import DiskBackoff
-from worker.batch.events import BatchEvents
 from worker.batch.host_news import HostNews
 from worker.batch.orders import Orders
-from worker.batch.progress import ProgressReporter
 from worker.batch.runner import BatchRunner
 from worker.engine.run import Run
-from worker.station import station
+from worker.events import Event
+from worker.log_context import about, logger_of
+from worker.station import Hearing, hearing, station
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
-_disk_backoff = DiskBackoff()  # made before the fork, like this module
+
+class _Here:
+    """Tells the listeners of whichever process something happens in; made before the fork."""
+
+    def notify(self, event: Event) -> None:
+        if current_task:  # type: ignore[truthy-bool]  # a proxy of what may be None
+            _hearing(current_task).listeners.notify(event)
+
+
+_disk_backoff = DiskBackoff(_Here())  # made before the fork, like this module
 health.attach(_disk_backoff)
 _LAST_WORDS = 1.0  # seconds a stopping process waits for its events to be sent
 
@@ -68,7 +76,7 @@ def _run(task: Task[..., str], message: object) -> str:
         return _runner(task, known=claim.changes).work(claim)
     finally:
         if lifecycle.is_stopping():
-            _events(os.getpid(), task.app, str(task.request.hostname)).flush(_LAST_WORDS)
+            _hearing(task).rows.flush(_LAST_WORDS)
 
 
 @lru_cache(maxsize=100)
@@ -85,7 +93,8 @@ def _pass_on(task: Task[..., str], named: BatchMessage) -> str:
         if record is not None:
             send_batches(task.app, [named], about="(passed on)")
     except (*AWAY, OperationalError) as error:
-        logger.warning("Batch %s was not handed off (%s); the sweep will do it.", named.batch, type(error).__name__)
+        with about(named.job, named.batch):
+            logger.warning("was not handed off (%s); the sweep will do it.", type(error).__name__)
     return "not started: this worker is stopping"
 
 
@@ -94,7 +103,6 @@ def _runner(task: Task[..., str], *, known: int) -> BatchRunner:
     here = station()
     downloader = wiring.downloader()
     worker = str(task.request.hostname)
-    events = _events(os.getpid(), task.app, worker)
 
     def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         return downloader.start(
@@ -112,7 +120,7 @@ def _runner(task: Task[..., str], *, known: int) -> BatchRunner:
         try:
             send_batches(task.app, messages, about="(handed off)")
         except OperationalError as error:
-            logger.warning("Handed-off batches were not sent (%s); the sweep will send them.", type(error).__name__)
+            logger.warning("handed-off batches were not sent (%s); the sweep will send them.", type(error).__name__)
 
     return BatchRunner(
         here.ledger,
@@ -123,19 +131,15 @@ def _runner(task: Task[..., str], *, known: int) -> BatchRunner:
         disk_backoff=_disk_backoff,
         starts=starts,
         is_stopping=lifecycle.is_stopping,
-        tell=ProgressReporter(here.ledger, events),
         send=send,
         look_at_hosts=_host_news(os.getpid()).look,
         halted=Orders(here.ledger.states, here.ledger.changes, known=known).halted,
-        events=events,
-        meter=metering.meter(),
+        listener=_hearing(task).listeners,
     )
 
 
-@lru_cache(maxsize=1)
-def _events(_pid: int, app: Celery, worker: str) -> BatchEvents:
-    """Return what tells of this process's batches; a forked child gets one of its own."""
-    return BatchEvents(app, worker)
+def _hearing(task: Task[..., str]) -> Hearing:
+    return hearing(os.getpid(), task.app, str(task.request.hostname))
 
 
 @lru_cache(maxsize=1)

@@ -298,6 +298,5 @@ def _a_shift(ledger: RecordingLedger, bench: Bench) -> BatchRunner:
         disk_backoff=DiskBackoff(),
         starts=starts,
         is_stopping=lambda: False,
-        tell=lambda _seen: None,
         send=lambda _messages: None,
     )

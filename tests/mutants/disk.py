@@ -53,7 +53,8 @@ def _disk_backoff(text: str, instead: str = "") -> Guard:
 
 
 GUARDS = (
-    Guard("worker/batch/runner.py", "is not None and not turn.run.outcomes:", _RUNNER, "is not None and False:"),
+    Guard("worker/listeners/flower.py", "stalled=str()) if not event.report.outcomes:",
+          ("tests/unit/worker/listeners/test_flower.py",), "stalled=str()) if False:"),
     _disk("NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW", "NEW = os.O_WRONLY | os.O_CREAT"),
     _disk("FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW", "FOLDER = os.O_RDONLY | os.O_DIRECTORY"),
     _disk("READ = os.O_RDONLY | os.O_NOFOLLOW", "READ = os.O_RDONLY"),

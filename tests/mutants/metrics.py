@@ -8,11 +8,15 @@ _TESTS = "tests/integration/test_metrics.py"
 _SETTING = ("tests/unit/worker/test_metrics_setting.py",)
 _SECRETS = ("tests/acceptance/test_secrets.py", "-k", "metrics or shows_a_secret")
 
+_TOLD = ("tests/unit/worker/test_events.py",)
 _STATES = ("tests/integration/test_flower_states.py",)
 _ACCESS = ("tests/integration/test_flower_access.py",)
 _FLOWER = "worker/flower_access.py"
 
 _METRICS = "worker/adapters/metrics.py"
+_METER = "worker/listeners/metrics.py"
+_ROWS = "worker/listeners/flower.py"
+_SHOWN = ("tests/unit/worker/listeners/test_flower.py",)
 _METERING = "worker/metering.py"
 _LOOK = "contract/ledger/lua/overview.lua"
 _LOOKED = ("tests/integration/ledger/test_overview.py",)
@@ -35,7 +39,7 @@ GUARDS = (
           "test_a_second_worker_at_the_same_port_is_refused_in_one_sentence", "return  # not an exception"),
     _does(_METERING, "if self._shown is not None and os.getpid() == self._main:",
           "test_every_pool_counts_what_it_reported", "if False:"),
-    _does(_METRICS, "values.ValueClass = values.MultiProcessValue()", "test_every_pool_counts_what_it_reported",
+    _does(_METER, "values.ValueClass = values.MultiProcessValue()", "test_every_pool_counts_what_it_reported",
           "values.MultiProcessValue()"),
     _does(_METRICS, 'if match and not _is_alive(int(match["pid"])):',
           "test_urls_in_progress_are_those_nobody_has_reported", "if False:"),
@@ -45,13 +49,14 @@ GUARDS = (
           "test_a_setting_that_cannot_be_used_ends_the_worker_at_once", "settings  #"),
     Guard("contract/cluster/listening.py", 'if ":" in written else ("127.0.0.1", "", written)', _SETTING,
           'if ":" in written else ("0.0.0.0", "", written)'),
-    _does(_METRICS, "        made.labels(*values)  # rates", "test_every_pool_counts_what_it_reported",
+    _does(_METER, "        made.labels(*values)  # rates", "test_every_pool_counts_what_it_reported",
           "        pass  # rates"),
-    _does(_RUNNER, "            self._meter.lose()\n", "test_a_lease_that_was_lost_is_counted", "            pass\n"),
+    _does(_METER, "                self._lost.inc()\n", "test_a_lease_that_was_lost_is_counted",
+          "                pass\n"),
     _does(_RUNNER, "            self._count_flying([])\n",
           "test_transfers_in_flight_are_counted_until_they_are_over", "            pass\n"),
-    _does("worker/lifecycle.py", "            sent=findings.sent,\n",
-          "test_what_is_handed_on_and_what_a_sweep_did_is_counted", "            sent=0,\n"),
+    _does("worker/lifecycle.py", "listeners.notify(Swept(findings))",
+          "test_what_is_handed_on_and_what_a_sweep_did_is_counted", "listeners"),
     _does("worker/adapters/processes.py", "    seen = [main, *children.values()]\n",
           "test_every_pool_counts_what_it_reported", "    seen = [main]\n"),
     # What the cluster's exporter shows, and where.
@@ -65,16 +70,23 @@ GUARDS = (
     Guard("worker/own_services.py", "        yield metrics\n",
           ("tests/unit/worker/test_own_services.py::test_metrics_and_egress_proxy_are_our_own",), "        pass\n"),
     # Who would add a host to an error tells a list to everybody who may look.
-    Guard(_METRICS, 'Counter((outcome.ending, outcome.error or "") for outcome in outcomes)', _SECRETS,
-          'Counter((outcome.ending, outcome.url) for outcome in outcomes)'),
+    Guard(_METER, 'Counter((outcome.ending, outcome.error or "") for outcome in report.outcomes)', _SECRETS,
+          'Counter((outcome.ending, outcome.url) for outcome in report.outcomes)'),
     # What Flower's search finds.
-    Guard("worker/batch/events.py", 'exception=line, result=line, traceback="")  # a search looks', _STATES,
+    Guard(_ROWS, 'exception=line, result=line, traceback="")  # a search looks', _STATES,
           'exception=line, traceback="")  # a search looks'),
-    Guard("worker/batch/events.py", 'exception=line, result=line, traceback="")  # the same', _STATES,
-          'exception=line, traceback="")  # the same'),
-    Guard("worker/batch/events.py", "            self._put(\"task-started\", claim, timestamp=began, **fields)\n",
-          ("tests/unit/worker/batch/test_events.py",),
-          "            self._put(\"task-progress\", claim, timestamp=began, **fields)\n"),
+    Guard(_ROWS, 'exception=event.line, result=event.line, traceback="")', _STATES,
+          'exception=event.line, traceback="")'),
+    Guard(_ROWS, "        self._put(\"task-started\", claim, timestamp=began, **fields)\n", _SHOWN,
+          "        self._put(\"task-progress\", claim, timestamp=began, **fields)\n"),
+    Guard(_ROWS, "and self._clock() >= row.due:", _SHOWN, ":"),
+    Guard(_ROWS, "(event.trouble is None) == (not self._task):", _SHOWN, "False:"),
+    Guard(_ROWS, "                self._task = task\n", _SHOWN),
+    # Who is told of what happens.
+    Guard("worker/events.py", "                except Exception as error:\n", _TOLD,
+          "                except ZeroDivisionError as error:\n"),
+    Guard("worker/events.py", "if failure not in self._failed:", _TOLD, "if True:"),
+    Guard("worker/events.py", "else about_the_worker()", _TOLD, "else nullcontext()"),
     # Where Flower listens.
     Guard(_FLOWER, "options.address = options.address or _LOOPBACK", _ACCESS, "options.address = options.address"),
     Guard(_FLOWER, "if logins or has_provider or _is_loopback(address):", _ACCESS, "if True:"),

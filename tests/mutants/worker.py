@@ -28,19 +28,13 @@ GUARDS = (
         "            pass\n",
     ),
     Guard("worker/health.py", "wiring.output_trouble() or backoff.reason", _SEEN, "backoff.reason"),
-    Guard(
-        "worker/health.py",
-        "            self._count(reason_of(found.reason) if found is not None else None)\n",
-        _SEEN,
-        "            pass\n",
-    ),
+    Guard("worker/health.py", "        self._listener.notify(TroubleSeen(found))\n", _HEALTH, "        pass\n"),
     Guard("worker/health.py", "        elif now - self._seen < _ENDED_AFTER:\n", _HEALTH, "        elif False:\n"),
     Guard("worker/health.py", "or now - self._reported >= _RENEWED_EVERY", _HEALTH),
     Guard(
         "worker/health.py", "            self._reported, self._recorded = now, found\n", _HEALTH, "            pass\n"
     ),
-    Guard("worker/health.py", "            self._is_announced = found is not None\n", _HEALTH, "            pass\n"),
-    Guard("worker/health.py", "        except (*AWAY, OperationalError, OSError):", _HEALTH, "        except OSError:"),
+    Guard("worker/health.py", "        except (*AWAY, OSError):", _HEALTH, "        except OSError:"),
     Guard("worker/health.py", "    os.utime(heartbeat, (0, 0))\n", _HEALTH),
     Guard("worker/health.py", "    signals.worker_init.connect(_check_output, weak=False)\n", _ENDS),
     Guard("contract/ledger/health.py", ", ex=BELIEVED_FOR)", ("tests/integration/ledger/test_health.py",), ")"),

@@ -19,6 +19,7 @@ from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.runner import BatchRunner
 from worker.engine.results import Leftover, Part, Progress
 from worker.engine.run import Run
+from worker.events import BatchClaimed, BatchClosed, BatchInterrupted, Event, LeaseLost
 
 URL = "http://example.com/{}"
 
@@ -81,7 +82,8 @@ class Floor:
     sent: list[BatchMessage] = field(default_factory=list)
     on_start: Callable[[str], None] = lambda _batch: None
     begun: dict[str, Claim] = field(default_factory=dict)
-    told: list[tuple[str, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    told: list[tuple[str, str]] = field(default_factory=list)  # of which batch, in order
     stuck: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -122,29 +124,22 @@ class Floor:
             disk_backoff=self.disk_backoff,
             starts=self._start,
             is_stopping=lambda: self.is_stopping,
-            tell=lambda _seen: None,
             send=self.sent.extend,
             halted=lambda jobs: self.halted & set(jobs),
-            events=self,
+            listener=self,
             end=self.stuck.append,
         )
 
-    def begin(self, claim: Claim) -> None:
-        self.begun[claim.batch] = claim
-        self.told.append(("begun", claim.batch))
-
-    def close(self, claim: Claim, line: str, *, seconds: float) -> None:
-        assert line
-        assert seconds >= 0
-        self.told.append(("closed", claim.batch))
-
-    def fail(self, claim: Claim, line: str) -> None:
-        assert line
-        self.told.append(("failed", claim.batch))
-
-    def lose(self, claim: Claim, line: str) -> None:
-        assert line
-        self.told.append(("lost", claim.batch))
+    def notify(self, event: Event) -> None:
+        self.events.append(event)
+        match event:
+            case BatchClaimed(claim):
+                self.begun[claim.batch] = claim
+                self.told.append(("begun", claim.batch))
+            case BatchClosed(claim):
+                self.told.append(("closed", claim.batch))
+            case LeaseLost(claim) | BatchInterrupted(claim):
+                self.told.append(("lost", claim.batch))
 
     def _start(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
         assert may_publish()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray, RawValue
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from worker.events import NOBODY, Listener, WorkResumed, WorkSuspended
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until work is taken again; doubled while it does not help
 LONGEST_WAIT = 100.0  # seconds of one task's time; what is left must be enough for a batch (contract/cluster/broker.py)
@@ -27,9 +26,14 @@ class DiskBackoff:
     """
 
     def __init__(
-        self, *, now: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+        self,
+        listener: Listener = NOBODY,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """``now`` must be the same clock in every process."""
+        self._listener = listener
         self._now = now
         self._sleep = sleep
         self._until = RawValue("d", 0.0)
@@ -63,7 +67,7 @@ class DiskBackoff:
             self._say(stalled)
         elif began >= self._until.value and self._told.lower():
             self._pause.value = 0.0
-            logger.warning("Taking work again.")
+            self._listener.notify(WorkResumed())
 
     def note_waiting(self, reason: str) -> None:
         """Take in that a large body waits for space."""
@@ -91,7 +95,7 @@ class DiskBackoff:
     def _say(self, reason: str) -> None:
         self._reason.value = _cut(reason)
         if self._told.hoist():
-            logger.error("Not taking work: %s", reason)
+            self._listener.notify(WorkSuspended(reason))
 
 
 def _cut(reason: str) -> bytes:

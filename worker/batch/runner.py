@@ -11,7 +11,6 @@ closed around its stragglers, which go on, undisturbed, as a batch of their own.
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -24,18 +23,24 @@ from contract.ledger.ports import Claiming
 from contract.ledger.values import EDITION, Child, Claim
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
-from contract.records.reports import BatchReport
-from contract.records.snapshots import ProgressSnapshot
 from worker.batch.disk_backoff import DiskBackoff
-from worker.batch.events import UNWATCHED, Watcher
 from worker.batch.lease import Lease
-from worker.batch.turn import Turn, children_of, line_of
+from worker.batch.turn import Turn, children_of, handed_off_of, line_of
 from worker.batch.watchdog import Watchdog, end_process
-from worker.engine.results import Leftover
 from worker.engine.run import Run
-from worker.metering import UNCOUNTED, Metering
-
-logger = logging.getLogger(__name__)
+from worker.events import (
+    NOBODY,
+    BatchClaimed,
+    BatchClosed,
+    BatchesProgressed,
+    BatchInterrupted,
+    BatchNotStarted,
+    CloseDelayed,
+    LeaseLost,
+    Listener,
+    TransfersInFlight,
+)
+from worker.log_context import about
 
 _GLANCE = 0.2  # seconds between two looks at the signals a runner has to obey
 _TELLING_PAUSE = 1.0  # seconds between two words about how it goes
@@ -71,19 +76,16 @@ class BatchRunner:
         disk_backoff: DiskBackoff,
         starts: Starts,
         is_stopping: Callable[[], bool],
-        tell: Callable[[Sequence[tuple[Claim, ProgressSnapshot]]], None],
         send: Callable[[Sequence[BatchMessage]], None],
         look_at_hosts: Callable[[], None] = lambda: None,
         halted: Callable[[Collection[str]], Collection[str]] = lambda _jobs: (),
-        events: Watcher = UNWATCHED,
-        meter: Metering = UNCOUNTED,
+        listener: Listener = NOBODY,
         end: Callable[[str], None] = end_process,
     ) -> None:
         """``room`` is how many URLs can be in flight; with fewer left to fetch, the runner looks ahead.
 
-        ``tell`` takes, once a second, a snapshot of each batch that lasts; ``look_at_hosts`` is called more often;
-        ``halted`` says, as often, which of these jobs were paused or cancelled; ``end`` is told why this process is
-        stuck.
+        ``look_at_hosts`` is called several times a second; ``halted`` says, as often, which of these jobs were paused
+        or cancelled; ``end`` is told why this process is stuck.
         """
         self._ledger = ledger
         self._worker = worker
@@ -93,12 +95,10 @@ class BatchRunner:
         self._disk_backoff = disk_backoff
         self._starts = starts
         self._is_stopping = is_stopping
-        self._tell = tell
         self._send = send
         self._look_at_hosts = look_at_hosts
         self._halted = halted
-        self._events = events
-        self._meter = meter
+        self._listener = listener
         self._end_process = end
         self._watchdog = Watchdog(end)
         self._excused = 0.0  # by the monotonic clock, when a Redis that was away came back: batches had to wait for it
@@ -107,7 +107,7 @@ class BatchRunner:
         self._began = self._told = time.monotonic()
         self._looks_from, self._look_pause = self._began, _LOOK_PAUSE
         self._drains = False
-        self._flying = 0  # transfers, as the metrics know
+        self._flying = 0  # transfers, as the listener knows
 
     def work(self, claim: Claim) -> str:
         """Run the batch and what is claimed ahead of its message; return a line about the first, for the log."""
@@ -132,8 +132,7 @@ class BatchRunner:
         except BaseException:
             for turn in self._turns:
                 turn.run.abandon()
-                self._meter.end(turn.claim.urls)
-                self._events.lose(turn.claim, "interrupted")
+                self._listener.notify(BatchInterrupted(turn.claim))
             raise
         finally:
             self._count_flying([])
@@ -142,10 +141,10 @@ class BatchRunner:
     def _begin(self, claim: Claim) -> None:
         self._look_at_hosts()
         lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
-        run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
+        with about(claim.job, claim.batch):
+            run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
         self._turns.append(Turn(claim, lease, run))
-        self._meter.begin(claim.urls)
-        self._events.begin(claim)
+        self._listener.notify(BatchClaimed(claim))
 
     def _obey(self) -> None:
         """Keep the leases, tell how it goes, and heed a worker told to stop."""
@@ -156,9 +155,8 @@ class BatchRunner:
                 turn.run.abandon()
             if turn.run.unfinished and time.monotonic() - max(turn.began, self._excused) > turn.longest:
                 self._excused = time.monotonic()
-                self._end_process(
-                    f"Job {turn.claim.job} batch {turn.claim.batch} is not over after {turn.longest:.0f} s: stuck."
-                )
+                with about(turn.claim.job, turn.claim.batch):
+                    self._end_process(f"not over after {turn.longest:.0f} s: stuck.")
         self._heed_orders()
         if self._is_stopping() and not self._drains:
             self._drains = True
@@ -169,7 +167,7 @@ class BatchRunner:
             self._count_flying(self._turns)
             told = [turn for turn in self._turns if now - turn.began >= _TOLD_FROM]
             if told:
-                self._tell([(turn.claim, turn.snapshot()) for turn in told])
+                self._listener.notify(BatchesProgressed([(turn.claim, turn.snapshot()) for turn in told]))
 
     def _heed_orders(self) -> None:
         """Begin nothing more of a job that was paused or cancelled; what is in flight drains."""
@@ -181,7 +179,7 @@ class BatchRunner:
 
     def _count_flying(self, turns: Sequence[Turn]) -> None:
         flying = sum(turn.run.progress.waits.flying for turn in turns)
-        self._meter.fly(flying - self._flying)
+        self._listener.notify(TransfersInFlight(flying - self._flying))
         self._flying = flying
 
     # ------------------------------------------------------------------ looking ahead
@@ -201,7 +199,7 @@ class BatchRunner:
             try:
                 self._begin(claim)
             except TrawlError as error:  # the others of this runner may be of another job, and no fault of it
-                logger.error("Job %s batch %s was not started: %s", claim.job, claim.batch, error)
+                self._listener.notify(BatchNotStarted(claim, str(error)))
 
     def _pause(self) -> float:
         """Seconds until the next look ahead, or at the signals; whatever changes ends them."""
@@ -252,14 +250,10 @@ class BatchRunner:
 
         if not turn.lease.move(close, lambda: self._ledger.renew(kept)):
             return False
-        self._meter.count(part.outcomes, seconds=report.elapsed)
-        self._count_handed_off(part.leftovers, straggling=len(part.rest))
-        self._meter.end(claim.urls)
-        self._meter.begin(kept.urls)
         line = line_of(report, len(part.leftovers) + len(part.rest))
-        self._events.close(claim, line, seconds=report.elapsed)
-        self._events.begin(kept)
-        logger.info("Job %s batch %s: %s; its stragglers go on as %s", claim.job, claim.batch, line, kept.batch)
+        urls = handed_off_of(part.leftovers, straggling=len(part.rest))
+        self._listener.notify(BatchClosed(claim, report, urls, line, kept=kept.batch))
+        self._listener.notify(BatchClaimed(kept))
         turn.go_on_as(kept)
         self._send_for(claim, children)
         return True
@@ -273,44 +267,28 @@ class BatchRunner:
     # ------------------------------------------------------------------ ending
 
     def _end(self, turn: Turn) -> str:
-        self._turns.remove(turn)
-        self._meter.end(turn.claim.urls)
-        batch = turn.claim.batch
         self._disk_backoff.note(turn.run.stalled, began=turn.began)
         if turn.run.short_of_space is not None:
             self._disk_backoff.note_waiting(turn.run.short_of_space)
-        report = None if turn.lease.is_lost else self._close(turn)
-        line = line_of(report, len(turn.run.leftovers)) if report is not None else "another worker took it over"
-        if turn.run.stalled is not None:
-            line = f"{line}: {turn.run.stalled}"
-        if report is None:
-            self._meter.lose()
-            self._events.lose(turn.claim, line)
-        elif turn.run.stalled is not None and not turn.run.outcomes:
-            self._events.fail(turn.claim, line)
-        else:
-            self._events.close(turn.claim, line, seconds=report.elapsed)
-        logger.info("Job %s batch %s: %s", turn.claim.job, batch, line)
+        line = self._close(turn)
+        self._turns.remove(turn)
         return line
 
-    def _close(self, turn: Turn) -> BatchReport | None:
-        """Close a batch and return its report; None: it was no longer ours."""
+    def _close(self, turn: Turn) -> str:
+        """Close a batch, unless it is no longer ours; return a line about it."""
         claim, run = turn.claim, turn.run
         children = children_of(run.leftovers, parks=claim.edition == EDITION)
         handed_off = [claim.child(number) for number, _ in enumerate(children, start=1)]
         report = turn.report(self._worker, run.outcomes, handed_off, busy=run.busy)
-        if not self._insist(lambda: self._ledger.close(claim, report, children), claim):
-            return None
-        self._meter.count(run.outcomes, seconds=report.elapsed)
-        self._count_handed_off(run.leftovers)
+        why = "" if run.stalled is None else f": {run.stalled}"
+        if turn.lease.is_lost or not self._insist(lambda: self._ledger.close(claim, report, children), claim):
+            line = f"another worker took it over{why}"
+            self._listener.notify(LeaseLost(claim, line))
+            return line
+        line = line_of(report, len(run.leftovers)) + why
+        self._listener.notify(BatchClosed(claim, report, handed_off_of(run.leftovers), line, run.stalled))
         self._send_for(claim, children)
-        return report
-
-    def _count_handed_off(self, leftovers: Sequence[Leftover], *, straggling: int = 0) -> None:
-        later = sum(leftover.after > 0 for leftover in leftovers)
-        for how, urls in (("at-once", len(leftovers) - later), ("later", later), ("straggling", straggling)):
-            if urls:
-                self._meter.hand_off(how, urls)
+        return line
 
     def _send_for(self, claim: Claim, children: Sequence[Child]) -> None:
         """Send messages for what the close of a batch has put in line, or let be put there."""
@@ -318,7 +296,8 @@ class BatchRunner:
         if claim.is_owner:
             ready += self._gather(claim.job)
         if ready:
-            self._send([BatchMessage(claim.job, batch) for batch in ready])
+            with about(claim.job, claim.batch):
+                self._send([BatchMessage(claim.job, batch) for batch in ready])
 
     def _gather(self, job: str) -> Sequence[str]:
         try:
@@ -341,7 +320,7 @@ class BatchRunner:
                 answer = close()
             except AWAY as error:
                 if not is_late:
-                    logger.warning("Batch %s waits to be closed: %s.", claim.batch, type(error).__name__)
+                    self._listener.notify(CloseDelayed(claim, type(error).__name__))
                 is_late = True
                 if self._is_stopping():
                     until = min(until, time.monotonic() + _CLOSE_PATIENCE)

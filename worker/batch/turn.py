@@ -16,6 +16,7 @@ from contract.records.snapshots import ProgressSnapshot
 from worker.batch.lease import Lease
 from worker.engine.results import Leftover
 from worker.engine.run import Run
+from worker.events import HandedOff
 
 _PART_PAUSE = 5.0  # seconds between two closes of what is in the end one batch's stragglers
 _WORTH_A_CLOSE = 32  # outcomes of a batch that was not closed around its stragglers yet
@@ -124,6 +125,12 @@ def _due_together(later: Sequence[Leftover]) -> Iterator[list[Leftover]]:
         group.append(leftover)
     if group:
         yield group
+
+
+def handed_off_of(leftovers: Sequence[Leftover], *, straggling: int = 0) -> HandedOff:
+    """Count what is another batch's when this one is closed."""
+    later = sum(leftover.after > 0 for leftover in leftovers)
+    return HandedOff(at_once=len(leftovers) - later, later=later, straggling=straggling)
 
 
 def line_of(report: BatchReport, handed_off: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -12,7 +11,9 @@ from types import TracebackType
 
 from billiard import current_process
 
-logger = logging.getLogger(__name__)
+from worker.log_context import logger_of
+
+logger = logger_of(__name__)
 
 _PATIENCE = 300.0  # seconds without a look of the runner; whatever it waits for, it looks far more often
 _LOOK_PAUSE = 5.0  # seconds between two looks at that

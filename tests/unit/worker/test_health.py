@@ -12,6 +12,7 @@ import redis.exceptions
 from contract.ledger.health import BELIEVED_FOR, Trouble
 from contract.ledger.reasons import reason_of
 from worker import health
+from worker.events import Event, TroubleSeen
 from worker.health import HealthWatch, beat
 
 FULL = Trouble("The disk is full (ENOSPC).")
@@ -25,16 +26,20 @@ class World:
         self.trouble: Trouble | None = None
         self.told: list[tuple[float, str]] = []
         self.beats: list[float] = []
+        self.seen: list[Trouble | None] = []
         self.is_redis_away = False
         self.watch = HealthWatch(
             lambda: self.trouble,
             report=lambda trouble: self._tell(f"report {trouble.reason}"),
             clear=lambda: self._tell("clear"),
             beat=lambda: self.beats.append(self.time),
-            announce=lambda trouble: self._tell("begins" if trouble else "over"),
-            count=lambda _reason: None,
+            listener=self,
             clock=lambda: self.time,
         )
+
+    def notify(self, event: Event) -> None:
+        assert isinstance(event, TroubleSeen)
+        self.seen.append(event.trouble)
 
     def _tell(self, what: str) -> None:
         if self.is_redis_away:
@@ -66,13 +71,14 @@ def test_trouble_is_told_at_once_renewed_in_time_and_cleared() -> None:
     reports = [at for at, what in world.told if what == f"report {FULL.reason}"]
 
     assert reports[0] == 0.0
-    assert (0.0, "begins") in world.told
+    assert world.seen == [FULL] * 10
     assert all(later - earlier < BELIEVED_FOR for earlier, later in pairwise(reports))
     assert len(reports) == 4
     world.trouble, world.told = None, []
     world.pass_time(8)
 
-    assert [what for _, what in world.told] == ["clear", "over"]
+    assert [what for _, what in world.told] == ["clear"]
+    assert world.seen[-1] is None
 
 
 def test_trouble_that_is_gone_for_a_moment_is_one_trouble() -> None:
@@ -84,8 +90,8 @@ def test_trouble_that_is_gone_for_a_moment_is_one_trouble() -> None:
         world.trouble = None
         world.pass_time(2)
 
-    assert [what for _, what in world.told].count("begins") == 1
-    assert "over" not in [what for _, what in world.told]
+    assert None not in world.seen
+    assert "clear" not in [what for _, what in world.told]
 
 
 def test_what_redis_could_not_be_told_is_told_when_it_is_back() -> None:
@@ -96,13 +102,14 @@ def test_what_redis_could_not_be_told_is_told_when_it_is_back() -> None:
     world.is_redis_away = False
     world.pass_time(2)
 
-    assert world.told == [(4.0, f"report {FULL.reason}"), (4.0, "begins")]
+    assert world.told == [(4.0, f"report {FULL.reason}")]
+    assert world.seen == [FULL] * 3, "what needs no Redis is told all the while"
     world.trouble, world.is_redis_away = None, True
     world.pass_time(8)
     world.is_redis_away = False
     world.pass_time(4)
 
-    assert [what for _, what in world.told[2:]] == ["clear", "over"]
+    assert [what for _, what in world.told[1:]] == ["clear"]
 
 
 @pytest.mark.parametrize(

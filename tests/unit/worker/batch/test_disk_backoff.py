@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.batch.disk_backoff import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT, DiskBackoff
+from worker.listeners.log import EventLog
 
 FULL = "The disk is full (ENOSPC)."
 
@@ -20,7 +21,7 @@ class Disk:
         self.time = 1000.0
         self.well_at = 1000.0 + well_at
         self.looks = 0
-        self.disk_backoff = DiskBackoff(now=lambda: self.time, sleep=self.pass_time)
+        self.disk_backoff = DiskBackoff(EventLog(), now=lambda: self.time, sleep=self.pass_time)
 
     def pass_time(self, seconds: float) -> None:
         self.time += seconds
@@ -129,6 +130,10 @@ def test_a_run_that_began_before_the_trouble_proves_nothing(caplog: pytest.LogCa
     assert [record.getMessage() for record in caplog.records] == [f"Not taking work: {FULL}"]
 
 
+def _no_time_passes() -> float:
+    return 1000.0
+
+
 def _suffer(disk_backoff: DiskBackoff, told: Path) -> None:
     logging.basicConfig(filename=told, format="%(message)s")
     disk_backoff.note(FULL, began=0.0)
@@ -136,7 +141,7 @@ def _suffer(disk_backoff: DiskBackoff, told: Path) -> None:
 
 def test_all_processes_of_a_worker_stand_still_together_and_one_of_them_says_so(tmp_path: Path) -> None:
     """Guards what they share: each pool process would find out, and say so, by itself."""
-    disk_backoff, told = DiskBackoff(), tmp_path / "log"
+    disk_backoff, told = DiskBackoff(EventLog(), now=_no_time_passes), tmp_path / "log"
     # "spawn" hands over what a fork would inherit, and leaves this process's threads alone.
     spawned = multiprocessing.get_context("spawn")
     children = [spawned.Process(target=_suffer, args=(disk_backoff, told)) for _ in range(3)]

@@ -21,6 +21,7 @@ from tests.support.processes import PATIENCE
 from worker.batch import runner as runner_module
 from worker.batch import turn as turn_module
 from worker.engine.results import Leftover
+from worker.events import BatchClosed, BatchInterrupted, BatchNotStarted, CloseDelayed
 
 
 def test_a_batch_is_run_reported_and_closed() -> None:
@@ -100,6 +101,8 @@ def test_a_batch_that_cannot_be_started_is_no_fault_of_the_others() -> None:
 
     assert floor.closed == ["1", "3"]
     assert line.endswith("and 1 batches ahead")
+    (event,) = [event for event in floor.events if isinstance(event, BatchNotStarted)]
+    assert event.claim.batch == "2"
 
 
 def test_a_ledger_with_nothing_to_claim_is_asked_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +162,7 @@ def test_a_batch_that_outlives_its_own_deadlines_ends_the_process(monkeypatch: p
 
     floor.runner().work(floor.claim("1"))
 
-    assert set(floor.stuck) == {"Job job batch 1 is not over after 0 s: stuck."}
+    assert set(floor.stuck) == {"not over after 0 s: stuck."}
 
 
 def test_a_batch_that_had_to_wait_for_redis_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +304,8 @@ def test_a_batch_that_the_disk_handed_back_whole_is_told_as_a_failure() -> None:
 
     floor.runner().work(floor.claim("1"))
 
-    assert floor.told == [("begun", "1"), ("failed", "1")]
+    (closed,) = [event for event in floor.events if isinstance(event, BatchClosed)]
+    assert (closed.stalled, closed.report.outcomes, closed.handed_off.later) == ("The disk is full.", [], 1)
 
 
 def test_while_the_worker_stands_still_nothing_is_claimed_ahead() -> None:
@@ -338,14 +342,19 @@ def test_closing_waits_for_a_redis_that_is_away(monkeypatch: pytest.MonkeyPatch)
     floor.runner().work(floor.claim("1"))
 
     assert floor.closed == ["1"]
+    delays = [event.error for event in floor.events if isinstance(event, CloseDelayed)]
+    assert delays == ["ConnectionError"], "said once"
 
 
 def test_a_bug_in_closing_is_no_reason_to_wait_for_ever() -> None:
+    """Guards that a batch is ours until it is closed: its row in Flower would stay among the started ones."""
     floor = Floor()
     floor.ledger.failures["close"] = [redis.exceptions.ResponseError("a script failed")]
 
     with pytest.raises(redis.exceptions.ResponseError):
         floor.runner().work(floor.claim("1"))
+
+    assert [event.claim.batch for event in floor.events if isinstance(event, BatchInterrupted)] == ["1"]
 
 
 def test_an_interrupted_shift_abandons_all_its_runs() -> None:

@@ -1,0 +1,199 @@
+"""A batch has a row in Flower under its own id, and trouble has one; that holds up nobody."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from celery import Celery
+from celery.events.state import State
+from kombu.exceptions import OperationalError
+
+from contract.ledger.health import Trouble
+from contract.ledger.values import Claim
+from contract.records.outcomes import Ending, Outcome
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from contract.records.snapshots import ProgressSnapshot
+from tests.support.processes import PATIENCE
+from worker.events import (
+    BatchClaimed,
+    BatchClosed,
+    BatchesProgressed,
+    BatchInterrupted,
+    Event,
+    HandedOff,
+    LeaseLost,
+    TroubleSeen,
+)
+from worker.listeners import flower
+from worker.listeners.flower import BatchRows, TroubleRow
+
+CLAIM = Claim("job", "7", "token", b"", JobPolicy(), 1.0, 3, 5)
+
+
+class Dispatcher:
+    """Celery's events over a broker that behaves as told."""
+
+    def __init__(self, send: Callable[..., None]) -> None:
+        self._send = send
+
+    @contextmanager
+    def default_dispatcher(self, hostname: str) -> Iterator[SimpleNamespace]:
+        assert hostname == "worker@here"
+        yield SimpleNamespace(send=self._send)
+
+
+def rows_over(send: Callable[..., None], *, clock: Callable[[], float] = lambda: 0.0) -> BatchRows:
+    return BatchRows(cast("Celery", SimpleNamespace(events=Dispatcher(send))), "worker@here", clock=clock)
+
+
+def a_report(*outcomes: Outcome) -> BatchReport:
+    return BatchReport(
+        job="job", batch="7", worker="worker@here", pid=1, queued=1.0, started=1.0, finished=3.5, elapsed=2.5,
+        busy=1.0, outcomes=outcomes,
+    )  # fmt: skip
+
+
+OK = Outcome(url="http://site.test/", name="0" * 32, ending=Ending.OK)
+CLAIMED = BatchClaimed(CLAIM)
+PROGRESSED = BatchesProgressed([(CLAIM, ProgressSnapshot("7", {"ok": 2, "failed": 1}, 300))])
+
+
+class Shown:
+    """What Celery's own book-keeping, which Flower shows, makes of what is sent; time is as told."""
+
+    def __init__(self) -> None:
+        self.state: Any = State()
+        self.sent: list[str] = []
+        self.now = 0.0
+
+    def send(self, kind: str, *, retry: bool, **fields: object) -> None:
+        assert not retry
+        assert "pid" not in fields, "the dispatcher says that itself"
+        self.sent.append(kind)
+        count = len(self.sent)
+        self.state.event({"type": kind, "hostname": "worker@here", "timestamp": count, "local_received": count,
+                          "clock": count, "pid": 1, "utcoffset": 0, **fields})  # fmt: skip
+
+    def after(self, *told: Event) -> Any:
+        """Return the row of the batch when all this has happened, five seconds apart."""
+        rows = rows_over(self.send, clock=lambda: self.now)
+        for event in told:
+            rows.notify(event)
+            self.now += 5.0
+        rows.flush(PATIENCE)
+        return self.state.tasks["job.7"]
+
+
+def test_a_batch_is_shown_from_its_claim_to_its_close() -> None:
+    row = Shown().after(CLAIMED, PROGRESSED, BatchClosed(CLAIM, a_report(OK), HandedOff(), "ok=5"))
+
+    assert (row.state, row.name, row.args) == ("SUCCESS", "trawlnet.batch", "job=job batch=7 urls=5")
+    assert (row.result, row.runtime, row.retries) == ("ok=5", 2.5, 2)
+
+
+def test_a_batch_that_goes_on_stays_among_those_that_are_started() -> None:
+    """Guards how progress is told: Celery makes a state of its own of an event that it does not know."""
+    row = Shown().after(CLAIMED, PROGRESSED)
+
+    assert (row.state, row.result) == ("STARTED", "3/5 ok=2")
+    assert row.started == row.received, "when it began, not when it was told of"
+
+
+def test_flower_is_told_how_a_batch_goes_now_and_then() -> None:
+    """Guards the pause: Flower keeps every event."""
+    shown = Shown()
+    rows = rows_over(shown.send, clock=lambda: shown.now)
+    rows.notify(CLAIMED)
+    for _ in range(11):
+        shown.now += 1.0
+        rows.notify(PROGRESSED)
+    rows.flush(PATIENCE)
+
+    assert shown.sent.count("task-started") == 3
+
+
+def test_nothing_is_told_of_a_batch_that_is_over() -> None:
+    closed = BatchClosed(CLAIM, a_report(OK), HandedOff(), "ok=5")
+
+    assert Shown().after(CLAIMED, closed, PROGRESSED).result == "ok=5"
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [(LeaseLost(CLAIM, "another worker took it over"), "another worker took it over"),
+     (BatchInterrupted(CLAIM), "interrupted")],
+)  # fmt: skip
+def test_a_batch_that_was_lost_is_no_success(event: Event, line: str) -> None:
+    row = Shown().after(CLAIMED, event)
+
+    assert (row.state, row.exception, row.result) == ("RETRY", line, line)
+
+
+def test_a_batch_that_a_full_disk_handed_off_whole_is_a_failure() -> None:
+    line = "5 handed off | 0.0 MB in 0.1 s: The disk is full."
+    handed_off = BatchClosed(CLAIM, a_report(), HandedOff(later=5), line, stalled="The disk is full.")
+    row = Shown().after(CLAIMED, handed_off)
+
+    assert (row.state, row.exception, row.result) == ("FAILURE", line, line)
+
+
+def test_a_broker_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the thread and the bound of what it has yet to send."""
+    monkeypatch.setattr(flower, "_MOST_KEPT", 4)
+    go_on, sent = threading.Event(), []
+
+    def hang(kind: str, **_: Any) -> None:
+        go_on.wait(PATIENCE)
+        sent.append(kind)
+
+    rows = rows_over(hang)
+    for _ in range(20):
+        rows.notify(CLAIMED)
+    rows.flush(0.0)
+    go_on.set()
+    rows.flush(PATIENCE)
+
+    assert 4 <= len(sent) <= 5
+
+
+def test_a_broker_that_is_away_ends_nothing() -> None:
+    """Guards the ``except``: those that follow are sent."""
+    sent = []
+
+    def fail_once(kind: str, **_: Any) -> None:
+        if kind == "task-received":
+            raise OperationalError("away")
+        sent.append(kind)
+
+    rows = rows_over(fail_once)
+    rows.notify(CLAIMED)
+    rows.flush(PATIENCE)
+
+    assert sent == ["task-started"]
+
+
+def test_trouble_is_a_row_from_its_beginning_to_its_end_whatever_the_broker_missed() -> None:
+    """Guards the second try: a row that was never begun cannot be ended."""
+    sent: list[str] = []
+    is_away = [True]
+
+    def send(kind: str, **_: Any) -> None:
+        if is_away[0]:
+            raise OperationalError("away")
+        sent.append(kind)
+
+    row = TroubleRow(cast("Celery", SimpleNamespace(events=Dispatcher(send))), "worker@here")
+    full, well = TroubleSeen(Trouble("The disk is full.")), TroubleSeen(None)
+    row.notify(well)
+    row.notify(full)
+    is_away[0] = False
+    for event in (full, full, well, well):
+        row.notify(event)
+
+    assert sent == ["task-received", "task-started", "task-succeeded"]

@@ -1,0 +1,47 @@
+"""What a worker's log says of what happens."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from contract.ledger.sweep import SweepFindings
+from contract.ledger.values import Claim
+from contract.records.policy import JobPolicy
+from contract.records.reports import BatchReport
+from worker import events
+from worker.events import Event, Listeners
+from worker.listeners.log import EventLog
+
+CLAIM = Claim("job", "7", "token", b"", JobPolicy(), 1.0, 1, 5)
+REPORT = BatchReport(
+    job="job", batch="7", worker="worker@here", pid=1, queued=1.0, started=1.0, finished=2.0, elapsed=1.0, busy=1.0,
+    outcomes=(),
+)  # fmt: skip
+FOUND = SweepFindings(again={"a": ["1", "2"]}, split={"b": ["3"]}, poisoned={"c": ["4.x-1", "5"]})
+
+
+@pytest.mark.parametrize(
+    ("event", "lines"),
+    [
+        (events.BatchClaimed(CLAIM), []),
+        (events.BatchClosed(CLAIM, REPORT, events.HandedOff(), "5 ok"), ["INFO Job job batch 7: 5 ok"]),
+        (events.BatchClosed(CLAIM, REPORT, events.HandedOff(straggling=1), "4 ok", kept="7.t-1"),
+         ["INFO Job job batch 7: 4 ok; its stragglers go on as 7.t-1"]),
+        (events.LeaseLost(CLAIM, "another worker took it over"), ["INFO Job job batch 7: another worker took it over"]),
+        (events.BatchNotStarted(CLAIM, "No such digest."), ["ERROR Job job batch 7: was not started: No such digest."]),
+        (events.CloseDelayed(CLAIM, "TimeoutError"), ["WARNING Job job batch 7: waits to be closed: TimeoutError."]),
+        (events.WorkSuspended("The disk is full."), ["ERROR Not taking work: The disk is full."]),
+        (events.WorkResumed(), ["WARNING Taking work again."]),
+        (events.Swept(SweepFindings()), []),
+        (events.Swept(FOUND), ["INFO Job a: 2 batches wait again.",
+                               "WARNING Job b: split batches that killed their workers: 3",
+                               "ERROR Job c: given up as poison: 4.x-1, 5"]),
+    ],
+)  # fmt: skip
+def test_an_event_that_is_worth_it_is_a_line(event: Event, lines: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Listeners([EventLog()]).notify(event)
+
+    assert [f"{record.levelname} {record.getMessage()}" for record in caplog.records] == lines

@@ -1,0 +1,82 @@
+"""Every listener is told of every event, whatever becomes of the others; what they log says what it is about."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from contract.ledger.values import Claim
+from contract.records.policy import JobPolicy
+from worker.events import BatchClaimed, Event, Listeners, TransfersInFlight, WorkResumed
+from worker.log_context import about, logger_of
+
+CLAIMED = BatchClaimed(Claim("job", "7", "token", b"", JobPolicy(), 1.0, 1, 5))
+
+
+class Remembering:
+    def __init__(self) -> None:
+        self.told: list[Event] = []
+
+    def notify(self, event: Event) -> None:
+        self.told.append(event)
+
+
+class Failing:
+    def notify(self, event: Event) -> None:
+        raise ValueError("http://site.test/secret")
+
+
+class Logging:
+    def notify(self, event: Event) -> None:
+        logger_of("tests").warning("%s", type(event).__name__)
+
+
+def test_a_listener_that_fails_costs_the_others_nothing_and_the_log_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Guards the ``except``, without which a batch would end with its listener, and that a second line says nothing."""
+    before, after = Remembering(), Remembering()
+    listeners = Listeners([before, Failing(), after])
+
+    for event in (CLAIMED, TransfersInFlight(1), TransfersInFlight(2)):
+        listeners.notify(event)
+
+    assert before.told == after.told == [CLAIMED, TransfersInFlight(1), TransfersInFlight(2)]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Job job batch 7: The listener Failing fails at events BatchClaimed (ValueError); this is logged once.",
+        "The listener Failing fails at events TransfersInFlight (ValueError); this is logged once.",
+    ]
+
+
+def test_what_ends_the_process_ends_it() -> None:
+    class Ending:
+        def notify(self, event: Event) -> None:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        Listeners([Ending()]).notify(WorkResumed())
+
+
+def test_a_line_is_about_the_batch_of_its_event_and_else_of_what_is_at_work(caplog: pytest.LogCaptureFixture) -> None:
+    """Guards the subject of an event: trouble of the worker comes up while some batch or other is at its end."""
+    listeners = Listeners([Logging()])
+
+    with about("other", "1"):
+        listeners.notify(CLAIMED)
+        listeners.notify(WorkResumed())
+        logger_of("tests").warning("in %d pieces", 2)
+    logger_of("tests").warning("100 %")
+
+    said = [(record.getMessage(), record.__dict__["job"], record.__dict__["batch"]) for record in caplog.records]
+    assert said == [
+        ("Job job batch 7: BatchClaimed", "job", "7"),
+        ("WorkResumed", "", ""),
+        ("Job other batch 1: in 2 pieces", "other", "1"),
+        ("100 %", "", ""),
+    ]
+
+
+def test_a_record_of_its_own_fields_keeps_them(caplog: pytest.LogCaptureFixture) -> None:
+    with about("job", "7"):
+        logger_of("tests").log(logging.WARNING, "said", extra={"seconds": 3})
+
+    assert (caplog.records[0].__dict__["seconds"], caplog.records[0].__dict__["job"]) == (3, "job")

@@ -1,0 +1,39 @@
+"""The log of a worker: what people read afterwards of what happened."""
+
+from __future__ import annotations
+
+from contract.ledger.sweep import SweepFindings
+from worker import events
+from worker.log_context import logger_of
+
+logger = logger_of(__name__)
+
+
+class EventLog:
+    """Writes a line where an event is worth one."""
+
+    def notify(self, event: events.Event) -> None:
+        match event:
+            case events.BatchClosed(line=line, kept=str(kept)):
+                logger.info("%s; its stragglers go on as %s", line, kept)
+            case events.BatchClosed(line=line) | events.LeaseLost(line=line):
+                logger.info(line)
+            case events.BatchNotStarted(reason=reason):
+                logger.error("was not started: %s", reason)
+            case events.CloseDelayed(error=error):
+                logger.warning("waits to be closed: %s.", error)
+            case events.WorkSuspended(reason):
+                logger.error("Not taking work: %s", reason)
+            case events.WorkResumed():
+                logger.warning("Taking work again.")
+            case events.Swept(findings):
+                _log_sweep(findings)
+
+
+def _log_sweep(findings: SweepFindings) -> None:
+    for job, batches in findings.again.items():
+        logger.info("Job %s: %d batches wait again.", job, len(batches))
+    for job, batches in findings.split.items():
+        logger.warning("Job %s: split batches that killed their workers: %s", job, ", ".join(batches))
+    for job, batches in findings.poisoned.items():
+        logger.error("Job %s: given up as poison: %s", job, ", ".join(batches))

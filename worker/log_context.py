@@ -1,0 +1,45 @@
+"""Which job and batch a line of the log is about: said once, where the work on them begins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+_subject: ContextVar[tuple[str, str] | None] = ContextVar("subject", default=None)
+
+
+@contextmanager
+def about(job: str, batch: str) -> Iterator[None]:
+    """Have every line logged in this context, by this thread, begin with the job and batch it is about."""
+    token = _subject.set((job, batch))
+    try:
+        yield
+    finally:
+        _subject.reset(token)
+
+
+@contextmanager
+def about_the_worker() -> Iterator[None]:
+    """Have lines of this context be about no batch, whichever is at work."""
+    token = _subject.set(None)
+    try:
+        yield
+    finally:
+        _subject.reset(token)
+
+
+class SubjectLogger(logging.LoggerAdapter[logging.Logger]):
+    """Puts the subject before the text, and into the record as ``job`` and ``batch`` for formats of one's own."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        job, batch = _subject.get() or ("", "")
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), "job": job, "batch": batch}
+        return (f"Job {job} batch {batch}: {msg}" if job else msg), kwargs
+
+
+def logger_of(module: str) -> SubjectLogger:
+    """Return the logger of a module (its ``__name__``)."""
+    return SubjectLogger(logging.getLogger(module))
