@@ -58,12 +58,19 @@ def test_told_to_stop_a_worker_of_any_pool_ends_within_a_containers_grace(worker
         assert "exiting now. Batches in hand run again when their lease ends." in worker.log()
 
 
+def is_idle(worker: CeleryWorker) -> bool:
+    said = worker.log()
+    return said.count("] received\n") == said.count("] succeeded in ") > 0
+
+
 def test_a_worker_with_nothing_in_hand_leaves_soon_and_with_success(tmp_path: Path, relay: Relay) -> None:
     """Guards ``_leave_when_idle``: it waited for answers that nobody gives any more, and ended as if it had failed."""
     cluster = Cluster(f"redis://127.0.0.1:{relay.port}/0", tmp_path)
     with MisbehavingServer() as server, CeleryWorker(tmp_path, env=cluster.environment, concurrency=2) as worker:
         cluster.enqueue("job", *([server.url(f"/good?n={number}")] for number in range(4)))
         assert [report.counts() for report in cluster.reports("job")] == [{"ok": 1}] * 4
+        # One task may have run all batches: the message that is left over is in hand for a moment, too.
+        await_condition(lambda: is_idle(worker), within=30, what="no task in hand")
         relay.freeze()
 
         worker.send_signal(signal.SIGTERM)
