@@ -138,7 +138,7 @@ class Figures:
         self.last = max(self.last, ended)
         for name, histogram in self.phases.items():
             histogram.add(getattr(timing, name))
-        self.timeline.add(started, timing.total, row.bytes or 0, is_stored=row.is_stored)
+        self.timeline.add(started, timing.total, row.bytes or 0, transfer=timing.transfer, is_stored=row.is_stored)
         if row.worker is not None and (row.worker in self.workers or len(self.workers) < _MOST_NAMES):
             self.workers[row.worker] += 1
         host = row.host

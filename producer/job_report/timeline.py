@@ -8,24 +8,40 @@ from dataclasses import dataclass, field
 from producer.job.tally import Histogram
 
 _MOST_BINS = 240
-_NARROWEST = 1 / 16  # seconds
+_NARROWEST = 1 / 4  # seconds; in a narrower one a handful of URLs that end together would look like a rate
+
+
+@dataclass(slots=True)
+class Flow:
+    """What began less what ended in one bin; ``offsets`` are the seconds from its beginning to each, added up so."""
+
+    change: float = 0.0
+    offsets: float = 0.0
+
+    def add(self, amount: float, offset: float) -> None:
+        self.change += amount
+        self.offsets += amount * offset
 
 
 @dataclass(slots=True)
 class Bin:
     """What happened in one stretch of time; ``totals`` are the seconds of the URLs that ended in it."""
 
-    began: int = 0
     stored: int = 0
     unstored: int = 0
-    bytes: int = 0
+    bytes: int = 0  # of bodies that came within this one bin
+    arriving: Flow = field(default_factory=Flow)  # bytes per second of bodies that took longer
+    under_way: Flow = field(default_factory=Flow)  # URLs
     totals: Histogram = field(default_factory=Histogram)
 
-    def take_in(self, other: Bin) -> None:
-        self.began += other.began
+    def take_in(self, other: Bin, later: float) -> None:
+        """Add a bin that begins so many seconds later."""
         self.stored += other.stored
         self.unstored += other.unstored
         self.bytes += other.bytes
+        for own, theirs in ((self.arriving, other.arriving), (self.under_way, other.under_way)):
+            own.offsets += theirs.offsets + later * theirs.change
+            own.change += theirs.change
         for bucket, number in other.totals.buckets.items():
             self.totals.buckets[bucket] = self.totals.buckets.get(bucket, 0) + number
 
@@ -38,29 +54,36 @@ class Timeline:
         self._bins: dict[int, Bin] = {}
         self._lowest = self._highest = 0
 
-    def add(self, started: float, seconds: float, size: int, *, is_stored: bool) -> None:
-        """Add a URL whose first request went out at ``started`` (Unix time)."""
-        self._at(started).began += 1
-        ended = self._at(started + seconds)
+    def add(self, started: float, seconds: float, size: int, *, transfer: float, is_stored: bool) -> None:
+        """Add a URL whose first request went out at ``started`` (Unix time).
+
+        It took so many seconds, and its body came in the last ``transfer`` of them.
+        """
+        end = started + seconds
+        self._at(started).under_way.add(1, started % self.width)
+        ended = self._at(end)
+        ended.under_way.add(-1, end % self.width)
         ended.stored += is_stored
         ended.unstored += not is_stored
-        ended.bytes += size
         ended.totals.add(seconds)
+        begin = max(started, end - transfer)
+        if begin // self.width == end // self.width:
+            ended.bytes += size
+        else:
+            rate = size / (end - begin)
+            self._at(begin).arriving.add(rate, begin % self.width)
+            ended.arriving.add(-rate, end % self.width)
 
     def columns(self) -> dict[str, list[float | None]]:
         """Return what a chart shows, a value per bin: rates per second, percentiles in seconds, URLs under way."""
         bins = [self._bins.get(index, Bin()) for index in self._range()]
-        under_way, level = 0, list[float | None]()
-        for each in bins:
-            under_way += each.began
-            level.append(under_way)  # the most there can have been in this stretch
-            under_way -= each.stored + each.unstored
+        arriving = self._levels([each.arriving for each in bins])
         return {
             "time": [index * self.width for index in self._range()],
             "stored": self._rates(bins, lambda each: each.stored),
             "unstored": self._rates(bins, lambda each: each.unstored),
-            "bytes": self._rates(bins, lambda each: each.bytes),
-            "under_way": level,
+            "bytes": [each.bytes / self.width + rate for each, rate in zip(bins, arriving, strict=True)],
+            "under_way": [*self._levels([each.under_way for each in bins])],
             **{f"p{share}": [each.totals.percentile(share / 100) for each in bins] for share in (50, 95, 99)},
         }
 
@@ -69,6 +92,14 @@ class Timeline:
 
     def _rates(self, bins: list[Bin], of: Callable[[Bin], int]) -> list[float | None]:
         return [of(each) / self.width for each in bins]
+
+    def _levels(self, flows: list[Flow]) -> list[float]:
+        """Return how much there was in each bin on average: what was there for half of it counts as a half."""
+        levels, before = list[float](), 0.0
+        for flow in flows:
+            levels.append(max(0.0, before + flow.change - flow.offsets / self.width))  # never -1e-16 of rounding
+            before += flow.change
+        return levels
 
     def _at(self, time: float) -> Bin:
         index = int(time // self.width)
@@ -83,9 +114,9 @@ class Timeline:
         return self._bins[int(time // self.width)]
 
     def _double(self) -> None:
-        self.width *= 2
+        half, self.width = self.width, self.width * 2
         self._lowest //= 2
         self._highest //= 2
         narrow, self._bins = self._bins, {}
         for index, each in narrow.items():
-            self._bins.setdefault(index // 2, Bin()).take_in(each)
+            self._bins.setdefault(index // 2, Bin()).take_in(each, half * (index % 2))

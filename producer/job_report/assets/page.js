@@ -11,7 +11,9 @@ function size(x) {
 }
 
 const isLong = data.time.at(-1) - data.time[0] > 2 * 86400;
-const moment = (at) => (at == null ? "–" : new Date(at * 1e3).toISOString().replace("T", " ").slice(isLong ? 5 : 11, isLong ? 16 : 19));
+const isShort = data.time.at(-1) - data.time[0] < 10;
+const digits = isLong ? [5, 16] : [11, isShort ? 22 : 19]; // to the minute, the hundredth or the second
+const moment = (at) => (at == null ? "–" : new Date(at * 1e3).toISOString().replace("T", " ").slice(...digits));
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -32,6 +34,7 @@ function draw(id, lines, shown, isLogarithmic) {
       width: element.clientWidth,
       height: HEIGHT,
       cursor: { sync: { key: "time" } },
+      padding: [null, 28, null, null], // the last label is as wide as the others
       scales: { y: isLogarithmic ? { distr: 3 } : { range: (_, __, most) => [0, Math.max(most * 1.08, 1e-9)] } },
       series: [{ label: "UTC", value: (_, at) => moment(at) }, ...series],
       axes: [{ ...axis, space: 90, values: (_, at) => at.map(moment) }, { ...axis, size: 68, values: (_, at) => at.map((x) => (x == null ? "" : shown(x))) }],
@@ -50,7 +53,7 @@ function drawAll() {
   draw("level", [["under way", "under_way", "accent"]], number);
 }
 
-if (data.time.length > 1) {
+if (data.time.length >= 4) {
   drawAll();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 } else {

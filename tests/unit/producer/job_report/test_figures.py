@@ -72,27 +72,54 @@ def test_a_row_of_impossible_amounts_is_none(odd: str) -> None:
     assert text_of(figures)
 
 
+def timeline_of(*urls: tuple[float, float], size: int = 0, transfer: float = 0.0) -> dict[str, list[float]]:
+    """Return the columns of URLs by their start and seconds, with 0 where there is no value."""
+    timeline = Timeline()
+    for start, seconds in urls:
+        timeline.add(BEGIN + start, seconds, size, transfer=transfer, is_stored=True)
+    return {"width": [timeline.width]} | {
+        name: [value or 0.0 for value in values] for name, values in timeline.columns().items()
+    }
+
+
 def test_a_timeline_gets_wider_bins_instead_of_more_and_loses_nothing() -> None:
     timeline = Timeline()
     for at in (0.0, 86_400.0, 3.0, 40_000.0, -500.0):
-        timeline.add(BEGIN + at, 10.0, 100, is_stored=at != 3.0)
+        timeline.add(BEGIN + at, 10.0, 100, transfer=4.0, is_stored=at != 3.0)
 
     columns = timeline.columns()
 
     assert len(columns["time"]) <= 240
-    for name, number in (("stored", 4), ("unstored", 1), ("bytes", 500)):
+    for name, number in (("stored", 4), ("unstored", 1), ("bytes", 500), ("under_way", 50.0)):
         assert sum(rate or 0.0 for rate in columns[name]) * timeline.width == pytest.approx(number)
 
 
-def test_urls_under_way_are_counted_from_their_start_to_their_end() -> None:
-    timeline = Timeline()
-    for start, seconds in ((0.0, 3.0), (1.0, 1.0), (1.0, 2.0)):
-        timeline.add(BEGIN + start, seconds, 0, is_stored=True)
+@pytest.mark.parametrize("count", [16, 16 * 1000])
+def test_one_url_after_another_is_one_under_way_however_many_a_bin_has(count: int) -> None:
+    """Guards the offsets: all that began in a bin was shown as under way beside one another. Doubling keeps them."""
+    columns = timeline_of(*((index / 16, 1 / 16) for index in range(count)))
 
-    level = timeline.columns()["under_way"]
+    assert columns["under_way"][:-1] == pytest.approx([1.0] * (len(columns["time"]) - 1))
+    assert max(columns["stored"]) <= 16.0
 
-    assert max(each or 0 for each in level) == 3
-    assert (level[0], level[-1]) == (1, 2), "what ends in a bin was under way in it"
+
+def test_who_is_under_way_for_a_part_of_a_bin_counts_as_that_part_of_one() -> None:
+    columns = timeline_of((0.0, 0.75), (0.0, 0.375))
+
+    assert columns["under_way"] == pytest.approx([2.0, 1.5, 1.0, 0.0])
+
+
+def test_bytes_are_shown_when_they_came_and_not_all_when_the_last_of_them_did() -> None:
+    columns = timeline_of((0.0, 4.0), size=1000, transfer=2.0)
+
+    assert columns["bytes"] == pytest.approx([0.0] * 8 + [500.0] * 8 + [0.0])
+
+
+def test_a_few_urls_that_end_together_are_no_rate_of_hundreds() -> None:
+    """Guards the narrowest bin: in a sixteenth of a second ten URLs are 160 a second."""
+    columns = timeline_of(*[(0.0, 0.1)] * 10)
+
+    assert max(columns["stored"]) <= 4 * 10
 
 
 def test_of_very_many_hosts_those_that_cost_most_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
