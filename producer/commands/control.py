@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
-from contract.errors import JobStateError, ServiceError
+from contract.errors import JobStateError, ServiceError, UnknownJobError
 from contract.folders import PRIVATE
 from contract.ledger import control
 from contract.ledger.values import JobRecord
@@ -28,7 +28,7 @@ def pause_job(job: str | None, output: Path | None, environment: Mapping[str, st
     with _reached(job, output, environment) as (cluster, name):
         jobs = JobControl(name, cluster)
         was_new = jobs.pause()
-        record = jobs.wait_until_in_force() if waits else None
+        record = _in_force(jobs, output, environment) if waits else None
     resumed_by = command(f"resume -o {formatting.path(output)}" if output else f"resume {name}")
     said = f"job {name} is paused{'' if was_new else ' already'}; `{resumed_by}` resumes it"
     return said + _in_flight(record, cluster.settings)
@@ -53,7 +53,7 @@ def cancel_job(job: str | None, output: Path | None, environment: Mapping[str, s
     with _reached(job, output, environment) as (cluster, name):
         jobs = JobControl(name, cluster)
         was_new = jobs.cancel()
-        record = jobs.wait_until_in_force() if waits else None
+        record = _in_force(jobs, output, environment) if waits else None
     said = f"job {name} is cancelled{'' if was_new else ' already'}"
     return said + _in_flight(record, cluster.settings)
 
@@ -95,11 +95,45 @@ def _reached(job: str | None, output: Path | None, environment: Mapping[str, str
         job = last_job(output).id
     assert job is not None, "a job or a folder is named"
     with closing(Cluster(settings)) as cluster:
-        cluster.check()
         try:
+            cluster.check()
             yield cluster, job
-        except AWAY as error:
+        except (UnknownJobError, ServiceError, *AWAY) as error:
+            if output is not None:
+                _insist_on_a_run(output, environment)
+            if isinstance(error, UnknownJobError | ServiceError):
+                raise
             raise ServiceError(f"{explain(error)} Run the command again when it is back.") from None
+
+
+def _in_force(jobs: JobControl, output: Path | None, environment: Mapping[str, str]) -> JobRecord | None:
+    """Wait until what was said of the job is in force; None: it is over, and may have taken its server along."""
+    try:
+        return jobs.wait_until_in_force()
+    except AWAY:
+        if output is None or _has_server(output, environment):
+            raise
+        return None
+
+
+def _has_server(output: Path, environment: Mapping[str, str]) -> bool:
+    return is_configured(environment) or server_at(output / PRIVATE, environment) is not None
+
+
+def _insist_on_a_run(output: Path, environment: Mapping[str, str]) -> None:
+    """What did not answer may have ended with its run, which is no outage.
+
+    Raises:
+        JobStateError: so it is.
+    """
+    _server_of(output, environment)
+    last = last_job(output)
+    if last.is_finished:
+        raise _finished(last.id, output)
+
+
+def _finished(job: str, output: Path) -> JobStateError:
+    return JobStateError(f"Job {job} of {formatting.path(output)} is finished.")
 
 
 def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings:
@@ -110,7 +144,7 @@ def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings:
     if is_configured(environment):
         return ClusterSettings.from_environment(environment)
     if last.is_finished:
-        raise JobStateError(f"Job {last.id} of {shown} is finished.")
+        raise _finished(last.id, output)
     raise JobStateError(f"No trawl run is working in {shown}: run the same command again to go on with its job.")
 
 

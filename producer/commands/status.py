@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from contract.cluster.settings import ClusterSettings, is_configured
-from contract.errors import FolderError, UnknownJobError
+from contract.errors import FolderError, ServiceError, UnknownJobError
 from contract.folders import PRIVATE
 from contract.ledger.health import Trouble
 from contract.ledger.values import JobRecord
 from contract.records.outcomes import ENDINGS
 from producer.cluster.address import server_at
-from producer.cluster.client import Cluster
+from producer.cluster.client import AWAY, Cluster
 from producer.display.console import Console
 from producer.display.facts import facts_of, when
 from producer.display.screen import Line
@@ -89,6 +89,8 @@ def watch_status(target: Target, environment: Mapping[str, str], console: Consol
             watch.begin()
             while True:
                 watch.follow(_REFRESHED_EVERY)
+                if watch.is_away and watch.is_own:
+                    _insist_on_a_run(target, environment)
                 status = watch.status()
                 if status.state == "finished":
                     break
@@ -122,14 +124,29 @@ def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatc
         yield None
         return
     with closing(Cluster(settings or ClusterSettings.from_environment(environment))) as cluster:
-        cluster.check()
-        record = cluster.ledger.job(job)
+        try:
+            cluster.check()
+            record = cluster.ledger.job(job)
+        except (ServiceError, *AWAY):
+            if is_own:
+                _insist_on_a_run(target, environment)
+            raise
         if record is None:
             if journal is not None:
                 raise _not_running(journal.parent, facts or {})
             raise UnknownJobError.of(job)
         with closing(JobWatch(cluster, record, journal=journal, is_own=is_own)) as watch:
             yield watch
+
+
+def _insist_on_a_run(target: Target, environment: Mapping[str, str]) -> None:
+    """A run's server that does not answer may have ended with the run, which is no outage.
+
+    Raises:
+        NotRunning: so it is.
+    """
+    if target.output is not None and server_at(target.output / PRIVATE, environment) is None:
+        raise _not_running(target.output, read_facts(target.output / PRIVATE) or {})
 
 
 def _not_running(folder: Path, facts: Mapping[str, Any]) -> NotRunning:

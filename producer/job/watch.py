@@ -26,6 +26,8 @@ class JobWatch:
         self, cluster: Cluster, record: JobRecord, *, journal: Path | None = None, is_own: bool = False
     ) -> None:
         self.record = record
+        self.is_own = is_own  # the server is that of a run, and ends with it
+        self.is_away = False  # the cluster did not answer when it was asked last
         self._cluster = cluster
         self._journal = journal
         self._totals: Mapping[str, int] | None = None
@@ -77,8 +79,9 @@ class JobWatch:
             self._asked = now
             try:
                 self._ask()
+                self.is_away = False
             except AWAY:
-                pass
+                self.is_away = True
         self._observer.look(self._seen())
         if self._observer.standing is not None:
             held = {batch for has in self._observer.standing.held.values() for batch in has.batches}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +22,15 @@ import pytest
 import redis
 
 from contract.cluster.settings import ClusterSettings
+from contract.errors import JobStateError
 from contract.ledger import control
 from contract.ledger.values import JobRecord
 from producer.api.jobs import Client
+from producer.cluster.address import note_address
 from producer.cluster.client import Cluster
+from producer.commands.control import cancel_job
+from producer.job import control as job_control
+from producer.storage.journal import Journal
 from tests.support.person import Person
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
@@ -357,6 +365,57 @@ def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
     for command in ("pause", "cancel"):
         code, _, err = bench.trawl(command, job)
         assert (code, err) == (2, f"trawl: Job {job} is finished: there is nothing left to {command}.\n")
+
+
+@pytest.mark.parametrize(
+    ("is_finished", "sentence"), [(True, "Job j1 of out is finished."), (False, "No trawl run is working in out: ")]
+)
+def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool, sentence: str
+) -> None:
+    """Guards _insist_on_a_run: the run's server is there when it is looked for, and gone when it is asked."""
+    monkeypatch.chdir(tmp_path)
+    with closing(Journal(tmp_path / "out/.trawl")) as journal:
+        journal.note(job="j1", finished=is_finished)
+    (tmp_path / "out/.trawl/redis").mkdir()
+    path = str(tmp_path / "s")
+    note_address(tmp_path / "out/.trawl", path, {"TRAWL_BROKER_URL": f"redis+socket://{path}"})
+
+    def end_once_seen() -> None:
+        server.accept()[0].close()
+        os.unlink(path)
+        server.close()
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(1)
+        ending = threading.Thread(target=end_once_seen)
+        ending.start()
+        with pytest.raises(JobStateError) as raised:
+            cancel_job(None, Path("out"), {})
+        ending.join()
+
+    assert str(raised.value).startswith(sentence)
+
+
+def test_a_cancelled_run_that_takes_its_server_along_was_cancelled(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards _in_force: what was accepted holds, whether or not there is a server left to say that it is in force."""
+    monkeypatch.setattr(job_control, "_IN_FORCE_WITHIN", 300.0)  # a batch is held, so that all of it is waited
+    job = bench.enqueue(10)
+    with closing(Journal(tmp_path / "out/.trawl")) as journal:
+        journal.note(job=job)
+    (tmp_path / "out/.trawl/redis").mkdir()
+    note_address(tmp_path / "out/.trawl", str(bench.server.socket_path), bench.environment)
+    with closing(Cluster(bench.settings)) as cluster, ThreadPoolExecutor() as pool:
+        assert cluster.ledger.claim_next(holder="me", waited=0.0)
+
+        said = pool.submit(cancel_job, None, tmp_path / "out", {})
+        await_condition(lambda: bench.record(job).is_cancelled, within=60, what="the job's cancelling")
+        bench.server.stop()
+
+        assert said.result(120) == f"job {job} is cancelled"
 
 
 def test_a_script_pauses_resumes_and_cancels(bench: Bench) -> None:

@@ -167,22 +167,29 @@ def test_a_local_run_is_seen_from_a_second_terminal(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_is_said_to_go_on_with_the_same_command(tmp_path: Path) -> None:
+    """Guards _insist_on_a_run: who watched a run on its own server waited for ever for one that had ended with it."""
     person = Person(tmp_path)
     with MisbehavingServer() as site:
         listed = person.write_list(site.url("/held?n=1"), site.url("/good"))
         run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
         try:
             site.log.wait_for_requests(2, 60)
+            watched = person.start("status", "-o", "out", "--watch")
+            assert watched.stdout is not None
+            assert watched.stdout.readline()
             run.kill()
             run.communicate(timeout=ENOUGH)
+            last = watched.communicate(timeout=ENOUGH)[0].decode().splitlines()[-1]
         finally:
             end(run)
+            person.leave()
         await_condition(lambda: server_at(tmp_path / "out/.trawl", {}) is None, within=30, what="the server's end")
     code, out, err = person.trawl("status", "-o", "out")
 
     assert code == 0, err
     assert "is not finished" in out
     assert "the same command goes on." in out
+    assert out.splitlines() == [last]
 
 
 def test_a_folder_without_a_job_is_one_sentence(tmp_path: Path) -> None:

@@ -123,4 +123,10 @@ GUARDS = (
              tests=f"{_WORKERS}::test_celerys_revoke_neither_loses_nor_cancels_anything"),
     _without(_PYTHON, "while self._control(job)[2] >= _MOVED_AT_ONCE:", "if self._control(job):"),
     _without(_PYTHON, "            self.move(job)\n        is_resumed", "            pass\n        is_resumed"),
+    _without("producer/commands/control.py", "_insist_on_a_run(output, environment)", "pass",
+             tests=f"{_COMMANDS}::test_a_run_that_ends_while_it_is_spoken_to_is_no_outage"),
+    _without("producer/commands/control.py", "output is None or _has_server(output, environment)", "True",
+             tests=f"{_COMMANDS}::test_a_cancelled_run_that_takes_its_server_along_was_cancelled"),
+    _without("producer/commands/status.py", "watch.is_away and watch.is_own", "False",
+             tests="tests/integration/test_status.py::test_a_killed_run_is_said_to_go_on_with_the_same_command"),
 )  # fmt: skip
