@@ -1,4 +1,4 @@
-"""The race: `python -m benchmarks`; beside it `profile` (a lane), `ledger-cost`, `intake`, `scale`, `slow`, `web`."""
+"""The race: `python -m benchmarks`; beside it `profile` (a lane) and the other measurements below."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ import signal
 import sys
 from pathlib import Path
 
-from benchmarks import corpora, intake, ledger_cost, ours, peers, profiling, record, rounds, scale, server, table
+from benchmarks import (
+    corpora,
+    intake,
+    ledger_cost,
+    machines,
+    ours,
+    peers,
+    profiling,
+    record,
+    rounds,
+    scale,
+    server,
+    table,
+)
 from benchmarks.client import version_of
 from benchmarks.corpora import ROWS, Row
 from benchmarks.rounds import Turn
@@ -23,6 +36,7 @@ MEASUREMENTS = {
     "scale": scale.main,
     "slow": slow.main,
     "web": web.main,
+    "machines": machines.main,
 }
 QUICK = 10  # a quick race has a tenth of the bodies
 

@@ -195,7 +195,7 @@ def _main() -> None:
     parser.add_argument("command", nargs="*")
     chosen = parser.parse_args()
     try:
-        _enter(chosen.address, chosen.every_address, chosen.nameserver)
+        enter(chosen.address, every_address=chosen.every_address, nameserver=chosen.nameserver)
         if chosen.command:
             os.set_inheritable(chosen.report, False)
             os.execvp(chosen.command[0], chosen.command)
@@ -225,8 +225,8 @@ def _answer_call(answer: Path) -> None:
     answer.write_bytes(pickled)
 
 
-def _enter(addresses: list[str], every_address: bool, nameserver: str | None) -> None:
-    """Leave the machine's network for one that has only a loopback."""
+def enter(addresses: Sequence[str], *, every_address: bool = False, nameserver: str | None = None) -> None:
+    """Leave the machine's network, for good, for one that has only a loopback; call it before there are threads."""
     _unshare()
     _bring_loopback_up()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import pytest
 
@@ -27,7 +28,7 @@ from tests.support.netbox import NetboxError, NotPermittedError
 PROJECT = Path(__file__).resolve().parents[2]
 
 # linux/sched.h and linux/mount.h
-_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00020000, 0x04000000, 0x10000000
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
 _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2
 
 
@@ -36,32 +37,39 @@ class TinyDisk:
     a context manager.
     """
 
-    def __init__(self, path: Path, *, size: str) -> None:
-        """Describe it: where it is mounted and how large it is, as mount(8) says sizes (`512k`, `2m`)."""
+    def __init__(self, path: Path, *, size: str, network: bool = False) -> None:
+        """Describe it: where it is mounted and how large it is, as mount(8) says sizes (`512k`, `2m`).
+
+        With `network` what runs on it has a network of its own, too, in which nothing is up yet.
+        """
         self.path = path
         self._size = size
+        self._network = network
         self._holder: subprocess.Popen[str] | None = None
+
+    @property
+    def holder(self) -> int:
+        """The pid of the process whose namespaces they are."""
+        assert self._holder is not None
+        return self._holder.pid
 
     @property
     def seen(self) -> Path:
         """The disk's root as a process outside reaches it."""
-        assert self._holder is not None
-        return Path(f"/proc/{self._holder.pid}/root{self.path}")
+        return Path(f"/proc/{self.holder}/root{self.path}")
 
     @property
     def python(self) -> Path:
         """A program that is this Python, on the disk."""
-        assert self._holder is not None
         program = self.path.with_name(f"{self.path.name}-python")
-        inside = f"{sys.executable} -m {__name__} enter {self._holder.pid}"
+        inside = f"{sys.executable} -m {__name__} enter {self.holder}"
         program.write_text(f'#!/bin/sh\nexec {inside} {sys.executable} "$@"\n')
         program.chmod(0o755)
         return program
 
     def run(self, *command: object) -> str:
         """Run a command on the disk, as root if we are; return what it said, or raise CalledProcessError."""
-        assert self._holder is not None
-        inside = [sys.executable, "-m", __name__, "enter", str(self._holder.pid), *map(str, command)]
+        inside = [sys.executable, "-m", __name__, "enter", str(self.holder), *map(str, command)]
         return subprocess.check_output(inside, cwd=PROJECT, stderr=subprocess.STDOUT, text=True)
 
     def fill(self, *, leave: int) -> None:
@@ -77,10 +85,10 @@ class TinyDisk:
         """Remove the ballast."""
         (self.seen / "ballast").unlink()
 
-    def __enter__(self) -> TinyDisk:
+    def __enter__(self) -> Self:
         self.path.mkdir(parents=True)
         self._holder = subprocess.Popen(
-            [sys.executable, "-m", __name__, "hold", str(self.path), self._size],
+            [sys.executable, "-m", __name__, "hold", str(self.path), self._size, "net" if self._network else ""],
             cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._holder.stdout is not None
@@ -113,9 +121,9 @@ def tiny_disk_or_skip(path: Path, size: str) -> Iterator[TinyDisk]:
         yield disk
 
 
-def _hold(path: str, size: str) -> None:
+def _hold(path: str, size: str, network: str) -> None:
     try:
-        _mount(path, size)
+        _mount(path, size, _CLONE_NEWNET if network else 0)
     except OSError as reason:
         is_forbidden = reason.errno in {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOSPC}
         print(f"{'not permitted' if is_forbidden else 'failed'}: {reason}", flush=True)
@@ -124,9 +132,9 @@ def _hold(path: str, size: str) -> None:
     sys.stdin.read()
 
 
-def _mount(path: str, size: str) -> None:
+def _mount(path: str, size: str, network: int) -> None:
     user, group = os.geteuid(), os.getegid()
-    _check(_libc().unshare(_CLONE_NEWNS | _CLONE_NEWUTS | (_CLONE_NEWUSER if user else 0)), "unshare")
+    _check(_libc().unshare(_CLONE_NEWNS | _CLONE_NEWUTS | network | (_CLONE_NEWUSER if user else 0)), "unshare")
     if user:
         Path("/proc/self/setgroups").write_text("deny", "ascii")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1", "ascii")
@@ -140,10 +148,12 @@ def _mount(path: str, size: str) -> None:
 def _enter(holder: str, command: list[str]) -> None:
     folder = os.getcwd()
     root = os.open(f"/proc/{holder}/root", os.O_RDONLY | os.O_DIRECTORY)
-    for kind in ("user", "uts", "mnt") if os.geteuid() else ("uts", "mnt"):
-        fd = os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY)
-        _check(_libc().setns(fd, 0), f"joining the {kind} namespace")
-        os.close(fd)
+    for kind in ("user", "uts", "net", "mnt"):
+        theirs = f"/proc/{holder}/ns/{kind}"
+        if not os.path.samefile(theirs, f"/proc/self/ns/{kind}"):
+            fd = os.open(theirs, os.O_RDONLY)
+            _check(_libc().setns(fd, 0), f"joining the {kind} namespace")
+            os.close(fd)
     # Joining a mount namespace leaves us in its root; where tests run in a chroot, that is not the holder's.
     os.fchdir(root)
     os.chroot(".")

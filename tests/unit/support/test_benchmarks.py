@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import corpora, plot, relay, table
+from benchmarks import corpora, machines, plot, relay, table
 from benchmarks.corpora import ROWS, Row, Unit
 from benchmarks.meter import Process, look, measure
 from benchmarks.rounds import Turn
@@ -43,6 +43,21 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
     turns += [turn("trawl", 2, 200), turn("curl", 2, 100)]
 
     assert table.paired_ratio(turns, "A", "trawl", "curl") == 2.0
+
+
+def test_an_efficiency_is_the_median_of_what_the_rounds_say_of_one_storage() -> None:
+    """Guards the pairing: a noisy round would else be held against the quiet one of another."""
+    rounds = [(10.0, 5.0, 2.5), (20.0, 11.0, 10.0), (30.0, 20.0, 10.0)]  # seconds of one, two and four workers
+    done = [
+        machines.Turn(is_shared=is_shared, workers=workers, seconds=seconds, wall=1.0, busy=1.0, faults=())
+        for each in rounds
+        for is_shared in (False, True)
+        for workers, seconds in zip((1, 2, 4), each if not is_shared else (1.0, 1.0, 1.0), strict=True)
+    ]
+
+    found = [machines.efficiency(done, workers, is_shared=False) for workers in (1, 2, 4)]
+
+    assert found == [1.0, pytest.approx(20 / 22), 0.75]
 
 
 def test_a_peer_that_ran_once_is_compared_with_our_median() -> None:
