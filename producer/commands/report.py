@@ -14,6 +14,9 @@ from producer.job_report.text import text_of
 from producer.storage.manifest import read_lines
 from producer.storage.regular import open_regular
 
+#: A page named so is not written: it is what ``report`` returns.
+STANDARD_OUTPUT = Path("-")
+
 
 def report(manifest: Path, page: Path | None) -> str:
     """Return a report as text; with ``page``, write it there as HTML and return where it is.
@@ -21,13 +24,16 @@ def report(manifest: Path, page: Path | None) -> str:
     Raises:
         FolderError: there is no manifest, or something that is no report lies where the page is to go.
     """
-    if page is not None:
+    if page is not None and page != STANDARD_OUTPUT:
         _look_at(page)
     figures = Figures()
     figures.add(read_rows(read_lines(manifest)))
     if page is None:
         return text_of(figures)
-    _write(page, page_of(figures, shown(manifest.absolute().parent.name or manifest.name)))
+    text = page_of(figures, shown(manifest.absolute().parent.name or manifest.name))
+    if page == STANDARD_OUTPUT:
+        return text
+    _write(page, text)
     return shown(page)
 
 

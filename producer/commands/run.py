@@ -6,12 +6,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings
-from contract.errors import FolderError, InputError, UnknownJobError
+from contract.errors import FolderError, InputError, JobStateError, UnknownJobError
+from contract.folders import PRIVATE
 from contract.ledger.control import state_of
 from contract.ledger.values import JobState
 from producer import formatting
@@ -39,6 +41,7 @@ from producer.job.tally import Tally
 from producer.job.troubles import Troubles
 from producer.storage.full_disk import SpaceWait
 from producer.storage.journal import Journal
+from producer.storage.last_job import read_facts
 from producer.storage.manifest import Manifest, count_rows
 
 WINDOW = 256  # batches open at once: bounds Redis' memory
@@ -48,6 +51,7 @@ _LEAD = 4  # batches per worker process that may be open while a list is still r
 _SLOTS_OF_A_CLUSTER = 8  # worker processes assumed where we cannot know
 _PAUSE = 0.05  # seconds between two looks at a list that comes slowly
 _LOOK_PAUSE = 1.0  # seconds between two looks whether a job that is being enqueued was cancelled
+_AFTER_CANCEL = "the same command fetches what was cancelled and what was not read, and keeps what is stored"
 _AFTER_DRAIN = 20.0  # seconds a stopping worker may take beyond its drain
 
 
@@ -67,9 +71,10 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
     embedded, settings, space = ready.embedded, ready.settings, ready.space
     with ExitStack() as stack:
         cluster = _connect(stack, embedded, settings)
-        lists, is_resumed = begin_or_go_on(options.wish, lists, journal, console.tell)
-        stack.callback(lists.close)
         retrying = Retrying(console.tell, stop=between_tries(interrupts, embedded))
+        give_up = partial(_give_up, cluster, retrying)
+        lists, is_resumed = begin_or_go_on(options.wish, lists, journal, console.tell, give_up)
+        stack.callback(lists.close)
         _warn_of_eviction(cluster, retrying)
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
         feeder = _feeder(options, lists, journal, cluster, retrying, batcher)
@@ -105,6 +110,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             is_finished=is_finished,
             is_cancelled=halts.is_cancelled,
             places=_places(options, embedded),
+            next=_AFTER_CANCEL if halts.is_cancelled else "",
         )
         if is_finished:
             summary.check(count_rows(options.manifest))
@@ -132,11 +138,12 @@ def enqueue(
         cluster = Cluster(settings)
         stack.callback(cluster.close)
         cluster.check()
-        lists, is_resumed = begin_or_go_on(wish, lists, journal, console.tell)
+        retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
+        give_up = partial(_give_up, cluster, retrying)
+        lists, is_resumed = begin_or_go_on(wish, lists, journal, console.tell, give_up)
         stack.callback(lists.close)
         if is_resumed:
             console.mention(f"Going on with job {journal.job}.")
-        retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
         job = NewJob(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=secrets)
         feeder = Feeder(
             job,
@@ -182,22 +189,21 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
     """
     begun = time.monotonic()
     settings = ClusterSettings.from_environment(environment)
-    state = prepare_folder(output, manifest_path)
+    fingerprint = f"follow {job} {manifest_path}"
     with ExitStack() as stack:
         stack.callback(console.close)
         interrupts = stack.enter_context(Interrupts())
-        space = SpaceWait(console.tell, stop=interrupts.raise_if_requested)
-        journal = Journal(state, space=space)
-        stack.callback(journal.close)
         cluster = Cluster(settings)
         stack.callback(cluster.close)
         cluster.check()
-        fingerprint = f"follow {job} {manifest_path}"
         retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
+        if not _has_begun(output, fingerprint) and retrying.call(lambda: cluster.ledger.job(job)) is None:
+            raise UnknownJobError.of(job)  # before anything is made in the folder
+        space = SpaceWait(console.tell, stop=interrupts.raise_if_requested)
+        journal = Journal(prepare_folder(output, manifest_path), space=space)
+        stack.callback(journal.close)
         _warn_of_eviction(cluster, retrying)
         if journal.fact("fingerprint") != fingerprint:
-            if retrying.call(lambda: cluster.ledger.job(job)) is None:
-                raise UnknownJobError.of(job)
             begin(journal, job, console.tell, fingerprint=fingerprint, label=job, manifest=manifest_path)
         manifest = Manifest(manifest_path, int(journal.fact("offset", 0)), space=space)
         stack.callback(manifest.close)
@@ -228,6 +234,14 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             summary.check(count_rows(manifest_path))
             journal.finish(totals=dict(totals))
     return replace(summary, wall=time.monotonic() - begun)
+
+
+def _has_begun(output: Path, fingerprint: str) -> bool:
+    """Does the folder's journal work on this? What cannot be read is told when it is opened."""
+    try:
+        return (read_facts(output / PRIVATE) or {}).get("fingerprint") == fingerprint
+    except FolderError:
+        return False
 
 
 def _cache_of(wish: JobSpec, environment: Mapping[str, str]) -> Path:
@@ -288,6 +302,12 @@ def _connect(stack: ExitStack, embedded: Embedded | None, settings: ClusterSetti
         cluster.check()
     stack.callback(cluster.close)
     return cluster
+
+
+def _give_up(cluster: Cluster, retrying: Retrying, job: str) -> None:
+    """Have workers fetch nothing more of a job that another one takes the place of."""
+    with suppress(UnknownJobError, JobStateError):  # it is over, or was in a server of ours that has ended
+        retrying.call(JobControl(job, cluster).cancel)
 
 
 def _warn_of_eviction(cluster: Cluster, retrying: Retrying) -> None:

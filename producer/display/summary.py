@@ -27,6 +27,7 @@ class Summary:
     is_finished: bool
     is_cancelled: bool = False
     places: Mapping[str, str]
+    next: str = ""  # what the same command would do
     wall: float = 0.0  # seconds this command took
 
     def check(self, rows: int | None = None) -> None:
@@ -94,6 +95,8 @@ class Summary:
         if tally.counts["kept"]:
             rows.append(("kept", f"{count(tally.counts['kept'])} files, {size(tally.kept)}, from earlier runs"))
         rows += self.places.items()
+        if self.next:
+            rows.append(("next", self.next))
         return "\n".join(labelled(name, text, width) for name, text in rows)
 
     def to_record(self) -> dict[str, Any]:

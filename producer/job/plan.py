@@ -7,11 +7,12 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from contract.errors import FolderError, InputError
 from contract.folders import PRIVATE
@@ -20,7 +21,7 @@ from contract.urls.naming import is_output_path
 from producer import formatting
 from producer.intake.selection import names_in
 from producer.intake.sources import STANDARD_INPUT, Lists, Position
-from producer.job.fingerprint import earlier_fingerprint, fingerprint
+from producer.job.fingerprint import difference, earlier_fingerprint, fingerprint, options_of
 from producer.storage.full_disk import FULL, FullDiskError
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at, set_aside, stored_rows
@@ -49,6 +50,12 @@ class JobSpec:
     def earlier_fingerprint(self) -> str | None:
         """What versions until 31f4598 called the same wish, if they could have had it."""
         return earlier_fingerprint(self._places, self.policy, self.is_forced, str(self.manifest))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return what the journal keeps of it, to tell later in what another wish differs."""
+        options = options_of(self.policy) | {"manifest": str(self.manifest)}
+        return {"lists": self._places, "options": options | ({"force": True} if self.is_forced else {})}
 
     @property
     def _places(self) -> list[str]:
@@ -116,16 +123,24 @@ def _insist_on_a_place_of_its_own(manifest: Path, folder: Path) -> None:
         raise FolderError(f"The manifest {manifest} has a name downloads have: name another with --manifest.")
 
 
-def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None]) -> tuple[Lists, bool]:
+def begin_or_go_on(
+    wish: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None], give_up: Callable[[str], object]
+) -> tuple[Lists, bool]:
     """Make the journal hold this wish's job; return its lists, read as far as they were, and whether it is an old job.
+
+    ``give_up`` is called with the id of an unfinished job that is not resumed: no one would collect its outcomes.
 
     Raises:
         InputError: standard input is not what the unfinished job was given.
     """
-    is_unfinished = journal.job is not None and not journal.fact("finished")
-    if is_unfinished and not wish.is_fresh:
+    unfinished = None if journal.fact("finished") else journal.job
+    if unfinished is not None and not wish.is_fresh:
         if journal.fact("fingerprint") not in (wish.fingerprint, wish.earlier_fingerprint):
-            tell("The unfinished job in this folder is for another list or has other options; starting over.")
+            has = difference(journal.fact("wish"), wish.record)
+            tell(
+                f"The unfinished job in this folder, {unfinished}, has {has}: it is cancelled and a new one starts."
+                " Files already stored are kept."
+            )
         elif read_on(lists, journal):
             return lists, True
         elif STANDARD_INPUT in wish.lists:
@@ -137,7 +152,17 @@ def begin_or_go_on(wish: JobSpec, lists: Lists, journal: Journal, tell: Callable
             tell("The list has changed since the last run; starting over. Files already stored are kept.")
             lists.close()
             lists = Lists(wish.lists)
-    begin(journal, new_job_id(), tell, fingerprint=wish.fingerprint, label=wish.label, manifest=wish.manifest)
+    if unfinished is not None:
+        give_up(unfinished)
+    begin(
+        journal,
+        new_job_id(),
+        tell,
+        fingerprint=wish.fingerprint,
+        label=wish.label,
+        manifest=wish.manifest,
+        wish=wish.record,
+    )
     return lists, False
 
 
@@ -154,12 +179,19 @@ def read_on(lists: Lists, journal: Journal) -> bool:
 
 
 def begin(
-    journal: Journal, job: str, tell: Callable[[str], None], *, fingerprint: str, label: str, manifest: Path | None
+    journal: Journal,
+    job: str,
+    tell: Callable[[str], None],
+    *,
+    fingerprint: str,
+    label: str,
+    manifest: Path | None,
+    wish: Mapping[str, Any] | None = None,
 ) -> None:
     """Begin a job: the last one's manifest is set aside, and what it stored is remembered."""
     if manifest is not None:
         _set_last_aside(manifest, journal, tell)
-    journal.begin(job, manifest=manifest, fingerprint=fingerprint, label=label, offset=0)
+    journal.begin(job, manifest=manifest, fingerprint=fingerprint, label=label, offset=0, wish=wish)
 
 
 def remember_rest(journal: Journal) -> None:

@@ -354,6 +354,8 @@ def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
         assert "Name a JOB (" in bench.trawl(command)[2]
         assert "not both" in bench.trawl(command, "a-job", "-o", "out")[2]
         assert "\x1b" not in bench.trawl(command, "a\x1b[31m")[2]
+    assert bench.trawl("follow", "unheard-of", "-o", "nowhere")[0] == 2
+    assert not (bench.folder / "nowhere").exists()
     assert bench.trawl("set", "unheard-of", "--priority", "2")[0] == 2
     assert "--priority or --weight" in bench.trawl("set", "unheard-of")[2]
     job = bench.enqueue(10)
@@ -416,6 +418,25 @@ def test_a_cancelled_run_that_takes_its_server_along_was_cancelled(
         bench.server.stop()
 
         assert said.result(120) == f"job {job} is cancelled"
+
+
+def test_a_job_whose_command_comes_again_with_other_options_is_given_up(bench: Bench) -> None:
+    """Guards _give_up: workers went on with what nobody would collect, by the limits that were no longer wanted."""
+    listed = bench.write_list(*urls(30))
+    killed = bench.start("run", listed, "-o", "out", "--batch-size", "10")
+    bench.await_batches(1)
+    killed.kill()
+    killed.wait()
+    job = bench.job()
+
+    again = bench.start("run", listed, "-o", "out", "--batch-size", "10", "--per-host", "2", "--json")
+    await_condition(lambda: bench.record(job).is_cancelled, within=60, what="the first job's end")
+    with StandInWorker(bench.settings) as worker:
+        code, summary, err = ended(again)
+
+    assert code == 0, err
+    assert f"The unfinished job in this folder, {job}, has other options (--per-host): it is cancelled" in err
+    assert (summary["ok"], summary["batches"]) == (30, len(worker.batches)), "none is of the first job"
 
 
 def test_a_script_pauses_resumes_and_cancels(bench: Bench) -> None:

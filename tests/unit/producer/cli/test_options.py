@@ -10,6 +10,7 @@ from contract.records.policy import JobPolicy
 from producer.cli.commands import trawl
 from producer.cli.options import policy_options
 from producer.cli.translation import policy_of
+from producer.job.fingerprint import options_of
 
 
 def _given(*words: str) -> tuple[list[JobPolicy], str]:
@@ -36,6 +37,24 @@ def test_the_limits_on_slow_servers_are_options() -> None:
 
     assert (policy.first_byte_timeout, policy.slowest, policy.slow_window) == (0.0, 20 * 1024, 5.0)
     assert _given("--min-speed", "0")[0][0].slowest == 0
+
+
+def test_what_an_option_changes_is_told_by_its_name() -> None:
+    """Guards the names of what a new command changes of an unfinished job: people know options, not our fields."""
+    words = {
+        "--allow-net": "10.0.0.0/8", "--deny-net": "11.0.0.0/8", "--ipv4": None, "--http3": None, "--user-agent": "me",
+        "--timeout": "7", "--first-byte-timeout": "7", "--min-speed": "7", "--min-speed-window": "7", "--attempts": "7",
+        "--per-host": "7", "--host-patience": "7", "--splits": "7", "--max-size": "7", "--layout": "sharded",
+        "--digest": "none", "--sync": "none", "--resume": None,
+    }  # fmt: skip
+
+    told = {option: _given(option, *([value] if value else []))[0] for option, value in words.items()}
+
+    assert {option: [f"--{name}" for name in options_of(policy)] for option, (policy,) in told.items()} == {
+        option: [option] for option in words
+    }
+    options = {param.opts[-1] for param in click.command()(policy_options(lambda: None)).params}
+    assert options == words.keys() | {"--header", "--netrc"}, "those are no part of a policy"
 
 
 @pytest.mark.parametrize("option", ["--timeout", "--first-byte-timeout", "--min-speed-window", "--host-patience"])

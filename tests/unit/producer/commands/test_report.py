@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,18 @@ def test_a_page_replaces_an_earlier_one_and_leaves_nothing_beside_it(manifest: P
     report(manifest, page)
 
     assert "<b>1</b>" in page.read_text()
+    assert sorted(os.listdir(manifest.parent)) == ["manifest.jsonl", "report.html"]
+
+
+def test_a_page_called_a_dash_goes_to_standard_output_as_the_bytes_of_a_file(manifest: Path) -> None:
+    """Guards STANDARD_OUTPUT, and its bytes: in another encoding the page's own policy would block its scripts."""
+    report(manifest, manifest.with_name("report.html"))
+    command = [sys.executable, "-P", "-m", "producer", "report", "--manifest", manifest.name, "--html", "-"]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONIOENCODING": "latin-1"}
+
+    said = subprocess.run(command, cwd=manifest.parent, env=environment, capture_output=True, check=True).stdout
+
+    assert said == manifest.with_name("report.html").read_bytes()
     assert sorted(os.listdir(manifest.parent)) == ["manifest.jsonl", "report.html"]
 
 

@@ -117,6 +117,11 @@ def test_lines_that_were_not_read_are_in_the_sums_of_a_cancelled_job() -> None:
     assert told.exit_code == 1, "not all of it is stored"
 
 
+def test_a_summary_ends_with_what_the_same_command_would_do() -> None:
+    assert replace(cancelled(3), next="it fetches the rest").to_text().endswith("\nnext:       it fetches the rest")
+    assert "next:" not in cancelled(3).to_text()
+
+
 def test_where_nobody_can_tell_what_was_not_read_that_is_said() -> None:
     told = cancelled(-1)
 

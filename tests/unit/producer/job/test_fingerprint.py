@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,8 +61,55 @@ def test_a_folder_that_an_earlier_version_began_is_gone_on_with(tmp_path: Path) 
     journal = Journal(tmp_path / "state")
     begin(journal, "job-1", pytest.fail, fingerprint=wish.earlier_fingerprint, label="urls.txt", manifest=None)
 
-    lists, is_old = begin_or_go_on(wish, Lists(wish.lists), journal, pytest.fail)
+    lists, is_old = begin_or_go_on(wish, Lists(wish.lists), journal, pytest.fail, pytest.fail)
 
     lists.close()
     assert (is_old, journal.job) == (True, "job-1")
     journal.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "has"),
+    [
+        ({"policy": JobPolicy(per_host=2, slowest=0)}, "other options (--min-speed, --per-host)"),
+        ({"is_forced": True}, "other options (--force)"),
+        ({"lists": ["b.txt"], "policy": JobPolicy(timeout=9.0)}, "another list and other options (--timeout)"),
+        ({"lists": ["b.txt"]}, "another list"),
+    ],
+)
+def test_what_another_command_changes_is_named_and_the_job_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], has: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("http://a.test/\n")
+    first = JobSpec(lists=["a.txt"], policy=JobPolicy(allow_nets=("10.0.0.0/8",)), manifest=None)
+    second = replace(first, **{"policy": first.policy, **other})
+    second = replace(second, policy=replace(second.policy, allow_nets=first.policy.allow_nets))
+    told: list[str] = []
+    given_up: list[str] = []
+    with closing(Journal(tmp_path / "state")) as journal:
+        begin_or_go_on(first, Lists(first.lists), journal, pytest.fail, pytest.fail)
+        job = journal.job
+    with closing(Journal(tmp_path / "state")) as journal:  # as it was written
+        _, is_old = begin_or_go_on(second, Lists(second.lists), journal, told.append, given_up.append)
+
+        assert journal.job != job
+    assert not is_old
+    assert [line.partition(": ")[0] for line in told] == [f"The unfinished job in this folder, {job}, has {has}"]
+    assert given_up == [job]
+
+
+def test_a_job_that_is_started_over_is_given_up(tmp_path: Path) -> None:
+    listed = tmp_path / "urls.txt"
+    listed.write_text("http://a.test/\n")
+    wish = JobSpec(lists=[str(listed)], policy=JobPolicy(), manifest=None)
+    given_up: list[str] = []
+    with closing(Journal(tmp_path / "state")) as journal:
+        begin(journal, "job-1", pytest.fail, fingerprint=wish.fingerprint, label="urls.txt", manifest=None)
+
+        begin_or_go_on(replace(wish, is_fresh=True), Lists(wish.lists), journal, pytest.fail, given_up.append)
+        journal.finish()
+        begin_or_go_on(wish, Lists(wish.lists), journal, pytest.fail, given_up.append)
+
+    assert given_up == ["job-1"], "a finished one is not"
