@@ -11,9 +11,26 @@ _OBSERVER = ("tests/unit/producer/job/test_observer.py",)
 _LANE = ("tests/unit/worker/engine/test_lane.py", "-k", "busy_lane")
 _RATES = ("tests/unit/producer/job/test_rates.py",)
 _SCREEN = ("tests/unit/producer/display",)
+_CHARTS = ("tests/unit/producer/job_report/test_figures.py",)
 _HEALTH = ("tests/integration/ledger/test_health.py",)
 
 GUARDS = (
+    Guard("producer/job_report/timeline.py", "        self.offsets += amount * offset\n", _CHARTS),
+    Guard("producer/job_report/timeline.py", " + later * theirs.change", _CHARTS),
+    Guard("producer/job_report/timeline.py", "_NARROWEST = 1 / 4", _CHARTS, "_NARROWEST = 1 / 16"),
+    Guard("producer/job_report/timeline.py", "max(started, end - transfer)", _CHARTS, "end"),
+    Guard(
+        "producer/job/fingerprint.py",
+        '_OPTIONS.get(name, name.replace("_", "-"))',
+        ("tests/unit/producer/cli/test_options.py",),
+        "name",
+    ),
+    Guard(
+        "producer/job/fingerprint.py",
+        "json.loads(json.dumps(_chosen(policy)))",
+        ("tests/unit/producer/job/test_fingerprint.py",),
+        "_chosen(policy)",
+    ),
     Guard("worker/engine/lane.py", "            self._note_waits(now)\n", _WAITS),
     Guard(
         "worker/engine/lookups.py",
