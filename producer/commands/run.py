@@ -51,7 +51,7 @@ _LEAD = 4  # batches per worker process that may be open while a list is still r
 _SLOTS_OF_A_CLUSTER = 8  # worker processes assumed where we cannot know
 _PAUSE = 0.05  # seconds between two looks at a list that comes slowly
 _LOOK_PAUSE = 1.0  # seconds between two looks whether a job that is being enqueued was cancelled
-_AFTER_CANCEL = "the same command fetches what was cancelled and what was not read, and keeps what is stored"
+_AFTER_CANCEL = "run the same command again to fetch the cancelled URLs and the lines that were not read"
 _AFTER_DRAIN = 20.0  # seconds a stopping worker may take beyond its drain
 
 
