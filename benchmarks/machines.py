@@ -194,7 +194,7 @@ def efficiency(turns: Sequence[Turn], workers: int, *, is_shared: bool) -> float
 def table(turns: Sequence[Turn], load: Load) -> str:
     """Return the table as docs/operations.md shows it; URLs per second and efficiencies are medians of the rounds."""
     lines = [
-        "| workers | their windows allow | disks of their own | efficiency | one shared folder | efficiency | busy |",
+        "| workers | their windows allow | a disk each | efficiency | one shared folder | efficiency | busy |",
         "|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for workers in sorted(COUNTS):
