@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from types import TracebackType
 
@@ -20,6 +21,9 @@ from contract.urls.naming import output_name
 from producer.api.jobs import Client, Job
 from producer.intake.batching import spread
 from producer.job.plan import new_job_id
+from producer.job.sender import BatchSender, NewJob
+from producer.storage.journal import KeptBatch
+from producer.storage.memory import Memory
 
 _LINGER = 0.01  # seconds a URL waits for others to share its batch
 _TOGETHER, _SLOTS = 8, 4  # URLs per batch at most: a batch's futures complete together; batches made of a few URLs
@@ -70,8 +74,10 @@ class Submitter:
 
     def __init__(self, client: Client, *, policy: JobPolicy | None = None) -> None:
         self._client = client
-        self._policy = policy or JobPolicy()
-        self._job = Job(new_job_id(), client)
+        job = NewJob(id=new_job_id(), label="futures", policy=policy or JobPolicy())
+        self._job = Job(job.id, client)
+        self._sender = BatchSender(job, journal=Memory(), services=client.cluster, retrying=client.retrying)
+        self._numbers = itertools.count(1)
         self._futures: dict[str, UrlFuture] = {}  # by md5 name, all that are not done
         self._waiting: dict[str, UrlFuture] = {}
         self._sent: dict[str, dict[str, UrlFuture]] = {}  # by batch
@@ -80,7 +86,7 @@ class Submitter:
         self._is_closing = False
         self._failure: BaseException | None = None
         ledger = client.cluster.ledger
-        client.retrying.call(lambda: ledger.create(self._job.id, self._policy, label="futures"))
+        client.retrying.call(lambda: ledger.create(job.id, job.policy, label=job.label))
         self._thread = threading.Thread(target=self._work, name="trawl-futures", daemon=True)
         self._thread.start()
 
@@ -184,8 +190,13 @@ class Submitter:
             for size in spread(len(waiting), _TOGETHER, _SLOTS):
                 shares.append(dict(waiting[start : start + size]))
                 start += size
-            batches = self._job.send([[future.entry for future in share.values()] for share in shares])
-            self._sent.update(zip(batches, shares, strict=True))
+            batches = [self._batch_of(share.values()) for share in shares]
+            self._client.retrying.call(lambda: self._sender.open(batches, [f"urls={batch.urls}" for batch in batches]))
+            self._sent.update(zip((batch.batch for batch in batches), shares, strict=True))
+
+    def _batch_of(self, futures: Collection[UrlFuture]) -> KeptBatch:
+        entries = [future.entry for future in futures]
+        return KeptBatch(str(next(self._numbers)), len(entries), pack_entries(entries))
 
     def _mark_running(self) -> None:
         with self._lock:

@@ -6,29 +6,28 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from itertools import islice
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
-from contract.errors import FolderError, InputError, UnknownJobError
+from contract.errors import CancelledJobError, FolderError, InputError, UnknownJobError
 from contract.ledger.control import prioritize, state_of, weigh
-from contract.ledger.values import JobRecord, JobState, NewBatch
-from contract.records.batches import Known, Listed, pack_entries
+from contract.ledger.values import JobRecord, JobState
 from contract.records.credentials import Credentials
-from contract.records.messages import BatchMessage
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from producer.cluster.client import Cluster, Retrying
 from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
-from producer.intake.sources import Chunk, Position
+from producer.intake.sources import Lines
 from producer.job.control import JobControl
+from producer.job.feeder import Feeder
 from producer.job.plan import new_job_id
+from producer.job.sender import NewJob
+from producer.storage.memory import Memory
 
-_LINES_AT_ONCE = 1000
 _DRAINED_AT_ONCE = 40  # batches
 _PAUSE = 0.05  # seconds between two looks where no closing is told
 _LOOK_EVERY = 2.0  # seconds between two looks where they are
@@ -93,25 +92,25 @@ class Client:
         """
         if isinstance(lines, str | bytes):
             raise InputError("enqueue() takes a list of URLs, not one string: put it in brackets, [url].")
-        policy = policy or JobPolicy()
-        job = Job(new_job_id(), self)
-        ledger, through = self.cluster.ledger, self.retrying.call
-        secrets = credentials.pack() if credentials else None
-        through(lambda: ledger.create(job.id, policy, label=label, secrets=secrets))
-        totals = {"lines": 0, "duplicates": 0, "refused": 0, "urls": 0}
-        selection = Selection(_Memory())
-        batcher = Batcher(batch_size, _SLOTS)
-        for chunk in _chunks(lines):
-            selected = selection.judge(chunk)
-            counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
-            for key, count in zip(totals, counted, strict=True):
-                totals[key] += count
-            job.send(batcher.add(selected.entries))
-            if selected.refused:
-                job.store(selected.refused)
-        job.send(batcher.flush())
-        through(lambda: ledger.seal(job.id, totals))
-        return job
+        memory, secrets = Memory(), credentials.pack() if credentials else None
+        job = NewJob(id=new_job_id(), label=label, policy=policy or JobPolicy(), secrets=secrets)
+        feeder = Feeder(
+            job,
+            lists=Lines(lines),
+            selection=Selection(memory),
+            batcher=Batcher(batch_size, _SLOTS),
+            journal=memory,
+            services=self.cluster,
+            retrying=self.retrying,
+        )
+        feeder.recover()
+        while not feeder.is_done:
+            if not feeder.step():
+                time.sleep(_PAUSE)
+            if feeder.is_cancelled:
+                feeder.cancel()
+                raise CancelledJobError(f"Job {job.id} is cancelled.")
+        return Job(job.id, self)
 
     def job(self, job: str) -> Job:
         """Return a job that another command or script began, by its id, to follow or to change it.
@@ -132,7 +131,6 @@ class Job:
         self._cluster = client.cluster
         self._through = client.retrying.call
         self._control = JobControl(job, client.cluster)
-        self._next = 1
         self._holder = f"script@{platform.node()}/{os.getpid()}"
         self._place = f"{self._holder}/{secrets.token_hex(4)}"
         self._record: JobRecord | None = None
@@ -232,58 +230,3 @@ class Job:
         self._taken |= batches
         self._expected.update(report.handed_off)
         return True
-
-    def send(self, batches: Sequence[Sequence[Listed]]) -> list[str]:
-        """Open these batches and send their messages; return their ids."""
-        new = [NewBatch(self._number(), pack_entries(entries), len(entries)) for entries in batches]
-        if new:
-            messages = [BatchMessage(self.id, batch.batch) for batch in new]
-            about = [f"urls={batch.urls}" for batch in new]
-            self._through(lambda: self._cluster.ledger.open(self.id, new))
-            self._through(lambda: self._cluster.send(messages, about))
-        return [batch.batch for batch in new]
-
-    def store(self, outcomes: Sequence[Outcome]) -> None:
-        """Store the outcomes of lines that need no worker."""
-        now = time.time()
-        report = BatchReport(
-            job=self.id,
-            batch=self._number(),
-            worker=self._holder,
-            pid=os.getpid(),
-            queued=now,
-            started=now,
-            finished=now,
-            elapsed=0.0,
-            busy=0.0,
-            outcomes=outcomes,
-        )
-        self._through(lambda: self._cluster.ledger.store(self.id, report))
-
-    def _number(self) -> str:
-        number = str(self._next)
-        self._next += 1
-        return number
-
-
-class _Memory:
-    """What a selection asks of a journal, for a list that is held by a script anyway."""
-
-    def __init__(self) -> None:
-        self._names: set[bytes] = set()
-
-    def take(self, names: Iterable[bytes]) -> set[bytes]:
-        new = set(names) - self._names
-        self._names |= new
-        return new
-
-    def known(self, names: Collection[bytes]) -> Mapping[bytes, Known]:  # noqa: ARG002  # a script has no earlier files
-        return {}
-
-
-def _chunks(lines: Iterable[str]) -> Iterator[Chunk]:
-    some = iter(lines)
-    first = 1
-    while taken := [line.encode("utf-8", "surrogatepass") for line in islice(some, _LINES_AT_ONCE)]:
-        yield Chunk("list", first, taken, Position())
-        first += len(taken)

@@ -1,4 +1,4 @@
-"""Lists of URLs as they come: files and standard input, read as lines of bytes with flat memory."""
+"""Lists of URLs as they come: files, standard input and what scripts give, read as lines of bytes with flat memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import select
 import shlex
 import stat
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from contract.errors import InputError
@@ -25,6 +26,7 @@ _LIST_BY_URL = (
 _HEAD = 4096  # bytes that tell what a file is
 
 READ_AT_ONCE = 256 * 1024  # bytes: some thousand lines
+_LINES_AT_ONCE = 1000  # of a script
 _MOST_LINES = 4096  # of a chunk, however short they are
 _READS_AT_ONCE = 64  # as many until somebody else has a turn, should no line end within them
 _LOOK = 0.2  # seconds the beginning of a list that comes slowly is waited for
@@ -261,6 +263,25 @@ class Lists:
         self._is_begun = False
         self._tail, self._dropped, self._dropped_checksum = b"", 0, None
         self.position = Position(source=self._source)
+
+
+class Lines:
+    """Lines that a script has, or makes as they are read."""
+
+    comes_to_its_end = False  # as far as anybody can tell
+    position = START
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._first = 1
+        self.is_exhausted = False
+
+    def read(self, wait: float = 0.0) -> Chunk | None:  # noqa: ARG002  # however long they take
+        lines = [line.encode("utf-8", "surrogatepass") for line in islice(self._lines, _LINES_AT_ONCE)]
+        self.is_exhausted = not lines
+        chunk = Chunk("list", self._first, lines, self.position)
+        self._first += len(lines)
+        return chunk if lines else None
 
 
 def _check(name: str) -> None:

@@ -17,9 +17,10 @@ from producer.cluster.client import RedisFullError, Retrying, Services
 from producer.intake.batching import Batcher
 from producer.intake.read_ahead import ReadAhead, url_of
 from producer.intake.selection import Selected, Selection
-from producer.intake.sources import READ_AT_ONCE, Lists
+from producer.intake.sources import READ_AT_ONCE, Lines, Lists
 from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
+from producer.storage.memory import Memory
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _REFUSED_AT_ONCE = 500  # lines in a report
@@ -33,16 +34,16 @@ UNKNOWN = -1  # lines that were not read, of a list that is no file
 
 
 class Feeder:
-    """Feeds one job. Call ``step`` until ``is_done``; between two steps everything is in the journal."""
+    """Feeds one job. Call ``step`` until ``is_done``; a journal has everything between two steps."""
 
     def __init__(
         self,
         job: NewJob,
         *,
-        lists: Lists,
+        lists: Lists | Lines,
         selection: Selection,
         batcher: Batcher,
-        journal: Journal,
+        journal: Journal | Memory,
         services: Services,
         retrying: Retrying,
         window: int = 0,
@@ -192,6 +193,8 @@ class Feeder:
         return fed + more < self._window and size < _MOST_HANDED_OFF
 
     def _redis_has_room(self) -> bool:
+        if not self._journal.keeps_batches:
+            return True  # a script may collect nothing before all is sent
         now = self._clock()
         if now - self._memory_checked >= _MEMORY_CHECK:
             self._memory_checked = now
@@ -217,12 +220,18 @@ class Feeder:
         self._services.ledger.seal(self._job.id, self.totals)
 
     def _insist(self, change: Callable[[], None]) -> None:
-        """Make a change to the ledger; where it has lost the job, or has no room, the journal makes up for it."""
+        """Make a change to the ledger; where it has lost the job, or has no room, the journal makes up for it.
+
+        Raises:
+            UnknownJobError: it has lost the job, and no journal has its batches.
+        """
         if self.is_behind:
             return
         try:
-            self._retrying.call(change, even_when_full=False)
+            self._retrying.call(change, even_when_full=not self._journal.keeps_batches)
         except UnknownJobError:
+            if not self._journal.keeps_batches:
+                raise
             self.recover()
         except RedisFullError:
             self._fall_behind()

@@ -17,6 +17,7 @@ from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from producer.cluster.client import Retrying, Services
 from producer.storage.journal import Journal, KeptBatch
+from producer.storage.memory import Memory
 
 _REOPENED_AT_ONCE = 4  # batches
 
@@ -34,7 +35,7 @@ class NewJob:
 class BatchSender:
     """Opens the batches of one job; whatever it does may be done again."""
 
-    def __init__(self, job: NewJob, *, journal: Journal, services: Services, retrying: Retrying) -> None:
+    def __init__(self, job: NewJob, *, journal: Journal | Memory, services: Services, retrying: Retrying) -> None:
         self.job = job
         self._journal = journal
         self._services = services

@@ -65,6 +65,8 @@ class Journal:
     folder is held under a lock as long as the journal is open.
     """
 
+    keeps_batches = True  #: what the ledger has lost is opened again
+
     def __init__(
         self,
         folder: Path,
@@ -256,8 +258,7 @@ class Journal:
 
     def block(self, number: int) -> bytes:
         """Return a block's packed entries."""
-        entries: bytes = self._database.execute("SELECT entries FROM ahead WHERE number = ?", (number,)).fetchone()[0]
-        return entries
+        return bytes(self._database.execute("SELECT entries FROM ahead WHERE number = ?", (number,)).fetchone()[0])
 
     # ------------------------------------------------------------------ draining
 
@@ -425,8 +426,7 @@ class Journal:
         self._undrained += max(0, inserted.rowcount)  # -1 where there was nothing to insert
 
     def _count_undrained(self) -> int:
-        row = self._database.execute("SELECT count(*) FROM batches WHERE NOT is_drained").fetchone()
-        return int(row[0])
+        return int(self._database.execute("SELECT count(*) FROM batches WHERE NOT is_drained").fetchone()[0])
 
     def _store(self, facts: Mapping[str, Any]) -> None:
         self._facts.update(facts)

@@ -26,6 +26,7 @@ from producer.job.follower import Follower, LostJobError
 from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
+from tests.support.clocked_ledger import batch_of
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
@@ -246,7 +247,7 @@ def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server
     a, b, c = urls = URLS[:3]
     cluster.ledger.create(JOB, JobPolicy())
     job = Job(JOB, Client(cluster, tell=lambda _line: None))
-    job.send([entries_of(urls)])
+    cluster.ledger.open(JOB, [batch_of("1", *urls)])
     opened = cluster.ledger.claim_next(holder="nobody", waited=0.0)
     assert opened is not None
     close(cluster.ledger, opened, [], [a, b, c])

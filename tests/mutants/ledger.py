@@ -21,6 +21,8 @@ _WATCHDOG = "tests/unit/worker/batch/test_watchdog.py"
 _PRODUCER = "tests/integration/test_producer.py"
 _PARTING = "tests/unit/worker/engine/test_parting.py"
 _FOLLOW = "tests/integration/test_follow.py"
+_FEEDER = "producer/job/feeder.py"
+_SCRIPTS = "tests/unit/producer/api/test_jobs.py"
 
 
 def _without(file: str, text: str, instead: str = "", *, tests: str = "") -> Guard:
@@ -195,7 +197,10 @@ GUARDS = (
     _without(_OPEN, "  for i = 5, 4 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end\n"),
     _without(_OPEN, "math.max(0, missing)", "missing"),
     _without(_OPEN, "if lists > 0 then", "if false then"),
-    _without("producer/job/feeder.py", 'self.held_up = memory.fullness if memory.is_full else ""', "pass",
+    _without(_FEEDER, "            if not self._journal.keeps_batches:\n                raise\n", tests=_SCRIPTS),
+    _without(_FEEDER, "even_when_full=not self._journal.keeps_batches", "even_when_full=False", tests=_SCRIPTS),
+    _without(_FEEDER, "        if not self._journal.keeps_batches:\n            return True", "", tests=_SCRIPTS),
+    _without(_FEEDER, 'self.held_up = memory.fullness if memory.is_full else ""', "pass",
              tests="tests/unit/producer/job/test_feeder.py"),
     _without("producer/job/plan.py", "(wish.fingerprint, wish.earlier_fingerprint)", "(wish.fingerprint,)",
              tests="tests/unit/producer/job/test_fingerprint.py"),

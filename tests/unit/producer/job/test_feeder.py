@@ -3,20 +3,14 @@
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import redis
 
-from contract.ledger.channel import JobChannel
 from contract.ledger.control import cancel
-from contract.ledger.memory import RedisMemory
-from contract.records.batches import unpack_entries
-from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
-from contract.records.reports import BatchReport
 from producer.cluster.client import Retrying
 from producer.intake.batching import Batcher
 from producer.intake.read_ahead import ROUND
@@ -27,55 +21,7 @@ from producer.job.plan import read_on
 from producer.job.sender import NewJob
 from producer.storage.journal import Journal, KeptBatch
 from tests.support.clocked_ledger import record_of
-from tests.support.memory_ledger import MemoryLedger
-
-OUT_OF_MEMORY = redis.exceptions.OutOfMemoryError("OOM")
-
-
-class MemoryServices:
-    """A cluster in memory, with a job, that notes what it is sent."""
-
-    def __init__(self) -> None:
-        self.ledger = MemoryLedger()
-        self.ledger.create("job-1", JobPolicy())
-        self.sent: list[str] = []
-        self.about: list[str] = []
-
-    def fill(self, percent: int) -> None:
-        self.ledger.fullness = RedisMemory(used=percent, most=100, policy="noeviction")
-        self.ledger.failures["open"] = [OUT_OF_MEMORY] * 1000 if self.ledger.fullness.is_full else []
-
-    @property
-    def opened(self) -> dict[str, list[str]]:
-        """Return the URLs of each batch that is open."""
-        batches = self.ledger.job_of("job-1").batches
-        return {name: [entry.url for entry in unpack_entries(each.payload)] for name, each in batches.items()}
-
-    @property
-    def stored(self) -> list[int]:
-        """Return how many outcomes each report has."""
-        reports = self.ledger.reports("job-1", self.ledger.closed("job-1"))
-        return [len(BatchReport.from_result(blob or b"").outcomes) for blob in reports]
-
-    @property
-    def totals(self) -> Mapping[str, int] | None:
-        return record_of(self.ledger, "job-1").totals
-
-    @property
-    def ended(self) -> int:
-        """How many URLs are open, or were refused?"""
-        return sum(self.stored) + sum(map(len, self.opened.values()))
-
-    def send(self, messages: Sequence[BatchMessage], about: Sequence[str] = ()) -> None:
-        self.sent += [message.batch for message in messages]
-        self.about += about
-
-    def sweep(self, holder: str) -> None:
-        raise AssertionError("feeding sweeps nothing")
-
-    def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
-        raise AssertionError("feeding waits for nothing")
-
+from tests.support.memory_services import MemoryServices
 
 URLS = [f"http://h{number % 3}/{number}?token=secret" for number in range(2000)]
 
@@ -110,7 +56,7 @@ def feeder(
 def test_what_waits_for_its_hosts_fills_no_window_but_has_a_bound_of_bytes(tmp_path: Path) -> None:
     """Guards ``Journal.backlog``: nine of ten URLs on a host that is paused kept all others back."""
     (tmp_path / "urls.txt").write_text("".join(f"http://h/{number}\n" for number in range(20_000)))
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     with closing(Journal(tmp_path / "state")) as journal:
         journal.begin("job-1")
         feeding = feeder(tmp_path, services, journal, window=3)
@@ -133,7 +79,7 @@ def test_what_waits_for_its_hosts_fills_no_window_but_has_a_bound_of_bytes(tmp_p
 def test_a_feeder_killed_after_any_step_is_gone_on_with(tmp_path: Path, steps: int) -> None:
     # Protects Batcher.restore and the remainder in the journal: entries read, and in no batch yet.
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in [*URLS, URLS[0], "ftp://x/"]))
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     first = feeder(tmp_path, services, journal)
@@ -158,7 +104,7 @@ def test_a_feeder_killed_after_any_step_is_gone_on_with(tmp_path: Path, steps: i
 def test_refused_lines_come_in_reports_of_a_bounded_size(tmp_path: Path) -> None:
     """Guards _REFUSED_AT_ONCE: a chunk's were one report, however many, and forty such reports are drained at once."""
     (tmp_path / "urls.txt").write_text("x\n" * 1200)
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
 
@@ -173,7 +119,7 @@ def test_refused_lines_come_in_reports_of_a_bounded_size(tmp_path: Path) -> None
 
 def test_a_ledger_that_lost_the_job_gets_everything_again(tmp_path: Path) -> None:
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     feeding = feeder(tmp_path, services, journal)
@@ -190,7 +136,7 @@ def test_a_ledger_that_lost_the_job_gets_everything_again(tmp_path: Path) -> Non
 def test_a_redis_that_is_nearly_full_is_told_and_not_fed_until_it_is_not(tmp_path: Path) -> None:
     """Guards ``held_up``: "waiting for a worker" was shown for ever, though a worker was ready."""
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in URLS))
-    services, told, now = MemoryServices(), list[str](), itertools.count(100.0, 1.0)
+    services, told, now = MemoryServices("job-1"), list[str](), itertools.count(100.0, 1.0)
     services.fill(79)
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
@@ -211,7 +157,7 @@ def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(tmp_p
     """Guards ``_fall_behind``: what was refused stands in the journal and nowhere else."""
     urls = [f"http://h{number % 3}/{number}" for number in range(20_000)]
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
-    services, told, now = MemoryServices(), list[str](), itertools.count(100.0, 0.1)
+    services, told, now = MemoryServices("job-1"), list[str](), itertools.count(100.0, 0.1)
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     feeding = feeder(tmp_path, services, journal, tell=told.append, clock=lambda: next(now))
@@ -236,7 +182,7 @@ def test_a_cancelled_job_is_read_no_further_and_what_was_not_read_is_counted(tmp
     """Guards ``Feeder.cancel``: lines that ask for nothing are none, and what was read has a row."""
     padded = [f"http://h/{number}?{'x' * 1000}" for number in range(2000)]
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n# a comment\n\n" for url in padded))
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     with closing(Journal(tmp_path / "state")) as journal:
         journal.begin("job-1")
         feeding = feeder(tmp_path, services, journal)
@@ -260,7 +206,7 @@ def test_a_cancelled_job_is_read_no_further_and_what_was_not_read_is_counted(tmp
 def test_nobody_can_tell_what_was_not_read_of_a_list_that_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "urls.txt")
     writing = os.open(tmp_path / "urls.txt", os.O_RDWR)
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     with closing(Journal(tmp_path / "state")) as journal:
         journal.begin("job-1")
         os.write(writing, b"http://h/1\n")
@@ -283,7 +229,7 @@ def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(tmp_path: P
     urls = [f"http://first/{number}/{'x' * 60}" for number in range(9000)]
     urls += [f"http://h{number % 50}/{number}" for number in range(1000)]
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     first = feeder(tmp_path, services, journal, window=40, lead=4)
@@ -312,7 +258,7 @@ def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(tmp_path: P
 def test_no_more_is_read_ahead_than_may_lie_on_our_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("producer.job.feeder.MOST_AHEAD", 5000)
     (tmp_path / "urls.txt").write_text("".join(f"http://first/{number}\n" for number in range(100_000)))
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
     feeding = feeder(tmp_path, services, journal, window=20, lead=4)
@@ -329,7 +275,7 @@ def test_no_more_is_read_ahead_than_may_lie_on_our_disk(tmp_path: Path, monkeypa
 def test_what_was_read_ahead_of_a_cancelled_job_ends_as_cancelled_a_window_at_a_time(tmp_path: Path) -> None:
     """Guards ``_is_read``: a million rows at once would fill Redis, and what was counted is read no more."""
     (tmp_path / "urls.txt").write_text("".join(f"http://first/{number}\n" for number in range(50_000)))
-    services = MemoryServices()
+    services = MemoryServices("job-1")
     with closing(Journal(tmp_path / "state")) as journal:
         journal.begin("job-1")
         feeding = feeder(tmp_path, services, journal, window=20, lead=4)

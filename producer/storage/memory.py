@@ -1,0 +1,61 @@
+"""What a script remembers of a list it feeds, where a command has a journal: it ends with the script."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from contract.records.batches import Known
+from producer.storage.journal import KeptBatch
+
+
+class Memory:
+    """Answers as the journal of a job that was just begun, none of whose batches are kept: the ledger has them."""
+
+    keeps_batches = False
+
+    def __init__(self) -> None:
+        self._names: set[bytes] = set()
+        self._ahead: dict[int, bytes] = {}
+
+    def fact(self, key: str, default: Any = None) -> Any:  # noqa: ARG002  # nothing was noted yet
+        return default
+
+    def take(self, names: Iterable[bytes]) -> set[bytes]:
+        new = set(names) - self._names
+        self._names |= new
+        return new
+
+    def known(self, names: Collection[bytes]) -> Mapping[bytes, Known]:  # noqa: ARG002  # a script has no earlier files
+        return {}
+
+    def record_fed(
+        self,
+        batches: Collection[KeptBatch],
+        remainder: bytes | None,
+        *,
+        ahead: Collection[tuple[int, int, int, bytes]] = (),
+        taken: Collection[int] = (),
+        **facts: Any,
+    ) -> None:
+        del batches, remainder, facts
+        self._ahead |= {number: entries for number, *_, entries in ahead}
+        for number in taken:
+            del self._ahead[number]
+
+    def remainder(self) -> None: ...
+
+    def blocks(self) -> list[tuple[int, int, int]]:
+        return []
+
+    def block(self, number: int) -> bytes:
+        return self._ahead[number]
+
+    def undrained(self, after: str = "", limit: int = 200) -> list[KeptBatch]:  # noqa: ARG002  # none is kept
+        return []
+
+    def count_undrained(self) -> int:
+        return 0
+
+    def backlog(self) -> tuple[int, int]:
+        return 0, 0
