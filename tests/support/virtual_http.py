@@ -58,6 +58,7 @@ class SteppedHttp(Generic[B]):
         self.clock = clock
         self.most_in_flight = 0
         self._open: dict[B, Answering] = {}
+        self._is_woken = False
 
     def answer(self, request: Request, body: B) -> Answering:
         """Say what a request is answered with."""
@@ -75,7 +76,9 @@ class SteppedHttp(Generic[B]):
     def wait(self, seconds: float | None) -> Sequence[tuple[B, Ended]]:
         if seconds is None:
             raise AssertionError("the lane sleeps although the test waits for it")
-        self.clock.seconds = self.next_moment(seconds)
+        if not self._is_woken:
+            self.clock.seconds = self.next_moment(seconds)
+        self._is_woken = False
         moved = [(body, answering.move(self.clock.seconds)) for body, answering in list(self._open.items())]
         ended = [(body, end) for body, end in moved if end is not None]
         for body, _ in ended:
@@ -87,7 +90,7 @@ class SteppedHttp(Generic[B]):
         return self.clock.seconds + self.step
 
     def wake(self) -> None:
-        """Nobody sleeps in virtual time."""
+        self._is_woken = True
 
     def close(self) -> None:
         self._open.clear()

@@ -17,15 +17,14 @@ from tests.support.memory_services import OUT_OF_MEMORY, MemoryServices
 URLS = [f"http://h{number % 3}/{number}?token=secret" for number in range(3000)]
 
 
-def a_client(services: MemoryServices) -> tuple[Client, list[str]]:
-    told: list[str] = []
-    return Client(cast("Cluster", services), tell=told.append), told
+def a_client(services: MemoryServices) -> Client:
+    return Client(cast("Cluster", services), tell=lambda _line: None)
 
 
 def test_what_a_script_enqueues_is_fed_as_a_list_is() -> None:
     services = MemoryServices()
 
-    job = a_client(services)[0].enqueue([*URLS, "", "# no", URLS[0], "ftp://x/"], batch_size=100)
+    job = a_client(services).enqueue([*URLS, "", "# no", URLS[0], "ftp://x/"], batch_size=100)
 
     assert job.id == services.job
     assert sorted(itertools.chain(*services.opened.values())) == sorted(URLS)
@@ -36,12 +35,15 @@ def test_what_a_script_enqueues_is_fed_as_a_list_is() -> None:
 
 def test_a_redis_without_room_is_waited_for_and_one_that_fills_keeps_no_script_waiting() -> None:
     """Guards ``keeps_batches``: nothing is kept that could be opened later; and who collects may be the same script."""
-    services = MemoryServices()
-    client, told = a_client(services)
+    services, told = MemoryServices(), list[str]()
+
+    def make_room(line: str) -> None:
+        told.append(line)
+        services.fill(10)
+
     services.fill(79)
     services.ledger.failures["open"] = [OUT_OF_MEMORY]
-
-    client.enqueue(URLS)
+    Client(cast("Cluster", services), tell=make_room).enqueue(URLS)
 
     assert sorted(itertools.chain(*services.opened.values())) == sorted(URLS)
     assert "Redis is out of memory" in told[0]
@@ -56,7 +58,7 @@ def test_a_job_that_redis_loses_while_it_is_enqueued_is_an_error_and_not_half_a_
         yield from URLS[1500:]
 
     with pytest.raises(UnknownJobError):
-        a_client(services)[0].enqueue(lines(), batch_size=10)
+        a_client(services).enqueue(lines(), batch_size=10)
 
     assert services.ledger.jobs() == []
 
@@ -70,7 +72,7 @@ def test_a_job_that_is_cancelled_while_it_is_enqueued_takes_no_more() -> None:
         yield from itertools.repeat("http://h/1")
 
     with pytest.raises(CancelledJobError, match="is cancelled"):
-        a_client(services)[0].enqueue(lines(), batch_size=10)
+        a_client(services).enqueue(lines(), batch_size=10)
 
     assert (services.totals or {})["not_read"] == -1
     assert services.ended == (services.totals or {})["urls"]
