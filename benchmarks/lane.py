@@ -15,9 +15,9 @@ from benchmarks.meter import own_cpu
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
+from worker.downloader import Downloader
 from worker.lifecycle import calm_collector
 from worker.settings import WorkerSettings
-from worker.wiring import Downloader
 
 BATCH = 500  # URLs per batch, as `trawl run` cuts them
 AHEAD = 2  # batches under way at once, so that one's last URLs do not hold up the next

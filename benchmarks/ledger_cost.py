@@ -25,9 +25,9 @@ from contract.records.reports import BatchReport
 from producer.cluster.embedded import Embedded
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.runner import BatchRunner
+from worker.downloader import Downloader
 from worker.engine.run import Run
 from worker.settings import WorkerSettings
-from worker.wiring import Downloader
 
 BATCH = 500  # URLs, as `trawl run` cuts them
 _JOB = "cost"

@@ -120,8 +120,21 @@ class Swept:
     findings: SweepFindings
 
 
+@dataclass(frozen=True, slots=True)
+class SweepsFailed:
+    """The ledger can no longer be swept: the error's class. It is tried again."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepsResumed:
+    """It can be swept again."""
+
+
 OfBatch = BatchClaimed | BatchNotStarted | CloseDelayed | BatchClosed | LeaseLost | BatchInterrupted
-Event = OfBatch | BatchesProgressed | TransfersInFlight | WorkSuspended | WorkResumed | TroubleSeen | Swept
+OfWorker = TransfersInFlight | WorkSuspended | WorkResumed | TroubleSeen | Swept | SweepsFailed | SweepsResumed
+Event = OfBatch | BatchesProgressed | OfWorker
 
 
 class Listener(Protocol):

@@ -2,74 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from celery import signals
 
 from contract.cluster.broker import AWAY
-from contract.errors import FolderError
 from contract.ledger.health import BELIEVED_FOR, Trouble
-from worker import wiring
 from worker.batch.disk_backoff import DiskBackoff
+from worker.downloader import output_trouble
 from worker.events import Listener, TroubleSeen
 from worker.log_context import logger_of
-from worker.station import hearing, station
+from worker.settings import WorkerSettings
 
 logger = logger_of(__name__)
 
+BEAT = 2.0  # seconds between two touches of the heartbeat file
 _LOOK_PAUSE = 2.0  # seconds between two looks
 _RENEWED_EVERY = BELIEVED_FOR / 3  # seconds
 _BEATEN_EVERY = 0.4 * BELIEVED_FOR  # likewise, of the word that this worker is there
 _ENDED_AFTER = 2 * _LOOK_PAUSE  # seconds without trouble after which it is over
-
-_watch: HealthWatch | None = None
-
-
-def attach(backoff: DiskBackoff) -> None:
-    """Watch the worker that starts in this process; one whose output folder cannot be used ends at once."""
-    # Celery keeps only weak references to receivers unless told otherwise.
-    signals.worker_init.connect(_check_output, weak=False)
-
-    def start(sender: Any, **_: Any) -> None:
-        global _watch
-        worker = str(sender.hostname)
-        _watch = HealthWatch(
-            lambda: _trouble(backoff),
-            report=lambda trouble: station().health.report(worker, trouble),
-            clear=lambda: station().health.clear(worker),
-            beat=lambda: station().health.beat(worker),
-            listener=hearing(os.getpid(), sender.app, worker).listeners,
-        )
-        threading.Thread(target=_watch.run, name="health", daemon=True).start()
-
-    signals.worker_ready.connect(start, weak=False)
-
-
-def trouble() -> Trouble | None:
-    """Return what this worker suffers from now."""
-    return _watch.trouble if _watch is not None else None
-
-
-def beat(heartbeat: Path) -> None:
-    """Touch the file that shows this worker to work; while it takes no work the file is old, and says why.
-
-    Raises:
-        OSError: it cannot be touched.
-    """
-    found = trouble()
-    if found is None or found.takes_work:
-        heartbeat.touch(mode=0o600)
-        if heartbeat.stat().st_size:
-            os.truncate(heartbeat, 0)
-        return
-    heartbeat.write_text(f"{found.reason}\n", "utf-8")
-    os.utime(heartbeat, (0, 0))
 
 
 class HealthWatch:
@@ -134,17 +87,43 @@ class HealthWatch:
             self._recorded = None
 
 
-def _trouble(backoff: DiskBackoff) -> Trouble | None:
-    reason = wiring.output_trouble() or backoff.reason
+class Heartbeat:
+    """A file that shows this worker to work: it is touched; while no work is taken it is old, and says why.
+
+    That the main process's loop turns, `celery inspect ping` would say for two CPU seconds a time.
+    """
+
+    def __init__(self, path: Path, watch: HealthWatch) -> None:
+        self._path = path
+        self._watch = watch
+
+    def begin(self) -> None:
+        """Beat for the first time; that the file cannot be touched is an error now."""
+        self._beat(logging.ERROR)
+
+    def beat(self) -> None:
+        self._beat(logging.DEBUG)
+
+    def _beat(self, level: int) -> None:
+        try:
+            self._show(self._watch.trouble)
+        except OSError as error:
+            logger.log(level, "The heartbeat file %s cannot be touched: %s.", self._path, error.strerror)
+
+    def _show(self, trouble: Trouble | None) -> None:
+        if trouble is None or trouble.takes_work:
+            self._path.touch(mode=0o600)
+            if self._path.stat().st_size:
+                os.truncate(self._path, 0)
+            return
+        self._path.write_text(f"{trouble.reason}\n", "utf-8")
+        os.utime(self._path, (0, 0))
+
+
+def trouble_of(settings: WorkerSettings, backoff: DiskBackoff) -> Trouble | None:
+    """Return what a worker suffers from now."""
+    reason = output_trouble(settings) or backoff.reason
     if reason is not None:
         return Trouble(reason)
     waiting = backoff.waiting
     return None if waiting is None else Trouble(waiting, takes_work=True)
-
-
-def _check_output(**_: Any) -> None:
-    try:
-        wiring.check_output()
-    except FolderError as error:
-        sys.stderr.write(f"TRAWL_OUTPUT: {error}\n")
-        sys.exit(2)  # not an exception, which Celery would log and forget

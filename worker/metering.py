@@ -5,78 +5,60 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from contract.errors import SettingError
 from worker.adapters.metrics import MetricsPort
 from worker.adapters.processes import Processes
 from worker.listeners.metrics import Meter
-from worker.settings import WorkerSettings
 
 _PREFIX = "trawl-metrics-"
 
 
-_meter: Meter | None = None
-
-
-def meter() -> Meter | None:
-    """Return what counts the events of this process, made in the main process before the fork; None: nobody asked."""
-    return _meter
-
-
-def attach(settings: WorkerSettings) -> None:
-    """Have a worker that starts in this process count, and show the numbers where its settings say.
-
-    Raises:
-        SettingError: the place is not written as it must be.
-    """
-    place = settings.metrics_place()
-    if place is not None:
-        from celery import signals
-
-        # Celery keeps only weak references to receivers unless told otherwise.
-        signals.worker_init.connect(_Show(*place).prepare, weak=False)
-
-
-class _Show:
+class Metering:
     """The port and the private folder behind it, from before the fork to the worker's end."""
 
-    def __init__(self, address: str, port: int) -> None:
-        self._address, self._port = address, port
+    def __init__(self, place: tuple[str, int] | None) -> None:
+        """``place`` is an address and a port; None: nobody wants to see numbers."""
+        self.meter: Meter | None = None  # counts the events of this process
+        self._place = place
         self._main = 0  # the pid of the process that made them
         self._folder = Path()
-        self._shown: MetricsPort | None = None
+        self._port: MetricsPort | None = None
 
-    def prepare(self, **_: Any) -> None:
-        global _meter
+    def prepare(self) -> None:
+        """Bind the port, before the fork.
+
+        Raises:
+            SettingError: it cannot be had.
+        """
+        if self._place is None:
+            return
         _reap()
         self._main = os.getpid()
         self._folder = _private_folder()
+        address, port = self._place
         try:
-            self._shown = MetricsPort(self._folder, self._address, self._port, beside=[Processes()])
+            self._port = MetricsPort(self._folder, address, port, beside=[Processes()])
         except OSError as error:
             shutil.rmtree(self._folder, ignore_errors=True)
-            sys.stderr.write(
-                f"TRAWL_METRICS: cannot listen on {self._address} port {self._port} ({error.strerror}); "
-                "each worker of a machine needs a port of its own.\n"
-            )
-            sys.exit(2)  # not an exception, which Celery would log and forget
-        _meter = Meter(self._folder)
-        from celery import signals
+            raise SettingError(
+                f"TRAWL_METRICS: cannot listen on {address} port {port} ({error.strerror}); "
+                "each worker of a machine needs a port of its own."
+            ) from None
+        self.meter = Meter(self._folder)
 
-        signals.worker_ready.connect(self._open, weak=False)
-        signals.worker_shutdown.connect(self._close, weak=False)
+    def open(self) -> None:
+        """Begin to answer, after the pool was forked."""
+        if self._port is not None:
+            self._port.open()
 
-    def _open(self, **_: Any) -> None:
-        if self._shown is not None:
-            self._shown.open()
-
-    def _close(self, **_: Any) -> None:
-        if self._shown is not None and os.getpid() == self._main:
-            self._shown.close()
+    def close(self) -> None:
+        """End it, in the main process; the others have nothing to end."""
+        if self._port is not None and os.getpid() == self._main:
+            self._port.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
 

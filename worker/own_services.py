@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from contract.cluster.service_urls import places
-from contract.cluster.settings import ClusterSettings, is_configured
+from contract.cluster.settings import ClusterSettings
 from contract.errors import SettingError
 from worker.settings import WorkerSettings
 
 _DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379, "amqp": 5672, "amqps": 5671, "pyamqp": 5672}
 
 
-def endpoints(settings: WorkerSettings, environment: Mapping[str, str]) -> frozenset[tuple[str, int]]:
+def endpoints(settings: WorkerSettings, cluster: ClusterSettings | None) -> frozenset[tuple[str, int]]:
     """Return IP address and port of the broker, the result backend, the egress proxy, our metrics and what
-    TRAWL_OWN_SERVICES names.
+    TRAWL_OWN_SERVICES names. ``cluster`` is None where nobody has set one.
 
     Names are resolved once, when the process starts; one that does not resolve cannot be reached by it either.
     """
     found: set[tuple[str, int]] = set()
-    for host, port in _named(settings, environment):
+    for host, port in _named(settings, cluster):
         try:
             answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError:
@@ -29,9 +29,8 @@ def endpoints(settings: WorkerSettings, environment: Mapping[str, str]) -> froze
     return frozenset(found)
 
 
-def _named(settings: WorkerSettings, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    if is_configured(environment):
-        cluster = ClusterSettings.from_environment(environment)
+def _named(settings: WorkerSettings, cluster: ClusterSettings | None) -> Iterator[tuple[str, int]]:
+    if cluster is not None:
         for url in (*cluster.broker_url.split(";"), cluster.result_backend):
             for host, port in places(url):
                 if port := port or _DEFAULT_PORTS.get(url.partition(":")[0]):

@@ -39,7 +39,7 @@ class EgressProxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """The environment of a worker, read once by ``worker.wiring``."""
+    """The environment of a worker, read once, by ``worker.wiring``."""
 
     output: str = setting("TRAWL_OUTPUT", "./out", text, "Folder to store bodies in; `trawl run` sets it to its `-o`.")
     lanes: int = setting(

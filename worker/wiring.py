@@ -1,289 +1,183 @@
-"""Puts a worker process together: settings, executor, disk, resolver and lanes, made on first use after the fork."""
+"""Puts a worker together. Its settings are read here, once, and nowhere else."""
 
 from __future__ import annotations
 
 import os
-import random
+import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from contract.errors import FolderError, SettingError
-from contract.open_files import allowed_transfers, attainable_limit, left_for_transfers, raise_limit, shortage
-from contract.records.batches import BatchEntry
-from contract.records.credentials import NO_CREDENTIALS, Credentials
-from contract.records.policy import Digest, JobPolicy
-from contract.urls.networks import parse_networks
-from worker.adapters.clock import SystemClock
-from worker.adapters.disk import FolderStore, OutputFolder, is_passing, trouble_at
-from worker.adapters.egress import Egress
-from worker.adapters.http import CurlHttp
-from worker.adapters.resolver import MOST_THREADS, NameServers, SystemResolver, look_up_addresses
-from worker.engine.digests import starter
-from worker.engine.exchange import Exchange
-from worker.engine.hosts import Hosts
-from worker.engine.lane import Lane
-from worker.engine.ports import Clock
-from worker.engine.run import Run
-from worker.engine.safety import AddressPolicy
-from worker.engine.schedule import QUIET_WINDOWS
+from celery import signals
+
+from contract.cluster.broker import AWAY, build_app, connect, queue_lists
+from contract.cluster.settings import ClusterSettings
+from contract.cluster.variables import ignored_proxies
+from contract.errors import SettingError
+from contract.ledger.health import WorkerHealth
+from contract.ledger.ledger import RedisLedger
+from contract.ledger.recovery import sweeper
+from worker.adapters.resolver import is_overruled
+from worker.batch.disk_backoff import DiskBackoff
+from worker.downloader import Downloader, check_output, share_descriptors
+from worker.events import Event, Listener, Listeners
+from worker.health import BEAT, HealthWatch, Heartbeat, trouble_of
+from worker.lifecycle import Lifecycle, Stopping
+from worker.listeners.flower import BatchRows, TroubleRow
+from worker.listeners.log import EventLog
+from worker.listeners.snapshots import Snapshots
+from worker.log_context import logger_of
+from worker.metering import Metering
 from worker.own_services import endpoints
-from worker.settings import EgressProxy, WorkerSettings
+from worker.pools import check_pool, processes_of
+from worker.process import Process
+from worker.settings import WorkerSettings
+from worker.shutdown import InHand
+from worker.sweeps import SWEEP_LOOK, Sweeps
+from worker.tasks import BatchTask
 
-_REACHES = 4  # kinds of jobs whose lanes are kept; more only while all of them have work
-_BLOCKING_THREADS = 8 + MOST_THREADS  # for disk and digests, and for names, beside the lanes' own
-_KEPT = 256  # connections of a lane, at least, where descriptors allow them
-
-
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """What a lane's connections may go to and how; jobs that differ here share no lane, so no connection."""
-
-    allow_nets: tuple[str, ...]
-    deny_nets: tuple[str, ...]
-    ipv4_only: bool
-    http3: bool
-
-    @classmethod
-    def of(cls, policy: JobPolicy) -> _Reach:
-        return cls(policy.allow_nets, policy.deny_nets, policy.ipv4_only, policy.http3)
+logger = logger_of(__name__)
 
 
-class Downloader:
-    """What one process fetches with; every run of the process shares it."""
+class Worker:
+    """The composition root: what the processes of a worker share, made before the fork, and what each has itself."""
 
-    def __init__(
-        self,
-        settings: WorkerSettings,
-        *,
-        environment: Mapping[str, str] | None = None,
-        own: frozenset[tuple[str, int]] = frozenset(),
-        look_up: Callable[[str], tuple[str, ...]] | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        """``own`` holds address and port of our own services, to which nothing may connect; ``look_up``, where one
-        is given, finds the addresses of a name in place of name servers and system; ``clock`` is the system's unless
-        one is given.
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Read the settings.
 
         Raises:
-            SettingError, FolderError: the settings or the output folder cannot be used.
+            SettingError: one cannot be used, which is told now and not by every task.
         """
-        descriptors = attainable_limit()  # the worker has raised it before its first batch
-        self._descriptors = left_for_transfers(descriptors, _processes)
-        allowed = max(1, allowed_transfers(settings.transfers, descriptors, _processes))
-        self.settings = replace(settings, transfers=allowed)
-        self._own = own
-        self._ca_file = settings.certificates(environment if environment is not None else os.environ)
-        self._worker_deny = parse_networks(settings.deny_nets, setting="TRAWL_WORKER_DENY_NETS")
-        proxy = settings.proxy()
-        self._clock: Clock = clock or SystemClock()
-        self._folder = OutputFolder(settings.output, min_free=settings.min_free)
-        self._executor = ThreadPoolExecutor(
-            settings.lanes * 4 * _REACHES + _BLOCKING_THREADS, thread_name_prefix="trawl"
+        self._cluster = ClusterSettings.from_environment(environment)
+        self._settings = WorkerSettings.from_environment(environment)
+        self._settings.proxy()  # each process reads it again, with its login
+        self._ca_file = self._settings.certificates(environment)  # may be named outside our own settings
+        self._ignored = ignored_proxies(environment)
+        self._asks_name_servers = not is_overruled(environment)
+        self._metering = Metering(self._settings.metrics_place())
+        self._stopping, self._in_hand = Stopping(), InHand()
+        self._disk_backoff = DiskBackoff(self)
+        self._name, self._pool_size = "", 1  # until a worker begins in this process
+        self._processes: dict[int, Process] = {}  # by pid
+        self.app = build_app(self._cluster)
+
+    def attach(self) -> None:
+        """Hook everything to the app and to Celery's signals, in case that a worker begins in this process."""
+        lifecycle = Lifecycle(self._stopping, self._in_hand, drain=self._settings.drain)
+        lifecycle.attach(self.app)
+        task = BatchTask(
+            self.app,
+            self.process,
+            lease=self._cluster.lease,
+            disk_backoff=self._disk_backoff,
+            stopping=self._stopping,
+            in_hand=self._in_hand,
         )
-        self._resolver = SystemResolver(
-            self._executor.submit,
-            self._clock,
-            look_up=look_up or look_up_addresses,
-            name_servers=NameServers(self._executor.submit, self._clock) if look_up is None else None,
+        task.attach()
+
+        def prepare(sender: Any, **_: Any) -> None:
+            self._prepare(sender)
+            lifecycle.begin()
+
+        # Celery keeps only weak references to receivers unless told otherwise.
+        signals.worker_init.connect(prepare, weak=False)
+        signals.worker_ready.connect(self._begin, weak=False)
+        signals.worker_process_shutdown.connect(self._close, weak=False)
+        signals.worker_shutdown.connect(self._close, weak=False)
+
+    def process(self) -> Process:
+        """Return what this process works with; a forked child gets its own."""
+        return self._processes.get(os.getpid()) or self._processes.setdefault(os.getpid(), self._make())
+
+    def notify(self, event: Event) -> None:
+        """Tell the listeners of this process: for what was made before the fork."""
+        self.process().listener.notify(event)
+
+    def _make(self) -> Process:
+        client = connect(self._cluster)
+        ledger = RedisLedger(
+            client,
+            prefix=self._cluster.prefix,
+            lease=self._cluster.lease,
+            keep=self._cluster.keep,
+            queue=queue_lists(self._cluster),
         )
-        self._egress = self._way_out(proxy, look_up or look_up_addresses)
-        self.hosts = Hosts(random.random)
-        self._lanes: dict[_Reach, list[Lane]] = {}
-        self._lock = threading.RLock()
-
-    def start(
-        self,
-        entries: Sequence[BatchEntry],
-        policy: JobPolicy,
-        *,
-        queued: float,
-        worker: str,
-        may_publish: Callable[[], bool] = lambda: True,
-        credentials: Credentials = NO_CREDENTIALS,
-        tell: Callable[[], None] = lambda: None,
-    ) -> Run:
-        """Begin to fetch a batch and return at once.
-
-        ``queued`` is when the batch was enqueued (Unix seconds); ``may_publish`` is asked, on another thread, right
-        before files get their names; ``tell`` is called when there is room for another batch, and at the end.
-
-        Raises:
-            SettingError: a network of the policy cannot be read, or its digest needs a missing package.
-        """
-        start_hash = None if policy.digest is Digest.NONE else starter(policy.digest)
-        run = Run(
-            entries,
-            policy,
-            queued=queued,
-            worker=worker,
-            store=FolderStore(self._folder, layout=policy.layout, sync=policy.sync),
-            clock=self._clock,
-            submit=self._executor.submit,
-            may_publish=may_publish,
-            start_hash=start_hash,
-            credentials=credentials,
-            roomy=self.settings.room - 1,
-            tell=tell,
+        rows, meter = BatchRows(self.app, self._name), self._metering.meter
+        listeners: list[Listener] = [
+            *([meter] if meter is not None else []),
+            rows,
+            TroubleRow(self.app, self._name),
+            Snapshots(ledger.tell),
+            EventLog(),
+        ]
+        return Process(
+            ledger=ledger,
+            health=WorkerHealth(client, prefix=self._cluster.prefix),
+            listener=Listeners(listeners),
+            rows=rows,
+            makes_downloader=self._downloader,
         )
-        with self._lock:  # no lane is retired between being chosen and being given work
-            run.launch(self._lanes_for(_Reach.of(policy)))
-        return run
 
-    def trouble(self) -> str | None:
-        """Say in a sentence why no work should be taken now; None: all is well."""
-        return self._folder.trouble()
-
-    def close(self) -> None:
-        """End every lane, hand back what is in flight, remove temporary files."""
-        with self._lock:
-            lanes = [lane for group in self._lanes.values() for lane in group]
-            self._lanes.clear()
-        for lane in lanes:
-            lane.close()
-        self._resolver.close()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        self._folder.close()
-
-    def _lanes_for(self, reach: _Reach) -> list[Lane]:
-        lanes = self._lanes.pop(reach, None)
-        if lanes is None:
-            addresses = AddressPolicy(
-                allow=parse_networks(reach.allow_nets, setting="TRAWL_ALLOW_NETS"),
-                deny=parse_networks(reach.deny_nets, setting="TRAWL_DENY_NETS"),
-                worker_deny=self._worker_deny,
-                own=self._own,
-            )
-            self._retire_lanes()
-            lanes = [self._lane(reach, addresses) for _ in range(self.settings.lanes)]
-        self._lanes[reach] = lanes  # the one used last stands last
-        return lanes
-
-    def _retire_lanes(self) -> None:
-        """Close the lanes of jobs gone by: each holds a thread and connections."""
-        for reach, lanes in list(self._lanes.items()):
-            if len(self._lanes) >= _REACHES and all(lane.is_idle for lane in lanes):
-                for lane in self._lanes.pop(reach):
-                    lane.close()
-
-    def _way_out(self, proxy: EgressProxy | None, look_up: Callable[[str], tuple[str, ...]]) -> Egress | None:
-        """Return the proxy that every connection goes through; None: connections go straight to the servers."""
-        if proxy is None:
-            return None
-        return Egress(
-            scheme=proxy.scheme,
-            host=proxy.host,
-            port=proxy.port,
-            login=proxy.login,
+    def _downloader(self) -> Downloader:
+        own = endpoints(self._settings, self._cluster)
+        return Downloader(
+            self._settings,
             ca_file=self._ca_file,
-            resolver=self._resolver,
-            look_up=look_up,
+            own=own,
+            asks_name_servers=self._asks_name_servers,
+            processes=self._pool_size,
         )
 
-    def _lane(self, reach: _Reach, addresses: AddressPolicy) -> Lane:
-        window = max(1, self.settings.transfers // self.settings.lanes)
-        kept, most_quiet = _beside(window, self._descriptors // self.settings.lanes)
-        http: CurlHttp[Exchange] = CurlHttp(
-            addresses=addresses,
-            window=window,
-            kept=kept,
-            ca_file=self._ca_file,
-            ipv4_only=reach.ipv4_only,
-            http3=reach.http3 and self._egress is None,  # a proxy of these carries no UDP
-            egress=self._egress,
-            most_quiet=most_quiet,
+    def _prepare(self, worker: Any) -> None:
+        """Make sure that a worker can work, before it starts its pool; one that cannot ends with a sentence."""
+        try:
+            check_pool(worker)
+            self._name, self._pool_size = str(worker.hostname), processes_of(worker)
+            if said := share_descriptors(self._settings.transfers, self._pool_size):
+                sys.stderr.write(f"{said}\n")
+            self._metering.prepare()
+            check_output(self._settings)
+        except SettingError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(2)  # not an exception, which Celery would log and forget
+
+    def _begin(self, sender: Any, **_: Any) -> None:
+        """Begin what the main process does beside its pool."""
+        consumer, here, name = sender, self.process(), self._name
+        if self._ignored:
+            logger.warning(self._ignored)
+        self._metering.open()
+        watch = HealthWatch(
+            lambda: trouble_of(self._settings, self._disk_backoff),
+            report=lambda trouble: here.health.report(name, trouble),
+            clear=lambda: here.health.clear(name),
+            beat=lambda: here.health.beat(name),
+            listener=here.listener,
         )
-        lane = Lane(
-            http=http,
-            resolver=self._resolver,
-            clock=self._clock,
-            random=random.random,
-            window=window,
-            most_quiet=most_quiet,
-            hosts=self.hosts,
+        threading.Thread(target=watch.run, name="health", daemon=True).start()
+        if self._settings.heartbeat_file:
+            heartbeat = Heartbeat(Path(self._settings.heartbeat_file), watch)
+            heartbeat.begin()
+            consumer.timer.call_repeatedly(BEAT, heartbeat.beat)
+        sweeps = Sweeps(
+            sweeper(here.ledger, self.app, queue=self._cluster.queue, holder=name),
+            here.listener,
+            is_stopping=self._stopping.has_begun,
         )
-        self._executor.submit(lane.run)
-        return lane
+        consumer.timer.call_repeatedly(SWEEP_LOOK, sweeps)
+        _warn_of_eviction(here.ledger)
+
+    def _close(self, **_: Any) -> None:
+        if here := self._processes.get(os.getpid()):
+            here.close()
+        self._metering.close()
 
 
-def _beside(window: int, descriptors: int) -> tuple[int, int]:
-    """Return how many connections a lane may have for its window, those it keeps among them, and how many transfers
-    may be in flight without a place: four windows, or what descriptors allow.
-
-    One transfer at a time is what somebody asks for who wants no two to overlap.
-    """
-    left = descriptors - window  # each has a file
-    quiet = max(0, min(QUIET_WINDOWS * window, (left - window) // 2)) if window > 1 else 0  # connection and file each
-    return min(max(_KEPT, 2 * window), max(left - 2 * quiet, 1)), quiet
-
-
-_processes = 1  # of this worker, set before the fork
-
-
-def share_descriptors(processes: int) -> str:
-    """Raise the limit of open files for this worker and its processes; say in a sentence if it stays too low.
-
-    Raises:
-        SettingError: with so few no transfer is possible.
-    """
-    global _processes
-    _processes = processes
-    descriptors, wanted = raise_limit(), WorkerSettings.from_environment(os.environ).transfers
-    said = shortage(wanted, descriptors, processes)
-    if not allowed_transfers(wanted, descriptors, processes):
-        raise SettingError(said)
-    return said
-
-
-_downloader: tuple[int, Downloader] | None = None
-_making = threading.Lock()
-
-
-def downloader() -> Downloader:
-    """Return this process's downloader, made on first use: threads and sockets do not survive a fork."""
-    global _downloader
-    with _making:
-        if _downloader is None or _downloader[0] != os.getpid():
-            settings = WorkerSettings.from_environment(os.environ)
-            _downloader = os.getpid(), Downloader(settings, own=endpoints(settings, os.environ))
-        return _downloader[1]
-
-
-def check_output() -> None:
-    """Make sure that bodies can be stored, now or when a disk that is full has space again.
-
-    Raises:
-        FolderError: they cannot.
-    """
-    settings = WorkerSettings.from_environment(os.environ)
+def _warn_of_eviction(ledger: RedisLedger) -> None:
     try:
-        OutputFolder(settings.output, min_free=settings.min_free).close()
-    except FolderError as error:
-        if not is_passing(error):
-            raise
-
-
-def output_trouble() -> str | None:
-    """Say in a sentence what keeps bodies from being stored, as far as that can be seen without a downloader."""
-    settings = WorkerSettings.from_environment(os.environ)
-    return trouble_at(settings.output, settings.min_free)
-
-
-def heartbeat_file() -> str:
-    """Return the path of the file that shows this worker to be alive; empty where nobody asked for one."""
-    return WorkerSettings.from_environment(os.environ).heartbeat_file
-
-
-def drain() -> float:
-    """Return the seconds transfers in flight may go on once the worker is told to stop."""
-    return WorkerSettings.from_environment(os.environ).drain
-
-
-def close() -> None:
-    """Close this process's downloader, if it made one."""
-    global _downloader
-    with _making:
-        if _downloader is not None and _downloader[0] == os.getpid():
-            _downloader[1].close()
-        _downloader = None
+        eviction = ledger.memory().eviction
+    except AWAY:
+        return  # whoever sends batches says so as well
+    if eviction is not None:
+        logger.warning(eviction)

@@ -27,8 +27,8 @@ from contract.records.policy import JobPolicy
 from tests.support.certificates import PrivateAuthority
 from tests.support.guarded_site import Asked, Site, moved, reply, sent_anywhere
 from tests.support.guarded_world import Found, boxed
+from worker.downloader import Downloader
 from worker.settings import WorkerSettings
-from worker.wiring import Downloader
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "canary-8b1e07"
@@ -45,7 +45,7 @@ def fetching(credentials: Credentials, *, transfers: int = 8, ca_file: str = "")
     """
     with tempfile.TemporaryDirectory(prefix="wire-") as folder:
         settings = WorkerSettings(output=folder, min_free=0, transfers=transfers, ca_file=ca_file)
-        downloader = Downloader(settings, environment={}, look_up=lambda host: ("127.0.0.1",))
+        downloader = Downloader(settings, look_up=lambda host: ("127.0.0.1",))
 
         def fetch(urls: Sequence[str], given: Credentials = credentials, policy: JobPolicy = OPEN) -> list[Outcome]:
             entries = [BatchEntry(url=url) for url in urls]

@@ -27,9 +27,9 @@ from tests.support.guarded_site import Asked, Site, moved, reply
 from tests.support.guarded_world import JumpingClock, Proxying
 from tests.support.processes import free_port
 from worker.adapters.egress import Egress
+from worker.downloader import Downloader
 from worker.own_services import endpoints
 from worker.settings import WorkerSettings
-from worker.wiring import Downloader
 
 LOGIN = "worker:s%65cret:with a colon"
 ONCE = replace(OPEN, attempts=1)
@@ -72,7 +72,7 @@ def fetching(
         egress_login_file=str(folder / "login") if login else "",
         ca_file=ca_file,
     )
-    downloader = Downloader(settings, environment={}, look_up=look_up, clock=clock)
+    downloader = Downloader(settings, look_up=look_up, clock=clock)
     try:
         yield Fetching(downloader)
     finally:
@@ -351,4 +351,4 @@ def test_the_login_is_shown_nowhere(tmp_path: Path, site: Site, caplog: pytest.L
 def test_the_proxy_is_a_service_of_our_own() -> None:
     settings = WorkerSettings(egress_proxy="http://127.0.0.1:3128")
 
-    assert endpoints(settings, {}) == {("127.0.0.1", 3128)}
+    assert endpoints(settings, None) == {("127.0.0.1", 3128)}

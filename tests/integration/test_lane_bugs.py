@@ -13,10 +13,10 @@ from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy
 from tests.support.misbehaving import MisbehavingServer
 from worker.adapters.http import CurlHttp
+from worker.downloader import Downloader
 from worker.engine.exchange import Exchange
 from worker.engine.ports import Request
 from worker.settings import WorkerSettings
-from worker.wiring import Downloader
 
 
 def test_an_exchange_that_cannot_begin_ends_its_url_and_no_other(

@@ -182,7 +182,7 @@ GUARDS = (
     Guard("contract/records/messages.py", "{batch.partition('.')[0]}", ("tests/unit/contract/records/test_records.py",),
           "{batch}"),
     Guard(
-        "worker/tasks.py", "except FolderError as error:",
+        "worker/process.py", "except FolderError as error:",
         ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_is_gone_before_its_first_task_waits_for_it",),
         "except ZeroDivisionError as error:",
     ),

@@ -10,7 +10,7 @@ _SETTING = "tests/unit/worker/test_egress_setting.py"
 
 _EGRESS = "worker/adapters/egress.py"
 _EXCHANGES = "worker/adapters/http/exchanges.py"
-_WIRING = "worker/wiring.py"
+_DOWNLOADER = "worker/downloader.py"
 _SETTINGS = "worker/settings.py"
 
 
@@ -54,8 +54,8 @@ GUARDS = (
     _way(_EGRESS, 'curl.setopt(pycurl.NOPROXY, "")', "connect-reached_through_a_proxy", "pass"),
     _does(_EGRESS, 'in self._accepted:\n            return Verdict(True, "This',
           "test_a_socket_goes_to_the_proxy_and_nowhere_else", 'or True:\n            return Verdict(True, "This'),
-    _way(_WIRING, "egress=self._egress,", "connect-mixed_by_dns"),
-    _does(_WIRING, "reach.http3 and self._egress is None",
+    _way(_DOWNLOADER, "egress=self._egress,", "connect-mixed_by_dns"),
+    _does(_DOWNLOADER, "reach.http3 and self._egress is None",
           "test_tls_is_with_the_server_whose_name_the_url_has", "reach.http3"),
     # Whose fault it was.
     _does("worker/adapters/http/handle.py", "if code and self.sockets and self._stopped is None:",

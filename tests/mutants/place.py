@@ -32,7 +32,7 @@ GUARDS = (
     Guard(_SOCKET, "filter(_is_safe, _temporary_places(environment))", _SOCKET_TOLD, "_temporary_places(environment)"),
     Guard(_SOCKET, "    return not mode & (stat.S_IWGRP | stat.S_IWOTH) or bool", _SOCKET_TOLD, "    return bool"),
     Guard(_SOCKET, " or bool(mode & stat.S_ISVTX)", _SOCKET_TOLD, ""),
-    Guard("worker/lifecycle.py", "    signals.worker_init.connect(_refuse_pool, weak=False)\n", _REFUSED),
+    Guard("worker/wiring.py", "            check_pool(worker)\n", _REFUSED),
     Guard(_POOLS, 'if pool == "eventlet":', _POOLS_TOLD, "if False:"),
     Guard(_POOLS, 'return None if hasattr(select, "poll") else _EVENTLET', _POOLS_TOLD, "return None"),
     Guard("worker/celery.py", "if trouble := patch_trouble():", _NO_POLL, "if trouble := None:"),
@@ -59,7 +59,7 @@ GUARDS = (
     Guard("producer/cli/translation.py", "parse_networks(set_for_all, setting=variable)", _VARIABLES_TOLD, "pass"),
     Guard("contract/cluster/variables.py", " and not _SERVICE_LINK.fullmatch(name)", _VARIABLES_KNOWN),
     Guard("worker/celery.py", 'sys.stderr.write(f"{hint}\\n")', _NO_EFFECT, "pass"),
-    Guard("worker/lifecycle.py", "    signals.worker_ready.connect(_say_what_is_ignored, weak=False)\n", _NO_EFFECT),
+    Guard("worker/wiring.py", "            logger.warning(self._ignored)\n", _NO_EFFECT, "            pass\n"),
     Guard("producer/commands/preparation.py", "        console.mention(hint)\n", _PROXY_TOLD, "        pass\n"),
     Guard(
         "worker/adapters/http/handle.py", "            os.close(os.dup(lent.fileno()))", _NO_FAULT, "            pass"
@@ -67,9 +67,9 @@ GUARDS = (
     Guard(_FILES, "if soft != resource.RLIM_INFINITY and soft < wanted:", _FILES_TOLD, "if False:"),
     Guard(_FILES, " // _PER_TRANSFER)", _FILES_TOLD, ")"),
     Guard(_FILES, "left - min(_SPARE, left // 3)", _FILES_TOLD, "left"),
-    Guard("worker/wiring.py", "max(left - 2 * quiet, 1)", _BESIDE, "1000"),
-    Guard("worker/wiring.py", "(left - window) // 2)", _BESIDE, "(left - max(_KEPT, 2 * window)) // 2)"),
-    Guard("worker/wiring.py", "replace(settings, transfers=allowed)", _FEW, "settings"),
+    Guard("worker/downloader.py", "max(left - 2 * quiet, 1)", _BESIDE, "1000"),
+    Guard("worker/downloader.py", "(left - window) // 2)", _BESIDE, "(left - max(_KEPT, 2 * window)) // 2)"),
+    Guard("worker/downloader.py", "replace(settings, transfers=allowed)", _FEW, "settings"),
     Guard("producer/commands/preparation.py", "    if said:\n        console.tell(said)\n", _FEW),
     Guard("producer/commands/preparation.py", "        raise SettingError(said)\n", _TOO_FEW, "        pass\n"),
 )

@@ -37,7 +37,7 @@ _ADDRESSES = "worker/adapters/http/addresses.py"
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _HANDLE = "worker/adapters/http/handle.py"
 _RESOLVER = "worker/adapters/resolver/resolver.py"
-_WIRING = "worker/wiring.py"
+_DOWNLOADER = "worker/downloader.py"
 _INFRASTRUCTURE = "worker/own_services.py"
 _EXCHANGE = "worker/engine/exchange.py"
 _HOPS = "worker/engine/hops.py"
@@ -72,13 +72,13 @@ GUARDS = (
     _way(_HOPS, "Kind.REFUSED if hop.error is ErrorClass.REFUSED_URL else Kind.PERMANENT", "reached_by_redirect",
          "Kind.PERMANENT"),
     # Whose verdict it is.
-    _way(_WIRING, "self._lanes.pop(reach, None)", "met_in_the_pool",
+    _way(_DOWNLOADER, "self._lanes.pop(reach, None)", "met_in_the_pool",
          "self._lanes.pop(next(iter(self._lanes), reach), None)"),
-    _way(_WIRING, "worker_deny=self._worker_deny,", "denied_by_the_worker"),
-    _way(_WIRING, "own=self._own,", "aimed_at_our_own_services"),
+    _way(_DOWNLOADER, "worker_deny=self._worker_deny,", "denied_by_the_worker"),
+    _way(_DOWNLOADER, "own=self._own,", "aimed_at_our_own_services"),
     _way(_INFRASTRUCTURE, '*cluster.broker_url.split(";"), ', "aimed_at_our_own_services", "*(), "),
     _way(_INFRASTRUCTURE, ", cluster.result_backend):", "aimed_at_our_own_services", "):"),
-    Guard(_WIRING, "own=endpoints(settings, os.environ)", (f"{_GUARD}::test_a_worker_keeps_what_its_operator_forbids",),
+    Guard("worker/wiring.py", "own=own,", (f"{_GUARD}::test_a_worker_keeps_what_its_operator_forbids",),
           "own=frozenset()"),
     Guard("producer/commands/preparation.py", "127.0.0.1:{worker.flower_port}\".strip()",
           (f"{_GUARD}::test_no_list_reaches_the_flower_of_its_run",), '".strip()'),

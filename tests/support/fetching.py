@@ -10,9 +10,9 @@ from pathlib import Path
 from contract.records.batches import BatchEntry
 from contract.records.policy import JobPolicy
 from tests.support.processes import PATIENCE
+from worker.downloader import Downloader
 from worker.engine.run import Run
 from worker.settings import WorkerSettings
-from worker.wiring import Downloader
 
 #: Loopback is where test servers live.
 OPEN = JobPolicy(allow_nets=("127.0.0.0/8", "::1/128"), timeout=20.0)
@@ -25,9 +25,8 @@ class Bench:
         self, folder: Path, *, look_up: Callable[[str], tuple[str, ...]] | None = None, **settings: object
     ) -> None:
         self.folder = folder
-        environment = {"PATH": "/nowhere"}
         worker = replace(WorkerSettings(output=str(folder), min_free=0), **settings)  # type: ignore[arg-type]  # the settings' own names
-        self.downloader = Downloader(worker, environment=environment, look_up=look_up)
+        self.downloader = Downloader(worker, look_up=look_up)
 
     def start(self, urls: Iterable[str | BatchEntry], policy: JobPolicy = OPEN) -> Run:
         entries = [BatchEntry(url=url) if isinstance(url, str) else url for url in urls]

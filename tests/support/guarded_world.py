@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 
 import pytest
 
+from contract.cluster.settings import ClusterSettings
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
@@ -29,9 +30,9 @@ from tests.support.processes import PATIENCE
 from tests.support.sink import Sink
 from tests.support.spellings import Spelling
 from worker.adapters.clock import SystemClock
+from worker.downloader import Downloader
 from worker.own_services import endpoints
 from worker.settings import WorkerSettings
-from worker.wiring import Downloader
 
 Result = TypeVar("Result")
 
@@ -179,8 +180,8 @@ class World:
             chosen = replace(WorkerSettings(output=folder, min_free=0), **settings)  # type: ignore[arg-type]  # the settings' own names
             if self.proxy is not None:
                 chosen = _through(self.proxy, chosen, Path(folder))
-            own = endpoints(chosen, environment or {})
-            fetcher = Fetcher(Downloader(chosen, environment={}, own=own, clock=self.clock), self.sink)
+            own = endpoints(chosen, ClusterSettings.from_environment(environment) if environment else None)
+            fetcher = Fetcher(Downloader(chosen, own=own, clock=self.clock), self.sink)
             try:
                 yield fetcher
             finally:

@@ -28,6 +28,10 @@ class EventLog:
                 logger.warning("Taking work again.")
             case events.Swept(findings):
                 _log_sweep(findings)
+            case events.SweepsFailed(error):
+                logger.warning("The ledger cannot be swept (%s); trying again.", error)
+            case events.SweepsResumed():
+                logger.warning("The ledger can be swept again.")
 
 
 def _log_sweep(findings: SweepFindings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.wiring import _beside
+from worker.downloader import _beside
 
 
 @pytest.mark.parametrize(

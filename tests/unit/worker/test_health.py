@@ -11,9 +11,8 @@ import redis.exceptions
 
 from contract.ledger.health import BELIEVED_FOR, Trouble
 from contract.ledger.reasons import reason_of
-from worker import health
 from worker.events import Event, TroubleSeen
-from worker.health import HealthWatch, beat
+from worker.health import HealthWatch, Heartbeat
 
 FULL = Trouble("The disk is full (ENOSPC).")
 
@@ -125,24 +124,22 @@ def test_a_metric_has_a_word_for_each_reason(reason: str, code: str) -> None:
     assert reason_of(reason) == code
 
 
-def test_the_heartbeat_of_a_worker_that_takes_no_work_is_old_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_heartbeat_of_a_worker_that_takes_no_work_is_old_and_says_why(tmp_path: Path) -> None:
     """Guards the old time stamp: the usual check is `find FILE -mmin -2`."""
     alive = tmp_path / "alive"
     world = World()
-    monkeypatch.setattr(health, "_watch", world.watch)
-    beat(alive)
+    heartbeat = Heartbeat(alive, world.watch)
+    heartbeat.begin()
     assert alive.stat().st_mtime > 0
     world.trouble = FULL
     world.watch.step()
-    beat(alive)
+    heartbeat.beat()
 
     assert alive.read_text() == f"{FULL.reason}\n"
     assert alive.stat().st_mtime == 0
     world.trouble = Trouble("A body of 40 MiB waits.", takes_work=True)
     world.watch.step()
-    beat(alive)
+    heartbeat.beat()
 
     assert os.path.getsize(alive) == 0
     assert alive.stat().st_mtime > 0

@@ -61,9 +61,14 @@ def signature(folder: Path = Path("/etc")) -> tuple[object, ...]:
     return tuple(found)
 
 
-def read(folder: Path = Path("/etc"), environment: Mapping[str, str] = os.environ) -> Configuration | None:
+def is_overruled(environment: Mapping[str, str]) -> bool:
+    """Does a variable change what the system's resolver does, so that every name is left to it?"""
+    return any(environment.get(name) for name in _VARIABLES)
+
+
+def read(folder: Path = Path("/etc")) -> Configuration | None:
     """Read what is set up; None: leave every name to the system."""
-    if sys.platform != "linux" or any(environment.get(name) for name in _VARIABLES):
+    if sys.platform != "linux":
         return None
     if any(words[0] in ("label", "precedence", "scopev4") for words in _lines(folder / "gai.conf")):
         return None  # addresses are to come in an order of its own

@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from worker.adapters.resolver.configuration import Configuration, read, signature
+from worker.adapters.resolver.configuration import Configuration, is_overruled, read, signature
 
 PLAIN = "nameserver 192.0.2.53\n"
 
 
-def _read(
-    folder: Path, resolv: str | None = PLAIN, environment: dict[str, str] | None = None, **files: str
-) -> Configuration | None:
+def _read(folder: Path, resolv: str | None = PLAIN, **files: str) -> Configuration | None:
     if resolv is not None:
         (folder / "resolv.conf").write_text(resolv)
     for name, text in files.items():
         (folder / name.replace("_", ".")).write_text(text)
-    return read(folder, environment or {})
+    return read(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -96,21 +94,23 @@ def test_systemd_resolved_is_asked_where_it_is_the_name_server(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("resolv", "files", "environment"),
+    ("resolv", "files"),
     [
-        (None, {}, {}),
-        ("search lan\n", {}, {}),
-        (f"{PLAIN}options use-vc", {}, {}),
-        (f"{PLAIN}options ndots:many", {}, {}),
-        (PLAIN, {"gai_conf": "#precedence ::1/128 50\nprecedence ::ffff:0:0/96 100\n"}, {}),
-        (PLAIN, {}, {"RES_OPTIONS": "ndots:0"}),
-        (PLAIN, {}, {"HOSTALIASES": "/etc/aliases"}),
+        (None, {}),
+        ("search lan\n", {}),
+        (f"{PLAIN}options use-vc", {}),
+        (f"{PLAIN}options ndots:many", {}),
+        (PLAIN, {"gai_conf": "#precedence ::1/128 50\nprecedence ::ffff:0:0/96 100\n"}),
     ],
 )
-def test_what_is_not_certain_is_left_to_the_system(
-    tmp_path: Path, resolv: str | None, files: dict[str, str], environment: dict[str, str]
-) -> None:
-    assert _read(tmp_path, resolv, environment, **files) is None
+def test_what_is_not_certain_is_left_to_the_system(tmp_path: Path, resolv: str | None, files: dict[str, str]) -> None:
+    assert _read(tmp_path, resolv, **files) is None
+
+
+@pytest.mark.parametrize("variable", ["RES_OPTIONS", "HOSTALIASES", "LOCALDOMAIN"])
+def test_a_variable_of_the_systems_resolver_leaves_every_name_to_it(variable: str) -> None:
+    assert is_overruled({variable: "set"})
+    assert not is_overruled({variable: "", "PATH": "/bin"})
 
 
 def test_other_systems_have_resolvers_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,38 @@
+"""Sweeping the ledger, as a worker does it: now and then, whoever's turn it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kombu.exceptions import OperationalError
+
+from contract.cluster.broker import AWAY
+from contract.ledger.sweep import Sweeper
+from worker.events import Listener, SweepsFailed, SweepsResumed, Swept
+
+SWEEP_LOOK = 0.5  # seconds between two looks whether it is our turn; while it is known not to be, they cost nothing
+
+
+class Sweeps:
+    """Sweeps, and tells once when it cannot and once when it can again."""
+
+    def __init__(self, sweeper: Sweeper, listener: Listener, *, is_stopping: Callable[[], bool]) -> None:
+        self._sweeper = sweeper
+        self._listener = listener
+        self._is_stopping = is_stopping
+        self._is_away = False
+
+    def __call__(self) -> None:
+        if self._is_stopping():
+            return
+        try:
+            findings = self._sweeper.sweep()
+        except (*AWAY, OperationalError) as error:
+            if not self._is_away:
+                self._listener.notify(SweepsFailed(type(error).__name__))
+            self._is_away = True
+            return
+        if self._is_away:
+            self._listener.notify(SweepsResumed())
+        self._is_away = False
+        self._listener.notify(Swept(findings))
