@@ -28,7 +28,7 @@ def pause_job(job: str | None, output: Path | None, environment: Mapping[str, st
     with _reached(job, output, environment) as (cluster, name):
         jobs = JobControl(name, cluster)
         was_new = jobs.pause()
-        record = _in_force(jobs, output, environment) if waits else None
+        record = _once_obeyed(jobs, output, environment) if waits else None
     resumed_by = command(f"resume -o {formatting.path(output)}" if output else f"resume {name}")
     said = f"job {name} is paused{'' if was_new else ' already'}; `{resumed_by}` resumes it"
     return said + _in_flight(record, cluster.settings)
@@ -53,7 +53,7 @@ def cancel_job(job: str | None, output: Path | None, environment: Mapping[str, s
     with _reached(job, output, environment) as (cluster, name):
         jobs = JobControl(name, cluster)
         was_new = jobs.cancel()
-        record = _in_force(jobs, output, environment) if waits else None
+        record = _once_obeyed(jobs, output, environment) if waits else None
     said = f"job {name} is cancelled{'' if was_new else ' already'}"
     return said + _in_flight(record, cluster.settings)
 
@@ -106,10 +106,10 @@ def _reached(job: str | None, output: Path | None, environment: Mapping[str, str
             raise ServiceError(f"{explain(error)} Run the command again when it is back.") from None
 
 
-def _in_force(jobs: JobControl, output: Path | None, environment: Mapping[str, str]) -> JobRecord | None:
-    """Wait until what was said of the job is in force; None: it is over, and may have taken its server along."""
+def _once_obeyed(jobs: JobControl, output: Path | None, environment: Mapping[str, str]) -> JobRecord | None:
+    """Wait until workers obey the change; None: the job is over, and may have taken its server along."""
     try:
-        return jobs.wait_until_in_force()
+        return jobs.wait_until_obeyed()
     except AWAY:
         if output is None or _has_server(output, environment):
             raise

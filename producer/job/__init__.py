@@ -1,1 +1,1 @@
-"""One job's life on the producer's side: planned, fed, followed."""
+"""One job on the producer's side: planned, fed, followed."""

@@ -1,4 +1,4 @@
-"""Pauses, resumes and cancels a job, and waits until that is in force."""
+"""Pauses, resumes and cancels a job, and waits until workers comply."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contract.ledger import control
 from contract.ledger.values import JobRecord
 from producer.cluster.client import Services
 
-_IN_FORCE_WITHIN = 3.0  # seconds: workers ask each second, and hand back at once what they have not begun
+_OBEYED_WITHIN = 3.0  # seconds: workers ask each second, and hand off at once what they have not started
 _LOOK_PAUSE = 0.1  # seconds
 
 
 class JobControl:
-    """What may be done to one job, by anybody.
+    """Changes one job, from any machine.
 
-    Methods raise ``redis.exceptions.RedisError`` where Redis cannot be reached, and may then be repeated.
+    Methods raise ``redis.exceptions.RedisError`` if Redis is unreachable, and may then be repeated.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class JobControl:
         self._holder = f"control@{platform.node()}/{os.getpid()}"
 
     def pause(self, *, by: str = "") -> bool:
-        """Have nothing more fetched until the job is resumed; False when it was paused already.
+        """Stop fetching until the job is resumed; False if it was paused already.
 
         Raises:
-            UnknownJobError, JobStateError: there is no such job, or nothing of it is left to pause.
+            UnknownJobError, JobStateError: there is no such job, or nothing is left to pause.
         """
         return control.pause(self._services.ledger, self.job, by=by)
 
     def resume(self, *, by: str = "") -> bool:
-        """End a pause, and have workers take what waits; False when there is none.
+        """End a pause, and notify workers of the waiting batches; False if the job is not paused.
 
         Raises:
             UnknownJobError, JobStateError: there is no such job, or it was cancelled.
@@ -55,7 +55,7 @@ class JobControl:
         return is_resumed
 
     def cancel(self) -> bool:
-        """Have nothing more fetched, and end what waits; False when the job was cancelled already.
+        """Stop fetching for good, and end what waits; False if the job was cancelled already.
 
         Raises:
             UnknownJobError, JobStateError: there is no such job, or it is finished.
@@ -65,26 +65,26 @@ class JobControl:
         return is_new
 
     def settle(self) -> int:
-        """End what waits of a cancelled job; return how many URLs did."""
+        """End all waiting URLs of a cancelled job; return their number."""
         ended = 0
         while some := self.settle_some():
             ended += some
         return ended
 
     def settle_some(self) -> int:
-        """End some of it; return how many URLs did."""
+        """End some of them; return their number."""
         return control.settle(self._services.ledger, self.job, holder=self._holder)
 
     def record(self) -> JobRecord | None:
-        """Return how the job stands; None: nobody knows it."""
+        """Return the job's record; None if the job is unknown."""
         return self._services.ledger.job(self.job)
 
-    def wait_until_in_force(self) -> JobRecord | None:
-        """Wait until nothing of the job is fetched any more, or for as long as it takes until nothing begins.
+    def wait_until_obeyed(self) -> JobRecord | None:
+        """Wait until no worker holds a batch of the job, or until no worker can start another request of it.
 
-        What is in flight then may end: batches of the record are still held. None: the job is gone.
+        In the latter case transfers may be in flight: batches in the record are still held. None: the job is gone.
         """
-        until = self._clock() + _IN_FORCE_WITHIN
+        until = self._clock() + _OBEYED_WITHIN
         while True:
             record = self.record()
             if record is None:

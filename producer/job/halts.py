@@ -1,4 +1,4 @@
-"""A job that is paused or cancelled while it is followed: shown, noted, and brought to its end."""
+"""A job that is paused or cancelled while it is followed: shown, recorded in the journal, and ended."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from producer.storage.journal import Journal
 
 
 class Reader(Protocol):
-    """What reads a job's lists."""
+    """The feeding side of a job."""
 
     def cancel(self) -> None:
-        """Read no more, and count what was not read."""
+        """Stop reading, and count the lines that were not read."""
         ...
 
 
 class Halts:
-    """What people want of one job, as its follower sees it.
+    """Whether one job is paused or cancelled, as its follower sees it.
 
-    What is wanted is noted in the journal: a job that Redis has lost comes back as it was.
+    The state is recorded in the journal, so that a job that Redis has lost is restored with it.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Halts:
         self._seen = JobState.RUNNING
 
     def begin(self) -> None:
-        """End a pause that the command of this folder left behind, killed while it was stopped (Ctrl-Z)."""
+        """End a pause left behind by a command of this folder that was killed while stopped (Ctrl-Z)."""
         record = self._retrying.call(self.control.record)
         if record is not None and record.is_paused and record.pauser:
             self._retrying.call(lambda: self.control.resume(by=record.pauser))
 
     def look(self, reader: Reader) -> bool:
-        """Take in what the job's record says; True when something was ended."""
+        """Read the state from the job's record; True if anything was ended."""
         record = self._follower.record
         if record is None or (record.is_finished and record.state is JobState.PAUSED):
             return False
@@ -76,7 +76,7 @@ class Halts:
 
     @property
     def state(self) -> str:
-        """What to show beside the counts; "" where the job goes on."""
+        """What to show beside the counts; "" if the job is running."""
         return "" if self._seen is JobState.RUNNING else str(self._seen)
 
     def _sentence(self, job: str, state: JobState) -> str:
@@ -90,14 +90,14 @@ class Halts:
 class Suspension:
     """Ctrl-Z pauses the job before it stops the command, and `fg` resumes it; a context manager.
 
-    A pause made so ends with its command, also where its terminal is closed. If it is killed while it is stopped, the
-    next start of the command ends it (``Halts.begin``), and an embedded server is gone with its command anyway.
+    Such a pause ends with its command, also if the terminal is closed. If the command is killed while stopped, its next
+    start ends the pause (``Halts.begin``); an embedded server is gone with its command anyway.
     """
 
     def __init__(
         self, control: JobControl, *, retrying: Retrying, tell: Callable[[str], None], hide: Callable[[], None]
     ) -> None:
-        """``hide`` takes the live display away, for as long as the terminal is the shell's."""
+        """``hide`` removes the live display while the shell has the terminal."""
         self.is_requested = False
         self._control = control
         self._retrying = retrying
@@ -114,12 +114,12 @@ class Suspension:
         signal.signal(signal.SIGTSTP, self._before)
 
     def _take(self, _number: int, _frame: FrameType | None) -> None:
-        if self.is_requested:  # what is under way takes too long: stop all the same
+        if self.is_requested:  # pausing takes too long: stop anyway
             self._stop()
         self.is_requested = True
 
     def serve(self) -> None:
-        """Pause the job, stop until somebody has us go on, and resume it."""
+        """Pause the job, stop until SIGCONT, and resume it."""
         is_ours = self._pause()
         self._hide()
         before = signal.getsignal(signal.SIGHUP)
@@ -131,7 +131,7 @@ class Suspension:
         if is_ours:
             self._resume()
         signal.signal(signal.SIGHUP, before)
-        if hung_up:  # the terminal was closed while we were stopped: that ends us, and with us the pause
+        if hung_up:  # the terminal was closed while we were stopped: that ends the command, and with it the pause
             os.kill(os.getpid(), signal.SIGHUP)
 
     def _pause(self) -> bool:
@@ -151,7 +151,7 @@ class Suspension:
             if self._retrying.call(lambda: self._control.resume(by=self._who)):
                 self._tell(f"Going on with job {self._control.job}.")
         except (JobStateError, UnknownJobError):
-            pass  # cancelled meanwhile, or lost: the follower says so
+            pass  # cancelled meanwhile, or lost: the follower reports it
 
     def _stop(self) -> None:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""What holds a job up: the first of the things that could, in the order in which they really do."""
+"""What holds a job up: the first of an ordered list of causes that applies."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from contract.ledger.health import Census, Trouble
 from contract.ledger.values import JobState, Standing
 from producer.formatting import command, count, duration
 
-_STILL = 5.0  # seconds without an outcome after which what is in flight is worth a look
-_LIST_SLOW = 2.0  # seconds without a line of the list, where nothing else is left to do
+_STILL = 5.0  # seconds without an outcome after which transfers in flight are examined
+_LIST_SLOW = 2.0  # seconds without a line from the list, if nothing else is left to do
 _NAMED = 3  # hosts or workers
 _SLOWS = ("some-workers",)
 
 
 @dataclass(frozen=True, slots=True)
 class HoldUp:
-    """``kind`` is a word for machines, ``sentence`` for people; both are empty where nothing holds the job up."""
+    """``kind`` is a word for machines, ``sentence`` for people; both are empty if nothing holds the job up."""
 
     kind: str = ""
     sentence: str = ""
 
     @property
     def stops(self) -> bool:
-        """Does nothing go on meanwhile, as far as can be said?"""
+        """Does the job make no progress meanwhile, as far as is known?"""
         return bool(self.kind) and self.kind not in _SLOWS
 
 
@@ -33,11 +33,11 @@ NOTHING = HoldUp()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of a job and of all it depends on; None where the cluster was not asked, or does not answer.
+    """What is known about a job and everything it depends on; None if the cluster was not asked, or does not answer.
 
-    ``idle`` is in seconds since the last outcome, ``list_idle`` since the last line of the list; ``is_flowing`` tells
-    that outcomes come. ``waits`` has the hosts that are asked for nothing, by the seconds that are left of it.
-    ``flying`` and the like are told by batches that last.
+    ``idle`` is the seconds since the last outcome, ``list_idle`` since the last line of the list; ``is_flowing``:
+    outcomes are coming. ``waits`` has the paused hosts, with the seconds left of each pause. ``flying`` and similar
+    fields come from snapshots of open batches.
     """
 
     standing: Standing | None
@@ -58,13 +58,13 @@ class Facts:
 
     @property
     def blocked(self) -> Mapping[str, Trouble]:
-        """The workers that take no batches."""
+        """The workers that take no work."""
         troubles = self.census.troubles if self.census is not None else {}
         return {worker: trouble for worker, trouble in troubles.items() if not trouble.takes_work}
 
 
 def what_holds_up(facts: Facts, at: Callable[[float], str]) -> HoldUp:
-    """Return what holds a job up that is not over; ``at`` writes the time of day that is so many seconds from now."""
+    """Return what holds up an unfinished job; ``at`` formats the time of day that many seconds from now."""
     return next(_found(facts, at), NOTHING)
 
 
@@ -112,7 +112,7 @@ def _workers(facts: Facts) -> Iterator[HoldUp]:
             yield HoldUp(
                 "worker", f"Worker {worker} is silent for {_whole(age)} s; its batches run again when their lease ends."
             )
-        elif standing is None or not standing.running:  # one of an earlier version says nothing, and works
+        elif standing is None or not standing.running:  # an earlier version does not report, but works
             yield HoldUp("worker", "The worker is starting." if facts.is_own else "No worker is running: start one.")
     elif set(present) <= set(facts.blocked):
         yield HoldUp("worker", _blocked(facts, len(present)))
@@ -142,7 +142,7 @@ def _space(facts: Facts) -> Iterator[HoldUp]:
 
 
 def _hosts(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
-    """Where nothing is held and nothing waits for a worker, all that is left waits for a moment."""
+    """If no batch is held or waits for a worker, everything left is deferred."""
     if standing.running or standing.waiting or standing.due is None:
         return
     waits = sorted(facts.waits.items(), key=lambda item: item[1])

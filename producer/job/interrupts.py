@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a command to stop, the second ends it."""
+"""Ctrl-C and SIGTERM: the first asks a command to stop, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Interrupts:
-    """Turns the first Ctrl-C or SIGTERM into a request and the second into an end at once; a context manager."""
+    """Turns the first Ctrl-C or SIGTERM into a request, and the second into an immediate exit; a context manager."""
 
     def __init__(self) -> None:
         self.is_requested = False
@@ -29,6 +29,6 @@ class Interrupts:
         self.is_requested = True
 
     def raise_if_requested(self) -> None:
-        """For places that wait for something that may never come."""
+        """For code that waits for something that may never happen."""
         if self.is_requested:
             raise KeyboardInterrupt

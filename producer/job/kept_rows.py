@@ -1,4 +1,4 @@
-"""The row of a file that was there already: it says what was known of the file, from the row of its last download."""
+"""The row of a file that was already stored, completed from the row of its last download."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contract.records.outcomes import Outcome
 from producer.storage.journal import Journal
 from producer.storage.manifest import digest_of
 
-KEPT = b'"outcome":"kept"'  #: what a kept row has, and hardly any other
+KEPT = b'"outcome":"kept"'  #: in every kept row, and in hardly any other
 _OUTCOME = msgspec.json.Decoder(Outcome)
 
 
 def with_what_was_known(row: bytes, journal: Journal) -> bytes:
-    """Return a ``kept`` row with what an earlier manifest says of the file."""
+    """Return a ``kept`` row, completed from the file's row in an earlier manifest."""
     try:
         kept = wire.read(_OUTCOME, row, "A row")
         before = journal.stored(bytes.fromhex(kept.name or ""))

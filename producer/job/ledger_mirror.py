@@ -1,4 +1,4 @@
-"""A followed job's open batches, copied from the ledger: from them it is opened again when Redis has lost it."""
+"""Copies of a followed job's open batches, from which the job is opened again if Redis loses it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from producer.job.follower import Follower
 from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 
-_FEEDER_HAS = 5.0  # seconds to see that its job was cancelled, and to say what it has not read
+_FEEDER_HAS = 5.0  # seconds a feeder gets to notice that its job was cancelled, and to count the lines it has not read
 _COPIED_AT_ONCE = 100  # batches: a page of the ledger
 
 
 class LedgerMirror:
-    """The feeding side of a job that another command feeds or fed: copies, and after a loss feeds again.
+    """The feeding side of a job that another command feeds or fed: copies batches, and sends them again after a loss.
 
-    What was closed and lost before it could be copied or collected is gone: the sums at the end show it. Per-host
-    headers are not copied, because the journal is no place for secrets; without them a job is not opened again.
+    A batch that was closed and lost before it could be copied or collected is gone: the sums at the end show it.
+    Per-host headers are not copied, because the journal must not hold secrets; a job that has any is not opened again.
     """
 
     def __init__(
@@ -33,21 +33,21 @@ class LedgerMirror:
         self._services = services
         self._retrying = retrying
         self.is_behind = False
-        self._unfed_since: float | None = None  # since when all of a cancelled job is closed, and it is not sealed
+        self._unfed_since: float | None = None  # since when a cancelled job has been closed entirely, but not sealed
 
     @property
     def held_up(self) -> str:
-        """Whoever feeds the job says what holds it up."""
+        """Empty: the command that feeds the job says what holds it up."""
         return ""
 
     @property
     def is_done(self) -> bool:
-        """Did everything that was opened come to its end?"""
+        """Are all opened batches closed?"""
         return self._follower.is_finished and not self.is_behind and self._is_fed()
 
     @property
     def is_complete(self) -> bool:
-        """Did the command that feeds the job read its whole list?"""
+        """Has the command that feeds the job read its whole list?"""
         record = self._follower.record
         return record is not None and record.is_sealed
 
@@ -56,16 +56,16 @@ class LedgerMirror:
         return self._follower.totals
 
     def cancel(self) -> None:
-        """Whoever feeds the job reads no more, and says what was not read."""
+        """Nothing to do: the command that feeds the job stops reading, and counts what was not read."""
 
     def begin(self) -> None:
-        """Copy all that is open now: before the first outcomes are taken, so that these are never all there is."""
+        """Copy all open batches, before the first outcomes are collected."""
         record = self._retrying.call(lambda: self._services.ledger.job(self._job))
         while record is not None and self._copy(record):
             pass
 
     def step(self) -> bool:
-        """Copy a page of what was opened since; False when there was nothing to do."""
+        """Copy one page of batches opened since; False if there was nothing to do."""
         if self.is_behind:
             self.recover()
             return not self.is_behind
@@ -73,10 +73,10 @@ class LedgerMirror:
         return record is not None and self._copy(record)
 
     def recover(self) -> None:
-        """Open again what the manifest does not have; safe at any time.
+        """Open again the batches that the manifest lacks; safe at any time.
 
         Raises:
-            ServiceError: the job cannot be opened from what is here.
+            ServiceError: the job cannot be restored from the copies.
         """
         policy = self._journal.fact("policy")
         if policy is None:
@@ -94,7 +94,7 @@ class LedgerMirror:
             self.is_behind = True
 
     def _is_fed(self) -> bool:
-        """Did the command that feeds the job say that it is done, or has it, of a cancelled job, had time to?"""
+        """Has the command that feeds the job finished, or, for a cancelled job, had enough time to?"""
         record = self._follower.record
         if record is None or record.is_sealed:
             return True

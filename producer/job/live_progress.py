@@ -1,4 +1,4 @@
-"""What a person is shown of a job: the outcomes that are here, and those that its open batches have already."""
+"""What people see of a job: the outcomes collected so far, and those that its open batches already have."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contract.errors import MessageError
 from contract.records.snapshots import ProgressSnapshot
 from producer.job.tally import Tally
 
-_BELIEVED_FOR = 10.0  # seconds: a worker that says nothing for so long is gone, and what it had with it
-_MOST_OVER = 1_000  # batches remembered to be over: a snapshot of one may come late
+_BELIEVED_FOR = 10.0  # seconds: a worker silent for longer is gone, with the outcomes it had
+_MOST_OVER = 1_000  # closed batches remembered, because a snapshot may arrive late
 
 
 class LiveProgress:
-    """Keeps the tally, and the last snapshot of every batch that is open."""
+    """Keeps the tally, and the last snapshot of every open batch."""
 
     def __init__(self, tally: Tally, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.tally = tally
@@ -25,7 +25,7 @@ class LiveProgress:
         self._over: dict[str, None] = {}  # oldest first
 
     def take(self, text: bytes) -> None:
-        """Take what a worker told; what cannot be read is of another version, and not worth a word."""
+        """Take a worker's snapshot; one that cannot be read is from another version, and ignored."""
         try:
             snapshot = ProgressSnapshot.from_wire(text)
         except MessageError:
@@ -34,7 +34,7 @@ class LiveProgress:
             self._seen[snapshot.batch] = (self._clock(), snapshot)
 
     def end(self, batches: Iterable[str]) -> None:
-        """These batches' outcomes are in the tally now."""
+        """The outcomes of these batches are now in the tally."""
         for batch in batches:
             self._seen.pop(batch, None)
             self._over[batch] = None
@@ -62,24 +62,24 @@ class LiveProgress:
         return bool(self._open())
 
     def sum(self, what: Literal["flying", "quiet", "unresolved", "retrying"]) -> int:
-        """Add up what open batches tell."""
+        """Add up a field of the open batches' snapshots."""
         return sum(getattr(snapshot, what) for snapshot in self._open())
 
     @property
     def slow_hosts(self) -> Mapping[str, int]:
-        """Quiet and unresolved URLs of open batches by host, the host with most first."""
+        """Quiet and unresolved URLs of open batches by host, the host with the most first."""
         hosts: Counter[str] = Counter()
         for snapshot in self._open():
             hosts.update(snapshot.hosts)
         return dict(hosts.most_common())
 
     def rows_of(self, batch: str) -> int:
-        """Return how many outcomes an open batch has, as far as it told."""
+        """Return how many outcomes an open batch has, by its last snapshot."""
         seen = self._seen.get(batch)
         return sum(seen[1].counts.values()) if seen is not None else 0
 
     def keep_only(self, batches: Collection[str]) -> None:
-        """Forget the snapshots of all batches but these, where what is closed is counted by the ledger."""
+        """Forget the snapshots of all other batches, if the ledger counts what is closed."""
         for batch in [batch for batch in self._seen if batch not in batches]:
             del self._seen[batch]
 
@@ -89,7 +89,7 @@ class LiveProgress:
 
     @property
     def fetched(self) -> int:
-        """Bytes; those of open batches include what came of bodies that broke off."""
+        """Bytes; those of open batches include partial bodies."""
         return self.tally.fetched + sum(snapshot.fetched for snapshot in self._open())
 
     def _open(self) -> list[ProgressSnapshot]:

@@ -1,4 +1,4 @@
-"""The main loop of a job: feed it, drain it, show it, until every line has its outcome or somebody says stop."""
+"""The main loop of a job: feed, collect and show it, until every line has its outcome or the command is interrupted."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from producer.job.observer import STOPPING, Observer, Seen
 from producer.job.status import JobStatus
 from producer.storage.journal import Journal
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks while nothing happens
-_NO_WORKER_AFTER = 15.0  # seconds without any batch taken until somebody is told
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two checks while nothing happens
+_NO_WORKER_AFTER = 15.0  # seconds without any batch claimed until a hint is shown
 
 
 class Source(Protocol):
-    """What a job is fed from: lists, or what another command opened."""
+    """The feeding side of a job: from lists, or by another command."""
 
     @property
     def is_done(self) -> bool:
-        """Does the ledger have all there is?"""
+        """Does the ledger have all batches?"""
         ...
 
     @property
@@ -34,34 +34,34 @@ class Source(Protocol):
 
     @property
     def is_behind(self) -> bool:
-        """Is there anything that the ledger may have lost, and no room for it now?"""
+        """Are there batches that the ledger may lack but has no room for now?"""
         ...
 
     @property
     def held_up(self) -> str:
-        """By what, in half a sentence, nothing more is sent now; empty where nothing is in the way."""
+        """Why no more batches are sent now, in half a sentence; empty if nothing prevents it."""
         ...
 
     @property
     def totals(self) -> Mapping[str, int]:
-        """What the list held, as far as is known from here."""
+        """The totals of the list, as far as known here."""
         ...
 
     def step(self) -> bool:
-        """Do the next bit of work; False when there is nothing to do now."""
+        """Do the next piece of work; False if there is nothing to do now."""
         ...
 
     def recover(self) -> None:
-        """Make sure that the ledger has what the manifest has not."""
+        """Make sure that the ledger has every batch that the manifest lacks."""
         ...
 
     def cancel(self) -> None:
-        """Read no more: the job was cancelled."""
+        """Stop reading: the job was cancelled."""
         ...
 
 
 class Display(Protocol):
-    """What shows a person how the job is doing."""
+    """Shows people a job's progress."""
 
     def tell(self, line: str) -> None:
         """Print one line, even when quiet."""
@@ -72,23 +72,23 @@ class Display(Protocol):
         ...
 
     def exemplify(self, examples: Mapping[str, str]) -> None:
-        """Tell of each error class one URL or line, once; may be called often."""
+        """Print one example of each error class, once; may be called often."""
         ...
 
     def is_due(self) -> bool:
-        """Is it time to show how the job stands?"""
+        """Is it time to show the status?"""
         ...
 
     def show(self, status: JobStatus) -> None:
-        """Show how the job stands."""
+        """Show the status."""
         ...
 
 
 class EmbeddedServices(Protocol):
-    """The services a run started for itself."""
+    """The services that a run started."""
 
     def watch(self) -> None:
-        """Start again what ended by itself."""
+        """Restart those that have exited."""
         ...
 
     def ask_worker_to_stop(self) -> None: ...
@@ -109,10 +109,10 @@ def conduct(
     servants: EmbeddedServices | None = None,
     grace: float = 30.0,
 ) -> bool:
-    """Work until the job is finished; False when it was interrupted.
+    """Work until the job is finished; False if it was interrupted.
 
-    ``grace`` is the number of seconds our own worker may take to stop; without ``suspension`` Ctrl-Z stops this command
-    only.
+    ``grace`` is the number of seconds the embedded worker may take to stop. Without ``suspension``, Ctrl-Z only stops
+    this command.
     """
     waited = _SHORTEST_PAUSE
     begun = time.monotonic()
@@ -155,7 +155,7 @@ def conduct(
 
 
 def is_finished(feeder: Source, journal: Journal) -> bool:
-    """Does every line that was read have its row, and was the whole list read?"""
+    """Was the whole list read, and does every line have its row?"""
     return feeder.is_done and journal.count_undrained() == 0
 
 

@@ -1,4 +1,4 @@
-"""Watches a job for those who look at it: asks the cluster every few seconds, and puts together how the job stands."""
+"""Observes a job for its displays: asks the cluster every few seconds, and builds the job's status."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from producer.job.troubles import Troubles
 
 STOPPING = "stopping"
 
-_ASKED_EVERY = 2.0  # seconds between two looks at workers
-_ASKED_SELDOM = 5.0  # likewise, for who gets a line now and then
-_ASKED_FIRST = 0.5  # likewise, while our own has not said that it is there
+_ASKED_EVERY = 2.0  # seconds between two queries
+_ASKED_SELDOM = 5.0  # likewise, if only occasional lines are printed
+_ASKED_FIRST = 0.5  # likewise, until the embedded worker has reported
 _SHOWN_HOSTS = 5
-_SHOWN_RATES = 20  # of the last seconds
-_MOST_WAITS = 20  # hosts that are asked for nothing, the soonest first
-_FLOWS = 2.0  # seconds since the last outcome for which outcomes count as coming
+_SHOWN_RATES = 20  # seconds of history
+_MOST_WAITS = 20  # paused hosts, the one that ends first being first
+_FLOWS = 2.0  # seconds: with an outcome in that time, outcomes are coming
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What whoever works on a job knows of it; ``redis`` says in half a sentence why Redis is sent nothing."""
+    """What the loop knows about its job; ``redis`` says in half a sentence why nothing is sent to Redis."""
 
     record: JobRecord | None
     totals: Mapping[str, int] | None
@@ -39,7 +39,7 @@ class Seen:
 
 
 class Observer:
-    """Watches one job. ``look`` may be called often, and asks when it is time to; ``status`` asks nothing."""
+    """Observes one job. ``look`` may be called often, and queries when it is time to; ``status`` never queries."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class Observer:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """``every`` is the seconds between two looks at what the job waits for (None: nobody wants to know), ``is_own``
-        that the one worker is ours; ``troubles`` tells of workers that cannot work; ``age`` is the job's, in seconds.
+        """``every`` is the seconds between queries (None: never); ``is_own``: the only worker is embedded; ``troubles``
+        reports workers that cannot work; ``age`` is the job's age in seconds.
         """
-        self.stage = ""  # in place of the job's state, what is being done with it
+        self.stage = ""  # shown in place of the job's state
         self.census: Census | None = None
         self.standing: Standing | None = None
         self._job = job
@@ -77,13 +77,13 @@ class Observer:
         self._census_every = _ASKED_EVERY if self._is_closely else _ASKED_SELDOM
         self._census_asked = float("-inf")
         self._asked = float("-inf") if self._is_closely else clock()
-        self._waiting: Sequence[Waiting] = ()  # hosts that URLs of the job wait for, when they were asked for
+        self._waiting: Sequence[Waiting] = ()  # hosts that URLs of the job waited for at the last query
         self._waits_asked = 0.0
         self._lines = -1
         self._seen = Seen(record=None, totals=None, is_complete=False)
 
     def look(self, seen: Seen) -> None:
-        """Take what is known of the job and ask the cluster if it is time; while it is away, the last answer stays."""
+        """Update what is known and query the cluster if it is time; while it is unreachable, the last answer stays."""
         now = self._clock()
         self._seen = seen
         lines = (seen.totals or {}).get("lines", 0)
@@ -97,7 +97,7 @@ class Observer:
             pass
 
     def ask(self, seen: Seen) -> None:
-        """Ask the cluster now.
+        """Query the cluster now.
 
         Raises:
             redis.exceptions.RedisError: it does not answer.
@@ -106,7 +106,7 @@ class Observer:
         self._ask(self._clock())
 
     def status(self) -> JobStatus:
-        """Return how the job stands, as far as is known from here."""
+        """Return the job's status, as far as known here."""
         now = self._clock()
         sample, record, standing, live = self._sample(now), self._seen.record, self.standing, self._live
         self._rates.note(sample)
@@ -188,7 +188,7 @@ class Observer:
         return totals.get("urls", 0) + totals.get("refused", 0) if totals is not None else None
 
     def _waits(self, now: float) -> Sequence[HostWait]:
-        """Return each host once, with the soonest moment at which it may be asked."""
+        """Return each host once, with the earliest time of its next request."""
         waits: dict[str, HostWait] = {}
         for each in self._waiting:
             host, left = _shown(each.host), max(0.0, each.seconds - (now - self._waits_asked))
@@ -226,7 +226,7 @@ class Observer:
         return time.strftime("%H:%M:%S", time.localtime(self._wall() + left))
 
     def _left(self, known: int | None, sample: Sample, hold_up: HoldUp) -> float | None:
-        """Return how long it will take; None where that would be a guess. It takes as long as a host waits at least."""
+        """Return the time left; None if that would be a guess. It is at least the longest wait for a host."""
         if known is None or not self._seen.is_complete or hold_up.stops or sample.rows >= known:
             return None
         if self._is_all_silent():
@@ -236,7 +236,7 @@ class Observer:
         return left if left is None or due is None else max(left, due)
 
     def _is_all_silent(self) -> bool:
-        """Does nothing wait for a worker, and is all in flight silent? What came before is no measure then."""
+        """Does nothing wait for a worker, and is everything in flight silent? Then past rates predict nothing."""
         standing, live = self.standing, self._live
         is_all_held = standing is not None and not standing.waiting
         return is_all_held and live.sum("quiet") > 0 and live.sum("flying") <= live.sum("quiet")
@@ -248,7 +248,7 @@ class Observer:
             for host in self._live.tally.costliest_hosts(_SHOWN_HOSTS)
         ]
         silent = [HostCost(host, 0, None, 0, number) for host, number in slow.items()]
-        # Those silent now cost a place in flight, and are not among those that have outcomes.
+        # Silent URLs cost time now, but have no outcome yet.
         return sorted([*costs, *silent], key=lambda cost: (-cost.silent, -(cost.mean or 0) * cost.urls))[:_SHOWN_HOSTS]
 
     def _slow_hosts(self) -> Counter[str]:
@@ -278,5 +278,5 @@ class Observer:
 
 
 def _shown(key: str) -> str:
-    """Return a host as a URL of it has it: with a port that is not its scheme's only."""
+    """Return a host as in its URLs: with its port only if that is not the scheme's default."""
     return key.removesuffix(":80").removesuffix(":443")

@@ -1,4 +1,4 @@
-"""How fast a job goes, now and over the last minute, and how long it will take at that."""
+"""How fast a job goes, now and over the last minute, and the time left at that rate."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from itertools import pairwise
 
 _SAMPLED_EVERY = 1.0  # seconds
 _KEPT = 61.0  # seconds of samples
-_RATE_OVER = 10.0  # seconds a shown rate looks back
-_LEFT_OVER = 30.0  # seconds that what is left is told by
-_BASIS_SECONDS, _BASIS_ROWS = 5.0, 20  # of which what is left is told: before, it would be a guess
+_RATE_OVER = 10.0  # seconds over which a shown rate is measured
+_LEFT_OVER = 30.0  # seconds over which the rate for the time left is measured
+_BASIS_SECONDS, _BASIS_ROWS = 5.0, 20  # least basis for the time left: with less, it would be a guess
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was done at a moment: rows and bytes in all, rows by error class and by worker."""
+    """Totals at one moment: rows and bytes, rows by error class and by worker."""
 
-    at: float  # by a clock that only grows, seconds
+    at: float  # seconds of a monotonic clock
     rows: int = 0
     fetched: int = 0
     errors: Mapping[str, int] | None = None
@@ -26,22 +26,22 @@ class Sample:
 
 
 class Rates:
-    """Keeps a sample a second of the last minute.
+    """Keeps one sample per second of the last minute.
 
-    What a worker had that died is no longer counted, and still no rate is negative.
+    Totals can shrink when a worker dies, but no rate is ever negative.
     """
 
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque()
-        self._changed = 0.0  # when rows came last, or the first sample
+        self._changed = 0.0  # when the last rows came, or the first sample
         self._rows: int | None = None
-        self.has_moved = False  # rows came since the first sample
+        self.has_moved = False  # rows have come since the first sample
 
     def is_due(self, now: float) -> bool:
         return not self._samples or now - self._samples[-1].at >= _SAMPLED_EVERY
 
     def note(self, sample: Sample) -> None:
-        """Take a sample; one that comes before it ``is_due`` only tells whether there are new rows."""
+        """Take a sample; one taken before it ``is_due`` only shows whether there are new rows."""
         if self._rows is None or sample.rows > self._rows:
             self.has_moved = self._rows is not None
             self._changed = sample.at
@@ -56,7 +56,7 @@ class Rates:
         return now - self._changed if self._samples else 0.0
 
     def now(self, sample: Sample) -> tuple[float, float] | None:
-        """Return URLs/s and bytes/s of the ten seconds up to this sample; None: there is no time to look back on."""
+        """Return URLs/s and bytes/s over the ten seconds up to this sample; None if there is no earlier one."""
         then = self._before(sample.at - _RATE_OVER)
         if then is None or sample.at - then.at < _SAMPLED_EVERY / 2:
             return None
@@ -76,7 +76,7 @@ class Rates:
         return max(0, (sample.errors or {}).get(error, 0) - (first.errors or {}).get(error, 0))
 
     def history(self, most: int) -> tuple[Sequence[float], Sequence[float]]:
-        """Return URLs/s and bytes/s of each of the last seconds, the latest last."""
+        """Return URLs/s and bytes/s for each of the last seconds, the latest last."""
         urls: list[float] = []
         sizes: list[float] = []
         samples = list(self._samples)[-most - 1 :]
@@ -87,7 +87,7 @@ class Rates:
         return urls, sizes
 
     def left(self, rows: int, sample: Sample) -> float | None:
-        """Return the seconds that so many more rows will take; None while there is nothing to tell it by."""
+        """Return the seconds that this many more rows will take; None without a sufficient basis."""
         then = self._before(sample.at - _LEFT_OVER)
         if then is None:
             return None
@@ -97,7 +97,7 @@ class Rates:
         return rows * since / came
 
     def _before(self, moment: float) -> Sample | None:
-        """Return the latest sample of that moment or before; where all are later, the first."""
+        """Return the latest sample at or before that time; if all are later, the first."""
         found = None
         for each in self._samples:
             if found is not None and each.at > moment:

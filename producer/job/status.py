@@ -1,4 +1,4 @@
-"""How a job stands: the facts that every display of it shows, and machines are given."""
+"""A job's status: the facts that every display and ``--json`` show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from producer.job.hold_up import NOTHING, HoldUp
 
 @dataclass(frozen=True, slots=True)
 class ErrorCount:
-    """``lately``: of these so many in the last minute, as far as this job was watched for it."""
+    """``lately`` counts those of the last minute, as far as the job was observed."""
 
     error: str
     total: int
@@ -21,7 +21,7 @@ class ErrorCount:
 
 @dataclass(frozen=True, slots=True)
 class HostCost:
-    """What a host cost: its URLs, the seconds they took on average, those that failed, and those silent in flight."""
+    """What a host cost: its URLs, their mean time in seconds, those that failed, and those silent in flight."""
 
     host: str
     urls: int
@@ -32,7 +32,7 @@ class HostCost:
 
 @dataclass(frozen=True, slots=True)
 class HostWait:
-    """A host that is asked for nothing for so many seconds more; ``urls`` of the job wait for it, if that is known."""
+    """A paused host, with the seconds left; ``urls`` of the job wait for it, if known."""
 
     host: str
     left: float
@@ -41,7 +41,7 @@ class HostWait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLine:
-    """A worker, what it holds of the job, its URLs/s, the seconds since it was heard of, and what troubles it."""
+    """A worker: what it holds of the job, its URLs/s, the seconds since its last report, and its trouble."""
 
     worker: str
     batches: int | None = 0
@@ -54,10 +54,10 @@ class WorkerLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """A job as it stands now. Rates are per second, times in seconds, sizes in bytes; None: there is no basis for it.
+    """A job's current state. Rates are per second, times in seconds, sizes in bytes; None: not known.
 
-    ``done`` of ``known`` URLs have an outcome; more may be known later unless ``is_complete``. ``flying`` and ``quiet``
-    are of the batches that told of themselves: those that last.
+    ``done`` of ``known`` URLs have an outcome; ``known`` may still grow unless ``is_complete``. ``flying`` and
+    ``quiet`` come from snapshots of open batches.
     """
 
     job: str
@@ -89,7 +89,7 @@ class JobStatus:
     hold_up: HoldUp = NOTHING
 
     def to_record(self) -> dict[str, Any]:
-        """Return the facts for machines."""
+        """Return the status for ``--json``."""
         return {
             "job": self.job,
             "label": self.label,
@@ -142,7 +142,7 @@ class JobStatus:
 
 
 def state_of(record: JobRecord | None, standing: Standing | None = None) -> str:
-    """Say in a word or two where a job is between its first batch and its last row."""
+    """Return a job's phase in a word or two."""
     if record is None:
         return "starting"
     state = standing.state if standing is not None else record.state

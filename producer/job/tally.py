@@ -1,4 +1,4 @@
-"""What a job's rows add up to, in flat memory: counts, sizes, how long things took, which hosts were slow."""
+"""Sums up a job's rows in constant memory: counts, sizes, durations, slow hosts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from msgspec import Struct
 from contract.records import wire
 from contract.records.outcomes import ENDINGS, Ending, ErrorClass
 
-_STEPS = 32  # histogram buckets per doubling: a percentile is right within 1.1 %
-_NOTHING = -1000  # the bucket of what took no time
+_STEPS = 32  # histogram buckets per doubling: percentiles are accurate to 1.1 %
+_NOTHING = -1000  # the bucket for a duration of zero
 _MOST_HOSTS = 500
 
 
@@ -26,7 +26,7 @@ class _Phases(Struct, gc=False):
 
 
 class _Counted(Struct, gc=False):
-    """What is counted of a row; all else in it is passed over unread."""
+    """The fields of a row that are counted; the others are skipped undecoded."""
 
     url: str
     outcome: Ending
@@ -43,7 +43,7 @@ _ROW = msgspec.json.Decoder(_Counted)
 
 
 class Histogram:
-    """Seconds in buckets whose width grows with the value; exact enough for percentiles, whatever their number."""
+    """Durations in buckets whose width grows with the value; accurate enough for percentiles of any number."""
 
     def __init__(self, buckets: Mapping[int, int] | None = None) -> None:
         self.buckets: dict[int, int] = dict(buckets or {})
@@ -57,7 +57,7 @@ class Histogram:
             self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
     def percentile(self, share: float) -> float | None:
-        """Return the value that this share (0 to 1) of all values do not exceed; None without values."""
+        """Return the value that this fraction (0 to 1) of all values does not exceed; None without values."""
         left = ceil(share * sum(self.buckets.values()))
         for bucket in sorted(self.buckets):
             left -= self.buckets[bucket]
@@ -68,7 +68,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class Host:
-    """What was fetched from one host. ``seconds`` adds up the URLs' own times."""
+    """What was fetched from one host. ``seconds`` is the sum of its URLs' own times."""
 
     name: str
     urls: int = 0
@@ -86,10 +86,10 @@ class Tally:
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(ENDINGS, 0)
         self.errors: dict[str, int] = {}
-        self.examples: dict[str, str] = {}  # of each error class the first: which URL or line, and what to do
+        self.examples: dict[str, str] = {}  # the first of each error class: which URL or line, and what to do
         self.fetched = 0  # bytes of bodies stored by this job
-        self.kept = 0  # bytes of bodies that were there already
-        self.busy = 0.0  # seconds, all URLs' own times added up
+        self.kept = 0  # bytes of bodies that were stored already
+        self.busy = 0.0  # seconds: the sum of all URLs' own times
         self.worked = 0.0  # seconds of earlier spans
         self.started = 0.0
         self.finished = 0.0
@@ -105,16 +105,16 @@ class Tally:
 
     @property
     def tried(self) -> int:
-        """URLs that were fetched, or meant to be and failed: not those that were cancelled."""
+        """URLs that were fetched, or failed: not those that were cancelled."""
         return self.counts["ok"] + self.counts["failed"] - self.errors.get(ErrorClass.CANCELLED, 0)
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the first batch's start to the last one's end, without the time nobody ran the job."""
+        """Seconds from the first batch's start to the last one's end, excluding the time when the job was not run."""
         return self.worked + max(0.0, self.finished - self.started)
 
     def add_batch(self, *, started: float, finished: float, busy: float, worker: str, urls: int) -> None:
-        """Count one batch that a worker ran."""
+        """Add one batch that a worker ran."""
         self.batches += 1
         self.busy += busy
         self.started = min(self.started or started, started)
@@ -123,12 +123,12 @@ class Tally:
             self.workers[worker] = self.workers.get(worker, 0) + urls
 
     def add_rows(self, rows: Iterable[bytes]) -> list[str | None]:
-        """Count manifest rows, given as JSON; return of each the name of the stored file, None where none is.
+        """Add manifest rows, given as JSON; return for each the name of its stored file, or None.
 
         Raises:
-            MessageError: one is no row.
+            MessageError: one is not a row.
         """
-        # Column by column: a tuple per row would cost more than to read the row.
+        # Column by column: a tuple per row would cost more than decoding the row.
         read = _read(rows)
         good = [row for row in read if row.outcome is Ending.OK]
         kept = [row.bytes or 0 for row in read if row.outcome is Ending.KEPT]
@@ -182,20 +182,20 @@ class Tally:
         return sorted(self._hosts.values(), key=lambda host: host.mean, reverse=True)[:most]
 
     def costliest_hosts(self, most: int) -> Sequence[Host]:
-        """Return the hosts whose URLs took longest in all."""
+        """Return the hosts whose URLs took longest in total."""
         return heapq.nlargest(most, self._hosts.values(), key=lambda host: host.seconds)
 
     @property
     def known_hosts(self) -> int:
-        """How many hosts are remembered? Of many not all are."""
+        """How many hosts are remembered? Not all, if there are very many."""
         return len(self._hosts)
 
     def begin_span(self) -> None:
-        """Leave out of ``elapsed`` the time until the next batch: nobody worked on the job."""
+        """Exclude the time until the next batch from ``elapsed``: the job was not run."""
         self.worked, self.started, self.finished = self.elapsed, 0.0, 0.0
 
     def _drop_quickest(self) -> None:
-        """Make room: of many hosts, those that are slow or cost much are worth remembering."""
+        """Forget some hosts: of very many, those that are slow or cost much are kept."""
         kept = [*self.slowest_hosts(_MOST_HOSTS // 2), *self.costliest_hosts(_MOST_HOSTS // 4)]
         self._hosts = {host.name: host for host in kept}
 
@@ -237,7 +237,7 @@ def _read(rows: Iterable[bytes]) -> list[_Counted]:
 
 
 def _example(row: _Counted) -> str:
-    """Say where it was and why. A refused line says its number; of a URL all but the host may be a secret."""
+    """Say where and why. Refused lines have a number; of a URL only the host is shown: the rest may be secret."""
     detail = row.detail or "no detail is known"
     if row.error == ErrorClass.REFUSED_URL:
         return detail

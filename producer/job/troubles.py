@@ -1,4 +1,4 @@
-"""What holds workers up is told when it begins and when it is over."""
+"""Reports workers' trouble when it begins and when it ends."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping
 
 from contract.ledger.health import Trouble
 
-_MOST_TOLD = 3  # workers told of by name at once
+_MOST_TOLD = 3  # workers named at once
 
 
 class Troubles:
-    """The workers that cannot do all they should, as those are told who wait for a job."""
+    """The workers that have trouble, as reported to those who wait for a job."""
 
     def __init__(self, tell: Callable[[str], None], *, is_own: bool = False) -> None:
-        """``tell`` prints one line; ``is_own``: there is one worker, our own."""
+        """``tell`` prints one line; ``is_own``: the only worker is embedded."""
         self._tell = tell
         self._is_own = is_own
         self._known: Mapping[str, Trouble] = {}
 
     def take(self, found: Mapping[str, Trouble]) -> None:
-        """Take what is known of all workers now, and tell what is new."""
+        """Take the current trouble of all workers, and print what is new."""
         self._tell_of(sorted(found.keys() - self._known.keys()), lambda worker: str(found[worker]))
         self._tell_of(sorted(self._known.keys() - found.keys()), lambda worker: _over(self._known[worker]))
         self._known = dict(found)

@@ -403,8 +403,8 @@ def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
 def test_a_cancelled_run_that_takes_its_server_along_was_cancelled(
     tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards _in_force: what was accepted holds, whether or not there is a server left to say that it is in force."""
-    monkeypatch.setattr(job_control, "_IN_FORCE_WITHIN", 300.0)  # a batch is held, so that all of it is waited
+    """Guards _once_obeyed: an accepted change holds, even if no server is left to confirm that workers obey it."""
+    monkeypatch.setattr(job_control, "_OBEYED_WITHIN", 300.0)  # a batch is held, so that all of it is waited
     job = bench.enqueue(10)
     with closing(Journal(tmp_path / "out/.trawl")) as journal:
         journal.note(job=job)
