@@ -31,6 +31,7 @@ from tests.support import netbox
 from tests.support.celery_worker import CeleryWorker
 from tests.support.machines import HUB, Machine, machines, why_no_machines
 from tests.support.person import Person
+from tests.support.processes import end_all
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay
 
@@ -77,7 +78,7 @@ def run_round(folder: Path, load: Load, is_shared: bool) -> list[Turn]:
         relay = running.enter_context(Relay(("127.0.0.1", redis.port), latency=LATENCY, address=HUB))
         site = running.enter_context(running_site())
         person = Person(folder, TRAWL_BROKER_URL=f"redis://{HUB}:{relay.port}/0")
-        running.callback(person.leave)
+        running.callback(end_all)
         workers = [_worker(machine, person, load) for machine in fleet]
         for worker in workers:
             running.callback(worker.stop, grace=0.0)  # nobody waits for a job any more

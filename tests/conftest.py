@@ -1,9 +1,16 @@
-"""What every tier starts from: an environment without settings, and hypothesis without a watch."""
+"""What every tier starts from: no settings, hypothesis without a watch, and nothing running of an earlier test."""
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.misbehaving import MisbehavingServer
+from tests.support.person import Person
+from tests.support.processes import end_all
 
 # Celery reads CELERY_BROKER_URL and CELERY_RESULT_BACKEND by itself and they beat any configuration, libcurl reads the
 # proxy variables: tests must not reach what the developer's shell happens to name. Before anything imports Celery.
@@ -23,3 +30,29 @@ _THE_MACHINES = [HealthCheck.too_slow]
 settings.register_profile("trawlnet", deadline=None, derandomize=True, suppress_health_check=_THE_MACHINES)
 settings.register_profile("search", deadline=None, suppress_health_check=_THE_MACHINES)
 settings.load_profile("trawlnet")
+
+#: What takes longest begins first, so that a process which ends before the others leaves them little.
+_TIERS = ("acceptance", "integration", "ports")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    rank = {tier: number for number, tier in enumerate(_TIERS)}
+    items.sort(key=lambda item: rank.get(item.path.relative_to(tests).parts[0], len(_TIERS)))
+
+
+@pytest.fixture(autouse=True)
+def _programs_end_with_their_test() -> Iterator[None]:
+    yield
+    end_all()
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    return Person(tmp_path)

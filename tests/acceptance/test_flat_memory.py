@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
@@ -60,7 +59,7 @@ class Cluster:
             run.kill()
             run.wait()
         assert run.returncode == 0
-        with redis.Redis.from_url(self._server.url()) as client:
+        with self._server.client() as client:
             in_redis = int(client.info("memory")["used_memory_peak"])
         peaks = (peak, in_redis, *(peak_of(pid) for pid in family))
         return dict(zip(PARTS, peaks, strict=True))
@@ -127,8 +126,7 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
     environment = {"TRAWL_OUTPUT": str(folder / "files")}
     with RedisServer(folder / "redis") as server, TinyOrigin() as origin:
         environment["TRAWL_BROKER_URL"] = server.celery_url()
-        options = ("--without-gossip", "--without-mingle")
-        with CeleryWorker(folder, env=environment, concurrency=1, arguments=options) as worker:
+        with CeleryWorker(folder, env=environment, concurrency=1) as worker:
             cluster = Cluster(folder, server, worker, origin)
             yield cluster.run(FEW), cluster.run(MANY)
 

@@ -16,10 +16,12 @@ from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import ENOUGH, Person, lines_until
+from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.tiny_disk import TinyDisk, tiny_disk_or_skip
 
-COUNT = 80  # URLs: some ten seconds of them
+COUNT = 40  # URLs
+BEFORE = 8  # of them are stored when it happens; the others are answered after it
 
 Act = Callable[[TinyDisk], object]
 
@@ -100,17 +102,16 @@ def disk(tmp_path: Path) -> Iterator[TinyDisk]:
         yield mounted
 
 
-@pytest.fixture
-def server() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as running:
-        yield running
+def stored_in(disk: TinyDisk) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (disk.seen / "out").iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("fate", FATES.values(), ids=FATES)
 def test_whatever_befalls_the_folder_is_shown_and_the_job_goes_on_after_the_cure(
     tmp_path: Path, server: MisbehavingServer, disk: TinyDisk, fate: Fate
 ) -> None:
-    urls = [server.url(f"/good?seed={seed}&size=20000&rate=40000") for seed in range(COUNT)]
+    held = ("good" if seed < BEFORE else "held" for seed in range(COUNT))
+    urls = [server.url(f"/{each}?seed={seed}&size=40000") for seed, each in enumerate(held)]
     person = Person(tmp_path)
     listed = person.write_list(*urls)
     fate.prepare(disk)
@@ -122,13 +123,14 @@ def test_whatever_befalls_the_folder_is_shown_and_the_job_goes_on_after_the_cure
         with worker:
             run = person.start("run", listed, "-o", "o", "--allow-net", "127.0.0.0/8", "--batch-size", "20",
                                TRAWL_BROKER_URL=redis.celery_url())  # fmt: skip
-            server.log.wait_for_requests(30)
+            await_condition(lambda: len(stored_in(disk)) == BEFORE, within=60, what="the first files")
             fate.happens(disk)
+            server.log.let_go.set()
             said = lines_until(run, fate.shown.encode()) if fate.shown else b""
             fate.cure(disk)
             said += run.communicate(timeout=ENOUGH)[1]
             assert run.returncode == 0, said.decode()
-        stored = {path.name: path.read_bytes() for path in (disk.seen / "out").iterdir() if path.is_file()}
+        stored = stored_in(disk)
 
     rows = person.rows("o")
     assert {row["outcome"] for row in rows} == {"ok"}

@@ -25,11 +25,6 @@ LOOPBACK = ("--allow-net", "127.0.0.0/8")
 SMALL = ("--processes", "1")
 
 
-@pytest.fixture
-def person(tmp_path: Path) -> Person:
-    return Person(tmp_path)
-
-
 def leftovers(person: Person) -> list[str]:
     """Return what a run should have taken away: temporary files, sockets, server data."""
     state = person.folder / "out" / ".trawl"
@@ -42,13 +37,6 @@ def leftovers(person: Person) -> list[str]:
 def web() -> Iterator[str]:
     with demo_server(latency=0.02, spread=0.5) as address:
         yield address
-
-
-@pytest.fixture
-def waiting_web() -> Iterator[MisbehavingServer]:
-    """A server whose /held is answered once the test says so: what happens meanwhile is no matter of speed."""
-    with MisbehavingServer() as server:
-        yield server
 
 
 def good(web: MisbehavingServer, count: int) -> list[str]:
@@ -77,8 +65,8 @@ def test_any_temporary_folder_will_do(person: Person, web: str, name: str) -> No
     assert (code, sorted(path.name for path in folder.iterdir())) == (0, ["out"]), err
 
 
-def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, waiting_web: MisbehavingServer) -> None:
-    urls = person.write_list(*good(waiting_web, 60))
+def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, server: MisbehavingServer) -> None:
+    urls = person.write_list(*good(server, 60))
     limited = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-P", "-m", "producer"]
 
     ended = subprocess.run(
@@ -186,10 +174,8 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
-def test_nothing_listens_and_only_we_can_reach_the_embedded_server(
-    person: Person, waiting_web: MisbehavingServer
-) -> None:
-    listed = person.write_list(*held(waiting_web, 8))
+def test_nothing_listens_and_only_we_can_reach_the_embedded_server(person: Person, server: MisbehavingServer) -> None:
+    listed = person.write_list(*held(server, 8))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
     pids = family(process)
     folder = await_condition(
@@ -198,7 +184,7 @@ def test_nothing_listens_and_only_we_can_reach_the_embedded_server(
 
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)]
     listening = [pid for pid in pids if _listens(pid)]
-    waiting_web.log.let_go.set()
+    server.log.let_go.set()
     process.communicate(timeout=ENOUGH)
 
     assert modes == [0o700, 0o700]
@@ -209,9 +195,9 @@ def test_nothing_listens_and_only_we_can_reach_the_embedded_server(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
-    person: Person, waiting_web: MisbehavingServer, number: signal.Signals
+    person: Person, server: MisbehavingServer, number: signal.Signals
 ) -> None:
-    urls = [*good(waiting_web, 10), *held(waiting_web, 30)]
+    urls = [*good(server, 10), *held(server, 30)]
     listed = person.write_list(*urls)
     options = ("--transfers", "4", "--batch-size", "10", "--drain", "1")
     command = ("run", listed, "-o", "out", *options, *LOOPBACK, *SMALL)
@@ -227,7 +213,7 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
     assert b"Traceback" not in err
     assert gone(pids)
     assert leftovers(person) == []
-    waiting_web.log.let_go.set()
+    server.log.let_go.set()
     code, again, err_again = person.trawl(*command, "--json")
     assert code == 0, err_again
     assert "Going on with job" in err_again
@@ -235,17 +221,15 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 
 
-def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(
-    person: Person, waiting_web: MisbehavingServer
-) -> None:
+def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(person: Person, server: MisbehavingServer) -> None:
     """Guards the way of a snapshot from Ledger.tell to LiveProgress.take: twenty large files are one batch."""
-    sizes = [waiting_web.url(f"/good?seed={number}&size=1000000") for number in range(3)]
-    listed = person.write_list(*sizes, waiting_web.url("/status?code=404"), *held(waiting_web, 1))
+    sizes = [server.url(f"/good?seed={number}&size=1000000") for number in range(3)]
+    listed = person.write_list(*sizes, server.url("/status?code=404"), *held(server, 1))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
 
     told = _said(process, b"4 of 5")
     rows = (person.folder / "out" / "manifest.jsonl").read_text("utf-8")
-    waiting_web.log.let_go.set()
+    server.log.let_go.set()
     process.communicate(timeout=ENOUGH)
 
     assert b"ok 3, failed 1" in told
@@ -253,11 +237,11 @@ def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(
     assert process.returncode == 1
 
 
-def test_a_second_interrupt_ends_it_at_once(person: Person, waiting_web: MisbehavingServer) -> None:
-    listed = person.write_list(*held(waiting_web, 200))
+def test_a_second_interrupt_ends_it_at_once(person: Person, server: MisbehavingServer) -> None:
+    listed = person.write_list(*held(server, 200))
     process = person.start("run", listed, "-o", "out", "--transfers", "1", "--drain", "3600", *LOOPBACK, *SMALL)
     pids = family(process)
-    waiting_web.log.wait_for_requests(1, 60)
+    server.log.wait_for_requests(1, 60)
     process.send_signal(signal.SIGINT)
     first = _said(process, b"Stopping")
 
@@ -270,8 +254,8 @@ def test_a_second_interrupt_ends_it_at_once(person: Person, waiting_web: Misbeha
     assert leftovers(person) == []
 
 
-def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, waiting_web: MisbehavingServer) -> None:
-    urls = [*good(waiting_web, 6), *held(waiting_web, 24)]
+def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, server: MisbehavingServer) -> None:
+    urls = [*good(server, 6), *held(server, 24)]
     listed = person.write_list(*urls)
     command = ("run", listed, "-o", "out", "--batch-size", "6", *LOOPBACK, *SMALL)
     process = person.start(*command)
@@ -282,7 +266,7 @@ def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, w
     process.communicate()
     assert gone(pids)
     sockets = list(person.temporary.iterdir())
-    waiting_web.log.let_go.set()
+    server.log.let_go.set()
     code, out, err = person.trawl(*command, "--json")
 
     assert sockets == []
@@ -292,17 +276,17 @@ def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, w
     assert leftovers(person) == []
 
 
-def test_a_worker_that_dies_is_started_again(person: Person, waiting_web: MisbehavingServer) -> None:
-    urls = held(waiting_web, 10)
+def test_a_worker_that_dies_is_started_again(person: Person, server: MisbehavingServer) -> None:
+    urls = held(server, 10)
     listed = person.write_list(*urls)
     person.environment["TRAWL_LEASE"] = "2"
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
-    waiting_web.log.wait_for_requests(10, 60)
+    server.log.wait_for_requests(10, 60)
     worker = await_condition(lambda: _pid_of(process, "worker"), within=60, what="the worker")
 
     os.kill(worker, signal.SIGKILL)
     assert _said(process, b"The worker ended") == b"The worker ended (signal 9); starting it again.\n"
-    waiting_web.log.let_go.set()  # not before: its processes outlive it by a moment, and could end the job in it
+    server.log.let_go.set()  # not before: its processes outlive it by a moment, and could end the job in it
     _, err = process.communicate(timeout=ENOUGH)
 
     assert process.returncode == 0, err
@@ -310,16 +294,16 @@ def test_a_worker_that_dies_is_started_again(person: Person, waiting_web: Misbeh
 
 
 def test_an_embedded_server_that_dies_is_started_again_with_what_it_held(
-    person: Person, waiting_web: MisbehavingServer
+    person: Person, server: MisbehavingServer
 ) -> None:
-    urls = [*good(waiting_web, 6), *held(waiting_web, 24)]
+    urls = [*good(server, 6), *held(server, 24)]
     listed = person.write_list(*urls)
     process = person.start("run", listed, "-o", "out", "--batch-size", "6", *LOOPBACK, *SMALL)
     person.await_rows()
-    server = await_condition(lambda: _pid_of(process, "server"), within=10, what="the server")
+    redis = await_condition(lambda: _pid_of(process, "server"), within=10, what="the server")
 
-    os.kill(server, signal.SIGKILL)
-    waiting_web.log.let_go.set()
+    os.kill(redis, signal.SIGKILL)
+    server.log.let_go.set()
     _, err = process.communicate(timeout=ENOUGH)
 
     assert process.returncode == 0, err
@@ -328,8 +312,8 @@ def test_an_embedded_server_that_dies_is_started_again_with_what_it_held(
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 
 
-def test_a_disk_below_the_floor_is_told_at_the_terminal(person: Person, waiting_web: MisbehavingServer) -> None:
-    listed = person.write_list(*good(waiting_web, 3))
+def test_a_disk_below_the_floor_is_told_at_the_terminal(person: Person, server: MisbehavingServer) -> None:
+    listed = person.write_list(*good(server, 3))
     process = person.start("run", listed, "-o", "out", "--min-free", "1000T", "--drain", "0", *LOOPBACK, *SMALL)
 
     told = _said(process, b"takes no work")

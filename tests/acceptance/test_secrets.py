@@ -269,7 +269,7 @@ def enqueue_only(heard: Overheard, environment: dict[str, str], server: RedisSer
     job = trawl(heard, apart, "enqueue", "urls.txt", *OPTIONS).out.strip()
     trawl(heard, apart, "status", job)
     trawl(heard, apart, "status", job, "--json")
-    with redis.Redis.from_url(server.url()) as client:
+    with server.client() as client:
         for key in client.scan_iter():
             name = key.decode()
             heard.add("the names of keys", name + "\n")
@@ -302,14 +302,13 @@ def remember_arguments(heard: Overheard, pid: int) -> None:
 
 def ask_exporter(heard: Overheard, environment: dict[str, str]) -> None:
     place = f"127.0.0.1:{free_port()}"
-    with Person(heard.folder, **environment).start("metrics", "--listen", place) as exporter:
-        assert exporter.stdout is not None
-        assert exporter.stderr is not None
-        heard.add("what trawl metrics said", exporter.stdout.readline())
-        with urllib.request.urlopen(f"http://{place}/metrics", timeout=60) as response:
-            numbers = bytes(response.read())
-        exporter.terminate()
-        heard.add("what trawl metrics said", exporter.stdout.read() + exporter.stderr.read())
+    exporter = Person(heard.folder, **environment).start("metrics", "--listen", place)
+    assert exporter.stdout is not None
+    heard.add("what trawl metrics said", exporter.stdout.readline())
+    with urllib.request.urlopen(f"http://{place}/metrics", timeout=60) as response:
+        numbers = bytes(response.read())
+    exporter.terminate()
+    heard.add("what trawl metrics said", b"".join(exporter.communicate(timeout=ENOUGH)))
     assert b"trawl_claimable_batches 0" in numbers
     heard.add("the cluster's metrics", numbers)
 

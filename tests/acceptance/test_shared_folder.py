@@ -46,12 +46,6 @@ def machines(tmp_path: Path) -> Iterator[list[TinyDisk]]:
         yield disks
 
 
-@pytest.fixture
-def server() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as running:
-        yield running
-
-
 def test_two_machines_killed_again_and_again_lose_no_draft_of_one_another(
     tmp_path: Path, machines: list[TinyDisk], server: MisbehavingServer
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from producer.commands.demo import demo_server
 from tests.support.person import ENOUGH, Person
-from tests.support.processes import end
+from tests.support.processes import begin
 
 SMALL = ("--allow-net", "127.0.0.0/8", "--processes", "1")
 
@@ -39,8 +39,8 @@ def unread() -> Iterator[int]:
 def run(
     person: Person, *arguments: object, closed: str = "", stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
 ) -> tuple[int, str, str]:
-    """Run ``trawl``; ``closed`` is what a shell is told: ``>&- 2>&-``."""
-    process = subprocess.Popen(
+    """Run ``trawl``; ``closed`` is what a shell is told: ``>&- 2>&-``. How far a slow run is after 5 s is left out."""
+    process = begin(
         ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-P", "-m", "producer", *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=stdout,
@@ -48,11 +48,10 @@ def run(
         cwd=person.folder,
         env=person.environment,
     )
-    try:
-        out, err = process.communicate(timeout=ENOUGH)
-    finally:
-        end(process)
-    return process.returncode, (out or b"").decode(), (err or b"").decode()
+    out, err = process.communicate(timeout=ENOUGH)
+    said = (err or b"").decode().splitlines(keepends=True)
+    told = [line for line in said if not line.startswith(("[", '{"event": "progress"'))]
+    return process.returncode, (out or b"").decode(), "".join(told)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])

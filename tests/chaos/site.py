@@ -84,7 +84,7 @@ class Site:
 
     def client(self) -> redis.Redis:
         """Return a client of the server itself, past the relay."""
-        return redis.Redis.from_url(self.server.url())
+        return self.server.client()
 
     def ledger(self) -> RedisLedger:
         """Return the ledger, past the relay."""
@@ -123,7 +123,6 @@ class Site:
             env=self.environment,
             concurrency=self.slots,
             name=f"w{self._started}",
-            arguments=("--without-gossip", "--without-mingle"),
             program=None if self.sweeps else WITHOUT_SWEEP,
         )
         return worker.start(wait=False)

@@ -68,7 +68,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     acl.write_text(f"{rendered.stdout}user operator on >{OPERATOR.replace(' ', '')} ~* &* +@all\n")
     with RedisServer(folder / "redis", acl_file=acl) as server:
         url = server.url(user="operator", password=OPERATOR.replace(" ", ""))
-        with redis.Redis.from_url(url, decode_responses=True) as operator:
+        with server.client(url, decode_responses=True) as operator:
             environment = {
                 "TRAWL_BROKER_URL": f"redis://trawl@127.0.0.1:{server.port}/0",
                 "TRAWL_REDIS_PASSWORD_FILE": str(password),

@@ -6,12 +6,10 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -19,114 +17,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from contract.cluster.settings import ClusterSettings
 from contract.errors import JobStateError
 from contract.ledger import control
-from contract.ledger.values import JobRecord
 from producer.api.jobs import Client
 from producer.cluster.address import note_address
 from producer.cluster.client import Cluster
 from producer.commands.control import cancel_job
 from producer.job import control as job_control
 from producer.storage.journal import Journal
-from tests.support.person import Person
-from tests.support.processes import await_condition, end
-from tests.support.redis_server import RedisServer
+from tests.support.commands import Bench, urls
+from tests.support.person import ENOUGH
+from tests.support.processes import await_condition, begin
 from tests.support.stand_in_worker import StandInWorker
 
 MANY = 3000  # lines: at ten a batch more than a run has open at once
 
 
-class Bench(Person):
-    """A Redis, and a person whose shell names it."""
-
-    def __init__(self, server: RedisServer, folder: Path) -> None:
-        super().__init__(folder, TRAWL_BROKER_URL=server.celery_url(), TRAWL_LEASE="2")
-        self.server = server
-        self.settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
-
-    def newest(self) -> JobRecord | None:
-        """How the newest job stands; None: there is none yet."""
-        with closing(Cluster(self.settings)) as cluster:
-            jobs = cluster.ledger.jobs()
-            return cluster.ledger.job(jobs[-1]) if jobs else None
-
-    def record(self, job: str) -> JobRecord:
-        with closing(Cluster(self.settings)) as cluster:
-            record = cluster.ledger.job(job)
-        assert record is not None
-        return record
-
-    def job(self) -> str:
-        record = self.newest()
-        assert record is not None
-        return record.job
-
-    def enqueue(self, count: int) -> str:
-        code, out, err = self.trawl("enqueue", self.write_list(*urls(count)), "--batch-size", "10")
-        assert code == 0, err
-        return out.strip()
-
-    def fact(self, key: str) -> str:
-        """What the journal says, as JSON."""
-        with closing(
-            sqlite3.connect(f"file:{self.folder / 'out/.trawl/journal.sqlite'}?mode=ro", uri=True)
-        ) as database:
-            found = database.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
-        return str(found[0]) if found else ""
-
-    def drains(self, job: str) -> bool:
-        """Does anybody collect the outcomes of this job, as Redis tells?"""
-        with redis.Redis.from_url(self.server.url()) as client:
-            return bool(client.hexists(f"trawl:2:job:{job}", "place"))
-
-    def emptied(self, process: subprocess.Popen[bytes]) -> None:
-        """Have Redis lose everything, while nobody looks."""
-        process.send_signal(signal.SIGSTOP)
-        with redis.Redis.from_url(self.server.url()) as client:
-            client.flushall()
-        process.send_signal(signal.SIGCONT)
-
-    def start_in_a_shell(self, *arguments: object) -> subprocess.Popen[bytes]:
-        """Start it as a job of its own, as a shell does: else Ctrl-Z would stop nothing.
-
-        Its terminal may be closed, also where this test runs under nohup.
-        """
-        command = ["env", "--default-signal=HUP", sys.executable, "-P", "-m", "producer", *map(str, arguments)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, process_group=0
-        )
-        self.started.append(process)
-        return process
-
-    def await_batches(self, count: int) -> None:
-        def are_open() -> bool:
-            record = self.newest()
-            return record is not None and record.opened >= count
-
-        await_condition(are_open, within=60, what=f"{count} batches")
+def emptied(bench: Bench, process: subprocess.Popen[bytes]) -> None:
+    """Have Redis lose everything, while nobody looks."""
+    process.send_signal(signal.SIGSTOP)
+    with bench.server.client() as client:
+        client.flushall()
+    process.send_signal(signal.SIGCONT)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with RedisServer(tmp_path / "redis", unix=True) as server:
-        bench = Bench(server, tmp_path)
-        yield bench
-        bench.leave()
+def start_in_a_shell(bench: Bench, *arguments: object) -> subprocess.Popen[bytes]:
+    """Start it as a job of its own, as a shell does: else Ctrl-Z would stop nothing.
 
-
-def urls(count: int) -> list[str]:
-    return [f"http://h{number % 7}.example/{number}" for number in range(count)]
+    Its terminal may be closed, also where this test runs under nohup.
+    """
+    command = ["env", "--default-signal=HUP", sys.executable, "-P", "-m", "producer", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return begin(command, cwd=bench.folder, env=bench.environment, stdout=pipe, stderr=pipe, process_group=0)
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any], str]:
-    try:
-        out, err = process.communicate(timeout=120)
-    finally:
-        end(process)
+    out, err = process.communicate(timeout=ENOUGH)
     assert out, err.decode()
     return process.returncode, json.loads(out), err.decode()
 
@@ -280,9 +207,9 @@ def test_a_paused_job_that_redis_has_lost_comes_back_paused(bench: Bench) -> Non
     bench.await_batches(10)
     job = bench.job()
     assert bench.trawl("pause", job)[0] == 0
-    await_condition(lambda: '"paused"' in bench.fact("halted"), within=60, what="the run to note it")
+    await_condition(lambda: bench.facts().get("halted") == "paused", within=60, what="the run to note it")
 
-    bench.emptied(process)
+    emptied(bench, process)
 
     await_condition(lambda: bench.drains(job), within=60, what="the run to send its job again")
     assert bench.record(job).is_paused
@@ -299,9 +226,9 @@ def test_a_cancelled_job_that_redis_has_lost_comes_back_cancelled(bench: Bench) 
     with closing(Cluster(replace(bench.settings, lease=600.0))) as cluster:
         assert cluster.ledger.claim_next(holder="one that never ends", waited=0.0)
     assert bench.trawl("cancel", job, "--no-wait")[0] == 0
-    await_condition(lambda: '"cancelled"' in bench.fact("halted"), within=60, what="the run to note it")
+    await_condition(lambda: bench.facts().get("halted") == "cancelled", within=60, what="the run to note it")
     with StandInWorker(bench.settings) as worker:
-        bench.emptied(process)
+        emptied(bench, process)
         code, summary, err = ended(process)
 
     assert (code, summary["cancelled"], summary["errors"]) == (1, True, {"cancelled": 100}), err
@@ -312,7 +239,7 @@ def test_a_pause_that_ends_with_its_command_ends_with_the_next_start(bench: Benc
     """Guards ``Halts.begin``: a command that was killed while Ctrl-Z had stopped it resumes nothing any more."""
     listed = bench.write_list(*urls(100))
     command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
-    process = bench.start_in_a_shell(*command)
+    process = start_in_a_shell(bench, *command)
     bench.await_batches(10)
     await_condition(lambda: bench.drains(bench.job()), within=60, what="the command to follow its job")
     process.send_signal(signal.SIGTSTP)
@@ -330,7 +257,7 @@ def test_a_pause_that_ends_with_its_command_ends_with_the_next_start(bench: Benc
 
 def test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed(bench: Bench) -> None:
     """Guards the SIGHUP that a stopped command gets with the SIGCONT: nobody would be left to end its pause."""
-    process = bench.start_in_a_shell("run", bench.write_list(*urls(100)), "-o", "out", "--batch-size", "10")
+    process = start_in_a_shell(bench, "run", bench.write_list(*urls(100)), "-o", "out", "--batch-size", "10")
     bench.await_batches(10)
     await_condition(lambda: bench.drains(bench.job()), within=60, what="the command to follow its job")
     process.send_signal(signal.SIGTSTP)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,50 +27,34 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-@pytest.fixture
-def web() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as running:
-        yield running
+def batches(server: MisbehavingServer, count: int, size: int = 25) -> list[list[str]]:
+    return [[server.url(f"/thinks?ms=50&batch={batch}&n={n}") for n in range(size)] for batch in range(count)]
 
 
-def batches(web: MisbehavingServer, count: int, size: int = 25) -> list[list[str]]:
-    return [[web.url(f"/thinks?ms=50&batch={batch}&n={n}") for n in range(size)] for batch in range(count)]
-
-
-def await_quiet(web: MisbehavingServer, *, seconds: float) -> None:
-    """Wait until no request has come for so long."""
-    seen, since = -1, 0.0
-
-    def is_quiet() -> bool:
-        nonlocal seen, since
-        if (now := len(web.log.requests())) != seen:
-            seen, since = now, time.monotonic()
-        return time.monotonic() - since >= seconds
-
-    await_condition(is_quiet, within=60, what="no more requests")
+def is_let_alone(cluster: Cluster) -> bool:
+    """Does no worker hold anything of the job, nor could take it?"""
+    record = cluster.ledger.job("job")
+    return record is not None and (record.running, cluster.ledger.count_waiting()) == (0, 0)
 
 
 def test_no_request_starts_while_a_job_is_paused_whichever_workers_die_and_come(
-    tmp_path: Path, cluster: Cluster, web: MisbehavingServer
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
-    lists = batches(web, 40)
+    lists = batches(server, 40)
     with ExitStack() as stack:
         workers = [stack.enter_context(CeleryWorker(tmp_path, env=cluster.environment, concurrency=1)) for _ in "1234"]
         cluster.enqueue("job", *lists)
-        web.log.wait_for_requests(60)
+        server.log.wait_for_requests(60)
 
         control.pause(cluster.ledger, "job")
         for worker in workers[:2]:
             worker.kill()
-        await_quiet(web, seconds=1.5)
-        before = len(web.log.requests())
+        await_condition(lambda: is_let_alone(cluster), within=60, what="the end of what is held")
+        before = len(server.log.requests())
         assert before < 1000
         stack.enter_context(CeleryWorker(tmp_path, env=cluster.environment, concurrency=1))
-        await_quiet(web, seconds=_LEASE + 3)
-        assert len(web.log.requests()) == before, "not by those that come later, nor when a lease is over"
-        record = cluster.ledger.job("job")
-        assert record is not None
-        assert (record.running, cluster.ledger.count_waiting()) == (0, 0)
+        assert server.log.await_quiet(_LEASE + 3) == before, "not by those that come later, nor when a lease is over"
+        assert is_let_alone(cluster)
 
         control.resume(cluster.ledger, "job")
         reports = cluster.reports("job")
@@ -82,21 +65,21 @@ def test_no_request_starts_while_a_job_is_paused_whichever_workers_die_and_come(
 
 
 def test_what_workers_have_not_begun_of_a_cancelled_job_ends_as_cancelled_and_what_is_in_flight_may_end(
-    tmp_path: Path, cluster: Cluster, web: MisbehavingServer
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
     cluster.environment["TRAWL_DRAIN"] = "60"
-    lists = [[web.url(f"/held?batch={batch}&n={n}") for n in range(25)] for batch in range(4)]
+    lists = [[server.url(f"/held?batch={batch}&n={n}") for n in range(25)] for batch in range(4)]
     with CeleryWorker(tmp_path, env=cluster.environment, concurrency=1):
         cluster.enqueue("job", *lists)
-        web.log.wait_for_requests(8)
+        server.log.wait_for_requests(8)
 
         control.cancel(cluster.ledger, "job")
         await_condition(lambda: waits_aside(cluster), within=60, what="what waits to be ended")
-        web.log.let_go.set()
+        server.log.let_go.set()
         reports = cluster.reports("job")
 
     outcomes = [outcome for report in reports for outcome in report.outcomes]
-    asked = {seen.target for seen in web.log.requests()}
+    asked = {seen.target for seen in server.log.requests()}
     fetched = [outcome for outcome in outcomes if outcome.ending is Ending.OK]
     assert {outcome.error for outcome in outcomes if outcome.ending is not Ending.OK} == {ErrorClass.CANCELLED}
     assert len(outcomes) == 100
@@ -110,14 +93,14 @@ def waits_aside(cluster: Cluster) -> bool:
 
 
 def test_celerys_revoke_neither_loses_nor_cancels_anything(
-    tmp_path: Path, cluster: Cluster, web: MisbehavingServer
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
     """A message means that a batch waits, not which: `trawl cancel` is what ends a job."""
-    lists = batches(web, 6)
+    lists = batches(server, 6)
     with CeleryWorker(tmp_path, env=cluster.environment, concurrency=1):
         cluster.app.control.revoke([f"job.{number}" for number in range(3, 7)])
         cluster.enqueue("job", *lists)
-        web.log.wait_for_requests(10)
+        server.log.wait_for_requests(10)
         cluster.app.control.revoke([f"job.{number}" for number in range(1, 7)], terminate=True, signal="SIGKILL")
         reports = cluster.reports("job")
 

@@ -94,7 +94,7 @@ def counted_keys() -> list[str]:
 
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[redis.Redis]:
-    with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url()) as client:
+    with RedisServer(tmp_path) as server, server.client() as client:
         yield client
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.support.celery_worker import PROJECT
-from tests.support.processes import await_condition, end
+from tests.support.processes import await_condition, begin
 from tests.support.redis_server import RedisServer
 
 
@@ -19,21 +18,18 @@ def test_a_worker_starts_where_other_modules_have_our_names(tmp_path: Path) -> N
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
     log = tmp_path / "log"
     with RedisServer(tmp_path / "redis") as redis, log.open("wb") as file:
-        worker = subprocess.Popen(
+        worker = begin(
             [sys.executable, "-P", "-m", "producer", "worker", "-c", "1", "-l", "INFO", "-n", "here@%h"],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "TRAWL_BROKER_URL": redis.celery_url()},
             cwd=tmp_path,
             stdout=file,
             stderr=file,
         )
-        try:
-            await_condition(
-                lambda: "ready." in log.read_text() or worker.poll() is not None, within=60, what="a ready worker"
-            )
-            worker.send_signal(signal.SIGTERM)
-            code = worker.wait(300)
-        finally:
-            end(worker)
+        await_condition(
+            lambda: "ready." in log.read_text() or worker.poll() is not None, within=60, what="a ready worker"
+        )
+        worker.send_signal(signal.SIGTERM)
+        code = worker.wait(300)
 
     said = log.read_text()
     assert code == 0, said

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.health import Trouble, WorkerHealth
 from contract.metrics import EXPORTER_METRICS, PROCESS_METRICS
-from tests.support.celery_worker import PROJECT
 from tests.support.cluster import Cluster
-from tests.support.processes import await_condition, end, free_port, listeners
+from tests.support.person import Person
+from tests.support.processes import await_condition, free_port, listeners
 from tests.support.redis_server import RedisServer
 from tests.support.scraping import scrape
-
-
-@contextmanager
-def exporting(environment: dict[str, str], *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "producer", "metrics", *options],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            yield process
-        finally:
-            end(process)
 
 
 def test_the_cluster_is_shown_as_it_is(tmp_path: Path) -> None:
@@ -40,20 +21,20 @@ def test_the_cluster_is_shown_as_it_is(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
         cluster = Cluster(server.celery_url(), tmp_path)
         health = WorkerHealth(connect(ClusterSettings.from_environment(cluster.environment)), prefix="trawl:")
-        with exporting(cluster.environment, "--listen", str(port)) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline().decode() == f"Metrics: http://127.0.0.1:{port}/metrics\n"
-            before = scrape(port)
-            cluster.enqueue("job", *([f"http://host.test/{number}"] for number in range(5)))
-            assert cluster.ledger.claim("job", "1", holder="worker")
-            for name in ("w1", "w2", "w3"):
-                health.beat(name)
-            health.report("w1", Trouble("The disk is full (ENOSPC)."))
-            health.report("w2", Trouble("A body of 9 MiB waits: the disk has 1 MiB free.", takes_work=True))
-            found = scrape(port)
-            shown_on = listeners(port)
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(300)
+        process = Person(tmp_path, **cluster.environment).start("metrics", "--listen", port)
+        assert process.stdout is not None
+        assert process.stdout.readline().decode() == f"Metrics: http://127.0.0.1:{port}/metrics\n"
+        before = scrape(port)
+        cluster.enqueue("job", *([f"http://host.test/{number}"] for number in range(5)))
+        assert cluster.ledger.claim("job", "1", holder="worker")
+        for name in ("w1", "w2", "w3"):
+            health.beat(name)
+        health.report("w1", Trouble("The disk is full (ENOSPC)."))
+        health.report("w2", Trouble("A body of 9 MiB waits: the disk has 1 MiB free.", takes_work=True))
+        found = scrape(port)
+        shown_on = listeners(port)
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(300)
 
     series = [(metric.name, values) for metric in EXPORTER_METRICS for values in metric.series or [()]]
     assert set(series) <= set(before), "what has not happened yet is 0 and not absent"
@@ -77,16 +58,16 @@ def test_a_redis_that_is_away_is_a_number_and_a_line(tmp_path: Path) -> None:
     port = free_port()
     with RedisServer(tmp_path / "redis") as server:
         environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_METRICS": str(port)}
-        with exporting(environment) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            process.stdout.readline()
-            server.stop()
-            away = scrape(port), scrape(port)
-            server.start()
-            await_condition(lambda: scrape(port)["trawl_redis_up", ()] == 1, within=30, what="Redis to be back")
-            process.terminate()
-            said = process.stderr.read().decode()
+        process = Person(tmp_path, **environment).start("metrics")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        server.stop()
+        away = scrape(port), scrape(port)
+        server.start()
+        await_condition(lambda: scrape(port)["trawl_redis_up", ()] == 1, within=30, what="Redis to be back")
+        process.terminate()
+        said = process.stderr.read().decode()
 
     for found in away:
         assert found["trawl_redis_up", ()] == 0
@@ -96,16 +77,15 @@ def test_a_redis_that_is_away_is_a_number_and_a_line(tmp_path: Path) -> None:
 
 def test_a_taken_port_and_a_place_that_is_none_are_one_sentence(tmp_path: Path) -> None:
     port = free_port()
-    environment = {"TRAWL_BROKER_URL": "redis://127.0.0.1:1/0"}
-    with exporting(environment, "--listen", str(port)) as first:
-        assert first.stdout is not None
-        first.stdout.readline()
-        with exporting(environment, "--listen", str(port)) as second, exporting(environment, "--listen", ":9") as third:
-            said = [each.communicate(timeout=300)[1].decode() for each in (second, third)]
+    person = Person(tmp_path, TRAWL_BROKER_URL="redis://127.0.0.1:1/0")
+    first = person.start("metrics", "--listen", port)
+    assert first.stdout is not None
+    first.stdout.readline()
+    second, third = (person.trawl("metrics", "--listen", place) for place in (port, ":9"))
 
-    assert (second.returncode, third.returncode) == (2, 2)
-    assert said[0] == (
+    assert (second.code, third.code) == (2, 2)
+    assert second.err == (
         f"trawl: Metrics cannot be served on 127.0.0.1 port {port} (address already in use):"
         " name another place with --listen.\n"
     )
-    assert said[1].startswith("trawl: --listen must be a port, or an address and a port")
+    assert third.err.startswith("trawl: --listen must be a port, or an address and a port")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.celery_worker import PROJECT
 from tests.support.person import Person
-from tests.support.processes import await_condition, end, free_port, listeners
+from tests.support.processes import await_condition, begin, free_port, listeners
 
 BROKER = f"redis://127.0.0.1:{free_port()}/0"  # nobody is there: Flower shows its pages all the same
 CELERY = (sys.executable, "-m", "celery", "-A", "worker", "flower")
@@ -43,18 +43,13 @@ def test_it_listens_on_loopback_unless_told_otherwise(
     (tmp_path / "contract/__init__.py").write_text("raise SystemExit('nor this one')")
     where = PROJECT if command is CELERY else tmp_path
     with (tmp_path / "log").open("wb") as log:
-        flower = subprocess.Popen(
-            [*command, f"--port={port}"], env=environment(**variables), cwd=where, stdout=log, stderr=log
-        )
-    try:
-        await_condition(
-            lambda: listeners(port) or flower.poll() is not None, within=60, what="Flower listening, or its end"
-        )
-        found = listeners(port)
-    finally:
-        end(flower)
+        flower = begin([*command, f"--port={port}"], env=environment(**variables), cwd=where, stdout=log, stderr=log)
 
-    assert found == {"0100007F"}, (tmp_path / "log").read_text()
+    await_condition(
+        lambda: listeners(port) or flower.poll() is not None, within=60, what="Flower listening, or its end"
+    )
+
+    assert listeners(port) == {"0100007F"}, (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,6 @@ from tests.support.tiny_disk import TinyDisk
 
 
 @pytest.fixture
-def server() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as running:
-        yield running
-
-
-@pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with RedisServer(tmp_path / "redis") as redis:
         yield Cluster(redis.celery_url(), tmp_path, lease=3.0)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from contract.cluster.settings import ClusterSettings
 from contract.errors import FolderError, UnknownJobError
 from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries
@@ -26,48 +21,16 @@ from producer.job.follower import Follower
 from producer.job.ledger_mirror import LedgerMirror
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
-from tests.support.person import ENOUGH, Person
-from tests.support.processes import await_condition, end
-from tests.support.redis_server import RedisServer
+from tests.support.commands import Bench, urls
+from tests.support.person import ENOUGH
+from tests.support.processes import await_condition
 from tests.support.stand_in_worker import StandInWorker, everything_ok
 
-URLS = [f"http://h{number % 7}.example/{number}" for number in range(300)]
+URLS = urls(300)
 
 
-class Bench(Person):
-    """A Redis, a list, and the two commands."""
-
-    def __init__(self, server: RedisServer, folder: Path) -> None:
-        super().__init__(folder, TRAWL_BROKER_URL=server.celery_url(), TRAWL_LEASE="2")
-        self.settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
-        self.write_list(*URLS)
-
-    def enqueue(self, *options: str) -> str:
-        code, out, err = self.trawl("enqueue", "urls.txt", "--batch-size", "10", *options)
-        assert code == 0, err
-        return out.strip()
-
-    def facts(self) -> dict[str, Any]:
-        """What the follower's journal says of the job."""
-        journal = self.folder / "out" / ".trawl" / "journal.sqlite"
-        if not journal.exists():
-            return {}
-        database = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
-        try:
-            return {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM facts")}
-        except sqlite3.Error:
-            return {}  # not made yet
-        finally:
-            database.close()
-
-    def await_copies(self) -> None:
-        await_condition(lambda: self.facts().get("copied", 0) >= 30, within=60, what="copies of all batches")
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with RedisServer(tmp_path / "redis", unix=True) as server:
-        yield Bench(server, tmp_path)
+def await_copies(bench: Bench) -> None:
+    await_condition(lambda: bench.facts().get("copied", 0) >= 30, within=60, what="copies of all batches")
 
 
 def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -> None:
@@ -80,21 +43,18 @@ def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -
             return None
         return everything_ok(entry)
 
-    job = bench.enqueue()
+    job = bench.enqueue(len(URLS))
     cluster = Cluster(bench.settings)
     with StandInWorker(bench.settings, answer, limit=0) as worker:
         follow = bench.start("follow", job, "-o", "out", "--json")
-        try:
-            bench.await_copies()
-            for limit, rows in ((8, 40), (25, 100)):
-                worker.limit = limit
-                bench.await_rows(rows)
-                cluster.redis.flushall()
-            worker.limit = math.inf
-            out, err = follow.communicate(timeout=ENOUGH)
-        finally:
-            end(follow)
-            cluster.close()
+        await_copies(bench)
+        for limit, rows in ((8, 40), (25, 100)):
+            worker.limit = limit
+            bench.await_rows(rows)
+            cluster.redis.flushall()
+        worker.limit = math.inf
+        out, err = follow.communicate(timeout=ENOUGH)
+        cluster.close()
 
     assert follow.returncode == 0, err
     assert b"Redis lost this job; sending again" in err
@@ -177,18 +137,15 @@ def test_a_follower_counts_an_open_batch_by_its_glimpse_and_a_closed_one_by_its_
 
 def test_a_job_with_credentials_is_not_opened_again_without_them(bench: Bench) -> None:
     """Guards the look at ``is_secretive``: what needs a password would end as 401, row by row."""
-    job = bench.enqueue("--header", "h0.example Authorization: Bearer very-secret-indeed")
+    job = bench.enqueue(len(URLS), "--header", "h0.example Authorization: Bearer very-secret-indeed")
     cluster = Cluster(bench.settings)
     follow = bench.start("follow", job, "-o", "out")
-    try:
-        bench.await_copies()
-        cluster.redis.flushall()
-        # Either it gives up, or the job is there again: then it would wait for ever, because nobody works here.
-        await_condition(lambda: follow.poll() is not None or cluster.ledger.jobs(), within=60, what="an answer")
-        assert cluster.ledger.jobs() == []
-        out, err = follow.communicate(timeout=ENOUGH)
-    finally:
-        end(follow)
+    await_copies(bench)
+    cluster.redis.flushall()
+    # Either it gives up, or the job is there again: then it would wait for ever, because nobody works here.
+    await_condition(lambda: follow.poll() is not None or cluster.ledger.jobs(), within=60, what="an answer")
+    assert cluster.ledger.jobs() == []
+    out, err = follow.communicate(timeout=ENOUGH)
     cluster.close()
 
     assert (follow.returncode, out) == (2, b"")
@@ -208,7 +165,7 @@ def test_a_script_and_a_follower_do_not_share_a_job(bench: Bench) -> None:
         follow = bench.start("follow", job.id, "-o", "out")
         out, err = follow.communicate(timeout=ENOUGH)
 
-        followed = bench.enqueue()
+        followed = bench.enqueue(len(URLS))
         first = bench.start("follow", followed, "-o", "other")
         assert first.wait(ENOUGH) == 0
         other = client.enqueue(URLS[:5])

@@ -74,10 +74,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
 def test_a_worker_lives_through_every_message_it_did_not_expect(tmp_path: Path, pool: str) -> None:
-    with RedisServer(tmp_path / "redis") as server, redis.Redis.from_url(server.url()) as client:
+    with RedisServer(tmp_path / "redis") as server, server.client() as client:
         environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(tmp_path / "out")}
-        options = ("--without-gossip", "--without-mingle")
-        with CeleryWorker(tmp_path, env=environment, pool=pool, concurrency=1, arguments=options) as worker:
+        with CeleryWorker(tmp_path, env=environment, pool=pool, concurrency=1) as worker:
             pid = worker.pid
 
             for message in HOSTILE.values():
@@ -112,9 +111,9 @@ def is_finished(client: redis.Redis) -> bool:
 
 
 def test_an_event_that_is_none_does_no_harm(tmp_path: Path) -> None:
-    with RedisServer(tmp_path / "redis") as server, redis.Redis.from_url(server.url()) as client:
+    with RedisServer(tmp_path / "redis") as server, server.client() as client:
         environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(tmp_path / "out")}
-        with CeleryWorker(tmp_path, env=environment, concurrency=1) as worker:
+        with CeleryWorker(tmp_path, env=environment, concurrency=1, gossips=True) as worker:
             for message in (b"not json", b"42", b'{"body": "x"}', envelope(b"7", task="x")):
                 client.publish("trawl:/0.celery.pidbox", message)
                 client.publish("trawl:/0.celeryev/worker.heartbeat", message)

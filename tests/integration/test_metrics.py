@@ -17,7 +17,7 @@ from contract.metrics import PROCESS_METRICS, WORKER_METRICS
 from tests.support.celery_worker import PROJECT, READY, CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.processes import await_condition, end, free_port, send
+from tests.support.processes import await_condition, begin, free_port, send
 from tests.support.redis_server import RedisServer
 from tests.support.scraping import await_batches, scrape
 
@@ -26,12 +26,6 @@ from tests.support.scraping import await_batches, scrape
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with RedisServer(tmp_path / "redis") as redis:
         yield Cluster(redis.celery_url(), tmp_path)
-
-
-@pytest.fixture
-def server() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as running:
-        yield running
 
 
 @pytest.fixture
@@ -249,23 +243,19 @@ def test_a_setting_that_cannot_be_used_ends_the_worker_at_once(tmp_path: Path, c
     for variable, value in mistakes:
         log = tmp_path / f"{variable}.log"
         with log.open("wb") as file:
-            worker = subprocess.Popen(
+            worker = begin(
                 [sys.executable, "-m", "worker", "-c", "1", "-l", "INFO"],
                 env={**cluster.environment, variable: value, "PATH": "/usr/bin:/bin"},
                 cwd=PROJECT,
                 stderr=file,
             )
-        try:
-            await_condition(
-                lambda worker=worker, log=log: worker.poll() is not None or re.search(READY, log.read_text()),  # type: ignore[misc]
-                within=60,
-                what="a worker that ends or starts",
-            )
-            code = worker.poll()
-        finally:
-            end(worker)
+        await_condition(
+            lambda worker=worker, log=log: worker.poll() is not None or re.search(READY, log.read_text()),  # type: ignore[misc]
+            within=60,
+            what="a worker that ends or starts",
+        )
 
-        assert code == 2
+        assert worker.poll() == 2
         told = log.read_text()
         assert told.startswith(f"{variable} ")
         assert told.count("\n") == 1

@@ -374,7 +374,7 @@ def test_where_datagrams_vanish_http_2_serves(certificate: Certificate, bench: B
 
 def test_where_all_is_silent_the_connect_timeout_holds(bench: Bench) -> None:
     with Sink(("127.0.0.2",), udp=True) as sink:
-        policy = replace(OPEN, http3=True, attempts=1, connect_timeout=1.0)
+        policy = replace(OPEN, http3=True, attempts=1, connect_timeout=2.0)
 
         run = bench.fetch([f"https://127.0.0.2:{sink.ports[0]}/"], policy)
 

@@ -10,49 +10,18 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-from typing import Any, cast
 
 import pytest
-import redis
 
-from contract.cluster.settings import ClusterSettings
-from contract.ledger.memory import FULL_ABOVE
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Outcome
 from producer.cluster.client import Cluster
+from tests.support.commands import Bench, every_url_once, urls
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition
-from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker, everything_ok, failed
-
-
-class Bench(Person):
-    """A Redis, and a person whose shell names it."""
-
-    def __init__(self, server: RedisServer, folder: Path) -> None:
-        super().__init__(folder, TRAWL_BROKER_URL=server.celery_url(), TRAWL_LEASE="2")
-        self.server = server
-        self.settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
-
-    def run(self, *arguments: object) -> tuple[int, dict[str, Any], str]:
-        code, out, err = self.trawl("run", *arguments, "--json")
-        assert out, err
-        return code, json.loads(out), err
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with RedisServer(tmp_path / "redis", unix=True) as server:
-        bench = Bench(server, tmp_path)
-        yield bench
-        bench.leave()
-
-
-def urls(count: int) -> list[str]:
-    return [f"http://h{number % 7}.example/{number}" for number in range(count)]
 
 
 def slowly(seconds: float) -> Callable[[BatchEntry], Outcome]:
@@ -61,10 +30,6 @@ def slowly(seconds: float) -> Callable[[BatchEntry], Outcome]:
         return everything_ok(entry)
 
     return answer
-
-
-def every_url_once(rows: list[dict[str, Any]], expected: list[str]) -> bool:
-    return Counter(row["url"] for row in rows) == Counter(expected)
 
 
 def test_every_line_becomes_one_row_and_the_sums_are_told(bench: Bench) -> None:
@@ -336,165 +301,25 @@ def test_what_a_person_gets_wrong_is_one_sentence(bench: Bench, arguments: tuple
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("command", "url", "said"),
     [
-        ("redis://127.0.0.1:1/0", "cannot be reached"),
-        ("redis+socket:///nowhere/redis.sock", "cannot be reached"),
-        ("nonsense", "names no broker"),
-        ("amqp://localhost//", "must be a Redis URL"),
-        ("redis://host-that-does-not-exist.invalid/0", "cannot be reached"),
+        ("run", "redis://127.0.0.1:1/0", "cannot be reached"),
+        ("enqueue", "redis+socket:///nowhere/redis.sock", "cannot be reached"),
+        ("run", "nonsense", "names no broker"),
+        ("run", "amqp://localhost//", "must be a Redis URL"),
+        ("status", "redis://host-that-does-not-exist.invalid/0", "cannot be reached"),
     ],
 )
-@pytest.mark.parametrize("command", ["run", "enqueue", "status"])
-def test_a_broker_that_cannot_be_reached_is_one_sentence(bench: Bench, command: str, url: str, said: str) -> None:
-    bench.write_list(*urls(3))
+def test_a_broker_that_cannot_be_reached_is_one_sentence(person: Person, command: str, url: str, said: str) -> None:
+    person.write_list(*urls(3))
     arguments = () if command == "status" else ("urls.txt",)
 
     # A machine without a name server says so after seconds that are its own.
-    code, out, err = bench.trawl(command, *arguments, TRAWL_BROKER_URL=url, RES_OPTIONS="timeout:1 attempts:1")
+    code, out, err = person.trawl(command, *arguments, TRAWL_BROKER_URL=url, RES_OPTIONS="timeout:1 attempts:1")
 
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
-
-
-def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
-    listed = bench.write_list(*urls(5))
-    with StandInWorker(bench.settings):
-        finished = bench.run(listed, "-o", "out")[1]["job"]
-    waiting = bench.trawl("enqueue", listed)[1].strip()
-
-    removed = bench.trawl("gc")
-    refused = bench.trawl("gc", waiting)
-    named = bench.trawl("gc", waiting, "--force")
-    again = bench.trawl("gc", waiting)
-    cluster = Cluster(bench.settings)
-    left = list(cluster.redis.keys("trawl:2:job:*"))
-    cluster.close()
-
-    assert removed[:2] == (0, f"removed job {finished}\n")
-    assert refused[:2] == (2, "")
-    assert f"Job {waiting} still has 5 open batches: --force removes it anyway." in refused[2]
-    assert named[:2] == (0, f"removed job {waiting}\nremoved 5 messages of jobs that are over\n")
-    assert again[0] == 2
-    assert left == []
-
-
-def test_a_redis_that_is_nearly_full_and_evicts_is_told_of_and_waited_for(bench: Bench) -> None:
-    """Guards the state of the loop, which said "waiting for a worker", and the look at the policy at the start."""
-    listed = bench.write_list(*urls(20))
-    with closing(Cluster(bench.settings)) as cluster, StandInWorker(bench.settings):
-        used = int(cluster.redis.info("memory")["used_memory"])
-        cluster.redis.config_set("maxmemory-policy", "allkeys-lru")
-        cluster.redis.config_set("maxmemory", int(used / 0.75))
-        process = bench.start("run", listed, "-o", "out")
-        assert process.stderr is not None
-        lines = (line.decode() for line in iter(process.stderr.readline, b""))
-        assert any("allkeys-lru" in line and "set maxmemory-policy noeviction" in line for line in lines)
-        assert any("% full; nothing is sent above 70 %: " in line for line in lines)
-        assert any(line.rstrip().endswith("% full; nothing is sent above 70 %.") for line in lines), "while it waits"
-        cluster.redis.config_set("maxmemory", 0)
-        process.communicate(timeout=100)
-
-    assert process.returncode == 0
-    assert every_url_once(bench.rows(), urls(20))
-
-
-def test_a_restart_sends_no_message_for_what_has_one(bench: Bench) -> None:
-    """Guards the count of messages: 8 kills left 1,116 of them for 125 batches, and the next job waited behind them."""
-    listed = bench.write_list(*urls(600))
-    cluster = Cluster(bench.settings)
-    with closing(cluster):
-        for _ in range(4):
-            process = bench.start("run", listed, "-o", "out", "--batch-size", "20")
-            await_condition(
-                lambda: cluster.redis.llen("trawl:trawl") >= cluster.ledger.count_waiting() >= 30,
-                within=30,
-                what="a message for each batch",
-            )
-            process.kill()
-            process.communicate()
-        assert cluster.redis.llen("trawl:trawl") <= 1.1 * cluster.ledger.count_waiting()
-
-        with StandInWorker(bench.settings):
-            job = bench.run(listed, "-o", "out", "--batch-size", "20")[1]["job"]
-        assert bench.trawl("gc", job)[0] == 0
-        assert cluster.redis.llen("trawl:trawl") == 0
-
-
-def test_a_message_a_killed_worker_had_taken_is_removed_with_its_job(bench: Bench) -> None:
-    """Guards the look at ``unacked``: kombu would put it back after an hour, for no batch."""
-    job = bench.trawl("enqueue", bench.write_list(*urls(1)))[1].strip()
-    with closing(Cluster(bench.settings)) as cluster:
-        taken = cluster.redis.rpop("trawl:trawl")
-        others = json.dumps([{"body": "none of ours"}, "", "trawl"])
-        assert isinstance(taken, bytes)
-        ours = json.dumps([json.loads(taken), "", "trawl"])
-        cluster.redis.hset("trawl:unacked", mapping={"ours": ours, "theirs": others})
-        cluster.redis.zadd("trawl:unacked_index", {"ours": 1.0, "theirs": 1.0})
-        cluster.redis.lpush("trawl:trawl", "none of ours")
-
-        removed = bench.trawl("gc", job, "--force")
-
-        assert removed[:2] == (0, f"removed job {job}\nremoved 1 message of jobs that are over\n")
-        assert cluster.redis.hkeys("trawl:unacked") == cluster.redis.zrange("trawl:unacked_index", 0, -1) == [b"theirs"]
-        assert cluster.redis.llen("trawl:trawl") == 1
-
-
-def test_a_job_on_its_way_is_weighed(bench: Bench) -> None:
-    jobs = [bench.trawl("enqueue", bench.write_list(*urls(400)))[1].strip() for _ in range(2)]
-
-    weighed = bench.trawl("set", jobs[0], "--weight", "3")
-    unknown = bench.trawl("set", "nobody", "--weight", "3")
-
-    assert weighed[:2] == (0, f"job {jobs[0]}: weight 3\n")
-    assert unknown[0] == 2
-    assert "No job nobody is known on this cluster" in unknown[2]
-    with closing(Cluster(bench.settings)) as cluster:
-        had = Counter[str]()
-        while sum(had.values()) < 400:
-            claim = cluster.ledger.claim_next(holder="test", waited=0.0)
-            assert claim is not None
-            had[claim.job] += claim.urls
-    assert 2.0 < had[jobs[0]] / had[jobs[1]] < 4.5
-
-
-def test_redis_holds_nothing_but_a_record_once_a_job_was_followed(bench: Bench) -> None:
-    listed = bench.write_list(*urls(500), "ftp://x/")
-    with StandInWorker(bench.settings):
-        job = bench.run(listed, "-o", "out", "--batch-size", "20")[1]["job"]
-
-    cluster = Cluster(bench.settings)
-    keys = {str(key, "utf-8", "replace") for key in cast("list[bytes]", cluster.redis.keys("*"))}
-    cluster.close()
-
-    assert {key for key in keys if job in key} == {f"trawl:2:job:{job}"}
-    assert not any(key.startswith("celery-task-meta-") for key in keys)
-
-
-def test_a_redis_out_of_memory_is_fed_again_once_it_was_drained(tmp_path: Path) -> None:
-    # Long and random paths: nothing that compresses. The first refusal comes long before the list's end.
-    lines = [f"http://h.example/{os.urandom(400).hex()}" for _ in range(8000)]
-    with RedisServer(tmp_path / "redis", unix=True, maxmemory=3_500_000) as server:
-        bench = Bench(server, tmp_path)
-        listed = bench.write_list(*lines)
-        process = bench.start("run", listed, "-o", "out", "--batch-size", "500", "--json")
-        with redis.Redis.from_url(server.url()) as client:
-            await_condition(lambda: has_no_room(client), within=60, what="a Redis out of memory")
-            with StandInWorker(bench.settings):
-                out, err = process.communicate(timeout=ENOUGH)
-            has_refused = "errorstat_OOM" in client.info("errorstats")
-
-    assert process.returncode == 0, err
-    assert json.loads(out)["ok"] == 8000
-    # A quick producer runs into the refusal and says so; a slow one looks at the memory first and waits.
-    assert has_refused or b"Redis is out of memory" not in err
-    assert every_url_once(bench.rows(), lines)
-
-
-def has_no_room(client: redis.Redis) -> bool:
-    memory = client.info("memory")
-    return bool(memory["used_memory"] > FULL_ABOVE * memory["maxmemory"])
 
 
 def test_a_job_is_collected_in_one_place(bench: Bench) -> None:
@@ -553,3 +378,21 @@ def test_a_job_that_does_not_add_up_has_an_exit_code_of_its_own(bench: Bench) ->
 
     assert code == 3
     assert "do not add up" in err
+
+
+def test_a_job_on_its_way_is_weighed(bench: Bench) -> None:
+    jobs = [bench.trawl("enqueue", bench.write_list(*urls(400)))[1].strip() for _ in range(2)]
+
+    weighed = bench.trawl("set", jobs[0], "--weight", "3")
+    unknown = bench.trawl("set", "nobody", "--weight", "3")
+
+    assert weighed[:2] == (0, f"job {jobs[0]}: weight 3\n")
+    assert unknown[0] == 2
+    assert "No job nobody is known on this cluster" in unknown[2]
+    with closing(Cluster(bench.settings)) as cluster:
+        had = Counter[str]()
+        while sum(had.values()) < 400:
+            claim = cluster.ledger.claim_next(holder="test", waited=0.0)
+            assert claim is not None
+            had[claim.job] += claim.urls
+    assert 2.0 < had[jobs[0]] / had[jobs[1]] < 4.5

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +15,8 @@ from tests.architecture.project import ROOT
 from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import POLICY, Cluster
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.processes import await_condition, end, free_port
+from tests.support.person import Person
+from tests.support.processes import await_condition, free_port
 from tests.support.prometheus import Prometheus, needs_prometheus, needs_promtool, promtool, selectors
 from tests.support.redis_server import RedisServer
 
@@ -91,35 +89,28 @@ def test_after_a_job_with_failures_every_expression_has_data(tmp_path: Path) -> 
         environment = {**cluster.environment, "TRAWL_METRICS": str(worker_port)}
         rules = FOLDER / "alerts.yml"
         targets = {"trawl-worker": worker_port, "trawl-cluster": cluster_port}
-        exporter = subprocess.Popen(
-            [sys.executable, "-P", "-m", "producer", "metrics", "--listen", str(cluster_port)],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **cluster.environment},
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            with (
-                CeleryWorker(tmp_path, env=environment),
-                Prometheus(tmp_path / "prometheus", targets, rules=rules) as prometheus,
-            ):
-                # Scraped before the job, or the first batch would be no increase.
-                await_condition(lambda: prometheus.values("up") == [1.0, 1.0], within=60, what="both targets up")
-                good = [server.url(f"/good?seed={seed}&size=3000") for seed in range(40)]
-                bad = [server.url(f"/status?code={code}&n={code}") for code in (404, 410, 500)]
-                cluster.enqueue("job", good[:20] + bad, [*good[20:], "http://10.1.2.3/"], policy=POLICY)
-                cluster.reports("job")
-                await_condition(
-                    lambda: prometheus.values("sum(increase(trawl_batches_total[2m])) > 1"), within=30, what="a scrape"
-                )
-                await_condition(
-                    lambda: prometheus.values("trawl_last_claim_timestamp_seconds > 0"), within=30, what="the other's"
-                )
-                without = [each for each in expressions() if not has_data(prometheus, each)]
-                read = sorted({each for rule in RULES for each in selectors(rule["expr"])})
-                unread = [each for each in read if not prometheus.values(each)]
-                health = prometheus.ask("rules")["groups"]
-                shown = [text_of(port) for port in (worker_port, cluster_port)]
-        finally:
-            end(exporter)
+        Person(tmp_path, **cluster.environment).start("metrics", "--listen", cluster_port)
+        with (
+            CeleryWorker(tmp_path, env=environment),
+            Prometheus(tmp_path / "prometheus", targets, rules=rules) as prometheus,
+        ):
+            # Scraped before the job, or the first batch would be no increase.
+            await_condition(lambda: prometheus.values("up") == [1.0, 1.0], within=60, what="both targets up")
+            good = [server.url(f"/good?seed={seed}&size=3000") for seed in range(40)]
+            bad = [server.url(f"/status?code={code}&n={code}") for code in (404, 410, 500)]
+            cluster.enqueue("job", good[:20] + bad, [*good[20:], "http://10.1.2.3/"], policy=POLICY)
+            cluster.reports("job")
+            await_condition(
+                lambda: prometheus.values("sum(increase(trawl_batches_total[2m])) > 1"), within=30, what="a scrape"
+            )
+            await_condition(
+                lambda: prometheus.values("trawl_last_claim_timestamp_seconds > 0"), within=30, what="the other's"
+            )
+            without = [each for each in expressions() if not has_data(prometheus, each)]
+            read = sorted({each for rule in RULES for each in selectors(rule["expr"])})
+            unread = [each for each in read if not prometheus.values(each)]
+            health = prometheus.ask("rules")["groups"]
+            shown = [text_of(port) for port in (worker_port, cluster_port)]
 
     assert len(expressions()) > 30
     assert without == []

@@ -46,7 +46,7 @@ def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer
     """Guards the comparison of journal and ledger in ``Follower.step``: without it the run waits for ever."""
     person = Person(tmp_path, TRAWL_BROKER_URL=server.celery_url())
     listed = person.write_list(*URLS)
-    with redis.Redis.from_url(server.url()) as client:
+    with server.client() as client:
         settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
         ledger = RedisLedger(client)
         run = person.start("run", listed, "-o", "out", "--batch-size", "10")

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-import redis
 
 from tests.support.celery_worker import CeleryWorker
 from tests.support.misbehaving import MisbehavingServer
@@ -30,7 +29,7 @@ class Meter:
     """
 
     def __init__(self, server: RedisServer) -> None:
-        self._client = redis.Redis.from_url(server.url())
+        self._client = server.client()
         self._commands: list[tuple[str, str]] = []  # connection, command
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)

@@ -9,15 +9,14 @@ import subprocess
 import sysconfig
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests.support.celery_worker import PROJECT, CeleryWorker
-from tests.support.processes import await_condition, end, free_port
+from tests.support.processes import await_condition, begin, free_port
 from tests.support.redis_server import RedisServer, find_binary
 
 PASSWORD = "a password of the test's own"
@@ -109,9 +108,8 @@ def test_flower_does_not_start_without_a_login_of_some_length(login: str) -> Non
     )
 
 
-@contextmanager
-def flower(server: RedisServer, folder: Path) -> Iterator[str]:
-    """Run deploy/flower and yield its address once it answers; the login is in a file."""
+def flower(server: RedisServer, folder: Path) -> str:
+    """Run deploy/flower and return its address once it answers; the login is in a file."""
     (folder / "login").write_text(f"trawl:{PASSWORD}\n")
     port = free_port()
     environment = {
@@ -120,19 +118,11 @@ def flower(server: RedisServer, folder: Path) -> Iterator[str]:
         "FLOWER_BASIC_AUTH_FILE": str(folder / "login"),
     }
     with (folder / "flower.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["/bin/sh", str(PROJECT / "deploy" / "flower"), f"--port={port}"],
-            env=environment,
-            cwd=PROJECT,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        await_condition(lambda: answer(f"{address}/healthcheck")[0] == 200, within=40, what="Flower answering")
-        yield address
-    finally:
-        end(process)
+        command = ["/bin/sh", str(PROJECT / "deploy" / "flower"), f"--port={port}"]
+        begin(command, env=environment, cwd=PROJECT, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    await_condition(lambda: answer(f"{address}/healthcheck")[0] == 200, within=40, what="Flower answering")
+    return address
 
 
 def answer(url: str, *, login: str = "", method: str = "GET") -> tuple[int, str]:
@@ -152,7 +142,8 @@ def answer(url: str, *, login: str = "", method: str = "GET") -> tuple[int, str]
 
 def test_flower_asks_for_the_login_and_changes_nothing(tmp_path: Path) -> None:
     login = f"trawl:{PASSWORD}"
-    with RedisServer(tmp_path / "redis", unix=True) as server, flower(server, tmp_path) as address:
+    with RedisServer(tmp_path / "redis", unix=True) as server:
+        address = flower(server, tmp_path)
         assert answer(f"{address}/workers")[0] == 401
         assert answer(f"{address}/api/tasks")[0] == 401
         assert answer(f"{address}/workers", login="trawl:guess")[0] == 401
@@ -186,9 +177,8 @@ def test_the_start_script_brings_up_a_server_that_keeps_what_it_is_told(tmp_path
     (tmp_path / "bin" / binary.name).symlink_to(binary)
     (tmp_path / "password").write_text(PASSWORD + "\n")
     port = free_port()
-    log = (tmp_path / "log").open("wb")
 
-    process = subprocess.Popen(
+    begin(
         # What follows the script's own options wins: here a place that a test may use.
         ["/bin/sh", str(PROJECT / "deploy/redis/start"), "--bind", "127.0.0.1", "--port", str(port)],
         env={
@@ -198,17 +188,11 @@ def test_the_start_script_brings_up_a_server_that_keeps_what_it_is_told(tmp_path
             "REDIS_DATA": str(tmp_path),
             "REDIS_MAXMEMORY": "100mb",
         },
-        stdout=log,
-        stderr=log,
+        stdout=subprocess.DEVNULL,
     )
-    try:
-        client = redis.Redis(port=port, username="trawl", password=PASSWORD)
+    with redis.Redis(port=port, username="trawl", password=PASSWORD) as client:
         await_condition(lambda: is_answering(client), within=20, what="Redis answering")
         memory, persistence = client.info("memory"), client.info("persistence")
-        client.close()
-    finally:
-        end(process)
-        log.close()
 
     assert (memory["maxmemory"], memory["maxmemory_policy"]) == (100 * 1024**2, "noeviction")
     assert persistence["aof_enabled"] == 1

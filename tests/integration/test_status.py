@@ -9,19 +9,21 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.records.policy import JobPolicy
 from producer.cluster.address import note_address, server_at
 from producer.storage.journal import Journal
 from producer.storage.last_job import read_facts
 from tests.support.celery_worker import CeleryWorker
-from tests.support.cluster import Cluster
+from tests.support.cluster import POLICY, Cluster
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import ENOUGH, PROJECT, Person
-from tests.support.processes import await_condition, end
+from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
 LOOPBACK = ("--allow-net", "127.0.0.0/8")
@@ -35,8 +37,8 @@ class Bench(Person):
         self.site = site
         self.cluster = Cluster(server.celery_url(), folder)
 
-    def enqueue(self, job: str, *targets: str) -> None:
-        self.cluster.enqueue(job, [self.site.url(target) for target in targets])
+    def enqueue(self, job: str, *targets: str, policy: JobPolicy = POLICY) -> None:
+        self.cluster.enqueue(job, [self.site.url(target) for target in targets], policy=policy)
 
     def asked(self, *arguments: str) -> dict[str, Any]:
         code, out, err = self.trawl("status", *arguments, "--json")
@@ -94,7 +96,7 @@ def test_slow_answers_are_waited_for_by_name(bench: Bench) -> None:
 
 def test_a_job_that_only_waits_for_a_host_names_it_and_the_time(bench: Bench) -> None:
     busy = [f"/status?code=503&retry=600&n={number}" for number in range(3)]
-    bench.enqueue("job", *busy, "/held")
+    bench.enqueue("job", *busy, "/held", policy=replace(POLICY, batch_seconds=2.0, first_byte_timeout=3.0))
     with bench.worker():
         await_condition(lambda: bench.asked("job")["host_waits"], within=60, what="news of the pause")
         bench.site.log.let_go.set()
@@ -143,19 +145,16 @@ def test_a_local_run_is_seen_from_a_second_terminal(tmp_path: Path) -> None:
     with MisbehavingServer() as site:
         listed = person.write_list(*(site.url(f"/held?n={number}") for number in range(3)), site.url("/good"))
         run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
-        try:
-            site.log.wait_for_requests(4, 60)
-            code, out, err = person.trawl("status", "-o", "out")
-            assert code == 0, err
-            assert "state:      running" in out
-            assert "outcomes:   " in out
-            assert " of 4 (" in out
-            watched = person.start("status", "-o", "out", "--watch", "--json")
-            site.log.let_go.set()
-            seen, _ = watched.communicate(timeout=ENOUGH)
-            run.communicate(timeout=ENOUGH)
-        finally:
-            end(run)
+        site.log.wait_for_requests(4, 60)
+        code, out, err = person.trawl("status", "-o", "out")
+        assert code == 0, err
+        assert "state:      running" in out
+        assert "outcomes:   " in out
+        assert " of 4 (" in out
+        watched = person.start("status", "-o", "out", "--watch", "--json")
+        site.log.let_go.set()
+        seen, _ = watched.communicate(timeout=ENOUGH)
+        run.communicate(timeout=ENOUGH)
     after = person.trawl("status", "-o", "out")
 
     assert run.returncode == 0
@@ -172,17 +171,13 @@ def test_a_killed_run_is_said_to_go_on_with_the_same_command(tmp_path: Path) -> 
     with MisbehavingServer() as site:
         listed = person.write_list(site.url("/held?n=1"), site.url("/good"))
         run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
-        try:
-            site.log.wait_for_requests(2, 60)
-            watched = person.start("status", "-o", "out", "--watch")
-            assert watched.stdout is not None
-            assert watched.stdout.readline()
-            run.kill()
-            run.communicate(timeout=ENOUGH)
-            last = watched.communicate(timeout=ENOUGH)[0].decode().splitlines()[-1]
-        finally:
-            end(run)
-            person.leave()
+        site.log.wait_for_requests(2, 60)
+        watched = person.start("status", "-o", "out", "--watch")
+        assert watched.stdout is not None
+        assert watched.stdout.readline()
+        run.kill()
+        run.communicate(timeout=ENOUGH)
+        last = watched.communicate(timeout=ENOUGH)[0].decode().splitlines()[-1]
         await_condition(lambda: server_at(tmp_path / "out/.trawl", {}) is None, within=30, what="the server's end")
     code, out, err = person.trawl("status", "-o", "out")
 
@@ -251,7 +246,8 @@ def test_a_note_of_a_server_that_has_gone_leads_nowhere(tmp_path: Path) -> None:
 def test_a_list_that_comes_slowly_is_said_to(tmp_path: Path) -> None:
     person = Person(tmp_path)
     command = ("run", "-", "-o", "out", "--processes", "1", *LOOPBACK)
-    with MisbehavingServer() as site, person.start(*command, stdin=subprocess.PIPE) as run:
+    with MisbehavingServer() as site:
+        run = person.start(*command, stdin=subprocess.PIPE)
         assert run.stdin is not None
         assert run.stderr is not None
         run.stdin.write(site.url("/good").encode() + b"\n")

@@ -8,12 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import redis
 
-from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay
 
 
@@ -83,7 +80,6 @@ class TestRelay:
             sender.join()
 
             assert received == data
-            assert (relay.bytes_to_target, relay.bytes_from_target) == (len(data), len(data))
 
     def test_latency_is_paid_for_the_handshake_and_for_each_way(self) -> None:
         with echo_server() as port, Relay(("127.0.0.1", port), latency=0.1) as relay, through(relay) as wire:
@@ -93,20 +89,7 @@ class TestRelay:
             later = [time_of(lambda: echoed(wire, b"again")) for _ in range(10)]
 
         assert first >= 0.39  # a round trip for the handshake, one for the bytes; timers end a little early
-        assert 0.19 <= min(later) < 0.39  # a busy machine makes some of them late, not all
-
-    def test_a_rate_caps_each_connection_for_itself(self) -> None:
-        with echo_server() as port, Relay(("127.0.0.1", port), rate=1_000_000) as relay:
-            began = time.monotonic()
-            with through(relay) as one, through(relay) as two:
-                for wire in (one, two):
-                    wire.sendall(bytes(200_000))
-                for wire in (one, two):
-                    remaining = 200_000
-                    while remaining:
-                        remaining -= len(wire.recv(65536))
-
-        assert time.monotonic() - began >= 0.19
+        assert 0.19 <= min(later) < first  # a busy machine makes some of them late, not all
 
     def test_frozen_it_holds_everything_back_and_thawed_it_delivers(self) -> None:
         with echo_server() as port, Relay(("127.0.0.1", port)) as relay, through(relay) as wire:
@@ -130,7 +113,6 @@ class TestRelay:
 
             with pytest.raises(ConnectionResetError):
                 wire.recv(64)
-            assert relay.open_connections == 0
 
     def test_a_drop_is_an_end_in_order(self) -> None:
         with echo_server() as port, Relay(("127.0.0.1", port)) as relay, through(relay) as wire:
@@ -141,11 +123,13 @@ class TestRelay:
             assert wire.recv(64) == b""
 
     def test_it_cuts_after_so_many_bytes(self) -> None:
-        with echo_server() as port, Relay(("127.0.0.1", port), cut_after=100_000) as relay, through(relay) as wire:
-            with pytest.raises((ConnectionResetError, BrokenPipeError)):
-                echoed(wire, bytes(1_000_000))
-
-            assert 100_000 <= relay.bytes_from_target < 500_000
+        with (
+            echo_server() as port,
+            Relay(("127.0.0.1", port), cut_after=100_000) as relay,
+            through(relay) as wire,
+            pytest.raises((ConnectionResetError, BrokenPipeError)),
+        ):
+            echoed(wire, bytes(1_000_000))
 
     def test_it_refuses_and_accepts_again_on_the_same_port(self) -> None:
         with echo_server() as port, Relay(("127.0.0.1", port)) as relay, through(relay) as before:
@@ -160,22 +144,6 @@ class TestRelay:
             with through(relay) as after:
                 assert echoed(after, b"3") == b"3"
 
-    def test_half_an_end_leaves_the_other_half_open(self) -> None:
-        with echo_server() as port, Relay(("127.0.0.1", port)) as relay, through(relay) as wire:
-            wire.sendall(b"last words")
-            wire.shutdown(socket.SHUT_WR)
-
-            received = b""
-            while data := wire.recv(64):
-                received += data
-            assert received == b"last words"
-
     def test_a_target_that_is_not_there_is_a_reset(self) -> None:
         with Relay(("127.0.0.1", 1)) as relay, pytest.raises(ConnectionResetError):
             exchange_with(relay)  # the reset may come while the client still connects
-
-    def test_it_stands_in_front_of_redis_on_a_unix_socket(self, tmp_path: Path) -> None:
-        with RedisServer(tmp_path, unix=True) as server:
-            assert server.socket_path is not None
-            with Relay(server.socket_path) as relay, redis.Redis(port=relay.port, socket_timeout=60.0) as client:
-                assert client.ping()

@@ -44,12 +44,6 @@ def cluster(tmp_path: Path, redis: RedisServer) -> Cluster:
     return Cluster(redis.celery_url(), tmp_path)
 
 
-@pytest.fixture
-def server() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as running:
-        yield running
-
-
 def a_worker(folder: Path, cluster: Cluster, *, pool: str = "prefork", concurrency: int = 1) -> CeleryWorker:
     return CeleryWorker(folder, env=cluster.environment, pool=pool, concurrency=concurrency)
 

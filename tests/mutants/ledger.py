@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
-_TESTS = ("tests/integration/ledger/test_promises.py", "tests/integration/ledger/test_recovery.py")
+_TESTS = tuple(
+    f"tests/integration/ledger/test_{name}.py"
+    for name in ("promises", "draining", "redis_in_trouble", "recovery", "poison")
+)
 _OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP = (
     f"contract/ledger/lua/{name}.lua" for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep")
 )
@@ -18,7 +21,7 @@ _EDITIONS = "tests/integration/ledger/test_editions.py"
 _STRAGGLERS = "tests/unit/worker/batch/test_stragglers.py"
 _RUNNER = "tests/unit/worker/batch/test_runner.py"
 _WATCHDOG = "tests/unit/worker/batch/test_watchdog.py"
-_PRODUCER = "tests/integration/test_producer.py"
+_LEFT = "tests/integration/test_left_in_redis.py"
 _PARTING = "tests/unit/worker/engine/test_parting.py"
 _FOLLOW = "tests/integration/test_follow.py"
 _FEEDER = "producer/job/feeder.py"
@@ -69,7 +72,7 @@ GUARDS = (
     _without(_CLAIM, "  redis.call('HSET', key, 'pass', pass)\n", tests=_TURNS),
     _without(_CLAIM, "tonumber(pass) + urls / (tonumber(weight) or 1)", "tonumber(pass)", tests=_TURNS),
     _without(_CLAIM, "urls / (tonumber(weight) or 1)", "urls", tests=_TURNS),
-    _without("producer/commands/housekeeping.py", "record.open and not is_forced", "False", tests=_PRODUCER),
+    _without("producer/commands/housekeeping.py", "record.open and not is_forced", "False", tests=_LEFT),
     _without(_CLAIM, "if not record.overdue then count_turn", "if true then count_turn", tests=_TURNS),
     _without(_CLAIM, "    redis.call('ZREM', turns, job)\n", tests=_MODEL),
     _without(_OPEN, "math.max(tonumber(opened[3]) or 0, tonumber", "math.max(0, tonumber", tests=_TURNS),
@@ -206,11 +209,11 @@ GUARDS = (
              tests="tests/unit/producer/job/test_fingerprint.py"),
     _without("producer/job/fingerprint.py", "if not chosen.keys() <= _EARLIER_POLICY.keys():\n        return None",
              tests="tests/unit/producer/job/test_fingerprint.py"),
-    _without("producer/job/loop.py", "redis=feeder.held_up", "redis=''", tests=_PRODUCER),
+    _without("producer/job/loop.py", "redis=feeder.held_up", "redis=''", tests=_LEFT),
     _without("producer/cluster/client.py", "messages[: max(0, waiting - depth)]", "messages",
              tests="tests/integration/test_dispatch.py"),
-    _without("producer/cluster/client.py", "record is None or record.is_finished", "True", tests=_PRODUCER),
-    _without("producer/cluster/stale_messages.py", " + _clear_unacked(client, prefix, has_gone)", tests=_PRODUCER),
+    _without("producer/cluster/client.py", "record is None or record.is_finished", "True", tests=_LEFT),
+    _without("producer/cluster/stale_messages.py", " + _clear_unacked(client, prefix, has_gone)", tests=_LEFT),
     _without("worker/tasks.py", ", send_events=False", tests="tests/integration/test_worker.py"),
     _without(_LEDGER, "pipe.hsetnx(key, name, value)", "pipe.hset(key, name, value)"),
     _without(_LEDGER, "pipe.zrem(key, *batches)"),

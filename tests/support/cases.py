@@ -121,7 +121,6 @@ class Case:
     gap: float = 0.0  # seconds at least between the first two requests
     seconds: float = 1.0  # one attempt under POLICY should be over by then, on an idle machine
     warm_up: str | None = None  # a target to fetch first on the same connections
-    connections: tuple[int, int] | None = None  # connections seen with one attempt and with three, where that matters
 
     def ending(self, attempts: int) -> Ending:
         """Return the ending for 1 or 3 attempts."""
@@ -164,7 +163,6 @@ def expect(
     gap: float = 0.0,
     seconds: float = 1.0,
     warm_up: str | None = None,
-    connections: tuple[int, int] | None = None,
     splits: bool = False,
 ) -> None:
     """Add a case; its name comes from the path and its query unless given. `splits` adds it to the split cases."""
@@ -181,7 +179,6 @@ def expect(
         gap=gap,
         seconds=seconds,
         warm_up=warm_up,
-        connections=connections,
     )
     if any(known.name == case.name for known in [*_cases, *_split_cases]):
         raise ValueError(f"two cases are called {case.name}")

@@ -93,9 +93,9 @@ expect(
 
 @serves("/held")
 def _held(exchange: Exchange) -> None:
-    """An answer that comes when the test says so."""
+    """An answer of `size` bytes of `seed` that comes when the test says so."""
     exchange.await_release()
-    exchange.respond(GOOD)
+    exchange.respond(body_bytes(exchange.number("size", GOOD_SIZE), exchange.number("seed")))
 
 
 @serves("/counted")
@@ -108,10 +108,10 @@ def _counted(exchange: Exchange) -> None:
 
 @serves("/thinks")
 def _thinks(exchange: Exchange) -> None:
-    """A pause of `ms` before the head, and again before the body."""
-    exchange.pause(exchange.number("ms") / 1000)
+    """A pause of `ms` before the head, and again before the body; none once the test lets go."""
+    exchange.think(exchange.number("ms") / 1000)
     exchange.head(200, ("Content-Length", str(GOOD_SIZE)))
-    exchange.pause(exchange.number("ms") / 1000)
+    exchange.think(exchange.number("ms") / 1000)
     exchange.send(GOOD)
     exchange.keeps_open = True
 

@@ -44,7 +44,7 @@ class CeleryWorker:
         concurrency: int = 2,
         queues: tuple[str, ...] = (),
         loglevel: str = "INFO",
-        arguments: tuple[str, ...] = (),
+        gossips: bool = False,
         name: str | None = None,
         cwd: Path = PROJECT,
         python: str = sys.executable,
@@ -54,8 +54,8 @@ class CeleryWorker:
         """Describe the worker without starting it.
 
         The log goes to `folder`; `env` comes on top of the environment without its TRAWL_, CELERY_ and proxy
-        variables; `arguments` are further options of `celery worker`; `ready` is a pattern its log shows when it
-        consumes; `program` is run with Celery's command line as its arguments, in place of Celery.
+        variables; with `gossips` it listens to other workers, and waits a second for them first; `ready` is a pattern
+        its log shows when it consumes; `program` is run with Celery's command line as its arguments, not Celery.
         """
         self.name = name or f"w-{uuid.uuid4().hex[:8]}"
         self.log_path = folder / f"{self.name}.log"
@@ -67,7 +67,7 @@ class CeleryWorker:
             *("celery", "-A", app, "worker", "--loglevel", loglevel, "--pool", pool),
             *("--concurrency", str(concurrency), "--hostname", f"{self.name}@%h"),
             *(("--queues", ",".join(queues)) if queues else ()),
-            *arguments,
+            *(() if gossips else ("--without-gossip", "--without-mingle")),
         ]
         inherited = {key: value for key, value in os.environ.items() if not _NOT_INHERITED.match(key)}
         self._env = {**inherited, "PYTHONUNBUFFERED": "1", **env}

@@ -15,7 +15,7 @@ from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
-from tests.support.processes import await_condition
+from tests.support.processes import PATIENCE, await_condition
 
 POLICY = JobPolicy(allow_nets=("127.0.0.0/8",), first_wait=0.01)
 
@@ -38,7 +38,7 @@ class Cluster:
         settings = ClusterSettings.from_environment(self.environment)
         self.app: Celery = build_app(settings)
         self.queue = settings.queue
-        self.ledger = RedisLedger(connect(settings), prefix=settings.prefix, lease=lease)
+        self.ledger = RedisLedger(connect(settings, timeout=PATIENCE * 10.0), prefix=settings.prefix, lease=lease)
 
     def enqueue(self, job: str, *batches: list[str], policy: JobPolicy = POLICY) -> None:
         self.ledger.create(job, policy)

@@ -124,6 +124,11 @@ class Exchange:
         if seconds > 0 and self._stopping.wait(seconds):
             raise Gone
 
+    def think(self, seconds: float) -> None:
+        """Wait, unless the test has let go."""
+        if not self._log.let_go.is_set():
+            self.pause(seconds)
+
     def present(self, room: str) -> AbstractContextManager[None]:
         """Count this request as one in a room; leave before answering, for the client's next one may be quicker."""
         return self._log.present(room)

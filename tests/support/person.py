@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.processes import await_condition, end
+from tests.support.processes import await_condition, begin
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENOUGH = 300  # seconds until a command that has not ended hangs
@@ -31,7 +31,6 @@ class Person:
         self.python = sys.executable
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
-        self.started: list[subprocess.Popen[bytes]] = []
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder / "home"),
@@ -46,8 +45,8 @@ class Person:
         return path
 
     def start(self, *arguments: object, stdin: int = subprocess.DEVNULL, **variables: str) -> subprocess.Popen[bytes]:
-        """Start ``trawl`` with these arguments."""
-        process = subprocess.Popen(
+        """Start ``trawl`` with these arguments; it ends with the test."""
+        return begin(
             [self.python, "-P", "-m", "producer", *map(str, arguments)],
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -55,22 +54,11 @@ class Person:
             cwd=self.folder,
             env=self.environment | variables,
         )
-        self.started.append(process)
-        return process
-
-    def leave(self) -> None:
-        """End what was started and still runs, and close its pipes, as a test that fails leaves them."""
-        while self.started:
-            with self.started.pop() as process:
-                end(process)
 
     def trawl(self, *arguments: object, stdin: bytes | None = None, **variables: str) -> Ended:
         """Run ``trawl`` with these arguments to its end."""
         process = self.start(*arguments, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, **variables)
-        try:
-            out, err = process.communicate(stdin, timeout=ENOUGH)
-        finally:
-            end(process)
+        out, err = process.communicate(stdin, timeout=ENOUGH)
         return Ended(process.returncode, out.decode(), err.decode())
 
     def manifest(self, folder: str = "out") -> Path:

@@ -1,4 +1,4 @@
-"""Child processes a test started: waited for on a condition, ended by their pid, never by name."""
+"""Child processes a test started: waited for on a condition, ended with it by their pid, never by name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
 
@@ -22,6 +22,7 @@ PATIENCE = 6.0
 LOOK_AGAIN = 0.01
 
 _held: list[socket.socket] = []  # ports given away, for as long as this process lives
+_begun: list[subprocess.Popen[bytes]] = []  # by the test that runs
 
 
 def await_condition(look: Callable[[], Answer | None], *, within: float, what: str) -> Answer:
@@ -117,6 +118,20 @@ def send(pid: int, sent: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def begin(command: Sequence[str | Path], **how: Any) -> subprocess.Popen[bytes]:
+    """Start a program; `how` is what Popen takes. It ends with the test, also where that fails."""
+    process = subprocess.Popen(command, **how)
+    _begun.append(process)
+    return process
+
+
+def end_all() -> None:
+    """End what was begun and still runs, and close its pipes: nobody else would, after a test that failed."""
+    while _begun:
+        with _begun.pop() as process:
+            end(process)
 
 
 def end(process: subprocess.Popen[bytes], *, grace: float = 30.0) -> int:

@@ -11,9 +11,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
-from tests.support.processes import await_condition, end, free_port, send
+import redis
+
+from tests.support.processes import PATIENCE, await_condition, end, free_port, send
 
 
 class RedisMissing(RuntimeError):
@@ -136,6 +139,10 @@ class RedisServer:
         if self.socket_path is None:
             return url
         return "redis+socket://" + url.removeprefix("unix://").replace("?db=", "?virtual_host=")
+
+    def client(self, url: str = "", **options: Any) -> redis.Redis:
+        """Return a client as patient as tests are: redis-py's own gives a reply five seconds."""
+        return redis.Redis.from_url(url or self.url(), socket_timeout=PATIENCE * 10.0, **options)
 
     # ---- its life
 

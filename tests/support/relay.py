@@ -1,4 +1,4 @@
-"""A TCP relay a test puts between two parties: it delays, throttles, freezes, drops and resets what passes.
+"""A TCP relay a test puts between two parties: it delays, freezes, drops and resets what passes.
 
 with Relay(("127.0.0.1", redis.port), latency=0.025) as relay:
     client = connect(relay.port)
@@ -18,16 +18,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from tests.support.processes import PATIENCE
 
 Result = TypeVar("Result")
-
-#: Where bytes go: a host and port, or a unix socket.
-Target = tuple[str, int] | Path
 
 #: Bytes under way in one direction of one connection before its sender is no longer read.
 MOST_UNDER_WAY = 4 * 1024 * 1024
@@ -38,7 +34,6 @@ class _Conditions:
     """What the path is like now; read anew for every piece that passes."""
 
     latency: float  # seconds one way
-    rate: float  # bytes per second, connection and direction; 0: no cap
     cut_after: int  # bytes from the target per connection; 0: no cut
     is_frozen: bool = False
 
@@ -53,30 +48,21 @@ class Relay:
     """
 
     def __init__(
-        self,
-        target: Target,
-        *,
-        latency: float = 0.0,
-        rate: float = 0.0,
-        cut_after: int = 0,
-        address: str = "127.0.0.1",
-        port: int = 0,
+        self, target: tuple[str, int], *, latency: float = 0.0, cut_after: int = 0, address: str = "127.0.0.1"
     ) -> None:
         """Describe a relay without starting it.
 
-        `latency` is seconds one way, `rate` bytes per second in each direction of each connection (0: no cap),
-        `cut_after` resets a connection after so many bytes from the target (0: never).
+        `latency` is seconds one way, `cut_after` resets a connection after so many bytes from the target (0: never).
         """
         self.target = target
         self.address = address
-        self.port = port
-        self._conditions = _Conditions(latency, rate, cut_after)
+        self.port = 0
+        self._conditions = _Conditions(latency, cut_after)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
         self._accepted = 0
-        self._passed = [0, 0]  # bytes to the target, bytes from it
 
     # ---- what passed
 
@@ -85,30 +71,14 @@ class Relay:
         """How many connections were accepted so far."""
         return self._accepted
 
-    @property
-    def open_connections(self) -> int:
-        """How many connections are open now."""
-        return self._on_loop(lambda: len(self._links))
-
-    @property
-    def bytes_to_target(self) -> int:
-        """Bytes handed to the target so far; those somebody has received already are among them."""
-        return self._on_loop(lambda: self._passed[0])
-
-    @property
-    def bytes_from_target(self) -> int:
-        """Bytes handed back to clients so far; those somebody has received already are among them."""
-        return self._on_loop(lambda: self._passed[1])
-
     # ---- conditions
 
-    def set(self, *, latency: float | None = None, rate: float | None = None, cut_after: int | None = None) -> None:
+    def set(self, *, latency: float | None = None, cut_after: int | None = None) -> None:
         """Change the path for every byte that arrives from now on."""
 
         def change() -> None:
             conditions = self._conditions
             conditions.latency = conditions.latency if latency is None else latency
-            conditions.rate = conditions.rate if rate is None else rate
             conditions.cut_after = conditions.cut_after if cut_after is None else cut_after
 
         self._on_loop(change)
@@ -222,8 +192,6 @@ class _Direction:
         relay = self.link.relay
         conditions = relay._conditions
         due = max(relay._loop.time() + conditions.latency, self._last_due)
-        if conditions.rate and piece:
-            due += len(piece) / conditions.rate
         self._last_due = due
         self._queue.append((due, piece))
         self._under_way += len(piece)
@@ -263,7 +231,6 @@ class _Direction:
             self.link.half_over()
             return
         self.writer.write(piece)
-        self.link.relay._passed[self.number] += len(piece)
         if self.number == 1:
             self.link.delivered(len(piece))
 
@@ -299,13 +266,8 @@ class _Link:
         # The target learns of a connection when the handshake's third packet reaches it, and the client's first bytes
         # travel right behind that.
         await asyncio.sleep(3 * self.relay._conditions.latency)
-        target = self.relay.target
-        loop = self.relay._loop
         try:
-            if isinstance(target, Path):
-                await loop.create_unix_connection(lambda: _TargetSide(self), str(target))
-            else:
-                await loop.create_connection(lambda: _TargetSide(self), *target)
+            await self.relay._loop.create_connection(lambda: _TargetSide(self), *self.relay.target)
         except OSError:
             self.end(by_reset=True)
 

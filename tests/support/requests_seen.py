@@ -67,7 +67,7 @@ class RequestLog:
         self._visits: dict[str, int] = {}
         self._present: Counter[str] = Counter()
         self._most_at_once: Counter[str] = Counter()
-        self.let_go = threading.Event()  # set by a test: /held waits for it
+        self.let_go = threading.Event()  # set by a test: /held waits for it, /thinks thinks no more
 
     # ---- for assertions
 
@@ -86,7 +86,7 @@ class RequestLog:
             return [seen for seen in self._connections if server is None or seen.server == server]
 
     def wait_for_requests(
-        self, count: int, timeout: float = 5.0, *, case: str | None = None, path: str | None = None
+        self, count: int, timeout: float = 30.0, *, case: str | None = None, path: str | None = None
     ) -> list[SeenRequest]:
         """Return the requests once there are at least `count`; raise TimeoutError after PATIENCE times `timeout` s."""
         self.wait_until(
@@ -96,13 +96,26 @@ class RequestLog:
         )
         return self.requests(case=case, path=path)
 
-    def wait_until(self, look: Callable[[], object], timeout: float = 5.0, *, what: str = "the condition") -> None:
+    def wait_until(self, look: Callable[[], object], timeout: float = 30.0, *, what: str = "the condition") -> None:
         """Return once `look()` is true, asked after every change; raise TimeoutError after PATIENCE times that."""
         with self._changed:
             if not self._changed.wait_for(look, PATIENCE * timeout):
                 raise TimeoutError(f"{what}: not within {PATIENCE * timeout:g} s; seen: {self._requests}")
 
-    def wait_for_close(self, connection: int, timeout: float = 5.0) -> SeenConnection:
+    def await_quiet(self, seconds: float) -> int:
+        """Return how many requests there were once none has come for so long."""
+        seen = -1
+
+        def has_changed() -> bool:
+            return len(self._requests) != seen
+
+        with self._changed:
+            while has_changed():
+                seen = len(self._requests)
+                self._changed.wait_for(has_changed, seconds)
+        return seen
+
+    def wait_for_close(self, connection: int, timeout: float = 30.0) -> SeenConnection:
         """Return a connection once it is closed; raise TimeoutError after PATIENCE times `timeout` seconds."""
         seen = self._connections[connection - 1]
         self.wait_until(lambda: seen.closed is not None, timeout, what=f"the end of connection {connection}")

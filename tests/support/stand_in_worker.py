@@ -12,8 +12,10 @@ from types import TracebackType
 from typing import Any, cast
 
 import redis
+from kombu.exceptions import OperationalError
 
-from contract.cluster.broker import connect
+from contract.cluster.broker import build_app, connect
+from contract.cluster.dispatch import send_batches
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import Child, Claim
@@ -86,7 +88,8 @@ class StandInWorker:
         # kombu keeps messages of one priority in one list (kombu/transport/redis.py, Channel._q_for_pri).
         queue = f"{settings.prefix}{settings.queue}"
         self._queues = [queue, *(f"{queue}\x06\x16{priority}" for priority in range(10))]
-        self._redis: redis.Redis = connect(settings)
+        self._app = build_app(settings)
+        self._redis: redis.Redis = connect(settings, timeout=PATIENCE * 10.0)
         self._ledger = RedisLedger(self._redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self.work, daemon=True)
@@ -102,6 +105,7 @@ class StandInWorker:
     ) -> None:
         self._is_stopping.set()
         self._thread.join(PATIENCE * 10)
+        self._app.close()
         self._redis.close()
 
     def work(self) -> None:
@@ -111,7 +115,7 @@ class StandInWorker:
                 continue
             try:
                 self.work_once()
-            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OperationalError):
                 self._is_stopping.wait(0.05)
 
     def work_once(self, wait: float = 0.1) -> bool:
@@ -139,7 +143,8 @@ class StandInWorker:
         handed_off = [claim.child(1)] if left else []
         report = self._report(claim, started, outcomes, handed_off)
         self.batches.append(claim.batch)
-        self._ledger.close(claim, report, children)
+        if self._ledger.close(claim, report, children):
+            send_batches(self._app, [BatchMessage(claim.job, child) for child in handed_off])
 
     def _report(
         self, claim: Claim, started: float, outcomes: Sequence[Outcome], handed_off: Sequence[str]

@@ -6,7 +6,7 @@ a ``ClockedLedger`` is about Redis itself: its keys, its round trips, what is lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from inspect import signature
 
 import pytest
@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.url()) as connected:
+    with server.client() as connected:
         connected.flushall()
         yield connected
 
@@ -43,3 +43,12 @@ def ledger(request: pytest.FixtureRequest) -> Clocked:
     made = MemoryLedger() if is_memory else ClockedLedger(request.getfixturevalue("client"))
     made.create(JOB, JobPolicy(), label="a list")
     return made
+
+
+@pytest.fixture
+def full(client: redis.Redis) -> Iterator[Callable[[], None]]:
+    def fill() -> None:
+        client.config_set("maxmemory", 1)
+
+    yield fill
+    client.config_set("maxmemory", 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -27,11 +26,12 @@ def test_a_runner_that_no_longer_looks_is_ended_and_told_why() -> None:
 
 def test_a_runner_that_is_over_is_left_alone() -> None:
     told: list[str] = []
-    with Watchdog(told.append, patience=0.1):
-        pass
-    time.sleep(0.5)
+    before = set(threading.enumerate())
+    with Watchdog(told.append, patience=PATIENCE):
+        (watching,) = set(threading.enumerate()) - before
 
-    assert told == []
+    watching.join(PATIENCE * 10)
+    assert (watching.is_alive(), told) == (False, [])
 
 
 def test_only_a_process_of_a_pool_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
