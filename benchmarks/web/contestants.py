@@ -59,6 +59,7 @@ def contestants(against: Path | None = None) -> list[Contestant]:
         Contestant("trawl", _trawl),
         *other,
         Contestant("trawl-default", _trawl_as_it_comes),
+        Contestant("trawl-one-process", _trawl_in_one_process),
         Contestant("libcurl", _libcurl),
         Contestant("aria2", _aria2, lambda: shutil.which("aria2c") is not None),
     ]
@@ -72,6 +73,11 @@ def _run(place: Place) -> list[str]:
 def _trawl(place: Place) -> list[str]:
     each = max(1, place.listing.in_flight // (os.cpu_count() or 1))
     return [*_run(place), "--transfers", str(each), "--timeout", f"{TIMEOUT:g}", "--attempts", str(ATTEMPTS)]
+
+
+def _trawl_in_one_process(place: Place) -> list[str]:
+    """What connections cost where each host has one home."""
+    return [*_trawl(place), "--processes", "1", "--transfers", str(place.listing.in_flight)]
 
 
 def _trawl_as_it_comes(place: Place) -> list[str]:

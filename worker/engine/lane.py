@@ -137,11 +137,15 @@ class Lane:
         now, wall = self._clock.now(), self._clock.wall()
         if self._fetcher.asking:
             self._fetcher.begin(now)
-        for exchange, ended in came:
-            if exchange in self._flying:  # not called off by the one before
-                self._ended(exchange, ended, now, wall)
+        is_due = now - self._ticked >= TICK
+        while came:
+            for exchange, ended in came:
+                if exchange in self._flying:  # not called off by the one before
+                    self._ended(exchange, ended, now, wall)
+            # All that has ended is taken before any is judged by the clock, however late we are.
+            came = self._http.wait(0.0) if is_due else ()
         self._shares.publish()
-        if now - self._ticked >= TICK:
+        if is_due:
             self._ticked = now
             self._tick(now, wall)
 
