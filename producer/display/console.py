@@ -1,7 +1,7 @@
-"""What a person sees while a job runs: a live screen on a terminal, a line now and then elsewhere, or nothing.
+"""What people see while a job runs: a live screen on a terminal, occasional lines elsewhere, or nothing.
 
-Machines get an event a line. What comes from URLs, hosts, headers and workers goes through ``one_line``, here or where
-a screen is made: a terminal obeys none of it.
+Programs get one event per line. Text from URLs, hosts, headers and workers passes through ``one_line``, here or where
+a screen is built, so that it cannot control the terminal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from producer.job.status import JobStatus
 
 _LINE_EVERY = 5.0  # seconds
 _DRAWN_EVERY = 0.5
-_ASKED_EVERY = 2.0  # seconds between two looks at the cluster, for a screen
+_ASKED_EVERY = 2.0  # seconds between two queries of the cluster, for a screen
 
 
 class Console:
@@ -35,7 +35,7 @@ class Console:
         clock: Callable[[], float] = time.monotonic,
         environment: Mapping[str, str] = os.environ,
     ):
-        """``is_json`` has a machine read along, where nobody watches on a terminal."""
+        """``is_json``: write events for a program, unless there is a terminal."""
         self._stream = stream or sys.stderr
         self._is_quiet = is_quiet
         self._clock = clock
@@ -44,17 +44,17 @@ class Console:
         self._is_json = is_json and not self._stream.isatty()
         self._live: Any = None
         self._shown = float("-inf") if self.is_live else clock()
-        self._exemplified: set[str] = set()  # error classes of which one was shown
+        self._exemplified: set[str] = set()  # error classes that have had their example
 
     @property
     def every(self) -> float | None:
-        """Seconds between two looks at what a job waits for; None: nobody would see it."""
+        """Seconds between two queries of what a job waits for; None: it would not be shown."""
         if self._is_quiet:
             return None
         return _ASKED_EVERY if self.is_live else _LINE_EVERY
 
     def tell(self, line: str) -> None:
-        """Print one line; warnings and errors are told even when quiet."""
+        """Print one line, even when quiet: a warning or an error."""
         shown = one_line(line)
         if self._live is not None:
             for each in self._broken(shown):
@@ -70,7 +70,7 @@ class Console:
             self.tell(line)
 
     def exemplify(self, examples: Mapping[str, str]) -> None:
-        """Tell of each error class the first URL or line, and what to do, once."""
+        """Print the first URL or line of each error class, and what to do, once."""
         if self._is_quiet:
             return
         for error, example in examples.items():
@@ -79,11 +79,11 @@ class Console:
                 self.tell(f"{error}, for example {example}")
 
     def is_due(self) -> bool:
-        """Is it time to show how the job stands?"""
+        """Is it time to show the status?"""
         return not self._is_quiet and self._clock() - self._shown >= (_DRAWN_EVERY if self.is_live else _LINE_EVERY)
 
     def show(self, status: JobStatus) -> None:
-        """Show how the job stands."""
+        """Show the status."""
         self._shown = self._clock()
         if self._is_json:
             self._write({"event": "progress", **status.to_record()})
@@ -93,14 +93,14 @@ class Console:
             self.tell(line_of(status))
 
     def show_last(self, status: JobStatus) -> None:
-        """Leave what there was to see last where it is."""
+        """Show the status once more, and leave it on the screen."""
         if self._is_json:
             self._write({"event": "progress", **status.to_record()})
         else:
             self.tell(line_of(status))
 
     def draw(self, lines: Callable[[int, int], Sequence[Line]]) -> None:
-        """Put lines in place of those drawn before; they are asked for with the columns and lines there are."""
+        """Replace the lines drawn before; ``lines`` is called with the terminal's columns and lines."""
         from rich.console import Group
         from rich.text import Text
 
@@ -116,7 +116,7 @@ class Console:
         self._live.update(Group(*texts), refresh=True)
 
     def close(self) -> None:
-        """Take the live display away."""
+        """Remove the live display."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()
@@ -126,7 +126,7 @@ class Console:
         return (getattr(self._stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
 
     def _broken(self, line: str) -> Sequence[str]:
-        """Break a line between its words, where a terminal would break it anywhere."""
+        """Break a line between words, before the terminal breaks it anywhere."""
         return broken(line, shutil.get_terminal_size().columns, indent=2)
 
     def _write(self, event: Mapping[str, Any]) -> None:
@@ -134,7 +134,7 @@ class Console:
 
 
 def line_of(status: JobStatus) -> str:
-    """Say in one line how a job stands."""
+    """Return a job's status in one line."""
     known = "" if status.known is None else f" of {count(status.known)}{'' if status.is_complete else ' read so far'}"
     endings = ", ".join(f"{ending} {count(number)}" for ending, number in status.counts.items() if number)
     parts = [f"{count(status.done)}{known}", endings]

@@ -1,4 +1,4 @@
-"""How a job stands, as text for who asks once."""
+"""A job's status as plain text, for `trawl status`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from producer.job.status import HostCost, JobStatus, WorkerLine
 
 
 def facts_of(status: JobStatus, created: float, width: int | None = None) -> str:
-    """Return what there is to say, a line each; ``width`` breaks those that are longer, between words."""
+    """Return the facts, one per line; lines longer than ``width`` are broken between words."""
     counts = ", ".join(f"{name} {count(number)}" for name, number in status.counts.items())
     known = "" if status.known is None else f" of {count(status.known)}{'' if status.is_complete else '+'}"
     rows: list[tuple[str, str]] = [

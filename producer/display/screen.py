@@ -1,4 +1,4 @@
-"""A job on a terminal: its status as lines that fit, the most telling first."""
+"""A job on a terminal: its status as lines that fit, the most important first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from producer.job.status import HostCost, JobStatus, WorkerLine
 Span = tuple[str, str]  # text, and a style of rich
 Line = Sequence[Span]
 
-_NARROW, _WIDE = 78, 100  # columns from which tables stand side by side, and have bars
-_ROOMY = 52  # columns from which a table of hosts has their mean times
+_NARROW, _WIDE = 78, 100  # columns from which tables are shown side by side, and with bars
+_ROOMY = 52  # columns from which the table of hosts shows mean times
 _STYLES = dict(zip(ENDINGS, ("green", "cyan", "red", "yellow"), strict=True))
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PARTS = " ▏▎▍▌▋▊▉█"
@@ -22,7 +22,7 @@ _HELD_UP = "held up by  "
 
 
 def screen(status: JobStatus, width: int, height: int, *, is_unicode: bool = True) -> list[Line]:
-    """Return the lines that show a job in so many columns and, if they can, in so many lines."""
+    """Return the lines that show a job within ``width`` columns and, if possible, ``height`` lines."""
     head = [
         _title(status, width),
         _bar(status, width, is_unicode=is_unicode),
@@ -142,7 +142,7 @@ def _hosts(status: JobStatus, width: int) -> list[Line]:
 
 
 def _of_host(host: HostCost, paused: dict[str, float]) -> Span:
-    """Say the one thing that matters most of a host."""
+    """Return the most important fact about a host."""
     left = paused.get(host.host)
     if left is not None:
         return f"waits {duration(left)}", "yellow"
@@ -154,7 +154,7 @@ def _of_host(host: HostCost, paused: dict[str, float]) -> Span:
 
 
 def _paused(status: JobStatus, width: int) -> list[Line]:
-    """Name hosts that ask to wait and are in no table."""
+    """Name the paused hosts that are not in the table."""
     shown = {host.host for host in status.hosts}
     waits = [wait for wait in status.waits if wait.host not in shown]
     if not waits:
@@ -219,7 +219,7 @@ def _hold_up(status: JobStatus, width: int) -> list[Line]:
 
 
 def _within(spans: Sequence[Span], width: int) -> Line:
-    """Leave out what has no room, from the end."""
+    """Drop spans from the end until the rest fits."""
     kept: list[Span] = []
     left = width
     for text, style in spans:

@@ -1,1 +1,1 @@
-"""What a manifest adds up to, for people to look at: a page without network, or a few lines of text."""
+"""Sums up a manifest for people: as a self-contained page, or as a few lines of text."""

@@ -1,4 +1,4 @@
-"""The report as one page: everything is in the file, and it may load nothing (Content Security Policy Level 3)."""
+"""The report as one self-contained page, which may load nothing (Content Security Policy Level 3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from producer.formatting import count, duration, one_line, seconds, size
 from producer.job_report.figures import ErrorFigures, Example, Figures, HostFigures, Slow
 from producer.job_report.rows import PHASES
 
-#: What a page of ours begins with; nothing else is ever replaced by one.
+#: The start of every report page; no other file is ever replaced by one.
 BEGINNING = "<!doctype html>\n<!-- Trawlnet report -->\n"
 
 _SHOWN_HOSTS = 100
@@ -66,7 +66,7 @@ def _hash(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text of others: no markup, and no character that steers how the rest is shown."""
+    """Return untrusted text without markup or characters that affect how the rest is shown."""
     return escape(one_line(text))
 
 
@@ -175,7 +175,7 @@ def _slow(slow: Slow, most: float) -> str:
 
 
 def _bar(parts: Iterable[tuple[str, float]]) -> str:
-    """Draw shares (0 to 1) beside one another: SVG needs no style of its own, which the policy would refuse."""
+    """Draw fractions (0 to 1) side by side, in SVG: it needs no inline style, which the policy would refuse."""
     drawn, at = [], 0.0
     for name, share in parts:
         if share > 0:
@@ -193,7 +193,7 @@ def _percent(part: float, whole: float) -> str:
 
 
 def _rounded(figures: Figures) -> dict[str, list[float | None]]:
-    """Return the columns of the charts with as many digits as can be seen; times to the millisecond."""
+    """Return the columns of the charts with as many digits as are visible; times to the millisecond."""
     columns = figures.timeline.columns()
     times = [None if at is None else round(at, 3) for at in columns.pop("time")]
     return {"time": times, **{name: [_short(value) for value in values] for name, values in columns.items()}}

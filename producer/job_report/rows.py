@@ -1,4 +1,4 @@
-"""What a report reads of a manifest's rows."""
+"""The fields that a report reads from a manifest's rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contract.records.outcomes import Ending
 PHASES = ("dns", "connect", "tls", "ttfb", "transfer")
 
 
-#: What somebody wrote into a row by hand must not end the report: such a row is none.
+#: A row edited by hand must not end the report: it counts as unreadable.
 Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 62)]
 
@@ -41,7 +41,7 @@ NO_PHASES = Phases()
 
 
 class Row(Struct, frozen=True, gc=False):
-    """The part of a row that is reported on; all else in it is passed over unread."""
+    """The fields of a row that are reported; the others are skipped undecoded."""
 
     url: str
     outcome: Ending
@@ -61,7 +61,7 @@ class Row(Struct, frozen=True, gc=False):
 
     @property
     def host(self) -> str:
-        """Host and port; no user, no path: those may be secrets."""
+        """Host and port, without user and path, which may be secrets."""
         parts = self.url.split("/", 3)
         return parts[2].rpartition("@")[2].partition("?")[0].lower() if len(parts) > 2 and parts[2] else "?"
 
@@ -70,7 +70,7 @@ _DECODER = msgspec.json.Decoder(Row)
 
 
 def read_rows(lines: Iterable[bytes]) -> Iterator[Row | None]:
-    """Read a manifest's lines; None for each that is no row, as the torn end of a job that runs."""
+    """Read a manifest's lines; None for each that is not a row, like the torn end of a running job's."""
     for line in lines:
         try:
             yield _DECODER.decode(line)

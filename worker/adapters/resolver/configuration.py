@@ -1,7 +1,7 @@
-"""What this machine says of names: which may be asked of the name servers, and which are the system's own affair.
+"""This machine's configuration of names: which the name servers may resolve, and which only the system.
 
-A stub resolver that disagrees with the system's is worse than none. Whatever is set up in a way that is not certain to
-mean the same here is left to getaddrinfo. Sources: resolv.conf(5), nsswitch.conf(5), gai.conf(5), hosts(5).
+A stub resolver that disagrees with the system's is worse than none. Any configuration that might mean something else
+here is left to getaddrinfo. Sources: resolv.conf(5), nsswitch.conf(5), gai.conf(5), hosts(5).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _PORT = 53
 _MOST_SERVERS = 3  # MAXNS
 _LONGEST = 10.0  # seconds; glibc's defaults, 5 s and two attempts
 
-# Sources of names that a name server's answer may stand for. The local ones know names that are asked of the system.
+# Sources that a name server's answer may replace. Names that the local ones know are left to the system.
 _SOURCES = {"files", "dns", "resolve", "myhostname", "mymachines", "mdns4_minimal", "mdns6_minimal", "mdns_minimal"}
-_RESOLVED = {"127.0.0.53", "127.0.0.54"}  # systemd-resolved, whom the source `resolve` asks
+_RESOLVED = {"127.0.0.53", "127.0.0.54"}  # systemd-resolved, which the source `resolve` asks
 _HARMLESS = {"edns0", "trust-ad", "rotate", "inet6", "no-reload", "debug", "no-check-names", "no-tld-query"}
 _VARIABLES = ("RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES")
 _LOCAL = (".local", ".localhost")  # mDNS (RFC 6762), the machine itself (RFC 6761)
@@ -32,16 +32,16 @@ Server = tuple[str, int]  # a name server's address and port
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Whom to ask, and how a name that is not complete is completed. ``seconds`` is how long a question may take."""
+    """Which servers to ask, and how to complete an incomplete name. ``seconds`` limits a question."""
 
     servers: tuple[Server, ...]
     search: tuple[str, ...] = ()
     ndots: int = 1
     seconds: float = _LONGEST
-    own: frozenset[str] = frozenset()  # names this machine knows by itself
+    own: frozenset[str] = frozenset()  # names that this machine knows itself
 
     def candidates(self, host: str) -> list[str]:
-        """Return the names to ask for in turn, as res_search(3) does; none: the host is the system's own affair."""
+        """Return the names to ask for in sequence, as res_search(3) does; none: leave the host to the system."""
         if host in self.own or host.endswith(_LOCAL) or (host.startswith("_") and "." not in host):
             return []
         completed = [f"{host}.{domain}" for domain in self.search]
@@ -49,7 +49,7 @@ class Configuration:
 
 
 def signature(folder: Path = Path("/etc")) -> tuple[object, ...]:
-    """Return what changes when one of the files does."""
+    """Return a value that changes when one of the files does."""
     found: list[object] = []
     for name in _FILES:
         try:
@@ -67,11 +67,11 @@ def is_overruled(environment: Mapping[str, str]) -> bool:
 
 
 def read(folder: Path = Path("/etc")) -> Configuration | None:
-    """Read what is set up; None: leave every name to the system."""
+    """Read the configuration; None: leave every name to the system."""
     if sys.platform != "linux":
         return None
     if any(words[0] in ("label", "precedence", "scopev4") for words in _lines(folder / "gai.conf")):
-        return None  # addresses are to come in an order of its own
+        return None  # it sets its own order of addresses
     servers, search, options = _resolv_conf(folder / "resolv.conf")
     if not servers or not _may_ask(_sources(folder / "nsswitch.conf"), servers):
         return None
@@ -97,7 +97,7 @@ def _resolv_conf(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], list[str
     for keyword, *values in _lines(path):
         if keyword == "nameserver" and values and len(servers) < _MOST_SERVERS:
             servers += [values[0]] if _is_address(values[0]) else []
-        elif keyword in ("search", "domain"):  # the last one holds
+        elif keyword in ("search", "domain"):  # the last one wins
             search = tuple(value.rstrip(".").lower() for value in values if value.strip("."))
         elif keyword == "options":
             options += values
@@ -105,7 +105,7 @@ def _resolv_conf(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], list[str
 
 
 def _sources(path: Path) -> set[str]:
-    """Return where names of hosts come from; without a file, as musl has it: files and dns."""
+    """Return the sources of host names; without a file, as on musl: files and dns."""
     for keyword, *values in _lines(path, split=":"):
         if keyword == "hosts":
             return {value for value in values if not value.startswith("[") and not value.endswith("]")}
@@ -113,7 +113,7 @@ def _sources(path: Path) -> set[str]:
 
 
 def _may_ask(sources: set[str], servers: tuple[str, ...]) -> bool:
-    """Do the name servers know what the sources know?"""
+    """Do the name servers know everything the sources know?"""
     if not sources <= _SOURCES or not sources & {"dns", "resolve"}:
         return False
     return "resolve" not in sources or set(servers) <= _RESOLVED
@@ -127,7 +127,7 @@ def _own_names(path: Path) -> Iterator[str]:
 
 
 def _lines(path: Path, *, split: str = " ") -> Iterator[list[str]]:
-    """Yield the words of each line that says something; a file that cannot be read says nothing."""
+    """Yield the words of each line that is not empty; an unreadable file has none."""
     try:
         text = path.read_text("utf-8", "replace")
     except OSError:

@@ -1,6 +1,6 @@
-"""DNS messages (RFC 1035): the question for a name's addresses, and what an answer says of them.
+"""DNS messages (RFC 1035): the question for a name's addresses, and the addresses in an answer.
 
-Only what a stub resolver needs, and strict: what is odd in any way is no answer; the system's resolver is asked then.
+Only what a stub resolver needs, and strict: an unusual message does not count as an answer; the system is asked then.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import NamedTuple
 
 
 class Kind(IntEnum):
-    """The types of records that are asked for."""
+    """The record types that are requested."""
 
     A = 1
     AAAA = 28
 
 
 class Code(IntEnum):
-    """The response codes that mean something here (RFC 1035 section 4.1.1)."""
+    """The response codes that are handled (RFC 1035 section 4.1.1)."""
 
-    NOERROR = 0  #: the name exists; it may have no such record
-    SERVFAIL = 2  #: the name server could not find out
+    NOERROR = 0  #: the name exists, but may have no such record
+    SERVFAIL = 2  #: the name server failed to resolve it
     NXDOMAIN = 3  #: the name does not exist
 
 
 class Reply(NamedTuple):
-    """What a name server said: of which question, and with which result. ``ttl`` is in seconds."""
+    """A name server's answer: to which question, and with which result. ``ttl`` is in seconds."""
 
     number: int
     asked: bytes  # the question section, in lower case
     code: int
-    is_cut: bool  # the rest has to be fetched over TCP
+    is_cut: bool  # truncated: the rest must be fetched over TCP
     addresses: tuple[str, ...]
     ttl: int
 
@@ -49,7 +49,7 @@ _FAMILIES = {Kind.A: (socket.AF_INET, 4), Kind.AAAA: (socket.AF_INET6, 16)}
 
 
 def question(name: str, kind: Kind) -> bytes | None:
-    """Return the question section that asks for a name's addresses; None: DNS cannot carry the name."""
+    """Return the question section for a name's addresses; None: DNS cannot encode the name."""
     labels = name.encode("ascii", "replace").lower().split(b".")
     if not all(0 < len(label) < 64 for label in labels) or len(name) > _LONGEST_NAME - 2:
         return None
@@ -57,12 +57,12 @@ def question(name: str, kind: Kind) -> bytes | None:
 
 
 def message(number: int, asked: bytes) -> bytes:
-    """Return the bytes that ask a question."""
+    """Return the message with a question section."""
     return _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 0) + asked
 
 
 def read(data: bytes) -> Reply | None:
-    """Read what came from a name server; None: it is not an answer to one question, whole and well-formed."""
+    """Parse a datagram from a name server; None: it is not a complete, well-formed answer to one question."""
     try:
         number, flags, questions, answers, _, _ = _HEADER.unpack_from(data)
         if not flags & _RESPONSE or flags & _OPCODE or questions != 1:
@@ -80,7 +80,7 @@ def read(data: bytes) -> Reply | None:
 
 
 def _addresses(data: bytes, at: int, count: int, name: bytes, kind: Kind) -> tuple[tuple[str, ...], int]:
-    """Return the addresses of a name, at the end of its aliases, and for how many seconds they hold."""
+    """Return the addresses of a name after following its aliases, and their time to live in seconds."""
     aliases: dict[bytes, tuple[bytes, int]] = {}
     found: dict[bytes, list[tuple[str, int]]] = {}
     family, size = _FAMILIES[kind]
@@ -109,7 +109,7 @@ def _addresses(data: bytes, at: int, count: int, name: bytes, kind: Kind) -> tup
 
 
 def _name(data: bytes, at: int) -> tuple[bytes, int]:
-    """Read a name, which may end in a pointer to an earlier one; return it in lower case, and where it ends."""
+    """Parse a name, which may end in a pointer to an earlier one; return it in lower case, and the offset after it."""
     labels: list[bytes] = []
     end = size = 0
     for _ in range(_LONGEST_NAME):

@@ -1,6 +1,6 @@
-"""The thread that asks the name servers, a few sockets for any number of names.
+"""The thread that asks the name servers, with a few sockets for any number of names.
 
-A name in flight costs an entry in a table: names that nobody answers for take nothing from the others.
+A name in flight costs an entry in a table, so names without an answer do not delay others.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from worker.engine.ports import Clock
 
 _log = logging.getLogger("trawlnet.names")
 
-AT_ONCE = 256  # names asked for that are not late; others wait here for their turn
+AT_ONCE = 256  # names in flight that are not late; others wait for their turn
 MOST = 8192  # names in flight, late ones included
-_LOOK_AGAIN = 5.0  # seconds between two looks at the machine's configuration
+_LOOK_AGAIN = 5.0  # seconds between two checks of the machine's configuration
 
 
 class NameServers:
-    """Keeps ``worker.adapters.resolver.resolver.Asking``; ``ask`` and ``close`` may be called from any thread."""
+    """Implements ``worker.adapters.resolver.resolver.Asking``; ``ask`` and ``close`` may be called from any thread."""
 
     def __init__(
         self,
@@ -37,8 +37,8 @@ class NameServers:
         look: Callable[[], Configuration | None] = configuration.read,
         signature: Callable[[], object] = configuration.signature,
     ) -> None:
-        """``submit`` runs a call on another thread, which lasts until ``close``; ``look`` reads the configuration again
-        when ``signature`` is another.
+        """``submit`` runs a call on another thread until ``close``; ``look`` reads the configuration again when
+        ``signature`` has changed.
         """
         self._submit = submit
         self._clock = clock
@@ -55,7 +55,7 @@ class NameServers:
         self._tell: Callable[[str, Found | None], None] = _nothing
 
     def answer_to(self, begin: Callable[[str], None], tell: Callable[[str, Found | None], None]) -> None:
-        """Say who is to hear, on another thread, when a host is first asked for, and what was found."""
+        """Set the callbacks, called on another thread: when a host is first asked for, and with what was found."""
         self._begin, self._tell = begin, tell
 
     def ask(self, host: str) -> None:
@@ -68,12 +68,12 @@ class NameServers:
                 if self._entrance < 0 and not self._is_closed:
                     self._start()
                 self._wake()
-        except OSError:  # no descriptors left
+        except OSError:  # no free descriptors
             self._queue.remove(host)
             self._told(host, None)
 
     def close(self) -> None:
-        """End the thread; nothing is told any more."""
+        """End the thread; no callback is called any more."""
         with self._lock:
             self._is_closed = True
             self._wake()
@@ -87,7 +87,7 @@ class NameServers:
     def _wake(self) -> None:
         if not self._is_awake and self._entrance >= 0:
             self._is_awake = True
-            with suppress(BlockingIOError):  # full: it is awake
+            with suppress(BlockingIOError):  # full: it is awake already
                 os.write(self._entrance, b"\0")
 
     # ------------------------------------------------------------------------------------------- its own thread
@@ -99,7 +99,7 @@ class NameServers:
             try:
                 while not self._is_closed:
                     self._turn(questions, selector)
-            except Exception:  # a bug must not keep every name from being found
+            except Exception:  # a bug must not stop all name resolution
                 _log.exception("Asking the name servers failed; the system's resolver is asked from now on.")
                 self._is_broken = True
             self._leave(exit_)
@@ -138,7 +138,7 @@ class NameServers:
         questions.turn(self._clock.now())
 
     def _look_at_the_configuration(self, questions: Questions, now: float) -> None:
-        """Follow what changes while we run: a laptop moves, a VPN comes up."""
+        """Apply changes while running: a laptop moves, a VPN comes up."""
         if now < self._looked + _LOOK_AGAIN:
             return
         self._looked = now

@@ -1,6 +1,6 @@
-"""Names in flight to the name servers: what is sent again, to whom, and when enough is known.
+"""Names in flight to the name servers: what to send again, to which server, and when enough is known.
 
-What is not plain (a cut or odd answer, a server that refuses) is for the system's resolver to ask again.
+Anything unusual (a truncated or odd answer, a server that refuses) is left to the system's resolver.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from worker.adapters.resolver.preference import in_order, reaches_ipv4
 from worker.adapters.resolver.wires import Wire, Wires
 from worker.engine.ports import Answer
 
-GAPS = (0.5, 1.0, 2.0, 3.5)  # seconds until a question is sent again, to the next server; from the first on it is late
-GRACE = 0.2  # seconds IPv4 addresses wait for IPv6 ones; RFC 8305 section 3 has 50 ms
+GAPS = (0.5, 1.0, 2.0, 3.5)  # seconds until a question is sent again, to the next server; after the first it is late
+GRACE = 0.2  # seconds that IPv4 addresses wait for IPv6 ones; RFC 8305 section 3 says 50 ms
 SHORTEST, LONGEST = 30.0, 300.0  # seconds an answer is used, whatever its time to live
-_LARGEST = 4096  # bytes of a datagram; nobody was told that we take more than 512
-_AT_A_TIME = 100  # answers read before other sockets have their turn
+_LARGEST = 4096  # bytes of a datagram; servers were not told that we accept more than 512
+_AT_A_TIME = 100  # answers read from one socket before the others get their turn
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer, and for how many seconds it is one. ``is_doubtful``: the system is to be asked next time."""
+    """An answer, and how many seconds it is valid. ``is_doubtful``: ask the system next time."""
 
     answer: Answer
     seconds: float | None = None
@@ -34,7 +34,7 @@ class Found:
 
 
 class _Question:
-    """One host being asked for, by one name after the other where it has to be completed."""
+    """One host being looked up, by several names in sequence if it must be completed."""
 
     __slots__ = (
         "asked", "candidates", "due", "failed", "host", "is_graced", "is_late", "is_over", "numbers", "replies",
@@ -49,10 +49,10 @@ class _Question:
         self.replies: dict[Kind, Reply] = {}
         self.numbers: dict[tuple[Server, Kind], tuple[Wire[Asked], int]] = {}
         self.server: Server = ("", 0)  # the one asked last
-        self.failed: set[tuple[Server, Kind]] = set()  # that could not find out
+        self.failed: set[tuple[Server, Kind]] = set()  # that failed to resolve it
         self.resends = 0
         self.due = 0.0
-        self.is_graced = False  # there are IPv4 addresses, and for so long it waits for IPv6 ones
+        self.is_graced = False  # there are IPv4 addresses, and it waits GRACE for IPv6 ones
         self.is_late = False
         self.is_over = False
 
@@ -64,7 +64,7 @@ class Questions:
     """Belongs to one thread. Times are the clock's seconds."""
 
     def __init__(self, selector: selectors.BaseSelector, tell: Callable[[str, Found | None], None]) -> None:
-        """``tell`` is called with each host and what was found; None: the system has to be asked."""
+        """``tell`` is called with each host and its answer; None: the system must be asked."""
         self._tell = tell
         self._configuration: Configuration | None = None
         self._best: Server = ("", 0)
@@ -78,13 +78,13 @@ class Questions:
         return len(self._open)
 
     def configure(self, configuration: Configuration | None) -> None:
-        """Ask other servers from now on; what is in flight comes from where it went."""
+        """Ask other servers from now on; answers to questions in flight are still accepted."""
         self._wires.retire()
         self._configuration = configuration
         self._best = configuration.servers[0] if configuration is not None else ("", 0)
 
     def begin(self, host: str, now: float) -> None:
-        """Ask for a host."""
+        """Start looking up a host."""
         configuration = self._configuration
         candidates = configuration.candidates(host) if configuration is not None else []
         if configuration is None or not candidates:
@@ -99,7 +99,7 @@ class Questions:
         return self._timers[0][0] if self._timers else None
 
     def turn(self, now: float) -> None:
-        """Send again what is late, and give up what is too late."""
+        """Send late questions again, and give up those past their time."""
         while self._timers and self._timers[0][0] <= now:
             due, _, asked = heapq.heappop(self._timers)
             if asked.is_over or asked.due != due:
@@ -110,15 +110,15 @@ class Questions:
                 self._send_again(asked, now)
 
     def hear(self, wire: Wire[Asked], now: float) -> None:
-        """Read what has come from a name server."""
+        """Read the answers of a name server."""
         for _ in range(_AT_A_TIME):
-            if wire.is_closed:  # by what came before
+            if wire.is_closed:  # by an earlier event
                 return
             try:
                 data = wire.socket.recv(_LARGEST)
             except BlockingIOError:
                 return
-            except OSError:  # nobody listens there
+            except OSError:  # connection refused
                 self._lose(wire, now)
                 return
             asked, kind = wire.questions.get(int.from_bytes(data[:2]), (None, Kind.A))
@@ -131,14 +131,14 @@ class Questions:
                 self._take(asked, kind, reply, wire.server, now)
 
     def hand_back(self) -> None:
-        """Have the system asked for all that is in flight."""
+        """Leave everything in flight to the system."""
         for asked in list(self._open):
             self._end(asked, None)
 
     # ------------------------------------------------------------------------------------------------- asking
 
     def _ask_next(self, asked: _Question, now: float) -> None:
-        """Ask for the next name that the host may be."""
+        """Ask for the host's next candidate name."""
         self._forget_numbers(asked)
         name = asked.candidates.pop(0)
         asked.replies.clear()
@@ -168,7 +168,7 @@ class Questions:
         try:
             wire.socket.send(message(number, asked.asked[kind]))
         except BlockingIOError:
-            pass  # as good as lost on the way: it is sent again
+            pass  # like a lost datagram: it is sent again
         except OSError:
             self._lose(wire, now)
 
@@ -200,12 +200,12 @@ class Questions:
             self._fail(asked, kind, server, reply, now)
         else:
             if server != self._best and (asked.resends or asked.failed):
-                self._best = server  # the other was asked first, and this one answered
+                self._best = server  # this one answered, although the other was asked first
             asked.replies[kind] = reply
             self._conclude(asked, now)
 
     def _fail(self, asked: _Question, kind: Kind, server: Server, reply: Reply | None, now: float) -> None:
-        """This server cannot tell: ask another, or be content with that."""
+        """This server failed: ask another, or accept the failure."""
         asked.failed.add((server, kind))
         other = self._server_after(server)
         if (other, kind) not in asked.failed:
@@ -218,7 +218,7 @@ class Questions:
             self._conclude(asked, now)
 
     def _lose(self, wire: Wire[Asked], now: float) -> None:
-        """The server of this wire cannot be reached."""
+        """The server of this socket cannot be reached."""
         lost = self._wires.drop(wire)
         for asked, kind in lost:
             asked.numbers.pop((wire.server, kind), None)
@@ -227,7 +227,7 @@ class Questions:
                 self._fail(asked, kind, wire.server, None, now)
 
     def _conclude(self, asked: _Question, now: float) -> None:
-        """See whether enough is known."""
+        """Check whether enough is known to answer."""
         codes = {reply.code for reply in asked.replies.values()}
         if Code.NXDOMAIN in codes:
             self._absent(asked, "the name does not exist", now)
@@ -249,7 +249,7 @@ class Questions:
             self._end(asked, Found(Answer(fault=fault, is_final=True), is_doubtful=True))
 
     def _give_up(self, asked: _Question) -> None:
-        """Be content with the addresses that are there."""
+        """Answer with the addresses found so far."""
         four, six = (asked.replies[kind].addresses if kind in asked.replies else () for kind in Kind)
         if not four and not six:
             self._end(asked, Found(Answer(fault="no name server answered in time")))
@@ -272,6 +272,6 @@ class Questions:
 
 
 def _is_enough(asked: _Question) -> bool:
-    """Have its IPv4 addresses waited for long enough? Where they lead nowhere, as with NAT64, the others are needed."""
+    """Have its IPv4 addresses waited long enough? Without an IPv4 route, as with NAT64, the IPv6 ones are needed."""
     was_graced, asked.is_graced = asked.is_graced, False
     return was_graced and reaches_ipv4()

@@ -1,4 +1,4 @@
-"""What is known of hosts, who waits for it, and who is asked: the name servers, or the system."""
+"""Resolves hosts: caches answers, and asks the name servers or the system for the rest."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from worker.adapters.resolver.questions import Found
 from worker.adapters.resolver.system import SystemLookups, look_up_addresses
 from worker.engine.ports import Answer, Clock
 
-FRESH = 60.0  # seconds an answer of getaddrinfo is used, which does not tell the record's own time to live
-FRESH_FAULT = 10.0  # seconds a failure is used, except by who has failed by it (RFC 9520: from 1 s to 5 min)
+FRESH = 60.0  # seconds an answer of getaddrinfo is used, which has no time to live
+FRESH_FAULT = 10.0  # seconds a failure is used, except for those who got it already (RFC 9520: 1 s to 5 min)
 REMEMBERED = 20_000  # hosts
 
 Tell = Callable[[str, Answer], None]
 
 
 class Asking(Protocol):
-    """Finds addresses by asking the name servers itself."""
+    """Finds addresses by asking the name servers directly."""
 
     def answer_to(self, begin: Callable[[str], None], tell: Callable[[str, Found | None], None]) -> None:
-        """Say who is to hear, on another thread, when a host is first asked for, and what was found.
+        """Set the callbacks, called on another thread: when a host is first asked for, and with what was found.
 
-        None for what was found: the system has to be asked.
+        None as what was found: the system must be asked.
         """
 
     def ask(self, host: str) -> None:
         """Find the addresses of a host."""
 
     def close(self) -> None:
-        """Stop, and tell nothing any more."""
+        """Stop, and call no callback any more."""
 
 
 @dataclass(slots=True)
 class _Asked:
-    """Those who wait for a host's addresses, and since when somebody looks for them."""
+    """Who waits for a host's addresses, and since when they are being looked up."""
 
     tells: list[Tell] = field(default_factory=list)
     begun: float | None = None
 
 
 class SystemResolver:
-    """Keeps ``worker.engine.ports.Resolver``."""
+    """Implements ``worker.engine.ports.Resolver``."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class SystemResolver:
         look_up: Callable[[str], tuple[str, ...]] = look_up_addresses,
         name_servers: Asking | None = None,
     ) -> None:
-        """``submit`` runs a call on another thread, where ``look_up`` may block; it is asked for what ``name_servers``
-        do not know for certain, or for everything.
+        """``submit`` runs a call on another thread, where ``look_up`` may block; it resolves what ``name_servers`` do
+        not know for certain, or everything.
         """
         self._clock = clock
         self._known: OrderedDict[str, tuple[Found, float]] = OrderedDict()  # and when it was found
@@ -100,7 +100,7 @@ class SystemResolver:
         return self._remember(host, Found(Answer(fault="no resolver answered in time")))
 
     def close(self) -> None:
-        """Ask no name server any more."""
+        """Stop asking name servers."""
         if self._name_servers is not None:
             self._name_servers.close()
 
@@ -125,7 +125,7 @@ class SystemResolver:
     def _tell(self, host: str, found: Found) -> None:
         with self._lock:
             asked = self._asked.pop(host, None)
-        if asked is None:  # told before
+        if asked is None:  # answered before
             return
         answer = self._remember(host, found, asked.begun)
         for tell in asked.tells:
@@ -144,7 +144,7 @@ class SystemResolver:
 
 @lru_cache(maxsize=4096)
 def _literal(host: str) -> Answer | None:
-    """An address in the place of a name needs no question."""
+    """Return the answer for a host that is an address already."""
     if not (host[-1:].isdigit() or ":" in host):
         return None
     try:

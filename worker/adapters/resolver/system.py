@@ -1,4 +1,4 @@
-"""The system's own resolver, asked by threads: it knows what this machine knows of names, and blocks."""
+"""The system's own resolver, called on threads: it knows all of this machine's names, but blocks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 from worker.engine.ports import Answer
 
-AT_ONCE = 32  # questions; a stuck resolver holds no more threads than this
+AT_ONCE = 32  # calls; a stuck resolver blocks no more threads than this
 
 _FINAL = {socket.EAI_NONAME} | {getattr(socket, name) for name in ("EAI_NODATA",) if hasattr(socket, name)}
 
 
 class SystemLookups:
-    """``submit`` runs a call on another thread; ``begin`` and ``tell`` are called there."""
+    """``submit`` runs a call on another thread, where ``begin`` and ``tell`` are called."""
 
     def __init__(
         self,

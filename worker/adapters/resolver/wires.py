@@ -1,4 +1,4 @@
-"""Sockets to name servers, and which question went out by which under which number."""
+"""Sockets to name servers, and which question was sent on which, under which number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from worker.adapters.resolver.configuration import Server
 
-_MOST = 200  # questions by one port: their numbers are harder to guess, and its buffer holds the answers
+_MOST = 200  # questions per port: this keeps numbers hard to guess, and all answers fit the buffer
 
 _random_bits = SystemRandom().getrandbits
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Wire(Generic[T]):
-    """A socket that goes to one name server; the kernel drops what others send to it."""
+    """A socket connected to one name server; the kernel drops datagrams from others."""
 
     __slots__ = ("is_closed", "questions", "sent", "server", "socket")
 
@@ -44,10 +44,10 @@ class Wires(Generic[T]):
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self._current: dict[Server, Wire[T]] = {}  # by which the next questions go
+        self._current: dict[Server, Wire[T]] = {}  # for the next questions
 
     def number(self, server: Server, asked: T) -> tuple[Wire[T], int]:
-        """Choose the wire and the number by which a question goes out; raises OSError."""
+        """Choose the socket and the number for a question; raises OSError."""
         wire = self._current.get(server)
         if wire is None or wire.sent >= _MOST:
             wire = self._current[server] = Wire(server)
@@ -60,12 +60,12 @@ class Wires(Generic[T]):
         return wire, number
 
     def forget(self, wire: Wire[T], number: int) -> None:
-        """No answer to this question is wanted any more."""
+        """Ignore further answers to this question."""
         del wire.questions[number]
         self._close_if_done(wire)
 
     def drop(self, wire: Wire[T]) -> list[T]:
-        """Close a wire that leads nowhere, and return the questions that went out by it."""
+        """Close a socket whose server is unreachable, and return the questions sent on it."""
         if self._current.get(wire.server) is wire:
             del self._current[wire.server]
         lost = list(wire.questions.values())
@@ -74,7 +74,7 @@ class Wires(Generic[T]):
         return lost
 
     def retire(self) -> None:
-        """Use none of them for another question."""
+        """Use none of the sockets for further questions."""
         before, self._current = self._current, {}
         for wire in before.values():
             self._close_if_done(wire)
