@@ -114,7 +114,7 @@ class TroubleSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class LedgerSwept:
     """A sweep of ours went through the ledger, and may have found nothing."""
 
     findings: SweepFindings
@@ -133,7 +133,7 @@ class SweepsResumed:
 
 
 OfBatch = BatchClaimed | BatchNotStarted | CloseDelayed | BatchClosed | LeaseLost | BatchInterrupted
-OfWorker = TransfersInFlight | WorkSuspended | WorkResumed | TroubleSeen | Swept | SweepsFailed | SweepsResumed
+OfWorker = TransfersInFlight | WorkSuspended | WorkResumed | TroubleSeen | LedgerSwept | SweepsFailed | SweepsResumed
 Event = OfBatch | BatchesProgressed | OfWorker
 
 

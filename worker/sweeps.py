@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 
 from contract.cluster.broker import AWAY
 from contract.ledger.sweep import Sweeper
-from worker.events import Listener, SweepsFailed, SweepsResumed, Swept
+from worker.events import LedgerSwept, Listener, SweepsFailed, SweepsResumed
 
 SWEEP_LOOK = 0.5  # seconds between two looks whether it is our turn; while it is known not to be, they cost nothing
 
@@ -35,4 +35,4 @@ class Sweeps:
         if self._is_away:
             self._listener.notify(SweepsResumed())
         self._is_away = False
-        self._listener.notify(Swept(findings))
+        self._listener.notify(LedgerSwept(findings))

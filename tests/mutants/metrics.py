@@ -55,7 +55,7 @@ GUARDS = (
           "                pass\n"),
     _does(_RUNNER, "            self._count_flying([])\n",
           "test_transfers_in_flight_are_counted_until_they_are_over", "            pass\n"),
-    _does("worker/sweeps.py", "self._listener.notify(Swept(findings))",
+    _does("worker/sweeps.py", "self._listener.notify(LedgerSwept(findings))",
           "test_what_is_handed_on_and_what_a_sweep_did_is_counted", "pass"),
     _does("worker/adapters/processes.py", "    seen = [main, *children.values()]\n",
           "test_every_pool_counts_what_it_reported", "    seen = [main]\n"),

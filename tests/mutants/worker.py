@@ -14,6 +14,10 @@ _DISK = ("tests/acceptance/test_full_disk.py::test_a_redis_with_a_full_disk_is_w
 _HEALTH = ("tests/unit/worker/test_health.py",)
 _OBSERVER = ("tests/unit/producer/job/test_observer.py",)
 _TROUBLES = ("tests/unit/producer/job/test_troubles.py",)
+_ENDED = """        self._listener.notify(ended)
+        if isinstance(ended, BatchClosed):
+            self._send_for(turn.claim, opened)
+"""
 
 GUARDS = (
     Guard(_DEPARTURE, "        _thread.start_new_thread(_leave_when_idle, (self._has_work,))\n", _TOLD),
@@ -31,6 +35,12 @@ GUARDS = (
     ),
     Guard("worker/health.py", "output_trouble(settings) or backoff.reason", _SEEN, "backoff.reason"),
     Guard("worker/health.py", "        self._listener.notify(TroubleSeen(found))\n", _HEALTH, "        pass\n"),
+    Guard(
+        "worker/batch/runner.py",
+        f"        self._turns.remove(turn)\n{_ENDED}",
+        ("tests/unit/worker/batch/test_runner.py",),
+        f"{_ENDED}        self._turns.remove(turn)\n",
+    ),
     Guard("worker/health.py", "        elif now - self._seen < _ENDED_AFTER:\n", _HEALTH, "        elif False:\n"),
     Guard("worker/health.py", "or now - self._reported >= _RENEWED_EVERY", _HEALTH),
     Guard(

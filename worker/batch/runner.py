@@ -270,25 +270,24 @@ class BatchRunner:
         self._disk_backoff.note(turn.run.stalled, began=turn.began)
         if turn.run.short_of_space is not None:
             self._disk_backoff.note_waiting(turn.run.short_of_space)
-        line = self._close(turn)
+        ended, opened = self._close(turn)
         self._turns.remove(turn)
-        return line
+        self._listener.notify(ended)
+        if isinstance(ended, BatchClosed):
+            self._send_for(turn.claim, opened)
+        return ended.line
 
-    def _close(self, turn: Turn) -> str:
-        """Close a batch, unless it is no longer ours; return a line about it."""
+    def _close(self, turn: Turn) -> tuple[BatchClosed | LeaseLost, Sequence[Child]]:
+        """Close a batch, unless it is no longer ours; return how it ended, and what was opened in its place."""
         claim, run = turn.claim, turn.run
         children = children_of(run.leftovers, parks=claim.edition == EDITION)
         handed_off = [claim.child(number) for number, _ in enumerate(children, start=1)]
         report = turn.report(self._worker, run.outcomes, handed_off, busy=run.busy)
         why = "" if run.stalled is None else f": {run.stalled}"
         if turn.lease.is_lost or not self._insist(lambda: self._ledger.close(claim, report, children), claim):
-            line = f"another worker took it over{why}"
-            self._listener.notify(LeaseLost(claim, line))
-            return line
+            return LeaseLost(claim, f"another worker took it over{why}"), ()
         line = line_of(report, len(run.leftovers)) + why
-        self._listener.notify(BatchClosed(claim, report, handed_off_of(run.leftovers), line, run.stalled))
-        self._send_for(claim, children)
-        return line
+        return BatchClosed(claim, report, handed_off_of(run.leftovers), line, run.stalled), children
 
     def _send_for(self, claim: Claim, children: Sequence[Child]) -> None:
         """Send messages for what the close of a batch has put in line, or let be put there."""

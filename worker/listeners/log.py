@@ -26,7 +26,7 @@ class EventLog:
                 logger.error("Not taking work: %s", reason)
             case events.WorkResumed():
                 logger.warning("Taking work again.")
-            case events.Swept(findings):
+            case events.LedgerSwept(findings):
                 _log_sweep(findings)
             case events.SweepsFailed(error):
                 logger.warning("The ledger cannot be swept (%s); trying again.", error)

@@ -69,7 +69,7 @@ class Meter:
                 self._in_progress.dec(claim.urls)
             case events.TroubleSeen(trouble):
                 self._suffer(trouble)
-            case events.Swept(findings):
+            case events.LedgerSwept(findings):
                 self._sweep(findings)
 
     def _report(self, report: BatchReport) -> None:

@@ -357,6 +357,21 @@ def test_a_bug_in_closing_is_no_reason_to_wait_for_ever() -> None:
     assert [event.claim.batch for event in floor.events if isinstance(event, BatchInterrupted)] == ["1"]
 
 
+def test_a_batch_that_was_closed_ends_once_whatever_comes_after() -> None:
+    """Guards the order of ``_end``: a gauge that counts both ends of a batch goes below zero."""
+
+    class Unsendable(list[BatchMessage]):
+        def extend(self, _messages: object) -> None:
+            raise ZeroDivisionError
+
+    floor = Floor(leftovers=[Leftover(BatchEntry(url=URL.format("1")))], sent=Unsendable())
+
+    with pytest.raises(ZeroDivisionError):
+        floor.runner().work(floor.claim("1"))
+
+    assert floor.told == [("begun", "1"), ("closed", "1")]
+
+
 def test_an_interrupted_shift_abandons_all_its_runs() -> None:
     floor = Floor(ends_at_once=False, fetching=1)
     floor.line_up("2")
