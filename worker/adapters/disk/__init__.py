@@ -1,4 +1,4 @@
-"""The output folder: temporary files that become named files, whole and durable, or nothing."""
+"""The output folder: temporary files that become complete, durable files, or nothing."""
 
 from worker.adapters.disk.folder import OutputFolder, is_passing, trouble_at
 from worker.adapters.disk.store import FolderStore

@@ -1,4 +1,4 @@
-"""Files and folders by their descriptors: opened without following a link, locked, synced, let go."""
+"""Files and folders by descriptor: opened without following links, locked, synced, closed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _PIECE = 1024 * 1024  # bytes read at once
-_SMALL = 64 * 1024  # bytes a record may have
+_SMALL = 64 * 1024  # largest record, in bytes
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 
 
 def make_folder(path: Path, *, avoid: int | None = None) -> None:
-    """Make the output folder and the folders above it, durably, where they are missing.
+    """Create the output folder and its parents durably, if they are missing.
 
-    ``avoid``: not on this device; ENOENT there.
+    ``avoid`` is a device not to create it on: raises ENOENT there.
     """
     if not path.is_dir():
         make_folder(path.parent, avoid=avoid)
@@ -32,12 +32,12 @@ def make_folder(path: Path, *, avoid: int | None = None) -> None:
             raise FileNotFoundError(errno.ENOENT, "its disk is not mounted")
         with suppress(FileExistsError):
             os.mkdir(path)
-        with suppress(PermissionError):  # one may be allowed to make folders where one may not look
+        with suppress(PermissionError):  # a folder may be writable but not readable
             sync_folder(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def device_underneath(path: Path) -> int | None:
-    """Return the device on which the one of this folder is mounted; None: there is no such, or nothing tells."""
+    """Return the device below the mount that this folder is on; None: there is none, or it is not known."""
     inner = path.resolve()
     try:
         while inner != inner.parent:
@@ -51,18 +51,18 @@ def device_underneath(path: Path) -> int | None:
 
 
 def enter(parent: int, name: str) -> int:
-    """Open a folder within another, made if it is missing."""
+    """Open a folder within another; create it if it is missing."""
     with suppress(FileExistsError):
         os.mkdir(name, 0o777, dir_fd=parent)
     return os.open(name, FOLDER, dir_fd=parent)
 
 
 def lock_file(name: str, folder: int) -> int:
-    """Open a file for reading and writing and lock it; OSError if it is missing, or somebody else's."""
+    """Open a file for reading and writing and lock it; OSError if it is missing, or locked by another process."""
     fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not is_at(name, folder, fd):  # whoever had the lock gave the file another name
+        if not is_at(name, folder, fd):  # the previous holder of the lock renamed the file
             raise FileNotFoundError(errno.ENOENT, "it has gone")
     except OSError:
         let_go(fd)
@@ -71,7 +71,7 @@ def lock_file(name: str, folder: int) -> int:
 
 
 def is_at(name: str, folder: int, fd: int) -> bool:
-    """Does this name still mean this open file?"""
+    """Does this name still refer to this open file?"""
     return os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=folder, follow_symlinks=False))
 
 
@@ -93,13 +93,13 @@ def digests_of(fd: int, algorithms: Iterable[str]) -> dict[str, str]:
 
 
 def let_go(fd: int) -> None:
-    """Close what was not written to: whatever the system says, the descriptor is gone and nothing is lost."""
+    """Close a file that was not written to: after an error too the descriptor is gone, and nothing is lost."""
     with suppress(OSError):
         os.close(fd)
 
 
 def sync_folder(fd: int) -> None:
-    """Sync a folder, where its file system can do that, and close it."""
+    """Sync a folder, if its file system supports it, and close it."""
     try:
         os.fsync(fd)
     except OSError as error:
@@ -110,7 +110,7 @@ def sync_folder(fd: int) -> None:
 
 
 def set_aside(fd: int, at: int, size: int) -> bool:
-    """Have the file system keep space for bytes of a file, whose size stays; False where it cannot. Raises OSError."""
+    """Reserve space for a file without changing its size; False if the file system cannot. Raises OSError."""
     if _libc_fallocate is None:
         return False
     while _libc_fallocate(fd, _KEEP_SIZE, at, size) != 0:
@@ -148,7 +148,7 @@ _libc_syncfs = _find_syncfs()
 
 
 def sync_file_system(fd: int) -> bool:
-    """Have the whole file system on the disk; False where there is no such call. Raises OSError."""
+    """Sync the whole file system; False if there is no such call. Raises OSError."""
     if _libc_syncfs is None:
         return False
     if _libc_syncfs(fd) != 0:

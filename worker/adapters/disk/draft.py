@@ -1,4 +1,4 @@
-"""A draft: one temporary file, from its first byte to its name or its end."""
+"""A draft: one temporary file, until it is published or discarded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from worker.adapters.disk.partials import Partials, is_of_another_machine, new_r
 from worker.adapters.disk.space import BLOCK, LARGE, TOO_LARGE, trouble_of
 from worker.engine.ports import BodyTooLargeError, DiskTrouble
 
-_STEP = 8 * 1024**2  # bytes by which a body of unknown length is promised more at most
+_STEP = 8 * 1024**2  # bytes: largest step by which a body of unknown length is promised more space
 
 
 class FileDraft:
-    """Keeps ``worker.engine.ports.Draft``."""
+    """Implements ``worker.engine.ports.Draft``."""
 
     __slots__ = ("_fd", "_file", "_held", "_shelf", "_size", "losses", "opening", "path")
 
@@ -33,13 +33,13 @@ class FileDraft:
         size: int = 0,
         shelf: Partials | None = None,
     ) -> None:
-        """Make the file, or take over the open and locked file ``fd`` that holds ``size`` bytes and lies on a shelf.
+        """Create the file, or take over the open and locked file ``fd`` of ``size`` bytes from a shelf.
 
-        ``file`` is its temporary name, ``path`` where it is to lie below the output folder; ``losses`` counts the
-        syncs that had failed before.
+        ``file`` is its temporary name, ``path`` its final path below the output folder; ``losses`` counts the syncs
+        that had failed before.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: it cannot be created.
         """
         self.opening = opening
         self.path = path
@@ -47,18 +47,18 @@ class FileDraft:
         self._file: str | None = file
         self._size = size
         self._held = size  # bytes it has been promised
-        self._shelf = shelf  # where the file lies instead, for a later run to find; locked while it is open
+        self._shelf = shelf  # where the file is instead, for a later run to find; locked while it is open
         self._fd = fd if fd >= 0 else os.open(file, NEW, 0o666, dir_fd=opening.parts)
 
     @property
     def unwritten(self) -> int:
-        """Bytes promised that have not come yet."""
+        """Bytes promised but not written yet."""
         return self._held - self._size
 
     def promise(self, size: int) -> None:
-        """Have space for so many bytes; raises NoSpaceError, DiskTrouble, BodyTooLargeError."""
+        """Reserve space for this many bytes; raises NoSpaceError, DiskTrouble, BodyTooLargeError."""
         space = self.opening.space
-        if size < LARGE and size < space.spare:  # most are: no call for those
+        if size < LARGE and size < space.spare:  # most are: no system call for those
             space.spare -= size + BLOCK
         else:
             space.promise(self, self._fd, self._held, size)
@@ -83,7 +83,7 @@ class FileDraft:
 
     def finish(self, size: int) -> None:
         try:
-            # Before its lock is gone: nobody else may continue a body that is about to get its name.
+            # While it is still locked: no other run may resume a body that is about to be published.
             self._come_home()
             if self._held >= LARGE:
                 self._give_back()
@@ -129,7 +129,7 @@ class FileDraft:
 
     def shelve(self, known: str) -> None:
         shelf = Partials.of(self.path, self.opening.partials)
-        # Somebody else is at it, or it cannot be: the body is fetched all the same.
+        # Another run is using it, or it cannot be moved: the body is fetched all the same.
         with suppress(OSError), self.opening.alone_on_the_shelf(), ExitStack() as held:
             with suppress(FileNotFoundError):
                 fd = lock_file(shelf.part, shelf.folder)
@@ -146,7 +146,7 @@ class FileDraft:
             os.rename(shelf.new_record, shelf.record, src_dir_fd=shelf.folder, dst_dir_fd=shelf.folder)
 
     def sync(self) -> None:
-        """Have the finished file on the disk; raises OSError."""
+        """Sync the finished file; raises OSError."""
         fd = self._reopen()
         try:
             os.fsync(fd)
@@ -154,21 +154,21 @@ class FileDraft:
             let_go(fd)
 
     def rename(self, name: str, folder: int) -> None:
-        """Give the file its name in another folder, in place of whatever has that name; raises OSError."""
+        """Move the file to its name in another folder, replacing any file of that name; raises OSError."""
         if self._file is None:
             raise FileNotFoundError(errno.ENOENT, "a discarded draft")
         os.rename(self._file, name, src_dir_fd=self.opening.parts, dst_dir_fd=folder)
         self._file = None
 
     def _move(self, shelf: Partials) -> None:
-        """Go on where a later run finds it; OSError if that cannot be."""
+        """Move the file to where a later run finds it; raises OSError."""
         assert self._file is not None
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, nobody else continues it
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, no other run resumes it
         os.rename(self._file, shelf.part, src_dir_fd=self.opening.parts, dst_dir_fd=shelf.folder)
         self._shelf = shelf
 
     def _grow(self, end: int) -> None:
-        """Have space for what came of a body of unknown length, and if it can be for as much again."""
+        """Reserve space for what has arrived of a body of unknown length, and if possible for as much again."""
         ahead = min(2 * self._held, self._held + _STEP)
         if ahead > end:
             with suppress(DiskTrouble, BodyTooLargeError):
@@ -176,14 +176,14 @@ class FileDraft:
         return self.promise(end)
 
     def _give_back(self) -> None:
-        """Let others have what was set aside for bytes that did not come."""
+        """Release space reserved for bytes that did not arrive."""
         self.opening.space.forget(self)
         if self._held > self._size:
             os.ftruncate(self._fd, self._size)
         self._held = self._size
 
     def _come_home(self) -> None:
-        """Go back to where nobody else looks."""
+        """Move the file back to this process's own folder."""
         shelf, self._shelf = self._shelf, None
         if shelf is None or self._file is None:
             return

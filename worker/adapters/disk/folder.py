@@ -1,4 +1,4 @@
-"""The output folder of a process, shared by the stores of its jobs: where it is, its drafts, whether it takes more."""
+"""A process's output folder, shared by the stores of its jobs: its location, its drafts, and its trouble."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from worker.adapters.disk.opening import Opening
 from worker.adapters.disk.partials import Partials, is_of_another_machine, known_of
 from worker.adapters.disk.space import Space, trouble_of
 
-SETTLED = 2.0  # seconds a path has led to the same other place before the folder is opened there
+SETTLED = 2.0  # seconds a path must have led to the same new place before the folder is opened there
 
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 class OutputFolder:
-    """Opened in each process after the fork, and anew when its path leads elsewhere."""
+    """Opened in each process after the fork, and again when its path leads elsewhere."""
 
     def __init__(self, path: str | Path, *, min_free: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open or make the folder and remove what dead processes left in it.
+        """Open or create the folder, and remove what dead processes left in it.
 
         Raises:
-            FolderError: it cannot be made, opened or written to.
+            FolderError: it cannot be created, opened or written to.
         """
         self._path = Path(path)
         self._min_free = min_free
@@ -39,7 +39,7 @@ class OutputFolder:
         self._count = itertools.count()
         self._syncing = threading.Lock()
         self._reopening = threading.Lock()
-        self._elsewhere: tuple[int, int] | None = None  # where the path led when it last led away, and since when
+        self._elsewhere: tuple[int, int] | None = None  # where the path led when it last led elsewhere
         self._since = inf
         self._losses = 0
         try:
@@ -48,7 +48,7 @@ class OutputFolder:
             raise FolderError(f"The output folder {path} cannot be used: {_why(self._path, error)}.") from error
 
     def draft(self, path: str, size: int | None) -> FileDraft:
-        """Open a new temporary file for what is to lie at ``path``, with space for so many bytes (None: as they come).
+        """Open a new temporary file for ``path``, with space reserved for ``size`` bytes (None: unknown).
 
         Raises NoSpaceError, DiskTrouble, BodyTooLargeError.
         """
@@ -66,7 +66,7 @@ class OutputFolder:
         return draft
 
     def take_back(self, path: str) -> tuple[FileDraft, int, str] | None:
-        """Return what was shelved of a body, how much that is and what is known of it; None: nothing to trust."""
+        """Return the shelved part of a body, its size and what is known of it; None: there is none to trust."""
         opening = self.opening
         shelf = Partials.of(path, opening.partials)
         try:
@@ -86,7 +86,7 @@ class OutputFolder:
         return None
 
     def trouble(self) -> str | None:
-        """Say in a sentence why no more should be written now; None: all is well."""
+        """Return why nothing more should be written now, as a sentence; None: nothing is wrong."""
         try:
             self._look_where_it_is()
             found = self.opening.space.trouble()
@@ -95,11 +95,11 @@ class OutputFolder:
         return None if found is None else str(found)
 
     def close(self) -> None:
-        """Remove this process's folder for temporary files; what is in it is lost."""
+        """Remove this process's folder for temporary files, with its contents."""
         self.opening.close()
 
     def _begin_anew(self, opening: Opening, path: str, error: OSError) -> FileDraft:
-        """Try once more where the folder for temporary files has gone; raises DiskTrouble."""
+        """Try once more if the folder for temporary files has gone; raises DiskTrouble."""
         if error.errno not in (errno.ENOENT, errno.ESTALE):
             raise trouble_of(error) from error
         try:
@@ -108,7 +108,7 @@ class OutputFolder:
             raise trouble_of(again) from again
 
     def _look_where_it_is(self) -> None:
-        """Open the folder anew once its path has led to the same other place for a while.
+        """Open the folder again once its path has led to the same new place for a while.
 
         Raises:
             OSError: it leads elsewhere, or the folder cannot be opened there.
@@ -121,13 +121,13 @@ class OutputFolder:
             elsewhere, now = _identity(self._path), self._clock()
             if self._since == inf or elsewhere != self._elsewhere:
                 self._elsewhere, self._since = elsewhere, now
-            if now - self._since < SETTLED:  # a disk that is mounted anew: it is about to come back
+            if now - self._since < SETTLED:  # the disk may be being remounted
                 raise OSError(errno.ESTALE, "")
             self.opening = Opening(self._path, self._min_free, avoid=self.opening.underneath)
             self._since = inf
 
     def _without_own_folder(self, opening: Opening) -> Opening:
-        """Return an opening with a folder for temporary files: somebody has removed that of this one."""
+        """Return an opening with a new folder for temporary files, because that of this one was removed."""
         with self._reopening:
             if self.opening is opening:
                 opening.expect_in_place()
@@ -135,7 +135,7 @@ class OutputFolder:
             return self.opening
 
     def sync_all(self, drafts: Sequence[FileDraft], opening: Opening) -> None:
-        """Have the bytes of finished drafts on the disk; raises OSError."""
+        """Sync finished drafts; raises OSError."""
         if not self.sync_disk(opening):
             for draft in drafts:
                 draft.sync()
@@ -143,10 +143,10 @@ class OutputFolder:
             raise OSError(errno.EIO, "bytes written before may be lost")
 
     def sync_disk(self, opening: Opening) -> bool:
-        """Sync the file system; False where there is no such call. Raises OSError.
+        """Sync the file system; False if there is no such call. Raises OSError.
 
-        The kernel tells each failure once per descriptor, whoever asks first (syncfs(2), since Linux 5.8). So it is
-        counted: every draft begun before is suspect, in whichever group it comes.
+        The kernel reports each failure once per descriptor (syncfs(2), since Linux 5.8). So failures are counted: every
+        draft begun before one is suspect, whatever its group.
         """
         with self._syncing:
             try:
@@ -157,7 +157,7 @@ class OutputFolder:
                 raise
 
     def _distrust_the_shelf(self, opening: Opening) -> None:
-        """Let nobody continue what may have lost bytes: without its record, nobody does."""
+        """Remove the records of shelved bodies that may have lost bytes: without its record, none is resumed."""
         with suppress(OSError):
             for name in os.listdir(opening.partials):
                 if name.endswith(Partials.RECORD):
@@ -166,7 +166,7 @@ class OutputFolder:
 
 
 def trouble_at(path: str | Path, min_free: int) -> str | None:
-    """Say in a sentence why nothing can be stored in an output folder that this process has not opened."""
+    """Return why nothing can be stored in an output folder that this process has not opened, as a sentence."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -181,7 +181,7 @@ def trouble_at(path: str | Path, min_free: int) -> str | None:
 
 
 def is_passing(error: FolderError) -> bool:
-    """Is a folder that cannot be used merely short of something, so that waiting may help?"""
+    """May waiting help with a folder that cannot be used, because it is only short of something?"""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 

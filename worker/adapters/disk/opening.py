@@ -1,4 +1,4 @@
-"""An output folder as its path led to it: descriptors of it and of what is ours within it."""
+"""An open output folder: descriptors of it and of its folders for temporary files."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from contract.folders import PARTIALS, PARTS, PRIVATE, Owner, is_left_behind
 from worker.adapters.disk.descriptors import FOLDER, device_underneath, enter, let_go, make_folder
 from worker.adapters.disk.space import Space
 
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL)  # what a file system answers
-_STAMP_PAUSE = 600.0  # seconds; machines that share the folder leave alone what was stamped within a day
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL)  # of file systems without locks
+_STAMP_PAUSE = 600.0  # seconds; other machines leave alone what was stamped within a day
 
 
 class Opening:
-    """Stays what it is when the path leads elsewhere; closed with the last draft that was begun in it.
+    """Stays valid when the path leads elsewhere; closed with the last draft that was begun in it.
 
-    Every path below the folder is reached by directory descriptors that follow no symbolic link.
+    Every path below the folder is opened relative to descriptors, without following symbolic links.
     """
 
     def __init__(self, path: Path, floor: int, *, avoid: int | None = None) -> None:
-        """Open or make the folder, and remove what was left behind in it.
+        """Open or create the folder, and remove what was left behind in it.
 
-        ``avoid``: the device not to make it on, because that is underneath the disk it was on.
+        ``avoid`` is the device not to create it on: the one below the mount it was on.
 
         Raises:
-            OSError: it cannot be made, opened or written to.
+            OSError: it cannot be created, opened or written to.
         """
         self.path = path
         self._shelving = threading.Lock()
         with ExitStack() as opened:
             make_folder(path, avoid=avoid)
-            # The folder itself may be reached by a link its owner made; below it none is followed.
+            # Links on the way to the folder itself are its owner's choice; below it none is followed.
             self.root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.callback(let_go, self.root)
             self._found = os.fstat(self.root)
@@ -57,20 +57,20 @@ class Opening:
             self._opened = opened.pop_all()
 
     def is_in_place(self) -> bool:
-        """Does the path still lead here?"""
+        """Does the path still lead to this folder?"""
         try:
             return os.path.samestat(os.stat(self.path), self._found)
         except OSError:
             return False
 
     def expect_in_place(self) -> None:
-        """Raise OSError where the path leads elsewhere."""
+        """Raise OSError if the path leads elsewhere."""
         if not self.is_in_place():
             raise OSError(errno.ESTALE, "")
 
     @contextmanager
     def below(self, folders: Sequence[str], *, make: bool = False) -> Iterator[int]:
-        """Open folders one within the other, made where they are missing and that is wanted; raises OSError."""
+        """Open nested folders, creating missing ones if ``make``; raises OSError."""
         fd = self.root
         try:
             for folder in folders:
@@ -85,7 +85,7 @@ class Opening:
 
     @contextmanager
     def alone_on_the_shelf(self) -> Iterator[None]:
-        """Keep others from putting something there meanwhile; OSError at once if one of them does."""
+        """Keep other processes from shelving anything meanwhile; OSError at once if one is doing so."""
         with self._shelving:
             fcntl.flock(self.partials, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
@@ -101,12 +101,12 @@ class Opening:
                 os.utime(self.parts)
 
     def close(self) -> None:
-        """Remove this process's folder for temporary files; what is in it is lost. May be called again."""
+        """Remove this process's folder for temporary files, with its contents. May be called again."""
         if self.parts < 0:
             return
         with self._opened:
             _remove_folder(self.all_parts, self._owner, self.parts)
-        self.root = self.all_parts = self.partials = self.parts = -1  # these numbers may soon be somebody else's
+        self.root = self.all_parts = self.partials = self.parts = -1  # the numbers may soon be reused
 
     def __del__(self) -> None:
         if hasattr(self, "_opened"):
@@ -121,26 +121,26 @@ def reap(all_parts: int, *, now: float) -> None:
         except OSError:
             continue
         try:
-            is_ours = Owner.of(name) == Owner.this()  # in use, if its lock does not say otherwise
+            is_ours = Owner.of(name) == Owner.this()  # in use, unless its lock is free
             if is_left_behind(name, idle=now - os.fstat(fd).st_mtime) and _lock(fd, without_locks=not is_ours):
                 _remove_folder(all_parts, name, fd)
         except OSError:
-            pass  # it has gone
+            pass  # it is gone
         finally:
             let_go(fd)
 
 
 def _claim(all_parts: int) -> tuple[str, int]:
-    """Make and lock this process's own folder for temporary files."""
+    """Create and lock this process's own folder for temporary files."""
     while True:
         name = Owner.this().new_folder()
         os.mkdir(name, 0o777, dir_fd=all_parts)
         try:
             fd = os.open(name, FOLDER, dir_fd=all_parts)
-        except FileNotFoundError:  # a reaper was faster than we
+        except FileNotFoundError:  # a reaper was faster
             continue
         try:
-            if _lock(fd, without_locks=True) and os.fstat(fd).st_nlink > 0:  # or faster than our lock
+            if _lock(fd, without_locks=True) and os.fstat(fd).st_nlink > 0:  # or was faster than this lock
                 return name, fd
         except BaseException:
             let_go(fd)
@@ -149,7 +149,7 @@ def _claim(all_parts: int) -> tuple[str, int]:
 
 
 def _lock(fd: int, *, without_locks: bool) -> bool:
-    """Lock a folder; False: another process has. ``without_locks`` is the answer of a file system that has none."""
+    """Lock a folder; False: another process holds it. ``without_locks`` is returned on file systems without locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The shelf: where bodies that broke off lie, each beside what is known of it, for a later run to continue."""
+"""The shelf: partial bodies, each with a record of what is known of it, for a later run to resume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.adapters.disk.descriptors import read_small
 
 @dataclass(frozen=True, slots=True)
 class Partials:
-    """Where a body lies that a later run may continue: the folder, and the files of one name in it."""
+    """The place of one partial body: the folder, and its files there."""
 
     RECORD: ClassVar = RECORD
 
@@ -24,7 +24,7 @@ class Partials:
 
     @classmethod
     def of(cls, path: str, folder: int) -> Partials:
-        """Return those of the body that is to lie at this path."""
+        """Return those of the body with this path."""
         return cls(folder, path.rpartition("/")[2])
 
     @property
@@ -41,17 +41,17 @@ class Partials:
 
 
 def new_record(known: str) -> bytes:
-    """Return what is kept beside a body of which so much is known."""
+    """Return the record to store beside a body of which this is known."""
     return json.dumps({"boot": boot_id(), "host": os.uname().nodename, "known": known}).encode()
 
 
 def known_of(shelf: Partials, fd: int) -> str | None:
-    """Return what is known of a shelved body; None, OSError or ValueError: it is not to be trusted."""
+    """Return what is known of a shelved body; None, OSError or ValueError: it cannot be trusted."""
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
         return None
     record = json.loads(read_small(shelf.record, shelf.folder))
-    # After a crash of the machine a file may be longer than what of it reached the disk.
+    # After a crash of the machine a file may be longer than what was synced of it.
     if not isinstance(record, dict) or not boot_id() or record.get("boot") != boot_id():
         return None
     known = record.get("known")
@@ -59,12 +59,12 @@ def known_of(shelf: Partials, fd: int) -> str | None:
 
 
 def is_of_another_machine(shelf: Partials, fd: int) -> bool:
-    """May a process of another machine be at work on it? Its lock may not be seen here."""
+    """May a process of another machine be using it? Its lock may be invisible here."""
     try:
         record = json.loads(read_small(shelf.record, shelf.folder))
         places = record["boot"], record["host"]
         is_recent = time.time() - os.fstat(fd).st_mtime < ABANDONED_AFTER
     except (OSError, ValueError, TypeError, KeyError):
         return False
-    # Containers of a machine share its boot and its locks; a machine that started again has its name still.
+    # Containers share their machine's boot and locks; a rebooted machine keeps its name.
     return is_recent and places[0] != boot_id() and places[1] != os.uname().nodename

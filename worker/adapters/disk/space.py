@@ -1,4 +1,4 @@
-"""The space a disk has above its floor: set aside for a body before its bytes come."""
+"""The space of a disk above its floor: reserved for a body before its bytes arrive."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from typing import Protocol
 from worker.adapters.disk.descriptors import set_aside
 from worker.engine.ports import BodyTooLargeError, DiskTrouble, NoSpaceError
 
-LARGE = 64 * 1024  # bytes from which a file's space is set aside; smaller ones are written as soon as they are opened
-BLOCK = 4096  # bytes a file may take beyond its own
+LARGE = 64 * 1024  # bytes from which space is reserved; smaller files are written as soon as they are opened
+BLOCK = 4096  # bytes a file may occupy beyond its size
 
-_PROCESSES = 16  # that may share a disk: each takes at most such a part of its space before it looks again
-_ENOUGH_FOR_OTHERS = 16 * 1024**2  # bytes free above the floor with which smaller bodies are worth fetching
-_UNKNOWN = 1 << 62  # bytes free where the file system does not say
+_PROCESSES = 16  # that may share a disk: each uses at most this fraction of its space before it checks again
+_ENOUGH_FOR_OTHERS = 16 * 1024**2  # bytes above the floor that make smaller bodies worth fetching
+_UNKNOWN = 1 << 62  # bytes free, if the file system does not say
 
 
 class Growing(Protocol):
-    """A file that space is promised to."""
+    """A file with promised space."""
 
     @property
     def unwritten(self) -> int:
-        """Bytes promised that have not come yet."""
+        """Bytes promised but not written yet."""
         ...
 
 
 class Space:
-    """What one process may still write to a disk, so that ``floor`` bytes of it stay free.
+    """What one process may still write to a disk so that ``floor`` bytes stay free.
 
-    The file system itself sets space aside, so that every process of every worker sees less that is free. Where it
-    cannot (NFS before 4.2, most FUSE mounts), this process counts what its own files were promised.
+    The file system itself reserves the space, so that all processes of all workers see less free space. If it cannot
+    (NFS before 4.2, most FUSE mounts), this process only counts what its own files were promised.
     """
 
     def __init__(self, folder: int, floor: int) -> None:
         """``folder`` is an open folder on the disk."""
         self._folder = folder
         self._floor = floor
-        self.spare = 0  # bytes of small files until the next look; several threads may count it down
+        self.spare = 0  # bytes of small files until the next check; several threads may count it down
         self._is_set_aside = True
-        self._growing: set[Growing] = set()  # files whose space is only counted
+        self._growing: set[Growing] = set()  # files whose space is counted, not reserved
         largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         self._largest = largest if largest != resource.RLIM_INFINITY else _UNKNOWN
 
     def promise(self, file: Growing, fd: int, held: int, size: int) -> None:
-        """See that an open file that was promised ``held`` bytes can have ``size``.
+        """Make sure that an open file that was promised ``held`` bytes can have ``size``.
 
         Raises:
             BodyTooLargeError: it never can.
-            NoSpaceError: it cannot now, and smaller ones can.
+            NoSpaceError: it cannot now, but smaller ones can.
             DiskTrouble: the disk is full, or fails.
         """
         more = size - held if size >= LARGE else size - held + BLOCK
@@ -64,11 +64,11 @@ class Space:
             self._growing.add(file)
 
     def forget(self, file: Growing) -> None:
-        """The file grows no more."""
+        """The file will not grow any more."""
         self._growing.discard(file)
 
     def trouble(self) -> DiskTrouble | None:
-        """Say why nothing more should be written now; None: all is well. Raises OSError."""
+        """Return why nothing more should be written now; None: nothing is wrong. Raises OSError."""
         found = os.fstatvfs(self._folder)
         if found.f_flag & os.ST_RDONLY:
             return trouble_of(OSError(errno.EROFS, ""))
@@ -79,7 +79,7 @@ class Space:
         return self._below(free) if free < self._floor else None
 
     def _look(self, size: int, more: int) -> None:
-        """Take a new share of what is free, if a file of this size can have so many more bytes."""
+        """Take a new part of the free space, if a file of this size can have ``more`` bytes."""
         try:
             found = os.fstatvfs(self._folder)
         except OSError as error:
@@ -145,5 +145,5 @@ def _too_large(size: int, most: int) -> str:
 
 
 def _free(found: os.statvfs_result) -> int:
-    """Return the bytes free; buckets that are mounted may have no size at all."""
+    """Return the free bytes; mounted buckets may report no size at all."""
     return found.f_bavail * found.f_frsize if found.f_blocks else _UNKNOWN

@@ -1,4 +1,4 @@
-"""A job's bodies as files below an output folder: whole and durable under their names, or absent."""
+"""A job's bodies as files below an output folder: complete and durable under their names, or absent."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker.adapters.disk.opening import Opening
 from worker.adapters.disk.space import trouble_of
 from worker.engine.ports import Draft, Obstacle, Response
 
-_FEW = 8  # folders synced one by one; more are synced with their file system
-_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # a folder has a file's name, or something else a folder's
+_FEW = 8  # folders to sync one by one; with more, their file system is synced
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # a folder where a file belongs, or the reverse
 _OBSTACLE = Obstacle("Something in the output folder is in the way: a folder where a file belongs, or the reverse.")
 
 
 class FolderStore:
-    """Keeps ``worker.engine.ports.Store`` for a job; stores of one process share its output folder."""
+    """Implements ``worker.engine.ports.Store`` for a job; all stores of a process share its output folder."""
 
     def __init__(self, folder: OutputFolder, *, layout: Layout, sync: Sync) -> None:
         self._folder = folder
@@ -51,7 +51,7 @@ class FolderStore:
             paths = [_rename(draft, opening) for draft in drafts]
             if self._sync is not Sync.NONE:
                 self._sync_folders(paths, opening)
-            opening.expect_in_place()  # what was named in a folder that had gone lies nowhere
+            opening.expect_in_place()  # files named in a folder that has gone are nowhere
         except OSError as error:
             raise trouble_of(error) from error
         return paths
