@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from producer.api.jobs import Client
 from producer.cluster.address import note_address
 from producer.cluster.client import Cluster
 from producer.commands.control import cancel_job
+from producer.commands.status import Target, show_status
 from producer.job import control as job_control
 from producer.storage.journal import Journal
 from tests.support.commands import Bench, urls
@@ -296,35 +298,50 @@ def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
         assert (code, err) == (2, f"trawl: Job {job} is finished: there is nothing left to {command}.\n")
 
 
-@pytest.mark.parametrize(
-    ("is_finished", "sentence"), [(True, "Job j1 of out is finished."), (False, "No trawl run is working in out: ")]
-)
-def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool, sentence: str
-) -> None:
-    """Guards _insist_on_a_run: the run's server is there when it is looked for, and gone when it is asked."""
-    monkeypatch.chdir(tmp_path)
-    with closing(Journal(tmp_path / "out/.trawl")) as journal:
-        journal.note(job="j1", finished=is_finished)
-    (tmp_path / "out/.trawl/redis").mkdir()
-    path = str(tmp_path / "s")
-    note_address(tmp_path / "out/.trawl", path, {"TRAWL_BROKER_URL": f"redis+socket://{path}"})
-
-    def end_once_seen() -> None:
-        server.accept()[0].close()
-        os.unlink(path)
-        server.close()
+@contextmanager
+def server_that_ends_once_seen(folder: Path) -> Iterator[None]:
+    """The server of a run in this folder: there when it is looked for, and gone when it is asked."""
+    path = str(folder / "s")
+    note_address(folder / "out/.trawl", path, {"TRAWL_BROKER_URL": f"redis+socket://{path}"})
 
     with socket.socket(socket.AF_UNIX) as server:
+
+        def end_once_seen() -> None:
+            server.accept()[0].close()
+            os.unlink(path)
+            server.close()
+
         server.bind(path)
         server.listen(1)
         ending = threading.Thread(target=end_once_seen)
         ending.start()
-        with pytest.raises(JobStateError) as raised:
-            cancel_job(None, Path("out"), {})
+        yield
         ending.join()
 
+
+@pytest.mark.parametrize(
+    ("is_finished", "sentence", "state"),
+    [
+        (True, "Job j1 of out is finished.", "job j1 is finished"),
+        (False, "No trawl run is working in out: ", "job j1 is not finished"),
+    ],
+)
+def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool, sentence: str, state: str
+) -> None:
+    """Guards _insist_on_a_run, of both commands."""
+    monkeypatch.chdir(tmp_path)
+    with closing(Journal(tmp_path / "out/.trawl")) as journal:
+        journal.note(job="j1", finished=is_finished)
+    (tmp_path / "out/.trawl/redis").mkdir()
+
+    with server_that_ends_once_seen(tmp_path), pytest.raises(JobStateError) as raised:
+        cancel_job(None, Path("out"), {})
+    with server_that_ends_once_seen(tmp_path):
+        shown = show_status(Target(output=Path("out")), {})
+
     assert str(raised.value).startswith(sentence)
+    assert shown.startswith(f"Nothing runs in out: {state}")
 
 
 def test_a_cancelled_run_that_takes_its_server_along_was_cancelled(

@@ -131,6 +131,8 @@ GUARDS = (
              tests=f"{_COMMANDS}::test_a_job_whose_command_comes_again_with_other_options_is_given_up"),
     _without("producer/job/plan.py", "give_up(unfinished)", "pass",
              tests="tests/unit/producer/job/test_fingerprint.py"),
+    _without("producer/commands/status.py", "            if is_own:\n", "            if False:\n",
+             tests=f"{_COMMANDS}::test_a_run_that_ends_while_it_is_spoken_to_is_no_outage"),
     _without("producer/commands/status.py", "watch.is_away and watch.is_own", "False",
              tests="tests/integration/test_status.py::test_a_killed_run_is_said_to_go_on_with_the_same_command"),
 )  # fmt: skip
