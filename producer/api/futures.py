@@ -167,7 +167,6 @@ class Submitter:
                 self._send()
                 self._mark_running()
                 self._collect()
-                self._job.sweep()
                 if time.monotonic() - looked > _ALIVE_EVERY:
                     looked = time.monotonic()
                     self._check()

@@ -6,14 +6,14 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings, is_configured
-from contract.errors import CancelledJobError, FolderError, InputError, UnknownJobError
+from contract.errors import CancelledJobError, InputError, UnknownJobError
 from contract.ledger.control import prioritize, state_of, weigh
-from contract.ledger.values import JobRecord, JobState
+from contract.ledger.values import JobState
 from contract.records.credentials import Credentials
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
@@ -24,13 +24,13 @@ from producer.intake.selection import Selection
 from producer.intake.sources import Lines
 from producer.job.control import JobControl
 from producer.job.feeder import Feeder
+from producer.job.follower import Follower, Taken
 from producer.job.plan import new_job_id
 from producer.job.sender import NewJob
 from producer.storage.memory import Memory
 
-_DRAINED_AT_ONCE = 40  # batches
-_PAUSE = 0.05  # seconds between two looks where no closing is told
-_LOOK_EVERY = 2.0  # seconds between two looks where they are
+_PAUSE = 0.05  # seconds between two looks while nothing can be sent
+_LOOK_EVERY = 2.0  # seconds at most between two looks
 _SLOTS = 8
 
 
@@ -131,12 +131,9 @@ class Job:
         self._cluster = client.cluster
         self._through = client.retrying.call
         self._control = JobControl(job, client.cluster)
-        self._holder = f"script@{platform.node()}/{os.getpid()}"
-        self._place = f"{self._holder}/{secrets.token_hex(4)}"
-        self._record: JobRecord | None = None
-        self._safe: list[str] = []  # batches taken, and not forgotten in Redis yet
-        self._expected: set[str] = set()  # batches opened in place of those taken
-        self._taken: set[str] = set()
+        self._sink = _Reports(f"script@{platform.node()}/{os.getpid()}/{secrets.token_hex(4)}")
+        self._retrying = client.retrying
+        self._follower: Follower | None = None
 
     @property
     def state(self) -> JobState:
@@ -187,18 +184,18 @@ class Job:
             FolderError: somebody else takes them: ``trawl follow``, or another script.
             UnknownJobError: Redis has lost the job.
         """
-        with closing(self._cluster.channel(self.id)) as channel:
-            channel.subscribe()
+        follower = self._following()
+        try:
             while True:
-                reports = self.take()
-                for report in reports:
+                follower.step()
+                for report in self._sink.hand_over():
                     yield from report.outcomes
-                record = self._record
-                if not self._safe and record is not None and record.is_finished and not record.undrained:
+                if follower.is_finished:
+                    follower.finish()
                     return
-                if not reports and not self._safe:
-                    self.sweep()
-                    channel.wait(_LOOK_EVERY if channel.is_subscribed else _PAUSE)
+                follower.wait(_LOOK_EVERY)
+        finally:
+            follower.close()
 
     def take(self) -> list[BatchReport]:
         """Return the reports of batches that were closed since; what the last call returned is forgotten in Redis.
@@ -207,20 +204,41 @@ class Job:
             FolderError: somebody else takes them.
             UnknownJobError: Redis has lost the job.
         """
-        ledger, safe = self._cluster.ledger, self._safe
-        drain = self._through(lambda: ledger.drain(self.id, self._place, forget=safe, limit=_DRAINED_AT_ONCE))
-        if drain is None:
-            raise UnknownJobError(f"Redis no longer knows job {self.id}.")
-        if drain.record is None:
-            raise FolderError(f"The outcomes of job {self.id} are already collected by {drain.place}.")
-        reports = [BatchReport.from_result(blob) for _, blob in drain.reports if blob is not None]
-        gathered = [batch for report in reports for batch in report.gathered]
-        self._record, self._safe = drain.record, [*(batch for batch, _ in drain.reports), *gathered]
-        return [report for report in reports if self._counts(report)]
+        self._following().step(at_once=True)
+        return self._sink.hand_over()
 
-    def sweep(self) -> None:
-        """Let what was lost be sent again, unless that was done a moment ago."""
-        self._through(lambda: self._cluster.sweep(self._holder))
+    def _following(self) -> Follower:
+        if self._follower is None:
+            self._follower = Follower(self.id, self._sink, services=self._cluster, retrying=self._retrying)
+        return self._follower
+
+
+class _Reports:
+    """The sink of a script: the reports that nobody was handed yet."""
+
+    told = None
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.rows = 0
+        self._waiting: list[BatchReport] = []
+        self._expected: set[str] = set()  # batches opened in place of those taken
+        self._taken: set[str] = set()
+
+    def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
+        reports = [BatchReport.from_result(blob) for _, blob in closed if blob is not None]
+        new = [report for report in reports if self._counts(report)]
+        self._waiting += new
+        rows = sum(len(report.outcomes) for report in new)
+        self.rows += rows
+        return Taken(rows, [batch for report in reports for batch in report.gathered])
+
+    def hand_over(self) -> list[BatchReport]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def count_undrained(self) -> int:
+        return 0
 
     def _counts(self, report: BatchReport) -> bool:
         """Is it the first of its batch, and of a hand-off we know of? Redis may have come back older than it was."""

@@ -33,7 +33,9 @@ from producer.job.follower import Follower
 from producer.job.halts import Halts, Suspension
 from producer.job.interrupts import Interrupts
 from producer.job.ledger_mirror import LedgerMirror
+from producer.job.live_progress import LiveProgress
 from producer.job.loop import conduct
+from producer.job.manifest_sink import following
 from producer.job.observer import Observer
 from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
 from producer.job.sender import NewJob
@@ -82,9 +84,11 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
         resumed_by = command(f"resume -o {formatting.path(options.output)}" if embedded else f"resume {journal.job}")
         manifest = Manifest(options.manifest, int(journal.fact("offset", 0)), space=space)
         stack.callback(manifest.close)
-        follower = Follower(_job_of(journal), journal=journal, manifest=manifest, services=cluster, retrying=retrying)
+        follower, sink = following(
+            _job_of(journal), journal=journal, manifest=manifest, services=cluster, retrying=retrying
+        )
         if is_resumed:
-            console.mention(f"Going on with job {journal.job}: {follower.tally.rows:,} outcomes are there already.")
+            console.mention(f"Going on with job {journal.job}: {sink.tally.rows:,} outcomes are there already.")
         halts = _halts(_job_of(journal), cluster, follower, journal, retrying, resumed_by=resumed_by)
         halts.begin()
         suspension = Suspension(halts.control, retrying=retrying, tell=console.tell, hide=console.close)
@@ -94,7 +98,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             journal=journal,
             console=console,
             interrupts=interrupts,
-            observer=_observer(_job_of(journal), cluster, follower, console, is_own=embedded is not None),
+            observer=_observer(_job_of(journal), cluster, sink.live, console, is_own=embedded is not None),
             halts=halts,
             suspension=stack.enter_context(suspension),
             servants=embedded,
@@ -105,7 +109,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             raise InputError(_nothing_in(options.wish))
         summary = Summary(
             job=_job_of(journal),
-            tally=follower.tally,
+            tally=sink.tally,
             totals=feeder.totals,
             is_finished=is_finished,
             is_cancelled=halts.is_cancelled,
@@ -207,7 +211,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             begin(journal, job, console.tell, fingerprint=fingerprint, label=job, manifest=manifest_path)
         manifest = Manifest(manifest_path, int(journal.fact("offset", 0)), space=space)
         stack.callback(manifest.close)
-        follower = Follower(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)
+        follower, sink = following(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)
         mirror = LedgerMirror(job, journal=journal, follower=follower, services=cluster, retrying=retrying)
         halts = _halts(job, cluster, follower, journal, retrying, resumed_by=command(f"resume {job}"))
         if not journal.fact("finished"):
@@ -218,13 +222,13 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             journal=journal,
             console=console,
             interrupts=interrupts,
-            observer=_observer(job, cluster, follower, console),
+            observer=_observer(job, cluster, sink.live, console),
             halts=halts,
         )
         totals = journal.fact("totals") or follower.totals
         summary = Summary(
             job=job,
-            tally=follower.tally,
+            tally=sink.tally,
             totals=totals,
             is_finished=is_finished,
             is_cancelled=journal.fact("halted") == JobState.CANCELLED,
@@ -334,12 +338,12 @@ def _feeder(
     )
 
 
-def _observer(job: str, cluster: Cluster, follower: Follower, console: Console, *, is_own: bool = False) -> Observer:
+def _observer(job: str, cluster: Cluster, live: LiveProgress, console: Console, *, is_own: bool = False) -> Observer:
     return Observer(
         job,
         ledger=cluster.ledger,
         health=cluster.health,
-        live=follower.live,
+        live=live,
         troubles=Troubles(console.tell, is_own=is_own),
         every=console.every,
         is_own=is_own,

@@ -162,7 +162,7 @@ def is_finished(feeder: Source, journal: Journal) -> bool:
 def _show(feeder: Source, follower: Follower, observer: Observer, console: Display) -> None:
     seen = Seen(record=follower.record, totals=feeder.totals, is_complete=feeder.is_complete, redis=feeder.held_up)
     observer.look(seen)
-    console.exemplify(follower.tally.examples)
+    console.exemplify(observer.examples)
     if console.is_due():
         console.show(observer.status())
 

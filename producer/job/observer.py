@@ -105,6 +105,11 @@ class Observer:
         self._seen = seen
         self._ask(self._clock())
 
+    @property
+    def examples(self) -> Mapping[str, str]:
+        """Return of each error class one URL or line."""
+        return self._live.tally.examples
+
     def status(self) -> JobStatus:
         """Return the job's status, as far as known here."""
         now = self._clock()

@@ -36,7 +36,7 @@ def test_import_linter_finds_every_contract_kept() -> None:
         ("producer/formatting.py", "import producer.commands.run", "producer.formatting -> producer.commands.run"),
         ("worker/engine/failures.py", "import worker.engine.lane", "worker.engine.failures -> worker.engine.lane"),
         ("contract/records/wire.py", "import contract.ledger.sweep", "contract.records.wire -> contract.ledger.sweep"),
-        ("producer/job/tally.py", "import producer.job.follower", ".tally -> .follower"),
+        ("producer/job/tally.py", "import producer.job.manifest_sink", ".tally -> .manifest_sink"),
     ],
 )
 def test_a_module_without_a_place_and_an_upward_import_break_a_contract(

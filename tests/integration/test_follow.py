@@ -17,8 +17,8 @@ from contract.records.policy import JobPolicy
 from contract.records.snapshots import ProgressSnapshot
 from producer.api.jobs import Client
 from producer.cluster.client import Cluster, Retrying
-from producer.job.follower import Follower
 from producer.job.ledger_mirror import LedgerMirror
+from producer.job.manifest_sink import following
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
 from tests.support.commands import Bench, urls
@@ -74,7 +74,7 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
     ledger.open("job", batches)
     journal, manifest = Journal(bench.folder / "state"), Manifest(bench.folder / "manifest.jsonl", 0)
     journal.begin("job")
-    follower = Follower("job", journal=journal, manifest=manifest, services=cluster, retrying=retrying)
+    follower, _ = following("job", journal=journal, manifest=manifest, services=cluster, retrying=retrying)
     mirror = LedgerMirror("job", journal=journal, follower=follower, services=cluster, retrying=retrying)
 
     mirror.begin()
@@ -102,28 +102,28 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
 
 
 def test_a_follower_counts_an_open_batch_by_its_glimpse_and_a_closed_one_by_its_rows(bench: Bench) -> None:
-    """Guards LiveProgress.end in Follower._write, which a late snapshot must not undo."""
+    """Guards LiveProgress.end in ManifestSink._write, which a late snapshot must not undo."""
     cluster = Cluster(bench.settings)
     ledger = cluster.ledger
     ledger.create("job", JobPolicy())
     ledger.open("job", [NewBatch("1", pack_entries([BatchEntry(url=URLS[0])]), 1)])
     journal, manifest = Journal(bench.folder / "state"), Manifest(bench.folder / "manifest.jsonl", 0)
     journal.begin("job")
-    follower = Follower("job", journal=journal, manifest=manifest, services=cluster, retrying=Retrying(print))
-    follower.step(at_once=True)
-    before = follower.live.rows
+    follower, sink = following("job", journal=journal, manifest=manifest, services=cluster, retrying=Retrying(print))
+    follower.step()
+    before = sink.live.rows
 
     def counted(rows: int) -> bool:
         follower.step()
         follower.wait(0.05)
-        return follower.live.rows == rows
+        return sink.live.rows == rows
 
     ledger.tell("job", ProgressSnapshot("1", {"ok": 1}, 500))
     await_condition(lambda: counted(1), within=20, what="the glimpse")
     with StandInWorker(bench.settings):
         cluster.send([BatchMessage("job", "1")])
         await_condition(follower.step, within=60, what="the row")
-    after = follower.live.rows
+    after = sink.live.rows
     ledger.tell("job", ProgressSnapshot("1", {"ok": 1}, 500))
     ledger.tell("job", ProgressSnapshot("2", {"ok": 5}, 500))
     await_condition(lambda: counted(6), within=20, what="the snapshot of another batch")
@@ -170,7 +170,7 @@ def test_a_script_and_a_follower_do_not_share_a_job(bench: Bench) -> None:
         assert first.wait(ENOUGH) == 0
         other = client.enqueue(URLS[:5])
         other.id = followed
-        with pytest.raises(FolderError, match="are already collected by"):
+        with pytest.raises(FolderError, match="is already collected in"):
             next(other.outcomes())
     first.communicate()
     cluster.close()

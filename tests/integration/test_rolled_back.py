@@ -22,7 +22,8 @@ from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
 from producer.api.jobs import Client, Job
 from producer.cluster.client import Cluster, Retrying
-from producer.job.follower import Follower, LostJobError
+from producer.job.follower import LostJobError
+from producer.job.manifest_sink import following
 from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
@@ -117,7 +118,7 @@ class Desk:
         self.opening = BatchSender(
             NewJob(id=JOB, label="", policy=JobPolicy()), journal=self.journal, services=self.cluster, retrying=retrying
         )
-        self.follower = Follower(
+        self.follower, self.sink = following(
             JOB, journal=self.journal, manifest=self.manifest, services=self.cluster, retrying=retrying
         )
 
@@ -157,7 +158,7 @@ def desk(server: RedisServer, tmp_path: Path) -> Iterator[Desk]:
 def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
     desk: Desk, is_drained_late: bool, is_forgotten: bool
 ) -> None:
-    """Guards the token in a child's name, and the look at strangers in ``Follower._counting``."""
+    """Guards the token in a child's name, and the look at strangers in ``ManifestSink._counting``."""
     a, b, c, d = urls = URLS[:4]
     desk.open(urls)
     older = Memory(desk.cluster.redis)
@@ -188,18 +189,13 @@ def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
     assert sorted(desk.rows()) == sorted(urls)
 
 
-def test_reports_that_are_written_one_by_one_give_every_url_one_row(desk: Desk) -> None:
-    """Guards ``Follower._counting``: what was drained with its parent comes again, and is a stranger then."""
+def test_reports_that_are_written_one_by_one_give_every_url_one_row(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards ``ManifestSink._counting``: what was drained with its parent comes again, and is a stranger then."""
     a, b, c = urls = URLS[:3]
     desk.open(urls)
-    desk.follower = Follower(
-        JOB,
-        journal=desk.journal,
-        manifest=desk.manifest,
-        services=desk.cluster,
-        retrying=Retrying(lambda _line: None),
-        written_at_once=1,
-    )
+    monkeypatch.setattr(desk.sink, "_written_at_once", 1)
     for done, left in (([a], [b, c]), ([b], [c]), ([c], [])):
         claim = desk.ledger.claim_next(holder="worker", waited=0.0)
         assert claim is not None
@@ -214,7 +210,7 @@ def test_reports_that_are_written_one_by_one_give_every_url_one_row(desk: Desk) 
 def test_a_follower_that_goes_on_remembers_the_files_of_the_one_that_was_killed(
     server: RedisServer, tmp_path: Path
 ) -> None:
-    """Guards remember_rest in Follower: what is written later would hide that those rows were not."""
+    """Guards remember_rest in ManifestSink: what is written later would hide that those rows were not."""
     desk = Desk(server, tmp_path)
     desk.journal.begin(JOB, manifest=desk.manifest.path)
     desk.open(URLS[:2])
@@ -227,7 +223,7 @@ def test_a_follower_that_goes_on_remembers_the_files_of_the_one_that_was_killed(
 
     again = Cluster(desk.cluster.settings)
     journal, manifest = Journal(tmp_path / ".trawl", rows_in_memory=1), Manifest(desk.manifest.path, offset)
-    follower = Follower(JOB, journal=journal, manifest=manifest, services=again, retrying=Retrying(print))
+    follower, _ = following(JOB, journal=journal, manifest=manifest, services=again, retrying=Retrying(print))
     work(again.ledger)
     assert follower.step(at_once=True) == 1
     follower.finish()
@@ -241,7 +237,7 @@ def test_a_follower_that_goes_on_remembers_the_files_of_the_one_that_was_killed(
 
 
 def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server: RedisServer) -> None:
-    """Guards ``Job._counts``."""
+    """Guards ``_Reports._counts``."""
     url = server.celery_url()
     cluster = Cluster(ClusterSettings(broker_url=url, result_backend=url))
     a, b, c = urls = URLS[:3]

@@ -29,7 +29,7 @@ GUARDS = (
     _of("producer/intake/sources.py", 'if read.count(b"\\n") > _MOST_LINES:', _SOURCES, "if False:"),
     _of("producer/job/feeder.py", "_REFUSED_AT_ONCE = 500", _FEEDER, "_REFUSED_AT_ONCE = 5000"),
     _of(
-        "producer/job/follower.py",
+        "producer/job/manifest_sink.py",
         "expected -= {batch for each in reports for batch in _batches_of(each)}",
         _ROLLED_BACK,
         "pass",
@@ -42,7 +42,7 @@ GUARDS = (
     _of(_NAMES, "new -= self._written_among(new)", _KILLED, "pass"),
     _of(_NAMES, "        self._note_in_filter(self._runs.names())\n", _KILLED, ""),
     _of(_JOURNAL, "            self.remember(stored)\n", _DRAINING, "            pass\n"),
-    _of("producer/job/follower.py", "        remember_rest(journal)\n", _ROLLED_BACK, ""),
+    _of("producer/job/manifest_sink.py", "        remember_rest(journal)\n", _ROLLED_BACK, ""),
     _of("producer/job/plan.py", ', end=int(journal.fact("offset", 0)))', _DRAINING, ")"),
     _of("producer/job/plan.py", "journal.remembered_until, end)", _DRAINING, "10**9, end)"),
     _of("producer/storage/stored.py", "        self.until = self._last\n", _DRAINING, "        self.until = 10**9\n"),

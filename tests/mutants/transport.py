@@ -63,7 +63,7 @@ GUARDS = (
         "if True:",
     ),
     Guard(
-        "producer/job/follower.py",
+        "producer/job/manifest_sink.py",
         "        self.live.end(drained)\n",
         ("tests/integration/test_follow.py", "-k", "glimpse"),
     ),

@@ -12,6 +12,7 @@ from contract.errors import CancelledJobError, UnknownJobError
 from contract.ledger.control import cancel
 from producer.api.jobs import Client
 from producer.cluster.client import Cluster
+from tests.support.clocked_ledger import report_of
 from tests.support.memory_services import OUT_OF_MEMORY, MemoryServices
 
 URLS = [f"http://h{number % 3}/{number}?token=secret" for number in range(3000)]
@@ -31,6 +32,22 @@ def test_what_a_script_enqueues_is_fed_as_a_list_is() -> None:
     assert services.totals == {"lines": 3002, "duplicates": 1, "refused": 1, "urls": 3000}
     assert (services.stored, set(services.sent)) == ([1], set(services.opened))
     assert not any("secret" in text for text in services.about)
+
+
+def test_a_script_is_handed_each_outcome_at_once_and_the_ledger_forgets_it() -> None:
+    """Guards ``_is_more`` in ``Follower.wait``: what is closed came 40 batches every two seconds."""
+    services = MemoryServices()
+    job = a_client(services).enqueue([*URLS[:90], "ftp://x/"], batch_size=1)
+    while claim := services.ledger.claim_next(holder="worker", waited=0.0):
+        assert services.ledger.close(claim, report_of(claim))
+
+    began = services.ledger.now()
+
+    outcomes = list(job.outcomes())
+
+    assert sorted(outcome.url for outcome in outcomes) == sorted([*URLS[:90], "ftp://x/"])
+    assert services.stored == []
+    assert services.ledger.now() == began, "nobody waited"
 
 
 def test_a_redis_without_room_is_waited_for_and_one_that_fills_keeps_no_script_waiting() -> None:

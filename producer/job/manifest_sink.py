@@ -1,0 +1,162 @@
+"""Where outcomes go that a command follows: into the manifest, and what is to be known of them into the journal."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from contract.records.reports import StoredReport, read_stored
+from producer import formatting
+from producer.cluster.client import Retrying, Services
+from producer.job.follower import Follower, LostJobError, Taken
+from producer.job.kept_rows import KEPT, with_what_was_known
+from producer.job.live_progress import LiveProgress
+from producer.job.plan import remember_rest
+from producer.job.tally import Tally
+from producer.storage.journal import Journal, KeptBatch
+from producer.storage.manifest import Manifest
+from producer.storage.stored import StoredRows
+
+_WRITTEN_AT_ONCE = 16 * 1024 * 1024  # bytes of rows, or one report's
+
+
+def following(
+    job: str, *, journal: Journal, manifest: Manifest, services: Services, retrying: Retrying
+) -> tuple[Follower, ManifestSink]:
+    """Return who follows a job into a manifest, and what writes it."""
+    sink = ManifestSink(job, journal=journal, manifest=manifest, services=services, retrying=retrying)
+    return Follower(job, sink, services=services, retrying=retrying), sink
+
+
+class ManifestSink:
+    """Writes one job's outcomes into one manifest."""
+
+    def __init__(
+        self, job: str, *, journal: Journal, manifest: Manifest, services: Services, retrying: Retrying
+    ) -> None:
+        self._job = job
+        self._journal = journal
+        self._manifest = manifest
+        self._services = services
+        self._retrying = retrying
+        self._written_at_once = _WRITTEN_AT_ONCE
+        # Kept, because a container that goes on with its volume may have another host name.
+        self.place = str(journal.fact("place") or f"{platform.node()}:{formatting.path(manifest.path)}")
+        journal.note(place=self.place)
+        remember_rest(journal)
+        tally = journal.fact("tally")
+        self.tally = Tally.from_record(tally) if tally else Tally()
+        self.tally.begin_span()
+        self.live = LiveProgress(self.tally)
+        self.told = self.live.take
+
+    @property
+    def rows(self) -> int:
+        return self.tally.rows
+
+    def count_undrained(self) -> int:
+        return self._journal.count_undrained()
+
+    def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
+        if not closed:
+            return Taken()
+        known = self._journal.known_among([batch for batch, _ in closed])
+        again = self._journal.drained_among([batch for batch, _ in closed])
+        gone = [batch for batch, blob in closed if blob is None and batch in known - again]
+        gathered: list[str] = []
+        rows = sum(self._write(reports) for reports in self._counting(closed, known, again, gathered))
+        return Taken(rows, gathered, is_short=bool(gone))
+
+    def _counting(
+        self, closed: Sequence[tuple[str, bytes | None]], known: set[str], again: set[str], gathered: list[str]
+    ) -> Iterator[list[StoredReport]]:
+        """Yield the reports that count, not those of strangers, a few at a time: as many as make a bounded write.
+
+        A batch opened in place of another is told by that one's report, which is drained before. One that was not is
+        of a hand-off that came too late: Redis came back older than the hand-off we know of, and the batch was handed
+        off again, in another way. The first one decides; its batches are opened again from the journal. So are those
+        that were closed with one that is drained already, or is a stranger: whose row is whose cannot be told.
+
+        ``again`` are drained already; ``gathered`` takes the names of all that were closed with another.
+        """
+        reports: list[StoredReport] = []
+        size = 0
+        expected = set(known)
+        for _, blob in closed:
+            if blob is None:
+                continue
+            report = read_stored(blob)
+            if report.head.gathered:
+                gathered += report.head.gathered
+                expected |= self._journal.known_among(report.head.gathered)
+                again |= self._journal.drained_among(report.head.gathered)
+            batches = _batches_of(report)
+            if any(batch in again or ("." in batch and batch not in expected) for batch in batches):
+                continue
+            again.update(batches)
+            expected.update(report.head.handed_off)
+            reports.append(report)
+            size += sum(map(len, report.rows))
+            if size >= self._written_at_once:
+                yield reports
+                # A child closed already was drained with its parent.
+                expected -= {batch for each in reports for batch in _batches_of(each)}
+                reports, size = [], 0
+        if reports:
+            yield reports
+
+    def _children_of(self, reports: list[StoredReport]) -> list[KeptBatch]:
+        """Return the batches opened in place of these, with what the journal needs to open them again one day.
+
+        A child that is closed already has no entries any more: its report joins ``reports``, so that both are
+        drained in one step and nothing hangs on Redis in between.
+        """
+        ledger, job, through = self._services.ledger, self._job, self._retrying.call
+        drained_with = {batch for report in reports for batch in _batches_of(report)}
+        children: list[KeptBatch] = []
+        for report in reports:  # grows while we go through it
+            named = [child for child in report.head.handed_off if child not in drained_with]
+            named = [child for child in named if child not in self._journal.drained_among(named)]
+            payloads = through(lambda named=named: ledger.payloads(job, named))  # type: ignore[misc]
+            children += [
+                KeptBatch(child, 0, payload) for child, payload in zip(named, payloads, strict=True) if payload
+            ]
+            closed = [child for child, payload in zip(named, payloads, strict=True) if not payload]
+            blobs = through(lambda closed=closed: ledger.reports(job, closed))  # type: ignore[misc]
+            if None in blobs:
+                raise LostJobError(f"Redis no longer knows a batch that took over from {report.batch} of job {job}.")
+            reports += [read_stored(blob) for blob in blobs if blob is not None]
+            drained_with.update(closed)
+        return children
+
+    def _write(self, reports: list[StoredReport]) -> int:
+        """Append the rows of reports, and of those that belong to them, and note that; return how many they were."""
+        children = self._children_of(reports)
+        rows = [
+            row if KEPT not in row else with_what_was_known(row, self._journal)
+            for report in reports
+            for row in report.rows
+        ]
+        start = self._manifest.offset
+        offset = self._manifest.append(rows) if rows else start
+        for report in reports:
+            self._count(report)
+        names = self.tally.add_rows(rows)
+        stored = StoredRows(names, list(accumulate([len(row) + 1 for row in rows[:-1]], initial=start)) if rows else ())
+        drained = [batch for report in reports for batch in _batches_of(report)]
+        self._journal.record_drained(drained, children, stored=stored, offset=offset, tally=self.tally.to_record())
+        self.live.end(drained)
+        return len(rows)
+
+    def _count(self, report: StoredReport) -> None:
+        head = report.head
+        if head.elapsed or head.busy:  # a worker ran it
+            self.tally.add_batch(
+                started=head.started, finished=head.finished, busy=head.busy, worker=head.worker, urls=len(report.rows)
+            )
+
+
+def _batches_of(report: StoredReport) -> Sequence[str]:
+    """Name the batches whose rows it has."""
+    return report.batch, *report.head.gathered
