@@ -21,7 +21,7 @@ _SWEPT_AT_ONCE = 200  # batches of a job
 
 
 class Changing(Reading):
-    """Every method may raise ``redis.exceptions.RedisError`` when Redis cannot be reached; all may be repeated."""
+    """What each method promises is in ``contract/ledger/ports.py``."""
 
     lease: float
     keep: int
@@ -30,12 +30,6 @@ class Changing(Reading):
     # ------------------------------------------------------------------ a job's state
 
     def control(self, job: str, wanted: JobState, *, by: str = "") -> tuple[str, str]:
-        """Give a job this state and move what waits; return what it was (or ``finished``) and who had paused it.
-
-        Raises:
-            UnknownJobError: there is no such job.
-            JobStateError: it is of the first edition, which knows no such change.
-        """
         if self.keys_of(job) is self.earlier:
             raise JobStateError(f"Job {job} was started by an earlier version and cannot be changed: it goes on.")
         was, pauser, moved = self._control(job, wanted, by)
@@ -49,11 +43,6 @@ class Changing(Reading):
         return was, pauser
 
     def move(self, job: str) -> None:
-        """Move what waits of a job where its state wants it: aside, or back in line.
-
-        Raises:
-            UnknownJobError: there is no such job.
-        """
         while self._control(job)[2] >= _MOVED_AT_ONCE:
             pass
 
@@ -74,7 +63,6 @@ class Changing(Reading):
             arguments[1] = seen
 
     def withdraw(self, job: str, *, holder: str, most: int) -> list[Claim]:
-        """Take batches of a cancelled job that nobody holds, so many of each kind; none of any other job."""
         keys = self.keys_of(job)
         parts = keys.parts(job, "", "batches", "payloads", "leases", "due", "aside", "parcels", "parked", "waits")
         answer = self.run("withdraw", parts, [f"{holder}/{secrets.token_hex(8)}-", self.lease, most])
@@ -100,17 +88,14 @@ class Changing(Reading):
         ]
 
     def prioritize(self, job: str, priority: int) -> bool:
-        """Let a job go before all of a lower priority, from the next claim on; False when it is unknown."""
         keys = self.keys_of(job)
         shared = [keys.turns, keys.taken, keys.priorities]
         return bool(self.run("prioritize", [keys.job(job), *shared], [job, priority, self.keep]))
 
     def weigh(self, job: str, weight: float) -> bool:
-        """Give a job so many turns for each of one of weight 1; False when it is unknown."""
         return bool(self.run("weigh", [self.keys_of(job).job(job)], [repr(weight)]))
 
     def states(self, jobs: Sequence[str]) -> dict[str, JobState]:
-        """Return the states of jobs; one that is unknown counts as running. ``changes`` are then all heard of."""
         states: dict[str, JobState] = {}
         for keys in (self.earlier, self.keys):
             some = [job for job in jobs if self.keys_of(job) is keys]
@@ -126,11 +111,6 @@ class Changing(Reading):
     def sweep(
         self, *, pause: float, longest: float, silence: float, lost_after: float, edition: int = EDITION
     ) -> Swept:
-        """Put back in line what lost its lease or has come due, of all jobs, unless it is nobody's turn to look.
-
-        The next turn comes after ``pause`` seconds, or ``longest`` while nothing can become overdue; after a
-        ``silence`` no lease ends. A message is thought lost when its batch has waited for ``lost_after`` seconds.
-        """
         keys = self.keys_at(edition)
         others = self.others(keys)
         shared = [keys.active, keys.sweeping, keys.watched, keys.sent, keys.overdue, keys.ahead, keys.turns]

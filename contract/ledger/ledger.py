@@ -67,7 +67,6 @@ class RedisLedger(Changing):
     # ------------------------------------------------------------------ a job's life
 
     def create(self, job: str, policy: JobPolicy, *, label: str = "", secrets: bytes | None = None) -> bool:
-        """Make a job known; False when it is already."""
         key = self.keys.job(job)
         self._remember(job, self.keys)
         created = self.now()
@@ -111,11 +110,6 @@ class RedisLedger(Changing):
         return waiting
 
     def store(self, job: str, report: BatchReport) -> bool:
-        """Store the report of a batch that needs no worker; False when it was stored before.
-
-        Raises:
-            UnknownJobError: the job was never created, or Redis has lost it.
-        """
         keys = [*self.keys_of(job).parts(job, "", "batches", "closed"), result_key(job, report.batch)]
         answer = self.run("store", keys, [report.batch, report.to_result(), self.keep, *_counters(report)])
         if answer < 0:
@@ -123,16 +117,10 @@ class RedisLedger(Changing):
         return bool(answer)
 
     def seal(self, job: str, totals: Mapping[str, int]) -> None:
-        """Say that nothing more will be opened, and what the list held (lines, duplicates, urls, refused).
-
-        Raises:
-            UnknownJobError: the job was never created, or Redis has lost it.
-        """
         if not self.run("seal", [self.keys_of(job).job(job)], [wire.to_json(dict(totals)), self.keep]):
             raise UnknownJobError(f"Redis no longer knows job {job}.")
 
     def remove(self, job: str) -> None:
-        """Forget a job and everything kept for it, whatever its state."""
         while batches := self.closed(job):
             self.forget(job, batches)
         keys = self.keys_of(job)
@@ -224,11 +212,9 @@ class RedisLedger(Changing):
         return Claim(*held, payload, *known, attempt, urls, hidden, changes, edition, float(late), parts, bool(owns))
 
     def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
-        """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
         self._redis.publish(self.keys_of(job).job(job, SNAPSHOTS), snapshot.to_wire())
 
     def renew(self, claim: Claim) -> bool:
-        """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
         keys = self.keys_at(claim.edition).parts(claim.job, "batches", "leases")
         return bool(self.run("renew", keys, [claim.batch, claim.token, self.lease, self.keep]))
 
@@ -278,7 +264,6 @@ class RedisLedger(Changing):
         return True
 
     def gather(self, job: str) -> list[str]:
-        """Put in line what waited for hosts that may be asked now; return the batches that wait for a worker then."""
         keys = self.keys_of(job)
         parts = keys.parts(job, "", "batches", "waits", "parcels", "parked", "owners")
         heads = self.run("gather", [*parts, keys.sent, keys.overdue, keys.hosts], [job, self.keep, _GATHERED_AT_ONCE])

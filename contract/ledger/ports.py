@@ -228,7 +228,11 @@ class Steering(Looking, Claiming, Protocol):
     def sweep(
         self, *, pause: float, longest: float, silence: float, lost_after: float, edition: int = EDITION
     ) -> Swept:
-        """Put back in line what lost its lease or has come due, of all jobs, unless it is nobody's turn to look."""
+        """Put back in line what lost its lease or has come due, of all jobs, unless it is nobody's turn to look.
+
+        The next turn comes after ``pause`` seconds, or ``longest`` while nothing can become overdue; after a
+        ``silence`` no lease ends. A message is thought lost when its batch has waited for ``lost_after`` seconds.
+        """
         ...
 
     def seconds_untaken(self, edition: int = EDITION) -> float:

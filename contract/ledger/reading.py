@@ -22,10 +22,9 @@ _SHOWN_HELD = 300  # batches whose holder is looked up
 
 
 class Reading(Editions):
-    """Every method may raise ``redis.exceptions.RedisError`` when Redis cannot be reached."""
+    """What each method promises is in ``contract/ledger/ports.py``."""
 
     def job(self, job: str) -> JobRecord | None:
-        """Return what is known of a job; None when nothing is."""
         keys = self._known.get(job, self.keys)
         with self._redis.pipeline() as pipe:  # one transaction: the counts belong to the batches counted
             pipe.exists(self.earlier.job(job))
@@ -41,7 +40,6 @@ class Reading(Editions):
         return record_of(job, fields, count, running, undrained)
 
     def standing(self, job: str) -> Standing:
-        """Return what is open of a job, and who holds what of it; of one that is unknown nothing is."""
         keys = self.keys_of(job)
         leases = keys.job(job, "leases")
         with self._redis.pipeline() as pipe:  # one transaction: the counts belong together
@@ -97,7 +95,6 @@ class Reading(Editions):
         return [job for job in listed if is_there[job]]
 
     def waits(self, job: str, limit: int = 20) -> list[Waiting]:
-        """Return the hosts that URLs of a job wait for, those that may be asked soonest first."""
         keys = self.keys_of(job)
         found: Any = self._redis.zrange(keys.job(job, "waits"), 0, limit - 1, withscores=True)
         if not found:
@@ -116,47 +113,35 @@ class Reading(Editions):
     # ------------------------------------------------------------------ what waits for workers
 
     def count_waiting(self) -> int:
-        """How many batches of all jobs wait for a worker?"""
         return self._redis.zcard(self.keys.sent) + self._redis.zcard(self.earlier.sent)
 
     def count_messages(self) -> int:
-        """How many messages lie in the queue, where that is in the same Redis? 0 elsewhere."""
         return sum(self._redis.llen(key) for key in self._queue)
 
     def longest_waiting(self, limit: int, *, waited: float = 0.0, edition: int = EDITION) -> list[BatchMessage]:
-        """Return batches of all jobs of an edition that have waited for so many seconds, the longest-waiting first."""
         before = self.now() - waited if waited else "+inf"
         found = self._redis.zrangebyscore(self.keys_at(edition).sent, "-inf", before, start=0, num=limit)
         return [read_waiting_name(name) for name in cast("list[bytes]", found)]
 
     def seconds_untaken(self, edition: int = EDITION) -> float:
-        """Return the seconds since a batch was claimed, or ``note_sent`` called."""
         last = cast("bytes | None", self._redis.hget(self.keys_at(edition).taken, "last"))
         return self.now() - float(last or 0)
 
     def note_sent(self, edition: int = EDITION) -> None:
-        """Note that messages were sent for what waits, where nobody can count them."""
         self._redis.hset(self.keys_at(edition).taken, "last", repr(self.now()))
 
     # ------------------------------------------------------------------ what is closed, and what is open
 
     def closed(self, job: str, limit: int = 500) -> list[str]:
-        """List closed batches whose report is not forgotten, in the order they were closed."""
         found = self._redis.zrange(self.keys_of(job).job(job, "closed"), 0, limit - 1)
         return [text_of(batch) for batch in cast("list[bytes]", found)]
 
     def reports(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
-        """Return the stored reports, for ``BatchReport.from_result``; None where Redis has none."""
         if not batches:
             return []
         return cast("list[bytes | None]", self._redis.mget([result_key(job, batch) for batch in batches]))
 
     def payloads(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
-        """Return the packed entries of open batches; None for each that is not open.
-
-        Raises:
-            UnknownJobError: Redis has lost the job, so that nothing follows from a batch not being there.
-        """
         if not batches:
             return []
         keys = self.keys_of(job)
@@ -169,14 +154,12 @@ class Reading(Editions):
         return cast("list[bytes | None]", found)
 
     def held(self, job: str, batches: Sequence[str]) -> set[str]:
-        """Return those of the batches that a worker holds now."""
         if not batches:
             return set()
         scores = self._redis.zmscore(self.keys_of(job).job(job, "leases"), list(batches))
         return {batch for batch, score in zip(batches, scores, strict=True) if score is not None}
 
     def memory(self) -> RedisMemory:
-        """Return how full Redis is."""
         return RedisMemory.of(self._redis.info("memory"))
 
 
