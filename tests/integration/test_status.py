@@ -17,6 +17,7 @@ import pytest
 
 from contract.records.policy import JobPolicy
 from producer.cluster.address import note_address, server_at
+from producer.commands.status import Target, show_status
 from producer.storage.journal import Journal
 from producer.storage.last_job import read_facts
 from tests.support.celery_worker import CeleryWorker
@@ -40,10 +41,8 @@ class Bench(Person):
     def enqueue(self, job: str, *targets: str, policy: JobPolicy = POLICY) -> None:
         self.cluster.enqueue(job, [self.site.url(target) for target in targets], policy=policy)
 
-    def asked(self, *arguments: str) -> dict[str, Any]:
-        code, out, err = self.trawl("status", *arguments, "--json")
-        assert code == 0, err
-        (found,) = json.loads(out)
+    def asked(self, job: str) -> dict[str, Any]:
+        (found,) = json.loads(show_status(Target(job=job), self.environment, is_json=True))
         return dict(found)
 
     def await_hold_up(self, job: str, kind: str | None, *, and_more: Callable[[dict[str, Any]], bool] = bool) -> str:
