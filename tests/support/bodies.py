@@ -32,14 +32,6 @@ def body_pieces(start: int, size: int, seed: int = 0) -> Iterator[bytes]:
         start += len(piece)
 
 
-def body_sha256(size: int, seed: int = 0) -> str:
-    """Return the hex SHA-256 of a body without ever holding it whole."""
-    digest = hashlib.sha256()
-    for piece in body_pieces(0, size, seed):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
 @lru_cache(maxsize=128)
 def _block(seed: int, number: int) -> bytes:
     # Every block differs from every other, so bytes from a wrong offset or version never pass for right ones.

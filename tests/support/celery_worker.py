@@ -143,10 +143,6 @@ class CeleryWorker:
         """Send a signal to the main process only (TERM: warm, QUIT: cold shutdown, STOP and CONT: freeze and thaw)."""
         send(self.pid, sent)
 
-    def signal_children(self, sent: signal.Signals, *, count: int | None = None) -> list[int]:
-        """Send a signal to the pool's processes, or to the first `count` of them; return the pids reached."""
-        return [pid for pid in self.children()[:count] if send(pid, sent)]
-
     def kill(self, *, children_too: bool = True) -> None:
         """SIGKILL the main process, as the kernel's OOM killer would, and its children as a power cut would."""
         family = self.children() if children_too else []

@@ -265,10 +265,6 @@ class MisbehavingSite:
             origin = f"{origin.partition('://')[0]}://{host}:{origin.rpartition(':')[2]}"
         return origin + target
 
-    def warm_up_url(self, case: Case, *, key: str = "warm-up") -> str | None:
-        """Return the URL to fetch before a case, over the same connections, or None."""
-        return None if case.warm_up is None else self.url(case.warm_up, key=key, door=case.door)
-
     def __enter__(self) -> MisbehavingSite:
         self._authority = authority = PrivateAuthority(self._folder)
         certificates = {

@@ -1,11 +1,10 @@
-"""A real Redis (or Valkey) server of a test's own: started, killed, restarted on the same folder, frozen."""
+"""A real Redis (or Valkey) server of a test's own: started, killed, restarted on the same folder."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ from urllib.parse import quote
 
 import redis
 
-from tests.support.processes import PATIENCE, await_condition, end, free_port, send
+from tests.support.processes import PATIENCE, await_condition, end, free_port
 
 
 class RedisMissing(RuntimeError):
@@ -55,7 +54,6 @@ class RedisServer:
         address: str = "127.0.0.1",
         port: int | None = None,
         aof: bool = True,
-        fsync: str = "everysec",
         maxmemory: int | None = None,
         eviction: str = "noeviction",
         password: str | None = None,
@@ -67,7 +65,7 @@ class RedisServer:
     ) -> None:
         """Describe the server without starting it.
 
-        `maxmemory` is in bytes (None: no limit), `fsync` is always, everysec or no, `extra` are further lines of
+        `maxmemory` is in bytes (None: no limit), `extra` are further lines of
         redis.conf. With `acl_file` the file alone says who may log in; `sentinel` are the lines of one that stores
         nothing and watches another. Raises RedisMissing when there is no binary.
         """
@@ -86,7 +84,7 @@ class RedisServer:
         self._sentinel = sentinel
         self._options = [
             f"appendonly {'yes' if aof else 'no'}",
-            f"appendfsync {fsync}",
+            "appendfsync everysec",
             f"maxmemory {maxmemory or 0}",
             f"maxmemory-policy {eviction}",
             f"databases {databases}",
@@ -177,14 +175,6 @@ class RedisServer:
         self.kill()
         self._fixed_port = True  # whoever knows the old port expects to find it again
         return self.start()
-
-    def freeze(self) -> None:
-        """SIGSTOP: connections stay open and nothing is answered."""
-        send(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT after `freeze()`."""
-        send(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """Shut down in order (SIGTERM, then SIGKILL) and remove the socket."""

@@ -115,12 +115,6 @@ class RequestLog:
                 self._changed.wait_for(has_changed, seconds)
         return seen
 
-    def wait_for_close(self, connection: int, timeout: float = 30.0) -> SeenConnection:
-        """Return a connection once it is closed; raise TimeoutError after PATIENCE times `timeout` seconds."""
-        seen = self._connections[connection - 1]
-        self.wait_until(lambda: seen.closed is not None, timeout, what=f"the end of connection {connection}")
-        return seen
-
     def most_at_once(self, room: str) -> int:
         """Return how many requests were in a room at the same time, at most; see /counted."""
         with self._changed:

@@ -69,21 +69,11 @@ class Sink:
         """How many bytes came."""
         return sum(one.received for one in self.caught)
 
-    def wait_for_connections(self, count: int, timeout: float = 5.0) -> list[Caught]:
+    def wait_for_connections(self, count: int, timeout: float = 30.0) -> list[Caught]:
         """Return what came once it is at least `count`; raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._caught) >= count, PATIENCE * timeout):
                 raise TimeoutError(f"{len(self._caught)} of {count} connections within {PATIENCE * timeout:g} s")
-            return list(self._caught)
-
-    def wait_for_bytes(self, count: int, timeout: float = 5.0) -> list[Caught]:
-        """Return what came once it is at least `count` bytes in all; raises TimeoutError."""
-        with self._changed:
-            if not self._changed.wait_for(
-                lambda: sum(one.received for one in self._caught) >= count, PATIENCE * timeout
-            ):
-                received = sum(one.received for one in self._caught)
-                raise TimeoutError(f"{received} of {count} bytes within {PATIENCE * timeout:g} s")
             return list(self._caught)
 
     def clear(self) -> None:
