@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -174,16 +175,25 @@ def test_a_redis_with_a_full_disk_is_waited_for(tmp_path: Path, server: Misbehav
     """Guards MISCONF, which redis-py takes for a wrong command (the run ended with 70, "a bug of Trawlnet"), and the
     message that cannot be acknowledged meanwhile: a worker of one process took no other.
     """
-    urls = [server.url(f"/thinks?ms=300&seed={seed}&size=100") for seed in range(60)]
+    urls = [server.url(f"/thinks?ms=300&seed={seed}") for seed in range(40)]
+    # What comes later fills whatever is left of the last block, and can be written only where there is space.
+    urls += [server.url(f"/thinks?ms=300&random={os.urandom(800).hex()}") for _ in range(20)]
+    lines = [f"{url}\n".encode() for url in urls]
     person = Person(tmp_path)
-    listed = person.write_list(*urls)
     with RedisServer(disk.seen / "redis", aof=True) as redis:
         cluster = Cluster(redis.celery_url(), tmp_path)
         person.environment |= {"TRAWL_BROKER_URL": redis.celery_url(), "TRAWL_TRANSFERS": "4"}
         with CeleryWorker(tmp_path, env={**cluster.environment, "TRAWL_TRANSFERS": "4"}, concurrency=1) as worker:
-            run = person.start("run", listed, "-o", "out", "--allow-net", "127.0.0.0/8", "--batch-size", "10")
+            options = ("-o", "out", "--allow-net", "127.0.0.0/8", "--batch-size", "10")
+            run = person.start("run", "-", *options, stdin=subprocess.PIPE)
+            assert run.stdin is not None
+            run.stdin.write(b"".join(lines[:40]))
+            run.stdin.flush()
             server.log.wait_for_requests(20)
             disk.fill(leave=0)
+            run.stdin.write(b"".join(lines[40:]))
+            run.stdin.close()
+            run.stdin = None
             said = lines_until(run, b"Redis cannot write to its disk: it is full, or fails.")
             disk.empty()
             said += run.communicate(timeout=ENOUGH)[1]
