@@ -65,7 +65,11 @@ class Fetched:
                 bench.close()
 
 
-@pytest.mark.parametrize(("code", "layout", "sync", "lasting"), WAYS)
+@pytest.mark.parametrize(
+    ("code", "layout", "sync", "lasting"),
+    WAYS,
+    ids=[f"{errno.errorcode[code]}-{'-'.join(map(str, way))}" for code, *way in WAYS],
+)
 def test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed(
     tmp_path: Path, server: MisbehavingServer, code: int, layout: Layout, sync: Sync, lasting: bool
 ) -> None:

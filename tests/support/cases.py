@@ -118,7 +118,6 @@ class Case:
     door: Door = Door.PLAIN
     never_sends: tuple[str, ...] = ()  # headers (lower case) no request of the case may carry
     notes: tuple[str, ...] = ()  # what the outcome must record
-    gap: float = 0.0  # seconds at least between the first two requests
     seconds: float = 1.0  # one attempt under POLICY should be over by then, on an idle machine
     warm_up: str | None = None  # a target to fetch first on the same connections
 
@@ -160,7 +159,6 @@ def expect(
     door: Door = Door.PLAIN,
     never_sends: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
-    gap: float = 0.0,
     seconds: float = 1.0,
     warm_up: str | None = None,
     splits: bool = False,
@@ -176,7 +174,6 @@ def expect(
         door=door,
         never_sends=never_sends,
         notes=notes,
-        gap=gap,
         seconds=seconds,
         warm_up=warm_up,
     )

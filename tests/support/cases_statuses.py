@@ -99,18 +99,18 @@ for _code in (300, 304, 305, 201, 202):
 # ---- Retry-After
 
 
-def _expect_retry(name: str, retry: str, does: str, endings: Endings, *, gap: float = 0.0, code: int = 503) -> None:
-    expect(with_query("/status", code=code, fails=1, retry=retry), does, endings, name=f"retry-after-{name}", gap=gap)
+def _expect_retry(name: str, retry: str, does: str, endings: Endings, *, code: int = 503) -> None:
+    expect(with_query("/status", code=code, fails=1, retry=retry), does, endings, name=f"retry-after-{name}")
 
 
 # A host that says when to come again is waited for; that is no attempt of the URL.
 _WAITED_FOR = Endings(Ending((), 2), Ending((), 2))
 for _code in (403, 429, 503):
     _does = f"answers {_code} and asks to wait a second, then answers 200"
-    _expect_retry(f"second-{_code}", "1", _does, _WAITED_FOR, gap=1.0, code=_code)
-_expect_retry("second-202", "1", "is still making it, then answers 200", recovers("not-ready"), gap=1.0, code=202)
+    _expect_retry(f"second-{_code}", "1", _does, _WAITED_FOR, code=_code)
+_expect_retry("second-202", "1", "is still making it, then answers 200", recovers("not-ready"), code=202)
 # An HTTP-date has whole seconds: two seconds from now are more than one second away.
-_expect_retry("date", "date+2", "asks to wait until a date, then answers 200", _WAITED_FOR, gap=0.9)
+_expect_retry("date", "date+2", "asks to wait until a date, then answers 200", _WAITED_FOR)
 _expect_retry("past", "date-100", "asks to wait until a date in the past", recovers("http-5xx"))
 _expect_retry("zero", "0", "asks to wait no time", recovers("http-5xx"))
 for _label, _value in {
