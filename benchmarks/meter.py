@@ -55,10 +55,18 @@ class Cost:
         return self.user + self.system
 
 
-def measure(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, time_limit: float) -> Cost:
+def measure(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    log: Path,
+    time_limit: float,
+    orphan_grace: float = ORPHAN_GRACE,
+) -> Cost:
     """Run a command to its end and say what it cost; its output goes to ``log`` (and ``log`` + ``.err``)."""
     verdict = log.with_suffix(".cost.json")
-    meter = [sys.executable, "-P", __file__, str(verdict), str(log), str(time_limit), "--", *argv]
+    meter = [sys.executable, "-P", __file__, str(verdict), str(log), str(time_limit), str(orphan_grace), "--", *argv]
     subprocess.run(meter, cwd=cwd, env=dict(env), check=True)
     record = json.loads(verdict.read_text("utf-8"))
     return Cost(**{**record, "processes": tuple(Process(**each) for each in record["processes"])})
@@ -161,9 +169,9 @@ def _kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _reap_orphans() -> int:
+def _reap_orphans(grace: float) -> int:
     """Wait for what the command left behind, kill what stays, and return how many had to be killed."""
-    give_up_at = time.monotonic() + ORPHAN_GRACE
+    give_up_at = time.monotonic() + grace
     killed: set[int] = set()
     while True:
         try:
@@ -178,7 +186,7 @@ def _reap_orphans() -> int:
             time.sleep(0.01)
 
 
-def _run(argv: Sequence[str], out: IO[bytes], err: IO[bytes], time_limit: float) -> Cost:
+def _run(argv: Sequence[str], out: IO[bytes], err: IO[bytes], time_limit: float, orphan_grace: float) -> Cost:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "this process cannot become the reaper of its orphans")
@@ -188,7 +196,7 @@ def _run(argv: Sequence[str], out: IO[bytes], err: IO[bytes], time_limit: float)
     child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
     code = child.wait()
     wall = time.monotonic() - start
-    left_behind = _reap_orphans()
+    left_behind = _reap_orphans(orphan_grace)
     watch.done.set()
     watch.join()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -208,10 +216,11 @@ def main() -> None:
     parser.add_argument("verdict", type=Path)
     parser.add_argument("log", type=Path)
     parser.add_argument("time_limit", type=float)
+    parser.add_argument("orphan_grace", type=float)
     parser.add_argument("argv", nargs="+")
     told = parser.parse_args()
     with told.log.open("wb") as out, told.log.with_name(told.log.name + ".err").open("wb") as err:
-        cost = _run(told.argv, out, err, told.time_limit)
+        cost = _run(told.argv, out, err, told.time_limit, told.orphan_grace)
     told.verdict.write_text(json.dumps(asdict(cost)), "utf-8")
 
 
