@@ -1,4 +1,4 @@
-"""How a job went: for people as aligned text, for machines as JSON, and whether it adds up."""
+"""A job's summary: as aligned text for people, as JSON for programs, and a check that the sums agree."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SHOWN_HOSTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A job as it stands. ``totals`` counts lines, urls, refused, duplicates; ``places`` says where things are.
+    """A job as it stands. ``totals`` counts lines, urls, refused, duplicates; ``places`` has the paths of its files.
 
-    Of a job that was cancelled ``totals`` may say how many lines were not read: -1 where nobody can tell.
+    For a cancelled job ``totals`` may count the lines that were not read: -1 if that is unknown.
     """
 
     job: str
@@ -31,7 +31,7 @@ class Summary:
     wall: float = 0.0  # seconds this command took
 
     def check(self, rows: int | None = None) -> None:
-        """Make sure that every line has its outcome, once; ``rows`` is what was counted in the manifest itself.
+        """Make sure that every line has exactly one outcome; ``rows`` is the number of rows in the manifest itself.
 
         Raises:
             AccountingError: the sums differ; the sentence shows them.
@@ -55,13 +55,13 @@ class Summary:
 
     @property
     def not_read(self) -> int | None:
-        """How many lines of the list were never read; None: nobody can tell, as it is no file."""
+        """How many lines of the list were never read; None: unknown, because it is not a file."""
         number = self.totals.get("not_read", 0)
         return None if number < 0 else number
 
     @property
     def lines(self) -> int:
-        """How many lines the list has, as far as is known."""
+        """How many lines the list has, as far as known."""
         return self.totals["lines"] + (self.not_read or 0)
 
     @property
@@ -70,7 +70,7 @@ class Summary:
         return 1 if self.tally.counts["failed"] or self.tally.counts["refused"] or self.is_cancelled else 0
 
     def to_text(self, width: int | None = None) -> str:
-        """Return the summary as lines; ``width`` breaks those that are longer, between words."""
+        """Return the summary as lines; those longer than ``width`` are broken between words."""
         tally = self.tally
         elapsed = tally.elapsed
         fetched = tally.tried
@@ -100,7 +100,7 @@ class Summary:
         return "\n".join(labelled(name, text, width) for name, text in rows)
 
     def to_record(self) -> dict[str, Any]:
-        """Return the summary for machines; seconds and bytes."""
+        """Return the summary for programs, in seconds and bytes."""
         tally = self.tally
         elapsed = tally.elapsed
         fetched = tally.tried
@@ -119,7 +119,7 @@ class Summary:
             "kept_bytes": tally.kept,
             "elapsed": round(elapsed, 6),
             "busy": round(tally.busy, 6),
-            "speed_up": None,  # what it said was not true; the key stays for a release
+            "speed_up": None,  # it was wrong; the key stays for one release
             "urls_per_second": round(fetched / elapsed, 3) if elapsed else None,
             "bytes_per_second": round(tally.fetched / elapsed, 1) if elapsed else None,
             "ttfb": {name: _rounded(tally.ttfb.percentile(share)) for name, share in shares.items()},

@@ -23,14 +23,14 @@ _LIST_BY_URL = (
     "A list cannot be a URL: download it first (curl -fLO URL) and name the file;"
     " to fetch the URL itself: echo URL | trawl run -."
 )
-_HEAD = 4096  # bytes that tell what a file is
+_HEAD = 4096  # bytes by which a file's kind is recognised
 
 READ_AT_ONCE = 256 * 1024  # bytes: some thousand lines
 _LINES_AT_ONCE = 1000  # of a script
-_MOST_LINES = 4096  # of a chunk, however short they are
-_READS_AT_ONCE = 64  # as many until somebody else has a turn, should no line end within them
-_LOOK = 0.2  # seconds the beginning of a list that comes slowly is waited for
-_LONGEST_TAIL = 32 * 1024  # bytes kept of a line without end; what intake accepts is shorter by far
+_MOST_LINES = 4096  # lines in a chunk, however short
+_READS_AT_ONCE = 64  # reads before yielding to other work, if no line ends
+_LOOK = 0.2  # seconds to wait for the beginning of a slow list
+_LONGEST_TAIL = 32 * 1024  # bytes kept of an endless line; intake accepts far less
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Position:
     """How far the lists have been read, always between two lines.
 
     ``offset`` counts the bytes of list number ``source``, ``line`` its lines; ``checksum`` is the CRC-32 of
-    those bytes, by which a list that was changed since is noticed.
+    those bytes, which reveals whether a list has changed since.
     """
 
     source: int = 0
@@ -90,17 +90,17 @@ class Lists:
         self._standard_input = standard_input
         self._source = 0
         self._file: int | None = None
-        self._ahead = b""  # was looked at, and comes next
-        self._is_begun = False  # was anything read of the current list?
-        self._tail = b""  # the start of a line whose end was not read yet
-        self._dropped = 0  # bytes of that line that were not kept
+        self._ahead = b""  # was inspected, and comes next
+        self._is_begun = False  # has any of the current list been read?
+        self._tail = b""  # the start of an incomplete line
+        self._dropped = 0  # bytes of that line that were dropped
         self._dropped_checksum: int | None = None  # checksum up to the end of what was dropped
         self.position = START
 
     def read(self, wait: float = 0.0) -> Chunk | None:
-        """Return the next lines; None when there are none within ``wait`` seconds, or no more at all.
+        """Return the next lines; None if none come within ``wait`` seconds, or there are no more.
 
-        Of a line that does not end a part is read at a time: who asks may have been told to stop.
+        An endless line is read in parts, because the caller may have been told to stop.
         """
         for _ in range(_READS_AT_ONCE):
             if self.is_exhausted:
@@ -114,7 +114,7 @@ class Lists:
         return None
 
     def read_to(self, position: Position) -> Iterator[Chunk]:
-        """Yield the lines up to where an earlier run came; these lists are the same if ``position`` is that then."""
+        """Yield the lines an earlier run read; in unchanged lists, ``position`` is then where it stopped."""
         while not self.is_exhausted and self.position.place < position.place:
             most = READ_AT_ONCE
             if self.position.source == position.source:
@@ -126,7 +126,7 @@ class Lists:
                 yield chunk
 
     def peek(self, lines: int) -> Sequence[bytes]:
-        """Return the first lines of the first list, which are still to be read; fewer where they are not there yet."""
+        """Return the first lines of the first list without consuming them; fewer if they have not arrived yet."""
         file = self._open()
         for _ in range(_READS_AT_ONCE):
             if self._ahead.count(b"\n") >= lines or not _has_bytes(file, _LOOK):
@@ -139,7 +139,7 @@ class Lists:
 
     @property
     def comes_to_its_end(self) -> bool:
-        """Is what is read now a file? Anything else may go on for ever."""
+        """Is the current list a file? Anything else may be endless."""
         return stat.S_ISREG(os.fstat(self._open()).st_mode)
 
     @property
@@ -147,7 +147,7 @@ class Lists:
         return self._source >= len(self._names)
 
     def skip_to(self, position: Position) -> bool:
-        """Read on to where an earlier run came; False when the lists are no longer the ones it read."""
+        """Read up to where an earlier run stopped; False if the lists have changed."""
         while self._source < position.source:
             if self._source >= len(self._names):
                 return False
@@ -172,7 +172,7 @@ class Lists:
         return self._cut(read) if read else self._end_of_list()
 
     def _pass_over(self, length: int | None) -> int | None:
-        """Read that many bytes (None: all) of the current list and return their checksum; None where it is shorter."""
+        """Read that many bytes (None: all) of the current list and return their checksum; None if it is shorter."""
         file, checksum, left = self._open(), 0, length
         while left is None or left > 0:
             read = self._read(file, READ_AT_ONCE if left is None else min(left, READ_AT_ONCE))
@@ -212,12 +212,12 @@ class Lists:
 
     @property
     def shown(self) -> str:
-        """What the list that is being read is called."""
+        """The display name of the current list."""
         name = self._names[self._source]
         return "Standard input" if name == STANDARD_INPUT else f"The list {name}"
 
     def _cut(self, read: bytes) -> Chunk | None:
-        """Return the whole lines that are now known and keep the rest for later."""
+        """Return the complete lines and keep the rest for later."""
         end = read.rfind(b"\n") + 1
         if not end:
             self._keep(read)
@@ -250,7 +250,7 @@ class Lists:
             self._dropped += len(read)
 
     def _end_of_list(self) -> Chunk | None:
-        """Go on to the next list; what follows the last line break of this one is a line too."""
+        """Continue with the next list; text after the last line break of this one is a line too."""
         before, name, last = self.position, self._names[self._source], self._tail
         self._next_list()
         if not last:
@@ -266,9 +266,9 @@ class Lists:
 
 
 class Lines:
-    """Lines that a script has, or makes as they are read."""
+    """Lines from a script, possibly generated while they are read."""
 
-    comes_to_its_end = False  # as far as anybody can tell
+    comes_to_its_end = False  # as far as is known
     position = START
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -296,7 +296,7 @@ def _check(name: str) -> None:
         raise InputError(f"{name} is a {kind}; name a file with one URL per line.")
     if not os.access(name, os.R_OK):
         raise InputError(f"The list {name} cannot be read: permission denied.")
-    if stat.S_ISREG(mode):  # of all of them before anything is started
+    if stat.S_ISREG(mode):  # all of them, before anything is started
         with open(name, "rb", buffering=0) as file:
             fault = fault_of_head(file.read(_HEAD))
         if fault:
@@ -304,8 +304,8 @@ def _check(name: str) -> None:
 
 
 def _has_bytes(file: int, wait: float) -> bool:
-    """Can this be read without waiting longer? Regular files always can."""
+    """Can this be read without blocking? Regular files always can."""
     try:
         return bool(select.select([file], [], [], wait)[0])
     except (OSError, ValueError):
-        return True  # reading it says what is wrong
+        return True  # reading it reports the error

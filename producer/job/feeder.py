@@ -1,4 +1,4 @@
-"""Feeds a job: reads its lists on, cuts batches, notes them in the journal, writes them to the ledger, sends them."""
+"""Feeds a job: reads its lists, cuts batches, records them in the journal, writes them to the ledger, sends them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from producer.storage.memory import Memory
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _REFUSED_AT_ONCE = 500  # lines in a report
-_MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: what waits for its hosts fills no window
-MOST_AHEAD = 1_000_000  # lines that are read ahead, and lie on our disk
-_MEMORY_CHECK = 5.0  # seconds between two looks at Redis' memory
+_MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: parked URLs do not count against the window
+MOST_AHEAD = 1_000_000  # lines to read ahead, kept on the producer's disk
+_MEMORY_CHECK = 5.0  # seconds between two checks of Redis' memory
 
 
-COUNTED = ("lines", "duplicates", "refused", "urls")  # of a list, each number of lines
-UNKNOWN = -1  # lines that were not read, of a list that is no file
+COUNTED = ("lines", "duplicates", "refused", "urls")  # counts of a list's lines
+UNKNOWN = -1  # lines not read, if the list is not a file
 
 
 class Feeder:
@@ -68,7 +68,7 @@ class Feeder:
         self._clock = clock
         self._lingering_since: float | None = None
         self._memory_checked = float("-inf")
-        self.held_up = ""  # by what, in half a sentence, nothing is sent now
+        self.held_up = ""  # why nothing is sent now, in half a sentence
         self._next_batch = int(journal.fact("next_batch", 1))
         self.totals = {key: int(journal.fact(key, 0)) for key in COUNTED}
         if journal.fact("not_read") is not None:
@@ -96,9 +96,9 @@ class Feeder:
         return self.is_done
 
     def step(self, wait: float = 0.0) -> bool:
-        """Read one chunk on and send what is full; False when there was nothing to do now.
+        """Read the next chunk and send full batches; False if there was nothing to do now.
 
-        ``wait`` is the number of seconds a list that comes slowly is waited for.
+        ``wait`` is the number of seconds to wait for a slow list.
         """
         if self.is_done or not self._redis_has_room():
             return False
@@ -115,7 +115,7 @@ class Feeder:
         return self._end() if self._is_read else self._flush_if_old()
 
     def recover(self) -> None:
-        """Make sure that the ledger has the job and every batch the manifest has not; safe at any time."""
+        """Make sure that the ledger has the job and every batch that the manifest lacks; safe at any time."""
         self.is_behind = False
         try:
             self._sender.open_again(self.totals if self._is_sealed else None)
@@ -123,9 +123,9 @@ class Feeder:
             self._fall_behind()
 
     def cancel(self) -> None:
-        """Read no more: what was read ends as cancelled, the other lines are counted as not read.
+        """Stop reading: lines already read end as cancelled, the others are counted as not read.
 
-        Of what was read ahead as much ends in each step as else would be sent.
+        Each step ends as many of the lines read ahead as it would otherwise send.
         """
         if self._is_sealed or "not_read" in self.totals:
             return
@@ -147,7 +147,7 @@ class Feeder:
         return rest
 
     def _read_on(self, wait: float) -> Selected | None:
-        """Read a chunk and put it with what was read ahead; None: there is none now, or enough is."""
+        """Read a chunk and add it to the entries read ahead; None: there is none now, or enough was read."""
         chunk = self._lists.read(wait) if self._reads_on and self._takes_refusals else None
         if chunk is None:
             return None
@@ -159,7 +159,7 @@ class Feeder:
         return selected
 
     def _cut(self) -> list[list[Listed]]:
-        """Cut batches of what was read, as far as they may be opened now, and as much as a chunk at once."""
+        """Cut batches from what was read, as far as they may be opened now, and at most a chunk at once."""
         batches: list[list[Listed]] = []
         taken = 0
         while self._ahead and taken < READ_AT_ONCE and self._may_open(len(batches)):
@@ -174,17 +174,17 @@ class Feeder:
 
     @property
     def _takes_refusals(self) -> bool:
-        """Lines that are refused become reports in Redis at once, whether batches may be opened or not."""
+        """May refused lines be written to Redis as reports now, even if no batch may be opened?"""
         most = 2 * self._window
         return not most or self._journal.count_undrained() < most or self._journal.backlog()[0] < most
 
     @property
     def _is_read(self) -> bool:
-        """Is nothing more to be read?"""
+        """Has everything been read?"""
         return self._lists.is_exhausted or "not_read" in self.totals
 
     def _may_open(self, more: int) -> bool:
-        """May another batch be opened beside so many that are about to be?"""
+        """May another batch be opened, besides ``more`` that are about to be?"""
         if self._lead and self._reads_on and self._ahead.is_overtaking:
             return self._journal.count_undrained() + more < self._lead
         if not self._window or self._journal.count_undrained() + more < self._window:

@@ -13,7 +13,7 @@ from typing import Any
 from contract.records import wire
 from contract.records.policy import JobPolicy
 
-#: The policy as versions until 31f4598 knew it, in their order and with their defaults.
+#: The fields of the policy in versions up to 31f4598, in their order and with their defaults.
 _EARLIER_POLICY: dict[str, Any] = {
     "version": 1, "timeout": 300.0, "connect_timeout": 15.0, "slowest": 100, "slow_window": 30.0,
     "max_size": 10 * 1024**3, "attempts": 4, "first_wait": 0.5, "longest_wait": 30.0, "longest_retry_after": 120.0,

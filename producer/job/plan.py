@@ -1,4 +1,4 @@
-"""What to do in an output folder: go on with the job a killed run left, or begin a new one beside what is stored."""
+"""What to do in an output folder: resume the job of an interrupted run, or begin a new one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JobSpec:
 
     lists: Sequence[str]
     policy: JobPolicy
-    manifest: Path | None  # None: somebody else follows
+    manifest: Path | None  # None: another command follows
     is_forced: bool = False
     is_fresh: bool = False
 
@@ -72,12 +72,12 @@ class JobSpec:
 
 
 def new_job_id() -> str:
-    """Return an id nobody else has: the time for people, the rest for certainty."""
+    """Return a unique id: the time for people, the rest at random."""
     return f"{time.strftime('%y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
 
 
 def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
-    """Make sure that files, and the manifest, can be written; return the folder for our own state.
+    """Make sure that files and the manifest can be written; return the folder for the private state.
 
     Raises:
         FolderError: they cannot.
@@ -111,7 +111,7 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
 
 
 def _insist_on_a_place_of_its_own(manifest: Path, folder: Path) -> None:
-    """Refuse a place that a body may be renamed over, or that is among our own state."""
+    """Refuse a path that a body may be renamed over, or that is inside the private folder."""
     place = manifest.parent.resolve() / manifest.name
     within = folder.resolve()
     if not place.is_relative_to(within):
@@ -167,7 +167,7 @@ def begin_or_go_on(
 
 
 def read_on(lists: Lists, journal: Journal) -> bool:
-    """Read on to where the job was left, and take the names again that nobody wrote; False: the lists have changed."""
+    """Read up to where the job was left, and restore the names not yet written; False: the lists have changed."""
     position = Position.from_record(journal.fact("position", {}))
     if journal.fact("sealed"):
         return lists.skip_to(position)
@@ -188,7 +188,7 @@ def begin(
     manifest: Path | None,
     wish: Mapping[str, Any] | None = None,
 ) -> None:
-    """Begin a job: the last one's manifest is set aside, and what it stored is remembered."""
+    """Begin a job: rename the last one's manifest, and remember the files it stored."""
     if manifest is not None:
         _set_last_aside(manifest, journal, tell)
     journal.begin(job, manifest=manifest, fingerprint=fingerprint, label=label, offset=0, wish=wish)
@@ -198,11 +198,11 @@ def remember_rest(journal: Journal) -> None:
     """Remember the stored files of a killed command's last rows, or of all of an earlier version's."""
     if path := journal.fact("manifest"):
         journal.manifest_lies_at(path_of(path))
-        _remember(path_of(path), journal, end=int(journal.fact("offset", 0)))  # what is behind it is cut off
+        _remember(path_of(path), journal, end=int(journal.fact("offset", 0)))  # what follows it is cut off
 
 
 def _fact_of(manifest: Path) -> str:
-    """Name the fact that what a manifest vouches for is known; SQLite takes no bytes that are not UTF-8."""
+    """Name the fact that a manifest has been indexed; SQLite accepts only UTF-8."""
     return f"known {os.fsencode(manifest.name).decode('utf-8', 'backslashreplace')}"
 
 
@@ -214,11 +214,11 @@ def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None
             journal.manifest_lies_at(written)
             _remember(written, journal)
         _mention_earlier(journal, tell)
-    kept = set_aside(manifest, None)  # of a job of another folder, or of one whose journal is gone
+    kept = set_aside(manifest, None)  # of another folder's job, or of one whose journal is gone
     if kept is not None:
         tell(f"{manifest} held another job's rows; they were moved to {kept}.")
     if last is None:
-        # Manifests that lie here say what is stored.
+        # Manifests in this folder say what is stored.
         earlier = manifest.parent.glob(f"{glob.escape(manifest.stem)}-*{glob.escape(manifest.suffix)}")
         for path in sorted(earlier, key=lambda path: path.lstat().st_mtime):
             journal.begin_manifest(path)
@@ -240,7 +240,7 @@ def _last_manifest(manifest: Path, last: str, journal: Journal) -> Path | None:
     try:
         return set_aside(written, last)
     except FolderError:
-        return written  # in nobody's way, unless it is named again
+        return written  # not in the way, unless it is named again
 
 
 def _remember(manifest: Path, journal: Journal, end: int | None = None) -> None:

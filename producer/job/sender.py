@@ -1,4 +1,4 @@
-"""Writes a job's batches to the ledger and sends them: new ones, and after a loss those the manifest has not."""
+"""Writes a job's batches to the ledger and sends them: new ones, and after a loss those that the manifest lacks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REOPENED_AT_ONCE = 4  # batches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What a job is known by: its id, its label for people, its policy and its per-host headers (packed)."""
+    """What the ledger is given for a job: its id, label, policy and per-host headers (packed)."""
 
     id: str
     label: str
@@ -33,21 +33,21 @@ class NewJob:
 
 
 class BatchSender:
-    """Opens the batches of one job; whatever it does may be done again."""
+    """Opens the batches of one job; every call may be repeated."""
 
     def __init__(self, job: NewJob, *, journal: Journal | Memory, services: Services, retrying: Retrying) -> None:
         self.job = job
         self._journal = journal
         self._services = services
         self._retrying = retrying
-        self.is_cancelled = False  # as far as the ledger has said when it was to open more
+        self.is_cancelled = False  # as far as the ledger has said when asked to open more
         self._holder = f"producer@{platform.node()}"
 
     def open(self, kept: Sequence[KeptBatch], about: Sequence[str] = ()) -> None:
         """Write batches to the ledger and send those that wait for a worker.
 
         Raises:
-            UnknownJobError: the ledger does not know the job, or no longer.
+            UnknownJobError: the ledger does not know the job, or has lost it.
         """
         ledger, job = self._services.ledger, self.job.id
         new = [_counted(each) for each in kept if not each.is_report]
@@ -61,7 +61,7 @@ class BatchSender:
             self._services.send(messages, [about[index] for index in wanted] if about else ())
 
     def _opened(self, new: Sequence[KeptBatch]) -> set[str]:
-        """Open these and return those that wait for a worker; of a job that was cancelled they end instead."""
+        """Open these and return those that wait for a worker; if the job was cancelled, they end instead."""
         ledger, job = self._services.ledger, self.job.id
         try:
             return set(ledger.open(job, [each.to_new() for each in new]))
@@ -73,14 +73,14 @@ class BatchSender:
             return set()
 
     def open_again(self, totals: Mapping[str, int] | None) -> None:
-        """Make sure that the ledger has the job and every batch the manifest has not; ``totals`` seal it.
+        """Make sure that the ledger has the job and every batch that the manifest lacks; ``totals`` seal it.
 
         Raises:
-            RedisFullError: it takes no more now.
+            RedisFullError: it has no room now.
         """
         self._retrying.call(self._make_known, even_when_full=False)
         after = ""
-        # Few at a time: a Redis with little memory left takes some, which are then worked off.
+        # A few at a time: a Redis with little memory left accepts some, which are fetched first.
         while kept := self._journal.undrained(after, limit=_REOPENED_AT_ONCE):
             self._retrying.call(lambda: self.open(kept), even_when_full=False)
             after = kept[-1].batch
@@ -99,5 +99,5 @@ class BatchSender:
 
 
 def _counted(kept: KeptBatch) -> KeptBatch:
-    """Count the URLs of a batch of which only the payload was kept."""
+    """Count the URLs of a batch from its payload."""
     return kept if kept.urls else replace(kept, urls=len(unpack_entries(kept.payload)))

@@ -1,4 +1,4 @@
-"""Watches a job that somebody else works on: by its ledger, what workers tell, and its journal where there is one."""
+"""Watches another command's job: by the ledger, the workers' snapshots, and the journal if there is one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from producer.job.status import JobStatus
 from producer.job.tally import Tally
 from producer.storage.last_job import read_facts
 
-_ASKED_EVERY = 2.0  # seconds between two looks at the job's record
-_TOLD_EVERY = 1.1  # seconds within which every batch that lasts tells of itself
+_ASKED_EVERY = 2.0  # seconds between two queries of the job's record
+_TOLD_EVERY = 1.1  # seconds within which every longer batch publishes a snapshot
 
 
 class JobWatch:
-    """Changes nothing. ``journal`` is the folder whose journal collects the job here; it knows more than the ledger."""
+    """Read-only. ``journal`` is the folder with the job's journal, if it is here; it knows more than the ledger."""
 
     def __init__(
         self, cluster: Cluster, record: JobRecord, *, journal: Path | None = None, is_own: bool = False
@@ -47,7 +47,7 @@ class JobWatch:
         self._take(record)
 
     def begin(self) -> None:
-        """Listen for a moment to what workers tell, if there is anything that they could."""
+        """Listen for snapshots for a moment, if there can be any."""
         self._observer.ask(self._seen())
         if self.record.is_finished or not self.record.running:
             return
@@ -56,7 +56,7 @@ class JobWatch:
         self._look()
 
     def follow(self, seconds: float) -> None:
-        """Watch for so many seconds; while the cluster is away, what is known stays."""
+        """Watch for this many seconds; while the cluster is unreachable, the last state is kept."""
         if not self._channel.is_subscribed:
             self._channel.subscribe()
         self._listen(seconds)
@@ -107,7 +107,7 @@ class JobWatch:
 
 
 def _tally_of(record: JobRecord, facts: Mapping[str, Any] | None) -> Tally:
-    """Return what is known of the outcomes: of the journal's job more than of others."""
+    """Return what is known about the outcomes; more, if the job has a journal."""
     if facts is not None and facts.get("job") == record.job and facts.get("tally"):
         return Tally.from_record(facts["tally"])
     tally = Tally()

@@ -1,4 +1,4 @@
-"""What rows add up to, in one pass and in memory that does not grow with them."""
+"""Sums up rows in one pass and in constant memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLOWEST = 30
 
 @dataclass(slots=True)
 class HostFigures:
-    """What one host cost. ``seconds`` adds up its URLs' own times."""
+    """What one host cost. ``seconds`` is the sum of its URLs' own times."""
 
     name: str
     urls: int = 0
@@ -32,7 +32,7 @@ class HostFigures:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A URL without showing it: its host, the md5 by which its row is found, and what the row says of it."""
+    """A URL without its text: its host, the md5 by which its row is found, and what the row says."""
 
     host: str
     name: str
@@ -41,7 +41,7 @@ class Example:
 
 @dataclass(slots=True)
 class ErrorFigures:
-    """How often a class of errors came, with which statuses, and the first of them."""
+    """How often an error class occurred, with which statuses, and its first example."""
 
     count: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -50,10 +50,10 @@ class ErrorFigures:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slow:
-    """A URL that took long. ``phases`` are those of its last attempt, ``before`` what went before it; seconds."""
+    """A URL that took long. ``phases`` are those of its last attempt, ``before`` the time before it; seconds."""
 
     total: float
-    row: int  # decides between equals
+    row: int  # breaks ties
     host: str
     name: str
     phases: Sequence[float]
@@ -63,7 +63,7 @@ class Slow:
 
 
 class Figures:
-    """Adds up rows. ``first`` and ``last`` are the Unix seconds between which requests went out, 0 without any."""
+    """Adds up rows. ``first`` and ``last`` are the Unix times of the first request and the last end, 0 without any."""
 
     def __init__(self) -> None:
         self.endings: dict[str, int] = dict.fromkeys(ENDINGS, 0)
@@ -73,9 +73,9 @@ class Figures:
         self.workers: Counter[str] = Counter()
         self.unreadable = 0  # lines
         self.bytes = 0
-        self.fetched = 0  # URLs a request went out for
+        self.fetched = 0  # URLs for which a request was sent
         self.retried = 0  # URLs
-        self.requests = 0.0  # seconds of all attempts, added up
+        self.requests = 0.0  # seconds: the sum of all attempts
         self.first = self.last = 0.0
         self.forgotten_hosts = 0
         self._hosts: dict[str, HostFigures] = {}
@@ -159,7 +159,7 @@ class Figures:
         host.longest = max(host.longest, row.timing.total)
 
     def _forget_hosts(self) -> None:
-        """Make room: of very many hosts, those that cost most are worth a line."""
+        """Forget some hosts: of very many, those that cost most are kept."""
         kept = self.hosts(_MOST_HOSTS // 2)
         self.forgotten_hosts += len(self._hosts) - len(kept)
         self._hosts = {host.name: host for host in kept}

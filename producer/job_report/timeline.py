@@ -1,4 +1,4 @@
-"""A job's course: what began and ended in each stretch of time, in as many stretches as a chart can show."""
+"""A job over time: what began and ended in each bin, with as many bins as a chart can show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Flow:
 
 @dataclass(slots=True)
 class Bin:
-    """What happened in one stretch of time; ``totals`` are the seconds of the URLs that ended in it."""
+    """What happened in one bin; ``totals`` are the durations in seconds of the URLs that ended in it."""
 
     stored: int = 0
     unstored: int = 0

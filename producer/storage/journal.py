@@ -1,7 +1,7 @@
-"""What the producer must not forget: a SQLite file beside the manifest, from which a killed job goes on.
+"""The journal: a SQLite file beside the manifest, from which a killed job resumes.
 
-Which names were seen lies beside it (``seen.py``), written now and then: what came since is read from the list again,
-for what a list can tell twice need not be made safe with every chunk.
+The names that were seen are stored beside it (``seen.py``), now and then: newer ones are read from the list again, so
+they need not be synced with every chunk.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from producer.storage.sorted_runs import DamagedRunError
 from producer.storage.stored import ROWS_IN_MEMORY, StoredFiles, StoredRows
 
 _VERSION = 2
-_EARLIER = 1  # had the names that were seen in a table
+_EARLIER = 1  # kept the names that were seen in a table
 _LOCK = "lock"
-_STORED = "known"  # a fact that stays with the folder, whatever job it works on
-_RECORD = 300  # bytes that Redis needs for a batch besides its entries
+_STORED = "known"  # a fact that stays with the folder, whatever its job
+_RECORD = 300  # bytes per batch in Redis, besides its entries
 _ASKED_AT_ONCE = 500  # names per SELECT
-_LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like are a full disk's
+_LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like mean a full disk
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -47,7 +47,7 @@ CREATE INDEX IF NOT EXISTS undrained ON batches (batch) WHERE NOT is_drained;
 
 @dataclass(frozen=True, slots=True)
 class KeptBatch:
-    """A batch the manifest does not have yet: its payload, or its report where no worker was needed."""
+    """A batch that is not in the manifest yet: its payload, or its report if no worker was needed."""
 
     batch: str
     urls: int
@@ -61,8 +61,8 @@ class KeptBatch:
 class Journal:
     """The journal of one output folder: at most one job at a time, and the files earlier jobs stored.
 
-    Every method that changes something is one transaction that reaches the disk before it returns. The
-    folder is held under a lock as long as the journal is open.
+    Every method that changes something is one transaction, synced before it returns. The folder is locked while the
+    journal is open.
     """
 
     keeps_batches = True  #: what the ledger has lost is opened again
@@ -263,7 +263,7 @@ class Journal:
     # ------------------------------------------------------------------ draining
 
     def undrained(self, after: str = "", limit: int = 200) -> list[KeptBatch]:
-        """Return batches whose rows are not in the manifest, in a stable order."""
+        """Return batches whose rows are not in the manifest yet, in a stable order."""
         rows = self._database.execute(
             "SELECT batch, urls, payload, is_report FROM batches"
             " WHERE NOT is_drained AND batch > ? ORDER BY batch LIMIT ?",
@@ -275,9 +275,9 @@ class Journal:
         return self._undrained
 
     def backlog(self) -> tuple[int, int]:
-        """Return how many batches as they were cut have no rows yet, and the bytes of all entries that have none.
+        """Return the number of original batches without rows, and the bytes of all entries without rows.
 
-        What was handed off has a name with a dot; it may wait for its hosts for long, and in small pieces.
+        Batches from a hand-off have a name with a dot; they may be many, small, and parked for long.
         """
         if self._backlog is None:  # it takes reading every payload's page
             fed, size = self._database.execute(
@@ -298,7 +298,7 @@ class Journal:
 
     @waits_for_space
     def keep(self, batches: Collection[KeptBatch], **facts: Any) -> None:
-        """Keep batches that somebody else opened; one that is drained stays so."""
+        """Record batches that another command opened; a collected one stays collected."""
         with self._transaction():
             self._insert(batches)
             self._store(facts)
@@ -306,9 +306,9 @@ class Journal:
     def record_drained(
         self, batches: Sequence[str], children: Collection[KeptBatch], *, stored: StoredRows | None = None, **facts: Any
     ) -> None:
-        """Note that the manifest has these batches' rows, and which batches were opened in their place.
+        """Record that the manifest has these batches' rows, and which batches were opened in their place.
 
-        ``stored`` is where in the manifest their rows are.
+        ``stored`` has the positions of their rows in the manifest.
         """
         self._note_drained(batches, children, facts)
         if stored is not None:
@@ -339,7 +339,7 @@ class Journal:
 
     @property
     def remembered_until(self) -> int:
-        """Where in the manifest the last row begins that is remembered for certain."""
+        """The offset of the last manifest row that is certainly remembered."""
         return self._stored.until
 
     def remember(self, rows: StoredRows) -> None:
@@ -358,24 +358,24 @@ class Journal:
             self._stored.tidy()
 
     def manifest_lies_at(self, manifest: Path) -> None:
-        """Note where the manifest lies whose rows are remembered next."""
+        """Record the path of the manifest whose rows are remembered next."""
         if self._stored.lies_at(manifest):
             self.note(**{_STORED: self._stored.record()})
 
     @waits_for_space
     def begin_manifest(self, manifest: Path) -> None:
-        """Let rows be remembered of another manifest."""
+        """Begin to remember rows of another manifest."""
         with self._writing():
             self._stored.begin(manifest)
         self.note(**{_STORED: self._stored.record()})
         self._stored.tidy()
 
     def old_manifests(self) -> Sequence[Path]:
-        """Return the manifests of earlier jobs that rows are remembered of."""
+        """Return the manifests of earlier jobs with remembered rows."""
         return list(self._stored.earlier().values())
 
     def forget_manifests(self, may_go: Callable[[Path], bool]) -> list[Path]:
-        """Forget those manifests of earlier jobs of whose files later ones have rows; return them."""
+        """Forget the manifests of earlier jobs whose files all have rows in later ones; return them."""
         with self._writing():
             self._stored.write()
         needed = self._stored.needed()
@@ -479,7 +479,7 @@ def _is_full(path: Path, error: sqlite3.Error | OSError) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte: sqlite.org/rescode.html
     if code not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return code == sqlite3.SQLITE_FULL
-    try:  # it may be a quota's, which the disk's free space does not show
+    try:  # it may be a quota, which the free space does not show
         with tempfile.TemporaryFile(dir=path.parent, buffering=0) as probe:
             return probe.write(bytes(_LEAST_FREE)) != _LEAST_FREE
     except OSError as refusal:
