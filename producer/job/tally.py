@@ -56,9 +56,9 @@ class Histogram:
         for bucket, count in found.items():
             self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
-    def percentile(self, share: float) -> float | None:
+    def percentile(self, fraction: float) -> float | None:
         """Return the value that this fraction (0 to 1) of all values does not exceed; None without values."""
-        left = ceil(share * sum(self.buckets.values()))
+        left = ceil(fraction * sum(self.buckets.values()))
         for bucket in sorted(self.buckets):
             left -= self.buckets[bucket]
             if left <= 0:

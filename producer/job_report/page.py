@@ -36,7 +36,7 @@ def page_of(figures: Figures, title: str) -> str:
         style=style,
         when=_when(figures),
         tiles="".join(_tile(*tile) for tile in _tiles(figures)),
-        endings=_bar([(name, _share(figures.endings[name], figures.rows)) for name in ENDINGS]),
+        endings=_bar([(name, _fraction(figures.endings[name], figures.rows)) for name in ENDINGS]),
         unstored=count(figures.rows - figures.endings["ok"] - figures.endings["kept"]),
         errors=_errors(figures) or "<p class=dim>None.</p>",
         phases="".join(_phase(figures, name) for name in figures.phases),
@@ -138,7 +138,7 @@ def _example(example: Example) -> str:
 
 def _phase(figures: Figures, name: str) -> str:
     histogram = figures.phases[name]
-    cells = "".join(f"<td>{seconds(histogram.percentile(share))}</td>" for share in (0.5, 0.9, 0.95, 0.99, 1.0))
+    cells = "".join(f"<td>{seconds(histogram.percentile(fraction))}</td>" for fraction in (0.5, 0.9, 0.95, 0.99, 1.0))
     return f"<tr><th>{name}</th>{cells}</tr>"
 
 
@@ -164,8 +164,8 @@ def _slowest(slowest: Sequence[Slow]) -> str:
 
 
 def _slow(slow: Slow, most: float) -> str:
-    parts = [("before", _share(slow.before, most))]
-    parts += [(name, _share(value, most)) for name, value in zip(PHASES, slow.phases, strict=True)]
+    parts = [("before", _fraction(slow.before, most))]
+    parts += [(name, _fraction(value, most)) for name, value in zip(PHASES, slow.phases, strict=True)]
     tries = f", {count(slow.attempts)} attempts" if slow.attempts > 1 else ""
     return (
         f"<div class=slow><span><code>{_text(slow.host)}</code> <code class=dim>{_text(slow.name)}</code></span>"
@@ -177,14 +177,14 @@ def _slow(slow: Slow, most: float) -> str:
 def _bar(parts: Iterable[tuple[str, float]]) -> str:
     """Draw fractions (0 to 1) side by side, in SVG: it needs no inline style, which the policy would refuse."""
     drawn, at = [], 0.0
-    for name, share in parts:
-        if share > 0:
-            drawn.append(f'<rect class={name} x="{at * 100:.2f}" width="{share * 100:.2f}" height="1"/>')
-            at += share
+    for name, fraction in parts:
+        if fraction > 0:
+            drawn.append(f'<rect class={name} x="{at * 100:.2f}" width="{fraction * 100:.2f}" height="1"/>')
+            at += fraction
     return f'<svg class=bar viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden=true>{"".join(drawn)}</svg>'
 
 
-def _share(part: float, whole: float) -> float:
+def _fraction(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 

@@ -32,8 +32,8 @@ def _lines(figures: Figures) -> Iterator[str]:
     )
     yield f"  {'phase':<10} {'p50':>9} {'p95':>9} {'p99':>9}"
     for name, histogram in figures.phases.items():
-        shares = " ".join(f"{seconds(histogram.percentile(share)):>9}" for share in (0.5, 0.95, 0.99))
-        yield f"  {name:<10} {shares}"
+        quantiles = " ".join(f"{seconds(histogram.percentile(fraction)):>9}" for fraction in (0.5, 0.95, 0.99))
+        yield f"  {name:<10} {quantiles}"
     yield f"hosts that cost most, of {count(figures.host_count)}:"
     for host in figures.hosts(_SHOWN):
         mean = seconds(host.seconds / host.urls)

@@ -98,7 +98,7 @@ class NameServers:
             questions = Questions(selector, self._told)
             try:
                 while not self._is_closed:
-                    self._turn(questions, selector)
+                    self._poll(questions, selector)
             except Exception:  # a bug must not stop all name resolution
                 _log.exception("Asking the name servers failed; the system's resolver is asked from now on.")
                 self._is_broken = True
@@ -119,7 +119,7 @@ class NameServers:
         if not self._is_closed:
             self._tell(host, found)
 
-    def _turn(self, questions: Questions, selector: selectors.BaseSelector) -> None:
+    def _poll(self, questions: Questions, selector: selectors.BaseSelector) -> None:
         now = self._clock.now()
         if self._queue:
             self._look_at_the_configuration(questions, now)
@@ -135,7 +135,7 @@ class NameServers:
             else:
                 os.read(key.fd, 4096)
                 self._is_awake = False
-        questions.turn(self._clock.now())
+        questions.resend(self._clock.now())
 
     def _look_at_the_configuration(self, questions: Questions, now: float) -> None:
         """Apply changes while running: a laptop moves, a VPN comes up."""

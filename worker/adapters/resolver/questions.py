@@ -98,7 +98,7 @@ class Questions:
     def next_due(self) -> float | None:
         return self._timers[0][0] if self._timers else None
 
-    def turn(self, now: float) -> None:
+    def resend(self, now: float) -> None:
         """Send late questions again, and give up those past their time."""
         while self._timers and self._timers[0][0] <= now:
             due, _, asked = heapq.heappop(self._timers)
