@@ -18,22 +18,23 @@ from worker.engine.ports import Answer
 from worker.engine.run import Run
 
 BATCH = 500
+LIMITED = JobPolicy(timeout=TIMEOUT, attempts=ATTEMPTS)
 
 
-def fetch(listing: Listing) -> tuple[Sequence[Outcome], WebHttp]:
+def fetch(listing: Listing, policy: JobPolicy = LIMITED, *, window: int = 0) -> tuple[Sequence[Outcome], WebHttp]:
     """Fetch a list in batches, the next one claimed when there is room, as a worker does."""
     clock = VirtualClock()
     http = WebHttp(listing, clock)
-    world = VirtualWorld(window=listing.in_flight, http=http, clock=clock)
+    window = window or listing.in_flight
+    world = VirtualWorld(window=window, http=http, clock=clock)
     for line in listing.lines:
         if line.fate is Fate.NAMELESS:
             world.resolver.answers[f"gone{line.number}.{DOMAIN}"] = Answer(fault="no such name", is_final=True)
-    policy = JobPolicy(timeout=TIMEOUT, attempts=ATTEMPTS)
     urls = [line.url for line in listing.lines]
     size = max(1, BATCH * listing.in_flight // 256)
     runs: list[Run] = []
     for start in range(0, len(urls), size):
-        world.turn_until(lambda: sum(run.fetching for run in runs) < 1.5 * listing.in_flight)
+        world.turn_until(lambda: sum(run.fetching for run in runs) < 1.5 * window)
         runs.append(world.start(urls[start : start + size], policy))
     world.turn_until(lambda: all(run.wait(0) for run in runs))
     return [outcome for run in runs for outcome in run.outcomes], http
@@ -53,3 +54,14 @@ def test_the_last_good_body_of_a_list_as_the_web_is_comes_no_later_than_the_idea
     assert Counter(outcome.ending for outcome in outcomes)[Ending.OK] == len(best.good) == len(http.done)
     assert max(http.done.values()) <= 1.1 * best.at(1.0)
     assert http.network.made <= 1.1 * best.connections
+
+
+def test_half_the_places_of_the_ideal_and_thirty_times_its_patience_take_little_longer() -> None:
+    """What `trawl run` does by itself on two cores: 64 in flight for each process, 300 s for a URL."""
+    listing = draw(2, 0.25)
+
+    _, http = fetch(listing, JobPolicy(), window=listing.in_flight // 2)
+
+    best = ideal(listing)
+    assert len(http.done) == len(best.good)
+    assert max(http.done.values()) <= 1.5 * best.at(1.0)
