@@ -255,7 +255,7 @@ class RedisLedger(Changing):
             arguments += [kept.batch, kept.urls, self.lease, kept.token, "", kept.payload]
         keys = self.keys_at(claim.edition)
         shared = [keys.active, result_key(job, batch), keys.sent, keys.overdue, keys.ahead, keys.job(job, "aside")]
-        parked = keys.parts(job, "waits", "parcels", "parked", "owners")
+        parked = [*keys.parts(job, "waits", "parcels", "parked", "owners"), keys.sweeping]
         changes = self.run("close", [*keys.parts(job, *PARTS[:6]), *shared, keys.taken, *parked], arguments)
         if changes is None:
             return False

@@ -17,7 +17,7 @@ from contract.records.reports import BatchReport
 
 LOST_AFTER = 5.0  # seconds a batch has waited when a message that is missing counts as lost, and not as on its way
 SILENT_AFTER = 30.0  # seconds without a claim after which messages nobody can count are thought lost
-SWEEP_PAUSE = 2.0  # seconds between two sweeps, whoever makes them
+SWEEP_PAUSE = 2.0  # seconds between two looks whether it is our turn; two sweeps are a quarter of it apart at least
 LONGEST_PAUSE = 5.0  # seconds between them while nothing can become overdue
 
 _SWEPT_AT_ONCE = 200
@@ -77,7 +77,8 @@ class Sweeper:
             return findings
         self._from = self._clock() + self._pause  # also when Redis does not answer
         swept = self._step(EDITION)
-        self._from = self._clock() + swept.rest
+        # What is parked meanwhile may come due sooner than anybody knew.
+        self._from = self._clock() + min(swept.rest, self._pause)
         self._see_to(EDITION, swept, findings)
         if swept.has_others:
             self._see_to(EARLIER, self._step(EARLIER), findings)

@@ -32,10 +32,11 @@ GUARDS = (
         "test_answers_to_requests_begun_before_an_incident_belong_to_it",
         "if False:\n                self._note_late",
     ),
+    _of("record.until = now + self._longer(asked)", "test_a_longer_wait_asked_for_by_a_late_answer_counts", "pass"),
     _of(
-        "record.until = max(record.until, now + self._longer(asked))",
-        "test_a_longer_wait_asked_for_by_a_late_answer_counts",
-        "pass",
+        "if now + asked > record.until:",
+        "test_a_pause_is_made_longer_by_chance_once_and_not_by_each_late_answer",
+        "if True:",
     ),
     _of(
         "record.streak = 1 if record.answered >= _FORGIVEN else record.streak + 1",

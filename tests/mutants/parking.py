@@ -6,6 +6,8 @@ from tests.mutants.guard import Guard
 
 _PARKING = "tests/integration/ledger/test_parking.py"
 _ROLLED_BACK = "tests/integration/test_rolled_back.py"
+_PARTING = "tests/unit/worker/engine/test_parting.py"
+_STRAGGLERS = "tests/unit/worker/batch/test_stragglers.py"
 _RUNNER = "tests/unit/worker/batch/test_runner.py"
 _TURN = "tests/unit/worker/batch/test_turn.py"
 _FEEDER = "tests/unit/producer/job/test_feeder.py"
@@ -29,6 +31,21 @@ GUARDS = (
     _in("close", "'GT', piece.due", "piece.due"),
     _in("close", "if redis.call('HEXISTS', KEYS[17], parcel) == 0 then redis.call", "if true then redis.call"),
     _in("close", "if not redis.call('ZSCORE', KEYS[14], record.owns) then", "if false then"),
+    _in("close", "    first_due = math.min(first_due, child.due - now)\n"),
+    _in("close", "    first_due = math.min(first_due, wait)\n"),
+    _in("close", "if redis.call('PTTL', KEYS[18]) > first_due * 1000 then", "if true then"),
+    _in("sweep", "math.max(tonumber(ARGV[2]) / 4, rest * 1000)", "math.max(tonumber(ARGV[2]), rest * 1000)",
+        tests="tests/integration/ledger/test_recovery.py"),
+    _of("contract/ledger/sweep.py", "min(swept.rest, self._pause)", "swept.rest",
+        "tests/integration/ledger/test_recovery.py"),
+    _of("worker/engine/results.py", "replace(each, after=max(0.0, due - now)) for", "each for", _PARTING),
+    _of("worker/engine/results.py", "if not (self.outcomes or self._left) or", "if not self.outcomes or", _PARTING),
+    _of("worker/engine/results.py", "self._left, self._first_due, self.busy = [], [], inf, 0.0",
+        "self._left, self.busy = [], [], 0.0", _PARTING),
+    _of("worker/batch/turn.py", " or self.run.is_due", "", _STRAGGLERS),
+    _of("worker/batch/runner.py", "                self._let_go_what_is_due()\n", "", _STRAGGLERS),
+    _of("worker/batch/runner.py", " and not (self._drains or turn.is_halted)", "", _STRAGGLERS),
+    _of("worker/batch/runner.py", "turn.run.is_due and turn.may_part(now) and", "turn.may_part(now) and", _STRAGGLERS),
     _in("close", "9, 10, 14, 15, 16, 17}", "9, 10}"),
     _in("gather", "if not known[2] or known[3] then return {} end", "if not known[2] then return {} end"),
     _in("gather", "if not text then return 0 end", "", tests=_PARKING),

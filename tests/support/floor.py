@@ -37,6 +37,7 @@ class FakeRun:
         self.is_over = False
         self.stopped_within: float | None = None
         self.is_abandoned = False
+        self.is_due = False
         self.leftovers = list(leftovers)
         self.progress = Progress(total=2, bytes=3, ok=1, kept=0, failed=0, refused=0)
         self.outcomes = [Outcome(url=URL.format(batch), name="0" * 32, ending=Ending.OK, bytes=1)]
@@ -49,7 +50,7 @@ class FakeRun:
 
     def part(self) -> Part | None:
         part = Part(self.outcomes, self.leftovers, self.rest, self.busy)
-        self.outcomes, self.leftovers = [], []
+        self.outcomes, self.leftovers, self.is_due = [], [], False
         return part
 
     def wait(self, timeout: float) -> bool:

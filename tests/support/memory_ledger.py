@@ -313,6 +313,7 @@ class MemoryLedger(Clocked):
         its.report(report)
         for index, child in enumerate(children, start=1):
             its.open_child(claim.child(index), child, each, worn=worn, now=now)
+        self._next_sweep = min([self._next_sweep, *its.ends()])
         if kept is not None:
             about = each.queued, "held", kept.token, each.attempts
             its.batches[kept.batch] = Batch(kept.payload, kept.urls, *about, until=now + self.lease)
@@ -438,7 +439,7 @@ class MemoryLedger(Clocked):
                 each.state, each.token, each.since, each.is_overdue = "queued", "", now, True
                 again += [BatchMessage(job, name)] if its.is_running else []
         ends = [end - now for its in jobs.values() for end in its.ends()]
-        rest = max(pause, min([longest, *ends]) if was_watched else pause)
+        rest = max(pause / 4, min([longest, *ends])) if was_watched else pause
         self._next_sweep = now + rest
         waiting = self._waiting()
         have_waited = sum(since <= now - lost_after for since, *_ in waiting)

@@ -123,6 +123,7 @@ class BatchRunner:
                 self._change.wait(self._pause())
                 self._change.clear()
                 self._obey()
+                self._let_go_what_is_due()
                 # Before the reports: what is claimed now is fetched while they are written.
                 self._look_ahead()
                 ended = [turn for turn in self._turns if turn.run.wait(0)]
@@ -177,6 +178,13 @@ class BatchRunner:
                 turn.is_halted = True
                 turn.run.stop(within=self._drain)
 
+    def _let_go_what_is_due(self) -> None:
+        """Let nothing that was handed back wait longer than it should for what its batch is still fetching."""
+        now = time.monotonic()
+        for turn in self._turns:
+            if turn.run.is_due and turn.may_part(now) and not (self._drains or turn.is_halted):
+                self._close_around(turn)
+
     def _count_flying(self, turns: Sequence[Turn]) -> None:
         flying = sum(turn.run.progress.waits.flying for turn in turns)
         self._listener.notify(TransfersInFlight(flying - self._flying))
@@ -228,16 +236,20 @@ class BatchRunner:
         return unreported < largest and unfinished < max(_MOST_UNFINISHED * self._room, _MOST_HELD * largest)
 
     def _close_around_stragglers(self) -> bool:
-        """Report what the batch has that has most to report, and go on with its other URLs; False: none is worth it.
-
-        They go on as a batch that is opened, and ours, in the step that closes this one.
-        """
+        """Report what the batch has that has most to report, and go on with its other URLs; False: none is worth it."""
         now = time.monotonic()
         turn = max(
             (turn for turn in self._turns if turn.may_part(now)), key=lambda turn: len(turn.run.outcomes), default=None
         )
-        part = turn.run.part() if turn is not None else None
-        if turn is None or part is None:
+        return turn is not None and self._close_around(turn)
+
+    def _close_around(self, turn: Turn) -> bool:
+        """Close a batch with what it has; its other URLs go on as one that is opened, and ours, in the same step.
+
+        False: there is nothing to part it by, or it is no longer ours.
+        """
+        part = turn.run.part()
+        if part is None:
             return False
         claim = turn.claim
         children = children_of(part.leftovers, parks=claim.edition == EDITION)

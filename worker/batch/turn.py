@@ -43,12 +43,12 @@ class Turn:
     is_halted: bool = False  # its job was paused or cancelled: it only drains
 
     def may_part(self, now: float) -> bool:
-        """Is it worth a close of its own to report what it has?"""
+        """Is it worth a close of its own to report what it has, or to let go of what it handed back?"""
         if self.lease.is_lost or not self.run.unfinished:
             return False
         outcomes = len(self.run.outcomes)
         if now - self.began >= _PART_PAUSE:
-            return outcomes > 0
+            return outcomes > 0 or self.run.is_due
         return outcomes >= _WORTH_A_CLOSE and not self.is_parted
 
     @property

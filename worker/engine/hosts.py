@@ -382,7 +382,8 @@ class Hosts:
         record.refused += 1
         if asked is not None:
             record.asks = True
-            record.until = max(record.until, now + self._longer(asked))
+            if now + asked > record.until:  # else the chance that the pause was made longer by is enough for all
+                record.until = now + self._longer(asked)
             if record.is_shared or record.until - now >= SHARED_FROM:
                 record.is_shared = True
                 self._changed.add(key)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Ending, ErrorClass, Outcome
@@ -15,7 +16,7 @@ from worker.engine.waits import Waits
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A URL this run hands back; ``after`` is how many seconds it should wait before it is tried again.
+    """A URL this run hands back; ``after`` is how many seconds from now it should wait before it is tried again.
 
     ``host`` is the host and port that asks it to wait; empty where none does.
     """
@@ -58,7 +59,8 @@ class Results:
     def __init__(self, entries: Sequence[BatchEntry], *, roomy: int, tell: Callable[[], None]) -> None:
         """``tell`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
         self.outcomes: list[Outcome] = []
-        self.leftovers: list[Leftover] = []
+        self._left: list[tuple[float, Leftover]] = []  # each with the moment it may be tried again
+        self._first_due = inf  # the first of these
         self.busy = 0.0  # seconds; the sum of the URLs' own times
         self.unsettled = len(entries)
         self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
@@ -86,15 +88,23 @@ class Results:
         Nor where a URL stands twice in the batch: what is left of it could not be told.
         """
         with self._lock:
-            if not self.outcomes or not self.unsettled or len(self._open) != self.unsettled:
+            if not (self.outcomes or self._left) or not self.unsettled or len(self._open) != self.unsettled:
                 return None
             rest = [each.leftover(now, 0.0) if isinstance(each, Transfer) else each for each in self._open.values()]
-            part = Part(self.outcomes, self.leftovers, rest, self.busy)
+            part = Part(self.outcomes, self.leftovers(now), rest, self.busy)
             self._bytes -= sum(outcome.bytes or 0 for outcome in part.outcomes if outcome.ending is Ending.OK)
-            self.outcomes, self.leftovers, self.busy = [], [], 0.0
+            self.outcomes, self._left, self._first_due, self.busy = [], [], inf, 0.0
             self._counts.clear()
             self._errors.clear()
         return part
+
+    def leftovers(self, now: float) -> Sequence[Leftover]:
+        """Return what is handed back, with the seconds that each has to wait yet."""
+        return [replace(each, after=max(0.0, due - now)) for due, each in self._left]
+
+    def is_due(self, now: float) -> bool:
+        """May something that is handed back be tried again now?"""
+        return self._first_due <= now
 
     @property
     def fetching(self) -> int:
@@ -107,7 +117,7 @@ class Results:
         for each in list(self._waits.values()):
             waits.add(each)
         return Progress(
-            total=sum(counts.values()) + self.unsettled + len(self.leftovers),
+            total=sum(counts.values()) + self.unsettled + len(self._left),
             bytes=max(0, self._bytes),
             ok=counts[Ending.OK],
             kept=counts[Ending.KEPT],
@@ -145,14 +155,15 @@ class Results:
             self.outcomes += outcomes
             self._settled(len(outcomes))
 
-    def hand_back(self, leftovers: Sequence[Leftover], *, were_fetched: bool = False) -> None:
+    def hand_back(self, leftovers: Sequence[Leftover], now: float, *, were_fetched: bool = False) -> None:
         """Take URLs that another batch is to fetch; ``were_fetched`` where it is their files that got no names."""
         with self._lock:
             if not were_fetched:
                 self._fetched(len(leftovers))
             for leftover in leftovers:
                 self._open.pop(leftover.entry.url, None)
-            self.leftovers += leftovers
+                self._left.append((now + leftover.after, leftover))
+                self._first_due = min(self._first_due, now + leftover.after)
             self._settled(len(leftovers))
 
     def rest(self, more: int) -> None:

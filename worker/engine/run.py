@@ -116,7 +116,13 @@ class Run:
 
     @property
     def leftovers(self) -> Sequence[Leftover]:
-        return self.results.leftovers
+        """What is handed back, with the seconds that each has to wait yet."""
+        return self.results.leftovers(self._clock.now())
+
+    @property
+    def is_due(self) -> bool:
+        """May something that is handed back be tried again already?"""
+        return self.results.is_due(self._clock.now())
 
     @property
     def busy(self) -> float:
@@ -166,7 +172,7 @@ class Run:
 
     def give_back(self, entry: BatchEntry, after: float = 0.0, *, host: str = "") -> None:
         """Take a URL that another batch is to fetch."""
-        self.results.hand_back([Leftover(entry, self._wait_of(after), host)])
+        self.results.hand_back([Leftover(entry, self._wait_of(after), host)], self._clock.now())
         self._group_commit.settle_if_due(self)
 
     def tick(self, now: float) -> None:
@@ -198,7 +204,8 @@ class Run:
     def hand_back(self, entries: Sequence[BatchEntry]) -> None:
         """Take URLs whose files got no names: another batch is to fetch them."""
         after = self._wait_of(0.0)
-        self.results.hand_back([Leftover(entry, after) for entry in entries], were_fetched=True)
+        left = [Leftover(entry, after) for entry in entries]
+        self.results.hand_back(left, self._clock.now(), were_fetched=True)
         self._group_commit.settle_if_due(self)
 
     # ---------------------------------------------------------------------------------------------- admission

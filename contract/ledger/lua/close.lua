@@ -1,6 +1,6 @@
 -- In one step: store the report, close the batch, open the batches that take over what is left.
 -- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead, aside, taken, waits, parcels,
---       parked, owners
+--       parked, owners, sweeping
 -- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with, version of their entries,
 --       number of counters, (counter, amount) for each, then (child, urls, seconds from now, token, hosts, payload) for
 --       each; a child with a token is held under it for so many seconds, by whoever closes the batch: stragglers go on; one
@@ -52,6 +52,7 @@ local function park(batch, piece, wait)
   if redis.call('HEXISTS', KEYS[17], parcel) == 0 then redis.call('ZADD', KEYS[14], 'GT', piece.due, parcel) end
 end
 
+local first_due = math.huge
 local after_counters = 9 + 2 * tonumber(ARGV[8])
 for i = 9, after_counters - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = after_counters, #ARGV, 6 do
@@ -66,8 +67,10 @@ for i = after_counters, #ARGV, 6 do
   elseif ARGV[i + 4] ~= '' then
     child.hosts = cjson.decode(ARGV[i + 4])
     park(ARGV[i], child, wait)
+    first_due = math.min(first_due, child.due - now)
   elseif wait > 0 then
     child.state = 'deferred'
+    first_due = math.min(first_due, wait)
     redis.call('ZADD', KEYS[5], now + wait, ARGV[i])
   else
     child.overdue = true
@@ -83,6 +86,10 @@ for i = after_counters, #ARGV, 6 do
 end
 if record.owns and redis.call('HEXISTS', KEYS[16], record.owns) == 1 then
   if not redis.call('ZSCORE', KEYS[14], record.owns) then redis.call('ZADD', KEYS[14], now, record.owns) end
+end
+-- Nobody sweeps before that is over; what comes due sooner is not to wait for it.
+if redis.call('PTTL', KEYS[18]) > first_due * 1000 then
+  redis.call('SET', KEYS[18], '1', 'PX', math.max(1, math.ceil(first_due * 1000)))
 end
 local kept = state == 'paused' and {9, 10} or {1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 17}
 for _, i in ipairs(kept) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end

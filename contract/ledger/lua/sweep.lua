@@ -58,7 +58,7 @@ for _, job in ipairs(jobs) do
     if not state and record.attempts >= tonumber(ARGV[5]) then worn[#worn + 1] = job .. '/' .. batch else queue(batch, record) end
   end
 
-  if was_watched then each_before(now, leases, queue_or_wear) else rest = 0 end
+  if was_watched then each_before(now, leases, queue_or_wear) else rest = tonumber(ARGV[2]) / 1000 end
   each_before(now, due, queue)
   local parcel = redis.call('ZRANGE', key .. ':waits', 0, 0, 'WITHSCORES')
   if parcel[2] and not state then
@@ -83,8 +83,9 @@ redis.call('EXPIRE', KEYS[8], ARGV[7])
 for _, priority in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
   redis.call('EXPIRE', KEYS[7] .. ':' .. priority, ARGV[7])
 end
--- Nothing can be overdue before: a lease that is renewed ends ever later, and one that is new ends later than these.
-local next = math.ceil(math.max(tonumber(ARGV[2]), rest * 1000))
+-- Nothing can be overdue before: a lease that is renewed ends ever later, and one that is new ends later than these. What
+-- comes due within a moment shares a sweep.
+local next = math.ceil(math.max(tonumber(ARGV[2]) / 4, rest * 1000))
 redis.call('SET', KEYS[2], '1', 'PX', next)
 local waited = string.format('%.17g', now - tonumber(ARGV[8]))
 local have_waited = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', waited, 'LIMIT', 0, ARGV[6])

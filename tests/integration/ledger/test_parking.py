@@ -107,6 +107,24 @@ def test_each_host_comes_due_at_its_own_time(ledger: Clocked) -> None:
     assert [urls_in(claim)[0] for claim in fetched(ledger)] == ["http://late.test/1"]
 
 
+@pytest.mark.parametrize("hosts", [{"a.test": 4}, {}, {"a.test": 2, "b.test": 2}])
+def test_the_next_sweep_is_not_later_than_what_comes_due_first(
+    client: redis.Redis, ledger: ClockedLedger, hosts: dict[str, int]
+) -> None:
+    """Guards the look at ``sweeping`` in close.lua: what is parked or deferred would wait for a sweep by the clock."""
+
+    def next_sweep(*afters: float) -> float:
+        client.set(ledger.keys.sweeping, "1", ex=4000)
+        park(ledger, str(afters), *(piece([url("a.test", n) for n in range(4)], after, hosts) for after in afters))
+        return client.pttl(ledger.keys.sweeping) / 1000
+
+    assert next_sweep(9000.0, 8000.0) > 3000
+    assert 900 < next_sweep(9000.0, 1000.0) <= 1000 * 1.125
+    client.delete(ledger.keys.sweeping)
+    park(ledger, "last", piece([url("a.test", 1)], 1000.0, hosts))
+    assert not client.exists(ledger.keys.sweeping), "it is anybody's turn"
+
+
 def test_a_host_that_fills_a_batch_has_one_at_a_time(ledger: Clocked) -> None:
     for number in range(5):
         park(ledger, str(number), piece([url("big.test", 10 * number + n) for n in range(5)], 30.0))

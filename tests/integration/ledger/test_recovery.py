@@ -221,21 +221,13 @@ def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: Clo
     assert 5000 < client.pttl("trawl:2:watched") <= 10_000, "half a lease of silence"
 
 
-def test_sweeps_are_seldom_while_nothing_can_become_overdue(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards ``rest`` in sweep.lua: after 2 s at the least, at the end of the first lease, after 5 s at the latest."""
+def test_sweeps_are_seldom_while_nothing_can_become_overdue(ledger: Clocked) -> None:
+    """Guards ``rest`` in sweep.lua: when a lease ends or a batch is due; after 0.5 s at the least, 5 at the most."""
 
     def pause(seconds: float, *, after_silence: bool = False) -> float:
         ledger.advance(seconds)
-        client.delete("trawl:2:sweeping")
-        client.set("trawl:2:watched", b"1")
-        if after_silence:
-            client.delete("trawl:2:watched")
-        sweeper = Sweeper(
-            ledger, holder="h", queue_depth=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: 0.0
-        )
-        sweeper.sweep()
-        assert client.pttl("trawl:2:sweeping") <= sweeper._from * 1000
-        return sweeper._from
+        ledger.let_sweep(after_silence=after_silence)
+        return round(ledger.sweep(pause=2.0, longest=5.0, silence=10.0, lost_after=5.0).rest, 2)
 
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     claim = claimed(ledger, "1")
@@ -247,13 +239,14 @@ def test_sweeps_are_seldom_while_nothing_can_become_overdue(client: redis.Redis,
     child = Child(batch_of("1").payload, 1, after=3.0)
     ledger.close(claim, report_of(claim, [], handed_off=[claim.child(1)]), [child])
     assert pause(0.0) == 3.0, "it is due then"
-    assert pause(2.5) == 2.0
+    assert pause(2.2) == 0.8
+    assert pause(0.7) == 0.5, "what comes due within a moment shares a sweep"
     claimed(ledger, "2")
     assert pause(30.0, after_silence=True) == 2.0, "nothing was ended yet"
 
 
 def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards ``_from``: every worker would ask twice a second, whatever there is to do."""
+    """Guards ``_from``: every worker would ask several times a second, whatever there is to do."""
     ledger.open(JOB, [batch_of("1")])
     client.set("trawl:2:watched", b"1")
     now = 100.0
@@ -265,10 +258,14 @@ def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, le
         sweeper.sweep()
 
     assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == []
-    now = 103.0
+    now = 101.9
     client.delete("trawl:2:sweeping")
     assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == []
-    now = 106.0
+    now = 102.0
+    assert len(round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers])) == 2
+    now = 103.9
+    assert round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers]) == [], "5 s to go, but asked by 104.0"
+    now = 104.0
     assert len(round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers])) == 2
 
 

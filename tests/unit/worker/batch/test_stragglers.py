@@ -9,13 +9,15 @@ from typing import cast
 import pytest
 
 from contract.ledger.control import pause
-from contract.records.batches import BatchEntry
+from contract.records.batches import BatchEntry, unpack_entries
+from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, Outcome
 from tests.support.floor import URL, FakeRun, Floor
 from worker.batch import runner as runner_module
 from worker.batch import turn as turn_module
 from worker.batch.lease import Lease
 from worker.batch.turn import Turn
+from worker.engine.results import Leftover
 from worker.engine.run import Run
 
 
@@ -101,6 +103,32 @@ def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only()
 
     assert not turn.may_part(turn.began + 4.9)
     assert turn.may_part(turn.began + 5.0)
+
+
+@pytest.mark.parametrize("held_by", ["", "halted", "stopping"])
+def test_what_a_batch_has_handed_back_does_not_wait_for_its_stragglers(
+    monkeypatch: pytest.MonkeyPatch, held_by: str
+) -> None:
+    """Guards ``_let_go_what_is_due``; what only drains lets go of it with its end, a moment later."""
+    monkeypatch.setattr(turn_module, "_PART_PAUSE", 0.2)
+    back = BatchEntry(url=URL.format("back"))
+    floor = Floor(ends_at_once=False, leftovers=[Leftover(back)])
+
+    def start(batch: str) -> None:
+        run = floor.runs[batch]
+        run.outcomes.clear()
+        run.is_due = True
+        monkeypatch.setattr(run, "stop", lambda within: None)
+        floor.is_stopping, floor.halted = held_by == "stopping", {"job"} if held_by == "halted" else set()
+        threading.Timer(1.0, run.end).start()
+
+    floor.on_start = start
+    floor.runner(room=0).work(floor.claim("1"))
+
+    first, *kept = floor.report("1").handed_off
+    assert unpack_entries(floor.ledger.job_of("job").batches[first].payload) == [back]
+    assert bool(kept) == (not held_by)
+    assert floor.sent == [BatchMessage("job", first)]
 
 
 def test_a_batch_that_is_not_ours_when_it_is_closed_around_its_stragglers_is_abandoned() -> None:

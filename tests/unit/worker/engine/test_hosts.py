@@ -76,6 +76,16 @@ def test_a_longer_wait_asked_for_by_a_late_answer_counts() -> None:
     assert _left(hosts, 1.5) == 90.0
 
 
+def test_a_pause_is_made_longer_by_chance_once_and_not_by_each_late_answer() -> None:
+    chances = iter([0.1, 1.0])
+    hosts = Hosts(lambda: next(chances))
+    _blame(hosts, "a", 1.0, asked=20.0)
+
+    _blame(hosts, "b", 1.1, begun=0.5, asked=20.0)
+
+    assert _left(hosts, 1.0) == pytest.approx(20.2)
+
+
 def test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers() -> None:
     hosts = _hosts()
     hosts.answered(KEY, 0.0, 0.0)

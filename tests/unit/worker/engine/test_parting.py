@@ -80,6 +80,36 @@ def test_what_was_handed_back_goes_with_what_is_settled() -> None:
     assert (run.leftovers, run.outcomes) == ([], [])
 
 
+def test_what_was_handed_back_waits_from_then_on_and_not_from_the_end_of_its_batch() -> None:
+    """Guards the moment noted: a pause of 40 s would be over after a minute, beside a URL that takes 20 s."""
+    world = VirtualWorld(answer)
+    run = world.start([WAITS, SLOW], POLICY)
+
+    world.turn_until(lambda: len(run.leftovers) == 1)
+    (first,) = run.leftovers
+    assert first.after >= 60.0
+    world.turn_until(lambda: run.wait(0))
+
+    (last,) = run.leftovers
+    assert 19.0 <= first.after - last.after <= 21.0
+    assert not run.is_due
+
+
+def test_what_may_be_tried_again_is_let_go_though_nothing_else_is_settled() -> None:
+    world = VirtualWorld(answer)
+    run = world.start([WAITS, SLOW], POLICY)
+    world.turn_until(lambda: len(run.leftovers) == 1)
+    assert not run.is_due
+
+    world.clock.seconds += 67.0
+    part = run.part()
+
+    assert part is not None
+    assert [(each.entry.url, each.after) for each in part.leftovers] == [(WAITS, 0.0)]
+    assert [each.url for each in part.rest] == [SLOW]
+    assert not run.is_due
+
+
 def test_its_progress_starts_anew() -> None:
     world = VirtualWorld(answer)
 
