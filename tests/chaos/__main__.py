@@ -15,6 +15,8 @@ from tests.chaos.source import Source
 from tests.chaos.stories import NAMES, play
 from tests.chaos.storm import Storm
 
+HOSTS = 4  # that the URLs are of
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -42,7 +44,7 @@ def main() -> int:
         begun = time.monotonic()
         if options.story:
             return tell_stories(NAMES if "all" in options.story else options.story, folder)
-        source = stack.enter_context(Source(delay=options.delay))
+        source = stack.enter_context(Source(delay=options.delay, hosts=HOSTS))
         site = stack.enter_context(Site(folder, sweeps=not options.no_sweep, flower=not options.no_sweep))
         storm = Storm(
             site,

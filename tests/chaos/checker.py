@@ -18,7 +18,8 @@ class Verdict:
     """What is wrong with a finished job; every list but ``again`` must be empty.
 
     ``lost`` URLs have no row, ``twice`` more than one, ``strange`` rows were never asked for, ``unexpected`` ended
-    otherwise than they should, ``wrong`` files are missing, torn or other bytes than the source's.
+    otherwise than they should, ``wrong`` files are missing, torn or other bytes than the source's. ``worn`` URLs ended
+    as poison and are none: their worker was killed each time.
     """
 
     urls: int
@@ -27,10 +28,11 @@ class Verdict:
     strange: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    worn: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.twice or self.strange or self.unexpected or self.wrong)
+        return not (self.lost or self.twice or self.strange or self.unexpected or self.wrong or self.worn)
 
     def counts(self) -> dict[str, int]:
         return {key: len(value) if isinstance(value, list) else value for key, value in asdict(self).items()}
@@ -74,6 +76,8 @@ def judge(
                 verdict.unexpected.append(f"{url} {row['outcome']}")
         elif was_cancelled and (row["outcome"], row["error"]) == ("failed", "cancelled"):
             continue
+        elif (row["outcome"], row["error"]) == ("failed", "poison"):
+            verdict.worn.append(url)
         elif row["outcome"] not in ("ok", "kept"):
             verdict.unexpected.append(f"{url} {row['outcome']} {row['error']} {row['detail']}")
         elif not is_right(files / row["path"], sha256_of(url)) or row["sha256"] != sha256_of(url):

@@ -1,4 +1,4 @@
-"""A web server whose bodies can be foretold, and that kills whoever asks for its poison."""
+"""A web server with predictable bodies; its hosts throttle when told to, and its poison kills whoever asks for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import hashlib
 import os
 import signal
 import threading
+import time
 from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -29,22 +31,38 @@ def body_of(number: int) -> bytes:
     return body_bytes(number * 7919 % _LARGEST + 1, seed=number)
 
 
-class Source:
-    """The server, on a thread of its own; a context manager. ``served`` counts requests by path."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a host answers to everything until a moment of the monotonic clock."""
 
-    def __init__(self, *, delay: float = 0.0) -> None:
-        """``delay`` is the seconds every answer takes."""
+    status: int
+    retry_after: int
+    until: float
+
+
+class Source:
+    """The server, on a thread of its own; a context manager. ``served`` counts answers with a body by path."""
+
+    def __init__(self, *, delay: float = 0.0, hosts: int = 1) -> None:
+        """``delay`` is the seconds every answer takes; URLs are of the ``hosts`` in turn."""
         self.delay = delay
+        self.hosts = [f"127.0.0.{number + 1}" for number in range(hosts)]
         self.served: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()  # requests by host
+        self._refusals: dict[str, Refusal] = {}  # by host
         self.poisoned: list[int] = []  # pids killed
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="source", daemon=True)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._talks: set[asyncio.Task[None]] = set()
 
     def url(self, number: int) -> str:
-        return f"http://127.0.0.1:{self.port}/{number}"
+        return f"http://{self.hosts[number % len(self.hosts)]}:{self.port}/{number}"
+
+    def throttle(self, host: str, *, status: int, retry_after: int, seconds: float) -> None:
+        """Have a host answer nothing else for so many seconds."""
+        self._refusals[host] = Refusal(status, retry_after, time.monotonic() + seconds)
 
     def poison(self) -> str:
         """A URL that kills the process which asks for it."""
@@ -68,12 +86,14 @@ class Source:
         self._loop.close()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
+        for host in self.hosts:
+            server = await asyncio.start_server(self._accept, host, self.port, backlog=1024)
+            self.port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
 
     async def _end(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for talk in list(self._talks):
             talk.cancel()
         await asyncio.gather(*self._talks, return_exceptions=True)
@@ -94,14 +114,26 @@ class Source:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             path = head.split(b" ", 2)[1].decode("ascii")
-            self.served[path] += 1
             await asyncio.sleep(self.delay)
+            if (refusal := self._refusal_of(writer.get_extra_info("sockname")[0])) is not None:
+                fields = b"Retry-After: %d\r\nContent-Length: 0" % refusal.retry_after
+                writer.write(b"HTTP/1.1 %d Busy\r\n%s\r\n\r\n" % (refusal.status, fields))
+                await writer.drain()
+                continue
+            self.served[path] += 1
             if path == "/poison":
                 self._kill(writer.get_extra_info("peername")[1])
                 return
             body = body_of(int(path[1:]))
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             await writer.drain()
+
+    def _refusal_of(self, host: str) -> Refusal | None:
+        refusal = self._refusals.get(host)
+        if refusal is None or time.monotonic() >= refusal.until:
+            return None
+        self.refused[host] += 1
+        return refusal
 
     def _kill(self, peer_port: int) -> None:
         pid = owner_of(peer_port)

@@ -29,6 +29,7 @@ _ENOUGH = 600.0  # seconds a job may go on after the last fault
 _GIVEN_UP = 30.0  # seconds without a new outcome after which a job without a sweep has lost what is missing
 _AT_WORK = 10  # requests since the last fault, after which it is worth killing something again
 _AT_A_BLOW = (1, 1, 2)  # faults at the same moment: two in every third blow
+_REFUSALS = ((429, 1), (503, 1), (429, 6), (503, 6))  # what a host that throttles answers, and for how long it asks
 _IDLE_FOR = 8.0  # seconds without work after which something is killed all the same
 
 
@@ -42,6 +43,7 @@ class Tally:
     cancelled: int = 0  # jobs that ended so, and whose list was then begun anew
     urls: int = 0
     requests: int = 0
+    refused: int = 0  # requests to hosts that throttled
     torn: int = 0
     orphans: int = 0
     deaths: int = 0
@@ -50,7 +52,7 @@ class Tally:
 
     @property
     def is_good(self) -> bool:
-        return not (self.torn or self.orphans or self.deaths or sum(self.worst.values()))
+        return not (self.torn or self.orphans or self.deaths or self.worst.total() - self.worst["worn"])
 
     def lines(self) -> list[str]:
         dealt = ", ".join(f"{count} {name}" for name, count in self.faults.most_common())
@@ -62,6 +64,8 @@ class Tally:
             f"checked: {found}, {self.torn} torn while running",
             f"processes: {self.orphans} orphaned, {self.deaths} workers ended by themselves",
             f"fetched again: {again:,} URLs, {again / max(1, sum(self.faults.values())):.1f} per fault",
+            f"refused by hosts that throttled: {self.refused:,} requests",
+            f"worn by chance, five of their workers killed in turn: {self.worst['worn']} URLs",
             f"slowest end after a job's last fault: {self.slowest_end:.1f} s",
         ]
 
@@ -113,6 +117,7 @@ class Storm:
             ("(slow network)", 1, self._slow_down),
             ("(silent network)", 1, self._silence),
             ("(paused for a while)", 2, self._pause_for_a_while),
+            ("(a host throttles)", 2, self._throttle),
             ("(cancelled)", 1, lambda job: self._ignore(self._while_redis_answers(job.cancel))),
         ]
         self._faults = [each for each in every if (not only or each[0] in only) and each[0] not in without]
@@ -158,6 +163,7 @@ class Storm:
         self.tally.jobs += 1
         self.tally.urls += len(urls)
         self.tally.requests = self._source.served.total()
+        self.tally.refused = self._source.refused.total()
         files = self._site.files
         for rows in job.cancelled:
             self._note_cancelled(judge(urls, rows, files, sha256_of=expected.__getitem__, was_cancelled=True))
@@ -270,6 +276,11 @@ class Storm:
         resume = self._while_redis_answers(job.pause)
         if resume is not None:
             self._later(self._random.uniform(0.5, 4.0), lambda: self._until_it_answers(resume))
+
+    def _throttle(self, _: Job) -> None:
+        """Every second time it asks for a pause so long that what waits for the host is parked in the ledger."""
+        host, status, asked = (self._random.choice(self._source.hosts), *self._random.choice(_REFUSALS))
+        self._source.throttle(host, status=status, retry_after=asked, seconds=self._random.uniform(0.5, 5.0))
 
     @staticmethod
     def _while_redis_answers(act: Callable[[], Answer]) -> Answer | None:

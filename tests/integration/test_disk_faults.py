@@ -99,7 +99,7 @@ def _expect_unblamed(run: Run, out: Path, urls: Mapping[str, bytes]) -> None:
         assert (out / outcome.path).read_bytes() == urls[outcome.url]
     for leftover in run.leftovers:
         assert leftover.entry == BatchEntry(url=leftover.entry.url), "neither an attempt nor time was spent"
-        assert leftover.after >= STALLED_WAIT
+        assert 0 < leftover.after <= STALLED_WAIT
     assert bool(run.leftovers) == (run.stalled is not None)
     if run.stalled is not None:
         assert run.stalled.endswith(").")

@@ -42,7 +42,7 @@ def test_what_is_right_is_found_right(files: Path) -> None:
         ([row(URLS[0]), row(URLS[1]), row(URLS[1])], "twice"),
         ([row(URLS[0]), row(URLS[1]), row("http://a.test/3", outcome="failed")], "strange"),
         ([row(URLS[0]), row(URLS[1], outcome="failed", error="timeout")], "unexpected"),
-        ([row(URLS[0]), row(URLS[1], outcome="failed", error="poison")], "unexpected"),
+        ([row(URLS[0]), row(URLS[1], outcome="failed", error="poison")], "worn"),
         ([row(URLS[0]), row(URLS[1], sha256="0" * 64)], "wrong"),
         ([row(URLS[0]), row(URLS[1], path="missing")], "wrong"),
     ],
