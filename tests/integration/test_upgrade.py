@@ -105,17 +105,24 @@ def test_an_old_worker_beside_a_new_one_takes_nothing_of_ours(
 def test_an_old_and_a_new_worker_share_what_an_old_producer_sent(
     tmp_path: Path, server: RedisServer, site: MisbehavingServer, first_edition: Path
 ) -> None:
-    variables = environment(server, tmp_path)
+    """Nothing is answered before both have begun some of it."""
+    window = 8
+    variables = {**environment(server, tmp_path), "TRAWL_TRANSFERS": str(window)}
     person = somebody(tmp_path / "person", variables, first_edition)
-    urls = [site.url(f"/thinks?ms=20&n={number}") for number in range(400)]
+    urls = [site.url(f"/held?n={number}") for number in range(100)]
     listed = person.write_list(*urls)
-    with (
-        CeleryWorker(tmp_path, env=variables, cwd=first_edition, name="old"),
-        CeleryWorker(tmp_path, env=variables, name="new"),
-    ):
-        ran = person.trawl("run", listed, "-o", "out", "--batch-size", 4, *LOOPBACK)
+    with CeleryWorker(tmp_path, env=variables, cwd=first_edition, concurrency=1, name="old"):
+        run = person.start("run", listed, "-o", "out", "--batch-size", 4, *LOOPBACK)
+        try:
+            site.log.wait_for_requests(window)
+            with CeleryWorker(tmp_path, env=variables, concurrency=1, name="new"):
+                site.log.wait_for_requests(window + 1)
+                site.log.let_go.set()
+                _, err = run.communicate(timeout=ENOUGH)
+        finally:
+            end(run)
 
-    assert ran.code == 0, ran.err
+    assert run.returncode == 0, err
     rows = person.rows()
     assert Counter(row["url"] for row in rows) == Counter(urls)
     assert {row["outcome"] for row in rows} == {"ok"}
