@@ -10,7 +10,7 @@ from contract.cluster.broker import AWAY
 from contract.ledger.sweep import Sweeper
 from worker.events import LedgerSwept, Listener, SweepsFailed, SweepsResumed
 
-SWEEP_LOOK = 0.5  # seconds between two looks whether it is our turn; while it is known not to be, they cost nothing
+SWEEP_LOOK = 0.2  # seconds between two looks whether it is our turn; while it is known not to be, they cost nothing
 
 
 class Sweeps:

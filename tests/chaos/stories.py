@@ -210,6 +210,28 @@ def stopped_gracefully(stage: Stage) -> Story:
     return stage.end(job)
 
 
+def throttled(stage: Stage) -> Story:
+    """Two of four hosts ask for six seconds, three times; while their URLs are parked a worker and its processes are
+    killed, then Redis, and then Redis comes back with nothing.
+    """
+    site, ledger = stage.site, stage.site.ledger()
+    job = stage.job(stage.urls(1500))
+    misfortunes: tuple[Callable[[], object], ...] = (
+        lambda: site.doom(site.workers[0]).kill(),
+        site.restart_redis,
+        lambda: site.restart_redis(empty=True),
+    )
+    for rows, befalls in zip((100, 300, 500), misfortunes, strict=True):
+        stage.await_rows(job, rows)
+        for host, status in zip(stage.source.hosts, (429, 503), strict=False):
+            stage.source.throttle(host, status=status, retry_after=6, seconds=3.0)
+        await_condition(lambda: any(map(ledger.waits, ledger.jobs())), within=60, what="URLs parked for their hosts")
+        befalls()
+        site.tend()
+    stage.figures["requests refused"] = stage.source.refused.total()
+    return stage.end(job)
+
+
 def recovery(stage: Stage) -> Story:
     """One of two workers is killed and not replaced: how the other goes on, and when the batches run again."""
     urls = stage.urls(8000)
@@ -320,6 +342,7 @@ STORIES: dict[str, Callable[[Stage], Story]] = {
     "frozen": frozen_and_thawed,
     "two-producers": two_producers,
     "stopped": stopped_gracefully,
+    "throttled": throttled,
     "recovery": recovery,
 }
 
@@ -336,7 +359,8 @@ def play(name: str, folder: Path) -> Story:
     if name == "embedded":
         return embedded(folder / name)
     lease = 20.0 if name == "recovery" else 3.0
-    with Source(delay=0.1) as source, Site(folder / name, lease=lease) as site:
+    hosts = 4 if name == "throttled" else 1
+    with Source(delay=0.1, hosts=hosts) as source, Site(folder / name, lease=lease) as site:
         story = STORIES[name](Stage(name, folder / name, site, source))
         if name != "recovery":
             site.tend()

@@ -52,6 +52,30 @@ def taken(ledger: Clocked, number: int, step: tuple[str, str, int] | None) -> tu
     return None
 
 
+LIVES = st.tuples(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.sampled_from([0.5, 1.0, 1.0, 3.0]))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(lives=st.dictionaries(st.sampled_from(JOBS), LIVES, min_size=2))
+def test_jobs_that_all_have_batches_in_line_have_had_the_same_for_their_weight(
+    ledger: Clocked, lives: dict[str, tuple[list[int], float]]
+) -> None:
+    """To within a batch, at every moment; ``lives`` are the sizes of each job's batches, and its weight."""
+    ledger.empty()
+    for job, (sizes, weight) in lives.items():
+        ledger.create(job, JobPolicy())
+        control.weigh(ledger, job, weight)
+        ledger.open(job, [batch_of(str(n), *(f"http://h.test/{url}" for url in range(s))) for n, s in enumerate(sizes)])
+    had, left = dict.fromkeys(lives, 0.0), {job: len(sizes) for job, (sizes, _) in lives.items()}
+
+    while all(left.values()):
+        claim = next_of(ledger)
+        left[claim.job] -= 1
+        had[claim.job] += claim.urls / lives[claim.job][1]
+
+        assert max(had.values()) - min(had.values()) <= max(max(sizes) / weight for sizes, weight in lives.values())
+
+
 def test_a_small_job_behind_a_large_one_is_next(ledger: Clocked) -> None:
     ledger.create("large", JobPolicy())
     ledger.open("large", [batch_of(str(number)) for number in range(1, 400)])
