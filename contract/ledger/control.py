@@ -127,10 +127,7 @@ def cancelled_report(job: str, batch: str, entries: Sequence[BatchEntry], *, wor
         )
         for entry in entries
     ]
-    return BatchReport(
-        job=job, batch=batch, worker=worker, pid=0, queued=queued, started=queued, finished=queued, elapsed=0.0,
-        busy=0.0, outcomes=outcomes,
-    )  # fmt: skip
+    return BatchReport.without_work(job, batch, worker=worker, at=queued, outcomes=outcomes)
 
 
 # ---------------------------------------------------------------------- how

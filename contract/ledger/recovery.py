@@ -43,7 +43,4 @@ def poison_report(claim: Claim, entry: BatchEntry, *, worker: str) -> BatchRepor
         attempts=entry.attempts,
         worker=worker,
     )
-    return BatchReport(
-        job=claim.job, batch=claim.batch, worker=worker, pid=0, queued=claim.queued, started=claim.queued,
-        finished=claim.queued, elapsed=0.0, busy=0.0, outcomes=[outcome],
-    )  # fmt: skip
+    return BatchReport.without_work(claim.job, claim.batch, worker=worker, at=claim.queued, outcomes=[outcome])

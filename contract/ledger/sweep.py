@@ -149,10 +149,9 @@ class Sweeper:
             return
         middle = len(entries) // 2
         halves = [Child(pack_entries(half), len(half)) for half in (entries[:middle], entries[middle:])]
-        now = ledger.now()
-        report = BatchReport(
-            job=job, batch=batch, worker=self._holder, pid=0, queued=claim.queued, started=now, finished=now,
-            elapsed=0.0, busy=0.0, outcomes=(), handed_off=[claim.child(1), claim.child(2)],
-        )  # fmt: skip
+        handed_off = [claim.child(1), claim.child(2)]
+        report = BatchReport.without_work(
+            job, batch, worker=self._holder, at=ledger.now(), queued=claim.queued, handed_off=handed_off
+        )
         if ledger.close(claim, report, halves, worn=MOST_ATTEMPTS - 2):
             findings.split.setdefault(job, []).append(batch)

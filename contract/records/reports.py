@@ -47,6 +47,25 @@ class BatchReport(Head, frozen=True, kw_only=True):
 
     outcomes: Sequence[Outcome]
 
+    @classmethod
+    def without_work(
+        cls,
+        job: str,
+        batch: str,
+        *,
+        worker: str,
+        at: float,
+        outcomes: Sequence[Outcome] = (),
+        queued: float | None = None,
+        handed_off: Sequence[str] = (),
+        pid: int = 0,
+    ) -> BatchReport:
+        """Return the report of a batch that nobody ran, closed ``at`` a moment (Unix seconds)."""
+        return cls(
+            job=job, batch=batch, worker=worker, pid=pid, queued=at if queued is None else queued, started=at,
+            finished=at, elapsed=0.0, busy=0.0, outcomes=outcomes, handed_off=handed_off,
+        )  # fmt: skip
+
     @property
     def concurrency(self) -> float:
         return self.busy / self.elapsed if self.elapsed > 0 else 1.0

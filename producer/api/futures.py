@@ -262,17 +262,7 @@ def _refused(url: str, reason: str) -> Outcome:
 
 
 def _withdrawal(claim: Claim, *, has_child: bool) -> BatchReport:
-    now = time.time()
-    return BatchReport(
-        job=claim.job,
-        batch=claim.batch,
-        worker="futures",
-        pid=0,
-        queued=claim.queued,
-        started=now,
-        finished=now,
-        elapsed=0.0,
-        busy=0.0,
-        outcomes=[],
-        handed_off=[claim.child(1)] if has_child else [],
+    handed_off = [claim.child(1)] if has_child else []
+    return BatchReport.without_work(
+        claim.job, claim.batch, worker="futures", at=time.time(), queued=claim.queued, handed_off=handed_off
     )

@@ -267,18 +267,13 @@ class Feeder:
         return number
 
     def _refusal_report(self, batch: str, outcomes: Sequence[Outcome]) -> bytes:
-        now = time.time()
-        report = BatchReport(
-            job=self._job.id,
-            batch=batch,
+        report = BatchReport.without_work(
+            self._job.id,
+            batch,
             worker=f"producer@{platform.node()}",
-            pid=os.getpid(),
-            queued=now,
-            started=now,
-            finished=now,
-            elapsed=0.0,
-            busy=0.0,
+            at=time.time(),
             outcomes=outcomes,
+            pid=os.getpid(),
         )
         return report.to_result()
 

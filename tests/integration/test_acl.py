@@ -173,11 +173,7 @@ def test_a_worn_batch_is_split_and_ended_under_the_same_rules(guarded: Guarded) 
 
 
 def report(ledger: RedisLedger, batch: str, handed_off: list[str]) -> BatchReport:
-    now = ledger.now()
-    return BatchReport(
-        job="job", batch=batch, worker="me", pid=1, queued=now, started=now, finished=now,
-        elapsed=0.0, busy=0.0, outcomes=(), handed_off=handed_off,
-    )  # fmt: skip
+    return BatchReport.without_work("job", batch, worker="me", at=ledger.now(), handed_off=handed_off)
 
 
 def test_a_job_a_worker_and_flower_run_without_a_denial(guarded: Guarded, tmp_path: Path) -> None:

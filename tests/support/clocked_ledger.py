@@ -183,10 +183,8 @@ def drained(ledger: Ledger, *, place: str = "here", job: str = JOB, **options: A
 
 
 def refused_report(job: str, batch: str) -> BatchReport:
-    return BatchReport(
-        job=job, batch=batch, worker="producer", pid=1, queued=1.0, started=1.0, finished=1.0, elapsed=0.0, busy=0.0,
-        outcomes=[an_outcome("gopher://x", Ending.REFUSED)], handed_off=[],
-    )  # fmt: skip
+    outcomes = [an_outcome("gopher://x", Ending.REFUSED)]
+    return BatchReport.without_work(job, batch, worker="producer", at=1.0, outcomes=outcomes, handed_off=[])
 
 
 def no_poison(claim: Claim, entry: BatchEntry) -> BatchReport:
