@@ -1,4 +1,4 @@
-"""The textbook's interface on a cluster: ``submit(url)`` gives a real ``concurrent.futures.Future``."""
+"""The executor interface on a cluster: ``submit(url)`` returns a real ``concurrent.futures.Future``."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from producer.storage.journal import KeptBatch
 from producer.storage.memory import Memory
 
 _LINGER = 0.01  # seconds a URL waits for others to share its batch
-_TOGETHER, _SLOTS = 8, 4  # URLs per batch at most: a batch's futures complete together; batches made of a few URLs
+_TOGETHER, _SLOTS = 8, 4  # most URLs per batch, as their futures complete together; batches for a few URLs
 _LOOK_EVERY = 0.02  # seconds
-_ALIVE_EVERY = 2.0  # seconds between two looks whether Redis still knows the job
+_ALIVE_EVERY = 2.0  # seconds between two checks that Redis still knows the job
 
 
 class UrlError(TrawlError):
-    """A URL was not stored; ``outcome`` tells everything about it."""
+    """A URL was not stored; ``outcome`` has the details."""
 
     code = "url"
 
@@ -54,12 +54,12 @@ class UrlFuture(Future[Outcome]):
         self._submitter = submitter
 
     def cancel(self) -> bool:
-        """Take the URL back unless a worker has it; True when it will not be fetched."""
+        """Withdraw the URL unless a worker has it; True: it will not be fetched."""
         if not self.cancelled() and (self.done() or not self._submitter.withdraw(self)):
             return False
         is_cancelled = super().cancel()
         if is_cancelled and not self._is_notified():
-            self.set_running_or_notify_cancel()  # as an executor does; without it wait() goes on waiting
+            self.set_running_or_notify_cancel()  # as executors do; otherwise wait() would keep waiting
         return is_cancelled
 
     def _is_notified(self) -> bool:
@@ -67,7 +67,7 @@ class UrlFuture(Future[Outcome]):
 
 
 class Submitter:
-    """Submits URLs one by one; a context manager that waits for them at its end, as executors do.
+    """Submits URLs one by one; a context manager that waits for them on exit, as executors do.
 
     A URL is *waiting* until it is sent, then *sent* in a batch that no worker holds, then running, then done.
     """
@@ -78,7 +78,7 @@ class Submitter:
         self._job = Job(job.id, client)
         self._sender = BatchSender(job, journal=Memory(), services=client.cluster, retrying=client.retrying)
         self._numbers = itertools.count(1)
-        self._futures: dict[str, UrlFuture] = {}  # by md5 name, all that are not done
+        self._futures: dict[str, UrlFuture] = {}  # by md5 name: all that are not done
         self._waiting: dict[str, UrlFuture] = {}
         self._sent: dict[str, dict[str, UrlFuture]] = {}  # by batch
         self._lock = threading.RLock()
@@ -91,7 +91,7 @@ class Submitter:
         self._thread.start()
 
     def submit(self, url: str) -> UrlFuture:
-        """Have a URL fetched. A URL that is on its way already gives the same future again."""
+        """Submit a URL. Submitting a URL that is not done yet returns the same future again."""
         read = intake(url, line=0)
         with self._lock:
             if self._is_closing:
@@ -120,7 +120,7 @@ class Submitter:
         return [self.submit(url) for url in urls]
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
-        """Take no more URLs; wait for those submitted, or cancel what no worker has yet."""
+        """Accept no more URLs; wait for those submitted, or cancel those that no worker has yet."""
         with self._lock:
             self._is_closing = True
             futures = list(self._futures.values())
@@ -140,10 +140,10 @@ class Submitter:
         self.shutdown(cancel_futures=error is not None)
 
     def withdraw(self, future: UrlFuture) -> bool:
-        """Take a URL back; False when a worker has it.
+        """Withdraw a URL; False if a worker has it.
 
-        From a batch that was sent it is taken as a worker would take it: we claim the batch, close it with this
-        URL's outcome and hand the others off, so that no worker can begin it in between.
+        If its batch was sent, claim the batch as a worker would, close it with this URL's outcome and hand off the
+        others, so that no worker can start it in between.
         """
         name = output_name(future.url)
         with self._lock:
@@ -171,7 +171,7 @@ class Submitter:
                     looked = time.monotonic()
                     self._check()
             self._client.retrying.call(lambda: self._client.cluster.ledger.remove(self._job.id))
-        except BaseException as error:  # whoever waits for a future must learn of it
+        except BaseException as error:  # those who wait for a future must learn of it
             self._fail(error)
 
     def _is_idle(self) -> bool:

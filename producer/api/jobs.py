@@ -1,4 +1,4 @@
-"""For producer scripts: enqueue URLs from Python and take the outcomes as they complete."""
+"""For scripts: enqueue URLs from Python and collect the outcomes as they complete."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from producer.job.plan import new_job_id
 from producer.job.sender import NewJob
 from producer.storage.memory import Memory
 
-_PAUSE = 0.05  # seconds between two looks while nothing can be sent
-_LOOK_EVERY = 2.0  # seconds at most between two looks
+_PAUSE = 0.05  # seconds between two tries while nothing can be sent
+_LOOK_EVERY = 2.0  # seconds: longest time between two checks
 _SLOTS = 8
 
 
@@ -42,12 +42,12 @@ def connect(
     processes: int | None = None,
     tell: Callable[[str], None] = print,
 ) -> Iterator[Client]:
-    """Give a client of the configured cluster or, where none is, of a server and a worker started for as long.
+    """Return a client of the configured cluster or, if there is none, of a server and a worker that run until exit.
 
-    ``output`` and ``processes`` count for a worker that is started here; a cluster's workers have their own.
+    ``output`` and ``processes`` apply to a worker started here; a cluster's workers have their own settings.
 
     Raises:
-        TrawlError: no cluster can be reached, or none started.
+        TrawlError: the cluster cannot be reached, or none can be started.
     """
     environment = os.environ if environment is None else environment
     with ExitStack() as stack:
@@ -84,11 +84,11 @@ class Client:
         label: str = "",
         batch_size: int = 500,
     ) -> Job:
-        """Send a list, read as ``trawl run`` reads one (``URL [sha256=..] [size=..]``), and return the job.
+        """Send a list, in the format of ``trawl run`` (``URL [sha256=..] [size=..]``), and return the job.
 
         Raises:
             InputError: ``lines`` is one string: it would be read as a list of characters.
-            TrawlError: the ledger does not know a job it was just told of.
+            TrawlError: the ledger has lost the job already.
         """
         if isinstance(lines, str | bytes):
             raise InputError("enqueue() takes a list of URLs, not one string: put it in brackets, [url].")
@@ -113,7 +113,7 @@ class Client:
         return Job(job.id, self)
 
     def job(self, job: str) -> Job:
-        """Return a job that another command or script began, by its id, to follow or to change it.
+        """Return a job that another command or script started, by its id, to follow or change it.
 
         Raises:
             UnknownJobError: there is no such job.
@@ -124,7 +124,7 @@ class Client:
 
 
 class Job:
-    """A job on its way. ``id`` is what ``trawl status`` and ``trawl follow`` take."""
+    """A job that was sent. ``id`` is what ``trawl status`` and ``trawl follow`` take."""
 
     def __init__(self, job: str, client: Client) -> None:
         self.id = job
@@ -137,13 +137,13 @@ class Job:
 
     @property
     def state(self) -> JobState:
-        """What is wanted of it now: ``running``, ``paused`` or ``cancelled``; one that is over counts as before."""
+        """``running``, ``paused`` or ``cancelled``; a finished job keeps its last state."""
         return self._through(lambda: state_of(self._cluster.ledger, self.id))
 
     def pause(self) -> bool:
-        """Have nothing more of it fetched until it is resumed; False when it was paused already.
+        """Stop fetching until it is resumed; False if it was paused already.
 
-        It is in force within three seconds; what is in flight then may end.
+        Within three seconds no new request starts; transfers in flight may finish.
 
         Raises:
             UnknownJobError, JobStateError: Redis has lost the job, or nothing of it is left to pause.
@@ -151,7 +151,7 @@ class Job:
         return self._through(self._control.pause)
 
     def resume(self) -> bool:
-        """Go on with it; False when it was not paused.
+        """Resume it; False if it was not paused.
 
         Raises:
             UnknownJobError, JobStateError: Redis has lost the job, or it was cancelled.
@@ -159,7 +159,7 @@ class Job:
         return self._through(self._control.resume)
 
     def cancel(self) -> bool:
-        """End it: what was not fetched yet ends as ``failed``, of the class ``cancelled``; False when it was before.
+        """End it: URLs not fetched yet end as ``failed``, class ``cancelled``; False if it was cancelled already.
 
         Raises:
             UnknownJobError, JobStateError: Redis has lost the job, or it is finished.
@@ -167,7 +167,7 @@ class Job:
         return self._through(self._control.cancel)
 
     def change(self, *, priority: int | None = None, weight: float | None = None) -> None:
-        """Have it go before jobs of a lower priority (-9 to 9, 0 unless set), or give it more turns than others have.
+        """Set its priority (-9 to 9, 0 by default), or its weight: how many turns it gets among jobs of that priority.
 
         Raises:
             UnknownJobError: Redis has lost the job.
@@ -178,10 +178,10 @@ class Job:
             self._through(lambda: weigh(self._cluster.ledger, self.id, weight))
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Yield each URL's outcome as its batch completes, and forget them in Redis. Only one may take them.
+        """Yield each URL's outcome as its batch completes, and delete it from Redis. Only one process may collect them.
 
         Raises:
-            FolderError: somebody else takes them: ``trawl follow``, or another script.
+            FolderError: they are already collected by ``trawl follow`` or another script.
             UnknownJobError: Redis has lost the job.
         """
         follower = self._following()
@@ -198,10 +198,10 @@ class Job:
             follower.close()
 
     def take(self) -> list[BatchReport]:
-        """Return the reports of batches that were closed since; what the last call returned is forgotten in Redis.
+        """Return the reports of batches closed since; those of the last call are deleted from Redis.
 
         Raises:
-            FolderError: somebody else takes them.
+            FolderError: they are already collected elsewhere.
             UnknownJobError: Redis has lost the job.
         """
         self._following().step(at_once=True)
@@ -214,7 +214,7 @@ class Job:
 
 
 class _Reports:
-    """The sink of a script: the reports that nobody was handed yet."""
+    """The sink of a script: the reports not returned yet."""
 
     told = None
 
@@ -222,7 +222,7 @@ class _Reports:
         self.place = place
         self.rows = 0
         self._waiting: list[BatchReport] = []
-        self._expected: set[str] = set()  # batches opened in place of those taken
+        self._expected: set[str] = set()  # batches opened in place of those collected
         self._taken: set[str] = set()
 
     def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
@@ -241,7 +241,7 @@ class _Reports:
         return 0
 
     def _counts(self, report: BatchReport) -> bool:
-        """Is it the first of its batch, and of a hand-off we know of? Redis may have come back older than it was."""
+        """Is it the first report of its batch, from a known hand-off? Redis may have come back older."""
         batches = {report.batch, *report.gathered}
         if any(batch in self._taken or ("." in batch and batch not in self._expected) for batch in batches):
             return False

@@ -1,4 +1,4 @@
-"""Follows a job: drains closed batches into a sink, and forgets them in Redis."""
+"""Follows a job: collects closed batches into a sink, and deletes their reports from Redis."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from contract.ledger.values import Drain, JobRecord
 from producer.cluster.client import AWAY, Retrying, Services
 
 _DRAINED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
-_GATHERED_FOR = 0.05  # seconds between two drains: of batches that close quickly some are taken together
-_SHORTEST_LOOK, _LONGEST_LOOK = 2.0, 10.0  # seconds without a closing until the ledger is looked at all the same
-_SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.1  # seconds between two looks where no closing is told
+_GATHERED_FOR = 0.05  # seconds between two collections: batches that close quickly are collected together
+_SHORTEST_LOOK, _LONGEST_LOOK = 2.0, 10.0  # seconds without a closed batch until the ledger is queried anyway
+_SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.1  # seconds between two checks if closed batches are not announced
 
 
 class LostJobError(UnknownJobError):
@@ -27,7 +27,7 @@ class LostJobError(UnknownJobError):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How many rows came, which more batches they are of than was said, and whether Redis had lost any."""
+    """How many rows came, which additional batches they belong to, and whether Redis had lost any."""
 
     rows: int = 0
     gathered: Sequence[str] = ()
@@ -35,34 +35,34 @@ class Taken:
 
 
 class Sink(Protocol):
-    """Where the outcomes of a job go."""
+    """Where a job's outcomes go."""
 
-    place: str  #: its name for whoever wants them, too
+    place: str  #: its name, as shown to others who try to collect the job
 
     @property
     def told(self) -> Callable[[bytes], None] | None:
-        """Take a snapshot of an open batch; None: of no use here."""
+        """Where snapshots of open batches go; None: they are not needed."""
         ...
 
     @property
     def rows(self) -> int:
-        """How many rows it has, those of earlier commands among them."""
+        """How many rows it has, including those of earlier commands."""
         ...
 
     def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
-        """Take reports for good: they are forgotten in Redis with the next round trip. None: it has lost one."""
+        """Store reports for good: the next round trip deletes them from Redis. None: Redis has lost one."""
         ...
 
     def count_undrained(self) -> int:
-        """How many batches of the job does it know that it has no rows of?"""
+        """How many known batches of the job have no rows yet?"""
         ...
 
 
 class Follower:
     """Follows one job into one sink.
 
-    Each round trip forgets what the last one brought and brings what was closed since; one is made when a closing is
-    told, and otherwise the more seldom, the longer nothing was closed.
+    Each round trip deletes the reports of the last one and returns those closed since. One is made when a closed batch
+    is announced, and otherwise ever more rarely while nothing is closed.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Follower:
         self._poll = _SHORTEST_POLL
 
     def step(self, *, at_once: bool = False) -> int:
-        """Drain what is closed, when there is reason to look; return the number of rows that came.
+        """Collect closed batches, if it is time to look; return the number of rows collected.
 
-        Whoever looks ``at_once`` has no need to be told of closings.
+        With ``at_once`` it does not wait for announcements.
 
         Raises:
             FolderError: its outcomes are collected elsewhere.
@@ -110,7 +110,7 @@ class Follower:
         record = self.record = self._record_of(drain)
         assert drain is not None
         if not at_once and not self._channel.is_subscribed:
-            self._has_rung = self._channel.subscribe()  # for what was closed in between
+            self._has_rung = self._channel.subscribe()  # for batches closed in between
         self._safe = []
         if not drain.is_swept:
             self._sweep()
@@ -126,12 +126,12 @@ class Follower:
         else:
             self._poll = min(self._poll * 1.5, _LONGEST_POLL)
         if self._sink.count_undrained() > record.open + left:
-            # A failover to a replica, or a power cut: Redis came back a little older than it was.
+            # After a failover to a replica, or a power cut: Redis came back slightly older.
             raise LostJobError(f"Redis lost batches of job {self._job}.")
         return taken.rows
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until there may be something to drain."""
+        """Wait this long, or until there may be something to collect."""
         if self._is_more:
             return
         now = self._clock()
@@ -143,28 +143,28 @@ class Follower:
             )
 
     def finish(self) -> None:
-        """Forget what was drained last."""
+        """Delete the reports collected last."""
         while self._safe:
             self._forget()
         self.close()
 
     def close(self) -> None:
-        """Listen no more, for now; what was drained last is forgotten with the next step."""
+        """Stop listening for now; the next step deletes the reports collected last."""
         self._channel.close()
 
     @property
     def is_finished(self) -> bool:
-        """As far as the ledger tells: is everything closed, and drained by us?"""
+        """As far as the ledger knows, is everything closed and collected?"""
         return self.record is not None and self.record.is_finished and self._is_all_here
 
     @property
     def is_untouched(self) -> bool:
-        """Has no worker taken anything of this job yet, so far as we saw?"""
+        """Has no worker claimed a batch of this job yet, as far as is known?"""
         return self.record is not None and self.record.open > 0 and self.record.running == 0 and not self._sink.rows
 
     @property
     def totals(self) -> Mapping[str, int]:
-        """What the list held, by the ledger; all that was opened so far where the producer is not done."""
+        """The list's totals from the ledger; those of the batches opened so far if the producer is not done."""
         totals = self.record.totals if self.record else None
         return totals or {"lines": self._sink.rows, "duplicates": 0, "refused": 0, "urls": self._sink.rows}
 
@@ -180,7 +180,7 @@ class Follower:
             return now - self._asked >= _GATHERED_FOR
         if not self._channel.is_subscribed:
             return now - self._asked >= self._poll
-        # What is told can be missed, and a Redis that was emptied tells nothing.
+        # Announcements can be missed, and an emptied Redis sends none.
         return now - self._asked >= min(max((now - self._came) / 2, _SHORTEST_LOOK), _LONGEST_LOOK)
 
     def _record_of(self, drain: Drain | None) -> JobRecord:
@@ -196,7 +196,7 @@ class Follower:
         try:
             self._services.sweep(self._holder)
         except AWAY:
-            pass  # the next look sweeps; a Redis without room must not keep us from making some
+            pass  # the next look sweeps; a full Redis must not prevent collecting, which frees memory
 
     def _forget(self) -> None:
         safe, self._safe = self._safe, []

@@ -1,4 +1,4 @@
-"""Where outcomes go that a command follows: into the manifest, and what is to be known of them into the journal."""
+"""The sink of a command: writes outcomes to the manifest, and records that in the journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WRITTEN_AT_ONCE = 16 * 1024 * 1024  # bytes of rows, or one report's
 def following(
     job: str, *, journal: Journal, manifest: Manifest, services: Services, retrying: Retrying
 ) -> tuple[Follower, ManifestSink]:
-    """Return who follows a job into a manifest, and what writes it."""
+    """Return the follower of a job, and the sink that writes its manifest."""
     sink = ManifestSink(job, journal=journal, manifest=manifest, services=services, retrying=retrying)
     return Follower(job, sink, services=services, retrying=retrying), sink
 
@@ -41,7 +41,7 @@ class ManifestSink:
         self._services = services
         self._retrying = retrying
         self._written_at_once = _WRITTEN_AT_ONCE
-        # Kept, because a container that goes on with its volume may have another host name.
+        # Stored, because a container that resumes with its volume may have another host name.
         self.place = str(journal.fact("place") or f"{platform.node()}:{formatting.path(manifest.path)}")
         journal.note(place=self.place)
         remember_rest(journal)
@@ -71,14 +71,15 @@ class ManifestSink:
     def _counting(
         self, closed: Sequence[tuple[str, bytes | None]], known: set[str], again: set[str], gathered: list[str]
     ) -> Iterator[list[StoredReport]]:
-        """Yield the reports that count, not those of strangers, a few at a time: as many as make a bounded write.
+        """Yield the reports that count, without those of strangers, in groups of a bounded size.
 
-        A batch opened in place of another is told by that one's report, which is drained before. One that was not is
-        of a hand-off that came too late: Redis came back older than the hand-off we know of, and the batch was handed
-        off again, in another way. The first one decides; its batches are opened again from the journal. So are those
-        that were closed with one that is drained already, or is a stranger: whose row is whose cannot be told.
+        A batch opened in place of another is named by that one's report, which is collected first. If it is not, it
+        comes from a later hand-off: Redis came back older than the known one, and the batch was handed off again in
+        another way. The first hand-off counts; its batches are opened again from the journal. The same happens to
+        batches closed together with one that is already collected or a stranger, because their rows cannot be told
+        apart.
 
-        ``again`` are drained already; ``gathered`` takes the names of all that were closed with another.
+        ``again`` are already collected; ``gathered`` receives the names of all that were closed with another.
         """
         reports: list[StoredReport] = []
         size = 0
@@ -100,22 +101,22 @@ class ManifestSink:
             size += sum(map(len, report.rows))
             if size >= self._written_at_once:
                 yield reports
-                # A child closed already was drained with its parent.
+                # A child that was closed already was collected with its parent.
                 expected -= {batch for each in reports for batch in _batches_of(each)}
                 reports, size = [], 0
         if reports:
             yield reports
 
     def _children_of(self, reports: list[StoredReport]) -> list[KeptBatch]:
-        """Return the batches opened in place of these, with what the journal needs to open them again one day.
+        """Return the batches opened in place of these, with what the journal needs to open them again.
 
-        A child that is closed already has no entries any more: its report joins ``reports``, so that both are
-        drained in one step and nothing hangs on Redis in between.
+        A child that is closed already has no entries any more: its report is added to ``reports``, so that both are
+        collected in one step and nothing depends on Redis in between.
         """
         ledger, job, through = self._services.ledger, self._job, self._retrying.call
         drained_with = {batch for report in reports for batch in _batches_of(report)}
         children: list[KeptBatch] = []
-        for report in reports:  # grows while we go through it
+        for report in reports:  # grows during the loop
             named = [child for child in report.head.handed_off if child not in drained_with]
             named = [child for child in named if child not in self._journal.drained_among(named)]
             payloads = through(lambda named=named: ledger.payloads(job, named))  # type: ignore[misc]
@@ -131,7 +132,7 @@ class ManifestSink:
         return children
 
     def _write(self, reports: list[StoredReport]) -> int:
-        """Append the rows of reports, and of those that belong to them, and note that; return how many they were."""
+        """Append the rows of reports, and of their children, and record that; return the number of rows."""
         children = self._children_of(reports)
         rows = [
             row if KEPT not in row else with_what_was_known(row, self._journal)
@@ -151,12 +152,12 @@ class ManifestSink:
 
     def _count(self, report: StoredReport) -> None:
         head = report.head
-        if head.elapsed or head.busy:  # a worker ran it
+        if head.elapsed or head.busy:  # run by a worker
             self.tally.add_batch(
                 started=head.started, finished=head.finished, busy=head.busy, worker=head.worker, urls=len(report.rows)
             )
 
 
 def _batches_of(report: StoredReport) -> Sequence[str]:
-    """Name the batches whose rows it has."""
+    """Return the names of the batches whose rows it has."""
     return report.batch, *report.head.gathered
