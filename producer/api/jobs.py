@@ -7,10 +7,9 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import CancelledJobError, InputError, UnknownJobError
 from contract.ledger.control import prioritize, state_of, weigh
 from contract.ledger.values import JobState
@@ -18,7 +17,9 @@ from contract.records.credentials import Credentials
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
+from producer.cluster.address import configured
 from producer.cluster.client import Cluster, Retrying
+from producer.cluster.connection import connected
 from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
 from producer.intake.sources import Lines
@@ -51,10 +52,8 @@ def connect(
     """
     environment = os.environ if environment is None else environment
     with ExitStack() as stack:
-        if is_configured(environment):
-            cluster = Cluster(ClusterSettings.from_environment(environment))
-            stack.callback(cluster.close)
-            cluster.check()
+        if settings := configured(environment):
+            cluster = stack.enter_context(connected(settings))
         else:
             from producer.cluster.embedded import Embedded
             from producer.job.plan import prepare_folder
@@ -62,8 +61,7 @@ def connect(
             folder = Path(output)
             embedded = stack.enter_context(Embedded(prepare_folder(folder), environment=environment, tell=tell))
             embedded.start_worker(processes or os.cpu_count() or 1, {"TRAWL_OUTPUT": str(folder.absolute())})
-            cluster = Cluster(embedded.settings)
-            stack.callback(cluster.close)
+            cluster = stack.enter_context(closing(Cluster(embedded.settings)))
             embedded.wait_until_ready()
         yield Client(cluster, tell=tell)
 

@@ -1,4 +1,4 @@
-"""Where the embedded server of a folder's run answers, for commands at another terminal."""
+"""Which cluster a command means: the configured one, or the server of the run that works in a folder."""
 
 from __future__ import annotations
 
@@ -7,13 +7,34 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings
+from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import FolderError
 from producer import formatting
 
 _VARIABLES = ("TRAWL_BROKER_URL", "TRAWL_RESULT_BACKEND", "TRAWL_PREFIX", "TRAWL_QUEUE", "TRAWL_LEASE", "TRAWL_KEEP")
 _SERVER, _NOTE = "redis", "address.json"
 _ANSWERS_WITHIN = 5.0  # seconds
+
+
+def configured(environment: Mapping[str, str]) -> ClusterSettings | None:
+    """Return the cluster that the environment names; None: it names none, and a run starts services of its own.
+
+    Raises:
+        SettingError: a value cannot be used.
+    """
+    return ClusterSettings.from_environment(environment) if is_configured(environment) else None
+
+
+def cluster_of(state: Path, environment: Mapping[str, str]) -> ClusterSettings | None:
+    """Return the cluster a folder's job is on: the server of the run that works there, else the configured one.
+
+    None: no run works there now, and no cluster is configured.
+
+    Raises:
+        FolderError: the folder is closed to us.
+        SettingError: a value cannot be used.
+    """
+    return server_at(state, environment) or configured(environment)
 
 
 def note_address(state: Path, path: str, environment: Mapping[str, str]) -> None:

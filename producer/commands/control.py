@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings, is_configured
+from contract.cluster.settings import ClusterSettings
 from contract.errors import JobStateError, ServiceError, UnknownJobError
 from contract.folders import PRIVATE
 from contract.ledger import control
 from contract.ledger.values import JobRecord
 from producer import formatting
-from producer.cluster.address import server_at
+from producer.cluster.address import cluster_of
 from producer.cluster.client import AWAY, Cluster, explain
 from producer.formatting import command
 from producer.job.control import JobControl
@@ -117,7 +117,7 @@ def _once_obeyed(jobs: JobControl, output: Path | None, environment: Mapping[str
 
 
 def _has_server(output: Path, environment: Mapping[str, str]) -> bool:
-    return is_configured(environment) or server_at(output / PRIVATE, environment) is not None
+    return cluster_of(output / PRIVATE, environment) is not None
 
 
 def _insist_on_a_run(output: Path, environment: Mapping[str, str]) -> None:
@@ -137,12 +137,10 @@ def _finished(job: str, output: Path) -> JobStateError:
 
 
 def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings:
-    found = server_at(output / PRIVATE, environment)
+    found = cluster_of(output / PRIVATE, environment)
     if found is not None:
         return found
     last, shown = last_job(output), formatting.path(output)
-    if is_configured(environment):
-        return ClusterSettings.from_environment(environment)
     if last.is_finished:
         raise _finished(last.id, output)
     raise JobStateError(f"No trawl run is working in {shown}: run the same command again to go on with its job.")

@@ -17,7 +17,7 @@ from pathlib import Path
 from contract.cluster.settings import ClusterSettings
 from contract.errors import FolderError, InputError, UnknownJobError
 from contract.folders import PART, PARTIALS, PRIVATE, RECORD
-from producer.cluster.client import Cluster
+from producer.cluster.connection import connected
 from producer.commands.run import cache_folder
 from producer.job.plan import remember_rest
 from producer.storage.journal import Journal
@@ -48,9 +48,7 @@ def remove_jobs(
         UnknownJobError: a named job is not there.
         ServiceError: the cluster cannot be reached.
     """
-    cluster = Cluster(ClusterSettings.from_environment(environment))
-    try:
-        cluster.check()
+    with connected(ClusterSettings.from_environment(environment)) as cluster:
         ledger, now = cluster.ledger, time.time()
         removed = []
         for job in jobs or ledger.jobs():
@@ -67,8 +65,6 @@ def remove_jobs(
                 ledger.remove(job)
                 removed.append(job)
         return removed, cluster.remove_stale_messages()
-    finally:
-        cluster.close()
 
 
 def remove_stale_cache(environment: Mapping[str, str], older_than: float) -> list[Path]:

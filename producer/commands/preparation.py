@@ -12,11 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings, is_configured
+from contract.cluster.settings import ClusterSettings
 from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
 from contract.folders import PARTS, Owner, is_left_behind
 from contract.open_files import allowed_transfers, attainable_limit, shortage
+from producer.cluster.address import configured
 from producer.cluster.embedded import Embedded, insist_on_port
 from producer.display.console import Console
 from producer.formatting import command
@@ -76,7 +77,7 @@ def prepared(options: RunOptions, environment: Mapping[str, str], console: Conso
         TrawlError: something a person can put right.
     """
     begun = time.monotonic()
-    settings = ClusterSettings.from_environment(environment) if is_configured(environment) else None
+    settings = configured(environment)
     if options.worker.flower_port is not None:
         _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
     lists = Lists(options.wish.lists)

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from contract.ledger.control import state_of
 from contract.ledger.values import JobState
 from producer import formatting
 from producer.cluster.client import Cluster, Retrying
+from producer.cluster.connection import connected
 from producer.cluster.embedded import Embedded
 from producer.commands.preparation import Prepared, RunOptions, prepared
 from producer.display.console import Console
@@ -139,9 +140,7 @@ def enqueue(
         interrupts = stack.enter_context(Interrupts())
         journal = Journal(folder, space=SpaceWait(console.tell, stop=interrupts.raise_if_requested))
         stack.callback(journal.close)
-        cluster = Cluster(settings)
-        stack.callback(cluster.close)
-        cluster.check()
+        cluster = stack.enter_context(connected(settings))
         retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
         give_up = partial(_give_up, cluster, retrying)
         lists, is_resumed = begin_or_go_on(wish, lists, journal, console.tell, give_up)
@@ -197,9 +196,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
     with ExitStack() as stack:
         stack.callback(console.close)
         interrupts = stack.enter_context(Interrupts())
-        cluster = Cluster(settings)
-        stack.callback(cluster.close)
-        cluster.check()
+        cluster = stack.enter_context(connected(settings))
         retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
         if not _has_begun(output, fingerprint) and retrying.call(lambda: cluster.ledger.job(job)) is None:
             raise UnknownJobError.of(job)  # before anything is made in the folder
@@ -295,17 +292,14 @@ def between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable
 
 
 def _connect(stack: ExitStack, embedded: Embedded | None, settings: ClusterSettings | None) -> Cluster:
-    if embedded:
+    if embedded is not None:
         for name in [name for name in os.environ if name.startswith("CELERY_")]:
             del os.environ[name]  # Celery reads them by itself, and they would beat the embedded server's address
-        cluster = Cluster(embedded.settings)
+        cluster = stack.enter_context(closing(Cluster(embedded.settings)))
         embedded.wait_until_ready()
-    else:
-        assert settings is not None, "a run has a cluster or starts its own services"
-        cluster = Cluster(settings)
-        cluster.check()
-    stack.callback(cluster.close)
-    return cluster
+        return cluster
+    assert settings is not None, "a run has a cluster or starts its own services"
+    return stack.enter_context(connected(settings))
 
 
 def _give_up(cluster: Cluster, retrying: Retrying, job: str) -> None:

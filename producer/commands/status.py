@@ -19,6 +19,7 @@ from contract.ledger.values import JobRecord
 from contract.records.outcomes import ENDINGS
 from producer.cluster.address import server_at
 from producer.cluster.client import AWAY, Cluster
+from producer.cluster.connection import connected
 from producer.display.console import Console
 from producer.display.facts import facts_of, when
 from producer.display.screen import Line
@@ -175,14 +176,12 @@ def _not_running(folder: Path, facts: Mapping[str, Any]) -> NotRunning:
 
 
 def _list(environment: Mapping[str, str], *, is_json: bool) -> str:
-    with closing(Cluster(ClusterSettings.from_environment(environment))) as cluster:
-        cluster.check()
+    with connected(ClusterSettings.from_environment(environment)) as cluster:
         return _listed(cluster, is_json=is_json)
 
 
 def _watch_all(environment: Mapping[str, str], console: Console) -> None:
-    with closing(Cluster(ClusterSettings.from_environment(environment))) as cluster:
-        cluster.check()
+    with connected(ClusterSettings.from_environment(environment)) as cluster:
         while True:
             lines = _listed(cluster, is_json=False).splitlines()
             if console.is_live:
