@@ -194,7 +194,6 @@ class Downloader:
             ipv4_only=reach.ipv4_only,
             http3=reach.http3 and self._egress is None,  # a proxy of these carries no UDP
             egress=self._egress,
-            most_quiet=most_quiet,
         )
         lane = Lane(
             http=http,

@@ -19,6 +19,7 @@ from worker.engine.safety import AddressPolicy
 
 AT_ONCE = 16  # exchanges that may end before those that follow them are begun
 _VERDICTS_KEPT = 10_000
+_STEP = 32  # connections
 _LONGEST_SLEEP = 1.0  # seconds, where libcurl has no wish of its own
 
 
@@ -39,10 +40,10 @@ class CurlHttp(Generic[B]):
         http3: bool,
         egress: Egress | None = None,
         kept: int = 256,
-        most_quiet: int = 0,
     ) -> None:
-        """``window`` exchanges are expected at once, on ``kept`` connections at most, idle ones included, and
-        ``most_quiet`` beside them of which little is heard.
+        """``window`` exchanges are expected at once, on ``kept`` connections at most, idle ones included.
+
+        What is in flight beside the window, as little is heard of it, has its connections beside those.
         """
         aims = lru_cache(maxsize=_VERDICTS_KEPT)(addresses.verdict)
         self._streams = StreamWatch()
@@ -57,7 +58,10 @@ class CurlHttp(Generic[B]):
             egress=egress,
         )
         self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, kept + most_quiet)
+        self._window = window
+        self._kept = kept
+        self._most_connections = 0
+        self._allow_connections(0)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._add: Callable[[Any], None] = self._multi.add_handle
         self._remove: Callable[[Any], None] = self._multi.remove_handle
@@ -85,6 +89,7 @@ class CurlHttp(Generic[B]):
                 self._look()
             lines += self._handed.use(name, request.addresses if handle.address is None else (handle.address,))
             self._busy[body] = handle
+            self._allow_connections(len(self._busy) - self._window)
             if lines:
                 handle.curl.setopt(pycurl.RESOLVE, lines)
             self._add(handle.curl)
@@ -138,6 +143,13 @@ class CurlHttp(Generic[B]):
         self._multi.close()  # ends pooled connections, of which it tells the driver
         self._driver.close()
         self._pipe.close()
+
+    def _allow_connections(self, more: int) -> None:
+        """Have libcurl keep as many as it may, and more for what is in flight beside the window: those are in use."""
+        most = self._kept + max(0, -(-more // _STEP) * _STEP)
+        if most != self._most_connections:
+            self._most_connections = most
+            self._multi.setopt(pycurl.M_MAXCONNECTS, most)
 
     def _look(self) -> None:
         """Have libcurl look at the handles that are new to it, and do what can be done without waiting."""

@@ -1,0 +1,102 @@
+"""How many connections libcurl keeps: each costs some 100 KB where it is secured."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from contract.records.policy import JobPolicy
+from contract.urls.lines import Parsed, parse
+from contract.urls.networks import parse_networks
+from worker.adapters.http import CurlHttp
+from worker.engine.ports import Request
+from worker.engine.safety import AddressPolicy
+
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+_KEPT, _WINDOW = 8, 2
+
+
+class Body:
+    def take(self, data: bytes, is_watched: bool) -> int | None:
+        return None
+
+
+class Site:
+    """Answers every request but those for /silent, and knows how many of its connections are open."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.accepted = 0
+        self.open = 0
+        self._changed = threading.Condition()
+        self._stack = stack
+        self._listener = stack.enter_context(socket.create_server(("0.0.0.0", 0), backlog=64))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def wait_until_open(self, count: int) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.open == count, 30.0)
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            while True:
+                wire, _ = self._listener.accept()
+                with self._changed:
+                    self.accepted, self.open = self.accepted + 1, self.open + 1
+                threading.Thread(target=self._serve, args=(wire,), daemon=True).start()
+
+    def _serve(self, wire: socket.socket) -> None:
+        with wire, suppress(OSError):
+            while request := wire.recv(4096):
+                if b"/silent" not in request:
+                    wire.sendall(_ANSWER)
+        with self._changed:
+            self.open -= 1
+            self._changed.notify_all()
+
+
+@contextmanager
+def _world() -> Iterator[tuple[Site, CurlHttp[Body]]]:
+    with ExitStack() as stack:
+        site = Site(stack)
+        addresses = AddressPolicy(allow=parse_networks(("127.0.0.0/8",), setting="test"))
+        http: CurlHttp[Body] = CurlHttp(
+            addresses=addresses, window=_WINDOW, kept=_KEPT, ca_file="/nowhere", ipv4_only=True, http3=False
+        )
+        stack.callback(http.close)
+        yield site, http
+
+
+def _begin(site: Site, http: CurlHttp[Body], host: int, path: str = "") -> Body:
+    place = parse(f"http://127.0.0.{host}:{site.port}/{path}")
+    assert isinstance(place, Parsed)
+    body = Body()
+    http.begin(Request(place, (f"127.0.0.{host}",), JobPolicy(), 60.0), body)
+    return body
+
+
+def _fetch(site: Site, http: CurlHttp[Body], host: int) -> None:
+    body = _begin(site, http, host)
+    while body not in [each for each, _ in http.wait(1.0)]:
+        pass
+
+
+def test_no_more_connections_are_kept_than_may_be() -> None:
+    with _world() as (site, http):
+        for host in range(1, 25):
+            _fetch(site, http, host)
+
+        assert site.wait_until_open(_KEPT)
+
+
+def test_what_is_in_flight_beside_the_window_takes_no_kept_connection_away() -> None:
+    """Guards the step in ``begin``: a dozen silent servers, and each request to a good one would connect anew."""
+    with _world() as (site, http):
+        for host in range(1, 13):
+            _begin(site, http, host, "silent")
+        for _ in range(3):
+            _fetch(site, http, 100)
+
+        assert site.accepted == 13
