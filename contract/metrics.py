@@ -70,7 +70,7 @@ URL_SECONDS = Metric(
     name="trawl_url_seconds",
     kind=Kind.HISTOGRAM,
     unit="seconds",
-    help="Time from a URL's first attempt to its end, of those that were tried.",
+    help="Time from a URL's first attempt to its end, for URLs that were tried.",
 )
 PHASE_SECONDS = Metric(
     name="trawl_phase_seconds_total",
@@ -88,37 +88,37 @@ URLS_IN_PROGRESS = Metric(
     name="trawl_urls_in_progress", kind=Kind.GAUGE, help="URLs of batches claimed and not reported."
 )
 TRANSFERS_IN_FLIGHT = Metric(
-    name="trawl_transfers_in_flight", kind=Kind.GAUGE, help="Transfers in flight, those that bring nothing included."
+    name="trawl_transfers_in_flight", kind=Kind.GAUGE, help="Transfers in flight, including quiet ones."
 )
 WORKER_TROUBLE = Metric(
     name="trawl_worker_trouble",
     kind=Kind.GAUGE,
     labels=("reason",),
     series=_each(Reason),
-    help="1 while this keeps the worker from taking work, or a large body waiting.",
+    help="1 while this keeps the worker from taking work, or makes a large body wait.",
 )
 LEASES_LOST = Metric(
     name="trawl_leases_lost_total",
     kind=Kind.COUNTER,
-    help="Batches taken from the worker because it did not renew their lease: it was frozen, or Redis silent.",
+    help="Batches taken from the worker because it did not renew their lease: it was frozen, or Redis did not answer.",
 )
 HANDED_OFF = Metric(
     name="trawl_urls_handed_off_total",
     kind=Kind.COUNTER,
     labels=("how",),
     series=_each(("at-once", "later", "straggling")),
-    help="URLs handed on to another batch: for any worker at once, for when their host or the disk is ready (later),"
-    " or going on with the same worker while their batch is reported (straggling).",
+    help="URLs handed off to another batch: for any worker at once, until their host or the disk is ready (later),"
+    " or to continue on the same worker while their batch is reported (straggling).",
 )
 MESSAGES_SENT_AGAIN = Metric(
     name="trawl_messages_sent_again_total",
     kind=Kind.COUNTER,
-    help="Messages that the worker's sweeps sent because fewer were queued than batches waited.",
+    help="Messages that the worker's sweeps sent because there were fewer than waiting batches.",
 )
 BATCHES_PUT_BACK = Metric(
     name="trawl_batches_put_back_total",
     kind=Kind.COUNTER,
-    help="Batches that the worker's sweeps put back in line: their lease ran out, or they came due.",
+    help="Batches that the worker's sweeps put back in line because their lease expired or they came due.",
 )
 BATCHES_SPLIT = Metric(
     name="trawl_batches_split_total",
@@ -133,32 +133,34 @@ WORKER_METRICS = (
 
 # ------------------------------------------------------------- of the cluster, from the exporter: never add them up
 
-REDIS_UP = Metric(name="trawl_redis_up", kind=Kind.GAUGE, help="1 when the ledger answered; 0: all below is missing.")
+REDIS_UP = Metric(
+    name="trawl_redis_up", kind=Kind.GAUGE, help="1 if the ledger answered; 0: everything below is missing."
+)
 CLAIMABLE = Metric(
     name="trawl_claimable_batches",
     kind=Kind.GAUGE,
-    help="Batches that a worker could claim now: neither held, paused, deferred nor parked. What to scale workers by.",
+    help="Batches that a worker could claim now: not held, paused, deferred or parked. Scale workers by this.",
 )
 LEDGER_BATCHES = Metric(
     name="trawl_ledger_batches",
     kind=Kind.GAUGE,
     labels=("state",),
     series=_each(("held", "deferred", "parked", "paused", "undrained")),
-    help="Other batches: with a worker (held), deferred (deferred) or for their host (parked), of a paused"
-    " job (paused), reported and not collected by `trawl follow` or `run` yet (undrained).",
+    help="Other batches: with a worker (held), waiting for a given time (deferred) or for their host (parked), of "
+    "a paused job (paused), or reported and not collected by `trawl follow` or `run` yet (undrained).",
 )
 LEDGER_JOBS = Metric(
     name="trawl_ledger_jobs",
     kind=Kind.GAUGE,
     labels=("state",),
     series=_each(("known", "active", "paused")),
-    help="Jobs that Redis knows, those with open batches (active), and of these the paused ones.",
+    help="Jobs in Redis (known), those with open batches (active), and the paused ones among these (paused).",
 )
 OLDEST_WAIT = Metric(
     name="trawl_oldest_wait_seconds",
     kind=Kind.GAUGE,
     unit="seconds",
-    help="How long the batch has waited for a worker that has waited longest; 0: none waits.",
+    help="How long the oldest waiting batch has waited for a worker; 0: none waits.",
 )
 LAST_CLAIM = Metric(
     name="trawl_last_claim_timestamp_seconds",
@@ -169,15 +171,15 @@ LAST_CLAIM = Metric(
 HOSTS_PAUSED = Metric(
     name="trawl_hosts_paused",
     kind=Kind.GAUGE,
-    help="Hosts that asked to wait and are asked for nothing now, of those whose pause is 5 s or longer.",
+    help="Hosts that are paused because they asked to wait, for pauses of 5 s or longer.",
 )
 WORKERS = Metric(
     name="trawl_workers",
     kind=Kind.GAUGE,
     labels=("state",),
     series=_each(("alive", "standing", "silent")),
-    help="Workers heard of in the last 15 s (alive), those of them that take no work (standing), and those that were"
-    " heard of in the last minute and no longer (silent).",
+    help="Workers that reported within 15 s (alive), those of them that take no work (standing), and those that "
+    "last reported within a minute (silent).",
 )
 WORKERS_TROUBLED = Metric(
     name="trawl_workers_troubled",
@@ -187,7 +189,7 @@ WORKERS_TROUBLED = Metric(
     help="Workers that take no work, or let a large body wait, by reason.",
 )
 REDIS_MEMORY = Metric(
-    name="trawl_redis_memory_bytes", kind=Kind.GAUGE, unit="bytes", help="Memory that the ledger's Redis uses."
+    name="trawl_redis_memory_bytes", kind=Kind.GAUGE, unit="bytes", help="Memory used by the ledger's Redis."
 )
 REDIS_MEMORY_LIMIT = Metric(
     name="trawl_redis_memory_limit_bytes",
@@ -196,9 +198,7 @@ REDIS_MEMORY_LIMIT = Metric(
     help="Its maxmemory; 0: none is set. Above 70 % of it producers wait.",
 )
 REDIS_EVICTS = Metric(
-    name="trawl_redis_evicts",
-    kind=Kind.GAUGE,
-    help="1 when Redis may throw batches away: its policy is not noeviction.",
+    name="trawl_redis_evicts", kind=Kind.GAUGE, help="1 if Redis may evict batches: its policy is not noeviction."
 )
 
 EXPORTER_METRICS = (
@@ -212,7 +212,7 @@ BUILD_INFO = Metric(
     name="trawl_build_info",
     kind=Kind.GAUGE,
     labels=("version", "python", "celery"),
-    help="1; its labels say what runs there.",
+    help="1; its labels name the versions.",
 )
 MEMORY = Metric(
     name="process_resident_memory_bytes",
@@ -224,14 +224,14 @@ CPU_SECONDS = Metric(
     name="process_cpu_seconds_total",
     kind=Kind.COUNTER,
     unit="seconds",
-    help="Processor time, likewise, those that ended included.",
+    help="CPU time, likewise, including processes that have ended.",
 )
 OPEN_FILES = Metric(name="process_open_fds", kind=Kind.GAUGE, help="Open files, likewise.")
 MOST_FILES = Metric(name="process_max_fds", kind=Kind.GAUGE, help="How many each process may open.")
 STARTED = Metric(
     name="process_start_time_seconds", kind=Kind.GAUGE, unit="seconds", help="When it was started, in Unix seconds."
 )
-PROCESSES = Metric(name="trawl_processes", kind=Kind.GAUGE, help="Processes of the worker, the pool's included.")
+PROCESSES = Metric(name="trawl_processes", kind=Kind.GAUGE, help="Processes of the worker, including its pool.")
 
 PROCESS_METRICS = (BUILD_INFO, MEMORY, CPU_SECONDS, OPEN_FILES, MOST_FILES, STARTED, PROCESSES)
 
