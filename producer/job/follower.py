@@ -11,7 +11,7 @@ from typing import Protocol
 
 from contract.errors import FolderError, UnknownJobError
 from contract.ledger.values import Drain, JobRecord
-from producer.cluster.client import AWAY, Retrying, Services
+from producer.cluster.client import AWAY, Retrying, Services, explain
 
 _DRAINED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
 _GATHERED_FOR = 0.05  # seconds between two collections: batches that close quickly are collected together
@@ -84,6 +84,7 @@ class Follower:
         self._holder = f"follower@{platform.node()}/{os.getpid()}"
         self._channel = services.channel(job, sink.told)
         self.record: JobRecord | None = None
+        self.held_up = ""  # why Redis takes nothing, in half a sentence, although it answers
         self._safe: list[str] = []  # batches that the sink has, and whose reports Redis still has
         self._is_all_here = False
         self._has_rung = self._is_more = False
@@ -112,7 +113,9 @@ class Follower:
         if not at_once and not self._channel.is_subscribed:
             self._has_rung = self._channel.subscribe()  # for batches closed in between
         self._safe = []
-        if not drain.is_swept:
+        if drain.is_swept:
+            self.held_up = ""
+        else:
             self._sweep()
         taken = self._sink.take(drain.reports)
         self._safe = [*(batch for batch, _ in drain.reports), *taken.gathered]
@@ -195,8 +198,9 @@ class Follower:
     def _sweep(self) -> None:
         try:
             self._services.sweep(self._holder)
-        except AWAY:
-            pass  # the next look sweeps; a full Redis must not prevent collecting, which frees memory
+        except AWAY as error:
+            # The next check sweeps; a full Redis must not keep us from making room in it.
+            self.held_up = explain(error).removesuffix(".")
 
     def _forget(self) -> None:
         safe, self._safe = self._safe, []

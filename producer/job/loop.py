@@ -160,7 +160,8 @@ def is_finished(feeder: Source, journal: Journal) -> bool:
 
 
 def _show(feeder: Source, follower: Follower, observer: Observer, console: Display) -> None:
-    seen = Seen(record=follower.record, totals=feeder.totals, is_complete=feeder.is_complete, redis=feeder.held_up)
+    held_up = feeder.held_up or follower.held_up
+    seen = Seen(record=follower.record, totals=feeder.totals, is_complete=feeder.is_complete, redis=held_up)
     observer.look(seen)
     console.exemplify(observer.examples)
     if console.is_due():

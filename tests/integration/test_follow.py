@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +24,7 @@ from producer.job.manifest_sink import following
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
 from tests.support.commands import Bench, urls
-from tests.support.person import ENOUGH
+from tests.support.person import ENOUGH, lines_until
 from tests.support.processes import await_condition
 from tests.support.stand_in_worker import StandInWorker, everything_ok
 
@@ -153,6 +155,19 @@ def test_a_job_with_credentials_is_not_opened_again_without_them(bench: Bench) -
     assert b"Traceback" not in err
     kept = b"".join(path.read_bytes() for path in (bench.folder / "out").rglob("*") if path.is_file())
     assert b"very-secret" not in kept
+
+
+def test_a_redis_that_takes_nothing_is_said(bench: Bench) -> None:
+    """Guards ``Follower.held_up``: nothing is written but by the sweep, which said nothing."""
+    job = bench.enqueue(20)
+    with closing(Cluster(replace(bench.settings, lease=600.0))) as cluster, bench.server.client() as client:
+        assert cluster.ledger.claim_next(holder="one that never ends", waited=0.0)
+        follow = bench.start("follow", job, "-o", "out")
+        await_condition(lambda: bench.drains(job), within=60, what="the follower")
+
+        client.config_set("maxmemory", 1)
+
+        lines_until(follow, b"| Redis is out of memory.\n")
 
 
 def test_a_script_and_a_follower_do_not_share_a_job(bench: Bench) -> None:

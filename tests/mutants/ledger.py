@@ -24,6 +24,7 @@ _WATCHDOG = "tests/unit/worker/batch/test_watchdog.py"
 _LEFT = "tests/integration/test_left_in_redis.py"
 _PARTING = "tests/unit/worker/engine/test_parting.py"
 _FOLLOW = "tests/integration/test_follow.py"
+_FOLLOWER = "tests/unit/producer/job/test_follower.py"
 _FEEDER = "producer/job/feeder.py"
 _SCRIPTS = "tests/unit/producer/api/test_jobs.py"
 
@@ -210,7 +211,13 @@ GUARDS = (
              tests="tests/unit/producer/job/test_fingerprint.py"),
     _without("producer/job/fingerprint.py", "if not chosen.keys() <= _EARLIER_POLICY.keys():\n        return None",
              tests="tests/unit/producer/job/test_fingerprint.py"),
-    _without("producer/job/loop.py", "redis=feeder.held_up", "redis=''", tests=_LEFT),
+    _without("producer/job/loop.py", "feeder.held_up or", tests=_LEFT),
+    _without("producer/job/loop.py", "or follower.held_up",
+             tests=f"{_FOLLOW}::test_a_redis_that_takes_nothing_is_said"),
+    _without("producer/job/hold_up.py", " and not facts.redis", tests="tests/unit/producer/job/test_hold_up.py"),
+    _without("producer/job/follower.py", 'self.held_up = explain(error).removesuffix(".")', "pass", tests=_FOLLOWER),
+    _without("producer/job/follower.py", '        if drain.is_swept:\n            self.held_up = ""\n        else:\n',
+             "        if not drain.is_swept:\n", tests=_FOLLOWER),
     _without("producer/cluster/client.py", "messages[: max(0, waiting - depth)]", "messages",
              tests="tests/integration/test_dispatch.py"),
     _without("producer/cluster/client.py", "record is None or record.is_finished", "True", tests=_LEFT),

@@ -45,6 +45,7 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
             "worker",
             "Worker celery@a is silent for 22 s; its batches run again when their lease ends.",
         ),
+        ({"census": Census({"celery@a": 22.4}, {}), "redis": "Redis is full"}, "redis", "Redis is full."),
         (
             {"census": Census({"celery@a": 1.0}, {"celery@a": FULL, "celery@b": FULL})},
             "worker",
