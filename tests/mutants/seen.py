@@ -19,7 +19,7 @@ _DRAINING, _KEPT = "tests/unit/producer/job/test_killed_draining.py", "tests/uni
 _STORED, _NOTED = "tests/unit/producer/storage/test_stored.py", "tests/unit/producer/storage/test_journal.py"
 _MANIFEST = "tests/unit/producer/storage/test_manifest.py"
 _GC = "tests/unit/producer/commands/test_housekeeping.py"
-_DRAINING = "tests/integration/ledger/test_draining.py"
+_DRAIN = "tests/integration/ledger/test_draining.py"
 
 GUARDS = (
     _of("contract/urls/lines.py", "(?=[^/]{1,253}(?:/|\\Z))", _LINES, ""),
@@ -34,8 +34,8 @@ GUARDS = (
         _ROLLED_BACK,
         "pass",
     ),
-    _of("contract/ledger/lua/drain.lua", "if i > 1 and size > 4194304 then break end", _DRAINING, ""),
-    _of("contract/ledger/lua/drain.lua", "if i > 1 and size", _DRAINING, "if size"),
+    _of("contract/ledger/lua/drain.lua", "if i > 1 and size > 4194304 then break end", _DRAIN, ""),
+    _of("contract/ledger/lua/drain.lua", "if i > 1 and size", _DRAIN, "if size"),
     _of(_JOURNAL, "position if is_due else self.written_until", _KILLED, "position"),
     _of(_JOURNAL, 'if self.fact("version") == _EARLIER:', _KILLED, "if False:"),
     _of("producer/job/plan.py", "journal.take_again(names_in(chunk), ", _KILLED, "str("),
