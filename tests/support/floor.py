@@ -37,7 +37,7 @@ class FakeRun:
         self.is_over = False
         self.stopped_within: float | None = None
         self.is_abandoned = False
-        self.is_due = False
+        self.has_due = False
         self.leftovers = list(leftovers)
         self.progress = Progress(total=2, bytes=3, ok=1, kept=0, failed=0, refused=0)
         self.outcomes = [Outcome(url=URL.format(batch), name="0" * 32, ending=Ending.OK, bytes=1)]
@@ -50,8 +50,12 @@ class FakeRun:
 
     def part(self) -> Part | None:
         part = Part(self.outcomes, self.leftovers, self.rest, self.busy)
-        self.outcomes, self.leftovers, self.is_due = [], [], False
+        self.outcomes, self.leftovers, self.has_due = [], [], False
         return part
+
+    def is_due(self, within: float) -> bool:
+        assert within > 0
+        return self.has_due
 
     def wait(self, timeout: float) -> bool:
         assert timeout == 0

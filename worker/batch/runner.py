@@ -182,7 +182,7 @@ class BatchRunner:
         """Let nothing that was handed back wait longer than it should for what its batch is still fetching."""
         now = time.monotonic()
         for turn in self._turns:
-            if turn.run.is_due and turn.may_part(now) and not (self._drains or turn.is_halted):
+            if turn.is_due and turn.may_part(now) and not (self._drains or turn.is_halted):
                 self._close_around(turn)
 
     def _count_flying(self, turns: Sequence[Turn]) -> None:
@@ -303,7 +303,8 @@ class BatchRunner:
 
     def _send_for(self, claim: Claim, children: Sequence[Child]) -> None:
         """Send messages for what the close of a batch has put in line, or let be put there."""
-        ready = [claim.child(number) for number, child in enumerate(children, start=1) if child.after <= 0]
+        numbered = enumerate(children, start=1)
+        ready = [claim.child(number) for number, child in numbered if child.after <= 0 and not child.hosts]
         if claim.is_owner:
             ready += self._gather(claim.job)
         if ready:

@@ -19,6 +19,7 @@ from worker.engine.run import Run
 from worker.events import HandedOff
 
 _PART_PAUSE = 5.0  # seconds between two closes of what is in the end one batch's stragglers
+_SOON = 2.0  # seconds before what was handed back may be tried again: it is parked until then, with others of its host
 _WORTH_A_CLOSE = 32  # outcomes of a batch that was not closed around its stragglers yet
 
 _SHOWN_HOSTS = 5  # of a snapshot
@@ -48,8 +49,13 @@ class Turn:
             return False
         outcomes = len(self.run.outcomes)
         if now - self.began >= _PART_PAUSE:
-            return outcomes > 0 or self.run.is_due
+            return outcomes > 0 or self.is_due
         return outcomes >= _WORTH_A_CLOSE and not self.is_parted
+
+    @property
+    def is_due(self) -> bool:
+        """May something that it handed back be tried again soon?"""
+        return self.run.is_due(within=_SOON)
 
     @property
     def longest(self) -> float:
@@ -97,15 +103,16 @@ def children_of(leftovers: Sequence[Leftover], *, parks: bool) -> list[Child]:
     """Open one batch for what may run at once, and one for each moment at which others may.
 
     What waits for a host is parked (where the job's edition ``parks``): a piece for each host with some URLs, and one
-    for all others that come due together.
+    for all others that come due together. So is what waited: else there were a batch for each that handed some back.
     """
-    now = [leftover for leftover in leftovers if leftover.after <= 0]
-    later = sorted((each for each in leftovers if each.after > 0), key=lambda each: each.after)
-    waiting = [each for each in later if each.host and parks]
+    waiting = sorted((each for each in leftovers if each.host and parks), key=lambda each: each.after)
+    others = [each for each in leftovers if not (each.host and parks)]
+    now = [leftover for leftover in others if leftover.after <= 0]
+    later = sorted((each for each in others if each.after > 0), key=lambda each: each.after)
     of_hosts = Counter(each.host for each in waiting)
     some = [[each for each in waiting if each.host == host] for host, urls in of_hosts.items() if urls >= _A_PIECE]
     few = [each for each in waiting if of_hosts[each.host] < _A_PIECE]
-    groups = [*([now] if now else []), *_due_together([each for each in later if not (each.host and parks)])]
+    groups = [*([now] if now else []), *_due_together(later)]
     return [*map(_child, groups), *(_child(group, parks=True) for group in [*some, *_due_together(few)])]
 
 

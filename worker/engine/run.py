@@ -119,10 +119,9 @@ class Run:
         """What is handed back, with the seconds that each has to wait yet."""
         return self.results.leftovers(self._clock.now())
 
-    @property
-    def is_due(self) -> bool:
-        """May something that is handed back be tried again already?"""
-        return self.results.is_due(self._clock.now())
+    def is_due(self, within: float = 0.0) -> bool:
+        """May something that is handed back be tried again in so many seconds?"""
+        return self.results.is_due(self._clock.now() + within)
 
     @property
     def busy(self) -> float:

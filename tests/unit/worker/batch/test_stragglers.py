@@ -105,19 +105,22 @@ def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only()
     assert turn.may_part(turn.began + 5.0)
 
 
-@pytest.mark.parametrize("held_by", ["", "halted", "stopping"])
+@pytest.mark.parametrize(("held_by", "host"), [("", ""), ("halted", ""), ("stopping", ""), ("", "a.test:80")])
 def test_what_a_batch_has_handed_back_does_not_wait_for_its_stragglers(
-    monkeypatch: pytest.MonkeyPatch, held_by: str
+    monkeypatch: pytest.MonkeyPatch, held_by: str, host: str
 ) -> None:
-    """Guards ``_let_go_what_is_due``; what only drains lets go of it with its end, a moment later."""
+    """Guards ``_let_go_what_is_due``; what only drains lets go of it with its end, a moment later.
+
+    What waited for a host is parked, to be gathered with what else waits for it, and has no message before.
+    """
     monkeypatch.setattr(turn_module, "_PART_PAUSE", 0.2)
     back = BatchEntry(url=URL.format("back"))
-    floor = Floor(ends_at_once=False, leftovers=[Leftover(back)])
+    floor = Floor(ends_at_once=False, leftovers=[Leftover(back, host=host)])
 
     def start(batch: str) -> None:
         run = floor.runs[batch]
         run.outcomes.clear()
-        run.is_due = True
+        run.has_due = True
         monkeypatch.setattr(run, "stop", lambda within: None)
         floor.is_stopping, floor.halted = held_by == "stopping", {"job"} if held_by == "halted" else set()
         threading.Timer(1.0, run.end).start()
@@ -128,7 +131,7 @@ def test_what_a_batch_has_handed_back_does_not_wait_for_its_stragglers(
     first, *kept = floor.report("1").handed_off
     assert unpack_entries(floor.ledger.job_of("job").batches[first].payload) == [back]
     assert bool(kept) == (not held_by)
-    assert floor.sent == [BatchMessage("job", first)]
+    assert floor.sent == ([] if host else [BatchMessage("job", first)])
 
 
 def test_a_batch_that_is_not_ours_when_it_is_closed_around_its_stragglers_is_abandoned() -> None:

@@ -65,14 +65,16 @@ def test_what_waits_for_hosts_is_parked_by_host() -> None:
     """A piece for each host with some URLs, and one for all others that come due together."""
     many = [left(f"many-{number}", 30.0 + number, "many.test:80") for number in range(4)]
     few = [left("x", 30.0, "x.test:80"), left("y", 31.0, "y.test:80"), left("y2", 31.0, "y.test:80")]
-    late, no_hosts = left("z", 300.0, "z.test:80"), left("disk", 5.0)
+    late, no_hosts = left("z", 300.0, "z.test:80"), [left("disk", 5.0), left("now", 0.0)]
+    waited = left("x2", 0.0, "x.test:80")  # would else be a batch, as of each that handed some back
 
-    children = children_of([*many, *few, late, no_hosts, left("now", 0.0, "x.test:80")], parks=True)
+    children = children_of([*many, *few, late, *no_hosts, waited], parks=True)
 
     assert [(child.urls, child.after, dict(child.hosts)) for child in children] == [
         (1, 0.0, {}),
         (1, 5.0, {}),
         (4, 33.0, {"many.test:80": 4}),
+        (1, 0.0, {"x.test:80": 1}),
         (3, 31.0, {"x.test:80": 1, "y.test:80": 2}),
         (1, 300.0, {"z.test:80": 1}),
     ]

@@ -92,14 +92,15 @@ def test_what_was_handed_back_waits_from_then_on_and_not_from_the_end_of_its_bat
 
     (last,) = run.leftovers
     assert 19.0 <= first.after - last.after <= 21.0
-    assert not run.is_due
+    assert not run.is_due(within=last.after - 0.1)
+    assert run.is_due(within=last.after)
 
 
 def test_what_may_be_tried_again_is_let_go_though_nothing_else_is_settled() -> None:
     world = VirtualWorld(answer)
     run = world.start([WAITS, SLOW], POLICY)
     world.turn_until(lambda: len(run.leftovers) == 1)
-    assert not run.is_due
+    assert not run.is_due()
 
     world.clock.seconds += 67.0
     part = run.part()
@@ -107,7 +108,7 @@ def test_what_may_be_tried_again_is_let_go_though_nothing_else_is_settled() -> N
     assert part is not None
     assert [(each.entry.url, each.after) for each in part.leftovers] == [(WAITS, 0.0)]
     assert [each.url for each in part.rest] == [SLOW]
-    assert not run.is_due
+    assert not run.is_due()
 
 
 def test_its_progress_starts_anew() -> None:
