@@ -75,8 +75,11 @@ class Memory:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        keys = cast("list[bytes]", client.keys())
-        self._values = {key: (cast("bytes", client.dump(key)), max(0, client.pttl(key))) for key in keys}
+        found = {key: (client.dump(key), client.pttl(key)) for key in cast("list[bytes]", client.keys())}
+        # A key whose time is over between two of these calls is none a snapshot would have.
+        self._values = {
+            key: (value, max(0, left)) for key, (value, left) in found.items() if value is not None and left != -2
+        }
 
     def put_back(self) -> None:
         self._client.flushall()
