@@ -65,6 +65,8 @@ def _drain(journal: Journal, chance: random.Random) -> None:
             journal.record_drained(
                 [str(number)], [], stored=StoredRows(names, list(starts)), offset=offset, next=number + 1
             )
+            behind = manifest.offset - journal.remembered_until
+            assert behind <= (FEW + 2 * SIZE) * max(map(len, rows)), "the next start would have to read it all"
     finally:
         manifest.close()
 
