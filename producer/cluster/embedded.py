@@ -110,6 +110,7 @@ class Embedded:
         self._programs: dict[str, dict[str, Any]] = {}
         self._running: dict[str, int | None] = {}
         self._restarts: dict[str, list[float]] = {}
+        self._log_begins: dict[str, int] = {}  # bytes that earlier runs left
         self._stopping: set[str] = set()
         self._socket = ""
         self._reserve: Reserve | None = None  # space of the disk for the server's data
@@ -119,7 +120,7 @@ class Embedded:
         command = find_server(self._environment)
         folder = self._folder / "redis"
         shutil.rmtree(folder, ignore_errors=True)  # the journal knows better what is left to do
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True)  # a job's headers and logins are in it while the job runs
         self._reserve = Reserve(folder / "reserve")
         keeper = [self._python, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
         self._keeper = subprocess.Popen(
@@ -234,6 +235,7 @@ class Embedded:
         self._stopping.discard(name)
         environment = {**self._environment, **variables}
         log = str(self._folder / f"{name}.log")
+        self._log_begins[name] = os.stat(log).st_size if os.path.exists(log) else 0
         self._programs[name] = {"start": name, "command": list(command), "environment": environment, "log": log}
         self._running[name] = None
         self._order(self._programs[name])
@@ -289,12 +291,13 @@ class Embedded:
         return name == SERVER and not os.path.exists(self._socket)
 
     def _last_words(self, name: str) -> str:
+        """Return the end of what it printed in this run, without the indented lines of warnings and tracebacks."""
         path = self._folder / f"{name}.log"
         try:
-            text = path.read_text("utf-8", "replace")[-_SHOWN_LOG:].strip()
+            text = path.read_bytes()[self._log_begins.get(name, 0) :].decode("utf-8", "replace")[-_SHOWN_LOG:]
         except OSError:
             text = ""
-        last = " / ".join(line.strip() for line in text.splitlines()[-3:])
+        last = " / ".join([line.rstrip() for line in text.splitlines() if line[:1].strip()][-3:])
         return f"{last or 'it printed nothing'} (its log: {path})"
 
 

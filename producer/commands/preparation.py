@@ -15,7 +15,7 @@ from pathlib import Path
 from contract.cluster.settings import ClusterSettings
 from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
-from contract.folders import PARTS, Owner, is_left_behind
+from contract.folders import PARTS, PRIVATE, Owner, is_left_behind
 from contract.open_files import allowed_transfers, attainable_limit, shortage
 from producer.cluster.address import configured
 from producer.cluster.embedded import Embedded, insist_on_port
@@ -81,6 +81,8 @@ def prepared(options: RunOptions, environment: Mapping[str, str], console: Conso
     if options.worker.flower_port is not None:
         _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
     lists = Lists(options.wish.lists)
+    if (options.output / PRIVATE / "journal.sqlite").exists():
+        lists.await_bytes()  # a pipe that brings nothing is no reason to give up the job that is there
     insist_on_urls(lists)  # a list that cannot be read is told before anything is started
     state = prepare_folder(options.output, options.manifest)
     with ExitStack() as stack:

@@ -12,7 +12,7 @@ from contract.urls.lines import Refusal, intake
 _HEAD = 4096  # bytes at the start of a list that are inspected
 _TRIED = 1_000  # lines
 _MOST_CONTROLS = 0.05  # largest share of the bytes of a text
-_UNPACK = "is compressed with {0}; unpack it first: {1} LIST | trawl run -."
+_UNPACK = "is compressed with {0}; unpack it first: `{1} LIST | trawl run - -o OUT`."
 _CONVERT = "is {0}; convert it first: iconv -f {0} -t UTF-8 LIST."
 _EXPORT = "is {0}; write the column of its URLs into a text file first, one URL per line."
 
@@ -44,6 +44,11 @@ class Ahead(Protocol):
         ...
 
     @property
+    def is_seen_whole(self) -> bool:
+        """Did ``peek`` return all there is?"""
+        ...
+
+    @property
     def shown(self) -> str:
         """The display name of the current list."""
         ...
@@ -65,14 +70,16 @@ def fault_of_head(head: bytes) -> str | None:
 
 
 def insist_on_urls(lists: Ahead) -> None:
-    """Make sure that there is a URL among the first lines, if there are many of them, before anything is started.
+    """Make sure that there is a URL among the first lines, if there are many or no more of them, before all else.
 
     Raises:
-        InputError: all of them are refused; the sentence says why the first one was.
+        InputError: there is no line, or all are refused; the sentence says why the first one was.
     """
     read = [intake(raw, line=number) for number, raw in enumerate(lists.peek(_TRIED), start=1)]
     asked = [each for each in read if each is not None]
     refused = [each for each in asked if isinstance(each, Refusal)]
+    if lists.is_seen_whole and not asked:
+        raise InputError(f"{lists.shown} holds no URLs: put one per line.")
     if len(read) < _TRIED or len(refused) < len(asked) or not refused:
         return
     first = refused[0]

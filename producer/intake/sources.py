@@ -95,6 +95,7 @@ class Lists:
         self._tail = b""  # the start of an incomplete line
         self._dropped = 0  # bytes of that line that were dropped
         self._dropped_checksum: int | None = None  # checksum up to the end of what was dropped
+        self.is_seen_whole = False  #: did ``peek`` come to the end of the only list?
         self.position = START
 
     def read(self, wait: float = 0.0) -> Chunk | None:
@@ -134,8 +135,13 @@ class Lists:
             block = self._read_on(file, READ_AT_ONCE)
             self._ahead += block
             if not block:
+                self.is_seen_whole = self._source == len(self._names) - 1
                 return self._ahead.split(b"\n")[:lines]
         return self._ahead.split(b"\n")[:-1][:lines]
+
+    def await_bytes(self) -> None:
+        """Wait for the first bytes of the first list, or for its end."""
+        self._ahead = self._ahead or self._read_on(self._open(), READ_AT_ONCE)
 
     @property
     def comes_to_its_end(self) -> bool:

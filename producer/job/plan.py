@@ -86,6 +86,8 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
         _insist_on_a_place_of_its_own(manifest, folder)
         look_at(manifest)  # before anything is made
     state = folder / PRIVATE
+    if state.is_symlink():
+        raise FolderError(f"{state} is a symbolic link and was left alone; name another folder with -o.")
     try:
         state.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=state):

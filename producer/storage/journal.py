@@ -90,7 +90,8 @@ class Journal:
             self._lock = _lock(folder)
             opened.callback(os.close, self._lock)
             try:
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))  # SQLite's own mode is 0644
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # SQLite makes 0644 and follows a link
+                os.close(os.open(self._path, flags, 0o666))
                 self._database = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
                 opened.callback(self._database.close)
                 self._database.execute("PRAGMA journal_mode = WAL")
@@ -104,9 +105,7 @@ class Journal:
                 has_table = self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'known'").fetchone()
                 self._has_known = has_table is not None  # an earlier version's
                 if self._facts.setdefault("version", _VERSION) not in (_EARLIER, _VERSION):
-                    raise FolderError(
-                        f"The journal {self._path} was written by another version of Trawlnet; remove it to start over."
-                    )
+                    raise FolderError(f"The journal {self._path} is another version's; remove it to start over.")
                 self._seen = SeenNames(folder, most=names_in_memory)
                 opened.callback(self._seen.close)
                 self._open_seen()
@@ -489,7 +488,7 @@ def _is_full(path: Path, error: sqlite3.Error | OSError) -> bool:
 def _lock(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise FolderError(f"The folder {folder} cannot be written: {error.strerror}.") from None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
         if not path.exists():
             return None
         path.open("rb").close()
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=5.0)) as database:
+        url = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
+        with closing(sqlite3.connect(url, uri=True, timeout=5.0)) as database:
             return {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM facts")}
     except PermissionError:
         raise FolderError(f"The job in {folder.parent} is another user's, and only they can look at it.") from None

@@ -132,8 +132,12 @@ def test_the_same_command_again_fetches_nothing_and_a_lost_file_again(person: Pe
     (person.folder / "out" / output_name(urls[0])).unlink()
     (person.folder / "out" / output_name(urls[1])).write_bytes(b"changed")
     second = json.loads(person.trawl(*command)[1])
+    rows = person.rows()
+    broken = person.trawl("run", "-", "-o", "out", *LOOPBACK, *SMALL, stdin=b"")
 
     assert first["ok"] == 10
+    assert (broken.code, broken.err) == (2, "trawl: Standard input holds no URLs: put one per line.\n")
+    assert person.rows() == rows, "a pipe that brings nothing gives nothing up"
     assert (second["kept"], second["ok"]) == (8, 2)
     assert (person.folder / "out" / output_name(urls[1])).read_bytes() == file_body(2)
 
@@ -182,12 +186,13 @@ def test_nothing_listens_and_only_we_can_reach_the_embedded_server(person: Perso
         lambda: next(iter(person.temporary.glob("trawl-*/redis.sock")), None), within=60, what="the socket"
     )
 
-    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)]
+    private = (folder, folder.parent, person.folder / "out/.trawl/redis")  # the last holds a job's logins
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in private]
     listening = [pid for pid in pids if _listens(pid)]
     server.log.let_go.set()
     process.communicate(timeout=ENOUGH)
 
-    assert modes == [0o700, 0o700]
+    assert modes == [0o700, 0o700, 0o700]
     assert listening == []
     assert process.returncode == 0
     assert gone(pids)

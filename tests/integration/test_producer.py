@@ -279,7 +279,6 @@ def test_an_interrupted_run_says_how_to_go_on(bench: Bench) -> None:
         (("run", "."), "is a folder"),
         (("run", "urls.txt", "-o", "urls.txt"), "is not a folder"),
         (("run", "urls.txt", "--manifest", "urls.txt"), "is not a Trawlnet manifest"),
-        (("follow", "no-such-job", "--manifest", "urls.txt"), "is not a Trawlnet manifest"),
         (("demo", "-o", "."), "urls.txt is not the demo's list"),
         (("demo", "-o", "urls.txt"), "is not a folder"),
         (("run", "urls.txt", "--allow-net", "nonsense"), "--allow-net"),
@@ -352,6 +351,7 @@ def test_paths_that_are_not_utf_8_are_shown_and_used(bench: Bench) -> None:
         for line in (bench.folder / os.fsdecode(b"o\xfft") / "manifest.jsonl").read_bytes().splitlines()
     ]
     assert len(rows) == 4
+    assert "is finished" in bench.trawl("status", "-o", os.fsdecode(b"o\xfft"), LC_ALL="C", PYTHONUTF8="0").out
 
 
 def test_a_job_that_does_not_add_up_has_an_exit_code_of_its_own(bench: Bench) -> None:

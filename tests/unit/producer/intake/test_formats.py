@@ -18,6 +18,7 @@ class Lines:
 
     lines: Sequence[bytes]
     shown: str = "The list urls.txt"
+    is_seen_whole: bool = False
 
     def peek(self, lines: int) -> Sequence[bytes]:
         return self.lines[:lines]
@@ -26,7 +27,7 @@ class Lines:
 @pytest.mark.parametrize(
     ("head", "said"),
     [
-        (gzip.compress(LIST, mtime=0), "compressed with gzip; unpack it first: zcat LIST"),
+        (gzip.compress(LIST, mtime=0), "compressed with gzip; unpack it first: `zcat LIST"),
         (b"\x28\xb5\x2f\xfd\x04\x00", "compressed with Zstandard"),
         (b"PK\x03\x04", "compressed with zip"),
         (b"PAR1\x15\x04", "is Parquet; write the column of its URLs"),
@@ -77,3 +78,9 @@ def test_a_thousand_refused_lines_are_enough_and_the_first_one_says_why() -> Non
 )
 def test_fewer_refused_lines_are_rows(lines: list[bytes]) -> None:
     insist_on_urls(Lines(lines))
+
+
+@pytest.mark.parametrize("lines", [[], [b""], [b"# nothing", b" ", b""]])
+def test_a_list_that_is_known_to_hold_nothing_ends_before_anything_is_given_up(lines: list[bytes]) -> None:
+    with pytest.raises(InputError, match=r"The list urls\.txt holds no URLs: put one per line"):
+        insist_on_urls(Lines(lines, is_seen_whole=True))

@@ -147,7 +147,7 @@ def test_a_list_that_changed_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("absent", "cannot be read"), ("folder", "is a folder"), ("a gz", r"compressed with gzip; .* zcat '.*a gz' \|")],
+    [("absent", "cannot be read"), ("folder", "is a folder"), ("a gz", r"compressed with gzip; .* `zcat '.*a gz' \|")],
 )
 def test_what_cannot_be_read_is_told_before_anything_starts(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "folder").mkdir()

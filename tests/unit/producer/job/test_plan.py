@@ -174,6 +174,18 @@ def of_a_group() -> Iterator[None]:
     os.umask(before)
 
 
+def test_our_own_folder_is_no_link_to_another_one(tmp_path: Path) -> None:
+    """Guards the look at ``.trawl``: journal and logs were written wherever somebody had it lead."""
+    victim = tmp_path / "victim"
+    (tmp_path / "out").mkdir()
+    victim.mkdir()
+    (tmp_path / "out/.trawl").symlink_to(victim)
+
+    with pytest.raises(FolderError, match="is a symbolic link and was left alone"):
+        prepare_folder(tmp_path / "out")
+    assert list(victim.iterdir()) == []
+
+
 def test_a_link_to_nowhere_is_called_what_it_is(tmp_path: Path) -> None:
     """Guards its sentence: it was called a file."""
     out = tmp_path / "out"

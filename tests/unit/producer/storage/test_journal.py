@@ -90,6 +90,18 @@ def test_two_runs_in_one_folder_get_one_clear_sentence(tmp_path: Path) -> None:
     Journal(tmp_path).close()
 
 
+@pytest.mark.parametrize("name", ["lock", "journal.sqlite"])
+def test_a_planted_link_is_not_followed(tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "victim"
+    folder = tmp_path / "out/.trawl"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(victim)
+
+    with pytest.raises(FolderError):
+        Journal(folder)
+    assert not victim.exists()
+
+
 def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite").write_bytes(b"this is no database, whatever its name says" * 100)
 
