@@ -6,7 +6,7 @@ from tests.mutants.guard import Guard
 
 _TESTS = tuple(
     f"tests/integration/ledger/test_{name}.py"
-    for name in ("promises", "draining", "redis_in_trouble", "recovery", "poison")
+    for name in ("promises", "claims", "draining", "redis_in_trouble", "recovery", "poison")
 )
 _OPEN, _CLAIM, _RENEW, _CLOSE, _STORE, _SEAL, _DRAIN, _SWEEP = (
     f"contract/ledger/lua/{name}.lua" for name in ("open", "claim", "renew", "close", "store", "seal", "drain", "sweep")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from contract.errors import CancelledJobError, InputError, JobStateError, UnknownJobError
+from contract.errors import CancelledJobError, JobStateError, UnknownJobError
 from contract.ledger import control
 from contract.ledger.values import Child, JobState
 from contract.records.outcomes import Ending, ErrorClass
@@ -240,7 +240,8 @@ def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
         assert ledger.count_waiting() == first_step
         if wanted == "paused":
             assert ledger.claim(JOB, "1202", holder="early") is None
-            begun(ledger, "another", batches=1)
+            ledger.create("another", JobPolicy())
+            ledger.open("another", [batch_of("0")])
             other = next_of(ledger)
             assert other.job == "another", "nothing of the one keeps the others waiting"
             assert ledger.close(other, report_of(other))
@@ -304,31 +305,6 @@ def test_whoever_was_to_end_what_is_cancelled_may_die(ledger: Clocked) -> None:
     assert ledger.swept()[0].cancelled == 1
 
 
-def test_a_job_of_a_higher_priority_goes_first_from_the_next_claim_on(ledger: Clocked) -> None:
-    for job in ("first", "later"):
-        ledger.create(job, JobPolicy())
-        ledger.open(job, [batch_of(str(number)) for number in range(9)])
-    assert [next_of(ledger).job for _ in range(4)].count("later") == 2
-
-    control.prioritize(ledger, "later", 1)
-
-    assert [next_of(ledger).job for _ in range(3)] == ["later"] * 3
-    control.prioritize(ledger, "first", 2)
-    assert next_of(ledger).job == "first"
-    control.prioritize(ledger, "first", -1)
-    assert [next_of(ledger).job for _ in range(5)] == ["later"] * 4 + ["first"]
-    assert record_of(ledger, "first").priority == -1
-
-
-def begun(ledger: Clocked, *jobs: str, batches: int = 9, priority: int | None = None) -> None:
-    """Begin jobs, with their priority before they have anything in line."""
-    for job in jobs:
-        ledger.create(job, JobPolicy())
-        if priority is not None:
-            control.prioritize(ledger, job, priority)
-        ledger.open(job, [batch_of(str(number)) for number in range(batches)])
-
-
 def test_all_that_waits_is_set_aside_with_what_was_lost_before(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the count of what was moved: what is overdue is moved beside a whole step of the others."""
     ledger.open(JOB, [batch_of(str(number)) for number in range(1, 604)])
@@ -337,108 +313,6 @@ def test_all_that_waits_is_set_aside_with_what_was_lost_before(client: redis.Red
     control.pause(ledger, JOB)
 
     assert (client.zcard(ledger.keys.job(JOB, "line")), client.zcard(ledger.keys.job(JOB, "aside"))) == (0, 603)
-
-
-@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 0.0, -1.0, 1001.0])
-def test_a_weight_that_is_none_is_refused(ledger: Clocked, weight: float) -> None:
-    with pytest.raises(InputError, match=r"between 0\.001 and 1000"):
-        control.weigh(ledger, JOB, weight)
-
-
-@pytest.mark.parametrize("priority", [-10, 10])
-def test_a_priority_beyond_nine_is_refused(ledger: Clocked, priority: int) -> None:
-    with pytest.raises(InputError, match="between -9 and 9"):
-        control.prioritize(ledger, JOB, priority)
-
-
-def test_a_job_that_was_given_its_priority_first_is_claimed_by_it(ledger: Clocked) -> None:
-    begun(ledger, "first")
-    begun(ledger, "higher", priority=3)
-
-    assert [next_of(ledger).job for _ in range(9)] == ["higher"] * 9
-
-
-def test_jobs_of_one_priority_share_whatever_those_of_others_have_had(ledger: Clocked) -> None:
-    """Guards the pass of each priority: a job that comes later is neither ahead of the others nor far behind."""
-    begun(ledger, "low")
-    next_of(ledger)
-    begun(ledger, "high", batches=30, priority=1)
-    begun(ledger, "high, later", batches=0, priority=1)
-    for _ in range(20):
-        assert next_of(ledger).job == "high"
-
-    ledger.open("high, later", [batch_of(str(number)) for number in range(9)])
-    assert 4 <= [next_of(ledger).job for _ in range(10)].count("high, later") <= 6
-    begun(ledger, "low, later")
-    while next_of(ledger).job.startswith("high"):
-        pass
-    assert 2 <= [next_of(ledger).job for _ in range(6)].count("low, later") <= 4
-
-
-def test_a_job_that_is_resumed_comes_where_the_others_are_or_later_if_it_has_had_more(ledger: Clocked) -> None:
-    begun(ledger, "more", batches=60)
-    control.weigh(ledger, "more", 0.01)
-    next_of(ledger)
-    control.pause(ledger, "more")
-    begun(ledger, "less", batches=60)
-    control.pause(ledger, "less")
-    begun(ledger, "always", batches=60)
-    for _ in range(20):
-        assert next_of(ledger).job == "always"
-
-    control.resume(ledger, "less")
-    control.resume(ledger, "more")
-
-    claimed = [next_of(ledger).job for _ in range(20)]
-    assert 9 <= claimed.count("less") <= 11, "it has saved up no turns"
-    assert claimed.count("more") == 0, "and what it has had counts"
-
-
-def test_a_job_that_is_resumed_has_its_priority(ledger: Clocked) -> None:
-    begun(ledger, "low")
-    ledger.advance(1.0)
-    begun(ledger, "high", priority=1)
-    control.pause(ledger, "high")
-    next_of(ledger)
-
-    control.resume(ledger, "high")
-
-    assert [next_of(ledger).job for _ in range(9)] == ["high"] * 9
-
-
-def test_what_a_job_has_had_among_those_of_another_priority_says_nothing(ledger: Clocked) -> None:
-    begun(ledger, "one", batches=60)
-    for _ in range(50):
-        next_of(ledger)
-    begun(ledger, "two", batches=60, priority=1)
-    for _ in range(20):
-        next_of(ledger)
-
-    control.prioritize(ledger, "one", 1)
-    assert 3 <= [next_of(ledger).job for _ in range(8)].count("one") <= 5, "it is neither behind nor ahead"
-
-
-def test_nor_does_it_where_it_had_nothing_in_line(ledger: Clocked) -> None:
-    begun(ledger, "one", batches=50)
-    for _ in range(50):
-        next_of(ledger)
-    begun(ledger, "two", batches=60, priority=1)
-
-    control.prioritize(ledger, "one", 1)
-    ledger.open("one", [batch_of(str(number)) for number in range(100, 120)])
-
-    assert 3 <= [next_of(ledger).job for _ in range(8)].count("one") <= 5
-
-
-def test_jobs_take_turns_when_nothing_of_a_higher_priority_waits_any_more(ledger: Clocked) -> None:
-    begun(ledger, "high", batches=1, priority=1)
-    begun(ledger, "large", batches=50)
-    ledger.advance(1.0)
-    begun(ledger, "small", batches=2)
-
-    assert next_of(ledger).job == "high"
-
-    assert "small" in {next_of(ledger).job for _ in range(2)}
 
 
 def test_a_job_that_is_unknown_or_over_is_told_as_such(ledger: Clocked) -> None:

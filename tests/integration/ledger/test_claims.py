@@ -1,0 +1,280 @@
+"""A batch in one worker's hands: claimed, renewed, closed and handed off, whoever else tries, whatever reply is lost."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from contract.ledger.values import Child, Claim
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
+from contract.records.policy import JobPolicy
+from tests.support.clocked_ledger import (
+    JOB,
+    Clocked,
+    ClockedLedger,
+    at_once,
+    batch_of,
+    claimed,
+    record_of,
+    report_of,
+    stored,
+    urls_of,
+)
+
+
+def test_a_claim_brings_everything_a_worker_needs(ledger: Clocked) -> None:
+    ledger.create("secretive", JobPolicy(timeout=5.0), secrets=b"packed headers")
+    opened = ledger.now()
+    ledger.open("secretive", [batch_of("7", "http://a.test/", "http://b.test/")])
+    ledger.advance(3.0)
+
+    claim = claimed(ledger, "7", job="secretive")
+
+    assert (claim.policy, claim.secrets, claim.urls, claim.attempt) == (JobPolicy(timeout=5.0), b"packed headers", 2, 1)
+    assert urls_of(claim) == ["http://a.test/", "http://b.test/"]
+    assert claim.queued == pytest.approx(opened, abs=0.001)
+
+
+def test_of_many_workers_one_gets_the_batch(ledger: Clocked) -> None:
+    """Guards the line of claim.lua that refuses what is not queued."""
+    ledger.open(JOB, [batch_of("1")])
+
+    claims = at_once(16, lambda number: ledger.claim(JOB, "1", holder=f"worker-{number}"))
+
+    assert len([claim for claim in claims if claim]) == 1
+    assert record_of(ledger).running == 1
+
+
+def test_a_claim_whose_reply_was_lost_is_given_again(ledger: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``again`` in claim.lua: the client repeats a call whose reply a broken connection swallowed."""
+    monkeypatch.setattr("secrets.token_hex", lambda size: "the same token")
+    ledger.open(JOB, [batch_of("1")])
+
+    first, again = ledger.claim(JOB, "1", holder="worker"), ledger.claim(JOB, "1", holder="worker")
+
+    assert first is not None
+    assert first == again
+    assert ledger.renew(first)
+
+
+def test_a_closed_deferred_or_unknown_batch_cannot_be_claimed(ledger: Clocked) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.close(
+        claim, report_of(claim, [], handed_off=[claim.child(1)]), [Child(batch_of("1").payload, 1, after=60.0)]
+    )
+
+    assert ledger.claim(JOB, "1", holder="worker") is None
+    assert ledger.claim(JOB, claim.child(1), holder="worker") is None
+    assert ledger.claim(JOB, "99", holder="worker") is None
+    assert ledger.claim("unknown", "1", holder="worker") is None
+
+
+def test_a_batch_whose_job_is_gone_cannot_be_claimed(client: redis.Redis, ledger: ClockedLedger) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    client.delete(f"trawl:2:job:{JOB}")
+
+    assert ledger.claim(JOB, "1", holder="worker") is None
+
+
+def test_a_lease_that_ran_out_can_be_renewed_while_nobody_took_it(ledger: Clocked) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.advance(1000.0)
+
+    assert ledger.claim(JOB, "1", holder="a redelivered copy") is None, "only the sweep ends a lease"
+    assert ledger.renew(claim)
+    assert ledger.swept()[1] == []
+    assert ledger.close(claim, report_of(claim))
+
+
+def test_a_renewed_lease_is_left_alone_and_a_silent_one_is_not(ledger: Clocked) -> None:
+    ledger.open(JOB, [batch_of("1"), batch_of("2")])
+    alive = claimed(ledger, "1")
+    claimed(ledger, "2")
+
+    ledger.advance(15.0)
+    assert ledger.renew(alive)
+    assert ledger.swept()[1] == []
+    ledger.advance(6.0)
+
+    assert ledger.swept()[1] == [f"{JOB}/2"]
+    assert record_of(ledger).running == 1
+    assert ledger.swept()[1] == [], "sent once"
+
+
+def test_who_lost_a_batch_is_fenced_off(ledger: Clocked) -> None:
+    """Guards the token comparison in renew.lua and close.lua."""
+    ledger.open(JOB, [batch_of("1")])
+    frozen = claimed(ledger, "1", holder="frozen")
+    ledger.advance(21.0)
+    ledger.swept()
+
+    assert not ledger.renew(frozen), "swept: it waits for a worker again"
+    assert not ledger.close(frozen, report_of(frozen, worker="frozen"))
+    second = claimed(ledger, "1", holder="second")
+    assert second.attempt == 2
+    assert not ledger.renew(frozen)
+    assert not ledger.close(frozen, report_of(frozen, worker="frozen"))
+
+    assert ledger.renew(second)
+    assert ledger.close(second, report_of(second, worker="second"))
+    assert not ledger.close(frozen, report_of(frozen, worker="frozen"))
+    assert stored(ledger, "1").worker == "second"
+    assert record_of(ledger).counts["ok"] == 1
+
+
+def test_a_batch_is_closed_once_whoever_tries(ledger: Clocked) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+
+    answers = at_once(8, lambda number: ledger.close(claim, report_of(claim, worker=f"thread-{number}")))
+
+    assert sorted(answers) == [False] * 7 + [True]
+    assert stored(ledger, "1").worker == f"thread-{answers.index(True)}"
+    assert record_of(ledger).counts["ok"] == 1
+    assert ledger.closed(JOB) == ["1"]
+
+
+def test_a_close_whose_reply_was_lost_is_confirmed(ledger: Clocked) -> None:
+    """Guards the comparison of reports in close.lua; without it a worker would think its work was in vain."""
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    report, children = report_of(claim, [], handed_off=[claim.child(1)]), [Child(batch_of("1").payload, 1)]
+
+    assert ledger.close(claim, report, children)
+    child = claimed(ledger, claim.child(1))
+    assert ledger.close(claim, report, children)
+
+    assert ledger.renew(child), "its children are not opened again"
+    assert record_of(ledger).open == 1
+
+
+def test_closing_stores_the_report_and_opens_the_rest_in_one_step(ledger: Clocked) -> None:
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/", "http://c.test/")])
+    opened = ledger.now()
+    ledger.advance(5.0)
+    claim = claimed(ledger, "1")
+    children = [
+        Child(pack_entries([BatchEntry(url="http://b.test/", spent=2.5)]), 1),
+        Child(pack_entries([BatchEntry(url="http://c.test/")]), 1, after=60.0),
+    ]
+
+    assert ledger.close(
+        claim, report_of(claim, ["http://a.test/"], handed_off=[claim.child(1), claim.child(2)]), children
+    )
+
+    record = record_of(ledger)
+    assert (record.open, record.running, record.undrained, record.counts["ok"]) == (2, 0, 1, 1)
+    assert stored(ledger, "1").handed_off == [claim.child(1), claim.child(2)]
+    first = claimed(ledger, claim.child(1))
+    assert unpack_entries(first.payload) == [BatchEntry(url="http://b.test/", spent=2.5)]
+    assert first.queued == pytest.approx(opened, abs=0.001), "waiting counts from the first opening"
+    assert first.attempt == 1
+    assert ledger.payloads(JOB, [claim.child(2), "1"]) == [children[1].payload, None]
+
+
+def closed_around(ledger: Clocked, claim: Claim, *rest: str) -> Claim:
+    """Close a batch with the outcomes of its other URLs; return the claim of the one that goes on with the rest."""
+    done = [url for url in urls_of(claim) if url not in rest]
+    kept = claim.kept(1, pack_entries(BatchEntry(url=url) for url in rest), len(rest))
+    assert ledger.close(claim, report_of(claim, done, handed_off=[kept.batch]), kept=kept)
+    return kept
+
+
+def test_what_takes_over_from_a_batch_closed_around_its_stragglers_is_ours_already(ledger: Clocked) -> None:
+    """Guards the held child of close.lua: nobody else may take what is in flight here."""
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://slow.test/")])
+    claim = claimed(ledger, "1")
+    ledger.advance(19.0)
+
+    kept = closed_around(ledger, claim, "http://slow.test/")
+
+    assert kept.batch != "1"
+    assert (record_of(ledger).open, record_of(ledger).running, record_of(ledger).counts["ok"]) == (1, 1, 1)
+    assert ledger.count_waiting() == 0
+    assert ledger.claim(JOB, kept.batch, holder="another") is None
+    ledger.advance(19.0)
+    assert ledger.swept()[0].again == {}, "its lease is new"
+    assert ledger.renew(kept)
+    assert not ledger.renew(claim)
+    assert ledger.close(kept, report_of(kept))
+    assert record_of(ledger).open == 0
+
+
+def test_each_that_takes_over_has_a_name_of_its_own_and_is_closed_like_any(ledger: Clocked) -> None:
+    """Guards the new token of ``kept``: children of one token would be called like the batch that is closed."""
+    urls = [f"http://host.test/{number}" for number in range(4)]
+    ledger.open(JOB, [batch_of("1", *urls)])
+    claim = claimed(ledger, "1")
+    names = ["1"]
+    for number in range(1, 4):
+        claim = closed_around(ledger, claim, *urls[number:])
+        names.append(claim.batch)
+
+    assert ledger.close(claim, report_of(claim))
+
+    assert len(set(names)) == 4
+    assert ledger.closed(JOB) == names
+    assert record_of(ledger).counts["ok"] == 4
+
+
+def test_a_batch_does_not_come_to_life_again_by_taking_over(ledger: Clocked) -> None:
+    """Guards the attempts of close.lua: a URL that kills its worker would never be found."""
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/", "http://kills.test/")])
+    claimed(ledger, "1")
+    ledger.advance(21.0)
+    ledger.swept()
+    second = claimed(ledger, "1")
+    kept = closed_around(ledger, second, "http://b.test/", "http://kills.test/")
+    assert kept.attempt == second.attempt == 2
+    for attempt in (3, 4, 5):
+        ledger.advance(21.0)
+        assert ledger.swept()[0].again == {JOB: [kept.batch]}
+        assert claimed(ledger, kept.batch).attempt == attempt
+
+    ledger.advance(21.0)
+
+    assert ledger.swept()[0].split == {JOB: [kept.batch]}
+
+
+def test_a_close_around_stragglers_whose_reply_was_lost_is_confirmed(ledger: Clocked) -> None:
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://slow.test/")])
+    claim = claimed(ledger, "1")
+    kept = claim.kept(1, pack_entries([BatchEntry(url="http://slow.test/")]), 1)
+    report = report_of(claim, ["http://a.test/"], handed_off=[kept.batch])
+
+    assert [ledger.close(claim, report, kept=kept) for _ in range(2)] == [True, True]
+
+    assert ledger.renew(kept)
+    assert (record_of(ledger).open, record_of(ledger).counts["ok"]) == (1, 1)
+
+
+def test_whoever_lost_a_batch_cannot_go_on_with_its_stragglers(ledger: Clocked) -> None:
+    ledger.open(JOB, [batch_of("1", "http://a.test/", "http://slow.test/")])
+    frozen = claimed(ledger, "1")
+    ledger.advance(21.0)
+    ledger.swept()
+    kept = frozen.kept(1, pack_entries([BatchEntry(url="http://slow.test/")]), 1)
+
+    assert not ledger.close(frozen, report_of(frozen, ["http://a.test/"], handed_off=[kept.batch]), kept=kept)
+
+    assert not ledger.renew(kept)
+    assert ledger.payloads(JOB, [kept.batch]) == [None]
+
+
+def test_a_deferred_batch_is_sent_when_it_is_due(ledger: Clocked) -> None:
+    ledger.open(JOB, [batch_of("1")])
+    claim = claimed(ledger, "1")
+    ledger.close(
+        claim, report_of(claim, [], handed_off=[claim.child(1)]), [Child(batch_of("1").payload, 1, after=60.0)]
+    )
+    assert record_of(ledger).running == 0, "waiting is not running"
+
+    ledger.advance(59.0)
+    assert ledger.swept()[1] == []
+    ledger.advance(2.0)
+    assert ledger.swept()[1] == [f"{JOB}/{claim.child(1)}"]
+    assert ledger.swept()[1] == [], "sent once"
+
+    assert urls_of(claimed(ledger, claim.child(1))) == ["http://host.test/1"]
