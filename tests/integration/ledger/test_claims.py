@@ -1,4 +1,4 @@
-"""A batch in one worker's hands: claimed, renewed, closed and handed off, whoever else tries, whatever reply is lost."""
+"""A batch in one worker's hands: claimed, renewed, closed and handed off, whoever else tries, whatever is lost."""
 
 from __future__ import annotations
 
