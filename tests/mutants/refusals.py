@@ -25,6 +25,22 @@ _TALLY, _SUMMARY = "producer/job/tally.py", ("tests/unit/producer/display/test_s
 _CONSOLE = "tests/unit/producer/display/test_console.py"
 
 GUARDS = (
+    _source("self.is_seen_whole = self._source == len(self._names) - 1", "self.is_seen_whole = True"),
+    _source("self._ahead = self._ahead or self._read_on(self._open(), READ_AT_ONCE)", "pass"),
+    _format("if lists.is_seen_whole and not asked:", "if False:"),
+    Guard("producer/job/plan.py", "if state.is_symlink():", ("tests/unit/producer/job/test_plan.py",), "if False:"),
+    Guard(
+        "producer/storage/journal.py",
+        "folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW",
+        ("tests/unit/producer/storage/test_journal.py",),
+        "folder / _LOCK, os.O_RDWR | os.O_CREAT",
+    ),
+    Guard(
+        "producer/storage/journal.py",
+        "flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW",
+        ("tests/unit/producer/storage/test_journal.py",),
+        "flags = os.O_RDWR | os.O_CREAT",
+    ),
     Guard(_TALLY, "            if error not in self.examples:\n", _SUMMARY, "            if True:\n"),
     Guard(_TALLY, "{_host_of(row.url)} ({row.name})", _SUMMARY, "{row.url} ({row.name})"),
     Guard(_TALLY, '            "examples": self.examples,\n', _SUMMARY),

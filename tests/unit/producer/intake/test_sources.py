@@ -3,12 +3,14 @@
 import gzip
 import os
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import InputError
+from producer.intake import sources
 from producer.intake.sources import Chunk, Lists, Position
 
 
@@ -114,6 +116,35 @@ def test_a_second_reader_goes_on_exactly_where_the_first_stopped(lines: list[byt
     assert list(looked_at) == text.split(b"\n")[:stop]
     assert lines_of(chunks) == text.split(b"\n")[: len(lines_of(chunks))]
     assert lines_of(chunks)[-len(lines_of(rest)) or len(lines_of(chunks)) :] == lines_of(rest)
+
+
+def test_a_list_that_was_peeked_at_to_its_end_says_so(tmp_path: Path) -> None:
+    """Guards ``is_seen_whole``: of a list that may go on, or has another behind it, nobody knows what it holds."""
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "b").write_bytes(b"http://h/")
+    one, two, some = Lists([str(tmp_path / "a")]), Lists([str(tmp_path / "a"), str(tmp_path / "b")]), Lists(["-"])
+
+    for lists in (one, two):
+        assert lists.peek(10) == [b""]
+    assert (one.is_seen_whole, two.is_seen_whole, some.is_seen_whole) == (True, False, False)
+    one.close()
+    two.close()
+
+
+def test_the_first_bytes_of_a_slow_list_can_be_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``await_bytes``: a job would be given up for a pipe that is slow, and brings nothing."""
+    monkeypatch.setattr(sources, "_LOOK", 0.0)
+    read, write = os.pipe()
+    lists = Lists(["-"], standard_input=read)
+    later = Timer(0.2, os.write, (write, b"http://h/\n"))
+    later.start()
+
+    lists.await_bytes()
+
+    assert lists.peek(1) == [b"http://h/"]
+    later.join()
+    os.close(read)
+    os.close(write)
 
 
 def test_of_short_lines_a_chunk_has_no_more_than_of_others(tmp_path: Path) -> None:
