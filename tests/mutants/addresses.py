@@ -45,14 +45,12 @@ GUARDS = (
     _safety("if address not in _UNICAST:", "if False:"),
     _safety("if int(address) >> 32 & 0xFDFFFFFF == 0x5EFE:", "if False:"),
     _safety('.partition("%")[0])', ")"),
-    _safety(
-        "return _LOOPBACK if any(address in loopback for loopback in _LOOPBACKS) else str(address)",
-        "return str(address)",
-    ),
+    _safety("return _LOOPBACK if any(address in loopback for loopback in _LOOPBACKS) else str(address)",
+        "return str(address)"),
     _safety('return "*" if judged.forms[0].is_unspecified else judged.key', "return judged.key"),
     _networks('if "%" in text:', "if False:"),
     _networks('if "/" in text and ip_address', "if False and ip_address"),
     _networks("if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):", "if False:"),
     # What an address is spelled like and what is done about it are guarded together.
     Guard("contract/urls/hosts.py", "if _LOOKS_NUMERIC.fullmatch(labels[-1]):", _TESTS, "if False:"),
-)
+)  # fmt: skip

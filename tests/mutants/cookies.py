@@ -36,7 +36,6 @@ GUARDS = (
     _cookies('host.endswith(f".{domain}")', "host.endswith(domain)"),
     _cookies('folder if folder.endswith("/") else f"{folder}/"', "folder"),
     Guard("worker/engine/transfer.py", "            start, self.hops = self.hops.start, None\n",
-          ("tests/integration/test_transfers.py", "-k", "forgotten"),
-          "            start = self.hops.start\n"),
+        ("tests/integration/test_transfers.py", "-k", "forgotten"), "            start = self.hops.start\n"),
     Guard("worker/adapters/http/handle.py", 'field.encode("latin-1")', _WIRE, 'field.encode("utf-8")'),
 )  # fmt: skip

@@ -16,4 +16,4 @@ GUARDS = (
     _of('if stored in ("identity", fields.get("content-encoding")):', "if True:"),
     _of('if fields.get("x-amz-checksum-type", "").upper() != "COMPOSITE":', "if True:"),
     _of('["repr-digest"] if is_part else '),
-)
+)  # fmt: skip

@@ -32,18 +32,13 @@ GUARDS = (
     _of(_BEGIN, "    kept = set_aside(manifest, None)  #", _PLAN, "    kept = None  #"),
     _of(_BEGIN, '        tell(f"{manifest} held another job', _PLAN, '        str(f"{manifest} held another job'),
     _of(_BEGIN, "        _insist_on_a_place_of_its_own(manifest, folder)\n", _PLAN, ""),
-    _of(
-        _BEGIN, "    except FolderError:\n        return written", _PLAN, "    except EOFError:\n        return written"
-    ),
+    _of(_BEGIN, "    except FolderError:\n        return written", _PLAN,
+        "    except EOFError:\n        return written"),
     _of(_BEGIN, "        look_at(manifest)  #", _PLAN, "        pass  #"),
     _of(_BEGIN, " path_of(recorded) if recorded", _PLAN, " Path(recorded) if recorded"),
     _of(_BEGIN, "'backslashreplace'", _PLAN, "'surrogateescape'"),
-    _of(
-        "producer/intake/sources.py",
-        "for _ in range(_READS_AT_ONCE):\n            if self.is",
-        _SOURCES,
-        "while True:\n            if self.is",
-    ),
+    _of("producer/intake/sources.py", "for _ in range(_READS_AT_ONCE):\n            if self.is", _SOURCES,
+        "while True:\n            if self.is"),
     _of("producer/storage/journal.py", "    if _is_full(path, error):", _FULL, "    if False:"),
     _of("producer/storage/journal.py", "        return code == sqlite3.SQLITE_FULL", _FULL, "        return False"),
     _of("producer/storage/journal.py", "return refusal.errno in FULL", _FULL, "return False"),
@@ -59,4 +54,4 @@ GUARDS = (
     _of("contract/named_files.py", "if stat.S_ISDIR(mode):", _NAMED, "if False:"),
     _of("producer/commands/demo.py", 'if text.read(len(_HEAD)) not in ("", _HEAD):', _MISTAKES, "if False:"),
     _of("producer/commands/compare.py", "    _insist_on_files(lists)\n", _COMPARE, ""),
-)
+)  # fmt: skip

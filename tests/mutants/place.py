@@ -48,9 +48,8 @@ GUARDS = (
     Guard(_URLS, 'return ";".join(map(_without_login, url.split(";")))', _URLS_TOLD, "return _without_login(url)"),
     Guard(_SETTINGS, '"" if each.metadata.get("is_secret") else ', _URLS_TOLD),
     Guard(_SETTINGS, '    if ";" in url:', _URLS_TOLD, "    if False:"),
-    Guard(
-        _SETTINGS, '        if environment.get(name, "").strip():  # celery', _URLS_TOLD, "        if False:  # celery"
-    ),
+    Guard(_SETTINGS, '        if environment.get(name, "").strip():  # celery', _URLS_TOLD,
+        "        if False:  # celery"),
     Guard("worker/celery.py", "print_warnings()\n", _WARNED),
     Guard("producer/cli/__init__.py", "    print_warnings()\n", _WARNED),
     Guard("contract/interpreter.py", '"error".startswith(action)', _WARNED, 'action == "error"'),
@@ -61,9 +60,8 @@ GUARDS = (
     Guard("worker/celery.py", 'sys.stderr.write(f"{hint}\\n")', _NO_EFFECT, "pass"),
     Guard("worker/wiring.py", "            logger.warning(self._ignored)\n", _NO_EFFECT, "            pass\n"),
     Guard("producer/commands/preparation.py", "        console.mention(hint)\n", _PROXY_TOLD, "        pass\n"),
-    Guard(
-        "worker/adapters/http/handle.py", "            os.close(os.dup(lent.fileno()))", _NO_FAULT, "            pass"
-    ),
+    Guard("worker/adapters/http/handle.py", "            os.close(os.dup(lent.fileno()))", _NO_FAULT,
+        "            pass"),
     Guard(_FILES, "if soft != resource.RLIM_INFINITY and soft < wanted:", _FILES_TOLD, "if False:"),
     Guard(_FILES, " // _PER_TRANSFER)", _FILES_TOLD, ")"),
     Guard(_FILES, "left - min(_SPARE, left // 3)", _FILES_TOLD, "left"),
@@ -72,4 +70,4 @@ GUARDS = (
     Guard("worker/downloader.py", "replace(settings, transfers=allowed)", _FEW, "settings"),
     Guard("producer/commands/preparation.py", "    if said:\n        console.tell(said)\n", _FEW),
     Guard("producer/commands/preparation.py", "        raise SettingError(said)\n", _TOO_FEW, "        pass\n"),
-)
+)  # fmt: skip

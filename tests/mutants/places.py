@@ -19,77 +19,35 @@ def _schedule(text: str, test: str, instead: str) -> Guard:
 
 GUARDS = (
     _lane(_LANE, "self._places.listen(now)", "test_what_stalls_costs_the_others_a_place_for_two_seconds"),
-    _lane(
-        _PLACES,
-        "return gained < _PULSE * since",
-        "test_what_stalls_costs_the_others_a_place_for_two_seconds",
-        "return gained == 0",
-    ),
-    _lane(
-        "worker/engine/transfer.py",
+    _lane(_PLACES, "return gained < _PULSE * since", "test_what_stalls_costs_the_others_a_place_for_two_seconds",
+        "return gained == 0"),
+    _lane("worker/engine/transfer.py",
         "return Tier.STALLED if last.error in _STALLS and last.seconds >= QUIET_AFTER else Tier.AGAIN",
-        "test_a_later_try_of_what_stalled_takes_no_place",
-        "return Tier.AGAIN",
-    ),
+        "test_a_later_try_of_what_stalled_takes_no_place", "return Tier.AGAIN"),
     _lane(_LANE, "self._places.take_back(transfer.exchange)", "test_a_later_try_of_what_stalled_takes_no_place"),
-    _lane(
-        "worker/engine/flow.py",
-        "            self._end_overdue(now)\n",
-        "test_a_later_try_that_finds_no_place_ends_at_its_deadline",
-        "",
-    ),
-    _lane(
-        "worker/engine/shares.py",
-        "        resting += self.waiting\n",
-        "test_what_only_rests_leaves_room_for_another_batch",
-        "        resting = 0\n",
-    ),
-    _lane(
-        _PLACES,
-        "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
-        "test_what_only_rests_leaves_room_for_another_batch",
-        "",
-    ),
-    _lane(
-        _LANE,
-        "bool(self._heard) and self._places.leave(exchange))",
-        "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed",
-        "False)",
-    ),
-    _schedule(
-        "host.quiet > 0 and host.flying >= self._window + host.prompt",
-        "test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_places",
-        "False",
-    ),
-    _schedule(
-        "            host.prompt += 1\n",
-        "test_a_host_that_answers_may_have_quiet_ones_beside_the_window",
-        "            pass\n",
-    ),
-    _schedule(
-        "host.quiet and host.is_silent(spare)", "test_silent_hosts_leave_others_something_to_be_quiet_with", "False"
-    ),
-    Guard(
-        "worker/engine/queues.py",
-        " and 2 * self.quiet >= self.flying",
-        ("tests/unit/worker/engine/test_schedule.py::test_a_host_with_a_few_quiet_ones_is_not_stuck",),
-    ),
-    _schedule(
-        "            self._offer(host)\n\n    def flying_at",
-        "test_a_stuck_host_goes_on_when_fewer_are_quiet",
-        "            pass\n\n    def flying_at",
-    ),
-    _schedule(
-        "self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count)",
-        "test_first_tries_go_before_later_ones_and_do_not_keep_them_out",
-        "self._firsts.count",
-    ),
-    _schedule(
-        "self._most_quiet // 2 - self.quiet",
+    _lane("worker/engine/flow.py", "            self._end_overdue(now)\n",
+        "test_a_later_try_that_finds_no_place_ends_at_its_deadline", ""),
+    _lane("worker/engine/shares.py", "        resting += self.waiting\n",
+        "test_what_only_rests_leaves_room_for_another_batch", "        resting = 0\n"),
+    _lane(_PLACES, "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
+        "test_what_only_rests_leaves_room_for_another_batch", ""),
+    _lane(_LANE, "bool(self._heard) and self._places.leave(exchange))",
+        "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed", "False)"),
+    _schedule("host.quiet > 0 and host.flying >= self._window + host.prompt",
+        "test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_places", "False"),
+    _schedule("            host.prompt += 1\n", "test_a_host_that_answers_may_have_quiet_ones_beside_the_window",
+        "            pass\n"),
+    _schedule("host.quiet and host.is_silent(spare)", "test_silent_hosts_leave_others_something_to_be_quiet_with",
+        "False"),
+    Guard("worker/engine/queues.py", " and 2 * self.quiet >= self.flying",
+        ("tests/unit/worker/engine/test_schedule.py::test_a_host_with_a_few_quiet_ones_is_not_stuck",)),
+    _schedule("            self._offer(host)\n\n    def flying_at", "test_a_stuck_host_goes_on_when_fewer_are_quiet",
+        "            pass\n\n    def flying_at"),
+    _schedule("self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count)",
+        "test_first_tries_go_before_later_ones_and_do_not_keep_them_out", "self._firsts.count"),
+    _schedule("self._most_quiet // 2 - self.quiet",
         "test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quiet",
-        "self._most_quiet - self.quiet",
-    ),
-    _schedule(
-        " or tier is STALLED):", "test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quiet", "):"
-    ),
-)
+        "self._most_quiet - self.quiet"),
+    _schedule(" or tier is STALLED):", "test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quiet",
+        "):"),
+)  # fmt: skip

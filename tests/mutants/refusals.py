@@ -29,18 +29,10 @@ GUARDS = (
     _source("self._ahead = self._ahead or self._read_on(self._open(), READ_AT_ONCE)", "pass"),
     _format("if lists.is_seen_whole and not asked:", "if False:"),
     Guard("producer/job/plan.py", "if state.is_symlink():", ("tests/unit/producer/job/test_plan.py",), "if False:"),
-    Guard(
-        "producer/storage/journal.py",
-        "folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW",
-        ("tests/unit/producer/storage/test_journal.py",),
-        "folder / _LOCK, os.O_RDWR | os.O_CREAT",
-    ),
-    Guard(
-        "producer/storage/journal.py",
-        "flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW",
-        ("tests/unit/producer/storage/test_journal.py",),
-        "flags = os.O_RDWR | os.O_CREAT",
-    ),
+    Guard("producer/storage/journal.py", "folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW",
+        ("tests/unit/producer/storage/test_journal.py",), "folder / _LOCK, os.O_RDWR | os.O_CREAT"),
+    Guard("producer/storage/journal.py", "flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW",
+        ("tests/unit/producer/storage/test_journal.py",), "flags = os.O_RDWR | os.O_CREAT"),
     Guard(_TALLY, "            if error not in self.examples:\n", _SUMMARY, "            if True:\n"),
     Guard(_TALLY, "{_host_of(row.url)} ({row.name})", _SUMMARY, "{row.url} ({row.name})"),
     Guard(_TALLY, '            "examples": self.examples,\n', _SUMMARY),
@@ -65,4 +57,4 @@ GUARDS = (
     _source("        if _URL.match(name):", "        if False:"),
     _source("    if stat.S_ISREG(mode):", "    if False:"),
     _source('        if fault:\n            raise InputError(f"{self.shown} {fault}")\n', ""),
-)
+)  # fmt: skip

@@ -28,12 +28,8 @@ GUARDS = (
     _of("contract/urls/lines.py", "{0,16000})?", _LINES, "*)?"),
     _of("producer/intake/sources.py", 'if read.count(b"\\n") > _MOST_LINES:', _SOURCES, "if False:"),
     _of("producer/job/feeder.py", "_REFUSED_AT_ONCE = 500", _FEEDER, "_REFUSED_AT_ONCE = 5000"),
-    _of(
-        "producer/job/manifest_sink.py",
-        "expected -= {batch for each in reports for batch in _batches_of(each)}",
-        _ROLLED_BACK,
-        "pass",
-    ),
+    _of("producer/job/manifest_sink.py", "expected -= {batch for each in reports for batch in _batches_of(each)}",
+        _ROLLED_BACK, "pass"),
     _of("contract/ledger/lua/drain.lua", "if i > 1 and size > 4194304 then break end", _DRAIN, ""),
     _of("contract/ledger/lua/drain.lua", "if i > 1 and size", _DRAIN, "if size"),
     _of(_JOURNAL, "position if is_due else self.written_until", _KILLED, "position"),
@@ -60,10 +56,6 @@ GUARDS = (
     _of(_RUNS, "            if path not in wanted:\n", _SEEN, "            if False:\n"),
     _of(_RUNS, "wanted.add(self._merge.writer.path)", _SEEN, "pass"),
     _of(_RUNS, "            writer.discard()\n            raise", _SEEN, "            raise"),
-    _of(
-        _RUNS,
-        "            self._merge = None\n            merge",
-        "tests/integration/test_full_journal.py",
-        "            merge",
-    ),
-)
+    _of(_RUNS, "            self._merge = None\n            merge", "tests/integration/test_full_journal.py",
+        "            merge"),
+)  # fmt: skip

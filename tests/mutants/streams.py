@@ -27,4 +27,4 @@ GUARDS = (
     _of(" or output.fault.errno == errno.EPIPE", "", _RUN, "producer/cli/__init__.py"),
     _of("code if isinstance(code, Answer) else code or 1", "code or 1", _RUN, "producer/cli/__init__.py"),
     _of("code if isinstance(code, Answer) else code or 1", "code", _RUN, "producer/cli/__init__.py"),
-)
+)  # fmt: skip

@@ -82,10 +82,8 @@ GUARDS = (
     _redirects('origin.scheme == "https" and to.scheme == "http"', "False"),
     _redirects("origin.origin != to.origin", "False"),
     _redirects("origin.origin != to.origin", "origin.host != to.host"),
-    _redirects(
-        "    except UnicodeDecodeError:\n        return _NOT",
-        '    except UnicodeDecodeError:\n        return location.decode("latin-1")\n        return _NOT',
-    ),
+    _redirects("    except UnicodeDecodeError:\n        return _NOT",
+        '    except UnicodeDecodeError:\n        return location.decode("latin-1")\n        return _NOT'),
     _redirects('.strip(" \\t")', ""),
     _redirects("given['query'] or query", "given['query']"),
     _redirects('.replace("\\t", "")', ""),
@@ -98,4 +96,4 @@ GUARDS = (
     _redirects("first.lower() == authority[2:] or", ""),
     _redirects("return f\"{scheme[1]}://{text.lstrip('/')}\"", 'return f"{scheme[1]}:{text}"'),
     _redirects("return f\"{own['scheme']}://{text.lstrip('/')}\"", "return f\"{own['scheme']}:{text}\""),
-)
+)  # fmt: skip

@@ -24,38 +24,25 @@ GUARDS = (
     Guard("worker/tasks.py", "with self._in_hand.one_more():", _TOLD, "if True:"),
     Guard("worker/lifecycle.py", "has_work=lambda: bool(self._in_hand)", _TOLD, "has_work=lambda: False"),
     Guard("producer/job/observer.py", "self._troubles.take(self.census.troubles)", _FLOOR, "pass"),
-    Guard(
-        "worker/wiring.py", '        threading.Thread(target=watch.run, name="health", daemon=True).start()\n', _FLOOR
-    ),
-    Guard(
-        "worker/batch/runner.py",
-        "            self._disk_backoff.note_waiting(turn.run.short_of_space)\n",
-        ("tests/unit/worker/batch/test_runner.py",),
-        "            pass\n",
-    ),
+    Guard("worker/wiring.py", '        threading.Thread(target=watch.run, name="health", daemon=True).start()\n',
+        _FLOOR),
+    Guard("worker/batch/runner.py", "            self._disk_backoff.note_waiting(turn.run.short_of_space)\n",
+        ("tests/unit/worker/batch/test_runner.py",), "            pass\n"),
     Guard("worker/health.py", "output_trouble(settings) or backoff.reason", _SEEN, "backoff.reason"),
     Guard("worker/health.py", "        self._listener.notify(TroubleSeen(found))\n", _HEALTH, "        pass\n"),
-    Guard(
-        "worker/batch/runner.py",
-        f"        self._turns.remove(turn)\n{_ENDED}",
-        ("tests/unit/worker/batch/test_runner.py",),
-        f"{_ENDED}        self._turns.remove(turn)\n",
-    ),
+    Guard("worker/batch/runner.py", f"        self._turns.remove(turn)\n{_ENDED}",
+        ("tests/unit/worker/batch/test_runner.py",), f"{_ENDED}        self._turns.remove(turn)\n"),
     Guard("worker/health.py", "        elif now - self._seen < _ENDED_AFTER:\n", _HEALTH, "        elif False:\n"),
     Guard("worker/health.py", "or now - self._reported >= _RENEWED_EVERY", _HEALTH),
-    Guard(
-        "worker/health.py", "            self._reported, self._recorded = now, found\n", _HEALTH, "            pass\n"
-    ),
+    Guard("worker/health.py", "            self._reported, self._recorded = now, found\n", _HEALTH,
+        "            pass\n"),
     Guard("worker/health.py", "        except (*AWAY, OSError):", _HEALTH, "        except OSError:"),
     Guard("worker/health.py", "        os.utime(self._path, (0, 0))\n", _HEALTH),
     Guard("worker/wiring.py", "            check_output(self._settings)\n", _ENDS),
     Guard("contract/ledger/health.py", ", ex=BELIEVED_FOR)", ("tests/integration/ledger/test_health.py",), ")"),
     Guard("contract/cluster/broker.py", 'BaseParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError\n', _DISK),
-    Guard(
-        "contract/cluster/transport.py",
-        "    _unacknowledged.ack = _acknowledge_or_let_go\n",
-        ("tests/unit/contract/cluster/test_transport.py",),
-    ),
+    Guard("contract/cluster/transport.py", "    _unacknowledged.ack = _acknowledge_or_let_go\n",
+        ("tests/unit/contract/cluster/test_transport.py",)),
     Guard("producer/cluster/reserve.py", "if free < SCARCE:", _RESERVE, "if False:"),
     Guard("producer/cluster/reserve.py", "elif free >= PLENTY and", _RESERVE, "elif"),
     Guard("producer/cluster/reserve.py", "        path.unlink(missing_ok=True)\n", _RESERVE, "        pass\n"),
@@ -63,12 +50,11 @@ GUARDS = (
     Guard("producer/job/observer.py", "and now - self._asked >= self._every:", _OBSERVER, ":"),
     Guard("producer/job/observer.py", "        except AWAY:\n", _OBSERVER, "        except ZeroDivisionError:\n"),
     Guard("worker/lifecycle.py", '        app.steps["worker"].add(_leaving(self._watch))\n', _TOLD),
-    Guard(
-        "worker/lifecycle.py", "        signals.worker_process_init.connect(self._begin_process, weak=False)\n", _TOLD
-    ),
+    Guard("worker/lifecycle.py", "        signals.worker_process_init.connect(self._begin_process, weak=False)\n",
+        _TOLD),
     Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if self._is_told:"),
     Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if number == signal.SIGQUIT:"),
     Guard(_DEPARTURE, "        self._leave_after(self._within, f", _TOLD, "        str(f"),
     Guard(_DEPARTURE, "(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)", _TOLD, "(signal.SIGTERM, signal.SIGQUIT)"),
     Guard(_DEPARTURE, "            self._stop(number, frame)\n", _TOLD, "            pass\n"),
-)
+)  # fmt: skip
