@@ -103,11 +103,6 @@ class Relay:
         """Stop listening: new connections are refused, open ones live on."""
         self._on_loop(self._stop_listening)
 
-    def accept_again(self) -> None:
-        """Listen again, on the same port."""
-        if self._server is None:
-            self._run(self._listen())
-
     # ---- its life
 
     def __enter__(self) -> Relay:

@@ -64,18 +64,6 @@ class Sink:
         """How many connections (and datagrams) came."""
         return len(self.caught)
 
-    @property
-    def total_bytes(self) -> int:
-        """How many bytes came."""
-        return sum(one.received for one in self.caught)
-
-    def wait_for_connections(self, count: int, timeout: float = 30.0) -> list[Caught]:
-        """Return what came once it is at least `count`; raises TimeoutError."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._caught) >= count, PATIENCE * timeout):
-                raise TimeoutError(f"{len(self._caught)} of {count} connections within {PATIENCE * timeout:g} s")
-            return list(self._caught)
-
     def clear(self) -> None:
         """Forget what came."""
         self._settle()
