@@ -32,12 +32,21 @@ def about_the_worker() -> Iterator[None]:
 
 
 class SubjectLogger(logging.LoggerAdapter[logging.Logger]):
-    """Puts the subject before the text, and into the record as ``job`` and ``batch`` for formats of one's own."""
+    """Puts the subject before the text, and into the record as ``job`` and ``batch`` for custom formats."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        job, batch = _subject.get() or ("", "")
+        if job and self.isEnabledFor(level):
+            # As arguments, because a job's id may hold a percent sign. A text without arguments is not formatted.
+            text, args = (f"{msg}", args) if args else ("%s", (msg,))
+            msg, args = f"Job %s batch %s: {text}", (job, batch, *args)
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # the caller's line, not this one
+        super().log(level, msg, *args, **kwargs)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         job, batch = _subject.get() or ("", "")
         kwargs["extra"] = {**(kwargs.get("extra") or {}), "job": job, "batch": batch}
-        return (f"Job {job} batch {batch}: {msg}" if job else msg), kwargs
+        return msg, kwargs
 
 
 def logger_of(module: str) -> SubjectLogger:
