@@ -17,6 +17,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: 1 line, 2 lines; ``plural`` is for those that do not end in s."""
+    return f"{count(number)} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def size(number: float) -> str:
     """Bytes in powers of 1000: 1234567 -> 1.2 MB."""
     for unit in ("B", "KB", "MB", "GB", "TB"):

@@ -62,6 +62,6 @@ def compare(lists: tuple[str, ...], **options: Any) -> int:
         measured = compare_ways(names, policy, chosen, os.environ, console_of(options))
     if options["is_json"]:
         print(json.dumps(to_records(measured)))
-    else:
+    elif not options["quiet"]:
         print(to_text(measured, latency=DEMO_LATENCY if options["is_demo"] else None))
     return max(each.summary.exit_code for each in measured)

@@ -55,22 +55,23 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
         remove_old_manifests,
         remove_stale_cache,
     )
+    from producer.formatting import counted
 
     days = 30.0 if older_than is None else older_than
     if output is not None:
         if jobs:
             raise click.UsageError("Name jobs or a folder, not both.")
         removed = remove_abandoned_partials(output, days)
-        print(f"removed {removed.files} broken-off {'body' if removed.files == 1 else 'bodies'}, {removed.bytes} bytes")
+        print(f"removed {counted(removed.files, 'broken-off body', 'broken-off bodies')}, {removed.bytes} bytes")
         old = remove_old_manifests(output, days)
         if old.files:
-            print(f"removed {old.files} earlier {'manifest' if old.files == 1 else 'manifests'}, {old.bytes} bytes")
+            print(f"removed {counted(old.files, 'earlier manifest')}, {old.bytes} bytes")
         return Answer(0)
     gone, messages = remove_jobs(jobs, older_than, os.environ, is_forced=force)
     for job in gone:
         print(f"removed job {job}")
     if messages:
-        print(f"removed {messages} {'message' if messages == 1 else 'messages'} of jobs that are over")
+        print(f"removed {counted(messages, 'message')} of jobs that are over")
     for path in remove_stale_cache(os.environ, days):
         print(f"removed {path}")
     return Answer(0)

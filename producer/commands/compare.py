@@ -17,7 +17,7 @@ from producer.commands.preparation import RunOptions, WorkerOptions
 from producer.commands.run import run
 from producer.display.console import Console
 from producer.display.summary import Summary
-from producer.formatting import count, seconds, size
+from producer.formatting import count, counted, seconds, size
 from producer.intake.sources import STANDARD_INPUT, Lists
 from producer.job.plan import JobSpec
 
@@ -99,7 +99,7 @@ def demo_list() -> Iterator[tuple[list[str], JobPolicy]]:
 def to_text(measured: Sequence[Measured], *, latency: float | None = None) -> str:
     """Return table and chart."""
     tally = measured[0].summary.tally
-    head = f"{count(tally.rows)} URLs, {size(tally.fetched)}"
+    head = f"{counted(tally.rows, 'URL')}, {size(tally.fetched)}"
     head += f", {seconds(latency)} latency each" if latency else ""
     titles = ("", "elapsed", "URLs' own time", "speed-up", "URLs/s", "MB/s", "ideal")
     rows = [titles, *(_row(each, measured[0]) for each in measured)]

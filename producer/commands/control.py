@@ -14,8 +14,8 @@ from contract.ledger.values import JobRecord
 from producer import formatting
 from producer.cluster.address import cluster_of
 from producer.cluster.client import AWAY, Cluster, explain
-from producer.formatting import command
-from producer.job.control import JobControl
+from producer.formatting import counted
+from producer.job.control import JobControl, resume_command
 from producer.storage.last_job import last_job
 
 
@@ -29,8 +29,7 @@ def pause_job(job: str | None, output: Path | None, environment: Mapping[str, st
         jobs = JobControl(name, cluster)
         was_new = jobs.pause()
         record = _once_obeyed(jobs, output, environment) if waits else None
-    resumed_by = command(f"resume -o {formatting.path(output)}" if output else f"resume {name}")
-    said = f"job {name} is paused{'' if was_new else ' already'}; `{resumed_by}` resumes it"
+    said = f"job {name} is {'' if was_new else 'already '}paused; `{resume_command(name, output)}` resumes it"
     return said + _in_flight(record, cluster.settings)
 
 
@@ -41,7 +40,7 @@ def resume_job(job: str | None, output: Path | None, environment: Mapping[str, s
         TrawlError: there is no such job, it was cancelled, or the cluster cannot be reached.
     """
     with _reached(job, output, environment) as (cluster, name):
-        return f"job {name} {'goes on' if JobControl(name, cluster).resume() else 'is not paused'}"
+        return f"job {name} is {'resumed' if JobControl(name, cluster).resume() else 'not paused'}"
 
 
 def cancel_job(job: str | None, output: Path | None, environment: Mapping[str, str], *, waits: bool = True) -> str:
@@ -54,7 +53,7 @@ def cancel_job(job: str | None, output: Path | None, environment: Mapping[str, s
         jobs = JobControl(name, cluster)
         was_new = jobs.cancel()
         record = _once_obeyed(jobs, output, environment) if waits else None
-    said = f"job {name} is cancelled{'' if was_new else ' already'}"
+    said = f"job {name} is {'' if was_new else 'already '}cancelled"
     return said + _in_flight(record, cluster.settings)
 
 
@@ -150,7 +149,7 @@ def _in_flight(record: JobRecord | None, settings: ClusterSettings) -> str:
     """Say of what is still in workers' hands when it will not be."""
     if record is None or not record.running:
         return ""
-    batches = "1 batch is" if record.running == 1 else f"{record.running:,} batches are"
+    batches = counted(record.running, "batch is", "batches are")
     return (
         f"\n{batches} still with workers, which start nothing new: they end with their transfers, within the"
         f" workers' drain (TRAWL_DRAIN), or {settings.lease:g} s after their worker died"

@@ -16,19 +16,18 @@ from contract.errors import FolderError, InputError, JobStateError, UnknownJobEr
 from contract.folders import PRIVATE
 from contract.ledger.control import state_of
 from contract.ledger.values import JobState
-from producer import formatting
 from producer.cluster.client import Cluster, Retrying
 from producer.cluster.connection import connected
 from producer.cluster.embedded import Embedded
 from producer.commands.preparation import Prepared, RunOptions, prepared
 from producer.display.console import Console
 from producer.display.summary import Summary
-from producer.formatting import command
+from producer.formatting import counted
 from producer.intake.batching import FIRST_SIZE, Batcher
 from producer.intake.formats import insist_on_urls
 from producer.intake.selection import Selection
 from producer.intake.sources import STANDARD_INPUT, Lists
-from producer.job.control import JobControl
+from producer.job.control import JobControl, resume_command
 from producer.job.feeder import Feeder
 from producer.job.follower import Follower
 from producer.job.halts import Halts, Suspension
@@ -82,14 +81,14 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
         feeder = _feeder(options, lists, journal, cluster, retrying, batcher)
         feeder.recover()
-        resumed_by = command(f"resume -o {formatting.path(options.output)}" if embedded else f"resume {journal.job}")
+        resumed_by = resume_command(_job_of(journal), options.output if embedded else None)
         manifest = Manifest(options.manifest, int(journal.fact("offset", 0)), space=space)
         stack.callback(manifest.close)
         follower, sink = following(
             _job_of(journal), journal=journal, manifest=manifest, services=cluster, retrying=retrying
         )
         if is_resumed:
-            console.mention(f"Going on with job {journal.job}: {sink.tally.rows:,} outcomes are there already.")
+            console.mention(f"Going on with job {journal.job}: {counted(sink.tally.rows, 'outcome')} so far.")
         halts = _halts(_job_of(journal), cluster, follower, journal, retrying, resumed_by=resumed_by)
         halts.begin()
         suspension = Suspension(halts.control, retrying=retrying, tell=console.tell, hide=console.close)
@@ -99,7 +98,9 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             journal=journal,
             console=console,
             interrupts=interrupts,
-            observer=_observer(_job_of(journal), cluster, sink.live, console, is_own=embedded is not None),
+            observer=_observer(
+                _job_of(journal), cluster, sink.live, console, resumed_by=resumed_by, is_own=embedded is not None
+            ),
             halts=halts,
             suspension=stack.enter_context(suspension),
             servants=embedded,
@@ -210,7 +211,8 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
         stack.callback(manifest.close)
         follower, sink = following(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)
         mirror = LedgerMirror(job, journal=journal, follower=follower, services=cluster, retrying=retrying)
-        halts = _halts(job, cluster, follower, journal, retrying, resumed_by=command(f"resume {job}"))
+        resumed_by = resume_command(job)
+        halts = _halts(job, cluster, follower, journal, retrying, resumed_by=resumed_by)
         if not journal.fact("finished"):
             mirror.begin()
         is_finished = bool(journal.fact("finished")) or conduct(
@@ -219,7 +221,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             journal=journal,
             console=console,
             interrupts=interrupts,
-            observer=_observer(job, cluster, sink.live, console),
+            observer=_observer(job, cluster, sink.live, console, resumed_by=resumed_by),
             halts=halts,
         )
         totals = journal.fact("totals") or follower.totals
@@ -332,7 +334,9 @@ def _feeder(
     )
 
 
-def _observer(job: str, cluster: Cluster, live: LiveProgress, console: Console, *, is_own: bool = False) -> Observer:
+def _observer(
+    job: str, cluster: Cluster, live: LiveProgress, console: Console, *, resumed_by: str, is_own: bool = False
+) -> Observer:
     return Observer(
         job,
         ledger=cluster.ledger,
@@ -341,6 +345,7 @@ def _observer(job: str, cluster: Cluster, live: LiveProgress, console: Console, 
         troubles=Troubles(console.tell, is_own=is_own),
         every=console.every,
         is_own=is_own,
+        resumed_by=resumed_by,
     )
 
 

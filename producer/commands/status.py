@@ -23,7 +23,8 @@ from producer.cluster.connection import connected
 from producer.display.console import Console
 from producer.display.facts import facts_of, when
 from producer.display.screen import Line
-from producer.formatting import command, count, one_line
+from producer.formatting import command, count, counted, one_line
+from producer.job.control import resume_command
 from producer.job.hold_up import Facts, what_holds_up
 from producer.job.status import JobStatus, state_of
 from producer.job.watch import JobWatch
@@ -154,7 +155,7 @@ def _not_running(folder: Path, facts: Mapping[str, Any]) -> NotRunning:
     counts = (facts.get("tally") or {}).get("counts", {})
     done, lines = sum(counts.values()), int(facts.get("lines", 0))
     job, is_finished = str(facts.get("job")), bool(facts.get("finished"))
-    read = f"{count(done)} outcomes of {count(lines)} lines"
+    read = f"{counted(done, 'outcome')} of {counted(lines, 'line')}"
     sentence = (
         f"Nothing runs in {folder}: job {job} is finished, with {read}."
         if is_finished
@@ -204,7 +205,12 @@ def _listed(cluster: Cluster, *, is_json: bool) -> str:
     said = [_table(records)]
     for record in records:
         if record.open:
-            facts = Facts(standing=cluster.ledger.standing(record.job), census=census, is_complete=record.is_sealed)
+            facts = Facts(
+                standing=cluster.ledger.standing(record.job),
+                census=census,
+                is_complete=record.is_sealed,
+                resumed_by=resume_command(record.job),
+            )
             sentence = what_holds_up(facts, lambda _left: "").sentence
             if sentence:
                 said.append(f"{record.job}: {one_line(sentence)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from producer.formatting import count, duration, labelled, seconds, size
+from producer.formatting import count, counted, duration, labelled, seconds, size
 from producer.job.status import HostCost, JobStatus, WorkerLine
 
 
@@ -49,7 +49,7 @@ def when(moment: float) -> str:
 
 
 def _host(host: HostCost) -> str:
-    parts = [f"{count(host.urls)} URLs"] if host.urls else []
+    parts = [counted(host.urls, "URL")] if host.urls else []
     if host.mean is not None:
         parts.append(f"{seconds(host.mean)} each")
     if host.failed:
@@ -60,7 +60,7 @@ def _host(host: HostCost) -> str:
 
 
 def _worker(line: WorkerLine) -> str:
-    held = f"{count(line.batches or 0)} batch{'' if line.batches == 1 else 'es'} of {count(line.urls or 0)} URLs"
+    held = f"{counted(line.batches or 0, 'batch', 'batches')} of {counted(line.urls or 0, 'URL')}"
     parts = [held if line.batches else "holds nothing of it"]
     if line.heard is not None:
         parts.append(f"last heard from {line.heard:.0f} s ago")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 from contract.records.outcomes import ENDINGS
-from producer.formatting import broken, cells, count, duration, fit, one_line, seconds, size
+from producer.formatting import broken, cells, count, counted, duration, fit, one_line, seconds, size
 from producer.job.status import HostCost, JobStatus, WorkerLine
 
 Span = tuple[str, str]  # text, and a style of rich
@@ -161,7 +161,7 @@ def _paused(status: JobStatus, width: int) -> list[Line]:
         return []
     named: list[str] = []
     for wait in waits[:3]:
-        urls = f" ({count(wait.urls)} URLs)" if wait.urls else ""
+        urls = f" ({counted(wait.urls, 'URL')})" if wait.urls else ""
         named.append(f"{fit(wait.host, 30).rstrip()} {duration(wait.left)}{urls}")
         if cells("paused      " + ", ".join(named)) > width - 16:
             break

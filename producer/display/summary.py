@@ -8,7 +8,7 @@ from typing import Any
 
 from contract.errors import AccountingError
 from contract.records.outcomes import ENDINGS
-from producer.formatting import count, labelled, seconds, size
+from producer.formatting import count, counted, labelled, seconds, size
 from producer.job.tally import Tally
 
 _SHOWN_HOSTS = 5
@@ -41,7 +41,7 @@ class Summary:
             raise AccountingError(f"The outcomes do not add up: {self.identity}. Please report this as a bug.")
         if rows is not None and rows != self.tally.rows:
             raise AccountingError(
-                f"The manifest has {count(rows)} rows, not {count(self.tally.rows)}. Please report this as a bug."
+                f"The manifest has {counted(rows, 'row')}, not {count(self.tally.rows)}. Please report this as a bug."
             )
 
     @property
@@ -51,7 +51,9 @@ class Summary:
         if self.is_cancelled and self.not_read is not None:
             parts.append(("not read", self.not_read))
         end = "; more of the list was not read" if self.not_read is None else ""
-        return f"{count(self.lines)} lines = " + " + ".join(f"{count(number)} {name}" for name, number in parts) + end
+        return (
+            f"{counted(self.lines, 'line')} = " + " + ".join(f"{count(number)} {name}" for name, number in parts) + end
+        )
 
     @property
     def not_read(self) -> int | None:
@@ -81,7 +83,7 @@ class Summary:
             rows.append(("errors", ", ".join(f"{name} {count(number)}" for name, number in by_count)))
             rows += [("", f"{name}: {tally.examples[name]}") for name, _ in by_count if name in tally.examples]
         if fetched:
-            pace = f"{count(fetched)} URLs and {size(tally.fetched)} in {seconds(elapsed)}"
+            pace = f"{counted(fetched, 'URL')} and {size(tally.fetched)} in {seconds(elapsed)}"
             if elapsed:
                 pace += f": {count(fetched / elapsed)} URLs/s, {size(tally.fetched / elapsed)}/s"
             rows.append(("fetched", pace))
@@ -93,7 +95,7 @@ class Summary:
             rows.append(("whole URL", _percentiles(tally.total.percentile) + of))
             rows.append(("slowest", self._hosts()))
         if tally.counts["kept"]:
-            rows.append(("kept", f"{count(tally.counts['kept'])} files, {size(tally.kept)}, from earlier runs"))
+            rows.append(("kept", f"{counted(tally.counts['kept'], 'file')}, {size(tally.kept)}, from earlier runs"))
         rows += self.places.items()
         if self.next:
             rows.append(("next", self.next))
@@ -142,7 +144,7 @@ class Summary:
 
     def _so_far(self) -> str:
         counts = ", ".join(f"{count(self.tally.counts[ending])} {ending}" for ending in ENDINGS)
-        return f"{count(self.tally.rows)} outcomes of {count(self.totals['lines'])} lines read: {counts}"
+        return f"{counted(self.tally.rows, 'outcome')} of {counted(self.totals['lines'], 'line')} read: {counts}"
 
     def _hosts(self) -> str:
         hosts = self.tally.slowest_hosts(_SHOWN_HOSTS)

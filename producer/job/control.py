@@ -6,13 +6,20 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from contract.ledger import control
 from contract.ledger.values import JobRecord
 from producer.cluster.client import Services
+from producer.formatting import command, path
 
 _OBEYED_WITHIN = 3.0  # seconds: workers ask each second, and hand off at once what they have not started
 _LOOK_PAUSE = 0.1  # seconds
+
+
+def resume_command(job: str, output: Path | None = None) -> str:
+    """Return the command that ends a pause; ``output`` is the folder of a run whose server ends with it."""
+    return command(f"resume {job}" if output is None else f"resume -o {path(output)}")
 
 
 class JobControl:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from contract.ledger.health import Census, Trouble
 from contract.ledger.values import JobState, Standing
-from producer.formatting import command, count, duration
+from producer.formatting import count, counted, duration
 
 _STILL = 5.0  # seconds without an outcome after which transfers in flight are examined
 _LIST_SLOW = 2.0  # seconds without a line from the list, if nothing else is left to do
@@ -36,12 +36,13 @@ class Facts:
     """What is known about a job and everything it depends on; None if the cluster was not asked, or does not answer.
 
     ``idle`` is the seconds since the last outcome, ``list_idle`` since the last line of the list; ``is_flowing``:
-    outcomes are coming. ``waits`` has the paused hosts, with the seconds left of each pause. ``flying`` and similar
-    fields come from snapshots of open batches.
+    outcomes are coming. ``resumed_by`` is the command that ends a pause. ``waits`` has the paused hosts, with the
+    seconds left of each pause. ``flying`` and similar fields come from snapshots of open batches.
     """
 
     standing: Standing | None
     census: Census | None
+    resumed_by: str
     is_own: bool = False
     is_complete: bool = True
     redis: str = ""
@@ -83,9 +84,9 @@ def _found(facts: Facts, at: Callable[[float], str]) -> Iterator[HoldUp]:
 def _what_is_open(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
     if standing.state is JobState.PAUSED:
         by = (
-            f" by {standing.pauser} until that command goes on"
+            f" by {standing.pauser} until that command is resumed"
             if standing.pauser
-            else f"; `{command('resume')}` ends that"
+            else f"; `{facts.resumed_by}` resumes it"
         )
         yield HoldUp("paused", f"The job is paused{by}.")
     if standing.open > 0:
@@ -160,14 +161,14 @@ def _what_flies(facts: Facts, standing: Standing) -> Iterator[HoldUp]:
     if not standing.running or not facts.has_snapshots or facts.flying > facts.quiet:
         return
     if facts.unresolved and not facts.flying:
-        hosts = f"{count(facts.unresolved)} host{'s wait' if facts.unresolved > 1 else ' waits'}"
+        hosts = counted(facts.unresolved, "host waits", "hosts wait")
         yield HoldUp("names", f"The name servers do not answer: {hosts} for an address.")
     if facts.quiet:
         slow = _names([f"{host} ({count(number)})" for host, number in facts.slow_hosts.items()])
-        urls = f"{count(facts.quiet)} URL{'s bring' if facts.quiet > 1 else ' brings'} next to nothing"
+        urls = counted(facts.quiet, "URL brings next to nothing", "URLs bring next to nothing")
         yield HoldUp("slow", f"Waiting for slow answers: {urls}{f', of {slow}' if slow else ''}.")
     if facts.retrying and facts.idle >= 1.0:
-        urls = f"{count(facts.retrying)} URL{'s wait' if facts.retrying > 1 else ' waits'}"
+        urls = counted(facts.retrying, "URL waits", "URLs wait")
         yield HoldUp("retry", f"{urls} for a host's turn or the next attempt.")
 
 
@@ -175,10 +176,10 @@ def _turns(standing: Standing) -> Iterator[HoldUp]:
     if standing.running or not standing.waiting:
         return
     if standing.elsewhere:
-        held = f"{count(standing.elsewhere)} batch{'es' if standing.elsewhere > 1 else ''}"
+        held = counted(standing.elsewhere, "batch", "batches")
         yield HoldUp("turn", f"It is another job's turn: the workers hold {held} of it.")
     else:
-        waiting = f"{count(standing.waiting)} batch{'es wait' if standing.waiting > 1 else ' waits'}"
+        waiting = counted(standing.waiting, "batch waits", "batches wait")
         yield HoldUp("claim", f"{waiting} for a worker to take {'them' if standing.waiting > 1 else 'it'}.")
 
 

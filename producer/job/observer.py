@@ -48,6 +48,7 @@ class Observer:
         ledger: Looking,
         health: WorkerHealth,
         live: LiveProgress,
+        resumed_by: str,
         troubles: Troubles | None = None,
         every: float | None = _ASKED_EVERY,
         is_own: bool = False,
@@ -56,7 +57,8 @@ class Observer:
         wall: Callable[[], float] = time.time,
     ) -> None:
         """``every`` is the seconds between queries (None: never); ``is_own``: the only worker is embedded; ``troubles``
-        reports workers that cannot work; ``age`` is the job's age in seconds.
+        reports workers that cannot work; ``resumed_by`` is the command that ends a pause; ``age`` is the job's age in
+        seconds.
         """
         self.stage = ""  # shown in place of the job's state
         self.census: Census | None = None
@@ -68,6 +70,7 @@ class Observer:
         self._troubles = troubles
         self._every = every
         self._is_own = is_own
+        self._resumed_by = resumed_by
         self._clock = clock
         self._wall = wall
         self._rates = Rates()
@@ -212,6 +215,7 @@ class Observer:
             standing=self.standing,
             census=self.census,
             is_own=self._is_own,
+            resumed_by=self._resumed_by,
             is_complete=seen.is_complete,
             redis=seen.redis,
             idle=idle,

@@ -9,6 +9,7 @@ from typing import Any
 
 from contract.ledger.values import JobRecord
 from producer.cluster.client import AWAY, Cluster
+from producer.job.control import resume_command
 from producer.job.live_progress import LiveProgress
 from producer.job.observer import Observer, Seen
 from producer.job.status import JobStatus
@@ -41,6 +42,7 @@ class JobWatch:
             health=cluster.health,
             live=self._live,
             is_own=is_own,
+            resumed_by=resume_command(record.job, journal.parent if journal is not None and is_own else None),
             every=_ASKED_EVERY,
             age=max(0.0, time.time() - record.created),
         )

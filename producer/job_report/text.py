@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contract.records.outcomes import ENDINGS
-from producer.formatting import count, one_line, seconds, size
+from producer.formatting import count, counted, one_line, seconds, size
 from producer.job_report.figures import Figures
 
 _SHOWN = 5  # hosts, and slow URLs
@@ -17,7 +17,7 @@ def text_of(figures: Figures) -> str:
 
 def _lines(figures: Figures) -> Iterator[str]:
     endings = ", ".join(f"{count(figures.endings[name])} {name}" for name in ENDINGS)
-    yield f"{count(figures.rows)} URLs: {endings}"
+    yield f"{counted(figures.rows, 'URL')}: {endings}"
     if figures.unreadable:
         yield f"unreadable lines: {count(figures.unreadable)}"
     for name, error in figures.errors_by_count().items():
@@ -25,7 +25,7 @@ def _lines(figures: Figures) -> Iterator[str]:
         yield f"  {name:<20} {count(error.count):>9}  for example {example.host} ({example.name}): {example.detail}"
     if not figures.fetched:
         return
-    yield f"{size(figures.bytes)} of {count(figures.fetched)} URLs in {seconds(figures.wall)}"
+    yield f"{size(figures.bytes)} of {counted(figures.fetched, 'URL')} in {seconds(figures.wall)}"
     yield (
         f"the requests took {seconds(figures.requests)}, added up: an upper bound for fetching one after another,"
         " as concurrent requests slow each other down"
@@ -37,7 +37,7 @@ def _lines(figures: Figures) -> Iterator[str]:
     yield f"hosts that cost most, of {count(figures.host_count)}:"
     for host in figures.hosts(_SHOWN):
         mean = seconds(host.seconds / host.urls)
-        yield f"  {host.name}: {count(host.urls)} URLs, {count(host.unstored)} without a file, {mean} on average"
+        yield f"  {host.name}: {counted(host.urls, 'URL')}, {count(host.unstored)} without a file, {mean} on average"
     yield "slowest URLs:"
     for slow in figures.slowest()[:_SHOWN]:
         yield f"  {seconds(slow.total):>9}  {slow.host} ({slow.name}): {slow.ending}, attempts: {count(slow.attempts)}"

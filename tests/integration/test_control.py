@@ -69,14 +69,18 @@ def test_a_paused_job_waits_and_a_resumed_one_goes_on(bench: Bench) -> None:
         f"job {job} is paused",
         True,
     )
-    assert bench.trawl("pause", job)[1].startswith(f"job {job} is paused already; ")
+    assert bench.trawl("pause", job)[1].startswith(f"job {job} is already paused; ")
+    with closing(Cluster(bench.settings)) as cluster:
+        cluster.health.beat("celery@a")
+    for asked in ("status",), ("status", job):
+        assert f"trawl resume {job}` resumes it." in bench.trawl(*asked)[1]
     assert bench.trawl("gc", "--older-than", "0")[1] == "", "not even if it is old"
     with StandInWorker(bench.settings):
         other = bench.enqueue(20)
         assert bench.trawl("follow", other, "-o", "other", "--quiet")[0] == 0
         assert sum(bench.record(job).counts.values()) == 0
 
-        assert bench.trawl("resume", job)[:2] == (0, f"job {job} goes on\n")
+        assert bench.trawl("resume", job)[:2] == (0, f"job {job} is resumed\n")
         code, out, err = bench.trawl("follow", job, "-o", "out", "--json")
 
     assert (code, json.loads(out)["ok"]) == (0, 300), err
@@ -99,7 +103,7 @@ def test_a_cancelled_job_has_its_rows_without_a_worker(bench: Bench) -> None:
     )
     assert Counter(row["url"] for row in bench.rows()) == Counter(urls(95))
     assert f"Job {job} is cancelled" in err
-    assert bench.trawl("cancel", job)[:2] == (0, f"job {job} is cancelled already\n")
+    assert bench.trawl("cancel", job)[:2] == (0, f"job {job} is already cancelled\n")
     code, _, err = bench.trawl("pause", job)
     assert (code, err) == (2, f"trawl: Job {job} is cancelled: there is nothing left to pause.\n")
 

@@ -7,6 +7,7 @@ import pytest
 
 from contract.errors import InputError
 from contract.records.policy import JobPolicy
+from producer.cli import exit_code
 from producer.commands.compare import Measured, compare, ideal, to_text, ways
 from producer.display.console import Console
 from producer.display.summary import Summary
@@ -42,6 +43,18 @@ def test_the_table_compares_with_the_first_way() -> None:
     assert row.split()[2:] == ["1.00", "s", "11.0", "s", "10.0", "x", "200", "1.0", "0.65", "s"]
     bars = [line for line in text.splitlines() if "\N{FULL BLOCK}" in line or "##" in line]
     assert len(bars) == 2
+
+
+@pytest.mark.parametrize(("option", "shows"), [((), True), (("-q",), False)])
+def test_a_quiet_comparison_prints_no_table(
+    option: tuple[str, ...], shows: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = [Measured(ways(1, 1)[0], summary(1, 1.0, 1.0), 1.0)]
+    monkeypatch.setattr("producer.commands.compare.compare", lambda *_: measured)
+
+    code = exit_code(["compare", "urls.txt", *option])
+
+    assert (code, capsys.readouterr().out.startswith("1 URL, 1.0 MB\n")) == (0, shows)
 
 
 @pytest.mark.parametrize("name", ["-", "fifo"])

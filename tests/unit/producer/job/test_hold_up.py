@@ -8,7 +8,6 @@ import pytest
 
 from contract.ledger.health import Census, Trouble
 from contract.ledger.values import Held, JobState, Standing
-from producer.formatting import command
 from producer.job.hold_up import Facts, HoldUp, what_holds_up
 
 FULL = Trouble("The disk is full (ENOSPC).")
@@ -24,7 +23,7 @@ def standing(**open_: Any) -> Standing:
 
 
 def found(**facts: Any) -> HoldUp:
-    known: dict[str, Any] = {"standing": standing(), "census": HEALTHY, "idle": 10.0}
+    known: dict[str, Any] = {"standing": standing(), "census": HEALTHY, "resumed_by": "trawl resume 7", "idle": 10.0}
     return what_holds_up(Facts(**(known | facts)), lambda left: f"12:00 + {left:.0f}")
 
 
@@ -61,15 +60,11 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
             "redis",
             "Redis is 79 % full; nothing is sent above 70 %.",
         ),
-        (
-            {"standing": standing(state=JobState.PAUSED)},
-            "paused",
-            f"The job is paused; `{command('resume')}` ends that.",
-        ),
+        ({"standing": standing(state=JobState.PAUSED)}, "paused", "The job is paused; `trawl resume 7` resumes it."),
         (
             {"standing": standing(state=JobState.PAUSED, pauser="run@laptop/7")},
             "paused",
-            "The job is paused by run@laptop/7 until that command goes on.",
+            "The job is paused by run@laptop/7 until that command is resumed.",
         ),
         (
             {"census": Census({"celery@a": 1.0}, {"celery@a": SHORT})},

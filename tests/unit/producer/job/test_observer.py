@@ -37,6 +37,7 @@ class World:
             ledger=cast("Ledger", self),
             health=cast("WorkerHealth", self),
             live=self.live,
+            resumed_by="trawl resume job",
             troubles=Troubles(self.told.append),
             every=every,
             is_own=is_own,
