@@ -102,10 +102,10 @@ def _turn(output: Path, make: Callable[[], RedisLedger], batches: Sequence[NewBa
     ledger = make()
     downloader = Downloader(WorkerSettings(output=str(output)))
 
-    def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+    def starts(claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
         entries = unpack_entries(claim.payload)
         return downloader.start(
-            entries, claim.policy, queued=claim.queued, worker="cost", may_publish=may_publish, tell=tell
+            entries, claim.policy, queued=claim.queued, worker="cost", may_publish=may_publish, wake=wake
         )
 
     pids = [os.getpid(), *tree_below(os.getpid())]

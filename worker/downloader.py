@@ -104,12 +104,12 @@ class Downloader:
         worker: str,
         may_publish: Callable[[], bool] = lambda: True,
         credentials: Credentials = NO_CREDENTIALS,
-        tell: Callable[[], None] = lambda: None,
+        wake: Callable[[], None] = lambda: None,
     ) -> Run:
         """Begin to fetch a batch and return at once.
 
         ``queued`` is when the batch was enqueued (Unix seconds); ``may_publish`` is asked, on another thread, right
-        before files get their names; ``tell`` is called when there is room for another batch, and at the end.
+        before files get their names; ``wake`` is called when there is room for another batch, and at the end.
 
         Raises:
             SettingError: a network of the policy cannot be read, or its digest needs a missing package.
@@ -127,7 +127,7 @@ class Downloader:
             start_hash=start_hash,
             credentials=credentials,
             roomy=self.settings.room - 1,
-            tell=tell,
+            wake=wake,
         )
         with self._lock:  # no lane is retired between being chosen and being given work
             run.launch(self._lanes_for(_Reach.of(policy)))
@@ -210,7 +210,7 @@ class Downloader:
 
 def _beside(window: int, descriptors: int) -> tuple[int, int]:
     """Return how many connections a lane may have for its window, those it keeps among them, and how many transfers
-    may be in flight without a place: four windows, or what descriptors allow.
+    may be in flight without a slot: four windows, or what descriptors allow.
 
     One transfer at a time is what somebody asks for who wants no two to overlap.
     """

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 from contract.ledger.health import BELIEVED_FOR, Trouble
 from worker.batch.disk_backoff import DiskBackoff
 from worker.downloader import output_trouble
@@ -70,7 +70,7 @@ class HealthWatch:
         self.trouble = found
         try:
             self._record(found, now)
-        except (*AWAY, OSError):
+        except (*UNREACHABLE, OSError):
             pass  # what was not recorded is with the next look
         self._listener.notify(TroubleSeen(found))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kombu.exceptions import OperationalError
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 from contract.ledger.sweep import Sweeper
 from worker.events import LedgerSwept, Listener, SweepsFailed, SweepsResumed
 
@@ -27,7 +27,7 @@ class Sweeps:
             return
         try:
             findings = self._sweeper.sweep()
-        except (*AWAY, OperationalError) as error:
+        except (*UNREACHABLE, OperationalError) as error:
             if not self._is_away:
                 self._listener.notify(SweepsFailed(type(error).__name__))
             self._is_away = True

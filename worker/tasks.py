@@ -9,7 +9,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 from contract.cluster.dispatch import send_batches
 from contract.errors import MessageError
 from contract.ledger.values import Claim
@@ -74,11 +74,11 @@ class BatchTask:
             return "not started: the disk takes no files; it will be sent again"
         try:
             claim = here.ledger.claim_next(holder=worker, waited=0.0, message=named)
-        except AWAY as error:
+        except UNREACHABLE as error:
             logger.warning("No batch claimed: %s.", type(error).__name__)
             return "not claimed: the ledger does not answer"
         except MessageError as error:
-            _tell_once(f"No batch claimed: {error}")
+            _log_once(f"No batch claimed: {error}")
             raise Ignore from None
         if claim is None:
             return "nothing to do: no batch waits"
@@ -94,7 +94,7 @@ class BatchTask:
         try:
             if here.ledger.job(named.job) is not None:
                 send_batches(self._app, [named], about="(passed on)")
-        except (*AWAY, OperationalError) as error:
+        except (*UNREACHABLE, OperationalError) as error:
             with about(named.job, named.batch):
                 logger.warning("was not handed off (%s); the sweep will do it.", type(error).__name__)
         return "not started: this worker is stopping"
@@ -110,7 +110,7 @@ class BatchTask:
         """``known`` is how many changes of control there were when its first batch was claimed."""
         downloader = here.downloader()
 
-        def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+        def starts(claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
             return downloader.start(
                 claim.entries(),
                 claim.policy,
@@ -118,7 +118,7 @@ class BatchTask:
                 worker=worker,
                 may_publish=may_publish,
                 credentials=Credentials.unpack(claim.secrets),
-                tell=tell,
+                wake=wake,
             )
 
         return BatchRunner(
@@ -138,6 +138,6 @@ class BatchTask:
 
 
 @lru_cache(maxsize=100)
-def _tell_once(line: str) -> None:
+def _log_once(line: str) -> None:
     """Log what would else be said for every message."""
     logger.error(line)

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import signals
 
-from contract.cluster.broker import AWAY, build_app, connect, queue_lists
+from contract.cluster.broker import UNREACHABLE, build_app, connect, queue_lists
 from contract.cluster.settings import ClusterSettings
 from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
@@ -108,7 +108,7 @@ class Worker:
             *([meter] if meter is not None else []),
             rows,
             TroubleRow(self.app, self._name),
-            Snapshots(ledger.tell),
+            Snapshots(ledger.send_snapshot),
             EventLog(),
         ]
         return Process(
@@ -177,7 +177,7 @@ class Worker:
 def _warn_of_eviction(ledger: RedisLedger) -> None:
     try:
         eviction = ledger.memory().eviction
-    except AWAY:
+    except UNREACHABLE:
         return  # whoever sends batches says so as well
     if eviction is not None:
         logger.warning(eviction)

@@ -30,7 +30,7 @@ class RedisDiskError(redis.exceptions.ConnectionError):
 BaseParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError
 
 #: Redis cannot be reached, is loading, full or read-only: the same call may succeed later.
-AWAY = (
+UNREACHABLE = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
     redis.exceptions.OutOfMemoryError,

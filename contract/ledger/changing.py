@@ -50,7 +50,7 @@ class Changing(Reading):
         keys = self.keys_of(job)
         shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities, keys.active]
         arguments = [job, wanted, by, _MOVED_AT_ONCE, self.keep]
-        answer = self.run("control", [*keys.parts(job, "", "batches", "line", "aside"), *shared], arguments)
+        answer = self.call("control", [*keys.parts(job, "", "batches", "line", "aside"), *shared], arguments)
         if answer is None:
             raise UnknownJobError.of(job)
         return answer[0].decode(), answer[1].decode(), int(answer[2])
@@ -58,14 +58,14 @@ class Changing(Reading):
     def _keep_reports(self, job: str, seconds: int) -> None:
         seen, closed = 0, self.keys_of(job).job(job, "closed")
         arguments: list[Any] = [result_key(job, ""), seen, _KEPT_AT_ONCE, seconds]
-        while (more := self.run("keep_reports", [closed], arguments)) == _KEPT_AT_ONCE:
+        while (more := self.call("keep_reports", [closed], arguments)) == _KEPT_AT_ONCE:
             seen += more
             arguments[1] = seen
 
     def withdraw(self, job: str, *, holder: str, most: int) -> list[Claim]:
         keys = self.keys_of(job)
         parts = keys.parts(job, "", "batches", "payloads", "leases", "due", "aside", "parcels", "parked", "waits")
-        answer = self.run("withdraw", parts, [f"{holder}/{secrets.token_hex(8)}-", self.lease, most])
+        answer = self.call("withdraw", parts, [f"{holder}/{secrets.token_hex(8)}-", self.lease, most])
         if answer is None:
             return []
         policy = JobPolicy.from_wire(wire.from_json(answer[0]))
@@ -90,17 +90,17 @@ class Changing(Reading):
     def prioritize(self, job: str, priority: int) -> bool:
         keys = self.keys_of(job)
         shared = [keys.turns, keys.taken, keys.priorities]
-        return bool(self.run("prioritize", [keys.job(job), *shared], [job, priority, self.keep]))
+        return bool(self.call("prioritize", [keys.job(job), *shared], [job, priority, self.keep]))
 
     def weigh(self, job: str, weight: float) -> bool:
-        return bool(self.run("weigh", [self.keys_of(job).job(job)], [repr(weight)]))
+        return bool(self.call("weigh", [self.keys_of(job).job(job)], [repr(weight)]))
 
     def states(self, jobs: Sequence[str]) -> dict[str, JobState]:
         states: dict[str, JobState] = {}
         for keys in (self.earlier, self.keys):
             some = [job for job in jobs if self.keys_of(job) is keys]
             if some or keys is self.keys:
-                changes, *found = self.run("states", [self.keys.taken], [keys.of_jobs, *some])
+                changes, *found = self.call("states", [self.keys.taken], [keys.of_jobs, *some])
                 self.changes.hear(changes)
                 named = zip(some, found, strict=True)
                 states |= {job: JobState((state or b"running").decode()) for job, state in named}
@@ -117,7 +117,7 @@ class Changing(Reading):
         pauses = [max(1, int(seconds * 1000)) for seconds in (pause, longest, silence)]
         limits = [MOST_ATTEMPTS, _SWEPT_AT_ONCE, self.keep, lost_after]
         touched = [*shared, keys.priorities, others.active, others.sent]
-        milliseconds, *found = self.run("sweep", touched, [keys.of_jobs, *pauses, *limits])
+        milliseconds, *found = self.call("sweep", touched, [keys.of_jobs, *pauses, *limits])
         rest = max(0, milliseconds) / 1000
         if not found:
             return Swept(rest)

@@ -70,25 +70,25 @@ class JobChannel:
             message = self._subscription.get_message(timeout=within)
             rang = False
             while message is not None:
-                rang = self._take(message) or rang
+                rang = self._receive(message) or rang
                 message = self._subscription.get_message(timeout=0.0)
             return rang
         except (redis.exceptions.RedisError, OSError):
-            self.take_down()
+            self.unsubscribe()
             return True
 
-    def _take(self, message: Mapping[str, Any]) -> bool:
+    def _receive(self, message: Mapping[str, Any]) -> bool:
         """Does it ring? A connection that was made again does: something may have been missed."""
         if message["type"] == "message" and message["channel"] in self._beside:
             self._pass_on(message["data"])
             return False
         return bool(message["type"] != "pong")
 
-    def take_down(self) -> None:
+    def unsubscribe(self) -> None:
         if self._subscription is not None:
             self._subscription.close()
             self._subscription = None
 
     def close(self) -> None:
-        self.take_down()
+        self.unsubscribe()
         self._client.close()

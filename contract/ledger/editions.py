@@ -58,7 +58,7 @@ class Editions:
         whole, micro = self._redis.time()
         return whole + micro / 1e6
 
-    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def call(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run one of the scripts in ``contract/ledger/lua``."""
         return self._scripts[script](keys=list(keys), args=list(arguments))
 

@@ -40,7 +40,7 @@ def exchange(ledger: RedisLedger, change: int, states: Sequence[HostState], prob
     for host in probes:
         arguments += [host, _PROBE_LASTS]
     keys = ledger.keys
-    last, news, granted = ledger.run("hosts", [keys.hosts, keys.host_changes, keys.host_probes], arguments)
+    last, news, granted = ledger.call("hosts", [keys.hosts, keys.host_changes, keys.host_probes], arguments)
     ours = {state.host for state in states}
     theirs = [
         found

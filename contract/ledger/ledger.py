@@ -101,7 +101,7 @@ class RedisLedger(Changing):
             shared = [keys.active, keys.sent, keys.job(job, "line"), keys.turns, keys.taken, keys.job(job, "aside")]
             shared += [keys.priorities, self.others(keys).sent]
             parts = keys.parts(job, "", "batches", "payloads", "closed")
-            answer = self.run("open", [*parts, *shared], arguments)
+            answer = self.call("open", [*parts, *shared], arguments)
             if answer is None:
                 raise UnknownJobError(f"Redis no longer knows job {job}.")
             if answer == 0:
@@ -111,13 +111,13 @@ class RedisLedger(Changing):
 
     def store(self, job: str, report: BatchReport) -> bool:
         keys = [*self.keys_of(job).parts(job, "", "batches", "closed"), result_key(job, report.batch)]
-        answer = self.run("store", keys, [report.batch, report.to_result(), self.keep, *_counters(report)])
+        answer = self.call("store", keys, [report.batch, report.to_result(), self.keep, *_counters(report)])
         if answer < 0:
             raise UnknownJobError(f"Redis no longer knows job {job}.")
         return bool(answer)
 
     def seal(self, job: str, totals: Mapping[str, int]) -> None:
-        if not self.run("seal", [self.keys_of(job).job(job)], [wire.to_json(dict(totals)), self.keep]):
+        if not self.call("seal", [self.keys_of(job).job(job)], [wire.to_json(dict(totals)), self.keep]):
             raise UnknownJobError(f"Redis no longer knows job {job}.")
 
     def remove(self, job: str) -> None:
@@ -189,7 +189,7 @@ class RedisLedger(Changing):
         shared = [keys.sent, keys.overdue, keys.taken, keys.ahead, keys.turns, keys.priorities, self.others(keys).sent]
         about = [keys.of_jobs, waits, token, self.lease, most, self.keep, waited, int(has_message)]
         reads = [_POLICY_FIELDS, POLICY_VERSION, PAYLOAD_VERSION]
-        answer = self.run("claim", shared, [*about, *reads, *self._queue])
+        answer = self.call("claim", shared, [*about, *reads, *self._queue])
         if not isinstance(answer, list):
             return None
         has_others, *answer = answer
@@ -211,12 +211,12 @@ class RedisLedger(Changing):
         known = policy_of(policy), float(queued)
         return Claim(*held, payload, *known, attempt, urls, hidden, changes, edition, float(late), parts, bool(owns))
 
-    def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
+    def send_snapshot(self, job: str, snapshot: ProgressSnapshot) -> None:
         self._redis.publish(self.keys_of(job).job(job, SNAPSHOTS), snapshot.to_wire())
 
     def renew(self, claim: Claim) -> bool:
         keys = self.keys_at(claim.edition).parts(claim.job, "batches", "leases")
-        return bool(self.run("renew", keys, [claim.batch, claim.token, self.lease, self.keep]))
+        return bool(self.call("renew", keys, [claim.batch, claim.token, self.lease, self.keep]))
 
     def close(
         self,
@@ -256,7 +256,7 @@ class RedisLedger(Changing):
         keys = self.keys_at(claim.edition)
         shared = [keys.active, result_key(job, batch), keys.sent, keys.overdue, keys.ahead, keys.job(job, "aside")]
         parked = [*keys.parts(job, "waits", "parcels", "parked", "owners"), keys.sweeping]
-        changes = self.run("close", [*keys.parts(job, *PARTS[:6]), *shared, keys.taken, *parked], arguments)
+        changes = self.call("close", [*keys.parts(job, *PARTS[:6]), *shared, keys.taken, *parked], arguments)
         if changes is None:
             return False
         if keys is self.keys:
@@ -266,7 +266,7 @@ class RedisLedger(Changing):
     def gather(self, job: str) -> list[str]:
         keys = self.keys_of(job)
         parts = keys.parts(job, "", "batches", "waits", "parcels", "parked", "owners")
-        heads = self.run("gather", [*parts, keys.sent, keys.overdue, keys.hosts], [job, self.keep, _GATHERED_AT_ONCE])
+        heads = self.call("gather", [*parts, keys.sent, keys.overdue, keys.hosts], [job, self.keep, _GATHERED_AT_ONCE])
         return [text_of(batch) for batch in heads]
 
     # ------------------------------------------------------------------ a follower's side
@@ -279,7 +279,7 @@ class RedisLedger(Changing):
         """
         keys = self.keys_of(job)
         touched = [*keys.parts(job, "", "batches", "leases", "closed"), keys.sweeping, keys.job(job, "payloads")]
-        answer = self.run("drain", touched, [place, result_key(job, ""), limit, *forget])
+        answer = self.call("drain", touched, [place, result_key(job, ""), limit, *forget])
         if answer is None:
             return None
         found = answer[0].decode("utf-8", "replace")

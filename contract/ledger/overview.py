@@ -41,7 +41,7 @@ def look(ledger: RedisLedger) -> Overview:
     """
     shared = [_read(keys) for keys in (ledger.keys, ledger.earlier)]
     about = [ledger.keys.of_jobs, ledger.earlier.of_jobs, MOST_LOOKED_AT]
-    *counts, waited, last, hosts = ledger.run("overview", [key for keys in shared for key in keys], about)
+    *counts, waited, last, hosts = ledger.call("overview", [key for keys in shared for key in keys], about)
     claimable, held, deferred, parked, paused, undrained, jobs, active, paused_jobs = counts
     return Overview(
         claimable=claimable,

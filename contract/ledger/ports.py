@@ -174,7 +174,7 @@ class Claiming(Protocol):
         """Put in line what waited for hosts that may be asked now; return the batches that wait for a worker then."""
         ...
 
-    def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
+    def send_snapshot(self, job: str, snapshot: ProgressSnapshot) -> None:
         """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
         ...
 

@@ -28,7 +28,7 @@ from producer.cluster.stale_messages import remove_stale_messages
 
 Answer = TypeVar("Answer")
 
-AWAY = (*broker.AWAY, redis.exceptions.BusyLoadingError, kombu.exceptions.OperationalError)
+UNREACHABLE = (*broker.UNREACHABLE, redis.exceptions.BusyLoadingError, kombu.exceptions.OperationalError)
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two tries while a service is away
 _TOLD_EVERY = 30.0  # seconds between two lines about the same outage
@@ -67,7 +67,7 @@ class Retrying:
         while True:
             try:
                 answer = attempt()
-            except AWAY as error:
+            except UNREACHABLE as error:
                 if not even_when_full and _is_out_of_memory(error):
                     raise RedisFullError from None
                 now = self._clock()

@@ -13,7 +13,7 @@ from contract.ledger import control
 from contract.ledger.values import JobRecord
 from producer import formatting
 from producer.cluster.address import cluster_of
-from producer.cluster.client import AWAY, Cluster, explain
+from producer.cluster.client import UNREACHABLE, Cluster, explain
 from producer.formatting import counted
 from producer.job.control import JobControl, resume_command
 from producer.storage.last_job import last_job
@@ -97,7 +97,7 @@ def _reached(job: str | None, output: Path | None, environment: Mapping[str, str
         try:
             cluster.check()
             yield cluster, job
-        except (UnknownJobError, ServiceError, *AWAY) as error:
+        except (UnknownJobError, ServiceError, *UNREACHABLE) as error:
             if output is not None:
                 _insist_on_a_run(output, environment)
             if isinstance(error, UnknownJobError | ServiceError):
@@ -109,7 +109,7 @@ def _once_obeyed(jobs: JobControl, output: Path | None, environment: Mapping[str
     """Wait until workers obey the change; None: the job is over, and may have taken its server along."""
     try:
         return jobs.wait_until_obeyed()
-    except AWAY:
+    except UNREACHABLE:
         if output is None or _has_server(output, environment):
             raise
         return None

@@ -18,7 +18,7 @@ from contract.ledger.health import Trouble
 from contract.ledger.values import JobRecord
 from contract.records.outcomes import ENDINGS
 from producer.cluster.address import server_at
-from producer.cluster.client import AWAY, Cluster
+from producer.cluster.client import UNREACHABLE, Cluster
 from producer.cluster.connection import connected
 from producer.display.console import Console
 from producer.display.facts import facts_of, when
@@ -129,7 +129,7 @@ def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatc
         try:
             cluster.check()
             record = cluster.ledger.job(job)
-        except (ServiceError, *AWAY):
+        except (ServiceError, *UNREACHABLE):
             if is_own:
                 _insist_on_a_run(target, environment)
             raise

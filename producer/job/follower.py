@@ -11,7 +11,7 @@ from typing import Protocol
 
 from contract.errors import FolderError, UnknownJobError
 from contract.ledger.values import Drain, JobRecord
-from producer.cluster.client import AWAY, Retrying, Services, explain
+from producer.cluster.client import UNREACHABLE, Retrying, Services, explain
 
 _DRAINED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
 _GATHERED_FOR = 0.05  # seconds between two collections: batches that close quickly are collected together
@@ -198,7 +198,7 @@ class Follower:
     def _sweep(self) -> None:
         try:
             self._services.sweep(self._holder)
-        except AWAY as error:
+        except UNREACHABLE as error:
             # The next check sweeps; a full Redis must not keep us from making room in it.
             self.held_up = explain(error).removesuffix(".")
 

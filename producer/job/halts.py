@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from contract.errors import JobStateError, UnknownJobError
 from contract.ledger.values import JobState
-from producer.cluster.client import AWAY, Retrying
+from producer.cluster.client import UNREACHABLE, Retrying
 from producer.job.control import JobControl
 from producer.job.follower import Follower
 from producer.storage.journal import Journal
@@ -139,7 +139,7 @@ class Suspension:
             is_ours = self._control.pause(by=self._who)
         except (JobStateError, UnknownJobError):
             return False
-        except AWAY:
+        except UNREACHABLE:
             self._tell("Redis cannot be reached: the job goes on while this command is suspended.")
             return False
         if is_ours:

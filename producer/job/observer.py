@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from contract.ledger.health import Census, WorkerHealth
 from contract.ledger.ports import Looking
 from contract.ledger.values import JobRecord, Standing, Waiting
-from producer.cluster.client import AWAY
+from producer.cluster.client import UNREACHABLE
 from producer.job.hold_up import NOTHING, Facts, HoldUp, what_holds_up
 from producer.job.live_progress import LiveProgress
 from producer.job.rates import Rates, Sample
@@ -96,7 +96,7 @@ class Observer:
             self._rates.note(self._sample(now))
         try:
             self._ask(now)
-        except AWAY:
+        except UNREACHABLE:
             pass
 
     def ask(self, seen: Seen) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.ledger.values import JobRecord
-from producer.cluster.client import AWAY, Cluster
+from producer.cluster.client import UNREACHABLE, Cluster
 from producer.job.control import resume_command
 from producer.job.live_progress import LiveProgress
 from producer.job.observer import Observer, Seen
@@ -82,7 +82,7 @@ class JobWatch:
             try:
                 self._ask()
                 self.is_away = False
-            except AWAY:
+            except UNREACHABLE:
                 self.is_away = True
         self._observer.look(self._seen())
         if self._observer.standing is not None:

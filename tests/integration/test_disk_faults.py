@@ -273,14 +273,14 @@ def _folders_above(path: str) -> list[str]:
 
 
 def _a_shift(ledger: RecordingLedger, bench: Bench) -> BatchRunner:
-    def starts(claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+    def starts(claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
         return bench.downloader.start(
             unpack_entries(claim.payload),
             claim.policy,
             queued=time.time(),
             worker="test",
             may_publish=may_publish,
-            tell=tell,
+            wake=wake,
         )
 
     return BatchRunner(

@@ -120,14 +120,14 @@ def test_a_follower_counts_an_open_batch_by_its_glimpse_and_a_closed_one_by_its_
         follower.wait(0.05)
         return sink.live.rows == rows
 
-    ledger.tell("job", ProgressSnapshot("1", {"ok": 1}, 500))
+    ledger.send_snapshot("job", ProgressSnapshot("1", {"ok": 1}, 500))
     await_condition(lambda: counted(1), within=20, what="the glimpse")
     with StandInWorker(bench.settings):
         cluster.send([BatchMessage("job", "1")])
         await_condition(follower.step, within=60, what="the row")
     after = sink.live.rows
-    ledger.tell("job", ProgressSnapshot("1", {"ok": 1}, 500))
-    ledger.tell("job", ProgressSnapshot("2", {"ok": 5}, 500))
+    ledger.send_snapshot("job", ProgressSnapshot("1", {"ok": 1}, 500))
+    ledger.send_snapshot("job", ProgressSnapshot("2", {"ok": 5}, 500))
     await_condition(lambda: counted(6), within=20, what="the snapshot of another batch")
 
     assert (before, after) == (0, 1)

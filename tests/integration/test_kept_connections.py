@@ -19,7 +19,7 @@ _KEPT, _WINDOW = 8, 2
 
 
 class Body:
-    def take(self, data: bytes, is_watched: bool) -> int | None:
+    def write(self, data: bytes, is_watched: bool) -> int | None:
         return None
 
 

@@ -35,7 +35,7 @@ class Names:
         self.asking = NameServers(
             self._submit, SystemClock(), look=lambda: self.configuration, signature=lambda: self.version
         )
-        self.asking.answer_to(lambda _host: None, self._tell)
+        self.asking.answer_to(lambda _host: None, self._deliver)
 
     def find(self, *hosts: str) -> list[Found | None]:
         """Ask for hosts and return what was found of each."""
@@ -59,7 +59,7 @@ class Names:
         self.threads.append(thread)
         thread.start()
 
-    def _tell(self, host: str, found: Found | None) -> None:
+    def _deliver(self, host: str, found: Found | None) -> None:
         with self._changed:
             assert host not in self.found, "told twice"
             self.found[host] = found

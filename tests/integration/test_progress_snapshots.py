@@ -44,8 +44,8 @@ def test_a_glimpse_is_passed_on_and_rings_nothing(cluster: Cluster) -> None:
         assert not ringing(channel), "what Redis answers to the second subscription is no ring"
         rings = 0
 
-        cluster.ledger.tell("another", SEEN)
-        cluster.ledger.tell("job", SEEN)
+        cluster.ledger.send_snapshot("another", SEEN)
+        cluster.ledger.send_snapshot("job", SEEN)
 
         def arrived() -> bool:
             nonlocal rings
@@ -63,9 +63,9 @@ def test_a_closing_rings_among_glimpses(cluster: Cluster) -> None:
     cluster.ledger.create("job", JobPolicy())
     with closing(cluster.channel("job", taken.append)) as channel:
         assert channel.subscribe()
-        cluster.ledger.tell("job", SEEN)
+        cluster.ledger.send_snapshot("job", SEEN)
         cluster.ledger.store("job", refused_report("job", "2"))
-        cluster.ledger.tell("job", SEEN)
+        cluster.ledger.send_snapshot("job", SEEN)
 
         await_condition(lambda: ringing(channel), within=20, what="the ring")
         await_condition(lambda: ringing(channel) or len(taken) == 2, within=20, what="the second glimpse")
@@ -76,6 +76,6 @@ def test_a_closing_rings_among_glimpses(cluster: Cluster) -> None:
 def test_nothing_of_a_glimpse_is_kept(cluster: Cluster) -> None:
     before = set(cluster.redis.keys())
 
-    cluster.ledger.tell("job", SEEN)
+    cluster.ledger.send_snapshot("job", SEEN)
 
     assert set(cluster.redis.keys()) == before

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from contract.cluster.broker import AWAY, connect
+from contract.cluster.broker import UNREACHABLE, connect
 from contract.cluster.settings import ClusterSettings
 from contract.cluster.tls import certificate_trouble
 from tests.support.celery_worker import CeleryWorker
@@ -77,7 +77,7 @@ def test_a_wrong_certificate_is_refused_by_the_ledger_with_its_reason(encrypted:
         client = connect(ClusterSettings.from_environment(encrypted.environment(front)))
         client.connection_pool.connection_kwargs["retry"] = None
 
-        with client, pytest.raises(AWAY) as refusal:
+        with client, pytest.raises(UNREACHABLE) as refusal:
             client.ping()
 
     assert certificate_trouble(refusal.value).startswith("its certificate is not accepted: ")

@@ -165,7 +165,7 @@ GUARDS = (
     _disk_backoff("if self._now() >= until:", "if False:"),
     _disk_backoff("while not gives_up():", "while True:"),
     _disk_backoff("if self._told.hoist():", "if True:"),
-    Guard("worker/batch/runner.py", "self._disk_backoff.note(turn.run.stalled, began=turn.began)", _RUNNER),
+    Guard("worker/batch/runner.py", "self._disk_backoff.note(batch.run.stalled, began=batch.began)", _RUNNER),
     Guard("worker/batch/runner.py", "and not self._disk_backoff.lasts", _RUNNER),
     Guard("contract/records/messages.py", "{batch.partition('.')[0]}", ("tests/unit/contract/records/test_records.py",),
         "{batch}"),

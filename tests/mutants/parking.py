@@ -9,7 +9,7 @@ _ROLLED_BACK = "tests/integration/test_rolled_back.py"
 _PARTING = "tests/unit/worker/engine/test_parting.py"
 _STRAGGLERS = "tests/unit/worker/batch/test_stragglers.py"
 _RUNNER = "tests/unit/worker/batch/test_runner.py"
-_TURN = "tests/unit/worker/batch/test_turn.py"
+_HELD_BATCH = "tests/unit/worker/batch/test_held_batch.py"
 _FEEDER = "tests/unit/producer/job/test_feeder.py"
 
 
@@ -42,10 +42,10 @@ GUARDS = (
     _of("worker/engine/results.py", "if not (self.outcomes or self._left) or", "if not self.outcomes or", _PARTING),
     _of("worker/engine/results.py", "self._left, self._first_due, self.busy = [], [], inf, 0.0",
         "self._left, self.busy = [], [], 0.0", _PARTING),
-    _of("worker/batch/turn.py", " or self.is_due", "", _STRAGGLERS),
+    _of("worker/batch/held_batch.py", " or self.is_due", "", _STRAGGLERS),
     _of("worker/batch/runner.py", "                self._let_go_what_is_due()\n", "", _STRAGGLERS),
-    _of("worker/batch/runner.py", " and not (self._drains or turn.is_halted)", "", _STRAGGLERS),
-    _of("worker/batch/runner.py", "turn.is_due and turn.may_part(now) and", "turn.may_part(now) and", _STRAGGLERS),
+    _of("worker/batch/runner.py", " and not (self._drains or batch.is_halted)", "", _STRAGGLERS),
+    _of("worker/batch/runner.py", "batch.is_due and batch.may_part(now) and", "batch.may_part(now) and", _STRAGGLERS),
     _in("close", "9, 10, 14, 15, 16, 17}", "9, 10}"),
     _in("gather", "if not known[2] or known[3] then return {} end", "if not known[2] then return {} end"),
     _in("gather", "if not text then return 0 end", "", tests=_PARKING),
@@ -87,10 +87,10 @@ GUARDS = (
     _of("producer/job/feeder.py", "fed + more < self._window and size <", "size <", _FEEDER),
     _of("producer/job/feeder.py", " and size < _MOST_HANDED_OFF", "", _FEEDER),
     _of("producer/storage/journal.py", "FILTER (WHERE instr(batch, '.') = 0)", "", _FEEDER),
-    _of("worker/batch/turn.py", "for each in leftovers if each.host and parks), key",
-        "for each in leftovers if each.host and parks and each.after), key", _TURN),
+    _of("worker/batch/held_batch.py", "for each in leftovers if each.host and parks), key",
+        "for each in leftovers if each.host and parks and each.after), key", _HELD_BATCH),
     _of("worker/batch/runner.py", " and not child.hosts]", "]", _STRAGGLERS),
     _of("worker/engine/run.py", "is_due(self._clock.now() + within)", "is_due(self._clock.now())", _PARTING),
-    _of("worker/batch/turn.py", "if urls >= _A_PIECE]", "]", _TURN),
-    _of("worker/batch/turn.py", "if each.host and parks), key", "if each.host), key", _TURN),
+    _of("worker/batch/held_batch.py", "if urls >= _A_PIECE]", "]", _HELD_BATCH),
+    _of("worker/batch/held_batch.py", "if each.host and parks), key", "if each.host), key", _HELD_BATCH),
 )  # fmt: skip

@@ -1,10 +1,10 @@
-"""The guards of bodies fetched in several ranges: what counts, who helps whom, and how often a share is asked for."""
+"""The guards of bodies fetched in several ranges: what counts, who helps whom, and how often a segment is asked for."""
 
 from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
-_CREW = "worker/engine/splits/fetcher.py"
+_FETCHER = "worker/engine/splits/fetcher.py"
 _EXCHANGE = "worker/engine/exchange.py"
 _FLOW = "worker/engine/flow.py"
 _LANE = "worker/engine/lane.py"
@@ -17,10 +17,10 @@ def _of(file: str, text: str, test: str, instead: str = "") -> Guard:
 
 GUARDS = (
     _of(_EXCHANGE, "data = data[: self.until - at]", "test_a_slow_connection_is_relieved", "pass"),
-    _of(_CREW, "main.leave_rest_from(None)  # it goes on to the end",
+    _of(_FETCHER, "main.leave_rest_from(None)  # it continues to the end",
         "test_a_range_answered_otherwise_ends_the_split[full]", "pass"),
-    _of(_CREW, "self._schedule.join(transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
-    _of(_CREW, " - soon + 1)", "test_helpers_count_at_their_host", " + 1)"),
+    _of(_FETCHER, "self._schedule.join(transfer.host_key)", "test_helpers_count_at_their_host", "pass"),
+    _of(_FETCHER, " - soon + 1)", "test_helpers_count_at_their_host", " + 1)"),
     _of(_LANE, "        exchange.discard()\n        self._flow.fail(transfer, failure, now)\n",
         "test_a_helper_that_cannot_begin_ends_its_url_and_nothing_is_left",
         "        self._flow.fail(transfer, failure, now)\n"),
@@ -35,13 +35,13 @@ GUARDS = (
         "test_a_split_that_rests_is_handed_back_with_its_wait", "        if transfer.terms.policy.resume"),
     _of(_LANE, "self._schedule.leave(transfer.host_key)  # its helpers",
         "test_a_split_rests_while_all_that_is_left_waits_for_its_moment", "pass  #"),
-    _of(_CREW, "self._rest(transfer, moment)", "test_a_split_rests_while_all_that_is_left_waits_for_its_moment",
+    _of(_FETCHER, "self._rest(transfer, moment)", "test_a_split_rests_while_all_that_is_left_waits_for_its_moment",
         "pass"),
-    _of(_CREW, "if now + pause >= transfer.deadline", "test_a_wait_that_is_too_long_ends_the_split", "if False"),
-    _of(_CREW, "transfer.terms.retry.pause_after(failure, split.tries + 1, random=self._random)",
-        "test_a_share_refused_without_a_word_waits_as_an_attempt_would", "failure.retry_after or 0.0"),
-    _of(_SPLIT, " if self.due.get(start, now) <= now]", "test_a_share_refused_without_a_word_waits_as_an_attempt_would",
-        "]"),
+    _of(_FETCHER, "if now + pause >= transfer.deadline", "test_a_wait_that_is_too_long_ends_the_split", "if False"),
+    _of(_FETCHER, "transfer.terms.retry.pause_after(failure, split.tries + 1, random=self._random)",
+        "test_a_segment_refused_without_a_word_waits_as_an_attempt_would", "failure.retry_after or 0.0"),
+    _of(_SPLIT, " if self.due.get(start, now) <= now]",
+        "test_a_segment_refused_without_a_word_waits_as_an_attempt_would", "]"),
     Guard("worker/engine/schedule.py", ", first=turn.is_under_way",
         ("tests/unit/worker/engine/test_schedule.py::test_what_is_under_way_goes_first_when_its_moment_comes",)),
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),
@@ -49,7 +49,7 @@ GUARDS = (
         "test_a_slow_connection_whose_answer_only_its_end_proves_is_not_relieved", "exchange.received and"),
     _of(_SPLIT, "self.fetching[start].leave_rest_from(bound)", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "            self._divide(start, exchange.size)\n            self.done.add(start)\n",
-        "test_a_share_whose_connection_broke_is_asked_for_again", "            self.done.add(start)\n"),
+        "test_a_segment_whose_connection_broke_is_asked_for_again", "            self.done.add(start)\n"),
     _of(_SPLIT, "self.spare and ", "test_a_server_that_breaks_every_connection_is_asked_a_bounded_number_of_times"),
     _of(_SPLIT, "(_BUSY if exchange.is_unfit else _BROKEN)", "test_a_range_answered_otherwise_ends_the_split[full]",
         "(_BUSY | _BROKEN)"),
@@ -58,5 +58,5 @@ GUARDS = (
     Guard(_SPLIT, "return len(self.done) == len(self.bounds) - 1",
         ("tests/integration/test_worker.py::test_a_worker_killed_within_a_split_leaves_no_body_with_holes",),
         "return self.bounds[-2] in self.done"),
-    _of(_SPLIT, "later=bounds[width:-1]", "test_shares_are_fetched_from_the_front", "later=bounds[-2:width-1:-1]"),
+    _of(_SPLIT, "later=bounds[width:-1]", "test_segments_are_fetched_from_the_front", "later=bounds[-2:width-1:-1]"),
 )  # fmt: skip

@@ -16,7 +16,7 @@ _OBSERVER = ("tests/unit/producer/job/test_observer.py",)
 _TROUBLES = ("tests/unit/producer/job/test_troubles.py",)
 _ENDED = """        self._listener.notify(ended)
         if isinstance(ended, BatchClosed):
-            self._send_for(turn.claim, opened)
+            self._send_for(batch.claim, opened)
 """
 
 GUARDS = (
@@ -26,17 +26,17 @@ GUARDS = (
     Guard("producer/job/observer.py", "self._troubles.take(self.census.troubles)", _FLOOR, "pass"),
     Guard("worker/wiring.py", '        threading.Thread(target=watch.run, name="health", daemon=True).start()\n',
         _FLOOR),
-    Guard("worker/batch/runner.py", "            self._disk_backoff.note_waiting(turn.run.short_of_space)\n",
+    Guard("worker/batch/runner.py", "            self._disk_backoff.note_waiting(batch.run.short_of_space)\n",
         ("tests/unit/worker/batch/test_runner.py",), "            pass\n"),
     Guard("worker/health.py", "output_trouble(settings) or backoff.reason", _SEEN, "backoff.reason"),
     Guard("worker/health.py", "        self._listener.notify(TroubleSeen(found))\n", _HEALTH, "        pass\n"),
-    Guard("worker/batch/runner.py", f"        self._turns.remove(turn)\n{_ENDED}",
-        ("tests/unit/worker/batch/test_runner.py",), f"{_ENDED}        self._turns.remove(turn)\n"),
+    Guard("worker/batch/runner.py", f"        self._held.remove(batch)\n{_ENDED}",
+        ("tests/unit/worker/batch/test_runner.py",), f"{_ENDED}        self._held.remove(batch)\n"),
     Guard("worker/health.py", "        elif now - self._seen < _ENDED_AFTER:\n", _HEALTH, "        elif False:\n"),
     Guard("worker/health.py", "or now - self._reported >= _RENEWED_EVERY", _HEALTH),
     Guard("worker/health.py", "            self._reported, self._recorded = now, found\n", _HEALTH,
         "            pass\n"),
-    Guard("worker/health.py", "        except (*AWAY, OSError):", _HEALTH, "        except OSError:"),
+    Guard("worker/health.py", "        except (*UNREACHABLE, OSError):", _HEALTH, "        except OSError:"),
     Guard("worker/health.py", "        os.utime(self._path, (0, 0))\n", _HEALTH),
     Guard("worker/wiring.py", "            check_output(self._settings)\n", _ENDS),
     Guard("contract/ledger/health.py", ", ex=BELIEVED_FOR)", ("tests/integration/ledger/test_health.py",), ")"),
@@ -48,7 +48,7 @@ GUARDS = (
     Guard("producer/cluster/reserve.py", "        path.unlink(missing_ok=True)\n", _RESERVE, "        pass\n"),
     Guard("producer/job/troubles.py", "        self._known = dict(found)\n", _TROUBLES),
     Guard("producer/job/observer.py", "and now - self._asked >= self._every:", _OBSERVER, ":"),
-    Guard("producer/job/observer.py", "        except AWAY:\n", _OBSERVER, "        except ZeroDivisionError:\n"),
+    Guard("producer/job/observer.py", "        except UNREACHABLE:\n", _OBSERVER, "        except KeyError:\n"),
     Guard("worker/lifecycle.py", '        app.steps["worker"].add(_leaving(self._watch))\n', _TOLD),
     Guard("worker/lifecycle.py", "        signals.worker_process_init.connect(self._begin_process, weak=False)\n",
         _TOLD),

@@ -36,7 +36,7 @@ class Collecting:
     lines_at_first: tuple[bytes, ...] | None = None
     watched: list[bool] = field(default_factory=list)
 
-    def take(self, data: bytes, is_watched: bool) -> int | None:
+    def write(self, data: bytes, is_watched: bool) -> int | None:
         if self.lines_at_first is None:
             self.lines_at_first = tuple(self.lines)
         self.data += data

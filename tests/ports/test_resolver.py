@@ -69,8 +69,8 @@ class NameServersInMemory:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def answer_to(self, begin: Callable[[str], None], tell: Callable[[str, Found | None], None]) -> None:
-        self._begin, self._tell = begin, tell
+    def answer_to(self, begin: Callable[[str], None], deliver: Callable[[str, Found | None], None]) -> None:
+        self._begin, self._tell = begin, deliver
 
     def ask(self, host: str) -> None:
         self._world.waiting.append(lambda: self._answer(host))

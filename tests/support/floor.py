@@ -27,7 +27,7 @@ URL = "http://example.com/{}"
 class FakeRun:
     """Ends when `tells` was called as often as it takes, or when it is stopped."""
 
-    def __init__(self, batch: str, tell: Callable[[], None], *, fetching: int, leftovers: Sequence[Leftover]) -> None:
+    def __init__(self, batch: str, wake: Callable[[], None], *, fetching: int, leftovers: Sequence[Leftover]) -> None:
         self.fetching = fetching
         self.unfinished = max(1, fetching)
         self.rest: Sequence[BatchEntry] = [BatchEntry(url=URL.format(f"{batch}-slow"))]
@@ -41,12 +41,12 @@ class FakeRun:
         self.leftovers = list(leftovers)
         self.progress = Progress(total=2, bytes=3, ok=1, kept=0, failed=0, refused=0)
         self.outcomes = [Outcome(url=URL.format(batch), name="0" * 32, ending=Ending.OK, bytes=1)]
-        self._tell = tell
+        self._wake = wake
 
     def end(self) -> None:
         self.is_over = True
         self.unfinished = 0
-        self._tell()
+        self._wake()
 
     def part(self) -> Part | None:
         part = Part(self.outcomes, self.leftovers, self.rest, self.busy)
@@ -146,9 +146,9 @@ class Floor:
             case LeaseLost(claim) | BatchInterrupted(claim):
                 self.told.append(("lost", claim.batch))
 
-    def _start(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
+    def _start(self, claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
         assert may_publish()
-        run = FakeRun(claim.batch, tell, fetching=self.fetching, leftovers=self.leftovers)
+        run = FakeRun(claim.batch, wake, fetching=self.fetching, leftovers=self.leftovers)
         run.stalled = self.stalled
         self.runs[claim.batch] = run
         if claim.batch in self.lost:

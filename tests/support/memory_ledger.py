@@ -321,7 +321,7 @@ class MemoryLedger(Clocked):
             its.waits.setdefault(each.owns, now)
         return True
 
-    def tell(self, job: str, snapshot: ProgressSnapshot) -> None:
+    def send_snapshot(self, job: str, snapshot: ProgressSnapshot) -> None:
         self.told.append((job, snapshot))
 
     @atomic

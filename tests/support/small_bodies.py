@@ -12,7 +12,7 @@ from worker.engine.splits import split
 
 _SIZES = {
     transfer: {"SMALLEST_PART": 64, "SMALLEST_KEPT": 1000},
-    split: {"SMALLEST_SHARE": 512, "SMALLEST_TURN": 1000, "SMALLEST_RELIEF": 200, "SMALLEST_PART": 64},
+    split: {"SMALLEST_SEGMENT": 512, "SMALLEST_EXTRA": 1000, "SMALLEST_RELIEF": 200, "SMALLEST_PART": 64},
 }  # bytes
 
 

@@ -39,7 +39,7 @@ class Answering:
 
     def bring(self, data: bytes) -> bool:
         """Hand over bytes of the body, if there are any; False: no more are wanted."""
-        self._stopped = self._stopped or (bool(data) and self._body.take(data, True) is not None)
+        self._stopped = self._stopped or (bool(data) and self._body.write(data, True) is not None)
         return not self._stopped
 
     def end(self, now: float, breakage: Breakage | None = None) -> Ended:

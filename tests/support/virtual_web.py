@@ -104,20 +104,20 @@ class WebHttp:
 
     def _whole(self, answer: _Answer, body: Exchange, url: str, size: int) -> Ended:
         self._head(answer, 200, size)
-        body.take(bytes(size), True)
+        body.write(bytes(size), True)
         self.done[url] = self._clock.seconds
         self.network.keep(answer.host, self._clock.seconds)
         return self._end(answer)
 
     def _cut(self, answer: _Answer, body: Exchange, size: int) -> Ended:
         self._head(answer, 200, size)
-        body.take(bytes(size // 2), True)
+        body.write(bytes(size // 2), True)
         return self._end(answer, Breakage.CUT)
 
     def _drip(self, answer: _Answer, body: Exchange) -> None:
         if not answer.lines:
             self._head(answer, 200, 1_000_000)
-        body.take(_DRIP, True)
+        body.write(_DRIP, True)
         answer.moments = [(self._clock.seconds + _DRIP_EVERY, lambda body: self._drip(answer, body))]
 
     def _short(self, answer: _Answer, fate: Fate, line: Line) -> Ended:

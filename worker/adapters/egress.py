@@ -177,13 +177,13 @@ class Egress:
         """Return the proxy's addresses; when they are old, have them looked up again and go on with them meanwhile."""
         answer = self._resolver.known(self._host)
         if answer is not None:
-            self._take(self._host, answer)
+            self._update(self._host, answer)
         elif not self._is_asking:
             self._is_asking = True
-            self._resolver.ask(self._host, self._take)
+            self._resolver.ask(self._host, self._update)
         return self._places
 
-    def _take(self, _host: str, answer: Answer) -> None:
+    def _update(self, _host: str, answer: Answer) -> None:
         self._is_asking = False
         if not answer.addresses:
             self._fault = answer.fault  # what was known may still be right

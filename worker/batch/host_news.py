@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 from contract.ledger.hosts import News
 from contract.records.hosts import HostState
 from worker.engine.hosts import Hosts
@@ -38,18 +38,18 @@ class HostNews:
         states, probes = self._hosts.news(now)
         try:
             news = self._exchange(self._change, states, probes)
-        except AWAY:
+        except UNREACHABLE:
             self._hosts.keep_news(states)
             self._hosts.is_governed = now - self._heard < _BELIEVED_FOR
             return
-        self._take(news)
+        self._apply(news)
 
     def _pause(self) -> float:
         if self._hosts.has_news:
             return _SHORTEST_PAUSE
         return _LOOK_PAUSE if self._hosts.hot else _LONGEST_PAUSE
 
-    def _take(self, news: News) -> None:
+    def _apply(self, news: News) -> None:
         self._heard = now = self._now()
         self._change, self._hosts.is_governed = news.change, True
         for state in news.states:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 
 _PAUSE = 0.5  # seconds between two questions to a Redis that does not answer
 
@@ -76,7 +76,7 @@ class Lease:
             asked = self._now()
             try:
                 is_ours = self._renew()
-            except AWAY:
+            except UNREACHABLE:
                 return None
             if is_ours:
                 self._renewed = asked

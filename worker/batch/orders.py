@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 from contract.ledger.values import Changes, JobState
 
 _PAUSE = 1.5  # seconds without an answer until one is asked for: nothing may start three seconds after the order
@@ -45,7 +45,7 @@ class Orders:
         heard = self._changes.number  # before the answer: others hear of changes too, that it knows nothing of
         try:
             states = self._ask(sorted(jobs))
-        except AWAY:
+        except UNREACHABLE:
             self._not_before = now + _RETRY_PAUSE
             return ()
         self._known = heard

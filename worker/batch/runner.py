@@ -17,15 +17,15 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 from contract.errors import MessageError, TrawlError
 from contract.ledger.ports import Claiming
 from contract.ledger.values import EDITION, Child, Claim
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
 from worker.batch.disk_backoff import DiskBackoff
+from worker.batch.held_batch import HeldBatch, children_of, handed_off_of, line_of
 from worker.batch.lease import Lease
-from worker.batch.turn import Turn, children_of, handed_off_of, line_of
 from worker.batch.watchdog import Watchdog, end_process
 from worker.engine.run import Run
 from worker.events import (
@@ -58,8 +58,8 @@ _LONGEST_SHIFT = 3000.0  # seconds after which nothing more is claimed ahead; a 
 class Starts(Protocol):
     """Starts the run of a claimed batch; the downloader's side of the bargain."""
 
-    def __call__(self, claim: Claim, *, may_publish: Callable[[], bool], tell: Callable[[], None]) -> Run:
-        """``may_publish`` is asked before files get their names, ``tell`` called when there is room, and at the end."""
+    def __call__(self, claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
+        """``may_publish`` is asked before files get their names, ``wake`` called when there is room, and at the end."""
 
 
 class BatchRunner:
@@ -102,7 +102,7 @@ class BatchRunner:
         self._end_process = end
         self._watchdog = Watchdog(end)
         self._excused = 0.0  # by the monotonic clock, when a Redis that was away came back: batches had to wait for it
-        self._turns: list[Turn] = []
+        self._held: list[HeldBatch] = []
         self._change = threading.Event()
         self._began = self._told = time.monotonic()
         self._looks_from, self._look_pause = self._began, _LOOK_PAUSE
@@ -118,7 +118,7 @@ class BatchRunner:
         lines: list[str] = []
         try:
             self._begin(claim)
-            while self._turns:
+            while self._held:
                 self._watchdog.look()
                 self._change.wait(self._pause())
                 self._change.clear()
@@ -126,14 +126,14 @@ class BatchRunner:
                 self._let_go_what_is_due()
                 # Before the reports: what is claimed now is fetched while they are written.
                 self._look_ahead()
-                ended = [turn for turn in self._turns if turn.run.wait(0)]
-                lines += [self._end(turn) for turn in ended]
+                ended = [batch for batch in self._held if batch.run.wait(0)]
+                lines += [self._end(batch) for batch in ended]
                 if ended:
                     self._look_ahead()
         except BaseException:
-            for turn in self._turns:
-                turn.run.abandon()
-                self._listener.notify(BatchInterrupted(turn.claim))
+            for batch in self._held:
+                batch.run.abandon()
+                self._listener.notify(BatchInterrupted(batch.claim))
             raise
         finally:
             self._count_flying([])
@@ -143,50 +143,50 @@ class BatchRunner:
         self._look_at_hosts()
         lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
         with about(claim.job, claim.batch):
-            run = self._starts(claim, may_publish=lease.confirm, tell=self._change.set)
-        self._turns.append(Turn(claim, lease, run))
+            run = self._starts(claim, may_publish=lease.confirm, wake=self._change.set)
+        self._held.append(HeldBatch(claim, lease, run))
         self._listener.notify(BatchClaimed(claim))
 
     def _obey(self) -> None:
         """Keep the leases, tell how it goes, and heed a worker told to stop."""
         self._look_at_hosts()
-        for turn in self._turns:
-            turn.lease.keep()
-            if turn.lease.is_lost:
-                turn.run.abandon()
-            if turn.run.unfinished and time.monotonic() - max(turn.began, self._excused) > turn.longest:
+        for batch in self._held:
+            batch.lease.keep()
+            if batch.lease.is_lost:
+                batch.run.abandon()
+            if batch.run.unfinished and time.monotonic() - max(batch.began, self._excused) > batch.longest:
                 self._excused = time.monotonic()
-                with about(turn.claim.job, turn.claim.batch):
-                    self._end_process(f"not over after {turn.longest:.0f} s: stuck.")
+                with about(batch.claim.job, batch.claim.batch):
+                    self._end_process(f"not over after {batch.longest:.0f} s: stuck.")
         self._heed_orders()
         if self._is_stopping() and not self._drains:
             self._drains = True
-            for turn in self._turns:
-                turn.run.stop(within=self._drain)
+            for batch in self._held:
+                batch.run.stop(within=self._drain)
         if time.monotonic() - self._told >= _TELLING_PAUSE:
             self._told = now = time.monotonic()
-            self._count_flying(self._turns)
-            told = [turn for turn in self._turns if now - turn.began >= _TOLD_FROM]
+            self._count_flying(self._held)
+            told = [batch for batch in self._held if now - batch.began >= _TOLD_FROM]
             if told:
-                self._listener.notify(BatchesProgressed([(turn.claim, turn.snapshot()) for turn in told]))
+                self._listener.notify(BatchesProgressed([(batch.claim, batch.snapshot()) for batch in told]))
 
     def _heed_orders(self) -> None:
         """Begin nothing more of a job that was paused or cancelled; what is in flight drains."""
-        halted = self._halted({turn.claim.job for turn in self._turns if not turn.is_halted})
-        for turn in self._turns:
-            if turn.claim.job in halted and not turn.is_halted:
-                turn.is_halted = True
-                turn.run.stop(within=self._drain)
+        halted = self._halted({batch.claim.job for batch in self._held if not batch.is_halted})
+        for batch in self._held:
+            if batch.claim.job in halted and not batch.is_halted:
+                batch.is_halted = True
+                batch.run.stop(within=self._drain)
 
     def _let_go_what_is_due(self) -> None:
         """Let nothing that was handed back wait longer than it should for what its batch is still fetching."""
         now = time.monotonic()
-        for turn in self._turns:
-            if turn.is_due and turn.may_part(now) and not (self._drains or turn.is_halted):
-                self._close_around(turn)
+        for batch in self._held:
+            if batch.is_due and batch.may_part(now) and not (self._drains or batch.is_halted):
+                self._close_around(batch)
 
-    def _count_flying(self, turns: Sequence[Turn]) -> None:
-        flying = sum(turn.run.progress.waits.flying for turn in turns)
+    def _count_flying(self, batches: Sequence[HeldBatch]) -> None:
+        flying = sum(batch.run.progress.waits.flying for batch in batches)
         self._listener.notify(TransfersInFlight(flying - self._flying))
         self._flying = flying
 
@@ -218,19 +218,19 @@ class BatchRunner:
     def _has_room(self) -> bool:
         now = time.monotonic()
         return (
-            bool(self._turns)
+            bool(self._held)
             and self._looks_from <= now < self._began + _LONGEST_SHIFT
-            and sum(turn.run.fetching for turn in self._turns) < self._room
+            and sum(batch.run.fetching for batch in self._held) < self._room
             and not self._is_stopping()
             and not self._disk_backoff.lasts
-            and all(turn.run.stalled is None for turn in self._turns)
+            and all(batch.run.stalled is None for batch in self._held)
         )
 
     def _holds_few(self) -> bool:
         """May another batch be taken, by what a crash would cost and by what lies in memory?"""
-        unreported = sum(len(turn.run.outcomes) for turn in self._turns)
-        unfinished = sum(turn.run.unfinished for turn in self._turns)
-        largest = max(self._room, *(turn.claim.urls for turn in self._turns))
+        unreported = sum(len(batch.run.outcomes) for batch in self._held)
+        unfinished = sum(batch.run.unfinished for batch in self._held)
+        largest = max(self._room, *(batch.claim.urls for batch in self._held))
         if unreported + unfinished < _MOST_HELD * largest:
             return True
         return unreported < largest and unfinished < max(_MOST_UNFINISHED * self._room, _MOST_HELD * largest)
@@ -238,65 +238,67 @@ class BatchRunner:
     def _close_around_stragglers(self) -> bool:
         """Report what the batch has that has most to report, and go on with its other URLs; False: none is worth it."""
         now = time.monotonic()
-        turn = max(
-            (turn for turn in self._turns if turn.may_part(now)), key=lambda turn: len(turn.run.outcomes), default=None
+        batch = max(
+            (batch for batch in self._held if batch.may_part(now)),
+            key=lambda batch: len(batch.run.outcomes),
+            default=None,
         )
-        return turn is not None and self._close_around(turn)
+        return batch is not None and self._close_around(batch)
 
-    def _close_around(self, turn: Turn) -> bool:
+    def _close_around(self, batch: HeldBatch) -> bool:
         """Close a batch with what it has; its other URLs go on as one that is opened, and ours, in the same step.
 
         False: there is nothing to part it by, or it is no longer ours.
         """
-        part = turn.run.part()
+        part = batch.run.part()
         if part is None:
             return False
-        claim = turn.claim
+        claim = batch.claim
         children = children_of(part.leftovers, parks=claim.edition == EDITION)
         kept = claim.kept(len(children) + 1, pack_entries(part.rest), len(part.rest))
         handed_off = [*(claim.child(number) for number, _ in enumerate(children, start=1)), kept.batch]
-        report = turn.report(self._worker, part.outcomes, handed_off, busy=part.busy)
+        report = batch.report(self._worker, part.outcomes, handed_off, busy=part.busy)
 
         def close() -> bool:
             return self._insist(lambda: self._ledger.close(claim, report, children, kept=kept), claim)
 
-        if not turn.lease.move(close, lambda: self._ledger.renew(kept)):
+        if not batch.lease.move(close, lambda: self._ledger.renew(kept)):
             return False
         line = line_of(report, len(part.leftovers) + len(part.rest))
         urls = handed_off_of(part.leftovers, straggling=len(part.rest))
         self._listener.notify(BatchClosed(claim, report, urls, line, kept=kept.batch))
         self._listener.notify(BatchClaimed(kept))
-        turn.go_on_as(kept)
+        batch.go_on_as(kept)
         self._send_for(claim, children)
         return True
 
     def _claim_ahead(self) -> Claim | None:
         try:
             return self._ledger.claim_next(holder=self._worker, waited=_UNWANTED)
-        except (*AWAY, MessageError):
+        except (*UNREACHABLE, MessageError):
             return None  # the batch's message will come, and with it whatever there is to say
 
     # ------------------------------------------------------------------ ending
 
-    def _end(self, turn: Turn) -> str:
-        self._disk_backoff.note(turn.run.stalled, began=turn.began)
-        if turn.run.short_of_space is not None:
-            self._disk_backoff.note_waiting(turn.run.short_of_space)
-        ended, opened = self._close(turn)
-        self._turns.remove(turn)
+    def _end(self, batch: HeldBatch) -> str:
+        self._disk_backoff.note(batch.run.stalled, began=batch.began)
+        if batch.run.short_of_space is not None:
+            self._disk_backoff.note_waiting(batch.run.short_of_space)
+        ended, opened = self._close(batch)
+        self._held.remove(batch)
         self._listener.notify(ended)
         if isinstance(ended, BatchClosed):
-            self._send_for(turn.claim, opened)
+            self._send_for(batch.claim, opened)
         return ended.line
 
-    def _close(self, turn: Turn) -> tuple[BatchClosed | LeaseLost, Sequence[Child]]:
+    def _close(self, batch: HeldBatch) -> tuple[BatchClosed | LeaseLost, Sequence[Child]]:
         """Close a batch, unless it is no longer ours; return how it ended, and what was opened in its place."""
-        claim, run = turn.claim, turn.run
+        claim, run = batch.claim, batch.run
         children = children_of(run.leftovers, parks=claim.edition == EDITION)
         handed_off = [claim.child(number) for number, _ in enumerate(children, start=1)]
-        report = turn.report(self._worker, run.outcomes, handed_off, busy=run.busy)
+        report = batch.report(self._worker, run.outcomes, handed_off, busy=run.busy)
         why = "" if run.stalled is None else f": {run.stalled}"
-        if turn.lease.is_lost or not self._insist(lambda: self._ledger.close(claim, report, children), claim):
+        if batch.lease.is_lost or not self._insist(lambda: self._ledger.close(claim, report, children), claim):
             return LeaseLost(claim, f"another worker took it over{why}"), ()
         line = line_of(report, len(run.leftovers)) + why
         return BatchClosed(claim, report, handed_off_of(run.leftovers), line, run.stalled), children
@@ -314,7 +316,7 @@ class BatchRunner:
     def _gather(self, job: str) -> Sequence[str]:
         try:
             return self._ledger.gather(job)
-        except AWAY:
+        except UNREACHABLE:
             return ()  # the sweep does it
 
     def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:
@@ -323,14 +325,14 @@ class BatchRunner:
         Returns the answer of ``close``: False, the batch was no longer ours.
 
         Raises:
-            AWAY: the worker was told to stop, and Redis is still away.
+            UNREACHABLE: the worker was told to stop, and Redis is still away.
         """
         until, is_late = math.inf, False
         while True:
             self._watchdog.look()
             try:
                 answer = close()
-            except AWAY as error:
+            except UNREACHABLE as error:
                 if not is_late:
                     self._listener.notify(CloseDelayed(claim, type(error).__name__))
                 is_late = True

@@ -74,14 +74,14 @@ class Exchange:
     def begin(self, http: Http[Exchange]) -> None:
         self.lines = http.begin(self.request, self)
 
-    def take(self, data: bytes, is_watched: bool) -> int | None:
+    def write(self, data: bytes, is_watched: bool) -> int | None:
         try:
             if self.head is None and not self._open(is_watched):
                 return _STOP
             start = self.size
             end = start + len(data)
             if end > self._bound or self.draft is None:
-                return self._take_last(data)
+                return self._write_last(data)
             self.size = end
             self.draft.write(data, start)
             if self._hasher is not None:
@@ -216,8 +216,8 @@ class Exchange:
             self._bound = self._next_bound()
         return True
 
-    def _take_last(self, data: bytes) -> int | None:
-        """Take bytes that may be too many: of the answer, of a share, of what is allowed, or of a body nobody wants."""
+    def _write_last(self, data: bytes) -> int | None:
+        """Write bytes that may exceed the answer's length, the segment or a limit, or belong to an unwanted body."""
         at = self.size
         if self.ends is not None and at + len(data) > self.ends:
             return self._overrun()
@@ -237,7 +237,7 @@ class Exchange:
         return _STOP if self.enough else _GO_ON
 
     def _next_bound(self) -> int:
-        """Return up to where in the body bytes are certain to be neither too many nor the last of a share."""
+        """Return up to where in the body bytes are certain to be neither too many nor the last of a segment."""
         bound = self._terms.policy.max_size
         if self.ends is not None:
             bound = min(bound, self.ends)
@@ -272,7 +272,7 @@ class Exchange:
         return _STOP
 
     def _reaches(self, end: int) -> bool:
-        """Is an exchange that has come this far at the end of its share, and its answer is not?"""
+        """Is an exchange that has come this far at the end of its segment, and its answer is not?"""
         return self.until is not None and (end > self.until or (end == self.until and self.until != self.ends))
 
     def _due(self, head: Head | None) -> int | None:

@@ -20,7 +20,7 @@ from worker.engine.throttling import HostWaits, waited
 from worker.engine.transfer import Transfer
 
 LONGEST_HOLD = 2.0  # seconds a batch is kept open for URLs that only wait
-_LOOK_PAUSE = 1.0  # seconds between two looks at the deadlines of what waits for a place
+_LOOK_PAUSE = 1.0  # seconds between two looks at the deadlines of what waits for a slot
 
 
 class Flow:
@@ -165,7 +165,7 @@ class Flow:
     def _end_overdue(self, now: float) -> None:
         """End what has stalled, and found no room beside the window before its deadline.
 
-        To other later tries the wait for a place is given back.
+        To other later tries the wait for a slot is given back.
         """
         for transfer in self._schedule.remove_later(lambda each: each.tier is Tier.STALLED and now >= each.deadline):
             assert transfer.failure is not None

@@ -38,7 +38,7 @@ class Hops:
         location = redirected.location
         raw = None if location is None else location.encode("latin-1", "replace")
         trail = [*self._trail, Asked(place.target, self._cookies_for(place, wall))]
-        self._take_cookies(lines, place, wall)
+        self._store_cookies(lines, place, wall)
         cookies_for = partial(self._cookies_for, wall=wall)
         hop = next_hop(trail, redirected.status, raw, cookies_for=cookies_for, longest=longest)
         if isinstance(hop, DeadEnd):
@@ -52,12 +52,12 @@ class Hops:
         """Return the user's ``own`` header lines for a request, with the cookies the chain has for it."""
         return with_cookies(own, self._cookies_for(place, wall))
 
-    def _take_cookies(self, lines: Sequence[bytes], place: Parsed, wall: float) -> None:
+    def _store_cookies(self, lines: Sequence[bytes], place: Parsed, wall: float) -> None:
         fields = values_of("set-cookie", lines)
         if fields:
             if self._cookies is None:
                 self._cookies = CookieJar()
-            self._cookies.take(fields, place, wall)
+            self._cookies.store(fields, place, wall)
 
     def _cookies_for(self, place: Parsed, wall: float) -> str:
         return "" if self._cookies is None else self._cookies.field_for(place, wall)

@@ -140,10 +140,10 @@ class Hosts:
         self._wanted: set[str] = set()  # hosts whose shared pause is over, to be probed by one process
         self.is_governed = False  # other processes are heard of
 
-    def may_start(self, key: str, now: float, *, is_share: bool = False) -> float:
+    def may_start(self, key: str, now: float, *, is_segment: bool = False) -> float:
         """Take a start at a host: 0, or the seconds after which to ask again; infinite: it is given up.
 
-        Shares of a body that is being fetched keep to the pause and its probe, not to the pace: they are few at once.
+        Segments of a body that is being fetched keep to the pause and its probe, not to the pace: they are few at once.
         """
         with self._lock:
             record = self._record(key, now)
@@ -155,7 +155,7 @@ class Hosts:
                 return record.until - now
             if record.is_open:
                 wait = _turn_at_pace(record, now)
-                return 0.0 if is_share else wait
+                return 0.0 if is_segment else wait
             if record.is_shared and self.is_governed and now >= record.granted_until:
                 self._wanted.add(key)
                 return _PROBE_LOOK

@@ -16,12 +16,12 @@ from worker.engine.hosts import Hosts
 from worker.engine.http.verdict import judge
 from worker.engine.limits import Limits
 from worker.engine.lookups import Lookups, unresolved, usable
-from worker.engine.places import Places
 from worker.engine.ports import Answer, Clock, DiskTrouble, Ended, Http, Resolver
 from worker.engine.proof import needs_reading
 from worker.engine.run import Proof, Run
 from worker.engine.schedule import Schedule
 from worker.engine.shares import Share, Shares
+from worker.engine.slots import Slots
 from worker.engine.splits.fetcher import SegmentFetcher
 from worker.engine.steps import PUBLISH, GoBack, Over, Retry, Step
 from worker.engine.throttling import is_the_hosts
@@ -50,7 +50,7 @@ class Lane:
     ) -> None:
         """``hosts`` is what the lanes of a process know of hosts; each lane for itself unless told.
 
-        ``window`` transfers hold a place; ``most_quiet`` may be in flight without one (four windows unless told)."""
+        ``window`` transfers hold a slot; ``most_quiet`` may be in flight without one (four windows unless told)."""
         self._http = http
         self._resolver = resolver
         self._clock = clock
@@ -61,8 +61,8 @@ class Lane:
         self._flying: dict[Exchange, Transfer] = {}
         self._shares = Shares()
         self._limits = Limits()
-        self._places = Places(self._schedule, self._flying)
-        self._heard = self._places.heard
+        self._slots = Slots(self._schedule, self._flying)
+        self._heard = self._slots.heard
         self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._fetcher = SegmentFetcher(
             http=http,
@@ -73,7 +73,7 @@ class Lane:
             land=self._land,
             spoil=self._spoil,
             rest=self._rest,
-            wait_for=partial(self._hosts.may_start, is_share=True),
+            wait_for=partial(self._hosts.may_start, is_segment=True),
         )
         self._splits = self._fetcher.splits
         self._flow = Flow(
@@ -127,12 +127,12 @@ class Lane:
         now, wall = self._clock.now(), self._clock.wall()
         schedule = self._schedule
         schedule.wake(now)
-        while (transfer := schedule.take()) is not None:
+        while (transfer := schedule.pop()) is not None:
             self._start(transfer, now, wall)
-        while (transfer := schedule.take_stalled()) is not None:
+        while (transfer := schedule.pop_stalled()) is not None:
             self._start(transfer, now, wall)
             if transfer.exchange in self._flying:
-                self._places.take_back(transfer.exchange)
+                self._slots.release(transfer.exchange)
         came = self._http.wait(self._retrying(now))
         now, wall = self._clock.now(), self._clock.wall()
         if self._fetcher.asking:
@@ -161,7 +161,7 @@ class Lane:
     # --------------------------------------------------------------------------------------------- starting
 
     def _admit(self, run: Run, transfers: Sequence[Transfer]) -> None:
-        self._shares.take_on(run, transfers)
+        self._shares.add(run, transfers)
         for transfer in transfers:
             self._schedule.add(transfer)
 
@@ -174,7 +174,7 @@ class Lane:
             self._flow.hand_back(transfer, now)
         elif self._splits and transfer in self._splits:
             self._schedule.leave(transfer.host_key)  # its helpers are counted one by one
-            self._fetcher.go_on(transfer, now)
+            self._fetcher.resume(transfer, now)
         elif transfer.host_key not in self._hosts.hot or self._flow.host_waits.may_ask(transfer, now):
             try:
                 if not transfer.is_under_way:
@@ -219,7 +219,7 @@ class Lane:
         self._flow.fail(transfer, failure, now)
 
     def _resolve(self, transfer: Transfer, now: float) -> None:
-        """Wait for the host's address without holding a place in the window."""
+        """Wait for the host's address without holding a slot in the window."""
         self._schedule.leave(transfer.host_key)
         self._schedule.block(transfer.host_key)
         if transfer.host_key in self._hosts.hot:  # it asks for its turn again when it has an address
@@ -228,7 +228,7 @@ class Lane:
 
     def _resolved(self, host: str, answer: Answer) -> None:
         now = self._clock.now()
-        for transfer in self._lookups.take(host, answer, now):
+        for transfer in self._lookups.pop(host, answer, now):
             self._schedule.unblock(transfer.host_key)
             if answer.addresses:
                 self._flow.go_on(transfer, now)
@@ -269,22 +269,22 @@ class Lane:
     def _land(self, exchange: Exchange) -> Transfer:
         """Take an exchange out of flight."""
         transfer = self._flying.pop(exchange)
-        self._schedule.leave(transfer.host_key, bool(self._heard) and self._places.leave(exchange))
+        self._schedule.leave(transfer.host_key, bool(self._heard) and self._slots.leave(exchange))
         if exchange.draft is not None:
             self._shares.of[transfer.terms].bytes += exchange.size - exchange.offset
         return transfer
 
     def _complete(self, transfer: Transfer, now: float) -> None:
         """A body is whole: it is published, or read back before."""
-        size, notes = self._fetcher.take_whole(transfer) if self._splits else (None, ())
+        size, notes = self._fetcher.finish(transfer) if self._splits else (None, ())
         fetched = transfer.complete(now, size, notes)
         if needs_reading(fetched, transfer.entry.expected, transfer.terms.policy.digest):
-            tell = partial(self._tell_proof, transfer)
-            self._shares.of[transfer.terms].run.prove(transfer, tell)
+            deliver = partial(self._post_proof, transfer)
+            self._shares.of[transfer.terms].run.prove(transfer, deliver)
         else:
             self._flow.publish(transfer, fetched.digest)
 
-    def _tell_proof(self, transfer: Transfer, proof: Proof) -> None:
+    def _post_proof(self, transfer: Transfer, proof: Proof) -> None:
         """From another thread: a body was read back."""
         self.post(partial(self._proven, transfer, proof))
 
@@ -308,9 +308,9 @@ class Lane:
         self._limits.forget_all_but(flying)
         for host, answer in self._lookups.give_up_late(now):
             self._resolved(host, answer)
-        self._places.listen(now)
+        self._slots.listen(now)
         self._flow.look(now)
-        self._shares.tell(chain(self._places.resting(), self._lookups), flying)
+        self._shares.update(chain(self._slots.resting(), self._lookups), flying)
         if now >= self._noted + _LOOK_PAUSE:
             self._noted = now
             self._note_waits(now)
@@ -320,7 +320,7 @@ class Lane:
 
     def _note_waits(self, now: float) -> None:
         waits = {terms: Waits(retrying=share.waiting) for terms, share in self._shares.of.items()}
-        self._places.note(waits)
+        self._slots.note(waits)
         self._lookups.note(waits, now)
         for terms, found in waits.items():
             self._shares.of[terms].run.results.note_waits(self, found)

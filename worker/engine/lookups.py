@@ -1,4 +1,4 @@
-"""Lookups: the transfers of a lane that wait for their host's address, and hold no place in its window meanwhile."""
+"""Lookups: the transfers of a lane that wait for their host's address, and hold no slot in its window meanwhile."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NOT_BEFORE = 1.0  # seconds a failed question is not asked again (RFC 9520 sect
 class Lookups:
     """Belongs to one lane and is called by its thread only; a host is asked for once, however many wait for it."""
 
-    def __init__(self, resolver: Resolver, tell: Callable[[str, Answer], None]) -> None:
-        """``tell`` is called with host and answer, from any thread."""
+    def __init__(self, resolver: Resolver, deliver: Callable[[str, Answer], None]) -> None:
+        """``deliver`` is called with host and answer, from any thread."""
         self._resolver = resolver
-        self._tell = tell
+        self._deliver = deliver
         self._waiting: dict[str, list[tuple[Transfer, float]]] = {}  # by host, with when the wait began
 
     def add(self, transfer: Transfer, now: float) -> None:
@@ -30,7 +30,7 @@ class Lookups:
         waiting = self._waiting.setdefault(host, [])
         waiting.append((transfer, now))
         if len(waiting) == 1:
-            self._resolver.ask(host, self._tell)
+            self._resolver.ask(host, self._deliver)
 
     def __iter__(self) -> Iterator[Transfer]:
         return (transfer for waiting in self._waiting.values() for transfer, _ in waiting)
@@ -44,7 +44,7 @@ class Lookups:
                     if (noted := waits.get(transfer.terms)) is not None:
                         noted.await_address(transfer.host_key)
 
-    def take(self, host: str, answer: Answer, now: float) -> list[Transfer]:
+    def pop(self, host: str, answer: Answer, now: float) -> list[Transfer]:
         """Remove and return those that wait for this host, with the time it took the name servers noted."""
         waiting = self._waiting.pop(host, ())
         for transfer, since in waiting:

@@ -130,8 +130,8 @@ class Resolver(Protocol):
     def known(self, host: str, *, after: float = -inf) -> Answer | None:
         """Return a fresh answer at once, or None; a fault found at or before ``after`` (the clock's) is none."""
 
-    def ask(self, host: str, tell: Callable[[str, Answer], None]) -> None:
-        """Find the addresses and call ``tell(host, answer)``, on another thread, at some time."""
+    def ask(self, host: str, deliver: Callable[[str, Answer], None]) -> None:
+        """Find the addresses and call ``deliver(host, answer)``, on another thread, at some time."""
 
     def begun(self, host: str) -> float | None:
         """Return when somebody began to look for this host (the clock's seconds); None: it still waits for its turn."""
@@ -184,7 +184,7 @@ class Ended(Struct, frozen=True, gc=False):
 class Body(Protocol):
     """Where the bytes of a response go; each belongs to one exchange."""
 
-    def take(self, data: bytes, is_watched: bool) -> int | None:
+    def write(self, data: bytes, is_watched: bool) -> int | None:
         """Take bytes as they come; anything but None ends the exchange. Never raises.
 
         ``is_watched``: would a reset of the stream be noticed from here on?

@@ -56,15 +56,15 @@ class Progress:
 class Results:
     """Any thread may call it."""
 
-    def __init__(self, entries: Sequence[BatchEntry], *, roomy: int, tell: Callable[[], None]) -> None:
-        """``tell`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
+    def __init__(self, entries: Sequence[BatchEntry], *, roomy: int, wake: Callable[[], None]) -> None:
+        """``wake`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
         self.outcomes: list[Outcome] = []
         self._left: list[tuple[float, Leftover]] = []  # each with the moment it may be tried again
         self._first_due = inf  # the first of these
         self.busy = 0.0  # seconds; the sum of the URLs' own times
         self.unsettled = len(entries)
         self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
-        self._resting = 0  # of these, URLs that need no place: quiet, waiting, or kept back by their host's limit
+        self._resting = 0  # of these, URLs that need no slot: quiet, waiting, or kept back by their host's limit
         self._bytes = 0
         self._open: dict[str, BatchEntry | Transfer] = {entry.url: entry for entry in entries}  # by URL: no outcome yet
         self._counts: Counter[Ending] = Counter()
@@ -73,7 +73,7 @@ class Results:
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
         self._roomy = roomy
-        self._tell = tell
+        self._wake = wake
 
     # ---------------------------------------------------------------------------------------- what is asked of it
 
@@ -82,7 +82,7 @@ class Results:
         with self._lock:
             return self._change.wait_for(lambda: self.unsettled == 0, timeout)
 
-    def take_out(self, now: float) -> Part | None:
+    def pop_settled(self, now: float) -> Part | None:
         """Take out what is settled; None: nothing is, or everything.
 
         Nor where a URL stands twice in the batch: what is left of it could not be told.
@@ -108,7 +108,7 @@ class Results:
 
     @property
     def fetching(self) -> int:
-        """How many URLs are not fetched yet and hold a place in the window, or would take one."""
+        """How many URLs are not fetched yet and hold a slot in the window, or would take one."""
         return max(0, self._fetching - self._resting)
 
     @property
@@ -167,10 +167,10 @@ class Results:
             self._settled(len(leftovers))
 
     def rest(self, more: int) -> None:
-        """So many more URLs than before need no place in the window; negative: fewer."""
+        """So many more URLs than before need no slot in the window; negative: fewer."""
         with self._lock:
             before, self._resting = self.fetching, self._resting + more
-            self._tell_if_roomy(before)
+            self._wake_if_roomy(before)
 
     def note_waits(self, lane: object, waits: Waits) -> None:
         """Take what the URLs that a lane has wait for."""
@@ -184,14 +184,14 @@ class Results:
     def _fetched(self, more: int) -> None:
         before = self.fetching
         self._fetching -= more
-        self._tell_if_roomy(before)
+        self._wake_if_roomy(before)
 
-    def _tell_if_roomy(self, before: int) -> None:
+    def _wake_if_roomy(self, before: int) -> None:
         if before > self._roomy >= self.fetching:
-            self._tell()
+            self._wake()
 
     def _settled(self, more: int) -> None:
         self.unsettled -= more
         if self.unsettled == 0:
             self._change.notify_all()
-            self._tell()
+            self._wake()

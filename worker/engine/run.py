@@ -55,9 +55,9 @@ class Run:
         start_hash: Callable[[], Hasher] | None,
         credentials: Credentials = NO_CREDENTIALS,
         roomy: int = 0,
-        tell: Callable[[], None] = lambda: None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
-        """``tell`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
+        """``wake`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
         began = clock.now()
         self.terms = Terms(
             policy=policy,
@@ -70,7 +70,7 @@ class Run:
             start_hash=start_hash,
         )
         self.course = Course(began + policy.batch_seconds)
-        self.results = Results(entries, roomy=roomy, tell=tell)
+        self.results = Results(entries, roomy=roomy, wake=wake)
         self._entries = entries
         self._lanes: Sequence[Inbox] = ()
         self._clock = clock
@@ -105,7 +105,7 @@ class Run:
     def part(self) -> Part | None:
         """Take out what is settled, and go on with the rest as a run of its own; None: nothing is, or everything."""
         now = self._clock.now()
-        part = self.results.take_out(now)
+        part = self.results.pop_settled(now)
         if part is not None:
             self.course.renew(now + self.policy.batch_seconds)
         return part
@@ -135,7 +135,7 @@ class Run:
 
     @property
     def fetching(self) -> int:
-        """How many URLs are not fetched yet and hold a place in the window, or would take one."""
+        """How many URLs are not fetched yet and hold a slot in the window, or would take one."""
         return self.results.fetching
 
     @property
@@ -165,9 +165,9 @@ class Run:
         self.results.end([outcome], were_fetching=True)
         self._group_commit.settle_if_due(self)
 
-    def prove(self, transfer: Transfer, tell: Callable[[Proof], None]) -> None:
-        """Read a whole body back on another thread, and ``tell`` there what came of it."""
-        self._submit(partial(self._prove, transfer, tell))
+    def prove(self, transfer: Transfer, deliver: Callable[[Proof], None]) -> None:
+        """Read a whole body back on another thread, and ``deliver`` the result there."""
+        self._submit(partial(self._prove, transfer, deliver))
 
     def give_back(self, entry: BatchEntry, after: float = 0.0, *, host: str = "") -> None:
         """Take a URL that another batch is to fetch."""
@@ -272,7 +272,7 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------- inside
 
-    def _prove(self, transfer: Transfer, tell: Callable[[Proof], None]) -> None:
+    def _prove(self, transfer: Transfer, deliver: Callable[[Proof], None]) -> None:
         fetched, terms = transfer.fetched, self.terms
         proof: Proof = None
         try:
@@ -282,7 +282,7 @@ class Run:
             proof = local_trouble(trouble)
         except Exception as error:  # a bug must not hold the batch for ever
             proof = bug(error)
-        tell(proof)
+        deliver(proof)
 
     def _wait_of(self, after: float) -> float:
         """Return the seconds a URL waits that wants to wait so long; at once, that of a stalled run would come back."""

@@ -1,4 +1,4 @@
-"""Whose turn it is: hosts take turns for the window's places, the emptiest-handed host first."""
+"""Whose turn it is: hosts take turns for the window's slots, the emptiest-handed host first."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Generic
 
 from worker.engine.queues import AGAIN, FIRST, STALLED, Host, Offers, T, Tier
 
-QUIET_AFTER = 2.0  # seconds with next to no bytes; what stalls costs the others a place for so long
-QUIET_WINDOWS = 4  # windows of quiet turns, which hold no place, may be in flight beside the one of those that do
+QUIET_AFTER = 2.0  # seconds with next to no bytes; what stalls costs the others a slot for so long
+QUIET_WINDOWS = 4  # windows of quiet turns, which hold no slot, may be in flight beside the one of those that do
 _OPENING = 16  # turns a host may have in flight at first, or half the window; one more for each that ended
 _FIRSTS = 7  # first tries for each later one, where both could start: no later try waits for ever
 _NO_LIMIT = sys.maxsize
@@ -21,13 +21,13 @@ _BLOCKED, _RESTING = 1, 2  # until told, until a moment
 class Schedule(Generic[T]):
     """Ready turns by host, and turns that wait for a moment.
 
-    At most ``window`` turns hold a place. A host with nothing in flight may exceed that by a quarter, so that one
+    At most ``window`` turns hold a slot. A host with nothing in flight may exceed that by a quarter, so that one
     slow host that holds the whole window never keeps the others out.
 
     A host begins with half a window: it may throttle all that is in flight when it says so.
 
-    A turn that goes quiet gives its place back, up to ``most_quiet`` of them. A host with quiet ones has at most as
-    many in flight as there are places, and one more for each that ended promptly. And a host most of whose turns are
+    A turn that goes quiet gives its slot back, up to ``most_quiet`` of them. A host with quiet ones has at most as
+    many in flight as there are slots, and one more for each that ended promptly. And a host most of whose turns are
     quiet starts nothing while they are as many as are left for everybody: a few silent hosts never use up what all may
     have (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
     """
@@ -85,8 +85,8 @@ class Schedule(Generic[T]):
             turn = heapq.heappop(self._waiting)[2]
             self.add(turn, first=turn.is_under_way)
 
-    def take(self) -> T | None:
-        """Return the next turn and count it in flight until ``leave``; None: nothing may take a place now."""
+    def pop(self) -> T | None:
+        """Return the next turn and count it in flight until ``leave``; None: nothing may take a slot now."""
         tier, offers = FIRST, self._firsts
         if self._again.count or self._stalled.count:
             tier = self._tier()
@@ -103,10 +103,10 @@ class Schedule(Generic[T]):
             self._firsts_in_turn = self._firsts_in_turn + 1 if tier is FIRST else 0
         return self._begin(host, tier)
 
-    def take_stalled(self) -> T | None:
+    def pop_stalled(self) -> T | None:
         """Return the next of those that stalled before, for whom half of what may be quiet is left.
 
-        It is to be hushed at once: it never holds a place.
+        It is to be hushed at once: it never holds a slot.
         """
         spare = self._most_quiet // 2 - self.quiet
         if spare <= 0 or not self._stalled.count:
@@ -115,7 +115,7 @@ class Schedule(Generic[T]):
         return None if host is None else self._begin(host, STALLED)
 
     def join(self, host_key: str) -> None:
-        """Count one more in flight that never waited for its turn: it takes a place from those that do."""
+        """Count one more in flight that never waited for its turn: it takes a slot from those that do."""
         host = self._host(host_key)
         host.flying += 1
         self.flying += 1
@@ -136,7 +136,7 @@ class Schedule(Generic[T]):
         self._offer(host)
 
     def hush(self, host_key: str) -> bool:
-        """Take a turn's place in the window back; False: too many are quiet already, and it keeps its place."""
+        """Take a turn's slot in the window back; False: too many are quiet already, and it keeps its slot."""
         if self.quiet >= self._most_quiet:
             return False
         host = self._hosts[host_key]
@@ -148,7 +148,7 @@ class Schedule(Generic[T]):
         return True
 
     def rouse(self, host_key: str) -> None:
-        """A quiet turn holds a place again, where there is none as well."""
+        """A quiet turn holds a slot again, where there is none as well."""
         host = self._hosts[host_key]
         host.quiet -= 1
         self.quiet -= 1
@@ -191,12 +191,12 @@ class Schedule(Generic[T]):
         """Return the hosts nothing is started of until a moment."""
         return [key for _, key in self._resting]
 
-    def take_out(self, host_key: str, unwanted: Callable[[T], bool]) -> list[T]:
+    def remove_at(self, host_key: str, unwanted: Callable[[T], bool]) -> list[T]:
         """Take ready turns of one host out."""
         host = self._hosts.get(host_key)
         if host is None:
             return []
-        removed = [turn for queue in list(host.queues()) for turn in _taken_out(queue.turns, unwanted)]
+        removed = [turn for queue in list(host.queues()) for turn in _removed(queue.turns, unwanted)]
         self._offer(host)
         return removed
 
@@ -204,7 +204,7 @@ class Schedule(Generic[T]):
         """Take turns out that are not in flight; with each comes the moment it waited for, if it did."""
         removed: list[tuple[T, float | None]] = []
         for host in list(self._hosts.values()):
-            removed.extend((turn, None) for queue in host.queues() for turn in _taken_out(queue.turns, unwanted))
+            removed.extend((turn, None) for queue in host.queues() for turn in _removed(queue.turns, unwanted))
             self._offer(host)
         if any(unwanted(turn) for _, _, turn in self._waiting):
             removed.extend((turn, due) for due, _, turn in self._waiting if unwanted(turn))
@@ -216,12 +216,12 @@ class Schedule(Generic[T]):
         """Take ready turns out that are no first tries."""
         removed: list[T] = []
         for host in [host for host in self._hosts.values() if host.later]:
-            removed.extend(turn for queue in host.later.values() for turn in _taken_out(queue.turns, unwanted))
+            removed.extend(turn for queue in host.later.values() for turn in _removed(queue.turns, unwanted))
             self._offer(host)
         return removed
 
     def held_up(self) -> Iterator[T]:
-        """Return the ready turns that would take no place although one were free."""
+        """Return the ready turns that would take no slot although one were free."""
         for host in self._hosts.values():
             for queue in host.queues():
                 if queue.turns and (
@@ -241,7 +241,7 @@ class Schedule(Generic[T]):
         return host
 
     def _tier(self) -> Tier:
-        """Return whose turn it is to take a place, where others wait beside first tries."""
+        """Return whose turn it is to take a slot, where others wait beside first tries."""
         if self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count):
             return FIRST
         return AGAIN if self._again.count else STALLED
@@ -292,13 +292,13 @@ class Schedule(Generic[T]):
         return host.flying - host.quiet < self._opening + host.prompt
 
     def _is_held_up(self, host: Host[T], turn: T) -> bool:
-        """Must the host start nothing, whatever places are free?"""
+        """Must the host start nothing, whatever slots are free?"""
         if host.blocks or host.flying >= (turn.per_host or _NO_LIMIT):
             return True
         return host.quiet > 0 and host.flying >= self._window + host.prompt
 
 
-def _taken_out(queue: deque[T], unwanted: Callable[[T], bool]) -> list[T]:
+def _removed(queue: deque[T], unwanted: Callable[[T], bool]) -> list[T]:
     taken = [turn for turn in queue if unwanted(turn)]
     if taken:
         kept = [turn for turn in queue if not unwanted(turn)]

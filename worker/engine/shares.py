@@ -26,8 +26,8 @@ class Share:
         self._said_bytes = 0
         self._said_resting = 0
 
-    def tell(self, resting: int, in_flight: int) -> None:
-        """Tell the run how many of its URLs hold no place and could not take one, and how many bytes have come."""
+    def update(self, resting: int, in_flight: int) -> None:
+        """Tell the run how many of its URLs hold no slot and could not take one, and how many bytes have come."""
         resting += self.waiting
         if resting != self._said_resting:
             self.run.results.rest(resting - self._said_resting)
@@ -55,7 +55,7 @@ class Shares:
     def __iter__(self) -> Iterator[Share]:
         return iter(list(self.of.values()))
 
-    def take_on(self, run: Run, transfers: Sequence[Transfer]) -> None:
+    def add(self, run: Run, transfers: Sequence[Transfer]) -> None:
         share = self.of.get(run.terms)
         if share is None:
             share = self.of[run.terms] = Share(run)
@@ -74,7 +74,7 @@ class Shares:
         for share in publishing:
             share.publish()
 
-    def tell(self, resting: Iterable[Transfer], flying: Mapping[Exchange, Transfer]) -> None:
+    def update(self, resting: Iterable[Transfer], flying: Mapping[Exchange, Transfer]) -> None:
         """Tell each run how it is with what the lane has of it."""
         rests = Counter(each.terms for each in resting)
         come: Counter[Terms] = Counter()
@@ -82,7 +82,7 @@ class Shares:
             if exchange.draft is not None:
                 come[transfer.terms] += exchange.received
         for terms, share in self.of.items():
-            share.tell(rests[terms], come[terms])
+            share.update(rests[terms], come[terms])
 
     def end_if_over(self, share: Share) -> None:
         """Forget a run that is over."""

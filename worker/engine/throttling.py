@@ -74,7 +74,7 @@ class HostWaits:
 
     def _look_at(self, key: str, pause: Pause, now: float) -> None:
         is_long = pause.is_given_up or pause.left > HOST_HOLD
-        for transfer in self._schedule.take_out(key, lambda each: is_long or is_out_of_patience(each, pause, now)):
+        for transfer in self._schedule.remove_at(key, lambda each: is_long or is_out_of_patience(each, pause, now)):
             if transfer.is_under_way:
                 self._withdraw(transfer)
                 transfer.hold(now)

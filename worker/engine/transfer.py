@@ -84,7 +84,7 @@ class Transfer:
         self.fetched: Fetched | None = None  # its body is whole, and awaits its proof
         self.failure: Failure | None = None
         self.queued = 0.0  # seconds since it began that it waited for us
-        self.ready_at: float | None = None  # since when it waits for nothing but a place
+        self.ready_at: float | None = None  # since when it waits for nothing but a slot
         # when an attempt of it was its host's affair for the first time
         self.excused = terms.began - entry.waited if entry.waited else inf
         self.resolved_in = 0.0
@@ -312,11 +312,11 @@ class Transfer:
         return was_waiting
 
     def queue(self, now: float) -> None:
-        """It waits for nothing but a place from now on."""
+        """It waits for nothing but a slot from now on."""
         self.ready_at = now
 
     def leave_queue(self, now: float) -> None:
-        """It has a place: the wait for it was not its own."""
+        """It has a slot: the wait for it was not its own."""
         if self.ready_at is not None:
             self._give_back(max(0.0, now - self.ready_at))
             self.ready_at = None

@@ -15,7 +15,7 @@ from threading import Lock, Thread
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 from contract.ledger.health import Trouble
 from contract.ledger.values import Claim
 from contract.records.messages import BATCH_TASK, task_id
@@ -113,7 +113,7 @@ class BatchRows:
             try:
                 with self._app.events.default_dispatcher(hostname=self._worker) as dispatcher:
                     dispatcher.send(kind, retry=False, **fields)
-            except (*AWAY, OperationalError, OSError):
+            except (*UNREACHABLE, OperationalError, OSError):
                 pass  # the next one tells more
             finally:
                 self._queue.task_done()
@@ -133,7 +133,7 @@ class TroubleRow:
             return
         try:
             self._show(event.trouble)
-        except (*AWAY, OperationalError, OSError):
+        except (*UNREACHABLE, OperationalError, OSError):
             pass  # the next look tells it
 
     def _show(self, trouble: Trouble | None) -> None:

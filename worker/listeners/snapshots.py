@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from contract.cluster.broker import AWAY
+from contract.cluster.broker import UNREACHABLE
 from contract.records.snapshots import ProgressSnapshot
 from worker.events import BatchesProgressed, Event
 
@@ -42,5 +42,5 @@ class Snapshots:
                 del self._waiting[job, batch]
             try:
                 self._publish(job, snapshot)
-            except (*AWAY, OSError):
+            except (*UNREACHABLE, OSError):
                 pass  # the next one tells more

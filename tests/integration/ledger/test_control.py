@@ -236,7 +236,7 @@ def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
 
     for wanted, first_step, expected in (("paused", 702, 0), ("running", 500, 1202)):
         mine = keys.parts(JOB, "", "batches", "line", "aside")
-        ledger.run("control", [*mine, *shared], [JOB, wanted, "", 500, ledger.keep])
+        ledger.call("control", [*mine, *shared], [JOB, wanted, "", 500, ledger.keep])
         assert ledger.count_waiting() == first_step
         if wanted == "paused":
             assert ledger.claim(JOB, "1202", holder="early") is None

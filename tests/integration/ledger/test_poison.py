@@ -75,7 +75,7 @@ def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: Clocked
         client.delete("trawl:2:sweeping")
         others = [ledger.earlier.active, ledger.earlier.sent]
         keys = [*(getattr(ledger.keys, name) for name in SWEPT), *others]
-        ledger.run("sweep", keys, [ledger.keys.of_jobs, 1, 1, 1, 99, 200, 60, 5])
+        ledger.call("sweep", keys, [ledger.keys.of_jobs, 1, 1, 1, 99, 200, 60, 5])
     ledger.open(JOB, [batch_of("2")])
 
     assert ledger.claim(JOB, "1", holder="worker") is None

@@ -108,7 +108,7 @@ class Handle(Ear, Generic[B]):
         self._getinfo: Callable[[int], Any] = curl.getinfo
         _configure(curl, common)
         curl.setopt(pycurl.HEADERFUNCTION, self.lines.append)
-        curl.setopt(pycurl.WRITEFUNCTION, self.take)
+        curl.setopt(pycurl.WRITEFUNCTION, self.write)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)
         curl.setopt(pycurl.PREREQFUNCTION, self.permit)
         curl.setopt(pycurl.DEBUGFUNCTION, self.hear)
@@ -213,9 +213,9 @@ class Handle(Ear, Generic[B]):
 
     # ------------------------------------------------------------------------------------- libcurl's callbacks
 
-    def take(self, data: bytes) -> int | None:
+    def write(self, data: bytes) -> int | None:
         body = self.body
-        return -1 if body is None else body.take(data, self.is_watched)
+        return -1 if body is None else body.write(data, self.is_watched)
 
     def open_socket(self, _purpose: int, address: Any) -> Any:
         """Judge the socket address libcurl is about to connect to; nothing is sent to a refused one."""

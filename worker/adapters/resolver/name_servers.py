@@ -52,15 +52,15 @@ class NameServers:
         self._is_awake = False
         self._is_closed = self._is_broken = False
         self._begin: Callable[[str], None] = _nothing
-        self._tell: Callable[[str, Found | None], None] = _nothing
+        self._deliver: Callable[[str, Found | None], None] = _nothing
 
-    def answer_to(self, begin: Callable[[str], None], tell: Callable[[str, Found | None], None]) -> None:
+    def answer_to(self, begin: Callable[[str], None], deliver: Callable[[str, Found | None], None]) -> None:
         """Set the callbacks, called on another thread: when a host is first asked for, and with what was found."""
-        self._begin, self._tell = begin, tell
+        self._begin, self._deliver = begin, deliver
 
     def ask(self, host: str) -> None:
         if self._is_broken:
-            self._told(host, None)
+            self._answered(host, None)
             return
         self._queue.append(host)
         try:
@@ -70,7 +70,7 @@ class NameServers:
                 self._wake()
         except OSError:  # no free descriptors
             self._queue.remove(host)
-            self._told(host, None)
+            self._answered(host, None)
 
     def close(self) -> None:
         """End the thread; no callback is called any more."""
@@ -95,7 +95,7 @@ class NameServers:
     def _run(self, exit_: int) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(exit_, selectors.EVENT_READ)
-            questions = Questions(selector, self._told)
+            questions = Questions(selector, self._answered)
             try:
                 while not self._is_closed:
                     self._poll(questions, selector)
@@ -106,7 +106,7 @@ class NameServers:
             questions.configure(None)
             questions.hand_back()
         while self._queue:
-            self._told(self._queue.popleft(), None)
+            self._answered(self._queue.popleft(), None)
 
     def _leave(self, exit_: int) -> None:
         with self._lock:
@@ -115,9 +115,9 @@ class NameServers:
             self._entrance = -1
             self._is_awake = False
 
-    def _told(self, host: str, found: Found | None) -> None:
+    def _answered(self, host: str, found: Found | None) -> None:
         if not self._is_closed:
-            self._tell(host, found)
+            self._deliver(host, found)
 
     def _poll(self, questions: Questions, selector: selectors.BaseSelector) -> None:
         now = self._clock.now()

@@ -63,9 +63,9 @@ Asked = tuple[_Question, Kind]
 class Questions:
     """Belongs to one thread. Times are the clock's seconds."""
 
-    def __init__(self, selector: selectors.BaseSelector, tell: Callable[[str, Found | None], None]) -> None:
-        """``tell`` is called with each host and its answer; None: the system must be asked."""
-        self._tell = tell
+    def __init__(self, selector: selectors.BaseSelector, deliver: Callable[[str, Found | None], None]) -> None:
+        """``deliver`` is called with each host and its answer; None: the system must be asked."""
+        self._deliver = deliver
         self._configuration: Configuration | None = None
         self._best: Server = ("", 0)
         self._wires: Wires[Asked] = Wires(selector)
@@ -88,7 +88,7 @@ class Questions:
         configuration = self._configuration
         candidates = configuration.candidates(host) if configuration is not None else []
         if configuration is None or not candidates:
-            self._tell(host, None)
+            self._deliver(host, None)
             return
         asked = _Question(host, candidates, now + configuration.seconds)
         self._open[asked] = None
@@ -128,7 +128,7 @@ class Questions:
             if reply is None:
                 self._fail(asked, kind, wire.server, None, now)
             elif reply.asked == asked.asked[kind]:
-                self._take(asked, kind, reply, wire.server, now)
+                self._accept(asked, kind, reply, wire.server, now)
 
     def hand_back(self) -> None:
         """Leave everything in flight to the system."""
@@ -193,7 +193,7 @@ class Questions:
 
     # ------------------------------------------------------------------------------------------------ hearing
 
-    def _take(self, asked: _Question, kind: Kind, reply: Reply, server: Server, now: float) -> None:
+    def _accept(self, asked: _Question, kind: Kind, reply: Reply, server: Server, now: float) -> None:
         if reply.is_cut:
             self._end(asked, None)  # the system asks again over TCP
         elif reply.code not in (Code.NOERROR, Code.NXDOMAIN):
@@ -263,7 +263,7 @@ class Questions:
         if not asked.is_late:
             self.on_time -= 1
         self._forget_numbers(asked)
-        self._tell(asked.host, found)
+        self._deliver(asked.host, found)
 
     def _forget_numbers(self, asked: _Question) -> None:
         for wire, number in asked.numbers.values():

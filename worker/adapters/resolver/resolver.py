@@ -19,13 +19,13 @@ FRESH = 60.0  # seconds an answer of getaddrinfo is used, which has no time to l
 FRESH_FAULT = 10.0  # seconds a failure is used, except for those who got it already (RFC 9520: 1 s to 5 min)
 REMEMBERED = 20_000  # hosts
 
-Tell = Callable[[str, Answer], None]
+Deliver = Callable[[str, Answer], None]
 
 
 class Asking(Protocol):
     """Finds addresses by asking the name servers directly."""
 
-    def answer_to(self, begin: Callable[[str], None], tell: Callable[[str, Found | None], None]) -> None:
+    def answer_to(self, begin: Callable[[str], None], deliver: Callable[[str, Found | None], None]) -> None:
         """Set the callbacks, called on another thread: when a host is first asked for, and with what was found.
 
         None as what was found: the system must be asked.
@@ -42,7 +42,7 @@ class Asking(Protocol):
 class _Asked:
     """Who waits for a host's addresses, and since when they are being looked up."""
 
-    tells: list[Tell] = field(default_factory=list)
+    waiting: list[Deliver] = field(default_factory=list)
     begun: float | None = None
 
 
@@ -64,10 +64,10 @@ class SystemResolver:
         self._known: OrderedDict[str, tuple[Found, float]] = OrderedDict()  # and when it was found
         self._lock = threading.Lock()
         self._asked: dict[str, _Asked] = {}
-        self._system = SystemLookups(submit, look_up, begin=self._begin, tell=self._told_by_the_system)
+        self._system = SystemLookups(submit, look_up, begin=self._begin, deliver=self._answered_by_the_system)
         self._name_servers = name_servers
         if name_servers is not None:
-            name_servers.answer_to(self._begin, self._told_by_name_servers)
+            name_servers.answer_to(self._begin, self._answered_by_name_servers)
 
     def known(self, host: str, *, after: float = -inf) -> Answer | None:
         known = self._known.get(host)
@@ -79,13 +79,13 @@ class SystemResolver:
                 return answer
         return _literal(host)
 
-    def ask(self, host: str, tell: Tell) -> None:
+    def ask(self, host: str, deliver: Deliver) -> None:
         with self._lock:
             asked = self._asked.get(host)
             if asked is not None:
-                asked.tells.append(tell)
+                asked.waiting.append(deliver)
                 return
-            self._asked[host] = _Asked([tell])
+            self._asked[host] = _Asked([deliver])
             known = self._known.get(host)
         if self._name_servers is None or (known is not None and known[0].is_doubtful):
             self._system.ask(host)
@@ -111,25 +111,25 @@ class SystemResolver:
         if asked is not None and asked.begun is None:
             asked.begun = self._clock.now()
 
-    def _told_by_name_servers(self, host: str, found: Found | None) -> None:
+    def _answered_by_name_servers(self, host: str, found: Found | None) -> None:
         if found is not None:
-            self._tell(host, found)
+            self._deliver(host, found)
             return
         if host in self._asked:
             self._asked[host].begun = None  # it waits again
             self._system.ask(host)
 
-    def _told_by_the_system(self, host: str, answer: Answer) -> None:
-        self._tell(host, Found(answer))
+    def _answered_by_the_system(self, host: str, answer: Answer) -> None:
+        self._deliver(host, Found(answer))
 
-    def _tell(self, host: str, found: Found) -> None:
+    def _deliver(self, host: str, found: Found) -> None:
         with self._lock:
             asked = self._asked.pop(host, None)
         if asked is None:  # answered before
             return
         answer = self._remember(host, found, asked.begun)
-        for tell in asked.tells:
-            tell(host, answer)
+        for deliver in asked.waiting:
+            deliver(host, answer)
 
     def _remember(self, host: str, found: Found, begun: float | None = None) -> Answer:
         found_at = self._clock.now()

@@ -15,7 +15,7 @@ _FINAL = {socket.EAI_NONAME} | {getattr(socket, name) for name in ("EAI_NODATA",
 
 
 class SystemLookups:
-    """``submit`` runs a call on another thread, where ``begin`` and ``tell`` are called."""
+    """``submit`` runs a call on another thread, where ``begin`` and ``deliver`` are called."""
 
     def __init__(
         self,
@@ -23,12 +23,12 @@ class SystemLookups:
         look_up: Callable[[str], tuple[str, ...]],
         *,
         begin: Callable[[str], None],
-        tell: Callable[[str, Answer], None],
+        deliver: Callable[[str, Answer], None],
     ) -> None:
         self._submit = submit
         self._look_up = look_up
         self._begin = begin
-        self._tell = tell
+        self._deliver = deliver
         self._lock = threading.Lock()
         self._queue: deque[str] = deque()
         self._threads = 0
@@ -49,7 +49,7 @@ class SystemLookups:
                     return
                 host = self._queue.popleft()
             self._begin(host)
-            self._tell(host, self._answer(host))
+            self._deliver(host, self._answer(host))
 
     def _answer(self, host: str) -> Answer:
         try:

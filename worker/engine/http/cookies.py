@@ -53,7 +53,7 @@ class CookieJar:
     def __init__(self) -> None:
         self._cookies: dict[tuple[str, str, str], Cookie] = {}
 
-    def take(self, fields: Iterable[str], place: Parsed, wall: float) -> None:
+    def store(self, fields: Iterable[str], place: Parsed, wall: float) -> None:
         """Keep what the Set-Cookie fields of a response from ``place`` set, at ``wall`` (Unix seconds)."""
         for field in islice(fields, MOST_COOKIES):
             cookie = read_cookie(field, place, wall)

@@ -1,4 +1,4 @@
-"""A fetcher: a lane's helpers, who fetch shares of large bodies beside the exchanges that began them."""
+"""The helpers of a lane: exchanges that fetch segments of large bodies beside the one that requested the body."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from worker.engine.transfer import Transfer
 
 
 class SegmentFetcher:
-    """Belongs to one lane, shares what is in flight with it, and is called by its thread only.
+    """Belongs to one lane, shares its ``flying`` dict, and is called by its thread only.
 
-    ``land`` takes an exchange out of flight; ``spoil`` ends a transfer with its main exchange; ``rest`` has a transfer
-    come to its host's turn at a moment, and the lane ``go_on`` with its split then. ``wait_for`` takes a start at a
-    host: 0, or the seconds after which to ask again.
+    ``land`` removes an exchange from ``flying`` and returns its transfer. ``spoil`` ends a transfer and its main
+    exchange. ``rest`` queues a transfer until a moment, at which the lane calls ``resume``. ``wait_for`` reserves a
+    start at a host and returns 0, or returns the seconds after which to ask again.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class SegmentFetcher:
         rest: Callable[[Transfer, float], None],
         wait_for: Callable[[str, float], float],
     ) -> None:
-        self.asking: list[Transfer] = []  # whose helpers are to begin
-        self.splits: dict[Transfer, Split] = {}  # of transfers whose bodies are being fetched in several ranges
+        self.asking: list[Transfer] = []  # transfers whose helpers are to start
+        self.splits: dict[Transfer, Split] = {}  # of the transfers that are split
         self._http = http
         self._clock = clock
         self._random = random
@@ -49,9 +49,9 @@ class SegmentFetcher:
         self._wait_for = wait_for
 
     def split(self, main: Exchange) -> None:
-        """Leave to helpers what the first exchange of a large body would reach last.
+        """Plan helpers for the rest of a large body.
 
-        Called while libcurl hands over the first bytes, so nothing can be begun here.
+        Called from a libcurl callback for the first bytes, where no other exchange can be started.
         """
         transfer = self._flying[main]
         policy = transfer.terms.policy
@@ -69,17 +69,17 @@ class SegmentFetcher:
             transfer.shelve(main)
 
     def begin(self, now: float) -> None:
-        """Send helpers to the bodies that ask for them."""
+        """Start the helpers that were planned."""
         while self.asking:
             transfer = self.asking.pop()
             split = self.splits.get(transfer)
             if split is not None:
                 self._begin_helpers(transfer, split, now)
 
-    def go_on(self, transfer: Transfer, now: float) -> None:
-        """Fetch what is due of a split that rested."""
+    def resume(self, transfer: Transfer, now: float) -> None:
+        """Fetch the segments of a waiting split that are due."""
         split = self.splits[transfer]
-        split.take_up(now)
+        split.resume(now)
         self._begin_helpers(transfer, split, now)
 
     def ended(
@@ -91,7 +91,7 @@ class SegmentFetcher:
         *,
         is_the_hosts: bool = False,
     ) -> Step | None:
-        """Take a share's end; None: the transfer is not over. ``is_the_hosts``: the URL has no part in how it ended."""
+        """Handle the end of one exchange; None: the transfer continues. ``is_the_hosts``: the host throttles."""
         split = self.splits[transfer]
         if judged is None and not exchange.is_unfit:
             split.finish(exchange, now)
@@ -99,15 +99,15 @@ class SegmentFetcher:
                 return transfer.ended(None, now, random=self._random)
             self._begin_helpers(transfer, split, now)
             return None
-        if isinstance(judged, Failure) and split.takes_back(exchange, judged, self._due(transfer, split, judged, now)):
+        if isinstance(judged, Failure) and split.retry(exchange, judged, self._due(transfer, split, judged, now)):
             self._begin_helpers(transfer, split, now)
             return None
         main = split.main
         self.call_off(transfer)
         if main in self._flying and not main.enough:
-            main.leave_rest_from(None)  # it goes on to the end
+            main.leave_rest_from(None)  # it continues to the end
             return None
-        if main in self._flying:  # its end, at the end of its share, has not been looked at yet
+        if main in self._flying:  # it ended with its segment, which was not handled yet
             self._land(main)
         transfer.go_back_to(split.prefix())
         if not isinstance(judged, Failure) or exchange.is_unfit:
@@ -116,13 +116,13 @@ class SegmentFetcher:
             return transfer.hold(now)
         return transfer.failed(judged, now, random=self._random)
 
-    def take_whole(self, transfer: Transfer) -> tuple[int | None, tuple[str, ...]]:
-        """Return the size of a body that is whole, if it was split, and what is to be noted of that."""
+    def finish(self, transfer: Transfer) -> tuple[int | None, tuple[str, ...]]:
+        """Forget the split of a complete body; return its size (None: it was not split) and notes for the outcome."""
         split = self.splits.pop(transfer, None)
         return (None, ()) if split is None else (split.total, (f"splits={split.width}",))
 
     def call_off(self, transfer: Transfer) -> None:
-        """End the helpers of a transfer; its body stays with one exchange from now on."""
+        """Cancel the helpers of a transfer; from now on a single exchange fetches its body."""
         split = self.splits.pop(transfer, None)
         transfer.stay_single()
         for helper in list(split.helpers()) if split is not None else ():
@@ -132,12 +132,12 @@ class SegmentFetcher:
                 self._land(helper)
 
     def _due(self, transfer: Transfer, split: Split, failure: Failure, now: float) -> float | None:
-        """Return when a share that failed may be asked for again; None: not before the transfer's deadline."""
+        """Return when a failed segment may be requested again; None: not before the transfer's deadline."""
         pause = transfer.terms.retry.pause_after(failure, split.tries + 1, random=self._random)
         return None if now + pause >= transfer.deadline else now + pause
 
     def _begin_helpers(self, transfer: Transfer, split: Split, now: float) -> None:
-        """Have every share fetched that waits for it; rest if there is none and nobody is at work."""
+        """Request every waiting segment; wait if there is none and no exchange is in flight."""
         main = split.main
         if main.draft is None:
             return

@@ -11,7 +11,7 @@ import pytest
 from kombu.transport.redis import Channel, QoS
 from redis._parsers.base import BaseParser
 
-from contract.cluster.broker import AWAY, build_app
+from contract.cluster.broker import UNREACHABLE, build_app
 from contract.cluster.settings import ClusterSettings
 from contract.cluster.transport import mend_redis_transport
 
@@ -64,5 +64,5 @@ def test_a_message_that_cannot_be_acknowledged_on_a_full_disk_is_let_go() -> Non
 
 def test_a_redis_that_cannot_write_to_its_disk_is_away() -> None:
     """Guards the class of MISCONF: to redis-py it is one of the errors a wrong command makes."""
-    with pytest.raises(AWAY, match="No space left"):
+    with pytest.raises(UNREACHABLE, match="No space left"):
         FullDisk().execute()

@@ -18,8 +18,8 @@ from tests.support.clocked_ledger import batch_of, next_of, report_of
 from tests.support.floor import URL, FakeRun, Floor
 from tests.support.memory_ledger import MemoryLedger
 from tests.support.processes import PATIENCE
+from worker.batch import held_batch as held_batch_module
 from worker.batch import runner as runner_module
-from worker.batch import turn as turn_module
 from worker.engine.results import Leftover
 from worker.events import BatchClosed, BatchInterrupted, BatchNotStarted, CloseDelayed
 
@@ -156,7 +156,7 @@ def test_a_look_that_came_too_early_is_repeated_when_its_moment_comes(monkeypatc
 
 def test_a_batch_that_outlives_its_own_deadlines_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the look at ``longest``: its lease would be renewed for ever, and its job never end."""
-    monkeypatch.setattr(turn_module, "_GRACE", -360.0)  # the policy's 60 s and 300 s
+    monkeypatch.setattr(held_batch_module, "_GRACE", -360.0)  # the policy's 60 s and 300 s
     floor = Floor(ends_at_once=False, fetching=64)
     floor.on_start = lambda batch: threading.Timer(0.5, floor.runs[batch].end).start()
 
@@ -167,7 +167,7 @@ def test_a_batch_that_outlives_its_own_deadlines_ends_the_process(monkeypatch: p
 
 def test_a_batch_that_had_to_wait_for_redis_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards ``_excused``: files get no names meanwhile, and their batches do not end."""
-    monkeypatch.setattr(turn_module, "_GRACE", -356.0)  # 4 s in all
+    monkeypatch.setattr(held_batch_module, "_GRACE", -356.0)  # 4 s in all
     monkeypatch.setattr(runner_module, "_CLOSE_PAUSE", 4.2)
     floor = Floor(ends_at_once=False, fetching=10)
     floor.line_up("2")

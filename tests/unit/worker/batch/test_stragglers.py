@@ -13,10 +13,10 @@ from contract.records.batches import BatchEntry, unpack_entries
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import Ending, Outcome
 from tests.support.floor import URL, FakeRun, Floor
+from worker.batch import held_batch as held_batch_module
 from worker.batch import runner as runner_module
-from worker.batch import turn as turn_module
+from worker.batch.held_batch import HeldBatch
 from worker.batch.lease import Lease
-from worker.batch.turn import Turn
 from worker.engine.results import Leftover
 from worker.engine.run import Run
 
@@ -87,7 +87,7 @@ def test_a_batch_with_little_to_report_is_not_closed_for_it(monkeypatch: pytest.
     ends.join()
 
     assert not stragglers.floor.report("1").handed_off
-    monkeypatch.setattr(turn_module, "_PART_PAUSE", 0.0)
+    monkeypatch.setattr(held_batch_module, "_PART_PAUSE", 0.0)
     in_time = Stragglers(outcomes=31, batches=4)
     in_time.work()
     assert in_time.floor.report("1").handed_off
@@ -95,14 +95,14 @@ def test_a_batch_with_little_to_report_is_not_closed_for_it(monkeypatch: pytest.
 
 def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only() -> None:
     floor = Floor(ends_at_once=False)
-    turn = Turn(floor.claim("1"), _lease(), cast("Run", FakeRun("1", lambda: None, fetching=1, leftovers=[])))
-    with_outcomes(floor.runs.setdefault("1", cast("FakeRun", turn.run)), 40)
-    assert turn.may_part(turn.began)
+    batch = HeldBatch(floor.claim("1"), _lease(), cast("Run", FakeRun("1", lambda: None, fetching=1, leftovers=[])))
+    with_outcomes(floor.runs.setdefault("1", cast("FakeRun", batch.run)), 40)
+    assert batch.may_part(batch.began)
 
-    turn.go_on_as(turn.claim.kept(1, b"", 1))
+    batch.go_on_as(batch.claim.kept(1, b"", 1))
 
-    assert not turn.may_part(turn.began + 4.9)
-    assert turn.may_part(turn.began + 5.0)
+    assert not batch.may_part(batch.began + 4.9)
+    assert batch.may_part(batch.began + 5.0)
 
 
 @pytest.mark.parametrize(("held_by", "host"), [("", ""), ("halted", ""), ("stopping", ""), ("", "a.test:80")])
@@ -113,7 +113,7 @@ def test_what_a_batch_has_handed_back_does_not_wait_for_its_stragglers(
 
     What waited for a host is parked, to be gathered with what else waits for it, and has no message before.
     """
-    monkeypatch.setattr(turn_module, "_PART_PAUSE", 0.2)
+    monkeypatch.setattr(held_batch_module, "_PART_PAUSE", 0.2)
     back = BatchEntry(url=URL.format("back"))
     floor = Floor(ends_at_once=False, leftovers=[Leftover(back, host=host)])
 

@@ -62,7 +62,7 @@ def test_at_most_per_host_of_one_host_are_in_flight() -> None:
     assert world.http.most_in_flight == 3
 
 
-def test_a_failing_url_waits_longer_each_time_and_holds_no_place() -> None:
+def test_a_failing_url_waits_longer_each_time_and_holds_no_slot() -> None:
     world = VirtualWorld(lambda url, _turn: Reply(status=503 if url.endswith("/bad") else 200), window=1)
 
     run = world.fetch(["http://a.test/bad", *_urls(3)], OPEN)
@@ -206,7 +206,7 @@ def test_the_clock_of_a_url_starts_when_it_holds_an_address() -> None:
     assert outcome.timing.total == pytest.approx(7.0, abs=0.5)
 
 
-def test_the_clock_of_a_url_starts_when_it_holds_a_place() -> None:
+def test_the_clock_of_a_url_starts_when_it_holds_a_slot() -> None:
     """Guards ``leave_queue`` and ``ready_at``: after its look-up, and after a failure, a URL waits for us."""
     slow = Reply(after=8.0)
     script = {"http://late.test/": (Reply(status=503, after=0.5), Reply(after=3.0))}
@@ -398,8 +398,8 @@ def _hangs(url: str, _turn: int) -> Reply:
 
 
 @pytest.mark.parametrize("drip", [0.0, 10.0])
-def test_what_stalls_costs_the_others_a_place_for_two_seconds(drip: float) -> None:
-    """Guards Places: eight silent URLs, or drips, fill the window until their speed floor ends them, after 30 s."""
+def test_what_stalls_costs_the_others_a_slot_for_two_seconds(drip: float) -> None:
+    """Guards Slots: eight silent URLs, or drips, fill the window until their speed floor ends them, after 30 s."""
     stalls = Reply(after=1000.0, body=bytes(100_000), drip=drip)
     world = VirtualWorld(lambda url, _turn: stalls if "hang" in url else Reply())
     hanging = world.start(_urls(8, "hang.test"), OPEN)
@@ -423,8 +423,8 @@ def test_a_quiet_transfer_whose_bytes_come_continues_undisturbed() -> None:
     assert world.lane._schedule.quiet == world.lane._schedule.flying == 0
 
 
-def test_a_later_try_of_what_stalled_takes_no_place() -> None:
-    """Guards Tier.STALLED: each later try would cost the others two more seconds of a place."""
+def test_a_later_try_of_what_stalled_takes_no_slot() -> None:
+    """Guards Tier.STALLED: each later try would cost the others two more seconds of a slot."""
     policy = JobPolicy(timeout=300.0, attempts=3, first_byte_timeout=5.0)
     world = VirtualWorld(_hangs, window=2)
     world.start([f"http://h{host}.test/hang" for host in range(6)], policy)
@@ -437,7 +437,7 @@ def test_a_later_try_of_what_stalled_takes_no_place() -> None:
     assert world.clock.seconds < 400 * 0.1 / 2 + 6 * QUIET_AFTER / 2 + 2
 
 
-def test_a_later_try_that_finds_no_place_ends_at_its_deadline() -> None:
+def test_a_later_try_that_finds_no_slot_ends_at_its_deadline() -> None:
     """Guards _end_overdue: no URL outlives its deadline, whatever it waits for."""
     world = VirtualWorld(_hangs, window=2)
     run = world.start(["http://c.test/hang"], JobPolicy(timeout=12.0, attempts=2, first_byte_timeout=5.0))

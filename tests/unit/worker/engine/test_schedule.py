@@ -23,7 +23,7 @@ class _Turn:
 
 def _taken(schedule: Schedule[_Turn]) -> list[_Turn]:
     taken = []
-    while (turn := schedule.take()) is not None:
+    while (turn := schedule.pop()) is not None:
         taken.append(turn)
     return taken
 
@@ -59,7 +59,7 @@ def test_newcomers_get_in_although_a_slow_host_holds_the_whole_window() -> None:
     assert {turn.host_key for turn in _taken(schedule)} == {"new", "newer"}
 
 
-def test_a_slow_host_does_not_win_places_by_holding_them() -> None:
+def test_a_slow_host_does_not_win_slots_by_holding_them() -> None:
     schedule: Schedule[_Turn] = Schedule(10)
     for number in range(1000):
         schedule.add(_Turn("slow", number))
@@ -82,7 +82,7 @@ def test_what_is_under_way_goes_first_when_its_moment_comes() -> None:
 
     schedule.wake(5.0)
 
-    taken = schedule.take()
+    taken = schedule.pop()
     assert taken is not None
     assert taken.number == 1
 
@@ -139,7 +139,7 @@ def _all_quiet(schedule: Schedule[_Turn]) -> list[_Turn]:
     return taken
 
 
-def test_a_quiet_turn_gives_its_place_to_another() -> None:
+def test_a_quiet_turn_gives_its_slot_to_another() -> None:
     schedule: Schedule[_Turn] = Schedule(2)
     for number in range(3):
         schedule.add(_Turn("a", number))
@@ -167,7 +167,7 @@ def test_a_turn_whose_bytes_come_again_takes_the_window_over_and_nothing_starts(
     assert _taken(schedule) == []
 
 
-def test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_places() -> None:
+def test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_slots() -> None:
     """Guards the limit of ``_may_start``: a server that is too busy to answer would be asked five times as much."""
     schedule: Schedule[_Turn] = Schedule(8)
     for number in range(1000):
@@ -177,7 +177,7 @@ def test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_places
 
 
 def test_a_host_that_answers_may_have_quiet_ones_beside_the_window() -> None:
-    """Guards ``prompt``: two silent URLs in a hundred would fill their host's places and keep the others out."""
+    """Guards ``prompt``: two silent URLs in a hundred would fill their host's slots and keep the others out."""
     schedule: Schedule[_Turn] = Schedule(8)
     for number in range(1000):
         schedule.add(_Turn("good", number))
@@ -252,7 +252,7 @@ def test_first_tries_go_before_later_ones_and_do_not_keep_them_out() -> None:
     assert order == "bbbbbbba" * 2 + "bbbbbb" + "a" * 18
 
 
-def test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quiet() -> None:
+def test_what_stalled_before_takes_no_slot_and_at_most_half_of_what_may_be_quiet() -> None:
     schedule: Schedule[_Turn] = Schedule(4)
     for number in range(20):
         schedule.add(_Turn(f"h{number}", number, tier=Tier.STALLED))
@@ -261,7 +261,7 @@ def test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quie
 
     assert [turn.host_key for turn in _taken(schedule)] == ["first"] * 4
     stalled = []
-    while (turn := schedule.take_stalled()) is not None:
+    while (turn := schedule.pop_stalled()) is not None:
         stalled.append(turn)
         assert schedule.hush(turn.host_key)
 
@@ -269,7 +269,7 @@ def test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quie
     assert (schedule.flying, schedule.quiet) == (12, 8)
 
 
-def test_what_could_take_no_place_is_told_apart() -> None:
+def test_what_could_take_no_slot_is_told_apart() -> None:
     schedule: Schedule[_Turn] = Schedule(1)
     for number in range(3):
         schedule.add(_Turn("limited", number, per_host=1))
@@ -335,7 +335,7 @@ class _Lane:
         started = _taken(self.schedule)
         self.taken += started
         self.flying += started
-        while (turn := self.schedule.take_stalled()) is not None:
+        while (turn := self.schedule.pop_stalled()) is not None:
             self.taken.append(turn)
             self._hush(turn)
         assert self.schedule.quiet == len(self.quiet) <= 4 * self.window

@@ -17,7 +17,7 @@ def turn_for(world: VirtualWorld, seconds: float) -> None:
 
 
 def test_what_is_in_flight_and_what_of_it_is_quiet_is_known_by_host() -> None:
-    """Guards Places.note: without it nobody could say that slow answers hold a job up."""
+    """Guards Slots.note: without it nobody could say that slow answers hold a job up."""
     world = VirtualWorld(lambda url, _turn: Reply(after=60.0 if "slow" in url else 0.1))
     run = world.start([f"http://slow.test/{index}" for index in range(3)], PATIENT)
     other = world.start(["http://slow.test/other"], PATIENT)
@@ -43,8 +43,8 @@ def test_urls_wait_for_name_servers_that_say_nothing_and_for_no_others() -> None
     turn_for(world, 3.0)
 
     assert run.progress.waits.hosts == {"dead.test:80": 1, "behind.test:80": 1}
-    tell = world.resolver.held.pop("dead.test")
-    tell("dead.test", Answer(("192.0.2.9",)))
+    deliver = world.resolver.held.pop("dead.test")
+    deliver("dead.test", Answer(("192.0.2.9",)))
     turn_for(world, 1.5)
     assert run.progress.waits.hosts == {"behind.test:80": 1}
 

@@ -16,7 +16,7 @@ from worker.engine.safety import AddressPolicy
 
 
 class Untouched:
-    def take(self, data: bytes, is_watched: bool) -> int | None:
+    def write(self, data: bytes, is_watched: bool) -> int | None:
         raise AssertionError("nothing was begun")
 
 

@@ -25,7 +25,7 @@ def place(url: str) -> Parsed:
 def sent(*fields: str, at: str = HERE, to: str = HERE, after: float = 0.0) -> str:
     """Return what goes to one place after another set cookies."""
     jar = CookieJar()
-    jar.take(fields, place(at), NOW)
+    jar.store(fields, place(at), NOW)
     return jar.field_for(place(to), NOW + after)
 
 
@@ -160,9 +160,9 @@ def test_what_is_secure_is_set_and_sent_over_tls_only(field: str, at: str, to: s
 
 def test_a_hop_without_tls_hides_no_secure_cookie() -> None:
     jar = CookieJar()
-    jar.take(["id=good; Secure; Domain=example.org"], place("https://www.example.org/"), NOW)
+    jar.store(["id=good; Secure; Domain=example.org"], place("https://www.example.org/"), NOW)
 
-    jar.take(["id=evil; Domain=example.org", "id=evil", "id=evil; Path=/a", "other=1"], place(HERE), NOW)
+    jar.store(["id=evil; Domain=example.org", "id=evil", "id=evil; Path=/a", "other=1"], place(HERE), NOW)
 
     assert jar.field_for(place("https://www.example.org/a/"), NOW) == "other=1; id=good"
 
@@ -196,10 +196,10 @@ def test_a_cookie_lasts_as_long_as_it_says(lasts: str, after: float, goes: bool)
 
 def test_a_cookie_is_replaced_where_it_stands_and_deleted() -> None:
     jar = CookieJar()
-    jar.take(["a=1", "b=2", "a=3"], place(HERE), NOW)
+    jar.store(["a=1", "b=2", "a=3"], place(HERE), NOW)
     replaced = jar.field_for(place(HERE), NOW)
 
-    jar.take(["a=; Max-Age=0"], place(HERE), NOW)
+    jar.store(["a=; Max-Age=0"], place(HERE), NOW)
 
     assert (replaced, jar.field_for(place(HERE), NOW)) == ("a=3; b=2", "b=2")
 
@@ -214,7 +214,7 @@ def test_longer_paths_come_first() -> None:
 def test_of_too_many_the_oldest_are_dropped() -> None:
     jar = CookieJar()
     for start in range(0, 3 * MOST_COOKIES, MOST_COOKIES):
-        jar.take([f"c{start + number}={number}" for number in range(MOST_COOKIES)], place(HERE), NOW)
+        jar.store([f"c{start + number}={number}" for number in range(MOST_COOKIES)], place(HERE), NOW)
 
     names = [pair.partition("=")[0] for pair in jar.field_for(place(HERE), NOW).split("; ")]
 

@@ -22,7 +22,7 @@ from worker.engine.splits import split
 URL = "http://a.test/object"
 SIZE = 16_000
 POLICY = JobPolicy(timeout=600.0, attempts=3, splits=4, first_byte_timeout=0, slowest=0)
-_THIRD = "bytes=2000-2999"  # the share of the third request
+_THIRD = "bytes=2000-2999"  # the segment of the third request
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def _busy(request: int, wants: int) -> Fate:
 
 
 def test_all_exchanges_have_work_until_the_end() -> None:
-    """16,000 bytes at 2,000 bytes/s each take 2 s by four, after 0.2 s for the first bytes and 0.3 s between shares."""
+    """16,000 bytes at 2,000 bytes/s each take four 2 s, after 0.2 s for the first bytes and 0.3 s between segments."""
     fetched = fetch(_even)
 
     assert (fetched.outcome.ending, fetched.body) == (Ending.OK, version(0, SIZE).body)
@@ -77,16 +77,16 @@ def test_all_exchanges_have_work_until_the_end() -> None:
     assert fetched.seconds < 3.2
 
 
-def test_shares_are_fetched_from_the_front() -> None:
+def test_segments_are_fetched_from_the_front() -> None:
     fetched = fetch(_even)
 
     starts = [int(asked.removeprefix("bytes=").partition("-")[0]) for asked in fetched.http.asked if asked]
-    assert starts[:15] == [1000 * share for share in range(1, 16)]
+    assert starts[:15] == [1000 * segment for segment in range(1, 16)]
 
 
 def test_a_slow_connection_is_relieved() -> None:
-    """Guards ``_relieve``: one connection has a fiftieth of the others' speed, and its share alone would take 25 s."""
-    fetched = fetch(lambda request: Fate(speed=2 if request == 2 else 70))  # shares end within a piece
+    """Guards ``_relieve``: one connection has a fiftieth of the others' speed; its segment alone would take 25 s."""
+    fetched = fetch(lambda request: Fate(speed=2 if request == 2 else 70))  # segments end within a piece
 
     assert fetched.body == version(0, SIZE).body
     assert fetched.seconds < 5.0
@@ -99,8 +99,8 @@ def test_a_slow_connection_whose_answer_only_its_end_proves_is_not_relieved() ->
     assert fetched.body == version(0, SIZE).body
 
 
-def test_a_share_whose_connection_broke_is_asked_for_again() -> None:
-    """Guards ``takes_back``: without it one broken connection leaves the whole rest to one exchange."""
+def test_a_segment_whose_connection_broke_is_asked_for_again() -> None:
+    """Guards ``retry``: without it one broken connection leaves the whole rest to one exchange."""
     fetched = fetch(lambda request: Fate(cut=500 if request in (0, 2, 5) else None))
 
     assert fetched.body == version(0, SIZE).body
@@ -112,7 +112,7 @@ def test_a_share_whose_connection_broke_is_asked_for_again() -> None:
 
 @pytest.mark.parametrize("answer", ["busy", "refused"])
 def test_a_server_that_allows_fewer_connections_is_not_pressed(answer: str) -> None:
-    """Two helpers come to nothing: their shares wait for whoever is done."""
+    """Two helpers come to nothing: their segments wait for whoever is done."""
     fetched = fetch(lambda request: Fate(answer=answer if request in (2, 3) else "right"))
 
     assert fetched.body == version(0, SIZE).body
@@ -120,7 +120,7 @@ def test_a_server_that_allows_fewer_connections_is_not_pressed(answer: str) -> N
     assert fetch(_even).seconds * 1.5 < fetched.seconds < fetch(_even).seconds * 2.5  # as two connections take
 
 
-def test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked() -> None:
+def test_a_segment_is_asked_for_again_when_the_server_wants_to_be_asked() -> None:
     """Guards ``due``: without it the first one that is done asks at once, and the server has said when."""
     fetched = fetch(partial(_busy, wants=2))
 
@@ -129,12 +129,12 @@ def test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked() -> None:
     assert fetched.body == version(0, SIZE).body
     assert fetched.outcome.notes == ("splits=4",)
     pause = [at for at in fetched.http.begun if first + 0.6 < at < first + 2.0]
-    assert pause == [], "it is the host that wants to be left alone, not a share"
+    assert pause == [], "it is the host that wants to be left alone, not a segment"
     assert fetched.seconds < 2.0 + fetch(_even).seconds * 1.6, "as three connections take, and the pause"
 
 
-def test_a_share_that_is_told_to_wait_has_its_host_left_alone() -> None:
-    """Guards ``is_the_hosts`` for shares: other URLs of the host were asked for meanwhile."""
+def test_a_segment_that_is_told_to_wait_has_its_host_left_alone() -> None:
+    """Guards ``is_the_hosts`` for segments: other URLs of the host were asked for meanwhile."""
     clock = VirtualClock()
     http = RangeHttp(clock, {0: version(0, SIZE)}, partial(_busy, wants=20))
     world = VirtualWorld(clock=clock, http=http)
@@ -150,7 +150,7 @@ def test_a_share_that_is_told_to_wait_has_its_host_left_alone() -> None:
     assert [outcome.ending for outcome in split.outcomes] == [Ending.OK]
 
 
-def test_a_share_refused_without_a_word_waits_as_an_attempt_would() -> None:
+def test_a_segment_refused_without_a_word_waits_as_an_attempt_would() -> None:
     """Guards the pause: without one a server that has just refused is asked for the same again at once."""
     policy = replace(POLICY, first_wait=8.0)
 
@@ -169,7 +169,7 @@ def test_a_split_rests_while_all_that_is_left_waits_for_its_moment() -> None:
     assert fetched.outcome.notes == ("splits=4",)
     assert len(fetched.outcome.attempts) == 1
     assert len(fetched.http.asked) == len({*fetched.http.asked}) + 1
-    assert 60.0 <= fetched.seconds < 62.0 + 7.0, "a pause is made longer by chance, and one share probes"
+    assert 60.0 <= fetched.seconds < 62.0 + 7.0, "a pause is made longer by chance, and one segment probes"
 
 
 def test_the_last_one_at_work_may_be_refused_too() -> None:
@@ -193,9 +193,9 @@ def test_a_wait_that_is_too_long_ends_the_split() -> None:
 
 
 def test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline() -> None:
-    """Guards ``_between`` in ``Lane._rest``: URLs that say nothing hold every place when the share is due."""
+    """Guards ``_between`` in ``Lane._rest``: URLs that say nothing hold every place when the segment is due."""
     clock, silent = VirtualClock(), Fate(answer="silent")
-    refused = Fate(answer="refused")  # a share's affair: its host is not paused for that
+    refused = Fate(answer="refused")  # a segment's affair: its host is not paused for that
     fates = {2: refused, **dict.fromkeys(range(16, 100), silent)}
     http = RangeHttp(clock, {0: version(0, SIZE)}, lambda request: fates.get(request, Fate()))
     world = VirtualWorld(clock=clock, http=http)

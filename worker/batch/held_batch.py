@@ -32,7 +32,7 @@ _TOGETHER, _AT_LEAST = 1.25, 1.0  # what is due within this factor and so many s
 
 
 @dataclass(slots=True)
-class Turn:
+class HeldBatch:
     """``claim`` changes when the batch is closed around its stragglers: they go on as the batch that takes over."""
 
     claim: Claim

@@ -1,4 +1,4 @@
-"""The guards of places in the window: what is quiet holds none, and costs nobody else one."""
+"""The guards of slots in the window: what is quiet holds none, and costs nobody else one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.mutants.guard import Guard
 
 _LANE = "worker/engine/lane.py"
 _SCHEDULE = "worker/engine/schedule.py"
-_PLACES = "worker/engine/places.py"
+_SLOTS = "worker/engine/slots.py"
 
 
 def _lane(file: str, text: str, test: str, instead: str = "pass") -> Guard:
@@ -18,23 +18,23 @@ def _schedule(text: str, test: str, instead: str) -> Guard:
 
 
 GUARDS = (
-    _lane(_LANE, "self._places.listen(now)", "test_what_stalls_costs_the_others_a_place_for_two_seconds"),
-    _lane(_PLACES, "return gained < _PULSE * since", "test_what_stalls_costs_the_others_a_place_for_two_seconds",
+    _lane(_LANE, "self._slots.listen(now)", "test_what_stalls_costs_the_others_a_slot_for_two_seconds"),
+    _lane(_SLOTS, "return gained < _PULSE * since", "test_what_stalls_costs_the_others_a_slot_for_two_seconds",
         "return gained == 0"),
     _lane("worker/engine/transfer.py",
         "return Tier.STALLED if last.error in _STALLS and last.seconds >= QUIET_AFTER else Tier.AGAIN",
-        "test_a_later_try_of_what_stalled_takes_no_place", "return Tier.AGAIN"),
-    _lane(_LANE, "self._places.take_back(transfer.exchange)", "test_a_later_try_of_what_stalled_takes_no_place"),
+        "test_a_later_try_of_what_stalled_takes_no_slot", "return Tier.AGAIN"),
+    _lane(_LANE, "self._slots.release(transfer.exchange)", "test_a_later_try_of_what_stalled_takes_no_slot"),
     _lane("worker/engine/flow.py", "            self._end_overdue(now)\n",
-        "test_a_later_try_that_finds_no_place_ends_at_its_deadline", ""),
+        "test_a_later_try_that_finds_no_slot_ends_at_its_deadline", ""),
     _lane("worker/engine/shares.py", "        resting += self.waiting\n",
         "test_what_only_rests_leaves_room_for_another_batch", "        resting = 0\n"),
-    _lane(_PLACES, "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
+    _lane(_SLOTS, "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
         "test_what_only_rests_leaves_room_for_another_batch", ""),
-    _lane(_LANE, "bool(self._heard) and self._places.leave(exchange))",
+    _lane(_LANE, "bool(self._heard) and self._slots.leave(exchange))",
         "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed", "False)"),
     _schedule("host.quiet > 0 and host.flying >= self._window + host.prompt",
-        "test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_places", "False"),
+        "test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_slots", "False"),
     _schedule("            host.prompt += 1\n", "test_a_host_that_answers_may_have_quiet_ones_beside_the_window",
         "            pass\n"),
     _schedule("host.quiet and host.is_silent(spare)", "test_silent_hosts_leave_others_something_to_be_quiet_with",
@@ -46,8 +46,8 @@ GUARDS = (
     _schedule("self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count)",
         "test_first_tries_go_before_later_ones_and_do_not_keep_them_out", "self._firsts.count"),
     _schedule("self._most_quiet // 2 - self.quiet",
-        "test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quiet",
+        "test_what_stalled_before_takes_no_slot_and_at_most_half_of_what_may_be_quiet",
         "self._most_quiet - self.quiet"),
-    _schedule(" or tier is STALLED):", "test_what_stalled_before_takes_no_place_and_at_most_half_of_what_may_be_quiet",
+    _schedule(" or tier is STALLED):", "test_what_stalled_before_takes_no_slot_and_at_most_half_of_what_may_be_quiet",
         "):"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contract.records.batches import BatchEntry, unpack_entries
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.reports import BatchReport
-from worker.batch.turn import children_of, line_of
+from worker.batch.held_batch import children_of, line_of
 from worker.engine.results import Leftover
 
 

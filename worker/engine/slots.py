@@ -1,4 +1,4 @@
-"""Places in the window: a transfer that goes quiet gives its place back, and is counted again when its bytes come."""
+"""Slots in the window: a transfer that goes quiet gives its slot back, and is counted again when its bytes come."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
-_PULSE = 1024  # bytes/s below which an exchange is quiet: a drip deserves a place no more than silence
+_PULSE = 1024  # bytes/s below which an exchange is quiet: a drip deserves a slot no more than silence
 
 
 @dataclass(slots=True)
@@ -20,10 +20,10 @@ class _Heard:
 
     at: float
     bytes: int = 0
-    is_quiet: bool = False  # it holds no place in the window
+    is_quiet: bool = False  # it holds no slot in the window
 
 
-class Places:
+class Slots:
     """Belongs to one lane, shares what is in flight with it, and is called by its thread only."""
 
     def __init__(self, schedule: Schedule[Transfer], flying: Mapping[Exchange, Transfer]) -> None:
@@ -32,7 +32,7 @@ class Places:
         self.heard: dict[Exchange, _Heard] = {}  # of those that may be quiet: no others have flown for long enough
 
     def listen(self, now: float) -> None:
-        """Take the places of exchanges that have gone quiet, and count those whose bytes come again."""
+        """Take the slots of exchanges that have gone quiet, and count those whose bytes come again."""
         for exchange in self._flying:
             if now - exchange.began < QUIET_AFTER:
                 break
@@ -47,8 +47,8 @@ class Places:
                 heard.is_quiet = self._schedule.hush(self._flying[exchange].host_key)
         self._schedule.relieve()
 
-    def take_back(self, exchange: Exchange) -> None:
-        """Have an exchange hold no place from its start, if that may be."""
+    def release(self, exchange: Exchange) -> None:
+        """Have an exchange hold no slot from its start, if that may be."""
         is_quiet = self._schedule.hush(self._flying[exchange].host_key)
         self.heard[exchange] = _Heard(exchange.began, is_quiet=is_quiet)
 
@@ -66,7 +66,7 @@ class Places:
                 noted.fly(transfer.host_key, is_quiet=heard is not None and heard.is_quiet)
 
     def resting(self) -> Iterator[Transfer]:
-        """Return the transfers that neither hold a place nor could take one, but for those that wait for a moment."""
+        """Return the transfers that neither hold a slot nor could take one, but for those that wait for a moment."""
         for exchange, heard in self.heard.items():
             if heard.is_quiet and not exchange.is_helper:
                 yield self._flying[exchange]
@@ -84,7 +84,7 @@ def _goes_quiet(exchange: Exchange, heard: _Heard, now: float) -> bool:
 
 
 def _is_back(exchange: Exchange, heard: _Heard, now: float) -> bool:
-    """Has a quiet one brought as much as one that holds a place must?"""
+    """Has a quiet one brought as much as one that holds a slot must?"""
     seen = exchange.seen_bytes()
     is_back = seen - heard.bytes >= _PULSE * QUIET_AFTER
     if is_back or now - heard.at >= QUIET_AFTER:
