@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.mutants.guard import Guard
 
 _HOSTS = "worker/engine/hosts.py"
+_RECORD = "worker/engine/host_record.py"
+_PACE = "worker/engine/pace.py"
 _THROTTLING = "worker/engine/throttling.py"
 _TRANSFER = "worker/engine/transfer.py"
 _SCHEDULE = "worker/engine/schedule.py"
@@ -13,6 +15,15 @@ _SPLITS = "tests/unit/worker/engine/splits/test_split.py"
 
 def _of(text: str, test: str, instead: str) -> Guard:
     return Guard(_HOSTS, text, (f"tests/unit/worker/engine/test_hosts.py::{test}",), instead)
+
+
+def _one(file: str, text: str, test: str, instead: str) -> Guard:
+    """A guard of one host, tested with all of them."""
+    return Guard(file, text, (f"tests/unit/worker/engine/test_hosts.py::{test}",), instead)
+
+
+def _paced(text: str, test: str, instead: str) -> Guard:
+    return Guard(_PACE, text, (f"tests/unit/worker/engine/test_pace.py::{test}",), instead)
 
 
 def _shared(text: str, tests: str, instead: str = "") -> Guard:
@@ -32,27 +43,33 @@ GUARDS = (
     _of("record.until = now + self._longer(asked)", "test_a_longer_wait_asked_for_by_a_late_answer_counts", "pass"),
     _of("if now + asked > record.until:", "test_a_pause_is_made_longer_by_chance_once_and_not_by_each_late_answer",
         "if True:"),
-    _of("record.streak = 1 if record.answered >= _FORGIVEN else record.streak + 1",
-        "test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers", "record.streak += 1"),
-    _of("if now - record.probed < _PROBE_LASTS:", "test_one_request_probes_and_the_others_wait_for_its_answer",
+    _one(_RECORD, "self._streak = 1 if self.pace.answered >= _FORGIVEN else self._streak + 1",
+        "test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers", "self._streak += 1"),
+    _one(_RECORD, "if now - self._probed < _PROBE_LASTS:", "test_one_request_probes_and_the_others_wait_for_its_answer",
         "if False:"),
     _of("if record is not None and begun >= record.stepped:\n                    self._open",
         "test_an_answer_to_a_request_from_before_the_pause_is_no_probes",
         "if record is not None:\n                    self._open"),
-    _of("return self._good.rate(key, now) if self._good.count(key, now) >= _SAMPLE else 0.0",
-        "test_the_pace_that_worked_is_taken_up_below_and_rises", "return 0.0"),
+    _paced("return count / max(1.0, span) if count >= _SAMPLE else 0.0", "test_few_answers_tell_no_pace",
+        "return count / max(1.0, span)"),
+    _paced("self._ceiling = max(_LOWEST, _KEPT * worked)", "test_the_pace_that_worked_is_taken_up_below_and_rises",
+        "self._ceiling = worked"),
+    _paced("elif now - self._limited_at < 1.0:", "test_a_pace_that_is_not_used_up_does_not_rise", "else:"),
+    _paced("        if self.rate == inf:\n            self.rate, self._ceiling = learned",
+        "test_a_pace_learned_here_is_not_replaced_by_that_of_another_process",
+        "        if True:\n            self.rate, self._ceiling = learned"),
     _of("not record.is_open and begun >= record.stepped", "test_a_probe_is_answered_when_its_body_begins_to_come",
         "not record.is_open"),
-    _of("if asked is not None and record.pace == inf:",
+    _of("if asked is not None and record.pace.rate == inf:",
         "test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused", "if False:"),
-    _of("record.pace == inf and record.refused > max(1.0, _tolerated(record.good))",
+    _one(_PACE, "self.rate == inf and self.refused > max(1.0, tolerated(self.good))",
         "test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused", "False"),
-    _of("        record.refused += 1\n        if asked",
+    _of("        record.pace.refused += 1\n        if asked",
         "test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused", "        if asked"),
-    _of("            record.worked = self._pace_of(key, now)\n        record.refused += 1",
+    _one(_PACE, "            self.good, self._worked = good, worked\n        self.refused += 1",
         "test_a_host_that_refuses_its_probe_as_well_has_a_limit",
-        "            record.worked = self._pace_of(key, now)\n            record.refused += 1"),
-    _of("record.good += 1", "test_good_answers_to_what_was_in_flight_tell_that_few_were_refused", "pass"),
+        "            self.good, self._worked = good, worked\n            self.refused += 1"),
+    _of("record.pace.good += 1", "test_good_answers_to_what_was_in_flight_tell_that_few_were_refused", "pass"),
     _of("not is_few and", "test_three_urls_among_many_good_ones_are_their_own_affair", ""),
     _met("worker/engine/lane.py", "self._hosts.answers(transfer.host_key, exchange.began, now)",
         "test_a_probe_that_drips_keeps_no_other_url_of_its_host_waiting", "pass"),
@@ -64,7 +81,7 @@ GUARDS = (
         "self._begin_helper(transfer, split, split.waiting.pop(0), now)"),
     Guard("worker/engine/splits/split.py", "slots = max(1, self.idle + done)",
         (f"{_SPLITS}::test_a_share_is_asked_for_again_when_the_server_wants_to_be_asked",), "slots = 1"),
-    _of("and not record.asks and key not in self._known",
+    _one(_RECORD, "and not self.asks and not has_answered",
         "test_a_host_that_only_throttles_is_given_up_and_one_that_answered_or_asked_is_not", ""),
     _of("return record.good_at <= excused", "test_a_url_that_was_excused_is_its_own_affair_where_others_are_answered",
         "return True"),
@@ -101,13 +118,13 @@ GUARDS = (
         "nothing_is_kept"),
     _shared("if ends + keep * 1000 < now then", "nothing_is_kept", "if false then"),
     _shared("math.max(0, tonumber(ends) - now)", "seconds_it_has_left", "tonumber(ends)"),
-    _of("record.is_shared and self.is_governed and now >= record.granted_until",
+    _of("record.is_shared and self.is_governed and not record.may_probe(now)",
         "test_where_others_are_heard_of_one_process_probes_for_all", "False"),
     _of("self.hot[key], now) for key in changed if key in self.hot], list(wanted)",
         "test_a_long_pause_is_news_once_and_a_short_one_is_none",
         "record, now) for key, record in self.hot.items()], list(wanted)"),
-    _of("max(record.until, now + state.left), now", "test_a_pause_another_process_learned_of_holds_here",
-        "max(record.until, now + state.left), record.stepped"),
+    _one(_RECORD, "max(self.until, now + state.left), now", "test_a_pause_another_process_learned_of_holds_here",
+        "max(self.until, now + state.left), self.stepped"),
     Guard("worker/batch/host_news.py", "self._hosts.is_governed = now - self._heard < _BELIEVED_FOR",
         ("tests/unit/worker/batch/test_host_news.py",), "pass"),
     Guard("worker/batch/host_news.py", "self._hosts.keep_news(states)", ("tests/unit/worker/batch/test_host_news.py",),

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from contract.records.outcomes import ErrorClass
 from worker.engine.failures import Failure, Kind
-from worker.engine.hosts import Hosts, Pause
+from worker.engine.host_record import Pause
+from worker.engine.hosts import Hosts
 from worker.engine.http.verdict import Redirected
 from worker.engine.schedule import Schedule
 from worker.engine.transfer import Transfer

@@ -7,7 +7,8 @@ from math import inf
 import pytest
 
 from contract.records.hosts import HostState
-from worker.engine.hosts import LONGEST_PAUSE, REMEMBERED, Hosts
+from worker.engine.host_record import LONGEST_PAUSE, REMEMBERED
+from worker.engine.hosts import Hosts
 
 KEY = "a.test:80"
 
@@ -173,21 +174,6 @@ def test_an_answer_to_a_request_from_before_the_pause_is_no_probes() -> None:
     assert hosts.may_start(KEY, 4.0) > 0
 
 
-def test_the_pace_that_worked_is_taken_up_below_and_rises() -> None:
-    hosts = _hosts()
-    for number in range(100):
-        hosts.answered(KEY, 0.0, number / 50)
-    for url in "abcdefghij":
-        _blame(hosts, url, 2.0, begun=1.9)
-    now = _probe(hosts)
-    hosts.answered(KEY, now, now)
-
-    starts = _starts(hosts, now, 3.0)
-
-    assert 30 <= starts[0] <= 44
-    assert starts[0] <= starts[1] <= starts[2] <= 48
-
-
 @pytest.mark.parametrize(("refused", "fastest"), [(1, 200), (6, 200), (40, 44)])
 def test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused(refused: int, fastest: int) -> None:
     """The wait is kept all the same. It had cost a host of 500 URLs, eight of which asked for a second, a minute."""
@@ -236,18 +222,6 @@ def test_three_urls_among_many_good_ones_are_their_own_affair() -> None:
 
     assert [_blame(hosts, url, 2.0) for url in "abcd"] == [False] * 4
     assert hosts.may_start(KEY, 2.0) == 0
-
-
-def test_of_a_host_nothing_is_known_of_the_pace_begins_low_and_doubles() -> None:
-    hosts = _hosts()
-    _incident(hosts, 1.0)
-    now = _probe(hosts)
-    hosts.answered(KEY, now, now)
-
-    starts = _starts(hosts, now, 6.0)
-
-    assert starts[0] <= 5
-    assert starts[5] > 2.5 * starts[3]
 
 
 def _starts(hosts: Hosts, now: float, seconds: float) -> list[int]:

@@ -1,0 +1,78 @@
+"""At what pace a host is asked after a pause, and what it rises with."""
+
+from __future__ import annotations
+
+from math import inf
+
+from worker.engine.pace import Pace, Tally
+
+
+def _starts(pace: Pace, now: float, seconds: int) -> list[int]:
+    """Start whatever may start, answered at once, and count by second."""
+    counts = [0] * seconds
+    for step in range(seconds * 200):
+        moment = now + step / 200
+        if pace.turn(moment) == 0:
+            counts[step // 200] += 1
+            pace.grow(moment)
+    return counts
+
+
+def test_the_pace_that_worked_is_taken_up_below_and_rises() -> None:
+    pace = Pace(0.0)
+    pace.slow_down(2.0, 50.0, is_open=True)
+    pace.resume(3.0)
+
+    starts = _starts(pace, 3.0, 3)
+
+    assert 30 <= starts[0] <= 44
+    assert starts[0] <= starts[1] <= starts[2] <= 48
+
+
+def test_of_a_host_nothing_is_known_of_the_pace_begins_low_and_doubles() -> None:
+    pace = Pace(0.0)
+    pace.slow_down(1.0, 0.0, is_open=True)
+    pace.resume(2.0)
+
+    starts = _starts(pace, 2.0, 6)
+
+    assert starts[0] <= 5
+    assert starts[5] > 2.5 * starts[3]
+
+
+def test_a_pace_that_is_not_used_up_does_not_rise() -> None:
+    pace = Pace(0.0)
+    pace.slow_down(1.0, 50.0, is_open=True)
+    pace.resume(2.0)
+
+    rates = []
+    for step in range(200):
+        pace.turn(2.0 + step / 10)
+        pace.grow(2.0 + step / 10)
+        rates.append(pace.rate)
+
+    assert rates[100] == rates[-1] == 45.0
+
+
+def test_a_pace_learned_here_is_not_replaced_by_that_of_another_process() -> None:
+    pace, fresh = Pace(0.0), Pace(0.0)
+    pace.slow_down(1.0, 50.0, is_open=True)
+
+    pace.take_over(5.0)
+    fresh.take_over(5.0)
+
+    assert pace.rate > 30
+    assert fresh.rate == 5.0
+
+
+def test_few_answers_tell_no_pace() -> None:
+    tally = Tally()
+    for number in range(40):
+        counts = tally.counts(number / 20)
+        counts["a"] = counts.get("a", 0) + 1
+        if number < 19:
+            counts["b"] = counts.get("b", 0) + 1
+
+    assert 15 <= tally.pace("a", 2.0) <= 40
+    assert tally.pace("b", 2.0) == 0
+    assert tally.count("a", inf) == 0

@@ -1,0 +1,154 @@
+"""One host that throttles: its pause, the incident that began it, and the probe that ends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from contract.records.hosts import HostState
+from worker.engine.pace import Pace
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 300.0  # of the curve; what a host asks for may be longer
+GIVES_UP_AFTER, GIVES_UP_IN = 6, 600.0  # incidents, or seconds since the first, of a host that only throttles
+REMEMBERED = 600.0  # seconds after its last pause until a host's record is forgotten
+
+PROBE_LOOK = 0.25  # seconds between two looks whether a probe is over, and between probes that tell nothing
+SHARED_FROM = 5.0  # seconds of a pause that other processes are let know of
+_FORGIVEN = 3  # good answers since the last pause: then the curve begins anew
+_PROBE_LASTS = 5.0  # seconds until another may probe, where nothing became of the probe: what it asked for may be slow
+_GRANT_LASTS = 30.0  # seconds a process may probe for all
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A host's pause: seconds left, since when nothing but throttling came from it, and whether it is given up.
+
+    ``status`` is that of the answer it began with, ``asked`` the seconds that one asked for.
+    """
+
+    left: float
+    since: float
+    is_given_up: bool
+    status: int | None = None
+    asked: float | None = None
+
+
+class HostRecord:
+    """A host that throttles, or did of late. Times are the clock's seconds."""
+
+    __slots__ = (
+        "_first", "_granted_until", "_incidents", "_probed", "_since", "_streak", "asked", "asks", "given_up",
+        "good_at", "is_curved", "is_open", "is_shared", "pace", "status", "stepped", "until",
+    )  # fmt: skip
+
+    def __init__(self, now: float) -> None:
+        self.until = now
+        self.stepped = -inf  # when the last incident was
+        self._streak = 0  # incidents in succession
+        self._first = self._since = now
+        self._incidents = 0  # since it last answered well
+        self.asks = False  # it has said when to come again
+        self.status: int | None = None  # of the answer the last pause began with
+        self.asked: float | None = None  # the seconds that one asked for
+        self.is_curved = False  # several of its URLs were throttled without a word about that
+        self.given_up = False
+        self.is_open = True  # no pause, or its probe was answered
+        self._probed = -inf
+        self.is_shared = False  # others know of the pause
+        self._granted_until = -inf  # this process is the one to probe
+        self.good_at = -inf  # when the last good answer was
+        self.pace = Pace(now)
+
+    def is_forgotten(self, now: float) -> bool:
+        return now - max(self.until, self.stepped) >= REMEMBERED
+
+    def pause_at(self, now: float) -> Pause | None:
+        """Return its pause; None: it has none."""
+        if self.is_open and not self.given_up:
+            return None
+        return Pause(max(0.0, self.until - now), self._since, self.given_up, self.status, self.asked)
+
+    # ------------------------------------------------------------------------------------------- incidents
+
+    def next_pause(self) -> float:
+        """Count one more incident in succession, and return the seconds of its pause by the curve."""
+        self._streak = 1 if self.pace.answered >= _FORGIVEN else self._streak + 1
+        return min(FIRST_PAUSE * 2.0 ** min(self._streak - 1, 30), LONGEST_PAUSE)
+
+    def step(self, pause: float, now: float, *, asks: bool, has_answered: bool) -> None:
+        """An incident: it is paused for so many seconds. ``has_answered``: it has given good answers, ever."""
+        if self.is_open:
+            self._since = now
+        if asks:
+            self.asks = True
+        else:
+            self.is_curved = True
+        self._incidents += 1
+        self.until, self.stepped, self.is_open = now + pause, now, False
+        self._probed, self.pace.answered = -inf, 0
+        is_hopeless = self._incidents >= GIVES_UP_AFTER or now - self._first >= GIVES_UP_IN
+        self.given_up = is_hopeless and not self.asks and not has_answered
+        if self.is_shared or self.given_up or pause >= SHARED_FROM:
+            self.is_shared = True
+            self._granted_until = -inf
+
+    def answer(self, now: float) -> None:
+        """It answered well."""
+        self.good_at = now
+        self.pace.grow(now)
+
+    def open(self, now: float) -> None:
+        """Its probe is answered."""
+        self.pace.resume(now)
+        self.is_open = True
+        self._incidents, self.given_up, self._first = 0, False, now
+        self.is_shared, self._granted_until = False, -inf
+
+    # ----------------------------------------------------------------------------------------------- probes
+
+    def may_probe(self, now: float) -> bool:
+        """Of hosts whose pause others know of: is it this process that probes?"""
+        return now < self._granted_until
+
+    def grant(self, now: float) -> None:
+        self._granted_until = now + _GRANT_LASTS
+
+    def probe(self, now: float) -> float:
+        """Take the probe: 0, or the seconds after which to ask again."""
+        if now - self._probed < _PROBE_LASTS:
+            return PROBE_LOOK
+        self._probed = now
+        return 0.0
+
+    def probe_again(self, now: float) -> None:
+        """The probe tells nothing: another may be sent soon."""
+        self._probed = now - _PROBE_LASTS + PROBE_LOOK
+
+    # ------------------------------------------------------------------------------------ with other processes
+
+    def state(self, key: str, now: float) -> HostState:
+        return HostState(
+            key,
+            left=max(0.0, self.until - now),
+            streak=self._streak,
+            pace=self.pace.learned,
+            asks=self.asks,
+            is_open=self.is_open,
+            is_given_up=self.given_up,
+            status=self.status,
+            asked=self.asked,
+        )
+
+    def take_over(self, state: HostState, now: float) -> None:
+        """Be paused as another process has it; what is in flight belongs to that incident."""
+        if self.is_open:
+            self._since = now
+        self.until, self.stepped = max(self.until, now + state.left), now
+        self.is_open, self.is_shared, self.given_up = False, True, state.is_given_up
+        self._streak, self.pace.answered = max(self._streak, state.streak), 0
+        self.status, self.asked = state.status, state.asked
+        self.asks = self.asks or state.asks
+        self.is_curved = self.is_curved or not state.asks
+        self._probed = self._granted_until = -inf
+        self.pace.take_over(state.pace)
