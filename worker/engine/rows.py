@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from msgspec import structs
+
 from contract.records.outcomes import NO_TIMING, Ending, Outcome, Timing, rounded
 from contract.records.policy import Digest
 from worker.engine.exchange import NOT_ENDED, Exchange
@@ -38,43 +40,77 @@ def _row_of_bug(transfer: Transfer, error: Exception, now: float) -> Outcome:
 
 
 def _row(transfer: Transfer, ending: Ending, now: float, fetched: Fetched | None) -> Outcome:
-    terms, exchange, hops = transfer.terms, transfer.exchange, transfer.hops
+    """Return a row: the fields that most rows have, then those that few have."""
+    terms, exchange = transfer.terms, transfer.exchange
     head = exchange.head if exchange is not None else None
-    fields = head.fields.get if head is not None else _nothing
-    size = sha256 = digest = error = detail = None
-    status = head.status if head is not None else None
-    if fetched is not None:
-        size = fetched.size
-        if terms.policy.digest is _SHA256:
-            sha256 = fetched.digest
-        elif fetched.digest:
-            digest = f"{terms.policy.digest}:{fetched.digest}"
-    elif transfer.failure is not None:
-        error, detail = transfer.failure.error, transfer.failure.detail
-        status = transfer.failure.status if head is None else status
-    return Outcome(
+    ended = exchange.ended if exchange is not None else NOT_ENDED
+    field = head.fields.get if head is not None else _nothing
+    # Fifteen keywords: of more Python makes a dict first, which costs as much again as all of the row.
+    row = Outcome(
         url=transfer.entry.url,
         name=transfer.name,
         ending=ending,
-        error=error,
-        detail=detail,
-        http_status=status,
-        bytes=size,
-        sha256=sha256,
-        digest=digest,
-        content_type=fields("content-type"),
-        content_encoding=fields("content-encoding"),
-        etag=fields("etag"),
-        last_modified=fields("last-modified"),
-        final_url=transfer.place.target if hops is not None else None,
-        redirects=len(hops) if hops is not None else 0,
+        http_status=head.status if head is not None else None,
+        bytes=fetched.size if fetched is not None else None,
+        sha256=fetched.digest if fetched is not None and terms.policy.digest is _SHA256 else None,
+        content_type=field("content-type"),
+        etag=field("etag"),
+        last_modified=field("last-modified"),
         attempts=transfer.attempts,
         started=_iso(transfer.began_wall) if transfer.began is not None else None,
-        timing=_timing(transfer, exchange.ended if exchange is not None else NOT_ENDED, now),
-        remote_ip=exchange.ended.remote_ip if exchange is not None else None,
+        timing=_timing(transfer, ended, now),
+        remote_ip=ended.remote_ip,
         http_version=head.version if head is not None else None,
         worker=terms.worker,
-        notes=_notes(transfer, exchange, fetched),
+    )
+    rest = _rest(transfer, fetched)
+    return structs.replace(row, **rest) if rest else row
+
+
+def _rest(transfer: Transfer, fetched: Fetched | None) -> dict[str, object]:
+    """Return the fields that few rows have."""
+    exchange, hops, failure = transfer.exchange, transfer.hops, transfer.failure
+    head = exchange.head if exchange is not None else None
+    rest: dict[str, object] = {}
+    if fetched is not None:
+        if fetched.digest and transfer.terms.policy.digest is not _SHA256:
+            rest["digest"] = f"{transfer.terms.policy.digest}:{fetched.digest}"
+    elif failure is not None:
+        rest.update(error=failure.error, detail=failure.detail)
+        if head is None:
+            rest["http_status"] = failure.status
+    if head is not None and "content-encoding" in head.fields:
+        rest["content_encoding"] = head.fields["content-encoding"]
+    if hops is not None:
+        rest.update(final_url=transfer.place.target, redirects=len(hops))
+    if notes := _notes(transfer, exchange, fetched):
+        rest["notes"] = notes
+    return rest
+
+
+def _timing(transfer: Transfer, ended: Ended, now: float) -> Timing:
+    if transfer.began is None:
+        return NO_TIMING
+    queued = transfer.queued + _lag(transfer, ended)
+    total = now - transfer.began - queued
+    waited = transfer.began_wall - transfer.terms.queued
+    dns, took, first = transfer.resolved_in, ended.took, ended.at_first_byte
+    connect = secure = 0.0
+    if ended.sockets:  # else an open connection was used
+        resolved = ended.at_resolved
+        connected = max(ended.at_connected, resolved)
+        secured = max(ended.at_secured, connected)
+        dns += resolved / 1e6
+        connect, secure = (connected - resolved) / 1e6, (secured - connected) / 1e6
+        took, first = took - secured, max(first - secured, 0)
+    return Timing(
+        rounded(dns) if dns else 0.0,
+        connect,
+        secure,
+        first / 1e6,
+        (took - first) / 1e6 if took > first else 0.0,
+        rounded(total) if total > 0.0 else 0.0,
+        rounded(queued + waited if waited > 0.0 else queued),
     )
 
 
@@ -84,35 +120,12 @@ def _lag(transfer: Transfer, ended: Ended) -> float:
     Of a body that several exchanges brought nobody can say.
     """
     exchange, fetched = transfer.exchange, transfer.fetched
-    if exchange is None or fetched is None or any(note.startswith("splits=") for note in fetched.notes):
+    if exchange is None or fetched is None:
         return 0.0
-    return max(0.0, fetched.at - exchange.began - ended.took / 1e6)
-
-
-def _timing(transfer: Transfer, ended: Ended, now: float) -> Timing:
-    if transfer.began is None:
-        return NO_TIMING
-    queued = transfer.queued + _lag(transfer, ended)
-    total = max(0.0, now - transfer.began - queued)
-    queued += max(0.0, transfer.began_wall - transfer.terms.queued)
-    dns, took, first = transfer.resolved_in, ended.took, ended.at_first_byte
-    connect = secure = 0
-    if ended.sockets:  # else an open connection was used
-        resolved = ended.at_resolved
-        connected = max(ended.at_connected, resolved)
-        secured = max(ended.at_secured, connected)
-        connect, secure, first = connected - resolved, secured - connected, max(first - secured, 0)
-        took -= secured
-        dns += resolved / 1e6
-    return Timing(
-        rounded(dns) if dns else 0.0,
-        connect / 1e6,
-        secure / 1e6,
-        first / 1e6,
-        (took - first) / 1e6 if took > first else 0.0,
-        rounded(total),
-        rounded(queued),
-    )
+    if fetched.notes and any(note.startswith("splits=") for note in fetched.notes):
+        return 0.0
+    lag = fetched.at - exchange.began - ended.took / 1e6
+    return lag if lag > 0.0 else 0.0
 
 
 def _notes(transfer: Transfer, exchange: Exchange | None, fetched: Fetched | None) -> tuple[str, ...]:
@@ -139,4 +152,9 @@ def _nothing(_name: str) -> None:
 @lru_cache(maxsize=1024)  # many transfers begin in the same turn of their lane
 def _iso(wall: float) -> str:
     second = int(wall)
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{int((wall - second) * 1000):03d}Z"
+    return f"{_until_second(second)}.{int((wall - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=64)  # a calendar date takes a hundred times as long as its thousandths
+def _until_second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
