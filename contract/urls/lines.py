@@ -16,6 +16,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
+from msgspec import Struct
+
 from contract.urls.expected import Expected
 from contract.urls.hosts import HostError, canonical_host
 from contract.urls.naming import output_name
@@ -76,8 +78,8 @@ class RefusedUrl:
     reason: str
 
 
-# Tuples, not dataclasses: created once per URL, they cost a third (0.4 against 1.2 us).
-class Parsed(NamedTuple):
+# Not a dataclass, nor a tuple: it is created once per URL, and its fields are read twenty times.
+class Parsed(Struct, frozen=True, gc=False):
     """A URL that may be fetched; whether its address may be connected to is decided when connecting.
 
     ``target`` is the URL as it is sent: printable ASCII without blanks or fragment. ``host`` is lower-case ASCII,
@@ -95,6 +97,7 @@ class Parsed(NamedTuple):
         return self.scheme, self.host, self.port
 
 
+# Tuples, not dataclasses: created once per line, they cost a third (0.4 against 1.2 us).
 class Entry(NamedTuple):
     """A line with a URL: ``url`` exactly as given, ``name`` its md5, the rest as in ``Parsed``."""
 
@@ -155,8 +158,8 @@ def intake(raw: bytes | str, *, line: int) -> Entry | Refusal | None:
         return _refusal(exact, shape_of(text) or parsed.reason, line)
     if isinstance(expect, RefusedUrl):
         return _refusal(exact, expect.reason, line)
-    target, scheme, host, port = parsed
-    return Entry(text, output_name(exact), target, scheme, host, port, expect)
+    name = output_name(exact)
+    return Entry(text, name, parsed.target, parsed.scheme, parsed.host, parsed.port, expect)
 
 
 def parse(url: str) -> Parsed | RefusedUrl:
