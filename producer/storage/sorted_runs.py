@@ -90,6 +90,8 @@ class _Run:
 class SortedRuns:
     """The runs of one kind in a folder, each record ``width`` bytes long; of records of one name the greatest counts.
 
+    Records of one name are added in rising order, so that the newest run with a name has the record that counts.
+
     After each change, store what ``record`` returns somewhere safe and then call ``tidy``. Until then the earlier files
     still exist: whenever the process is killed, the runs are those that were recorded last.
     """
@@ -98,7 +100,7 @@ class SortedRuns:
         self._folder = folder
         self._kind = kind
         self._width = width
-        self._runs: list[_Run] = []
+        self._runs: list[_Run] = []  # the oldest first
         self._merge: _Merge | None = None
         self._next = 1
 
@@ -115,6 +117,7 @@ class SortedRuns:
         except DamagedRunError:
             self.close()
             raise
+        self._runs.sort(key=_age)
         self._next = max((each[0] for each in record), default=0) + 1
         self.tidy()
 
@@ -130,8 +133,11 @@ class SortedRuns:
     def find(self, name: bytes) -> bytes | None:
         """Return the value of the record with this name; None if there is none."""
         head = int.from_bytes(name[:8])
-        found = [value for run in self._runs if (value := run.find(name, head)) is not None]
-        return max(found) if found else None
+        for run in reversed(self._runs):
+            value = run.find(name, head)
+            if value is not None:
+                return value
+        return None
 
     def names(self) -> Iterator[bytes]:
         """Yield the names of all records, run by run."""
@@ -179,6 +185,7 @@ class SortedRuns:
         self._merge = None
         self._runs = [run for run in self._runs if run not in merge.runs]
         self._runs.append(_Run(merge.writer.path, record, self._width))
+        self._runs.sort(key=_age)
         for run in merge.runs:
             run.close()
         return True
@@ -281,6 +288,11 @@ class _Writer:
         left = memoryview(block)
         while left:
             left = left[os.write(self._file, left) :]
+
+
+def _age(run: _Run) -> tuple[int, int]:
+    """Sort runs from the oldest to the newest: a level's oldest runs are merged first, into the next level."""
+    return -run.level, run.record[0]
 
 
 def _merged(runs: Iterable[_Run], part: int, bits: int, width: int) -> list[bytes]:
