@@ -235,7 +235,7 @@ class _Reports:
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    def count_undrained(self) -> int:
+    def count_uncollected(self) -> int:
         return 0
 
     def _counts(self, report: BatchReport) -> bool:

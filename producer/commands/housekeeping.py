@@ -118,7 +118,7 @@ def remove_old_manifests(output: Path, older_than: float) -> Removed:
     journal = Journal(output / PRIVATE)
     try:
         remember_rest(journal)
-        gone = journal.forget_manifests(lambda path: _is_old_manifest(path, older_than))
+        gone = journal.files.forget(lambda path: _is_old_manifest(path, older_than))
     finally:
         journal.close()
     sizes = [path.lstat().st_size for path in gone]

@@ -176,7 +176,7 @@ class Feeder:
     def _takes_refusals(self) -> bool:
         """May refused lines be written to Redis as reports now, even if no batch may be opened?"""
         most = 2 * self._window
-        return not most or self._journal.count_undrained() < most or self._journal.backlog()[0] < most
+        return not most or self._journal.count_uncollected() < most or self._journal.backlog()[0] < most
 
     @property
     def _is_read(self) -> bool:
@@ -186,8 +186,8 @@ class Feeder:
     def _may_open(self, more: int) -> bool:
         """May another batch be opened, besides ``more`` that are about to be?"""
         if self._lead and self._reads_on and self._ahead.is_overtaking:
-            return self._journal.count_undrained() + more < self._lead
-        if not self._window or self._journal.count_undrained() + more < self._window:
+            return self._journal.count_uncollected() + more < self._lead
+        if not self._window or self._journal.count_uncollected() + more < self._window:
             return True
         fed, size = self._journal.backlog()
         return fed + more < self._window and size < _MOST_HANDED_OFF

@@ -13,7 +13,7 @@ from contract.errors import FolderError, UnknownJobError
 from contract.ledger.values import Drain, JobRecord
 from producer.cluster.client import UNREACHABLE, Retrying, Services, explain
 
-_DRAINED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
+_COLLECTED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
 _GATHERED_FOR = 0.05  # seconds between two collections: batches that close quickly are collected together
 _SHORTEST_LOOK, _LONGEST_LOOK = 2.0, 10.0  # seconds without a closed batch until the ledger is queried anyway
 _SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.1  # seconds between two checks if closed batches are not announced
@@ -53,7 +53,7 @@ class Sink(Protocol):
         """Store reports for good: the next round trip deletes them from Redis. None: Redis has lost one."""
         ...
 
-    def count_undrained(self) -> int:
+    def count_uncollected(self) -> int:
         """How many known batches of the job have no rows yet?"""
         ...
 
@@ -105,7 +105,7 @@ class Follower:
         self._has_rung = self._is_more = False
         safe = self._safe
         drain = self._retrying.call(
-            lambda: self._services.ledger.drain(self._job, self._sink.place, forget=safe, limit=_DRAINED_AT_ONCE)
+            lambda: self._services.ledger.drain(self._job, self._sink.place, forget=safe, limit=_COLLECTED_AT_ONCE)
         )
         self._asked = self._clock()
         record = self.record = self._record_of(drain)
@@ -128,7 +128,7 @@ class Follower:
             self._came, self._poll = self._asked, _SHORTEST_POLL
         else:
             self._poll = min(self._poll * 1.5, _LONGEST_POLL)
-        if self._sink.count_undrained() > record.open + left:
+        if self._sink.count_uncollected() > record.open + left:
             # After a failover to a replica, or a power cut: Redis came back slightly older.
             raise LostJobError(f"Redis lost batches of job {self._job}.")
         return taken.rows

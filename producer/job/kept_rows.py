@@ -19,7 +19,7 @@ def with_what_was_known(row: bytes, journal: Journal) -> bytes:
     """Return a ``kept`` row, completed from the file's row in an earlier manifest."""
     try:
         kept = wire.read(_OUTCOME, row, "A row")
-        before = journal.stored(bytes.fromhex(kept.name or ""))
+        before = journal.files.outcome(bytes.fromhex(kept.name or ""))
     except (MessageError, ValueError):
         return row
     if before is None or (before.bytes, digest_of(before)) != (kept.bytes, digest_of(kept)):

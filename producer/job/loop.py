@@ -156,7 +156,7 @@ def conduct(
 
 def is_finished(feeder: Source, journal: Journal) -> bool:
     """Was the whole list read, and does every line have its row?"""
-    return feeder.is_done and journal.count_undrained() == 0
+    return feeder.is_done and journal.count_uncollected() == 0
 
 
 def _show(feeder: Source, follower: Follower, observer: Observer, console: Display) -> None:

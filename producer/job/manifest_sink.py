@@ -55,14 +55,14 @@ class ManifestSink:
     def rows(self) -> int:
         return self.tally.rows
 
-    def count_undrained(self) -> int:
-        return self._journal.count_undrained()
+    def count_uncollected(self) -> int:
+        return self._journal.count_uncollected()
 
     def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
         if not closed:
             return Taken()
         known = self._journal.known_among([batch for batch, _ in closed])
-        again = self._journal.drained_among([batch for batch, _ in closed])
+        again = self._journal.collected_among([batch for batch, _ in closed])
         gone = [batch for batch, blob in closed if blob is None and batch in known - again]
         gathered: list[str] = []
         rows = sum(self._write(reports) for reports in self._counting(closed, known, again, gathered))
@@ -91,7 +91,7 @@ class ManifestSink:
             if report.head.gathered:
                 gathered += report.head.gathered
                 expected |= self._journal.known_among(report.head.gathered)
-                again |= self._journal.drained_among(report.head.gathered)
+                again |= self._journal.collected_among(report.head.gathered)
             batches = _batches_of(report)
             if any(batch in again or ("." in batch and batch not in expected) for batch in batches):
                 continue
@@ -114,11 +114,11 @@ class ManifestSink:
         collected in one step and nothing depends on Redis in between.
         """
         ledger, job, through = self._services.ledger, self._job, self._retrying.call
-        drained_with = {batch for report in reports for batch in _batches_of(report)}
+        collected_with = {batch for report in reports for batch in _batches_of(report)}
         children: list[KeptBatch] = []
         for report in reports:  # grows during the loop
-            named = [child for child in report.head.handed_off if child not in drained_with]
-            named = [child for child in named if child not in self._journal.drained_among(named)]
+            named = [child for child in report.head.handed_off if child not in collected_with]
+            named = [child for child in named if child not in self._journal.collected_among(named)]
             payloads = through(lambda named=named: ledger.payloads(job, named))  # type: ignore[misc]
             children += [
                 KeptBatch(child, 0, payload) for child, payload in zip(named, payloads, strict=True) if payload
@@ -128,7 +128,7 @@ class ManifestSink:
             if None in blobs:
                 raise LostJobError(f"Redis no longer knows a batch that took over from {report.batch} of job {job}.")
             reports += [read_stored(blob) for blob in blobs if blob is not None]
-            drained_with.update(closed)
+            collected_with.update(closed)
         return children
 
     def _write(self, reports: list[StoredReport]) -> int:
@@ -145,9 +145,9 @@ class ManifestSink:
             self._count(report)
         names = self.tally.add_rows(rows)
         stored = StoredRows(names, list(accumulate([len(row) + 1 for row in rows[:-1]], initial=start)) if rows else ())
-        drained = [batch for report in reports for batch in _batches_of(report)]
-        self._journal.record_drained(drained, children, stored=stored, offset=offset, tally=self.tally.to_record())
-        self.live.end(drained)
+        collected = [batch for report in reports for batch in _batches_of(report)]
+        self._journal.record_collected(collected, children, stored=stored, offset=offset, tally=self.tally.to_record())
+        self.live.end(collected)
         return len(rows)
 
     def _count(self, report: StoredReport) -> None:

@@ -199,7 +199,7 @@ def begin(
 def remember_rest(journal: Journal) -> None:
     """Remember the stored files of a killed command's last rows, or of all of an earlier version's."""
     if path := journal.fact("manifest"):
-        journal.manifest_lies_at(path_of(path))
+        journal.files.lies_at(path_of(path))
         _remember(path_of(path), journal, end=int(journal.fact("offset", 0)))  # what follows it is cut off
 
 
@@ -213,7 +213,7 @@ def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None
     if last is not None:
         written = _last_manifest(manifest, last, journal)
         if written is not None and not journal.fact(_fact_of(written)):  # an earlier version's fact
-            journal.manifest_lies_at(written)
+            journal.files.lies_at(written)
             _remember(written, journal)
         _mention_earlier(journal, tell)
     kept = set_aside(manifest, None)  # of another folder's job, or of one whose journal is gone
@@ -223,12 +223,12 @@ def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None
         # Manifests in this folder say what is stored.
         earlier = manifest.parent.glob(f"{glob.escape(manifest.stem)}-*{glob.escape(manifest.suffix)}")
         for path in sorted(earlier, key=lambda path: path.lstat().st_mtime):
-            journal.begin_manifest(path)
+            journal.files.begin(path)
             _remember(path, journal)
 
 
 def _mention_earlier(journal: Journal, tell: Callable[[str], None]) -> None:
-    sizes = [path.lstat().st_size for path in journal.old_manifests() if path.is_file()]
+    sizes = [path.lstat().st_size for path in journal.files.manifests() if path.is_file()]
     if sum(sizes) >= _MENTIONED:
         tell(
             f"{len(sizes)} earlier manifests take {formatting.size(sum(sizes))}:"
@@ -246,6 +246,6 @@ def _last_manifest(manifest: Path, last: str, journal: Journal) -> Path | None:
 
 
 def _remember(manifest: Path, journal: Journal, end: int | None = None) -> None:
-    with closing(stored_rows(manifest, journal.remembered_until, end)) as rows:
+    with closing(stored_rows(manifest, journal.files.remembered_until, end)) as rows:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
-            journal.remember(StoredRows(*zip(*some, strict=True)))
+            journal.files.remember(StoredRows(*zip(*some, strict=True)))

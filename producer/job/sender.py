@@ -81,7 +81,7 @@ class BatchSender:
         self._retrying.call(self._make_known, even_when_full=False)
         after = ""
         # A few at a time: a Redis with little memory left accepts some, which are fetched first.
-        while kept := self._journal.undrained(after, limit=_REOPENED_AT_ONCE):
+        while kept := self._journal.uncollected(after, limit=_REOPENED_AT_ONCE):
             self._retrying.call(lambda: self.open(kept), even_when_full=False)
             after = kept[-1].batch
         if totals is not None:

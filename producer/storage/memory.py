@@ -51,10 +51,10 @@ class Memory:
     def block(self, number: int) -> bytes:
         return self._ahead[number]
 
-    def undrained(self, after: str = "", limit: int = 200) -> list[KeptBatch]:  # noqa: ARG002  # none is kept
+    def uncollected(self, after: str = "", limit: int = 200) -> list[KeptBatch]:  # noqa: ARG002  # none is kept
         return []
 
-    def count_undrained(self) -> int:
+    def count_uncollected(self) -> int:
         return 0
 
     def backlog(self) -> tuple[int, int]:

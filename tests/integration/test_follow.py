@@ -81,14 +81,14 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
 
     mirror.begin()
 
-    assert journal.count_undrained() == 250
+    assert journal.count_uncollected() == 250
     ledger.open("job", [NewBatch("251", batches[0].payload, 1)])
     follower.step(at_once=True)
     record = follower.record
     cluster.redis.flushall()
     with pytest.raises(UnknownJobError):
         mirror.step()
-    assert (journal.fact("copied"), journal.count_undrained()) == (250, 250)
+    assert (journal.fact("copied"), journal.count_uncollected()) == (250, 250)
     mirror.recover()
     again = ledger.job("job")
     assert record is not None

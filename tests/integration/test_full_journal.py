@@ -36,11 +36,11 @@ space = SpaceWait(print, sleep=make_space, clock=float)
 journal = Journal(prepare_folder(Path(sys.argv[1])), space=space, names_in_memory=20000)
 if True:
 """
-DRAIN = """
+COLLECT = """
     for number in range(40):
         children = [KeptBatch(f"{number}.{child}", 1, bytes(16384)) for child in range(4)]
-        journal.record_drained([str(number)], children)
-    print(journal.count_undrained())
+        journal.record_collected([str(number)], children)
+    print(journal.count_uncollected())
 """
 SEE = """
     from hashlib import md5
@@ -94,19 +94,19 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_the_job_goes_on_with_space(d
 
     disk.empty()
 
-    assert said_there(disk, OPEN + "    print(journal.job, journal.count_undrained() > 0)" + SAY) == "job-1 True\n"
+    assert said_there(disk, OPEN + "    print(journal.job, journal.count_uncollected() > 0)" + SAY) == "job-1 True\n"
 
 
 @pytest.mark.parametrize("disk", ["30m"], indirect=True)
 @pytest.mark.parametrize(
     ("story", "left", "counted"),
     [
-        (WRITE + "    print(journal.count_undrained())\n", 600_000, 100),
-        (DRAIN, 600_000, 160),
+        (WRITE + "    print(journal.count_uncollected())\n", 600_000, 100),
+        (COLLECT, 600_000, 160),
         (SEE, 600_000, 0),
         (SEE, 3_400_000, 0),
     ],
-    ids=["fed", "drained", "seen", "seen-merging"],
+    ids=["fed", "collected", "seen", "seen-merging"],
 )
 def test_a_journal_waits_for_space_and_repeats_what_the_disk_did_not_take(
     disk: TinyDisk, story: str, left: int, counted: int

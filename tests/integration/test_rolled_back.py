@@ -188,7 +188,7 @@ def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
         work(desk.ledger)
         desk.follow()
 
-    assert desk.journal.count_undrained() == 0
+    assert desk.journal.count_uncollected() == 0
     assert sorted(desk.rows()) == sorted(urls)
 
 
@@ -207,7 +207,7 @@ def test_reports_that_are_written_one_by_one_give_every_url_one_row(
     assert desk.follower.step(at_once=True) == 3
 
     assert desk.rows() == urls
-    assert desk.journal.count_undrained() == 0
+    assert desk.journal.count_uncollected() == 0
 
 
 def test_a_follower_that_goes_on_remembers_the_files_of_the_one_that_was_killed(
@@ -232,7 +232,7 @@ def test_a_follower_that_goes_on_remembers_the_files_of_the_one_that_was_killed(
     follower.finish()
 
     journal.begin("another", manifest=tmp_path / "another.jsonl")
-    rows = [journal.stored(bytes.fromhex(output_name(url))) for url in URLS[:2]]
+    rows = [journal.files.outcome(bytes.fromhex(output_name(url))) for url in URLS[:2]]
     assert [row and row.url for row in rows] == URLS[:2]
     journal.close()
     manifest.close()
@@ -325,6 +325,6 @@ def test_whenever_redis_loses_what_is_parked_each_url_gets_one_row(
             work(desk.ledger)
             desk.follow()
 
-        assert desk.journal.count_undrained() == 0
+        assert desk.journal.count_uncollected() == 0
         assert Counter(desk.rows()) == Counter(urls)
         desk.close()

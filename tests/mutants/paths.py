@@ -18,6 +18,7 @@ def _of(file: str, text: str, test: str, instead: str = "pass") -> Guard:
     return Guard(file, text, (test,), instead)
 
 
+_FILE, _JOURNAL = "producer/storage/journal_file.py", "producer/storage/journal.py"
 _STORE, _BEGIN = "producer/storage/manifest.py", "producer/job/plan.py"
 
 GUARDS = (
@@ -39,13 +40,13 @@ GUARDS = (
     _of(_BEGIN, "'backslashreplace'", _PLAN, "'surrogateescape'"),
     _of("producer/intake/sources.py", "for _ in range(_READS_AT_ONCE):\n            if self.is", _SOURCES,
         "while True:\n            if self.is"),
-    _of("producer/storage/journal.py", "    if _is_full(path, error):", _FULL, "    if False:"),
-    _of("producer/storage/journal.py", "        return code == sqlite3.SQLITE_FULL", _FULL, "        return False"),
-    _of("producer/storage/journal.py", "return refusal.errno in FULL", _FULL, "return False"),
-    _of("producer/storage/journal.py", "    @waits_for_space\n    def _note_fed", _FULL, "    def _note_fed"),
-    _of("producer/storage/journal.py", "    @waits_for_space\n    def _write_seen", _FULL, "    def _write_seen"),
-    _of("producer/storage/journal.py", "    @waits_for_space\n    def _note_drained", _FULL, "    def _note_drained"),
-    _of("producer/storage/journal.py", "self._facts, self._undrained = before, undrained", _FULL, "pass"),
+    _of(_FILE, "        if _is_full(self._path, error):", _FULL, "        if False:"),
+    _of(_FILE, "        return code == sqlite3.SQLITE_FULL", _FULL, "        return False"),
+    _of(_FILE, "return refusal.errno in FULL", _FULL, "return False"),
+    _of(_JOURNAL, "    @waits_for_space\n    def _note_fed", _FULL, "    def _note_fed"),
+    _of(_JOURNAL, "    @waits_for_space\n    def _write_seen", _FULL, "    def _write_seen"),
+    _of(_JOURNAL, "    @waits_for_space\n    def _note_collected", _FULL, "    def _note_collected"),
+    _of(_JOURNAL, "            self._uncollected = uncollected\n", _FULL, "            pass\n"),
     _of(_STORE, "os.lseek(self._file, self.offset, os.SEEK_SET)  #", _FULL_MANIFEST, "pass  #"),
     _of(_STORE, "    @waits_for_space\n", _FULL_MANIFEST),
     _of("producer/storage/full_disk.py", "self._stop()", "tests/unit/producer/storage/test_full_disk.py", "pass"),

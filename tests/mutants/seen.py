@@ -7,6 +7,7 @@ from tests.mutants.guard import Guard
 _KILLED = "tests/unit/producer/job/test_killed_reading.py"
 _SEEN = "tests/unit/producer/storage/test_seen.py"
 _JOURNAL, _NAMES, _RUNS = "producer/storage/journal.py", "producer/storage/seen.py", "producer/storage/sorted_runs.py"
+_FILES = "producer/storage/earlier_files.py"
 
 
 def _of(file: str, text: str, test: str, instead: str) -> Guard:
@@ -15,7 +16,7 @@ def _of(file: str, text: str, test: str, instead: str) -> Guard:
 
 _LINES, _SOURCES = "tests/unit/contract/urls/test_lines.py", "tests/unit/producer/intake/test_sources.py"
 _FEEDER, _ROLLED_BACK = "tests/unit/producer/job/test_feeder.py", "tests/integration/test_rolled_back.py"
-_DRAINING, _KEPT = "tests/unit/producer/job/test_killed_draining.py", "tests/unit/producer/job/test_kept_rows.py"
+_COLLECTING, _KEPT = "tests/unit/producer/job/test_killed_collecting.py", "tests/unit/producer/job/test_kept_rows.py"
 _STORED, _NOTED = "tests/unit/producer/storage/test_stored.py", "tests/unit/producer/storage/test_journal.py"
 _MANIFEST = "tests/unit/producer/storage/test_manifest.py"
 _GC = "tests/unit/producer/commands/test_housekeeping.py"
@@ -37,23 +38,28 @@ GUARDS = (
     _of("producer/job/plan.py", "journal.take_again(names_in(chunk), ", _KILLED, "str("),
     _of(_NAMES, "new -= self._written_among(new)", _KILLED, "pass"),
     _of(_NAMES, "        self._note_in_filter(self._runs.names())\n", _KILLED, ""),
-    _of(_JOURNAL, "            self.remember(stored)\n", _DRAINING, "            pass\n"),
+    _of(_JOURNAL, "            self.remember(stored)\n", _COLLECTING, "            pass\n"),
     _of("producer/job/manifest_sink.py", "        remember_rest(journal)\n", _ROLLED_BACK, ""),
-    _of("producer/job/plan.py", ', end=int(journal.fact("offset", 0)))', _DRAINING, ")"),
-    _of("producer/job/plan.py", "journal.remembered_until, end)", _DRAINING, "10**9, end)"),
-    _of("producer/storage/stored.py", "        self.until = self._last\n", _DRAINING, "        self.until = 10**9\n"),
+    _of("producer/job/plan.py", ', end=int(journal.fact("offset", 0)))', _COLLECTING, ")"),
+    _of("producer/job/plan.py", "journal.files.remembered_until, end)", _COLLECTING, "10**9, end)"),
+    _of("producer/storage/stored.py", "        self.until = self._last\n", _COLLECTING, "        self.until = 10**9\n"),
     _of("producer/storage/stored.py", "if path != written}", _STORED, "}"),
     _of("producer/storage/manifest.py", "and outcome.name == name.hex()", _MANIFEST, ""),
     _of("producer/job/kept_rows.py", "(before.bytes, digest_of(before)) !=", _KEPT, "False and (0, 0) !="),
-    _of(_JOURNAL, "if number not in needed and may_go(path)", _GC, "if number not in needed"),
-    _of(_JOURNAL, "if number not in needed and", _GC, "if"),
+    _of(_FILES, "if number not in needed and may_go(path)", _GC, "if number not in needed"),
+    _of(_FILES, "if number not in needed and", _GC, "if"),
     _of("producer/commands/housekeeping.py", "        look_at(path)\n", _GC, ""),
     _of("producer/commands/housekeeping.py", "return _is_older(path.lstat(), older_than)", _GC, "return True"),
     _of(_RUNS, "        ordered = _ordered(records, self._width)\n", _NOTED, "        ordered = sorted(records)\n"),
     _of(_RUNS, "while at >= 0 and at % self._width:", _SEEN, "while False:"),
     _of(_RUNS, "if one[:NAME] != next_[:NAME]", _SEEN, ""),
     _of(_RUNS, "for run in reversed(self._runs):", _SEEN, "for run in self._runs:"),
-    _of(_RUNS, "        self._runs.sort(key=_age)\n        for run in merge.runs:", _SEEN, "        for run in merge.runs:"),
+    _of(
+        _RUNS,
+        "        self._runs.sort(key=_age)\n        for run in merge.runs:",
+        _SEEN,
+        "        for run in merge.runs:",
+    ),
     _of(_RUNS, "        self._runs.sort(key=_age)\n        self._next", _SEEN, "        self._next"),
     _of(_RUNS, "            if path not in wanted:\n", _SEEN, "            if False:\n"),
     _of(_RUNS, "wanted.add(self._merge.writer.path)", _SEEN, "pass"),

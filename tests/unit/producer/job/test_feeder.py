@@ -62,16 +62,16 @@ def test_what_waits_for_its_hosts_fills_no_window_but_has_a_bound_of_bytes(tmp_p
         feeding = feeder(tmp_path, services, journal, window=3)
         while feeding.step():
             pass
-        fed = journal.count_undrained()
+        fed = journal.count_uncollected()
         assert fed >= 3
 
         batches = [str(number) for number in range(1, fed + 1)]
         parked = [KeptBatch(f"{batch}.3f-1", 0, b"entries") for batch in batches]
-        journal.record_drained(batches, parked)
+        journal.record_collected(batches, parked)
         assert feeding.step()
 
         full = [KeptBatch("1.4a-1", 0, bytes(41 * 1024**2))]
-        journal.record_drained([str(number) for number in range(fed + 1, 2 * fed + 99)], full)
+        journal.record_collected([str(number) for number in range(fed + 1, 2 * fed + 99)], full)
         assert not feeding.step()
 
 
@@ -248,7 +248,7 @@ def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(tmp_path: P
     assert len(_hosts(opened)) == 51, "no batch is drained, and all hosts have had their turn"
     assert sum(url.startswith("http://h") for url in opened) == 1000
     while not feeding.is_done:
-        journal.record_drained(list(services.opened), ())
+        journal.record_collected(list(services.opened), ())
         feeding.step()
     journal.close()
     assert sorted(itertools.chain(*services.opened.values())) == sorted(urls)
@@ -289,8 +289,8 @@ def test_what_was_read_ahead_of_a_cancelled_job_ends_as_cancelled_a_window_at_a_
         while not feeding.is_done:
             while feeding.step():
                 pass
-            assert journal.count_undrained() <= 20 + 11, "the last step has what the batcher holds, too"
-            journal.record_drained([each.batch for each in journal.undrained()], ())
+            assert journal.count_uncollected() <= 20 + 11, "the last step has what the batcher holds, too"
+            journal.record_collected([each.batch for each in journal.uncollected()], ())
 
         assert feeding.totals["lines"] + feeding.totals["not_read"] == 50_000
         ended = services.ended

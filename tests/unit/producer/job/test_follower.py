@@ -20,7 +20,7 @@ class Nowhere:
     def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
         return Taken()
 
-    def count_undrained(self) -> int:
+    def count_uncollected(self) -> int:
         return 0
 
 

@@ -37,7 +37,7 @@ def journal(tmp_path: Path) -> Journal:
     (tmp_path / "m.jsonl").write_bytes(as_row(FETCHED) + b"\n")
     opened = Journal(tmp_path / ".trawl")
     opened.begin("job-1", manifest=tmp_path / "m.jsonl")
-    opened.remember(StoredRows([NAME], [0]))
+    opened.files.remember(StoredRows([NAME], [0]))
     opened.begin("job-2", manifest=tmp_path / "n.jsonl")
     return opened
 

@@ -14,13 +14,13 @@ from producer.intake.selection import Selection
 from producer.intake.sources import Lists
 from producer.job.plan import read_on
 from producer.storage import journal as journal_module
-from producer.storage import seen, sorted_runs
+from producer.storage import journal_file, seen, sorted_runs
 from producer.storage.journal import Journal, KeptBatch
 from tests.support.killed_lines import KilledError, Killer, kill_until_done, stop_killing
 
 LONG = "x" * 12_000  # of each URL, so that a chunk holds some twenty of them
 FEW = 40  # names in memory
-STORAGE = (journal_module, seen, sorted_runs)
+STORAGE = (journal_module, journal_file, seen, sorted_runs)
 
 
 def read(listed: Path, folder: Path, killer: Killer | None) -> bool:
@@ -57,7 +57,7 @@ def _read(listed: Path, journal: Journal) -> None:
 
 def names_in_batches(folder: Path) -> list[bytes]:
     journal = Journal(folder)
-    payloads = b"".join(batch.payload for batch in journal.undrained(limit=10_000))
+    payloads = b"".join(batch.payload for batch in journal.uncollected(limit=10_000))
     journal.close()
     return [payloads[at : at + 16] for at in range(0, len(payloads), 16)]
 

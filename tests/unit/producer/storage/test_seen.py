@@ -75,7 +75,7 @@ def test_of_records_of_one_name_the_greatest_counts_before_and_after_a_merge(tmp
 
 
 def test_a_newer_run_counts_although_an_older_one_was_merged_after_it_was_written(tmp_path: Path) -> None:
-    """Guards the order of runs, also of those that are opened again: a merged run is written last, and is the oldest."""
+    """Guards the order of runs, also after they are opened again: a merged run is written last and is the oldest."""
     runs = SortedRuns(tmp_path, "stored", 17)
     for value in range(1, 10):
         runs.add([name(1) + bytes([value])])

@@ -1,4 +1,4 @@
-"""Rows drained by commands that are killed between any two steps of what they keep: each stored file's row is found."""
+"""Rows collected by commands that are killed between any two steps: each stored file's row is found later."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from contract.records.outcomes import Ending, Outcome
 from contract.records.wire import to_json_bytes
 from contract.urls.naming import output_name
 from producer.job.plan import begin, remember_rest
+from producer.storage import earlier_files, journal_file, sorted_runs, stored
 from producer.storage import journal as journal_module
-from producer.storage import sorted_runs, stored
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
 from producer.storage.stored import StoredRows
@@ -21,7 +21,7 @@ from tests.support.killed_lines import KilledError, Killer, kill_until_done, sto
 
 BATCHES, SIZE = 80, 12
 FEW = 50  # rows in memory
-STORAGE = (journal_module, stored, sorted_runs)
+STORAGE = (journal_module, journal_file, earlier_files, stored, sorted_runs)
 
 
 def batch(number: int) -> list[Outcome]:
@@ -33,14 +33,14 @@ def batch(number: int) -> list[Outcome]:
     ]
 
 
-def drain(folder: Path, chance: random.Random, killer: Killer | None) -> bool:
-    """Drain all batches, unless killed before; were they?"""
+def collect(folder: Path, chance: random.Random, killer: Killer | None) -> bool:
+    """Collect all batches, unless killed before; were they?"""
     opened: list[Journal] = []
     try:
         if killer:
             killer.start()
         opened.append(Journal(folder / ".trawl", rows_in_memory=FEW))
-        _drain(opened[0], chance)
+        _collect(opened[0], chance)
     except KilledError:
         return False
     finally:
@@ -50,7 +50,7 @@ def drain(folder: Path, chance: random.Random, killer: Killer | None) -> bool:
     return True
 
 
-def _drain(journal: Journal, chance: random.Random) -> None:
+def _collect(journal: Journal, chance: random.Random) -> None:
     place = journal.folder.parent / "manifest.jsonl"
     journal.note(manifest=str(place))  # the copy of a folder is another folder
     remember_rest(journal)
@@ -62,10 +62,10 @@ def _drain(journal: Journal, chance: random.Random) -> None:
             starts = itertools.accumulate((len(row) + 1 for row in rows[:-1]), initial=manifest.offset)
             names = [outcome.name if outcome.is_stored else None for outcome in outcomes]
             offset = manifest.append(rows)
-            journal.record_drained(
+            journal.record_collected(
                 [str(number)], [], stored=StoredRows(names, list(starts)), offset=offset, next=number + 1
             )
-            behind = manifest.offset - journal.remembered_until
+            behind = manifest.offset - journal.files.remembered_until
             assert behind <= (FEW + 2 * SIZE) * max(map(len, rows)), "the next start would have to read it all"
     finally:
         manifest.close()
@@ -81,13 +81,13 @@ def test_a_follower_killed_between_any_two_steps_remembers_every_stored_file(tmp
     journal.close()
 
     folder, lives = kill_until_done(
-        tmp_path, STORAGE, chance, 800, lambda folder, killer: drain(folder, chance, killer)
+        tmp_path, STORAGE, chance, 800, lambda folder, killer: collect(folder, chance, killer)
     )
     assert lives > 3, "it was killed now and then"
 
     journal = Journal(folder / ".trawl")
     begin(journal, "job-2", lambda _line: None, fingerprint="2", label="2", manifest=folder / "manifest.jsonl")
     outcomes = list(itertools.chain.from_iterable(map(batch, range(BATCHES))))
-    found = {outcome.url: journal.stored(bytes.fromhex(outcome.name or "")) for outcome in outcomes}
+    found = {outcome.url: journal.files.outcome(bytes.fromhex(outcome.name or "")) for outcome in outcomes}
     assert found == {outcome.url: outcome if outcome.is_stored else None for outcome in outcomes}
     journal.close()
