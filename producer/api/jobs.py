@@ -7,7 +7,7 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from contract.errors import CancelledJobError, InputError, UnknownJobError
@@ -17,18 +17,17 @@ from contract.records.credentials import Credentials
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
-from producer.cluster.address import configured
 from producer.cluster.client import Cluster, Retrying
-from producer.cluster.connection import connected
 from producer.intake.batching import Batcher
 from producer.intake.selection import Selection
 from producer.intake.sources import Lines
 from producer.job.control import JobControl
 from producer.job.feeder import Feeder
 from producer.job.follower import Follower, Taken
-from producer.job.plan import new_job_id
+from producer.job.plan import new_job_id, prepare_folder
 from producer.job.sender import NewJob
 from producer.storage.memory import Memory
+from producer.wiring import Producer
 
 _PAUSE = 0.05  # seconds between two tries while nothing can be sent
 _LOOK_EVERY = 2.0  # seconds: longest time between two checks
@@ -50,20 +49,12 @@ def connect(
     Raises:
         TrawlError: the cluster cannot be reached, or none can be started.
     """
-    environment = os.environ if environment is None else environment
+    producer, folder, embedded = Producer(environment), Path(output), None
     with ExitStack() as stack:
-        if settings := configured(environment):
-            cluster = stack.enter_context(connected(settings))
-        else:
-            from producer.cluster.embedded import Embedded
-            from producer.job.plan import prepare_folder
-
-            folder = Path(output)
-            embedded = stack.enter_context(Embedded(prepare_folder(folder), environment=environment, tell=tell))
+        if producer.configured is None:
+            embedded = stack.enter_context(producer.embedded(prepare_folder(folder), tell))
             embedded.start_worker(processes or os.cpu_count() or 1, {"TRAWL_OUTPUT": str(folder.absolute())})
-            cluster = stack.enter_context(closing(Cluster(embedded.settings)))
-            embedded.wait_until_ready()
-        yield Client(cluster, tell=tell)
+        yield Client(stack.enter_context(producer.cluster(embedded)), tell=tell)
 
 
 class Client:

@@ -6,7 +6,6 @@ Everything beyond click is imported by the command that needs it, so that ``traw
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Sequence
 
@@ -75,10 +74,11 @@ def _settled(code: int, output: Outlet) -> int:
 def _report_bug(error: Exception) -> str:
     """Keep the traceback where the sentence returned says."""
     from producer.commands.housekeeping import keep_details
+    from producer.wiring import Producer
 
     bug = f"This is a bug of Trawlnet ({type(error).__name__})."
     try:
-        return f"{bug} The details are in {keep_details(error, os.environ)}."
+        return f"{bug} The details are in {keep_details(error, Producer())}."
     except (OSError, TrawlError):
         import traceback
 

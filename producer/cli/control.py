@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -33,9 +32,10 @@ def pause(job: str | None, output: Path | None, no_wait: bool) -> int:
     Workers go on with other jobs. A paused job is kept until it is resumed or cancelled.
     """
     from producer.commands.control import pause_job
+    from producer.wiring import Producer
 
     _insist_on_one(job, output)
-    print(pause_job(job, output, os.environ, waits=not no_wait))
+    print(pause_job(job, output, Producer(), waits=not no_wait))
     return Answer(0)
 
 
@@ -44,9 +44,10 @@ def pause(job: str | None, output: Path | None, no_wait: bool) -> int:
 def resume(job: str | None, output: Path | None) -> int:
     """Resume JOB where it was paused."""
     from producer.commands.control import resume_job
+    from producer.wiring import Producer
 
     _insist_on_one(job, output)
-    print(resume_job(job, output, os.environ))
+    print(resume_job(job, output, Producer()))
     return Answer(0)
 
 
@@ -59,9 +60,10 @@ def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
     The command that began it then begins a new job, which fetches just that.
     """
     from producer.commands.control import cancel_job
+    from producer.wiring import Producer
 
     _insist_on_one(job, output)
-    print(cancel_job(job, output, os.environ, waits=not no_wait))
+    print(cancel_job(job, output, Producer(), waits=not no_wait))
     return Answer(0)
 
 
@@ -76,9 +78,10 @@ def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
 def set_job(job: str | None, output: Path | None, priority: int | None, weight: float | None) -> int:
     """Change JOB, from the next batch that a worker takes on."""
     from producer.commands.control import change_job
+    from producer.wiring import Producer
 
     _insist_on_one(job, output)
     if priority is None and weight is None:
         raise click.UsageError("Say what to change: --priority or --weight.")
-    print(change_job(job, output, os.environ, priority=priority, weight=weight))
+    print(change_job(job, output, Producer(), priority=priority, weight=weight))
     return Answer(0)

@@ -62,8 +62,9 @@ def show_metrics(listen: str) -> None:
     import signal
 
     from producer.commands.exporter import export
+    from producer.wiring import Producer
 
-    exporter = export(os.environ, place=listen)
+    exporter = export(Producer(), place=listen)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     address, port = exporter.place
     print(f"Metrics: http://{f'[{address}]' if ':' in address else address}:{port}/metrics", flush=True)

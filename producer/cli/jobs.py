@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -70,6 +69,7 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
     are started here for as long as it takes. Run the same command again to go on with what was interrupted.
     """
     from producer.commands.preparation import RunOptions, prepared
+    from producer.wiring import Producer
 
     output: Path = options["output"]
     manifest = manifest_of(options)
@@ -82,7 +82,7 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
         batch_size=options["batch_size"],
         secrets=secrets_of(options),
     )
-    with prepared(wanted, os.environ, console) as ready:
+    with prepared(wanted, Producer(), console) as ready:
         from producer.commands.run import carry_out  # takes a while, and the worker starts meanwhile
 
         summary = carry_out(ready, console)
@@ -108,10 +108,11 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
 
     from producer.commands.run import enqueue as enqueue_lists
     from producer.formatting import command
+    from producer.wiring import Producer
 
     summary = enqueue_lists(
         wish_of(lists, options, None),
-        os.environ,
+        Producer(),
         console_of(options),
         batch_size=options["batch_size"],
         secrets=secrets_of(options),
@@ -136,9 +137,10 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
 def follow(job: str, **options: Any) -> int:
     """Write the outcomes of JOB to a manifest until it is finished."""
     from producer.commands.run import follow as follow_job
+    from producer.wiring import Producer
 
     manifest = manifest_of(options)
-    return tell(follow_job(job, options["output"], manifest, os.environ, console_of(options)), options)
+    return tell(follow_job(job, options["output"], manifest, Producer(), console_of(options)), options)
 
 
 @click.command(short_help="Show how jobs stand, and what holds them up.")
@@ -149,6 +151,7 @@ def follow(job: str, **options: Any) -> int:
 def status(job: str | None, output: Path | None, watch: bool, is_json: bool) -> int:
     """Show how JOB stands, or the one in a folder, or list the jobs of the cluster; changes nothing."""
     from producer.commands.status import Target, show_status, watch_status
+    from producer.wiring import Producer
 
     if job and output is not None:
         raise click.UsageError("Name a job or a folder, not both.")
@@ -156,8 +159,8 @@ def status(job: str | None, output: Path | None, watch: bool, is_json: bool) -> 
     if watch:
         from producer.display.console import Console
 
-        watch_status(target, os.environ, Console(stream=sys.stdout, is_json=is_json))
+        watch_status(target, Producer(), Console(stream=sys.stdout, is_json=is_json))
         return 0
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(show_status(target, os.environ, is_json=is_json, width=width))
+    print(show_status(target, Producer(), is_json=is_json, width=width))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ def demo(output: Path, **options: Any) -> int:
     from producer.commands.demo import demo as run_demo
     from producer.commands.demo import faults
     from producer.formatting import command
+    from producer.wiring import Producer
 
-    summary = run_demo(output, worker_of(options), os.environ, console_of(options))
+    summary = run_demo(output, worker_of(options), Producer(), console_of(options))
     code = tell(summary, options)
     if not summary.is_finished:
         return code
@@ -53,13 +53,14 @@ def compare(lists: tuple[str, ...], **options: Any) -> int:
 
     from producer.commands.compare import DEMO_LATENCY, demo_list, to_records, to_text, ways
     from producer.commands.compare import compare as compare_ways
+    from producer.wiring import Producer
 
     if bool(lists) == options["is_demo"]:
         raise click.UsageError("Name a list, or --demo.")
     source = demo_list() if options["is_demo"] else nullcontext((lists, policy_of(options)))
     chosen = ways(processes_of(options), options["threads"])
     with source as (names, policy):
-        measured = compare_ways(names, policy, chosen, os.environ, console_of(options))
+        measured = compare_ways(names, policy, chosen, Producer(), console_of(options))
     if options["is_json"]:
         print(json.dumps(to_records(measured)))
     elif not options["quiet"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -19,10 +18,11 @@ def doctor(output: Path, is_json: bool) -> int:
     import json
 
     from producer.commands.doctor import SETTINGS, Verdict, examine
+    from producer.wiring import Producer
 
     code = 0
     found = []
-    for finding in examine(output, os.environ):
+    for finding in examine(output, Producer()):
         found.append({"verdict": finding.verdict, "subject": finding.subject, "found": finding.found})
         if not is_json:
             print(finding, flush=True)
@@ -56,6 +56,7 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
         remove_stale_cache,
     )
     from producer.formatting import counted
+    from producer.wiring import Producer
 
     days = 30.0 if older_than is None else older_than
     if output is not None:
@@ -67,11 +68,11 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
         if old.files:
             print(f"removed {counted(old.files, 'earlier manifest')}, {old.bytes} bytes")
         return Answer(0)
-    gone, messages = remove_jobs(jobs, older_than, os.environ, is_forced=force)
+    gone, messages = remove_jobs(jobs, older_than, Producer(), is_forced=force)
     for job in gone:
         print(f"removed job {job}")
     if messages:
         print(f"removed {counted(messages, 'message')} of jobs that are over")
-    for path in remove_stale_cache(os.environ, days):
+    for path in remove_stale_cache(Producer(), days):
         print(f"removed {path}")
     return Answer(0)

@@ -1,4 +1,4 @@
-"""Which cluster a command means: the configured one, or the server of the run that works in a folder."""
+"""How the server of the run that works in a folder is found: by a note beside its data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import FolderError
 from producer import formatting
 
@@ -16,29 +15,8 @@ _SERVER, _NOTE = "redis", "address.json"
 _ANSWERS_WITHIN = 5.0  # seconds
 
 
-def configured(environment: Mapping[str, str]) -> ClusterSettings | None:
-    """Return the cluster that the environment names; None: it names none, and a run starts services of its own.
-
-    Raises:
-        SettingError: a value cannot be used.
-    """
-    return ClusterSettings.from_environment(environment) if is_configured(environment) else None
-
-
-def cluster_of(state: Path, environment: Mapping[str, str]) -> ClusterSettings | None:
-    """Return the cluster a folder's job is on: the server of the run that works there, else the configured one.
-
-    None: no run works there now, and no cluster is configured.
-
-    Raises:
-        FolderError: the folder is closed to us.
-        SettingError: a value cannot be used.
-    """
-    return server_at(state, environment) or configured(environment)
-
-
 def note_address(state: Path, path: str, environment: Mapping[str, str]) -> None:
-    """Write down beside the server's data how it is reached; with these it goes.
+    """Note how to reach the server; the note is removed with the server's data.
 
     ``state`` is our own folder within the output folder, ``environment`` that of the worker.
     """
@@ -46,11 +24,11 @@ def note_address(state: Path, path: str, environment: Mapping[str, str]) -> None
     (state / _SERVER / _NOTE).write_text(json.dumps({"socket": path, "variables": variables}), "utf-8")
 
 
-def server_at(state: Path, environment: Mapping[str, str]) -> ClusterSettings | None:
-    """Return how the server of a run that works in this folder now is reached; None: none does.
+def noted_variables(state: Path) -> Mapping[str, str] | None:
+    """Return the environment variables that lead to the server of the run that works here now; None: none does.
 
     Raises:
-        FolderError: the folder is closed to us.
+        FolderError: the folder belongs to another user.
     """
     try:
         found = json.loads((state / _SERVER / _NOTE).read_text("utf-8"))
@@ -62,16 +40,15 @@ def server_at(state: Path, environment: Mapping[str, str]) -> ClusterSettings | 
         return None  # being written
     except PermissionError:
         shown = formatting.path(state.parent)
-        raise FolderError(f"What runs in {shown} is another user's, and only they can look at it.") from None
-    plain = {name: value for name, value in environment.items() if not name.startswith("CELERY_")}
-    return ClusterSettings.from_environment({**plain, **found["variables"]})
+        raise FolderError(f"What runs in {shown} belongs to another user, and only they can look at it.") from None
+    return dict(found["variables"])
 
 
 def _answers(path: str) -> bool:
-    """Does a server listen there? One that was killed leaves its socket.
+    """Does a server listen there? One that was killed leaves its socket behind.
 
     Raises:
-        PermissionError: it is another user's.
+        PermissionError: the socket belongs to another user.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_ANSWERS_WITHIN)

@@ -130,9 +130,10 @@ class Services(Protocol):
 class Cluster:
     """One broker, one Redis."""
 
-    def __init__(self, settings: ClusterSettings) -> None:
+    def __init__(self, settings: ClusterSettings, *, timeout: float = 10.0) -> None:
+        """Connect on first use; ``timeout`` is the seconds that one reply of Redis may take."""
         self.settings = settings
-        self.redis = broker.connect(settings)
+        self.redis = broker.connect(settings, timeout=timeout)
         queue = broker.queue_lists(settings)
         self.ledger = RedisLedger(
             self.redis, prefix=settings.prefix, lease=settings.lease, keep=settings.keep, queue=queue

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import InputError
 from contract.records.policy import JobPolicy
-from producer.commands.demo import LOOPBACK, demo_server, without_cluster
+from producer.commands.demo import LOOPBACK, demo_server
 from producer.commands.preparation import RunOptions, WorkerOptions
 from producer.commands.run import run
 from producer.display.console import Console
@@ -20,6 +20,7 @@ from producer.display.summary import Summary
 from producer.formatting import count, counted, seconds, size
 from producer.intake.sources import STANDARD_INPUT, Lists
 from producer.job.plan import JobSpec
+from producer.wiring import Producer
 
 DEMO_URLS, DEMO_LATENCY = 200, 0.05  # seconds
 
@@ -65,7 +66,7 @@ def ways(processes: int, threads: int) -> list[Way]:
 
 
 def compare(
-    lists: Sequence[str], policy: JobPolicy, chosen: Sequence[Way], environment: Mapping[str, str], console: Console
+    lists: Sequence[str], policy: JobPolicy, chosen: Sequence[Way], producer: Producer, console: Console
 ) -> list[Measured]:
     """Fetch the lists in each way, each into a folder that is removed afterwards.
 
@@ -77,7 +78,7 @@ def compare(
     for way in chosen:
         console.mention(f"{way.title} ...")
         with tempfile.TemporaryDirectory(prefix="trawl-compare-") as folder:
-            summary = _fetch(lists, policy, way, Path(folder), environment, console)
+            summary = _fetch(lists, policy, way, Path(folder), producer, console)
         if not summary.is_finished:
             raise KeyboardInterrupt
         first = measured[0].summary if measured else summary
@@ -143,7 +144,7 @@ def _insist_on_files(lists: Sequence[str]) -> None:
 
 
 def _fetch(
-    lists: Sequence[str], policy: JobPolicy, way: Way, folder: Path, environment: Mapping[str, str], console: Console
+    lists: Sequence[str], policy: JobPolicy, way: Way, folder: Path, producer: Producer, console: Console
 ) -> Summary:
     manifest = folder / "manifest.jsonl"
     settings = {"TRAWL_LANES": str(way.lanes), "TRAWL_TRANSFERS": str(way.transfers)}
@@ -154,7 +155,7 @@ def _fetch(
         worker=WorkerOptions(processes=way.processes, settings=settings),
         batch_size=_ALL_IN_ONE,
     )
-    return run(options, without_cluster(environment), console)
+    return run(options, producer.without_cluster(), console)
 
 
 def ideal(first: Summary, way: Way) -> float:

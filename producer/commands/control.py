@@ -2,57 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from contract.cluster.settings import ClusterSettings
 from contract.errors import JobStateError, ServiceError, UnknownJobError
-from contract.folders import PRIVATE
 from contract.ledger import control
 from contract.ledger.values import JobRecord
 from producer import formatting
-from producer.cluster.address import cluster_of
 from producer.cluster.client import UNREACHABLE, Cluster, explain
 from producer.formatting import counted
 from producer.job.control import JobControl, resume_command
 from producer.storage.last_job import last_job
+from producer.wiring import Producer
 
 
-def pause_job(job: str | None, output: Path | None, environment: Mapping[str, str], *, waits: bool = True) -> str:
+def pause_job(job: str | None, output: Path | None, producer: Producer, *, waits: bool = True) -> str:
     """Have nothing more of a job fetched until it is resumed; return what there is to say of it.
 
     Raises:
         TrawlError: there is no such job, nothing of it is left to pause, or the cluster cannot be reached.
     """
-    with _reached(job, output, environment) as (cluster, name):
+    with _reached(job, output, producer) as (cluster, name):
         jobs = JobControl(name, cluster)
         was_new = jobs.pause()
-        record = _once_obeyed(jobs, output, environment) if waits else None
+        record = _once_obeyed(jobs, output, producer) if waits else None
     said = f"job {name} is {'' if was_new else 'already '}paused; `{resume_command(name, output)}` resumes it"
     return said + _in_flight(record, cluster.settings)
 
 
-def resume_job(job: str | None, output: Path | None, environment: Mapping[str, str]) -> str:
+def resume_job(job: str | None, output: Path | None, producer: Producer) -> str:
     """End a pause; return what there is to say of it.
 
     Raises:
         TrawlError: there is no such job, it was cancelled, or the cluster cannot be reached.
     """
-    with _reached(job, output, environment) as (cluster, name):
+    with _reached(job, output, producer) as (cluster, name):
         return f"job {name} is {'resumed' if JobControl(name, cluster).resume() else 'not paused'}"
 
 
-def cancel_job(job: str | None, output: Path | None, environment: Mapping[str, str], *, waits: bool = True) -> str:
+def cancel_job(job: str | None, output: Path | None, producer: Producer, *, waits: bool = True) -> str:
     """Have nothing more of a job fetched, for good; return what there is to say of it.
 
     Raises:
         TrawlError: there is no such job, it is finished, or the cluster cannot be reached.
     """
-    with _reached(job, output, environment) as (cluster, name):
+    with _reached(job, output, producer) as (cluster, name):
         jobs = JobControl(name, cluster)
         was_new = jobs.cancel()
-        record = _once_obeyed(jobs, output, environment) if waits else None
+        record = _once_obeyed(jobs, output, producer) if waits else None
     said = f"job {name} is {'' if was_new else 'already '}cancelled"
     return said + _in_flight(record, cluster.settings)
 
@@ -60,7 +59,7 @@ def cancel_job(job: str | None, output: Path | None, environment: Mapping[str, s
 def change_job(
     job: str | None,
     output: Path | None,
-    environment: Mapping[str, str],
+    producer: Producer,
     *,
     weight: float | None = None,
     priority: int | None = None,
@@ -71,7 +70,7 @@ def change_job(
         TrawlError: there is no such job, or the cluster cannot be reached.
     """
     said = []
-    with _reached(job, output, environment) as (cluster, name):
+    with _reached(job, output, producer) as (cluster, name):
         if priority is not None:
             control.prioritize(cluster.ledger, name, priority)
             said.append(f"priority {priority}")
@@ -85,47 +84,41 @@ def change_job(
 
 
 @contextmanager
-def _reached(job: str | None, output: Path | None, environment: Mapping[str, str]) -> Iterator[tuple[Cluster, str]]:
+def _reached(job: str | None, output: Path | None, producer: Producer) -> Iterator[tuple[Cluster, str]]:
     """Give the way to a job: on the cluster, or on the server of the run that works in a folder."""
-    if output is None:
-        settings = ClusterSettings.from_environment(environment)
-    else:
-        settings = _server_of(output, environment)
-        job = last_job(output).id
+    settings = None
+    if output is not None:
+        settings, job = _server_of(output, producer), last_job(output).id
     assert job is not None, "a job or a folder is named"
-    with closing(Cluster(settings)) as cluster:
+    with closing(producer.open(settings)) as cluster:
         try:
             cluster.check()
             yield cluster, job
         except (UnknownJobError, ServiceError, *UNREACHABLE) as error:
             if output is not None:
-                _insist_on_a_run(output, environment)
+                _insist_on_a_run(output, producer)
             if isinstance(error, UnknownJobError | ServiceError):
                 raise
             raise ServiceError(f"{explain(error)} Run the command again when it is back.") from None
 
 
-def _once_obeyed(jobs: JobControl, output: Path | None, environment: Mapping[str, str]) -> JobRecord | None:
+def _once_obeyed(jobs: JobControl, output: Path | None, producer: Producer) -> JobRecord | None:
     """Wait until workers obey the change; None: the job is over, and may have taken its server along."""
     try:
         return jobs.wait_until_obeyed()
     except UNREACHABLE:
-        if output is None or _has_server(output, environment):
+        if output is None or producer.cluster_of(output) is not None:
             raise
         return None
 
 
-def _has_server(output: Path, environment: Mapping[str, str]) -> bool:
-    return cluster_of(output / PRIVATE, environment) is not None
-
-
-def _insist_on_a_run(output: Path, environment: Mapping[str, str]) -> None:
+def _insist_on_a_run(output: Path, producer: Producer) -> None:
     """What did not answer may have ended with its run, which is no outage.
 
     Raises:
         JobStateError: so it is.
     """
-    _server_of(output, environment)
+    _server_of(output, producer)
     last = last_job(output)
     if last.is_finished:
         raise _finished(last.id, output)
@@ -135,8 +128,8 @@ def _finished(job: str, output: Path) -> JobStateError:
     return JobStateError(f"Job {job} of {formatting.path(output)} is finished.")
 
 
-def _server_of(output: Path, environment: Mapping[str, str]) -> ClusterSettings:
-    found = cluster_of(output / PRIVATE, environment)
+def _server_of(output: Path, producer: Producer) -> ClusterSettings:
+    found = producer.cluster_of(output)
     if found is not None:
         return found
     last, shown = last_job(output), formatting.path(output)

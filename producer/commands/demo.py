@@ -22,6 +22,7 @@ from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.job.plan import JobSpec, prepare_folder
 from producer.storage.regular import open_regular
+from producer.wiring import Producer
 
 LOOPBACK = "127.0.0.0/8"
 
@@ -78,7 +79,7 @@ def demo_list(address: str) -> list[str]:
     return lines
 
 
-def demo(output: Path, worker: WorkerOptions, environment: Mapping[str, str], console: Console) -> Summary:
+def demo(output: Path, worker: WorkerOptions, producer: Producer, console: Console) -> Summary:
     """Run the demo in a folder.
 
     Raises:
@@ -92,7 +93,8 @@ def demo(output: Path, worker: WorkerOptions, environment: Mapping[str, str], co
         console.mention(f"A web server for this demo listens on {address}; its list is in {urls}.")
         wish = JobSpec(lists=[str(urls)], policy=JobPolicy(allow_nets=(LOOPBACK,)), manifest=manifest, is_fresh=True)
         options = RunOptions(wish=wish, output=output, manifest=manifest, worker=worker)
-        return run(options, without_cluster(environment), console)
+        # No cluster could reach a server that listens on loopback.
+        return run(options, producer.without_cluster(), console)
 
 
 def _write_list(path: Path, lines: Sequence[str]) -> None:
@@ -126,9 +128,3 @@ def _fault_of(output: Path, row: Mapping[str, str]) -> str | None:
     if hashlib.sha256(path.read_bytes()).digest() != hashlib.sha256(expected).digest():
         return "differ from what the server sent"
     return None
-
-
-def without_cluster(environment: Mapping[str, str]) -> dict[str, str]:
-    """The demo's server is on this machine: no cluster could reach it."""
-    names = ("TRAWL_BROKER_URL", "TRAWL_RESULT_BACKEND", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "REDIS_URL")
-    return {name: value for name, value in environment.items() if name not in names}

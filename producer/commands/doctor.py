@@ -10,13 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from contract.cluster.service_urls import redacted
-from contract.cluster.settings import ClusterSettings, is_configured
 from contract.cluster.variables import ignored_proxies
 from contract.errors import TrawlError
 from contract.ledger.memory import FULL_ABOVE, RedisMemory
@@ -24,6 +24,7 @@ from contract.ledger.overview import Overview, look
 from contract.open_files import attainable_limit, shortage
 from producer.cluster.client import Cluster
 from producer.formatting import command, count, duration, one_line, seconds, size
+from producer.wiring import Producer
 
 SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
 
@@ -58,13 +59,13 @@ class Finding:
         return one_line(f"{self.verdict:<4}  {self.subject + ':':<20}{self.found}")
 
 
-def examine(output: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
+def examine(output: Path, producer: Producer) -> Iterator[Finding]:
     """Yield findings one by one, as they are made."""
-    if is_configured(environment):
-        yield from _examine_cluster(environment)
+    if producer.is_configured:
+        yield from _examine_cluster(producer)
     else:
-        yield _embedded_server(environment)
-    if hint := ignored_proxies(environment):
+        yield _embedded_server(producer.environment)
+    if hint := ignored_proxies(producer.environment):
         yield Finding(Verdict.UNWISE, "proxy", hint)
     yield _libcurl()
     yield _space(output)
@@ -75,21 +76,19 @@ def examine(output: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
 # ---------------------------------------------------------------------- the cluster
 
 
-def _examine_cluster(environment: Mapping[str, str]) -> Iterator[Finding]:
+def _examine_cluster(producer: Producer) -> Iterator[Finding]:
     try:
-        settings = ClusterSettings.from_environment(environment)
-        cluster = Cluster(settings)
+        cluster = producer.open()
     except TrawlError as error:
         yield Finding(Verdict.BROKEN, SETTINGS, str(error))
         return
-    try:
-        cluster.check()
-    except TrawlError as error:
-        yield Finding(Verdict.BROKEN, "services", str(error))
-        cluster.close()
-        return
-    try:
-        yield Finding(Verdict.FINE, "broker", f"{redacted(settings.broker_url)} answers.")
+    with closing(cluster):
+        try:
+            cluster.check()
+        except TrawlError as error:
+            yield Finding(Verdict.BROKEN, "services", str(error))
+            return
+        yield Finding(Verdict.FINE, "broker", f"{redacted(cluster.settings.broker_url)} answers.")
         info = cluster.redis_info()
         yield _version(info)
         yield _persistence(info)
@@ -98,8 +97,6 @@ def _examine_cluster(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield _clock(cluster)
         yield from _workers(cluster)
         yield waiting(look(cluster.ledger), cluster.ledger.now())
-    finally:
-        cluster.close()
 
 
 def _version(info: Mapping[str, Any]) -> Finding:

@@ -15,15 +15,15 @@ from prometheus_client.core import GaugeMetricFamily
 
 from contract import __version__
 from contract import metrics as known
-from contract.cluster.broker import RedisTrouble, connect
+from contract.cluster.broker import RedisTrouble
 from contract.cluster.listening import listening_place
-from contract.cluster.settings import ClusterSettings
 from contract.errors import SettingError
-from contract.ledger.health import Census, WorkerHealth
-from contract.ledger.ledger import RedisLedger
+from contract.ledger.health import Census
 from contract.ledger.memory import RedisMemory
 from contract.ledger.overview import Overview, look
 from contract.ledger.reasons import reason_of
+from producer.cluster.client import Cluster
+from producer.wiring import Producer
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -36,16 +36,17 @@ Values = Mapping[tuple[str, ...], float]
 class Exporter:
     """Answers Prometheus from its start to ``close``."""
 
-    def __init__(self, settings: ClusterSettings, place: tuple[str, int]) -> None:
-        """Listen at an address and port.
+    def __init__(self, cluster: Cluster, place: tuple[str, int]) -> None:
+        """Listen at an address and port; ``cluster`` is closed with the exporter.
 
         Raises:
             SettingError: the address is not ours, or another program listens there.
         """
         registry = CollectorRegistry()
-        registry.register(LedgerNumbers(settings))
+        registry.register(LedgerNumbers(cluster))
         ProcessCollector(registry=registry)
         self.place = address, port = place
+        self._cluster = cluster
         try:
             self._server, self._thread = start_http_server(port, address, registry)
         except OSError as error:
@@ -63,6 +64,7 @@ class Exporter:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._cluster.close()
 
 
 class _Answering(WSGIRequestHandler):
@@ -75,10 +77,8 @@ class _Answering(WSGIRequestHandler):
 class LedgerNumbers:
     """The exporter's part of the catalogue; of a Redis that is away only that it is, ``trawl_redis_up`` 0."""
 
-    def __init__(self, settings: ClusterSettings) -> None:
-        client = connect(settings, timeout=_REPLY_WITHIN)
-        self._ledger = RedisLedger(client, prefix=settings.prefix, lease=settings.lease, keep=settings.keep)
-        self._health = WorkerHealth(client, prefix=settings.prefix)
+    def __init__(self, cluster: Cluster) -> None:
+        self._ledger, self._health = cluster.ledger, cluster.health
         self._is_away = False
 
     def describe(self) -> Iterator[Metric]:
@@ -141,11 +141,11 @@ def _gauge(metric: known.Metric, values: Values) -> Metric:
     return family
 
 
-def export(environment: Mapping[str, str], *, place: str) -> Exporter:
-    """Begin to show the cluster of this environment at a place such as ``9109`` or ``0.0.0.0:9109``.
+def export(producer: Producer, *, place: str) -> Exporter:
+    """Begin to serve the metrics of the configured cluster at a place such as ``9109`` or ``0.0.0.0:9109``.
 
     Raises:
         SettingError: a setting cannot be used, or the place is not free.
     """
-    settings = ClusterSettings.from_environment(environment)
-    return Exporter(settings, listening_place(place, setting="--listen"))
+    address = listening_place(place, setting="--listen")
+    return Exporter(producer.open(timeout=_REPLY_WITHIN), address)

@@ -8,20 +8,18 @@ import shutil
 import stat
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings
 from contract.errors import FolderError, InputError, UnknownJobError
 from contract.folders import PART, PARTIALS, PRIVATE, RECORD
-from producer.cluster.connection import connected
-from producer.commands.run import cache_folder
 from producer.job.plan import remember_rest
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at
+from producer.wiring import Producer
 
 _DAY = 86400.0  # seconds
 _BUG = "bug-"  # and the time: what a command that broke left to be read
@@ -36,7 +34,7 @@ class Removed:
 
 
 def remove_jobs(
-    jobs: Sequence[str], older_than: float | None, environment: Mapping[str, str], *, is_forced: bool = False
+    jobs: Sequence[str], older_than: float | None, producer: Producer, *, is_forced: bool = False
 ) -> tuple[list[str], int]:
     """Remove jobs from Redis, and the messages of jobs that are over; return their ids and the number of messages.
 
@@ -48,7 +46,7 @@ def remove_jobs(
         UnknownJobError: a named job is not there.
         ServiceError: the cluster cannot be reached.
     """
-    with connected(ClusterSettings.from_environment(environment)) as cluster:
+    with producer.cluster() as cluster:
         ledger, now = cluster.ledger, time.time()
         removed = []
         for job in jobs or ledger.jobs():
@@ -67,9 +65,9 @@ def remove_jobs(
         return removed, cluster.remove_stale_messages()
 
 
-def remove_stale_cache(environment: Mapping[str, str], older_than: float) -> list[Path]:
+def remove_stale_cache(producer: Producer, older_than: float) -> list[Path]:
     """Remove what enqueue commands that were never finished and commands that broke left, after so many days."""
-    folder = cache_folder(environment)
+    folder = producer.cache_folder()
     stale = []
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         journal = entry / "journal.sqlite"
@@ -160,13 +158,13 @@ def _is_older(found: os.stat_result, days: float) -> bool:
     return time.time() - found.st_mtime > days * _DAY
 
 
-def keep_details(error: BaseException, environment: Mapping[str, str]) -> Path:
+def keep_details(error: BaseException, producer: Producer) -> Path:
     """Write a traceback to a file of our cache folder that only its owner can read; return where.
 
     Raises:
         OSError: it cannot be written.
     """
-    folder = cache_folder(environment)
+    folder = producer.cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_BUG}{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -8,26 +8,23 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings
 from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
 from contract.folders import PARTS, PRIVATE, Owner, is_left_behind
 from contract.open_files import allowed_transfers, attainable_limit, shortage
-from producer.cluster.address import configured
 from producer.cluster.embedded import Embedded, insist_on_port
 from producer.display.console import Console
 from producer.formatting import command
 from producer.intake.batching import FIRST_SIZE
 from producer.intake.formats import insist_on_urls
 from producer.intake.sources import Lists
-from producer.job.interrupts import Interrupts
 from producer.job.plan import JobSpec, prepare_folder
-from producer.storage.full_disk import SpaceWait
 from producer.storage.journal import Journal
+from producer.wiring import Producer, Session
 
 _LOOK_AGAIN = 0.05  # seconds between two looks whether a killed process is gone
 _LAST_SYNC = 3.0  # seconds a killed worker process may hold on to its folder
@@ -57,27 +54,26 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A run that is prepared: ``settings`` are those of its cluster, or ``embedded`` are the services it started."""
+    """A run that is prepared; ``embedded`` are the services it started, None on a cluster."""
 
     options: RunOptions
+    producer: Producer
+    session: Session
     begun: float  # on the monotonic clock
     lists: Lists
     journal: Journal
-    space: SpaceWait
-    interrupts: Interrupts
-    settings: ClusterSettings | None
     embedded: Embedded | None
 
 
 @contextmanager
-def prepared(options: RunOptions, environment: Mapping[str, str], console: Console) -> Iterator[Prepared]:
+def prepared(options: RunOptions, producer: Producer, console: Console) -> Iterator[Prepared]:
     """Prepare a run; what it started ends with the context.
 
     Raises:
         TrawlError: something a person can put right.
     """
     begun = time.monotonic()
-    settings = configured(environment)
+    settings = producer.configured
     if options.worker.flower_port is not None:
         _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
     lists = Lists(options.wish.lists)
@@ -85,21 +81,16 @@ def prepared(options: RunOptions, environment: Mapping[str, str], console: Conso
         lists.await_bytes()  # a pipe that brings nothing is no reason to give up the job that is there
     insist_on_urls(lists)  # a list that cannot be read is told before anything is started
     state = prepare_folder(options.output, options.manifest)
-    with ExitStack() as stack:
-        stack.callback(console.close)
-        interrupts = stack.enter_context(Interrupts())
-        space = SpaceWait(console.tell, stop=interrupts.raise_if_requested)
-        journal = Journal(state, space=space)
-        stack.callback(journal.close)
-        embedded = None if settings else _start_embedded(stack, options, state, environment, console)
+    with Session(console) as session:
+        journal = session.journal(state)
+        embedded = None if settings else _start_embedded(session, options, state, producer, console)
         yield Prepared(
             options=options,
+            producer=producer,
+            session=session,
             begun=begun,
             lists=lists,
             journal=journal,
-            space=space,
-            interrupts=interrupts,
-            settings=settings,
             embedded=embedded,
         )
 
@@ -108,18 +99,18 @@ def prepared(options: RunOptions, environment: Mapping[str, str], console: Conso
 
 
 def _start_embedded(
-    stack: ExitStack, options: RunOptions, state: Path, environment: Mapping[str, str], console: Console
+    session: Session, options: RunOptions, state: Path, producer: Producer, console: Console
 ) -> Embedded:
     worker = options.worker
     _look_at_descriptors(worker, console)
-    stack.callback(_tidy, state)
-    embedded = stack.enter_context(Embedded(state, environment=environment, tell=console.tell))
-    if hint := ignored_proxies(environment):
+    session.callback(_tidy, state)
+    embedded = session.enter_context(producer.embedded(state, console.tell))
+    if hint := ignored_proxies(producer.environment):
         console.mention(hint)
     settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
     if worker.flower_port is not None:
         # No list may read or press what Flower shows, though loopback may be open to it.
-        named = environment.get("TRAWL_OWN_SERVICES", "")
+        named = producer.environment.get("TRAWL_OWN_SERVICES", "")
         settings["TRAWL_OWN_SERVICES"] = f"{named} 127.0.0.1:{worker.flower_port}".strip()
     embedded.start_worker(worker.processes, settings)
     if worker.flower_port is not None:

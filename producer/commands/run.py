@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from contract.cluster.settings import ClusterSettings
 from contract.errors import FolderError, InputError, JobStateError, UnknownJobError
 from contract.folders import PRIVATE
 from contract.ledger.control import state_of
 from contract.ledger.values import JobState
 from producer.cluster.client import Cluster, Retrying
-from producer.cluster.connection import connected
 from producer.cluster.embedded import Embedded
 from producer.commands.preparation import Prepared, RunOptions, prepared
 from producer.display.console import Console
@@ -31,7 +27,6 @@ from producer.job.control import JobControl, resume_command
 from producer.job.feeder import Feeder
 from producer.job.follower import Follower
 from producer.job.halts import Halts, Suspension
-from producer.job.interrupts import Interrupts
 from producer.job.ledger_mirror import LedgerMirror
 from producer.job.live_progress import LiveProgress
 from producer.job.loop import conduct
@@ -41,10 +36,10 @@ from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
 from producer.job.sender import NewJob
 from producer.job.tally import Tally
 from producer.job.troubles import Troubles
-from producer.storage.full_disk import SpaceWait
 from producer.storage.journal import Journal
 from producer.storage.last_job import read_facts
-from producer.storage.manifest import Manifest, count_rows
+from producer.storage.manifest import count_rows
+from producer.wiring import Producer, Session
 
 WINDOW = 256  # batches open at once: bounds Redis' memory
 
@@ -57,33 +52,31 @@ _AFTER_CANCEL = "run the same command again to fetch the cancelled URLs and the 
 _AFTER_DRAIN = 20.0  # seconds a stopping worker may take beyond its drain
 
 
-def run(options: RunOptions, environment: Mapping[str, str], console: Console) -> Summary:
+def run(options: RunOptions, producer: Producer, console: Console) -> Summary:
     """Run a list to its end and return how it went; ``is_finished`` is False when it was interrupted.
 
     Raises:
         TrawlError: something a person can put right.
     """
-    with prepared(options, environment, console) as ready:
+    with prepared(options, producer, console) as ready:
         return carry_out(ready, console)
 
 
 def carry_out(ready: Prepared, console: Console) -> Summary:
     """Do what is left of ``run`` once it is prepared."""
-    options, lists, journal, interrupts = ready.options, ready.lists, ready.journal, ready.interrupts
-    embedded, settings, space = ready.embedded, ready.settings, ready.space
-    with ExitStack() as stack:
-        cluster = _connect(stack, embedded, settings)
-        retrying = Retrying(console.tell, stop=between_tries(interrupts, embedded))
+    options, lists, journal = ready.options, ready.lists, ready.journal
+    session, embedded = ready.session, ready.embedded
+    with ready.producer.cluster(embedded) as cluster:
+        retrying = session.retrying(embedded)
         give_up = partial(_give_up, cluster, retrying)
         lists, is_resumed = begin_or_go_on(options.wish, lists, journal, console.tell, give_up)
-        stack.callback(lists.close)
+        session.callback(lists.close)
         _warn_of_eviction(cluster, retrying)
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
         feeder = _feeder(options, lists, journal, cluster, retrying, batcher)
         feeder.recover()
         resumed_by = resume_command(_job_of(journal), options.output if embedded else None)
-        manifest = Manifest(options.manifest, int(journal.fact("offset", 0)), space=space)
-        stack.callback(manifest.close)
+        manifest = session.manifest(options.manifest, journal)
         follower, sink = following(
             _job_of(journal), journal=journal, manifest=manifest, services=cluster, retrying=retrying
         )
@@ -97,12 +90,12 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             follower=follower,
             journal=journal,
             console=console,
-            interrupts=interrupts,
+            interrupts=session.interrupts,
             observer=_observer(
                 _job_of(journal), cluster, sink.live, console, resumed_by=resumed_by, is_own=embedded is not None
             ),
             halts=halts,
-            suspension=stack.enter_context(suspension),
+            suspension=session.enter_context(suspension),
             servants=embedded,
             grace=options.worker.drain + _AFTER_DRAIN,
         )
@@ -125,27 +118,23 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
 
 
 def enqueue(
-    wish: JobSpec, environment: Mapping[str, str], console: Console, *, batch_size: int, secrets: bytes | None = None
+    wish: JobSpec, producer: Producer, console: Console, *, batch_size: int, secrets: bytes | None = None
 ) -> Summary:
     """Send a list to the cluster and return what was sent; killed, the same command goes on.
 
     Raises:
         TrawlError: something a person can put right.
     """
-    settings = ClusterSettings.from_environment(environment)
-    lists = Lists(wish.lists)
-    insist_on_urls(lists)
-    folder = _cache_of(wish, environment)
-    with ExitStack() as stack:
-        stack.callback(console.close)
-        interrupts = stack.enter_context(Interrupts())
-        journal = Journal(folder, space=SpaceWait(console.tell, stop=interrupts.raise_if_requested))
-        stack.callback(journal.close)
-        cluster = stack.enter_context(connected(settings))
-        retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
+    folder = _cache_of(wish, producer)
+    with Session(console) as session:
+        cluster = session.enter_context(producer.cluster())
+        lists = Lists(wish.lists)
+        insist_on_urls(lists)
+        journal = session.journal(folder)
+        retrying = session.retrying()
         give_up = partial(_give_up, cluster, retrying)
         lists, is_resumed = begin_or_go_on(wish, lists, journal, console.tell, give_up)
-        stack.callback(lists.close)
+        session.callback(lists.close)
         if is_resumed:
             console.mention(f"Going on with job {journal.job}.")
         job = NewJob(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=secrets)
@@ -160,7 +149,7 @@ def enqueue(
         )
         feeder.recover()
         looked, is_cancelled = time.monotonic(), False
-        while not feeder.is_done and not interrupts.is_requested:
+        while not feeder.is_done and not session.interrupts.is_requested:
             if time.monotonic() - looked >= _LOOK_PAUSE:
                 looked = time.monotonic()
                 is_cancelled = retrying.call(lambda: state_of(cluster.ledger, job.id)) is JobState.CANCELLED
@@ -185,30 +174,24 @@ def enqueue(
     return summary
 
 
-def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str, str], console: Console) -> Summary:
+def follow(job: str, output: Path, manifest_path: Path, producer: Producer, console: Console) -> Summary:
     """Drain a job of the cluster into a folder until it is finished.
 
     Raises:
         TrawlError: something a person can put right.
     """
     begun = time.monotonic()
-    settings = ClusterSettings.from_environment(environment)
     fingerprint = f"follow {job} {manifest_path}"
-    with ExitStack() as stack:
-        stack.callback(console.close)
-        interrupts = stack.enter_context(Interrupts())
-        cluster = stack.enter_context(connected(settings))
-        retrying = Retrying(console.tell, stop=interrupts.raise_if_requested)
+    with Session(console) as session:
+        cluster = session.enter_context(producer.cluster())
+        retrying = session.retrying()
         if not _has_begun(output, fingerprint) and retrying.call(lambda: cluster.ledger.job(job)) is None:
             raise UnknownJobError.of(job)  # before anything is made in the folder
-        space = SpaceWait(console.tell, stop=interrupts.raise_if_requested)
-        journal = Journal(prepare_folder(output, manifest_path), space=space)
-        stack.callback(journal.close)
+        journal = session.journal(prepare_folder(output, manifest_path))
         _warn_of_eviction(cluster, retrying)
         if journal.fact("fingerprint") != fingerprint:
             begin(journal, job, console.tell, fingerprint=fingerprint, label=job, manifest=manifest_path)
-        manifest = Manifest(manifest_path, int(journal.fact("offset", 0)), space=space)
-        stack.callback(manifest.close)
+        manifest = session.manifest(manifest_path, journal)
         follower, sink = following(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)
         mirror = LedgerMirror(job, journal=journal, follower=follower, services=cluster, retrying=retrying)
         resumed_by = resume_command(job)
@@ -220,7 +203,7 @@ def follow(job: str, output: Path, manifest_path: Path, environment: Mapping[str
             follower=follower,
             journal=journal,
             console=console,
-            interrupts=interrupts,
+            interrupts=session.interrupts,
             observer=_observer(job, cluster, sink.live, console, resumed_by=resumed_by),
             halts=halts,
         )
@@ -247,10 +230,10 @@ def _has_begun(output: Path, fingerprint: str) -> bool:
         return False
 
 
-def _cache_of(wish: JobSpec, environment: Mapping[str, str]) -> Path:
+def _cache_of(wish: JobSpec, producer: Producer) -> Path:
     """Return where ``enqueue`` keeps what it needs to go on with a wish, which an earlier version may have begun."""
     folders = [
-        cache_folder(environment) / f"enqueue-{name[:16]}"
+        producer.cache_folder() / f"enqueue-{name[:16]}"
         for name in (wish.earlier_fingerprint, wish.fingerprint)
         if name is not None
     ]
@@ -266,42 +249,7 @@ def batcher_for(options: RunOptions, *, has_own_worker: bool, is_resumed: bool) 
     return Batcher(options.batch_size, worker.processes, first=first, is_resumed=is_resumed)
 
 
-def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Return our folder among the user's caches: what unfinished ``trawl enqueue`` commands need.
-
-    Raises:
-        FolderError: nobody can say where it is.
-    """
-    base = environment.get("XDG_CACHE_HOME", "").strip()
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "trawlnet"
-    except RuntimeError:  # no HOME, and a user id that has no name, as in many a container
-        raise FolderError("There is no home folder for the cache: set XDG_CACHE_HOME to a folder.") from None
-
-
 # ---------------------------------------------------------------------- pieces
-
-
-def between_tries(interrupts: Interrupts, embedded: Embedded | None) -> Callable[[], None]:
-    """Return what is done while a service is away: the server may be our own, and wait to be started again."""
-
-    def stop() -> None:
-        interrupts.raise_if_requested()
-        if embedded:
-            embedded.watch()
-
-    return stop
-
-
-def _connect(stack: ExitStack, embedded: Embedded | None, settings: ClusterSettings | None) -> Cluster:
-    if embedded is not None:
-        for name in [name for name in os.environ if name.startswith("CELERY_")]:
-            del os.environ[name]  # Celery reads them by itself, and they would beat the embedded server's address
-        cluster = stack.enter_context(closing(Cluster(embedded.settings)))
-        embedded.wait_until_ready()
-        return cluster
-    assert settings is not None, "a run has a cluster or starts its own services"
-    return stack.enter_context(connected(settings))
 
 
 def _give_up(cluster: Cluster, retrying: Retrying, job: str) -> None:

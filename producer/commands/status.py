@@ -11,15 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contract.cluster.settings import ClusterSettings, is_configured
 from contract.errors import FolderError, ServiceError, UnknownJobError
 from contract.folders import PRIVATE
 from contract.ledger.health import Trouble
 from contract.ledger.values import JobRecord
 from contract.records.outcomes import ENDINGS
-from producer.cluster.address import server_at
 from producer.cluster.client import UNREACHABLE, Cluster
-from producer.cluster.connection import connected
 from producer.display.console import Console
 from producer.display.facts import facts_of, when
 from producer.display.screen import Line
@@ -29,6 +26,7 @@ from producer.job.hold_up import Facts, what_holds_up
 from producer.job.status import JobStatus, state_of
 from producer.job.watch import JobWatch
 from producer.storage.last_job import read_facts
+from producer.wiring import Producer
 
 _SAMPLED_FOR = 1.2  # seconds of which a rate is told
 _REFRESHED_EVERY = 0.5  # seconds between two looks at what workers tell
@@ -51,9 +49,7 @@ class NotRunning(Exception):  # it is an answer
         self.facts = facts
 
 
-def show_status(
-    target: Target, environment: Mapping[str, str], *, is_json: bool = False, width: int | None = None
-) -> str:
+def show_status(target: Target, producer: Producer, *, is_json: bool = False, width: int | None = None) -> str:
     """Return what there is to say of one job, or of all.
 
     Raises:
@@ -62,9 +58,9 @@ def show_status(
         ServiceError: the cluster cannot be reached.
     """
     try:
-        with _watched(target, environment) as watch:
+        with _watched(target, producer) as watch:
             if watch is None:
-                return _list(environment, is_json=is_json)
+                return _list(producer, is_json=is_json)
             watch.begin()
             if not watch.record.is_finished:
                 watch.follow(_SAMPLED_FOR if watch.record.running else 0.0)
@@ -76,23 +72,23 @@ def show_status(
         return json.dumps([answer.facts]) if is_json else str(answer)
 
 
-def watch_status(target: Target, environment: Mapping[str, str], console: Console) -> None:
+def watch_status(target: Target, producer: Producer, console: Console) -> None:
     """Show a job, or all, again and again: until the job is finished, or somebody has seen enough.
 
     Raises:
         UnknownJobError, FolderError, ServiceError: as ``show_status``.
     """
     try:
-        with _watched(target, environment) as watch, ExitStack() as stack:
+        with _watched(target, producer) as watch, ExitStack() as stack:
             stack.callback(console.close)
             if watch is None:
-                _watch_all(environment, console)
+                _watch_all(producer, console)
                 return
             watch.begin()
             while True:
                 watch.follow(_REFRESHED_EVERY)
                 if watch.is_away and watch.is_own:
-                    _insist_on_a_run(target, environment)
+                    _insist_on_a_run(target, producer)
                 status = watch.status()
                 if status.state == "finished":
                     break
@@ -107,12 +103,12 @@ def watch_status(target: Target, environment: Mapping[str, str], console: Consol
 
 
 @contextmanager
-def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatch | None]:
+def _watched(target: Target, producer: Producer) -> Iterator[JobWatch | None]:
     """Give the watch of the job that is asked for; None: it is all of the cluster's."""
     job, journal, settings, is_own = target.job, None, None, False
     if target.output is not None:
         journal = target.output / PRIVATE
-        settings = server_at(journal, environment)
+        settings = producer.server_at(target.output)
         is_own = settings is not None
         facts = read_facts(journal)
         if facts is None or not facts.get("job"):
@@ -120,18 +116,18 @@ def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatc
                 f"The folder {target.output} holds no job: name the one that was given to `{command('run')} -o`."
             )
         job = str(facts["job"])
-        if not is_own and (facts.get("finished") or not is_configured(environment)):
+        if not is_own and (facts.get("finished") or not producer.is_configured):
             raise _not_running(target.output, facts)
     if job is None:
         yield None
         return
-    with closing(Cluster(settings or ClusterSettings.from_environment(environment))) as cluster:
+    with closing(producer.open(settings)) as cluster:
         try:
             cluster.check()
             record = cluster.ledger.job(job)
         except (ServiceError, *UNREACHABLE):
             if is_own:
-                _insist_on_a_run(target, environment)
+                _insist_on_a_run(target, producer)
             raise
         if record is None:
             if journal is not None:
@@ -141,13 +137,13 @@ def _watched(target: Target, environment: Mapping[str, str]) -> Iterator[JobWatc
             yield watch
 
 
-def _insist_on_a_run(target: Target, environment: Mapping[str, str]) -> None:
+def _insist_on_a_run(target: Target, producer: Producer) -> None:
     """A run's server that does not answer may have ended with the run, which is no outage.
 
     Raises:
         NotRunning: so it is.
     """
-    if target.output is not None and server_at(target.output / PRIVATE, environment) is None:
+    if target.output is not None and producer.server_at(target.output) is None:
         raise _not_running(target.output, read_facts(target.output / PRIVATE) or {})
 
 
@@ -176,13 +172,13 @@ def _not_running(folder: Path, facts: Mapping[str, Any]) -> NotRunning:
 # ---------------------------------------------------------------------------------------------------- all of a cluster
 
 
-def _list(environment: Mapping[str, str], *, is_json: bool) -> str:
-    with connected(ClusterSettings.from_environment(environment)) as cluster:
+def _list(producer: Producer, *, is_json: bool) -> str:
+    with producer.cluster() as cluster:
         return _listed(cluster, is_json=is_json)
 
 
-def _watch_all(environment: Mapping[str, str], console: Console) -> None:
-    with connected(ClusterSettings.from_environment(environment)) as cluster:
+def _watch_all(producer: Producer, console: Console) -> None:
+    with producer.cluster() as cluster:
         while True:
             lines = _listed(cluster, is_json=False).splitlines()
             if console.is_live:

@@ -50,6 +50,8 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
         with closing(sqlite3.connect(url, uri=True, timeout=5.0)) as database:
             return {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM facts")}
     except PermissionError:
-        raise FolderError(f"The job in {folder.parent} is another user's, and only they can look at it.") from None
+        raise FolderError(
+            f"The job in {folder.parent} belongs to another user, and only they can look at it."
+        ) from None
     except (sqlite3.Error, OSError, ValueError) as error:
         raise FolderError(f"The journal {path} cannot be read ({error}).") from None

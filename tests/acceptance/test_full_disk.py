@@ -17,6 +17,7 @@ from contract.records.outcomes import Ending
 from contract.urls.naming import output_name
 from producer.commands.doctor import examine
 from producer.commands.status import Target, show_status
+from producer.wiring import Producer
 from tests.support.bodies import body_bytes
 from tests.support.celery_worker import CeleryWorker, WorkerDied
 from tests.support.cluster import Cluster
@@ -153,20 +154,20 @@ def test_what_a_worker_cannot_do_is_seen_everywhere(
     heartbeat, port = tmp_path / "alive", free_port()
     reason = "The disk has 0 MiB free, less than the 1 MiB to be kept free."
     settings = {"TRAWL_MIN_FREE": "1M", "TRAWL_HEARTBEAT_FILE": str(heartbeat), "TRAWL_METRICS": str(port)}
-    environment = {**os.environ, **cluster.environment}
+    producer = Producer({**os.environ, **cluster.environment})
 
     with a_worker(tmp_path, cluster, disk, "prefork", settings), Flower(cluster.environment, tmp_path) as flower:
         disk.fill(leave=2**19)
 
-        await_condition(lambda: reason in show_status(Target(), environment), within=10, what="the status")
+        await_condition(lambda: reason in show_status(Target(), producer), within=10, what="the status")
         await_condition(lambda: _is_old(heartbeat), within=10, what="an old heartbeat")
         assert heartbeat.read_text() == f"{reason}\n"
-        assert f"takes no work: {reason}" in "\n".join(map(str, examine(tmp_path, environment)))
+        assert f"takes no work: {reason}" in "\n".join(map(str, examine(tmp_path, producer)))
         await_condition(lambda: reason in json.dumps(flower.read("/api/tasks")), within=10, what="Flower's row")
         await_condition(lambda: 'trawl_worker_trouble{reason="space"} 1.0' in _metrics(port), within=10, what="metric")
         disk.empty()
 
-        await_condition(lambda: reason not in show_status(Target(), environment), within=20, what="the end of it")
+        await_condition(lambda: reason not in show_status(Target(), producer), within=20, what="the end of it")
         await_condition(lambda: not _is_old(heartbeat), within=10, what="a fresh heartbeat")
         await_condition(lambda: 'trawl_worker_trouble{reason="space"} 0.0' in _metrics(port), within=10, what="metric")
 

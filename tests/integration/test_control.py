@@ -28,6 +28,7 @@ from producer.commands.control import cancel_job
 from producer.commands.status import Target, show_status
 from producer.job import control as job_control
 from producer.storage.journal import Journal
+from producer.wiring import Producer
 from tests.support.commands import Bench, urls
 from tests.support.person import ENOUGH
 from tests.support.processes import await_condition, begin
@@ -340,9 +341,9 @@ def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
     (tmp_path / "out/.trawl/redis").mkdir()
 
     with server_that_ends_once_seen(tmp_path), pytest.raises(JobStateError) as raised:
-        cancel_job(None, Path("out"), {})
+        cancel_job(None, Path("out"), Producer({}))
     with server_that_ends_once_seen(tmp_path):
-        shown = show_status(Target(output=Path("out")), {})
+        shown = show_status(Target(output=Path("out")), Producer({}))
 
     assert str(raised.value).startswith(sentence)
     assert shown.startswith(f"Nothing runs in out: {state}")
@@ -361,7 +362,7 @@ def test_a_cancelled_run_that_takes_its_server_along_was_cancelled(
     with closing(Cluster(bench.settings)) as cluster, ThreadPoolExecutor() as pool:
         assert cluster.ledger.claim_next(holder="me", waited=0.0)
 
-        said = pool.submit(cancel_job, None, tmp_path / "out", {})
+        said = pool.submit(cancel_job, None, tmp_path / "out", Producer({}))
         await_condition(lambda: bench.record(job).is_cancelled, within=60, what="the job's cancelling")
         bench.server.stop()
 

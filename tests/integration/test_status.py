@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from contract.records.policy import JobPolicy
-from producer.cluster.address import note_address, server_at
+from producer.cluster.address import note_address, noted_variables
 from producer.commands.status import Target, show_status
 from producer.storage.journal import Journal
 from producer.storage.last_job import read_facts
+from producer.wiring import Producer
 from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import POLICY, Cluster
 from tests.support.misbehaving import MisbehavingServer
@@ -42,7 +43,7 @@ class Bench(Person):
         self.cluster.enqueue(job, [self.site.url(target) for target in targets], policy=policy)
 
     def asked(self, job: str) -> dict[str, Any]:
-        (found,) = json.loads(show_status(Target(job=job), self.environment, is_json=True))
+        (found,) = json.loads(show_status(Target(job=job), Producer(self.environment), is_json=True))
         return dict(found)
 
     def await_hold_up(self, job: str, kind: str | None, *, and_more: Callable[[dict[str, Any]], bool] = bool) -> str:
@@ -177,7 +178,7 @@ def test_a_killed_run_is_said_to_go_on_with_the_same_command(tmp_path: Path) -> 
         run.kill()
         run.communicate(timeout=ENOUGH)
         last = watched.communicate(timeout=ENOUGH)[0].decode().splitlines()[-1]
-        await_condition(lambda: server_at(tmp_path / "out/.trawl", {}) is None, within=30, what="the server's end")
+        await_condition(lambda: noted_variables(tmp_path / "out/.trawl") is None, within=30, what="the server's end")
     code, out, err = person.trawl("status", "-o", "out")
 
     assert code == 0, err
@@ -206,9 +207,9 @@ def test_another_users_folder_is_one_sentence(tmp_path: Path, closed: str) -> No
         folder.chmod(0o755)
     code = (
         "import sys; from pathlib import Path; from contract.errors import FolderError;"
-        "from producer.commands.status import Target, show_status\n"
+        "from producer.commands.status import Target, show_status; from producer.wiring import Producer\n"
         "import os; os.setuid(65534)\n"
-        "try: show_status(Target(output=Path(sys.argv[1])), {})\n"
+        "try: show_status(Target(output=Path(sys.argv[1])), Producer({}))\n"
         "except FolderError as error: print(error)"
     )
 
@@ -216,7 +217,7 @@ def test_another_users_folder_is_one_sentence(tmp_path: Path, closed: str) -> No
         [sys.executable, "-c", code, state.parent], cwd=PROJECT, capture_output=True, text=True, check=True
     )
 
-    assert said.stdout.endswith("is another user's, and only they can look at it.\n")
+    assert said.stdout.endswith("belongs to another user, and only they can look at it.\n")
 
 
 def test_a_journal_is_read_while_its_run_holds_it(tmp_path: Path) -> None:
@@ -237,9 +238,9 @@ def test_a_note_of_a_server_that_has_gone_leads_nowhere(tmp_path: Path) -> None:
         left.bind(str(tmp_path / "left.sock"))
     note_address(tmp_path, str(tmp_path / "left.sock"), {})
 
-    assert server_at(tmp_path, {}) is None
+    assert noted_variables(tmp_path) is None
     (tmp_path / "redis/address.json").write_text("[")
-    assert server_at(tmp_path, {}) is None
+    assert noted_variables(tmp_path) is None
 
 
 def test_a_list_that_comes_slowly_is_said_to(tmp_path: Path) -> None:

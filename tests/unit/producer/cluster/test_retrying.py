@@ -1,15 +1,10 @@
 """Outages are ridden out, told once, and can be given up."""
 
-from typing import cast
-
 import kombu.exceptions
 import pytest
 import redis.exceptions
 
 from producer.cluster.client import RedisFullError, Retrying
-from producer.cluster.embedded import Embedded
-from producer.commands.run import between_tries
-from producer.job.interrupts import Interrupts
 
 
 class World:
@@ -78,22 +73,3 @@ def test_a_full_redis_is_told_apart_even_where_kombu_wraps_it() -> None:
     with pytest.raises(RedisFullError):
         world.retrying().call(world.call, even_when_full=False)
     assert World(failures=1, error=wrapped).retrying().call(lambda: "answer") == "answer"
-
-
-def test_between_two_tries_our_own_server_is_watched_and_an_interrupt_heard() -> None:
-    class Watched:
-        def __init__(self) -> None:
-            self.looks = 0
-
-        def watch(self) -> None:
-            self.looks += 1
-
-    watched, interrupts = Watched(), Interrupts()
-    stop = between_tries(interrupts, cast("Embedded", watched))
-
-    stop()
-    interrupts.is_requested = True
-
-    assert watched.looks == 1
-    with pytest.raises(KeyboardInterrupt):
-        stop()

@@ -12,6 +12,7 @@ from producer.commands.compare import Measured, compare, ideal, to_text, ways
 from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.job.tally import Tally
+from producer.wiring import Producer
 
 
 def summary(urls: int, elapsed: float, busy: float) -> Summary:
@@ -63,4 +64,4 @@ def test_a_list_that_can_be_read_only_once_is_not_compared(tmp_path: Path, name:
     named = name if name == "-" else str(tmp_path / name)
 
     with pytest.raises(InputError, match="can be read only once"):
-        compare([named], JobPolicy(), ways(1, 1), {}, Console(is_quiet=True))
+        compare([named], JobPolicy(), ways(1, 1), Producer({}), Console(is_quiet=True))

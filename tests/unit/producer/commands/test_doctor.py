@@ -9,6 +9,7 @@ import pytest
 from contract.ledger.overview import Overview
 from producer.commands import doctor
 from producer.commands.doctor import Finding, Verdict, examine
+from producer.wiring import Producer
 from tests.support.statuses import HOSTILE
 
 IDLE = Overview(
@@ -82,7 +83,7 @@ def test_batches_that_wait_although_nobody_claims_are_told(
 
 
 def test_a_machine_without_a_cluster_is_examined_line_by_line(tmp_path: Path) -> None:
-    findings = list(examine(tmp_path / "not" / "there", {"REDIS_SERVER": "/no/such/server"}))
+    findings = list(examine(tmp_path / "not" / "there", Producer({"REDIS_SERVER": "/no/such/server"})))
 
     assert [finding.subject for finding in findings] == ["embedded server", "libcurl", "disk", "open files", "resolver"]
     assert findings[0].verdict is Verdict.BROKEN
@@ -93,7 +94,7 @@ def test_a_machine_without_a_cluster_is_examined_line_by_line(tmp_path: Path) ->
 def test_a_proxy_that_nothing_goes_through_is_unwise(tmp_path: Path) -> None:
     environment = {"REDIS_SERVER": "/no/such/server", "https_proxy": "http://proxy:3128"}
 
-    finding = next(each for each in examine(tmp_path, environment) if each.subject == "proxy")
+    finding = next(each for each in examine(tmp_path, Producer(environment)) if each.subject == "proxy")
 
     assert finding.verdict is Verdict.UNWISE
     assert "TRAWL_EGRESS_PROXY" in finding.found
@@ -111,7 +112,7 @@ def test_an_output_folder_that_is_none_is_broken(tmp_path: Path, name: str) -> N
 
 
 def test_a_cluster_that_does_not_answer_is_broken(tmp_path: Path) -> None:
-    finding = next(iter(examine(tmp_path, {"TRAWL_BROKER_URL": "redis+socket:///nowhere/at/all.sock"})))
+    finding = next(iter(examine(tmp_path, Producer({"TRAWL_BROKER_URL": "redis+socket:///nowhere/at/all.sock"}))))
 
     assert finding.verdict is Verdict.BROKEN
     assert "cannot be reached" in finding.found

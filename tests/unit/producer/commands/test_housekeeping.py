@@ -19,6 +19,7 @@ from producer.commands import housekeeping
 from producer.commands.housekeeping import Removed, remove_abandoned_partials, remove_old_manifests, remove_stale_cache
 from producer.job.plan import begin
 from producer.storage.journal import Journal
+from producer.wiring import Producer
 from worker.adapters.disk import OutputFolder
 
 NAME = "5d41402abc4b2a76b9719d911017c592"
@@ -187,11 +188,11 @@ def test_where_no_file_can_be_made_the_details_are_shown(
 
 
 def test_details_of_old_bugs_are_removed_with_the_rest_of_the_cache(tmp_path: Path) -> None:
-    environment = {"XDG_CACHE_HOME": str(tmp_path)}
-    details = housekeeping.keep_details(ValueError(), environment)
-    assert remove_stale_cache(environment, 30.0) == []
+    producer = Producer({"XDG_CACHE_HOME": str(tmp_path)})
+    details = housekeeping.keep_details(ValueError(), producer)
+    assert remove_stale_cache(producer, 30.0) == []
 
     os.utime(details, (LONG_AGO, LONG_AGO))
 
-    assert remove_stale_cache(environment, 30.0) == [details]
+    assert remove_stale_cache(producer, 30.0) == [details]
     assert not details.exists()
