@@ -177,8 +177,8 @@ WORKERS = Metric(
     name="trawl_workers",
     kind=Kind.GAUGE,
     labels=("state",),
-    series=_each(("alive", "standing", "silent")),
-    help="Workers that reported within 15 s (alive), those of them that take no work (standing), and those that "
+    series=_each(("alive", "stalled", "silent")),
+    help="Workers that reported within 15 s (alive), those of them that take no work (stalled), and those that "
     "last reported within a minute (silent).",
 )
 WORKERS_TROUBLED = Metric(

@@ -123,9 +123,9 @@ def _of_redis(memory: RedisMemory) -> Iterator[Metric]:
 
 def _of_workers(census: Census) -> Iterator[Metric]:
     alive, troubles = census.present, census.troubles
-    standing = [worker for worker, trouble in troubles.items() if not trouble.takes_work]
+    stalled = [worker for worker, trouble in troubles.items() if not trouble.takes_work]
     silent = [worker for worker in census.workers if worker not in alive]
-    yield _gauge(known.WORKERS, _by_word({"alive": len(alive), "standing": len(standing), "silent": len(silent)}))
+    yield _gauge(known.WORKERS, _by_word({"alive": len(alive), "stalled": len(stalled), "silent": len(silent)}))
     reasons = Counter(str(reason_of(trouble.reason)) for trouble in troubles.values())
     yield _gauge(known.WORKERS_TROUBLED, _by_word(reasons))
 

@@ -45,7 +45,7 @@ def test_the_cluster_is_shown_as_it_is(tmp_path: Path) -> None:
     assert found["trawl_ledger_batches", ("held",)] == 1
     assert found["trawl_ledger_jobs", ("active",)] == 1
     assert found["trawl_workers", ("alive",)] == 3
-    assert found["trawl_workers", ("standing",)] == 1
+    assert found["trawl_workers", ("stalled",)] == 1
     assert found["trawl_workers_troubled", ("ENOSPC",)] == 1
     assert found["trawl_workers_troubled", ("space",)] == 1
     assert found["trawl_last_claim_timestamp_seconds", ()] > 1e9

@@ -41,5 +41,5 @@ GUARDS = (
     ),
     Guard("producer/job/feeder.py", "if not self._window or", (f"{_TEST}[Redis]",), "if True or"),
     _hoard("producer/job/manifest_sink.py", "        self.live.end(collected)\n", "rows", "the producer"),
-    _hoard("worker/batch/runner.py", "        self._held.remove(batch)\n", "turn", "the worker's pool process"),
+    _hoard("worker/batch/runner.py", "        self._held.remove(batch)\n", "batch", "the worker's pool process"),
 )  # fmt: skip
