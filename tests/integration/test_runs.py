@@ -357,7 +357,7 @@ def test_an_empty_batch_is_over(bench: Bench) -> None:
 
 
 def test_a_later_run_continues_what_broke_off(site: MisbehavingSite, tmp_path: Path) -> None:
-    """Guards the shelf: the body, its validator beside it, and the way back."""
+    """Guards the partials: the body, its validator beside it, and the way back."""
     url = site.url(f"/object?cuts=1&cut={CUT}", key="later-run")
     policy = replace(OPEN, resume=True, attempts=1)
     first = Bench(tmp_path)
@@ -376,7 +376,7 @@ def test_a_later_run_continues_what_broke_off(site: MisbehavingSite, tmp_path: P
 
 @pytest.mark.parametrize("damage", ["no record", "other boot", "junk", "no body", "not a file", "other version"])
 def test_what_is_doubtful_is_fetched_from_the_start(site: MisbehavingSite, bench: Bench, damage: str) -> None:
-    """Guards the checks of ``take_back`` and ``from_record``."""
+    """Guards the checks of ``resume`` and ``from_record``."""
     url = site.url(f"/object?cuts=1&cut={CUT}", key=f"doubtful-{damage.replace(' ', '-')}")
     policy = replace(OPEN, resume=True, attempts=1)
     bench.fetch([url], policy)

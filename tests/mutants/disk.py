@@ -6,7 +6,10 @@ from tests.mutants.guard import ROOT, Guard
 
 _PORT = (
     "tests/ports/test_store.py",
-    *(f"tests/ports/test_disk_{part}.py" for part in ("planted", "owners", "shelf", "contents", "durability", "space")),
+    *(
+        f"tests/ports/test_disk_{part}.py"
+        for part in ("planted", "owners", "partials", "contents", "durability", "space")
+    ),
 )
 _FAULTS = "tests/integration/test_disk_faults.py"
 _EVERY_CALL = ("tests/ports/test_store_faults.py::test_whichever_call_fails_bodies_are_whole_or_absent",)
@@ -74,7 +77,7 @@ GUARDS = (
     _folders("return started == self.started", "return True"),
     _folders('{boot_id()[:8]}', "1"),
     _folders('_{processes}"', '_1"'),
-    _disk("except FileNotFoundError:  # a reaper", "except ZeroDivisionError:  # a reaper"),
+    _disk("except FileNotFoundError:  # reaped already", "except ZeroDivisionError:  # a reaper"),
     _disk("if _lock(fd, without_locks=True) and os.fstat(fd).st_nlink > 0:", "if _lock(fd, without_locks=True):"),
     _moved("            opening.expect_in_place()\n            if", "            if"),
     _moved("            opening.expect_in_place()  #", "            #"),
@@ -124,17 +127,17 @@ GUARDS = (
     _disk("    with suppress(OSError):\n        os.close(fd)\n", "    os.close(fd)\n", _EVERY_CALL),
     _disk("                self._folder.sync_all(drafts, opening)\n", "                pass\n", _REPORTED),
     _disk("                self._sync_folders(paths, opening)\n", "                pass\n", _REPORTED),
-    _disk("            self._come_home()\n            if self._held", "            if self._held"),
-    _disk("suppress(OSError), self.opening.alone_on_the_shelf(), ExitStack()", "suppress(OSError), ExitStack()"),
-    _disk("if not is_at(shelf.part, shelf.folder, self._fd):", "if False:"),
+    _disk("            self._move_back()\n            if self._held", "            if self._held"),
+    _disk("suppress(OSError), self.opening.lock_partials(), ExitStack()", "suppress(OSError), ExitStack()"),
+    _disk("if not is_at(partial.part, partial.folder, self._fd):", "if False:"),
     _disk("if not is_at(name, folder, fd):", "if False:"),
     _disk("or found.st_nlink != 1"),
     _disk('not boot_id() or record.get("boot") != boot_id()', "False"),
-    _disk("                self._distrust_the_shelf(opening)\n"),
+    _disk("                self._distrust_partials(opening)\n"),
     _disk("fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until", "pass  # until"),
-    _disk("fd = lock_file(shelf.part, shelf.folder)\n                held", "fd = -1\n                held"),
-    _disk("                if is_of_another_machine(shelf, fd):\n                    return\n"),
-    _disk("        if is_of_another_machine(shelf, fd):\n            let_go(fd)\n            return None\n"),
+    _disk("fd = lock_file(partial.part, partial.folder)\n                held", "fd = -1\n                held"),
+    _disk("                if is_of_another_machine(partial, fd):\n                    return\n"),
+    _disk("        if is_of_another_machine(partial, fd):\n            let_go(fd)\n            return None\n"),
     _disk("return is_recent and", "return"),
     _run("return max(after, STALLED_WAIT) if self.course.stalled is not None else after", "return after", _UNBLAMED),
     _group_commit("                whole.draft.discard()\n", "                pass\n", _UNBLAMED),

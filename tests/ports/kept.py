@@ -24,7 +24,7 @@ class Kept:
         raise NotImplementedError
 
     def left_behind(self) -> int:
-        """Return how many drafts there are, shelved ones among them."""
+        """Return how many drafts there are, kept partials among them."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class KeptInMemory(Kept):
         return self._store.bodies
 
     def left_behind(self) -> int:
-        return len(self._store.drafts | set(self._store.shelf.values()))
+        return len(self._store.drafts | set(self._store.partials.values()))
 
 
 STORES: dict[str, Callable[[Path], Kept]] = {

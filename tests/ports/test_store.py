@@ -13,7 +13,7 @@ import pytest
 from contract.urls.naming import output_name
 from tests.ports.kept import STORES, Kept
 from tests.support.bodies import body_bytes
-from tests.support.drafts import BODY, NAME, OTHER, a_draft, open_draft, put, shelve
+from tests.support.drafts import BODY, NAME, OTHER, a_draft, open_draft, partial_of, put
 from worker.engine.ports import DiskTrouble, Store
 
 SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
@@ -193,9 +193,9 @@ def test_a_healthy_store_has_no_trouble(store: Store) -> None:
 
 
 def test_what_was_left_is_continued_by_whoever_comes_next(kept: Kept, store: Store) -> None:
-    shelve(store, BODY[:5000]).leave()
+    partial_of(store, BODY[:5000]).leave()
 
-    found = kept.other.take_back(NAME)
+    found = kept.other.resume(NAME)
     assert found is not None
     draft, size, known = found
     assert (size, known) == (5000, "version 1")
@@ -208,14 +208,14 @@ def test_what_was_left_is_continued_by_whoever_comes_next(kept: Kept, store: Sto
 
 
 def test_what_is_still_written_to_is_nobody_elses(kept: Kept, store: Store) -> None:
-    """Guards the lock of a shelved draft."""
-    mine = shelve(store)
+    """Guards the lock of a kept partial."""
+    mine = partial_of(store)
 
-    assert kept.other.take_back(NAME) is None
-    shelve(kept.other, b"of the other").leave()
+    assert kept.other.resume(NAME) is None
+    partial_of(kept.other, b"of the other").leave()
 
     mine.leave()
-    found = kept.other.take_back(NAME)
+    found = kept.other.resume(NAME)
     assert found is not None
     assert found[1] == len(BODY)
     found[0].discard()
@@ -224,11 +224,11 @@ def test_what_is_still_written_to_is_nobody_elses(kept: Kept, store: Store) -> N
 
 def test_a_body_that_waits_for_its_path_is_taken_by_nobody(kept: Kept, store: Store) -> None:
     """Guards the way home in finish: two jobs fetch one URL, and one would publish the other's half."""
-    mine = shelve(store)
+    mine = partial_of(store)
     mine.finish(len(BODY))
 
-    assert kept.other.take_back(NAME) is None
-    theirs = shelve(kept.other, b"half of")
+    assert kept.other.resume(NAME) is None
+    theirs = partial_of(kept.other, b"half of")
     assert store.publish([mine], lambda: True)
 
     assert list(kept.bodies().values()) == [BODY]
@@ -238,19 +238,19 @@ def test_a_body_that_waits_for_its_path_is_taken_by_nobody(kept: Kept, store: St
 
 
 def test_what_nobody_continues_is_replaced_by_the_next(kept: Kept, store: Store) -> None:
-    shelve(store, b"of long ago").leave()
+    partial_of(store, b"of long ago").leave()
 
-    shelve(kept.other).leave()
+    partial_of(kept.other).leave()
 
-    found = store.take_back(NAME)
+    found = store.resume(NAME)
     assert found is not None
     assert found[1] == len(BODY)
     found[0].discard()
 
 
-def test_a_shelved_draft_can_be_discarded_and_an_unshelved_one_is_not_kept(kept: Kept, store: Store) -> None:
-    shelve(store).discard()
+def test_a_partial_can_be_discarded_and_another_draft_is_not_kept(kept: Kept, store: Store) -> None:
+    partial_of(store).discard()
     a_draft(store).leave()
 
-    assert store.take_back(NAME) is None
+    assert store.resume(NAME) is None
     assert kept.left_behind() == 0

@@ -142,7 +142,7 @@ WHOLE = body_bytes(3 * 4096 + 1, seed=2)
 
 
 def tell_story_of_two_runs(out: Path) -> None:
-    """Shelve half a body and leave it; take it back and store the whole."""
+    """Keep half a body and leave it; resume it and store the whole."""
     try:
         folder = OutputFolder(out)
     except FolderError:
@@ -151,13 +151,13 @@ def tell_story_of_two_runs(out: Path) -> None:
     with suppress(DiskTrouble), ExitStack() as drafts:
         draft = open_draft(store, BROKEN_OFF)
         drafts.callback(draft.discard)
-        draft.shelve("version 1")
+        draft.keep_partial("version 1")
         for at in range(0, 8192, 4096):
             draft.write(WHOLE[at : at + 4096], at)
         drafts.pop_all()
         draft.leave()
         size = 0
-        if found := store.take_back(BROKEN_OFF):
+        if found := store.resume(BROKEN_OFF):
             draft, size, known = found
             assert known == "version 1"
         else:
@@ -170,10 +170,10 @@ def tell_story_of_two_runs(out: Path) -> None:
 
 
 def expect_continuable(out: Path) -> None:
-    """Expect a whole file or none, and on the shelf its beginning or nothing."""
+    """Expect a whole file or none, and among the partials its beginning or nothing."""
     expect_whole_or_absent(out, Layout.FLAT, {BROKEN_OFF: [WHOLE]})
     folder = OutputFolder(out)
-    if found := files_in(folder).take_back(BROKEN_OFF):
+    if found := files_in(folder).resume(BROKEN_OFF):
         draft, size, _ = found
         part = (out / ".trawl" / "partials" / f"{BROKEN_OFF}.part").read_bytes()
         assert part == WHOLE[:size]

@@ -50,10 +50,10 @@ def a_draft(store: Store, name: str = NAME, body: bytes = BODY, *, piece: int = 
     return draft
 
 
-def shelve(store: Store, body: bytes = BODY) -> Draft:
+def partial_of(store: Store, body: bytes = BODY) -> Draft:
     """Return an open draft that survives this process, with its first bytes."""
     draft = open_draft(store)
-    draft.shelve("version 1")
+    draft.keep_partial("version 1")
     draft.write(body, 0)
     return draft
 

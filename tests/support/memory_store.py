@@ -17,7 +17,7 @@ class MemoryDraft:
     def __init__(self, store: MemoryStore, name: str) -> None:
         self.name = name
         self.data = bytearray()
-        self.known: str | None = None  # what is known of it where it is shelved
+        self.known: str | None = None  # the record kept with it, if it is a partial
         self.is_whole = False
         self._store = store
         store.drafts.add(self)
@@ -29,7 +29,7 @@ class MemoryDraft:
 
     def finish(self, size: int) -> None:
         self._store.expect("finish", size)
-        self._take_from_shelf()
+        self._forget_partial()
         if len(self.data) != size:
             raise DiskTrouble(f"{len(self.data)} of {size} bytes were written.")
         self.is_whole = True
@@ -40,23 +40,23 @@ class MemoryDraft:
             raise DiskTrouble("A discarded draft.")
         return _digests(bytes(self.data), algorithms)
 
-    def shelve(self, known: str) -> None:
-        there = self._store.shelf.get(self.name)
+    def keep_partial(self, known: str) -> None:
+        there = self._store.partials.get(self.name)
         if there not in self._store.drafts:  # a draft is at work on what lies there
-            self.known, self._store.shelf[self.name] = known, self
+            self.known, self._store.partials[self.name] = known, self
 
     def leave(self) -> None:
-        if self._store.shelf.get(self.name) is not self:
+        if self._store.partials.get(self.name) is not self:
             self.discard()
         self._store.drafts.discard(self)
 
     def discard(self) -> None:
-        self._take_from_shelf()
+        self._forget_partial()
         self._store.drafts.discard(self)
 
-    def _take_from_shelf(self) -> None:
-        if self._store.shelf.get(self.name) is self:
-            del self._store.shelf[self.name]
+    def _forget_partial(self) -> None:
+        if self._store.partials.get(self.name) is self:
+            del self._store.partials[self.name]
 
 
 class MemoryStore:
@@ -65,15 +65,15 @@ class MemoryStore:
     def __init__(self) -> None:
         self.bodies: dict[str, bytes] = {}  # by path
         self.drafts: set[MemoryDraft] = set()  # neither published, discarded nor left
-        self.shelf: dict[str, MemoryDraft] = {}  # by name
+        self.partials: dict[str, MemoryDraft] = {}  # by name
         self.fault: Fault = lambda _call, _size: None
 
     def open(self, name: str, url: str, head: Response) -> MemoryDraft:
         self.expect("open", head.length or 0)
         return MemoryDraft(self, output_path(name, Layout.FLAT))
 
-    def take_back(self, name: str) -> tuple[MemoryDraft, int, str] | None:
-        draft = self.shelf.get(name)
+    def resume(self, name: str) -> tuple[MemoryDraft, int, str] | None:
+        draft = self.partials.get(name)
         if draft is None or draft in self.drafts or draft.known is None:
             return None
         self.drafts.add(draft)

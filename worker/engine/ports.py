@@ -63,11 +63,11 @@ class Draft(Protocol):
     def digest(self, algorithms: Sequence[str]) -> dict[str, str]:
         """Read a finished draft and return its digests in hex by algorithm; raises DiskTrouble."""
 
-    def shelve(self, known: str) -> None:
+    def keep_partial(self, known: str) -> None:
         """Have what is written survive this process, beside what is ``known`` of it. Never raises; it may not work."""
 
     def leave(self) -> None:
-        """Write no more, and keep it for a later run if it was shelved; otherwise discard it. Never raises."""
+        """Write no more; leave a kept partial body for a later run, discard any other draft. Never raises."""
 
     def discard(self) -> None:
         """Remove it, open or finished. Never raises, and may be called again."""
@@ -93,8 +93,8 @@ class Store(Protocol):
         Raises NoSpaceError, DiskTrouble, BodyTooLargeError; ValueError where nothing can have this name.
         """
 
-    def take_back(self, name: str) -> tuple[Draft, int, str] | None:
-        """Return a shelved draft, how many bytes it holds and what is known of it; None: there is none to trust."""
+    def resume(self, name: str) -> tuple[Draft, int, str] | None:
+        """Return a partial body's draft, its size and the record kept with it; None: there is none to trust."""
 
     def publish(self, group: Sequence[Draft], may: Callable[[], bool]) -> Sequence[str | Obstacle] | None:
         """Store finished drafts and return the path of each; None: ``may`` said no, and none has one.

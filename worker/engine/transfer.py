@@ -110,7 +110,7 @@ class Transfer:
         """Return the next exchange. ``begun`` hears of its body as soon as that has a file."""
         terms, part = self.terms, self.part
         if begun is None and terms.policy.resume:
-            begun = self.shelve
+            begun = self.keep_partial
         request = self.request(addresses, now, part)
         self.exchange = exchange = Exchange(terms, request, self.name, self.entry.url, now, part, None, begun)
         return exchange
@@ -235,13 +235,13 @@ class Transfer:
         if self.exchange is not None:
             self.exchange.discard()
 
-    def shelve(self, exchange: Exchange) -> None:
+    def keep_partial(self, exchange: Exchange) -> None:
         """Have a large body survive whatever ends this process."""
         head = exchange.head
         version = version_of(head) if head is not None else None
         if exchange.draft is not None and version is not None and (version.total or 0) >= SMALLEST_KEPT:
             self.drop_part()
-            exchange.draft.shelve(to_record(version))
+            exchange.draft.keep_partial(to_record(version))
 
     def keep_part(self, exchange: Exchange) -> None:
         """The exchange broke off: keep what came of the body, if it may be continued."""
@@ -273,7 +273,7 @@ class Transfer:
 
     def find_part(self) -> None:
         """Look for what an earlier run brought."""
-        found = self.terms.store.take_back(self.name)
+        found = self.terms.store.resume(self.name)
         if found is None:
             return
         draft, size, record = found

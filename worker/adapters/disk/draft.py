@@ -10,17 +10,17 @@ from contextlib import ExitStack, suppress
 
 from worker.adapters.disk.descriptors import NEW, READ, digests_of, is_at, let_go, lock_file
 from worker.adapters.disk.opening import Opening
-from worker.adapters.disk.partials import Partials, is_of_another_machine, new_record
+from worker.adapters.disk.partials import Partial, is_of_another_machine, new_record
 from worker.adapters.disk.space import BLOCK, LARGE, TOO_LARGE, trouble_of
 from worker.engine.ports import BodyTooLargeError, DiskTrouble
 
-_STEP = 8 * 1024**2  # bytes: largest step by which a body of unknown length is promised more space
+_STEP = 8 * 1024**2  # bytes: the most reserved ahead for a body of unknown length
 
 
 class FileDraft:
     """Implements ``worker.engine.ports.Draft``."""
 
-    __slots__ = ("_fd", "_file", "_held", "_shelf", "_size", "losses", "opening", "path")
+    __slots__ = ("_fd", "_file", "_held", "_partial", "_size", "losses", "opening", "path")
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class FileDraft:
         *,
         fd: int = -1,
         size: int = 0,
-        shelf: Partials | None = None,
+        partial: Partial | None = None,
     ) -> None:
-        """Create the file, or take over the open and locked file ``fd`` of ``size`` bytes from a shelf.
+        """Create the file, or take over the open and locked file ``fd`` of ``size`` bytes of a ``partial`` body.
 
         ``file`` is its temporary name, ``path`` its final path below the output folder; ``losses`` counts the syncs
         that had failed before.
@@ -46,19 +46,19 @@ class FileDraft:
         self.losses = losses
         self._file: str | None = file
         self._size = size
-        self._held = size  # bytes it has been promised
-        self._shelf = shelf  # where the file is instead, for a later run to find; locked while it is open
+        self._held = size  # bytes reserved
+        self._partial = partial  # where the file is instead; locked while it is open
         self._fd = fd if fd >= 0 else os.open(file, NEW, 0o666, dir_fd=opening.parts)
 
     @property
     def unwritten(self) -> int:
-        """Bytes promised but not written yet."""
+        """Bytes reserved but not written yet."""
         return self._held - self._size
 
     def promise(self, size: int) -> None:
         """Reserve space for this many bytes; raises NoSpaceError, DiskTrouble, BodyTooLargeError."""
         space = self.opening.space
-        if size < LARGE and size < space.spare:  # most are: no system call for those
+        if size < LARGE and size < space.spare:  # most are; this saves a system call
             space.spare -= size + BLOCK
         else:
             space.promise(self, self._fd, self._held, size)
@@ -83,8 +83,8 @@ class FileDraft:
 
     def finish(self, size: int) -> None:
         try:
-            # While it is still locked: no other run may resume a body that is about to be published.
-            self._come_home()
+            # While still locked: no other run may resume a body that is about to be published.
+            self._move_back()
             if self._held >= LARGE:
                 self._give_back()
             fd, self._fd = self._fd, -1
@@ -96,7 +96,7 @@ class FileDraft:
 
     def discard(self) -> None:
         with suppress(OSError):
-            self._come_home()
+            self._move_back()
         if self._held >= LARGE:
             self.opening.space.forget(self)
         fd, self._fd = self._fd, -1
@@ -108,7 +108,7 @@ class FileDraft:
                 os.unlink(file, dir_fd=self.opening.parts)
 
     def leave(self) -> None:
-        if self._shelf is None:
+        if self._partial is None:
             self.discard()
             return
         with suppress(OSError):
@@ -127,23 +127,23 @@ class FileDraft:
         except OSError as error:
             raise trouble_of(error) from error
 
-    def shelve(self, known: str) -> None:
-        shelf = Partials.of(self.path, self.opening.partials)
-        # Another run is using it, or it cannot be moved: the body is fetched all the same.
-        with suppress(OSError), self.opening.alone_on_the_shelf(), ExitStack() as held:
+    def keep_partial(self, known: str) -> None:
+        partial = Partial.of(self.path, self.opening.partials)
+        # If another run uses the partial, or the file cannot be moved, the body is fetched all the same.
+        with suppress(OSError), self.opening.lock_partials(), ExitStack() as held:
             with suppress(FileNotFoundError):
-                fd = lock_file(shelf.part, shelf.folder)
+                fd = lock_file(partial.part, partial.folder)
                 held.callback(let_go, fd)
-                if is_of_another_machine(shelf, fd):
+                if is_of_another_machine(partial, fd):
                     return
-            for leftover in (shelf.record, shelf.new_record):
+            for leftover in (partial.record, partial.new_record):
                 with suppress(FileNotFoundError):
-                    os.unlink(leftover, dir_fd=shelf.folder)
-            self._move(shelf)
-            fd = os.open(shelf.new_record, NEW, 0o666, dir_fd=shelf.folder)
+                    os.unlink(leftover, dir_fd=partial.folder)
+            self._move(partial)
+            fd = os.open(partial.new_record, NEW, 0o666, dir_fd=partial.folder)
             held.callback(let_go, fd)
             os.write(fd, new_record(known))
-            os.rename(shelf.new_record, shelf.record, src_dir_fd=shelf.folder, dst_dir_fd=shelf.folder)
+            os.rename(partial.new_record, partial.record, src_dir_fd=partial.folder, dst_dir_fd=partial.folder)
 
     def sync(self) -> None:
         """Sync the finished file; raises OSError."""
@@ -160,15 +160,15 @@ class FileDraft:
         os.rename(self._file, name, src_dir_fd=self.opening.parts, dst_dir_fd=folder)
         self._file = None
 
-    def _move(self, shelf: Partials) -> None:
+    def _move(self, partial: Partial) -> None:
         """Move the file to where a later run finds it; raises OSError."""
         assert self._file is not None
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, no other run resumes it
-        os.rename(self._file, shelf.part, src_dir_fd=self.opening.parts, dst_dir_fd=shelf.folder)
-        self._shelf = shelf
+        os.rename(self._file, partial.part, src_dir_fd=self.opening.parts, dst_dir_fd=partial.folder)
+        self._partial = partial
 
     def _grow(self, end: int) -> None:
-        """Reserve space for what has arrived of a body of unknown length, and if possible for as much again."""
+        """Reserve space for what has arrived of a body of unknown length and, if possible, for as much again."""
         ahead = min(2 * self._held, self._held + _STEP)
         if ahead > end:
             with suppress(DiskTrouble, BodyTooLargeError):
@@ -182,16 +182,16 @@ class FileDraft:
             os.ftruncate(self._fd, self._size)
         self._held = self._size
 
-    def _come_home(self) -> None:
+    def _move_back(self) -> None:
         """Move the file back to this process's own folder."""
-        shelf, self._shelf = self._shelf, None
-        if shelf is None or self._file is None:
+        partial, self._partial = self._partial, None
+        if partial is None or self._file is None:
             return
-        if not is_at(shelf.part, shelf.folder, self._fd):
-            raise OSError(errno.EBUSY, "somebody else's file has its name")
+        if not is_at(partial.part, partial.folder, self._fd):
+            raise OSError(errno.EBUSY, "another file has its name")
         with suppress(OSError):
-            os.unlink(shelf.record, dir_fd=shelf.folder)
-        os.rename(shelf.part, self._file, src_dir_fd=shelf.folder, dst_dir_fd=self.opening.parts)
+            os.unlink(partial.record, dir_fd=partial.folder)
+        os.rename(partial.part, self._file, src_dir_fd=partial.folder, dst_dir_fd=self.opening.parts)
 
     def _reopen(self) -> int:
         """Open the finished file for reading; OSError if it is gone."""

@@ -16,16 +16,16 @@ from contract.errors import FolderError
 from worker.adapters.disk.descriptors import let_go, lock_file, sync_file_system
 from worker.adapters.disk.draft import FileDraft
 from worker.adapters.disk.opening import Opening
-from worker.adapters.disk.partials import Partials, is_of_another_machine, known_of
+from worker.adapters.disk.partials import Partial, is_of_another_machine, known_of
 from worker.adapters.disk.space import Space, trouble_of
 
-SETTLED = 2.0  # seconds a path must have led to the same new place before the folder is opened there
+SETTLED = 2.0  # seconds a path must lead to the same new folder before that is opened
 
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 class OutputFolder:
-    """Opened in each process after the fork, and again when its path leads elsewhere."""
+    """Opened by each process after the fork, and again when its path leads elsewhere."""
 
     def __init__(self, path: str | Path, *, min_free: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         """Open or create the folder, and remove what dead processes left in it.
@@ -65,21 +65,21 @@ class OutputFolder:
                 raise
         return draft
 
-    def take_back(self, path: str) -> tuple[FileDraft, int, str] | None:
-        """Return the shelved part of a body, its size and what is known of it; None: there is none to trust."""
+    def resume(self, path: str) -> tuple[FileDraft, int, str] | None:
+        """Return a partial body, its size and the record kept with it; None: there is none to trust."""
         opening = self.opening
-        shelf = Partials.of(path, opening.partials)
+        partial = Partial.of(path, opening.partials)
         try:
-            fd = lock_file(shelf.part, shelf.folder)
+            fd = lock_file(partial.part, partial.folder)
         except OSError:
             return None
-        if is_of_another_machine(shelf, fd):
+        if is_of_another_machine(partial, fd):
             let_go(fd)
             return None
         size, known = 0, None
         with suppress(OSError, ValueError):
-            size, known = os.fstat(fd).st_size, known_of(shelf, fd)
-        draft = FileDraft(opening, hex(next(self._count))[2:], path, self._losses, fd=fd, size=size, shelf=shelf)
+            size, known = os.fstat(fd).st_size, known_of(partial, fd)
+        draft = FileDraft(opening, hex(next(self._count))[2:], path, self._losses, fd=fd, size=size, partial=partial)
         if known is not None:
             return draft, size, known
         draft.discard()
@@ -108,7 +108,7 @@ class OutputFolder:
             raise trouble_of(again) from again
 
     def _look_where_it_is(self) -> None:
-        """Open the folder again once its path has led to the same new place for a while.
+        """Open the folder again once its path has led to the same new folder for a while.
 
         Raises:
             OSError: it leads elsewhere, or the folder cannot be opened there.
@@ -146,21 +146,21 @@ class OutputFolder:
         """Sync the file system; False if there is no such call. Raises OSError.
 
         The kernel reports each failure once per descriptor (syncfs(2), since Linux 5.8). So failures are counted: every
-        draft begun before one is suspect, whatever its group.
+        draft begun before a failure is suspect, in whatever group.
         """
         with self._syncing:
             try:
                 return sync_file_system(opening.parts)
             except OSError:
                 self._losses += 1
-                self._distrust_the_shelf(opening)
+                self._distrust_partials(opening)
                 raise
 
-    def _distrust_the_shelf(self, opening: Opening) -> None:
-        """Remove the records of shelved bodies that may have lost bytes: without its record, none is resumed."""
+    def _distrust_partials(self, opening: Opening) -> None:
+        """Remove the records of partial bodies, which may have lost bytes; without its record none is resumed."""
         with suppress(OSError):
             for name in os.listdir(opening.partials):
-                if name.endswith(Partials.RECORD):
+                if name.endswith(Partial.RECORD):
                     with suppress(OSError):
                         os.unlink(name, dir_fd=opening.partials)
 
@@ -181,7 +181,7 @@ def trouble_at(path: str | Path, min_free: int) -> str | None:
 
 
 def is_passing(error: FolderError) -> bool:
-    """May waiting help with a folder that cannot be used, because it is only short of something?"""
+    """Is the folder unusable only for lack of space or descriptors, so that waiting may help?"""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 

@@ -15,28 +15,28 @@ from worker.adapters.disk.descriptors import FOLDER, device_underneath, enter, l
 from worker.adapters.disk.space import Space
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF, errno.EINVAL)  # of file systems without locks
-_STAMP_PAUSE = 600.0  # seconds; other machines leave alone what was stamped within a day
+_STAMP_PAUSE = 600.0  # seconds; other machines remove only what was not stamped for a day
 
 
 class Opening:
-    """Stays valid when the path leads elsewhere; closed with the last draft that was begun in it.
+    """Valid even when the path leads elsewhere; closed when its last draft is.
 
     Every path below the folder is opened relative to descriptors, without following symbolic links.
     """
 
     def __init__(self, path: Path, floor: int, *, avoid: int | None = None) -> None:
-        """Open or create the folder, and remove what was left behind in it.
+        """Open or create the folder, and remove abandoned temporary files.
 
-        ``avoid`` is the device not to create it on: the one below the mount it was on.
+        ``avoid`` is a device on which not to create it: the one below the mount it was on.
 
         Raises:
             OSError: it cannot be created, opened or written to.
         """
         self.path = path
-        self._shelving = threading.Lock()
+        self._locking = threading.Lock()
         with ExitStack() as opened:
             make_folder(path, avoid=avoid)
-            # Links on the way to the folder itself are its owner's choice; below it none is followed.
+            # Links in the path of the folder are its owner's choice; below it none is followed.
             self.root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.callback(let_go, self.root)
             self._found = os.fstat(self.root)
@@ -84,9 +84,9 @@ class Opening:
                 let_go(fd)
 
     @contextmanager
-    def alone_on_the_shelf(self) -> Iterator[None]:
-        """Keep other processes from shelving anything meanwhile; OSError at once if one is doing so."""
-        with self._shelving:
+    def lock_partials(self) -> Iterator[None]:
+        """Keep other processes from adding partials; OSError at once if one is doing so."""
+        with self._locking:
             fcntl.flock(self.partials, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 yield
@@ -94,7 +94,7 @@ class Opening:
                 fcntl.flock(self.partials, fcntl.LOCK_UN)
 
     def stamp(self, now: float) -> None:
-        """Show other machines that this process lives; ``now``: Unix seconds."""
+        """Show other machines that this process is alive; ``now``: Unix seconds."""
         if abs(now - self._stamped) > _STAMP_PAUSE:
             self._stamped = now
             with suppress(OSError):
@@ -106,7 +106,7 @@ class Opening:
             return
         with self._opened:
             _remove_folder(self.all_parts, self._owner, self.parts)
-        self.root = self.all_parts = self.partials = self.parts = -1  # the numbers may soon be reused
+        self.root = self.all_parts = self.partials = self.parts = -1  # the descriptors may soon be reused
 
     def __del__(self) -> None:
         if hasattr(self, "_opened"):
@@ -114,7 +114,7 @@ class Opening:
 
 
 def reap(all_parts: int, *, now: float) -> None:
-    """Remove folders for temporary files that were left behind; ``now``: Unix seconds by the file system's clock."""
+    """Remove abandoned folders for temporary files; ``now``: Unix seconds by the file system's clock."""
     for name in os.listdir(all_parts):
         try:
             fd = os.open(name, FOLDER, dir_fd=all_parts)
@@ -137,10 +137,10 @@ def _claim(all_parts: int) -> tuple[str, int]:
         os.mkdir(name, 0o777, dir_fd=all_parts)
         try:
             fd = os.open(name, FOLDER, dir_fd=all_parts)
-        except FileNotFoundError:  # a reaper was faster
+        except FileNotFoundError:  # reaped already
             continue
         try:
-            if _lock(fd, without_locks=True) and os.fstat(fd).st_nlink > 0:  # or was faster than this lock
+            if _lock(fd, without_locks=True) and os.fstat(fd).st_nlink > 0:  # or reaped before it was locked
                 return name, fd
         except BaseException:
             let_go(fd)

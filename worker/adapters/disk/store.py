@@ -33,8 +33,8 @@ class FolderStore:
     def open(self, name: str, url: str, head: Response) -> FileDraft:  # noqa: ARG002 # files have no name but the md5
         return self._folder.draft(output_path(name, self._layout), head.length)
 
-    def take_back(self, name: str) -> tuple[FileDraft, int, str] | None:
-        return self._folder.take_back(output_path(name, self._layout))
+    def resume(self, name: str) -> tuple[FileDraft, int, str] | None:
+        return self._folder.resume(output_path(name, self._layout))
 
     def publish(self, group: Sequence[Draft], may: Callable[[], bool]) -> Sequence[str | Obstacle] | None:
         drafts = _files(group)

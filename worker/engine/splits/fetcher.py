@@ -66,7 +66,7 @@ class SegmentFetcher:
             main.leave_rest_from(split.bounds[1])
             self.asking.append(transfer)
         elif policy.resume:
-            transfer.shelve(main)
+            transfer.keep_partial(main)
 
     def begin(self, now: float) -> None:
         """Start the helpers that were planned."""

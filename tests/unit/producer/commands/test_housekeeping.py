@@ -27,10 +27,10 @@ LONG_AGO = 1_000_000_000.0  # Unix seconds
 
 
 def a_partial(out: Path) -> list[Path]:
-    """Leave a body on the shelf as a worker does whose server broke off, long ago; return its files."""
+    """Leave a body on the partials as a worker does whose server broke off, long ago; return its files."""
     folder = OutputFolder(out)
     draft = folder.draft(NAME, None)
-    draft.shelve("version 1")
+    draft.keep_partial("version 1")
     draft.write(b"half", 0)
     draft.leave()
     folder.close()
@@ -76,17 +76,17 @@ def test_one_that_a_worker_holds_stays_whatever_its_age(tmp_path: Path) -> None:
 def test_what_others_put_there_is_not_followed_and_not_waited_for(tmp_path: Path) -> None:
     """Guards O_NOFOLLOW, O_NONBLOCK and S_ISREG: a link leads elsewhere, a pipe without a writer would hang."""
     a_partial(tmp_path)
-    shelf, elsewhere = tmp_path / ".trawl" / "partials", tmp_path / "precious"
+    partials, elsewhere = tmp_path / ".trawl" / "partials", tmp_path / "precious"
     elsewhere.write_bytes(b"theirs")
-    (shelf / "link.part").symlink_to(elsewhere)
-    os.mkfifo(shelf / "pipe.part")
-    for path in (elsewhere, shelf / "pipe.part"):
+    (partials / "link.part").symlink_to(elsewhere)
+    os.mkfifo(partials / "pipe.part")
+    for path in (elsewhere, partials / "pipe.part"):
         os.utime(path, (LONG_AGO, LONG_AGO))
 
     assert remove_abandoned_partials(tmp_path, 30.0) == Removed(1, 4)
 
     assert elsewhere.read_bytes() == b"theirs"
-    assert sorted(path.name for path in shelf.iterdir()) == ["link.part", "pipe.part"]
+    assert sorted(path.name for path in partials.iterdir()) == ["link.part", "pipe.part"]
 
 
 def test_a_folder_without_any_is_no_fault_and_needs_no_redis(

@@ -377,7 +377,7 @@ def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
 
 
 def test_an_attempt_that_cannot_begin_costs_its_own_url_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards the try around _begin_attempt: what lies on the shelf may be anything."""
+    """Guards the try around _begin_attempt: a partial body may be anything."""
 
     def break_down(transfer: Transfer) -> None:
         if "odd" in transfer.entry.url:

@@ -10,13 +10,13 @@ import pytest
 
 from contract.folders import boot_id
 from contract.records.policy import Sync
-from tests.support.drafts import BODY, NAME, OTHER, VICTIM, a_draft, files_in, named_files, shelve
+from tests.support.drafts import BODY, NAME, OTHER, VICTIM, a_draft, files_in, named_files, partial_of
 from tests.support.faulty_calls import FaultyCalls
 from worker.adapters.disk import OutputFolder
 from worker.engine.ports import DiskTrouble, Store
 
 
-def shelf(out: Path) -> set[str]:
+def partials(out: Path) -> set[str]:
     return {path.name for path in (out / ".trawl" / "partials").iterdir()}
 
 
@@ -34,8 +34,8 @@ def other(elsewhere: OutputFolder) -> Store:
 
 
 def test_a_body_whose_place_somebody_else_took_gets_no_name(store: Store, out: Path) -> None:
-    """Guards the look in _come_home: what lies there is not what was written."""
-    mine = shelve(store)
+    """Guards the look in _move_back: what lies there is not what was written."""
+    mine = partial_of(store)
     stray = out / "stray"
     stray.write_bytes(b"of somebody else")
     stray.replace(out / ".trawl" / "partials" / f"{NAME}.part")
@@ -49,7 +49,7 @@ def test_a_body_whose_place_somebody_else_took_gets_no_name(store: Store, out: P
 
 def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(store: Store, other: Store, out: Path) -> None:
     """Guards the look in _lock_file: what was opened is by now the published file."""
-    mine = shelve(store)
+    mine = partial_of(store)
     ended: list[bool] = []
 
     class EndsMeanwhile(FaultyCalls):
@@ -58,56 +58,56 @@ def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(store: St
                 ended.append(True)
                 mine.finish(len(BODY))
                 store.publish([mine], lambda: True)
-                shelve(store, b"another").leave()
+                partial_of(store, b"another").leave()
             return super()._call(name, real, args, options)
 
     with EndsMeanwhile():
-        assert other.take_back(NAME) is None
+        assert other.resume(NAME) is None
 
     assert ended
     assert named_files(out) == {NAME: BODY}
-    assert shelf(out) == {f"{NAME}.part", f"{NAME}.json"}, "of the other one, untouched"
+    assert partials(out) == {f"{NAME}.part", f"{NAME}.json"}, "of the other one, untouched"
 
 
 @pytest.mark.parametrize("record", [None, b"", b"[]", b"{", b'{"boot": "another", "known": "version 1"}'])
 def test_a_body_without_a_record_to_trust_is_removed(store: Store, out: Path, record: bytes | None) -> None:
     """Guards the boot: after a power cut a file is longer than what of it is on the disk."""
-    shelve(store).leave()
+    partial_of(store).leave()
     path = out / ".trawl" / "partials" / f"{NAME}.json"
     path.unlink()
     if record is not None:
         path.write_bytes(record)
 
-    assert store.take_back(NAME) is None
-    assert shelf(out) == set()
+    assert store.resume(NAME) is None
+    assert partials(out) == set()
 
 
 def test_after_a_failed_sync_nothing_left_is_continued(store: Store, folder: OutputFolder) -> None:
-    """Guards _distrust_the_shelf: what was lost may be lost there."""
-    shelve(store).leave()
+    """Guards _distrust_partials: what was lost may be lost there."""
+    partial_of(store).leave()
     draft = a_draft(store, OTHER)
 
     with FaultyCalls(at=2, code=5), pytest.raises(DiskTrouble):
         files_in(folder, sync=Sync.BATCH).publish([draft], lambda: True)
     draft.discard()
 
-    assert store.take_back(NAME) is None
+    assert store.resume(NAME) is None
 
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 @pytest.mark.parametrize("planted", ["part", "json", "new"])
-def test_links_planted_on_the_shelf_harm_nobody(
+def test_links_planted_among_the_partials_harm_nobody(
     store: Store, out: Path, victim: Path, planted: str, link: Callable[[Path, Path], None]
 ) -> None:
     """Guards O_NOFOLLOW, O_EXCL and the count of links there."""
     if planted == "part":
-        shelve(store).leave()
+        partial_of(store).leave()
         (out / ".trawl" / "partials" / f"{NAME}.part").unlink()
     link(out / ".trawl" / "partials" / f"{NAME}.{planted}", victim)
 
-    found = store.take_back(NAME)
+    found = store.resume(NAME)
     assert found is None
-    draft = shelve(store)
+    draft = partial_of(store)
     draft.finish(len(BODY))
     assert store.publish([draft], lambda: True)
 
@@ -115,15 +115,13 @@ def test_links_planted_on_the_shelf_harm_nobody(
     assert named_files(out) == {NAME: BODY}
 
 
-def test_while_somebody_else_puts_something_on_the_shelf_ours_is_not_shelved(
-    store: Store, elsewhere: OutputFolder, out: Path
-) -> None:
-    """Guards the lock of the shelf: both would find it free."""
-    with elsewhere.opening.alone_on_the_shelf():
-        draft = shelve(store)
+def test_no_partial_is_kept_while_another_process_keeps_one(store: Store, elsewhere: OutputFolder, out: Path) -> None:
+    """Guards the lock of the partials: both would find it free."""
+    with elsewhere.opening.lock_partials():
+        draft = partial_of(store)
         draft.leave()
 
-    assert shelf(out) == set()
+    assert partials(out) == set()
 
 
 def _is_of_another_machine(out: Path) -> None:
@@ -131,23 +129,23 @@ def _is_of_another_machine(out: Path) -> None:
     record.write_text(record.read_text().replace(os.uname().nodename, "another").replace(boot_id(), "another"))
 
 
-def test_what_another_machine_put_on_the_shelf_today_is_left_alone(store: Store, other: Store, out: Path) -> None:
+def test_a_partial_another_machine_kept_today_is_left_alone(store: Store, other: Store, out: Path) -> None:
     """Guards the host in the record: over NFS and FUSE nobody sees the lock of whoever writes there."""
-    theirs = shelve(other, b"theirs")
+    theirs = partial_of(other, b"theirs")
     _is_of_another_machine(out)
     theirs.leave()  # as their lock looks from here
 
-    assert store.take_back(NAME) is None
-    shelve(store).leave()
+    assert store.resume(NAME) is None
+    partial_of(store).leave()
 
     assert (out / ".trawl" / "partials" / f"{NAME}.part").read_bytes() == b"theirs"
 
 
 def test_what_another_machine_left_there_long_ago_is_replaced(store: Store, other: Store, out: Path) -> None:
-    shelve(other, b"theirs").leave()
+    partial_of(other, b"theirs").leave()
     _is_of_another_machine(out)
     os.utime(out / ".trawl" / "partials" / f"{NAME}.part", (0, 0))
 
-    assert store.take_back(NAME) is None
+    assert store.resume(NAME) is None
 
-    assert shelf(out) == set()
+    assert partials(out) == set()
