@@ -8,6 +8,7 @@ from kombu.exceptions import OperationalError
 
 from contract.cluster.broker import UNREACHABLE
 from contract.ledger.sweep import Sweeper
+from contract.outage import Outage
 from worker.events import LedgerSwept, Listener, SweepsFailed, SweepsResumed
 
 SWEEP_LOOK = 0.2  # seconds between two looks whether it is our turn; while it is known not to be, they cost nothing
@@ -20,7 +21,7 @@ class Sweeps:
         self._sweeper = sweeper
         self._listener = listener
         self._is_stopping = is_stopping
-        self._is_away = False
+        self._outage = Outage()
 
     def __call__(self) -> None:
         if self._is_stopping():
@@ -28,11 +29,9 @@ class Sweeps:
         try:
             findings = self._sweeper.sweep()
         except (*UNREACHABLE, OperationalError) as error:
-            if not self._is_away:
+            if self._outage.begin():
                 self._listener.notify(SweepsFailed(type(error).__name__))
-            self._is_away = True
             return
-        if self._is_away:
+        if self._outage.end() is not None:
             self._listener.notify(SweepsResumed())
-        self._is_away = False
         self._listener.notify(LedgerSwept(findings))

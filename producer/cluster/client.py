@@ -23,6 +23,7 @@ from contract.ledger.keys import SNAPSHOTS
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.ports import Ledger
 from contract.ledger.sweep import Sweeper
+from contract.outage import Outage
 from contract.records.messages import BatchMessage
 from producer.cluster.stale_messages import remove_stale_messages
 
@@ -63,23 +64,21 @@ class Retrying:
         Raises:
             RedisFullError: Redis is out of memory, and ``even_when_full`` is False.
         """
-        wait, told, since = _FIRST_WAIT, None, self._clock()
+        wait, outage = _FIRST_WAIT, Outage(repeat=_TOLD_EVERY, clock=self._clock)
         while True:
             try:
                 answer = attempt()
             except UNREACHABLE as error:
                 if not even_when_full and _is_out_of_memory(error):
                     raise RedisFullError from None
-                now = self._clock()
-                if told is None or now - told >= _TOLD_EVERY:
+                if outage.begin():
                     self.tell(f"{explain(error)} Waiting for it; nothing is lost.")
-                    told = now
                 self._stop()
                 self._sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
             else:
-                if told is not None:
-                    self.tell(f"The connection is back after {self._clock() - since:.0f} s.")
+                if (lasted := outage.end()) is not None:
+                    self.tell(f"The connection is back after {lasted:.0f} s.")
                 return answer
 
 

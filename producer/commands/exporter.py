@@ -22,6 +22,7 @@ from contract.ledger.health import Census
 from contract.ledger.memory import RedisMemory
 from contract.ledger.overview import Overview, look
 from contract.ledger.reasons import reason_of
+from contract.outage import Outage
 from producer.cluster.client import Cluster
 from producer.wiring import Producer
 
@@ -79,7 +80,7 @@ class LedgerNumbers:
 
     def __init__(self, cluster: Cluster) -> None:
         self._ledger, self._health = cluster.ledger, cluster.health
-        self._is_away = False
+        self._outage = Outage()
 
     def describe(self) -> Iterator[Metric]:
         """Name nothing beforehand: to register must not ask Redis."""
@@ -91,12 +92,11 @@ class LedgerNumbers:
         try:
             seen, memory, census = look(self._ledger), self._ledger.memory(), self._health.census()
         except RedisTrouble as error:
-            if not self._is_away:
+            if self._outage.begin():
                 print(f"The ledger does not answer ({type(error).__name__}): trawl_redis_up is 0.", file=sys.stderr)
-            self._is_away = True
             yield _gauge(known.REDIS_UP, {(): 0})
             return
-        self._is_away = False
+        self._outage.end()
         yield _gauge(known.REDIS_UP, {(): 1})
         yield from _of_ledger(seen)
         yield from _of_redis(memory)

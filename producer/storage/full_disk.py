@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from contract.errors import FolderError
+from contract.outage import Outage
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  #: the disk, or its quota, is full
 
@@ -47,19 +48,18 @@ class SpaceWait:
 
     def call(self, write: Callable[[], Answer]) -> Answer:
         """Call ``write`` until it succeeds, and return its result; it must be safe to repeat."""
-        since: float | None = None
+        outage = Outage(clock=self._clock)
         while True:
             try:
                 answer = write()
             except FullDiskError as error:
-                if since is None:
-                    since = self._clock()
+                if outage.begin():
                     self._tell(f"The disk of {error.folder} is full: waiting for space. Nothing is lost.")
                 self._stop()
                 self._sleep(_PAUSE)
             else:
-                if since is not None:
-                    self._tell(f"The disk has space again after {self._clock() - since:.0f} s.")
+                if (lasted := outage.end()) is not None:
+                    self._tell(f"The disk has space again after {lasted:.0f} s.")
                 return answer
 
 

@@ -21,6 +21,7 @@ from contract.cluster.broker import UNREACHABLE
 from contract.errors import MessageError, TrawlError
 from contract.ledger.ports import Claiming
 from contract.ledger.values import EDITION, Child, Claim
+from contract.outage import Outage
 from contract.records.batches import pack_entries
 from contract.records.messages import BatchMessage
 from worker.batch.disk_backoff import DiskBackoff
@@ -327,21 +328,20 @@ class BatchRunner:
         Raises:
             UNREACHABLE: the worker was told to stop, and Redis is still away.
         """
-        until, is_late = math.inf, False
+        until, outage = math.inf, Outage()
         while True:
             self._watchdog.look()
             try:
                 answer = close()
             except UNREACHABLE as error:
-                if not is_late:
+                if outage.begin():
                     self._listener.notify(CloseDelayed(claim, type(error).__name__))
-                is_late = True
                 if self._is_stopping():
                     until = min(until, time.monotonic() + _CLOSE_PATIENCE)
                 if time.monotonic() > until:
                     raise
                 time.sleep(_CLOSE_PAUSE)
                 continue
-            if is_late:  # the others waited for Redis as well
+            if outage.end() is not None:  # the others waited for Redis as well
                 self._excused = time.monotonic()
             return answer
