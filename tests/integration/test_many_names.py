@@ -42,7 +42,7 @@ def http() -> Iterator[CurlHttp[Exchange]]:
 def _fetch(world: VirtualWorld, port: int, names: range) -> float:
     """Fetch a URL of each name, all at 127.0.0.1, and return the CPU seconds this thread needed."""
     for number in names:
-        world.resolver.answers[f"n{number}.test"] = Answer(("127.0.0.1",))
+        world.names.answers[f"n{number}.test"] = Answer(("127.0.0.1",))
     began = time.thread_time()
     run = world.fetch([f"http://n{number}.test:{port}/" for number in names], _POLICY)
     spent = time.thread_time() - began

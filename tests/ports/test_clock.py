@@ -1,24 +1,31 @@
-"""The Clock port: seconds that only grow, and the time of day."""
+"""The Clock port, kept by the system's and by the lane tests' fake: seconds that only grow, and the time of day."""
 
 from __future__ import annotations
 
 import time
 
+import pytest
+
+from tests.support.virtual_http import VirtualClock
 from worker.adapters.clock import SystemClock
 from worker.engine.ports import Clock
 
+CLOCKS: list[Clock] = [SystemClock(), VirtualClock()]
 
-def test_its_seconds_only_grow() -> None:
-    clock: Clock = SystemClock()
 
+@pytest.mark.parametrize("clock", CLOCKS, ids=["system", "fake"])
+def test_its_seconds_only_grow(clock: Clock) -> None:
     seen = [clock.now() for _ in range(1000)]
 
     assert seen == sorted(seen)
 
 
-def test_its_wall_clock_is_the_systems() -> None:
-    clock: Clock = SystemClock()
+@pytest.mark.parametrize("clock", CLOCKS, ids=["system", "fake"])
+def test_its_wall_clock_says_unix_seconds(clock: Clock) -> None:
+    assert 1_600_000_000 < clock.wall() < 2 * time.time()
 
-    before, seen, after = time.time(), clock.wall(), time.time()
+
+def test_the_systems_wall_clock_is_the_systems() -> None:
+    before, seen, after = time.time(), SystemClock().wall(), time.time()
 
     assert before <= seen <= after

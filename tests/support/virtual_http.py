@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from worker.engine.failures import Breakage
 from worker.engine.ports import Body, Ended, Request
 
 B = TypeVar("B", bound=Body)
+
+LEAST = 1e-6  # seconds a turn takes: time never stands still
 
 
 class VirtualClock:
@@ -79,11 +81,16 @@ class SteppedHttp(Generic[B]):
         if not self._is_woken:
             self.clock.seconds = self.next_moment(seconds)
         self._is_woken = False
-        moved = [(body, answering.move(self.clock.seconds)) for body, answering in list(self._open.items())]
+        now = self.clock.seconds
+        moved = [(body, answering.move(now)) for body, answering in self.moving(now)]
         ended = [(body, end) for body, end in moved if end is not None]
         for body, _ in ended:
             del self._open[body]
         return ended
+
+    def moving(self, _now: float) -> Iterable[tuple[B, Answering]]:
+        """Return the exchanges that may move."""
+        return list(self._open.items())
 
     def next_moment(self, _seconds: float) -> float:
         """Return when a wait ends: somewhat later than asked for, now and then, for a machine is slow, too."""

@@ -14,8 +14,9 @@ from math import inf
 from contract.records.batches import BatchEntry
 from contract.records.policy import JobPolicy
 from tests.support.memory_store import MemoryStore
-from tests.support.virtual_http import Answering, B, SteppedHttp, VirtualClock
+from tests.support.virtual_http import LEAST, Answering, B, SteppedHttp, VirtualClock
 from worker.adapters.resolver import SystemResolver
+from worker.adapters.resolver.questions import Found
 from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
@@ -24,7 +25,6 @@ from worker.engine.lane import Lane
 from worker.engine.ports import Answer, Body, Ended, Http, Request
 from worker.engine.run import Run
 
-_LEAST = 1e-6  # seconds a turn takes: time never stands still
 _TURNS = 100_000  # a lane that turns more often than this in a test turns for ever
 
 
@@ -96,33 +96,51 @@ class VirtualHttp(SteppedHttp[B]):
         now = self.clock.seconds
         while self._due and self._due[0] <= now:
             heapq.heappop(self._due)
-        return min(now + max(seconds, _LEAST), self._due[0] if self._due else inf)
+        return min(now + max(seconds, LEAST), self._due[0] if self._due else inf)
 
 
-class VirtualResolver:
-    """Keeps ``worker.engine.ports.Resolver``: every name has an address, except those it is told to fail or hold."""
+class VirtualNames:
+    """Keeps ``worker.adapters.resolver.resolver.Asking``: every name has an address, except those it is told to hold.
+
+    ``slow`` names are answered by the test, which calls what is ``held``; ``queued`` ones are not asked for before.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.held: dict[str, Callable[[str, Answer], None]] = {}
+        self.slow: set[str] = set()
+        self.queued: set[str] = set()
+
+    def answer_to(self, begin: Callable[[str], None], deliver: Callable[[str, Found | None], None]) -> None:
+        self._begin, self._deliver = begin, deliver
+
+    def ask(self, host: str) -> None:
+        if host not in self.queued:
+            self._begin(host)
+        if host in self.slow:
+            self.held[host] = self._answer
+        else:
+            self._answer(host, self.answers.get(host, Answer(("192.0.2.1",))))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _answer(self, host: str, answer: Answer) -> None:
+        self._begin(host)
+        self._deliver(host, Found(answer, seconds=inf))
+
+
+class VirtualResolver(SystemResolver):
+    """The real one over such names; those that are not slow are known at once."""
 
     def __init__(self, clock: VirtualClock) -> None:
-        self._clock = clock
-        self._begun: dict[str, float] = {}
-        self.answers: dict[str, Answer] = {}
-        self.held: dict[str, Callable[[str, Answer], None]] = {}  # asked and not answered
-        self.slow: set[str] = set()
-        self.queued: set[str] = set()  # slow, and not even asked for yet
+        self.names = VirtualNames()
+        super().__init__(lambda _job: None, clock, name_servers=self.names)
 
     def known(self, host: str, *, after: float = -inf) -> Answer | None:
-        return None if host in self.slow else self.answers.get(host, Answer(("192.0.2.1",)))
-
-    def ask(self, host: str, tell: Callable[[str, Answer], None]) -> None:
-        self.held[host] = tell
-        self._begun[host] = self._clock.seconds
-
-    def begun(self, host: str) -> float | None:
-        return self._begun.get(host) if host not in self.queued else None
-
-    def give_up(self, host: str) -> Answer:
-        self.held.pop(host, None)
-        return Answer(fault="no resolver answered in time", begun=self._begun.get(host))
+        if host not in self.names.slow and super().known(host) is None:
+            self.ask(host, lambda _host, _answer: None)
+        return super().known(host, after=after)
 
 
 class VirtualWorld:
@@ -145,6 +163,7 @@ class VirtualWorld:
         self.http: VirtualHttp[Exchange] = VirtualHttp(script, self.clock)
         self.store = MemoryStore()
         self.resolver = VirtualResolver(self.clock)
+        self.names = self.resolver.names
         self._jobs: list[Callable[[], None]] = []  # what was given to other threads
         resolver = self.resolver if look_up is None else SystemResolver(self._jobs.append, self.clock, look_up=look_up)
         self.lane = Lane(

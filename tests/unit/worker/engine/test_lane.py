@@ -111,7 +111,7 @@ def test_the_deadline_ends_an_exchange_that_says_nothing() -> None:
 
 def test_a_name_that_never_resolves_holds_only_its_own_urls() -> None:
     world = _always(Reply())
-    world.resolver.slow.add("stuck.test")
+    world.names.slow.add("stuck.test")
 
     run = world.fetch([*_urls(20), *_urls(2, "stuck.test")], JobPolicy(timeout=5.0, connect_timeout=2.0, attempts=1))
 
@@ -123,12 +123,12 @@ def test_a_name_that_never_resolves_holds_only_its_own_urls() -> None:
 
 def test_a_name_that_resolves_late_lets_its_urls_go() -> None:
     world = _always(Reply())
-    world.resolver.slow.add("late.test")
+    world.names.slow.add("late.test")
     run = world.start(_urls(2, "late.test"), OPEN)
-    world.turn_until(lambda: "late.test" in world.resolver.held)
+    world.turn_until(lambda: "late.test" in world.names.held)
 
-    world.resolver.held["late.test"]("late.test", Answer(("192.0.2.7",)))
-    world.resolver.slow.clear()
+    world.names.held["late.test"]("late.test", Answer(("192.0.2.7",)))
+    world.names.slow.clear()
     world.turn_until(lambda: run.wait(0))
 
     assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
@@ -137,13 +137,13 @@ def test_a_name_that_resolves_late_lets_its_urls_go() -> None:
 def test_a_name_that_waits_for_its_turn_with_us_is_never_late() -> None:
     """Guards ``begun``: a queue of our own is neither the host's fault nor the URL's time."""
     world = _always(Reply(after=1.0))
-    world.resolver.slow.add("queued.test")
-    world.resolver.queued.add("queued.test")
+    world.names.slow.add("queued.test")
+    world.names.queued.add("queued.test")
     run = world.start(["http://queued.test/"], JobPolicy(timeout=5.0, connect_timeout=2.0, attempts=1))
     world.turn_until(lambda: world.clock.seconds > 60.0)
 
-    world.resolver.slow.clear()
-    world.resolver.held["queued.test"]("queued.test", Answer(("192.0.2.7",), begun=world.clock.seconds))
+    world.names.slow.clear()
+    world.names.held["queued.test"]("queued.test", Answer(("192.0.2.7",), begun=world.clock.seconds))
     world.turn_until(lambda: run.wait(0))
 
     (outcome,) = run.outcomes
@@ -192,12 +192,12 @@ def test_what_has_come_is_no_timeout_however_late_the_lane_hears_of_it() -> None
 def test_the_clock_of_a_url_starts_when_it_holds_an_address() -> None:
     """Guards the deadline: a name may take long, and what is fetched from it too."""
     world = _always(Reply(after=4.0))
-    world.resolver.slow.add("late.test")
+    world.names.slow.add("late.test")
     run = world.start(["http://late.test/"], JobPolicy(timeout=5.0, attempts=1))
     world.turn_until(lambda: world.clock.seconds > 3.0)
 
-    world.resolver.slow.clear()
-    world.resolver.held["late.test"]("late.test", Answer(("192.0.2.7",), begun=0.0))
+    world.names.slow.clear()
+    world.names.held["late.test"]("late.test", Answer(("192.0.2.7",), begun=0.0))
     world.turn_until(lambda: run.wait(0))
 
     (outcome,) = run.outcomes
@@ -211,15 +211,15 @@ def test_the_clock_of_a_url_starts_when_it_holds_a_slot() -> None:
     slow = Reply(after=8.0)
     script = {"http://late.test/": (Reply(status=503, after=0.5), Reply(after=3.0))}
     world = VirtualWorld(lambda url, turn: script.get(url, (slow, slow))[turn], window=1)
-    world.resolver.slow.add("late.test")
+    world.names.slow.add("late.test")
     policy = JobPolicy(timeout=10.0, attempts=3)
     run = world.start(["http://late.test/"], JobPolicy(timeout=5.0, attempts=3))
-    world.turn_until(lambda: "late.test" in world.resolver.held)
+    world.turn_until(lambda: "late.test" in world.names.held)
     others = [world.start(_urls(1, f"{name}.test"), policy) for name in "abcdef"]
     world.turn_until(lambda: len(world.http.requests) == 2)
 
-    world.resolver.slow.clear()
-    world.resolver.held["late.test"]("late.test", Answer(("192.0.2.7",), begun=0.0))
+    world.names.slow.clear()
+    world.names.held["late.test"]("late.test", Answer(("192.0.2.7",), begun=0.0))
     world.turn_until(lambda: run.wait(0) and all(each.wait(0) for each in others))
 
     (outcome,) = run.outcomes
@@ -248,8 +248,8 @@ def test_a_thousand_urls_of_a_dead_name_share_each_look_up() -> None:
 def test_a_job_that_uses_ipv4_only_asks_no_other_address() -> None:
     """Guards ``usable``: libcurl, handed nothing, would ask the system's resolver."""
     world = _always(Reply())
-    world.resolver.answers["both.test"] = Answer(("2001:db8::1", "192.0.2.7"))
-    world.resolver.answers["six.test"] = Answer(("2001:db8::1",))
+    world.names.answers["both.test"] = Answer(("2001:db8::1", "192.0.2.7"))
+    world.names.answers["six.test"] = Answer(("2001:db8::1",))
 
     run = world.fetch(["http://both.test/", "http://six.test/"], JobPolicy(ipv4_only=True))
 

@@ -34,8 +34,8 @@ def test_what_is_in_flight_and_what_of_it_is_quiet_is_known_by_host() -> None:
 def test_urls_wait_for_name_servers_that_say_nothing_and_for_no_others() -> None:
     """Guards the two seconds of Lookups.note: a name that takes a moment is no name server that is silent."""
     world = VirtualWorld()
-    world.resolver.slow |= {"dead.test", "behind.test"}
-    world.resolver.queued.add("behind.test")
+    world.names.slow |= {"dead.test", "behind.test"}
+    world.names.queued.add("behind.test")
     run = world.start(["http://dead.test/1", "http://dead.test/2", "http://behind.test/", "http://b.test/"], PATIENT)
     turn_for(world, 1.5)
 
@@ -43,7 +43,7 @@ def test_urls_wait_for_name_servers_that_say_nothing_and_for_no_others() -> None
     turn_for(world, 3.0)
 
     assert run.progress.waits.hosts == {"dead.test:80": 1, "behind.test:80": 1}
-    deliver = world.resolver.held.pop("dead.test")
+    deliver = world.names.held.pop("dead.test")
     deliver("dead.test", Answer(("192.0.2.9",)))
     turn_for(world, 1.5)
     assert run.progress.waits.hosts == {"behind.test:80": 1}

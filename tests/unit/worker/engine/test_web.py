@@ -29,7 +29,7 @@ def fetch(listing: Listing, policy: JobPolicy = LIMITED, *, window: int = 0) -> 
     world = VirtualWorld(window=window, http=http, clock=clock)
     for line in listing.lines:
         if line.fate is Fate.NAMELESS:
-            world.resolver.answers[f"gone{line.number}.{DOMAIN}"] = Answer(fault="no such name", is_final=True)
+            world.names.answers[f"gone{line.number}.{DOMAIN}"] = Answer(fault="no such name", is_final=True)
     urls = [line.url for line in listing.lines]
     size = max(1, BATCH * listing.in_flight // 256)
     runs: list[Run] = []
