@@ -147,13 +147,9 @@ def test_it_can_be_called_through_a_link(checkout: Checkout, tmp_path: Path) -> 
     (tmp_path / "trawl").symlink_to(checkout.root / "trawl")
 
     result = subprocess.run(
-        [sys.executable, tmp_path / "trawl", "x"],
-        cwd=tmp_path,
-        env=outside(),
-        capture_output=True,
-        text=True,
+        [sys.executable, tmp_path / "trawl", "x"], cwd=tmp_path, env=outside(), capture_output=True, text=True,
         check=True,
-    )
+    )  # fmt: skip
 
     assert result.stdout == f"{tmp_path} x\n"
 

@@ -11,19 +11,8 @@ LONGEST = 500  # lines of a module of the product; from 400 on, ask whether it i
 LONGEST_TEST = 900  # lines; a suite may list many cases of one thing
 #: Words that say where code was put down, not what it is.
 EMPTY_WORDS = {
-    "utils",
-    "util",
-    "helpers",
-    "helper",
-    "common",
-    "manager",
-    "managers",
-    "data",
-    "info",
-    "misc",
-    "core",
-    "base",
-}
+    "utils", "util", "helpers", "helper", "common", "manager", "managers", "data", "info", "misc", "core", "base",
+}  # fmt: skip
 SENTENCE = re.compile(r"\S+ \S+ \S.*[^.]\.", re.DOTALL)
 
 

@@ -209,36 +209,14 @@ def test_a_job_a_worker_and_flower_run_without_a_denial(guarded: Guarded, tmp_pa
 @pytest.mark.parametrize(
     "command",
     [
-        "CONFIG GET *",
-        "CONFIG SET dir /tmp",
-        "KEYS *",
-        "SCAN 0",
-        "FLUSHALL",
-        "FLUSHDB",
-        "EVAL return(1) 0",
-        "FUNCTION LIST",
-        "SCRIPT FLUSH",
-        "MODULE LIST",
-        "ACL LIST",
-        "ACL SETUSER trawl +@all",
-        "OBJECT ENCODING trawl:2:jobs",
-        "SHUTDOWN NOSAVE",
-        "REPLICAOF 127.0.0.1 1",
-        "MONITOR",
-        "CLIENT LIST",
-        "CLIENT KILL ID 1",
-        "CLIENT PAUSE 1",
-        "SAVE",
-        "DUMP trawl:2:jobs",
-        "RENAME trawl:a trawl:b",
-        "GET other-application",
-        "SET other-application 1",
-        "DEL celery",
-        "PUBLISH elsewhere 1",
-        "SWAPDB 0 1",
+        "CONFIG GET *", "CONFIG SET dir /tmp", "KEYS *", "SCAN 0", "FLUSHALL", "FLUSHDB", "EVAL return(1) 0",
+        "FUNCTION LIST", "SCRIPT FLUSH", "MODULE LIST", "ACL LIST", "ACL SETUSER trawl +@all",
+        "OBJECT ENCODING trawl:2:jobs", "SHUTDOWN NOSAVE", "REPLICAOF 127.0.0.1 1", "MONITOR", "CLIENT LIST",
+        "CLIENT KILL ID 1", "CLIENT PAUSE 1", "SAVE", "DUMP trawl:2:jobs", "RENAME trawl:a trawl:b",
+        "GET other-application", "SET other-application 1", "DEL celery", "PUBLISH elsewhere 1", "SWAPDB 0 1",
         "MIGRATE 127.0.0.1 1 trawl:2:jobs 0 1",
     ],
-)
+)  # fmt: skip
 def test_what_trawlnet_does_not_need_is_denied(guarded: Guarded, command: str) -> None:
     with connect(guarded.settings) as client, pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command.split())

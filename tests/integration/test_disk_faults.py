@@ -275,13 +275,9 @@ def _folders_above(path: str) -> list[str]:
 def _a_shift(ledger: RecordingLedger, bench: Bench) -> BatchRunner:
     def starts(claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
         return bench.downloader.start(
-            unpack_entries(claim.payload),
-            claim.policy,
-            queued=time.time(),
-            worker="test",
-            may_publish=may_publish,
+            unpack_entries(claim.payload), claim.policy, queued=time.time(), worker="test", may_publish=may_publish,
             wake=wake,
-        )
+        )  # fmt: skip
 
     return BatchRunner(
         ledger,

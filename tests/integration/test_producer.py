@@ -42,12 +42,8 @@ def test_every_line_becomes_one_row_and_the_sums_are_told(bench: Bench) -> None:
 
     assert code == 1
     assert (summary["lines"], summary["ok"], summary["failed"], summary["refused"], summary["duplicates"]) == (
-        53,
-        45,
-        5,
-        2,
-        1,
-    )
+        53, 45, 5, 2, 1,
+    )  # fmt: skip
     assert summary["errors"] == {"http-4xx": 5, "refused-url": 2}
     assert len(bench.rows()) == 52
     assert [row["detail"].split(":")[0] for row in bench.rows() if row["outcome"] == "refused"] == [

@@ -14,18 +14,9 @@ from tests.support.exchange import Exchange
 #: The policy the expectations are written for; `POLICY.attempts` is replaced by 1 or 3.
 #: The waits are short so that no case takes long, the sizes small so that no cap costs much.
 POLICY = JobPolicy(
-    timeout=8.0,
-    connect_timeout=1.5,
-    first_byte_timeout=1.0,
-    slowest=2000,
-    slow_window=1.0,
-    max_size=4 * 1024 * 1024,
-    first_wait=0.01,
-    longest_wait=0.05,
-    host_patience=3.0,
-    redirects=10,
-    allow_nets=("127.0.0.0/8",),
-)
+    timeout=8.0, connect_timeout=1.5, first_byte_timeout=1.0, slowest=2000, slow_window=1.0, max_size=4 * 1024 * 1024,
+    first_wait=0.01, longest_wait=0.05, host_patience=3.0, redirects=10, allow_nets=("127.0.0.0/8",),
+)  # fmt: skip
 
 #: What a path serves unless its case says otherwise.
 GOOD_SIZE = 4096

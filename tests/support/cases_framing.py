@@ -148,14 +148,10 @@ def _chunked_cut(exchange: Exchange) -> None:
     exchange.chunk(body_part(0, 1000))
     exchange.send(
         {
-            "inside": b"3e8\r\n" + body_part(1000, 500),
-            "between": b"",
-            "size": b"3e",
-            "sized": b"3e8\r\n",
-            "nearly": b"3e8\r\n" + body_part(1000, 1000),
-            "last": b"0\r\n",
+            "inside": b"3e8\r\n" + body_part(1000, 500), "between": b"", "size": b"3e", "sized": b"3e8\r\n",
+            "nearly": b"3e8\r\n" + body_part(1000, 1000), "last": b"0\r\n",
         }[exchange.text("at")]
-    )
+    )  # fmt: skip
     if exchange.number("reset"):
         exchange.reset()
 

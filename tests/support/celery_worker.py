@@ -107,14 +107,9 @@ class CeleryWorker:
         with self.log_path.open("ab") as log:
             # A session of its own is how its orphans are found again, whatever their parent is by then.
             self._process = subprocess.Popen(
-                self._command,
-                cwd=self._cwd,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+                self._command, cwd=self._cwd, env=self._env, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
         if wait:
             self.wait_until_ready(within=within)
         return self

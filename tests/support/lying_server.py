@@ -226,18 +226,8 @@ def _refused(server: LyingServer, told: _Told) -> None:
 
 _LIES = (
     *(
-        _longer,
-        _longer,
-        _shorter,
-        _shorter,
-        _drops,
-        _drops,
-        _moved,
-        _begun_later,
-        _ended_sooner,
-        _everything,
-        _other_total,
-        _no_total,
+        _longer, _longer, _shorter, _shorter, _drops, _drops, _moved, _begun_later, _ended_sooner, _everything,
+        _other_total, _no_total,
     ),
     *(_other_version, _no_tag, _nothing_said, _nonsense, _encoded, _multipart, _refused),
-)
+)  # fmt: skip

@@ -36,20 +36,9 @@ from tests.support.processes import PATIENCE, free_port
 from tests.support.requests_seen import RequestLog, SeenConnection, SeenRequest
 
 __all__ = [
-    "CASES",
-    "GOOD",
-    "POLICY",
-    "SPLIT_CASES",
-    "Case",
-    "Door",
-    "Ending",
-    "Kind",
-    "MisbehavingServer",
-    "MisbehavingSite",
-    "RequestLog",
-    "SeenConnection",
-    "SeenRequest",
-]
+    "CASES", "GOOD", "POLICY", "SPLIT_CASES", "Case", "Door", "Ending", "Kind", "MisbehavingServer", "MisbehavingSite",
+    "RequestLog", "SeenConnection", "SeenRequest",
+]  # fmt: skip
 
 #: Every behaviour with its expected outcome.
 CASES: tuple[Case, ...] = registered()

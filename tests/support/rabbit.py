@@ -72,14 +72,9 @@ class Rabbit:
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
         with (self._folder / Path(command[0]).name).open("wb") as said:
             return subprocess.Popen(
-                command,
-                env=self._environment,
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                command, env=self._environment, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 start_new_session=True,
-            )
+            )  # fmt: skip
 
     def _is_up(self) -> bool:
         return b"Starting broker... completed" in (self._folder / SERVER.name).read_bytes()

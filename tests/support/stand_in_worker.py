@@ -35,14 +35,9 @@ def everything_ok(entry: BatchEntry) -> Outcome:
     if entry.known:
         digest = entry.known.digest.removeprefix("sha256:")
         return Outcome(
-            url=entry.url,
-            name=name,
-            ending=Ending.KEPT,
-            path=name,
-            bytes=entry.known.size,
-            sha256=digest,
+            url=entry.url, name=name, ending=Ending.KEPT, path=name, bytes=entry.known.size, sha256=digest,
             worker="stand-in",
-        )
+        )  # fmt: skip
     return Outcome(
         url=entry.url,
         name=name,
@@ -66,13 +61,9 @@ def everything_ok(entry: BatchEntry) -> Outcome:
 
 def failed(entry: BatchEntry, error: ErrorClass = ErrorClass.HTTP_4XX) -> Outcome:
     return Outcome(
-        url=entry.url,
-        name=output_name(entry.url),
-        ending=Ending.FAILED,
-        error=error,
-        http_status=404,
+        url=entry.url, name=output_name(entry.url), ending=Ending.FAILED, error=error, http_status=404,
         worker="stand-in",
-    )
+    )  # fmt: skip
 
 
 class StandInWorker:
@@ -151,15 +142,7 @@ class StandInWorker:
     ) -> BatchReport:
         finished = time.time()
         return BatchReport(
-            job=claim.job,
-            batch=claim.batch,
-            worker="stand-in",
-            pid=1,
-            queued=claim.queued,
-            started=started,
-            finished=finished,
-            elapsed=finished - started,
-            busy=0.02 * len(outcomes),
-            outcomes=outcomes,
+            job=claim.job, batch=claim.batch, worker="stand-in", pid=1, queued=claim.queued, started=started,
+            finished=finished, elapsed=finished - started, busy=0.02 * len(outcomes), outcomes=outcomes,
             handed_off=handed_off,
-        )
+        )  # fmt: skip

@@ -94,13 +94,9 @@ def test_a_part_of_the_good_bodies_is_there_with_the_last_of_it() -> None:
 
 def test_what_lies_in_a_folder_is_good_wrong_or_lost(tmp_path: Path) -> None:
     lines = listing(
-        (NEAR, Fate.GOOD),
-        (NEAR, Fate.ONCE),
-        (NEAR, Fate.GOOD),
-        (NEAR, Fate.CUT),
-        (NEAR, Fate.GOOD),
+        (NEAR, Fate.GOOD), (NEAR, Fate.ONCE), (NEAR, Fate.GOOD), (NEAR, Fate.CUT), (NEAR, Fate.GOOD),
         (NEAR, Fate.SILENT),
-    ).lines
+    ).lines  # fmt: skip
     bodies, output = tmp_path / "bodies", tmp_path / "out"
     bodies.mkdir()
     output.mkdir()

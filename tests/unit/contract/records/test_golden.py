@@ -84,16 +84,9 @@ def test_what_the_first_release_wrote_is_read() -> None:
 
 def test_a_snapshot_that_says_more_is_written_behind_what_the_first_release_wrote() -> None:
     said = ProgressSnapshot(
-        "7",
-        {"ok": 3, "failed": 1},
-        4096,
-        errors={"dns": 1},
-        flying=5,
-        quiet=2,
-        unresolved=1,
-        hosts={"a.test": 3},
+        "7", {"ok": 3, "failed": 1}, 4096, errors={"dns": 1}, flying=5, quiet=2, unresolved=1, hosts={"a.test": 3},
         retrying=4,
-    )
+    )  # fmt: skip
 
     assert said.to_wire() == golden("snapshot-2")
     assert ProgressSnapshot.from_wire(golden("snapshot-2")) == said

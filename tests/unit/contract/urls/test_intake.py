@@ -21,18 +21,11 @@ MD5 = "098f6bcd4621d373cade4e832627b4f6"
 @pytest.mark.parametrize(
     "raw",
     [
-        b"",
-        b"\n",
-        b"\r\n",
-        b" \t \r\n",
-        b"# https://example.org/",
-        b"  #",
-        b"\t#a\n",
-        b"#" + b"a" * 9_000_000,
+        b"", b"\n", b"\r\n", b" \t \r\n", b"# https://example.org/", b"  #", b"\t#a\n", b"#" + b"a" * 9_000_000,
         b"#\xff\0",
     ],
     ids=lambda raw: ascii(raw)[:40],
-)
+)  # fmt: skip
 def test_blank_lines_and_comments_ask_for_nothing(raw: bytes) -> None:
     assert intake(raw, line=1) is None
     assert intake(raw, line=7) is None

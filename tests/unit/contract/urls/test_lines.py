@@ -273,24 +273,10 @@ def test_the_bad_ports_are_those_of_browsers_and_of_what_stands_beside_workers()
 
 LABELS = st.sampled_from(
     [
-        "a",
-        "www",
-        "xn--mnchen-3ya",
-        "xn--",
-        "x",
-        "n--a",
-        "0x7f",
-        "127",
-        "1",
-        "-",
-        "_",
-        "a" * 63,
-        "a" * 64,
-        "A",
-        "%41",
+        "a", "www", "xn--mnchen-3ya", "xn--", "x", "n--a", "0x7f", "127", "1", "-", "_", "a" * 63, "a" * 64, "A", "%41",
         "",
     ]
-)
+)  # fmt: skip
 PARTS = st.sampled_from(
     ["/", "/.", "/..", "a", "?", "#", "%", "%zz", " ", "\t", "\\", ":", ":80", "@", "[", "é", "\r", "\0", "/a b"]
 )

@@ -44,18 +44,10 @@ def test_the_layouts_place_a_name() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "",
-        "..",
-        "../../etc/passwd",
-        "a" * 31,
-        "a" * 33,
-        "A" * 32,
-        "a" * 32 + "\n",
-        "g" * 32,
-        "/" + "a" * 31,
+        "", "..", "../../etc/passwd", "a" * 31, "a" * 33, "A" * 32, "a" * 32 + "\n", "g" * 32, "/" + "a" * 31,
         "\u0661" * 32,
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("layout", Layout)
 def test_what_is_no_name_becomes_no_path(name: str, layout: Layout) -> None:
     """Guards the ``fullmatch`` line of ``output_path``: without it a message could choose a path."""

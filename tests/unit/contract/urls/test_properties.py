@@ -16,19 +16,10 @@ from tests.support.lines import accepted, md5
 
 HOSTS = st.sampled_from(
     [
-        "example.org",
-        "EXAMPLE.org.",
-        "b\u00fccher.example",
-        "[::1]",
-        "127.1",
-        "h:8080",
-        "a@b",
-        "a\\b",
-        "\u2603",
-        "xn--a",
-        "",
+        "example.org", "EXAMPLE.org.", "b\u00fccher.example", "[::1]", "127.1", "h:8080", "a@b", "a\\b", "\u2603",
+        "xn--a", "",
     ]
-)
+)  # fmt: skip
 URLS = st.one_of(
     st.text(),
     st.builds("{}://{}{}".format, st.sampled_from(["http", "https", "HTTP", "ftp"]), HOSTS, st.text()),

@@ -60,20 +60,10 @@ def test_a_wrong_line_is_refused_by_what_it_looks_like(line: str, said: str) -> 
 @pytest.mark.parametrize(
     "url",
     [
-        "http://h/my file.jpg",
-        "http://h/my holiday photos/",
-        "http://h/The Cat v1.2 final.pdf",
-        "http://h/search?q=a red cat",
-        "http://h/a.jpg,w_200",
-        "http://h/a,http://h/b",
-        "http://h/a;b|c",
-        'http://h/"a"',
-        "http://h/<a>",
-        "http://h/[a](b)",
-        "http://h/{a}",
-        "http://h/a=b",
-        "http://h/\ufeff",
+        "http://h/my file.jpg", "http://h/my holiday photos/", "http://h/The Cat v1.2 final.pdf",
+        "http://h/search?q=a red cat", "http://h/a.jpg,w_200", "http://h/a,http://h/b", "http://h/a;b|c",
+        'http://h/"a"', "http://h/<a>", "http://h/[a](b)", "http://h/{a}", "http://h/a=b", "http://h/\ufeff",
     ],
-)
+)  # fmt: skip
 def test_an_odd_url_is_a_url(url: str) -> None:
     assert entry(url, line=2).url == url

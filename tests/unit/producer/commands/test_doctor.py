@@ -18,14 +18,9 @@ IDLE = Overview(
 )  # fmt: skip
 
 HEALTHY: dict[str, Any] = {
-    "valkey_version": "9.1.2",
-    "redis_version": "7.2.4",
-    "aof_enabled": 1,
-    "aof_last_write_status": "ok",
-    "maxmemory_policy": "noeviction",
-    "maxmemory": 0,
-    "used_memory": 1_000_000,
-}
+    "valkey_version": "9.1.2", "redis_version": "7.2.4", "aof_enabled": 1, "aof_last_write_status": "ok",
+    "maxmemory_policy": "noeviction", "maxmemory": 0, "used_memory": 1_000_000,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

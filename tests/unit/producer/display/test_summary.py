@@ -13,14 +13,9 @@ from producer.job.tally import Tally
 
 def row(ending: Ending, error: ErrorClass | None = None, detail: str | None = None) -> bytes:
     outcome = Outcome(
-        url="http://h.example/secret?secret=1",
-        name="0" * 32,
-        ending=ending,
-        error=error,
-        detail=detail,
-        bytes=1000,
+        url="http://h.example/secret?secret=1", name="0" * 32, ending=ending, error=error, detail=detail, bytes=1000,
         timing=Timing(ttfb=0.1, total=0.4),
-    )
+    )  # fmt: skip
     return wire.to_json_bytes(outcome)
 
 
@@ -71,12 +66,8 @@ def test_machines_get_the_same_numbers() -> None:
     record = summary().to_record()
 
     assert (record["ok"], record["kept"], record["failed"], record["bytes"], record["speed_up"]) == (
-        2,
-        1,
-        1,
-        2000,
-        None,
-    )
+        2, 1, 1, 2000, None,
+    )  # fmt: skip
     assert record["total"]["p50"] == pytest.approx(0.4, rel=0.02)
     assert record["errors"] == {"timeout": 1}
 

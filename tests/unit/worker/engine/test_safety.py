@@ -146,22 +146,12 @@ def test_every_form_of_an_address_gets_the_same_verdict(address: str) -> None:
 @pytest.mark.parametrize(
     "junk",
     [
-        "",
-        " ",
-        "localhost",
-        "127.1",
-        "0x7f.0.0.1",
-        "010.0.0.1",
-        "2130706433",
-        "8.8.8.8 ",
-        "8.8.8.8\0",
-        "8.8.8.8:80",
-        "%",
-        "%eth0",
+        "", " ", "localhost", "127.1", "0x7f.0.0.1", "010.0.0.1", "2130706433", "8.8.8.8 ", "8.8.8.8\0", "8.8.8.8:80",
+        "%", "%eth0",
     ]
     + ["[::1]", "/var/run/a.sock", b"", b"abc", b"8.8.8.8", b"\0" * 15, "\N{FULLWIDTH DIGIT EIGHT}.8.8.8"],
     ids=repr,
-)
+)  # fmt: skip
 def test_what_is_no_socket_address_is_closed(junk: str | bytes) -> None:
     assert not WIDE_OPEN.verdict(junk, 80).allowed
     assert tier_of(junk) is Tier.NEVER
@@ -309,12 +299,8 @@ def test_networks_are_read_as_people_write_them() -> None:
     read = parse_networks(written, setting="TRAWL_ALLOW_NETS")
 
     assert [str(network) for network in read] == [
-        "10.0.0.0/8",
-        "192.168.1.1/32",
-        "fd00::/8",
-        "::1/128",
-        "172.16.0.0/12",
-    ]
+        "10.0.0.0/8", "192.168.1.1/32", "fd00::/8", "::1/128", "172.16.0.0/12",
+    ]  # fmt: skip
     assert parse_networks([written, "8.8.8.8"], setting="x") == (*read, ip_network("8.8.8.8/32"))
     assert parse_networks("", setting="x") == ()
 

@@ -298,14 +298,9 @@ def test_whatever_happens_the_file_is_one_version_whole_or_absent(
 ) -> None:
     versions = {first: version(number, size) for number, first in enumerate([0, *sorted(changes)])}
     policy = JobPolicy(
-        timeout=60.0,
-        attempts=3,
-        splits=splits,
-        first_byte_timeout=2.0,
-        slow_window=2.0,
-        first_wait=0.1,
+        timeout=60.0, attempts=3, splits=splits, first_byte_timeout=2.0, slow_window=2.0, first_wait=0.1,
         host_patience=20.0,
-    )
+    )  # fmt: skip
 
     fetched = fetch(lambda request: fates[request % len(fates)], policy, versions=versions, most=most)
 
