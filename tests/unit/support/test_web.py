@@ -25,11 +25,6 @@ def good(*lines: tuple[Host, Fate], in_flight: int = 1) -> Sequence[float]:
     return [round(moment, 3) for moment in ideal(listing(*lines, in_flight=in_flight)).good]
 
 
-def test_a_seed_draws_one_list() -> None:
-    assert draw(7, 0.05) == draw(7, 0.05)
-    assert draw(7, 0.05) != draw(8, 0.05)
-
-
 def test_the_list_is_as_row_w_is_described() -> None:
     drawn = draw()
 
@@ -44,12 +39,6 @@ def test_the_list_is_as_row_w_is_described() -> None:
     assert sum(count <= 2 for count in hosts.values()) > len(hosts) / 2
     assert len({line.url for line in drawn.lines}) == URLS
     assert len({host.address for host in drawn.hosts}) == HOSTS
-
-
-def test_a_small_list_takes_as_long_as_a_large_one() -> None:
-    large, small = ideal(draw()), ideal(draw(scale=0.1))
-
-    assert 0.7 < small.at(0.9) / large.at(0.9) < 1.4
 
 
 @pytest.mark.parametrize(
@@ -78,18 +67,6 @@ def test_places_work_side_by_side_and_http2_shares_its_connection() -> None:
 
     assert (two.good, two.connections) == ((0.2, 0.2), 2)
     assert ([round(moment, 3) for moment in shared.good], shared.connections) == ([0.3, 0.3], 1)
-
-
-def test_a_large_body_takes_as_many_round_trips_as_its_window_needs_to_grow() -> None:
-    large = Line(0, NEAR, Fate.GOOD, 200_000)
-
-    assert ideal(Listing([NEAR], [large], 1)).at(1.0) == pytest.approx(0.3)
-
-
-def test_a_part_of_the_good_bodies_is_there_with_the_last_of_it() -> None:
-    found = ideal(listing((NEAR, Fate.GOOD), (NEAR, Fate.GOOD), (NEAR, Fate.GOOD), (NEAR, Fate.GOOD)))
-
-    assert [round(found.at(part), 3) for part in (0.25, 0.5, 1.0)] == [0.2, 0.3, 0.5]
 
 
 def test_what_lies_in_a_folder_is_good_wrong_or_lost(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import secrets
 
 import pytest
-from celery.backends.base import decompress_payload  # type: ignore[attr-defined]  # new in 5.7
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -14,43 +13,13 @@ from contract.errors import MessageError, SettingError
 from contract.records import wire
 from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
 from contract.records.messages import MESSAGE_VERSION, BatchMessage, child_batch
-from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome
 from contract.records.policy import Digest, JobPolicy, Sync
 from contract.records.reports import BatchReport
 from contract.urls.expected import Expected
 from contract.urls.naming import Layout
 
 ATTEMPTS = (Attempt(ErrorClass.TIMEOUT, None, 3.25), Attempt(None, 200, 0.5))
-OUTCOME = Outcome(
-    url="https://example.com/ä?b=1",
-    name="0" * 32,
-    ending=Ending.OK,
-    path="0" * 32,
-    http_status=200,
-    bytes=7,
-    sha256="a" * 64,
-    final_url="https://example.com/b",
-    redirects=1,
-    attempts=ATTEMPTS,
-    started="2026-01-01T00:00:00+00:00",
-    timing=Timing(dns=0.1, connect=0.2, total=4.0),
-    worker="celery@here",
-    notes=("framing=close",),
-)
-
-
-def a_report(**changes: object) -> BatchReport:
-    values: dict[str, object] = {
-        "job": "j", "batch": "7", "worker": "w", "pid": 1, "queued": 1.0, "started": 2.0, "finished": 4.0,
-        "elapsed": 2.0, "busy": 5.0, "outcomes": [OUTCOME], "handed_off": ["7.1"],
-    }  # fmt: skip
-    return BatchReport(**{**values, **changes})  # type: ignore[arg-type]  # the table above has the types
-
-
-def test_an_outcome_comes_back_from_its_manifest_row_unchanged() -> None:
-    row = json.loads(wire.to_json(OUTCOME.to_row()))
-
-    assert Outcome.from_row(row) == OUTCOME
 
 
 def test_every_row_has_every_key_the_manifest_promises() -> None:
@@ -144,14 +113,6 @@ def test_a_policy_that_cannot_be_used_is_told_apart(record: dict[str, object]) -
         JobPolicy.from_wire(record)
 
 
-def test_a_message_names_job_and_batch_and_nothing_else() -> None:
-    message = BatchMessage("job-1", "7.3f-2")
-
-    assert BatchMessage.from_wire(message.to_wire()) == message
-    assert message.to_wire() == {"version": MESSAGE_VERSION, "job": "job-1", "batch": "7.3f-2"}
-    assert message.task_id == "job-1.7.3f-2"
-
-
 def test_a_batch_handed_off_for_days_keeps_a_name_that_a_worker_reads() -> None:
     """Guards what a child's name keeps of its parent's: a full disk hands off every minute."""
     names = ["7"]
@@ -187,20 +148,6 @@ def test_two_hand_offs_of_one_batch_have_no_name_in_common() -> None:
 def test_what_is_not_a_message_of_this_version_is_rejected(wire_form: object) -> None:
     with pytest.raises(MessageError):
         BatchMessage.from_wire(wire_form)
-
-
-def test_a_report_comes_back_from_the_result_backend_unchanged() -> None:
-    report = a_report()
-
-    assert BatchReport.from_result(report.to_result()) == report
-
-
-def test_a_stored_report_has_the_shape_of_celerys_own_results() -> None:
-    meta = json.loads(decompress_payload(a_report().to_result()))
-
-    assert (meta["task_id"], meta["status"]) == ("j.7", "SUCCESS")
-    assert meta["result"]["summary"] == {"ok": 1}
-    assert meta["result"]["concurrency"] == 2.5
 
 
 @pytest.mark.parametrize(
