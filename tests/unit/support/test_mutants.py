@@ -14,6 +14,19 @@ def test_each_guard_stands_once_where_the_tables_say() -> None:
     assert {guard: count for guard, count in counts.items() if count != 1} == {}
 
 
+def test_each_guard_names_tests_that_exist() -> None:
+    """A row whose test was renamed is tried by nothing."""
+    named = {argument for guard in guards() for argument in guard.tests if "::" in argument}
+    missing = [
+        each
+        for each in named
+        for path, _, name in [each.partition("[")[0].partition("::")]
+        if f"def {name.rpartition('::')[2]}(" not in (ROOT / path).read_text("utf-8")
+    ]
+
+    assert missing == []
+
+
 @pytest.mark.parametrize("words", [[], ["adapters/http"]])
 def test_the_parts_of_a_run_are_all_of_it(words: list[str]) -> None:
     parts = [chosen_by([*words, f"{part}/3"]) for part in (1, 2, 3)]
