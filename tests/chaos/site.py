@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 
 import redis
 
@@ -105,15 +104,13 @@ class Site:
             self.start_flower()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
         for worker in [*self.workers, *(worker for _, worker in self._buried)]:
             worker.stop(grace=10.0 if error is None else 0.0)
         if self.flower is not None:
             self.flower.kill()
             self.flower.wait()
-        self.relay.__exit__(kind, error, trace)
+        self.relay.__exit__()
         self.server.stop()
 
     def _new_worker(self) -> CeleryWorker:

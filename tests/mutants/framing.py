@@ -6,7 +6,7 @@ from tests.mutants.guard import Guard
 
 _EXCHANGE = "worker/engine/exchange.py"
 _HTTP = "tests/unit/worker/engine/http"
-_NOT_READY = "test_a_body_that_is_not_ready_is_asked_for_again_when_the_server_says_when"
+_NOT_READY = "test_a_server_may_say_when_to_ask_again"
 _TRANSFERS = "tests/integration/test_transfers.py"
 _CONTINUING = "tests/unit/worker/engine/test_continuing.py"
 

@@ -10,7 +10,6 @@ import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from tests.support.processes import PATIENCE, await_condition, descendants, is_alive, send, session_of
 
@@ -191,7 +190,5 @@ class CeleryWorker:
     def __enter__(self) -> CeleryWorker:
         return self if self._process is not None else self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from types import TracebackType
 
 from tests.support.processes import PATIENCE, free_port
 
@@ -165,9 +164,7 @@ class DnsStub:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._bell_rope.close()
         self._thread.join(PATIENCE * 10.0)

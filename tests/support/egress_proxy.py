@@ -10,7 +10,6 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal
 
 from tests.support.listening import Listening
@@ -88,9 +87,7 @@ class EgressProxy:
         self.port = self._listening.listen(self.address, self.port)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._listening.close()
 
     def _talk(self, wire: socket.socket, _number: int) -> None:

@@ -18,7 +18,6 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from worker.adapters.disk import descriptors, draft, folder, opening, partials, space, store
@@ -78,9 +77,7 @@ class FaultyCalls:
             names[name] = ours.get(name, self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for names, name, real in _REPLACED:
             names[name] = real
 

@@ -10,7 +10,6 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tests.support.celery_worker import PROJECT
@@ -56,7 +55,5 @@ class Flower:
         await_condition(lambda: self.read("/workers?json=1").get("data"), within=40, what="Flower hearing of a worker")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         end(self._process)

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from tests.support import (  # noqa: F401 (importing them registers their behaviours and cases)
     cases_connections,
@@ -131,9 +130,7 @@ class MisbehavingServer:
     def __enter__(self) -> MisbehavingServer:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     # ---- connections
@@ -274,9 +271,7 @@ class MisbehavingSite:
             self.origins[door.value] = server.origin
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._stack.close()
         finally:

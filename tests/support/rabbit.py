@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from types import TracebackType
 
 from tests.support.processes import await_condition, free_port, is_alive, session_of
 
@@ -54,9 +53,7 @@ class Rabbit:
         self._mapper = self._run(str(_PORT_MAPPER), "-port", str(self._mapper_port), "-address", "127.0.0.1")
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         _kill(self._mapper)
 

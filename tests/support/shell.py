@@ -8,7 +8,6 @@ import select
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from tests.support.processes import await_condition, descendants, send
 
@@ -31,9 +30,7 @@ class Shell:
             os.execve("/bin/bash", ["bash", "--norc", "--noprofile", "-i"], self._environment)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for pid in [*descendants(self._pid), self._pid]:
             send(pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)

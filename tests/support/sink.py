@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import TracebackType
 
 from tests.support.processes import PATIENCE
 
@@ -81,9 +80,7 @@ class Sink:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bell_rope.close()
         self._thread.join(PATIENCE * 10.0)
         self._close()

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pytest
@@ -98,9 +97,7 @@ class TinyDisk:
             raise NotPermittedError(said) if said.startswith("not permitted") else NetboxError(said or "no answer")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._holder is not None
         self._holder.communicate("")
         if os.path.ismount(self.path):  # in a chroot on a shared mount nothing can keep it inside

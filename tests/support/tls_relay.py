@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from types import TracebackType
 
 from tests.support.certificates import Certificate
 from tests.support.processes import PATIENCE
@@ -33,9 +32,7 @@ class TlsRelay:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE * 10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE * 10)
