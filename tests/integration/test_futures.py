@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, CancelledError, as_completed, wait
+from concurrent.futures import CancelledError, as_completed
 from pathlib import Path
 
 import pytest
@@ -55,16 +55,6 @@ def test_every_future_ends_and_as_completed_yields_each_once(client: Client, set
     with pytest.raises(UrlError, match="http-4xx") as caught:
         futures[7].result()
     assert caught.value.outcome.http_status == 404
-
-
-def test_wait_returns_at_the_first_and_at_the_last(client: Client, settings: ClusterSettings) -> None:
-    with StandInWorker(settings), Submitter(client) as submitter:
-        futures = submitter.map(URLS)
-        first = wait(futures, timeout=300, return_when=FIRST_COMPLETED)
-        last = wait(futures, timeout=300, return_when=ALL_COMPLETED)
-
-    assert first.done
-    assert (len(last.done), len(last.not_done)) == (30, 0)
 
 
 def test_what_no_worker_has_can_be_cancelled_and_is_not_fetched(client: Client, settings: ClusterSettings) -> None:

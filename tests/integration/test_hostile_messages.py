@@ -18,7 +18,7 @@ from contract.cluster.settings import ClusterSettings
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries
-from contract.records.messages import BatchMessage
+from contract.records.messages import MESSAGE_VERSION, BatchMessage
 from contract.records.policy import JobPolicy
 from tests.support.celery_worker import CeleryWorker
 from tests.support.processes import await_condition
@@ -64,6 +64,7 @@ HOSTILE = {
     "too many arguments": envelope(arguments([1, 2, 3], {"message": 4}, {})),
     "a path for a job": envelope(arguments([{"version": 1, "job": "../../etc", "batch": "1"}], {}, {})),
     "an unknown job": envelope(arguments([{"version": 1, "job": "nobody", "batch": "1"}], {}, {})),
+    "another version": envelope(arguments([{"version": MESSAGE_VERSION + 1, "job": "a", "batch": "1"}], {}, {})),
     "a surrogate": envelope(b'[["\\ud800"], {}, {}]'),
     "words for time limits": envelope(json.dumps(ARGUMENTS).encode(), timelimit=["a", "b"]),
     "words for retries": envelope(json.dumps(ARGUMENTS).encode(), retries="many"),
@@ -92,6 +93,7 @@ def test_a_worker_lives_through_every_message_it_did_not_expect(tmp_path: Path, 
     assert "Unrecoverable error" not in log
     assert log.count("Message dropped: it cannot be read") == 4
     assert log.count("Message of queue trawl dropped: ") == 16
+    assert "Message rejected: This worker reads message version" in log
     assert "Traceback" not in log
     assert len(log) < 100_000, "a message of 60 MB is not repeated"
 

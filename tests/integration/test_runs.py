@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -60,22 +59,6 @@ def test_a_batch_past_its_time_starts_no_more_and_loses_nothing(site: Misbehavin
     assert not ended & back
     assert back
     assert all(leftover.entry.attempts == () for leftover in run.leftovers)
-
-
-def test_a_wait_that_would_hold_the_batch_is_handed_back(site: MisbehavingSite, bench: Bench) -> None:
-    url = site.url("/status?code=503&retry_after=60", key="later")
-    policy = replace(OPEN, timeout=300.0, attempts=2, first_wait=40.0, longest_wait=40.0)
-
-    run = bench.start([site.url("/silence?after=nothing&fails=99", key="x")], replace(policy, timeout=0.5))
-    assert run.wait(ENOUGH)
-    refused = bench.start([site.origins["refuses"] + "/later", url], policy)
-    assert refused.wait(ENOUGH)
-
-    assert len(refused.outcomes) + len(refused.leftovers) == 2
-    for leftover in refused.leftovers:
-        assert 0 < leftover.after <= 120.0
-        assert len(leftover.entry.attempts) == 1
-        assert leftover.entry.spent >= leftover.after
 
 
 def test_what_was_spent_before_counts(site: MisbehavingSite, bench: Bench) -> None:
@@ -279,40 +262,6 @@ def test_http3_falls_back_to_what_the_server_speaks(site: MisbehavingSite, tmp_p
     assert [(outcome.ending, outcome.http_version) for outcome in run.outcomes] == [(Ending.OK, "1.1")]
 
 
-def test_a_name_that_is_never_resolved_ends_within_the_connect_timeout(tmp_path: Path) -> None:
-    answered = threading.Event()
-
-    def look_up(host: str) -> tuple[str, ...]:
-        answered.wait(ENOUGH)
-        return ("127.0.0.1",)
-
-    bench = Bench(tmp_path, look_up=look_up)
-
-    run = bench.fetch(["http://never.test/"], replace(OPEN, connect_timeout=0.5, attempts=1))
-
-    answered.set()
-    bench.close()
-    assert run.outcomes[0].error is ErrorClass.DNS
-
-
-def test_many_urls_of_a_dead_name_do_not_hold_the_others(site: MisbehavingSite, tmp_path: Path) -> None:
-    def look_up(host: str) -> tuple[str, ...]:
-        if host == "dead.test":
-            raise OSError("no server answered")
-        return ("127.0.0.1",)
-
-    bench = Bench(tmp_path, look_up=look_up)
-    port = site.origins["plain"].rpartition(":")[2]
-    dead = [f"http://dead.test:{port}/{index}" for index in range(100)]
-    live = [f"http://live-{index}.test:{port}/good?case=live-{index}" for index in range(20)]
-
-    run = bench.fetch(dead + live, replace(OPEN, attempts=2, first_wait=0.05, longest_wait=0.1))
-
-    bench.close()
-    assert run.progress.ok == 20
-    assert sum(outcome.error is ErrorClass.DNS for outcome in run.outcomes) == 100
-
-
 # --------------------------------------------------------------------------------------------------------- layout
 
 
@@ -338,15 +287,6 @@ def test_runs_side_by_side_keep_their_outcomes_apart(site: MisbehavingSite, benc
         assert run.wait(ENOUGH)
         assert {outcome.url for outcome in run.outcomes} == set(urls)
         assert run.busy > 0
-
-
-def test_lanes_share_a_batch(site: MisbehavingSite, tmp_path: Path) -> None:
-    bench = Bench(tmp_path, lanes=4, transfers=4)
-
-    run = bench.fetch(_good(site, 60, "lanes"))
-
-    bench.close()
-    assert run.progress.ok == 60
 
 
 def test_an_empty_batch_is_over(bench: Bench) -> None:

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 from celery.events.state import State
-from kombu import serialization
 
 from contract.cluster.dispatch import queue_depth
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
-from contract.records.messages import BATCH_TASK, MESSAGE_VERSION, BatchMessage
+from contract.records.messages import BATCH_TASK, BatchMessage
 from contract.records.outcomes import Ending
 from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
@@ -103,34 +102,6 @@ def test_a_few_urls_that_take_long_keep_no_others_waiting(
     assert len([seen for seen in server.log.requests() if seen.path == "/held"]) == 6, "undisturbed"
 
 
-def test_two_workers_share_a_job(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
-    batches = [[server.url(f"/held?batch={batch}&n={n}") for n in range(4)] for batch in range(12)]
-
-    with a_worker(tmp_path, cluster) as first, a_worker(tmp_path, cluster) as second:
-        cluster.enqueue("job", *batches)
-        server.log.wait_for_requests(9)  # one worker has two batches at once at most
-        server.log.let_go.set()
-        reports = cluster.reports("job")
-
-    workers = {report.worker.partition("@")[0] for report in reports}
-    assert workers == {first.name, second.name}
-
-
-def test_a_message_of_another_version_is_rejected_and_nothing_is_lost(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
-) -> None:
-    with a_worker(tmp_path, cluster) as worker:
-        newer = {**BatchMessage("job", "1").to_wire(), "version": MESSAGE_VERSION + 1}
-        for argument in (newer, "nonsense", {"version": MESSAGE_VERSION}):
-            cluster.app.send_task(BATCH_TASK, args=[argument])
-        worker.wait_for_log("Message rejected: This worker reads message version")
-        cluster.enqueue("job", [server.url("/good")])
-        (report,) = cluster.reports("job")
-
-    assert report.counts() == {"ok": 1}
-    assert "Traceback" not in worker.log()
-
-
 def test_whoever_watches_sees_one_row_for_each_batch_whatever_its_message(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
@@ -152,19 +123,6 @@ def test_whoever_watches_sees_one_row_for_each_batch_whatever_its_message(
 
     assert set(state.tasks) == {f"job.{number}" for number in range(1, 7)}
     assert {task.result.partition(" | ")[0] for task in state.tasks.values()} == {"1 ok"}
-
-
-def test_pickle_is_refused_and_the_worker_lives(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
-    with a_worker(tmp_path, cluster) as worker:
-        # A producer that ignores the agreement: accept_content on the worker's side is what is tested.
-        serialization.enable_insecure_serializers(["pickle"])
-        try:
-            cluster.app.send_task(BATCH_TASK, args=[{"version": MESSAGE_VERSION}], serializer="pickle")
-        finally:
-            serialization.disable_insecure_serializers(["json"])
-        worker.wait_for_log("Message of queue trawl dropped: it is not packed as JSON")
-        cluster.enqueue("job", [server.url("/good")])
-        assert cluster.reports("job")[0].counts() == {"ok": 1}
 
 
 def test_a_worker_told_to_stop_reports_what_is_done_and_hands_off_the_rest(
@@ -191,24 +149,6 @@ def test_a_worker_told_to_stop_reports_what_is_done_and_hands_off_the_rest(
     assert payload is not None
     assert sorted(entry.url for entry in unpack_entries(payload)) == sorted(hanging)
     assert queue_depth(cluster.app, cluster.queue) == 1  # its message is sent already: nobody waits for a sweep
-
-
-def test_a_killed_workers_batch_runs_again_elsewhere(
-    tmp_path: Path, redis: RedisServer, server: MisbehavingServer
-) -> None:
-    cluster = Cluster(redis.celery_url(), tmp_path, lease=2.0)
-    urls = [server.url(f"/silence?fails=1&n={number}") for number in range(3)]
-
-    with a_worker(tmp_path, cluster) as first:
-        cluster.enqueue("job", urls)
-        server.log.wait_for_requests(3)
-        first.kill()
-    with a_worker(tmp_path, cluster) as second:
-        (report,) = cluster.reports("job")
-
-    assert report.worker.startswith(second.name)
-    assert report.counts() == {"ok": 3}
-    assert not list((cluster.output / ".trawl" / "parts").iterdir()), "the dead worker's temporary files are reaped"
 
 
 def test_a_worker_killed_within_a_split_leaves_no_body_with_holes(

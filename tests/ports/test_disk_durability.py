@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from contract.records.policy import Sync
-from contract.urls.naming import Layout, output_name, output_path
+from contract.urls.naming import Layout, output_name
 from tests.support.bodies import body_bytes
 from tests.support.drafts import BODY, NAME, OTHER, a_draft, files_in, named_files, put
-from tests.support.faulty_calls import Call, FaultyCalls
+from tests.support.faulty_calls import FaultyCalls
 from worker.adapters.disk import OutputFolder
 from worker.engine.ports import DiskTrouble, Store
 
@@ -111,18 +111,3 @@ def test_a_disk_that_takes_nothing_and_says_nothing_is_not_asked_for_ever(store:
 
     with Silent(), pytest.raises(DiskTrouble, match="EIO"):
         a_draft(store)
-
-
-def test_the_calls_are_told_apart_by_what_they_are_made_on(out: Path) -> None:
-    """Proves the shim these tests and test_disk_faults.py stand on."""
-    with FaultyCalls() as calls:
-        folder = OutputFolder(out)
-        put(files_in(folder, Layout.SHARDED, Sync.FILE), NAME, b"x")
-        folder.close()
-
-    (own,) = {call.path for call in calls.made if call.name == "flock"}
-    assert own.startswith(".trawl/parts/")
-    assert Call("mkdir", NAME[:2]) in calls.made
-    assert Call("rename", output_path(NAME, Layout.SHARDED), f"{own}/0") in calls.made
-    assert Call("pwrite", f"{own}/0") in calls.made
-    assert calls.names()[-3:] == ["close", "close", "close"]

@@ -36,29 +36,15 @@ WAYS: dict[Way, int] = {
 
 #: The same through an egress proxy that was set: what is refused does not even reach the proxy.
 THROUGH_A_PROXY: dict[tuple[Proxying, Way], int] = {
-    ("connect", guarded_ways.asked_directly): 12_000,
-    ("connect", guarded_ways.asked_by_http_3): 4_000,
-    ("connect", guarded_ways.asked_in_a_crowd): 4_800,
-    ("connect", guarded_ways.reached_by_redirect): 5_000,
-    ("connect", guarded_ways.met_in_the_pool): 3_600,
-    ("connect", guarded_ways.closed_behind_an_open_connection): 90,
-    ("connect", guarded_ways.reached_through_a_proxy): 10_000,
-    ("connect", guarded_ways.named_by_dns): 2_400,
-    ("connect", guarded_ways.rebound_by_dns): 5_000,
-    ("connect", guarded_ways.rebound_within_a_transfer): 170,
-    ("connect", guarded_ways.mixed_by_dns): 2_500,
-    ("connect", guarded_ways.aimed_at_our_own_services): 1_200,
+    **{("connect", way): least for way, least in WAYS.items() if way is not guarded_ways.known_to_the_machine},
     ("connect", guarded_ways.aimed_at_the_egress_proxy): 90,
-    ("connect", guarded_ways.denied_by_the_worker): 6_000,
-    ("socks5", guarded_ways.asked_directly): 12_000,
-    ("socks5", guarded_ways.reached_by_redirect): 5_000,
-    ("socks5", guarded_ways.met_in_the_pool): 3_600,
-    ("socks5", guarded_ways.reached_through_a_proxy): 10_000,
-    ("socks5", guarded_ways.rebound_by_dns): 5_000,
-    ("socks5", guarded_ways.rebound_within_a_transfer): 170,
-    ("socks5", guarded_ways.mixed_by_dns): 2_500,
+    **{("socks5", way): WAYS[way] for way in (
+        guarded_ways.asked_directly, guarded_ways.reached_by_redirect, guarded_ways.met_in_the_pool,
+        guarded_ways.reached_through_a_proxy, guarded_ways.rebound_by_dns, guarded_ways.rebound_within_a_transfer,
+        guarded_ways.mixed_by_dns,
+    )},
     ("socks5", guarded_ways.aimed_at_the_egress_proxy): 90,
-}
+}  # fmt: skip
 
 #: Lines of the list that ``trawl run`` is given, at least.
 COMMAND = 4_000

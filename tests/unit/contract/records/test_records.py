@@ -113,6 +113,14 @@ def test_a_policy_that_cannot_be_used_is_told_apart(record: dict[str, object]) -
         JobPolicy.from_wire(record)
 
 
+def test_a_message_names_job_and_batch_and_nothing_else() -> None:
+    message = BatchMessage("job-1", "7.3f-2")
+
+    assert BatchMessage.from_wire(message.to_wire()) == message
+    assert message.to_wire() == {"version": MESSAGE_VERSION, "job": "job-1", "batch": "7.3f-2"}
+    assert message.task_id == "job-1.7.3f-2"
+
+
 def test_a_batch_handed_off_for_days_keeps_a_name_that_a_worker_reads() -> None:
     """Guards what a child's name keeps of its parent's: a full disk hands off every minute."""
     names = ["7"]
