@@ -17,7 +17,7 @@ from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
 from contract.ledger.health import WorkerHealth
 from contract.ledger.ledger import RedisLedger
-from contract.ledger.recovery import sweeper
+from contract.ledger.sweep import sweeper
 from worker.adapters.resolver import is_overruled
 from worker.batch.disk_backoff import DiskBackoff
 from worker.downloader import Downloader, check_output, share_descriptors

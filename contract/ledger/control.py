@@ -114,20 +114,25 @@ def settle(ledger: Steering, job: str, *, holder: str, most: int = _WITHDRAWN_AT
 
 
 def cancelled_report(job: str, batch: str, entries: Sequence[BatchEntry], *, worker: str, queued: float) -> BatchReport:
-    """Return the report of a batch that was cancelled before anybody fetched it."""
+    """Return the report of a batch that was cancelled before a worker fetched it; ``queued`` is in Unix seconds."""
     outcomes = [
-        Outcome(
-            url=entry.url,
-            name=output_name(entry.url),
-            ending=Ending.FAILED,
-            error=ErrorClass.CANCELLED,
-            detail="Its job was cancelled before it was fetched.",
-            attempts=entry.attempts,
-            worker=worker,
-        )
+        failed_outcome(entry, ErrorClass.CANCELLED, "Its job was cancelled before it was fetched.", worker=worker)
         for entry in entries
     ]
     return BatchReport.without_work(job, batch, worker=worker, at=queued, outcomes=outcomes)
+
+
+def failed_outcome(entry: BatchEntry, error: ErrorClass, detail: str, *, worker: str) -> Outcome:
+    """Return the outcome of a URL that ends without another attempt."""
+    return Outcome(
+        url=entry.url,
+        name=output_name(entry.url),
+        ending=Ending.FAILED,
+        error=error,
+        detail=detail,
+        attempts=entry.attempts,
+        worker=worker,
+    )
 
 
 # ---------------------------------------------------------------------- how

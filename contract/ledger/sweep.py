@@ -1,4 +1,4 @@
-"""The sweep's own steps: what was lost waits again, what waits gets messages, what is worn is split."""
+"""The sweep: puts lost batches back in line, sends missing messages, and splits or ends batches that kill workers."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from celery import Celery
+
+from contract.cluster.dispatch import queue_depth, send_batches
 from contract.errors import MessageError
 from contract.ledger.changing import MOST_ATTEMPTS
-from contract.ledger.control import settle
+from contract.ledger.control import failed_outcome, settle
 from contract.ledger.ports import Steering
 from contract.ledger.values import EARLIER, EDITION, Child, Claim, Swept
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
+from contract.records.outcomes import ErrorClass
 from contract.records.reports import BatchReport
 
-LOST_AFTER = 5.0  # seconds a batch has waited when a message that is missing counts as lost, and not as on its way
-SILENT_AFTER = 30.0  # seconds without a claim after which messages nobody can count are thought lost
-SWEEP_PAUSE = 2.0  # seconds between two looks whether it is our turn; two sweeps are a quarter of it apart at least
-LONGEST_PAUSE = 5.0  # seconds between them while nothing can become overdue
+LOST_AFTER = 5.0  # seconds a batch must have waited before its missing message counts as lost rather than on its way
+SILENT_AFTER = 30.0  # seconds without a claim after which messages are sent again, if the broker cannot count them
+SWEEP_PAUSE = 2.0  # seconds between two attempts of one process; sweeps are at least a quarter of it apart
+LONGEST_PAUSE = 5.0  # seconds between sweeps while nothing can become overdue
 
 _SWEPT_AT_ONCE = 200
 
 
 @dataclass(slots=True)
 class SweepFindings:
-    """What one sweep did: batch ids put back in line, split, and ended as poison, by job.
+    """The batches that one sweep put back in line, split, and ended as poison: ids by job.
 
-    ``sent`` is how many messages it sent, ``cancelled`` how many URLs of cancelled jobs it ended.
+    ``sent`` counts messages, ``cancelled`` the URLs of cancelled jobs that it ended.
     """
 
     again: dict[str, list[str]] = field(default_factory=dict)
@@ -38,7 +42,7 @@ class SweepFindings:
 
 
 class Sweeper:
-    """Puts back in line what was lost, sends messages that are missing, splits what kills; one sweeper at a time."""
+    """Sweeps the batches of all jobs. Of all sweepers of a cluster, the ledger lets one work at a time."""
 
     def __init__(
         self,
@@ -47,37 +51,36 @@ class Sweeper:
         holder: str,
         queue_depth: Callable[[], int | None],
         send: Callable[[Sequence[BatchMessage]], None],
-        poison: Callable[[Claim, BatchEntry], BatchReport],
         pause: float = SWEEP_PAUSE,
         lost_after: float = LOST_AFTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``queue_depth`` tells how many messages the queue holds (None: the broker cannot tell).
+        """``queue_depth`` counts the messages in the queue (None: the broker cannot tell), ``send`` sends some.
 
-        ``send`` sends messages; ``poison`` makes the report of a batch whose only URL wore it out.
+        ``pause`` and ``lost_after`` are in seconds; ``holder`` names this process in leases and reports.
         """
         self._ledger = ledger
         self._holder = holder
         self._queue_depth = queue_depth
         self._send = send
-        self._poison = poison
         self._pause = pause
         self._lost_after = lost_after
         self._clock = clock
-        self._from = float("-inf")  # when it may be our turn, by the clock
+        self._from = float("-inf")  # when to ask the ledger next, by the clock
 
     def sweep(self) -> SweepFindings:
-        """Sweep all jobs, unless somebody did so a moment ago; costs nothing while that is known.
+        """Sweep all jobs, unless they were swept a moment ago; free of round trips while this process knows that.
 
         Raises:
-            redis.exceptions.RedisError, kombu.exceptions.OperationalError: a service is away; the next sweep goes on.
+            redis.exceptions.RedisError, kombu.exceptions.OperationalError: Redis or the broker is unreachable; the next
+                sweep continues.
         """
         findings = SweepFindings()
         if self._clock() < self._from:
             return findings
-        self._from = self._clock() + self._pause  # also when Redis does not answer
+        self._from = self._clock() + self._pause  # even if Redis does not answer
         swept = self._step(EDITION)
-        # What is parked meanwhile may come due sooner than anybody knew.
+        # What is parked in the meantime may come due sooner than the ledger knew.
         self._from = self._clock() + min(swept.rest, self._pause)
         self._see_to(EDITION, swept, findings)
         if swept.has_others:
@@ -92,7 +95,7 @@ class Sweeper:
         )
 
     def _see_to(self, edition: int, swept: Swept, findings: SweepFindings) -> None:
-        """Send and split what was found in one edition."""
+        """Act on what was found in one edition."""
         if not swept.is_our_turn:
             return
         again = list(swept.again)
@@ -106,7 +109,7 @@ class Sweeper:
             self._send(missing)
             findings.sent += len(missing)
         for worn in swept.worn:
-            self._relieve(worn, findings)
+            self._split_or_end(worn, findings)
         findings.cancelled += sum(settle(self._ledger, job, holder=self._holder) for job in swept.unsettled)
 
     def _missing(
@@ -114,27 +117,27 @@ class Sweeper:
     ) -> Sequence[BatchMessage]:
         """Name batches for the messages that the queue lacks.
 
-        One that a worker has taken and not yet claimed with is missing too, for a moment: hence only what has waited
-        for a while is counted, or waits again since now.
+        A message is also missing for the moment between its delivery and the claim; so only batches count that have
+        waited for a while, or that were put back just now.
         """
         depth = self._queue_depth()
         if depth is None:
-            return [*again, *self._unheard_of(edition)]
+            return [*again, *self._unclaimed(edition)]
         missing = min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)
         if missing <= len(again):
             return again[: max(0, missing)]
         others = [message for message in self._ledger.longest_waiting(missing, edition=edition) if message not in again]
         return [*again, *others][:missing]
 
-    def _unheard_of(self, edition: int) -> Sequence[BatchMessage]:
-        """Name what waits for a message, as far as can be told without counting messages: nothing is claimed at all."""
+    def _unclaimed(self, edition: int) -> Sequence[BatchMessage]:
+        """Name waiting batches if nothing was claimed for long: the best guess if messages cannot be counted."""
         if self._ledger.seconds_untaken(edition) < SILENT_AFTER:
             return []
         self._ledger.note_sent(edition)
         return self._ledger.longest_waiting(_SWEPT_AT_ONCE, waited=SILENT_AFTER, edition=edition)
 
-    def _relieve(self, message: BatchMessage, findings: SweepFindings) -> None:
-        """Split a worn batch in halves, each with two attempts left; end it by name when it is a single URL."""
+    def _split_or_end(self, message: BatchMessage, findings: SweepFindings) -> None:
+        """Split a worn batch in halves with two attempts left each; a single URL ends as poison."""
         ledger, job, batch = self._ledger, message.job, message.batch
         try:
             claim = ledger.claim(job, batch, holder=self._holder, even_worn=True)
@@ -142,9 +145,9 @@ class Sweeper:
                 return
             entries = claim.entries()
         except MessageError:
-            return  # of another version: a sweep that can read it will come; the others must not wait for it
+            return  # written by another version, whose sweep can read it
         if len(entries) == 1:
-            if ledger.close(claim, self._poison(claim, entries[0])):
+            if ledger.close(claim, poison_report(claim, entries[0], worker=self._holder)):
                 findings.poisoned.setdefault(job, []).append(batch)
             return
         middle = len(entries) // 2
@@ -155,3 +158,18 @@ class Sweeper:
         )
         if ledger.close(claim, report, halves, worn=MOST_ATTEMPTS - 2):
             findings.split.setdefault(job, []).append(batch)
+
+
+def sweeper(ledger: Steering, app: Celery, *, queue: str, holder: str) -> Sweeper:
+    """Return a sweeper that counts and sends messages through Celery."""
+
+    def send(messages: Sequence[BatchMessage]) -> None:
+        send_batches(app, messages, about="(again)")
+
+    return Sweeper(ledger, holder=holder, queue_depth=lambda: queue_depth(app, queue), send=send)
+
+
+def poison_report(claim: Claim, entry: BatchEntry, *, worker: str) -> BatchReport:
+    """Return the report of a batch whose only URL has killed its workers."""
+    outcome = failed_outcome(entry, ErrorClass.POISON, "The worker died each time this URL was tried.", worker=worker)
+    return BatchReport.without_work(claim.job, claim.batch, worker=worker, at=claim.queued, outcomes=[outcome])

@@ -16,13 +16,12 @@ from contract.cluster.service_urls import redacted
 from contract.cluster.settings import ClusterSettings
 from contract.cluster.tls import certificate_trouble
 from contract.errors import ServiceError
-from contract.ledger import recovery
 from contract.ledger.channel import JobChannel
 from contract.ledger.health import WorkerHealth
 from contract.ledger.keys import SNAPSHOTS
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.ports import Ledger
-from contract.ledger.sweep import Sweeper
+from contract.ledger.sweep import Sweeper, sweeper
 from contract.outage import Outage
 from contract.records.messages import BatchMessage
 from producer.cluster.stale_messages import remove_stale_messages
@@ -204,7 +203,7 @@ class Cluster:
 
     def sweep(self, holder: str) -> None:
         if self._sweeper is None:
-            self._sweeper = recovery.sweeper(self.ledger, self._app, queue=self.settings.queue, holder=holder)
+            self._sweeper = sweeper(self.ledger, self._app, queue=self.settings.queue, holder=holder)
         self._sweeper.sweep()
 
     def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:

@@ -19,8 +19,7 @@ from contract.cluster.settings import ClusterSettings
 from contract.ledger import control
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.overview import look
-from contract.ledger.recovery import poison_report, sweeper
-from contract.ledger.sweep import Sweeper
+from contract.ledger.sweep import Sweeper, sweeper
 from contract.ledger.values import Child, NewBatch
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
@@ -158,12 +157,7 @@ def test_a_worn_batch_is_split_and_ended_under_the_same_rules(guarded: Guarded) 
     def take_and_die() -> bool:
         ledger.claim("job", "1", holder="me")
         Sweeper(
-            ledger,
-            holder="me",
-            queue_depth=lambda: queue_depth(app, "trawl"),
-            send=lambda _messages: None,
-            poison=lambda claim, entry: poison_report(claim, entry, worker="me"),
-            pause=0.05,
+            ledger, holder="me", queue_depth=lambda: queue_depth(app, "trawl"), send=lambda _messages: None, pause=0.05
         ).sweep()
         return ledger.closed("job") == ["1"]
 

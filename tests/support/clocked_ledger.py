@@ -12,7 +12,6 @@ import redis
 from contract.ledger.editions import texts
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.ports import Ledger
-from contract.ledger.recovery import poison_report
 from contract.ledger.sweep import LOST_AFTER, Sweeper, SweepFindings
 from contract.ledger.values import Claim, Drain, JobRecord, NewBatch
 from contract.records.batches import BatchEntry, pack_entries
@@ -55,14 +54,7 @@ class Clocked(Ledger, Protocol):
         """
         sent: list[BatchMessage] = []
         self.let_sweep(after_silence=after_silence)
-        sweeper = Sweeper(
-            self,
-            holder="sweeper",
-            queue_depth=lambda: waiting,
-            send=sent.extend,
-            poison=lambda claim, entry: poison_report(claim, entry, worker="sweeper"),
-            lost_after=lost_after,
-        )
+        sweeper = Sweeper(self, holder="sweeper", queue_depth=lambda: waiting, send=sent.extend, lost_after=lost_after)
         return sweeper.sweep(), [f"{message.job}/{message.batch}" for message in sent]
 
 
@@ -185,7 +177,3 @@ def drained(ledger: Ledger, *, place: str = "here", job: str = JOB, **options: A
 def refused_report(job: str, batch: str) -> BatchReport:
     outcomes = [an_outcome("gopher://x", Ending.REFUSED)]
     return BatchReport.without_work(job, batch, worker="producer", at=1.0, outcomes=outcomes, handed_off=[])
-
-
-def no_poison(claim: Claim, entry: BatchEntry) -> BatchReport:
-    raise AssertionError("nothing is poison here")

@@ -87,7 +87,7 @@ def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: Clocked
 
 
 def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(ledger: Clocked) -> None:
-    """Guards the ``except MessageError`` of ``_relieve``."""
+    """Guards the ``except MessageError`` of ``_split_or_end``."""
     ledger.open(JOB, [NewBatch("1", b"of another version", 1), batch_of("2")])
     for _ in range(MOST_ATTEMPTS):
         claimed(ledger, "1")

@@ -19,7 +19,6 @@ from tests.support.clocked_ledger import (
     batch_of,
     claimed,
     next_of,
-    no_poison,
     record_of,
     report_of,
     round_trips,
@@ -184,9 +183,7 @@ def test_one_sweep_at_a_time(ledger: Clocked) -> None:
         return 3
 
     def sweep(number: int) -> None:
-        sweeper = Sweeper(
-            ledger, holder="h", queue_depth=lambda: look(number), send=lambda _: None, poison=no_poison, pause=30.0
-        )
+        sweeper = Sweeper(ledger, holder="h", queue_depth=lambda: look(number), send=lambda _: None, pause=30.0)
         sweeper.sweep()
 
     ledger.let_sweep(after_silence=False)
@@ -216,7 +213,7 @@ def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: Clo
 
     for expected in (0, 1):
         client.delete("trawl:2:sweeping")
-        Sweeper(ledger, holder="sweeper", queue_depth=lambda: 0, send=sent.extend, poison=no_poison).sweep()
+        Sweeper(ledger, holder="sweeper", queue_depth=lambda: 0, send=sent.extend).sweep()
         assert len(sent) == expected
     assert 5000 < client.pttl("trawl:2:watched") <= 10_000, "half a lease of silence"
 
@@ -251,8 +248,7 @@ def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, le
     client.set("trawl:2:watched", b"1")
     now = 100.0
     sweepers = [
-        Sweeper(ledger, holder="h", queue_depth=lambda: 3, send=lambda _: None, poison=no_poison, clock=lambda: now)
-        for _ in range(2)
+        Sweeper(ledger, holder="h", queue_depth=lambda: 3, send=lambda _: None, clock=lambda: now) for _ in range(2)
     ]
     for sweeper in sweepers:
         sweeper.sweep()
@@ -279,7 +275,7 @@ def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: Clock
 
     def sweep() -> None:
         ledger.let_sweep(after_silence=False)
-        Sweeper(ledger, holder="h", queue_depth=waiting, send=lambda _: None, poison=no_poison).sweep()
+        Sweeper(ledger, holder="h", queue_depth=waiting, send=lambda _: None).sweep()
 
     ledger.advance(4.0)
     sweep()
