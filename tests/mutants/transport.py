@@ -25,7 +25,7 @@ GUARDS = (
         "for _ in [0]"),
     Guard("producer/job/live_progress.py", "if snapshot.batch not in self._over:",
         ("tests/unit/producer/job/test_live_progress.py",), "if True:"),
-    Guard("producer/job/manifest_sink.py", "        self.live.end(drained)\n",
+    Guard("producer/job/manifest_sink.py", "        self.live.end(collected)\n",
         ("tests/integration/test_follow.py", "-k", "glimpse")),
     Guard("worker/batch/runner.py",
         "self._listener.notify(BatchesProgressed([(batch.claim, batch.snapshot()) for batch in told]))",
