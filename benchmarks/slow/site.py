@@ -20,7 +20,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from email.utils import formatdate
 
-LARGEST = 1 << 20  # bytes of a body
 _DRIPS_EVERY = 0.5  # seconds
 _BACKLOG = 8192
 

@@ -32,6 +32,7 @@ from tests.support.redis_server import RedisServer
 CANARY = "c4n4ryc4n4ryc4n4ry"
 CREDENTIAL = "cr3d3nt14lcr3d3nt14l"
 PASSWORD = "p4ssw0rdp4ssw0rdp4ssw0rd"
+BASIC = base64.b64encode(f"{CREDENTIAL}:{CREDENTIAL}".encode()).decode()
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
@@ -56,14 +57,6 @@ def layers(found: bytes, depth: int = 3) -> Iterator[bytes]:
 def holds(found: bytes | str, secret: str) -> bool:
     text = found.encode() if isinstance(found, str) else found
     return any(secret.encode() in layer for layer in layers(text))
-
-
-def test_what_is_packed_is_found_too() -> None:
-    inner = zstd.compress(json.dumps({"url": f"http://host.test/{CANARY}"}).encode() * 3)
-
-    assert holds(b"x" + inner + b"y", CANARY)
-    assert holds(b'{"body": "' + base64.b64encode(inner) + b'"}', CANARY)
-    assert not holds(b"nothing" + zstd.compress(b"here"), CANARY)
 
 
 # ------------------------------------------------------------------------------------------- the servers in the list
@@ -334,12 +327,11 @@ def test_the_secrets_were_used(overheard: Overheard) -> None:
     assert all(CANARY in row["url"] for row in overheard.rows)
     assert {ending for ending, _ in endings} == {"ok", "failed", "refused"}
     assert len(endings) >= 7, endings
-    expected = "Basic " + base64.b64encode(f"{CREDENTIAL}:{CREDENTIAL}".encode()).decode()
-    assert set(overheard.authorizations) == {expected}
+    assert set(overheard.authorizations) == {f"Basic {BASIC}"}
     assert len(overheard.commands) > 100
 
 
-@pytest.mark.parametrize("secret", [CANARY, CREDENTIAL, PASSWORD])
+@pytest.mark.parametrize("secret", [CANARY, CREDENTIAL, BASIC, PASSWORD])
 def test_no_log_page_queue_or_argument_shows_a_secret(overheard: Overheard, secret: str) -> None:
     assert len(overheard.said) > 12, sorted(overheard.said)
     assert all(overheard.said.values()), [what for what, said in overheard.said.items() if not said]
@@ -347,12 +339,6 @@ def test_no_log_page_queue_or_argument_shows_a_secret(overheard: Overheard, secr
     telling = [what for what, said in overheard.said.items() if holds(said, secret)]
 
     assert telling == []
-
-
-def test_the_credential_is_not_encoded_anywhere_either(overheard: Overheard) -> None:
-    basic = base64.b64encode(f"{CREDENTIAL}:{CREDENTIAL}".encode()).decode()
-
-    assert [what for what, said in overheard.said.items() if holds(said, basic)] == []
 
 
 def test_metrics_were_read_while_the_secrets_passed_by(overheard: Overheard) -> None:

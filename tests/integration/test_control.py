@@ -280,24 +280,34 @@ def test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed(ben
 
 
 def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
-    for command in ("pause", "resume", "cancel"):
-        code, _, err = bench.trawl(command, "unheard-of")
-        assert (code, "No job unheard-of is known on this cluster" in err, "Traceback" in err) == (2, True, False)
-        code, _, err = bench.trawl(command, "-o", "nowhere")
-        assert (code, err) == (2, "trawl: There is no job in nowhere: name the folder of a `trawl run` with -o.\n")
-        assert "Name a JOB (" in bench.trawl(command)[2]
-        assert "not both" in bench.trawl(command, "a-job", "-o", "out")[2]
-        assert "\x1b" not in bench.trawl(command, "a\x1b[31m")[2]
-    assert bench.trawl("follow", "unheard-of", "-o", "nowhere")[0] == 2
+    mistakes: dict[tuple[str, ...], str] = {
+        ("pause", "unheard-of"): "No job unheard-of is known on this cluster",
+        ("set", "unheard-of", "--priority", "2"): "No job unheard-of is known on this cluster",
+        ("follow", "unheard-of", "-o", "nowhere"): "No job unheard-of is known on this cluster",
+        ("resume", "-o", "nowhere"): "There is no job in nowhere: name the folder of a `trawl run` with -o.",
+        ("cancel",): "Name a JOB (",
+        ("cancel", "a-job", "-o", "out"): "not both",
+        ("set", "unheard-of"): "--priority or --weight",
+        ("pause", "a\x1b[31m"): "known on this cluster",
+    }
+
+    started = [(bench.start(*arguments), sentence) for arguments, sentence in mistakes.items()]
+
+    for process, sentence in started:
+        _, err = process.communicate(timeout=ENOUGH)
+        assert (process.returncode, sentence in err.decode()) == (2, True), err
+        assert b"Traceback" not in err
+        assert b"\x1b" not in err
     assert not (bench.folder / "nowhere").exists()
-    assert bench.trawl("set", "unheard-of", "--priority", "2")[0] == 2
-    assert "--priority or --weight" in bench.trawl("set", "unheard-of")[2]
+
+
+def test_a_job_is_set_while_it_waits_and_neither_paused_nor_cancelled_when_it_is_over(bench: Bench) -> None:
     job = bench.enqueue(10)
-    assert bench.trawl("set", job, "--priority", "3", "--weight", "2")[1] == f"job {job}: priority 3, weight 2\n"
+    assert bench.trawl("set", job, "--priority", "3", "--weight", "2").out == f"job {job}: priority 3, weight 2\n"
     record = bench.record(job)
     assert (record.priority, record.weight) == (3, 2.0)
     with StandInWorker(bench.settings):
-        assert bench.trawl("follow", job, "-o", "out", "--quiet")[0] == 0
+        assert bench.trawl("follow", job, "-o", "out", "--quiet").code == 0
     for command in ("pause", "cancel"):
         code, _, err = bench.trawl(command, job)
         assert (code, err) == (2, f"trawl: Job {job} is finished: there is nothing left to {command}.\n")

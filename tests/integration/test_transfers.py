@@ -158,30 +158,6 @@ def test_a_body_fetched_in_ranges_is_one_version_whole(site: MisbehavingSite, be
     assert bench.temporary_files() == []
 
 
-def test_a_split_asks_for_each_byte_once(site: MisbehavingSite, bench: Bench) -> None:
-    url = site.url("/object?rate=4000000", key="split-once")
-
-    run = bench.fetch([url], replace(POLICY, splits=4))
-
-    assert run.outcomes[0].notes == ("splits=4",)
-    ranges = sorted(str(request.header("range")) for request in site.log.requests(case="split-once"))
-    assert ranges == ["None", "bytes=1048576-1572863", "bytes=1572864-2097151", "bytes=524288-1048575"]
-
-
-def test_a_share_refused_for_a_second_is_asked_for_after_it(site: MisbehavingSite, bench: Bench) -> None:
-    """Guards ``due``: Retry-After holds for one range of a body as it does for a whole one."""
-    url = site.url("/object?rate=4000000&busy=2&wants=1", key="refused-for-a-second")
-
-    run = bench.fetch([url], replace(POLICY, attempts=1, splits=4))
-
-    assert run.outcomes[0].notes == ("splits=4",)
-    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(SIZE)
-    requests = site.log.requests(case="refused-for-a-second")
-    again = [each for each in requests if each.header("range") == requests[1].header("range")]
-    assert len(again) == 2
-    assert again[1].at - again[0].at >= 1.0
-
-
 def test_a_body_that_broke_off_is_continued(site: MisbehavingSite, bench: Bench) -> None:
     """Guards ``keep_part``: without it every attempt starts over, which ends right but wastes what came."""
     url = site.url(f"/object?cuts=1&cut={CUT}", key="continued")
