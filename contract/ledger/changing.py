@@ -1,4 +1,4 @@
-"""What is asked of the ledger about many batches at once: what people change of a job, and the steps of the sweep."""
+"""The ledger's changes to many batches at once: a job's state, and the steps of the sweep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SWEPT_AT_ONCE = 200  # batches of a job
 
 
 class Changing(Reading):
-    """What each method promises is in ``contract/ledger/ports.py``."""
+    """``contract/ledger/ports.py`` says what each method promises."""
 
     lease: float
     keep: int
@@ -31,9 +31,9 @@ class Changing(Reading):
 
     def control(self, job: str, wanted: JobState, *, by: str = "") -> tuple[str, str]:
         if self.keys_of(job) is self.earlier:
-            raise JobStateError(f"Job {job} was started by an earlier version and cannot be changed: it goes on.")
+            raise JobStateError(f"Job {job} was started by an earlier version and cannot be changed; it continues.")
         was, pauser, moved = self._control(job, wanted, by)
-        if moved >= _MOVED_AT_ONCE:  # what was lost or handed off is moved beside them
+        if moved >= _MOVED_AT_ONCE:
             self.move(job)
         is_resumed = was == JobState.PAUSED and by in ("", pauser)
         if wanted is JobState.PAUSED and was not in (FINISHED, JobState.CANCELLED):

@@ -1,4 +1,4 @@
-"""Tells a follower what workers tell of its job, above all that a batch was closed: it need not ask again and again."""
+"""Notifies a follower of closed batches of its job, so that it need not poll, and passes on progress snapshots."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any
 import redis
 
 _ANSWERS_WITHIN = 5.0  # seconds a subscription may take
-_TRIED_EVERY = 5.0  # seconds between two tries to hang it
+_TRIED_EVERY = 5.0  # seconds between two attempts to subscribe
 
 
 class JobChannel:
-    """Rings when a batch is closed: the scripts publish it on a channel. It may miss a closing: look now and then.
+    """A subscription to the channels on which the ledger's scripts announce closed batches.
 
-    What is told on a channel ``beside`` rings nothing, and is passed on while somebody waits for the channel.
-
-    Whenever Redis cannot be reached it falls down, which is a reason to look, and has to be hung again.
+    Announcements can be lost, so callers must still poll now and then. If Redis is unreachable, the subscription is
+    dropped: ``wait`` returns True so that the caller polls, and ``subscribe`` must be called again.
     """
 
     def __init__(
@@ -29,7 +28,10 @@ class JobChannel:
         pass_on: Callable[[bytes], None] = lambda _told: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``client`` must not try again by itself: whoever waits for a channel has other things to do."""
+        """``client`` must not retry by itself, because ``wait`` must return in time.
+
+        Messages of the channels ``beside`` are given to ``pass_on`` during ``wait``, and do not end it.
+        """
         self._client = client
         self._channels = [*channels, *beside]
         self._beside = [name.encode() for name in beside]
@@ -43,7 +45,7 @@ class JobChannel:
         return self._subscription is not None
 
     def subscribe(self) -> bool:
-        """Listen from now on; False where that cannot be done now. What was closed before is not told."""
+        """Subscribe; False if that is not possible now. Batches closed earlier are not announced."""
         if time.monotonic() < self._try_from:
             return False
         self._try_from = time.monotonic() + _TRIED_EVERY
@@ -56,13 +58,13 @@ class JobChannel:
                 self._subscription = subscription
                 return True
         except (redis.exceptions.RedisError, OSError):
-            pass  # away, or an ACL that allows no channel: the follower asks every so often, as it did before
+            pass  # unreachable, or an ACL that allows no channel: the follower keeps polling
         if subscription is not None:
             subscription.close()
         return False
 
     def wait(self, within: float) -> bool:
-        """Wait up to so many seconds for a closing; True at once when there was one since the last call."""
+        """Wait up to ``within`` seconds for a closing; True at once if there was one since the last call."""
         if self._subscription is None:
             self._sleep(within)
             return False
@@ -78,7 +80,7 @@ class JobChannel:
             return True
 
     def _receive(self, message: Mapping[str, Any]) -> bool:
-        """Does it ring? A connection that was made again does: something may have been missed."""
+        """Does the message end the wait? A new subscription does: an announcement may have been missed."""
         if message["type"] == "message" and message["channel"] in self._beside:
             self._pass_on(message["data"])
             return False

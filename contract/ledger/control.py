@@ -1,8 +1,8 @@
-"""What people change of a job that is on its way: it is paused, resumed or cancelled, or goes before others.
+"""Changes to a running job: pause, resume, cancel, priority and weight.
 
-The state is in the job's record, and nothing of a job that has one is claimed. Workers that hold batches of it learn of
-it within a second or so (``worker/batch/orders.py``), hand back what they have not begun, and close. What waits lies
-aside: it is resumed from there or, once cancelled, ended there, by whichever command or sweep comes first.
+A job's state is in its record, and no batch of a paused job is claimed. Workers that hold batches of it learn of the
+change within about a second (``worker/batch/orders.py``), hand back what they have not begun, and close. Waiting
+batches are put aside: they return when the job is resumed and, if it is cancelled, the next command or sweep ends them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
 
-MOST_PRIORITY = 9  # and as many below nought
+MOST_PRIORITY = 9  # the lowest is -9
 LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000.0
 
 _SENT_AT_ONCE = 200  # messages; the sweep sends the others
@@ -26,12 +26,12 @@ _WITHDRAWN_AT_ONCE = 20  # batches: their URLs are in memory
 
 
 def pause(ledger: Steering, job: str, *, by: str = "") -> bool:
-    """Have nothing more of a job claimed until it is resumed; False when it was paused already.
+    """Let no batch of a job be claimed until it is resumed; False if it was paused already.
 
-    ``by`` names the command that ends this pause when it goes on or is given again; without it ``resume`` does.
+    ``by`` names the command that ends this pause when it continues or is repeated; without it, ``trawl resume`` does.
 
     Raises:
-        UnknownJobError, JobStateError: there is no such job, or nothing of it is left to pause.
+        UnknownJobError, JobStateError: there is no such job, or nothing is left to pause.
     """
     was, _ = ledger.control(job, JobState.PAUSED, by=by)
     if was in (FINISHED, JobState.CANCELLED):
@@ -40,7 +40,7 @@ def pause(ledger: Steering, job: str, *, by: str = "") -> bool:
 
 
 def resume(ledger: Steering, job: str, *, by: str = "") -> bool:
-    """End a pause; False when there is none, or where ``by`` is given and somebody else made it.
+    """End a pause; False if there is none, or if ``by`` is given and another command paused the job.
 
     Raises:
         UnknownJobError, JobStateError: there is no such job, or it was cancelled.
@@ -52,9 +52,7 @@ def resume(ledger: Steering, job: str, *, by: str = "") -> bool:
 
 
 def cancel(ledger: Steering, job: str) -> bool:
-    """Let nothing more of a job be fetched, for good; False when it was cancelled already.
-
-    What waits is ended by ``settle``.
+    """Stop fetching a job for good; False if it was cancelled already. ``settle`` ends its waiting batches.
 
     Raises:
         UnknownJobError, JobStateError: there is no such job, or it is finished.
@@ -66,16 +64,16 @@ def cancel(ledger: Steering, job: str) -> bool:
 
 
 def missing_messages(ledger: Steering) -> list[BatchMessage]:
-    """Return messages for what was resumed, no more than the queue lacks, as far as that can be told from here."""
+    """Return messages for resumed batches: as many as the queue lacks, as far as the ledger can count it."""
     missing = ledger.count_waiting() - ledger.count_messages()
     return ledger.longest_waiting(min(missing, _SENT_AT_ONCE)) if missing > 0 else []
 
 
 def prioritize(ledger: Steering, job: str, priority: int) -> None:
-    """Let a job go before all of a lower priority, from the next claim on; jobs have 0.
+    """Set a job's priority, from the next claim on: jobs of a higher one go first. The default is 0.
 
     Raises:
-        InputError: it is not between -9 and 9.
+        InputError: the priority is not between -9 and 9.
         UnknownJobError: there is no such job.
     """
     if not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
@@ -85,10 +83,10 @@ def prioritize(ledger: Steering, job: str, priority: int) -> None:
 
 
 def weigh(ledger: Steering, job: str, weight: float) -> None:
-    """Give a job so many turns for each of one of weight 1, from the next claim on.
+    """Set how many turns a job gets, from the next claim on, per turn of a job of weight 1.
 
     Raises:
-        InputError: it is not between 0.001 and 1,000.
+        InputError: the weight is not between 0.001 and 1,000.
         UnknownJobError: there is no such job.
     """
     if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:  # nor is nan
@@ -102,9 +100,9 @@ def state_of(ledger: Steering, job: str) -> JobState:
 
 
 def settle(ledger: Steering, job: str, *, holder: str, most: int = _WITHDRAWN_AT_ONCE) -> int:
-    """Finish what a change began: move what waits where it belongs, and end some batches of a cancelled job.
+    """Finish a change of state: move waiting batches, and end up to ``most`` batches of each kind of a cancelled job.
 
-    Returns the number of URLs that ended. Safe to call at any time, by anybody; a job that is unknown is left alone.
+    Returns the number of URLs that ended; 0 if the job is unknown. Safe to call at any time, from any process.
     """
     try:
         ledger.move(job)
@@ -142,6 +140,6 @@ def _end(ledger: Steering, claim: Claim, holder: str) -> int:
     try:
         entries = claim.entries()
     except MessageError:
-        return 0  # of another version: somebody who can read it will come when this lease is over
+        return 0  # written by another version, which can end it once this lease is over
     report = cancelled_report(claim.job, claim.batch, entries, worker=holder, queued=claim.queued)
     return len(entries) if ledger.close(claim, report) else 0

@@ -1,6 +1,6 @@
-"""The scripts of the ledger, and whose keys they are run on: those of this edition, or of the first one.
+"""The ledger's scripts, and the edition of the keys they run on: this one's, or the first one's.
 
-Jobs that were begun in the first edition (until 31f4598) end under its keys, by the same scripts:
+Jobs begun in the first edition (until 31f4598) are finished under its keys, by the same scripts:
 docs/decisions/0015-an-edition-has-keys-of-its-own.md.
 """
 
@@ -16,22 +16,22 @@ import redis
 from contract.ledger.keys import Keys
 from contract.ledger.values import EARLIER, EDITION
 
-_REMEMBERED = 1000  # jobs whose edition is known
+_REMEMBERED = 1000  # jobs whose edition is cached
 
 
 class Editions:
-    """Runs scripts, and knows what the keys of a job begin with."""
+    """Runs the scripts, and knows the edition of each job."""
 
     def __init__(self, client: redis.Redis, prefix: str, queue: Sequence[str] = ()) -> None:
         self.keys = Keys(f"{prefix}{EDITION}:")
         self.earlier = Keys(prefix)  # of the first edition
-        self._known: dict[str, Keys] = {}  # of jobs this process was asked about
+        self._known: dict[str, Keys] = {}  # by job
         self._queue = tuple(queue)
         self._redis = client
         self._scripts = {name: client.register_script(text) for name, text in texts().items()}
 
     def keys_of(self, job: str) -> Keys:
-        """Return the keys of the edition a job is of; ours where Redis knows nothing of it."""
+        """Return the keys of a job's edition; of this edition if Redis does not know the job."""
         keys = self._known.get(job)
         if keys is None:
             keys = self.earlier if self._redis.exists(self.earlier.job(job)) else self.keys
@@ -44,7 +44,7 @@ class Editions:
         self._known[job] = keys
 
     def others(self, keys: Keys) -> Keys:
-        """Return the keys of the other edition: both share the queue, so its messages are counted for both."""
+        """Return the keys of the other edition; both share the queue, so its messages count for both."""
         return self.earlier if keys is self.keys else self.keys
 
     def edition_of(self, keys: Keys) -> int:
@@ -65,7 +65,7 @@ class Editions:
 
 @cache
 def texts() -> dict[str, str]:
-    """Return the scripts by their names."""
+    """Return the scripts' texts by name."""
     folder = files("contract.ledger") / "lua"
     return {
         entry.name.removesuffix(".lua"): entry.read_text("utf-8")

@@ -1,6 +1,6 @@
-"""Which workers there are, and which of them cannot do all they should, and why: a record ends with its worker.
+"""Which workers are alive, and which of them have trouble: records in Redis that expire with their worker.
 
-It lies in Redis, so that whoever waits for a job sees on any machine what holds it up.
+Followers read them on any machine, to show what holds a job up.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from contract.records import wire
 if TYPE_CHECKING:
     import redis
 
-BELIEVED_FOR = 15  # seconds a record is kept: a worker renews it while it lasts
+BELIEVED_FOR = 15  # seconds until a record expires unless the worker renews it
 
-_FORGOTTEN_AFTER = 60.0  # seconds a worker that fell silent is still named
+_FORGOTTEN_AFTER = 60.0  # seconds a silent worker is still listed
 
-_MOST = 500  # workers named
+_MOST = 500  # workers listed
 _LONGEST = 300  # characters of a reason
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a worker suffers from; ``takes_work`` is False where it takes no batches meanwhile."""
+    """A problem of a worker; ``takes_work`` is False if it takes no batches meanwhile."""
 
     reason: str  # a sentence for people
     takes_work: bool = False
@@ -37,34 +37,34 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """``workers`` are those heard of within a minute, by the seconds since then; ``troubles`` what some suffer from."""
+    """``workers`` have reported within a minute: seconds since then by name; ``troubles`` are theirs by name."""
 
     workers: Mapping[str, float]
     troubles: Mapping[str, Trouble]
 
     @property
     def present(self) -> Sequence[str]:
-        """Those that are there: a worker says so every few seconds, and what troubles it as long as it does."""
+        """The names of the workers that are alive: each reports every few seconds."""
         heard = [worker for worker, age in self.workers.items() if age < BELIEVED_FOR]
         return sorted({*heard, *self.troubles})
 
 
 class WorkerHealth:
-    """The records of all workers of a cluster. Methods raise ``redis.exceptions.RedisError``, as the ledger's do."""
+    """The records of all workers of a cluster. Methods raise ``redis.exceptions.RedisError`` like the ledger's."""
 
     def __init__(self, client: redis.Redis, *, prefix: str) -> None:
         self._redis = client
-        self._troubled = f"{prefix}troubled"  # a set of names; a record each below it
+        self._troubled = f"{prefix}troubled"  # a set of names; each has a record below
         self._records = f"{prefix}trouble:"
-        self._workers = f"{prefix}workers"  # names, by when each was last heard of
+        self._workers = f"{prefix}workers"  # names, by the time of their last report
         self._beat = client.register_script((files("contract.ledger") / "lua" / "beat.lua").read_text("utf-8"))
 
     def beat(self, worker: str) -> None:
-        """Say that a worker is there, for the next BELIEVED_FOR seconds."""
+        """Report that a worker is alive, for the next BELIEVED_FOR seconds."""
         self._beat(keys=[self._workers], args=[worker, _FORGOTTEN_AFTER])
 
     def report(self, worker: str, trouble: Trouble) -> None:
-        """Say so for the next BELIEVED_FOR seconds."""
+        """Record a worker's trouble for the next BELIEVED_FOR seconds."""
         record = {"reason": trouble.reason[:_LONGEST], "takes_work": trouble.takes_work}
         with self._redis.pipeline() as pipe:
             pipe.sadd(self._troubled, worker)
@@ -72,18 +72,18 @@ class WorkerHealth:
             pipe.execute()
 
     def clear(self, worker: str) -> None:
-        """All is well again."""
+        """Remove a worker's trouble."""
         with self._redis.pipeline() as pipe:
             pipe.srem(self._troubled, worker)
             pipe.delete(self._records + worker)
             pipe.execute()
 
     def troubles(self) -> Mapping[str, Trouble]:
-        """Return what is known, by worker; one that said nothing more has gone."""
+        """Return the troubles by worker; expired ones are left out."""
         return self.census().troubles
 
     def census(self) -> Census:
-        """Return the workers there are, and what they suffer from; one that said nothing more has gone."""
+        """Return the workers that are alive and their troubles; expired records are left out."""
         with self._redis.pipeline() as pipe:
             pipe.smembers(self._troubled)
             pipe.zrevrangebyscore(self._workers, "+inf", "-inf", start=0, num=_MOST, withscores=True)
@@ -109,7 +109,7 @@ def _trouble(record: bytes) -> Trouble:
         found = wire.from_json(record)
         return Trouble(str(found["reason"]), takes_work=bool(found["takes_work"]))
     except (MessageError, KeyError, TypeError):
-        return Trouble("It runs another version, and its trouble cannot be read.")
+        return Trouble("It runs another version, whose trouble cannot be read here.")
 
 
 def _text(name: bytes) -> str:

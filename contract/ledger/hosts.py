@@ -1,6 +1,6 @@
-"""Hosts that throttle, as all processes of a cluster know them: whoever learns of a pause lets the others know.
+"""The pauses of throttling hosts, shared by all processes of a cluster.
 
-The place a governor of hosts will take: it is asked once for all hosts, and answers in seconds from now.
+One call exchanges all hosts; times are sent as seconds from now, so clocks need not agree.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contract.errors import MessageError
 from contract.ledger.ledger import RedisLedger
 from contract.records.hosts import HostState
 
-KEPT = 900  # seconds a state is kept after its pause: longer than a process remembers a host
+KEPT = 900  # seconds a state is kept after its pause, which is longer than a process remembers a host
 _PROBE_LASTS = 30_000  # milliseconds
-_MOST = 500  # changes taken over at once; the next exchange brings more
+_MOST = 500  # changes per exchange; the next one brings more
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """``states`` are what others learned, ``granted`` the hosts this process may probe; ``change`` is for the next."""
+    """``states`` come from other processes; ``granted`` are the hosts this one may probe; pass ``change`` next time."""
 
     change: int
     states: Sequence[HostState]
@@ -29,7 +29,7 @@ class News:
 
 
 def exchange(ledger: RedisLedger, change: int, states: Sequence[HostState], probes: Sequence[str]) -> News:
-    """Let the others know ``states``, ask for ``probes`` and learn what changed since ``change``.
+    """Publish ``states``, ask for the right to probe hosts, and return what changed since ``change``.
 
     Raises:
         redis.exceptions.RedisError: as the ledger's methods.
@@ -51,7 +51,7 @@ def exchange(ledger: RedisLedger, change: int, states: Sequence[HostState], prob
 
 
 def _read(text: bytes, left: float) -> HostState | None:
-    """Read a state with the seconds it has left; None: somebody else's."""
+    """Read a state with the seconds left of its pause; None: it is of another version."""
     try:
         return structs.replace(HostState.from_wire(text), left=left)
     except MessageError:

@@ -1,7 +1,7 @@
-"""The ledger: which batches are open, who holds each, and the one step that closes it.
+"""The ledger in Redis: which batches are open, who holds each, and the atomic step that closes them.
 
-It lives in the result backend's Redis, so that storing a report and closing its batch are one atomic step;
-Redis's own clock is the only clock. Every change is a script below ``contract/ledger/lua``, sent by its digest.
+It shares the result backend's Redis, so that storing a report and closing its batch are one step. Redis's clock is the
+only clock. Every change is a script in ``contract/ledger/lua``, called by its digest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from contract.records.policy import POLICY_VERSION, JobPolicy
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
 
-#: What we read of a policy; the last of them is of the first edition and says nothing any more.
+#: The policy fields we read; the last one comes from the first edition and is ignored.
 _POLICY_FIELDS = "".join(f"{name}," for name in [*JobPolicy().to_wire(), "longest_retry_after"])
 
 _OPENED_AT_ONCE = 100
@@ -39,10 +39,10 @@ Item = TypeVar("Item")
 
 
 class RedisLedger(Changing):
-    """Open, claim, renew, close: the life of every batch of every job.
+    """Opens, claims, renews and closes the batches of all jobs.
 
-    Every method may raise ``redis.exceptions.RedisError`` when Redis cannot be reached or is out of memory;
-    all of them may then be repeated.
+    Every method may raise ``redis.exceptions.RedisError`` if Redis is unreachable or out of memory, and may then be
+    repeated. ``contract/ledger/ports.py`` says what each promises.
     """
 
     def __init__(
@@ -54,15 +54,12 @@ class RedisLedger(Changing):
         keep: float = 7 * 86400.0,
         queue: Sequence[str] = (),
     ) -> None:
-        """``lease`` and ``keep`` are in seconds.
-
-        ``queue`` holds the keys of the queue's lists, if messages lie in the same Redis as the ledger.
-        """
+        """``lease`` and ``keep`` are in seconds; ``queue`` has the keys of the queue's lists if this Redis holds it."""
         super().__init__(client, prefix, queue)
-        self._has_earlier = False  # did batches of the first edition wait when we last claimed?
+        self._has_earlier = False  # were batches of the first edition waiting at the last claim?
         self.lease = lease
         self.keep = int(keep)
-        self.changes = Changes()  # of control, as far as the last answer told
+        self.changes = Changes()
 
     # ------------------------------------------------------------------ a job's life
 
@@ -73,7 +70,7 @@ class RedisLedger(Changing):
         fields: dict[str, Any] = {"policy": wire.to_json(policy.to_wire()), "label": label, "created": repr(created)}
         if secrets is not None:
             fields["secrets"] = secrets
-        # One transaction: half a job, left by a kill in between, could neither be used nor made again.
+        # One transaction: half a job, left by a kill in between, could neither be used nor created again.
         with self._redis.pipeline() as pipe:
             for name, value in fields.items():
                 pipe.hsetnx(key, name, value)
@@ -82,15 +79,14 @@ class RedisLedger(Changing):
             return bool(pipe.execute()[0])
 
     def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
-        """Write batches and return those that want a message.
+        """Write batches and return the ids of those that need a message.
 
-        These wait for a worker; where messages lie in the same Redis, they are no more than messages are missing there,
-        since a message means that a batch waits, not which. Opening a batch again changes nothing: one that is held or
-        closed is left out of the answer.
+        If the queue is in the same Redis, these are at most as many as messages are missing: a message means that some
+        batch waits, not which. Opening a batch again changes nothing; one that is held or closed is not returned.
 
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
-            CancelledJobError: it was cancelled; nothing is opened.
+            CancelledJobError: the job is cancelled; nothing is opened.
         """
         waiting: list[str] = []
         for some in _in_slices(batches, _OPENED_AT_ONCE):
@@ -139,25 +135,25 @@ class RedisLedger(Changing):
     # ------------------------------------------------------------------ a worker's side
 
     def claim(self, job: str, batch: str, *, holder: str, even_worn: bool = False) -> Claim | None:
-        """Take a batch's lease; None when it is closed, held, deferred, unknown or worn.
+        """Claim one batch; None if it is closed, held, deferred, unknown or worn.
 
-        A *worn* batch lost its worker MOST_ATTEMPTS times: only the sweep may take it, to split it.
+        A *worn* batch has lost its worker MOST_ATTEMPTS times: only the sweep claims it, to split it.
 
         Raises:
-            MessageError: it is of a version that cannot be read here; it is not claimed.
+            MessageError: the batch has a version that this process cannot read; it is not claimed.
         """
         most = 0 if even_worn else MOST_ATTEMPTS
         return self._claim(self.keys_of(job), waiting_name(job, batch), holder, most=most)
 
     def claim_next(self, *, holder: str, waited: float, message: BatchMessage | None = None) -> Claim | None:
-        """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
+        """Claim the next batch, of any job, that has waited for at least ``waited`` seconds; None if there is none.
 
-        What was lost or handed off comes first; then the job that has had least for its weight, and of its batches the
-        one that has waited longest. What the ``message`` names makes no difference; without one, one is taken along.
-        Where batches of the first edition wait they get every other claim.
+        Overdue batches come first, then the job that has had the fewest turns for its weight, and of that job the batch
+        that has waited longest. The batch that ``message`` names makes no difference; without a message, one is removed
+        from the queue. Waiting batches of the first edition get every other claim.
 
         Raises:
-            MessageError: all that waits is of a version that cannot be read here; nothing is claimed.
+            MessageError: all waiting batches have a version that this process cannot read; nothing is claimed.
         """
 
         def claim(keys: Keys) -> Claim | None:
@@ -227,11 +223,11 @@ class RedisLedger(Changing):
         worn: int = 0,
         kept: Claim | None = None,
     ) -> bool:
-        """Store the report, close the batch and open its children, all or nothing; False when it is not ours.
+        """Store the report, close the batch and open its children in one atomic step; False if the lease was lost.
 
-        ``report.handed_off`` must name the children in their order. ``worn`` is the number of attempts
-        the children start with. ``kept``, made by the claim's method of that name, is one child more, the last, which
-        is ours already and has as many attempts behind it as the batch itself.
+        ``report.handed_off`` must name the children in order. ``worn`` is the number of attempts the children start
+        with. ``kept``, made by ``Claim.kept``, is one more child, the last: the caller holds it already, and it keeps
+        the number of attempts of its batch.
         """
         job, batch = claim.job, claim.batch
         counters = _counters(report)
@@ -272,10 +268,10 @@ class RedisLedger(Changing):
     # ------------------------------------------------------------------ a follower's side
 
     def drain(self, job: str, place: str, *, forget: Sequence[str] = (), limit: int = 40) -> Drain | None:
-        """Forget reports that are safe elsewhere and hand over the next ones; None when the job is unknown.
+        """Delete the reports in ``forget`` and return the next ``limit`` ones; None if the job is unknown.
 
-        ``place`` names where the outcomes are collected. The first to come is noted, and nobody else gets any: two
-        followers would each get some of the outcomes and forget them under the other.
+        ``place`` identifies the collector. The first one is recorded and no other gets any reports: two followers would
+        each get some of the outcomes, and delete them before the other has seen them.
         """
         keys = self.keys_of(job)
         touched = [*keys.parts(job, "", "batches", "leases", "closed"), keys.sweeping, keys.job(job, "payloads")]
@@ -290,7 +286,7 @@ class RedisLedger(Changing):
         return Drain(found, record, list(zip(map(text_of, batches), reports, strict=True)), bool(is_swept))
 
     def forget(self, job: str, batches: Sequence[str]) -> None:
-        """Drop reports that are safe elsewhere."""
+        """Delete reports that are stored elsewhere."""
         if not batches:
             return
         key = self.keys_of(job).job(job, "closed")

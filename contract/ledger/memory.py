@@ -1,4 +1,4 @@
-"""How full the Redis of the ledger is, and what it does when it is."""
+"""The memory of the ledger's Redis: how full it is, and whether it evicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FULL_ABOVE = 0.7  # of Redis' maxmemory; above it nothing is fed until followers have drained some
+FULL_ABOVE = 0.7  # of Redis' maxmemory; above it nothing is sent until followers have collected some
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +19,24 @@ class RedisMemory:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> RedisMemory:
-        """Read it out of what INFO answers."""
+        """Read the reply to INFO."""
         used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory") or 0)
         return cls(used, most, str(info.get("maxmemory_policy", "noeviction")))
 
     @property
     def is_full(self) -> bool:
-        """Is so little left that feeding should pause?"""
+        """Should producers pause?"""
         return self.used > FULL_ABOVE * self.most > 0
 
     @property
     def fullness(self) -> str:
-        """Say how full it is, and what follows: half a sentence for a state, without its full stop."""
+        """A sentence without its full stop: how full Redis is, and the consequence."""
         share = 100 * self.used // self.most if self.most else 0
         return f"Redis is {share} % full; nothing is sent above {FULL_ABOVE * 100:.0f} %"
 
     @property
     def eviction(self) -> str | None:
-        """Say that it throws away what it holds, and what to set; None where it does not."""
+        """A warning that Redis evicts keys, and what to set; None if it does not."""
         if self.policy == "noeviction":
             return None
         return (

@@ -1,4 +1,4 @@
-"""The ledger at a glance: how much waits and for what, of all jobs, by one script that changes nothing."""
+"""An overview of all jobs: how many batches wait and for what, read by one script."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from contract.ledger.keys import Keys
 from contract.ledger.ledger import RedisLedger
 
-MOST_LOOKED_AT = 2_000  # jobs whose reports are counted, and hosts: a look must not keep Redis from others
+MOST_LOOKED_AT = 2_000  # jobs whose reports are counted, and hosts: the script must not block Redis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """Batches, but for the last rows.
+    """Numbers of batches, jobs and hosts.
 
-    ``claimable`` ones wait for a worker and nothing else: what an autoscaler counts. ``undrained`` ones are reported
-    and not collected yet. ``oldest_wait`` is in seconds; ``last_claim`` in Unix seconds, None where it is not known.
+    ``claimable`` batches wait only for a worker: what an autoscaler counts. ``undrained`` ones are reported but not
+    collected yet. ``oldest_wait`` is in seconds; ``last_claim`` in Unix seconds, None if unknown.
     """
 
     claimable: int
@@ -34,10 +34,10 @@ class Overview:
 
 
 def look(ledger: RedisLedger) -> Overview:
-    """Look at all jobs, those of the first edition included.
+    """Count over all jobs, including those of the first edition.
 
     Raises:
-        redis.exceptions.RedisError: Redis cannot be reached.
+        redis.exceptions.RedisError: Redis is unreachable.
     """
     shared = [_read(keys) for keys in (ledger.keys, ledger.earlier)]
     about = [ledger.keys.of_jobs, ledger.earlier.of_jobs, MOST_LOOKED_AT]

@@ -1,8 +1,7 @@
-"""The ledger as those see it who use it: each asks for the part it needs, so that a test can tell what that is.
+"""The ledger's interfaces: one protocol per kind of caller.
 
-``RedisLedger`` is the ledger; the one in memory, in tests/support, passes the same tests. Every method may raise
-``redis.exceptions.RedisError`` when Redis cannot be reached or is out of memory, and may then be
-repeated.
+``RedisLedger`` implements all of them; the in-memory ledger in tests/support passes the same tests. Every method may
+raise ``redis.exceptions.RedisError`` if Redis is unreachable or out of memory, and may then be repeated.
 """
 
 from __future__ import annotations
@@ -31,67 +30,67 @@ from contract.records.snapshots import ProgressSnapshot
 
 
 class Looking(Protocol):
-    """Changes nothing."""
+    """Queries that change nothing."""
 
     def now(self) -> float:
         """Return the ledger's clock in Unix seconds."""
         ...
 
     def job(self, job: str) -> JobRecord | None:
-        """Return what is known of a job; None when nothing is."""
+        """Return a job's record; None if the job is unknown."""
         ...
 
     def jobs(self) -> list[str]:
-        """List the known jobs, oldest first."""
+        """Return the ids of all known jobs, oldest first."""
         ...
 
     def standing(self, job: str) -> Standing:
-        """Return what is open of a job, and who holds what of it; of one that is unknown nothing is."""
+        """Return a job's open batches and their holders; an unknown job has none."""
         ...
 
     def waits(self, job: str, limit: int = 20) -> list[Waiting]:
-        """Return the hosts that URLs of a job wait for, those that may be asked soonest first."""
+        """Return up to ``limit`` paused hosts that URLs of a job wait for, ordered by the end of their pause."""
         ...
 
     def held(self, job: str, batches: Sequence[str]) -> set[str]:
-        """Return those of the batches that a worker holds now."""
+        """Return the subset of these batches that workers hold now."""
         ...
 
     def count_waiting(self) -> int:
-        """How many batches of all jobs wait for a worker?"""
+        """Return how many batches, of all jobs, wait for a worker."""
         ...
 
     def count_messages(self) -> int:
-        """How many messages lie in the queue, where that is in the same Redis? 0 elsewhere."""
+        """Return the length of the queue if it is in the same Redis, else 0."""
         ...
 
     def longest_waiting(self, limit: int, *, waited: float = 0.0, edition: int = EDITION) -> list[BatchMessage]:
-        """Return batches of all jobs that have waited for so many seconds, the longest-waiting first."""
+        """Return up to ``limit`` batches of all jobs that have waited ``waited`` seconds; the longest wait first."""
         ...
 
     def memory(self) -> RedisMemory:
-        """Return how full Redis is."""
+        """Return Redis's memory use, limit and eviction policy."""
         ...
 
 
 class Feeding(Looking, Protocol):
-    """What a producer makes of a list."""
+    """What a producer calls to send a list."""
 
     def create(self, job: str, policy: JobPolicy, *, label: str = "", secrets: bytes | None = None) -> bool:
-        """Make a job known; False when it is already, and then nothing of it is changed."""
+        """Create a job; False if it exists, in which case nothing changes. ``secrets`` are packed credentials."""
         ...
 
     def open(self, job: str, batches: Iterable[NewBatch]) -> list[str]:
-        """Write batches and return those that want a message; opening one again changes nothing.
+        """Write batches and return the ids of those that need a message; opening a batch again changes nothing.
 
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
-            CancelledJobError: it was cancelled; nothing is opened.
+            CancelledJobError: the job is cancelled; nothing is opened.
         """
         ...
 
     def store(self, job: str, report: BatchReport) -> bool:
-        """Store the report of a batch that needs no worker; False when it is open, or was stored before.
+        """Store the report of a batch that needs no worker; False if the batch is open or was reported before.
 
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
@@ -99,7 +98,7 @@ class Feeding(Looking, Protocol):
         ...
 
     def seal(self, job: str, totals: Mapping[str, int]) -> None:
-        """Say that nothing more will be opened, and what the list held.
+        """Record the totals of the list; after that, no more batches are opened.
 
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.
@@ -107,52 +106,52 @@ class Feeding(Looking, Protocol):
         ...
 
     def remove(self, job: str) -> None:
-        """Forget a job and everything kept for it, whatever its state."""
+        """Delete a job and everything stored for it, whatever its state."""
         ...
 
 
 class Collecting(Looking, Protocol):
-    """What whoever collects the outcomes of a job asks for."""
+    """What a follower calls to collect a job's outcomes."""
 
     def drain(self, job: str, place: str, *, forget: Sequence[str] = (), limit: int = 40) -> Drain | None:
-        """Forget reports that are safe elsewhere and hand over the next ones; None when the job is unknown.
+        """Delete the reports in ``forget`` and return the next ``limit`` ones; None if the job is unknown.
 
-        Only the first ``place`` that asked gets any.
+        ``place`` identifies the collector; only the first place that drains a job gets its reports.
         """
         ...
 
     def closed(self, job: str, limit: int = 500) -> list[str]:
-        """List closed batches whose report is not forgotten, in the order they were closed."""
+        """Return the ids of closed batches whose reports still exist, in closing order."""
         ...
 
     def reports(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
-        """Return the stored reports, for ``BatchReport.from_result``; None where there is none."""
+        """Return the stored reports, as ``BatchReport.from_result`` reads them; None for each that is missing."""
         ...
 
     def payloads(self, job: str, batches: Sequence[str]) -> list[bytes | None]:
         """Return the packed entries of open batches; None for each that is not open.
 
         Raises:
-            UnknownJobError: Redis has lost the job, so that nothing follows from a batch not being there.
+            UnknownJobError: Redis has lost the job, so a missing batch means nothing.
         """
         ...
 
 
 class Claiming(Protocol):
-    """What a worker asks for."""
+    """What a worker calls."""
 
-    changes: Changes  #: how many changes of control there were, as far as the last answer told
+    changes: Changes  #: the number of state changes of jobs, as of the last answer
 
     def claim_next(self, *, holder: str, waited: float, message: BatchMessage | None = None) -> Claim | None:
-        """Take the lease of the batch, of any job, whose turn it is, if it has waited for at least ``waited`` seconds.
+        """Claim the next batch, of any job, that has waited for at least ``waited`` seconds; None if there is none.
 
         Raises:
-            MessageError: all that waits is of a version that cannot be read here; nothing is claimed.
+            MessageError: all waiting batches have a version that this process cannot read; nothing is claimed.
         """
         ...
 
     def renew(self, claim: Claim) -> bool:
-        """Hold the batch for another lease; False when it is no longer ours: publish nothing more of it."""
+        """Renew the lease; False if the batch was taken away: then publish nothing more of it."""
         ...
 
     def close(
@@ -164,45 +163,46 @@ class Claiming(Protocol):
         worn: int = 0,
         kept: Claim | None = None,
     ) -> bool:
-        """Store the report, close the batch and open its children, all or nothing; False when it is not ours.
+        """Store the report, close the batch and open its children in one atomic step; False if the lease was lost.
 
-        ``worn`` is the number of attempts the children start with; ``kept`` is one child more, the last, held already.
+        ``worn`` is the number of attempts the children start with. ``kept`` is one more child, the last, which the
+        caller holds already.
         """
         ...
 
     def gather(self, job: str) -> list[str]:
-        """Put in line what waited for hosts that may be asked now; return the batches that wait for a worker then."""
+        """Turn a job's parked pieces that came due into batches; return the ids of those that wait for a worker."""
         ...
 
     def send_snapshot(self, job: str, snapshot: ProgressSnapshot) -> None:
-        """Show how far a batch is to whoever watches its job now; nothing of it is kept."""
+        """Publish a batch's progress to the followers of its job; nothing is stored."""
         ...
 
 
 class Steering(Looking, Claiming, Protocol):
-    """What control and sweep are made of: ``contract/ledger/control.py`` and ``contract/ledger/sweep.py``."""
+    """The steps that ``contract/ledger/control.py`` and ``contract/ledger/sweep.py`` consist of."""
 
-    lease: float  #: seconds a batch is held unless its lease is renewed
+    lease: float  #: seconds until a lease that is not renewed ends
 
     def claim(self, job: str, batch: str, *, holder: str, even_worn: bool = False) -> Claim | None:
-        """Take a batch's lease; None when it is closed, held, deferred, unknown, or worn where that is not asked for.
+        """Claim one batch; None if it is closed, held, deferred, unknown, or worn and ``even_worn`` is False.
 
         Raises:
-            MessageError: it is of a version that cannot be read here; it is not claimed.
+            MessageError: the batch has a version that this process cannot read; it is not claimed.
         """
         ...
 
     def control(self, job: str, wanted: JobState, *, by: str = "") -> tuple[str, str]:
-        """Give a job this state and move what waits; return what it was (or ``finished``) and who had paused it.
+        """Set a job's state and move its waiting batches; return its state before (or ``finished``) and its pauser.
 
         Raises:
             UnknownJobError: there is no such job.
-            JobStateError: it is of the first edition, which knows no such change.
+            JobStateError: the job belongs to the first edition, which has no states.
         """
         ...
 
     def move(self, job: str) -> None:
-        """Move what waits of a job where its state wants it: aside, or back in line.
+        """Move a job's waiting batches to where its state requires: aside, or back in line.
 
         Raises:
             UnknownJobError: there is no such job.
@@ -210,39 +210,40 @@ class Steering(Looking, Claiming, Protocol):
         ...
 
     def withdraw(self, job: str, *, holder: str, most: int) -> list[Claim]:
-        """Take batches of a cancelled job that nobody holds, so many of each kind; none of any other job."""
+        """Claim up to ``most`` free batches of each kind of a cancelled job; none if the job is not cancelled."""
         ...
 
     def prioritize(self, job: str, priority: int) -> bool:
-        """Let a job go before all of a lower priority, from the next claim on; False when it is unknown."""
+        """Set a job's priority, from the next claim on; False if the job is unknown."""
         ...
 
     def weigh(self, job: str, weight: float) -> bool:
-        """Give a job so many turns for each of one of weight 1; False when it is unknown."""
+        """Set how many turns a job gets per turn of a job of weight 1; False if the job is unknown."""
         ...
 
     def states(self, jobs: Sequence[str]) -> dict[str, JobState]:
-        """Return the states of jobs; one that is unknown counts as running. ``changes`` are then all heard of."""
+        """Return the states of jobs; an unknown job counts as running. Updates ``changes``."""
         ...
 
     def sweep(
         self, *, pause: float, longest: float, silence: float, lost_after: float, edition: int = EDITION
     ) -> Swept:
-        """Put back in line what lost its lease or has come due, of all jobs, unless it is nobody's turn to look.
+        """Put batches of all jobs back in line that lost their lease or came due, unless a sweep was done just now.
 
-        The next turn comes after ``pause`` seconds, or ``longest`` while nothing can become overdue; after a
-        ``silence`` no lease ends. A message is thought lost when its batch has waited for ``lost_after`` seconds.
+        All times are in seconds. The next sweep may follow after ``pause``, or after ``longest`` while nothing can
+        become overdue. If no sweep happened for ``silence``, leases are given time instead of being ended. A message
+        counts as lost if its batch has waited for ``lost_after``.
         """
         ...
 
     def seconds_untaken(self, edition: int = EDITION) -> float:
-        """Return the seconds since a batch was claimed, or ``note_sent`` called."""
+        """Return the seconds since the last claim, or since ``note_sent``."""
         ...
 
     def note_sent(self, edition: int = EDITION) -> None:
-        """Note that messages were sent for what waits, where nobody can count them."""
+        """Note that messages were sent for waiting batches, for brokers that cannot count them."""
         ...
 
 
 class Ledger(Feeding, Collecting, Steering, Protocol):
-    """All of it."""
+    """All of the above."""

@@ -1,4 +1,4 @@
-"""What the ledger knows, read and changed by nobody: jobs, what waits, reports."""
+"""The ledger's queries: job records, waiting batches, reports."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from contract.records.messages import BatchMessage
 from contract.records.outcomes import ENDINGS
 from contract.records.policy import JobPolicy
 
-ERROR = b"error "  # a field of a job's record that counts an error class begins with it
+ERROR = b"error "  # prefix of the fields of a job's record that count error classes
 
 _SHOWN_HELD = 300  # batches whose holder is looked up
 
 
 class Reading(Editions):
-    """What each method promises is in ``contract/ledger/ports.py``."""
+    """``contract/ledger/ports.py`` says what each method promises."""
 
     def job(self, job: str) -> JobRecord | None:
         keys = self._known.get(job, self.keys)
@@ -80,7 +80,7 @@ class Reading(Editions):
         return found
 
     def jobs(self) -> list[str]:
-        """List the known jobs, oldest first; those Redis has let expire drop out."""
+        """Return the ids of all known jobs, oldest first, and drop those that have expired."""
         return [*self._jobs_of(self.earlier), *self._jobs_of(self.keys)]
 
     def _jobs_of(self, keys: Keys) -> list[str]:
@@ -201,7 +201,7 @@ def text_of(value: bytes | str) -> str:
 
 
 def pieces_of(flat: Sequence[Any]) -> list[Piece]:
-    """Read pieces as the scripts return them."""
+    """Parse pieces as the scripts return them: name, payload and lateness in turn."""
     return [
         Piece(text_of(name), payload, float(late))
         for name, payload, late in zip(flat[::3], flat[1::3], flat[2::3], strict=True)

@@ -1,4 +1,4 @@
-"""What the ledger is given and hands out: batches to open, claims, jobs as they are, reports to drain."""
+"""The values that go into the ledger and come out of it: batches, claims, job records, reports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from contract.records.policy import JobPolicy
 
 EARLIER, EDITION = 1, 2  # of the ledger's keys
 
-FINISHED = "finished"  # what a job is that neither goes on nor can be changed any more
+FINISHED = "finished"  # state of a job whose batches are all closed; it can no longer be changed
 
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """A batch about to be opened: its id, its packed entries and how many URLs they are."""
+    """A batch to be opened: its id, its packed entries and their number."""
 
     batch: str
     payload: bytes
@@ -30,9 +30,10 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A batch opened in place of a closed one: packed entries, their number, seconds from now until it may run.
+    """A batch opened in place of a closed one: packed entries, their number, and the seconds until it may be claimed.
 
-    Where these are a host's to say, ``hosts`` counts the URLs of each: it is parked until the hosts may be asked.
+    If its URLs wait for paused hosts, ``hosts`` has the number of URLs per host, and the batch is parked until the
+    pauses end.
     """
 
     payload: bytes
@@ -43,7 +44,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What was parked under one name: its packed entries, and how many seconds longer it had to wait for its hosts."""
+    """A parked batch: its packed entries, and the seconds by which its due time was moved."""
 
     batch: str
     payload: bytes
@@ -52,13 +53,13 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A batch held under a lease; ``token`` fences off everybody who held it before.
+    """A batch held under a lease; ``token`` fences off earlier holders.
 
-    ``queued`` is the Unix time the batch (or the one it was handed off from) was opened; ``attempt`` counts
-    from 1; ``secrets`` are the job's per-host headers, packed, or None; ``changes`` is how many there were of control;
-    ``edition`` tells under whose keys it lies. ``late`` and ``pieces`` are of what waited for hosts: pieces gathered
-    with it, which are closed with it. It ``is_owner`` where it is the only batch that its host has in line: when it is
-    closed, the next one is to be gathered.
+    ``queued`` is the Unix time when the batch, or the one it was handed off from, was opened; ``attempt`` counts from
+    1; ``secrets`` are the job's packed credentials; ``changes`` is the number of state changes of jobs so far;
+    ``edition`` is that of its keys. For a batch gathered from parked pieces, ``late`` is the seconds by which its due
+    time was moved, and ``pieces`` are the others, closed together with it. ``is_owner``: it is the only batch of its
+    host in line, so the next one is gathered when it is closed.
     """
 
     job: str
@@ -77,10 +78,10 @@ class Claim:
     is_owner: bool = False
 
     def entries(self) -> Sequence[BatchEntry]:
-        """Unpack all its URLs.
+        """Unpack its entries and those of its pieces.
 
         Raises:
-            MessageError: damaged, or of another version.
+            MessageError: they are damaged, or of another version.
         """
         found: list[BatchEntry] = []
         for piece in (Piece(self.batch, self.payload, self.late), *self.pieces):
@@ -89,13 +90,13 @@ class Claim:
         return found
 
     def child(self, index: int) -> str:
-        """Name the index-th batch (from 1) opened in place of this one."""
+        """Return the id of the index-th batch (from 1) opened in place of this one."""
         return child_batch(self.batch, index, self.token)
 
     def kept(self, index: int, payload: bytes, urls: int) -> Claim:
-        """Make the claim of the index-th of these batches for whoever closes this one and goes on with that.
+        """Return a claim of the index-th of these batches, for the holder that closes this one and continues with it.
 
-        Its token is new, as the children it may have are named after it.
+        Its token is new, because its own children are named after it.
         """
         token = f"{self.token.rpartition('/')[0]}/{secrets.token_hex(8)}"
         child = replace(self, batch=self.child(index), token=token, payload=payload, urls=urls)
@@ -103,18 +104,18 @@ class Claim:
 
 
 class JobState(StrEnum):
-    """What people want of a job. Whether it is finished, ``JobRecord`` says."""
+    """The state people set a job to; whether it is finished is in its ``JobRecord``."""
 
     RUNNING = "running"  #: workers claim its batches in turn
-    PAUSED = "paused"  #: nothing of it is claimed until somebody resumes it
+    PAUSED = "paused"  #: nothing of it is claimed until it is resumed
     CANCELLED = "cancelled"  #: nothing more of it is fetched; what was left ends as cancelled
 
 
 @dataclass(slots=True)
 class Changes:
-    """How often any job was paused, resumed or cancelled, and when that was heard last (monotonic seconds).
+    """How many times jobs were paused, resumed or cancelled, and when that number was received (monotonic seconds).
 
-    It comes with the answers to calls that are made anyway: who makes them need not ask whether anything changed.
+    The number comes with answers to claims and closes, so that a busy worker need not ask whether anything changed.
     """
 
     number: int = -1
@@ -126,10 +127,12 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A job as the ledger sees it now. ``open`` counts batches without a report, ``running`` those under a lease.
+    """A job's record. ``open`` counts batches without a report, ``running`` those held, ``undrained`` those reported
+    but not collected yet.
 
-    ``opened`` is the highest number a producer gave a batch; ``is_secretive`` tells that it has per-host headers.
-    ``pauser`` names the command whose end or continuation ends the pause; it is empty where ``resume`` does.
+    ``created`` is in Unix seconds; ``counts`` has outcomes by ending, and bytes. ``opened`` is the highest number a
+    producer gave a batch; ``is_secretive``: it has credentials. ``pauser`` names the command that paused the job and
+    resumes it by itself; it is empty if ``trawl resume`` is needed.
     """
 
     job: str
@@ -159,18 +162,18 @@ class JobRecord:
 
     @property
     def is_sealed(self) -> bool:
-        """Will no more batches be opened by the producer?"""
+        """Has the producer opened its last batch?"""
         return self.totals is not None
 
     @property
     def is_finished(self) -> bool:
-        """Is all that was opened closed, and nothing more to come?"""
+        """Are all batches closed, and no more to come?"""
         return (self.is_sealed or self.is_cancelled) and self.open == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """URLs of a job that wait for a host, and for how many seconds from now."""
+    """The number of a job's URLs that wait for a paused host, and the seconds left of the pause."""
 
     host: str
     seconds: float
@@ -179,7 +182,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a worker holds of a job."""
+    """The batches of a job that one worker holds, and their URLs."""
 
     batches: Sequence[str]
     urls: int
@@ -187,12 +190,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What of a job is open: ``running`` batches are held, ``deferred`` ones wait for a moment or a host, others for a
-    worker.
+    """A job's open batches: ``running`` ones are held, ``deferred`` ones wait for a time or host, others for a worker.
 
-    ``due`` is how many seconds from now the first deferred one may run; None: none is deferred. ``held`` is by worker,
-    and of the first some hundred batches; ``elsewhere`` counts the held batches of other jobs. ``state`` and ``pauser``
-    are the job's, as in its record.
+    ``due`` is the seconds until the first deferred one may be claimed; None: none is deferred. ``held`` is by worker,
+    for the first few hundred batches; ``elsewhere`` counts held batches of other jobs. ``state`` and ``pauser`` are as
+    in the job's record.
     """
 
     open: int
@@ -206,16 +208,16 @@ class Standing:
 
     @property
     def waiting(self) -> int:
-        """How many batches wait for a worker?"""
+        """The number of batches that wait for a worker."""
         return max(0, self.open - self.running - self.deferred)
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """What a follower is handed: batches closed and not forgotten, their reports, and how their job stands.
+    """What a follower gets: the next closed batches with their reports, and the job's record.
 
-    ``place`` is where the job's outcomes are collected: elsewhere, when ``record`` is None. A report is None where
-    Redis has lost it. ``is_swept`` tells that all jobs were swept a moment ago.
+    ``place`` is where the job's outcomes are collected: by another follower if ``record`` is None. A report is None if
+    Redis has lost it. ``is_swept``: the last sweep was a moment ago.
     """
 
     place: str
@@ -226,11 +228,12 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a step of the sweep found, if it was anybody's turn: it is again in ``rest`` seconds.
+    """The result of one step of the sweep. The next one is due in ``rest`` seconds.
 
-    ``again`` waits again now, ``worn`` has lost its worker too often. ``waiting`` counts what waits in both editions,
-    ``have_waited`` what has for so long, up to a bound, that its message may be lost. Of the ``unsettled`` jobs
-    something is to be moved or ended, of the ``ready`` ones some URLs' hosts may be asked now.
+    ``is_our_turn``: this process swept. ``again`` are batches put back in line, ``worn`` those that lost their worker
+    too often. ``waiting`` counts the waiting batches of both editions, ``have_waited`` those, up to a bound, that have
+    waited so long that their message may be lost. ``unsettled`` jobs have batches to move or end, ``ready`` ones parked
+    pieces that came due. ``has_others``: the first edition has jobs.
     """
 
     rest: float
