@@ -1,4 +1,4 @@
-"""The Celery side of Trawlnet: it runs the batches a producer enqueued."""
+"""The Celery side of Trawlnet: runs the batches that producers enqueue."""
 
 from contract.streams import fill_gaps
 

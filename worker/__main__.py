@@ -1,4 +1,4 @@
-"""Start a worker without Celery's command line: ready a second sooner, for the embedded run.
+"""Start a worker without Celery's command line, for `trawl run`: it is ready a second sooner.
 
 ``python -m worker --concurrency 4 [--pool prefork] [--loglevel WARNING] [--hostname NAME]``
 """

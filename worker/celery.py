@@ -14,10 +14,10 @@ from worker.pools import patch_trouble
 from worker.wiring import Worker
 
 print_warnings()
-if trouble := patch_trouble():  # first: standard streams that are hardened wait by what eventlet has replaced
+if trouble := patch_trouble():  # before harden(), which waits with the select.poll that eventlet removes
     sys.stderr.write(f"{trouble}\n")
     sys.exit(2)
-harden()  # a worker whose log cannot be written works on
+harden()  # a worker continues if its log cannot be written
 for hint in hints(os.environ):
     sys.stderr.write(f"{hint}\n")
 try:

@@ -1,4 +1,4 @@
-"""Celery's own command line for our app, whatever lies in the folder it is called from: `trawl worker`, `trawl flower`.
+"""`trawl worker` and `trawl flower`: Celery's own command line for our app, whatever the current folder contains.
 
 ``python -P -m worker.command worker [OPTIONS]`` is ``celery -A worker worker [OPTIONS]``.
 """
@@ -12,7 +12,7 @@ from celery import maybe_patch_concurrency
 
 def main() -> None:
     sys.argv = ["celery", "-A", "worker", *sys.argv[1:]]
-    maybe_patch_concurrency()  # as celery.__main__ does: gevent has to come before everything it patches
+    maybe_patch_concurrency()  # as celery.__main__ does: gevent must patch before anything else is imported
     # Celery looks for an app in the current folder first, which may have a worker.py or a redis.py of its own.
     from celery.bin.celery import main as celery
 

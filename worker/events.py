@@ -1,4 +1,4 @@
-"""What happens in a worker: a frozen event each, and listeners that are told of all of them."""
+"""The events of a worker, as frozen values, and the listeners that receive them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ logger = logger_of(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BatchClaimed:
-    """A batch is ours and has begun: claimed, or opened for the stragglers of one that was closed."""
+    """A batch was claimed and its run started, or it was opened for the stragglers of a closed batch."""
 
     claim: Claim
 
 
 @dataclass(frozen=True, slots=True)
 class BatchNotStarted:
-    """A batch that was prefetched cannot be run here, for this reason; it is sent again when its lease ends."""
+    """A prefetched batch could not be started, for this reason; it is retried when its lease expires."""
 
     claim: Claim
     reason: str
@@ -34,21 +34,21 @@ class BatchNotStarted:
 
 @dataclass(frozen=True, slots=True)
 class BatchesProgressed:
-    """Once a second: how far the batches of a runner are that it has had for a while."""
+    """The progress of a runner's batches that are open for two seconds or more; once a second."""
 
     snapshots: Sequence[tuple[Claim, ProgressSnapshot]]
 
 
 @dataclass(frozen=True, slots=True)
 class TransfersInFlight:
-    """A runner has so many more transfers in flight than it said last; negative: fewer."""
+    """The change in a runner's transfers in flight since the last such event; negative: fewer."""
 
     more: int
 
 
 @dataclass(frozen=True, slots=True)
 class CloseDelayed:
-    """A batch is over and cannot be closed yet, because the ledger does not answer: the error's class."""
+    """A finished batch cannot be closed yet, because the ledger is unreachable; ``error`` is the exception's class."""
 
     claim: Claim
     error: str
@@ -56,7 +56,7 @@ class CloseDelayed:
 
 @dataclass(frozen=True, slots=True)
 class HandedOff:
-    """How many URLs of a batch are another batch's since its close: by when they may run, and why."""
+    """How many URLs a closed batch handed off: to run at once, later, or (stragglers) still running here."""
 
     at_once: int = 0
     later: int = 0
@@ -65,10 +65,10 @@ class HandedOff:
 
 @dataclass(frozen=True, slots=True)
 class BatchClosed:
-    """A batch was closed with its report, whose outcomes are all there will be of it, and handed off what it left.
+    """A batch was closed with its report, and its unfinished URLs were handed off.
 
-    ``line`` says how it went. ``stalled`` is why our disk took nothing, if it did not; ``kept`` the batch that its
-    stragglers are now, which a ``BatchClaimed`` follows for.
+    ``line`` summarises it for the log. ``stalled`` is the reason if the disk accepted no files. ``kept`` is the batch
+    that its stragglers continue as; a ``BatchClaimed`` for that one follows.
     """
 
     claim: Claim
@@ -81,7 +81,7 @@ class BatchClosed:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """A batch is another worker's, or nobody's any more: nothing of it is reported by us."""
+    """A batch's lease expired or it was closed elsewhere; this worker reports nothing of it."""
 
     claim: Claim
     line: str
@@ -89,47 +89,47 @@ class LeaseLost:
 
 @dataclass(frozen=True, slots=True)
 class BatchInterrupted:
-    """A batch ended with its task, before its end: it is sent again when its lease ends."""
+    """A batch's task ended before the batch did; it is retried when its lease expires."""
 
     claim: Claim
 
 
 @dataclass(frozen=True, slots=True)
 class WorkSuspended:
-    """This worker, with all its processes, takes no work since its disk takes no files."""
+    """This worker, with all its processes, takes no work because its disk accepts no files."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class WorkResumed:
-    """It takes work again."""
+    """This worker takes work again."""
 
 
 @dataclass(frozen=True, slots=True)
 class TroubleSeen:
-    """Every few seconds, in the main process: what the worker suffers from now; None: all is well."""
+    """The worker's trouble (None: there is none), every few seconds from the main process."""
 
     trouble: Trouble | None
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerSwept:
-    """A sweep of ours went through the ledger, and may have found nothing."""
+    """This worker swept the ledger, perhaps without findings."""
 
     findings: SweepFindings
 
 
 @dataclass(frozen=True, slots=True)
 class SweepsFailed:
-    """The ledger can no longer be swept: the error's class. It is tried again."""
+    """Sweeping the ledger began to fail; ``error`` is the exception's class. It will be retried."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class SweepsResumed:
-    """It can be swept again."""
+    """Sweeping works again."""
 
 
 OfBatch = BatchClaimed | BatchNotStarted | CloseDelayed | BatchClosed | LeaseLost | BatchInterrupted
@@ -138,14 +138,14 @@ Event = OfBatch | BatchesProgressed | OfWorker
 
 
 class Listener(Protocol):
-    """Is told of everything that happens in one process of a worker."""
+    """Receives all events of one worker process."""
 
     def notify(self, event: Event) -> None:
-        """Take note of what happened, on the thread of it and of any other: what takes long belongs on its own."""
+        """Handle an event. Called on any thread, and must not block: slow work needs a thread of its own."""
 
 
 class Listeners:
-    """Tells several listeners, each in its turn; what one of them raises costs nothing but a line in the log."""
+    """Notifies several listeners in order; an exception of one is logged and does not reach the others."""
 
     def __init__(self, listeners: Sequence[Listener] = ()) -> None:
         self._listeners = listeners
@@ -160,10 +160,10 @@ class Listeners:
                     self._note(type(listener).__name__, type(event).__name__, type(error).__name__)
 
     def _note(self, *failure: str) -> None:
-        """Log a failure, once: there may be one per second. Not its text, which may hold a URL."""
+        """Log each kind of failure once: there may be one per second. Leave out the text, which may hold a URL."""
         if failure not in self._failed:
             self._failed.add(failure)
-            logger.error("The listener %s fails at events %s (%s); this is logged once.", *failure)
+            logger.error("The listener %s fails on %s events (%s); this is logged once.", *failure)
 
 
 NOBODY: Listener = Listeners()

@@ -1,4 +1,4 @@
-"""Who can reach Flower: without a login it listens on loopback and nowhere else."""
+"""Restricts who can reach Flower: without a login it listens on loopback only."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LOGIN = re.compile(r"[^:]+:.+")
 
 
 def attach() -> None:
-    """Look at the options of a Flower that starts in this process, wherever they come from.
+    """Check the options of a Flower that starts in this process, from whatever source.
 
-    Flower has read environment, file and command line when it imports the app's modules, and listens afterwards
+    Flower has read environment, file and command line before it imports the app's modules, and listens afterwards
     (flower 2.2 command.py and app.py, Flower.__init__).
     """
-    signals.import_modules.connect(_judge, weak=False)  # Celery keeps only weak references unless told otherwise
+    signals.import_modules.connect(_judge, weak=False)  # Celery keeps only weak references by default
 
 
 def _judge(**_: Any) -> None:
@@ -41,9 +41,9 @@ def _judge(**_: Any) -> None:
 
 
 def access_trouble(address: str, logins: Sequence[str], *, has_provider: bool) -> str | None:
-    """Return why Flower may not listen there, in a sentence; None: it may.
+    """Return a sentence saying why Flower may not listen there; None: it may.
 
-    ``logins`` are its ``basic_auth``, ``has_provider`` tells of its ``auth``, people who log in elsewhere.
+    ``logins`` is its option ``basic_auth``; ``has_provider``: its option ``auth``, an external login, is set.
     """
     if not all(_LOGIN.fullmatch(login) for login in logins):
         return "Flower's login is not user:password: correct FLOWER_BASIC_AUTH, or basic_auth where you set it."
@@ -56,7 +56,7 @@ def access_trouble(address: str, logins: Sequence[str], *, has_provider: bool) -
 
 
 def port_trouble(address: str, port: int) -> str | None:
-    """Return why nothing can listen there, in a sentence; None: it can."""
+    """Return a sentence saying why Flower cannot listen there; None: it can."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Flower does

@@ -1,4 +1,4 @@
-"""What keeps this worker from working is seen: in Redis, in Flower, by its metrics and by its heartbeat."""
+"""Shows what keeps this worker from working: in Redis, Flower, metrics and the heartbeat file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from worker.settings import WorkerSettings
 logger = logger_of(__name__)
 
 BEAT = 2.0  # seconds between two touches of the heartbeat file
-_LOOK_PAUSE = 2.0  # seconds between two looks
-_RENEWED_EVERY = BELIEVED_FOR / 3  # seconds
-_BEATEN_EVERY = 0.4 * BELIEVED_FOR  # likewise, of the word that this worker is there
-_ENDED_AFTER = 2 * _LOOK_PAUSE  # seconds without trouble after which it is over
+_CHECK_INTERVAL = 2.0  # seconds
+_RENEWED_EVERY = BELIEVED_FOR / 3  # seconds, of the trouble record
+_BEATEN_EVERY = 0.4 * BELIEVED_FOR  # seconds, of the record that this worker is alive
+_ENDED_AFTER = 2 * _CHECK_INTERVAL  # seconds without trouble until it counts as over
 
 
 class HealthWatch:
-    """Looks every so often whether this worker can work, and says when that changes, and on and on while it cannot."""
+    """Checks periodically whether this worker can work, and keeps its records in Redis up to date."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class HealthWatch:
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``report`` and ``clear`` keep the record that others see, ``beat`` says that this worker is there."""
+        """``report`` and ``clear`` write and delete the trouble record; ``beat`` records that this worker is alive."""
         self.trouble: Trouble | None = None
         self._look = look
         self._report = report
@@ -46,32 +46,32 @@ class HealthWatch:
         self._beat = beat
         self._listener = listener
         self._clock = clock
-        # When there was trouble, when others were told of it, and of this worker at all.
+        # When trouble was last seen, last reported, and when this worker last beat.
         self._seen = self._reported = self._beaten = float("-inf")
         self._recorded: Trouble | None = None
 
     def run(self) -> None:
-        """Look until the process ends."""
+        """Check until the process ends."""
         while True:
             self.step()
-            time.sleep(_LOOK_PAUSE)
+            time.sleep(_CHECK_INTERVAL)
 
     def step(self) -> None:
-        """Look once. Never raises: what is away now is told with the next look."""
+        """Check once. Never raises: what could not be recorded is recorded by the next check."""
         try:
             found, now = self._look(), self._clock()
         except Exception:
-            logger.exception("This worker's health cannot be checked.")
+            logger.exception("The worker's health check failed.")
             return
         if found is not None:
             self._seen = now
         elif now - self._seen < _ENDED_AFTER:
-            found = self.trouble  # a batch that is tried after a pause proves nothing
+            found = self.trouble  # trouble may pause for a moment while a batch tries the disk again
         self.trouble = found
         try:
             self._record(found, now)
         except (*UNREACHABLE, OSError):
-            pass  # what was not recorded is with the next look
+            pass  # the next check records it
         self._listener.notify(TroubleSeen(found))
 
     def _record(self, found: Trouble | None, now: float) -> None:
@@ -88,9 +88,9 @@ class HealthWatch:
 
 
 class Heartbeat:
-    """A file that shows this worker to work: it is touched; while no work is taken it is old, and says why.
+    """A file touched while this worker takes work; otherwise it is dated 1970 and holds the reason.
 
-    That the main process's loop turns, `celery inspect ping` would say for two CPU seconds a time.
+    It also shows that the main process's event loop runs. `celery inspect ping` would cost two CPU seconds per check.
     """
 
     def __init__(self, path: Path, watch: HealthWatch) -> None:
@@ -98,7 +98,7 @@ class Heartbeat:
         self._watch = watch
 
     def begin(self) -> None:
-        """Beat for the first time; that the file cannot be touched is an error now."""
+        """Touch the file for the first time; a failure is logged as an error."""
         self._beat(logging.ERROR)
 
     def beat(self) -> None:
@@ -121,7 +121,7 @@ class Heartbeat:
 
 
 def trouble_of(settings: WorkerSettings, backoff: DiskBackoff) -> Trouble | None:
-    """Return what a worker suffers from now."""
+    """Return the worker's current trouble; None: there is none."""
     reason = output_trouble(settings) or backoff.reason
     if reason is not None:
         return Trouble(reason)

@@ -1,4 +1,4 @@
-"""Which job and batch a line of the log is about: said once, where the work on them begins."""
+"""Adds the current job and batch to log lines; set once, where work on a batch begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _subject: ContextVar[tuple[str, str] | None] = ContextVar("subject", default=Non
 
 @contextmanager
 def about(job: str, batch: str) -> Iterator[None]:
-    """Have every line logged in this context, by this thread, begin with the job and batch it is about."""
+    """Prefix every line that this thread logs in this context with the job and batch."""
     token = _subject.set((job, batch))
     try:
         yield
@@ -23,7 +23,7 @@ def about(job: str, batch: str) -> Iterator[None]:
 
 @contextmanager
 def about_the_worker() -> Iterator[None]:
-    """Have lines of this context be about no batch, whichever is at work."""
+    """Log lines in this context without a batch, even while one is being worked on."""
     token = _subject.set(None)
     try:
         yield
@@ -32,7 +32,7 @@ def about_the_worker() -> Iterator[None]:
 
 
 class SubjectLogger(logging.LoggerAdapter[logging.Logger]):
-    """Puts the subject before the text, and into the record as ``job`` and ``batch`` for custom formats."""
+    """Puts job and batch before the text, and into the record as ``job`` and ``batch`` for custom formats."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         job, batch = _subject.get() or ("", "")

@@ -1,4 +1,4 @@
-"""Whether and where a worker shows its numbers: nowhere unless TRAWL_METRICS names a place."""
+"""Serves a worker's metrics where TRAWL_METRICS says; nowhere if it is unset."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PREFIX = "trawl-metrics-"
 
 
 class Metering:
-    """The port and the private folder behind it, from before the fork to the worker's end."""
+    """The port and the private folder behind it, from before the fork until the worker ends."""
 
-    def __init__(self, place: tuple[str, int] | None) -> None:
-        """``place`` is an address and a port; None: nobody wants to see numbers."""
+    def __init__(self, address: tuple[str, int] | None) -> None:
+        """``address`` is IP address and port; None: metrics are off."""
         self.meter: Meter | None = None  # counts the events of this process
-        self._place = place
-        self._main = 0  # the pid of the process that made them
+        self._address = address
+        self._main = 0  # pid of the process that created them
         self._folder = Path()
         self._port: MetricsPort | None = None
 
@@ -32,14 +32,14 @@ class Metering:
         """Bind the port, before the fork.
 
         Raises:
-            SettingError: it cannot be had.
+            SettingError: it cannot be bound.
         """
-        if self._place is None:
+        if self._address is None:
             return
         _reap()
         self._main = os.getpid()
         self._folder = _private_folder()
-        address, port = self._place
+        address, port = self._address
         try:
             self._port = MetricsPort(self._folder, address, port, beside=[Processes()])
         except OSError as error:
@@ -51,19 +51,19 @@ class Metering:
         self.meter = Meter(self._folder)
 
     def open(self) -> None:
-        """Begin to answer, after the pool was forked."""
+        """Start serving, after the pool was forked."""
         if self._port is not None:
             self._port.open()
 
     def close(self) -> None:
-        """End it, in the main process; the others have nothing to end."""
+        """Stop serving; only the main process has anything to stop."""
         if self._port is not None and os.getpid() == self._main:
             self._port.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _private_folder() -> Path:
-    """Make a folder nobody else may read, and hold it as long as this worker or a child of it lives."""
+    """Create a folder with mode 0700, locked as long as this worker or a child of it is alive."""
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), fcntl.LOCK_EX)
     return folder
@@ -72,7 +72,7 @@ def _private_folder() -> Path:
 def _reap() -> None:
     """Remove the folders of workers that were killed."""
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # another user's, or held by a worker that lives
+        with suppress(OSError):  # another user's, or locked by a running worker
             file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 if os.fstat(file).st_uid == os.geteuid():

@@ -1,4 +1,4 @@
-"""Where our own services listen, so that no list can reach them through a worker."""
+"""The addresses of our own services, so that no URL of a list can reach them through a worker."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379, "amqp": 5672
 
 def endpoints(settings: WorkerSettings, cluster: ClusterSettings | None) -> frozenset[tuple[str, int]]:
     """Return IP address and port of the broker, the result backend, the egress proxy, our metrics and what
-    TRAWL_OWN_SERVICES names. ``cluster`` is None where nobody has set one.
+    TRAWL_OWN_SERVICES names. ``cluster`` is None if none is set.
 
-    Names are resolved once, when the process starts; one that does not resolve cannot be reached by it either.
+    Names are resolved once, when the process starts; a name that does not resolve cannot be reached by it either.
     """
     found: set[tuple[str, int]] = set()
     for host, port in _named(settings, cluster):

@@ -1,4 +1,4 @@
-"""Which of Celery's pools can run batches, and how they have to be started."""
+"""Checks which of Celery's pools can run batches, and how they must be started."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 from contract.errors import SettingError
 
-# celery 5.7 concurrency/thread.py and solo.py have no grow(), and the autoscaler that calls it ends the worker.
+# celery 5.7 concurrency/thread.py and solo.py have no grow(); the autoscaler calls it, and that crashes the worker.
 _FIXED = ("thread", "threads", "solo")
 
 
 _EVENTLET = (
-    "The pool eventlet cannot run Trawlnet, since it takes select.poll away: use prefork (the default), threads, solo"
+    "The pool eventlet cannot run Trawlnet, because it removes select.poll: use prefork (the default), threads, solo"
     " or gevent."
 )
 
 
 def patch_trouble() -> str | None:
-    """Return why nothing of ours could run in this process, in a sentence; None: it can."""
+    """Return a sentence saying why Trawlnet cannot run in this process; None: it can."""
     return None if hasattr(select, "poll") else _EVENTLET
 
 
 def pool_trouble(pool: str, *, is_autoscaled: bool) -> str | None:
-    """Return why a worker with this pool could not run batches, in a sentence; None: it can.
+    """Return a sentence saying why a worker with this pool cannot run batches; None: it can.
 
-    ``pool`` is its name on the command line, or that of its module in ``celery.concurrency``.
+    ``pool`` is its name on the command line, or of its module in ``celery.concurrency``.
     """
     if pool == "eventlet":
         return _EVENTLET
@@ -38,12 +38,12 @@ def pool_trouble(pool: str, *, is_autoscaled: bool) -> str | None:
 
 
 def check_pool(worker: Any) -> None:
-    """Refuse a Celery worker whose pool could not run batches.
+    """Refuse a Celery worker whose pool cannot run batches.
 
     Raises:
-        SettingError: why not.
+        SettingError: the reason.
     """
-    pool = worker.pool_cls  # a class from Celery's command line, a name from others
+    pool = worker.pool_cls  # a class from Celery's command line, else a name
     name = pool if isinstance(pool, str) else pool.__module__.rpartition(".")[2]
     if trouble := patch_trouble() or pool_trouble(name, is_autoscaled=bool(worker.options.get("autoscale"))):
         raise SettingError(trouble)

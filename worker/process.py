@@ -1,4 +1,4 @@
-"""What one process of a worker works with, made in it: threads and sockets do not survive a fork."""
+"""The objects owned by one worker process, created after the fork: threads and sockets do not survive it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.listeners.flower import BatchRows
 
 
 class Process:
-    """Ledger, listeners and downloader, shared by the tasks of this process; the downloader is made by the first."""
+    """Ledger, listeners and downloader, shared by the tasks of this process."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Process:
         rows: BatchRows,
         makes_downloader: Callable[[], Downloader],
     ) -> None:
-        """``listener`` is told of what happens; ``rows``, one of those it passes that on to, sends what may wait."""
+        """``listener`` receives all events; ``rows`` is the part of it that sends them to Flower."""
         self.ledger = ledger
         self.health = health
         self.listener = listener
@@ -40,10 +40,10 @@ class Process:
         self._news: HostNews | None = None
 
     def downloader(self) -> Downloader:
-        """Return the downloader, made on first use.
+        """Return the downloader, created on first use.
 
         Raises:
-            SettingError, FolderError: it cannot be made.
+            SettingError, FolderError: it cannot be created.
         """
         with self._making:
             if self._downloader is None:
@@ -52,15 +52,15 @@ class Process:
             return self._downloader
 
     def look_at_hosts(self) -> None:
-        """Keep what this process knows of its hosts and what others know the same."""
+        """Exchange news about throttling hosts with other processes, if it is time to."""
         if self._news is not None:
             self._news.look()
 
     def disk_trouble(self) -> str | None:
-        """Say in a sentence why no work should be taken now; None: all is well."""
+        """Return a sentence saying why the disk accepts no files now; None: it does."""
         try:
             return self.downloader().trouble()
-        except FolderError as error:  # there is no downloader without it
+        except FolderError as error:  # without the folder there is no downloader
             return str(error)
 
     def close(self) -> None:

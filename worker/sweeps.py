@@ -1,4 +1,4 @@
-"""Sweeping the ledger, as a worker does it: now and then, whoever's turn it is."""
+"""Sweeps the ledger from a worker: the workers of a cluster take turns."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contract.ledger.sweep import Sweeper
 from contract.outage import Outage
 from worker.events import LedgerSwept, Listener, SweepsFailed, SweepsResumed
 
-SWEEP_LOOK = 0.2  # seconds between two looks whether it is our turn; while it is known not to be, they cost nothing
+SWEEP_LOOK = 0.2  # seconds between two checks whether it is our turn; until the next known turn they cost nothing
 
 
 class Sweeps:
-    """Sweeps, and tells once when it cannot and once when it can again."""
+    """Sweeps when it is our turn; notifies once when sweeping fails, and once when it works again."""
 
     def __init__(self, sweeper: Sweeper, listener: Listener, *, is_stopping: Callable[[], bool]) -> None:
         self._sweeper = sweeper

@@ -1,4 +1,4 @@
-"""The one task: claim the batch whose turn it is, run it, close it."""
+"""The only task: claim the next batch, run it, close it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from worker.shutdown import InHand
 
 logger = logger_of(__name__)
 
-_LAST_WORDS = 1.0  # seconds a stopping process waits for its events to be sent
+_FLUSH_TIMEOUT = 1.0  # seconds a stopping process waits until its events are sent
 
 
 class BatchTask:
-    """What a process does with a message; made before the fork."""
+    """Runs one batch per message; created before the fork."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class BatchTask:
         stopping: Stopping,
         in_hand: InHand,
     ) -> None:
-        """``here`` returns what the process it is called in works with."""
+        """``here`` returns the ``Process`` of the calling process."""
         self._app = app
         self._here = here
         self._lease = lease
@@ -51,52 +51,52 @@ class BatchTask:
         self._in_hand = in_hand
 
     def attach(self) -> None:
-        """Make it the task of the app."""
+        """Register it as the app's task."""
 
-        # Events of batches are sent by a listener.
+        # A listener sends the events, per batch.
         @self._app.task(bind=True, name=BATCH_TASK, send_events=False)
         def run_batch(task: Task[..., str], message: object) -> str:
             with self._in_hand.one_more():
                 return self.run(message, worker=str(task.request.hostname))
 
     def run(self, message: object, *, worker: str) -> str:
-        """Run the batch whose turn it is; return a line for the log. The report is in the result backend."""
+        """Run the next batch; return a line for the log. The report goes to the result backend."""
         try:
             named = BatchMessage.from_wire(message)
         except MessageError as error:
             logger.error("Message rejected: %s", error)
             raise Ignore from None  # not Reject, which Celery logs with a traceback; the ledger still has the batch
         here = self._here()
-        may_start = self._disk_backoff.wait(here.disk_trouble, gives_up=self._stopping.has_begun)
+        may_start = self._disk_backoff.wait(here.disk_trouble, is_stopping=self._stopping.has_begun)
         if self._stopping.has_begun():
             return self._pass_on(here, named)
         if not may_start:
-            return "not started: the disk takes no files; it will be sent again"
+            return "not started: the disk accepts no files; the message will be sent again"
         try:
             claim = here.ledger.claim_next(holder=worker, waited=0.0, message=named)
         except UNREACHABLE as error:
             logger.warning("No batch claimed: %s.", type(error).__name__)
-            return "not claimed: the ledger does not answer"
+            return "not claimed: the ledger is unreachable"
         except MessageError as error:
             _log_once(f"No batch claimed: {error}")
             raise Ignore from None
         if claim is None:
-            return "nothing to do: no batch waits"
+            return "skipped: no batch is waiting"
         try:
             return self._runner(here, worker, known=claim.changes).work(claim)
         finally:
             if self._stopping.has_begun():
-                here.rows.flush(_LAST_WORDS)
+                here.rows.flush(_FLUSH_TIMEOUT)
 
     def _pass_on(self, here: Process, named: BatchMessage) -> str:
-        """Send a message that came too late to another worker; where that fails, the sweep does it."""
+        """Return a message to the queue for another worker; if that fails, the sweep sends one."""
         self._stopping.await_silence()
         try:
             if here.ledger.job(named.job) is not None:
                 send_batches(self._app, [named], about="(passed on)")
         except (*UNREACHABLE, OperationalError) as error:
             with about(named.job, named.batch):
-                logger.warning("was not handed off (%s); the sweep will do it.", type(error).__name__)
+                logger.warning("was not passed on (%s); the sweep will send it.", type(error).__name__)
         return "not started: this worker is stopping"
 
     def _send(self, messages: Sequence[BatchMessage]) -> None:
@@ -107,7 +107,7 @@ class BatchTask:
             logger.warning("handed-off batches were not sent (%s); the sweep will send them.", type(error).__name__)
 
     def _runner(self, here: Process, worker: str, *, known: int) -> BatchRunner:
-        """``known`` is how many changes of control there were when its first batch was claimed."""
+        """``known`` is the number of job changes when its first batch was claimed."""
         downloader = here.downloader()
 
         def starts(claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
@@ -139,5 +139,5 @@ class BatchTask:
 
 @lru_cache(maxsize=100)
 def _log_once(line: str) -> None:
-    """Log what would else be said for every message."""
+    """Log a line once instead of for every message."""
     logger.error(line)

@@ -1,4 +1,4 @@
-"""Puts a worker together. Its settings are read here, once, and nowhere else."""
+"""Composes a worker. Its settings are read here, once, and nowhere else."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ logger = logger_of(__name__)
 
 
 class Worker:
-    """The composition root: what the processes of a worker share, made before the fork, and what each has itself."""
+    """The composition root: makes what the processes of a worker share, before the fork, and what each one owns."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Read the settings.
 
         Raises:
-            SettingError: one cannot be used, which is told now and not by every task.
+            SettingError: a setting is invalid; reported at startup instead of by every task.
         """
         self._cluster = ClusterSettings.from_environment(environment)
         self._settings = WorkerSettings.from_environment(environment)
-        self._settings.proxy()  # each process reads it again, with its login
-        self._ca_file = self._settings.certificates(environment)  # may be named outside our own settings
+        self._settings.proxy()  # validated here; each process reads it again, with its login
+        self._ca_file = self._settings.certificates(environment)  # SSL_CERT_FILE may name it
         self._ignored = ignored_proxies(environment)
         self._asks_name_servers = not is_overruled(environment)
         self._metering = Metering(self._settings.metrics_place())
         self._stopping, self._in_hand = Stopping(), InHand()
         self._disk_backoff = DiskBackoff(self)
-        self._name, self._pool_size = "", 1  # until a worker begins in this process
+        self._name, self._pool_size = "", 1  # until worker_init
         self._processes: dict[int, Process] = {}  # by pid
         self.app = build_app(self._cluster)
 
     def attach(self) -> None:
-        """Hook everything to the app and to Celery's signals, in case that a worker begins in this process."""
+        """Connect everything to the app and to Celery's signals."""
         lifecycle = Lifecycle(self._stopping, self._in_hand, drain=self._settings.drain)
         lifecycle.attach(self.app)
         task = BatchTask(
@@ -80,18 +80,18 @@ class Worker:
             self._prepare(sender)
             lifecycle.begin()
 
-        # Celery keeps only weak references to receivers unless told otherwise.
+        # weak=False: Celery keeps only weak references to receivers by default.
         signals.worker_init.connect(prepare, weak=False)
         signals.worker_ready.connect(self._begin, weak=False)
         signals.worker_process_shutdown.connect(self._close, weak=False)
         signals.worker_shutdown.connect(self._close, weak=False)
 
     def process(self) -> Process:
-        """Return what this process works with; a forked child gets its own."""
+        """Return the ``Process`` of this process; a forked child gets its own."""
         return self._processes.get(os.getpid()) or self._processes.setdefault(os.getpid(), self._make())
 
     def notify(self, event: Event) -> None:
-        """Tell the listeners of this process: for what was made before the fork."""
+        """Notify the listeners of this process, for objects made before the fork."""
         self.process().listener.notify(event)
 
     def _make(self) -> Process:
@@ -130,7 +130,7 @@ class Worker:
         )
 
     def _prepare(self, worker: Any) -> None:
-        """Make sure that a worker can work, before it starts its pool; one that cannot ends with a sentence."""
+        """Check before the pool starts that the worker can work; if not, print why and exit."""
         try:
             check_pool(worker)
             self._name, self._pool_size = str(worker.hostname), processes_of(worker)
@@ -140,10 +140,10 @@ class Worker:
             check_output(self._settings)
         except SettingError as error:
             sys.stderr.write(f"{error}\n")
-            sys.exit(2)  # not an exception, which Celery would log and forget
+            sys.exit(2)  # Celery would log an exception and continue
 
     def _begin(self, sender: Any, **_: Any) -> None:
-        """Begin what the main process does beside its pool."""
+        """Start what the main process does beside its pool."""
         consumer, here, name = sender, self.process(), self._name
         if self._ignored:
             logger.warning(self._ignored)
@@ -178,6 +178,6 @@ def _warn_of_eviction(ledger: RedisLedger) -> None:
     try:
         eviction = ledger.memory().eviction
     except UNREACHABLE:
-        return  # whoever sends batches says so as well
+        return  # producers print this warning too
     if eviction is not None:
         logger.warning(eviction)

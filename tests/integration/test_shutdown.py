@@ -55,7 +55,7 @@ def test_told_to_stop_a_worker_of_any_pool_ends_within_a_containers_grace(worker
     for worker in workers.values():
         worker.stop()
         assert worker.left_behind == []
-        assert "exiting now. Batches in hand run again when their lease ends." in worker.log()
+        assert "exiting now. Unfinished batches are retried when their leases expire." in worker.log()
 
 
 def is_idle(worker: CeleryWorker) -> bool:
@@ -64,7 +64,7 @@ def is_idle(worker: CeleryWorker) -> bool:
 
 
 def test_a_worker_with_nothing_in_hand_leaves_soon_and_with_success(tmp_path: Path, relay: Relay) -> None:
-    """Guards ``_leave_when_idle``: it waited for answers that nobody gives any more, and ended as if it had failed."""
+    """Guards ``_exit_when_idle``: it waited for answers that nobody gives any more, and ended as if it had failed."""
     cluster = Cluster(f"redis://127.0.0.1:{relay.port}/0", tmp_path)
     with MisbehavingServer() as server, CeleryWorker(tmp_path, env=cluster.environment, concurrency=2) as worker:
         cluster.enqueue("job", *([server.url(f"/good?n={number}")] for number in range(4)))
@@ -76,7 +76,7 @@ def test_a_worker_with_nothing_in_hand_leaves_soon_and_with_success(tmp_path: Pa
         worker.send_signal(signal.SIGTERM)
 
         assert worker.wait(within=GRACE) == 0
-        assert "No batch in hand: exiting." in worker.log()
+        assert "No batch is running; exiting." in worker.log()
         relay.thaw()
 
 
@@ -91,7 +91,7 @@ def test_a_second_signal_or_sigquit_ends_a_worker_at_once(workers: dict[str, Cel
         assert worker.wait(within=GRACE) == 1
         worker.stop()
         assert worker.left_behind == []
-        assert "Ending at once" in worker.log()
+        assert "Exiting now" in worker.log()
         assert "ending now" not in worker.log()
 
 

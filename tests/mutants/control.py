@@ -96,7 +96,7 @@ GUARDS = (
     _without(_ORDERS, "self._changes.number != self._known or ", tests=_ASKING),
     _without(_ORDERS, "            self._not_before = now + _RETRY_PAUSE\n", tests=_ASKING),
     _without("worker/batch/runner.py", "                batch.is_halted = True\n", tests=_RUNNER),
-    _without("worker/batch/runner.py", "        self._heed_orders()\n        if self._is_stopping()",
+    _without("worker/batch/runner.py", "        self._stop_halted()\n        if self._is_stopping()",
         "        if self._is_stopping()", tests=_RUNNER),
     _without(_CONTROL, "  redis.call('SADD', KEYS[10], job)\n"),
     _without(_SWEEP, "if is_at_rest or redis.call", "if redis.call"),

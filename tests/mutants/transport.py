@@ -28,6 +28,6 @@ GUARDS = (
     Guard("producer/job/manifest_sink.py", "        self.live.end(collected)\n",
         ("tests/integration/test_follow.py", "-k", "glimpse")),
     Guard("worker/batch/runner.py",
-        "self._listener.notify(BatchesProgressed([(batch.claim, batch.snapshot()) for batch in told]))",
+        "self._listener.notify(BatchesProgressed([(batch.claim, batch.snapshot()) for batch in shown]))",
         ("tests/acceptance/test_run.py::test_what_an_open_batch_has_done_is_shown_before_it_is_closed",), "pass"),
 )  # fmt: skip

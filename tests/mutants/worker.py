@@ -20,7 +20,7 @@ _ENDED = """        self._listener.notify(ended)
 """
 
 GUARDS = (
-    Guard(_DEPARTURE, "        _thread.start_new_thread(_leave_when_idle, (self._has_work,))\n", _TOLD),
+    Guard(_DEPARTURE, "        _thread.start_new_thread(_exit_when_idle, (self._has_work,))\n", _TOLD),
     Guard("worker/tasks.py", "with self._in_hand.one_more():", _TOLD, "if True:"),
     Guard("worker/lifecycle.py", "has_work=lambda: bool(self._in_hand)", _TOLD, "has_work=lambda: False"),
     Guard("producer/job/observer.py", "self._troubles.take(self.census.troubles)", _FLOOR, "pass"),
@@ -52,9 +52,9 @@ GUARDS = (
     Guard("worker/lifecycle.py", '        app.steps["worker"].add(_leaving(self._watch))\n', _TOLD),
     Guard("worker/lifecycle.py", "        signals.worker_process_init.connect(self._begin_process, weak=False)\n",
         _TOLD),
-    Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if self._is_told:"),
-    Guard(_DEPARTURE, "if self._is_told or number == signal.SIGQUIT:", _TOLD, "if number == signal.SIGQUIT:"),
-    Guard(_DEPARTURE, "        self._leave_after(self._within, f", _TOLD, "        str(f"),
+    Guard(_DEPARTURE, "if self._is_stopping or number == signal.SIGQUIT:", _TOLD, "if self._is_stopping:"),
+    Guard(_DEPARTURE, "if self._is_stopping or number == signal.SIGQUIT:", _TOLD, "if number == signal.SIGQUIT:"),
+    Guard(_DEPARTURE, "        self._exit_after(self._within, f", _TOLD, "        str(f"),
     Guard(_DEPARTURE, "(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)", _TOLD, "(signal.SIGTERM, signal.SIGQUIT)"),
     Guard(_DEPARTURE, "            self._stop(number, frame)\n", _TOLD, "            pass\n"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A standstill: while its disk takes no files a worker takes no work, says why once, and tries again after a while."""
+"""While its disk accepts no files, a worker takes no work, logs the reason once, and retries after a growing pause."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 from worker.events import NOBODY, Listener, WorkResumed, WorkSuspended
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until work is taken again; doubled while it does not help
-LONGEST_WAIT = 100.0  # seconds of one task's time; what is left must be enough for a batch (contract/cluster/broker.py)
-_LOOK_PAUSE = 0.5  # seconds between two looks
-_SHOWN_FOR = 45.0  # seconds after which a large body that waits for space was tried again and would have said so
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until work is taken again; doubled each time it fails
+LONGEST_WAIT = 100.0  # seconds of a task's time; the rest must be enough for a batch (contract/cluster/broker.py)
+_CHECK_INTERVAL = 0.5  # seconds
+_SHOWN_FOR = 45.0  # seconds; a large body that still waits for space is retried, and noted again, sooner
 _LONGEST_REASON = 400  # bytes
 
 
 class DiskBackoff:
     """Shared by the processes of a worker, because they share the disk.
 
-    Made before the fork. Plain shared numbers, because a killed process can hold a lock.
+    Created before the fork. Plain shared numbers, because a killed process could hold a lock forever.
     """
 
     def __init__(
@@ -38,63 +38,63 @@ class DiskBackoff:
         self._sleep = sleep
         self._until = RawValue("d", 0.0)
         self._pause = RawValue("d", 0.0)
-        self._told = _Flag()
+        self._is_logged = _Flag()
         self._reason = RawArray("c", _LONGEST_REASON)
         self._waiting = RawArray("c", _LONGEST_REASON)
         self._waiting_until = RawValue("d", 0.0)
 
     @property
     def reason(self) -> str | None:
-        """Why no work is taken now; None: it is."""
+        """Why no work is taken now; None: work is taken."""
         return _read(self._reason) if self.lasts else None
 
     @property
     def waiting(self) -> str | None:
-        """Why a large body waits for space while others are fetched; None: none does."""
+        """Why a large body waits for space while others are fetched; None: none waits."""
         return _read(self._waiting) if self._now() < float(self._waiting_until.value) else None
 
     @property
     def lasts(self) -> bool:
-        """Must no work be taken now, whatever the disk looks like?"""
+        """Is taking work suspended now, regardless of the disk's state?"""
         return self._now() < float(self._until.value)
 
     def note(self, stalled: str | None, *, began: float) -> None:
-        """Take in how a run ended: why it stalled, or None, and when it began by the clock."""
+        """Note how a run ended: the reason if the disk stalled it, and when it began (the clock's seconds)."""
         if stalled is not None:
             if not self.lasts:
                 self._pause.value = min(max(FIRST_PAUSE, 2 * self._pause.value), LONGEST_PAUSE)
                 self._until.value = self._now() + self._pause.value
             self._say(stalled)
-        elif began >= self._until.value and self._told.lower():
+        elif began >= self._until.value and self._is_logged.lower():
             self._pause.value = 0.0
             self._listener.notify(WorkResumed())
 
     def note_waiting(self, reason: str) -> None:
-        """Take in that a large body waits for space."""
+        """Note that a large body waits for space, and why."""
         self._waiting.value = _cut(reason)
         self._waiting_until.value = self._now() + _SHOWN_FOR
 
-    def wait(self, trouble: Callable[[], str | None], *, gives_up: Callable[[], bool]) -> bool:
-        """Wait until work may be taken; False: ``gives_up`` said so, or it takes longer than a task may wait.
+    def wait(self, trouble: Callable[[], str | None], *, is_stopping: Callable[[], bool]) -> bool:
+        """Wait until work may be taken; False: the worker is stopping, or a task may wait no longer.
 
-        ``trouble`` says in a sentence why the disk takes no files now.
+        ``trouble`` returns a sentence saying why the disk accepts no files; None: it does.
         """
         until = self._now() + LONGEST_WAIT
-        while not gives_up():
-            reason = trouble()  # while work is suspended too: a folder that was replaced is opened anew by looking
+        while not is_stopping():
+            reason = trouble()  # also while work is suspended, because this reopens a folder that was replaced
             if not self.lasts:
                 if reason is None:
                     return True
-                self._until.value = self._now() + _LOOK_PAUSE  # a run that began before this proves nothing
+                self._until.value = self._now() + _CHECK_INTERVAL  # earlier runs do not show that the disk is well
                 self._say(reason)
             if self._now() >= until:
                 return False
-            self._sleep(_LOOK_PAUSE)
+            self._sleep(_CHECK_INTERVAL)
         return False
 
     def _say(self, reason: str) -> None:
         self._reason.value = _cut(reason)
-        if self._told.hoist():
+        if self._is_logged.hoist():
             self._listener.notify(WorkSuspended(reason))
 
 
@@ -107,10 +107,10 @@ def _read(shared: Any) -> str:
 
 
 class _Flag:
-    """Is hoisted and lowered by many processes, and each time one of them is told that it did it.
+    """A flag shared by many processes; of those that change it at the same time, exactly one gets True.
 
-    A byte that lies in one of two pipes: only one process can read it. It is lost with a process that is killed while
-    it moves it; then nobody is told any more.
+    It is a byte in one of two pipes, so only one process can read it. If a process is killed while moving it, the byte
+    is lost, and from then on nothing is logged.
     """
 
     def __init__(self) -> None:
@@ -120,11 +120,11 @@ class _Flag:
         os.write(self._down[1].fileno(), b"\0")
 
     def hoist(self) -> bool:
-        """Hoist it; False: it was up, or somebody else did it."""
+        """Raise it; False: it was up already, or another process raised it."""
         return _moves(self._down[0], self._up[1])
 
     def lower(self) -> bool:
-        """Lower it; False: it was down, or somebody else did it."""
+        """Lower it; False: it was down already, or another process lowered it."""
         return _moves(self._up[0], self._down[1])
 
 

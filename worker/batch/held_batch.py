@@ -1,4 +1,4 @@
-"""A batch a runner holds: its claim, its lease and its run, and what is written down when it is closed."""
+"""A batch that a runner holds: its claim, lease and run, and what is reported when it is closed."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from worker.engine.results import Leftover
 from worker.engine.run import Run
 from worker.events import HandedOff
 
-_PART_PAUSE = 5.0  # seconds between two closes of what is in the end one batch's stragglers
-_SOON = 2.0  # seconds before what was handed back may be tried again: it is parked until then, with others of its host
-_WORTH_A_CLOSE = 32  # outcomes of a batch that was not closed around its stragglers yet
+_PART_PAUSE = 5.0  # seconds between two early closes of a batch
+_SOON = 2.0  # seconds; leftovers due earlier are handed off now, to be parked with others of their host
+_WORTH_A_CLOSE = 32  # outcomes that justify the first early close of a batch
 
-_SHOWN_HOSTS = 5  # of a snapshot
+_SHOWN_HOSTS = 5  # in a snapshot
 
-_GRACE = 300.0  # seconds beyond its own deadlines after which a batch counts as stuck
+_GRACE = 300.0  # seconds after its deadlines until a batch counts as stuck
 
-_A_PIECE = 4  # URLs of a batch that wait for one host, and are parked by themselves
+_A_PIECE = 4  # URLs that wait for one host; fewer share a piece with those of other hosts
 
-_TOGETHER, _AT_LEAST = 1.25, 1.0  # what is due within this factor and so many seconds comes due together
+_TOGETHER, _AT_LEAST = 1.25, 1.0  # leftovers due within this factor plus so many seconds are grouped
 
 
 @dataclass(slots=True)
 class HeldBatch:
-    """``claim`` changes when the batch is closed around its stragglers: they go on as the batch that takes over."""
+    """``claim`` changes when the batch is closed early: its stragglers continue under the claim that replaces it."""
 
     claim: Claim
     lease: Lease
@@ -41,10 +41,10 @@ class HeldBatch:
     started: float = field(default_factory=time.time)  # Unix seconds
     began: float = field(default_factory=time.monotonic)
     is_parted: bool = False
-    is_halted: bool = False  # its job was paused or cancelled: it only drains
+    is_halted: bool = False  # its job was paused or cancelled; transfers in flight drain
 
     def may_part(self, now: float) -> bool:
-        """Is it worth a close of its own to report what it has, or to let go of what it handed back?"""
+        """Is it worth closing the batch early, for its outcomes or for leftovers that are due?"""
         if self.lease.is_lost or not self.run.unfinished:
             return False
         outcomes = len(self.run.outcomes)
@@ -54,15 +54,15 @@ class HeldBatch:
 
     @property
     def is_due(self) -> bool:
-        """May something that it handed back be tried again soon?"""
+        """Will one of its leftovers be due soon?"""
         return self.run.is_due(within=_SOON)
 
     @property
     def longest(self) -> float:
-        """Seconds after which it should long be over: it starts transfers for so long, and each may take so long."""
+        """Seconds until it counts as stuck: the time for starting transfers, one transfer's deadline, and a margin."""
         return self.claim.policy.batch_seconds + self.claim.policy.timeout + _GRACE
 
-    def go_on_as(self, kept: Claim) -> None:
+    def continue_as(self, kept: Claim) -> None:
         self.claim, self.started, self.began, self.is_parted = kept, time.time(), time.monotonic(), True
 
     def report(
@@ -100,10 +100,11 @@ class HeldBatch:
 
 
 def children_of(leftovers: Sequence[Leftover], *, parks: bool) -> list[Child]:
-    """Open one batch for what may run at once, and one for each moment at which others may.
+    """Group leftovers into batches: one to run at once, and one for each time at which others are due.
 
-    What waits for a host is parked (where the job's edition ``parks``): a piece for each host with some URLs, and one
-    for all others that come due together. So is what waited: else there were a batch for each that handed some back.
+    Leftovers that wait for a host are parked (if the job's edition ``parks``): a piece for each host with several URLs,
+    and one for all others that are due together. Those that are due by now are parked too; otherwise each hand-off
+    would open a batch of its own for them.
     """
     waiting = sorted((each for each in leftovers if each.host and parks), key=lambda each: each.after)
     others = [each for each in leftovers if not (each.host and parks)]
@@ -117,13 +118,13 @@ def children_of(leftovers: Sequence[Leftover], *, parks: bool) -> list[Child]:
 
 
 def _child(group: Sequence[Leftover], *, parks: bool = False) -> Child:
-    """Open a batch for what is sorted by its due time, or park it."""
+    """Describe the batch, or parked piece, of a group sorted by due time."""
     hosts = Counter(each.host for each in group) if parks else {}
     return Child(pack_entries(each.entry for each in group), len(group), max(0.0, group[-1].after), hosts)
 
 
 def _due_together(later: Sequence[Leftover]) -> Iterator[list[Leftover]]:
-    """Cut what is sorted by its due time where waiting for the last of a group would be long for its first."""
+    """Group leftovers sorted by due time, so that the first of a group need not wait long for the last."""
     group: list[Leftover] = []
     for leftover in later:
         if group and leftover.after > group[0].after * _TOGETHER + _AT_LEAST:
@@ -135,25 +136,25 @@ def _due_together(later: Sequence[Leftover]) -> Iterator[list[Leftover]]:
 
 
 def handed_off_of(leftovers: Sequence[Leftover], *, straggling: int = 0) -> HandedOff:
-    """Count what is another batch's when this one is closed."""
+    """Count the URLs that a close hands off."""
     later = sum(leftover.after > 0 for leftover in leftovers)
     return HandedOff(at_once=len(leftovers) - later, later=later, straggling=straggling)
 
 
 def line_of(report: BatchReport, handed_off: int) -> str:
-    """Say in a line how a batch went, the worst first: Flower shows some 50 characters of it.
+    """Summarise a batch in a line, of which Flower shows about 50 characters.
 
-    As in ``163 ok 7 failed (http-4xx 5, truncated 1) 12 handed off | 5.3 MB in 3.3 s``.
+    Example: ``163 ok 7 failed (http-4xx 5, truncated 1) 12 handed off | 5.3 MB in 3.3 s``.
     """
     counts = report.counts()
-    said = [f"{counts[ending]} {ending}" + _classes(report, ending) for ending in Ending if counts[ending]]
+    parts = [f"{counts[ending]} {ending}" + _classes(report, ending) for ending in Ending if counts[ending]]
     if handed_off:
-        said.append(f"{handed_off} handed off")
+        parts.append(f"{handed_off} handed off")
     stored = sum(outcome.bytes or 0 for outcome in report.outcomes if outcome.ending is Ending.OK)
-    return f"{' '.join(said) or '0 URLs'} | {stored / 1e6:.1f} MB in {report.elapsed:.1f} s"
+    return f"{' '.join(parts) or '0 URLs'} | {stored / 1e6:.1f} MB in {report.elapsed:.1f} s"
 
 
 def _classes(report: BatchReport, ending: Ending) -> str:
-    """Return the error classes of these outcomes, the most frequent first."""
+    """Return the error classes of these outcomes with their counts, the most frequent first."""
     found = Counter([outcome.error for outcome in report.outcomes if outcome.ending is ending and outcome.error])
     return f" ({', '.join(f'{error} {count}' for error, count in found.most_common())})" if found else ""

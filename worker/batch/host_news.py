@@ -1,4 +1,4 @@
-"""Keeps what processes know of throttling hosts the same: each second, or at once with news."""
+"""Exchanges news about throttling hosts with other processes, through the ledger."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contract.ledger.hosts import News
 from contract.records.hosts import HostState
 from worker.engine.hosts import Hosts
 
-# Seconds between two exchanges: while no host throttles, while one does, and with news of ours.
+# Seconds between two exchanges: while no host throttles, while one does, and with news of our own.
 _LONGEST_PAUSE, _LOOK_PAUSE, _SHORTEST_PAUSE = 4.0, 1.0, 0.2
-_BELIEVED_FOR = 5.0  # seconds without an answer after which this process probes by itself
+_BELIEVED_FOR = 5.0  # seconds without an answer until this process probes hosts without asking
 
 
 class HostNews:
-    """``exchange`` takes the last change known, our states and the hosts to probe; see ``contract.ledger.hosts``."""
+    """``exchange`` sends the last change known, our states and the hosts to probe; see ``contract.ledger.hosts``."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class HostNews:
         self._looked = self._heard = float("-inf")
 
     def look(self) -> None:
-        """Exchange news if it is time to. A ledger that does not answer is asked again later."""
+        """Exchange news if it is time to. If the ledger is unreachable, a later call tries again."""
         now = self._now()
         if now - self._looked < self._pause():
             return

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from contract.cluster.broker import UNREACHABLE
 
-_PAUSE = 0.5  # seconds between two questions to a Redis that does not answer
+_PAUSE = 0.5  # seconds between two tries while Redis is unreachable
 
 
 class Lease:
-    """A claimed batch's lease, as its holder sees it.
+    """The lease of a claimed batch, as its holder sees it.
 
-    The holder trusts its own clock only for shorter than the lease: once that time is over without a renewal,
-    it asks before it publishes, and publishes nothing while Redis does not answer.
+    If the lease was not renewed for as long as it lasts, by the holder's own clock, the holder asks Redis before it
+    publishes, and publishes nothing while Redis is unreachable.
     """
 
     def __init__(
@@ -23,14 +23,14 @@ class Lease:
         renew: Callable[[], bool],
         *,
         seconds: float,
-        gives_up: Callable[[], bool],
+        is_stopping: Callable[[], bool],
         now: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``renew`` asks the ledger; ``gives_up`` tells that waiting for it has no more use: the worker ends."""
+        """``renew`` asks the ledger; if ``is_stopping``, ``confirm`` does not wait for Redis."""
         self._renew = renew
         self._seconds = seconds
-        self._gives_up = gives_up
+        self._is_stopping = is_stopping
         self._asking = threading.Lock()
         self._now = now
         self._pause = pause
@@ -39,29 +39,29 @@ class Lease:
 
     @property
     def is_lost(self) -> bool:
-        """Did the ledger say that the batch is closed or somebody else's?"""
+        """Has the ledger answered that the batch is closed or held by another worker?"""
         return self._is_lost
 
     def keep(self) -> None:
-        """Renew when a third of the lease is over; a Redis that does not answer is asked again the next time."""
+        """Renew if a third of the lease has passed; if Redis is unreachable, the next call tries again."""
         if self._now() - self._renewed > self._seconds / 3:
             self._ask()
 
     def confirm(self) -> bool:
-        """Is the batch ours right now? Waits for Redis when the lease may have run out; called by any thread."""
+        """Is the batch still ours? Waits for Redis if the lease may have expired. Thread-safe."""
         while not self._is_lost:
             if self._now() - self._renewed < self._seconds:
                 return True
             if self._ask() is None:
-                if self._gives_up():
+                if self._is_stopping():
                     return False
                 self._pause(_PAUSE)
         return False
 
     def move(self, act: Callable[[], bool], renew: Callable[[], bool]) -> bool:
-        """Let ``act`` close the batch and open one in its place that is ours already, which ``renew`` asks for then.
+        """Call ``act``, which closes the batch and opens one that we hold in its place; ``renew`` renews that one.
 
-        False: the batch was no longer ours. What is published meanwhile is of a batch we hold, the old or the new one.
+        False: the batch was no longer ours. ``confirm`` on other threads sees the old lease or the new one.
         """
         with self._asking:
             asked = self._now()

@@ -1,6 +1,6 @@
-"""Learns, within two seconds, which jobs of a runner's batches were paused or cancelled meanwhile.
+"""Learns within two seconds which jobs of a runner's batches were paused or cancelled.
 
-That anything was, the answers to claims and closes tell. A runner that has not heard any for a while asks.
+Answers to claims and closes carry the number of changes so far. A runner without such an answer for a while asks.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contract.cluster.broker import UNREACHABLE
 from contract.ledger.values import Changes, JobState
 
-_PAUSE = 1.5  # seconds without an answer until one is asked for: nothing may start three seconds after the order
-_RETRY_PAUSE = 0.5  # seconds until a ledger that did not answer is asked again
+_PAUSE = 1.5  # seconds without an answer until the runner asks; three seconds after an order nothing may start
+_RETRY_PAUSE = 0.5  # seconds until the next try after the ledger was unreachable
 
 
 class Orders:
-    """``ask`` returns the states of jobs, and with them the ledger hears of all ``changes``.
+    """``ask`` returns the states of jobs, and updates ``changes``.
 
     See ``contract.ledger.ports.Steering.states``.
     """
@@ -29,7 +29,7 @@ class Orders:
         known: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``known`` is how many changes there were when its first batch was claimed."""
+        """``known`` is the number of changes when the runner's first batch was claimed."""
         self._ask = ask
         self._changes = changes
         self._now = now
@@ -37,12 +37,12 @@ class Orders:
         self._not_before = now()
 
     def halted(self, jobs: Collection[str]) -> Collection[str]:
-        """Return those of these jobs of which nothing more is to start; none while there is nothing new."""
+        """Return those of these jobs that were paused or cancelled; asks the ledger only if there may be news."""
         now = self._now()
         has_news = self._changes.number != self._known or now - self._changes.heard >= _PAUSE
         if not jobs or not has_news or now < self._not_before:
             return ()
-        heard = self._changes.number  # before the answer: others hear of changes too, that it knows nothing of
+        heard = self._changes.number  # read before asking: other threads may learn of later changes meanwhile
         try:
             states = self._ask(sorted(jobs))
         except UNREACHABLE:

@@ -1,12 +1,11 @@
-"""What a worker does with one message: the batch whose turn it is, and others while there is room.
+"""Processes one message: runs the next batch, and prefetches others while there is room.
 
-A batch that comes to its end leaves a lane half empty: its last URLs are in flight, and the next message is still on
-its way through Celery. So a runner prefetches: when it has room and a batch has been waiting longer than an idle worker
-would let it wait, it claims that batch as well, of whichever job. A message means that a batch waits, not which: one
-that is left over finds nothing to do, and costs a millisecond.
+The last URLs of a batch leave a lane half empty, while the next message is still on its way through Celery. So a runner
+with room also claims a batch, of any job, that has waited longer than an idle worker would let it wait. A message says
+that some batch waits, not which; one that is left over finds no batch and costs a millisecond.
 
-A few URLs that take long must not keep the reports of ever more batches waiting, nor the process idle: a batch is then
-closed around its stragglers, which go on, undisturbed, as a batch of their own.
+A few slow URLs must neither delay the reports of more and more batches nor leave the process idle. So a batch can be
+closed early with the outcomes it has; its stragglers stay in flight and continue as a batch of their own.
 """
 
 from __future__ import annotations
@@ -43,28 +42,28 @@ from worker.events import (
 )
 from worker.log_context import about
 
-_GLANCE = 0.2  # seconds between two looks at the signals a runner has to obey
-_TELLING_PAUSE = 1.0  # seconds between two words about how it goes
-_TOLD_FROM = 2.0  # seconds a batch has run: others are closed before anybody would look
-_CLOSE_PAUSE = 0.5  # seconds between two attempts to close a batch while Redis is away
-_CLOSE_PATIENCE = 8.0  # seconds a stopping worker goes on trying to close its batch
+_POLL_INTERVAL = 0.2  # seconds between two checks of leases, orders and shutdown
+_SNAPSHOT_INTERVAL = 1.0  # seconds between two progress snapshots
+_SNAPSHOTS_FROM = 2.0  # seconds a batch must have run; shorter ones need no snapshots
+_CLOSE_PAUSE = 0.5  # seconds between two attempts to close a batch while Redis is unreachable
+_CLOSE_PATIENCE = 8.0  # seconds a stopping worker keeps trying to close a batch
 
-_UNWANTED = 0.1  # seconds a batch has waited when no idle worker is about to take it
-_LOOK_PAUSE, _LONGEST_LOOK_PAUSE = _UNWANTED, 2.0  # seconds until a ledger with nothing to claim is looked at again
-_MOST_HELD = 2  # times the largest batch (or the room): URLs without a report, all fetched again after a crash
-_MOST_UNFINISHED = 40  # times the room: URLs in memory, where all that is fetched of them is reported
-_LONGEST_SHIFT = 3000.0  # seconds after which nothing more is claimed ahead; a message is delivered again after 3,600
+_PREFETCH_AFTER = 0.1  # seconds a batch must have waited: an idle worker would have claimed it by then
+_PREFETCH_PAUSE, _LONGEST_PREFETCH_PAUSE = (_PREFETCH_AFTER, 2.0)  # seconds between tries with nothing to claim
+_MOST_HELD = 2  # times the largest batch (or the room): unreported URLs, which a crash would have fetched again
+_MOST_UNFINISHED = 40  # times the room: unfinished URLs in memory, if few outcomes are unreported
+_PREFETCHES_FOR = 3000.0  # seconds after which a runner prefetches no more; its message is redelivered after 3,600
 
 
 class Starts(Protocol):
-    """Starts the run of a claimed batch; the downloader's side of the bargain."""
+    """Starts the run of a claimed batch."""
 
     def __call__(self, claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
-        """``may_publish`` is asked before files get their names, ``wake`` called when there is room, and at the end."""
+        """``may_publish`` is called before files are renamed; ``wake`` when there is room, and at the end."""
 
 
 class BatchRunner:
-    """Sees batches through, from claim to close."""
+    """Runs batches from claim to close."""
 
     def __init__(
         self,
@@ -83,10 +82,10 @@ class BatchRunner:
         listener: Listener = NOBODY,
         end: Callable[[str], None] = end_process,
     ) -> None:
-        """``room`` is how many URLs can be in flight; with fewer left to fetch, the runner looks ahead.
+        """With fewer than ``room`` URLs left to fetch, the runner prefetches.
 
-        ``look_at_hosts`` is called several times a second; ``halted`` says, as often, which of these jobs were paused
-        or cancelled; ``end`` is told why this process is stuck.
+        ``look_at_hosts`` is called several times a second, and so is ``halted``, which returns those of the given jobs
+        that were paused or cancelled. ``end`` is called with the reason if this process is stuck.
         """
         self._ledger = ledger
         self._worker = worker
@@ -102,16 +101,16 @@ class BatchRunner:
         self._listener = listener
         self._end_process = end
         self._watchdog = Watchdog(end)
-        self._excused = 0.0  # by the monotonic clock, when a Redis that was away came back: batches had to wait for it
+        self._excused = 0.0  # when Redis last came back, by the monotonic clock: batches had to wait for it
         self._held: list[HeldBatch] = []
         self._change = threading.Event()
-        self._began = self._told = time.monotonic()
-        self._looks_from, self._look_pause = self._began, _LOOK_PAUSE
-        self._drains = False
-        self._flying = 0  # transfers, as the listener knows
+        self._began = self._snapshots_sent = time.monotonic()
+        self._prefetches_from, self._prefetch_pause = self._began, _PREFETCH_PAUSE
+        self._is_draining = False
+        self._flying = 0  # transfers, as last sent to the listener
 
     def work(self, claim: Claim) -> str:
-        """Run the batch and what is claimed ahead of its message; return a line about the first, for the log."""
+        """Run the batch, and those prefetched meanwhile; return a line about the first for the log."""
         with self._watchdog:
             return self._work(claim)
 
@@ -123,14 +122,14 @@ class BatchRunner:
                 self._watchdog.look()
                 self._change.wait(self._pause())
                 self._change.clear()
-                self._obey()
-                self._let_go_what_is_due()
-                # Before the reports: what is claimed now is fetched while they are written.
-                self._look_ahead()
+                self._check_signals()
+                self._hand_off_due()
+                # Before the reports, so that the next batch is fetched while they are written.
+                self._prefetch()
                 ended = [batch for batch in self._held if batch.run.wait(0)]
                 lines += [self._end(batch) for batch in ended]
                 if ended:
-                    self._look_ahead()
+                    self._prefetch()
         except BaseException:
             for batch in self._held:
                 batch.run.abandon()
@@ -138,18 +137,18 @@ class BatchRunner:
             raise
         finally:
             self._count_flying([])
-        return lines[0] if len(lines) == 1 else f"{lines[0]} and {len(lines) - 1} batches ahead"
+        return lines[0] if len(lines) == 1 else f"{lines[0]}; {len(lines) - 1} prefetched"
 
     def _begin(self, claim: Claim) -> None:
         self._look_at_hosts()
-        lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, gives_up=self._is_stopping)
+        lease = Lease(lambda: self._ledger.renew(claim), seconds=self._lease_seconds, is_stopping=self._is_stopping)
         with about(claim.job, claim.batch):
             run = self._starts(claim, may_publish=lease.confirm, wake=self._change.set)
         self._held.append(HeldBatch(claim, lease, run))
         self._listener.notify(BatchClaimed(claim))
 
-    def _obey(self) -> None:
-        """Keep the leases, tell how it goes, and heed a worker told to stop."""
+    def _check_signals(self) -> None:
+        """Renew leases, obey orders and the shutdown signal, send snapshots."""
         self._look_at_hosts()
         for batch in self._held:
             batch.lease.keep()
@@ -158,69 +157,69 @@ class BatchRunner:
             if batch.run.unfinished and time.monotonic() - max(batch.began, self._excused) > batch.longest:
                 self._excused = time.monotonic()
                 with about(batch.claim.job, batch.claim.batch):
-                    self._end_process(f"not over after {batch.longest:.0f} s: stuck.")
-        self._heed_orders()
-        if self._is_stopping() and not self._drains:
-            self._drains = True
+                    self._end_process(f"not finished after {batch.longest:.0f} s: stuck.")
+        self._stop_halted()
+        if self._is_stopping() and not self._is_draining:
+            self._is_draining = True
             for batch in self._held:
                 batch.run.stop(within=self._drain)
-        if time.monotonic() - self._told >= _TELLING_PAUSE:
-            self._told = now = time.monotonic()
+        if time.monotonic() - self._snapshots_sent >= _SNAPSHOT_INTERVAL:
+            self._snapshots_sent = now = time.monotonic()
             self._count_flying(self._held)
-            told = [batch for batch in self._held if now - batch.began >= _TOLD_FROM]
-            if told:
-                self._listener.notify(BatchesProgressed([(batch.claim, batch.snapshot()) for batch in told]))
+            shown = [batch for batch in self._held if now - batch.began >= _SNAPSHOTS_FROM]
+            if shown:
+                self._listener.notify(BatchesProgressed([(batch.claim, batch.snapshot()) for batch in shown]))
 
-    def _heed_orders(self) -> None:
-        """Begin nothing more of a job that was paused or cancelled; what is in flight drains."""
+    def _stop_halted(self) -> None:
+        """Start no more transfers of paused and cancelled jobs; those in flight drain."""
         halted = self._halted({batch.claim.job for batch in self._held if not batch.is_halted})
         for batch in self._held:
             if batch.claim.job in halted and not batch.is_halted:
                 batch.is_halted = True
                 batch.run.stop(within=self._drain)
 
-    def _let_go_what_is_due(self) -> None:
-        """Let nothing that was handed back wait longer than it should for what its batch is still fetching."""
+    def _hand_off_due(self) -> None:
+        """Close batches early whose leftovers are due, so that these need not wait for the other URLs."""
         now = time.monotonic()
         for batch in self._held:
-            if batch.is_due and batch.may_part(now) and not (self._drains or batch.is_halted):
-                self._close_around(batch)
+            if batch.is_due and batch.may_part(now) and not (self._is_draining or batch.is_halted):
+                self._close_early(batch)
 
     def _count_flying(self, batches: Sequence[HeldBatch]) -> None:
         flying = sum(batch.run.progress.waits.flying for batch in batches)
         self._listener.notify(TransfersInFlight(flying - self._flying))
         self._flying = flying
 
-    # ------------------------------------------------------------------ looking ahead
+    # ------------------------------------------------------------------ prefetching
 
-    def _look_ahead(self) -> None:
+    def _prefetch(self) -> None:
         while self._has_room():
             if not self._holds_few():
-                if not self._close_around_stragglers():
+                if not self._close_one_early():
                     return
                 continue
-            claim = self._claim_ahead()
+            claim = self._claim_another()
             if claim is None:
-                self._looks_from = time.monotonic() + self._look_pause
-                self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK_PAUSE)
+                self._prefetches_from = time.monotonic() + self._prefetch_pause
+                self._prefetch_pause = min(self._prefetch_pause * 2, _LONGEST_PREFETCH_PAUSE)
                 return
-            self._look_pause = _LOOK_PAUSE
+            self._prefetch_pause = _PREFETCH_PAUSE
             try:
                 self._begin(claim)
-            except TrawlError as error:  # the others of this runner may be of another job, and no fault of it
+            except TrawlError as error:  # the fault of that job; the runner's other batches may belong to others
                 self._listener.notify(BatchNotStarted(claim, str(error)))
 
     def _pause(self) -> float:
-        """Seconds until the next look ahead, or at the signals; whatever changes ends them."""
-        look = max(self._looks_from, self._began + _LOOK_PAUSE)  # before that nobody else's batch has waited enough
-        until_look = look - time.monotonic()
-        return min(_GLANCE, until_look) if until_look > 0 else _GLANCE
+        """Return the seconds until the next prefetch or check of signals, whichever comes first."""
+        first = max(self._prefetches_from, self._began + _PREFETCH_PAUSE)  # until then no batch has waited long enough
+        until_prefetch = first - time.monotonic()
+        return min(_POLL_INTERVAL, until_prefetch) if until_prefetch > 0 else _POLL_INTERVAL
 
     def _has_room(self) -> bool:
         now = time.monotonic()
         return (
             bool(self._held)
-            and self._looks_from <= now < self._began + _LONGEST_SHIFT
+            and self._prefetches_from <= now < self._began + _PREFETCHES_FOR
             and sum(batch.run.fetching for batch in self._held) < self._room
             and not self._is_stopping()
             and not self._disk_backoff.lasts
@@ -228,7 +227,7 @@ class BatchRunner:
         )
 
     def _holds_few(self) -> bool:
-        """May another batch be taken, by what a crash would cost and by what lies in memory?"""
+        """May another batch be claimed, considering memory and what a crash would cost?"""
         unreported = sum(len(batch.run.outcomes) for batch in self._held)
         unfinished = sum(batch.run.unfinished for batch in self._held)
         largest = max(self._room, *(batch.claim.urls for batch in self._held))
@@ -236,20 +235,20 @@ class BatchRunner:
             return True
         return unreported < largest and unfinished < max(_MOST_UNFINISHED * self._room, _MOST_HELD * largest)
 
-    def _close_around_stragglers(self) -> bool:
-        """Report what the batch has that has most to report, and go on with its other URLs; False: none is worth it."""
+    def _close_one_early(self) -> bool:
+        """Close the batch with the most outcomes early; False: none has enough."""
         now = time.monotonic()
         batch = max(
             (batch for batch in self._held if batch.may_part(now)),
             key=lambda batch: len(batch.run.outcomes),
             default=None,
         )
-        return batch is not None and self._close_around(batch)
+        return batch is not None and self._close_early(batch)
 
-    def _close_around(self, batch: HeldBatch) -> bool:
-        """Close a batch with what it has; its other URLs go on as one that is opened, and ours, in the same step.
+    def _close_early(self, batch: HeldBatch) -> bool:
+        """Close a batch with its outcomes so far; the same step opens one, held by us, for its other URLs.
 
-        False: there is nothing to part it by, or it is no longer ours.
+        False: no outcome can be reported yet, or the batch is no longer ours.
         """
         part = batch.run.part()
         if part is None:
@@ -261,7 +260,7 @@ class BatchRunner:
         report = batch.report(self._worker, part.outcomes, handed_off, busy=part.busy)
 
         def close() -> bool:
-            return self._insist(lambda: self._ledger.close(claim, report, children, kept=kept), claim)
+            return self._close_patiently(lambda: self._ledger.close(claim, report, children, kept=kept), claim)
 
         if not batch.lease.move(close, lambda: self._ledger.renew(kept)):
             return False
@@ -269,15 +268,15 @@ class BatchRunner:
         urls = handed_off_of(part.leftovers, straggling=len(part.rest))
         self._listener.notify(BatchClosed(claim, report, urls, line, kept=kept.batch))
         self._listener.notify(BatchClaimed(kept))
-        batch.go_on_as(kept)
+        batch.continue_as(kept)
         self._send_for(claim, children)
         return True
 
-    def _claim_ahead(self) -> Claim | None:
+    def _claim_another(self) -> Claim | None:
         try:
-            return self._ledger.claim_next(holder=self._worker, waited=_UNWANTED)
+            return self._ledger.claim_next(holder=self._worker, waited=_PREFETCH_AFTER)
         except (*UNREACHABLE, MessageError):
-            return None  # the batch's message will come, and with it whatever there is to say
+            return None  # its message will come, and report the error
 
     # ------------------------------------------------------------------ ending
 
@@ -293,19 +292,19 @@ class BatchRunner:
         return ended.line
 
     def _close(self, batch: HeldBatch) -> tuple[BatchClosed | LeaseLost, Sequence[Child]]:
-        """Close a batch, unless it is no longer ours; return how it ended, and what was opened in its place."""
+        """Close a batch, unless it is no longer ours; return the event and the batches opened for its leftovers."""
         claim, run = batch.claim, batch.run
         children = children_of(run.leftovers, parks=claim.edition == EDITION)
         handed_off = [claim.child(number) for number, _ in enumerate(children, start=1)]
         report = batch.report(self._worker, run.outcomes, handed_off, busy=run.busy)
         why = "" if run.stalled is None else f": {run.stalled}"
-        if batch.lease.is_lost or not self._insist(lambda: self._ledger.close(claim, report, children), claim):
+        if batch.lease.is_lost or not self._close_patiently(lambda: self._ledger.close(claim, report, children), claim):
             return LeaseLost(claim, f"another worker took it over{why}"), ()
         line = line_of(report, len(run.leftovers)) + why
         return BatchClosed(claim, report, handed_off_of(run.leftovers), line, run.stalled), children
 
     def _send_for(self, claim: Claim, children: Sequence[Child]) -> None:
-        """Send messages for what the close of a batch has put in line, or let be put there."""
+        """Send messages for the batches that the close of a batch made claimable."""
         numbered = enumerate(children, start=1)
         ready = [claim.child(number) for number, child in numbered if child.after <= 0 and not child.hosts]
         if claim.is_owner:
@@ -318,15 +317,13 @@ class BatchRunner:
         try:
             return self._ledger.gather(job)
         except UNREACHABLE:
-            return ()  # the sweep does it
+            return ()  # the sweep will do it
 
-    def _insist(self, close: Callable[[], bool], claim: Claim) -> bool:
-        """Close the batch however long Redis is away; a worker told to stop gives up after a while.
-
-        Returns the answer of ``close``: False, the batch was no longer ours.
+    def _close_patiently(self, close: Callable[[], bool], claim: Claim) -> bool:
+        """Retry ``close`` until Redis answers, a stopping worker for a limited time; return its answer.
 
         Raises:
-            UNREACHABLE: the worker was told to stop, and Redis is still away.
+            UNREACHABLE: the worker is stopping, and Redis is still unreachable.
         """
         until, outage = math.inf, Outage()
         while True:
@@ -342,6 +339,6 @@ class BatchRunner:
                     raise
                 time.sleep(_CLOSE_PAUSE)
                 continue
-            if outage.end() is not None:  # the others waited for Redis as well
+            if outage.end() is not None:  # the other batches waited for Redis too
                 self._excused = time.monotonic()
             return answer

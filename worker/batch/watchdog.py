@@ -1,4 +1,4 @@
-"""A backstop: a process that is stuck is ended, since nobody else would take its place in the pool."""
+"""Kills a stuck pool process, so that the pool replaces it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from worker.log_context import logger_of
 
 logger = logger_of(__name__)
 
-_PATIENCE = 300.0  # seconds without a look of the runner; whatever it waits for, it looks far more often
-_LOOK_PAUSE = 5.0  # seconds between two looks at that
+_PATIENCE = 300.0  # seconds without a sign of life; a runner gives one far more often, whatever it waits for
+_CHECK_INTERVAL = 5.0  # seconds
 
 
 def end_process(reason: str) -> None:
-    """End a process of a pool; its batches run again elsewhere. A whole worker is not ended: nobody would start it."""
+    """Kill this process if it belongs to a pool; its batches are retried. A solo worker would not be restarted."""
     logger.critical(reason)
-    if hasattr(current_process(), "index"):  # billiard's number of a place in a pool of processes
+    if hasattr(current_process(), "index"):  # billiard's index of a pool process
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Watchdog:
-    """Watches a runner for as long as its context lasts.
+    """Watches a runner while its context is active.
 
-    Celery's time limits cannot: they are of messages, and a message may lead to batches of any job, one after the
-    other.
+    Celery's time limits cannot do this: they apply to a message, and one message may lead to many batches in a row.
     """
 
     def __init__(self, end: Callable[[str], None] = end_process, *, patience: float = _PATIENCE) -> None:
@@ -40,7 +39,7 @@ class Watchdog:
         self._over = threading.Event()
 
     def look(self) -> None:
-        """The runner is still there."""
+        """Record a sign of life of the runner."""
         self._looked = time.monotonic()
 
     def __enter__(self) -> Watchdog:
@@ -53,8 +52,8 @@ class Watchdog:
         self._over.set()
 
     def _watch(self) -> None:
-        was_late = False  # a process that was frozen and thawed gets a moment
-        while not self._over.wait(min(_LOOK_PAUSE, self._patience)):
+        was_late = False  # late twice in a row: a process that was frozen and thawed gets a moment
+        while not self._over.wait(min(_CHECK_INTERVAL, self._patience)):
             is_late = time.monotonic() - self._looked > self._patience
             if is_late and was_late:
                 self._end(f"A process of this worker has been stuck for {self._patience:g} s; stopping it.")

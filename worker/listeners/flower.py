@@ -1,7 +1,7 @@
-"""Rows in Flower: a batch under its own id, whichever message led to it, and what troubles the worker.
+"""Shows batches and the worker's trouble as tasks in Flower.
 
-A message means that a batch waits, not which, and a runner claims more than one for it. So Celery's own events, which
-tell of messages, are off (``send_events`` of the task), and these tell of batches.
+A message says that some batch waits, not which, and a runner claims several for it. So Celery's own events, which are
+about messages, are off (the task's ``send_events``), and these are sent instead, one task id per batch.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from contract.records.messages import BATCH_TASK, task_id
 from contract.records.snapshots import ProgressSnapshot
 from worker.events import BatchClaimed, BatchClosed, BatchesProgressed, BatchInterrupted, Event, LeaseLost, TroubleSeen
 
-_MOST_KEPT = 1_000  # events while the broker is away; those that follow are lost
-_PROGRESS_PAUSE = 5.0  # seconds between two events of a batch that goes on: Flower keeps them
+_MOST_KEPT = 1_000  # events while the broker is unreachable; later ones are dropped
+_PROGRESS_PAUSE = 5.0  # seconds between two progress events of a batch; Flower stores them all
 
 CeleryEvent = tuple[str, Mapping[str, object]]
 
 
 @dataclass(slots=True)
 class _Row:
-    """A batch that is shown: when it began (Unix seconds), and when its progress is due (by the clock)."""
+    """A batch that is shown: its start (Unix seconds), and when its next progress is due (the clock's seconds)."""
 
     began: float
     due: float
 
 
 class BatchRows:
-    """Sends on a thread of its own: a broker that is away must neither delay nor end a batch. One for a process."""
+    """Sends on a thread of its own, so that an unreachable broker neither delays nor fails a batch. One per process."""
 
     def __init__(self, app: Celery, worker: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
@@ -57,7 +57,7 @@ class BatchRows:
                 for claim, snapshot in snapshots:
                     self._progress(claim, snapshot)
             case BatchClosed(claim, stalled=str()) if not event.report.outcomes:
-                # Nothing was done, because our disk takes nothing: all of it was handed off.
+                # Nothing was done because the disk accepts no files; everything was handed off.
                 self._end("task-failed", claim, exception=event.line, result=event.line, traceback="")  # results only
             case BatchClosed(claim, line=line):
                 self._end("task-succeeded", claim, result=line, runtime=event.report.elapsed)
@@ -67,18 +67,18 @@ class BatchRows:
                 self._end_unreported(claim, "interrupted")
 
     def flush(self, within: float) -> None:
-        """Wait at most so many seconds until everything is sent: the process ends."""
+        """Wait at most ``within`` seconds until everything is sent, before the process exits."""
         with self._queue.all_tasks_done:
             self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, within)
 
     def _progress(self, claim: Claim, snapshot: ProgressSnapshot) -> None:
-        """Show how far a batch is, if that was not done a moment ago.
+        """Show a batch's progress, unless that was done less than five seconds ago.
 
-        By its start once more: an event of a type of our own would take the row out of those that are started (celery
-        5.7 events/state.py, Task.event), and Flower counts receptions and starts as pairs (flower 2.2 events.py).
+        It repeats the start events: an event of another type would change the task's state from "started" (celery 5.7
+        events/state.py, Task.event), and Flower expects receptions and starts in pairs (flower 2.2 events.py).
         """
         row = self._rows.get(task_id(claim.job, claim.batch))
-        if row is not None and self._clock() >= row.due:  # else it is over, or was told
+        if row is not None and self._clock() >= row.due:  # else it has ended, or was shown recently
             row.due = self._clock() + _PROGRESS_PAUSE
             ended, ok = sum(snapshot.counts.values()), snapshot.counts.get("ok", 0)
             self._start(claim, result=f"{ended}/{claim.urls} ok={ok}")
@@ -91,7 +91,7 @@ class BatchRows:
         self._put("task-started", claim, timestamp=began, **fields)
 
     def _end_unreported(self, claim: Claim, line: str) -> None:
-        self._end("task-retried", claim, exception=line, result=line, traceback="")  # a search looks at results only
+        self._end("task-retried", claim, exception=line, result=line, traceback="")  # its search reads results only
 
     def _end(self, kind: str, claim: Claim, **fields: object) -> None:
         self._rows.pop(task_id(claim.job, claim.batch), None)
@@ -114,19 +114,19 @@ class BatchRows:
                 with self._app.events.default_dispatcher(hostname=self._worker) as dispatcher:
                     dispatcher.send(kind, retry=False, **fields)
             except (*UNREACHABLE, OperationalError, OSError):
-                pass  # the next one tells more
+                pass  # later events supersede it
             finally:
                 self._queue.task_done()
 
 
 class TroubleRow:
-    """Shows trouble as a task of this worker, from its beginning to its end."""
+    """Shows the worker's trouble as a task that lasts as long as the trouble."""
 
     def __init__(self, app: Celery, worker: str) -> None:
         self._app = app
         self._worker = worker
         self._since = 0.0
-        self._task = ""  # while there is trouble, and Flower knows
+        self._task = ""  # its id while trouble is shown
 
     def notify(self, event: Event) -> None:
         if not isinstance(event, TroubleSeen) or (event.trouble is None) == (not self._task):
@@ -134,7 +134,7 @@ class TroubleRow:
         try:
             self._show(event.trouble)
         except (*UNREACHABLE, OperationalError, OSError):
-            pass  # the next look tells it
+            pass  # the next check sends it
 
     def _show(self, trouble: Trouble | None) -> None:
         with self._app.events.default_dispatcher(hostname=self._worker) as dispatcher:

@@ -1,4 +1,4 @@
-"""The log of a worker: what people read afterwards of what happened."""
+"""Writes events to the worker's log."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ logger = logger_of(__name__)
 
 
 class EventLog:
-    """Writes a line where an event is worth one."""
+    """Logs a line for each event that people should know of."""
 
     def notify(self, event: events.Event) -> None:
         match event:
             case events.BatchClosed(line=line, kept=str(kept)):
-                logger.info("%s; its stragglers go on as %s", line, kept)
+                logger.info("%s; its stragglers continue as %s", line, kept)
             case events.BatchClosed(line=line) | events.LeaseLost(line=line):
                 logger.info(line)
             case events.BatchNotStarted(reason=reason):
-                logger.error("was not started: %s", reason)
+                logger.error("not started: %s", reason)
             case events.CloseDelayed(error=error):
-                logger.warning("waits to be closed: %s.", error)
+                logger.warning("cannot be closed yet: %s.", error)
             case events.WorkSuspended(reason):
                 logger.error("Not taking work: %s", reason)
             case events.WorkResumed():
@@ -29,15 +29,15 @@ class EventLog:
             case events.LedgerSwept(findings):
                 _log_sweep(findings)
             case events.SweepsFailed(error):
-                logger.warning("The ledger cannot be swept (%s); trying again.", error)
+                logger.warning("Sweeping the ledger fails (%s); retrying.", error)
             case events.SweepsResumed():
-                logger.warning("The ledger can be swept again.")
+                logger.warning("Sweeping the ledger works again.")
 
 
 def _log_sweep(findings: SweepFindings) -> None:
     for job, batches in findings.again.items():
-        logger.info("Job %s: %d batches wait again.", job, len(batches))
+        logger.info("Job %s: %d batches put back in line.", job, len(batches))
     for job, batches in findings.split.items():
         logger.warning("Job %s: split batches that killed their workers: %s", job, ", ".join(batches))
     for job, batches in findings.poisoned.items():
-        logger.error("Job %s: given up as poison: %s", job, ", ".join(batches))
+        logger.error("Job %s: failed as poison: %s", job, ", ".join(batches))

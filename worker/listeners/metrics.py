@@ -1,6 +1,6 @@
-"""What a worker's processes have done, in numbers for Prometheus.
+"""Counts events for Prometheus.
 
-No label holds anything of a list: no URL, host or job.
+No label holds a URL, host or job.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Meter:
-    """Counts what this process did. Made before the fork: each process then counts into files of its own."""
+    """Counts the events of this process. Created before the fork; each process then writes files of its own."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder`` is private to this worker. Only one meter can be made in a process."""
+        """``folder`` is private to this worker. A process can create only one meter."""
         from prometheus_client import values
 
         os.environ[_FOLDER] = str(folder)
-        # It decides this when it is imported, which Celery's command line has had done: Flower is a command of it.
-        values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # it has no types
+        # prometheus_client chooses the value class on import, and Celery's command line has imported it, with Flower.
+        values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # untyped
 
         self._urls = _count(known.URLS)
         self._attempts = _count(known.ATTEMPTS)
@@ -68,7 +68,7 @@ class Meter:
             case events.BatchInterrupted(claim):
                 self._in_progress.dec(claim.urls)
             case events.TroubleSeen(trouble):
-                self._suffer(trouble)
+                self._note_trouble(trouble)
             case events.LedgerSwept(findings):
                 self._sweep(findings)
 
@@ -84,7 +84,7 @@ class Meter:
         for (phase,) in known.PHASE_SECONDS.series:
             self._phases.labels(phase).inc(sum(getattr(timing, phase) for timing in tried))
         self._batch_seconds.observe(report.elapsed)
-        self._batches.inc()  # last: who sees it sees the rest
+        self._batches.inc()  # last: once it is visible, the rest is too
 
     def _hand_off(self, urls: events.HandedOff) -> None:
         for how, number in (("at-once", urls.at_once), ("later", urls.later), ("straggling", urls.straggling)):
@@ -98,7 +98,7 @@ class Meter:
         self._urls.labels(Ending.FAILED, ErrorClass.POISON).inc(poisoned)
         self._urls.labels(Ending.FAILED, ErrorClass.CANCELLED).inc(findings.cancelled)
 
-    def _suffer(self, trouble: Trouble | None) -> None:
+    def _note_trouble(self, trouble: Trouble | None) -> None:
         reason = reason_of(trouble.reason) if trouble is not None else None
         for each in Reason:
             self._trouble.labels(each).set(each is reason)
@@ -109,7 +109,7 @@ def _count(metric: known.Metric) -> Count:
 
     made = Count(metric.name.removesuffix("_total"), metric.help, metric.labels, registry=None)
     for values in metric.series:
-        made.labels(*values)  # rates of what has not happened yet are 0, not absent
+        made.labels(*values)  # so that rates of what has not happened yet are 0, not absent
     return made
 
 

@@ -1,4 +1,4 @@
-"""Passes progress snapshots on to those who follow a job."""
+"""Sends progress snapshots to the followers of a job."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from worker.events import BatchesProgressed, Event
 
 
 class Snapshots:
-    """Publishes on a thread of its own: a Redis that is away must neither delay nor end a batch.
+    """Sends on a thread of its own, so that an unreachable Redis neither delays nor fails a batch.
 
-    Of a batch only the last snapshot waits while one is being published.
+    While one is being sent, only the last snapshot of each batch is kept.
     """
 
-    def __init__(self, publish: Callable[[str, ProgressSnapshot], None]) -> None:
-        """``publish`` takes a job and how far a batch of it is."""
-        self._publish = publish
+    def __init__(self, send: Callable[[str, ProgressSnapshot], None]) -> None:
+        """``send`` is called with a job and a snapshot of one of its batches."""
+        self._send = send
         self._waiting: dict[tuple[str, str], ProgressSnapshot] = {}  # by job and batch
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -29,10 +29,10 @@ class Snapshots:
         with self._lock:
             self._waiting |= {(claim.job, claim.batch): snapshot for claim, snapshot in event.snapshots}
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._publish_all, name="snapshots", daemon=True)
+                self._thread = threading.Thread(target=self._send_all, name="snapshots", daemon=True)
                 self._thread.start()
 
-    def _publish_all(self) -> None:
+    def _send_all(self) -> None:
         while True:
             with self._lock:
                 if not self._waiting:
@@ -41,6 +41,6 @@ class Snapshots:
                 (job, batch), snapshot = next(iter(self._waiting.items()))
                 del self._waiting[job, batch]
             try:
-                self._publish(job, snapshot)
+                self._send(job, snapshot)
             except (*UNREACHABLE, OSError):
-                pass  # the next one tells more
+                pass  # the next one replaces it

@@ -42,8 +42,8 @@ def test_a_listener_that_fails_costs_the_others_nothing_and_the_log_a_line(caplo
 
     assert before.told == after.told == [CLAIMED, TransfersInFlight(1), TransfersInFlight(2)]
     assert [record.getMessage() for record in caplog.records] == [
-        "Job job batch 7: The listener Failing fails at events BatchClaimed (ValueError); this is logged once.",
-        "The listener Failing fails at events TransfersInFlight (ValueError); this is logged once.",
+        "Job job batch 7: The listener Failing fails on BatchClaimed events (ValueError); this is logged once.",
+        "The listener Failing fails on TransfersInFlight events (ValueError); this is logged once.",
     ]
 
 

@@ -31,7 +31,7 @@ class Disk:
         return FULL if self.time < self.well_at else None
 
     def wait(self) -> bool:
-        return self.disk_backoff.wait(self.trouble, gives_up=lambda: False)
+        return self.disk_backoff.wait(self.trouble, is_stopping=lambda: False)
 
 
 def test_a_healthy_disk_is_not_waited_for() -> None:
@@ -62,7 +62,7 @@ def test_no_task_waits_longer_than_it_may() -> None:
 def test_a_worker_told_to_stop_waits_for_nothing() -> None:
     disk = Disk(well_at=10.0)
 
-    assert not disk.disk_backoff.wait(disk.trouble, gives_up=lambda: True)
+    assert not disk.disk_backoff.wait(disk.trouble, is_stopping=lambda: True)
     assert disk.looks == 0
 
 

@@ -33,8 +33,8 @@ class Holder:
     def pass_time(self, seconds: float) -> None:
         self.time += seconds
 
-    def lease(self, *, gives_up: Callable[[], bool] = lambda: False) -> Lease:
-        return Lease(self.renew, seconds=30.0, gives_up=gives_up, now=lambda: self.time, pause=self.pass_time)
+    def lease(self, *, is_stopping: Callable[[], bool] = lambda: False) -> Lease:
+        return Lease(self.renew, seconds=30.0, is_stopping=is_stopping, now=lambda: self.time, pause=self.pass_time)
 
 
 def test_a_lease_is_renewed_when_a_third_of_it_is_over() -> None:
@@ -82,7 +82,7 @@ def test_publishing_waits_for_a_redis_that_is_away() -> None:
 def test_a_worker_that_ends_does_not_wait_for_redis_and_publishes_nothing() -> None:
     holder = Holder()
     holder.ledger.failures["renew"] = [AWAY]
-    lease = holder.lease(gives_up=lambda: True)
+    lease = holder.lease(is_stopping=lambda: True)
     holder.pass_time(31.0)
 
     assert not lease.confirm()
@@ -98,7 +98,9 @@ def test_a_lease_counts_from_the_question_not_from_the_answer() -> None:
         holder.pass_time(25.0)
         return answered
 
-    lease = Lease(slow_renewal, seconds=30.0, gives_up=lambda: False, now=lambda: holder.time, pause=holder.pass_time)
+    lease = Lease(
+        slow_renewal, seconds=30.0, is_stopping=lambda: False, now=lambda: holder.time, pause=holder.pass_time
+    )
     holder.pass_time(11.0)
     lease.keep()
     holder.pass_time(6.0)

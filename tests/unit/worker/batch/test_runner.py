@@ -51,7 +51,7 @@ def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> 
     # 10 + 10 URLs leave room below 30, a third batch fills it: the fourth is left to others.
     assert floor.closed == ["1", "2", "3"]
     assert floor.waiting == ["4"]
-    assert line.endswith("and 2 batches ahead")
+    assert line.endswith("; 2 prefetched")
 
 
 def test_the_next_batch_is_claimed_before_the_report_of_the_last_is_written() -> None:
@@ -85,7 +85,7 @@ def test_whoever_watches_is_told_of_every_batch_and_how_it_ended() -> None:
 
 
 def test_a_batch_that_cannot_be_started_is_no_fault_of_the_others() -> None:
-    """Guards the ``except`` of ``_look_ahead``: what is claimed ahead may be of another job."""
+    """Guards the ``except`` of ``_prefetch``: what is claimed ahead may be of another job."""
     floor = Floor(ends_at_once=False)
     floor.line_up("2", "3")
 
@@ -100,16 +100,16 @@ def test_a_batch_that_cannot_be_started_is_no_fault_of_the_others() -> None:
     line = floor.runner().work(floor.claim("1"))
 
     assert floor.closed == ["1", "3"]
-    assert line.endswith("and 1 batches ahead")
+    assert line.endswith("; 1 prefetched")
     (event,) = [event for event in floor.events if isinstance(event, BatchNotStarted)]
     assert event.claim.batch == "2"
 
 
 def test_a_ledger_with_nothing_to_claim_is_asked_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the growing pause: a slow batch would cost four round trips a second."""
-    monkeypatch.setattr(runner_module, "_LOOK_PAUSE", 0.01)
-    monkeypatch.setattr(runner_module, "_LONGEST_LOOK_PAUSE", 1000.0)
-    monkeypatch.setattr(runner_module, "_GLANCE", 0.001)
+    monkeypatch.setattr(runner_module, "_PREFETCH_PAUSE", 0.01)
+    monkeypatch.setattr(runner_module, "_LONGEST_PREFETCH_PAUSE", 1000.0)
+    monkeypatch.setattr(runner_module, "_POLL_INTERVAL", 0.001)
     floor = Floor(ends_at_once=False)
     began = time.monotonic()
 
@@ -124,7 +124,7 @@ def test_a_ledger_with_nothing_to_claim_is_asked_ever_more_seldom(monkeypatch: p
 
 def test_a_look_that_came_too_early_is_repeated_when_its_moment_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards ``_pause``: the first look finds what idle workers may take; a glance later, lanes have run dry."""
-    monkeypatch.setattr(runner_module, "_GLANCE", 3600.0)
+    monkeypatch.setattr(runner_module, "_POLL_INTERVAL", 3600.0)
 
     class Ageing(MemoryLedger):
         def claim_next(self, **options: Any) -> Claim | None:
@@ -162,7 +162,7 @@ def test_a_batch_that_outlives_its_own_deadlines_ends_the_process(monkeypatch: p
 
     floor.runner().work(floor.claim("1"))
 
-    assert set(floor.stuck) == {"not over after 0 s: stuck."}
+    assert set(floor.stuck) == {"not finished after 0 s: stuck."}
 
 
 def test_a_batch_that_had_to_wait_for_redis_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_a_message_is_sent_for_the_next_batch_of_a_host_that_has_one_at_a_time(
 
 
 def test_a_batch_of_a_job_that_was_paused_drains_and_the_others_go_on() -> None:
-    """Guards ``_heed_orders``, and that what was told to drain is told so once: its time would begin anew."""
+    """Guards ``_stop_halted``, and that what was told to drain is told so once: its time would begin anew."""
     now = BatchEntry(url=URL.format("now"))
     floor = Floor(ends_at_once=False, leftovers=[Leftover(now)], fetching=10)
     floor.line_up("2")

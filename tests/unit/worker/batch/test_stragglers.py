@@ -22,7 +22,7 @@ from worker.engine.run import Run
 
 
 def _lease() -> Lease:
-    return Lease(lambda: True, seconds=30.0, gives_up=lambda: False)
+    return Lease(lambda: True, seconds=30.0, is_stopping=lambda: False)
 
 
 def with_outcomes(run: FakeRun, count: int) -> None:
@@ -54,7 +54,7 @@ class Stragglers:
 
 
 def test_a_batch_is_closed_around_its_stragglers_before_it_keeps_others_waiting() -> None:
-    """Guards ``_close_around_stragglers``: one URL that never answers kept a process from all other batches."""
+    """Guards ``_close_one_early``: one URL that never answers kept a process from all other batches."""
     stragglers = Stragglers()
 
     stragglers.work()
@@ -99,7 +99,7 @@ def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only()
     with_outcomes(floor.runs.setdefault("1", cast("FakeRun", batch.run)), 40)
     assert batch.may_part(batch.began)
 
-    batch.go_on_as(batch.claim.kept(1, b"", 1))
+    batch.continue_as(batch.claim.kept(1, b"", 1))
 
     assert not batch.may_part(batch.began + 4.9)
     assert batch.may_part(batch.began + 5.0)
@@ -109,7 +109,7 @@ def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only()
 def test_what_a_batch_has_handed_back_does_not_wait_for_its_stragglers(
     monkeypatch: pytest.MonkeyPatch, held_by: str, host: str
 ) -> None:
-    """Guards ``_let_go_what_is_due``; what only drains lets go of it with its end, a moment later.
+    """Guards ``_hand_off_due``; what only drains lets go of it with its end, a moment later.
 
     What waited for a host is parked, to be gathered with what else waits for it, and has no message before.
     """
