@@ -105,9 +105,10 @@ class RedisLedger(Changing):
             waiting += [text_of(batch) for batch in answer]
         return waiting
 
-    def store(self, job: str, report: BatchReport) -> bool:
+    def store(self, job: str, report: BatchReport, result: bytes | None = None) -> bool:
         keys = [*self.keys_of(job).parts(job, "", "batches", "closed"), result_key(job, report.batch)]
-        answer = self.call("store", keys, [report.batch, report.to_result(), self.keep, *_counters(report)])
+        packed = report.to_result() if result is None else result
+        answer = self.call("store", keys, [report.batch, packed, self.keep, *_counters(report)])
         if answer < 0:
             raise UnknownJobError(f"Redis no longer knows job {job}.")
         return bool(answer)

@@ -89,8 +89,10 @@ class Feeding(Looking, Protocol):
         """
         ...
 
-    def store(self, job: str, report: BatchReport) -> bool:
+    def store(self, job: str, report: BatchReport, result: bytes | None = None) -> bool:
         """Store the report of a batch that needs no worker; False if the batch is open or was reported before.
+
+        ``result`` is what its ``to_result`` returned, if that is there already.
 
         Raises:
             UnknownJobError: the job was never created, or Redis has lost it.

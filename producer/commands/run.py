@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import time
 from contextlib import suppress
@@ -39,6 +40,7 @@ from producer.job.troubles import Troubles
 from producer.storage.journal import Journal
 from producer.storage.last_job import read_facts
 from producer.storage.manifest import count_rows
+from producer.storage.own_files import OwnFiles
 from producer.wiring import Producer, Session
 
 WINDOW = 256  # batches open at once: bounds Redis' memory
@@ -73,7 +75,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
         session.callback(lists.close)
         _warn_of_eviction(cluster, retrying)
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
-        feeder = _feeder(options, lists, journal, cluster, retrying, batcher)
+        feeder = _feeder(options, lists, journal, cluster, retrying, batcher, has_own_worker=embedded is not None)
         feeder.recover()
         resumed_by = resume_command(_job_of(journal), options.output if embedded else None)
         manifest = session.manifest(options.manifest, journal)
@@ -266,13 +268,26 @@ def _warn_of_eviction(cluster: Cluster, retrying: Retrying) -> None:
 
 
 def _feeder(
-    options: RunOptions, lists: Lists, journal: Journal, cluster: Cluster, retrying: Retrying, batcher: Batcher
+    options: RunOptions,
+    lists: Lists,
+    journal: Journal,
+    cluster: Cluster,
+    retrying: Retrying,
+    batcher: Batcher,
+    *,
+    has_own_worker: bool,
 ) -> Feeder:
     wish = options.wish
+    own = OwnFiles(journal.files, options.output, wish.policy.layout, by=f"producer@{platform.node()}")
     return Feeder(
         NewJob(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=options.secrets),
         lists=lists,
-        selection=Selection(journal, is_naming_lists=len(wish.lists) > 1, is_forced=wish.is_forced),
+        selection=Selection(
+            journal,
+            files=own if has_own_worker else None,
+            is_naming_lists=len(wish.lists) > 1,
+            is_forced=wish.is_forced,
+        ),
         batcher=batcher,
         journal=journal,
         services=cluster,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,29 +16,44 @@ from producer import formatting
 from producer.intake.sources import STANDARD_INPUT, Chunk
 
 
-class Memory(Protocol):
+class Files(Protocol):
+    """What is known of the files of earlier jobs."""
+
+    def known(self, listed: Mapping[bytes, Listed]) -> Mapping[bytes, Known | Outcome]:
+        """Return the files that earlier jobs stored under the names of these entries, as far as they are known.
+
+        An outcome says that the file was compared and is kept; anything else is compared by a worker.
+        """
+        ...
+
+
+class Memory(Files, Protocol):
     """What a selection needs from the journal."""
 
     def take(self, names: Iterable[bytes]) -> set[bytes]:
         """Return those of the (distinct) md5 names that the job has not seen yet, and mark them as seen."""
         ...
 
-    def known(self, names: Collection[bytes]) -> Mapping[bytes, Known]:
-        """Return the files that earlier jobs stored under these names."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A chunk of lines, checked. ``lines`` counts those that are not blank: urls + refused + duplicates."""
+    """A chunk of lines, checked: ``entries`` are for the workers, ``refused`` and ``kept`` have their outcome already.
+
+    ``lines`` counts those that are not blank: urls + refused + duplicates.
+    """
 
     entries: Sequence[Listed]
     refused: Sequence[Outcome]
     duplicates: int
+    kept: Sequence[Outcome] = ()
+
+    @property
+    def urls(self) -> int:
+        return len(self.entries) + len(self.kept)
 
     @property
     def lines(self) -> int:
-        return len(self.entries) + len(self.refused) + self.duplicates
+        return self.urls + len(self.refused) + self.duplicates
 
 
 def names_in(chunk: Chunk) -> list[bytes]:
@@ -66,21 +81,35 @@ def _judged(chunk: Chunk) -> tuple[dict[bytes, Listed], list[Refusal], int]:
     return found, refused, lines
 
 
-def _with(known: Known | None, entry: Listed) -> Listed:
-    if known is None:
-        return entry
-    return BatchEntry(entry, known) if isinstance(entry, str) else replace(entry, known=known)
+def _sorted_out(
+    listed: Mapping[bytes, Listed], known: Mapping[bytes, Known | Outcome]
+) -> tuple[list[Listed], list[Outcome]]:
+    """Return the entries for the workers, with what is known of their files, and the outcomes of the others."""
+    entries: list[Listed] = []
+    kept: list[Outcome] = []
+    for name, entry in listed.items():
+        what = known.get(name)
+        if isinstance(what, Outcome):
+            kept.append(what)
+        elif what is None:
+            entries.append(entry)
+        else:
+            entries.append(BatchEntry(entry, what) if isinstance(entry, str) else replace(entry, known=what))
+    return entries, kept
 
 
 class Selection:
     """Checks chunks of lines one after another.
 
     ``is_naming_lists``: a refused row must name its list as well as its line; ``is_forced``: files that earlier jobs
-    stored are fetched again.
+    stored are fetched again. ``files`` knows of them what the memory does not say.
     """
 
-    def __init__(self, memory: Memory, *, is_naming_lists: bool = False, is_forced: bool = False) -> None:
+    def __init__(
+        self, memory: Memory, *, files: Files | None = None, is_naming_lists: bool = False, is_forced: bool = False
+    ) -> None:
         self._memory = memory
+        self._files = files or memory
         self._is_naming_lists = is_naming_lists
         self._is_forced = is_forced
 
@@ -88,12 +117,13 @@ class Selection:
         """Return what to fetch of a chunk."""
         found, refusals, lines = _judged(chunk)
         new = self._memory.take(found.keys())
-        entries = [entry for name, entry in found.items() if name in new]
-        known = {} if self._is_forced else self._memory.known(new)
+        listed = found if len(new) == len(found) else {name: entry for name, entry in found.items() if name in new}
+        known = {} if self._is_forced else self._files.known(listed)
+        entries, kept = list(listed.values()), list[Outcome]()
         if known:
-            entries = [_with(known.get(name), entry) for name, entry in found.items() if name in new]
+            entries, kept = _sorted_out(listed, known)
         refused = [self._refused(refusal, chunk.source) for refusal in refusals]
-        return Selected(entries, refused, lines - len(refused) - len(entries))
+        return Selected(entries, refused, lines - len(refused) - len(listed), kept)
 
     def _refused(self, refusal: Refusal, source: str) -> Outcome:
         place = f"line {refusal.line}"

@@ -23,7 +23,7 @@ from producer.storage.journal import Journal, KeptBatch
 from producer.storage.memory import Memory
 
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
-_REFUSED_AT_ONCE = 500  # lines in a report
+_ENDED_AT_ONCE = 500  # outcomes in a report: of refused lines and kept files
 _MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: parked URLs do not count against the window
 MOST_AHEAD = 1_000_000  # lines to read ahead, kept on the producer's disk
 _MEMORY_CHECK = 5.0  # seconds between two checks of Redis' memory
@@ -108,7 +108,7 @@ class Feeder:
         selected = self._read_on(wait)
         batches = self._cut()
         if selected is not None or batches:
-            self._feed(batches, selected.refused if selected is not None else ())
+            self._feed(batches, [*selected.refused, *selected.kept] if selected is not None else ())
             return True
         if not self._may_open(0):
             return False
@@ -148,11 +148,11 @@ class Feeder:
 
     def _read_on(self, wait: float) -> Selected | None:
         """Read a chunk and add it to the entries read ahead; None: there is none now, or enough was read."""
-        chunk = self._lists.read(wait) if self._reads_on and self._takes_refusals else None
+        chunk = self._lists.read(wait) if self._reads_on and self._takes_reports else None
         if chunk is None:
             return None
         selected = self._selection.judge(chunk)
-        counted = (selected.lines, selected.duplicates, len(selected.refused), len(selected.entries))
+        counted = (selected.lines, selected.duplicates, len(selected.refused), selected.urls)
         for key, count in zip(COUNTED, counted, strict=True):
             self.totals[key] += count
         self._ahead.add(selected.entries)
@@ -173,8 +173,8 @@ class Feeder:
         return self._ahead.urls < MOST_AHEAD and not self._is_read
 
     @property
-    def _takes_refusals(self) -> bool:
-        """May refused lines be written to Redis as reports now, even if no batch may be opened?"""
+    def _takes_reports(self) -> bool:
+        """May reports of refused lines and kept files be written to Redis now, even if no batch may be opened?"""
         most = 2 * self._window
         return not most or self._journal.count_uncollected() < most or self._journal.backlog()[0] < most
 
@@ -241,12 +241,13 @@ class Feeder:
         self.is_behind, self.held_up = True, "Redis is out of memory"
         self._memory_checked = self._clock()
 
-    def _feed(self, batches: Sequence[Sequence[Listed]], refused: Sequence[Outcome], **facts: Any) -> None:
+    def _feed(self, batches: Sequence[Sequence[Listed]], ended: Sequence[Outcome], **facts: Any) -> None:
         kept = [KeptBatch(self._number(), len(entries), pack_entries(entries)) for entries in batches]
         about = [f"urls={len(entries)} hosts={_count_hosts(entries)}" for entries in batches]
-        for start in range(0, len(refused), _REFUSED_AT_ONCE):
-            some, number = refused[start : start + _REFUSED_AT_ONCE], self._number()
-            kept.append(KeptBatch(number, len(some), self._refusal_report(number, some), is_report=True))
+        for start in range(0, len(ended), _ENDED_AT_ONCE):
+            some, number = ended[start : start + _ENDED_AT_ONCE], self._number()
+            report = self._report_of(number, some)
+            kept.append(KeptBatch(number, len(some), report.to_result(), is_report=True, report=report))
         ahead = self._ahead.changes()
         self._journal.record_fed(
             kept,
@@ -266,8 +267,8 @@ class Feeder:
         self._next_batch += 1
         return number
 
-    def _refusal_report(self, batch: str, outcomes: Sequence[Outcome]) -> bytes:
-        report = BatchReport.without_work(
+    def _report_of(self, batch: str, outcomes: Sequence[Outcome]) -> BatchReport:
+        return BatchReport.without_work(
             self._job.id,
             batch,
             worker=f"producer@{platform.node()}",
@@ -275,7 +276,6 @@ class Feeder:
             outcomes=outcomes,
             pid=os.getpid(),
         )
-        return report.to_result()
 
 
 def _count_hosts(entries: Sequence[Listed]) -> int:

@@ -1,4 +1,4 @@
-"""The row of a file that was already stored, completed from the row of its last download."""
+"""The row in which a worker says that a file was already stored, completed from the row of its last download."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from contract.records.outcomes import Outcome
 from producer.storage.journal import Journal
 from producer.storage.manifest import digest_of
 
-KEPT = b'"outcome":"kept"'  #: in every kept row, and in hardly any other
+KEPT = (
+    b'"outcome":"kept","error":null,"detail":null,"http_status":null,'  #: in every kept row of a worker, and no other
+)
 _OUTCOME = msgspec.json.Decoder(Outcome)
 
 

@@ -54,7 +54,7 @@ class BatchSender:
         waiting = self._opened(new) if new else set()
         for each in kept:
             if each.is_report:
-                ledger.store(job, BatchReport.from_result(each.payload))
+                ledger.store(job, each.report or BatchReport.from_result(each.payload), each.payload)
         wanted = [index for index, each in enumerate(new) if each.batch in waiting]
         if wanted:
             messages = [BatchMessage(job, new[index].batch) for index in wanted]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.records.batches import Known
-from contract.records.outcomes import Outcome
+from contract.records.outcomes import Ending, Outcome
 from producer.storage.full_disk import SpaceWait, waits_for_space
 from producer.storage.journal_file import JournalFile
 from producer.storage.manifest import digest_of, stored_outcome
@@ -41,15 +41,19 @@ class EarlierFiles:
 
     def known(self, names: Collection[bytes]) -> dict[bytes, Known]:
         """Return size and digest of the files that were stored under these names."""
-        found: dict[bytes, Known] = {}
+        return {name: known_of(outcome) for name, outcome in self.outcomes(names).items()}
+
+    def outcomes(self, names: Collection[bytes]) -> dict[bytes, Outcome]:
+        """Return the latest outcomes of the files that were stored under these names."""
+        found: dict[bytes, Outcome] = {}
         if self._has_table:
             rows = self._file.rows_of("SELECT name, size, digest FROM known", list(names), "name")
-            found = {name: Known(size, digest) for name, size, digest in rows}
+            found = {name: _outcome_of(name, size, digest) for name, size, digest in rows}
         if self._index:
             for name in names:
                 outcome = self.outcome(name)
                 if outcome is not None:
-                    found[name] = Known(outcome.bytes or 0, digest_of(outcome))
+                    found[name] = outcome
         return found
 
     def outcome(self, name: bytes) -> Outcome | None:
@@ -122,3 +126,15 @@ class EarlierFiles:
     def _note(self) -> None:
         self._file.note(**{_FACT: self._index.record()})
         self._index.tidy()
+
+
+def known_of(outcome: Outcome) -> Known:
+    """Return what a worker compares with the file."""
+    return Known(outcome.bytes or 0, digest_of(outcome))
+
+
+def _outcome_of(name: bytes, size: int, digest: str) -> Outcome:
+    """Return all that an earlier version recorded of a file."""
+    algorithm, _, value = digest.partition(":")
+    sha256, other = (value, None) if algorithm == "sha256" else (None, digest or None)
+    return Outcome(url="", name=name.hex(), ending=Ending.OK, bytes=size, sha256=sha256, digest=other)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from contract.ledger.values import NewBatch
 from contract.records.batches import Known
+from contract.records.reports import BatchReport
 from producer.storage.earlier_files import EarlierFiles
 from producer.storage.full_disk import SpaceWait, waits_for_space
 from producer.storage.journal_file import EARLIER, VERSION, JournalFile
@@ -27,12 +28,16 @@ _RECORD = 300  # bytes per batch in Redis, besides its entries
 
 @dataclass(frozen=True, slots=True)
 class KeptBatch:
-    """A batch that is not in the manifest yet: its payload, or its report if no worker was needed."""
+    """A batch that is not in the manifest yet: its payload, or its report if no worker was needed.
+
+    ``report`` is what the payload of a new report says; it is not stored.
+    """
 
     batch: str
     urls: int
     payload: bytes
     is_report: bool = False
+    report: BatchReport | None = field(default=None, compare=False, repr=False)
 
     def to_new(self) -> NewBatch:
         return NewBatch(self.batch, self.payload, self.urls)

@@ -139,6 +139,8 @@ def test_the_same_command_again_fetches_nothing_and_a_lost_file_again(person: Pe
     assert (broken.code, broken.err) == (2, "trawl: Standard input holds no URLs: put one per line.\n")
     assert person.rows() == rows, "a pipe that brings nothing gives nothing up"
     assert (second["kept"], second["ok"]) == (8, 2)
+    compared_by = {row["worker"].split("@")[0] for row in rows if row["outcome"] == "kept"}
+    assert "producer" in compared_by, "and on a slow disk the worker"
     assert (person.folder / "out" / output_name(urls[1])).read_bytes() == file_body(2)
 
 

@@ -15,11 +15,12 @@ import pytest
 
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Outcome
+from contract.urls.naming import output_name
 from producer.cluster.client import Cluster
 from tests.support.commands import Bench, every_url_once, urls
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition
-from tests.support.stand_in_worker import StandInWorker, everything_ok, failed
+from tests.support.stand_in_worker import BODY, StandInWorker, everything_ok, failed
 
 
 def slowly(seconds: float) -> Callable[[BatchEntry], Outcome]:
@@ -55,11 +56,14 @@ def test_the_same_list_again_is_kept_and_forced_is_fetched(bench: Bench) -> None
 
     with StandInWorker(bench.settings):
         first = bench.run(listed, "-o", "out")[1]
+        for url in urls(20):
+            (bench.folder / "out" / output_name(url)).write_bytes(BODY)  # on this machine: the worker has its own disk
         second = bench.run(listed, "-o", "out")[1]
+        compared_by = {row["worker"] for row in bench.rows()}
         third = bench.run(listed, "-o", "out", "--force")[1]
 
     assert [summary["ok"] for summary in (first, second, third)] == [20, 0, 20]
-    assert second["kept"] == 20
+    assert (second["kept"], compared_by) == (20, {"stand-in"})
     assert (bench.folder / "out" / f"manifest-{first['job']}.jsonl").is_file()
     assert (bench.folder / "out" / f"manifest-{second['job']}.jsonl").is_file()
 

@@ -187,7 +187,7 @@ class MemoryLedger(Clocked):
         return [new.batch for new in opened if new.batch in waiting]
 
     @atomic
-    def store(self, job: str, report: BatchReport) -> bool:
+    def store(self, job: str, report: BatchReport, result: bytes | None = None) -> bool:
         its = self._known(job)
         is_new = report.batch not in its.batches and not its.is_closed(report.batch)
         if is_new:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import threading
@@ -25,6 +26,8 @@ from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
 from tests.support.processes import PATIENCE
 
+BODY = b"ten bytes."  #: what it says it has stored
+
 Answer = Callable[[BatchEntry], Outcome | None]
 
 
@@ -43,8 +46,8 @@ def everything_ok(entry: BatchEntry) -> Outcome:
         ending=Ending.OK,
         path=name,
         http_status=200,
-        bytes=10,
-        sha256="0" * 64,
+        bytes=len(BODY),
+        sha256=hashlib.sha256(BODY).hexdigest(),
         content_type="text/html; charset=utf-8",
         etag='"5f3b-60a2c"',
         last_modified="Tue, 15 Nov 1994 12:45:26 GMT",

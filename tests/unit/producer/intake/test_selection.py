@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from contract.records.batches import BatchEntry, Known
+from contract.records.outcomes import Ending, Outcome
 from contract.urls.expected import Expected
 from contract.urls.naming import output_name
 from producer.intake.selection import Selection
@@ -12,7 +13,7 @@ from producer.intake.sources import Chunk, Position
 class Remembering:
     """The journal's side, in memory."""
 
-    def __init__(self, known: Mapping[bytes, Known] | None = None) -> None:
+    def __init__(self, known: Mapping[bytes, Known | Outcome] | None = None) -> None:
         self.names: set[bytes] = set()
         self.files = dict(known or {})
 
@@ -21,7 +22,7 @@ class Remembering:
         self.names |= new
         return new
 
-    def known(self, names: Iterable[bytes]) -> Mapping[bytes, Known]:
+    def known(self, names: Iterable[bytes]) -> Mapping[bytes, Known | Outcome]:
         return {name: self.files[name] for name in names if name in self.files}
 
 
@@ -65,3 +66,14 @@ def test_what_an_earlier_job_stored_goes_along_unless_forced() -> None:
 
     assert kept.entries == [BatchEntry("http://a/", known, Expected(size=3)), "http://b/"]
     assert forced.entries == ["http://a/"]
+
+
+def test_a_url_whose_file_was_compared_already_is_counted_and_needs_no_worker() -> None:
+    name = output_name("http://a/")
+    outcome = Outcome(url="http://a/", name=name, ending=Ending.KEPT)
+    files = Remembering({bytes.fromhex(name): outcome})
+
+    selected = Selection(Remembering(), files=files).judge(chunk(b"http://a/", b"http://b/", b"http://a/"))
+
+    assert (selected.entries, selected.kept) == (["http://b/"], [outcome])
+    assert (selected.urls, selected.duplicates, selected.lines) == (2, 1, 3)
