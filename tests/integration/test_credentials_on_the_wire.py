@@ -13,22 +13,19 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from contract.records.batches import BatchEntry
 from contract.records.credentials import Credentials, read_credentials
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
 from tests.support.certificates import PrivateAuthority
+from tests.support.fetching import Bench
 from tests.support.guarded_site import Asked, Site, moved, reply, sent_anywhere
 from tests.support.guarded_world import Found, boxed
-from worker.downloader import Downloader
-from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "canary-8b1e07"
@@ -38,26 +35,16 @@ Fetch = Callable[..., list[Outcome]]
 
 
 @contextmanager
-def fetching(credentials: Credentials, *, transfers: int = 8, ca_file: str = "") -> Iterator[Fetch]:
+def fetching(credentials: Credentials, **settings: object) -> Iterator[Fetch]:
     """Yield a function that fetches URLs with these credentials; every name is 127.0.0.1.
 
     With one transfer at a time all of them go through one easy handle of libcurl, one after the other.
     """
-    with tempfile.TemporaryDirectory(prefix="wire-") as folder:
-        settings = WorkerSettings(output=folder, min_free=0, transfers=transfers, ca_file=ca_file)
-        downloader = Downloader(settings, look_up=lambda host: ("127.0.0.1",))
-
-        def fetch(urls: Sequence[str], given: Credentials = credentials, policy: JobPolicy = OPEN) -> list[Outcome]:
-            entries = [BatchEntry(url=url) for url in urls]
-            run = downloader.start(entries, policy, queued=time.time(), worker="wire", credentials=given)
-            assert run.wait(300.0), run.progress
-            found = {outcome.url: outcome for outcome in run.outcomes}
-            return [found[url] for url in urls]
-
-        try:
-            yield fetch
-        finally:
-            downloader.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="wire-") as folder,
+        Bench(Path(folder), look_up=lambda host: ("127.0.0.1",), **settings) as bench,  # type: ignore[arg-type]  # the settings' own names
+    ):
+        yield lambda urls, given=credentials: bench.outcomes(urls, OPEN, given)
 
 
 def who_was_told(site: Site) -> set[str]:

@@ -8,26 +8,23 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pycurl
 import pytest
 
-from contract.records.batches import BatchEntry
 from contract.records.outcomes import Ending, ErrorClass, Outcome
-from contract.records.policy import JobPolicy
 from tests.support.certificates import PrivateAuthority
 from tests.support.egress_proxy import CONNECTED, EgressProxy, Told
-from tests.support.fetching import OPEN
+from tests.support.fetching import OPEN, Bench
 from tests.support.guarded_site import Asked, Site, moved, reply
 from tests.support.guarded_world import JumpingClock, Proxying
 from tests.support.processes import free_port
 from worker.adapters.egress import Egress
-from worker.downloader import Downloader
 from worker.own_services import endpoints
 from worker.settings import WorkerSettings
 
@@ -40,43 +37,20 @@ def on_loopback(_host: str) -> tuple[str, ...]:
     return ("127.0.0.1",)
 
 
-class Fetching:
-    """Fetches through a proxy and returns outcomes in the order of the URLs."""
-
-    def __init__(self, downloader: Downloader) -> None:
-        self.downloader = downloader
-
-    def __call__(self, urls: list[str], policy: JobPolicy = TWICE) -> list[Outcome]:
-        run = self.downloader.start([BatchEntry(url=url) for url in urls], policy, queued=time.time(), worker="test")
-        assert run.wait(300.0), run.progress
-        found = {outcome.url: outcome for outcome in run.outcomes}
-        return [found[url] for url in urls]
+@contextmanager
+def proxied(folder: Path, proxy: str, *, login: str = "", **options: Any) -> Iterator[Bench]:
+    """Yield a bench that fetches through this proxy."""
+    (folder / "login").write_text(f"{login}\n", "utf-8")
+    options = {"look_up": on_loopback, "egress_login_file": str(folder / "login") if login else "", **options}
+    with Bench(folder / "out", egress_proxy=proxy, **options) as bench:
+        yield bench
 
 
 @contextmanager
-def fetching(
-    folder: Path,
-    proxy: str,
-    *,
-    login: str = "",
-    look_up: Callable[[str], tuple[str, ...]] = on_loopback,
-    clock: JumpingClock | None = None,
-    ca_file: str = "",
-) -> Iterator[Fetching]:
-    if login:
-        (folder / "login").write_text(f"{login}\n", "utf-8")
-    settings = WorkerSettings(
-        output=str(folder / "out"),
-        min_free=0,
-        egress_proxy=proxy,
-        egress_login_file=str(folder / "login") if login else "",
-        ca_file=ca_file,
-    )
-    downloader = Downloader(settings, look_up=look_up, clock=clock)
-    try:
-        yield Fetching(downloader)
-    finally:
-        downloader.close()
+def fetching(folder: Path, proxy: str, **options: Any) -> Iterator[Callable[..., list[Outcome]]]:
+    """Yield what fetches URLs through this proxy, and returns their outcomes in that order."""
+    with proxied(folder, proxy, **options) as bench:
+        yield lambda urls, policy=TWICE: bench.outcomes(urls, policy)
 
 
 @pytest.fixture
@@ -331,17 +305,17 @@ def test_a_socket_goes_to_the_proxy_and_nowhere_else(
 
 def test_the_login_is_shown_nowhere(tmp_path: Path, site: Site, caplog: pytest.LogCaptureFixture) -> None:
     told = str(LOGIN.partition(":")[2])
+    url = f"http://one.test:{site.ports[0]}/"
     with (
         caplog.at_level(logging.DEBUG),
         EgressProxy(login="else:where") as proxy,
-        fetching(tmp_path, f"http://127.0.0.1:{proxy.port}", login=LOGIN) as fetch,
+        proxied(tmp_path, f"http://127.0.0.1:{proxy.port}", login=LOGIN) as bench,
     ):
-        outcomes = fetch([f"http://one.test:{site.ports[0]}/"])
-        shown = (
-            repr(fetch.downloader._egress) + repr(fetch.downloader.settings) + repr(fetch.downloader.settings.proxy())
-        )
+        outcomes = bench.outcomes([url], TWICE)
+        settings = bench.downloader.settings
+        shown = repr(bench.downloader._egress) + repr(settings) + repr(settings.proxy())
     with fetching(tmp_path, f"http://127.0.0.1:{free_port()}", login=LOGIN) as fetch:
-        outcomes += fetch([f"http://one.test:{site.ports[0]}/"])
+        outcomes += fetch([url])
 
     rows = str([outcome.to_row() for outcome in outcomes])
     assert told not in rows + caplog.text + shown

@@ -54,9 +54,8 @@ def version(request: pytest.FixtureRequest, certificate: Certificate) -> Iterato
 
 @pytest.fixture
 def bench(tmp_path: Path, authority: PrivateAuthority) -> Iterator[Bench]:
-    bench = Bench(tmp_path, ca_file=str(authority.ca_file), look_up=_addresses)
-    yield bench
-    bench.close()
+    with Bench(tmp_path, ca_file=str(authority.ca_file), look_up=_addresses) as bench:
+        yield bench
 
 
 def _addresses(host: str) -> tuple[str, ...]:

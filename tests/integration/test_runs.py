@@ -35,9 +35,8 @@ def site() -> Iterator[MisbehavingSite]:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    yield bench
-    bench.close()
+    with Bench(tmp_path) as bench:
+        yield bench
 
 
 def _good(site: MisbehavingSite, count: int, what: str) -> list[str]:

@@ -86,9 +86,8 @@ def site() -> Iterator[MisbehavingSite]:
 
 @pytest.fixture(scope="module")
 def bench(site: MisbehavingSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    bench = Bench(tmp_path_factory.mktemp("out"), look_up=lambda host: ("127.0.0.1",), ca_file=str(site.ca_file))
-    yield bench
-    bench.close()
+    with Bench(tmp_path_factory.mktemp("out"), look_up=lambda host: ("127.0.0.1",), ca_file=str(site.ca_file)) as bench:
+        yield bench
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["once", "thrice"])
