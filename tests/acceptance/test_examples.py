@@ -1,7 +1,6 @@
 """The examples run as they stand, with a worker of their own."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from contract.urls.naming import output_name
 from producer.commands.demo import demo_server
+from tests.support.person import ran
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
@@ -30,15 +30,10 @@ def web() -> Iterator[str]:
 def test_an_example_tells_how_each_url_ended(tmp_path: Path, web: str, example: str) -> None:
     urls = [f"{web}/file/1", f"{web}/file/2", f"{web}/missing/3"]
 
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(ROOT / "examples" / f"{example}.py"), *urls],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        timeout=300,
-        check=False,
-    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", RUN, ROOT / "examples" / f"{example}.py", *urls]
+
+    done = ran(*command, cwd=tmp_path, env=environment)
 
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

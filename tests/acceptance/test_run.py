@@ -18,7 +18,7 @@ from contract.urls.naming import output_name
 from producer.commands.demo import demo_server
 from producer.commands.demo_server import file_body
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.person import ENOUGH, PROJECT, Person
+from tests.support.person import ENOUGH, PROJECT, Person, ran
 from tests.support.processes import await_condition, descendants, is_alive
 
 LOOPBACK = ("--allow-net", "127.0.0.0/8")
@@ -69,10 +69,7 @@ def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, serv
     urls = person.write_list(*good(server, 60))
     limited = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-P", "-m", "producer"]
 
-    ended = subprocess.run(
-        [*limited, "run", str(urls), *LOOPBACK, *SMALL],
-        cwd=person.folder, env=person.environment, capture_output=True, text=True, timeout=ENOUGH, check=False,
-    )  # fmt: skip
+    ended = ran(*limited, "run", urls, *LOOPBACK, *SMALL, cwd=person.folder, env=person.environment)
 
     assert ended.returncode == 0, ended.stderr
     assert [row["outcome"] for row in person.rows()] == ["ok"] * 60
@@ -83,10 +80,7 @@ def test_so_few_descriptors_that_nothing_works_are_one_sentence(person: Person) 
     urls = person.write_list("http://127.0.0.1:1/")
     limited = ["sh", "-c", 'ulimit -n 48; exec "$@"', "sh", sys.executable, "-P", "-m", "producer"]
 
-    ended = subprocess.run(
-        [*limited, "run", str(urls), *SMALL],
-        cwd=person.folder, env=person.environment, capture_output=True, text=True, timeout=ENOUGH, check=False,
-    )  # fmt: skip
+    ended = ran(*limited, "run", urls, *SMALL, cwd=person.folder, env=person.environment)
 
     assert ended.returncode == 2
     assert ended.stderr == "trawl: 48 descriptors are too few for 1 worker process: raise `ulimit -n`.\n"

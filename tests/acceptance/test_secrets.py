@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 import urllib.request
@@ -25,7 +24,7 @@ from backports import zstd
 from contract.metrics import BUILD_INFO, WORKER_METRICS
 from tests.support.celery_worker import CeleryWorker
 from tests.support.flower import Flower
-from tests.support.person import ENOUGH, PROJECT, Ended, Person
+from tests.support.person import ENOUGH, Ended, Person, ran
 from tests.support.processes import await_condition, descendants, free_port
 from tests.support.redis_server import RedisServer
 
@@ -404,9 +403,7 @@ def test_a_broker_url_as_pasted_ends_every_command_and_stays_home(tmp_path: Path
 
     if command == ("worker",):
         started = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
-        done = subprocess.run(
-            started, cwd=PROJECT, env=person.environment, capture_output=True, text=True, timeout=ENOUGH, check=False
-        )
+        done = ran(*started, env=person.environment)
         ended = Ended(done.returncode, done.stdout, done.stderr)
     else:
         ended = person.trawl(*command)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.project import ROOT
+from tests.support.person import ran
 from tests.support.processes import await_condition, is_alive, send
 
 STUB = '''"""Says where it runs."""
@@ -83,7 +84,7 @@ class Checkout:
     def run_with_old_python(self, path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `./trawl` with a Python that says it is 3.9."""
         command = [sys.executable, "-c", PRETEND_OLD, str(self.root / "trawl"), *arguments]
-        return subprocess.run(command, cwd=self.root, env={"PATH": path}, capture_output=True, text=True, check=False)
+        return ran(*command, cwd=self.root, env={"PATH": path})
 
 
 def outside() -> dict[str, str]:

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.project import PRODUCT, ROOT, document, modules
+from tests.support.person import ran
 
 
 def lint(checkout: Path) -> subprocess.CompletedProcess[str]:
     linter = Path(sysconfig.get_path("scripts")) / "lint-imports"
-    return subprocess.run(
-        [linter, "--no-logo", "--no-cache"], cwd=checkout, capture_output=True, text=True, check=False
-    )
+    return ran(linter, "--no-logo", "--no-cache", cwd=checkout)
 
 
 def test_import_linter_finds_every_contract_kept() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ import yaml
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.policy import JobPolicy
+from tests.support.person import ran
 from tests.support.redis_server import RedisServer
 from worker.settings import WorkerSettings
 
@@ -45,7 +45,7 @@ def pods() -> list[dict[str, Any]]:
 @pytest.mark.skipif(shutil.which("kubernetes-validate") is None, reason="kubernetes-validate is not installed")
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_kubernetes_takes_the_manifests(path: Path) -> None:
-    said = subprocess.run(["kubernetes-validate", "--strict", str(path)], capture_output=True, text=True, check=False)
+    said = ran("kubernetes-validate", "--strict", path)
 
     assert said.returncode == 0, said.stderr
 
@@ -79,7 +79,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit.write_text(UNIT.read_text().replace("/opt/trawlnet/", f"{DEPLOY.parent}/"))
 
     instance = str(unit.with_name(UNIT.name.replace("@", "@1")))
-    said = subprocess.run(["systemd-analyze", "verify", instance], capture_output=True, text=True, check=False)
+    said = ran("systemd-analyze", "verify", instance)
 
     assert (said.returncode, said.stderr) == (0, "")
 

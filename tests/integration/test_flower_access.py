@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.celery_worker import PROJECT
-from tests.support.person import Person
+from tests.support.person import Person, ran
 from tests.support.processes import await_condition, begin, free_port, listeners
 
 BROKER = f"redis://127.0.0.1:{free_port()}/0"  # nobody is there: Flower shows its pages all the same
@@ -68,9 +67,7 @@ def test_what_would_be_open_to_the_network_is_refused_wherever_it_was_said(
     (tmp_path / "conf.py").write_text(f"{file}\n")
     command = [*CELERY, f"--port={free_port()}", f"--conf={tmp_path / 'conf.py'}", *options]
 
-    ended = subprocess.run(
-        command, env=environment(**variables), cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
-    )
+    ended = ran(*command, env=environment(**variables))
 
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.startswith(said)
@@ -81,10 +78,7 @@ def test_what_would_be_open_to_the_network_is_refused_wherever_it_was_said(
 @pytest.mark.parametrize("command", [CELERY, DOOR], ids=["celery", "trawl"])
 def test_a_taken_port_is_one_sentence(command: tuple[str, ...]) -> None:
     with taken_port() as port:
-        ended = subprocess.run(
-            [*command, f"--port={port}"],
-            env=environment(), cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        ended = ran(*command, f"--port={port}", env=environment())
 
     assert ended.returncode == 2
     assert ended.stderr == (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from contract.metrics import PROCESS_METRICS, WORKER_METRICS
 from tests.support.celery_worker import PROJECT, READY, CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
+from tests.support.person import ran
 from tests.support.processes import await_condition, begin, free_port, send
 from tests.support.redis_server import RedisServer
 from tests.support.scraping import await_batches, scrape
@@ -170,14 +170,8 @@ def test_a_second_worker_at_the_same_port_is_refused_in_one_sentence(
     tmp_path: Path, temporary: Path, cluster: Cluster, port: int
 ) -> None:
     with measured(tmp_path, cluster, temporary, port, concurrency=1) as first:
-        second = subprocess.run(
-            [sys.executable, "-m", "worker", "-c", "1"],
-            env={**first._env, "TRAWL_METRICS": f"127.0.0.1:{port}"},
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
+        second = ran(
+            sys.executable, "-m", "worker", "-c", "1", env={**first._env, "TRAWL_METRICS": f"127.0.0.1:{port}"}
         )
         assert scrape(port)["trawl_batches_total", ()] == 0
         assert len(list(temporary.glob("trawl-metrics-*"))) == 1

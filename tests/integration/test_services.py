@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.person import ran
 from tests.support.processes import await_condition, begin, free_port
 from tests.support.redis_server import RedisServer, find_binary
 
@@ -25,15 +26,7 @@ SCRIPTS = sysconfig.get_path("scripts")
 
 def run(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": f"{SCRIPTS}:{os.environ['PATH']}", **(env or {})}
-    return subprocess.run(
-        ["/bin/sh", str(PROJECT / "deploy" / script), *arguments],
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return ran("/bin/sh", PROJECT / "deploy" / script, *arguments, env=environment)
 
 
 # ----------------------------------------------------------------------------------------- metrics in containers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 from contract.cluster.settings import ClusterSettings
 from contract.errors import ServiceError
 from producer.cluster.client import Cluster
-from tests.support.person import PROJECT
+from tests.support.person import ran
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.relay import Relay
@@ -73,11 +72,9 @@ def test_a_warning_ends_nothing_whatever_the_environment_makes_of_it(begin: str,
     """Guards ``print_warnings``: Celery warns whoever starts a worker as root, and the worker ended of it."""
     lines = f"import warnings\ntry: {begin}\nexcept SystemExit: pass\nwarnings.warn('a hint of a library')"
 
-    ended = subprocess.run(
-        [sys.executable, "-c", lines],
-        env={"PATH": os.environ["PATH"], "TRAWL_BROKER_URL": "redis://localhost/0", "PYTHONWARNINGS": option},
-        cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    environment = {"PATH": os.environ["PATH"], "TRAWL_BROKER_URL": "redis://localhost/0", "PYTHONWARNINGS": option}
+
+    ended = ran(sys.executable, "-c", lines, env=environment)
 
     assert ended.returncode == 0, ended.stderr
     assert "a hint of a library" in ended.stderr

@@ -26,9 +26,11 @@ from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.cluster import POLICY, Cluster
 from tests.support.misbehaving import MisbehavingServer, SeenRequest
 from tests.support.object_versions import SIZE
+from tests.support.person import ran
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
+CELERY_WORKER = (sys.executable, "-m", "celery", "-A", "worker", "worker")
 _HELD = 100_000  # bytes after which a range is held
 
 
@@ -195,10 +197,7 @@ def await_middle(cluster: Cluster, server: MisbehavingServer, count: int) -> Non
 def test_a_worker_without_a_broker_says_what_to_set() -> None:
     environment = {"PATH": "/usr/bin:/bin"}
 
-    ended = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker", "worker"],
-        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    ended = ran(*CELERY_WORKER, env=environment)
 
     assert ended.returncode == 2
     assert "set TRAWL_BROKER_URL" in ended.stderr
@@ -206,11 +205,9 @@ def test_a_worker_without_a_broker_says_what_to_set() -> None:
 
 
 def test_a_pool_that_cannot_run_batches_ends_the_worker_at_once(cluster: Cluster) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker", "worker", "-P", "threads", "--autoscale", "3,1"],
-        cwd=PROJECT, env={"PATH": "/usr/bin:/bin", **cluster.environment}, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
+    options = ("-P", "threads", "--autoscale", "3,1")
+
+    ended = ran(*CELERY_WORKER, *options, env={"PATH": "/usr/bin:/bin", **cluster.environment})
 
     assert ended.returncode == 2, ended.stderr
     assert "leave --autoscale out" in ended.stderr

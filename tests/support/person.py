@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +74,14 @@ class Person:
         await_condition(
             lambda: manifest.is_file() and manifest.read_bytes().count(b"\n") >= count, within=60, what=f"{count} rows"
         )
+
+
+def ran(
+    *command: object, cwd: Path = PROJECT, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run any program to its end."""
+    words = list(map(str, command))
+    return subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=ENOUGH, check=False)
 
 
 def lines_until(process: subprocess.Popen[bytes], wanted: bytes) -> bytes:

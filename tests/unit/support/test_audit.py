@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.project import ROOT
+from tests.support.person import ran
 
 CLEAN = {"name": "celery", "version": "5.7.0", "vulns": []}
 KNOWN = {"name": "redis", "version": "8.1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["8.1.1"]}]}
@@ -22,13 +23,7 @@ def audit(folder: Path, says: str) -> subprocess.CompletedProcess[str]:
     (folder / "answer").write_text(says)
     stand_in.write_text(f"#!/bin/sh\nexec cat '{folder}/answer'\n")
     stand_in.chmod(0o755)
-    return subprocess.run(
-        [sys.executable, str(ROOT / "requirements/audit.py")],
-        env={"PATH": f"{folder}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return ran(sys.executable, ROOT / "requirements/audit.py", env={"PATH": f"{folder}:/usr/bin:/bin"})
 
 
 @pytest.mark.parametrize(
@@ -58,12 +53,6 @@ def test_a_database_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None
 
 
 def test_without_uv_it_says_what_to_install(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "requirements/audit.py")],
-        env={"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = ran(sys.executable, ROOT / "requirements/audit.py", env={"PATH": str(tmp_path)})
 
     assert (result.returncode, result.stderr) == (2, "The audit needs uv, which runs pip-audit: install it.\n")

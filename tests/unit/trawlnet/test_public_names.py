@@ -11,14 +11,13 @@ import pytest
 
 import trawlnet
 from tests.architecture.project import PRODUCT, ROOT, document
+from tests.support.person import ran
 
 
 def run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Run a script that lies in this folder, as its author would."""
     (folder / "script.py").write_text(code, "utf-8")
-    return subprocess.run(
-        [sys.executable, "-W", "error", "script.py"], cwd=folder, capture_output=True, text=True, check=False
-    )
+    return ran(sys.executable, "-W", "error", "script.py", cwd=folder)
 
 
 def test_every_public_name_is_there_and_described_in_the_documentation() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from contract.urls.naming import output_name
 from producer.job.plan import begin, prepare_folder
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
-from tests.support.person import PROJECT
+from tests.support.person import PROJECT, ran
 
 
 def row(url: str) -> str:
@@ -109,7 +108,7 @@ def test_a_folder_begun_in_one_locale_goes_on_in_another(tmp_path: Path, name: b
     for number, locale in enumerate([{"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "LC_ALL": "C"}, {"PYTHONUTF8": "1"}]):
         command = [sys.executable, "-c", _BEGIN, str(tmp_path / "state"), f"job-{number}", os.fsdecode(manifest)]
         environment = {"PYTHONPATH": str(PROJECT), "PYTHONCOERCECLOCALE": "0", **locale}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = ran(*command, env=environment)
         assert (done.returncode, done.stderr) == (0, "")
         Path(os.fsdecode(manifest)).write_text(row(f"http://{number}/"))
 

@@ -7,7 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.http.headers import _known, read_head, values_of
+from worker.engine.http.headers import Head, _known, read_head, values_of
 
 _NAMES = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=20)
 _VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f\x85\xa0"), max_size=40)
@@ -17,18 +17,20 @@ def _lines(text: str) -> list[bytes]:
     return [line.encode("latin-1") for line in text.splitlines(keepends=True)]
 
 
-def test_the_final_block_counts() -> None:
-    head = read_head(_lines('HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nETag: "a"\r\n\r\n'))
-
+def _head(lines: str | list[bytes]) -> Head:
+    head = read_head(_lines(lines) if isinstance(lines, str) else lines)
     assert head is not None
+    return head
+
+
+def test_the_final_block_counts() -> None:
+    head = _head('HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nETag: "a"\r\n\r\n')
+
     assert (head.status, head.version, head.fields) == (200, "1.1", {"etag": '"a"'})
 
 
 def test_trailers_change_nothing() -> None:
-    head = read_head(_lines('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nETag: "late"\r\n\r\n'))
-
-    assert head is not None
-    assert head.get("etag") is None
+    assert _head('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nETag: "late"\r\n\r\n').get("etag") is None
 
 
 def test_a_block_that_did_not_end_is_none() -> None:
@@ -38,25 +40,19 @@ def test_a_block_that_did_not_end_is_none() -> None:
 
 
 def test_switching_protocols_ends_http() -> None:
-    head = read_head(_lines("HTTP/1.1 101 Switching\r\n\r\n"))
-
-    assert head is not None
-    assert head.status == 101
+    assert _head("HTTP/1.1 101 Switching\r\n\r\n").status == 101
 
 
 def test_folded_and_repeated_fields_are_joined() -> None:
-    head = read_head(_lines("HTTP/1.1 200 OK\r\nX: a\r\n  b\r\nY: 1\r\ny: 2\r\nNo colon\r\n\r\n"))
+    head = _head("HTTP/1.1 200 OK\r\nX: a\r\n  b\r\nY: 1\r\ny: 2\r\nNo colon\r\n\r\n")
 
-    assert head is not None
     assert head.fields == {"x": "a b", "y": "1, 2"}
 
 
 def test_a_length_said_twice_alike_is_one_length() -> None:
     for text, length in [("5", 5), ("5, 5", 5), ("5, 6", None), ("-5", None), ("+5", None), ("5x", None), ("", None),
                          ("0", 0), ("9" * 19, None), ("\u0665", None)]:  # fmt: skip
-        head = read_head([b"HTTP/1.1 200 OK\r\n", f"Content-Length: {text}\r\n".encode(), b"\r\n"])
-        assert head is not None
-        assert head.length == length, text
+        assert _head([b"HTTP/1.1 200 OK\r\n", f"Content-Length: {text}\r\n".encode(), b"\r\n"]).length == length, text
 
 
 def test_framing_is_told_from_closing() -> None:
@@ -68,9 +64,7 @@ def test_framing_is_told_from_closing() -> None:
         "HTTP/2 200 \r\n\r\n": "h2",
         "HTTP/3 200\r\n\r\n": "h3",
     }.items():
-        head = read_head(_lines(text))
-        assert head is not None
-        assert head.framing == framing, text
+        assert _head(text).framing == framing, text
 
 
 def test_a_field_sent_twice_can_be_had_in_its_pieces() -> None:
@@ -85,27 +79,22 @@ def test_a_field_sent_twice_can_be_had_in_its_pieces() -> None:
 
 
 def test_chunked_framing_overrules_a_length() -> None:
-    head = read_head(_lines("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"))
-
-    assert head is not None
-    assert head.length is None
+    assert _head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n").length is None
 
 
 def test_lines_of_a_large_block_are_not_remembered() -> None:
     """Guards ``_LONGEST_REMEMBERED``: a server that sends ever new long lines must not fill our memory."""
     _known.clear()
 
-    head = read_head([b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 5000 + b"\r\n", b"ETag: y\r\n", b"\r\n"])
+    head = _head([b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 5000 + b"\r\n", b"ETag: y\r\n", b"\r\n"])
 
-    assert head is not None
     assert head.get("etag") == "y"
     assert not _known
 
 
 def test_blocks_may_end_in_a_bare_line_feed() -> None:
-    head = read_head([b"HTTP/1.1 100 Go on\n", b"\n", b"HTTP/1.1 200 OK\n", b"ETag: y\n", b"\n", b"Late: z\n"])
+    head = _head([b"HTTP/1.1 100 Go on\n", b"\n", b"HTTP/1.1 200 OK\n", b"ETag: y\n", b"\n", b"Late: z\n"])
 
-    assert head is not None
     assert head.fields == {"etag": "y"}
 
 
@@ -113,10 +102,7 @@ def test_blocks_may_end_in_a_bare_line_feed() -> None:
 def test_what_is_written_is_read(fields: dict[str, str]) -> None:
     block = [b"HTTP/1.1 200 OK\r\n", *(f"{name}: {value}\r\n".encode("latin-1") for name, value in fields.items())]
 
-    head = read_head([*block, b"\r\n"])
-
-    assert head is not None
-    assert head.fields == fields
+    assert _head([*block, b"\r\n"]).fields == fields
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8))
