@@ -27,6 +27,7 @@ from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
 from producer.cluster.client import Cluster
 from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.clocked_ledger import claimed, next_of, record_of
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import Person
@@ -92,13 +93,11 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     send_batches(app, [BatchMessage("job", batch) for batch in opened])
     assert queue_depth(app, settings.queue) == 3
 
-    first = ledger.claim("job", "1", holder="me")
-    assert first is not None
+    first = claimed(ledger, "1", holder="me", job="job")
     assert ledger.renew(first)
     children = [Child(pack_entries(entries[:1]), 1), Child(pack_entries(entries[1:]), 1, after=0.001)]
     assert ledger.close(first, report(ledger, "1", [first.child(1), first.child(2)]), children)
-    parked = ledger.claim_next(holder="me", waited=0.0)
-    assert parked is not None
+    parked = next_of(ledger, holder="me")
     piece = Child(pack_entries(entries[:1]), 1, after=0.001, hosts={"host.test:80": 1})
     assert ledger.close(parked, report(ledger, parked.batch, [parked.child(1)]), [piece])
     assert [wait.host for wait in ledger.waits("job")] == ["host.test:80"]
@@ -112,8 +111,7 @@ def test_every_step_of_the_ledger_is_allowed(guarded: Guarded) -> None:
     control.weigh(ledger, "job", 2.0)
     ledger.seal("job", {"urls": 6})
     assert None not in ledger.payloads("job", ["3"])
-    record = ledger.job("job")
-    assert record is not None
+    record = record_of(ledger, "job")
     assert record.is_sealed
     assert look(ledger).active_jobs == 1
     ledger.reports("job", ledger.closed("job"))
@@ -134,8 +132,7 @@ def test_a_job_is_paused_resumed_and_cancelled_under_the_same_rules(guarded: Gua
     ledger = RedisLedger(connect(guarded.settings))
     ledger.create("job", JobPolicy())
     ledger.open("job", [NewBatch(batch, pack_entries([BatchEntry(url="http://h.test/1")]), 1) for batch in ("1", "2")])
-    claim = ledger.claim_next(holder="me", waited=0.0)
-    assert claim is not None
+    claim = next_of(ledger, holder="me")
     control.pause(ledger, "job")
     assert ledger.close(claim, report(ledger, claim.batch, [claim.child(1)]), [Child(claim.payload, 1)])
     assert ledger.store("job", report(ledger, "9", []))

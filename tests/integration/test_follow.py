@@ -23,6 +23,7 @@ from producer.job.ledger_mirror import LedgerMirror
 from producer.job.manifest_sink import following
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
+from tests.support.clocked_ledger import claimed
 from tests.support.commands import Bench, urls
 from tests.support.person import ENOUGH, lines_until
 from tests.support.processes import await_condition
@@ -94,8 +95,7 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
     assert record is not None
     assert again is not None
     assert (again.open, again.policy, again.label) == (250, record.policy, "a list")
-    claim = ledger.claim("job", "250", holder="worker")
-    assert claim is not None
+    claim = claimed(ledger, "250", job="job")
     assert claim.urls == 1
     follower.finish()
     journal.close()

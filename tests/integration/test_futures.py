@@ -15,6 +15,7 @@ from contract.records.outcomes import Outcome
 from producer.api.futures import Submitter, UrlError
 from producer.api.jobs import Client
 from producer.cluster.client import Cluster
+from tests.support.clocked_ledger import record_of
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker, everything_ok, failed
@@ -138,7 +139,6 @@ def test_a_script_takes_outcomes_as_they_complete(client: Client, settings: Clus
 
     endings = [str(outcome.ending) for outcome in outcomes]
     assert (endings.count("ok"), endings.count("failed"), endings.count("refused")) == (27, 3, 1)
-    record = client.cluster.ledger.job(job.id)
-    assert record is not None
+    record = record_of(client.cluster.ledger, job.id)
     assert record.totals == {"lines": 32, "duplicates": 1, "refused": 1, "urls": 30}
     assert record.undrained == 0

@@ -27,7 +27,7 @@ from producer.job.manifest_sink import following
 from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
-from tests.support.clocked_ledger import batch_of
+from tests.support.clocked_ledger import batch_of, claimed, next_of
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition, end
 from tests.support.redis_server import RedisServer
@@ -165,21 +165,18 @@ def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
     a, b, c, d = urls = URLS[:4]
     desk.open(urls)
     older = Memory(desk.cluster.redis)
-    first = desk.ledger.claim(JOB, "1", holder="first")
-    assert first is not None
+    first = claimed(desk.ledger, "1", holder="first")
     close(desk.ledger, first, [a], [b, c, d])
     assert desk.follower.step(at_once=True) == 1
     if is_forgotten:
         desk.follower.step(at_once=True)
 
     older.put_back()
-    second = desk.ledger.claim(JOB, "1", holder="second")
-    assert second is not None
+    second = claimed(desk.ledger, "1", holder="second")
     close(desk.ledger, second, [a, b], [c, d])
     if not is_drained_late:
         desk.follow()
-    strange = desk.ledger.claim_next(holder="second", waited=0.0)
-    assert strange is not None
+    strange = next_of(desk.ledger, holder="second")
     assert strange.batch not in (first.child(1), "1")
     close(desk.ledger, strange, [c], [d])
     if not is_drained_late:
@@ -200,8 +197,7 @@ def test_reports_that_are_written_one_by_one_give_every_url_one_row(
     desk.open(urls)
     monkeypatch.setattr(desk.sink, "_written_at_once", 1)
     for done, left in (([a], [b, c]), ([b], [c]), ([c], [])):
-        claim = desk.ledger.claim_next(holder="worker", waited=0.0)
-        assert claim is not None
+        claim = next_of(desk.ledger)
         close(desk.ledger, claim, done, left)
 
     assert desk.follower.step(at_once=True) == 3
@@ -217,8 +213,7 @@ def test_a_follower_that_goes_on_remembers_the_files_of_the_one_that_was_killed(
     desk = Desk(server, tmp_path)
     desk.journal.begin(JOB, manifest=desk.manifest.path)
     desk.open(URLS[:2])
-    claim = desk.ledger.claim_next(holder="worker", waited=0.0)
-    assert claim is not None
+    claim = next_of(desk.ledger)
     close(desk.ledger, claim, URLS[:1], URLS[1:2])
     assert desk.follower.step(at_once=True) == 1
     offset = desk.manifest.offset
@@ -247,8 +242,7 @@ def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server
     cluster.ledger.create(JOB, JobPolicy())
     job = Job(JOB, Client(cluster, tell=lambda _line: None))
     cluster.ledger.open(JOB, [batch_of("1", *urls)])
-    opened = cluster.ledger.claim_next(holder="nobody", waited=0.0)
-    assert opened is not None
+    opened = next_of(cluster.ledger, holder="nobody")
     close(cluster.ledger, opened, [], [a, b, c])
     assert [report.handed_off for report in job.take()] == [[opened.child(1)]]
     older = Memory(cluster.redis)
@@ -258,8 +252,7 @@ def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server
         outcomes.extend(outcome for report in job.take() for outcome in report.outcomes)
 
     for left in ([c], [b, c]):
-        again = cluster.ledger.claim_next(holder="worker", waited=0.0)
-        assert again is not None
+        again = next_of(cluster.ledger)
         close(cluster.ledger, again, [url for url in urls if url not in left], left)
         take()
         take()  # forgets in Redis what the last one brought
