@@ -31,30 +31,7 @@ def _status(exchange: Exchange) -> None:
         exchange.respond(b"a page that says what went wrong", code, *headers)
 
 
-for _code in (
-    400,
-    401,
-    402,
-    403,
-    404,
-    405,
-    406,
-    407,
-    409,
-    410,
-    412,
-    413,
-    414,
-    415,
-    416,
-    417,
-    418,
-    421,
-    426,
-    431,
-    451,
-    499,
-):
+for _code in (*range(400, 408), 409, 410, *range(412, 419), 421, 426, 431, 451, 499):
     # Beyond the codes the table names, a 4xx says that this very request will not do: permanent too.
     expect(f"/status?code={_code}", f"answers {_code}", permanent("http-4xx"))
 for _code in (408, 425, 429):

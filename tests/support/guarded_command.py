@@ -79,20 +79,8 @@ def _run(world: World, lines: Sequence[bytes], *options: str, environment: Mappi
             "WATCHED": str(folder / "watched"),
             **environment,
         }
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "producer",
-            "run",
-            "urls.txt",
-            "-o",
-            "out",
-            "--processes",
-            "1",
-            "--json",
-            *options,
-        ]
+        run = ("run", "urls.txt", "-o", "out", "--processes", "1", "--json", *options)
+        command = [sys.executable, "-P", "-m", "producer", *run]
         done = subprocess.run(command, cwd=folder, env=started, capture_output=True, timeout=280, check=False)
         watched = Watched(world.found, done.returncode, said=done.stderr.decode(errors="replace"))
         watched.summary = json.loads(done.stdout)
