@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import netrc
+import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -69,20 +70,23 @@ NO_CREDENTIALS = Credentials()
 
 
 def read_credentials(options: Iterable[str], netrc_file: str | Path | None = None) -> Credentials:
-    """Read ``--header`` options (``ORIGIN NAME: VALUE``) and a netrc file (login and password become Basic).
+    """Read ``--header`` options (``ORIGIN NAME: VALUE``, or ``@FILE``) and a netrc file (logins become Basic).
 
     An origin is ``HOST[:PORT]``, which means https, or a URL with either scheme; the same holds for a netrc's machines.
+    A file of headers has one per line; blank lines and lines that begin with ``#`` are skipped. It keeps secrets out of
+    the command line, which every user of the machine can see.
 
     Raises:
-        SettingError: an option does not have that form, or the file is not private (mode 600) or not readable.
+        SettingError: a header does not have that form, or a file is not private (mode 600) or not readable.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     if netrc_file:
         for origin, pair in _from_netrc(Path(netrc_file)):
             found.setdefault(origin, []).append(pair)
     for option in options:
-        origin, pair = _from_option(option)
-        found.setdefault(origin, []).append(pair)
+        for header in _from_file(option[1:]) if option.startswith("@") else [option]:
+            origin, pair = _from_option(header)
+            found.setdefault(origin, []).append(pair)
     return Credentials({origin: tuple(pairs) for origin, pairs in found.items()})
 
 
@@ -97,6 +101,33 @@ def _from_option(option: str) -> tuple[str, tuple[str, str]]:
     if name.lower() in _FRAMING:
         raise SettingError(f"--header cannot set {name}: the transfer needs it.")
     return origin, (name, value)
+
+
+def _from_file(path: str) -> list[str]:
+    _check_private(path, "--header")
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except OSError as error:
+        raise SettingError(f"--header cannot be read: {reason(path, error)}.") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{path} is not a file of headers: it is not text.") from None
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _check_private(path: str, option: str) -> None:
+    """Refuse a file that cannot be read, or that other users could read.
+
+    Raises:
+        SettingError: so it is; the sentence names the option.
+    """
+    if fault := fault_of(path, may_be_pipe=True):
+        raise SettingError(f"{option} cannot be read: {fault}.")
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise SettingError(f"{option} cannot be read: {reason(path, error)}.") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingError(f"{path} can be read by others: run chmod 600 {path}.")
 
 
 def _origin(text: str) -> str | None:
@@ -119,12 +150,8 @@ def _bracketed(host: str) -> str:
 
 
 def _from_netrc(path: Path) -> Iterable[tuple[str, tuple[str, str]]]:
-    if fault := fault_of(str(path), may_be_pipe=True):
-        raise SettingError(f"--netrc cannot be read: {fault}.")
+    _check_private(str(path), "--netrc")
     try:
-        mode = path.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise SettingError(f"{path} can be read by others: run chmod 600 {path}.")
         hosts = netrc.netrc(str(path)).hosts
     except OSError as error:
         raise SettingError(f"--netrc cannot be read: {reason(str(path), error)}.") from None

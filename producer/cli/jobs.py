@@ -29,7 +29,7 @@ Examples:
   trawl run urls.txt -o out --allow-net 10.0.0.0/8     servers of a private network
   trawl run urls.txt -o out --per-host 4               polite
   trawl run urls.txt -o out --flower                   watch it in a browser
-  trawl run urls.txt -o out --header 'example.com Authorization: Bearer TOKEN'
+  trawl run urls.txt -o out --header @headers.txt      a line in it: example.com Authorization: Bearer TOKEN
 
 \b
 {EXIT_CODES}

@@ -126,10 +126,11 @@ policy_options = combined(
         click.option(
             "--header",
             multiple=True,
-            metavar="'HOST NAME: VALUE'",
-            help="Request header for one host over https; write http://HOST to send it unencrypted (repeatable).",
+            metavar="HEADER",
+            help="Request header for one host over https, 'HOST NAME: VALUE'; write http://HOST to send it unencrypted"
+            " (repeatable). @FILE reads them from a file of mode 600, one per line.",
         ),
-        click.option("--netrc", type=Place(), help="File with logins per host, likewise; mode 600."),
+        click.option("--netrc", type=Place(), help="File with logins per host; mode 600."),
         click.option("--user-agent", default="trawlnet", help="User-Agent header to send."),
     ),
     group(

@@ -117,6 +117,27 @@ def test_a_header_that_cannot_be_sent_is_refused_without_repeating_it(option: st
     assert "other" not in str(raised.value)
 
 
+def test_headers_are_read_from_a_private_file(tmp_path: Path) -> None:
+    """Guards the mode and the sentences: the option exists to keep the secret from other users."""
+    path = tmp_path / "headers"
+    path.write_text(f"# a comment\n\nexample.com Authorization: {TOKEN}\nhttp://plain.test X-Key: k\n")
+    path.chmod(0o600)
+
+    credentials = read_credentials([f"@{path}", "example.com X-Key: other"])
+
+    assert credentials.for_origin("https", "example.com", 443) == (("Authorization", TOKEN), ("X-Key", "other"))
+    assert credentials.for_origin("http", "plain.test", 80) == (("X-Key", "k"),)
+    path.write_text(f"example.com {TOKEN}\n")
+    with pytest.raises(SettingError, match="must look like") as raised:
+        read_credentials([f"@{path}"])
+    assert TOKEN not in str(raised.value)
+    path.chmod(0o640)
+    with pytest.raises(SettingError, match="chmod 600"):
+        read_credentials([f"@{path}"])
+    with pytest.raises(SettingError, match="there is no file"):
+        read_credentials(["@/no/such/file"])
+
+
 def test_netrc_becomes_basic_authorization_per_host(tmp_path: Path) -> None:
     path = tmp_path / "netrc"
     path.write_text(
