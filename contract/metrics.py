@@ -60,7 +60,8 @@ URLS = Metric(
         *((ending, "") for ending in (Ending.OK, Ending.KEPT)),
         *((ending, error) for ending in (Ending.FAILED, Ending.REFUSED) for error in ErrorClass),
     ),
-    help="URLs reported, by how they ended and by error class (empty for ok and kept).",
+    help="URLs reported, by how they ended and by error class (empty for ok and kept)."
+    " The producer's own reports are not counted: refused lines, and small files that a local run keeps.",
 )
 ATTEMPTS = Metric(name="trawl_attempts_total", kind=Kind.COUNTER, help="Attempts of the URLs reported.")
 STORED_BYTES = Metric(
