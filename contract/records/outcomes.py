@@ -21,6 +21,7 @@ class Ending(StrEnum):
     REFUSED = "refused"  #: policy said no before any byte was sent to the refused place
 
 
+_STORED = (Ending.OK, Ending.KEPT)
 ENDINGS = tuple(str(ending) for ending in Ending)
 
 
@@ -141,4 +142,4 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True, rename={"ending": "ou
     @property
     def is_stored(self) -> bool:
         """Is the body on disk under its md5 name?"""
-        return self.ending in (Ending.OK, Ending.KEPT)
+        return self.ending in _STORED

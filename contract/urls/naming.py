@@ -17,6 +17,9 @@ class Layout(StrEnum):
     SHARDED = "sharded"  #: ``ab/cd/<name>``: an ext4 folder is full at about 7.5 million entries
 
 
+_SHARDED = Layout.SHARDED  # an enum looks its members up by name, as slowly as it is asked often
+
+
 def output_name(url: str | bytes) -> str:
     """Return the md5, in hex, of a URL's exact UTF-8 bytes.
 
@@ -46,6 +49,6 @@ def output_path(name: str, layout: Layout) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ValueError("a file's name is 32 lower-case hexadecimal digits")
-    if layout is Layout.SHARDED:
+    if layout is _SHARDED:
         return f"{name[:2]}/{name[2:4]}/{name}"
     return name

@@ -96,7 +96,8 @@ class Transfer:
         """Start an attempt."""
         if self.began is None:
             self.began, self.began_wall = now, wall
-            self.deadline = now + max(0.0, self.terms.policy.timeout - self.entry.spent)
+            left = self.terms.policy.timeout - self.entry.spent
+            self.deadline = now + left if left > 0.0 else now
         self.attempt_began = now
         self.is_under_way = True
         self.resolved_in = 0.0

@@ -79,7 +79,8 @@ class FileDraft:
             if error.errno == errno.EFBIG:
                 raise BodyTooLargeError(TOO_LARGE) from error
             raise trouble_of(error) from error
-        self._size = max(self._size, end)
+        if end > self._size:
+            self._size = end
 
     def finish(self, size: int) -> None:
         try:

@@ -146,7 +146,7 @@ class CurlHttp(Generic[B]):
 
     def _allow_connections(self, more: int) -> None:
         """Have libcurl keep as many as it may, and more for what is in flight beside the window: those are in use."""
-        most = self._kept + max(0, -(-more // _STEP) * _STEP)
+        most = self._kept if more <= 0 else self._kept + -(-more // _STEP) * _STEP
         if most != self._most_connections:
             self._most_connections = most
             self._multi.setopt(pycurl.M_MAXCONNECTS, most)

@@ -120,7 +120,7 @@ class Handle(Ear, Generic[B]):
         self._setopt(_URL, place.target)
         if self._policy is not request.policy:
             self._obey(request.policy)
-        timeout = max(1, int(request.seconds * 1000))
+        timeout = int(request.seconds * 1000) if request.seconds > 0.001 else 1
         if timeout != self._timeout:
             self._timeout = timeout
             self._setopt(pycurl.TIMEOUT_MS, timeout)
