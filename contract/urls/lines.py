@@ -83,13 +83,14 @@ class Parsed(Struct, frozen=True, gc=False):
     """A URL that may be fetched; whether its address may be connected to is decided when connecting.
 
     ``target`` is the URL as it is sent: printable ASCII without blanks or fragment. ``host`` is lower-case ASCII,
-    without trailing dot or brackets.
+    without trailing dot or brackets. ``host_key`` is host and port as one text, the same object for all URLs of a host.
     """
 
     target: str
     scheme: str
     host: str
     port: int
+    host_key: str
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -176,8 +177,8 @@ def parse(url: str) -> Parsed | RefusedUrl:
         origin, rest = _split_url(url)
     if isinstance(origin, RefusedUrl):
         return origin
-    wire, scheme, host, port = origin
-    return Parsed(wire + rest, scheme, host, port)
+    wire, scheme, host, port, host_key = origin
+    return Parsed(wire + rest, scheme, host, port, host_key)
 
 
 class _Origin(NamedTuple):
@@ -185,6 +186,7 @@ class _Origin(NamedTuple):
     scheme: str
     host: str
     port: int
+    host_key: str
 
 
 def _split_url(url: str) -> tuple[_Origin | RefusedUrl, str]:
@@ -252,7 +254,7 @@ def _origin(start: str) -> _Origin | RefusedUrl:
     except HostError as error:
         return RefusedUrl(str(error))
     wire = host.wire if port == DEFAULT_PORTS[scheme] else f"{host.wire}:{port}"
-    return _Origin(f"{scheme}://{wire}", scheme, host.name, port)
+    return _Origin(f"{scheme}://{wire}", scheme, host.name, port, f"{host.name}:{port}")
 
 
 def _encoded(text: str) -> str:

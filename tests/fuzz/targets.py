@@ -44,7 +44,7 @@ def check_intake(raw: bytes) -> None:
             assert exact in raw
             assert read.name == md5(exact).hexdigest()
             parsed = parse(read.url)
-            assert parsed == Parsed(read.target, read.scheme, read.host, read.port)
+            assert parsed == Parsed(read.target, read.scheme, read.host, read.port, f"{read.host}:{read.port}")
             _check_parsed(parsed)
         elif isinstance(read, Refusal):
             assert re.fullmatch(r"[A-Za-z][ -~]{10,120}\.", read.reason)

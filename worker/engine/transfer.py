@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from math import inf
 
 from msgspec import Struct, structs
@@ -64,7 +63,7 @@ class Transfer:
         self.terms = terms
         self.entry = entry
         self.place = place
-        self.host_key = _key(place.host, place.port)
+        self.host_key = place.host_key
         self.name = output_name(entry.url)
         self.per_host = terms.policy.per_host
         self.attempts = entry.attempts
@@ -387,13 +386,13 @@ class Transfer:
         to = hops.follow(self.place, redirected, exchange.lines, wall=self._wall(now), longest=longest)
         if isinstance(to, Failure):
             return to
-        self.hops, self.place, self.host_key = hops, to, _key(to.host, to.port)
+        self.hops, self.place, self.host_key = hops, to, to.host_key
         return None
 
     def _rewind(self) -> None:
         if self.hops is not None:
             start, self.hops = self.hops.start, None
-            self.place, self.host_key = start, _key(start.host, start.port)
+            self.place, self.host_key = start, start.host_key
         self.exchange = None
 
     def _wall(self, now: float) -> float:
@@ -404,8 +403,3 @@ class Transfer:
 def _tier(attempts: Sequence[Attempt]) -> Tier:
     last = attempts[-1]
     return Tier.STALLED if last.error in _STALLS and last.seconds >= QUIET_AFTER else Tier.AGAIN
-
-
-@lru_cache(maxsize=1024)  # many URLs have few hosts, and one text that is known again is compared and hashed once
-def _key(host: str, port: int) -> str:
-    return f"{host}:{port}"

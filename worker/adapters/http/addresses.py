@@ -11,6 +11,16 @@ NAMES_KEPT = 500
 Name = tuple[str, int]  # a host, without brackets, and a port
 
 
+class _Handed:
+    """A name that libcurl knows: its addresses, and how many exchanges use it."""
+
+    __slots__ = ("addresses", "users")
+
+    def __init__(self) -> None:
+        self.addresses: Sequence[str] = ()
+        self.users = 0
+
+
 class HandedAddresses:
     """Which names one multi handle of libcurl knows, and what each handle has to bring for it to know its own.
 
@@ -20,12 +30,16 @@ class HandedAddresses:
 
     def __init__(self) -> None:
         self.unread: set[Name] = set()  # brought or withdrawn since libcurl last looked
-        self._known: dict[Name, Sequence[str]] = {}  # with their addresses
-        self._in_use: dict[Name, int] = {}  # by how many exchanges
-        self._idle: dict[Name, None] = {}  # the others; the one used last is last
+        self._known: dict[Name, _Handed] = {}
+        self._idle: dict[Name, None] = {}  # those that no exchange uses; the one used last is last
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def in_use(self) -> int:
+        """How many names have exchanges that use them."""
+        return len(self._known) - len(self._idle)
 
     def is_leaving(self, name: Name) -> bool:
         """Will libcurl be told to forget this name by a handle that it has not looked at yet?"""
@@ -33,27 +47,27 @@ class HandedAddresses:
 
     def use(self, name: Name, addresses: Sequence[str]) -> list[str]:
         """Return the lines a handle has to bring; the name stays known at least until ``release``."""
-        lines = []
-        if self._known.get(name) != addresses or name in self.unread:
-            self._known[name] = addresses
+        lines: list[str] = []
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = _Handed()
+        if known.addresses != addresses or (self.unread and name in self.unread):
+            known.addresses = addresses
             if name[0] not in addresses:  # libcurl reads an address by itself, and keeps it like a name
                 self.unread.add(name)
                 lines = _added(name, addresses)
-        in_use = self._in_use.get(name, 0)
-        if not in_use:
+        if not known.users:
             self._idle.pop(name, None)
-        self._in_use[name] = in_use + 1
+        known.users += 1
         if len(self._idle) > NAMES_KEPT:
             lines += self._withdraw(next(iter(self._idle)))
         return lines
 
     def release(self, name: Name) -> None:
         """An exchange that used this name has ended."""
-        in_use = self._in_use[name] - 1
-        if in_use:
-            self._in_use[name] = in_use
-        else:
-            del self._in_use[name]
+        known = self._known[name]
+        known.users -= 1
+        if not known.users:
             self._idle[name] = None
 
     def _withdraw(self, name: Name) -> list[str]:

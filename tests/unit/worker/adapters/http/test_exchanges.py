@@ -52,6 +52,6 @@ def test_an_exchange_that_cannot_be_begun_leaves_no_handle_behind(
     with pytest.raises(UnicodeEncodeError if is_unsendable else pycurl.error):
         http.begin(a_request(fields=("If-None-Match: \N{SNOWMAN}",) if is_unsendable else ()), Untouched())
 
-    assert (http._handles, http._busy, http._handed._in_use) == ({}, {}, {})
+    assert (http._handles, http._busy, http._handed.in_use) == ({}, {}, 0)
     with pytest.raises(pycurl.error):
         handle.curl.setopt(pycurl.NOSIGNAL, 1)  # it is closed
