@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from msgspec import Struct
+
 _STATUS = re.compile(rb"HTTP/([0-9](?:\.[0-9])?) ([0-9]{3})(?:[ \r\n]|$)")
 _END = b"\r\n"
 _OTHER_ENDS = frozenset({b"\n", b""})
@@ -13,11 +15,11 @@ _BLANKS = ("", " ", "\t", "\r")
 _FOLDED, _NO_FIELD = " ", "-:"  # what stands in the place of a name that no field can have
 _LONGEST_LENGTH = 18  # digits; more is no length
 _MOST_REMEMBERED = 1024  # lines
-_LONGEST_REMEMBERED = 4096  # bytes of a block whose lines are remembered: no server may fill our memory
+_LONGEST_REMEMBERED = 512  # bytes of one: no server may fill our memory
 _known: dict[bytes, tuple[str, str]] = {}  # what header lines say; shared by the lanes of a process
 
 
-class Head:
+class Head(Struct, frozen=True, gc=False):
     """The final response's status and fields.
 
     Field names are lower-case; values are text (Latin-1, as the bytes came); a field sent several times is joined
@@ -25,14 +27,17 @@ class Head:
     bytes; None where it is absent, meaningless or overruled by chunked framing.
     """
 
-    __slots__ = ("fields", "is_chunked", "length", "status", "version")
+    status: int
+    version: str
+    fields: dict[str, str]
+    is_chunked: bool
+    length: int | None
 
-    def __init__(self, status: int, version: str, fields: dict[str, str]) -> None:
-        self.status = status
-        self.version = version
-        self.fields = fields
-        self.is_chunked = "transfer-encoding" in fields and "chunked" in fields["transfer-encoding"].lower()
-        self.length = None if self.is_chunked else _length(fields.get("content-length", ""))
+    @classmethod
+    def of(cls, status: int, version: str, fields: dict[str, str]) -> Head:
+        """Read what the fields say of the framing."""
+        is_chunked = "transfer-encoding" in fields and "chunked" in fields["transfer-encoding"].lower()
+        return cls(status, version, fields, is_chunked, None if is_chunked else _length(fields.get("content-length")))
 
     def get(self, name: str) -> str | None:
         return self.fields.get(name)
@@ -81,7 +86,7 @@ def _read(lines: Sequence[bytes]) -> Head | None:
         if not _OTHER_ENDS.isdisjoint(block):
             return None
         fields = _joined(block)
-    return Head(status, version, fields)
+    return Head.of(status, version, fields)
 
 
 def values_of(name: str, lines: Iterable[bytes]) -> list[str]:
@@ -104,7 +109,9 @@ def _first_line(line: bytes) -> tuple[int, str] | None:
     return (int(match[2]), match[1].decode()) if match else None
 
 
-def _length(text: str) -> int | None:
+def _length(text: str | None) -> int | None:
+    if text is None:
+        return None
     if text.isdecimal() and text.isascii() and len(text) <= _LONGEST_LENGTH:
         return int(text)
     # The same length several times is one length (RFC 9110 section 8.6).
@@ -113,19 +120,20 @@ def _length(text: str) -> int | None:
 
 
 def _fields(lines: Sequence[bytes]) -> dict[str, str]:
-    # Servers repeat most lines in every response: remembered, a line takes a twentieth of the time.
-    try:
-        return dict(map(_known.__getitem__, lines))
-    except KeyError:
-        return dict(_read_anew(lines))
+    fields: dict[str, str] = {}
+    for line in lines:
+        # Servers repeat most lines in every response: remembered, a line takes a fifth of the time.
+        name, value = _known.get(line) or _learn(line)
+        fields[name] = value
+    return fields
 
 
-def _read_anew(lines: Sequence[bytes]) -> list[tuple[str, str]]:
-    found = list(map(_field, lines))
-    if sum(map(len, lines)) <= _LONGEST_REMEMBERED:
-        if len(_known) + len(lines) > _MOST_REMEMBERED:
+def _learn(line: bytes) -> tuple[str, str]:
+    found = _field(line)
+    if len(line) <= _LONGEST_REMEMBERED:
+        if len(_known) >= _MOST_REMEMBERED:
             _known.clear()
-        _known.update(zip(lines, found, strict=True))
+        _known[line] = found
     return found
 
 

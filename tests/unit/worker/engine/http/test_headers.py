@@ -82,14 +82,14 @@ def test_chunked_framing_overrules_a_length() -> None:
     assert _head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n").length is None
 
 
-def test_lines_of_a_large_block_are_not_remembered() -> None:
+def test_long_lines_are_not_remembered() -> None:
     """Guards ``_LONGEST_REMEMBERED``: a server that sends ever new long lines must not fill our memory."""
     _known.clear()
 
     head = _head([b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 5000 + b"\r\n", b"ETag: y\r\n", b"\r\n"])
 
     assert head.get("etag") == "y"
-    assert not _known
+    assert set(_known) == {b"ETag: y\r\n"}
 
 
 def test_blocks_may_end_in_a_bare_line_feed() -> None:

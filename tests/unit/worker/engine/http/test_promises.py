@@ -23,7 +23,7 @@ def _b64(algorithm: str) -> str:
 
 
 def _promised(fields: dict[str, str], *, is_part: bool = False) -> set[tuple[str, str]]:
-    found = promises(Head(200, "1.1", fields), is_part=is_part)
+    found = promises(Head.of(200, "1.1", fields), is_part=is_part)
     return {(promise.algorithm, promise.digest) for promise in found}
 
 
@@ -104,7 +104,7 @@ def test_a_checksum_of_checksums_is_not_the_bodys() -> None:
 
 
 def test_a_promise_names_its_source() -> None:
-    (promise,) = promises(Head(200, "1.1", {"content-md5": _b64("md5")}))
+    (promise,) = promises(Head.of(200, "1.1", {"content-md5": _b64("md5")}))
 
     assert promise == Promise("md5", hashlib.md5(_BODY).hexdigest(), "content-md5")
 
@@ -113,4 +113,4 @@ def test_a_promise_names_its_source() -> None:
     st.sampled_from(["repr-digest", "content-digest", "content-md5", "x-goog-hash", "x-amz-checksum-sha256"]), st.text()
 )
 def test_no_text_raises(name: str, value: str) -> None:
-    promises(Head(200, "1.1", {name: value}))
+    promises(Head.of(200, "1.1", {name: value}))

@@ -15,7 +15,7 @@ _VERSION = Version('"v1"', None, 100)
 def _answer(status: int = 206, **changed: str | None) -> Head:
     fields: dict[str, str | None] = {"content-range": "bytes 40-99/100", "etag": '"v1"', "content-length": "60"}
     fields |= {name.replace("_", "-"): value for name, value in changed.items()}
-    return Head(status, "1.1", {name: value for name, value in fields.items() if value is not None})
+    return Head.of(status, "1.1", {name: value for name, value in fields.items() if value is not None})
 
 
 def test_the_exact_answer_continues() -> None:
@@ -87,15 +87,15 @@ def test_no_text_raises(text: str) -> None:
 
 @pytest.mark.parametrize("etag", ['W/"x"', "x", "", '"', '"a"b"', '"a', 'w/"x"'])
 def test_only_a_strong_validator_makes_a_version(etag: str) -> None:
-    assert version_of(Head(200, "1.1", {"etag": etag})) is None
+    assert version_of(Head.of(200, "1.1", {"etag": etag})) is None
 
 
 def test_a_version_is_of_a_whole_response_that_offers_ranges() -> None:
     fields = {"etag": '"x"', "content-length": "5"}
 
-    assert version_of(Head(200, "1.1", fields)) == Version('"x"', None, 5)
-    assert version_of(Head(206, "1.1", fields)) is None
-    assert version_of(Head(200, "1.1", {**fields, "accept-ranges": "none"})) is None
+    assert version_of(Head.of(200, "1.1", fields)) == Version('"x"', None, 5)
+    assert version_of(Head.of(206, "1.1", fields)) is None
+    assert version_of(Head.of(200, "1.1", {**fields, "accept-ranges": "none"})) is None
 
 
 def test_a_range_is_asked_for_under_its_version() -> None:

@@ -24,7 +24,7 @@ def _judge(
     ranged: bool = False,
     version: str = "1.1",
 ) -> Failure | Redirected | None:
-    head = None if status is None else Head(status, version, {"content-length": "10"} if fields is None else fields)
+    head = None if status is None else Head.of(status, version, {"content-length": "10"} if fields is None else fields)
     length = head.length if head is not None else None
     return judge(
         Reception(head=head, received=received, length=length, breakage=breakage, stopped=stopped, ranged=ranged),
