@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from enum import StrEnum
+
+try:  # as Python's own random does: OpenSSL takes longer to begin than this takes for a whole URL
+    from _md5 import md5  # type: ignore[import-not-found]  # a part of CPython that the type stubs leave out
+except ImportError:
+    from hashlib import md5
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _PLACES = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}(/[0-9a-f]{2}(/[0-9a-f]{32})?)?")
@@ -27,12 +31,14 @@ def output_name(url: str | bytes) -> str:
     """
     exact = url.encode() if isinstance(url, str) else url
     # MD5 names things here; it protects nothing.
-    return hashlib.md5(exact, usedforsecurity=False).hexdigest()
+    name: str = md5(exact, usedforsecurity=False).hexdigest()
+    return name
 
 
 def output_digest(exact: bytes) -> bytes:
     """Return ``output_name`` as its 16 bytes."""
-    return hashlib.md5(exact, usedforsecurity=False).digest()
+    digest: bytes = md5(exact, usedforsecurity=False).digest()
+    return digest
 
 
 def is_output_path(path: str) -> bool:
