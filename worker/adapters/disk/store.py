@@ -95,11 +95,11 @@ def _files(group: Sequence[Draft]) -> list[FileDraft]:
 def _rename(draft: FileDraft, opening: Opening) -> str | Obstacle:
     if draft.opening is not opening:
         raise OSError(errno.ESTALE, "")
-    *within, file = draft.path.split("/")
     try:
-        if not within:
-            draft.rename(file, opening.root)
+        if "/" not in draft.path:
+            draft.rename(draft.path, opening.root)
         else:
+            *within, file = draft.path.split("/")
             with opening.below(within, make=True) as folder:
                 draft.rename(file, folder)
     except OSError as error:
