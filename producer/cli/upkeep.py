@@ -62,9 +62,9 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
     if output is not None:
         if jobs:
             raise click.UsageError("Name jobs or a folder, not both.")
+        old = remove_old_manifests(output, days)  # first: it refuses a folder in which a job is at work
         removed = remove_abandoned_partials(output, days)
         print(f"removed {counted(removed.files, 'broken-off body', 'broken-off bodies')}, {removed.bytes} bytes")
-        old = remove_old_manifests(output, days)
         if old.files:
             print(f"removed {counted(old.files, 'earlier manifest')}, {old.bytes} bytes")
         return Answer(0)

@@ -15,7 +15,7 @@ from producer.job.live_progress import LiveProgress
 from producer.job.plan import remember_rest
 from producer.job.tally import Tally
 from producer.storage.journal import Journal, KeptBatch
-from producer.storage.manifest import Manifest
+from producer.storage.manifest import Manifest, printable
 from producer.storage.stored import StoredRows
 
 _WRITTEN_AT_ONCE = 16 * 1024 * 1024  # bytes of rows, or one report's
@@ -135,7 +135,7 @@ class ManifestSink:
         """Append the rows of reports, and of their children, and record that; return the number of rows."""
         children = self._children_of(reports)
         rows = [
-            row if KEPT not in row else with_what_was_known(row, self._journal)
+            printable(row if KEPT not in row else with_what_was_known(row, self._journal))
             for report in reports
             for row in report.rows
         ]

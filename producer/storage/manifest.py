@@ -28,6 +28,7 @@ _LONGEST_ROW = 1024 * 1024  # bytes: far more than a URL of 16 KB, its escapes a
 _BLOCK = 1024 * 1024  # bytes
 _BEGINNING = b'{"url":"'
 _NAME = re.compile("[0-9a-f]{32}")
+_C1 = re.compile(rb"\xc2([\x80-\x9f])")  # U+0080 to U+009F in UTF-8
 _STORED = (Ending.OK, Ending.KEPT)
 
 
@@ -170,6 +171,14 @@ def stored_outcome(row: bytes, name: bytes) -> Outcome | None:
 def digest_of(outcome: Outcome) -> str:
     """Return a stored file's digest as ``"<algorithm>:<hex>"``; empty if none was computed."""
     return f"sha256:{outcome.sha256}" if outcome.sha256 else outcome.digest or ""
+
+
+def printable(row: bytes) -> bytes:
+    """Return a row with its C1 control characters escaped: terminals obey them, and JSON readers see no difference.
+
+    A server chooses the text of some fields. Other control characters are always escaped in JSON (RFC 8259, section 7).
+    """
+    return row if b"\xc2" not in row else _C1.sub(lambda found: b"\\u00%x" % ord(found[1]), row)
 
 
 def set_aside(path: Path, job: str | None) -> Path | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Outcome
@@ -66,6 +67,21 @@ def test_the_same_list_again_is_kept_and_forced_is_fetched(bench: Bench) -> None
     assert (second["kept"], compared_by) == (20, {"stand-in"})
     assert (bench.folder / "out" / f"manifest-{first['job']}.jsonl").is_file()
     assert (bench.folder / "out" / f"manifest-{second['job']}.jsonl").is_file()
+
+
+def test_what_a_server_says_cannot_control_a_terminal_that_shows_the_manifest(bench: Bench) -> None:
+    """Guards the escapes, and that the next run still finds the rows behind them."""
+    listed = bench.write_list(*urls(20))
+    said = "text/\x9b31m"
+
+    with StandInWorker(bench.settings, lambda entry: replace(everything_ok(entry), content_type=said)):
+        bench.run(listed, "-o", "out")
+        first = bench.rows()
+        bench.run(listed, "-o", "out")
+
+    assert {row["content_type"] for row in first} == {said}
+    assert {(row["outcome"], row["content_type"]) for row in bench.rows()} == {("kept", said)}
+    assert b"\xc2\x9b" not in bench.manifest().read_bytes()
 
 
 def test_a_killed_producer_goes_on_and_no_url_gets_two_rows(bench: Bench) -> None:

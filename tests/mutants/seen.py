@@ -78,4 +78,5 @@ GUARDS = (
             (" <= _SMALL", " <= 2**40"),
         )
     ),
+    _of("producer/job/manifest_sink.py", "    printable(", "tests/integration/test_producer.py", "    ("),
 )  # fmt: skip

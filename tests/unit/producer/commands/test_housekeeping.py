@@ -135,6 +135,20 @@ def test_earlier_manifests_go_where_later_ones_have_a_row_of_each_of_their_files
     assert (out / "manifest.jsonl").exists()
 
 
+def test_nothing_goes_and_nothing_is_said_to_go_while_a_job_is_at_work_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    at_work = Journal(out / ".trawl")
+
+    code = cli.exit_code(["gc", "-o", str(out)])
+
+    at_work.close()
+    said = capsys.readouterr()
+    assert (code, said.out) == (BAD_USAGE, "")
+    assert "Another trawl is working in" in said.err
+
+
 def test_jobs_and_a_folder_are_not_named_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code(["gc", "some-job", "-o", str(tmp_path)]) == BAD_USAGE
 

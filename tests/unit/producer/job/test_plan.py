@@ -116,6 +116,19 @@ def test_a_folder_begun_in_one_locale_goes_on_in_another(tmp_path: Path, name: b
     assert kept == [row("http://0/"), row("http://1/")]
 
 
+def test_what_an_earlier_version_indexed_is_not_read_again_whatever_its_name(tmp_path: Path, journal: Journal) -> None:
+    """Guards the fact's name: SQLite takes no bytes that are no UTF-8, so they were escaped."""
+    manifest = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xe4.jsonl"))
+    journal.begin("job-1")
+    journal.note(**{"known m\\xe4-job-1.jsonl": 1})
+    manifest.write_text(row("http://a/"))
+
+    begin_job(journal, "job-2", manifest)
+
+    assert (tmp_path / os.fsdecode(b"m\xe4-job-1.jsonl")).exists()
+    assert known(journal, "http://a/") == []
+
+
 def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("notes")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from contract.errors import FolderError
+from contract.records import wire
 from contract.urls.naming import output_name
-from producer.storage.manifest import Manifest, count_rows, look_at, set_aside, stored_outcome, stored_rows
+from producer.storage.manifest import Manifest, count_rows, look_at, printable, set_aside, stored_outcome, stored_rows
 from producer.storage.regular import is_at
 
 NULL = os.makedev(1, 3)  # what /dev/null is
@@ -205,3 +206,15 @@ def test_a_path_that_leads_elsewhere_by_now_is_not_what_was_opened(place: Path) 
         linked = is_at(file.fileno(), place)
 
     assert (before, gone, linked) == (True, False, False)
+
+
+def test_a_row_holds_no_character_that_a_terminal_obeys_and_reads_as_before() -> None:
+    """Guards the escapes: U+009B begins a control sequence as ESC [ does, and msgspec leaves it as it is."""
+    said = "".join(map(chr, range(0x7F, 0xA2))) + "é€"
+    row = wire.to_json_bytes({"detail": said})
+
+    shown = printable(row)
+
+    assert not [char for char in shown.decode() if "\x80" <= char < "\xa0"]
+    assert wire.from_json(shown) == {"detail": said}
+    assert printable(shown) == shown
