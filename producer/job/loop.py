@@ -185,7 +185,9 @@ def _stop(
     servants.ask_worker_to_stop()
     until = time.monotonic() + grace
     while servants.is_worker_running() and time.monotonic() < until:
-        follower.step()
+        follower.step(at_once=True)
+        if follower.record is not None and not follower.record.running:
+            break  # all its batches are closed; Celery would take three more seconds to exit
         _show(feeder, follower, observer, console)
         follower.wait(_LONGEST_PAUSE / 2)
     while follower.step(at_once=True):
