@@ -1,4 +1,4 @@
-"""The Celery app both sides build alike, and the Redis connection of the ledger."""
+"""The Celery app that both sides build, and the ledger's Redis connection."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from contract.records.messages import BATCH_TASK
 
 
 class RedisDiskError(redis.exceptions.ConnectionError):
-    """Redis cannot write to its disk (MISCONF), and takes nothing until it can.
+    """Redis cannot write to its disk (MISCONF) and refuses writes until it can.
 
-    To redis-py it is a ResponseError like those of a wrong command, to kombu the end of a worker ("Unrecoverable
-    error"). Like a Redis that loads its data (BusyLoadingError) it is away for a while.
+    redis-py raises a plain ResponseError, as for a wrong command, and kombu ends the worker ("Unrecoverable error"). We
+    treat it as an outage, like a Redis that is loading its data (BusyLoadingError).
     """
 
 
@@ -37,22 +37,22 @@ UNREACHABLE = (
     redis.exceptions.ReadOnlyError,
 )
 
-#: Whatever Redis refuses, or breaks off: those above, and what a user may not do.
+#: Any failure of Redis: those above, and calls that its ACL forbids.
 RedisTrouble = redis.exceptions.RedisError
 
 RESULT_KEY_PREFIX = "celery-task-meta-"  # celery 5.7 backends/base.py, KeyValueStoreBackend.task_keyprefix
 
-#: The priority at which Trawlnet sent until 31f4598: those messages lie in a list of their own (kombu 5.7
-#: transport/redis.py, Channel._q_for_pri), which is still read. Ours have none: the ledger says whose turn it is.
+#: The priority of messages that Trawlnet sent until 31f4598: they are in a list of their own (kombu 5.7
+#: transport/redis.py, Channel._q_for_pri), which is still read. Today's have none: the ledger decides what is next.
 _EARLIER_PRIORITY = 5
 
-_VISIBILITY_TIMEOUT = 3600  # seconds; the ledger's leases recover long before it
+_VISIBILITY_TIMEOUT = 3600  # seconds; the ledger's leases end long before
 
 
 def build_app(settings: ClusterSettings, *, include: Sequence[str] = ()) -> Celery:
-    """Return the Celery app with the settings both sides must share.
+    """Return the Celery app with the settings that both sides share.
 
-    Each value and its reason stands in docs/configuration.md, "Celery settings".
+    docs/configuration.md, "Celery settings", gives the reason for each value.
     """
     mend_redis_transport()
     backend = without_tls_options(settings.result_backend)
@@ -62,16 +62,16 @@ def build_app(settings: ClusterSettings, *, include: Sequence[str] = ()) -> Cele
 
 
 def connect(settings: ClusterSettings, *, timeout: float = 10.0) -> redis.Redis:
-    """Return a client of the Redis that holds the ledger; it connects on first use.
+    """Return a client of the ledger's Redis; it connects on first use, and replies are bytes.
 
-    ``timeout`` is the seconds one reply may take. Replies are bytes. Broken connections are retried
-    for a few seconds, then raise ``redis.exceptions.ConnectionError``.
+    ``timeout`` is the seconds that one reply may take. Broken connections are retried for a few seconds, then raise
+    ``redis.exceptions.ConnectionError``.
     """
     return redis.Redis.from_url(
         _client_url(without_tls_options(settings.result_backend)),
         socket_timeout=timeout,
         health_check_interval=10,
-        # Not after a timeout: six of them are a minute in which a worker told to stop cannot.
+        # Timeouts are not retried: six of them would keep a stopping worker waiting for a minute.
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 5, supported_errors=(redis.exceptions.ConnectionError,)),
         **_connect_options(settings.result_backend),
         **tls_options(settings.result_backend, settings.ca_file),
@@ -79,7 +79,7 @@ def connect(settings: ClusterSettings, *, timeout: float = 10.0) -> redis.Redis:
 
 
 def queue_lists(settings: ClusterSettings) -> tuple[str, ...]:
-    """Return the keys of the queue's lists; none where the broker is not the Redis of the ledger."""
+    """Return the keys of the queue's lists; empty unless the broker is the ledger's Redis."""
     if settings.broker_url != settings.result_backend:
         return ()
     key = settings.prefix + settings.queue
@@ -93,7 +93,7 @@ def _connect_options(url: str) -> dict[str, Any]:
 
 
 def _client_url(url: str) -> str:
-    """Spell Celery's socket URL (``redis+socket:///path?virtual_host=0``) as redis-py does (``unix:///path?db=0``)."""
+    """Convert Celery's socket URL (``redis+socket:///path?virtual_host=0``) to redis-py's (``unix:///path?db=0``)."""
     if not url.startswith("redis+socket:"):
         return url
     return "unix:" + url.removeprefix("redis+socket:").replace("virtual_host=", "db=")
@@ -113,11 +113,11 @@ def _shared_configuration(settings: ClusterSettings) -> dict[str, Any]:
         "global_keyprefix": settings.prefix,
     }
     broker_options = redis_options if is_redis_url(settings.broker_url) else {}
-    # RabbitMQ refuses a queue that is declared as another type than it has; other brokers ignore the argument.
+    # RabbitMQ refuses to declare an existing queue with another type; other brokers ignore the argument.
     arguments = {"x-queue-type": settings.queue_type}
     broker_url = without_tls_options(settings.broker_url)
     return {
-        # broker_url would lose against CELERY_BROKER_URL, which need not hold the password (celery/app/utils.py).
+        # CELERY_BROKER_URL, which may lack the password, would override broker_url (celery/app/utils.py).
         "broker_read_url": broker_url,
         "broker_write_url": broker_url,
         "broker_use_ssl": tls_options(settings.broker_url, settings.ca_file) or False,

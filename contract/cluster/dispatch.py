@@ -1,4 +1,4 @@
-"""How a batch's message is sent: the same way by producer, worker and sweep."""
+"""Sends messages and counts those in the queue: for producer, worker and sweep alike."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from contract.records.messages import BATCH_TASK, BatchMessage
 def send_batches(app: Celery, messages: Sequence[BatchMessage], *, about: str = "") -> None:
     """Send one message per batch over one broker connection.
 
-    Each means that a batch waits; which one a worker then takes is the ledger's to say. So it has no time limits: they
-    would be of another job's batch.
-    And each has an id of its own: Celery's ``revoke`` makes workers drop whatever comes under an id, for hours.
-    ``about`` is shown in Flower beside job and batch: numbers and hosts, never a URL.
+    A message means that some batch waits; the ledger decides which one its worker gets. So messages carry no time
+    limits: they would apply to another job's batch. Each has a unique id, because Celery's ``revoke`` makes workers
+    drop every message of an id for hours. Flower shows ``about`` beside job and batch: numbers and hosts, never a URL.
 
     Raises:
-        kombu.exceptions.OperationalError: the broker cannot be reached; some messages may have been sent, and
-            sending them again is harmless.
+        kombu.exceptions.OperationalError: the broker is unreachable; some messages may have been sent, and sending
+            them again is harmless.
     """
     with app.producer_pool.acquire(block=True) as producer:
         for message in messages:
@@ -40,18 +39,18 @@ def send_batches(app: Celery, messages: Sequence[BatchMessage], *, about: str = 
 
 
 def queue_depth(app: Celery, queue: str) -> int | None:
-    """Return how many messages wait in the queue; None where the broker cannot tell.
+    """Return how many messages wait in the queue; None if the broker cannot tell.
 
     Raises:
-        kombu.exceptions.OperationalError, redis.exceptions.RedisError: the broker cannot be reached.
+        kombu.exceptions.OperationalError, redis.exceptions.RedisError: the broker is unreachable.
     """
     with app.producer_pool.acquire(block=True) as producer:
         if is_redis_url(app.conf.broker_write_url):
-            # A passive declare asks for EXISTS without global_keyprefix (kombu/transport/redis.py,
-            # PREFIXED_SIMPLE_COMMANDS): every queue would seem empty, and what waits would be sent again and again.
+            # A passive declare calls EXISTS without global_keyprefix (kombu/transport/redis.py,
+            # PREFIXED_SIMPLE_COMMANDS): every queue would seem empty, and messages would be sent again and again.
             channel: Any = producer.channel
             return int(channel._size(queue))
-        # A connection that broke is only noticed when it is used, and is kept until it is replaced.
+        # A broken connection is noticed only when it is used, and is kept until it is replaced.
         connection = cast("Connection", producer.connection)
         counted: int | None = connection.ensure(producer, _count, max_retries=1)(connection, queue)
         return counted
@@ -59,7 +58,7 @@ def queue_depth(app: Celery, queue: str) -> int | None:
 
 def _count(connection: Connection, queue: str) -> int | None:
     connection.ensure_connection(max_retries=1)
-    with connection.channel() as opened:  # one of its own: the broker closes it where there is no such queue
+    with connection.channel() as opened:  # a new channel, because the broker closes it if there is no such queue
         channel: Any = opened
         try:
             return getattr(channel.queue_declare(queue, passive=True), "message_count", None)

@@ -1,4 +1,4 @@
-"""What a message on the wire must look like before Celery may see it: on most others its worker ends itself."""
+"""Validates messages before Celery sees them: most malformed ones would end the worker."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from contract.records.messages import BATCH_TASK
 
-#: Bytes of a task's packed arguments. Ours have 200; what a batch holds travels through the ledger.
+#: Bytes of a task's packed arguments. Ours have about 200: the URLs of a batch travel through the ledger.
 LARGEST_BODY = 64 * 1024
 
 
 def fault_of(message: object) -> str | None:
-    """Return what is wrong with a decoded envelope, in a few words that quote nothing of it; None where all is well.
+    """Return what is wrong with a decoded envelope, in a few words that quote nothing of it; None: it is valid.
 
     Source: kombu 5.7 ``transport/virtual/base.py``, ``Message``; Celery's message protocol 2.
     """

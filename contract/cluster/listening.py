@@ -1,4 +1,4 @@
-"""Where numbers are shown: an address of this machine and a port, loopback unless another is written out."""
+"""The address and port at which metrics are served; loopback unless another address is given."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contract.errors import SettingError
 
 
 def listening_place(written: str, *, setting: str) -> tuple[str, int]:
-    """Read ``9108``, ``127.0.0.1:9108``, ``0.0.0.0:9108`` or ``[::1]:9108`` as address and port.
+    """Parse ``9108``, ``127.0.0.1:9108``, ``0.0.0.0:9108`` or ``[::1]:9108`` into address and port.
 
     Raises:
-        SettingError: it is no such place. Every address of the machine must be asked for in full, by 0.0.0.0.
+        SettingError: the text has another form. To listen on all addresses, 0.0.0.0 must be given.
     """
     host, _, digits = written.rpartition(":") if ":" in written else ("127.0.0.1", "", written)
     try:

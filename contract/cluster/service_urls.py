@@ -1,4 +1,4 @@
-"""URLs of broker and result backend: what is wrong with one, what of it may be shown, and its password."""
+"""URLs of broker and result backend: validation, redaction, and passwords."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 from contract.errors import SettingError
 
 _REDIS = ("redis", "rediss", "sentinel")
-_NAMES_A_HOST = (*_REDIS, "amqp", "amqps", "pyamqp")  # kombu takes localhost where none is named, and says nothing
+_NAMES_A_HOST = (*_REDIS, "amqp", "amqps", "pyamqp")  # kombu silently uses localhost if none is named
 
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
-_LOGIN = re.compile(r"(?:[^][@%]|%[0-9A-Fa-f]{2})*")  # RFC 3986, 3.2.1: the rest is written with %
+_LOGIN = re.compile(r"(?:[^][@%]|%[0-9A-Fa-f]{2})*")  # RFC 3986 section 3.2.1: other characters are percent-encoded
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]*)(?::([0-9]{0,5}))?")
 _DATABASE = re.compile(r"/{0,2}[0-9]{0,9}")
 
@@ -28,11 +28,11 @@ def is_redis_url(url: str) -> bool:
 
 
 def check_url(url: str, *, variable: str) -> None:
-    """Make sure that kombu, Celery and redis-py will all read this URL in one way.
+    """Make sure that kombu, Celery and redis-py all read this URL the same way.
 
     Raises:
-        SettingError: they would not; the sentence names the variable and repeats nothing of the URL, since what
-            looks like host, port or path may be a piece of the password.
+        SettingError: they would not. The sentence names the variable and quotes nothing of the URL, because what looks
+            like its host, port or path may be part of the password.
     """
     fault = _fault(url)
     if fault is not None:
@@ -68,7 +68,7 @@ def _is_place(text: str) -> bool:
 
 
 def _check_query(url: str) -> None:
-    """Refuse what Celery, kombu and redis-py would each take for something else, or not at all."""
+    """Refuse options that Celery, kombu and redis-py interpret differently or not at all."""
     parts = urlsplit(url)
     allowed = {"rediss": "ssl_", "redis+socket": "virtual_host"}.get(parts.scheme, "?")
     if parts.scheme in ("redis", "rediss", "redis+socket"):
@@ -83,7 +83,7 @@ def _check_query(url: str) -> None:
 
 
 def places(url: str) -> Iterator[tuple[str, int | None]]:
-    """Yield every host that a checked URL names, and its port if it names one."""
+    """Yield each host of a checked URL with its port; None: no port is named."""
     for place in urlsplit(url).netloc.rpartition("@")[2].split(","):
         named = urlsplit(f"//{place}")
         if named.hostname:
@@ -103,7 +103,7 @@ def _without_login(url: str) -> str:
 
 
 def with_password(url: str, password: str) -> str:
-    """Return a Redis URL with this password, unless it holds one of its own."""
+    """Return a Redis URL with this password, unless it already has one."""
     parts = urlsplit(url)
     if not password or parts.scheme not in ("redis", "rediss"):
         return url

@@ -1,4 +1,4 @@
-"""Settings: where each value comes from, what it means, and the ones both sides share."""
+"""Settings: how they are declared and read, and those that both sides share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_FIRST_LINE = 64 * 1024  # bytes
 
 @dataclass(frozen=True, slots=True)
 class SettingDoc:
-    """One environment variable as docs/configuration.md must show it."""
+    """One environment variable, as documented in docs/configuration.md."""
 
     variable: str
     default: str
@@ -30,13 +30,13 @@ class SettingDoc:
 def setting(variable: str, default: Any, parse: Callable[[str], Any], meaning: str) -> Any:
     """Declare a dataclass field that is read from an environment variable.
 
-    ``parse`` turns the text into the value and raises ValueError with a short sentence.
+    ``parse`` converts the text and raises ValueError with the end of a sentence ("must be ...").
     """
     return field(default=default, metadata={"variable": variable, "parse": parse, "meaning": meaning})
 
 
 def read_settings(cls: type[S], environment: Mapping[str, str]) -> S:
-    """Build a settings dataclass from the environment; empty variables count as unset.
+    """Read a settings dataclass from the environment; empty variables count as unset.
 
     Raises:
         SettingError: a value cannot be used; the sentence names the variable.
@@ -54,7 +54,7 @@ def read_settings(cls: type[S], environment: Mapping[str, str]) -> S:
 
 
 def describe(cls: type[Any]) -> list[SettingDoc]:
-    """List the variables of a settings dataclass for the documentation and its test."""
+    """Return the variables of a settings dataclass, for the documentation and its test."""
     return [
         SettingDoc(each.metadata["variable"], str(_default(each)), each.metadata["meaning"])
         for each in dataclasses.fields(cls)
@@ -67,7 +67,7 @@ def _default(each: dataclasses.Field[Any]) -> Any:
 
 
 def whole(least: int = 0) -> Callable[[str], int]:
-    """Return a parser of whole numbers not below ``least``."""
+    """Return a parser of whole numbers from ``least`` on."""
 
     def parse(text: str) -> int:
         try:
@@ -82,7 +82,7 @@ def whole(least: int = 0) -> Callable[[str], int]:
 
 
 def seconds(least: float = 0.0) -> Callable[[str], float]:
-    """Return a parser of seconds not below ``least``."""
+    """Return a parser of finite seconds from ``least`` on."""
 
     def parse(text: str) -> float:
         try:
@@ -100,7 +100,7 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
 def size(text: str) -> int:
-    """Read a size in bytes: ``1000``, ``64K``, ``10M``, ``2G``, ``1T`` (powers of 1024)."""
+    """Parse a size into bytes: ``1000``, ``64K``, ``10M``, ``2G``, ``1T`` (powers of 1024)."""
     lowered = text.strip().lower().removesuffix("b").removesuffix("i")
     number, unit = (lowered[:-1], lowered[-1:]) if lowered[-1:].isalpha() else (lowered, "")
     try:
@@ -113,7 +113,7 @@ def size(text: str) -> int:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Read a list separated by commas or blanks."""
+    """Parse a list separated by commas or blanks."""
     return tuple(text.replace(",", " ").split())
 
 
@@ -122,7 +122,7 @@ def text(value: str) -> str:
 
 
 def choice(*known: str) -> Callable[[str], str]:
-    """Return a parser of one of a few words."""
+    """Return a parser that accepts only these words."""
 
     def parse(text: str) -> str:
         if text not in known:
@@ -133,7 +133,7 @@ def choice(*known: str) -> Callable[[str], str]:
 
 
 def options(value: str) -> dict[str, Any]:
-    """Read transport options: a JSON object."""
+    """Parse transport options: a JSON object."""
     try:
         record = json.loads(value)
     except ValueError:
@@ -145,7 +145,7 @@ def options(value: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
-    """What producer and worker must agree on to meet."""
+    """The settings that producer and worker must share to work together."""
 
     broker_url: str = setting(
         "TRAWL_BROKER_URL", "", text, "Broker; any Celery broker URL. If unset: `CELERY_BROKER_URL`, then `REDIS_URL`."
@@ -212,7 +212,7 @@ class ClusterSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ClusterSettings:
-        """Read the shared settings, following Celery's and the field's own variable names.
+        """Read the shared settings; Celery's own variables and ``REDIS_URL`` are understood too.
 
         Raises:
             SettingError: a value cannot be used, or no broker is named.
@@ -234,7 +234,7 @@ class ClusterSettings:
 
 
 def first_line(path: str, *, variable: str) -> str:
-    """Read the first line of a file that a variable names, without the blanks around it.
+    """Return the first line of a file that a variable names, stripped.
 
     Raises:
         SettingError: it cannot be read; the sentence names the variable.
@@ -255,15 +255,15 @@ def first_line(path: str, *, variable: str) -> str:
 
 
 def is_configured(environment: Mapping[str, str]) -> bool:
-    """Does the environment name a broker of its own?"""
+    """Does the environment name a broker?"""
     return any(environment.get(name, "").strip() for name in ("TRAWL_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL"))
 
 
 def _named(environment: Mapping[str, str], ours: str, celerys: str, last: str = "") -> tuple[str, str]:
-    """Return which variable names a place, and the place; both empty where none does."""
+    """Return the variable that names a service, and its URL; both are empty if none does."""
     found = [(name, place) for name in (ours, celerys, last) if (place := environment.get(name, "").strip())]
     if len({place for name, place in found if name != last}) > 1:
-        # Celery lets its own variable beat every configuration, so two answers would split the cluster.
+        # Celery's own variable overrides every configuration, so two values would split the cluster.
         raise SettingError(f"{ours} and {celerys} differ: unset one of them.")
     return found[0] if found else ("", "")
 
@@ -271,18 +271,18 @@ def _named(environment: Mapping[str, str], ours: str, celerys: str, last: str = 
 def _check_broker(url: str, environment: Mapping[str, str], *, variable: str) -> None:
     from kombu.transport import TRANSPORT_ALIASES  # here, because `trawl --help` reads this module and no kombu
 
-    for each in url.split(";"):  # kombu takes the next where one does not answer
+    for each in url.split(";"):  # kombu tries the next if one does not answer
         scheme, colon, _ = each.partition("://")
         if not colon or scheme.partition("+")[0] not in TRANSPORT_ALIASES:
             raise SettingError(f"{variable} names no broker Celery speaks to: {HOW_TO_WRITE}")
         check_url(each, variable=variable)
     for name in ("CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
-        if environment.get(name, "").strip():  # celery 5.7 app/utils.py: it beats every configuration
+        if environment.get(name, "").strip():  # celery 5.7 app/utils.py: it overrides every configuration
             raise SettingError(f"{name} makes Celery ignore {variable}: unset it.")
 
 
 def _check_backend(url: str, options: Mapping[str, Any], *, variable: str) -> None:
-    """Refuse what the ledger, which shares the backend's Redis, cannot speak to or would not find its reports in."""
+    """Refuse URLs and options with which the ledger, in the backend's Redis, could not connect or find its reports."""
     if url.startswith("sentinel:"):
         raise SettingError(
             "The result backend cannot be found through Sentinels: set TRAWL_RESULT_BACKEND to the primary's address,"

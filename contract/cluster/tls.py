@@ -1,4 +1,4 @@
-"""How a connection to Redis is encrypted and whose certificates it trusts."""
+"""TLS options of Redis connections: encryption, and the certificates to trust."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _DEPTHS = ("required", "optional", "none")
 
 
 def tls_options(url: str, ca_file: str = "") -> dict[str, Any]:
-    """Return redis-py's ``ssl_*`` options for a service URL; empty where the URL is not ``rediss://``.
+    """Return redis-py's ``ssl_*`` options for a service URL; empty unless the URL is ``rediss://``.
 
-    The server must show a certificate for its host name, signed by an authority of ``ca_file`` (PEM), or by one the
-    system trusts. Options in the URL's query (``ssl_cert_reqs``, ``ssl_certfile``, ``ssl_keyfile``, ``ssl_ca_certs``)
-    are somebody's express wish and win.
+    The server's certificate must match its host name and be signed by an authority in ``ca_file`` (PEM), or by one that
+    the system trusts. Options in the URL's query (``ssl_cert_reqs``, ``ssl_certfile``, ``ssl_keyfile``,
+    ``ssl_ca_certs``) take precedence.
 
     Raises:
-        SettingError: the query names a check that does not exist.
+        SettingError: ``ssl_cert_reqs`` has an unknown value.
     """
     if not _is_encrypted(url):
         return {}
-    # Said in full: kombu takes a rediss:// URL without options as "check nothing" (kombu/connection.py, _init_params).
+    # Explicit, because kombu checks nothing for a rediss:// URL without options (kombu/connection.py, _init_params).
     found: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
     if ca_file:
         found["ssl_ca_certs"] = ca_file
@@ -37,7 +37,7 @@ def tls_options(url: str, ca_file: str = "") -> dict[str, Any]:
 
 
 def without_tls_options(url: str) -> str:
-    """Return the URL without its ``ssl_*`` options: Celery, kombu and redis-py each read them differently."""
+    """Return the URL without its ``ssl_*`` options, which Celery, kombu and redis-py read differently."""
     if not _is_encrypted(url):
         return url
     parts = urlsplit(url)
@@ -46,12 +46,12 @@ def without_tls_options(url: str) -> str:
 
 
 def check_authorities(path: str, *, variable: str) -> None:
-    """Make sure a file holds certificates of authorities.
+    """Make sure that a file holds certificates of authorities (PEM).
 
     Raises:
         SettingError: it cannot be read or holds none; the sentence names the variable.
     """
-    if fault := fault_of(path):  # OpenSSL does not say why it cannot, and would read a device for ever
+    if fault := fault_of(path):  # OpenSSL gives no reason, and would read a device for ever
         raise SettingError(f"{variable} cannot be read: {fault}.")
     try:
         ssl.create_default_context(cafile=path)
@@ -62,7 +62,7 @@ def check_authorities(path: str, *, variable: str) -> None:
 
 
 def certificate_trouble(error: BaseException | None) -> str:
-    """Return what is wrong with a server's certificate, in a few words; empty where that is not the trouble."""
+    """Return why a server's certificate was rejected, in a few words; empty if that is not the cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"its certificate is not accepted: {error.verify_message.rstrip('.')}"

@@ -1,4 +1,4 @@
-"""What kombu's Redis transport needs so that a worker outlives lost connections and malformed messages."""
+"""Patches of kombu's Redis transport: a worker survives lost connections and malformed messages."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ _acknowledge = _unacknowledged.ack
 
 
 def mend_redis_transport() -> None:
-    """Make a channel whose connection is gone raise a connection error, and drop what is no message.
+    """Patch kombu's Redis transport in three ways; safe to call again.
 
-    A message that is acknowledged, or put back, after its channel's connection was given up makes kombu look for the
-    parameters of a connection that is None. The AttributeError is no connection error to Celery, and ends the worker
+    1. If a message is acknowledged or returned after its channel's connection was closed, kombu reads the parameters of
+    a connection that is None. Celery does not take the AttributeError for a connection error, and the worker exits
     (kombu 5.7 ``transport/redis.py``, ``Channel._connparams``; celery 5.7 ``worker/consumer/consumer.py``,
-    ``on_connection_error_after_connected``).
+    ``on_connection_error_after_connected``). Now it is a connection error.
 
-    A message that is no JSON, or no envelope, or whose headers are of other types than Celery's, raises in the worker's
-    main process, which ends ("Unrecoverable error"); some of them are in the queue again then, for the next worker.
+    2. A message that is not JSON, not an envelope, or has headers of unexpected types raises in the worker's main
+    process, which exits ("Unrecoverable error"); some return to the queue, for the next worker. Now they are dropped.
 
-    A message that cannot be acknowledged because Redis cannot write to its disk counts as being worked on for ever: a
-    worker of one process takes no other (``QoS.ack``). It is let go, and comes again after the visibility timeout: it
-    only tells that batches wait.
+    3. A message that cannot be acknowledged because Redis cannot write to its disk counts as in progress for ever, so a
+    worker of one process gets no other (``QoS.ack``). Now it is released. It is delivered again after the visibility
+    timeout, which is harmless: it only means that batches wait.
     """
-    _channel._connparams = _parameters_of_the_living
-    _channel._brpop_read = _read_what_can_be_read
-    _transport._deliver = _deliver_what_is_sound
-    _unacknowledged.ack = _acknowledge_or_let_go
+    _channel._connparams = _connection_parameters_or_raise
+    _channel._brpop_read = _read_if_valid
+    _transport._deliver = _deliver_if_valid
+    _unacknowledged.ack = _acknowledge_or_release
 
 
-def _parameters_of_the_living(self: Any, asynchronous: bool = False) -> Any:
+def _connection_parameters_or_raise(self: Any, asynchronous: bool = False) -> Any:
     if self.connection is None or self.connection.client is None:
         raise ConnectionError("the channel's connection was given up")
     return _connection_parameters(self, asynchronous=asynchronous)
 
 
-def _acknowledge_or_let_go(self: Any, delivery_tag: str) -> None:
+def _acknowledge_or_release(self: Any, delivery_tag: str) -> None:
     try:
         _acknowledge(self, delivery_tag)
     except Exception as error:
-        if getattr(error, "status_code", None) != "MISCONF":  # redis-py's name for the reply's first word
+        if getattr(error, "status_code", None) != "MISCONF":  # redis-py's attribute for the first word of the reply
             raise
         super(_unacknowledged, self).ack(delivery_tag)
 
 
-def _read_what_can_be_read(self: Any, **options: Any) -> Any:
+def _read_if_valid(self: Any, **options: Any) -> Any:
     try:
         return _read(self, **options)
     except (ValueError, RecursionError) as error:
@@ -64,10 +64,10 @@ def _read_what_can_be_read(self: Any, **options: Any) -> Any:
         return True
 
 
-def _deliver_what_is_sound(self: Any, message: object, queue: str) -> None:
+def _deliver_if_valid(self: Any, message: object, queue: str) -> None:
     fault = fault_of(message)
     if fault is None:
         _deliver(self, message, queue)
     else:
-        # Nothing of it is shown: it may be somebody's secret, or made for our terminal.
+        # Nothing of it is quoted: it may hold a secret or control characters.
         logger.error("Message of queue %s dropped: %s.", queue, fault)

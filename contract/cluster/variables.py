@@ -1,4 +1,4 @@
-"""The names of our environment variables, and what to say of one that only looks like ours."""
+"""The names of Trawlnet's environment variables, and hints about mistyped ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 _PREFIX = "TRAWL_"
 
-#: What follows the prefix; docs/configuration.md has a row for each, and deploy/env.example the last three.
+#: The names without the prefix; docs/configuration.md has a row for each, deploy/env.example the last three.
 _NAMES = (
     *("BROKER_URL", "RESULT_BACKEND", "REDIS_PASSWORD_FILE", "REDIS_CA_FILE", "BROKER_OPTIONS", "BACKEND_OPTIONS"),
     *(
@@ -30,14 +30,14 @@ _NAMES = (
 
 VARIABLES = frozenset(_PREFIX + name for name in _NAMES)
 
-# What Kubernetes sets for a service called trawl or trawl-...
+# Set by Kubernetes for a service called trawl or trawl-...
 _SERVICE_LINK = re.compile(r"TRAWL_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_[0-9]+_\w+)?)")
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def hints(environment: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each variable that is set to no effect, because it is mistyped."""
+    """Return a sentence for each variable that is ignored because its name is mistyped."""
     return [_hint(name) for name in sorted(environment) if _looks_like_ours(name) and environment[name].strip()]
 
 
@@ -54,7 +54,7 @@ def _hint(name: str) -> str:
 
 
 def ignored_proxies(environment: Mapping[str, str]) -> str:
-    """Return a sentence if proxies are set that nothing goes through; empty if not."""
+    """Return a sentence if the usual proxy variables are set, which are ignored; else an empty one."""
     named = [name for name in _PROXIES if environment.get(name, "").strip()]
     if not named or environment.get("TRAWL_EGRESS_PROXY", "").strip():
         return ""

@@ -1,4 +1,4 @@
-"""The way to the cluster: sends batches through Celery, speaks to the ledger, and rides out their absence."""
+"""The producer's client of a cluster: broker, ledger and workers; and how calls are retried during an outage."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Answer = TypeVar("Answer")
 
 UNREACHABLE = (*broker.UNREACHABLE, redis.exceptions.BusyLoadingError, kombu.exceptions.OperationalError)
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two tries while a service is away
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two attempts while a service is unreachable
 _TOLD_EVERY = 30.0  # seconds between two lines about the same outage
 
 
 class RedisFullError(Exception):
-    """Redis takes nothing more until somebody drains what it holds."""
+    """Redis is out of memory, until followers collect what it holds."""
 
 
 class Retrying:
-    """Repeats what fails because the broker or Redis is away, and says so once per outage.
+    """Repeats calls that fail because the broker or Redis is unreachable, and reports each outage.
 
-    ``tell`` prints one line. ``stop`` is asked between two tries and may raise to give up.
+    ``tell`` prints one line. ``stop`` is called between two attempts and may raise to give up.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Retrying:
         self._sleep = sleep
 
     def call(self, attempt: Callable[[], Answer], *, even_when_full: bool = True) -> Answer:
-        """Return the attempt's answer, however often it takes; ``attempt`` must be safe to repeat.
+        """Call ``attempt`` until it succeeds, and return its result; it must be safe to repeat.
 
         Raises:
             RedisFullError: Redis is out of memory, and ``even_when_full`` is False.
@@ -82,7 +82,7 @@ class Retrying:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Is that the cause? kombu wraps what redis-py raises."""
+    """Is Redis out of memory? kombu wraps what redis-py raises."""
     while error is not None:
         if isinstance(error, redis.exceptions.OutOfMemoryError):
             return True
@@ -91,7 +91,7 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def explain(error: BaseException) -> str:
-    """Say in one sentence what an outage looks like from here; names no credentials."""
+    """Return the cause of an outage in one sentence, without credentials."""
     if _is_out_of_memory(error):
         return "Redis is out of memory."
     if isinstance(error, redis.exceptions.BusyLoadingError):
@@ -104,29 +104,29 @@ def explain(error: BaseException) -> str:
 
 
 class Services(Protocol):
-    """What a job needs of the cluster."""
+    """The part of a cluster that a job uses."""
 
     @property
     def ledger(self) -> Ledger: ...
 
     def send(self, messages: Sequence[BatchMessage], about: Sequence[str] = ()) -> None:
-        """Send claim checks; ``about`` says what people who watch may know of each. Safe to repeat."""
+        """Send messages; Flower shows ``about``, which has a text for each. Safe to repeat."""
         ...
 
     def sweep(self, holder: str) -> None:
-        """Let what was lost be sent again, unless somebody else saw to it a moment ago."""
+        """Put lost batches back in line and send missing messages, unless that was done a moment ago."""
         ...
 
     def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
-        """Return what rings when a batch of this job is closed; whoever takes it closes it.
+        """Return a channel that announces closed batches of this job; the caller closes it.
 
-        ``snapshot_told`` takes what workers tell of batches that are open, for ``ProgressSnapshot.from_wire``.
+        ``snapshot_told`` is called with each progress snapshot, for ``ProgressSnapshot.from_wire``.
         """
         ...
 
 
 class Cluster:
-    """One broker, one Redis."""
+    """A connection to one broker and one Redis. Nothing is connected before it is needed."""
 
     def __init__(self, settings: ClusterSettings, *, timeout: float = 10.0) -> None:
         """Connect on first use; ``timeout`` is the seconds that one reply of Redis may take."""
@@ -141,10 +141,10 @@ class Cluster:
         self._sweeper: Sweeper | None = None
 
     def check(self, within: float = 5.0) -> None:
-        """Make sure that broker and Redis answer; one that breaks off or is loading gets so many seconds to recover.
+        """Make sure that broker and Redis answer; one that is loading or drops connections gets ``within`` seconds.
 
         Raises:
-            ServiceError: one does not; the sentence says which and what to do.
+            ServiceError: one does not answer; the sentence says which, and what to do.
         """
         until = time.monotonic() + within
         while True:
@@ -197,7 +197,7 @@ class Cluster:
             send_batches(self._app, [message], about=about[index] if index < len(about) else "")
 
     def _missing_of(self, messages: Sequence[BatchMessage]) -> Sequence[BatchMessage]:
-        """Return as many of these as are missing from a queue that the ledger cannot count itself."""
+        """Return as many of these messages as are missing from a queue that the ledger cannot count itself."""
         waiting, depth = self.ledger.count_waiting(), queue_depth(self._app, self.settings.queue)
         return messages if depth is None else messages[: max(0, waiting - depth)]
 
@@ -208,7 +208,7 @@ class Cluster:
 
     def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
         client = _without_retries(broker.connect(self.settings))
-        editions = (self.ledger.keys, self.ledger.earlier)  # of either: which one it is of may not be known yet
+        editions = (self.ledger.keys, self.ledger.earlier)  # the job's edition may not be known yet
         channels = [keys.job(job) for keys in editions]
         if snapshot_told is None:
             return JobChannel(client, channels)
@@ -217,11 +217,11 @@ class Cluster:
         )
 
     def remove_stale_messages(self) -> int:
-        """Remove the messages of jobs that are over; return their number. Only where the broker is the ledger's Redis.
+        """Remove the messages of finished and unknown jobs, if the broker is the ledger's Redis; return their number.
 
         Raises:
             ServiceError: Redis does not allow it.
-            redis.exceptions.RedisError: Redis cannot be reached.
+            redis.exceptions.RedisError: Redis is unreachable.
         """
         lists = broker.queue_lists(self.settings)
         if not lists:
@@ -240,11 +240,11 @@ class Cluster:
             ) from None
 
     def redis_info(self) -> dict[str, Any]:
-        """Return what Redis tells about itself."""
+        """Return Redis's reply to INFO."""
         return dict(self.redis.info())
 
     def listen_to_workers(self, duration: float) -> dict[str, float]:
-        """Return the workers whose heartbeat comes within so many seconds, and how far each clock is from ours."""
+        """Return the workers heard within ``duration`` seconds: by name, the seconds our clock is ahead of theirs."""
         skews: dict[str, float] = {}
 
         def take(event: dict[str, Any]) -> None:
@@ -279,7 +279,7 @@ def _unreachable(what: str, error: BaseException) -> ServiceError:
 
 
 def _is_passing(error: BaseException | None) -> bool:
-    """Did somebody answer and break off, or is Redis loading? Where nobody listens, waiting helps no typing mistake."""
+    """Did a server drop the connection, or is Redis loading? If nothing listens, the address is probably wrong."""
     if error is None:
         return False
     if isinstance(error, redis.exceptions.BusyLoadingError):
@@ -296,7 +296,7 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _reason(error: BaseException) -> str:
-    """Name the cause without quoting an address or a password back."""
+    """Name the cause without quoting an address or a password."""
     cause = _cause(error)
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()

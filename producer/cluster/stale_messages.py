@@ -1,4 +1,4 @@
-"""Removes the messages of jobs that are over from a queue in Redis: each would cost a worker a look for nothing."""
+"""Removes the messages of finished jobs from a queue in Redis: each would cost a worker one futile claim."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def remove_stale_messages(
 ) -> int:
     """Remove messages whose job ``is_over`` and return their number; safe while workers take messages.
 
-    ``lists`` are the queue's; what a killed worker had taken lies in kombu's ``unacked`` below ``prefix`` (kombu 5.7
-    transport/redis.py, QoS) and would come back after the visibility timeout. Messages that are none of ours stay.
+    ``lists`` are the keys of the queue. Messages that a killed worker had taken are in kombu's ``unacked`` below
+    ``prefix`` (kombu 5.7 transport/redis.py, QoS) and would return after the visibility timeout. Messages that are not
+    Trawlnet's are left alone.
     """
     has_gone = cache(is_over)
     return sum(_clear_list(client, key, has_gone) for key in lists) + _clear_unacked(client, prefix, has_gone)

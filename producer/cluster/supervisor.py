@@ -1,7 +1,7 @@
-"""A small process that starts the embedded server and worker for a run, and ends them when the run is gone.
+"""A small process that starts the embedded services of a run, and kills them when the run has ended.
 
-A run that is killed cannot tidy up. The keeper sees its end of the pipe close and kills what it started, however
-the run ended. It reads one JSON command per line and answers one JSON event per line:
+A run that is killed cannot clean up. When it ends, however that is, the supervisor reads the end of its standard input
+and kills what it started. It reads one JSON command per line and writes one JSON event per line:
 
     {"start": NAME, "command": [...], "environment": {...}, "log": PATH}    ->  {"started": NAME, "pid": PID}
     {"signal": NAME, "number": 15}          to the process itself; 9 goes to its whole group

@@ -41,7 +41,7 @@ GUARDS = (
     Guard("worker/wiring.py", "            check_output(self._settings)\n", _ENDS),
     Guard("contract/ledger/health.py", ", ex=BELIEVED_FOR)", ("tests/integration/ledger/test_health.py",), ")"),
     Guard("contract/cluster/broker.py", 'BaseParser.EXCEPTION_CLASSES["MISCONF"] = RedisDiskError\n', _DISK),
-    Guard("contract/cluster/transport.py", "    _unacknowledged.ack = _acknowledge_or_let_go\n",
+    Guard("contract/cluster/transport.py", "    _unacknowledged.ack = _acknowledge_or_release\n",
         ("tests/unit/contract/cluster/test_transport.py",)),
     Guard("producer/cluster/reserve.py", "if free < SCARCE:", _RESERVE, "if False:"),
     Guard("producer/cluster/reserve.py", "elif free >= PLENTY and", _RESERVE, "elif"),
