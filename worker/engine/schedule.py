@@ -133,7 +133,10 @@ class Schedule(Generic[T]):
             host.prompt += 1
             if host.prompt == 1 and host.later:
                 host.bring_forward()
-        self._offer(host)
+        if self._firsts.sole is host and not host.later:
+            host.firsts.level = host.flying  # with fewer in flight it may start what it could start before
+        else:
+            self._offer(host)
 
     def hush(self, host_key: str) -> bool:
         """Take a turn's slot in the window back; False: too many are quiet already, and it keeps its slot."""
