@@ -11,6 +11,7 @@ from contract.records.outcomes import NO_TIMING, Ending, Outcome, Timing, rounde
 from contract.records.policy import Digest
 from worker.engine.exchange import NOT_ENDED, Exchange
 from worker.engine.failures import Kind
+from worker.engine.http.headers import Head
 from worker.engine.ports import Ended
 from worker.engine.transfer import Fetched, Transfer
 
@@ -21,38 +22,69 @@ def row_of_failure(transfer: Transfer, now: float) -> Outcome:
     """Return how a URL ended without a file; a bug in writing it costs its own URL only."""
     refused = transfer.failure is not None and transfer.failure.kind is Kind.REFUSED
     try:
-        return _row(transfer, Ending.REFUSED if refused else Ending.FAILED, now, None)
+        return _without_body(transfer, Ending.REFUSED if refused else Ending.FAILED, now)
     except Exception as error:
-        return _row_of_bug(transfer, error, now)
+        return _of_bug(transfer, error, now)
 
 
 def row_of_body(transfer: Transfer, fetched: Fetched) -> Outcome:
     """Return how a URL ends as soon as its body has its name, or that it met a bug."""
     try:
-        return _row(transfer, OK, fetched.at, fetched)
+        return _with_body(transfer, fetched)
     except Exception as error:
-        return _row_of_bug(transfer, error, fetched.at)
+        return _of_bug(transfer, error, fetched.at)
 
 
-def _row_of_bug(transfer: Transfer, error: Exception, now: float) -> Outcome:
+def _of_bug(transfer: Transfer, error: Exception, now: float) -> Outcome:
     transfer.spoiled(error)
-    return _row(transfer, Ending.FAILED, now, None)
+    return _without_body(transfer, Ending.FAILED, now)
 
 
-def _row(transfer: Transfer, ending: Ending, now: float, fetched: Fetched | None) -> Outcome:
-    """Return a row: the fields that most rows have, then those that few have."""
+# Most rows have fifteen fields: of more keywords Python makes a dict first, at the price of the whole row again.
+
+
+def _with_body(transfer: Transfer, fetched: Fetched) -> Outcome:
     terms, exchange = transfer.terms, transfer.exchange
+    assert exchange is not None
+    assert exchange.head is not None
+    head, ended = exchange.head, exchange.ended
+    field, is_sha256 = head.fields.get, terms.policy.digest is _SHA256
+    row = Outcome(
+        url=transfer.entry.url,
+        name=transfer.name,
+        ending=OK,
+        http_status=head.status,
+        bytes=fetched.size,
+        sha256=fetched.digest if is_sha256 else None,
+        content_type=field("content-type"),
+        etag=field("etag"),
+        last_modified=field("last-modified"),
+        attempts=transfer.attempts,
+        started=_iso(transfer.began_wall),
+        timing=_timing(transfer, ended, fetched.at, _lag(exchange, fetched)),
+        remote_ip=ended.remote_ip,
+        http_version=head.version,
+        worker=terms.worker,
+    )
+    rest = _rest(transfer, head, _notes(exchange, head, fetched))
+    if fetched.digest and not is_sha256:
+        rest["digest"] = f"{terms.policy.digest}:{fetched.digest}"
+    return structs.replace(row, **rest) if rest else row
+
+
+def _without_body(transfer: Transfer, ending: Ending, now: float) -> Outcome:
+    exchange, failure = transfer.exchange, transfer.failure
     head = exchange.head if exchange is not None else None
     ended = exchange.ended if exchange is not None else NOT_ENDED
     field = head.fields.get if head is not None else _nothing
-    # Fifteen keywords: of more Python makes a dict first, which costs as much again as all of the row.
+    of_failure = failure.status if failure is not None else None
     row = Outcome(
         url=transfer.entry.url,
         name=transfer.name,
         ending=ending,
-        http_status=head.status if head is not None else None,
-        bytes=fetched.size if fetched is not None else None,
-        sha256=fetched.digest if fetched is not None and terms.policy.digest is _SHA256 else None,
+        error=failure.error if failure is not None else None,
+        detail=failure.detail if failure is not None else None,
+        http_status=head.status if head is not None else of_failure,
         content_type=field("content-type"),
         etag=field("etag"),
         last_modified=field("last-modified"),
@@ -61,37 +93,43 @@ def _row(transfer: Transfer, ending: Ending, now: float, fetched: Fetched | None
         timing=_timing(transfer, ended, now),
         remote_ip=ended.remote_ip,
         http_version=head.version if head is not None else None,
-        worker=terms.worker,
+        worker=transfer.terms.worker,
     )
-    rest = _rest(transfer, fetched)
+    rest = _rest(transfer, head, ())
     return structs.replace(row, **rest) if rest else row
 
 
-def _rest(transfer: Transfer, fetched: Fetched | None) -> dict[str, object]:
+def _rest(transfer: Transfer, head: Head | None, notes: tuple[str, ...]) -> dict[str, object]:
     """Return the fields that few rows have."""
-    exchange, hops, failure = transfer.exchange, transfer.hops, transfer.failure
-    head = exchange.head if exchange is not None else None
     rest: dict[str, object] = {}
-    if fetched is not None:
-        if fetched.digest and transfer.terms.policy.digest is not _SHA256:
-            rest["digest"] = f"{transfer.terms.policy.digest}:{fetched.digest}"
-    elif failure is not None:
-        rest.update(error=failure.error, detail=failure.detail)
-        if head is None:
-            rest["http_status"] = failure.status
     if head is not None and "content-encoding" in head.fields:
         rest["content_encoding"] = head.fields["content-encoding"]
+    hops = transfer.hops
     if hops is not None:
         rest.update(final_url=transfer.place.target, redirects=len(hops))
-    if notes := _notes(transfer, exchange, fetched):
+        if hops.is_downgraded:
+            notes += ("downgraded",)
+    if notes:
         rest["notes"] = notes
     return rest
 
 
-def _timing(transfer: Transfer, ended: Ended, now: float) -> Timing:
+def _notes(exchange: Exchange, head: Head, fetched: Fetched) -> tuple[str, ...]:
+    """Return what is worth noting of a stored body."""
+    notes = fetched.notes
+    if exchange.is_ranged:
+        notes = ("resumed", *notes)
+    if head.length is None and exchange.ends is None and head.framing is not None:
+        notes += (f"framing={head.framing}",)
+    if "content-encoding" in head.fields:
+        notes += (f"encoding={head.fields['content-encoding']}",)
+    return notes
+
+
+def _timing(transfer: Transfer, ended: Ended, now: float, lag: float = 0.0) -> Timing:
     if transfer.began is None:
         return NO_TIMING
-    queued = transfer.queued + _lag(transfer, ended)
+    queued = transfer.queued + lag
     total = now - transfer.began - queued
     waited = transfer.began_wall - transfer.terms.queued
     dns, took, first = transfer.resolved_in, ended.took, ended.at_first_byte
@@ -114,35 +152,15 @@ def _timing(transfer: Transfer, ended: Ended, now: float) -> Timing:
     )
 
 
-def _lag(transfer: Transfer, ended: Ended) -> float:
+def _lag(exchange: Exchange, fetched: Fetched) -> float:
     """Return the seconds that a lane with many others to see to kept a request from going out, and its end from notice.
 
     Of a body that several exchanges brought nobody can say.
     """
-    exchange, fetched = transfer.exchange, transfer.fetched
-    if exchange is None or fetched is None:
-        return 0.0
     if fetched.notes and any(note.startswith("splits=") for note in fetched.notes):
         return 0.0
-    lag = fetched.at - exchange.began - ended.took / 1e6
+    lag = fetched.at - exchange.began - exchange.ended.took / 1e6
     return lag if lag > 0.0 else 0.0
-
-
-def _notes(transfer: Transfer, exchange: Exchange | None, fetched: Fetched | None) -> tuple[str, ...]:
-    """Return what is worth noting of the stored body, if there is one, and of the way to it."""
-    notes: tuple[str, ...] = ()
-    head = exchange.head if exchange is not None else None
-    if fetched is not None and exchange is not None and head is not None:
-        if exchange.is_ranged:
-            notes += ("resumed",)
-        notes += fetched.notes
-        if head.length is None and exchange.ends is None and head.framing is not None:
-            notes += (f"framing={head.framing}",)
-        if "content-encoding" in head.fields:
-            notes += (f"encoding={head.fields['content-encoding']}",)
-    if transfer.hops is not None and transfer.hops.is_downgraded:
-        notes += ("downgraded",)
-    return notes
 
 
 def _nothing(_name: str) -> None:

@@ -359,7 +359,7 @@ def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
 ) -> None:
     """Guards the try in rows._written: without it the lane fails, and its URLs go round for ever."""
 
-    def break_down(transfer: Transfer, ended: Ended, now: float) -> Timing:
+    def break_down(transfer: Transfer, ended: Ended, now: float, _lag: float = 0.0) -> Timing:
         if ended is not NOT_ENDED and "odd" in transfer.entry.url:
             raise RuntimeError("a bug")
         return Timing(total=now)
