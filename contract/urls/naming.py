@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-try:  # as Python's own random does: OpenSSL takes longer to begin than this takes for a whole URL
+try:  # as Python's own random does: without OpenSSL's preparations a name takes half the instructions
     from _md5 import md5  # type: ignore[import-not-found]  # a part of CPython that the type stubs leave out
 except ImportError:
     from hashlib import md5

@@ -255,12 +255,11 @@ class Handle(Ear, Generic[B]):
         if self.body is None:
             return int(pycurl.PREREQFUNC_ABORT)
         try:
-            address = _text(remote)
-            self._remote_ip = self.address or address
+            self._remote_ip = self.address or remote
             self.was_reset = False  # an earlier stream of this exchange, if any, is not the one that will answer
             if self.is_early:
                 self._common.streams.connected(self)
-            verdict = self._common.judge(address, port)
+            verdict = self._common.judge(remote, port)
             if verdict.allowed:
                 return _PERMITTED
             self._stopped = Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=verdict.reason)
