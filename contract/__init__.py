@@ -1,3 +1,3 @@
-"""What the producer and the worker agree on; imports neither side."""
+"""What producer and worker share; imports neither."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The mistakes a person can make, each a class with one sentence and a stable code."""
+"""Errors that users can cause or mend; each class has a stable code."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Self
 
 
 class TrawlError(Exception):
-    """Base of everything we raise on purpose; ``str()`` is one sentence that says what to do."""
+    """Base of all errors raised on purpose; ``str()`` is a sentence that says what to do."""
 
     code = "error"
 
 
 class SettingError(TrawlError):
-    """A setting, option or environment variable has a value that cannot be used."""
+    """A setting, option or environment variable has an invalid value."""
 
     code = "setting"
 
 
 class InputError(TrawlError):
-    """A list of URLs cannot be read or holds nothing to do."""
+    """A list of URLs cannot be read, or is empty."""
 
     code = "input"
 
@@ -36,13 +36,13 @@ class ServiceError(TrawlError):
 
 
 class MessageError(TrawlError):
-    """A message or record is not of a shape or version this side understands."""
+    """A message or record has a shape or version that this side does not understand."""
 
     code = "message"
 
 
 class UnknownJobError(TrawlError):
-    """No job of that id is known to the ledger."""
+    """The ledger knows no job with that id."""
 
     code = "unknown-job"
 
@@ -52,18 +52,18 @@ class UnknownJobError(TrawlError):
 
 
 class JobStateError(TrawlError):
-    """A job is in a state in which what was asked for cannot be done."""
+    """The job's state does not allow the request."""
 
     code = "job-state"
 
 
 class CancelledJobError(JobStateError):
-    """A job was cancelled meanwhile: nothing more of it is opened."""
+    """The job was cancelled meanwhile: no more batches of it are opened."""
 
     code = "cancelled-job"
 
 
 class AccountingError(TrawlError):
-    """The outcomes of a job do not add up to its input lines: a bug, told with its own exit code."""
+    """The outcomes of a job do not add up to its input lines: a bug, with its own exit code."""
 
     code = "accounting"

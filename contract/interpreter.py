@@ -1,4 +1,4 @@
-"""What the environment makes Python do that no command and no worker may end of."""
+"""Keeps Python's environment variables from ending a command or worker."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import warnings
 
 
 def print_warnings() -> None:
-    """Print warnings where PYTHONWARNINGS or -W would make them errors: a library's hint is no reason to end.
+    """Print warnings that PYTHONWARNINGS or -W would turn into errors.
 
-    Celery warns whoever starts it as root, for one.
+    A library's hint must not end a process; Celery, for example, warns when it runs as root.
     """
     actions = [option.partition(":")[0].strip() for option in sys.warnoptions]
     if any(action and "error".startswith(action) for action in actions):  # CPython 3.11 warnings.py, _getaction

@@ -1,6 +1,6 @@
-"""The catalogue of metrics: every name that Prometheus is shown, what it means, and which series there are from birth.
+"""The catalogue of metrics: names, meanings, and the series that exist from the start.
 
-A worker shows what its processes did (``worker/adapters/metrics.py``), the exporter shows the ledger
+A worker serves what its processes did (``worker/adapters/metrics.py``), the exporter the state of the ledger
 (``producer/commands/exporter.py``). docs/metrics.md has a row for each; a test compares it with this module.
 """
 
@@ -17,16 +17,16 @@ _Series = tuple[tuple[str, ...], ...]
 
 
 class Kind(StrEnum):
-    """What may be asked of a metric."""
+    """How a metric may be queried."""
 
-    COUNTER = "counter"  #: grows until its process ends: rate() and increase()
-    GAUGE = "gauge"  #: a state, as it is
-    HISTOGRAM = "histogram"  #: a distribution in buckets: histogram_quantile()
+    COUNTER = "counter"  #: grows until its process ends: query rate() and increase()
+    GAUGE = "gauge"  #: a current value
+    HISTOGRAM = "histogram"  #: a distribution in buckets: query histogram_quantile()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """``name`` is the one in queries; ``series`` has the label values of every series that is there from the start."""
+    """``name`` is used in queries; ``series`` has the label values of all series that exist from the start."""
 
     name: str
     kind: Kind
@@ -37,7 +37,7 @@ class Metric:
 
     @property
     def row(self) -> str:
-        """Its row in docs/metrics.md."""
+        """The metric's row in docs/metrics.md."""
         labels = f"{{{','.join(self.labels)}}}" if self.labels else ""
         return f"| `{self.name}{labels}` | {self.kind} | {self.unit} | {self.help} |"
 

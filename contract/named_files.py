@@ -1,18 +1,18 @@
-"""Files that a setting names: looked at before they are opened, so that nothing waits for what never comes."""
+"""Checks files named by settings before they are opened, because opening a pipe may block forever."""
 
 from __future__ import annotations
 
 import os
 import stat
 
-# What a shell makes of <(...), and a pipe: somebody writes to it and ends.
+# What a shell passes for <(...) and pipes, whose writers end.
 _FROM_A_SHELL = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 
 
 def fault_of(path: str, *, may_be_pipe: bool = False) -> str:
-    """Return why a file cannot be read, as the end of a sentence; empty where it can.
+    """Return why a file cannot be read, as the end of a sentence; empty: it can.
 
-    ``may_be_pipe``: what a shell puts in a file's place is one, if it is read once.
+    ``may_be_pipe``: it is read only once, so it may be a pipe from a shell.
     """
     try:
         mode = os.stat(path).st_mode
@@ -27,7 +27,7 @@ def fault_of(path: str, *, may_be_pipe: bool = False) -> str:
 
 
 def reason(path: str, error: OSError) -> str:
-    """Say in our words what the system said of a file."""
+    """Return the end of a sentence for an error of the system about a file."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return f"there is no file {path}"
     return f"{path}: {(error.strerror or 'unknown').lower()}"

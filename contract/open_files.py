@@ -1,4 +1,4 @@
-"""The limit of open files: raised as far as it may be, and how many transfers it allows."""
+"""Raises the limit of open files, and computes how many transfers it allows."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import resource
 import sys
 
 _ENOUGH = 65_536
-_MAC_OS = 10_240  # <sys/syslimits.h>, OPEN_MAX: what it takes where it says that there is no limit
+_MAC_OS = 10_240  # <sys/syslimits.h>, OPEN_MAX: the actual limit where macOS reports none
 
 # Counted in /proc/PID/fd of workers with 1 to 8 processes: code, logs, Redis, and pipes to and from each process.
 _OWN, _PER_PROCESS = 24, 6
-_SPARE = 34  # for names that are looked up, folders that are synced, Redis after an outage
+_SPARE = 34  # for name lookups, syncing folders, reconnecting to Redis
 
 # The embedded server keeps 32 for itself (valkey server.h, CONFIG_MIN_RESERVED_FDS); the rest is for its clients.
 _SERVERS_OWN, _CLIENTS, _CLIENTS_PER_PROCESS = 32, 16, 4
 
-_PER_TRANSFER = 3  # a connection, one that is tried beside it (RFC 8305) or kept for later, and the body's file
+_PER_TRANSFER = 3  # a connection, another tried beside it (RFC 8305) or kept idle, and the body's file
 
 
 def attainable_limit() -> int:
-    """Return how many descriptors a worker of this process's user may have: a soft limit it raises by itself."""
+    """Return how many descriptors a worker of this user can have: it raises its soft limit to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY in (soft, hard):
         return _ENOUGH if sys.platform != "darwin" else _MAC_OS
@@ -36,20 +36,20 @@ def raise_limit() -> int:
 
 
 def left_for_transfers(descriptors: int, processes: int) -> int:
-    """Return how many of its descriptors a worker process with so many beside it has for connections and bodies."""
+    """Return how many descriptors each of a worker's ``processes`` has for connections and bodies."""
     left = descriptors - _OWN - _PER_PROCESS * processes
     return max(0, left - min(_SPARE, left // 3))
 
 
 def allowed_transfers(wanted: int, descriptors: int, processes: int) -> int:
-    """Return how many transfers such a process may have in flight; 0: it cannot work."""
+    """Return how many transfers each process may have in flight; 0: the worker cannot run."""
     if descriptors < _SERVERS_OWN + _CLIENTS + _CLIENTS_PER_PROCESS * processes:
         return 0
     return min(wanted, left_for_transfers(descriptors, processes) // _PER_TRANSFER)
 
 
 def shortage(wanted: int, descriptors: int, processes: int) -> str:
-    """Say in a sentence that descriptors allow less than was asked for; empty where they do not."""
+    """Return a sentence if descriptors allow fewer transfers than wanted; else empty."""
     allowed = allowed_transfers(wanted, descriptors, processes)
     if allowed == 0:
         workers = f"{processes} worker process{'es' if processes > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Standard streams that end nothing: where one is closed, full or read by nobody, only what was said there is lost."""
+"""Standard streams that never raise: if one is closed, full or not read, only the text written to it is lost."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_PATIENCE = 5.0  # seconds standard error waits for a reader that has stopped reading, or a terminal that is held
-_PAUSE = 0.01  # seconds between two looks at one
-_PIECE = select.PIPE_BUF  # bytes: a pipe that can be written to takes as many without waiting
+_PATIENCE = 5.0  # seconds standard error waits for a reader that stopped reading, or a stopped terminal
+_PAUSE = 0.01  # seconds between two checks
+_PIECE = select.PIPE_BUF  # bytes a writable pipe accepts without blocking
 
 
 class Outlet(io.RawIOBase):
-    """Writes to a descriptor as long as that can be done and drops the rest; ``fault`` is the first reason why."""
+    """Writes to a descriptor while possible and drops the rest; ``fault`` is the first error."""
 
     def __init__(self, descriptor: int, *, patience: float = math.inf) -> None:
-        """``patience`` is how many seconds a reader that has stopped reading is waited for, once."""
+        """``patience`` is how long to wait for a reader that stopped reading, in seconds; once."""
         self._descriptor = descriptor
         self._patience = patience
         self._is_stuck = False
@@ -40,7 +40,7 @@ class Outlet(io.RawIOBase):
         return True
 
     def write(self, text: ReadableBuffer) -> int:
-        """Take all of it, whatever becomes of it."""
+        """Accept all of it; what cannot be written is dropped."""
         left = memoryview(text)
         whole = len(left)
         try:
@@ -57,7 +57,7 @@ class Outlet(io.RawIOBase):
                 try:
                     written = os.write(self._descriptor, left[:_PIECE])
                 except BlockingIOError:
-                    pass  # not room enough, and somebody has made it non-blocking: perhaps we, perhaps who shares it
+                    pass  # full and non-blocking: set by us, or by a program that shares it
                 else:
                     self._is_stuck = False
                     return written
@@ -68,7 +68,7 @@ class Outlet(io.RawIOBase):
 
 
 def _is_file(descriptor: int) -> bool:
-    """Is it a regular file? None makes its writer wait, and eventlet's ``select`` would: epoll takes no file."""
+    """Is it a regular file? Those never block, and eventlet's ``select`` cannot wait for them: epoll rejects files."""
     try:
         return stat.S_ISREG(os.fstat(descriptor).st_mode)
     except OSError:
@@ -76,7 +76,7 @@ def _is_file(descriptor: int) -> bool:
 
 
 def harden() -> Outlet:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise; return what is below standard output."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise; return the outlet of standard output."""
     fill_gaps()
     outlet = Outlet(1)
     sys.stdout = _text(outlet, sys.stdout)
@@ -86,17 +86,17 @@ def harden() -> Outlet:
 
 
 def fill_gaps() -> None:
-    """Open /dev/null where one of the three descriptors is missing.
+    """Open /dev/null in place of missing standard descriptors.
 
-    Call it first of all: the next file or socket would get its number, and what is said would be written there.
+    Call it first: otherwise the next file or socket gets the number, and output is written into it.
     """
-    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:  # it gets the lowest number that is free
-        os.set_inheritable(nowhere, True)  # what is started from here has no gap either
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:  # open() returns the lowest free number
+        os.set_inheritable(nowhere, True)  # child processes get it too
     os.close(nowhere)
 
 
 def _without_waiting(descriptor: int) -> int:
-    """Return a descriptor of the same terminal that never waits; what it shares with other programs stays as it is."""
+    """Return a non-blocking descriptor of the same terminal, whose shared descriptor stays blocking."""
     try:
         return os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -105,7 +105,7 @@ def _without_waiting(descriptor: int) -> int:
 
 def _text(outlet: Outlet, instead_of: TextIO | None, *, is_error: bool = False) -> io.TextIOWrapper:
     encoding = instead_of.encoding if instead_of is not None else "utf-8"
-    # Paths may hold what the terminal cannot show.
+    # Paths may hold characters the terminal cannot show.
     return io.TextIOWrapper(
         io.BufferedWriter(outlet),
         encoding=encoding,

@@ -1,8 +1,8 @@
-"""Enqueue URLs from a script and take each outcome as it completes.
+"""Enqueue URLs from a script and print each outcome as it arrives.
 
     .venv/bin/python examples/enqueue.py https://example.com/ https://www.python.org/
 
-With TRAWL_BROKER_URL set, that cluster's workers fetch them; else a worker is started here for as long as it takes.
+With TRAWL_BROKER_URL set, that cluster's workers fetch them; otherwise a local worker runs until they are done.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""The textbook exercise on a cluster: one after another, then side by side with futures and as_completed.
+"""The textbook exercise on a cluster: first one by one, then concurrently with futures and as_completed.
 
     .venv/bin/python examples/futures.py https://example.com/ https://www.python.org/
 
-``submit`` returns a ``concurrent.futures.Future``; the standard library's ``as_completed`` and ``wait`` take it.
+``submit`` returns a ``concurrent.futures.Future``, for the standard library's ``as_completed`` and ``wait``.
 """
 
 import sys
@@ -17,18 +17,18 @@ EXERCISE = ["https://twitter.com", "https://facebook.com", "https://instagram.co
 def main(urls: list[str], allow_nets: tuple[str, ...] = ()) -> None:
     policy = trawlnet.JobPolicy(timeout=60, allow_nets=allow_nets)
     with trawlnet.connect(output="out") as client, trawlnet.Submitter(client, policy=policy) as submitter:
-        wait(submitter.map(urls))  # a worker that was just started takes a second to be ready
+        wait(submitter.map(urls))  # a new worker needs a second to start
 
         start = time.perf_counter()
         for url in urls:
             print(url, describe(submitter.submit(url)))
-        print(f"One after another: {time.perf_counter() - start:.2f} s\n")
+        print(f"One by one: {time.perf_counter() - start:.2f} s\n")
 
         start = time.perf_counter()
         url_of: dict[Future[trawlnet.Outcome], str] = {submitter.submit(url): url for url in urls}
         for future in as_completed(url_of):
             print(url_of[future], describe(future))
-        print(f"Side by side: {time.perf_counter() - start:.2f} s")
+        print(f"Concurrently: {time.perf_counter() - start:.2f} s")
 
 
 def describe(future: Future[trawlnet.Outcome]) -> str:

@@ -1,4 +1,4 @@
-"""Trawlnet for scripts: one import for all that a program needs to enqueue URLs and take their outcomes.
+"""Trawlnet for scripts: one import for all that a program needs to enqueue URLs and collect their outcomes.
 
     import trawlnet
 
@@ -68,8 +68,8 @@ __all__ = [
     "output_name",
 ]
 
-# Each name's module: importing all of them takes Celery's fifth of a second, which `trawlnet.JobPolicy` does not need.
-_HOMES = {
+# Each name's module, imported on first use: Celery takes 0.2 s, which `trawlnet.JobPolicy` does not need.
+_MODULES = {
     "contract": ("__version__",),
     "contract.errors": (
         "AccountingError",
@@ -93,9 +93,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
+    for module, names in _MODULES.items():
         if name in names:
-            value = globals()[name] = getattr(import_module(home), name)
+            value = globals()[name] = getattr(import_module(module), name)
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -105,9 +105,9 @@ def __dir__() -> list[str]:
 
 
 def _refuse_hidden_packages() -> None:
-    """Raise ImportError where a module of the user's own stands in the way of one of ours.
+    """Raise ImportError if a module of the user hides one of our packages.
 
-    Python looks into the script's folder first, and ``worker.py`` or ``producer.py`` are common names there.
+    Python searches the script's folder first, and ``worker.py`` and ``producer.py`` are common names.
     """
     ours = Path(__file__).resolve().parent.parent
     for package in ("contract", "producer", "worker"):

@@ -1,4 +1,4 @@
-"""What one process fetches with: executor, disk, resolver and lanes."""
+"""The downloader of a process: executor, disk, resolver and lanes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from worker.engine.safety import AddressPolicy
 from worker.engine.schedule import QUIET_WINDOWS
 from worker.settings import EgressProxy, WorkerSettings
 
-_REACHES = 4  # kinds of jobs whose lanes are kept; more only while all of them have work
-_BLOCKING_THREADS = 8 + MOST_THREADS  # for disk and digests, and for names, beside the lanes' own
-_KEPT = 256  # connections of a lane, at least, where descriptors allow them
+_REACHES = 4  # groups of lanes kept; more only while all are busy
+_BLOCKING_THREADS = 8 + MOST_THREADS  # for disk, digests and names, in addition to the lanes' threads
+_KEPT = 256  # connections kept by a lane, at least, if descriptors allow
 
 
 @dataclass(frozen=True, slots=True)
 class _Reach:
-    """What a lane's connections may go to and how; jobs that differ here share no lane, so no connection."""
+    """What a lane may connect to, and how; jobs that differ in this share no lane, and so no connection."""
 
     allow_nets: tuple[str, ...]
     deny_nets: tuple[str, ...]
@@ -49,7 +49,7 @@ class _Reach:
 
 
 class Downloader:
-    """What one process fetches with; every run of the process shares it."""
+    """Executor, disk, resolver and lanes of one process, shared by all its runs."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class Downloader:
         asks_name_servers: bool = True,
         processes: int = 1,
     ) -> None:
-        """``ca_file`` holds the certificates to trust, else those of the settings or the system; ``own`` holds address
-        and port of our own services, to which nothing may connect; ``look_up``, where one is given, finds the addresses
-        of a name in place of name servers and system, which else is asked for all names unless ``asks_name_servers``;
-        ``clock`` is the system's unless one is given; ``processes`` is how many of this worker share its descriptors.
+        """``ca_file`` holds the certificates to trust (empty: those of the settings or the system). ``own`` has the
+        addresses and ports of our own services, to which nothing may connect. ``look_up`` replaces all other name
+        resolution; unless ``asks_name_servers``, only the system's resolver is asked. ``processes`` is how many
+        processes this worker has.
 
         Raises:
             SettingError, FolderError: the settings or the output folder cannot be used.
         """
-        descriptors = attainable_limit()  # the worker has raised it before its first batch
+        descriptors = attainable_limit()  # raised before the worker's first batch
         self._descriptors = left_for_transfers(descriptors, processes)
         allowed = max(1, allowed_transfers(settings.transfers, descriptors, processes))
         self.settings = replace(settings, transfers=allowed)
@@ -90,7 +90,7 @@ class Downloader:
             look_up=look_up or look_up_addresses,
             name_servers=NameServers(self._executor.submit, self._clock) if asks_name_servers else None,
         )
-        self._egress = self._way_out(proxy, look_up or look_up_addresses)
+        self._egress = self._egress_through(proxy, look_up or look_up_addresses)
         self.hosts = Hosts(random.random)
         self._lanes: dict[_Reach, list[Lane]] = {}
         self._lock = threading.RLock()
@@ -106,10 +106,10 @@ class Downloader:
         credentials: Credentials = NO_CREDENTIALS,
         wake: Callable[[], None] = lambda: None,
     ) -> Run:
-        """Begin to fetch a batch and return at once.
+        """Start fetching a batch and return at once.
 
-        ``queued`` is when the batch was enqueued (Unix seconds); ``may_publish`` is asked, on another thread, right
-        before files get their names; ``wake`` is called when there is room for another batch, and at the end.
+        ``queued`` is when the batch was enqueued (Unix seconds). ``may_publish`` is called on another thread right
+        before files are renamed. ``wake`` is called when there is room for another batch, and at the end.
 
         Raises:
             SettingError: a network of the policy cannot be read, or its digest needs a missing package.
@@ -129,16 +129,16 @@ class Downloader:
             roomy=self.settings.room - 1,
             wake=wake,
         )
-        with self._lock:  # no lane is retired between being chosen and being given work
+        with self._lock:  # so that no lane is closed between being chosen and getting work
             run.launch(self._lanes_for(_Reach.of(policy)))
         return run
 
     def trouble(self) -> str | None:
-        """Say in a sentence why no work should be taken now; None: all is well."""
+        """Return a sentence saying why no work should be taken now; None: all is well."""
         return self._folder.trouble()
 
     def close(self) -> None:
-        """End every lane, hand back what is in flight, remove temporary files."""
+        """End every lane, give up transfers in flight, remove temporary files."""
         with self._lock:
             lanes = [lane for group in self._lanes.values() for lane in group]
             self._lanes.clear()
@@ -159,18 +159,18 @@ class Downloader:
             )
             self._retire_lanes()
             lanes = [self._lane(reach, addresses) for _ in range(self.settings.lanes)]
-        self._lanes[reach] = lanes  # the one used last stands last
+        self._lanes[reach] = lanes  # the most recently used is last
         return lanes
 
     def _retire_lanes(self) -> None:
-        """Close the lanes of jobs gone by: each holds a thread and connections."""
+        """Close idle lanes of earlier jobs: each holds a thread and connections."""
         for reach, lanes in list(self._lanes.items()):
             if len(self._lanes) >= _REACHES and all(lane.is_idle for lane in lanes):
                 for lane in self._lanes.pop(reach):
                     lane.close()
 
-    def _way_out(self, proxy: EgressProxy | None, look_up: Callable[[str], tuple[str, ...]]) -> Egress | None:
-        """Return the proxy that every connection goes through; None: connections go straight to the servers."""
+    def _egress_through(self, proxy: EgressProxy | None, look_up: Callable[[str], tuple[str, ...]]) -> Egress | None:
+        """Return the egress proxy for all connections; None: connections are direct."""
         if proxy is None:
             return None
         return Egress(
@@ -192,7 +192,7 @@ class Downloader:
             kept=kept,
             ca_file=self._ca_file,
             ipv4_only=reach.ipv4_only,
-            http3=reach.http3 and self._egress is None,  # a proxy of these carries no UDP
+            http3=reach.http3 and self._egress is None,  # these proxies carry no UDP
             egress=self._egress,
         )
         lane = Lane(
@@ -209,21 +209,21 @@ class Downloader:
 
 
 def _beside(window: int, descriptors: int) -> tuple[int, int]:
-    """Return how many connections a lane may have for its window, those it keeps among them, and how many transfers
-    may be in flight without a slot: four windows, or what descriptors allow.
-
-    One transfer at a time is what somebody asks for who wants no two to overlap.
+    """Return how many connections a lane may keep for its window, and how many quiet transfers it may have: four
+    windows, or what descriptors allow; none with a window of one, so that no transfers overlap.
     """
-    left = descriptors - window  # each has a file
-    quiet = max(0, min(QUIET_WINDOWS * window, (left - window) // 2)) if window > 1 else 0  # connection and file each
+    left = descriptors - window  # one file each
+    quiet = (
+        max(0, min(QUIET_WINDOWS * window, (left - window) // 2)) if window > 1 else 0
+    )  # a connection and a file each
     return min(max(_KEPT, 2 * window), max(left - 2 * quiet, 1)), quiet
 
 
 def share_descriptors(transfers: int, processes: int) -> str:
-    """Raise the limit of open files for so many transfers in each process; say in a sentence if it stays too low.
+    """Raise the limit of open files for this many transfers in each process; return a sentence if it stays too low.
 
     Raises:
-        SettingError: with so few no transfer is possible.
+        SettingError: it is too low for any transfer.
     """
     descriptors = raise_limit()
     said = shortage(transfers, descriptors, processes)
@@ -233,7 +233,7 @@ def share_descriptors(transfers: int, processes: int) -> str:
 
 
 def check_output(settings: WorkerSettings) -> None:
-    """Make sure that bodies can be stored, now or when a disk that is full has space again.
+    """Check that bodies can be stored, now or once a full disk has space again.
 
     Raises:
         SettingError: they cannot.
@@ -246,5 +246,5 @@ def check_output(settings: WorkerSettings) -> None:
 
 
 def output_trouble(settings: WorkerSettings) -> str | None:
-    """Say in a sentence what keeps bodies from being stored, as far as that can be seen without a downloader."""
+    """Return a sentence saying why bodies cannot be stored, as far as it can be seen without a downloader; or None."""
     return trouble_at(settings.output, settings.min_free)

@@ -1,4 +1,4 @@
-"""What an operator sets on a worker: where bodies go and how much it does at once."""
+"""The settings of a worker: where bodies go, how much it does at once."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _LOGIN = re.compile(r"[^:\x00-\x1f\x7f]{1,255}:[^\x00-\x1f\x7f]{1,255}")  # RFC 
 
 @dataclass(frozen=True, slots=True)
 class EgressProxy:
-    """Where the proxy is, and who we are to it: ``user:password`` or empty, never shown."""
+    """The proxy's address, and our login there: ``user:password`` or empty, never shown."""
 
     scheme: str
-    host: str  # in its one spelling, without brackets
+    host: str  # canonical, without brackets
     port: int
     login: str = field(default="", repr=False)
 
@@ -105,20 +105,20 @@ class WorkerSettings:
         return read_settings(cls, environment)
 
     def metrics_place(self) -> tuple[str, int] | None:
-        """Return the address and port to show metrics on; None: nobody asked for them.
+        """Return the address and port to serve metrics on; None: metrics are off.
 
         Raises:
-            SettingError: it is no such place. Every address of the machine must be asked for in full, by 0.0.0.0.
+            SettingError: the setting is invalid. To listen on all addresses, it must name 0.0.0.0.
         """
         if not self.metrics:
             return None
         return listening_place(self.metrics, setting="TRAWL_METRICS")
 
     def proxy(self) -> EgressProxy | None:
-        """Return the proxy to go through; None: there is none.
+        """Return the egress proxy; None: connections are direct.
 
         Raises:
-            SettingError: it is not written as it must be, or its login cannot be read. Never repeats what may be one.
+            SettingError: it is malformed, or its login cannot be read. The message never repeats a login.
         """
         if not self.egress_proxy:
             if self.egress_login_file:
@@ -147,9 +147,9 @@ class WorkerSettings:
 
     @property
     def room(self) -> int:
-        """With fewer URLs left to fetch than this, a process takes another batch.
+        """With fewer URLs left to fetch than this, a process claims another batch.
 
-        Those in flight, and half as many: they would run out while the next batch is being claimed.
+        Half as many as in flight are added, because URLs run out while the next batch is being claimed.
         """
         return self.transfers + self.transfers // 2
 

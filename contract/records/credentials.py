@@ -22,7 +22,7 @@ from contract.urls.hosts import HostError, canonical_host
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2, token
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")  # RFC 9110 section 5.5, without obs-text
-_PLACE = re.compile(
+_ORIGIN = re.compile(
     r"(?:(?P<scheme>https?)://)?(?P<host>\[[^\[\]]*\]|[^:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?/?", re.IGNORECASE
 )
 _FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "range", "if-range"))
@@ -91,10 +91,10 @@ def read_credentials(options: Iterable[str], netrc_file: str | Path | None = Non
 
 
 def _from_option(option: str) -> tuple[str, tuple[str, str]]:
-    place, _, header = option.strip().partition(" ")
+    origin_text, _, header = option.strip().partition(" ")
     name, colon, value = header.partition(":")
     name, value = name.strip(), value.strip()
-    origin = _origin(place)
+    origin = _origin(origin_text)
     if not origin or not colon or not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
         # The option itself is not repeated: it may hold a secret.
         raise SettingError("--header must look like 'example.com Authorization: Bearer TOKEN'.")
@@ -133,7 +133,7 @@ def _check_private(path: str, option: str) -> None:
 def _origin(text: str) -> str | None:
     """Return an origin as given as a key of ``headers``, None if it is invalid: all spellings give the same key."""
     is_address = text.count(":") > 1 and "[" not in text and "//" not in text
-    match = _PLACE.fullmatch(f"[{text}]" if is_address else text)
+    match = _ORIGIN.fullmatch(f"[{text}]" if is_address else text)
     if match is None:
         return None
     scheme = (match["scheme"] or "https").lower()

@@ -1,4 +1,4 @@
-"""What processes share about a host that throttles."""
+"""What processes share about a throttling host."""
 
 from __future__ import annotations
 

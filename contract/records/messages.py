@@ -1,4 +1,4 @@
-"""The claim check: the small message that makes a worker claim a batch."""
+"""The message that makes a worker claim a batch (the claim-check pattern: the batch itself stays in the ledger)."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def task_id(job: str, batch: str) -> str:
 def child_batch(batch: str, index: int, token: str) -> str:
     """Name the index-th batch (from 1) opened in place of this one by the holder of ``token``.
 
-    The token makes the name unique: after Redis came back older than a hand-off, the batch can be handed off again in
-    another way, and the two sets of children must not be confused. Of the ancestors, only the producer's number is
-    kept, so the name stays short even if a batch is handed off for days.
+    The token makes the name unique: if Redis is restored to a state before a hand-off, the batch may be handed off
+    again differently, and the two sets of children must not be confused. Of the ancestors, only the producer's number
+    is kept, so the name stays short even if a batch is handed off for days.
     """
     return f"{batch.partition('.')[0]}.{token.rpartition('/')[2][:12]}-{index}"

@@ -1,4 +1,4 @@
-"""How a URL ended: the one row it gets in the manifest."""
+"""How a URL ended: its row in the manifest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Ending(StrEnum):
     OK = "ok"  #: fetched, checked and stored under its md5 name
     KEPT = "kept"  #: complete from an earlier run; nothing was fetched
     FAILED = "failed"  #: tried, or due to be tried, but not stored
-    REFUSED = "refused"  #: policy said no before any byte was sent to the refused place
+    REFUSED = "refused"  #: not allowed; no byte was sent there
 
 
 _STORED = (Ending.OK, Ending.KEPT)
@@ -26,7 +26,7 @@ ENDINGS = tuple(str(ending) for ending in Ending)
 
 
 class ErrorClass(StrEnum):
-    """Why a URL did not end ok: stable words to count, filter and retry by."""
+    """Why a URL was not stored: stable names to count, filter and retry by."""
 
     DNS = "dns"  #: the name has no address, or no resolver answered
     CONNECT = "connect"  #: no connection could be made, or it broke before the response began
@@ -37,8 +37,8 @@ class ErrorClass(StrEnum):
     TRUNCATED = "truncated"  #: the body ended before its framing was complete
     BAD_RESPONSE = "bad-response"  #: not HTTP, or a response that cannot carry this URL's body
     NOT_READY = "not-ready"  #: the server is still preparing the body, and said when to retry (202 with Retry-After)
-    HTTP_4XX = "http-4xx"  #: the server said the request is at fault
-    HTTP_5XX = "http-5xx"  #: the server said it is at fault itself
+    HTTP_4XX = "http-4xx"  #: the server blames the request
+    HTTP_5XX = "http-5xx"  #: the server reports an error of its own
     HOST_BLOCKED = "host-blocked"  #: its host only throttled, or asked to wait longer than --host-patience
     TOO_MANY_REDIRECTS = "too-many-redirects"  #: a loop, or more hops than allowed
     BAD_REDIRECT = "bad-redirect"  #: a redirect without a usable Location
@@ -58,7 +58,7 @@ def rounded(seconds: float) -> float:
 
 
 class Attempt(Struct, frozen=True, gc=False):
-    """One try: what went wrong (None: nothing), the HTTP status if any, and its seconds."""
+    """One attempt: its error (None: none), HTTP status if any, and duration in seconds."""
 
     error: ErrorClass | None = None
     status: int | None = None
@@ -136,7 +136,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True, rename={"ending": "ou
         return replace(self, path=path)
 
     def failed_after_all(self, error: ErrorClass, detail: str) -> Outcome:
-        """Return the outcome of a body that arrived whole but could not be stored."""
+        """Return the outcome of a body that was complete but could not be stored."""
         return replace(self, ending=Ending.FAILED, error=error, detail=detail, bytes=None, sha256=None, digest=None)
 
     @property

@@ -1,4 +1,4 @@
-"""The options that travel with a job and apply to each of its URLs."""
+"""The options of a job that apply to each of its URLs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from contract.urls.naming import Layout
 
 POLICY_VERSION = 1
 
-_NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # RFC 9110 section 5.5; and what is no UTF-8
+_NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # RFC 9110 section 5.5; and what is not UTF-8
 
 
 class Sync(StrEnum):
     """When bytes must be synced to disk."""
 
-    NONE = "none"  #: whenever the system does it
+    NONE = "none"  #: left to the system
     BATCH = "batch"  #: before the batch's report is stored: one sync for many files
     FILE = "file"  #: file and folder before the URL's outcome: one sync per file
 

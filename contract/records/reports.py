@@ -60,7 +60,7 @@ class BatchReport(Head, frozen=True, kw_only=True):
         handed_off: Sequence[str] = (),
         pid: int = 0,
     ) -> BatchReport:
-        """Return the report of a batch that nobody ran, closed ``at`` a moment (Unix seconds)."""
+        """Return the report of a batch that was not run, closed ``at`` that time (Unix seconds)."""
         return cls(
             job=job, batch=batch, worker=worker, pid=pid, queued=at if queued is None else queued, started=at,
             finished=at, elapsed=0.0, busy=0.0, outcomes=outcomes, handed_off=handed_off,

@@ -76,7 +76,7 @@ def shaped(value: Any, kind: type[Record], what: str) -> Record:
 
 
 def _read_patiently(text: str | bytes) -> Any:
-    # What the fast decoder refuses but Python accepts: a lone surrogate, as bytes or as an escape.
+    # A lone surrogate, as bytes or as an escape: the fast decoder rejects it, Python's accepts it.
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -42,5 +42,5 @@ def test_an_example_tells_how_each_url_ended(tmp_path: Path, web: str, example: 
         assert (tmp_path / "out" / output_name(url)).is_file()
     assert "http-4xx" in done.stdout
     if example == "futures":
-        assert "One after another" in done.stdout
-        assert "Side by side" in done.stdout
+        assert "One by one" in done.stdout
+        assert "Concurrently" in done.stdout

@@ -1,1 +1,1 @@
-"""Touches the world for the engine: network, disk, names, time; none of these modules knows another."""
+"""I/O for the engine: network, disk, names, time. None of these modules imports another."""

@@ -6,7 +6,7 @@ import time
 
 
 class SystemClock:
-    """Keeps ``worker.engine.ports.Clock``."""
+    """Implements ``worker.engine.ports.Clock``."""
 
     now = staticmethod(time.monotonic)
     wall = staticmethod(time.time)

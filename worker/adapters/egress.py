@@ -1,8 +1,8 @@
-"""The way out through an egress proxy: tunnels to addresses that were judged, by one socket to one place.
+"""Sends requests through an egress proxy, as tunnels to addresses that were checked first.
 
-The proxy is never told a name: where a tunnel ends is resolved and judged here, and libcurl gets the address
-(CURLOPT_CONNECT_TO), while TLS and the Host field still use the name. A tunnel in the pool is found again only by the
-address it ends at (libcurl compares it), and that address is judged before each request.
+The proxy never learns a name: the tunnel's target is resolved and checked here, and libcurl gets the address
+(CURLOPT_CONNECT_TO), while TLS and the Host field still use the name. libcurl reuses a pooled tunnel only for the same
+target address, and that address is checked before each request.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from worker.engine.failures import Failure, Kind
 from worker.engine.ports import Answer, Request, Resolver
 from worker.engine.safety import Verdict
 
-# pycurl has no names for these (curl.h); the second's value is CURLAUTH_BASIC: no Kerberos on the way to a proxy.
+# pycurl has no names for these (curl.h). CURLOPT_SOCKS5_AUTH is set to CURLAUTH_BASIC, which excludes Kerberos.
 _SUPPRESS_CONNECT_HEADERS, _SOCKS5_AUTH, _BASIC = 265, 267, 1
 
-# curl.h, CURLproxycode: what a SOCKS proxy said, or why it was not understood.
+# curl.h, CURLproxycode: a SOCKS proxy's answer, or why it was not understood.
 _SOCKS_UNREACHED = {19: "refused", 20: "general failure", 21: "host unreachable", 22: "network unreachable", 24: "TTL"}
 _SOCKS_LOGIN = {12, 33}
 _SOCKS_DENIED = 23
 
-_UNREACHED = {502, 503, 504}  # the proxy is well, the host is not: Squid's, HAProxy's and Envoy's answers
+_UNREACHED = {502, 503, 504}  # the host is unreachable, not the proxy: answers of Squid, HAProxy and Envoy
 _BUSY = {408, 425, 429}
 
 
 class Aim(NamedTuple):
-    """Keeps ``worker.adapters.http.handle.Aim``."""
+    """Implements ``worker.adapters.http.handle.Aim``."""
 
     address: str | None
     lines: list[str]
@@ -40,7 +40,7 @@ class Aim(NamedTuple):
 
 
 class Egress:
-    """Keeps ``worker.adapters.http.Egress`` for one proxy; shared by the lanes of a process."""
+    """Implements ``worker.adapters.http.Egress`` for one proxy; shared by the lanes of a process."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Egress:
         resolver: Resolver,
         look_up: Callable[[str], tuple[str, ...]],
     ) -> None:
-        """``scheme`` is http, https or socks5; ``login`` is ``user:password`` or empty and is shown nowhere."""
+        """``scheme`` is http, https or socks5; ``login`` is ``user:password`` or empty and is never shown."""
         self._shown = f"{scheme}://{_bracketed(host)}:{port}"
         self._is_socks = scheme == "socks5"
         self._host, self._port = host, port
@@ -62,18 +62,18 @@ class Egress:
         self._resolver = resolver
         self._fault = ""
         self._is_asking = False
-        self._places = self._look_up_once(look_up)
-        self._accepted = frozenset(self._places)
+        self._addresses = self._first_addresses(look_up)
+        self._accepted = frozenset(self._addresses)
 
     def __repr__(self) -> str:
         return f"<Egress {self._shown}>"
 
-    # ---- what libcurl is told
+    # ---- options of libcurl
 
     def configure(self, curl: Any) -> None:
-        """Set what holds for every request, on a new handle."""
+        """Set the options common to all requests, on a new handle."""
         curl.setopt(pycurl.PROXY, self._shown)
-        curl.setopt(pycurl.NOPROXY, "")  # the variable no_proxy would lead past a proxy that was set, too
+        curl.setopt(pycurl.NOPROXY, "")  # else the variable no_proxy would bypass even this proxy
         curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
         curl.setopt(pycurl.PROXY_CAINFO, self._ca_file)
         curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
@@ -85,29 +85,29 @@ class Egress:
             curl.setopt(pycurl.PROXYPASSWORD, password)
 
     def aim(self, curl: Any, request: Request, judge: Callable[[str, int], Verdict]) -> Aim:
-        """Choose where the tunnel of a request ends, among its host's addresses; where none may be, ask for nothing.
+        """Choose the tunnel's target among the host's addresses; if none is allowed, request nothing.
 
-        The addresses take turns from attempt to attempt. IPv4 comes first, because few proxies have IPv6, and a tunnel
-        that cannot be had costs an attempt.
+        The addresses take turns from attempt to attempt. IPv4 comes first, because few proxies have IPv6 and a failed
+        tunnel costs an attempt.
         """
         port = request.place.port
         verdicts = {address: self._judge(address, port, judge) for address in request.addresses}
         allowed = sorted((address for address in verdicts if verdicts[address].allowed), key=_is_ipv6)
-        places = self._current_places()
-        if not allowed or not places:
-            curl.setopt(pycurl.URL, "")  # libcurl ends such a request before it opens a socket
+        own = self._current_addresses()
+        if not allowed or not own:
+            curl.setopt(pycurl.URL, "")  # makes libcurl fail before it opens a socket
         if not allowed:
             return Aim(None, [], [verdict.reason for verdict in verdicts.values()])
-        if not places:
+        if not own:
             return Aim(None, [], stopped=self._failure(f"has no address: {self._fault}"))
         chosen = allowed[request.attempt % len(allowed)]
         curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])
-        if self._host in places:
+        if self._host in own:
             return Aim(chosen, [])
-        return Aim(chosen, [f"+{self._host}:{self._port}:{','.join(map(_bracketed, places))}"])
+        return Aim(chosen, [f"+{self._host}:{self._port}:{','.join(map(_bracketed, own))}"])
 
     def verdict(self, address: str, port: int) -> Verdict:
-        """Judge a socket address: the proxy's is the only one."""
+        """Judge a socket address: only the proxy's is allowed."""
         if port == self._port and _plain(address) in self._accepted:
             return Verdict(True, "This is the egress proxy.")
         return Verdict(False, f"{address} port {port} is not the egress proxy, and workers connect to nothing else.")
@@ -117,12 +117,10 @@ class Egress:
             return Verdict(False, f"{address} port {port} is the egress proxy itself; no setting opens it.")
         return judge(address, port)
 
-    # ---- how it ended
+    # ---- errors
 
     def fault_of(self, curl: Any, code: int, words: str) -> Failure | None:
-        """Return what kept the proxy from making a tunnel (libcurl's ``code`` and words); None: it made one, or it is
-        the host that is slow.
-        """
+        """Return why the proxy made no tunnel, from libcurl's error; None: it made one, or the host is slow."""
         if not curl.getinfo(pycurl.CONNECT_TIME_T):
             return self._failure(f"cannot be reached: {words}")
         if code == pycurl.E_OPERATION_TIMEDOUT:
@@ -161,9 +159,9 @@ class Egress:
         detail = f"The egress proxy {self._shown} could not reach the host ({how})."
         return Failure(error=ErrorClass.CONNECT, kind=Kind.TRANSIENT, detail=detail)
 
-    # ---- where the proxy is
+    # ---- the proxy's addresses
 
-    def _look_up_once(self, look_up: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
+    def _first_addresses(self, look_up: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
         known = self._resolver.known(self._host)
         if known is not None:
             return known.addresses
@@ -173,24 +171,24 @@ class Egress:
             self._fault = "the name was not resolved"
             return ()
 
-    def _current_places(self) -> tuple[str, ...]:
-        """Return the proxy's addresses; when they are old, have them looked up again and go on with them meanwhile."""
+    def _current_addresses(self) -> tuple[str, ...]:
+        """Return the proxy's addresses; outdated ones are used while they are looked up again."""
         answer = self._resolver.known(self._host)
         if answer is not None:
             self._update(self._host, answer)
         elif not self._is_asking:
             self._is_asking = True
             self._resolver.ask(self._host, self._update)
-        return self._places
+        return self._addresses
 
     def _update(self, _host: str, answer: Answer) -> None:
         self._is_asking = False
         if not answer.addresses:
-            self._fault = answer.fault  # what was known may still be right
-        elif answer.addresses != self._places:
-            # A request that was aimed before this connects to where the proxy was.
-            self._accepted = frozenset(self._places) | frozenset(answer.addresses)
-            self._places = answer.addresses
+            self._fault = answer.fault  # the known addresses may still be right
+        elif answer.addresses != self._addresses:
+            # Requests prepared earlier still connect to the previous addresses.
+            self._accepted = frozenset(self._addresses) | frozenset(answer.addresses)
+            self._addresses = answer.addresses
 
 
 def _plain(address: str) -> str:

@@ -1,7 +1,7 @@
-"""Answers Prometheus, from one port, for all processes of a worker.
+"""Serves the metrics of all processes of a worker to Prometheus, on one port.
 
-They count into files of a private folder (prometheus_client's multiprocess mode), and the main process adds the files
-up when it is asked.
+The processes count into files of a private folder (prometheus_client's multiprocess mode); the main process adds them
+up for each scrape.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LIVE_FILE = re.compile(r"gauge_live\w+_(?P<pid>[0-9]+)\.db")
 
 
 class MetricsPort:
-    """Answers Prometheus on one address and port, of the main process only; bound when it is made."""
+    """Serves Prometheus from the main process, on one address and port; bound on creation."""
 
     def __init__(self, folder: Path, address: str, port: int, *, beside: Sequence[Collector] = ()) -> None:
-        """Listen, and answer nobody yet; ``beside`` tells what the files of the folder do not.
+        """Bind the port without serving yet; ``beside`` are collectors of metrics that the folder does not hold.
 
         Raises:
             OSError: the address is not ours, or another program listens there.
@@ -44,7 +44,7 @@ class MetricsPort:
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Begin to answer, on threads of its own; call it after the pool was forked."""
+        """Start serving, on threads of its own; call it after the pool was forked."""
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
 
@@ -56,7 +56,7 @@ class MetricsPort:
 
 
 class _Living:
-    """Adds up the files of a folder; what processes that have died had in hand is in nobody's hands."""
+    """Adds up the files of a folder, without the gauges of processes that have died."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -68,9 +68,9 @@ class _Living:
         for name in os.listdir(self._folder):
             match = _LIVE_FILE.fullmatch(name)
             if match and not _is_alive(int(match["pid"])):
-                with suppress(FileNotFoundError):  # another scrape was faster
-                    mark_process_dead(int(match["pid"]), str(self._folder))  # type: ignore[no-untyped-call]  # it has no types
-        files: Collector = MultiProcessCollector(CollectorRegistry(), str(self._folder))  # type: ignore[no-untyped-call]  # the same
+                with suppress(FileNotFoundError):  # another scrape removed it
+                    mark_process_dead(int(match["pid"]), str(self._folder))  # type: ignore[no-untyped-call]  # untyped
+        files: Collector = MultiProcessCollector(CollectorRegistry(), str(self._folder))  # type: ignore[no-untyped-call]  # untyped
         return files.collect()
 
 
@@ -87,22 +87,22 @@ def _is_alive(pid: int) -> bool:
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
-    def __init__(self, place: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
-        self.address_family = _family(place[0])
-        super().__init__(place, handler)
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self.address_family = _family(address[0])
+        super().__init__(address, handler)
 
     def server_bind(self) -> None:
-        # HTTPServer would ask a name server who we are, and wait for it.
+        # HTTPServer would look up this machine's name, and block until a name server answers.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
 
 class _Answering(WSGIRequestHandler):
-    timeout = 10  # seconds; who connects and asks nothing holds a thread no longer
+    timeout = 10  # seconds until a connection without a request is closed
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a scrape every few seconds is no news."""
+        """Log nothing: scrapes come every few seconds."""
 
 
 def _family(address: str) -> int:

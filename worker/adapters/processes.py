@@ -1,6 +1,6 @@
-"""What a worker's processes take of their machine, under the names that Prometheus' clients use for one process.
+"""The resources a worker's processes use, under the names that Prometheus clients use for one process.
 
-Read from Linux's /proc (proc_pid_stat(5)); elsewhere only the build is told.
+Read from Linux's /proc (proc_pid_stat(5)); other systems only get the build info.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Of one process: processor time of its own and of its children that ended, age and memory."""
+    """One process: CPU time of its own and of its ended children, start time and memory."""
 
     ticks: int
     ticks_of_ended: int
@@ -36,7 +36,7 @@ class _Seen:
 
 
 class Processes:
-    """The main process and its children, taken together."""
+    """Collects the sums over the main process and its children."""
 
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily
@@ -77,7 +77,7 @@ def _look(pid: int) -> _Seen | None:
     try:
         # The name before it may hold blanks and parentheses.
         fields = (_PROC / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-    except OSError:  # it ended, or this is no Linux
+    except OSError:  # it has ended, or this is not Linux
         return None
     user, system, ended_user, ended_system = map(int, fields[11:15])
     return _Seen(user + system, ended_user + ended_system, int(fields[19]), int(fields[21]))
