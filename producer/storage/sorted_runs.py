@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class _Run:
         """
         self.path = path
         self.record = record
-        self.level, self.count, self.bits = record[1:]
+        self.number, self.level, self.count, self.bits = record
         self._width = width
         self._shift = 64 - self.bits
         self._starts = array("I")
@@ -130,11 +130,11 @@ class SortedRuns:
     def __len__(self) -> int:
         return sum(run.count for run in self._runs)
 
-    def find(self, name: bytes) -> bytes | None:
-        """Return the value of the record with this name; None if there is none."""
+    def find(self, name: bytes, *, outside: Container[int] = ()) -> bytes | None:
+        """Return the value of the record with this name; None if no run has it, besides those with these numbers."""
         head = int.from_bytes(name[:8])
         for run in reversed(self._runs):
-            value = run.find(name, head)
+            value = None if run.number in outside else run.find(name, head)
             if value is not None:
                 return value
         return None
@@ -151,8 +151,8 @@ class SortedRuns:
             for record in _merged(self._runs, number, bits, self._width):
                 yield record[NAME:]
 
-    def add(self, records: Iterable[bytes]) -> None:
-        """Write records as a run; they are synced when this returns. If it raises OSError, nothing has changed."""
+    def add(self, records: Iterable[bytes]) -> int:
+        """Write records as a run, synced, and return its number. If it raises OSError, nothing has changed."""
         ordered = _ordered(records, self._width)
         writer = self._writer(0, len(ordered))
         try:
@@ -162,6 +162,7 @@ class SortedRuns:
             writer.discard()
             raise
         self._runs.append(_Run(writer.path, record, self._width))
+        return self._runs[-1].number
 
     def merge_some(self) -> bool:
         """Merge a few thousand records, if runs need merging; True: a merge is complete, and ``record`` has changed.
@@ -292,7 +293,7 @@ class _Writer:
 
 def _age(run: _Run) -> tuple[int, int]:
     """Sort runs from the oldest to the newest: a level's oldest runs are merged first, into the next level."""
-    return -run.level, run.record[0]
+    return -run.level, run.number
 
 
 def _merged(runs: Iterable[_Run], part: int, bits: int, width: int) -> list[bytes]:

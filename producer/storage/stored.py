@@ -46,6 +46,7 @@ class StoredFiles:
         self._manifests: dict[int, str] = {}
         self._files: dict[int, int | None] = {}
         self._current: int | None = None
+        self._of_current: set[int] = set()  # numbers of runs that have rows of the current manifest only
         self._last = 0
         self.until = 0  #: offset of the last row of the current manifest that the index has written
 
@@ -71,6 +72,7 @@ class StoredFiles:
     def begin(self, manifest: Path | None) -> None:
         """Make this the current manifest (None: there is none); all rows of the last one have been added."""
         self.write()
+        self._of_current.clear()
         self._current = None
         self.until = self._last = 0
         if manifest is not None:
@@ -120,7 +122,7 @@ class StoredFiles:
     def write(self) -> None:
         """Write the rows in memory."""
         if self._recent:
-            self._runs.add(self._recent)
+            self._of_current.add(self._runs.add(self._recent))
             self._recent = []
         self.until = self._last
 
@@ -133,8 +135,11 @@ class StoredFiles:
         self._runs.tidy()
 
     def row(self, name: bytes) -> bytes | None:
-        """Return the latest row written for a stored file's name, if its manifest still has it."""
-        value = self._runs.find(name)
+        """Return a stored file's latest row that an earlier manifest has, if it still has it.
+
+        A URL is looked up before its row is in the current manifest, and so runs that can have no answer are left out.
+        """
+        value = self._runs.find(name, outside=self._of_current)
         if value is None:
             return None
         place = int.from_bytes(value)

@@ -79,4 +79,6 @@ GUARDS = (
         )
     ),
     _of("producer/job/manifest_sink.py", "    printable(", "tests/integration/test_producer.py", "    ("),
+    _of("producer/storage/stored.py", "        self._of_current.clear()\n", _STORED, ""),
+    _of("producer/storage/stored.py", ", outside=self._of_current", _STORED, ""),
 )  # fmt: skip

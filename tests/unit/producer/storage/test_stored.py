@@ -64,6 +64,20 @@ def test_the_latest_row_of_a_file_is_found_in_whatever_manifest_it_is(tmp_path: 
     stored.close()
 
 
+def test_what_the_current_job_wrote_is_no_earlier_row_and_costs_no_search(tmp_path: Path) -> None:
+    stored = StoredFiles(tmp_path, most=FEW)
+    stored.open({})
+    for job in ("first", "second"):
+        stored.begin(tmp_path / f"{job}.jsonl")
+        append(tmp_path / f"{job}.jsonl", stored, list(range(FEW)), job)
+
+    during = text_of(stored, 1)
+    stored.begin(tmp_path / "third.jsonl")
+
+    assert (during, text_of(stored, 1)) == (row(1, "first"), row(1, "second"))
+    stored.close()
+
+
 def test_a_manifest_is_needed_as_long_as_it_has_the_latest_row_of_a_file(tmp_path: Path) -> None:
     stored = StoredFiles(tmp_path, most=FEW)
     stored.open({})
@@ -105,7 +119,7 @@ def test_a_row_with_a_name_that_is_none_is_not_remembered(tmp_path: Path, wrong:
     stored.begin(tmp_path / "m.jsonl")
     stored.add(StoredRows([wrong, None], [0, 5]))
     append(tmp_path / "m.jsonl", stored, [1], "x")
-    stored.write()
+    stored.begin(tmp_path / "next.jsonl")
 
     assert text_of(stored, 1) == row(1, "x")
     assert stored.record()["runs"][0][2] == 1
