@@ -13,7 +13,8 @@ class HostState(Struct, frozen=True, gc=False, omit_defaults=True):
 
     ``streak`` counts successive incidents; ``pace`` is in starts/s (None: nothing was learned); ``asks``: the host said
     when to retry; ``is_given_up``: it gets no more requests. ``status`` is that of the answer that began the pause,
-    ``asked`` the seconds it asked for.
+    ``asked`` the seconds it asked for, and ``name`` that of its URL. ``is_by_url``: it throttles single URLs whenever
+    they are asked for, and no others.
     """
 
     host: str
@@ -25,6 +26,8 @@ class HostState(Struct, frozen=True, gc=False, omit_defaults=True):
     is_given_up: bool = False
     status: int | None = None
     asked: float | None = None
+    name: str = ""
+    is_by_url: bool = False
 
     def to_wire(self) -> bytes:
         return wire.to_json_bytes(self)

@@ -1,4 +1,4 @@
-"""One host that throttles: its pause, the incident that began it, and the probe that ends it."""
+"""One host that throttles: its pause, the incident that began it, and what ends it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from math import inf
 
 from contract.records.hosts import HostState
+from worker.engine.evidence import Evidence
 from worker.engine.pace import Pace
+from worker.engine.probing import Probing
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0  # of the curve; what a host asks for may be longer
 GIVES_UP_AFTER, GIVES_UP_IN = 6, 600.0  # incidents, or seconds since the first, of a host that only throttles
 REMEMBERED = 600.0  # seconds after its last pause until a host's record is forgotten
 
-PROBE_LOOK = 0.25  # seconds between two looks whether a probe is over, and between probes that tell nothing
 SHARED_FROM = 5.0  # seconds of a pause that other processes are let know of
 _FORGIVEN = 3  # good answers since the last pause: then the curve begins anew
-_PROBE_LASTS = 5.0  # seconds until another may probe, where nothing became of the probe: what it asked for may be slow
 _GRANT_LASTS = 30.0  # seconds a process may probe for all
 
 
@@ -38,8 +38,9 @@ class HostRecord:
     """A host that throttles, or did of late. Times are the clock's seconds."""
 
     __slots__ = (
-        "_first", "_granted_until", "_incidents", "_probed", "_since", "_streak", "asked", "asks", "given_up",
-        "good_at", "is_curved", "is_open", "is_shared", "pace", "status", "stepped", "until",
+        "_first", "_granted_until", "_incidents", "_since", "_streak", "asked", "asks", "evidence", "given_up",
+        "good_at", "is_by_url", "is_curved", "is_open", "is_shared", "name", "pace", "probing", "status", "stepped",
+        "until",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
@@ -49,16 +50,19 @@ class HostRecord:
         self._first = self._since = now
         self._incidents = 0  # since it last answered well
         self.asks = False  # it has said when to come again
-        self.status: int | None = None  # of the answer the last pause began with
+        self.name = ""  # of the URL the last pause began with
+        self.status: int | None = None  # of the answer to it
         self.asked: float | None = None  # the seconds that one asked for
         self.is_curved = False  # several of its URLs were throttled without a word about that
         self.given_up = False
         self.is_open = True  # no pause, or its probe was answered
-        self._probed = -inf
         self.is_shared = False  # others know of the pause
         self._granted_until = -inf  # this process is the one to probe
         self.good_at = -inf  # when the last good answer was
         self.pace = Pace(now)
+        self.evidence = Evidence()
+        self.probing = Probing(self.pace, self.evidence, now)
+        self.is_by_url = False  # as others were told
 
     def is_forgotten(self, now: float) -> bool:
         return now - max(self.until, self.stepped) >= REMEMBERED
@@ -80,13 +84,17 @@ class HostRecord:
         """An incident: it is paused for so many seconds. ``has_answered``: it has given good answers, ever."""
         if self.is_open:
             self._since = now
+        elif self.probing.has_control:
+            self.evidence.doubt()
         if asks:
             self.asks = True
         else:
             self.is_curved = True
         self._incidents += 1
         self.until, self.stepped, self.is_open = now + pause, now, False
-        self._probed, self.pace.answered = -inf, 0
+        self.probing.begin(now)
+        self.pace.answered = 0
+        self.evidence.pause()
         is_hopeless = self._incidents >= GIVES_UP_AFTER or now - self._first >= GIVES_UP_IN
         self.given_up = is_hopeless and not self.asks and not has_answered
         if self.is_shared or self.given_up or pause >= SHARED_FROM:
@@ -114,17 +122,6 @@ class HostRecord:
     def grant(self, now: float) -> None:
         self._granted_until = now + _GRANT_LASTS
 
-    def probe(self, now: float) -> float:
-        """Take the probe: 0, or the seconds after which to ask again."""
-        if now - self._probed < _PROBE_LASTS:
-            return PROBE_LOOK
-        self._probed = now
-        return 0.0
-
-    def probe_again(self, now: float) -> None:
-        """The probe tells nothing: another may be sent soon."""
-        self._probed = now - _PROBE_LASTS + PROBE_LOOK
-
     # ------------------------------------------------------------------------------------ with other processes
 
     def state(self, key: str, now: float) -> HostState:
@@ -138,6 +135,8 @@ class HostRecord:
             is_given_up=self.given_up,
             status=self.status,
             asked=self.asked,
+            name=self.name,
+            is_by_url=self.evidence.is_by_url,
         )
 
     def take_over(self, state: HostState, now: float) -> None:
@@ -147,8 +146,11 @@ class HostRecord:
         self.until, self.stepped = max(self.until, now + state.left), now
         self.is_open, self.is_shared, self.given_up = False, True, state.is_given_up
         self._streak, self.pace.answered = max(self._streak, state.streak), 0
-        self.status, self.asked = state.status, state.asked
+        self.name, self.status, self.asked = state.name, state.status, state.asked
+        if state.name:
+            self.evidence.suspect(state.name, now)
         self.asks = self.asks or state.asks
         self.is_curved = self.is_curved or not state.asks
-        self._probed = self._granted_until = -inf
+        self.probing.begin(now)
+        self._granted_until = -inf
         self.pace.take_over(state.pace)

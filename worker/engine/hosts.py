@@ -2,8 +2,8 @@
 
 A throttling answer is the host's where it says when to come again, or where several URLs got one: then the host is
 paused for all of them. A pause without a time of its own follows a curve that doubles per incident; answers to requests
-begun before an incident belong to it. After a pause one request probes; when it is answered, the others follow at the
-pace that was learned (``pace``).
+begun before an incident belong to it. Where a URL turns out to be the reason itself (``evidence``), it waits alone.
+After a pause one request probes; when it is answered, the others follow at the pace that was learned (``pace``).
 
 One object serves all lanes of a process. What it learns of a longer pause is news for other processes, and theirs for
 it; while they hear of one another, one of them probes for all. Times are the clock's seconds.
@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from contract.records.hosts import HostState
-from worker.engine.host_record import PROBE_LOOK, SHARED_FROM, HostRecord, Pause
+from contract.urls.naming import output_name
+from worker.engine.host_record import SHARED_FROM, HostRecord, Pause
 from worker.engine.pace import PERIOD, Tally, is_frequent, tolerated
+from worker.engine.probing import LOOK
 
 URLS, WITHIN = 3, 10.0  # so many different URLs throttled within so many seconds are the host's affair
 LONGEST_ASKED = 86_400.0  # seconds; what asks for more is bounded by the patience of whoever asked
@@ -44,7 +46,7 @@ class Hosts:
         self._wanted: set[str] = set()  # hosts whose shared pause is over, to be probed by one process
         self.is_governed = False  # other processes are heard of
 
-    def may_start(self, key: str, now: float, *, is_segment: bool = False) -> float:
+    def may_start(self, key: str, now: float, name: str = "", *, is_segment: bool = False) -> float:
         """Take a start at a host: 0, or the seconds after which to ask again; infinite: it is given up.
 
         Segments of a body that is being fetched keep to the pause and its probe, not to the pace: they are few at once.
@@ -57,16 +59,23 @@ class Hosts:
                 return inf
             if now < record.until:
                 return record.until - now
+            if not record.is_open and record.probing.is_stuck(now) and not record.probing.wants(name):
+                self._open(key, record, now)
             if record.is_open:
                 wait = record.pace.turn(now)
                 return 0.0 if is_segment else wait
             if record.is_shared and self.is_governed and not record.may_probe(now):
                 self._wanted.add(key)
-                return PROBE_LOOK
-            return record.probe(now)
+                return LOOK
+            return record.probing.take(name, now)
 
-    def answered(self, key: str, begun: float, now: float) -> None:
-        """A host gave a good answer to a request that was ``begun`` then."""
+    def is_wanted(self, key: str, name: str, now: float) -> bool:
+        """May this URL be the one to probe with? One that was throttled tells less, but where it is to be tried."""
+        record = self.hot.get(key)
+        return record is None or record.is_open or now < record.until or record.probing.wants(name)
+
+    def answered(self, key: str, begun: float, now: float, name: str = "") -> None:
+        """A host gave a good answer to a request that was ``begun`` then, for the URL of this ``name``."""
         good = self._good
         counts = good.now if now - good.began < PERIOD else good.counts(now)
         if key in counts:
@@ -77,25 +86,28 @@ class Hosts:
         if key in self.hot:
             with self._lock:
                 record = self.hot.get(key)
-                if record is not None and begun >= record.stepped:
-                    self._open(key, record, now)
+                if record is None:
+                    return
+                record.evidence.answered(name)
+                if begun >= record.stepped:
+                    self._pass(key, record, name, begun, now)
                     record.answer(now)
-                elif record is not None:
+                else:
                     record.pace.good += 1
 
-    def answers(self, key: str, begun: float, now: float) -> None:
+    def answers(self, key: str, begun: float, now: float, name: str = "") -> None:
         """The body of a good answer has begun to come, which may take long: where that is the probe, no other waits."""
         record = self.hot.get(key)
         if record is not None and not record.is_open and begun >= record.stepped:
             with self._lock:
-                self._open(key, record, now)
+                self._pass(key, record, name, begun, now)
 
     def unanswered(self, key: str, *, begun: float, now: float) -> None:
         """A request led to nothing that tells how the host is: another may probe."""
         with self._lock:
             record = self.hot.get(key)
             if record is not None and begun >= record.stepped:
-                record.probe_again(now)
+                record.probing.again(now)
 
     def blame(
         self,
@@ -120,6 +132,10 @@ class Hosts:
             asked = min(asked, _OF_PATIENCE * patience)
         with self._lock:
             record = self._record(key, now)
+            if asked is not None and record is not None:
+                is_the_hosts = self._is_the_hosts(key, record, output_name(url), begun, now)
+                if is_the_hosts is not None:
+                    return is_the_hosts
             counts = self._throttled.counts(now)
             counts[key] = counts.get(key, 0) + 1
             if record is not None and begun < record.stepped:
@@ -127,12 +143,14 @@ class Hosts:
                 return True
             if asked is None and not self._concerns_host(key, record, url, excused, now):
                 if record is not None:
-                    record.probe_again(now)
+                    record.probing.again(now)
                 return False
             if record is None:
                 record = self._begin(key, now)
+                if asked is not None:
+                    record.evidence.suspect(output_name(url), now)
             if asked is not None or record.pace.answered == 0 or self._is_frequent(key, now):
-                record.status, record.asked = status, told
+                record.name, record.status, record.asked = output_name(url), status, told
                 self._step(key, record, asked, now)
             return True
 
@@ -171,6 +189,9 @@ class Hosts:
         """Take over what another process knows of a host."""
         with self._lock:
             record = self._record(state.host, now)
+            if state.is_by_url:
+                record = record or self._begin(state.host, now)
+                record.evidence.believe()
             if state.is_open:
                 if record is not None and not record.is_open and now >= record.until:
                     record.open(now)
@@ -179,6 +200,23 @@ class Hosts:
             if record is None:
                 record = self._begin(state.host, now)
             record.take_over(state, now)
+
+    def _is_the_hosts(self, key: str, record: HostRecord, name: str, begun: float, now: float) -> bool | None:
+        """Is an answer that asks for a pause about the host? None: it begins or continues one."""
+        probing, is_answering = record.probing, record.is_open and record.pace.answered > 0
+        is_probe = not record.is_open and probing.is_first
+        if record.evidence.is_own(name, record.good_at, now, is_open=is_answering, is_probe=is_probe):
+            if not record.is_open:
+                probing.again(now)
+            return False
+        if not record.is_open and probing.takes_failure(name):
+            if probing.ends_trial(now):
+                self._open(key, record, now)
+            self._note_by_url(key, record)
+            return True
+        # What went out with a trial that opened the host tells no more.
+        is_settled = record.is_open and record.stepped <= begun < record.pace.resumed
+        return True if is_settled else None
 
     def _concerns_host(self, key: str, record: HostRecord | None, url: str, excused: float, now: float) -> bool:
         if record is not None and record.is_curved:
@@ -216,6 +254,21 @@ class Hosts:
 
     def _longer(self, seconds: float, jitter: float = _JITTER_OF_ASKED) -> float:
         return seconds + min(seconds * jitter, _LONGEST_JITTER) * self._random()
+
+    def _pass(self, key: str, record: HostRecord, name: str, begun: float, now: float) -> None:
+        """It answered well: it is opened after its probe, and after what that was followed by."""
+        if record.is_open:
+            return
+        if record.probing.passes(name, begun, now):
+            self._open(key, record, now)
+        self._note_by_url(key, record)
+
+    def _note_by_url(self, key: str, record: HostRecord) -> None:
+        """A host that turns out to throttle by URL has shown no limit, and others are to know."""
+        if record.evidence.is_by_url and not record.is_by_url:
+            record.pace.release()
+            self._changed.add(key)
+        record.is_by_url = record.evidence.is_by_url
 
     def _open(self, key: str, record: HostRecord, now: float) -> None:
         """Its probe is answered."""

@@ -24,7 +24,7 @@ from worker.engine.shares import Share, Shares
 from worker.engine.slots import Slots
 from worker.engine.splits.fetcher import SegmentFetcher
 from worker.engine.steps import PUBLISH, GoBack, Over, Retry, Step
-from worker.engine.throttling import is_the_hosts
+from worker.engine.throttling import is_the_hosts, name_asked
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
@@ -304,7 +304,7 @@ class Lane:
             if self._limits.stops(exchange, transfer, now) and exchange in flying:
                 self._ended(exchange, self._http.drop(exchange), now, wall)
             elif exchange.draft is not None and transfer.host_key in self._hosts.hot:
-                self._hosts.answers(transfer.host_key, exchange.began, now)
+                self._hosts.answers(transfer.host_key, exchange.began, now, name_asked(transfer))
         self._limits.forget_all_but(flying)
         for host, answer in self._lookups.give_up_late(now):
             self._resolved(host, answer)

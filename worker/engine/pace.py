@@ -111,6 +111,10 @@ class Pace:
         elif now - self._limited_at < 1.0:  # what is not used up is no reason to have more
             self.rate = self._ceiling = self.rate + _SLOW * (1 + ((now - self.resumed) / _BOLDER) ** 2)
 
+    def release(self) -> None:
+        """It turns out to have shown no limit: let it rise quickly."""
+        self._ceiling = inf
+
     def take_over(self, learned: float | None) -> None:
         """Begin where another process is, if nothing was learned here."""
         if self.rate == inf:

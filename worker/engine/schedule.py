@@ -190,6 +190,20 @@ class Schedule(Generic[T]):
             heapq.heappush(self._resting, (until, host.key))
         self._offer(host)
 
+    def give_way(self, turn: T, wanted: Callable[[T], bool]) -> bool:
+        """Put a turn that was taken back behind another one of its host that is ready; False: none is ``wanted``."""
+        host = self._hosts[turn.host_key]
+        for queue in (host.firsts, host.later.get(AGAIN)):
+            other = next((each for each in queue.turns if wanted(each)), None) if queue is not None else None
+            if queue is not None and other is not None:
+                queue.turns.remove(other)
+                host.firsts.turns.extendleft((turn, other))
+                host.flying -= 1
+                self.flying -= 1
+                self._offer(host)
+                return True
+        return False
+
     def resting(self) -> list[str]:
         """Return the hosts nothing is started of until a moment."""
         return [key for _, key in self._resting]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from contract.records.outcomes import ErrorClass
+from contract.urls.naming import output_name
 from worker.engine.failures import Failure, Kind
 from worker.engine.host_record import Pause
 from worker.engine.hosts import Hosts
@@ -14,6 +15,7 @@ from worker.engine.schedule import Schedule
 from worker.engine.transfer import Transfer
 
 HOST_HOLD = 5.0  # seconds URLs of a paused host are kept at most; for a longer pause they are handed back
+_ANSWERS = range(500)  # statuses that say the host is well
 _LOOK_PAUSE = 1.0  # seconds between two looks at a paused host
 
 
@@ -48,17 +50,30 @@ class HostWaits:
 
     def may_ask(self, transfer: Transfer, now: float) -> bool:
         """Does its host take one more request now? If not, its turn comes again."""
-        wait = self._hosts.may_start(transfer.host_key, now)
+        is_elsewhere = self._lets_another_probe(transfer, now)
+        wait = 0.0 if is_elsewhere else self._hosts.may_start(transfer.host_key, now, name_asked(transfer))
         if wait:
-            if transfer.began is not None:
-                transfer.queue(now)
             self._schedule.postpone(transfer, now + min(wait, _LOOK_PAUSE))
-        return not wait
+        if (wait or is_elsewhere) and transfer.began is not None:
+            transfer.queue(now)
+        return not (wait or is_elsewhere)
+
+    def _lets_another_probe(self, transfer: Transfer, now: float) -> bool:
+        """Does another ready URL tell more about the host? Then this one follows it."""
+        if transfer.is_under_way or self._is_wanted(transfer, now):
+            return False
+        return self._schedule.give_way(transfer, lambda each: self._is_wanted(each, now))
+
+    def _is_wanted(self, transfer: Transfer, now: float) -> bool:
+        return self._hosts.is_wanted(transfer.host_key, name_asked(transfer), now)
 
     def hold(self, transfer: Transfer, host: str, now: float) -> None:
         """Have a transfer start over when its host's turn comes, or the pause of the host it was led to is over."""
         pause = self._hosts.pause(host, now) if host != transfer.host_key else None
-        if pause is None:
+        if pause is None and transfer.alone_for:
+            self._wait(transfer, now + transfer.alone_for)
+            transfer.queue(now)
+        elif pause is None:
             self._schedule.add(transfer)
         elif pause.left > HOST_HOLD:
             self._park(transfer, host, pause, now)
@@ -94,10 +109,10 @@ def is_the_hosts(
 ) -> bool:
     """Note how a host answered a request ``begun`` then; True: it throttles, and the URL has no part in it."""
     key = transfer.host_key
-    if judged is None or isinstance(judged, Redirected):
-        hosts.answered(key, begun, now)
+    if judged is None or isinstance(judged, Redirected) or (not judged.throttles and judged.status in _ANSWERS):
+        hosts.answered(key, begun, now, name_asked(transfer) if key in hosts.hot else "")
     elif judged.throttles:
-        return hosts.blame(
+        is_excused = hosts.blame(
             key,
             transfer.place.target,
             begun=begun,
@@ -107,8 +122,11 @@ def is_the_hosts(
             status=judged.status,
             patience=transfer.terms.policy.host_patience,
         )
-    elif judged.status is not None and judged.status < 500:
-        hosts.answered(key, begun, now)
+        if is_excused:
+            transfer.throttled_with = judged.status
+            pause = hosts.pause(key, now)
+            transfer.alone_for = 0.0 if pause is not None and pause.left else judged.retry_after or 0.0
+        return is_excused
     elif key in hosts.hot:
         hosts.unanswered(key, begun=begun, now=now)
     return False
@@ -124,12 +142,23 @@ def is_out_of_patience(transfer: Transfer, pause: Pause, now: float) -> bool:
 
 
 def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
-    """Return the failure of a URL whose host does nothing but throttle, or asks for more patience than there is."""
+    """Return the failure of a URL whose host does nothing but throttle, or asks for more patience than there is.
+
+    Its status is that of an answer to this URL; what the host answered to another one is only told.
+    """
     began = f"It answered {pause.status}" if pause.status else "It throttled"
     asked = f" and asked for {pause.asked:.0f} s" if pause.asked else ""
     detail = f"The host asked for more than {transfer.terms.policy.host_patience:g} s of waiting (--host-patience)."
     if pause.is_given_up:
         detail = "The host only ever answered that it is busy, and never said when to retry."
     return Failure(
-        error=ErrorClass.HOST_BLOCKED, kind=Kind.TRANSIENT, detail=f"{detail} {began}{asked}.", status=pause.status
+        error=ErrorClass.HOST_BLOCKED,
+        kind=Kind.TRANSIENT,
+        detail=f"{detail} {began}{asked}.",
+        status=transfer.throttled_with,
     )
+
+
+def name_asked(transfer: Transfer) -> str:
+    """Return the name of the URL that is asked for now: after a redirect it is not the list's."""
+    return output_name(transfer.place.target)

@@ -54,9 +54,10 @@ class Transfer:
     """The whole state of one URL in this run; changed by its own methods, which the lane it belongs to calls."""
 
     __slots__ = (
-        "_is_wary", "_must_watch", "attempt_began", "attempts", "began", "began_wall", "deadline", "entry", "exchange",
-        "excused", "failure", "fetched", "hops", "host_key", "is_single", "is_under_way", "name", "part", "per_host",
-        "place", "queued", "ready_at", "resolved_in", "terms", "tier", "unresolved_at", "was_waiting",
+        "_is_wary", "_must_watch", "alone_for", "attempt_began", "attempts", "began", "began_wall", "deadline", "entry",
+        "exchange", "excused", "failure", "fetched", "hops", "host_key", "is_single", "is_under_way", "name", "part",
+        "per_host", "place", "queued", "ready_at", "resolved_in", "terms", "throttled_with", "tier", "unresolved_at",
+        "was_waiting",
     )  # fmt: skip
 
     def __init__(self, terms: Terms, entry: BatchEntry, place: Parsed) -> None:
@@ -86,6 +87,8 @@ class Transfer:
         self.ready_at: float | None = None  # since when it waits for nothing but a slot
         # when an attempt of it was its host's affair for the first time
         self.excused = terms.began - entry.waited if entry.waited else inf
+        self.alone_for = 0.0  # seconds it waits for its host, which goes on with others
+        self.throttled_with: int | None = None  # status of an answer to it that was its host's affair
         self.resolved_in = 0.0
         self.unresolved_at = -inf  # when it last failed because its host has no address
 

@@ -7,6 +7,7 @@ from math import inf
 import pytest
 
 from contract.records.hosts import HostState
+from contract.urls.naming import output_name
 from worker.engine.host_record import LONGEST_PAUSE, REMEMBERED
 from worker.engine.hosts import Hosts
 
@@ -273,6 +274,72 @@ def test_a_few_throttled_answers_among_many_good_ones_pause_nothing() -> None:
     assert _left(hosts, now + 1) == 0
 
 
+def _try(hosts: Hosts, now: float, *bad: str, key: str = KEY) -> None:
+    """Have a host answer all but these URLs well, which it throttled: the probe, and who is asked for with each."""
+    assert hosts.may_start(key, now, "good") == 0
+    hosts.answered(key, now, now + 0.01, "good")
+    for number, url in enumerate(bad):
+        now += 0.1
+        assert hosts.may_start(key, now, output_name(url)) == 0
+        assert hosts.may_start(key, now, f"good {number}") == 0
+        hosts.answered(key, now, now + 0.01, f"good {number}")
+        assert hosts.blame(key, url, begun=now, asked=5.0, excused=inf, now=now + 0.02)
+
+
+def _choosy() -> Hosts:
+    """Return what is known at second 7 of a host that throttles URLs a and b whenever they are asked for."""
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=5.0)
+    _blame(hosts, "b", 1.1, begun=0.9, asked=5.0)
+    _try(hosts, 6.1, "a", "b")
+    hosts.answered(KEY, 6.5, 6.6, "good")
+    return hosts
+
+
+def test_urls_that_are_throttled_alone_again_wait_alone_and_others_like_them() -> None:
+    hosts = _choosy()
+
+    assert [_blame(hosts, url, 7.0, asked=5.0) for url in ("a", "b", "new")] == [False] * 3
+    assert hosts.may_start(KEY, 7.1) == 0
+
+
+def test_what_was_in_flight_when_the_host_was_opened_begins_no_incident() -> None:
+    """Guards ``is_settled``: of a trial and what goes out with it, one may be what a host allows."""
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=5.0)
+    assert hosts.may_start(KEY, 6.0, "good") == 0
+    hosts.answered(KEY, 6.0, 6.1, "good")
+    assert hosts.may_start(KEY, 6.2, output_name("a")) == 0
+    assert hosts.may_start(KEY, 6.2, "c") == 0
+
+    hosts.answered(KEY, 6.2, 6.3, output_name("a"))
+
+    assert _blame(hosts, "c", 6.4, begun=6.2, asked=5.0)
+    assert _left(hosts, 6.4) == 0
+
+
+def test_others_learn_that_a_host_throttles_by_url() -> None:
+    hosts, other = _choosy(), _hosts()
+
+    for state in hosts.news(7.0)[0]:
+        other.learn(HostState.from_wire(state.to_wire()), 7.0)
+    other.answered(KEY, 7.1, 7.2, "good")
+
+    assert not _blame(other, "a", 7.3, asked=5.0)
+
+
+def test_others_learn_which_url_a_pause_began_with() -> None:
+    hosts, other = _hosts(), _hosts()
+    _blame(hosts, "a", 1.0, asked=5.0)
+
+    for state in hosts.news(1.0)[0]:
+        other.learn(state, 1.0)
+
+    assert other.is_wanted(KEY, output_name("b"), 6.0)
+    assert not other.is_wanted(KEY, output_name("a"), 6.0)
+    assert other.is_wanted(KEY, output_name("a"), 5.0), "there is no probe yet"
+
+
 def test_a_host_is_forgotten_after_a_while() -> None:
     hosts = _hosts()
     _incident(hosts, 1.0)
@@ -295,7 +362,7 @@ def test_a_long_pause_is_news_once_and_a_short_one_is_none() -> None:
     _blame(hosts, "a", 1.0, asked=300.0)
     hosts.blame("b.test:80", "b", begun=1.0, asked=2.0, excused=inf, now=1.0)
 
-    assert hosts.news(11.0) == ([HostState(KEY, 290.0, streak=1, asks=True, asked=300.0)], [])
+    assert hosts.news(11.0) == ([HostState(KEY, 290.0, streak=1, asks=True, asked=300.0, name=output_name("a"))], [])
     assert hosts.news(12.0) == ([], [])
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from email.utils import formatdate
 from itertools import pairwise
 from random import Random
@@ -107,7 +108,8 @@ def test_urls_of_a_host_that_asks_for_a_pause_do_not_come_back_at_once() -> None
     again = [at for at, _ in world.http.requests if at > 1]
     assert again[0] >= 2
     assert min(at - again[0] for at in again[1:]) >= 0.005, "one probe first"
-    assert min(later - earlier for earlier, later in pairwise(again[1:12])) > 0.02, "then a pace that rises slowly"
+    assert again[1] == again[2] < again[3], "then a trial, with its control"
+    assert min(later - earlier for earlier, later in pairwise(again[2:12])) > 0.02, "then a pace that rises slowly"
     assert len(world.http.requests) <= 300 + 32
 
 
@@ -122,7 +124,7 @@ def test_a_long_pause_costs_one_probe_and_ends_with_patience() -> None:
     assert len([at for at, _ in world.http.requests if at > 1]) <= 12
     outcomes = [outcome for run in runs for outcome in run.outcomes]
     assert {outcome.attempts for outcome in outcomes} == {()}
-    assert {outcome.http_status for outcome in outcomes} == {429}
+    assert Counter(outcome.http_status for outcome in outcomes) == {None: 299, 429: 1}, "of the last one asked alone"
     assert {outcome.detail for outcome in outcomes} == {
         "The host asked for more than 3600 s of waiting (--host-patience). It answered 429 and asked for 300 s."
     }
@@ -202,6 +204,100 @@ def test_pages_that_are_always_busy_end_by_themselves_where_the_others_answer() 
     runs = _fetch_all(world, _urls(1000), JobPolicy(attempts=2))
 
     assert _endings(runs) == {(Ending.OK, None): 900, (Ending.FAILED, ErrorClass.HTTP_5XX): 100}
+
+
+class Choosy:
+    """A host that always throttles some of its URLs, and others ``once``."""
+
+    def __init__(self, always: Collection[str], asks: int, once: Collection[str] = ()) -> None:
+        self.always = always
+        self._refusal = _refusal(Retry_After=str(asks))
+        self._once = set(once)
+
+    def __call__(self, url: str, _now: float) -> Reply:
+        if url in self._once:
+            self._once.remove(url)
+            return self._refusal
+        return self._refusal if url in self.always else Reply(after=0.05)
+
+
+def _last_good(world: VirtualWorld, host: Choosy) -> float:
+    return max(at for at, url in world.http.requests if url not in host.always)
+
+
+@pytest.mark.parametrize("patience", [30.0, 3600.0])
+@pytest.mark.parametrize(("bad", "good"), [(1, 300), (30, 300), (150, 150)])
+def test_urls_that_are_always_throttled_do_not_stop_their_host(bad: int, good: int, patience: float) -> None:
+    """They had it paused each time that one was tried: 0.3 URLs a second, and the good ones ended as host-blocked."""
+    urls = _urls(bad + good)
+    host = Choosy(set(Random(1).sample(urls, bad)), asks=5)
+    world = _world(host)
+
+    runs = _fetch_all(world, urls, JobPolicy(host_patience=patience))
+
+    assert _endings(runs) == {(Ending.OK, None): good, (Ending.FAILED, ErrorClass.HTTP_4XX): bad}
+    failed = [outcome for run in runs for outcome in run.outcomes if outcome.ending is Ending.FAILED]
+    assert {(outcome.http_status, len(outcome.attempts)) for outcome in failed} == {(429, 4)}
+    assert _last_good(world, host) < 6 * 5
+    for url in host.always:
+        assert min(later - earlier for earlier, later in pairwise(world.http.requests_for(url)[2:])) >= 5
+
+
+@pytest.mark.parametrize("asks", [5, 60])
+def test_a_url_that_is_always_throttled_is_no_probe_where_another_is_ready(asks: int) -> None:
+    """Guards ``give_way``: it was first in each batch of what waited, and its host was paused again."""
+    urls = _urls(100)
+    host = Choosy({urls[0]}, asks)
+    world = _world(host, window=2)
+
+    runs = _fetch_all(world, urls)
+
+    assert _endings(runs) == {(Ending.OK, None): 99, (Ending.FAILED, ErrorClass.HTTP_4XX): 1}
+    assert _last_good(world, host) < 3.5 * asks
+
+
+def test_urls_that_are_throttled_once_and_a_limit_hide_no_url_that_always_is() -> None:
+    """Guards ``_TELLING``: what was left at the end waited for an hour, and ended as host-blocked."""
+    urls = _urls(600)
+    chosen = Random(4).sample(urls, 60)
+    host, limited = Choosy(set(chosen[:30]), 5, chosen[30:]), Limited(60.0, _refusal(Retry_After="5"))
+    world = _world(lambda url, now: reply if (reply := host(url, now)).status != 200 else limited(url, now))
+
+    runs = _fetch_all(world, urls)
+
+    assert _endings(runs) == {(Ending.OK, None): 570, (Ending.FAILED, ErrorClass.HTTP_4XX): 30}
+    assert world.clock.seconds < 600
+
+
+@pytest.mark.parametrize("after", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize(("rate", "asks"), [(1.0, 1), (2.0, 1), (1.0, 5), (10.0, 1)])
+def test_a_slow_host_without_bursts_costs_no_url_an_attempt(rate: float, asks: int, after: float) -> None:
+    """Guards the trial's control: what is refused right after another one was answered, is so whatever it is."""
+    free_at = 0.0
+
+    def answer(_url: str, now: float) -> Reply:
+        nonlocal free_at
+        if now < free_at:
+            return replace(_refusal(Retry_After=str(asks)), after=after)
+        free_at = max(now, free_at) + 1 / rate
+        return Reply(after=after)
+
+    runs = _fetch_all(_world(answer), _urls(60))
+
+    assert _endings(runs) == {(Ending.OK, None): 60}
+    assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} == {1}
+
+
+def test_a_host_that_throttles_everything_after_a_while_costs_no_url_its_attempts() -> None:
+    """Guards ``_IN_A_ROW``: it had shown to throttle by URL before."""
+    urls = _urls(600)
+    host = Choosy(set(Random(1).sample(urls, 30)), asks=5)
+    world = _world(lambda url, now: _refusal(Retry_After="5") if 15 <= now < 60 else host(url, now))
+
+    runs = _fetch_all(world, urls)
+
+    assert _endings(runs) == {(Ending.OK, None): 570, (Ending.FAILED, ErrorClass.HTTP_4XX): 30}
+    assert len([at for at, _ in world.http.requests if 16 <= at < 60]) < 100
 
 
 def test_a_paused_host_costs_the_others_nothing() -> None:

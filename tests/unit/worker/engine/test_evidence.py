@@ -1,0 +1,153 @@
+"""When a throttled URL is the reason itself: by trials, by what others of its host were, and when that is withdrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from worker.engine.evidence import Evidence
+
+
+def _own(evidence: Evidence, name: str, *, good_at: float = 0.0, now: float = 1.0, is_probe: bool = False) -> bool:
+    return evidence.is_own(name, good_at, now, is_open=not is_probe, is_probe=is_probe)
+
+
+def _convicting(*names: str) -> Evidence:
+    """Return the evidence after a pause that these URLs had a part in, and a trial of each."""
+    evidence = Evidence()
+    _try(evidence, names)
+    return evidence
+
+
+def _try(evidence: Evidence, names: Iterable[str]) -> None:
+    for name in names:
+        evidence.suspect(name, 0.0)
+    for name in names:
+        evidence.note_trial(name)
+        evidence.accuse(name)
+
+
+def test_two_trials_in_succession_tell_against_both_urls() -> None:
+    evidence = _convicting("a")
+    assert not _own(evidence, "a")
+
+    evidence = _convicting("a", "b")
+
+    assert _own(evidence, "a")
+    assert _own(evidence, "b")
+
+
+def test_a_trial_that_ends_otherwise_begins_the_count_anew() -> None:
+    evidence = _convicting("a")
+    evidence.acquit()
+
+    _try(evidence, "b")
+
+    assert not _own(evidence, "a")
+    assert not _own(evidence, "b")
+
+
+def test_a_host_with_two_such_urls_has_others_like_them() -> None:
+    evidence = _convicting("a", "b")
+
+    assert evidence.is_by_url
+    assert _own(evidence, "new")
+
+
+def test_one_such_url_makes_no_others_like_it() -> None:
+    evidence = _convicting("a")
+    evidence.pause()
+    _try(evidence, "a")
+    assert _own(evidence, "a")
+
+    assert not evidence.is_by_url
+    assert not _own(evidence, "new")
+
+
+def test_new_urls_are_like_them_only_while_others_are_answered() -> None:
+    evidence = _convicting("a", "b")
+
+    assert not evidence.is_own("new", 0.0, 1.0, is_open=False, is_probe=True)
+
+
+def test_when_one_of_them_is_answered_all_is_withdrawn_and_takes_twice_as_much() -> None:
+    for answered in ("b", "new"):
+        evidence = _convicting("a", "b")
+        assert _own(evidence, "new")
+
+        evidence.answered(answered)
+
+        assert not _own(evidence, "a")
+        _try(evidence, ["c", "d", "e"])
+        assert not _own(evidence, "c")
+        _try(evidence, ["f"])
+        assert _own(evidence, "c")
+
+
+def test_eight_new_urls_in_a_row_are_the_hosts_affair_after_all() -> None:
+    evidence = _convicting("a", "b")
+
+    found = [_own(evidence, f"new {number}") for number in range(8)]
+
+    assert found == [True] * 7 + [False]
+    assert not evidence.is_by_url
+
+
+def test_good_answers_between_them_are_why_many_urls_may_be_like_that() -> None:
+    evidence = _convicting("a", "b")
+
+    for number in range(20):
+        assert _own(evidence, f"new {number}")
+        evidence.answered("other")
+
+
+def test_what_another_process_found_out_is_believed() -> None:
+    evidence = Evidence()
+    evidence.believe()
+
+    assert _own(evidence, "new")
+
+
+def test_a_url_that_is_left_alone_is_the_reason_if_it_was_throttled_while_others_were_answered() -> None:
+    """Guards ``times``: with no other URL to be asked for with it, there is no trial."""
+    evidence = Evidence()
+    for now in (1.0, 3.0, 5.0):
+        assert not _own(evidence, "a", good_at=now - 1, now=now)
+    assert not _own(evidence, "b", good_at=4.0, now=5.0)
+
+    assert _own(evidence, "a", good_at=4.0, now=7.0, is_probe=True)
+    assert not _own(evidence, "b", good_at=4.0, now=7.0, is_probe=True)
+
+
+def test_a_host_that_trials_tell_of_has_fewer_of_them() -> None:
+    evidence = Evidence()
+    evidence.suspect("a", 0.0)
+
+    found = []
+    for _ in range(3):
+        evidence.doubt()
+        found.append(0)
+        while not evidence.has_questions:
+            evidence.pause()
+            found[-1] += 1
+
+    assert found == [1, 2, 3]
+
+
+def test_a_url_is_tried_once_after_a_pause() -> None:
+    evidence = _convicting("a")
+
+    assert not evidence.is_question("a")
+    evidence.pause()
+    assert evidence.is_question("a")
+    evidence.answered("a")
+    assert not evidence.is_question("a")
+
+
+def test_urls_that_were_throttled_are_not_remembered_without_end() -> None:
+    evidence = Evidence()
+
+    for number in range(10_001):
+        evidence.suspect(str(number), 0.0)
+
+    assert not evidence.is_suspect("0")
+    assert evidence.is_suspect("10000")
