@@ -26,6 +26,14 @@ def _paced(text: str, test: str, instead: str) -> Guard:
     return Guard(_PACE, text, (f"tests/unit/worker/engine/test_pace.py::{test}",), instead)
 
 
+def _proving(text: str, test: str, instead: str) -> Guard:
+    return Guard("worker/engine/evidence.py", text, (f"tests/unit/worker/engine/test_evidence.py::{test}",), instead)
+
+
+def _probing(text: str, test: str, instead: str) -> Guard:
+    return Guard("worker/engine/probing.py", text, (f"tests/unit/worker/engine/test_probing.py::{test}",), instead)
+
+
 def _shared(text: str, tests: str, instead: str = "") -> Guard:
     return Guard(
         "contract/ledger/lua/hosts.lua", text, ("tests/integration/ledger/test_hosts.py", "-k", tests), instead
@@ -75,7 +83,60 @@ GUARDS = (
         "test_a_probe_that_drips_keeps_no_other_url_of_its_host_waiting", "pass"),
     _met(_HOSTS, "asked > LONGEST_ASKED", "test_one_answer_that_can_hardly_be_meant_does_not_set_its_host_aside",
         "False"),
-    _met(_THROTTLING, "status=pause.status", "test_a_long_pause_costs_one_probe_and_ends_with_patience", "status=None"),
+    _met(_THROTTLING, "status=transfer.throttled_with", "test_a_long_pause_costs_one_probe_and_ends_with_patience",
+        "status=pause.status"),
+    _met(_THROTTLING, "if transfer.is_under_way or self._is_wanted(transfer, now):",
+        "test_a_url_that_is_always_throttled_is_no_probe_where_another_is_ready", "if True:"),
+    _met(_THROTTLING, "if pause is None and transfer.alone_for:",
+        "test_urls_that_are_always_throttled_do_not_stop_their_host", "if False:"),
+    _met(_HOSTS, "if is_the_hosts is not None:", "test_urls_that_are_always_throttled_do_not_stop_their_host",
+        "if False:"),
+    _of("is_settled = record.is_open and record.stepped <= begun < record.pace.resumed",
+        "test_what_was_in_flight_when_the_host_was_opened_begins_no_incident", "is_settled = False"),
+    _of("                record.evidence.believe()\n", "test_others_learn_that_a_host_throttles_by_url",
+        "                pass\n"),
+    _of("            self._changed.add(key)\n        record.is_by_url",
+        "test_others_learn_that_a_host_throttles_by_url", "            pass\n        record.is_by_url"),
+    _one(_RECORD, "self.evidence.suspect(state.name, now)", "test_others_learn_which_url_a_pause_began_with", "pass"),
+    _proving("self._accused.clear()\n        self._in_succession = 0",
+        "test_a_trial_that_ends_otherwise_begins_the_count_anew", "pass"),
+    _proving("len(self._proven) >= _SEVERAL", "test_one_such_url_makes_no_others_like_it",
+        "len(self._proven) >= _SEVERAL - 1"),
+    _proving("elif self.is_by_url and is_open:", "test_new_urls_are_like_them_only_while_others_are_answered",
+        "elif self.is_by_url:"),
+    _proving("if self._in_a_row == _IN_A_ROW and self.is_by_url:",
+        "test_eight_new_urls_in_a_row_are_the_hosts_affair_after_all", "if False:"),
+    _met("worker/engine/evidence.py", "if self._in_a_row == _IN_A_ROW and self.is_by_url:",
+        "test_a_host_that_throttles_everything_after_a_while_costs_no_url_its_attempts", "if False:"),
+    _proving("        self._in_a_row = 0\n        if name",
+        "test_good_answers_between_them_are_why_many_urls_may_be_like_that", "        if name"),
+    _proving("if name in self._proven or name in self._alike:",
+        "test_when_one_of_them_is_answered_all_is_withdrawn_and_takes_twice_as_much", "if False:"),
+    _proving("        self._wrong += 1\n",
+        "test_when_one_of_them_is_answered_all_is_withdrawn_and_takes_twice_as_much", ""),
+    _proving("suspect.times += good_at > suspect.at",
+        "test_a_url_that_is_left_alone_is_the_reason_if_it_was_throttled_while_others_were_answered",
+        "suspect.times += 1"),
+    _proving("elif is_probe and suspect.times >= _TELLING:",
+        "test_a_url_that_is_left_alone_is_the_reason_if_it_was_throttled_while_others_were_answered",
+        "elif suspect.times >= _TELLING:"),
+    _proving("is_time = self._pauses >= min(self._doubts, _MOST_DOUBTS)",
+        "test_a_host_that_trials_tell_of_has_fewer_of_them", "is_time = True"),
+    _proving("        self._tried.add(name)\n", "test_a_url_is_tried_once_after_a_pause", "        pass\n"),
+    _proving("if len(self._suspects) >= _MOST:", "test_urls_that_were_throttled_are_not_remembered_without_end",
+        "if False:"),
+    _probing("return not self._evidence.is_suspect(name)",
+        "test_a_url_that_was_throttled_does_not_probe_but_is_tried_next", "return True"),
+    _probing("begun < self._since or", "test_an_answer_from_before_the_trial_is_no_control", ""),
+    _probing("gap = min(1.0 / self._pace.rate, _LONGEST_GAP)", "test_a_trial_keeps_to_the_pace", "gap = 0.0"),
+    _probing("return over >= LOOK if self._stage", "test_where_no_suspect_comes_the_host_is_not_kept_waiting",
+        "return False if self._stage"),
+    _probing("else self._is_controlled and over >= 0",
+        "test_where_a_trial_is_not_answered_its_control_is_enough_after_a_while", "else False"),
+    _probing("name != self._on_trial or self._has_failed",
+        "test_only_the_first_failure_of_a_url_on_trial_belongs_to_the_trial", "name != self._on_trial"),
+    _probing("            self._begin(_Stage.CONTROL, now)\n", "test_with_the_trial_goes_one_other_url",
+        "            pass\n"),
     Guard("worker/engine/splits/fetcher.py", "split.put_off(now + wait)",
         (f"{_SPLITS}::test_a_segment_is_asked_for_again_when_the_server_wants_to_be_asked",),
         "self._begin_helper(transfer, split, split.waiting.pop(0), now)"),
