@@ -113,6 +113,8 @@ def test_a_url_that_is_left_alone_is_the_reason_if_it_was_throttled_while_others
     for now in (1.0, 3.0, 5.0):
         assert not _own(evidence, "a", good_at=now - 1, now=now)
     assert not _own(evidence, "b", good_at=4.0, now=5.0)
+    for now in (4.5, 5.5, 6.5):
+        assert not _own(evidence, "c", good_at=4.0, now=now, is_probe=True)
 
     assert _own(evidence, "a", good_at=4.0, now=7.0, is_probe=True)
     assert not _own(evidence, "b", good_at=4.0, now=7.0, is_probe=True)

@@ -286,18 +286,18 @@ def _try(hosts: Hosts, now: float, *bad: str, key: str = KEY) -> None:
         assert hosts.blame(key, url, begun=now, asked=5.0, excused=inf, now=now + 0.02)
 
 
-def _choosy() -> Hosts:
+def _choosy(asked: float) -> Hosts:
     """Return what is known at second 7 of a host that throttles URLs a and b whenever they are asked for."""
     hosts = _hosts()
-    _blame(hosts, "a", 1.0, asked=5.0)
-    _blame(hosts, "b", 1.1, begun=0.9, asked=5.0)
+    _blame(hosts, "a", 1.0, asked=asked)
+    _blame(hosts, "b", 1.1, begun=0.9, asked=asked)
     _try(hosts, 6.1, "a", "b")
     hosts.answered(KEY, 6.5, 6.6, "good")
     return hosts
 
 
 def test_urls_that_are_throttled_alone_again_wait_alone_and_others_like_them() -> None:
-    hosts = _choosy()
+    hosts = _choosy(5.0)
 
     assert [_blame(hosts, url, 7.0, asked=5.0) for url in ("a", "b", "new")] == [False] * 3
     assert hosts.may_start(KEY, 7.1) == 0
@@ -318,8 +318,9 @@ def test_what_was_in_flight_when_the_host_was_opened_begins_no_incident() -> Non
     assert _left(hosts, 6.4) == 0
 
 
-def test_others_learn_that_a_host_throttles_by_url() -> None:
-    hosts, other = _choosy(), _hosts()
+@pytest.mark.parametrize("asked", [2.0, 5.0])
+def test_others_learn_that_a_host_throttles_by_url(asked: float) -> None:
+    hosts, other = _choosy(asked), _hosts()
 
     for state in hosts.news(7.0)[0]:
         other.learn(HostState.from_wire(state.to_wire()), 7.0)
