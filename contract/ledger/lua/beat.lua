@@ -1,6 +1,6 @@
--- Note that a worker is there, and forget those that have said nothing for long.
--- KEYS: workers, by when each was last heard of
--- ARGV: worker, seconds after which one is forgotten
+-- Note that a worker is alive, and forget those that have been silent for long.
+-- KEYS: workers, by the time each was last heard of
+-- ARGV: worker, seconds of silence after which workers are forgotten
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 redis.call('ZADD', KEYS[1], string.format('%.3f', now), ARGV[1])

@@ -1,13 +1,13 @@
--- Take the lease of a batch that waits for a worker, or that is worn and nobody's (the sweep alone asks for those).
--- KEYS: sent, overdue, taken, ahead, turns of priority 0, priorities, the sent of the other edition: both have one queue
--- ARGV: what the keys of every job begin with, job/batch ('': whose turn it is, of any job), holder's token,
---       lease seconds, most attempts (0: the sweep asks), seconds to keep, seconds it must have waited where any will do,
---       did a message lead here (1/0), what of a policy the caller can read (names with a comma behind each), its version,
---       the version of the entries it can read, the keys of the queue's lists (none: the broker is not this Redis)
--- Returns false (closed, held, deferred, unknown), the attempts of a worn batch, or a list: do batches of the other edition
--- wait (1/0), then '' and the changes of control where none waits here, or the batch's record and the changes of control, or
--- a job whose batches wait and cannot be read by the caller, where nothing else waits: they lose no attempt by that.
--- Which job's keys are touched is known only here: one Redis holds them all, so nothing is declared but what they share.
+-- Claim a batch that waits for a worker; for the sweep, also one that is worn and not held.
+-- KEYS: sent, overdue, taken, ahead, turns of priority 0, priorities, the other edition's sent (both share one queue)
+-- ARGV: prefix of all jobs' keys, job/batch ('': the next one of any job), holder's token, lease seconds, most attempts
+--       (0: for the sweep), seconds to keep, seconds the next one must have waited, is the call for a message (1/0),
+--       policy fields the caller can read (each followed by a comma), policy version, version of the entries it can read,
+--       the keys of the queue's lists (none: the broker is not this Redis)
+-- Returns false (closed, held, deferred, unknown), the attempts of a worn batch, or a list that begins with: do batches of
+-- the other edition wait (1/0)? Then follow '' and the number of changes if no batch waits, the batch's record and the
+-- number of changes, or a job's id if only batches wait that the caller cannot read; those lose no attempt.
+-- Only this script knows which job's keys it touches. One Redis holds all keys, so only the shared ones are declared.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local most = tonumber(ARGV[5])
@@ -20,7 +20,7 @@ local function leave_line(waits)
   redis.call('ZREM', ARGV[1] .. job .. ':line', batch)
 end
 
--- A later version may have put a limit into the policy that the caller would not keep.
+-- A later version may have added a limit to the policy that the caller would ignore.
 local strange
 local readable = {}
 local function is_readable(job)
@@ -36,9 +36,9 @@ local function is_readable(job)
   return is_known
 end
 
--- Can it be claimed? Nil: not now, as its job is paused or cancelled, or not by the caller, who cannot read it. Takes it out
--- of the line where it never can: its job is gone, it is worn and the sweep's, or a worker of the first edition took it, which
--- knows no lines of jobs.
+-- Can it be claimed? Nil: not now (its job is paused or cancelled), or not by the caller, who cannot read it. Removes it
+-- from the line if it never can: its job is gone, it is worn (left to the sweep), or a worker of the first edition claimed
+-- it, which knows no lines of jobs.
 local function is_claimable(waits)
   local job, batch = string.match(waits, '^(.-)/(.*)$')
   local key = ARGV[1] .. job
@@ -62,7 +62,7 @@ local function is_claimable(waits)
   return false
 end
 
--- The first in a line that can be claimed; a job's own line holds its batches without the job in front of them.
+-- The first claimable batch in a line. A job's own line holds batch ids without the job's.
 local function first_of(line, job)
   local skipped = 0
   for _ = 1, 100 do
@@ -75,8 +75,8 @@ local function first_of(line, job)
   return false
 end
 
--- Of the jobs the one that has had least for its weight (stride scheduling: Waldspurger and Weihl, 1995); of its batches
--- the one that has waited longest.
+-- The longest-waiting batch of the job that has had the least for its weight (stride scheduling: Waldspurger and Weihl,
+-- 1995).
 local least
 local function first_in_turns(turns)
   local skipped = 0
@@ -100,7 +100,7 @@ end
 
 local function turns_of(priority) return priority == '0' and KEYS[5] or KEYS[5] .. ':' .. priority end
 
--- Priority goes before what jobs have had; of one that nobody has any more nothing is kept.
+-- Higher priorities come first. Priorities that no job has any more are removed.
 local function first_of_jobs()
   for _, priority in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1, 'REV')) do
     local head = first_in_turns(turns_of(priority))
@@ -110,13 +110,13 @@ local function first_of_jobs()
   return false
 end
 
--- What was lost or handed off goes first: it has had its turn. What stands in no job's line, as all of the first edition,
--- comes last.
+-- Lost and handed-off batches come first: they have had their turn. Batches in no job's line (all of the first edition's)
+-- come last.
 local function next_in_turn()
   return first_of(KEYS[2], '') or first_of_jobs() or first_of(KEYS[1], '')
 end
 
--- Count what a job has had, by the URLs of its batches and its weight; without more to claim it has no turn.
+-- Charge a job for a batch: its URLs divided by the job's weight. A job without more to claim leaves the rotation.
 local function count_turn(job, urls, weight, priority)
   local key, turns = ARGV[1] .. job, turns_of(priority)
   local pass = redis.call('ZSCORE', turns, job)
@@ -131,7 +131,7 @@ local function count_turn(job, urls, weight, priority)
   end
 end
 
--- Who comes without a message takes one out of the queue that is one too many then: it would lead to nothing.
+-- A claim without a message removes one from the queue, which would find no batch.
 local function drop_message()
   local spare = -redis.call('ZCARD', KEYS[1]) - redis.call('ZCARD', KEYS[7])
   for i = 12, #ARGV do spare = spare + redis.call('LLEN', ARGV[i]) end
@@ -144,7 +144,7 @@ end
 
 local waits = ARGV[2]
 if waits == '' then
-  -- The reply to the holder's first call was lost and its client asks again: not for yet another batch.
+  -- The reply to the holder's first call was lost and its client repeats it: return the same batch.
   waits = redis.call('HGET', KEYS[4], ARGV[3]) or next_in_turn()
   if not waits then
     if strange then return {redis.call('EXISTS', KEYS[7]), strange} end
@@ -160,15 +160,15 @@ if not known[1] then return false end
 local record = cjson.decode(text)
 if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {redis.call('EXISTS', KEYS[7]), job} end
 
--- The reply to the holder's first call was lost and its client asks again.
+-- The reply to the holder's first call was lost and its client repeats it.
 local again = record.token == ARGV[3]
 if not again then
   local expiry = redis.call('ZSCORE', key .. ':leases', batch)
   local worn = most == 0 and record.state == 'held' and not (expiry and tonumber(expiry) > now)
-  -- A lease that ran out is for the sweep to end, not for a second copy of the message: its holder may yet renew.
+  -- Only the sweep ends an expired lease, not a second copy of the message: the holder may still renew it.
   if known[5] or (record.state ~= 'queued' and not worn) then return false end
   if most > 0 and record.attempts >= most then return record.attempts end
-  -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
+  -- Redis allows this first write even if it is out of memory, and then the writes that follow.
   redis.call('EXPIRE', key, ARGV[6])
   if worn then redis.call('HDEL', KEYS[4], record.token) end
   if redis.call('ZSCORE', KEYS[1], waits) then

@@ -1,16 +1,16 @@
--- In one step: store the report, close the batch, open the batches that take over what is left.
+-- In one step: store the report, close the batch, and open batches for what is left.
 -- KEYS: job, batches, payloads, leases, due, closed, active, result, sent, overdue, ahead, aside, taken, waits, parcels,
 --       parked, owners, sweeping
 -- ARGV: job id, batch, holder's token, report, seconds to keep, attempts its children start with, version of their entries,
 --       number of counters, (counter, amount) for each, then (child, urls, seconds from now, token, hosts, payload) for
---       each; a child with a token is held under it for so many seconds, by whoever closes the batch: stragglers go on; one
---       with hosts (JSON: the URLs of each) is parked until these may be asked
--- Returns false where the batch is not the caller's, or the changes of control. Where it was a host's only one, more of that
--- host may wait to be gathered now.
+--       each; a child with a token is held under it for so many seconds by the caller (stragglers); one with hosts (JSON:
+--       the URLs of each) is parked until these may be asked
+-- Returns the number of changes, or false if the batch is not the caller's. If the batch was the only one of its host,
+-- other pieces of that host can be gathered now.
 local changes = tonumber(redis.call('HGET', KEYS[13], 'changes') or 0)
 local text = redis.call('HGET', KEYS[2], ARGV[2])
 if not text then
-  -- The reply to the holder's first call was lost and its client asks again: the report stored is its own.
+  -- The reply to the holder's first call was lost and its client repeats it: the stored report is its own.
   if redis.call('ZSCORE', KEYS[6], ARGV[2]) and redis.call('GET', KEYS[8]) == ARGV[4] then return changes end
   return false
 end
@@ -18,11 +18,11 @@ local record = cjson.decode(text)
 if record.token ~= ARGV[3] then return false end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
--- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
+-- Redis allows this first write even if it is out of memory, and then the writes that follow.
 redis.call('HDEL', KEYS[2], ARGV[2])
 if record.pieces then
-  -- Entries of what was gathered stay until its report is forgotten: who drains the reports in their order may come past
-  -- one that names a piece long before this one, and has to keep them for the case that Redis loses all.
+  -- The entries of gathered pieces stay until the report is forgotten: a follower that drains reports in order may reach
+  -- one that names a piece long before this one, and needs the entries in case Redis loses everything.
   redis.call('HINCRBY', KEYS[1], 'gathered', -#record.pieces)
   for _, piece in ipairs(record.pieces) do
     redis.call('HDEL', KEYS[2], piece)
@@ -38,7 +38,8 @@ redis.call('SET', KEYS[8], ARGV[4], 'EX', ARGV[5])
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'paused' then redis.call('PERSIST', KEYS[8]) end
 redis.call('ZADD', KEYS[6], redis.call('HINCRBY', KEYS[1], 'closings', 1), ARGV[2])
--- Let a piece wait for its hosts. Pieces of several hosts come due at the same moments, so that they share batches.
+-- Park a piece until its hosts may be asked. Due times of pieces with several hosts are rounded up, so that they share
+-- batches.
 local function park(batch, piece, wait)
   local parcel = next(piece.hosts)
   piece.state, piece.due = 'parked', now + wait
@@ -87,7 +88,7 @@ end
 if record.owns and redis.call('HEXISTS', KEYS[16], record.owns) == 1 then
   if not redis.call('ZSCORE', KEYS[14], record.owns) then redis.call('ZADD', KEYS[14], now, record.owns) end
 end
--- Nobody sweeps before that is over; what comes due sooner is not to wait for it.
+-- No sweep happens before this key expires; shorten it if something comes due sooner.
 if redis.call('PTTL', KEYS[18]) > first_due * 1000 then
   redis.call('SET', KEYS[18], '1', 'PX', math.max(1, math.ceil(first_due * 1000)))
 end
@@ -96,6 +97,6 @@ for _, i in ipairs(kept) do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
 if redis.call('HLEN', KEYS[2]) == 0 then redis.call('SREM', KEYS[7], ARGV[1]) end
 -- Celery's clients wait for a result on the channel of its key (celery 5.7 backends/redis.py, RedisBackend._set).
 redis.call('PUBLISH', KEYS[8], ARGV[4])
--- Our followers wait on the job's.
+-- Our followers wait on the job's channel.
 redis.call('PUBLISH', KEYS[1], ARGV[2])
 return changes

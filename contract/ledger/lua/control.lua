@@ -1,9 +1,9 @@
--- Pause, cancel or resume a job, and move what waits of it to where its state wants it, some batches at a time: aside, where
--- no claim looks, or back in line.
+-- Pause, cancel or resume a job, and move some of its waiting batches to where its state requires: aside, where no claim
+-- looks, or back in line.
 -- KEYS: job, batches, line, aside, sent, overdue, turns of priority 0, taken, priorities, active
--- ARGV: job id, the state wanted ('paused', 'cancelled', 'running'; '': as it is), who pauses, or resumes what only they may
---       ('': anybody), most batches to move, seconds to keep
--- Returns false (unknown), or {what it was ('running', 'paused', 'cancelled', 'finished'), who had paused it, batches moved}.
+-- ARGV: job id, the wanted state ('paused', 'cancelled', 'running'; '': unchanged), the command that pauses, or resumes a
+--       pause of its own ('': a person), most batches to move, seconds to keep
+-- Returns false (unknown), or {state before ('running', 'paused', 'cancelled', 'finished'), its pauser, batches moved}.
 local found = redis.call('HMGET', KEYS[1], 'policy', 'state', 'pauser', 'totals', 'priority', 'pass')
 if not found[1] then return false end
 local job, wanted, who = ARGV[1], ARGV[2], ARGV[3]
@@ -14,7 +14,7 @@ local priority = found[5] or '0'
 local turns = priority == '0' and KEYS[7] or KEYS[7] .. ':' .. priority
 
 local function change(to)
-  -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
+  -- Redis allows this first write even if it is out of memory, and then the writes that follow.
   for _, part in ipairs({'', ':batches', ':payloads', ':leases', ':due', ':closed', ':line', ':aside',
     ':waits', ':parcels', ':parked', ':owners'}) do
     if to == 'paused' then redis.call('PERSIST', KEYS[1] .. part) else redis.call('EXPIRE', KEYS[1] .. part, ARGV[5]) end
@@ -30,7 +30,7 @@ end
 if wanted == 'running' then
   if was == 'paused' and (who == '' or who == pauser) then change(false) end
 elseif wanted ~= '' and was ~= 'cancelled' and was ~= 'finished' then
-  -- A pause that ends with a command does not take the place of one that does not.
+  -- A pause that ends with its command does not replace one that needs `trawl resume`.
   if wanted == 'cancelled' or was == 'running' or who == '' then
     change(wanted)
     if who ~= '' then redis.call('HSET', KEYS[1], 'pauser', who) end
@@ -47,7 +47,7 @@ end
 
 if state then
   redis.call('ZREM', turns, job)
-  -- Of all jobs, and few; at once, as they are claimed first.
+  -- Overdue batches are few, of all jobs, and claimed first: move all of them at once.
   local overdue = wanted ~= '' and redis.call('ZRANGE', KEYS[6], 0, -1, 'WITHSCORES') or {}
   for i = 1, #overdue, 2 do
     local owner, batch = string.match(overdue[i], '^(.-)/(.*)$')

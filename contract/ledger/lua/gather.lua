@@ -1,20 +1,20 @@
--- Put in line what waited for hosts, of one job, and has come due: what comes due together shares batches of the job's
--- size; a host that fills one has it for itself, one at a time.
+-- Put a job's parked pieces that have come due in line. Pieces that come due together share batches of the job's size; a
+-- host that fills a batch gets its own, one at a time.
 -- KEYS: job, batches, waits, parcels, parked, owners, sent, overdue, hosts
 -- ARGV: job id, seconds to keep, most batches at once
--- Returns the batches that wait for a worker now. Each stands for pieces, which its record names, and has the name of the
--- first of them.
+-- Returns the batches that wait for a worker now. Each is named after one of its pieces; its record names the others.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local known = redis.call('HMGET', KEYS[1], 'size', 'policy', 'state')
 if not known[2] or known[3] then return {} end
--- Nothing is known of it after a loss, where only what was handed off is opened again.
+-- The size is unknown after a loss in which only handed-off batches are opened again.
 local size = tonumber(known[1] or 0)
 if size < 1 then size = 500 end
 local patience = cjson.decode(known[2]).host_patience or 0
 local heads, pool, pooled = {}, {}, 0
 
--- Until when its hosts have asked to be left alone since, unless that outlasts somebody's patience; 0: not at all.
+-- When the pause of the piece's hosts ends now (it may have been prolonged); 0: no pause, or one longer than the URLs'
+-- patience.
 local function paused_until(parcel)
   local first = redis.call('ZRANGE', KEYS[4], '[' .. parcel .. ' ', '(' .. parcel .. '!', 'BYLEX', 'LIMIT', 0, 1)[1]
   local text = first and redis.call('HGET', KEYS[2], string.sub(first, #parcel + 2))
@@ -27,7 +27,7 @@ local function paused_until(parcel)
   return ends - piece.due < patience and ends or 0
 end
 
--- Take pieces out of a parcel until they hold so many URLs; returns them and how many these are.
+-- Remove pieces from a parcel until they hold `urls` URLs; return them and the number of their URLs.
 local function take(parcel, due, urls)
   local pieces, count = {}, 0
   local names = redis.call('ZRANGE', KEYS[4], '[' .. parcel .. ' ', '(' .. parcel .. '!', 'BYLEX', 'LIMIT', 0, 1000)
@@ -50,7 +50,7 @@ local function take(parcel, due, urls)
   return pieces, count
 end
 
--- Make a batch of pieces, and put it in line.
+-- Turn pieces into a batch, and put it in line.
 local function form(pieces, urls, owns)
   local batch, head = unpack(table.remove(pieces, 1))
   local names = {}

@@ -1,8 +1,8 @@
--- Exchange what processes know of hosts that throttle: take what is new to the others, return what is new to this one.
--- KEYS: states (a hash; the field without a name counts the changes), changes (hosts by the last of them), probes
--- ARGV: the change this process knows of, seconds to keep a state after its pause, most changes returned, how many states
---       come; then for each host, milliseconds of pause, state; then the hosts to be probed, each with its milliseconds.
--- Returns {the change known of now, {host, milliseconds of pause, state, ...}, {hosts this process may probe}}.
+-- Exchange the states of throttling hosts: store those of this process, return those that are new to it.
+-- KEYS: states (a hash; the field with the empty name counts changes), changes (hosts by their last change), probes
+-- ARGV: the last change this process knows, seconds to keep a state after its pause, most changes returned, number of
+--       states; for each state: host, milliseconds of pause, state; then the hosts to probe, each with its milliseconds
+-- Returns {last change, {host, milliseconds of pause, state, ...}, {hosts this process may probe}}.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local known, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -18,7 +18,7 @@ for _ = 1, tonumber(ARGV[4]) do
   for _, key in ipairs(KEYS) do
     if redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, kept) end
   end
-  -- Those that nothing was heard of for longest: of two that come, two may go.
+  -- Remove up to two outdated states, those that changed longest ago, for each that is added.
   for _, old in ipairs(redis.call('ZRANGE', KEYS[2], 0, 1)) do
     local ends = tonumber(string.match(redis.call('HGET', KEYS[1], old) or '0', '^%d+'))
     if ends + keep * 1000 < now then

@@ -1,7 +1,7 @@
--- Have Redis keep stored reports for so long from now, some at a time.
+-- Set how long Redis keeps stored reports, some at a time.
 -- KEYS: closed
--- ARGV: what the keys of the job's reports begin with, how many were seen to, most, seconds (0: for ever)
--- Returns how many of them were seen to now.
+-- ARGV: prefix of the job's report keys, number of reports done before, most, seconds from now (0: for ever)
+-- Returns the number of reports done now.
 local first = tonumber(ARGV[2])
 local batches = redis.call('ZRANGE', KEYS[1], first, first + tonumber(ARGV[3]) - 1)
 for _, batch in ipairs(batches) do

@@ -1,10 +1,10 @@
--- Write batches before messages are sent for them; opening one twice changes nothing.
--- KEYS: job, batches, payloads, closed, active, sent, line, turns of priority 0, taken, aside, priorities, the sent of the
---       other edition
--- ARGV: job id, seconds to keep, version of the entries, number of the queue's lists (0: the broker is not this Redis), their keys,
---       then (batch, urls, payload) for each
--- Returns the ids that want a message: those that wait for a worker, no more than messages are missing from the queue;
--- or false where the job is unknown, or 0 where it is cancelled: nothing more is opened then.
+-- Write batches, before messages are sent for them; opening one twice changes nothing.
+-- KEYS: job, batches, payloads, closed, active, sent, line, turns of priority 0, taken, aside, priorities, the other
+--       edition's sent
+-- ARGV: job id, seconds to keep, version of the entries, number of the queue's lists (0: the broker is not this Redis),
+--       their keys, then (batch, urls, payload) for each
+-- Returns the ids that need a message: those that wait for a worker, at most as many as the queue lacks. Returns false if
+-- the job is unknown, 0 if it is cancelled; then nothing is opened.
 local opened = redis.call('HMGET', KEYS[1], 'policy', 'opened', 'pass', 'state', 'priority', 'size')
 if not opened[1] then return false end
 local state, priority = opened[4], opened[5] or '0'
@@ -32,7 +32,7 @@ for i = 5 + lists, #ARGV, 3 do
       waiting[#waiting + 1] = batch
     end
   end
-  -- What a producer opens is numbered; what is opened in place of another has a name of its own.
+  -- Only the producer's batches have plain numbers.
   if string.match(batch, '^%d+$') then
     highest = math.max(highest, tonumber(batch))
     largest = math.max(largest, tonumber(ARGV[i + 1]))
@@ -40,7 +40,7 @@ for i = 5 + lists, #ARGV, 3 do
 end
 redis.call('HSET', KEYS[1], 'opened', string.format('%.0f', highest), 'size', string.format('%.0f', largest))
 redis.call('SADD', KEYS[5], ARGV[1])
--- A job that had nothing in line comes back where the others are, or later if it has had more: it saves up no turns.
+-- A job that had nothing in line returns at the position of the others, or later if it has had more: it saves no turns.
 if not state and redis.call('EXISTS', KEYS[7]) == 1 then
   local turns = priority == '0' and KEYS[8] or KEYS[8] .. ':' .. priority
   local least = redis.call('HGET', KEYS[9], priority == '0' and 'pass' or 'pass:' .. priority)
@@ -50,7 +50,7 @@ if not state and redis.call('EXISTS', KEYS[7]) == 1 then
   redis.call('EXPIRE', turns, ARGV[2])
 end
 for _, i in ipairs(state and {6} or {1, 2, 3, 4, 6, 7, 11}) do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
--- A message means that a batch waits, not which: of those sent before, some may wait that have no batch any more.
+-- A message means that some batch waits; the queue may still hold messages of batches that are closed.
 if lists > 0 then
   local missing = redis.call('ZCARD', KEYS[6]) + redis.call('ZCARD', KEYS[12])
   for i = 5, 4 + lists do missing = missing - redis.call('LLEN', ARGV[i]) end

@@ -1,9 +1,8 @@
--- Count what waits, is held and is to be collected, of all jobs, as it is in this moment; changes nothing.
+-- Count batches of all jobs by state: waiting, held, to be collected and others; changes nothing.
 -- KEYS: of this edition, then of the first one: sent, active, jobs, taken, states of hosts, hosts by their last change
--- ARGV: what the keys of every job begin with, in this edition and in the first one,
---       most jobs and hosts looked at, those that changed last
--- Returns {batches that wait, held, deferred, parked by their host, of paused or cancelled jobs, closed and not collected, jobs known,
--- with open batches, paused, microseconds the longest has waited, when a batch was last claimed ('': not known), hosts paused}.
+-- ARGV: prefix of all jobs' keys in this edition and in the first one, most jobs and hosts examined (the latest)
+-- Returns {batches that wait, held, deferred, parked, of paused or cancelled jobs, closed but not collected; jobs known,
+-- with open batches, paused; microseconds of the longest wait, time of the last claim ('': unknown), paused hosts}.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 local most = tonumber(ARGV[3]) - 1
@@ -11,7 +10,7 @@ local waiting, held, deferred, parked, set_aside, closed = 0, 0, 0, 0, 0, 0
 local known, active, paused, waited, asked_to_wait = 0, 0, 0, 0, 0
 local last = ''
 
--- A paused or cancelled job: nobody claims what it has in line, which is put aside bit by bit.
+-- Batches in line of a paused or cancelled job are not claimable; they are put aside some at a time.
 local function look_at(job, key)
   held = held + redis.call('ZCARD', key .. ':leases')
   deferred = deferred + redis.call('ZCARD', key .. ':due')
@@ -37,7 +36,7 @@ for edition = 0, 1 do
   known = known + redis.call('ZCARD', jobs)
   for _, job in ipairs(redis.call('ZRANGE', jobs, 0, most, 'REV')) do
     closed = closed + redis.call('ZCARD', of_jobs .. job .. ':closed')
-    -- A paused job at rest is not among the active ones.
+    -- A paused job without held batches is not among the active ones.
     if not is_active[job] and redis.call('HLEN', of_jobs .. job .. ':batches') > 0 then look_at(job, of_jobs .. job) end
   end
   local oldest = redis.call('ZRANGE', sent, 0, 0, 'WITHSCORES')[2]

@@ -1,4 +1,4 @@
--- Store the report of a batch that needs no worker: closed at birth, once.
+-- Store the report of a batch that needs no worker; once.
 -- KEYS: job, batches, closed, result
 -- ARGV: batch, report, seconds to keep, then (counter, amount) for each
 if redis.call('HEXISTS', KEYS[1], 'policy') == 0 then return -1 end

@@ -1,21 +1,20 @@
--- Put back in line the batches, of all jobs, whose lease ran out or that have come due, and find those that killed their
--- worker too often.
--- KEYS: active, sweeping, watched, sent, overdue, ahead, turns of priority 0, priorities, the active and the sent of the
---       other edition
--- ARGV: what the keys of every job begin with, milliseconds until the next sweep, at the least and at the most,
---       milliseconds of silence after which leases are not ended, most attempts, most batches of a job at once,
---       seconds to keep, seconds a message must have waited to be thought lost
--- Returns {milliseconds until it is anybody's turn again}, or {that, batches put back, worn batches, batches that wait in
--- both editions, how many of ours, up to a bound, have waited so long that their messages may be lost, has the other
--- edition open jobs (1/0), jobs of which something is to be moved or ended (contract/ledger/control.py), jobs some of
--- whose URLs waited for hosts that may be asked now}.
+-- Put batches of all jobs back in line whose lease expired or that have come due, and find those that killed their workers
+-- too often.
+-- KEYS: active, sweeping, watched, sent, overdue, ahead, turns of priority 0, priorities, the other edition's
+--       active and sent
+-- ARGV: prefix of all jobs' keys, least and most milliseconds until the next sweep, milliseconds of silence after which
+--       leases are not ended, most attempts, most batches of a job at once, seconds to keep, seconds a batch must have
+--       waited for its message to count as lost
+-- Returns {milliseconds until the next sweep}, or {the same, batches put back, worn batches, batches that wait in both
+-- editions, how many of ours (up to a bound) have waited so long that their messages may be lost, has the other edition
+-- open jobs (1/0), jobs with batches to move or end (contract/ledger/control.py), jobs with parked pieces that are due}.
 if not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) then return {redis.call('PTTL', KEYS[2])} end
 local jobs = redis.call('SMEMBERS', KEYS[1])
 local others = redis.call('EXISTS', KEYS[9])
 if #jobs == 0 then return {tonumber(ARGV[2]), {}, {}, 0, 0, others, {}, {}} end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
--- After a silence (Redis was away, every worker frozen) leases have run out through no fault of their holders, who get
+-- After a silence (Redis was unreachable, or all workers frozen) expired leases are not their holders' fault: they get
 -- until the next sweep to renew them.
 local was_watched = redis.call('SET', KEYS[3], '1', 'PX', ARGV[4], 'GET')
 local back, worn, unsettled, ready = {}, {}, {}, {}
@@ -70,7 +69,7 @@ for _, job in ipairs(jobs) do
   }) do
     if state == 'paused' then redis.call('PERSIST', key .. part) else redis.call('EXPIRE', key .. part, ARGV[7]) end
   end
-  -- A paused job that is at rest needs no sweep, and no worker that would make one.
+  -- A paused job without held batches needs no sweep.
   local is_at_rest = state == 'paused' and not left and redis.call('ZCARD', leases) == 0
   if is_at_rest or redis.call('HLEN', batches) == 0 then redis.call('SREM', KEYS[1], job) end
 end
@@ -83,8 +82,8 @@ redis.call('EXPIRE', KEYS[8], ARGV[7])
 for _, priority in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
   redis.call('EXPIRE', KEYS[7] .. ':' .. priority, ARGV[7])
 end
--- Nothing can be overdue before: a lease that is renewed ends ever later, and one that is new ends later than these. What
--- comes due within a moment shares a sweep.
+-- Nothing can become overdue earlier: renewed and new leases end later than these. Batches due within a quarter of the
+-- pause share a sweep.
 local next = math.ceil(math.max(tonumber(ARGV[2]) / 4, rest * 1000))
 redis.call('SET', KEYS[2], '1', 'PX', next)
 local waited = string.format('%.17g', now - tonumber(ARGV[8]))

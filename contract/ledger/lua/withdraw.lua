@@ -1,7 +1,7 @@
--- Take batches of a cancelled job that nobody holds, as a claim does, for whoever ends them.
+-- Claim batches of a cancelled job that no worker holds, for the caller to end them.
 -- KEYS: job, batches, payloads, leases, due, aside, parcels, parked, waits
 -- ARGV: how the holder's tokens begin, lease seconds, most batches
--- Returns {policy, {batch, token, opened, attempts, urls, payload, pieces (batch, payload, 0 for each), ...}}; false where
+-- Returns {policy, {batch, token, opened, attempts, urls, payload, pieces (batch, payload, 0 for each), ...}}; false if
 -- the job is not cancelled.
 local known = redis.call('HMGET', KEYS[1], 'policy', 'state')
 if known[2] ~= 'cancelled' then return false end
@@ -10,8 +10,8 @@ local ends = tonumber(time[1]) + tonumber(time[2]) / 1e6 + tonumber(ARGV[2])
 local taken = {}
 for _, line in ipairs({KEYS[6], KEYS[5], KEYS[7]}) do
   for _, name in ipairs(redis.call('ZRANGE', line, 0, tonumber(ARGV[3]) - 1)) do
-    local batch = string.match(name, '[^ ]+$')  -- behind its parcel
-    -- The first write is one that Redis allows when it is out of memory; those after it are then allowed too.
+    local batch = string.match(name, '[^ ]+$')  -- after its parcel's name
+    -- Redis allows this first write even if it is out of memory, and then the writes that follow.
     redis.call('ZREM', line, name)
     local text = redis.call('HGET', KEYS[2], batch)
     if text then
