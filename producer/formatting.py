@@ -1,4 +1,4 @@
-"""Numbers and paths as people read them."""
+"""Formats numbers, paths and foreign text for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import unicodedata
 from pathlib import Path
 
-_LABEL = 12  # columns of what a line is about
+_LABEL = 12  # columns of a label
 
 
 def count(number: float) -> str:
@@ -39,7 +39,7 @@ def duration(seconds: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A measured time with the precision it deserves: 0.0123 -> 12 ms, 1.234 -> 1.23 s."""
+    """A measured time with two or three digits: 0.0123 -> 12 ms, 1.234 -> 1.23 s."""
     if value is None:
         return "-"
     if value < 0.0995:
@@ -48,7 +48,7 @@ def seconds(value: float | None) -> str:
 
 
 def command(rest: str) -> str:
-    """Our command as it can be typed here: ``trawl status``, or ``./trawl status`` where only a checkout has it."""
+    """A command of ours as it can be typed here: ``trawl status``, or ``./trawl status`` if only a checkout has it."""
     script = Path(__file__).resolve().parents[1] / "trawl"
     if shutil.which("trawl") or not script.is_file():
         return f"trawl {rest}"
@@ -57,7 +57,7 @@ def command(rest: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text of others as a terminal may show it: characters that steer one become replacement characters."""
+    """Foreign text, safe for a terminal: control characters and the like become replacement characters."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
@@ -67,7 +67,7 @@ def path(name: str | os.PathLike[str]) -> str:
 
 
 def cells(text: str) -> int:
-    """How many columns of a terminal text takes: wide characters take two (Unicode Standard Annex 11)."""
+    """The number of terminal columns that text takes; wide characters take two (Unicode Standard Annex 11)."""
     if text.isascii():
         return len(text)
     return sum(
@@ -76,7 +76,7 @@ def cells(text: str) -> int:
 
 
 def fit(text: str, width: int) -> str:
-    """Text of others in exactly so many columns: cut, or padded at its end."""
+    """Foreign text in exactly ``width`` columns, cut or padded."""
     shown = one_line(text)
     if cells(shown) > width:
         while shown and cells(shown) > width - 1:
@@ -86,7 +86,7 @@ def fit(text: str, width: int) -> str:
 
 
 def labelled(name: str, text: str, width: int | None) -> str:
-    """Text of others beside what it is about; ``width`` has it broken between words."""
+    """Foreign text beside its label; with ``width``, broken between words into lines of so many columns."""
     head = f"{name + ':' if name else '':<{_LABEL}}"
     if width is None:
         return head + one_line(text)
@@ -94,9 +94,9 @@ def labelled(name: str, text: str, width: int | None) -> str:
 
 
 def broken(text: str, width: int, *, indent: int = 0, is_whole: bool = False) -> list[str]:
-    """Text of others in lines of at most so many columns, broken between words; all but the first are indented.
+    """Foreign text in lines of at most ``width`` columns, broken between words; all but the first are indented.
 
-    A word that is longer is cut, unless it is to stay ``is_whole``: a path that somebody will copy.
+    A longer word is cut, unless ``is_whole``: for paths that people copy.
     """
     lines: list[str] = []
     line, left = "", width
@@ -105,7 +105,7 @@ def broken(text: str, width: int, *, indent: int = 0, is_whole: bool = False) ->
             lines.append(line)
             line, left = "", width - indent
         line = f"{line} {word}" if line else word
-        if cells(line) > left and not is_whole:  # a word that has no room in a line of its own
+        if cells(line) > left and not is_whole:  # a word that is longer than a line
             line = fit(line, left)
     lines.append(line)
     return [each if number == 0 else " " * indent + each for number, each in enumerate(lines)]

@@ -1,6 +1,6 @@
-"""The command ``trawl``: run it, and the exit code tells how it went.
+"""The entry point of ``trawl``: runs a command and maps its result or error to an exit code.
 
-Everything beyond click is imported by the command that needs it, so that ``trawl --help`` is there at once.
+Commands import what they need themselves, so that ``trawl --help`` imports nothing but click.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def exit_code(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; what a person did wrong is one sentence on standard error."""
+    """Run the command line and return its exit code; a user's mistake is one sentence on standard error."""
     try:
         answer = trawl.main(args=arguments, prog_name="trawl", standalone_mode=False)
     except click.ClickException as error:
@@ -55,14 +55,14 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(sentences: str) -> None:
-    """Show what may quote what somebody typed, or what another machine said."""
+    """Print sentences that may quote foreign text, without its control characters."""
     from producer.formatting import one_line
 
     print(f"trawl: {one_line(sentences)}", file=sys.stderr)
 
 
 def _settled(code: int, output: Outlet) -> int:
-    """Say that output was lost, where that is news: a reader that went away has seen enough."""
+    """Report that output was lost, unless the reader closed the pipe; return the exit code."""
     sys.stdout.flush()
     if output.fault is None or output.fault.errno == errno.EPIPE:
         return code
@@ -72,7 +72,7 @@ def _settled(code: int, output: Outlet) -> int:
 
 
 def _report_bug(error: Exception) -> str:
-    """Keep the traceback where the sentence returned says."""
+    """Store the traceback and return a sentence that says where."""
     from producer.commands.housekeeping import keep_details
     from producer.wiring import Producer
 

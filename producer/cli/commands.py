@@ -1,4 +1,4 @@
-"""The command ``trawl`` and its commands, in the order they are meant to be met."""
+"""The group ``trawl`` and its commands, in the order of its help."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ What went wrong and what to do: docs/troubleshooting.md"""
 
 
 class Sections(click.Group):
-    """Lists its commands by what they are for, in the order they are meant to be met."""
+    """Lists its commands in sections, in the given order."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click gives it
         return list(self.commands)

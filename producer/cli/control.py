@@ -1,4 +1,4 @@
-"""The commands that change a job on its way: pause it, resume it, cancel it, have it go before others."""
+"""The commands that change a running job: pause, resume, cancel, set."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _insist_on_one(job: str | None, output: Path | None) -> None:
 @_target
 @_waits
 def pause(job: str | None, output: Path | None, no_wait: bool) -> int:
-    """Pause JOB: no new request starts within three seconds, and what is in flight ends.
+    """Pause JOB: within three seconds no new request starts; transfers in flight may finish.
 
-    Workers go on with other jobs. A paused job is kept until it is resumed or cancelled.
+    Workers continue with other jobs. A paused job is kept until it is resumed or cancelled.
     """
     from producer.commands.control import pause_job
     from producer.wiring import Producer
@@ -55,9 +55,9 @@ def resume(job: str | None, output: Path | None) -> int:
 @_target
 @_waits
 def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
-    """Cancel JOB: what was not fetched yet gets a row that says so, and the rest of its list is not read.
+    """Cancel JOB: URLs not fetched yet end as cancelled, and the rest of its list is not read.
 
-    The command that began it then begins a new job, which fetches just that.
+    The command that started it, run again, starts a new job that fetches just those.
     """
     from producer.commands.control import cancel_job
     from producer.wiring import Producer
@@ -76,7 +76,7 @@ def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
     help="Its share beside jobs of the same priority, whose default is 1.",
 )
 def set_job(job: str | None, output: Path | None, priority: int | None, weight: float | None) -> int:
-    """Change JOB, from the next batch that a worker takes on."""
+    """Change JOB, from the next batch that a worker claims."""
     from producer.commands.control import change_job
     from producer.wiring import Producer
 

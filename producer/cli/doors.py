@@ -1,4 +1,4 @@
-"""Doors to Celery's own commands, for where ``celery`` is on no PATH: what is typed behind them is Celery's."""
+"""Shortcuts to Celery's own commands, for when ``celery`` is not on the PATH; their arguments are Celery's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
-# A second faster, and nothing needs them; heartbeats stay on, for Flower.
+# They save a second at the start, and Trawlnet does not use them; Flower needs heartbeats, which stay on.
 _QUIET = ("--without-gossip", "--without-mingle")
 
 
@@ -55,9 +55,9 @@ def flower(options: tuple[str, ...]) -> None:
     help="Port, or address and port such as 0.0.0.0:9109; on 127.0.0.1 unless given.",
 )
 def show_metrics(listen: str) -> None:
-    """Answer Prometheus about the cluster: batches that wait, jobs, workers, Redis. One such process is enough.
+    """Serve the cluster's metrics: waiting batches, jobs, workers, Redis. One such process per cluster is enough.
 
-    What each worker does it shows itself, where TRAWL_METRICS is set for it. docs/metrics.md has every name.
+    Each worker serves its own metrics if TRAWL_METRICS is set for it. docs/metrics.md lists all of them.
     """
     import signal
 
@@ -77,7 +77,7 @@ def show_metrics(listen: str) -> None:
 
 
 def _become(*arguments: str) -> None:
-    """Replace this process by Celery's, so that signals reach it."""
+    """Replace this process with Celery's, so that it gets the signals."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.command", *arguments])

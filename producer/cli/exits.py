@@ -1,4 +1,4 @@
-"""The exit codes of ``trawl``, and how a command ends that has a summary."""
+"""The exit codes of ``trawl``, and the printing of summaries."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BAD_USAGE, MISCOUNTED, BUG, INTERRUPTED = 2, 3, 70, 130
 
 
 class Answer(int):
-    """How what was asked for went. That is so even where the words for it could not be written: the code stays."""
+    """An exit code that says how the work went; it is kept even if the output could not be written."""
 
 
-def tell(summary: Summary, options: dict[str, Any]) -> Answer:
-    """Print the summary as the options ask for it and return the exit code."""
+def print_summary(summary: Summary, options: dict[str, Any]) -> Answer:
+    """Print the summary in the form that the options choose, and return the exit code."""
     import json
 
     if options["is_json"]:

@@ -1,4 +1,4 @@
-"""The commands of a job's life: run it here, or send it to a cluster, collect its outcomes, see how it stands."""
+"""The commands of a job's life: run it, enqueue it, follow it, show its status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from producer.cli.exits import EXIT_CODES, INTERRUPTED, tell
+from producer.cli.exits import EXIT_CODES, INTERRUPTED, print_summary
 from producer.cli.options import (
     InGroups,
     Place,
@@ -65,8 +65,8 @@ Exit codes: 0 all sent, 2 a mistake, 70 a bug, 130 interrupted; the same command
 def run(lists: tuple[str, ...], **options: Any) -> int:
     """Download the URLs of each LIST (a file, or - for standard input; one URL per line).
 
-    With TRAWL_BROKER_URL or CELERY_BROKER_URL set, the workers of that cluster do it; else a server and a worker
-    are started here for as long as it takes. Run the same command again to go on with what was interrupted.
+    If TRAWL_BROKER_URL or CELERY_BROKER_URL is set, the workers of that cluster do it; else a server and a worker
+    are started here for the time of the run. To resume an interrupted run, run the same command again.
     """
     from producer.commands.preparation import RunOptions, prepared
     from producer.wiring import Producer
@@ -83,10 +83,10 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
         secrets=secrets_of(options),
     )
     with prepared(wanted, Producer(), console) as ready:
-        from producer.commands.run import carry_out  # takes a while, and the worker starts meanwhile
+        from producer.commands.run import carry_out  # it takes a while, during which the worker starts
 
         summary = carry_out(ready, console)
-    return tell(summary, options)
+    return print_summary(summary, options)
 
 
 @click.command(cls=InGroups, short_help="Send lists to a cluster and print the job id.", epilog=_ENQUEUE_EXAMPLES)
@@ -140,7 +140,7 @@ def follow(job: str, **options: Any) -> int:
     from producer.wiring import Producer
 
     manifest = manifest_of(options)
-    return tell(follow_job(job, options["output"], manifest, Producer(), console_of(options)), options)
+    return print_summary(follow_job(job, options["output"], manifest, Producer(), console_of(options)), options)
 
 
 @click.command(short_help="Show how jobs stand, and what holds them up.")
@@ -149,7 +149,7 @@ def follow(job: str, **options: Any) -> int:
 @click.option("--watch", "-w", is_flag=True, help="Show it until it is finished, or Ctrl-C.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON; with --watch, a line every few seconds.")
 def status(job: str | None, output: Path | None, watch: bool, is_json: bool) -> int:
-    """Show how JOB stands, or the one in a folder, or list the jobs of the cluster; changes nothing."""
+    """Show the status of JOB or of the job in a folder, or list the jobs of the cluster; changes nothing."""
     from producer.commands.status import Target, show_status, watch_status
     from producer.wiring import Producer
 

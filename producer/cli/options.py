@@ -1,4 +1,4 @@
-"""Options that several commands share, and the kinds of values they take."""
+"""Options that several commands share, and their types."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Size(click.ParamType[int]):
 
 
 class Setting(click.Option):
-    """An option that is an environment variable too; what is wrong is said of the one the user has set."""
+    """An option with an environment variable; an error names the one that the user has set."""
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         try:
@@ -42,7 +42,7 @@ class Setting(click.Option):
 
 
 class InGroups(click.Command):
-    """Shows its options by what they are for."""
+    """Lists its options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -58,7 +58,7 @@ _GROUP = "group"  # of an option, in the help
 
 
 def combined(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
-    """Return one decorator for several options, shown in the order given."""
+    """Return a decorator that adds several options, in this order."""
 
     def decorate(command: Decorated) -> Decorated:
         for option in reversed(options):
@@ -69,7 +69,7 @@ def combined(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]
 
 
 def group(title: str, *options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
-    """Return one decorator for several options, which the help of an ``InGroups`` shows under a title."""
+    """Return a decorator that adds several options, listed under a title in the help of ``InGroups``."""
 
     def decorate(command: Decorated) -> Decorated:
         for option in reversed(options):
@@ -81,7 +81,7 @@ def group(title: str, *options: Callable[[Any], Any]) -> Callable[[Decorated], D
 
 
 class Place(click.Path):
-    """A path; an empty one, of a variable that is not set, would be the current folder."""
+    """A path. An empty one is refused: it may come from an unset variable, and would mean the current folder."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
@@ -93,7 +93,7 @@ class Place(click.Path):
 
 
 class Seconds(click.FloatRange):
-    """A finite time: neither ``inf`` nor ``nan`` can travel with a job."""
+    """A finite number of seconds: ``inf`` and ``nan`` cannot be stored with a job."""
 
     unit = "seconds"
 
@@ -105,7 +105,7 @@ class Seconds(click.FloatRange):
 
 
 class Days(Seconds):
-    """The same in days."""
+    """A finite number of days."""
 
     unit = "days"
 

@@ -1,4 +1,4 @@
-"""The command that shows how a job went, from its manifest alone."""
+"""The command that sums up a job from its manifest."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from producer.cli.translation import manifest_of
 @click.option("--manifest", type=Place(), help="The manifest.  [default: OUT/manifest.jsonl]")
 @click.option("--html", "page", type=Place(), metavar="FILE", help="Write a page with charts there; - prints it.")
 def report(output: Path, manifest: Path | None, page: Path | None) -> int:
-    """Show what a manifest adds up to, of a job that is over or still runs; nothing else is looked at.
+    """Sum up a manifest, of a finished or a running job; nothing else is read.
 
-    The page is one file that loads nothing. It shows hosts and md5 names, no URLs.
+    The page is one file that loads nothing. It shows hosts and md5 names, but no URLs.
     """
     from producer.commands.report import STANDARD_OUTPUT
     from producer.commands.report import report as report_on
@@ -26,7 +26,9 @@ def report(output: Path, manifest: Path | None, page: Path | None) -> int:
     said = report_on(manifest_of({"output": output, "manifest": manifest}), page)
     if page == STANDARD_OUTPUT:
         sys.stdout.flush()
-        sys.stdout.buffer.write(said.encode())  # its bytes are hashed in its policy, whatever this terminal can show
+        sys.stdout.buffer.write(
+            said.encode()
+        )  # its policy contains hashes of its bytes, so the terminal's encoding must not change them
     else:
         print(said)
     return 0

@@ -1,4 +1,4 @@
-"""What the options of a command mean: each is turned into the value the producer works with."""
+"""Translates the options of a command into the values that the producer works with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def manifest_of(options: dict[str, Any]) -> Path:
-    """Return where the manifest goes, whatever folder the command is in later."""
+    """Return the absolute path of the manifest."""
     manifest: Path = options["manifest"] or options["output"] / "manifest.jsonl"
     return manifest.absolute()
 
@@ -27,7 +27,7 @@ def console_of(options: dict[str, Any]) -> Console:
 
 
 def wish_of(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> JobSpec:
-    """Return what is asked for; ``manifest`` is None where another command follows the job."""
+    """Return the job that the options describe; ``manifest`` is None if another command follows it."""
     from producer.job.plan import JobSpec
 
     return JobSpec(
@@ -40,10 +40,10 @@ def wish_of(lists: Sequence[str], options: dict[str, Any], manifest: Path | None
 
 
 def policy_of(options: dict[str, Any]) -> JobPolicy:
-    """Return what travels with the job; networks of the environment are added to those of the command.
+    """Return the job's policy; networks of the environment are added to those of the options.
 
     Raises:
-        TrawlError: a network is not one.
+        TrawlError: a network is malformed.
     """
     from contract.cluster.settings import words
     from contract.records.policy import Digest, JobPolicy, Sync
@@ -83,7 +83,7 @@ def policy_of(options: dict[str, Any]) -> JobPolicy:
 
 
 def secrets_of(options: dict[str, Any]) -> bytes | None:
-    """Return what goes to single hosts only, packed; None where nothing does."""
+    """Return the packed credentials of ``--header`` and ``--netrc``; None: there are none."""
     if not options["header"] and not options["netrc"]:
         return None
     from contract.records.credentials import read_credentials
@@ -92,7 +92,7 @@ def secrets_of(options: dict[str, Any]) -> bytes | None:
 
 
 def worker_of(options: dict[str, Any]) -> WorkerOptions:
-    """Return how the worker is started that works for this command only."""
+    """Return the options of the worker that a run without a cluster starts."""
     from producer.commands.preparation import WorkerOptions
 
     settings = {
@@ -110,7 +110,7 @@ def worker_of(options: dict[str, Any]) -> WorkerOptions:
 
 
 def processes_of(options: dict[str, Any]) -> int:
-    """Return how many worker processes are asked for: one per core unless said."""
+    """Return the number of worker processes; the default is one per core."""
     wanted: int | None = options["processes"]
     return wanted or _cores()
 

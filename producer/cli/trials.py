@@ -1,4 +1,4 @@
-"""The commands that try Trawlnet out: a demonstration that checks itself, and a comparison of ways to fetch."""
+"""The commands for trying Trawlnet: a demonstration that checks itself, and a comparison of ways to fetch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from producer.cli.exits import Answer, tell
+from producer.cli.exits import Answer, print_summary
 from producer.cli.options import InGroups, Place, at_least_one, policy_options, shown_options, worker_options
 from producer.cli.translation import console_of, policy_of, processes_of, worker_of
 
@@ -27,7 +27,7 @@ def demo(output: Path, **options: Any) -> int:
     from producer.wiring import Producer
 
     summary = run_demo(output, worker_of(options), Producer(), console_of(options))
-    code = tell(summary, options)
+    code = print_summary(summary, options)
     if not summary.is_finished:
         return code
     found = faults(output, summary)

@@ -1,4 +1,4 @@
-"""The commands that look after what jobs depend on and what they leave behind."""
+"""The commands that check what jobs depend on and remove what they leave behind."""
 
 from __future__ import annotations
 

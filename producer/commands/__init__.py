@@ -1,1 +1,1 @@
-"""One command of trawl each, from options to what is shown."""
+"""The commands of trawl, one module each: from options to what is shown."""

@@ -44,7 +44,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How one way went. ``ideal`` is the time in seconds that nothing but waiting for servers would take."""
+    """The result of one way. ``ideal`` is the time in seconds if nothing took time but the servers."""
 
     way: Way
     summary: Summary
@@ -56,7 +56,7 @@ class Measured:
 
 
 def ways(processes: int, threads: int) -> list[Way]:
-    """The textbook's ways, and ours: few lanes that each drive many transfers."""
+    """Return the textbook's ways, and ours: few lanes that drive many transfers each."""
     return [
         Way(title="one after another", processes=1, lanes=1, transfers=1),
         Way(title=f"{threads} threads", processes=1, lanes=threads, transfers=threads),
@@ -68,7 +68,7 @@ def ways(processes: int, threads: int) -> list[Way]:
 def compare(
     lists: Sequence[str], policy: JobPolicy, chosen: Sequence[Way], producer: Producer, console: Console
 ) -> list[Measured]:
-    """Fetch the lists in each way, each into a folder that is removed afterwards.
+    """Fetch the lists in each way, each time into a folder that is removed afterwards.
 
     Raises:
         TrawlError: a list cannot be fetched at all.
@@ -88,7 +88,7 @@ def compare(
 
 @contextmanager
 def demo_list() -> Iterator[tuple[list[str], JobPolicy]]:
-    """Serve the demo's URLs and give a list of them with the policy that allows them."""
+    """Serve the demo's URLs; yields a list of them and a policy that allows them."""
     with ExitStack() as stack:
         address = stack.enter_context(demo_server(latency=DEMO_LATENCY, spread=0.0))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trawl-compare-")))
@@ -159,7 +159,7 @@ def _fetch(
 
 
 def ideal(first: Summary, way: Way) -> float:
-    """Return rounds of transfers times what one URL took when it was alone."""
+    """Return the number of rounds of transfers, times the seconds that one URL took alone."""
     fetched = first.tally.tried
     if not fetched:
         return 0.0

@@ -1,4 +1,4 @@
-"""What can be changed of a job that is on its way, from any machine or from another terminal."""
+"""Changes a running job, from any machine or from another terminal."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from producer.wiring import Producer
 
 
 def pause_job(job: str | None, output: Path | None, producer: Producer, *, waits: bool = True) -> str:
-    """Have nothing more of a job fetched until it is resumed; return what there is to say of it.
+    """Pause a job; return the sentence to print.
 
     Raises:
-        TrawlError: there is no such job, nothing of it is left to pause, or the cluster cannot be reached.
+        TrawlError: there is no such job, nothing is left to pause, or the cluster is unreachable.
     """
     with _reached(job, output, producer) as (cluster, name):
         jobs = JobControl(name, cluster)
         was_new = jobs.pause()
-        record = _once_obeyed(jobs, output, producer) if waits else None
+        record = _wait_until_obeyed(jobs, output, producer) if waits else None
     said = f"job {name} is {'' if was_new else 'already '}paused; `{resume_command(name, output)}` resumes it"
     return said + _in_flight(record, cluster.settings)
 
 
 def resume_job(job: str | None, output: Path | None, producer: Producer) -> str:
-    """End a pause; return what there is to say of it.
+    """Resume a job; return the sentence to print.
 
     Raises:
-        TrawlError: there is no such job, it was cancelled, or the cluster cannot be reached.
+        TrawlError: there is no such job, it was cancelled, or the cluster is unreachable.
     """
     with _reached(job, output, producer) as (cluster, name):
         return f"job {name} is {'resumed' if JobControl(name, cluster).resume() else 'not paused'}"
 
 
 def cancel_job(job: str | None, output: Path | None, producer: Producer, *, waits: bool = True) -> str:
-    """Have nothing more of a job fetched, for good; return what there is to say of it.
+    """Cancel a job; return the sentence to print.
 
     Raises:
-        TrawlError: there is no such job, it is finished, or the cluster cannot be reached.
+        TrawlError: there is no such job, it is finished, or the cluster is unreachable.
     """
     with _reached(job, output, producer) as (cluster, name):
         jobs = JobControl(name, cluster)
         was_new = jobs.cancel()
-        record = _once_obeyed(jobs, output, producer) if waits else None
+        record = _wait_until_obeyed(jobs, output, producer) if waits else None
     said = f"job {name} is {'' if was_new else 'already '}cancelled"
     return said + _in_flight(record, cluster.settings)
 
@@ -64,10 +64,10 @@ def change_job(
     weight: float | None = None,
     priority: int | None = None,
 ) -> str:
-    """Give a job more or fewer turns, or have it go before others; return what there is to say of it.
+    """Set a job's weight or priority; return the sentence to print.
 
     Raises:
-        TrawlError: there is no such job, or the cluster cannot be reached.
+        TrawlError: there is no such job, or the cluster is unreachable.
     """
     said = []
     with _reached(job, output, producer) as (cluster, name):
@@ -85,7 +85,7 @@ def change_job(
 
 @contextmanager
 def _reached(job: str | None, output: Path | None, producer: Producer) -> Iterator[tuple[Cluster, str]]:
-    """Give the way to a job: on the cluster, or on the server of the run that works in a folder."""
+    """Yield the cluster of a job and its id: the configured cluster, or the server of the run in a folder."""
     settings = None
     if output is not None:
         settings, job = _server_of(output, producer), last_job(output).id
@@ -96,14 +96,14 @@ def _reached(job: str | None, output: Path | None, producer: Producer) -> Iterat
             yield cluster, job
         except (UnknownJobError, ServiceError, *UNREACHABLE) as error:
             if output is not None:
-                _insist_on_a_run(output, producer)
+                _raise_if_ended(output, producer)
             if isinstance(error, UnknownJobError | ServiceError):
                 raise
             raise ServiceError(f"{explain(error)} Run the command again when it is back.") from None
 
 
-def _once_obeyed(jobs: JobControl, output: Path | None, producer: Producer) -> JobRecord | None:
-    """Wait until workers obey the change; None: the job is over, and may have taken its server along."""
+def _wait_until_obeyed(jobs: JobControl, output: Path | None, producer: Producer) -> JobRecord | None:
+    """Wait until workers comply, and return the record; None: the job has ended, perhaps with its server."""
     try:
         return jobs.wait_until_obeyed()
     except UNREACHABLE:
@@ -112,11 +112,11 @@ def _once_obeyed(jobs: JobControl, output: Path | None, producer: Producer) -> J
         return None
 
 
-def _insist_on_a_run(output: Path, producer: Producer) -> None:
-    """What did not answer may have ended with its run, which is no outage.
+def _raise_if_ended(output: Path, producer: Producer) -> None:
+    """Tell the end of a run, whose server no longer answers, from an outage.
 
     Raises:
-        JobStateError: so it is.
+        JobStateError: the run has ended.
     """
     _server_of(output, producer)
     last = last_job(output)
@@ -139,7 +139,7 @@ def _server_of(output: Path, producer: Producer) -> ClusterSettings:
 
 
 def _in_flight(record: JobRecord | None, settings: ClusterSettings) -> str:
-    """Say of what is still in workers' hands when it will not be."""
+    """Return a line about the batches that workers still hold; empty: there are none."""
     if record is None or not record.running:
         return ""
     batches = counted(record.running, "batch is", "batches are")

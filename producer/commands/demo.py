@@ -1,4 +1,4 @@
-"""``trawl demo``: the main job on a web server of its own, and a check that everything came out as it should."""
+"""``trawl demo``: a run against a local web server, and a check of its results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _EXPECTED = {"ok": _FILES + _MOVED + _BUSY, "kept": 0, "failed": _GONE + _MISSIN
 
 @contextmanager
 def demo_server(*, latency: float, spread: float) -> Iterator[str]:
-    """Run the demo's web server and give its address, ``http://127.0.0.1:port``."""
+    """Run the demo's web server; yields its address, ``http://127.0.0.1:port``."""
     command = [
         sys.executable,
         "-P",
@@ -67,7 +67,7 @@ def demo_server(*, latency: float, spread: float) -> Iterator[str]:
 
 
 def demo_list(address: str) -> list[str]:
-    """Return the demo's lines: mostly files, some of everything else a list may hold."""
+    """Return the demo's lines: mostly files, and a few of everything else that a list may hold."""
     lines = [_HEAD, *(f"{address}/file/{number}" for number in range(_FILES))]
     lines += [f"{address}/moved/{number}" for number in range(_MOVED)]
     lines += [f"{address}/busy/{number}" for number in range(_BUSY)]
@@ -108,7 +108,7 @@ def _write_list(path: Path, lines: Sequence[str]) -> None:
 
 
 def faults(output: Path, summary: Summary) -> list[str]:
-    """Compare what is on disk with what the server serves; return what is not as it should be."""
+    """Compare the files with what the server sent; return the differences."""
     found = []
     if summary.tally.counts != _EXPECTED:
         found.append(f"the outcomes should be {_EXPECTED} and are {summary.tally.counts}")

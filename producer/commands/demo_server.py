@@ -1,8 +1,8 @@
-"""A small web server on loopback for ``trawl demo``: files of all sizes, realistic latency, some that fail on purpose.
+"""A small web server on loopback for ``trawl demo``: files of all sizes, realistic latency, intended failures.
 
     python -m producer.commands.demo_server --latency 0.05
 
-prints its port and serves until its standard input closes, so it never outlives the demo.
+prints its port and serves until its standard input closes, so that it ends with the demo.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LARGEST_HEAD = 16 * 1024  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent: status line, headers, and a body that may be cut short on purpose."""
+    """A response: status line, headers, and a body that may be cut short on purpose."""
 
     status: str
     body: bytes = b""
@@ -28,7 +28,7 @@ class Answer:
 
 
 def file_size(number: int) -> int:
-    """Return the size in bytes of file ``number``: none at all, mostly some KB, now and then some MB."""
+    """Return the size in bytes of file ``number``: mostly some KB, sometimes 0 or some MB."""
     if number % 97 == 0:
         return 0
     if number % 41 == 0:

@@ -1,4 +1,4 @@
-"""``trawl doctor``: looks at what a job depends on, one line per thing, each with what to do."""
+"""``trawl doctor``: checks what a job depends on; each finding is a line that says what to do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OLDEST_REDIS = (6, 2)  # what Celery 5.7 needs
 _TRANSFERS = 64  # per process, where nothing else is set
 _ENOUGH_SPACE = 1024**3  # bytes
 _GREATEST_SKEW = 2.0  # seconds
-_LONG_UNCLAIMED = 60.0  # seconds batches wait although a worker would look every few
+_LONG_UNCLAIMED = 60.0  # seconds after which waiting batches are suspicious: workers claim every few seconds
 _LISTEN = 2.6  # seconds; workers send a heartbeat every two
 _RESOLVE_WITHIN = 3.0  # seconds
 _WELL_KNOWN = "example.com"
@@ -43,13 +43,13 @@ class Verdict(StrEnum):
     """How serious a finding is."""
 
     FINE = "ok"  #: as it should be
-    UNWISE = "warn"  #: works, and will hurt one day
+    UNWISE = "warn"  #: works, but is risky
     BROKEN = "FAIL"  #: jobs will not work, or may lose something
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, what was found, what to do."""
+    """One line: the subject, what was found, and what to do."""
 
     verdict: Verdict
     subject: str
@@ -150,7 +150,7 @@ def _clock(cluster: Cluster) -> Finding:
 
 
 def waiting(seen: Overview, now: float) -> Finding:
-    """Say what waits for workers; ``now`` is the ledger's clock in Unix seconds."""
+    """Return the finding about waiting batches; ``now`` is the ledger's clock in Unix seconds."""
     if not seen.claimable:
         return Finding(Verdict.FINE, "batches", f"none waits for a worker, {count(seen.held)} are with workers.")
     found = f"{count(seen.claimable)} wait for a worker, the first for {duration(seen.oldest_wait)}"

@@ -1,4 +1,4 @@
-"""``trawl metrics``: shows Prometheus what only the ledger knows, of the whole cluster, read anew for each scrape."""
+"""``trawl metrics``: serves the cluster's metrics to Prometheus, read from the ledger for each scrape."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from producer.wiring import Producer
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-_REPLY_WITHIN = 3.0  # seconds; Prometheus waits ten for all of it
+_REPLY_WITHIN = 3.0  # seconds; Prometheus waits ten for the whole answer
 
 Values = Mapping[tuple[str, ...], float]
 
 
 class Exporter:
-    """Answers Prometheus from its start to ``close``."""
+    """Serves metrics until ``close``."""
 
     def __init__(self, cluster: Cluster, place: tuple[str, int]) -> None:
         """Listen at an address and port; ``cluster`` is closed with the exporter.
@@ -58,7 +58,7 @@ class Exporter:
         self._server.RequestHandlerClass = _Answering
 
     def wait(self) -> None:
-        """Go on until the process is interrupted."""
+        """Serve until the process is interrupted."""
         self._thread.join()
 
     def close(self) -> None:
@@ -69,21 +69,21 @@ class Exporter:
 
 
 class _Answering(WSGIRequestHandler):
-    timeout = 10  # seconds; who connects and asks nothing holds a thread no longer
+    timeout = 10  # seconds; an idle connection holds a thread no longer
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a scrape every few seconds is no news."""
+        """Log nothing: there is a scrape every few seconds."""
 
 
 class LedgerNumbers:
-    """The exporter's part of the catalogue; of a Redis that is away only that it is, ``trawl_redis_up`` 0."""
+    """The exporter's metrics; if Redis is unreachable, only ``trawl_redis_up`` 0."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._ledger, self._health = cluster.ledger, cluster.health
         self._outage = Outage()
 
     def describe(self) -> Iterator[Metric]:
-        """Name nothing beforehand: to register must not ask Redis."""
+        """Yield nothing: registration must not query Redis."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""What is kept for later, and ``trawl gc``, which removes what nobody came back for: from Redis, caches and folders."""
+"""``trawl gc``: removes what is no longer needed from Redis, cache and output folders. Also keeps details of bugs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from producer.storage.manifest import look_at
 from producer.wiring import Producer
 
 _DAY = 86400.0  # seconds
-_BUG = "bug-"  # and the time: what a command that broke left to be read
+_BUG = "bug-"  # followed by the time: prefix of files with details of bugs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ def remove_jobs(
 ) -> tuple[list[str], int]:
     """Remove jobs from Redis, and the messages of jobs that are over; return their ids and the number of messages.
 
-    Named jobs go if nothing of them is open, or where that is forced. Without names, those go that are finished and
-    followed to their end, and with ``older_than`` (days) every job created before, but for those that are paused.
+    Named jobs are removed if they have no open batches, or if ``is_forced``. Without names, all jobs are removed that
+    are finished and collected and, with ``older_than`` (days), all older ones that are not paused.
 
     Raises:
-        InputError: a named job has batches that are open.
-        UnknownJobError: a named job is not there.
-        ServiceError: the cluster cannot be reached.
+        InputError: a named job has open batches.
+        UnknownJobError: there is no job of that name.
+        ServiceError: the cluster is unreachable.
     """
     with producer.cluster() as cluster:
         ledger, now = cluster.ledger, time.time()
@@ -66,7 +66,7 @@ def remove_jobs(
 
 
 def remove_stale_cache(producer: Producer, older_than: float) -> list[Path]:
-    """Remove what enqueue commands that were never finished and commands that broke left, after so many days."""
+    """Remove the cached state of unfinished enqueue commands, and details of bugs, older than this many days."""
     folder = producer.cache_folder()
     stale = []
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -81,12 +81,12 @@ def remove_stale_cache(producer: Producer, older_than: float) -> list[Path]:
 
 
 def remove_abandoned_partials(output: Path, older_than: float) -> Removed:
-    """Remove broken-off bodies (``--resume``) that no run has continued for so many days, and what is known of them.
+    """Remove partial bodies (``--resume``) and their records that no run has continued for this many days.
 
-    One that a worker holds, by its lock, is in use whatever its age.
+    A body that a worker has locked is in use, whatever its age.
 
     Raises:
-        FolderError: the folder cannot be read, or removed from.
+        FolderError: the folder cannot be read or changed.
     """
     path = output / PRIVATE / PARTIALS
     try:
@@ -106,10 +106,10 @@ def remove_abandoned_partials(output: Path, older_than: float) -> Removed:
 
 
 def remove_old_manifests(output: Path, older_than: float) -> Removed:
-    """Remove manifests of earlier jobs, so many days old, where later ones have a row of each file they vouch for.
+    """Remove manifests of earlier jobs, older than this many days, if later ones have rows for all their files.
 
     Raises:
-        FolderError: a job is at work there.
+        FolderError: a command works in the folder.
     """
     if not (output / PRIVATE / "journal.sqlite").exists():
         return Removed(0, 0)
@@ -130,15 +130,15 @@ def _is_old_manifest(path: Path, older_than: float) -> bool:
         look_at(path)
         return _is_older(path.lstat(), older_than)
     except (FolderError, OSError):
-        return False  # something else lies there now, or nothing
+        return False  # it was removed or replaced
 
 
 def _remove_partial(name: str, folder: int, older_than: float) -> int | None:
-    """Remove a body of the shelf and its record; return its bytes, or None where it stays."""
+    """Remove a partial body and its record; return its size in bytes, or None if it stays."""
     try:
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
-        return None  # taken back meanwhile, or nothing of a worker's
+        return None  # resumed in the meantime, or not a worker's file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         found = os.fstat(file)
@@ -149,7 +149,7 @@ def _remove_partial(name: str, folder: int, older_than: float) -> int | None:
             os.unlink(name.removesuffix(PART) + RECORD, dir_fd=folder)
         return found.st_size
     except BlockingIOError:
-        return None  # a worker writes it
+        return None  # a worker is writing it
     finally:
         os.close(file)
 
@@ -159,7 +159,7 @@ def _is_older(found: os.stat_result, days: float) -> bool:
 
 
 def keep_details(error: BaseException, producer: Producer) -> Path:
-    """Write a traceback to a file of our cache folder that only its owner can read; return where.
+    """Write a traceback to a private file in our cache folder; return its path.
 
     Raises:
         OSError: it cannot be written.

@@ -1,6 +1,6 @@
-"""What a run begins with: its lists looked at, its folder locked, and its own services on their way.
+"""Prepares a run: checks its lists, locks its folder, and starts its own services.
 
-Nothing that talks to Redis is imported here, so that the worker starts while the producer still imports that.
+Nothing that talks to Redis is imported here, so that the worker starts while the producer still imports it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from producer.job.plan import JobSpec, prepare_folder
 from producer.storage.journal import Journal
 from producer.wiring import Producer, Session
 
-_LOOK_AGAIN = 0.05  # seconds between two looks whether a killed process is gone
-_LAST_SYNC = 3.0  # seconds a killed worker process may hold on to its folder
+_LOOK_AGAIN = 0.05  # seconds between two checks whether a killed process has exited
+_LAST_SYNC = 3.0  # seconds that a killed worker process may take to exit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """How the worker of a run without a cluster is started; ``settings`` are its environment variables."""
+    """The worker of a run without a cluster; ``settings`` are its environment variables."""
 
     processes: int
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Prepared:
 
 @contextmanager
 def prepared(options: RunOptions, producer: Producer, console: Console) -> Iterator[Prepared]:
-    """Prepare a run; what it started ends with the context.
+    """Prepare a run; its services end with the context.
 
     Raises:
         TrawlError: something a person can put right.
@@ -78,8 +78,8 @@ def prepared(options: RunOptions, producer: Producer, console: Console) -> Itera
         _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
     lists = Lists(options.wish.lists)
     if (options.output / PRIVATE / "journal.sqlite").exists():
-        lists.await_bytes()  # a pipe that brings nothing is no reason to give up the job that is there
-    insist_on_urls(lists)  # a list that cannot be read is told before anything is started
+        lists.await_bytes()  # an empty pipe must not end the job in the folder
+    insist_on_urls(lists)  # an unreadable list is reported before anything is started
     state = prepare_folder(options.output, options.manifest)
     with Session(console) as session:
         journal = session.journal(state)
@@ -109,7 +109,7 @@ def _start_embedded(
         console.mention(hint)
     settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
     if worker.flower_port is not None:
-        # No list may read or press what Flower shows, though loopback may be open to it.
+        # URLs of the list must not reach Flower, even if --allow-net includes loopback.
         named = producer.environment.get("TRAWL_OWN_SERVICES", "")
         settings["TRAWL_OWN_SERVICES"] = f"{named} 127.0.0.1:{worker.flower_port}".strip()
     embedded.start_worker(worker.processes, settings)
@@ -120,7 +120,7 @@ def _start_embedded(
 
 
 def _look_at_flower(port: int, console: Console, *, has_cluster: bool) -> None:
-    """Say in time what will come of ``--flower``.
+    """Check ``--flower`` before anything is started.
 
     Raises:
         ServiceError: its port is taken.
@@ -132,10 +132,10 @@ def _look_at_flower(port: int, console: Console, *, has_cluster: bool) -> None:
 
 
 def _look_at_descriptors(worker: WorkerOptions, console: Console) -> None:
-    """Say what the limit of open files will make of the worker, which inherits it from us.
+    """Print a warning if the limit of open files, which the worker inherits, allows fewer transfers than wanted.
 
     Raises:
-        SettingError: it could not work at all.
+        SettingError: it allows none.
     """
     wanted, limit = int(worker.settings.get("TRAWL_TRANSFERS", FIRST_SIZE)), attainable_limit()
     said = shortage(wanted, limit, worker.processes)
@@ -146,14 +146,14 @@ def _look_at_descriptors(worker: WorkerOptions, console: Console) -> None:
 
 
 def _tidy(state: Path) -> None:
-    """Remove what the server and a worker that was ended at once left; journal and logs stay."""
+    """Remove what the server and a killed worker left; journal and logs stay."""
     shutil.rmtree(state / "redis", ignore_errors=True)
     parts = state / PARTS
     until = time.monotonic() + _LAST_SYNC
     for folder in parts.iterdir() if parts.is_dir() else ():
         owner = Owner.of(folder.name)
         while owner is not None and owner.is_here and time.monotonic() < until and owner.is_alive:
-            time.sleep(_LOOK_AGAIN)  # one that was killed while it synced a disk takes a moment
+            time.sleep(_LOOK_AGAIN)  # a process killed during a sync takes a moment to exit
         with suppress(OSError):
             if is_left_behind(folder.name, idle=time.time() - folder.lstat().st_mtime):
                 shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""``trawl report``: what the manifest of a job says, as text or as one page."""
+"""``trawl report``: sums up a manifest, as text or as an HTML page."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from producer.job_report.text import text_of
 from producer.storage.manifest import read_lines
 from producer.storage.regular import open_regular
 
-#: A page named so is not written: it is what ``report`` returns.
+#: With this as its path, the page is returned rather than written.
 STANDARD_OUTPUT = Path("-")
 
 
 def report(manifest: Path, page: Path | None) -> str:
-    """Return a report as text; with ``page``, write it there as HTML and return where it is.
+    """Return a report as text; with ``page``, write it there as HTML and return the path.
 
     Raises:
-        FolderError: there is no manifest, or something that is no report lies where the page is to go.
+        FolderError: there is no manifest, or ``page`` exists and is not a report.
     """
     if page is not None and page != STANDARD_OUTPUT:
         _look_at(page)
@@ -38,7 +38,7 @@ def report(manifest: Path, page: Path | None) -> str:
 
 
 def _look_at(page: Path) -> None:
-    """Make sure that a page may be written there: nothing lies there, or an earlier one."""
+    """Make sure that the path is free, or that it is an earlier report."""
     try:
         file = open_regular(page, os.O_RDONLY, subject=f"The report {page}")
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def _look_at(page: Path) -> None:
 
 
 def _write(page: Path, text: str) -> None:
-    """Replace what lies there in one step: who looks at it meanwhile sees the old page or the new one."""
+    """Replace the page atomically: readers see the old one or the new one."""
     draft = page.with_name(f".{page.name}.{os.getpid()}")
     try:
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

@@ -1,4 +1,4 @@
-"""The main job from options to summary: run a list here or on a cluster, enqueue one, follow one."""
+"""``trawl run``, ``enqueue`` and ``follow``: from options to summary."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ from producer.wiring import Producer, Session
 
 WINDOW = 256  # batches open at once: bounds Redis' memory
 
-_LEAD = 4  # batches per worker process that may be open while a list is still read for those of other hosts
+_LEAD = 4  # batches per worker process that may be open while the list is read ahead for other hosts
 
-_SLOTS_OF_A_CLUSTER = 8  # worker processes assumed where we cannot know
-_PAUSE = 0.05  # seconds between two looks at a list that comes slowly
-_LOOK_PAUSE = 1.0  # seconds between two looks whether a job that is being enqueued was cancelled
+_SLOTS_OF_A_CLUSTER = 8  # worker processes assumed for a cluster
+_PAUSE = 0.05  # seconds between two reads of a slow list
+_LOOK_PAUSE = 1.0  # seconds between two checks whether the job was cancelled while it is enqueued
 _AFTER_CANCEL = "run the same command again to fetch the cancelled URLs and the lines that were not read"
 _AFTER_DRAIN = 20.0  # seconds a stopping worker may take beyond its drain
 
 
 def run(options: RunOptions, producer: Producer, console: Console) -> Summary:
-    """Run a list to its end and return how it went; ``is_finished`` is False when it was interrupted.
+    """Run a list and return the summary; ``is_finished`` is False if the run was interrupted.
 
     Raises:
-        TrawlError: something a person can put right.
+        TrawlError: a mistake or an outage that the user can fix.
     """
     with prepared(options, producer, console) as ready:
         return carry_out(ready, console)
 
 
 def carry_out(ready: Prepared, console: Console) -> Summary:
-    """Do what is left of ``run`` once it is prepared."""
+    """Carry out a prepared run and return the summary."""
     options, lists, journal = ready.options, ready.lists, ready.journal
     session, embedded = ready.session, ready.embedded
     with ready.producer.cluster(embedded) as cluster:
@@ -122,10 +122,10 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
 def enqueue(
     wish: JobSpec, producer: Producer, console: Console, *, batch_size: int, secrets: bytes | None = None
 ) -> Summary:
-    """Send a list to the cluster and return what was sent; killed, the same command goes on.
+    """Send a list to the cluster and return the summary; if it is killed, the same command resumes.
 
     Raises:
-        TrawlError: something a person can put right.
+        TrawlError: a mistake or an outage that the user can fix.
     """
     folder = _cache_of(wish, producer)
     with Session(console) as session:
@@ -177,10 +177,10 @@ def enqueue(
 
 
 def follow(job: str, output: Path, manifest_path: Path, producer: Producer, console: Console) -> Summary:
-    """Drain a job of the cluster into a folder until it is finished.
+    """Collect a job's outcomes into a folder until it is finished, and return the summary.
 
     Raises:
-        TrawlError: something a person can put right.
+        TrawlError: a mistake or an outage that the user can fix.
     """
     begun = time.monotonic()
     fingerprint = f"follow {job} {manifest_path}"
@@ -188,7 +188,7 @@ def follow(job: str, output: Path, manifest_path: Path, producer: Producer, cons
         cluster = session.enter_context(producer.cluster())
         retrying = session.retrying()
         if not _has_begun(output, fingerprint) and retrying.call(lambda: cluster.ledger.job(job)) is None:
-            raise UnknownJobError.of(job)  # before anything is made in the folder
+            raise UnknownJobError.of(job)  # before anything is created in the folder
         journal = session.journal(prepare_folder(output, manifest_path))
         _warn_of_eviction(cluster, retrying)
         if journal.fact("fingerprint") != fingerprint:
@@ -225,7 +225,7 @@ def follow(job: str, output: Path, manifest_path: Path, producer: Producer, cons
 
 
 def _has_begun(output: Path, fingerprint: str) -> bool:
-    """Does the folder's journal work on this? What cannot be read is told when it is opened."""
+    """Is this the job of the folder's journal? One that cannot be read is reported when it is opened."""
     try:
         return (read_facts(output / PRIVATE) or {}).get("fingerprint") == fingerprint
     except FolderError:
@@ -233,7 +233,7 @@ def _has_begun(output: Path, fingerprint: str) -> bool:
 
 
 def _cache_of(wish: JobSpec, producer: Producer) -> Path:
-    """Return where ``enqueue`` keeps what it needs to go on with a wish, which an earlier version may have begun."""
+    """Return the folder where ``enqueue`` keeps the journal of this job; an earlier version may have begun it."""
     folders = [
         producer.cache_folder() / f"enqueue-{name[:16]}"
         for name in (wish.earlier_fingerprint, wish.fingerprint)
@@ -243,7 +243,7 @@ def _cache_of(wish: JobSpec, producer: Producer) -> Path:
 
 
 def batcher_for(options: RunOptions, *, has_own_worker: bool, is_resumed: bool) -> Batcher:
-    """Return what cuts the list: if the worker is our own, by its processes and what each may have in flight."""
+    """Return the batcher: for an embedded worker, sized by its processes and their transfers in flight."""
     if not has_own_worker:
         return Batcher(options.batch_size, _SLOTS_OF_A_CLUSTER, is_resumed=is_resumed)
     worker = options.worker
@@ -255,13 +255,13 @@ def batcher_for(options: RunOptions, *, has_own_worker: bool, is_resumed: bool) 
 
 
 def _give_up(cluster: Cluster, retrying: Retrying, job: str) -> None:
-    """Have workers fetch nothing more of a job that another one takes the place of."""
-    with suppress(UnknownJobError, JobStateError):  # it is over, or was in a server of ours that has ended
+    """Cancel a job that another one replaces."""
+    with suppress(UnknownJobError, JobStateError):  # it is over, or was on an embedded server that has ended
         retrying.call(JobControl(job, cluster).cancel)
 
 
 def _warn_of_eviction(cluster: Cluster, retrying: Retrying) -> None:
-    """Say at the start, and not when batches are gone, that this Redis throws away what it holds."""
+    """Print a warning at the start if Redis evicts keys."""
     eviction = retrying.call(cluster.ledger.memory).eviction
     if eviction is not None:
         retrying.tell(eviction)

@@ -1,4 +1,4 @@
-"""How jobs stand: those of a cluster, and the one that runs in a folder."""
+"""``trawl status``: one job of a cluster, all of them, or the one in a folder."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from producer.job.watch import JobWatch
 from producer.storage.last_job import read_facts
 from producer.wiring import Producer
 
-_SAMPLED_FOR = 1.2  # seconds of which a rate is told
-_REFRESHED_EVERY = 0.5  # seconds between two looks at what workers tell
-_LISTED_EVERY = 2.0  # seconds between two looks at all jobs
+_SAMPLED_FOR = 1.2  # seconds over which rates are measured
+_REFRESHED_EVERY = 0.5  # seconds between two refreshes
+_LISTED_EVERY = 2.0  # seconds between two queries of all jobs
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which job is asked for; without either, all of the cluster. ``output`` is the folder of one that runs here."""
+    """The job to show: by id, or by the output folder of its run; with neither, all jobs of the cluster."""
 
     job: str | None = None
     output: Path | None = None
 
 
-class NotRunning(Exception):  # it is an answer
-    """Nothing runs in a folder; ``str()`` says so, ``facts`` are what its journal knows."""
+class NotRunning(Exception):  # an answer, not a failure
+    """No run works in a folder. ``str()`` is a sentence; ``facts`` come from the journal."""
 
     def __init__(self, sentence: str, facts: Mapping[str, Any]) -> None:
         super().__init__(sentence)
@@ -50,12 +50,12 @@ class NotRunning(Exception):  # it is an answer
 
 
 def show_status(target: Target, producer: Producer, *, is_json: bool = False, width: int | None = None) -> str:
-    """Return what there is to say of one job, or of all.
+    """Return the status of one job, or the list of all jobs, as text or JSON.
 
     Raises:
         UnknownJobError: there is no such job.
-        FolderError: the folder holds no job, or another user's.
-        ServiceError: the cluster cannot be reached.
+        FolderError: the folder has no job, or belongs to another user.
+        ServiceError: the cluster is unreachable.
     """
     try:
         with _watched(target, producer) as watch:
@@ -73,7 +73,7 @@ def show_status(target: Target, producer: Producer, *, is_json: bool = False, wi
 
 
 def watch_status(target: Target, producer: Producer, console: Console) -> None:
-    """Show a job, or all, again and again: until the job is finished, or somebody has seen enough.
+    """Show a job, or all jobs, repeatedly, until the job is finished or Ctrl-C.
 
     Raises:
         UnknownJobError, FolderError, ServiceError: as ``show_status``.
@@ -88,7 +88,7 @@ def watch_status(target: Target, producer: Producer, console: Console) -> None:
             while True:
                 watch.follow(_REFRESHED_EVERY)
                 if watch.is_away and watch.is_own:
-                    _insist_on_a_run(target, producer)
+                    _raise_if_ended(target, producer)
                 status = watch.status()
                 if status.state == "finished":
                     break
@@ -99,12 +99,12 @@ def watch_status(target: Target, producer: Producer, console: Console) -> None:
     except NotRunning as answer:
         console.tell(str(answer))
     except KeyboardInterrupt:
-        pass  # the way to leave
+        pass  # how users leave
 
 
 @contextmanager
 def _watched(target: Target, producer: Producer) -> Iterator[JobWatch | None]:
-    """Give the watch of the job that is asked for; None: it is all of the cluster's."""
+    """Yield a watch of the target's job; None: the target is all jobs."""
     job, journal, settings, is_own = target.job, None, None, False
     if target.output is not None:
         journal = target.output / PRIVATE
@@ -127,7 +127,7 @@ def _watched(target: Target, producer: Producer) -> Iterator[JobWatch | None]:
             record = cluster.ledger.job(job)
         except (ServiceError, *UNREACHABLE):
             if is_own:
-                _insist_on_a_run(target, producer)
+                _raise_if_ended(target, producer)
             raise
         if record is None:
             if journal is not None:
@@ -137,11 +137,11 @@ def _watched(target: Target, producer: Producer) -> Iterator[JobWatch | None]:
             yield watch
 
 
-def _insist_on_a_run(target: Target, producer: Producer) -> None:
-    """A run's server that does not answer may have ended with the run, which is no outage.
+def _raise_if_ended(target: Target, producer: Producer) -> None:
+    """Tell the end of a run, whose server no longer answers, from an outage.
 
     Raises:
-        NotRunning: so it is.
+        NotRunning: the run has ended.
     """
     if target.output is not None and producer.server_at(target.output) is None:
         raise _not_running(target.output, read_facts(target.output / PRIVATE) or {})
@@ -235,11 +235,11 @@ def _progress(record: JobRecord) -> str:
 
 
 def _to_record(record: JobRecord, status: JobStatus) -> dict[str, object]:
-    """Return a job's facts for machines: what the ledger says under the names it always had, and all that is shown."""
+    """Return the facts of a job for ``--json``: those of its record, and everything that is displayed."""
     troubles = {each.worker: each for each in status.workers if each.trouble}
     known = _facts_of_record(record, {name: Trouble(each.trouble, each.takes_work) for name, each in troubles.items()})
     shown = status.to_record()
-    counts = {**status.counts, "bytes": status.fetched}  # with those of open batches
+    counts = {**status.counts, "bytes": status.fetched}  # including those of open batches
     return {**known, **shown, "counts": counts, "open": status.waiting + status.running + status.deferred}
 
 
@@ -255,5 +255,7 @@ def _facts_of_record(record: JobRecord, troubles: Mapping[str, Trouble]) -> dict
         "open": record.open,
         "running": record.running,
         "undrained": record.undrained,
-        "troubles": {worker: str(trouble) for worker, trouble in troubles.items()},  # of workers, whatever their job
+        "troubles": {
+            worker: str(trouble) for worker, trouble in troubles.items()
+        },  # of all workers, whatever job they work on
     }

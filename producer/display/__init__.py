@@ -1,1 +1,1 @@
-"""What people see of a job while it runs and at its end."""
+"""Displays for people: a job while it runs, and its summary."""

@@ -1,4 +1,4 @@
-"""What people see while a job runs: a live screen on a terminal, occasional lines elsewhere, or nothing.
+"""The display while a job runs: a live screen on a terminal, occasional lines elsewhere, or nothing.
 
 Programs get one event per line. Text from URLs, hosts, headers and workers passes through ``one_line``, here or where
 a screen is built, so that it cannot control the terminal.
@@ -39,12 +39,12 @@ class Console:
         self._stream = stream or sys.stderr
         self._is_quiet = is_quiet
         self._clock = clock
-        # A terminal that cannot move its cursor gets lines.
+        # Terminals that cannot move the cursor get lines.
         self.is_live = self._stream.isatty() and environment.get("TERM", "") not in ("dumb", "unknown")
         self._is_json = is_json and not self._stream.isatty()
         self._live: Any = None
         self._shown = float("-inf") if self.is_live else clock()
-        self._exemplified: set[str] = set()  # error classes that have had their example
+        self._exemplified: set[str] = set()  # error classes whose example was printed
 
     @property
     def every(self) -> float | None:

@@ -1,4 +1,4 @@
-"""A job on a terminal: its status as lines that fit, the most important first."""
+"""A job's status as lines that fit a terminal, the most important first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's summary: as aligned text for people, as JSON for programs, and a check that the sums agree."""
+"""A job's summary, as text and as JSON, and the check that its sums agree."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SHOWN_HOSTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A job as it stands. ``totals`` counts lines, urls, refused, duplicates; ``places`` has the paths of its files.
+    """A job's results so far. ``totals`` counts lines, urls, refused, duplicates; ``places`` has paths of its files.
 
-    For a cancelled job ``totals`` may count the lines that were not read: -1 if that is unknown.
+    For a cancelled job, ``totals`` may have ``not_read``, the lines that were not read: -1 if unknown.
     """
 
     job: str
@@ -27,7 +27,7 @@ class Summary:
     is_finished: bool
     is_cancelled: bool = False
     places: Mapping[str, str]
-    next: str = ""  # what the same command would do
+    next: str = ""  # what running the same command again would do
     wall: float = 0.0  # seconds this command took
 
     def check(self, rows: int | None = None) -> None:
@@ -57,13 +57,13 @@ class Summary:
 
     @property
     def not_read(self) -> int | None:
-        """How many lines of the list were never read; None: unknown, because it is not a file."""
+        """The number of lines that were never read; None: unknown, because the list is not a file."""
         number = self.totals.get("not_read", 0)
         return None if number < 0 else number
 
     @property
     def lines(self) -> int:
-        """How many lines the list has, as far as known."""
+        """The number of lines of the list, as far as known."""
         return self.totals["lines"] + (self.not_read or 0)
 
     @property
@@ -121,7 +121,7 @@ class Summary:
             "kept_bytes": tally.kept,
             "elapsed": round(elapsed, 6),
             "busy": round(tally.busy, 6),
-            "speed_up": None,  # it was wrong; the key stays for one release
+            "speed_up": None,  # its value was wrong; the key stays for one release
             "urls_per_second": round(fetched / elapsed, 3) if elapsed else None,
             "bytes_per_second": round(tally.fetched / elapsed, 1) if elapsed else None,
             "ttfb": {name: _rounded(tally.ttfb.percentile(share)) for name, share in shares.items()},

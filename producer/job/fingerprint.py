@@ -1,6 +1,6 @@
-"""What makes two commands the same job: equal wishes, also where an earlier version wrote one of them down.
+"""Fingerprints decide whether two commands are the same job, even if an earlier version recorded one of them.
 
-Unequal ones are told apart by the options that differ, so that what a person sees names them.
+If they are not, ``difference`` names the options that differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EARLIER_POLICY: dict[str, Any] = {
     "batch_seconds": 60.0,
 }  # fmt: skip
 
-#: Options that are not called as what they set.
+#: Fields of the policy whose option has another name.
 _OPTIONS = {
     "slowest": "min-speed",
     "slow_window": "min-speed-window",
@@ -34,15 +34,15 @@ _OPTIONS = {
 
 
 def fingerprint(places: Sequence[str], policy: JobPolicy, *rest: object) -> str:
-    """Identify a wish by its lists, by what its policy has that is not the default, and by whatever else counts.
+    """Identify a job by its lists, its policy and ``rest``.
 
-    What is left at its default is left out, so that a field more, or another default, makes no folder's job another.
+    Defaults of the policy are left out, so that new fields and new defaults do not change the fingerprint.
     """
     return _digest([list(places), _chosen(policy), *rest])
 
 
 def earlier_fingerprint(places: Sequence[str], policy: JobPolicy, *rest: object) -> str | None:
-    """Return what a version until 31f4598 would have called this wish; None: it could not have had it."""
+    """Return the fingerprint as of versions until 31f4598; None: they lacked one of the options."""
     chosen = _chosen(policy)
     if not chosen.keys() <= _EARLIER_POLICY.keys():
         return None
@@ -50,13 +50,13 @@ def earlier_fingerprint(places: Sequence[str], policy: JobPolicy, *rest: object)
 
 
 def options_of(policy: JobPolicy) -> dict[str, Any]:
-    """Return what a policy has that is not the default, by the options of the commands that say so."""
-    chosen = json.loads(json.dumps(_chosen(policy)))  # as they are when they are read back
+    """Return the values of a policy that are not defaults, by the names of their options."""
+    chosen = json.loads(json.dumps(_chosen(policy)))  # as they are read back from the journal
     return {_OPTIONS.get(name, name.replace("_", "-")): value for name, value in chosen.items()}
 
 
 def difference(wish: Mapping[str, Any] | None, other: Mapping[str, Any]) -> str:
-    """Say in which of lists and options two wishes differ, as far as that is known of the first."""
+    """Say how two jobs' lists and options differ; ``wish`` is None if an earlier version did not record its own."""
     if wish is None:  # an earlier version's
         return "another list or other options"
     theirs, ours = wish["options"], other["options"]

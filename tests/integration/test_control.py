@@ -344,7 +344,7 @@ def server_that_ends_once_seen(folder: Path) -> Iterator[None]:
 def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool, sentence: str, state: str
 ) -> None:
-    """Guards _insist_on_a_run, of both commands."""
+    """Guards _raise_if_ended, of both commands."""
     monkeypatch.chdir(tmp_path)
     with closing(Journal(tmp_path / "out/.trawl")) as journal:
         journal.note(job="j1", finished=is_finished)
@@ -362,7 +362,7 @@ def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
 def test_a_cancelled_run_that_takes_its_server_along_was_cancelled(
     tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards _once_obeyed: an accepted change holds, even if no server is left to confirm that workers obey it."""
+    """Guards _wait_until_obeyed: an accepted change holds, even if no server is left to confirm it."""
     monkeypatch.setattr(job_control, "_OBEYED_WITHIN", 300.0)  # a batch is held, so that all of it is waited
     job = bench.enqueue(10)
     with closing(Journal(tmp_path / "out/.trawl")) as journal:

@@ -166,7 +166,7 @@ def test_a_local_run_is_seen_from_a_second_terminal(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_is_said_to_go_on_with_the_same_command(tmp_path: Path) -> None:
-    """Guards _insist_on_a_run: who watched a run on its own server waited for ever for one that had ended with it."""
+    """Guards _raise_if_ended: who watched a run on its own server waited for ever for one that had ended with it."""
     person = Person(tmp_path)
     with MisbehavingServer() as site:
         listed = person.write_list(site.url("/held?n=1"), site.url("/good"))

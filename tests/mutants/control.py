@@ -123,7 +123,7 @@ GUARDS = (
         tests=f"{_WORKERS}::test_celerys_revoke_neither_loses_nor_cancels_anything"),
     _without(_PYTHON, "while self._control(job)[2] >= _MOVED_AT_ONCE:", "if self._control(job):"),
     _without(_PYTHON, "            self.move(job)\n        is_resumed", "            pass\n        is_resumed"),
-    _without("producer/commands/control.py", "                _insist_on_a_run(output, producer)\n",
+    _without("producer/commands/control.py", "                _raise_if_ended(output, producer)\n",
         "                pass\n", tests=f"{_COMMANDS}::test_a_run_that_ends_while_it_is_spoken_to_is_no_outage"),
     _without("producer/commands/control.py", "output is None or producer.cluster_of(output) is not None", "True",
         tests=f"{_COMMANDS}::test_a_cancelled_run_that_takes_its_server_along_was_cancelled"),
