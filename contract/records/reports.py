@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
-from celery.backends.base import compress_payload, decompress_payload  # type: ignore[attr-defined]  # new in 5.7
 from msgspec import Raw, Struct
 
 from contract.errors import MessageError
@@ -104,6 +103,9 @@ class BatchReport(Head, frozen=True, kw_only=True):
             "children": [],
             "date_done": datetime.fromtimestamp(self.finished, UTC).isoformat(),
         }
+        # Here, because a run's producer must not import Celery before its worker starts.
+        from celery.backends.base import compress_payload  # type: ignore[attr-defined]  # new in 5.7
+
         payload: bytes = compress_payload(wire.to_json_bytes(meta), "zstd")
         return payload
 
@@ -152,6 +154,8 @@ def read_stored(blob: bytes) -> StoredReport:
     Raises:
         MessageError: damaged, not a finished task's result, or not a report of this version.
     """
+    from celery.backends.base import decompress_payload  # type: ignore[attr-defined]  # new in 5.7; here, as above
+
     try:
         text = decompress_payload(blob)
     except Exception as error:  # what Celery's decompression raises depends on the compression
