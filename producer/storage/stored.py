@@ -15,6 +15,7 @@ from typing import Any
 
 from contract.errors import FolderError
 from producer.storage.regular import open_regular
+from producer.storage.rows_ahead import RowsAhead
 from producer.storage.sorted_runs import NAME, DamagedRunError, SortedRuns
 
 _VALUE = 8  # bytes: the number of a manifest, then where its row begins
@@ -46,6 +47,7 @@ class StoredFiles:
         self._manifests: dict[int, str] = {}
         self._files: dict[int, int | None] = {}
         self._current: int | None = None
+        self._ahead = RowsAhead()  # of the newest earlier manifest: no later row counts instead
         self._of_current: set[int] = set()  # numbers of runs that have rows of the current manifest only
         self._last = 0
         self.until = 0  #: offset of the last row of the current manifest that the index has written
@@ -73,6 +75,7 @@ class StoredFiles:
         """Make this the current manifest (None: there is none); all rows of the last one have been added."""
         self.write()
         self._of_current.clear()
+        self._ahead = RowsAhead()
         self._current = None
         self.until = self._last = 0
         if manifest is not None:
@@ -139,14 +142,18 @@ class StoredFiles:
 
         A URL is looked up before its row is in the current manifest, and so runs that can have no answer are left out.
         """
+        if (ahead := self._ahead.get(name)) is not None:
+            return ahead
         value = self._runs.find(name, outside=self._of_current)
         if value is None:
             return None
         place = int.from_bytes(value)
-        file = self._opened(place >> _OFFSET_BITS)
+        number, start = place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1)
+        file = self._opened(number)
         if file is None:
             return None
-        start = place & ((1 << _OFFSET_BITS) - 1)
+        if number == self._newest_earlier:
+            self._ahead.found(file, start)
         row, end, _ = os.pread(file, _USUAL_ROW, start).partition(b"\n")
         if not end:
             row, end, _ = os.pread(file, _LONGEST_ROW, start).partition(b"\n")
@@ -156,6 +163,10 @@ class StoredFiles:
         self._runs.close()
         for number in list(self._files):
             self._close(number)
+
+    @property
+    def _newest_earlier(self) -> int:
+        return max((number for number in self._manifests if number != self._current), default=0)
 
     def _opened(self, number: int) -> int | None:
         if number not in self._files:

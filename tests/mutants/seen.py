@@ -81,4 +81,15 @@ GUARDS = (
     _of("producer/job/manifest_sink.py", "    printable(", "tests/integration/test_producer.py", "    ("),
     _of("producer/storage/stored.py", "        self._of_current.clear()\n", _STORED, ""),
     _of("producer/storage/stored.py", ", outside=self._of_current", _STORED, ""),
+    *(
+        _of("producer/storage/rows_ahead.py", text, "tests/unit/producer/storage/test_rows_ahead.py", instead)
+        for text, instead in (
+            ("self._start - _NEAR < start < self._end + _NEAR", "True"),
+            ("            self._rows.clear()\n", "            pass\n"),
+            ("any(stored in row for stored in _STORED)", "True"),
+            (".split(b\"\\n\")[:-1]", ".split(b\"\\n\")"),
+        )
+    ),
+    _of("producer/storage/stored.py", "if number == self._newest_earlier:", _STORED, "if True:"),
+    _of("producer/storage/stored.py", "        self._ahead = RowsAhead()\n", _STORED, ""),
 )  # fmt: skip
