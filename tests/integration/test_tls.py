@@ -17,7 +17,7 @@ from tests.support.certificates import Certificate, PrivateAuthority
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import Person
 from tests.support.redis_server import RedisServer
-from tests.support.tls_relay import TlsRelay
+from tests.support.relay import Relay
 
 PASSWORD = "a password for the wire"
 
@@ -30,7 +30,10 @@ class Encrypted:
     authority: PrivateAuthority
     password: Path
 
-    def environment(self, front: TlsRelay, *, options: str = "") -> dict[str, str]:
+    def front(self, certificate: Certificate) -> Relay:
+        return Relay(("127.0.0.1", self.server.port), tls=certificate.server_context())
+
+    def environment(self, front: Relay, *, options: str = "") -> dict[str, str]:
         return {
             "TRAWL_BROKER_URL": f"rediss://127.0.0.1:{front.port}/0{options}",
             "TRAWL_REDIS_PASSWORD_FILE": str(self.password),
@@ -47,10 +50,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
 
 
 def test_a_job_runs_over_tls_from_end_to_end(encrypted: Encrypted, tmp_path: Path) -> None:
-    with (
-        TlsRelay(encrypted.server.port, encrypted.authority.valid("127.0.0.1")) as front,
-        MisbehavingServer() as server,
-    ):
+    with encrypted.front(encrypted.authority.valid("127.0.0.1")) as front, MisbehavingServer() as server:
         environment = {**encrypted.environment(front), "TRAWL_OUTPUT": str(tmp_path / "out")}
         person = Person(tmp_path, **environment)
         person.write_list(server.url("/good?size=10"))
@@ -73,7 +73,7 @@ def wrong(request: pytest.FixtureRequest, encrypted: Encrypted) -> Certificate:
 
 
 def test_a_wrong_certificate_is_refused_by_the_ledger_with_its_reason(encrypted: Encrypted, wrong: Certificate) -> None:
-    with TlsRelay(encrypted.server.port, wrong) as front:
+    with encrypted.front(wrong) as front:
         client = connect(ClusterSettings.from_environment(encrypted.environment(front)))
         client.connection_pool.connection_kwargs["retry"] = None
 
@@ -86,7 +86,7 @@ def test_a_wrong_certificate_is_refused_by_the_ledger_with_its_reason(encrypted:
 def test_a_wrong_certificate_is_one_sentence_for_the_producer(
     encrypted: Encrypted, wrong: Certificate, tmp_path: Path
 ) -> None:
-    with TlsRelay(encrypted.server.port, wrong) as front:
+    with encrypted.front(wrong) as front:
         person = Person(tmp_path, **encrypted.environment(front))
         code, out, err = person.trawl("enqueue", person.write_list("http://host.test/"))
 
@@ -97,7 +97,7 @@ def test_a_wrong_certificate_is_one_sentence_for_the_producer(
 
 
 def test_a_worker_waits_for_a_certificate_it_can_trust_and_tells_why(encrypted: Encrypted, tmp_path: Path) -> None:
-    with TlsRelay(encrypted.server.port, encrypted.authority.wrong_name()) as front:
+    with encrypted.front(encrypted.authority.wrong_name()) as front:
         environment = {**encrypted.environment(front), "TRAWL_OUTPUT": str(tmp_path / "out")}
         worker = CeleryWorker(tmp_path, env=environment, concurrency=1, ready="CERTIFICATE_VERIFY_FAILED")
 
@@ -109,7 +109,7 @@ def test_a_worker_waits_for_a_certificate_it_can_trust_and_tells_why(encrypted: 
 
 
 def test_without_the_authority_nothing_connects(encrypted: Encrypted) -> None:
-    with TlsRelay(encrypted.server.port, encrypted.authority.valid("127.0.0.1")) as front:
+    with encrypted.front(encrypted.authority.valid("127.0.0.1")) as front:
         environment = encrypted.environment(front)
         del environment["TRAWL_REDIS_CA_FILE"]
         client = connect(ClusterSettings.from_environment(environment))
@@ -120,7 +120,7 @@ def test_without_the_authority_nothing_connects(encrypted: Encrypted) -> None:
 
 
 def test_whoever_says_so_in_the_url_connects_unchecked(encrypted: Encrypted) -> None:
-    with TlsRelay(encrypted.server.port, encrypted.authority.wrong_name()) as front:
+    with encrypted.front(encrypted.authority.wrong_name()) as front:
         environment = encrypted.environment(front, options="?ssl_cert_reqs=none")
 
         with connect(ClusterSettings.from_environment(environment)) as client:

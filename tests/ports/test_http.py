@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from contract.records.policy import JobPolicy
 from contract.urls.lines import RefusedUrl, parse
 from contract.urls.networks import parse_networks
+from tests.support.listening import Listening
 from tests.support.processes import PATIENCE, free_port
 from tests.support.virtual_http import VirtualClock
 from tests.support.virtual_world import Reply, VirtualHttp
@@ -87,40 +86,19 @@ class Site:
     """A server on loopback that answers by path, one thread per connection."""
 
     def __init__(self) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.origin = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self._talks: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        self._listening = Listening("site", self._talk)
+        self.origin = f"http://127.0.0.1:{self._listening.listen('127.0.0.1', 0)}"
+        self.close = self._listening.close
 
-    def close(self) -> None:
-        for each in (self._listening, *self._talks):
-            with suppress(OSError):  # it is over already
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in list(self._threads):
-            thread.join()
-
-    def _accept(self) -> None:
-        with self._listening:
-            while True:
-                try:
-                    talk, _ = self._listening.accept()
-                except OSError:
-                    return
-                self._talks.append(talk)
-                self._threads.append(threading.Thread(target=self._talk, args=(talk,)))
-                self._threads[-1].start()
-
-    def _talk(self, talk: socket.socket) -> None:
-        with talk, suppress(OSError):
-            while head := talk.recv(65536):
-                path = head.split(b" ")[1]
-                if path != b"/silent":
-                    length = 0 if path == b"/empty" else len(WHOLE)
-                    talk.sendall(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % length)
-                    talk.sendall(WHOLE[: min(length, 20_000 if path in (b"/cut", b"/drip") else length)])
-                if path == b"/cut":
-                    return
+    def _talk(self, talk: socket.socket, _number: int) -> None:
+        while head := talk.recv(65536):
+            path = head.split(b" ")[1]
+            if path != b"/silent":
+                length = 0 if path == b"/empty" else len(WHOLE)
+                talk.sendall(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % length)
+                talk.sendall(WHOLE[: min(length, 20_000 if path in (b"/cut", b"/drip") else length)])
+            if path == b"/cut":
+                return
 
 
 def _scripted(path: str) -> Reply:

@@ -13,6 +13,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
@@ -47,16 +48,24 @@ class Relay:
     """
 
     def __init__(
-        self, target: tuple[str, int], *, latency: float = 0.0, cut_after: int = 0, address: str = "127.0.0.1"
+        self,
+        target: tuple[str, int],
+        *,
+        latency: float = 0.0,
+        cut_after: int = 0,
+        address: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Describe a relay without starting it.
 
         `latency` is seconds one way, `cut_after` resets a connection after so many bytes from the target (0: never).
+        With `tls` clients speak it up to here and the target does not, as before stunnel.
         """
         self.target = target
         self.address = address
         self.port = 0
         self._conditions = _Conditions(latency, cut_after)
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._server: asyncio.Server | None = None
@@ -119,8 +128,10 @@ class Relay:
 
     async def _listen(self) -> None:
         self._server = await self._loop.create_server(
-            lambda: _ClientSide(_Link(self)), self.address, self.port, backlog=1024
+            lambda: _ClientSide(_Link(self)), self.address, self.port, backlog=1024, ssl=self._tls
         )
+        if self._tls is not None:  # a handshake that the client breaks off is what some tests are about
+            self._loop.set_exception_handler(lambda _loop, _context: None)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
@@ -315,7 +326,7 @@ class _Side(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.onward.put(b"")
-        return True  # the other half stays open
+        return self.link.relay._tls is None  # the other half stays open, which TLS does not know
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
