@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tests.support.bodies import body_bytes
+from tests.support.looping import Looping
 from tests.support.processes import send
 
 _LARGEST = 30_000  # bytes of a body
@@ -39,11 +39,12 @@ class Refusal:
     until: float
 
 
-class Source:
+class Source(Looping):
     """The server, on a thread of its own; a context manager. ``served`` counts answers with a body by path."""
 
     def __init__(self, *, delay: float = 0.0, hosts: int = 1) -> None:
         """``delay`` is the seconds every answer takes; URLs are of the ``hosts`` in turn."""
+        super().__init__("source")
         self.delay = delay
         self.hosts = [f"127.0.0.{number + 1}" for number in range(hosts)]
         self.served: Counter[str] = Counter()
@@ -51,8 +52,6 @@ class Source:
         self._refusals: dict[str, Refusal] = {}  # by host
         self.poisoned: list[int] = []  # pids killed
         self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="source", daemon=True)
         self._servers: list[asyncio.Server] = []
         self._talks: set[asyncio.Task[None]] = set()
 
@@ -70,17 +69,6 @@ class Source:
     @staticmethod
     def number_of(url: str) -> int:
         return int(url.rpartition("/")[2])
-
-    def __enter__(self) -> Source:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
 
     async def _listen(self) -> None:
         for host in self.hosts:

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -27,7 +27,7 @@ from aioquic.quic.events import ConnectionTerminated, ProtocolNegotiated, QuicEv
 
 from tests.support.bodies import body_bytes
 from tests.support.certificates import Certificate
-from tests.support.processes import PATIENCE
+from tests.support.looping import Looping
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -247,11 +247,12 @@ class _Http3(QuicConnectionProtocol, _Wire):
             self.transmit()
 
 
-class MultiplexedSite:
+class MultiplexedSite(Looping):
     """Both versions on one port of one address; a context manager. One event loop in one thread serves them."""
 
     def __init__(self, certificate: Certificate, *, http2: bool = True, http3: bool = True, deaf: bool = False) -> None:
         """``deaf`` without HTTP/3: datagrams are taken and never answered, not even by the kernel."""
+        super().__init__("multiplexed")
         self.address = "127.0.0.1"
         self.port = 0
         self.wires: set[_Wire] = set()
@@ -262,8 +263,6 @@ class MultiplexedSite:
         self._asked: list[Asked] = []
         self._connections: list[str] = []
         self._gatherings: dict[int, _Gathering] = {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="multiplexed", daemon=True)
         self._is_deaf = deaf
         self._door = socket.socket()  # bound and never listening, it refuses who comes by TCP
         self._ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -308,20 +307,6 @@ class MultiplexedSite:
                 each()
 
     # ---- its life
-
-    def __enter__(self) -> MultiplexedSite:
-        self._thread.start()
-        self._call(self._listen())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._call(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE * 10)
-        self._loop.close()
-
-    def _call(self, story: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(story, self._loop).result(PATIENCE * 10)
 
     async def _listen(self) -> None:
         # A handshake that the client broke off is no fault of ours.

@@ -10,18 +10,16 @@ with Relay(("127.0.0.1", redis.port), latency=0.025) as relay:
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import socket
 import ssl
 import struct
-import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tests.support.processes import PATIENCE
+from tests.support.looping import Looping
 
 Result = TypeVar("Result")
 
@@ -38,7 +36,7 @@ class _Conditions:
     is_frozen: bool = False
 
 
-class Relay:
+class Relay(Looping):
     """Listens on a loopback port and passes bytes to and from a target; controlled from any thread.
 
     A change of conditions is in force when the call that made it returns. Linux completes TCP handshakes before
@@ -61,13 +59,12 @@ class Relay:
         `latency` is seconds one way, `cut_after` resets a connection after so many bytes from the target (0: never).
         With `tls` clients speak it up to here and the target does not, as before stunnel.
         """
+        super().__init__("relay")
         self.target = target
         self.address = address
         self.port = 0
         self._conditions = _Conditions(latency, cut_after)
         self._tls = tls
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
         self._accepted = 0
@@ -111,19 +108,6 @@ class Relay:
         """Stop listening: new connections are refused, open ones live on."""
         self._on_loop(self._stop_listening)
 
-    # ---- its life
-
-    def __enter__(self) -> Relay:
-        self._thread.start()
-        self._run(self._listen())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._run(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE * 10.0)
-        self._loop.close()
-
     # ---- on the loop's thread
 
     async def _listen(self) -> None:
@@ -134,7 +118,7 @@ class Relay:
             self._loop.set_exception_handler(lambda _loop, _context: None)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _close(self) -> None:
+    async def _end(self) -> None:
         self._stop_listening()
         self._end_links(by_reset=True)
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -162,19 +146,10 @@ class Relay:
     # ---- from other threads
 
     def _on_loop(self, action: Callable[[], Result]) -> Result:
-        done: concurrent.futures.Future[Result] = concurrent.futures.Future()
+        async def act() -> Result:
+            return action()
 
-        def act() -> None:
-            try:
-                done.set_result(action())
-            except BaseException as fault:
-                done.set_exception(fault)
-
-        self._loop.call_soon_threadsafe(act)
-        return done.result(PATIENCE * 10.0)
-
-    def _run(self, work: Coroutine[object, object, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE * 10.0)
+        return self._run(act())
 
 
 class _Direction:

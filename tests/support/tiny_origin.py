@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+
+from tests.support.looping import Looping
 
 _END = b"\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class TinyOrigin:
+class TinyOrigin(Looping):
     """The server, on a loopback port and a thread of its own; a context manager."""
 
     def __init__(self) -> None:
+        super().__init__("tiny origin")
         self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="tiny origin", daemon=True)
         self._talks: set[asyncio.WriteTransport] = set()
         self._server: asyncio.Server | None = None
-
-    def __enter__(self) -> TinyOrigin:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
     async def _listen(self) -> None:
         self._server = await self._loop.create_server(lambda: _Talk(self._talks), "127.0.0.1", 0, backlog=1024)
