@@ -60,8 +60,8 @@ GUARDS = (
     _way(_HANDLE, 'curl.setopt(pycurl.PROXY, "")', "reached_through_a_proxy", "pass"),
     _way(_HANDLE, "curl.setopt(pycurl.FOLLOWLOCATION, 0)", "reached_by_redirect",
         "curl.setopt(pycurl.FOLLOWLOCATION, 1)"),
-    _way(_ADDRESSES, "!= addresses or name in self.unread", "rebound_by_dns", "!= addresses"),
-    _names(_ADDRESSES, "!= addresses or name in self.unread", "names_are_asked_once", "!= addresses"),
+    _way(_ADDRESSES, "!= addresses or (self.unread and name in self.unread)", "rebound_by_dns", "!= addresses"),
+    _names(_ADDRESSES, "!= addresses or (self.unread and name in self.unread)", "names_are_asked_once", "!= addresses"),
     _names(_ADDRESSES, '(host, f"{host}.")', "names_are_asked_once", "(host,)"),
     # What a refusal becomes.
     _way(_HANDLE, "self._refusals.append(verdict.reason)", "asked_directly", "pass"),
