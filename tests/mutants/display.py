@@ -37,7 +37,7 @@ GUARDS = (
         "if standing.due is None:"),
     Guard("producer/job/hold_up.py", " or facts.flying > facts.quiet:", _HOLD_UP, ":"),
     Guard("producer/job/hold_up.py", "elif standing is None or not standing.running:", _HOLD_UP, "else:"),
-    Guard("worker/engine/rows.py", "transfer.queued + _lag(transfer, ended)", _LANE, "transfer.queued"),
+    Guard("worker/engine/rows.py", "fetched.at, _lag(exchange, fetched))", _LANE, "fetched.at, 0.0)"),
     Guard("producer/job/observer.py", "        if self._is_all_silent():\n            return None\n", _OBSERVER),
     Guard("producer/job/rates.py", "since < _BASIS_SECONDS or ", _RATES),
     Guard("producer/job/rates.py", " or came < _BASIS_ROWS:", _RATES, ":"),

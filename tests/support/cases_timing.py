@@ -98,14 +98,6 @@ def _held(exchange: Exchange) -> None:
     exchange.respond(body_bytes(exchange.number("size", GOOD_SIZE), exchange.number("seed")))
 
 
-@serves("/counted")
-def _counted(exchange: Exchange) -> None:
-    """A pause of `ms` in a `room` whose guests are counted, then an answer."""
-    with exchange.present(exchange.text("room")):
-        exchange.pause(exchange.number("ms") / 1000)
-    exchange.respond(GOOD)
-
-
 @serves("/thinks")
 def _thinks(exchange: Exchange) -> None:
     """A pause of `ms` before the head, and again before the body; none once the test lets go."""

@@ -9,7 +9,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from email.utils import formatdate
 from enum import StrEnum
 from http import HTTPStatus
@@ -128,10 +127,6 @@ class Exchange:
         """Wait, unless the test has let go."""
         if not self._log.let_go.is_set():
             self.pause(seconds)
-
-    def present(self, room: str) -> AbstractContextManager[None]:
-        """Count this request as one in a room; leave before answering, for the client's next one may be quicker."""
-        return self._log.present(room)
 
     def await_release(self) -> None:
         """Say nothing until the test lets go; raises Gone as soon as the server is stopped."""

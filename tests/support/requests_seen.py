@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,8 +64,6 @@ class RequestLog:
         self._requests: list[SeenRequest] = []
         self._connections: list[SeenConnection] = []
         self._visits: dict[str, int] = {}
-        self._present: Counter[str] = Counter()
-        self._most_at_once: Counter[str] = Counter()
         self.let_go = threading.Event()  # set by a test: /held waits for it, /thinks thinks no more
 
     # ---- for assertions
@@ -115,11 +112,6 @@ class RequestLog:
                 self._changed.wait_for(has_changed, seconds)
         return seen
 
-    def most_at_once(self, room: str) -> int:
-        """Return how many requests were in a room at the same time, at most; see /counted."""
-        with self._changed:
-            return self._most_at_once[room]
-
     def clear(self) -> None:
         """Forget all requests and visits (connections stay: they may still be open)."""
         with self._changed:
@@ -158,18 +150,6 @@ class RequestLog:
             self._requests.append(seen)
             self._changed.notify_all()
             return seen
-
-    @contextmanager
-    def present(self, room: str) -> Iterator[None]:
-        """Count a request that is in a room."""
-        with self._changed:
-            self._present[room] += 1
-            self._most_at_once[room] = max(self._most_at_once[room], self._present[room])
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._present[room] -= 1
 
     @contextmanager
     def changing(self) -> Iterator[None]:
