@@ -14,6 +14,7 @@ from contract.records.outcomes import Ending
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Ending = Annotated[str, Meta(pattern=rf"\A({'|'.join(Ending)})\Z")]
 _Error = Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,40}\Z")]  # a later version may have more classes
+_Seconds = Annotated[float, Meta(ge=0)]
 _Host = Annotated[str, Meta(max_length=300)]
 
 
@@ -23,7 +24,8 @@ class ProgressSnapshot(Struct, frozen=True, omit_defaults=True):
     ``errors`` counts failed outcomes by class. ``flying`` URLs are in flight; ``quiet`` of them have received next to
     nothing for two seconds. ``unresolved`` ones (one per host, with the others behind it) have waited two seconds for
     name servers that do not answer. ``retrying`` ones wait for their host or their next attempt. ``hosts`` has quiet
-    and unresolved URLs by host, for the few hosts with the most.
+    and unresolved URLs by host, for the few hosts with the most. ``throttled`` ones wait for hosts that throttle;
+    ``throttling`` has the seconds until the next requests to the first few of these.
     """
 
     batch: str
@@ -35,6 +37,8 @@ class ProgressSnapshot(Struct, frozen=True, omit_defaults=True):
     unresolved: _Count = 0
     hosts: Mapping[_Host, _Count] = {}
     retrying: _Count = 0
+    throttled: _Count = 0
+    throttling: Mapping[_Host, _Seconds] = {}
 
     def to_wire(self) -> bytes:
         return wire.to_json_bytes(self)

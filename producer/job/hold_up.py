@@ -55,6 +55,8 @@ class Facts:
     quiet: int = 0
     unresolved: int = 0
     retrying: int = 0
+    throttled: int = 0
+    throttling: Mapping[str, float] = field(default_factory=dict)
     slow_hosts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -93,7 +95,7 @@ def _what_is_open(facts: Facts, standing: Standing, at: Callable[[float], str]) 
         yield from _space(facts)
         yield from _hosts(facts, standing, at)
         if not facts.is_flowing:
-            yield from _what_flies(facts, standing)
+            yield from _what_flies(facts, standing, at)
             yield from _turns(standing)
     elif not facts.is_complete and facts.list_idle >= _LIST_SLOW:
         yield HoldUp("list", f"Waiting for the list: no line has come for {_whole(facts.list_idle)} s.")
@@ -157,9 +159,11 @@ def _hosts(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iter
         yield HoldUp("hosts", f"All that is left waits for {named}; the first is asked again {_in(waits[0][1])}.")
 
 
-def _what_flies(facts: Facts, standing: Standing) -> Iterator[HoldUp]:
+def _what_flies(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
     if not standing.running or not facts.has_snapshots or facts.flying > facts.quiet:
         return
+    if facts.throttling:
+        yield _throttling(facts, at)
     if facts.unresolved and not facts.flying:
         hosts = counted(facts.unresolved, "host waits", "hosts wait")
         yield HoldUp("names", f"The name servers do not answer: {hosts} for an address.")
@@ -170,6 +174,15 @@ def _what_flies(facts: Facts, standing: Standing) -> Iterator[HoldUp]:
     if facts.retrying and facts.idle >= 1.0:
         urls = counted(facts.retrying, "URL waits", "URLs wait")
         yield HoldUp("retry", f"{urls} for a host's turn or the next attempt.")
+
+
+def _throttling(facts: Facts, at: Callable[[float], str]) -> HoldUp:
+    hosts = sorted(facts.throttling, key=lambda host: facts.throttling[host])
+    left = facts.throttling[hosts[0]]
+    urls, again = counted(facts.throttled, "URL waits", "URLs wait"), f"is asked again at {at(left)}, {_in(left)}"
+    if len(hosts) == 1:
+        return HoldUp("hosts", f"{urls} for {hosts[0]}, which throttles and {again}.")
+    return HoldUp("hosts", f"{urls} for {_names(hosts)}, which throttle; the first {again}.")
 
 
 def _turns(standing: Standing) -> Iterator[HoldUp]:

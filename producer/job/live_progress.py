@@ -61,7 +61,7 @@ class LiveProgress:
     def has_snapshots(self) -> bool:
         return bool(self._open())
 
-    def sum(self, what: Literal["flying", "quiet", "unresolved", "retrying"]) -> int:
+    def sum(self, what: Literal["flying", "quiet", "unresolved", "retrying", "throttled"]) -> int:
         """Add up a field of the open batches' snapshots."""
         return sum(getattr(snapshot, what) for snapshot in self._open())
 
@@ -72,6 +72,14 @@ class LiveProgress:
         for snapshot in self._open():
             hosts.update(snapshot.hosts)
         return dict(hosts.most_common())
+
+    @property
+    def throttling(self) -> Mapping[str, float]:
+        """Hosts that URLs of open batches wait for because they throttle, with the seconds until the next request."""
+        left: dict[str, float] = {}
+        for host, seconds in (item for snapshot in self._open() for item in snapshot.throttling.items()):
+            left[host] = min(seconds, left.get(host, seconds))
+        return left
 
     def rows_of(self, batch: str) -> int:
         """Return how many outcomes an open batch has, by its last snapshot."""

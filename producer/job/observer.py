@@ -227,6 +227,8 @@ class Observer:
             quiet=live.sum("quiet"),
             unresolved=live.sum("unresolved"),
             retrying=live.sum("retrying"),
+            throttled=live.sum("throttled"),
+            throttling={_shown(host): left for host, left in live.throttling.items()},
             slow_hosts=self._slow_hosts(),
         )
         return what_holds_up(facts, self._at)

@@ -7,6 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from operator import itemgetter
 
 from contract.ledger.values import Child, Claim
 from contract.records.batches import pack_entries
@@ -96,6 +98,8 @@ class HeldBatch:
             unresolved=seen.waits.unresolved,
             hosts=dict(seen.waits.hosts.most_common(_SHOWN_HOSTS)),
             retrying=seen.waits.retrying,
+            throttled=seen.waits.throttled,
+            throttling=dict(nsmallest(_SHOWN_HOSTS, seen.waits.throttling.items(), key=itemgetter(1))),
         )
 
 

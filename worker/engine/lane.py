@@ -322,6 +322,7 @@ class Lane:
         waits = {terms: Waits(retrying=share.waiting) for terms, share in self._shares.of.items()}
         self._slots.note(waits)
         self._lookups.note(waits, now)
+        self._flow.host_waits.note(waits, now)
         for terms, found in waits.items():
             self._shares.of[terms].run.results.note_waits(self, found)
 

@@ -204,6 +204,11 @@ class Schedule(Generic[T]):
                 return True
         return False
 
+    def ready_at(self, host_key: str) -> Iterator[T]:
+        host = self._hosts.get(host_key)
+        for queue in host.queues() if host is not None else ():
+            yield from queue.turns
+
     def resting(self) -> list[str]:
         """Return the hosts nothing is started of until a moment."""
         return [key for _, key in self._resting]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from contract.records.outcomes import ErrorClass
@@ -12,7 +12,9 @@ from worker.engine.host_record import Pause
 from worker.engine.hosts import Hosts
 from worker.engine.http.verdict import Redirected
 from worker.engine.schedule import Schedule
+from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
+from worker.engine.waits import Waits
 
 HOST_HOLD = 5.0  # seconds URLs of a paused host are kept at most; for a longer pause they are handed back
 _ANSWERS = range(500)  # statuses that say the host is well
@@ -87,6 +89,14 @@ class HostWaits:
             pause = self._hosts.pause(key, now)
             if pause is not None:
                 self._look_at(key, pause, now)
+
+    def note(self, waits: Mapping[Terms, Waits], now: float) -> None:
+        """Count what of these runs waits for hosts that throttle."""
+        for key in dict.fromkeys(self._schedule.resting()):
+            pause = self._hosts.pause(key, now)
+            for transfer in self._schedule.ready_at(key):
+                if transfer.terms in waits:
+                    waits[transfer.terms].await_host(key, pause.left if pause is not None else 0.0)
 
     def _look_at(self, key: str, pause: Pause, now: float) -> None:
         is_long = pause.is_given_up or pause.left > HOST_HOLD

@@ -11,6 +11,7 @@ class Waits:
     """How many URLs are in flight, and how many of these quiet; how many wait for silent name servers, or for a moment.
 
     Of each host one waits for those, with the others behind it. ``hosts`` counts the quiet and the unresolved by host.
+    ``throttled`` ones wait for hosts that throttle: ``throttling`` has the seconds until each of these is asked again.
     """
 
     flying: int = 0
@@ -18,6 +19,8 @@ class Waits:
     unresolved: int = 0
     retrying: int = 0
     hosts: Counter[str] = field(default_factory=Counter)
+    throttled: int = 0
+    throttling: dict[str, float] = field(default_factory=dict)
 
     def fly(self, host: str, *, is_quiet: bool) -> None:
         self.flying += 1
@@ -29,9 +32,15 @@ class Waits:
         self.unresolved += 1
         self.hosts[host] += 1
 
+    def await_host(self, host: str, left: float) -> None:
+        self.throttled += 1
+        self.throttling[host] = left
+
     def add(self, other: Waits) -> None:
         self.flying += other.flying
         self.quiet += other.quiet
         self.unresolved += other.unresolved
         self.retrying += other.retrying
         self.hosts.update(other.hosts)
+        self.throttled += other.throttled
+        self.throttling |= other.throttling

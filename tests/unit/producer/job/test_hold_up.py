@@ -88,6 +88,16 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
             "The name servers do not answer: 3 hosts wait for an address.",
         ),
         (QUIET, "slow", "Waiting for slow answers: 15 URLs bring next to nothing, of tar.test (12), pit.test (3)."),
+        (
+            {"has_snapshots": True, "throttled": 200, "throttling": {"cdn.test": 4.2}, "retrying": 5},
+            "hosts",
+            "200 URLs wait for cdn.test, which throttles and is asked again at 12:00 + 4, in 0:04.",
+        ),
+        (
+            {**QUIET, "throttled": 1, "throttling": {"b.test": 40.0, "a.test": 0.0}},
+            "hosts",
+            "1 URL waits for a.test, b.test, which throttle; the first is asked again at 12:00 + 0, now.",
+        ),
         ({"has_snapshots": True, "retrying": 1}, "retry", "1 URL waits for a host's turn or the next attempt."),
         (
             {"standing": standing(running=0, held={}, elsewhere=8)},

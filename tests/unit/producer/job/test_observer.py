@@ -146,6 +146,22 @@ def test_a_status_has_what_open_batches_told_and_no_time_that_is_a_guess() -> No
     assert wait.left <= due
 
 
+def test_a_job_whose_workers_wait_for_a_host_that_throttles_is_held_up_by_it() -> None:
+    """Guards ``throttling``: "held up by nothing" was all that was said."""
+    world = World()
+    world.tell(1)
+    world.pass_time(5.0)
+    for batch, left in (("1", 4.0), ("2", 3.0)):
+        waits = ProgressSnapshot(batch, {}, 0, throttled=7, throttling={"slow.test:443": left})
+        world.live.take(waits.to_wire())
+
+    hold_up = world.observer.status().hold_up
+
+    assert hold_up.kind == "hosts"
+    assert hold_up.sentence.startswith("14 URLs wait for slow.test, which throttles and is asked again at ")
+    assert hold_up.sentence.endswith(", in 0:03.")
+
+
 def test_the_last_silent_urls_are_not_measured_by_those_before_them() -> None:
     """Guards _is_all_silent: of the last 28 URLs, all silent, four seconds were said to be left."""
     world = World(is_at_its_last=True)

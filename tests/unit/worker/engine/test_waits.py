@@ -49,6 +49,19 @@ def test_urls_wait_for_name_servers_that_say_nothing_and_for_no_others() -> None
     assert run.progress.waits.hosts == {"behind.test:80": 1}
 
 
+def test_urls_wait_for_a_host_that_throttles_with_the_seconds_until_it_is_asked_again() -> None:
+    """Guards HostWaits.note: nothing was said to hold up a job whose hosts all throttled."""
+    fields = (("Retry-After", "4"),)
+    world = VirtualWorld(lambda url, _turn: Reply(status=429, fields=fields) if "busy" in url else Reply(after=60.0))
+    run = world.start([f"http://busy.test/{index}" for index in range(5)], PATIENT)
+    other = world.start(["http://good.test/"], PATIENT)
+    turn_for(world, 1.5)
+
+    assert run.progress.waits.throttled == 5
+    assert 2.0 < run.progress.waits.throttling["busy.test:80"] < 3.5
+    assert other.progress.waits == Waits(flying=1)
+
+
 def test_errors_are_counted_by_class_until_they_are_reported() -> None:
     """Guards what ``part`` takes out: each would be counted twice, in the report and in what goes on."""
     world = VirtualWorld(
