@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from contract.errors import MessageError
+from contract.ledger.reasons import Reason
 from contract.records import wire
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Trouble:
 
     reason: str  # a sentence for people
     takes_work: bool = False
+    label: Reason = Reason.OTHER  # the same for metrics
 
     def __str__(self) -> str:
         return f"{'is short of space' if self.takes_work else 'takes no work'}: {self.reason}"
@@ -65,7 +67,7 @@ class WorkerHealth:
 
     def report(self, worker: str, trouble: Trouble) -> None:
         """Record a worker's trouble for the next BELIEVED_FOR seconds."""
-        record = {"reason": trouble.reason[:_LONGEST], "takes_work": trouble.takes_work}
+        record = {"reason": trouble.reason[:_LONGEST], "takes_work": trouble.takes_work, "label": trouble.label}
         with self._redis.pipeline() as pipe:
             pipe.sadd(self._troubled, worker)
             pipe.set(self._records + worker, wire.to_json(record), ex=BELIEVED_FOR)
@@ -107,7 +109,7 @@ class WorkerHealth:
 def _trouble(record: bytes) -> Trouble:
     try:
         found = wire.from_json(record)
-        return Trouble(str(found["reason"]), takes_work=bool(found["takes_work"]))
+        return Trouble(str(found["reason"]), bool(found["takes_work"]), Reason.of(found.get("label")))
     except (MessageError, KeyError, TypeError):
         return Trouble("It runs another version, whose trouble cannot be read here.")
 

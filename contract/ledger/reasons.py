@@ -1,11 +1,8 @@
-"""Words for what keeps a worker from working: few and known beforehand, because a metric has a series for each."""
+"""Labels for what keeps a worker from working: a fixed set, because a metric has a series for each."""
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-
-_CODE = re.compile(r"\((E[A-Z]+|inodes)\)\.")
 
 
 class Reason(StrEnum):
@@ -24,13 +21,7 @@ class Reason(StrEnum):
     ESTALE = "ESTALE"  #: its server has forgotten it
     OTHER = "other"  #: something else: the worker's log and `trawl status` say what
 
-
-_BY_WORD = {str(reason): reason for reason in Reason}
-
-
-def reason_of(sentence: str) -> Reason:
-    """Return the word for a trouble's sentence."""
-    match = _CODE.search(sentence)
-    if match:
-        return _BY_WORD.get(match[1], Reason.OTHER)
-    return Reason.SPACE if "MiB" in sentence else Reason.OTHER
+    @classmethod
+    def of(cls, word: object) -> Reason:
+        """Return the label with this text; OTHER if another version has labels that we lack."""
+        return next((reason for reason in cls if reason == word), cls.OTHER)

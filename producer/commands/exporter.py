@@ -21,7 +21,6 @@ from contract.errors import SettingError
 from contract.ledger.health import Census
 from contract.ledger.memory import RedisMemory
 from contract.ledger.overview import Overview, look
-from contract.ledger.reasons import reason_of
 from contract.outage import Outage
 from producer.cluster.client import Cluster
 from producer.wiring import Producer
@@ -126,7 +125,7 @@ def _of_workers(census: Census) -> Iterator[Metric]:
     stalled = [worker for worker, trouble in troubles.items() if not trouble.takes_work]
     silent = [worker for worker in census.workers if worker not in alive]
     yield _gauge(known.WORKERS, _by_word({"alive": len(alive), "stalled": len(stalled), "silent": len(silent)}))
-    reasons = Counter(str(reason_of(trouble.reason)) for trouble in troubles.values())
+    reasons = Counter(str(trouble.label) for trouble in troubles.values())
     yield _gauge(known.WORKERS_TROUBLED, _by_word(reasons))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.health import Trouble, WorkerHealth
+from contract.ledger.reasons import Reason
 from contract.metrics import EXPORTER_METRICS, PROCESS_METRICS
 from tests.support.cluster import Cluster
 from tests.support.person import Person
@@ -29,8 +30,8 @@ def test_the_cluster_is_shown_as_it_is(tmp_path: Path) -> None:
         assert cluster.ledger.claim("job", "1", holder="worker")
         for name in ("w1", "w2", "w3"):
             health.beat(name)
-        health.report("w1", Trouble("The disk is full (ENOSPC)."))
-        health.report("w2", Trouble("A body of 9 MiB waits: the disk has 1 MiB free.", takes_work=True))
+        health.report("w1", Trouble("The disk is full (ENOSPC).", label=Reason.ENOSPC))
+        health.report("w2", Trouble("A body of 9 MiB waits: the disk has 1 MiB free.", True, Reason.SPACE))
         found = scrape(port)
         shown_on = listeners(port)
         process.send_signal(signal.SIGTERM)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from contract import metrics as known
 from contract.ledger.health import Trouble
-from contract.ledger.reasons import Reason, reason_of
+from contract.ledger.reasons import Reason
 from contract.ledger.sweep import SweepFindings
 from contract.records.outcomes import Ending, ErrorClass
 from contract.records.reports import BatchReport
@@ -99,9 +99,9 @@ class Meter:
         self._urls.labels(Ending.FAILED, ErrorClass.CANCELLED).inc(findings.cancelled)
 
     def _note_trouble(self, trouble: Trouble | None) -> None:
-        reason = reason_of(trouble.reason) if trouble is not None else None
+        label = trouble.label if trouble is not None else None
         for each in Reason:
-            self._trouble.labels(each).set(each is reason)
+            self._trouble.labels(each).set(each is label)
 
 
 def _count(metric: known.Metric) -> Count:

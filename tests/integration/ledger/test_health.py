@@ -5,8 +5,9 @@ from __future__ import annotations
 import redis
 
 from contract.ledger.health import BELIEVED_FOR, Trouble, WorkerHealth
+from contract.ledger.reasons import Reason
 
-FULL = Trouble("The disk is full (ENOSPC).")
+FULL = Trouble("The disk is full (ENOSPC).", label=Reason.ENOSPC)
 WAITS = Trouble("A body of 40 MiB waits.", takes_work=True)
 
 

@@ -10,9 +10,10 @@ import pytest
 import redis.exceptions
 
 from contract.ledger.health import BELIEVED_FOR, Trouble
-from contract.ledger.reasons import reason_of
+from worker.batch.disk_backoff import DiskBackoff
 from worker.events import Event, TroubleSeen
-from worker.health import HealthWatch, Heartbeat
+from worker.health import HealthWatch, Heartbeat, trouble_of
+from worker.settings import WorkerSettings
 
 FULL = Trouble("The disk is full (ENOSPC).")
 
@@ -120,8 +121,14 @@ def test_what_redis_could_not_be_told_is_told_when_it_is_back() -> None:
         ("A lane failed.", "other"),
     ],
 )
-def test_a_metric_has_a_word_for_each_reason(reason: str, code: str) -> None:
-    assert reason_of(reason) == code
+def test_trouble_has_a_label_for_metrics(reason: str, code: str, tmp_path: Path) -> None:
+    backoff = DiskBackoff()
+    backoff.note(reason, began=0.0)
+
+    trouble = trouble_of(WorkerSettings(output=str(tmp_path), min_free=0), backoff)
+
+    assert trouble is not None
+    assert (trouble.reason, trouble.label) == (reason, code)
 
 
 def test_the_heartbeat_of_a_worker_that_takes_no_work_is_old_and_says_why(tmp_path: Path) -> None:
