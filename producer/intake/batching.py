@@ -61,11 +61,11 @@ class Batcher:
         return self._entries
 
     def restore(self, entries: Sequence[Listed]) -> None:
-        """Take the entries that an earlier run held back, for the coming batches."""
+        """Take the entries that an earlier run held back."""
         self._entries += entries
 
     def add(self, entries: Sequence[Listed]) -> list[list[Listed]]:
-        """Take entries and return the batches that are ready."""
+        """Add entries and return the batches that are full."""
         self._entries += entries
         batches: list[list[Listed]] = []
         start = 0

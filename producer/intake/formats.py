@@ -70,7 +70,7 @@ def fault_of_head(head: bytes) -> str | None:
 
 
 def insist_on_urls(lists: Ahead) -> None:
-    """Make sure that there is a URL among the first lines, if there are many or no more of them, before all else.
+    """Reject an empty list, and one without a URL in its first 1,000 lines, before anything is started.
 
     Raises:
         InputError: there is no line, or all are refused; the sentence says why the first one was.

@@ -48,7 +48,7 @@ class Position:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Say which of two positions comes later."""
+        """Sorts positions in the order in which they are read."""
         return self.source, self.offset
 
     def to_record(self) -> dict[str, int]:
@@ -76,7 +76,7 @@ class Lists:
     """Reads one or more lists, one after another, as chunks of lines."""
 
     def __init__(self, names: Sequence[str], *, standard_input: int = 0) -> None:
-        """Name the lists: paths, or ``-`` once.
+        """``names`` are paths, or ``-`` once for standard input.
 
         Raises:
             InputError: a list cannot be read; the sentence says which.

@@ -29,8 +29,9 @@ class FullDiskError(FolderError):
 
 
 class SpaceWait:
-    """Repeats writes that failed on a full disk. ``tell`` prints one line; ``stop`` is called between two tries and may
-    raise to give up.
+    """Repeats writes that failed on a full disk.
+
+    ``tell`` prints one line; ``stop`` is called between two tries and may raise to give up.
     """
 
     def __init__(

@@ -136,20 +136,20 @@ class Journal:
     # ------------------------------------------------------------------ feeding
 
     def take(self, names: Iterable[bytes]) -> set[bytes]:
-        """Return those names that this job has not come across; now it has."""
+        """Return the names that are new to this job, and mark them as seen."""
         try:
             return self._seen.take(names)
         except OSError as error:
             raise self._file.damaged(error) from None
 
     def take_again(self, names: Sequence[bytes], position: Mapping[str, int]) -> None:
-        """Come across names up to ``position`` once more, which were not written when the job was last worked on."""
+        """Mark names up to ``position`` as seen again: they were not on disk when the job was interrupted."""
         self.take(names)
         self._write_seen(position)
 
     @property
     def written_until(self) -> Mapping[str, int]:
-        """How far the lists were read when the names they held were last written."""
+        """The position in the lists up to which all names are on disk."""
         until: Mapping[str, int] = (self.fact("seen") or {}).get("position") or {}
         return until
 
@@ -166,10 +166,10 @@ class Journal:
         taken: Collection[int] = (),
         **facts: Any,
     ) -> None:
-        """Keep new batches, entries that fill no batch yet and how far the lists were read, in one step; then names.
+        """Record new batches, entries that fill no batch yet and the position in the lists in one step, then names.
 
-        Every name that was taken belongs to what was read by then. ``ahead`` are blocks of entries whose turn comes
-        later (number, round, URLs, packed entries), ``taken`` the numbers of those whose turn came.
+        All names taken so far belong to lines before that position. ``ahead`` are new blocks of entries that were read
+        ahead (number, round, URLs, packed entries), ``taken`` the numbers of blocks that are no longer needed.
         """
         self._note_fed(batches, remainder, ahead, taken, facts)
         self._write_seen(self.fact("position", {}))
@@ -193,12 +193,12 @@ class Journal:
             self._file.store(facts)
 
     def remainder(self) -> bytes | None:
-        """Return the packed entries that were read and fill no batch yet."""
+        """Return the packed entries that fill no batch yet."""
         row = self._file.database.execute("SELECT entries FROM remainder").fetchone()
         return row[0] if row else None
 
     def blocks(self) -> list[tuple[int, int, int]]:
-        """Return number, round and URLs of each block of entries whose turn comes later."""
+        """Return number, round and URLs of each block of entries that were read ahead."""
         return self._file.database.execute("SELECT number, round, urls FROM ahead").fetchall()
 
     def block(self, number: int) -> bytes:
@@ -234,11 +234,11 @@ class Journal:
         return self._backlog
 
     def collected_among(self, batches: Sequence[str]) -> set[str]:
-        """Return those whose rows the manifest has."""
+        """Return those whose rows are in the manifest."""
         return self._among(batches, "is_drained AND")
 
     def known_among(self, batches: Sequence[str]) -> set[str]:
-        """Return those that are of this job, collected or not."""
+        """Return those that belong to this job, collected or not."""
         return self._among(batches)
 
     @waits_for_space
@@ -289,7 +289,7 @@ class Journal:
 
     @waits_for_space
     def _write_seen(self, position: Mapping[str, int]) -> None:
-        """Write names where many are in memory, and merge some that were."""
+        """Write the names in memory if there are many; otherwise merge some that were written."""
         is_due = self._seen.is_due
         with self._file.writing():
             if is_due:

@@ -1,4 +1,4 @@
-"""What a folder's journal says about its job, for commands other than the one that holds it."""
+"""What a folder's journal says about its job, for commands that have not locked the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a script remembers of a list it feeds, where a command has a journal: it ends with the script."""
+"""What a script remembers of the list it feeds, in memory; a command has a journal instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from producer.storage.journal import KeptBatch
 
 
 class Memory:
-    """Answers as the journal of a job that was just begun, none of whose batches are kept: the ledger has them."""
+    """Answers like the journal of a new job, and keeps no batches: they are in the ledger."""
 
     keeps_batches = False
 

@@ -46,7 +46,7 @@ def open_regular(path: Path, flags: int, *, subject: str) -> int:
 
 
 def is_at(file: int, path: Path) -> bool:
-    """Is this path, without following links, still this open file?"""
+    """Does this path still lead to this open file, without following links?"""
     try:
         return os.path.samestat(os.fstat(file), os.lstat(path))
     except OSError:

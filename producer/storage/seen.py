@@ -26,7 +26,7 @@ class SeenNames:
         self._most = most
 
     def open(self, runs: Sequence[RunRecord]) -> None:
-        """Begin with the recorded runs.
+        """Load the recorded runs.
 
         Raises:
             DamagedRunError: one is gone or damaged; the set is then empty.

@@ -53,7 +53,7 @@ class StoredFiles:
         self.until = 0  #: offset of the last row of the current manifest that the index has written
 
     def open(self, record: Mapping[str, Any]) -> None:
-        """Begin with what was recorded; if a part of it is gone, with nothing."""
+        """Load what ``record`` returned; start empty if a part of it is missing."""
         self._manifests = {int(number): path for number, path in record.get("manifests", {}).items()}
         self._current = record.get("current")
         self.until = self._last = int(record.get("until", 0))
