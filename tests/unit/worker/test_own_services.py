@@ -15,12 +15,6 @@ EMPTY = WorkerSettings()
 _cluster = ClusterSettings.from_environment
 
 
-def test_broker_and_backend_are_our_own() -> None:
-    environment = {"TRAWL_BROKER_URL": "redis://:secret@127.0.0.1/0", "TRAWL_RESULT_BACKEND": "rediss://[::1]:6390/1"}
-
-    assert endpoints(EMPTY, _cluster(environment)) == {("127.0.0.1", 6379), ("::1", 6390)}
-
-
 def test_every_server_of_a_list_is_our_own() -> None:
     environment = {
         "TRAWL_BROKER_URL": "sentinel://127.0.0.1:26379;sentinel://127.0.0.2:26380",

@@ -64,14 +64,6 @@ def test_what_the_ledger_could_not_follow_is_refused(variables: dict[str, str], 
     assert refused.value.code == "setting"
 
 
-def test_sentinels_may_lead_to_the_broker() -> None:
-    settings = ClusterSettings.from_environment(
-        {"TRAWL_BROKER_URL": "sentinel://a:26379/0", "TRAWL_RESULT_BACKEND": REDIS}
-    )
-
-    assert settings.result_backend == REDIS
-
-
 @pytest.mark.parametrize("url", ["rediss://h/0?ssl_cert_reqs=none", "redis+socket:///r.sock?virtual_host=3", REDIS])
 def test_the_options_a_redis_url_may_hold_are_kept(url: str) -> None:
     assert ClusterSettings.from_environment({"REDIS_URL": url}).result_backend == url

@@ -15,12 +15,6 @@ from contract.errors import SettingError
 from tests.support.certificates import PrivateAuthority
 
 
-def test_a_plain_url_has_no_tls_options() -> None:
-    for url in ("redis://db/0", "redis+socket:///run/redis.sock?virtual_host=0", "amqp://broker"):
-        assert tls_options(url, "/etc/ca.pem") == {}
-        assert without_tls_options(url) == url
-
-
 def test_certificate_and_host_name_are_checked_by_default() -> None:
     assert tls_options("rediss://db:6380/0") == {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
     assert tls_options("rediss://db:6380/0", "/etc/ca.pem")["ssl_ca_certs"] == "/etc/ca.pem"

@@ -32,13 +32,6 @@ def test_a_command_without_options_has_the_policy_scripts_have(monkeypatch: pyte
     assert _given()[0] == [JobPolicy()]
 
 
-def test_the_limits_on_slow_servers_are_options() -> None:
-    ((policy,), _) = _given("--first-byte-timeout", "0", "--min-speed", "20K", "--min-speed-window", "5")
-
-    assert (policy.first_byte_timeout, policy.slowest, policy.slow_window) == (0.0, 20 * 1024, 5.0)
-    assert _given("--min-speed", "0")[0][0].slowest == 0
-
-
 def test_what_an_option_changes_is_told_by_its_name() -> None:
     """Guards the names of what a new command changes of an unfinished job: people know options, not our fields."""
     words = {

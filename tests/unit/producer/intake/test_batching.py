@@ -1,6 +1,5 @@
 """How lists are cut: every entry in one batch, in order, small batches first."""
 
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,13 @@ from contract.records.batches import Listed
 from contract.records.policy import JobPolicy
 from producer.commands.preparation import RunOptions, WorkerOptions
 from producer.commands.run import batcher_for
-from producer.intake.batching import FIRST_SIZE, Batcher, ramp, spread
+from producer.intake.batching import FIRST_SIZE, Batcher, spread
 from producer.job.plan import JobSpec
 from worker.settings import WorkerSettings
 
 
 def entries(count: int) -> list[Listed]:
     return [f"http://h/{index}" for index in range(count)]
-
-
-def test_the_first_batches_fill_every_slot_and_grow_to_the_size() -> None:
-    assert list(islice(ramp(300, 2), 7)) == [64, 64, 128, 128, 256, 256, 300]
-    assert list(islice(ramp(50, 2, first=8), 9)) == [8, 8, 16, 16, 32, 32, 50, 50, 50]
-    assert list(islice(ramp(4, 3), 3)) == [4, 4, 4]
 
 
 def test_a_short_list_is_spread_evenly_over_the_slots() -> None:
@@ -48,15 +41,6 @@ def test_every_entry_is_in_exactly_one_batch(chunks: list[int], size: int, slots
     assert [entry for batch in batches for entry in batch] == given_entries
     assert all(0 < len(batch) <= size for batch in batches)
     assert not batcher.held
-
-
-def test_a_list_that_comes_slowly_is_sent_as_far_as_it_came() -> None:
-    batcher = Batcher(500, 2)
-
-    held = batcher.add(entries(5))
-    flushed = batcher.flush()
-
-    assert (held, [len(batch) for batch in flushed]) == ([], [3, 2])
 
 
 def test_a_long_list_starts_small_and_ends_on_all_slots_at_once() -> None:

@@ -59,19 +59,6 @@ def test_hosts_of_a_sorted_list_take_turns() -> None:
     assert ahead.urls == 4000 - len(taken)
 
 
-def test_a_host_that_comes_late_catches_up_with_what_was_sent_before_it_was_known() -> None:
-    ahead = ReadAhead(MemoryShelf())
-    ahead.add(_entries("first", range(10 * ROUND)))
-    _take(ahead, 4 * ROUND)
-    before = ahead.is_overtaking
-
-    ahead.add(_entries("late", range(6 * ROUND)))
-
-    assert (before, ahead.is_overtaking) == (True, False), "all that was left was of a host that had its turn"
-    assert _hosts_of(_take(ahead, 3 * ROUND)) == {"late": 3 * ROUND}
-    assert _hosts_of(_take(ahead, 4 * ROUND)) == {"first": 2 * ROUND, "late": 2 * ROUND}
-
-
 def test_hosts_that_come_ever_anew_do_not_keep_an_old_one_waiting_for_ever() -> None:
     """Guards CATCHES_UP: who counts from the first line would be sent before all who came earlier."""
     ahead = ReadAhead(MemoryShelf())

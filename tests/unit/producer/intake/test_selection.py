@@ -39,15 +39,6 @@ def test_every_line_that_asks_for_something_is_counted_once() -> None:
     assert (selected.duplicates, len(selected.refused), selected.lines) == (1, 2, 5)
 
 
-def test_a_url_of_an_earlier_chunk_is_a_duplicate() -> None:
-    selection = Selection(Remembering())
-    selection.judge(chunk(b"http://a/", b"http://b/"))
-
-    selected = selection.judge(chunk(b"http://b/", b"http://c/", first=3))
-
-    assert (selected.entries, selected.duplicates) == (["http://c/"], 1)
-
-
 def test_a_refused_line_is_a_row_that_says_where_it_stands() -> None:
     alone = Selection(Remembering()).judge(chunk(b"gopher://x/", first=17)).refused[0]
     among = Selection(Remembering(), is_naming_lists=True).judge(chunk(b"gopher://x/", first=17)).refused[0]

@@ -77,21 +77,6 @@ def test_an_endless_line_costs_no_memory() -> None:
     os.close(read)
 
 
-def test_a_slow_pipe_is_not_waited_for() -> None:
-    read, write = os.pipe()
-    lists = Lists(["-"], standard_input=read)
-
-    nothing = lists.read()
-    os.write(write, b"http://a/\nhttp://b")
-    something = lists.read()
-
-    assert nothing is None
-    assert something is not None
-    assert list(something.lines) == [b"http://a/"]
-    os.close(write)
-    os.close(read)
-
-
 @given(st.lists(st.binary(max_size=40), max_size=40), st.integers(0, 40))
 def test_a_second_reader_goes_on_exactly_where_the_first_stopped(lines: list[bytes], stop: int) -> None:
     read, write = os.pipe()

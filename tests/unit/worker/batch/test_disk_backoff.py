@@ -34,13 +34,6 @@ class Disk:
         return self.disk_backoff.wait(self.trouble, is_stopping=lambda: False)
 
 
-def test_a_healthy_disk_is_not_waited_for() -> None:
-    disk = Disk()
-
-    assert disk.wait()
-    assert disk.time == 1000.0
-
-
 def test_trouble_is_waited_out_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     disk = Disk(well_at=30.0)
 

@@ -108,12 +108,6 @@ def test_a_body_below_the_floor_has_one_window() -> None:
     assert WINDOW <= seconds < WINDOW * 1.1
 
 
-def test_a_body_above_the_floor_has_until_its_deadline() -> None:
-    outcome, _, _ = _fetch(_steadily(1.1 * DEFAULT.slowest))
-
-    assert outcome.error is ErrorClass.TIMEOUT
-
-
 def test_pauses_shorter_than_the_window_end_nothing() -> None:
     outcome, _, _ = _fetch(Pace(lambda seconds: 10_000 * (seconds // 25), size=50_000))
 

@@ -43,16 +43,6 @@ class Bench:
             assert not thread.is_alive()
 
 
-def test_a_snapshot_of_each_batch_is_published_each_time() -> None:
-    bench = Bench()
-
-    for _ in range(3):
-        bench.notify()
-        bench.join()
-
-    assert bench.published == [("job", snapshot) for _, snapshot in SEEN] * 3
-
-
 def test_a_redis_that_hangs_holds_up_nobody_and_is_told_the_last_of_each_batch() -> None:
     """Guards the thread, since leases are renewed by the one that notifies, and what waits for it."""
     go_on, asked = threading.Event(), threading.Semaphore(0)
