@@ -85,7 +85,7 @@ GUARDS = (
         "False"),
     _met(_THROTTLING, "status=transfer.throttled_with", "test_a_long_pause_costs_one_probe_and_ends_with_patience",
         "status=pause.status"),
-    _met(_THROTTLING, "if transfer.is_under_way or self._is_wanted(transfer, now):",
+    _met(_THROTTLING, "if transfer.is_under_way or is_wanted(key, name, now):",
         "test_a_url_that_is_always_throttled_is_no_probe_where_another_is_ready", "if True:"),
     _met(_THROTTLING, "if pause is None and transfer.alone_for:",
         "test_urls_that_are_always_throttled_do_not_stop_their_host", "if False:"),

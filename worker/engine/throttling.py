@@ -52,22 +52,21 @@ class HostWaits:
 
     def may_ask(self, transfer: Transfer, now: float) -> bool:
         """Does its host take one more request now? If not, its turn comes again."""
-        is_elsewhere = self._lets_another_probe(transfer, now)
-        wait = 0.0 if is_elsewhere else self._hosts.may_start(transfer.host_key, now, name_asked(transfer))
+        name = name_asked(transfer)
+        is_elsewhere = self._lets_another_probe(transfer, name, now)
+        wait = 0.0 if is_elsewhere else self._hosts.may_start(transfer.host_key, now, name)
         if wait:
             self._schedule.postpone(transfer, now + min(wait, _LOOK_PAUSE))
         if (wait or is_elsewhere) and transfer.began is not None:
             transfer.queue(now)
         return not (wait or is_elsewhere)
 
-    def _lets_another_probe(self, transfer: Transfer, now: float) -> bool:
+    def _lets_another_probe(self, transfer: Transfer, name: str, now: float) -> bool:
         """Does another ready URL tell more about the host? Then this one follows it."""
-        if transfer.is_under_way or self._is_wanted(transfer, now):
+        key, is_wanted = transfer.host_key, self._hosts.is_wanted
+        if transfer.is_under_way or is_wanted(key, name, now):
             return False
-        return self._schedule.give_way(transfer, lambda each: self._is_wanted(each, now))
-
-    def _is_wanted(self, transfer: Transfer, now: float) -> bool:
-        return self._hosts.is_wanted(transfer.host_key, name_asked(transfer), now)
+        return self._schedule.give_way(transfer, lambda each: is_wanted(key, name_asked(each), now))
 
     def hold(self, transfer: Transfer, host: str, now: float) -> None:
         """Have a transfer start over when its host's turn comes, or the pause of the host it was led to is over."""
