@@ -1,4 +1,4 @@
-"""How a run is to go on: until when it starts more, when it must end, and what our own disk has to say."""
+"""A run's course: until when it starts transfers, when it must end, and trouble with the worker's disk."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from math import inf
 
 
 class Course:
-    """May be called from any thread. Times are the clock's seconds."""
+    """Thread-safe. Times are the clock's seconds."""
 
     __slots__ = ("_is_ending", "abandoned", "drain_at", "short_of_space", "stalled", "starts_until")
 
     def __init__(self, until: float) -> None:
-        self.starts_until = until  # lanes ask before each first attempt: it is a comparison
+        self.starts_until = until  # compared by lanes before each first attempt
         self.abandoned = False
         self.drain_at: float | None = None
-        self.stalled: str | None = None  # what our own disk suffers from: take no more work
+        self.stalled: str | None = None  # the disk's trouble; no more work is taken
         self.short_of_space: str | None = None  # why a large body waits while others are fetched
         self._is_ending = False
 
     def stop(self, drain_at: float) -> None:
-        """Start no more; what is in flight then is handed back."""
+        """Start no more transfers; those in flight at ``drain_at`` are handed back."""
         self.drain_at = drain_at
         self._end()
 
     def abandon(self, now: float) -> None:
-        """The batch belongs to somebody else."""
+        """End at once: the lease is lost, and another worker may hold the batch."""
         self.abandoned = True
         self.stop(now)
 
     def stall(self, reason: str) -> None:
-        """Our own disk failed: start no more."""
+        """Start no more transfers, because the disk failed."""
         self.stalled = self.stalled or reason
         self._end()
 
@@ -37,9 +37,9 @@ class Course:
         self.short_of_space = reason
 
     def renew(self, until: float) -> None:
-        """Start more until then, if it was not told otherwise."""
+        """Allow starts until then, unless the run was stopped."""
         self.starts_until = until
-        if self._is_ending:  # by now: whoever said so may have come first
+        if self._is_ending:  # checked last: another thread may have stopped it meanwhile
             self.starts_until = -inf
 
     def must_end(self, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Content digests: which algorithms there are and how to start one."""
+"""Content digests: the supported algorithms and their hashers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Crc32c:
         self._sum = _checksum()()
 
     def update(self, data: bytes, /) -> None:
-        self._sum.update(bytes(data))  # the package takes nothing that could change; of bytes this is no copy
+        self._sum.update(bytes(data))  # the package rejects mutable buffers; bytes(bytes) makes no copy
 
     def hexdigest(self) -> str:
         digest: bytes = self._sum.digest()
@@ -45,10 +45,10 @@ class _Crc32c:
 
 @cache
 def _checksum() -> Any:
-    """Return the optional package's class; None where it is absent, or would compute in Python."""
+    """Return the optional package's class; None if it is missing, or only has its slow Python implementation."""
     try:
         import google_crc32c
-    except (ImportError, RuntimeWarning):  # it warns where it would compute in Python
+    except (ImportError, RuntimeWarning):  # it warns if only the Python implementation is there
         return None
     return google_crc32c.Checksum if google_crc32c.implementation == "c" else None
 
@@ -59,7 +59,7 @@ def is_known(algorithm: str) -> bool:
 
 
 def starter(algorithm: str) -> Callable[[], Any]:
-    """Return what starts a ``Hasher`` of this algorithm.
+    """Return a function that creates a ``Hasher`` of this algorithm.
 
     Raises:
         SettingError: the optional package of the algorithm is not installed.

@@ -1,4 +1,4 @@
-"""Why an attempt failed, and what kind of failure that is."""
+"""Why an attempt failed, and what that means for the URL."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Kind(StrEnum):
 
     TRANSIENT = "transient"  #: trying again may help
     PERMANENT = "permanent"  #: trying again will not help
-    REFUSED = "refused"  #: policy said no; nothing was sent, nothing is tried again
+    REFUSED = "refused"  #: not allowed; nothing was sent, and it is not tried again
     LIMIT = "limit"  #: more bytes than the job allows
-    LOCAL = "local"  #: our own disk; not the URL's fault, so the URL goes back
+    LOCAL = "local"  #: the worker's disk, not the URL; it is handed back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """One failed attempt.
 
-    ``retry_after`` is what the server asked for, in seconds; before ``not_before`` trying again is of no use. ``tries``
-    bounds the attempts that may end with this error class, below what the job allows; None leaves it to the job.
+    ``retry_after`` is the wait the server asked for, in seconds; ``not_before`` is a minimum wait in seconds. ``tries``
+    limits the attempts that may end with this error class; None: as many as the job allows.
     """
 
     error: ErrorClass
@@ -40,32 +40,32 @@ class Failure:
 
     @property
     def throttles(self) -> bool:
-        """May it be about the host and not about the URL?"""
+        """May it concern the host rather than the URL?"""
         return self.status in (429, 503) or (self.status == 403 and self.retry_after is not None)
 
 
 def bug(error: BaseException) -> Failure:
-    """Return the failure of a URL that met a bug of ours."""
+    """Return the failure of a URL that hit a bug of Trawlnet."""
     detail = f"A bug of ours: {type(error).__name__}."
     return Failure(error=ErrorClass.INTERNAL, kind=Kind.PERMANENT, detail=detail)
 
 
 class Breakage(StrEnum):
-    """How an exchange ended below HTTP; the adapter's words for its library's error codes."""
+    """How an exchange failed below HTTP; the adapter translates its library's error codes into these."""
 
     CONNECT = "connect"  #: no connection
-    CERTIFICATE = "certificate"  #: the peer is not who the URL names
-    HANDSHAKE = "handshake"  #: the connection, or the server, broke while TLS was agreed on
-    DISAGREEMENT = "disagreement"  #: the two sides have no TLS in common, or one wants what the other has not
-    TIMEOUT = "timeout"  #: the library's own clock ran out
+    CERTIFICATE = "certificate"  #: the certificate does not prove the host's identity
+    HANDSHAKE = "handshake"  #: the connection or the server failed during the TLS handshake
+    DISAGREEMENT = "disagreement"  #: no common TLS version or cipher, or a required feature is missing
+    TIMEOUT = "timeout"  #: the library's timeout
     CUT = "cut"  #: the connection ended before the response did
-    RESET = "reset"  #: the stream was reset without an error: its body is whole only if a length says so
+    RESET = "reset"  #: the stream was reset without an error; the body is complete only if its length says so
     STALE = "stale"  #: every pooled connection tried was dead; the request was not answered
-    NONSENSE = "nonsense"  #: what came is not HTTP
-    PROTOCOL = "protocol"  #: what came breaks the rules of HTTP/2 or 3
-    COMPLAINT = "complaint"  #: the server says that we broke them
+    NONSENSE = "nonsense"  #: the response is not HTTP
+    PROTOCOL = "protocol"  #: the response violates HTTP/2 or HTTP/3
+    COMPLAINT = "complaint"  #: the server reports a violation on our side
     REDIRECT = "redirect"  #: a redirect to several places at once
-    TOO_LARGE = "too-large"  #: the stated length is above the cap
-    STOPPED = "stopped"  #: we ended it ourselves
+    TOO_LARGE = "too-large"  #: the announced length exceeds the cap
+    STOPPED = "stopped"  #: ended on this side
     UNRESOLVED = "unresolved"  #: the library found no address
-    OTHER = "other"  #: a code that should not happen
+    OTHER = "other"  #: an unexpected code

@@ -1,4 +1,4 @@
-"""GroupCommit: whole bodies wait for one another, and are stored as a group."""
+"""Group commit: complete bodies wait for one another and are published as a group."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from contract.records.outcomes import ErrorClass, Outcome
 from worker.engine.failures import Failure, Kind, bug
 from worker.engine.ports import DiskTrouble, Draft, Obstacle, Store
 
-GROUP = 256  # files that are settled together at most wait for this many
-GROUP_WAIT = 0.2  # seconds a finished file waits for others to be settled with
+GROUP = 256  # bodies after which a group is published without waiting for more
+GROUP_WAIT = 0.2  # seconds a complete body waits for others
 
 
 class Whole(Struct, frozen=True, gc=False):
-    """A body that waits for its path, and the outcome its URL has but for that."""
+    """A complete body that waits to be published, and its URL's outcome except for the path."""
 
     entry: BatchEntry
     draft: Draft
@@ -27,29 +27,29 @@ class Whole(Struct, frozen=True, gc=False):
 
 
 class Owner(Protocol):
-    """The run whose files are named."""
+    """The run whose bodies are published."""
 
     @property
     def fetching(self) -> int:
-        """How many of its URLs may still come to have files soon."""
+        """How many of its URLs may soon bring more bodies."""
 
     def may_name(self) -> bool:
-        """May files still get their names? Asked right before they do."""
+        """May bodies still be published? Called right before they are."""
 
     def stall(self, reason: str) -> None:
-        """Our own disk failed."""
+        """The disk failed."""
 
     def end(self, outcomes: Sequence[Outcome]) -> None:
-        """Take the outcomes of files that have their names, or can have none."""
+        """Record the outcomes of bodies that were published or cannot be."""
 
     def hand_back(self, entries: Sequence[BatchEntry]) -> None:
-        """Take the URLs whose files got no names."""
+        """Hand back the URLs whose bodies were not published."""
 
 
 class GroupCommit:
-    """The files of one run. Any thread may call it; they are stored on a thread that may block, one group at a time.
+    """Publishes the bodies of one run on a thread that may block, one group at a time. Thread-safe.
 
-    It is handed its run with each call and keeps no reference to it: a run that is over needs no collector to be gone.
+    It gets its run with each call and keeps no reference, so that a finished run is freed without the cycle collector.
     """
 
     def __init__(
@@ -60,23 +60,23 @@ class GroupCommit:
         self._submit = submit
         self._lock = threading.Lock()
         self._group: list[Whole] = []
-        self._since = 0.0  # when the first of the group joined
+        self._since = 0.0  # when the first body of the group joined
         self._is_settling = False
 
     def join(self, bodies: Sequence[Whole]) -> None:
-        """Take bodies; ``settle_if_due`` is to follow."""
+        """Add bodies; the caller then calls ``settle_if_due``."""
         with self._lock:
             if not self._group:
                 self._since = self._now()
             self._group += bodies
 
     def tick(self, run: Owner, now: float) -> None:
-        """Settle what has waited long enough for company."""
+        """Publish the group if it has waited long enough."""
         if self._group and now - self._since >= GROUP_WAIT:
             self._begin(run)
 
     def settle_if_due(self, run: Owner) -> None:
-        """Group commit: while one group is being settled, the next one gathers."""
+        """Publish the group if it is full or no more bodies are coming; while it is published, the next one gathers."""
         if self._is_due(run):
             self._begin(run)
 
@@ -106,7 +106,7 @@ class GroupCommit:
         except DiskTrouble as trouble:
             run.stall(str(trouble))
             paths = None
-        except Exception as error:  # a bug must not hold the batch for ever
+        except Exception as error:  # a bug must not block the batch for ever
             failure = bug(error)
             run.end([_failed(whole, failure) for whole in group])
             return

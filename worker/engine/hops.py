@@ -1,4 +1,4 @@
-"""The redirects of one attempt: which requests were redirected, and what they set for those that follow."""
+"""The redirects of one attempt: the requests so far, and the cookies they set."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from worker.engine.http.verdict import Redirected
 
 
 class Hops:
-    """Forgotten with its attempt."""
+    """Belongs to one attempt."""
 
     __slots__ = ("_cookies", "_trail", "is_downgraded", "start")
 
     def __init__(self, start: Parsed) -> None:
         self.start = start
-        self._trail: list[Asked] = []  # the requests that were redirected
-        self._cookies: CookieJar | None = None  # what those redirects set
+        self._trail: list[Asked] = []  # the redirected requests
+        self._cookies: CookieJar | None = None  # set by those redirects
         self.is_downgraded = False  # one of them led from https to http
 
     def __len__(self) -> int:
@@ -31,9 +31,9 @@ class Hops:
     def follow(
         self, place: Parsed, redirected: Redirected, lines: Sequence[bytes], *, wall: float, longest: int
     ) -> Parsed | Failure:
-        """Return where a request to ``place`` is led by its answer, whose header ``lines`` may set cookies.
+        """Return the target of a redirect of a request to ``place``; its header ``lines`` may set cookies.
 
-        ``wall`` is the time in Unix seconds; more than the ``longest`` chain is a failure.
+        ``wall`` is the time in Unix seconds; a chain of more than ``longest`` hops is a failure.
         """
         location = redirected.location
         raw = None if location is None else location.encode("latin-1", "replace")
@@ -49,7 +49,7 @@ class Hops:
         return hop.to
 
     def fields(self, own: Sequence[str], place: Parsed, wall: float) -> tuple[str, ...]:
-        """Return the user's ``own`` header lines for a request, with the cookies the chain has for it."""
+        """Return the user's ``own`` header lines for a request, with the chain's cookies for it."""
         return with_cookies(own, self._cookies_for(place, wall))
 
     def _store_cookies(self, lines: Sequence[bytes], place: Parsed, wall: float) -> None:

@@ -1,4 +1,4 @@
-"""The limits an exchange must keep while it runs: the URL's deadline, the wait for a body, and a floor to its speed."""
+"""Limits of an exchange in flight: the URL's deadline, the wait for the body's first byte, and the speed floor."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from worker.engine.exchange import Exchange
 from worker.engine.failures import Failure, Kind
 from worker.engine.transfer import Transfer
 
-LONGEST_COURTESY = 1.0  # seconds a body nobody wants is waited for, to keep its connection
-PARTS = 4  # the window of the speed floor moves on by a quarter of itself
-_YOUNG = 0.3  # seconds an exchange may be young: most end before, and are never looked at
+LONGEST_COURTESY = 1.0  # seconds to wait for an unwanted body, to keep its connection
+PARTS = 4  # the window of the speed floor moves in quarters
+_YOUNG = 0.3  # seconds before an exchange is checked; most have ended by then
 
 
 @dataclass(slots=True)
 class _Watched:
-    """How far an exchange was when it was looked at."""
+    """The progress of an exchange at earlier checks."""
 
     marked_at: float
-    marks: tuple[int, ...] = ()  # how many bytes had come whenever the speed was looked at lately
-    answered_at: float | None = None  # when its status was seen to say how it ends, whatever body follows
+    marks: tuple[int, ...] = ()  # bytes received at the last checks of the speed
+    answered_at: float | None = None  # when its status was known to decide the outcome, whatever the body
 
 
 class Limits:
@@ -32,7 +32,7 @@ class Limits:
         self._watched: dict[Exchange, _Watched] = {}
 
     def stops(self, exchange: Exchange, transfer: Transfer, now: float) -> bool:
-        """Look at an exchange, and stop it if nothing more is wanted of it, or if it is past a limit."""
+        """Stop an exchange that is past a limit or no longer needed; return whether it was stopped."""
         if now - exchange.began < _YOUNG and now < transfer.deadline:
             return False
         seen = self._watched.get(exchange)
@@ -58,7 +58,7 @@ def past_deadline(seconds: float) -> Failure:
 
 
 def _is_over(exchange: Exchange, seen: _Watched, now: float) -> bool:
-    """Is all that may still come of it a body nobody wants, and has that been waited for?"""
+    """Has it been waited long enough for a body that is not needed?"""
     if seen.answered_at is None:
         seen.answered_at = now if exchange.is_answered() else None
         return False
@@ -66,12 +66,12 @@ def _is_over(exchange: Exchange, seen: _Watched, now: float) -> bool:
 
 
 def _past_limit(exchange: Exchange, transfer: Transfer, seen: _Watched, now: float) -> Failure | None:
-    """Return the limit an exchange is past, if any; marks how far it is, for the next look at its speed.
+    """Return the limit that an exchange has exceeded, if any; records its progress for the next check of its speed.
 
-    Only bytes of a body count: header lines, interim answers and trailers may go on for ever.
+    Only body bytes count: header lines, interim responses and trailers may continue for ever.
     """
     if seen.answered_at is not None:
-        return None  # how it ends is known, and it ends soon
+        return None  # its outcome is decided, and it ends soon
     policy = transfer.terms.policy
     if now >= transfer.deadline:
         return past_deadline(policy.timeout)
@@ -88,7 +88,7 @@ def _not_begun(exchange: Exchange, limit: float, now: float) -> Failure | None:
 
 
 def _too_slow(exchange: Exchange, seen: _Watched, policy: JobPolicy, now: float) -> Failure | None:
-    """Compare what came within the window that ends now; the first one begins when the first byte was seen."""
+    """Check the bytes received within the window that ends now; the first window starts with the first byte."""
     window, marks = policy.slow_window, seen.marks
     if marks and now - seen.marked_at < window / PARTS:
         return None

@@ -1,4 +1,4 @@
-"""What the engine needs from the world, one Protocol per neighbour."""
+"""The engine's interfaces to the outside: one protocol per neighbour."""
 
 from __future__ import annotations
 
@@ -15,107 +15,107 @@ from worker.engine.failures import Breakage, Failure
 
 
 class DiskTrouble(Exception):
-    """Our own disk cannot take what we have; ``str()`` is a sentence for people. Never a URL's fault."""
+    """The worker's disk cannot store data, which is never the URL's fault; ``str()`` is a sentence for people."""
 
 
 class NoSpaceError(DiskTrouble):
-    """Our own disk has no space for this body now, and enough for smaller ones."""
+    """The disk has no space for this body now, but enough for smaller ones."""
 
 
 class BodyTooLargeError(Exception):
-    """Our own disk can never take this body, whatever else is removed from it; ``str()`` is a sentence for people."""
+    """The disk can never hold this body, even if empty; ``str()`` is a sentence for people."""
 
 
 class Clock(Protocol):
-    """Time."""
+    """The current time."""
 
     def now(self) -> float:
-        """Seconds that only grow."""
+        """Return monotonic seconds."""
 
     def wall(self) -> float:
-        """Unix seconds."""
+        """Return Unix seconds."""
 
 
 class Response(Protocol):
-    """What a store may know of the response that a body came with: ``worker.engine.http.headers.Head`` has it."""
+    """What a store may know of a body's response; ``worker.engine.http.headers.Head`` implements it."""
 
     @property
     def status(self) -> int: ...
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """Values by field name in lower case."""
+        """Values by lower-case field name."""
 
     @property
     def length(self) -> int | None:
-        """How many bytes are announced; None: they come as they come."""
+        """The announced length in bytes; None: unknown."""
 
 
 class Draft(Protocol):
-    """A body on its way into a store, from its first byte until it has a path or is gone."""
+    """A body being written to a store, until it is published or discarded."""
 
     def write(self, data: bytes, at: int) -> None:
-        """Put all of ``data`` at offset ``at``; raises DiskTrouble, BodyTooLargeError."""
+        """Write all of ``data`` at offset ``at``; raises DiskTrouble, BodyTooLargeError."""
 
     def finish(self, size: int) -> None:
-        """Write no more, sure that it holds exactly ``size`` bytes; raises DiskTrouble."""
+        """Close the draft, checking that it holds exactly ``size`` bytes; raises DiskTrouble."""
 
     def digest(self, algorithms: Sequence[str]) -> dict[str, str]:
         """Read a finished draft and return its digests in hex by algorithm; raises DiskTrouble."""
 
     def keep_partial(self, known: str) -> None:
-        """Have what is written survive this process, beside what is ``known`` of it. Never raises; it may not work."""
+        """Keep what is written for a later run, with the record ``known``, if possible. Never raises."""
 
     def leave(self) -> None:
-        """Write no more; leave a kept partial body for a later run, discard any other draft. Never raises."""
+        """Close the draft: leave a kept partial body for a later run, discard any other. Never raises."""
 
     def discard(self) -> None:
-        """Remove it, open or finished. Never raises, and may be called again."""
+        """Delete the draft, open or finished. Never raises, and may be called again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why one body has no path although the store is well; ``reason`` is a sentence for people."""
+    """Why a body has no path although the store works; ``reason`` is a sentence for people."""
 
     reason: str
 
 
 class Store(Protocol):
-    """Where the bodies of one job go: a folder, archives or a bucket. Any thread may call it.
+    """Where the bodies of one job go: a folder, archives or a bucket. Thread-safe.
 
-    A body has a name, which its URL gives it. The store says its **path**: where it lies, as the manifest shows it. How
-    paths follow from names is the store's affair, and so is what it takes for them to be durable.
+    A body's name follows from its URL. Its **path**, as shown in the manifest, is determined by the store, and so is
+    what makes it durable.
     """
 
     def open(self, name: str, url: str, head: Response) -> Draft:
-        """Begin a body, with space for as many bytes as are announced.
+        """Open a draft, with space reserved for the announced length.
 
-        Raises NoSpaceError, DiskTrouble, BodyTooLargeError; ValueError where nothing can have this name.
+        Raises NoSpaceError, DiskTrouble, BodyTooLargeError; ValueError if no body can have this name.
         """
 
     def resume(self, name: str) -> tuple[Draft, int, str] | None:
         """Return a partial body's draft, its size and the record kept with it; None: there is none to trust."""
 
     def publish(self, group: Sequence[Draft], may: Callable[[], bool]) -> Sequence[str | Obstacle] | None:
-        """Store finished drafts and return the path of each; None: ``may`` said no, and none has one.
+        """Publish finished drafts and return the path of each; None: ``may`` returned False, and none was published.
 
-        All data is durable before the first path leads to it, and the paths are before this returns, where the job
-        wants that. Raises DiskTrouble; what has no path by then is the caller's to discard.
+        If the job wants it, all data is durable before the first path exists, and the paths are durable on return.
+        Raises DiskTrouble; the caller then discards the drafts.
         """
 
     def holds(self, name: str, size: int, digest: str) -> str | None:
         """Return the path of a body with this name, size and digest (``<algorithm>:<hex>``); None: there is none."""
 
     def trouble(self) -> str | None:
-        """Say in a sentence why no more should be written now; None: all is well."""
+        """Return a sentence saying why no more should be written now; None: all is well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What resolving a host gave: addresses as text, or why there are none.
+    """The result of resolving a host: addresses as text, or why there are none.
 
-    ``is_final``: the name does not exist, as far as DNS knows (NXDOMAIN). ``begun`` is when the question left our own
-    queue (the clock's seconds); None: it was answered from memory, or never left it.
+    ``is_final``: the name does not exist (NXDOMAIN). ``begun`` is when the question was first sent (the clock's
+    seconds); None: it was answered from the cache, or never sent.
     """
 
     addresses: tuple[str, ...] = ()
@@ -125,27 +125,27 @@ class Answer:
 
 
 class Resolver(Protocol):
-    """Host names to addresses, asked from many threads."""
+    """Resolves host names to addresses. Thread-safe."""
 
     def known(self, host: str, *, after: float = -inf) -> Answer | None:
-        """Return a fresh answer at once, or None; a fault found at or before ``after`` (the clock's) is none."""
+        """Return a cached answer that is still valid, or None; failures up to ``after`` (the clock's) count as none."""
 
     def ask(self, host: str, deliver: Callable[[str, Answer], None]) -> None:
-        """Find the addresses and call ``deliver(host, answer)``, on another thread, at some time."""
+        """Find the addresses, then call ``deliver(host, answer)`` on another thread."""
 
     def begun(self, host: str) -> float | None:
-        """Return when somebody began to look for this host (the clock's seconds); None: it still waits for its turn."""
+        """Return when the lookup of this host started (the clock's seconds); None: it is still queued."""
 
     def give_up(self, host: str) -> Answer:
-        """Nobody waits for this answer any longer: remember for a while that there was none, and return that."""
+        """Cache a failure for this host, because its answer is late, and return it."""
 
 
 class Request(Struct, frozen=True, gc=False):
-    """What is asked of a server, and the terms for it.
+    """An HTTP request and its limits.
 
     ``fields`` are header lines to send beside the usual ones; ``seconds`` are left until the URL's deadline;
-    ``attempt`` counts those that went before. ``is_fresh``: on no pooled connection. ``must_watch``: a reset of its
-    stream may not go unnoticed.
+    ``attempt`` counts earlier attempts. ``is_fresh``: use no pooled connection. ``must_watch``: a reset of the stream
+    must be noticed.
     """
 
     place: Parsed
@@ -159,10 +159,10 @@ class Request(Struct, frozen=True, gc=False):
 
 
 class Ended(Struct, frozen=True, gc=False):
-    """How an exchange ended, below HTTP: ``breakage`` and ``detail``, where it broke, and the header lines that came.
+    """How an exchange ended below HTTP: the error (``breakage``, ``detail``), if any, and the received header lines.
 
-    ``stopped`` is why it was ended on this side; ``refusals`` say why sockets were not opened, of the ``sockets`` that
-    were asked for; none: an open connection was used. ``is_watched``: a reset of its stream would have been noticed.
+    ``stopped`` is why this side ended it. ``sockets`` counts the sockets that libcurl asked for (0: it reused a
+    connection), ``refusals`` says why some were refused. ``is_watched``: a reset of the stream would have been noticed.
     Times are in microseconds; ``at_*`` count from the exchange's start.
     """
 
@@ -182,12 +182,12 @@ class Ended(Struct, frozen=True, gc=False):
 
 
 class Body(Protocol):
-    """Where the bytes of a response go; each belongs to one exchange."""
+    """Receives the bytes of one exchange's response body."""
 
     def write(self, data: bytes, is_watched: bool) -> int | None:
-        """Take bytes as they come; anything but None ends the exchange. Never raises.
+        """Accept bytes; a result other than None ends the exchange. Never raises.
 
-        ``is_watched``: would a reset of the stream be noticed from here on?
+        ``is_watched``: a reset of the stream would be noticed from now on.
         """
 
 
@@ -195,20 +195,20 @@ B = TypeVar("B", bound=Body)
 
 
 class Http(Protocol[B]):
-    """Many exchanges at once, driven by one thread. Only ``wake`` may be called from others."""
+    """Drives many exchanges concurrently on one thread. Only ``wake`` is thread-safe."""
 
     def begin(self, request: Request, body: B) -> Sequence[bytes]:
-        """Start an exchange; its body comes back from ``wait`` when it ended.
+        """Start an exchange; ``wait`` returns its body when it has ended.
 
-        Returns the lines of the response's headers, which grow as they come: whatever precedes the body is there
-        when the body's first bytes are taken. Once the exchange has ended they are in ``Ended``, and here no longer.
+        Returns the list of header lines, which grows as they arrive: all lines before the body are in it when the
+        body's first bytes are written. When the exchange ends, the lines move to ``Ended``.
         """
 
     def drop(self, body: B) -> Ended:
-        """End an exchange now; it does not come back."""
+        """End an exchange now; ``wait`` does not return it."""
 
     def wait(self, seconds: float | None) -> Sequence[tuple[B, Ended]]:
-        """Move bytes for at most this long (None: until woken) and return the exchanges that ended."""
+        """Transfer bytes for at most this long (None: until woken) and return the exchanges that ended."""
 
     def wake(self) -> None:
         """End a ``wait`` early."""

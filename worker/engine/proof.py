@@ -1,4 +1,4 @@
-"""Proof: a whole body is read back and compared with what the list and the server promised of it."""
+"""Proof: reads a complete body back and compares it with what the list and the server promised."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NO_DIGEST = Digest.NONE
 
 
 def needs_reading(fetched: Fetched, expected: Expected | None, wanted: Digest) -> bool:
-    """Is there a digest to be compared, or one that could not be taken as the bytes came?"""
+    """Is there a digest to compare, or one that was not computed while the bytes arrived?"""
     if fetched.promises or expected is not None:
         return True
     return fetched.digest is None and wanted is not _NO_DIGEST
 
 
 def read_back(fetched: Fetched, expected: Expected | None, wanted: Digest) -> Failure | str | None:
-    """Return what was promised of a body and is not so; otherwise its ``wanted`` digest, in hex, if any.
+    """Return a failure if the body differs from a promise; otherwise its ``wanted`` digest in hex, if any.
 
     Raises:
         DiskTrouble: it cannot be read.
@@ -45,5 +45,5 @@ def read_back(fetched: Fetched, expected: Expected | None, wanted: Digest) -> Fa
 
 def _mismatch(what: str, source: str, promised: str, found: str) -> Failure:
     detail = f"The body's {what} is {found[:80]}; {source} promised {promised[:80]}."
-    # Once more, because a broken transfer is likelier than a wrong promise.
+    # Tried twice, because a broken transfer is more likely than a wrong promise.
     return Failure(error=ErrorClass.DIGEST, kind=Kind.TRANSIENT, detail=detail, tries=2)

@@ -1,15 +1,15 @@
 """Which addresses a transfer may connect to.
 
-Denied by default: what is not public is refused. The tables are explicit, because ``ipaddress.is_global`` answers
+Addresses that are not public are denied by default. The tables are explicit, because ``ipaddress.is_global`` answers
 differently in Python 3.11, 3.12 and 3.13 and lets embedded, metadata and multicast addresses through. They follow the
 IANA special-purpose address registries (RFC 6890 and its successors).
 
 - The *never* tier (link-local and metadata services, unspecified, multicast, reserved, addresses that embed another)
-  stays closed whatever is set, and so do our own broker, result backend, Flower and metrics endpoints.
+  is closed whatever the settings, and so are our own broker, result backend, Flower and metrics endpoints.
 - The *private* tier (loopback, RFC 1918, CGNAT, ULA) is opened by ``--allow-net``. Documentation and benchmark networks
-  are in it: laboratories use them, no service lives there by default, and nobody opens them by accident.
+  are in it: laboratories use them, and no one opens them by accident.
 - An IPv4-mapped or NAT64 address is judged by the IPv4 address inside. A network-specific NAT64 prefix looks like any
-  other network: an operator who runs one lists it in ``TRAWL_WORKER_DENY_NETS``.
+  other network; its operator lists it in ``TRAWL_WORKER_DENY_NETS``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORKER_DENY_SETTING = "TRAWL_WORKER_DENY_NETS"
 
 
 class Tier(Enum):
-    """How closed an address is by default."""
+    """How an address is treated by default."""
 
     PUBLIC = "public"  #: open unless denied
     PRIVATE = "private"  #: closed unless allowed
@@ -77,7 +77,7 @@ _RANGES: tuple[tuple[IPv4Network | IPv6Network, Tier, str], ...] = tuple(
     for tier, table in ((Tier.NEVER, _NEVER), (Tier.PRIVATE, _PRIVATE))
     for net, kind in table
 )
-_UNICAST = IPv6Network("2000::/3")  # all that IANA has given out; the rest of IPv6 is not public
+_UNICAST = IPv6Network("2000::/3")  # everything IANA has allocated; the rest of IPv6 is not public
 _NAT64 = IPv6Network("64:ff9b::/96")
 _LOOPBACKS = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 _LOOPBACK = "127.0.0.1"
@@ -92,19 +92,19 @@ class Verdict(NamedTuple):
 
 
 class _Judged(NamedTuple):
-    forms: tuple[Address, ...]  # the address that decides, then the one it was inside of
-    key: str  # how own endpoints are found: one key for all of loopback
+    forms: tuple[Address, ...]  # the address that decides, then the one that embeds it
+    key: str  # to look up own endpoints; the same for all loopback addresses
     tier: Tier
     kind: str
-    network: str  # what to open
+    network: str  # the network to allow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressPolicy:
-    """What a job opens and closes, what a worker's operator closes, and what is our own.
+    """The networks that a job allows and denies and that the worker's operator denies, and our own services.
 
-    ``own`` holds address and port of every service Trawlnet itself runs on. A service on a loopback address is found
-    under each of them, one on an unspecified address (``0.0.0.0``, ``::``) under every address.
+    ``own`` holds address and port of the services Trawlnet itself uses. One on a loopback address matches all loopback
+    addresses, one on an unspecified address (``0.0.0.0``, ``::``) every address.
     """
 
     allow: tuple[Network, ...] = ()
@@ -120,7 +120,7 @@ class AddressPolicy:
         """Judge a socket address: text, with or without a scope id, or 4 or 16 packed bytes. Never raises."""
         judged = _judge(address)
         if judged is None:
-            return Verdict(False, "What the connection would go to is not an IP address.")
+            return Verdict(False, "The connection's target is not an IP address.")
         forms, key, tier, kind, network = judged
         shown = forms[0]
         if self.own and ((key, port) in self.own or ("*", port) in self.own):
@@ -144,7 +144,7 @@ _OPENED = Verdict(True, "The address is opened by --allow-net.", ALLOW_SETTING)
 
 
 def tier_of(address: str | bytes | Address) -> Tier:
-    """Return how closed an address is before any setting; what is no address is never opened."""
+    """Return the tier of an address; what is not an address is in the never tier."""
     judged = _judge(address)
     return judged.tier if judged else Tier.NEVER
 
@@ -174,7 +174,7 @@ def _read(address: str | bytes | Address) -> Address | None:
 
 
 def _embedded(address: Address) -> IPv4Address | None:
-    """Return the IPv4 address a mapped (RFC 4291) or NAT64 (RFC 6052) address stands for."""
+    """Return the IPv4 address embedded in a mapped (RFC 4291) or NAT64 (RFC 6052) address."""
     if isinstance(address, IPv4Address):
         return None
     if address in _NAT64:

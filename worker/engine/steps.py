@@ -1,4 +1,4 @@
-"""What comes next for a transfer, when an exchange of it has ended."""
+"""What a transfer does after one of its exchanges has ended."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from worker.engine.failures import Failure
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """The body is whole: it may get its name once it is proven to be the promised one."""
+    """The body is complete: publish it once it is proven."""
 
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Go on, at once, with the same attempt: where a redirect leads, or on a new connection."""
+    """Continue the same attempt at once: follow a redirect, or use a new connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again at this moment (the clock's seconds)."""
+    """Try again at this time (the clock's seconds)."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The URL has ended without a file."""
+    """The URL has ended without a body."""
 
     failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
 class GoBack:
-    """Our own disk failed: the URL is handed back as if this attempt had not been.
+    """The worker's disk failed: hand the URL back and do not count this attempt.
 
-    ``after``: the disk is fine but for this body, which is to wait for so many seconds.
+    ``after``: only this body does not fit, and waits for this many seconds.
     """
 
     reason: str
@@ -44,7 +44,7 @@ class GoBack:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A host asked for time: the URL starts over when that has passed, and this attempt was none."""
+    """The host is paused: start over after the pause and do not count this attempt."""
 
     host: str
 

@@ -1,4 +1,4 @@
-"""The terms of a batch: what each of its transfers is told, and all it knows of the run it belongs to."""
+"""The terms of a run: what it gives its transfers, and all they know of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from worker.engine.ports import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Terms:
-    """One object per run, known by its identity.
+    """One object per run, compared by identity.
 
     ``queued`` is when the batch was enqueued (Unix seconds), ``began`` when the run did (the clock's seconds);
-    ``start_hash`` is None where the job wants no digest.
+    ``start_hash`` is None if the job wants no digest.
     """
 
     policy: JobPolicy

@@ -1,4 +1,4 @@
-"""The dates in ``Expires=``, as lenient as servers write them (RFC 6265 section 5.1.1)."""
+"""Parses the dates in ``Expires=``, leniently (RFC 6265 section 5.1.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _YEAR = re.compile(r"([0-9]{2,4})(?:[^0-9].*)?", re.DOTALL)
 
 
 def read_date(text: str) -> float | None:
-    """Return the date in Unix seconds; None if it is none. Each part is the first token that can be one."""
+    """Return the date in Unix seconds; None if it is invalid. Each part is the first token that fits."""
     time = day = month = year = None
     for token in _TOKEN.findall(text):
         if time is None and (time := _TIME.fullmatch(token)):

@@ -1,8 +1,8 @@
 """The cookies of one URL's redirect chain: set by a hop, sent with later hops, forgotten with the attempt.
 
 RFC 6265; from its successor (RFC 6265bis, draft 22) what browsers agree on: the limits, the name prefixes, and that
-a response without TLS neither sets nor hides a ``Secure`` cookie. No list of public suffixes is at hand: a domain
-without a dot, or of the kind ``co.uk``, gets no cookies.
+a response without TLS neither sets nor hides a ``Secure`` cookie. There is no list of public suffixes: domains without
+a dot, or like ``co.uk``, get no cookies.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import NamedTuple
 from contract.urls.lines import Parsed
 from worker.engine.http.cookie_dates import read_date
 
-MOST_COOKIES = 50  #: kept of a chain, and read of one response; the oldest give way
+MOST_COOKIES = 50  #: kept per chain, and read per response; the oldest are dropped
 LONGEST_COOKIE = 4096  #: bytes of name and value; longer ones are ignored (RFC 6265bis section 5.6)
-LONGEST_FIELD = 8190  #: bytes of a request's Cookie field, as in libcurl: many servers refuse more
+LONGEST_FIELD = 8190  #: bytes of a request's Cookie field, as in libcurl: many servers reject more
 
 _LONGEST_ATTRIBUTE = 1024  # bytes (RFC 6265bis section 5.6)
 _LONGEST_AGE = 400 * 86400  # seconds (RFC 6265bis section 5.5)
@@ -40,13 +40,13 @@ class Cookie(NamedTuple):
     expires: float
 
     def suits(self, place: Parsed) -> bool:
-        """Does it go with a request there (RFC 6265 section 5.4, step 1)?"""
+        """Is it sent with a request there (RFC 6265 section 5.4, step 1)?"""
         is_there = place.host == self.domain if self.is_host_only else _is_within(place.host, self.domain)
         return is_there and (place.scheme == "https" or not self.is_secure) and _leads_to(self.path, _path(place))
 
 
 class CookieJar:
-    """What the hops of one attempt set."""
+    """The cookies set by the hops of one attempt."""
 
     __slots__ = ("_cookies",)
 
@@ -54,18 +54,18 @@ class CookieJar:
         self._cookies: dict[tuple[str, str, str], Cookie] = {}
 
     def store(self, fields: Iterable[str], place: Parsed, wall: float) -> None:
-        """Keep what the Set-Cookie fields of a response from ``place`` set, at ``wall`` (Unix seconds)."""
+        """Store the cookies of a response from ``place`` (its Set-Cookie fields) at ``wall`` (Unix seconds)."""
         for field in islice(fields, MOST_COOKIES):
             cookie = read_cookie(field, place, wall)
             if cookie is None or (place.scheme != "https" and self._hides_secure(cookie)):
                 continue
-            # What is there already keeps its place, which is its age; one that has expired is how servers delete it.
+            # A replaced cookie keeps its position, which is its age. Servers delete a cookie by setting an expired one.
             self._cookies[cookie.name, cookie.domain, cookie.path] = cookie
         while len(self._cookies) > MOST_COOKIES:
             del self._cookies[next(iter(self._cookies))]
 
     def field_for(self, place: Parsed, wall: float) -> str:
-        """Return the Cookie field's value for a request; empty if none goes there (RFC 6265 section 5.4)."""
+        """Return the Cookie field's value for a request; empty if it has none (RFC 6265 section 5.4)."""
         suiting = [each for each in self._cookies.values() if each.expires > wall and each.suits(place)]
         suiting.sort(key=lambda each: -len(each.path))  # stable: among equals the older ones come first
         field = ""
@@ -75,7 +75,7 @@ class CookieJar:
         return field
 
     def _hides_secure(self, new: Cookie) -> bool:
-        """Would it stand before, or in the place of, a secure one (RFC 6265bis section 5.7, step 15)?"""
+        """Would it replace or hide a secure cookie (RFC 6265bis section 5.7, step 15)?"""
         return any(
             old.is_secure
             and old.name == new.name
@@ -86,7 +86,7 @@ class CookieJar:
 
 
 def read_cookie(field: str, place: Parsed, wall: float) -> Cookie | None:
-    """Read a Set-Cookie field of a response from ``place`` (RFC 6265 section 5.2); None: it sets nothing."""
+    """Parse a Set-Cookie field of a response from ``place`` (RFC 6265 section 5.2); None: it sets no cookie."""
     pair, *attributes = field.split(";")
     name, equals, value = pair.partition("=")
     name, value = name.strip(" \t"), value.strip(" \t")
@@ -105,7 +105,7 @@ def read_cookie(field: str, place: Parsed, wall: float) -> Cookie | None:
 
 
 def with_cookies(own: Sequence[str], cookies: str) -> tuple[str, ...]:
-    """Return the user's header lines and one Cookie line; a cookie that the user's own name stays as it is there."""
+    """Return the user's header lines and one Cookie line; cookies set by the user take precedence."""
     if not cookies:
         return tuple(own)
     theirs = [line for line in own if line.partition(":")[0].strip().lower() == "cookie"]
@@ -116,7 +116,7 @@ def with_cookies(own: Sequence[str], cookies: str) -> tuple[str, ...]:
 
 
 def _attributes(parts: Iterable[str]) -> dict[str, str]:
-    """Read what follows the pair: by lower-case name, the last of each."""
+    """Parse the attributes after the pair: by lower-case name, the last one of each."""
     pairs = (part.partition("=") for part in parts)
     return {
         name.strip(" \t").lower(): value.strip(" \t")
@@ -126,7 +126,7 @@ def _attributes(parts: Iterable[str]) -> dict[str, str]:
 
 
 def _domain(said: str, host: str) -> tuple[str, bool] | None:
-    """Return whom a cookie is for, and if for that host only; None: for others than who sets it (5.3, steps 4 to 6)."""
+    """Return a cookie's domain, and is it for that host only? None: the host may not set it (5.3, steps 4 to 6)."""
     if not said:
         return host, True
     if _SUFFIX.fullmatch(said):
@@ -135,7 +135,7 @@ def _domain(said: str, host: str) -> tuple[str, bool] | None:
 
 
 def _expiry(said: dict[str, str], wall: float) -> float:
-    """Return when a cookie ends, in Unix seconds; Max-Age counts before Expires."""
+    """Return when a cookie expires, in Unix seconds; Max-Age takes precedence over Expires."""
     age = said.get("max-age", "")
     if _AGE.fullmatch(age):
         return wall + min(int(age), _LONGEST_AGE) if int(age) > 0 else -inf
@@ -144,7 +144,7 @@ def _expiry(said: dict[str, str], wall: float) -> float:
 
 
 def _keeps_its_prefix(cookie: Cookie) -> bool:
-    """Is it what its name promises (RFC 6265bis section 4.1.3)?"""
+    """Does it meet the conditions of its name's prefix (RFC 6265bis section 4.1.3)?"""
     name = cookie.name.lower()
     if name.startswith("__host-"):
         return cookie.is_secure and cookie.is_host_only and cookie.path == "/"

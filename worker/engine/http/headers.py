@@ -1,4 +1,4 @@
-"""The header block of a response, read from the raw lines as they came."""
+"""Parses the header block of a response from its raw lines."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _STATUS = re.compile(rb"HTTP/([0-9](?:\.[0-9])?) ([0-9]{3})(?:[ \r\n]|$)")
 _END = b"\r\n"
 _OTHER_ENDS = frozenset({b"\n", b""})
 _BLANKS = ("", " ", "\t", "\r")
-_FOLDED, _NO_FIELD = " ", "-:"  # what stands in the place of a name that no field can have
-_LONGEST_LENGTH = 18  # digits; more is no length
+_FOLDED, _NO_FIELD = " ", "-:"  # pseudo names; no field can have them
+_LONGEST_LENGTH = 18  # digits; longer values are not lengths
 _MOST_REMEMBERED = 1024  # lines
-_LONGEST_REMEMBERED = 512  # bytes of one: no server may fill our memory
-_known: dict[bytes, tuple[str, str]] = {}  # what header lines say; shared by the lanes of a process
+_LONGEST_REMEMBERED = 512  # bytes of a line: limits what a server can make us store
+_known: dict[bytes, tuple[str, str]] = {}  # parsed header lines; shared by the lanes of a process
 
 
 class Head(Struct, frozen=True, gc=False):
     """The final response's status and fields.
 
-    Field names are lower-case; values are text (Latin-1, as the bytes came); a field sent several times is joined
-    by ``, `` (RFC 9110 section 5.3). ``version`` is ``"1.1"``, ``"2"`` and so on. ``length`` is Content-Length in
-    bytes; None where it is absent, meaningless or overruled by chunked framing.
+    Field names are lower-case; values are text (Latin-1); a field sent several times is joined by ``, ``
+    (RFC 9110 section 5.3). ``version`` is ``"1.1"``, ``"2"`` and so on. ``length`` is Content-Length in
+    bytes; None if it is missing, invalid or overridden by chunked framing.
     """
 
     status: int
@@ -35,7 +35,7 @@ class Head(Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, status: int, version: str, fields: dict[str, str]) -> Head:
-        """Read what the fields say of the framing."""
+        """Derive the framing from the fields."""
         is_chunked = "transfer-encoding" in fields and "chunked" in fields["transfer-encoding"].lower()
         return cls(status, version, fields, is_chunked, None if is_chunked else _length(fields.get("content-length")))
 
@@ -44,7 +44,7 @@ class Head(Struct, frozen=True, gc=False):
 
     @property
     def framing(self) -> str | None:
-        """Return what alone says where the body ends; None: a length or chunks do.
+        """Return the only event that marks the end of the body; None: a length or chunks do.
 
         ``"close"`` is the end of the connection, ``"h2"`` and ``"h3"`` the end of the stream (RFC 9113 section 8.1).
         """
@@ -54,7 +54,7 @@ class Head(Struct, frozen=True, gc=False):
 
 
 def read_head(lines: Sequence[bytes]) -> Head | None:
-    """Read the lines of all header blocks of one exchange; None if the final block did not end.
+    """Parse the lines of all header blocks of one exchange; None if the final block is incomplete.
 
     Interim responses (1xx, RFC 9110 section 15.2) are skipped, except 101, which ends HTTP. Lines after the final
     block are trailers and are ignored. Never raises.
@@ -66,7 +66,7 @@ def read_head(lines: Sequence[bytes]) -> Head | None:
 
 
 def _read(lines: Sequence[bytes]) -> Head | None:
-    """Read what ``read_head`` reads, where CRLF alone ends blocks; None also where the final one ends otherwise."""
+    """Parse as ``read_head`` does, if CRLF ends all blocks; None also if the final block ends otherwise."""
     start = 0
     while True:
         try:
@@ -90,20 +90,20 @@ def _read(lines: Sequence[bytes]) -> Head | None:
 
 
 def values_of(name: str, lines: Iterable[bytes]) -> list[str]:
-    """Return each value of a field (lower-case ``name``) of the final header block, where joining would mix them up."""
+    """Return each value of a field (lower-case ``name``) of the final header block; some fields cannot be joined."""
     found: list[str] = []
     is_open = False
     for line in lines:
         if line.startswith(b"HTTP/"):
             found, is_open = [], True
         elif line in _OTHER_ENDS or line == _END:
-            is_open = False  # what follows are trailers
+            is_open = False  # trailers follow
         elif is_open and line[: len(name) + 1].lower() == f"{name}:".encode():
             found.append(line[len(name) + 1 :].decode("latin-1").strip(" \t\r\n"))
     return found
 
 
-@lru_cache(maxsize=256)  # servers say the same few lines again and again
+@lru_cache(maxsize=256)  # servers repeat a few lines
 def _first_line(line: bytes) -> tuple[int, str] | None:
     match = _STATUS.match(line)
     return (int(match[2]), match[1].decode()) if match else None
@@ -122,7 +122,7 @@ def _length(text: str | None) -> int | None:
 def _fields(lines: Sequence[bytes]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in lines:
-        # Servers repeat most lines in every response: remembered, a line takes a fifth of the time.
+        # Servers repeat most lines in every response; a cached line takes a fifth of the time.
         name, value = _known.get(line) or _learn(line)
         fields[name] = value
     return fields
@@ -138,7 +138,7 @@ def _learn(line: bytes) -> tuple[str, str]:
 
 
 def _field(line: bytes) -> tuple[str, str]:
-    """Return name and value; ``_FOLDED`` goes on with the field before (RFC 9112 section 5.2)."""
+    """Return name and value; ``_FOLDED`` continues the field before (RFC 9112 section 5.2)."""
     name, colon, value = line.decode("latin-1").partition(":")
     if name[:1] in _BLANKS:
         return _FOLDED, f"{name}{colon}{value}".strip()
@@ -146,7 +146,7 @@ def _field(line: bytes) -> tuple[str, str]:
 
 
 def _joined(lines: Sequence[bytes]) -> dict[str, str]:
-    """Return the fields of a block of which some go on in the next line, or come several times."""
+    """Return the fields of a block with folded lines or repeated fields."""
     fields: dict[str, str] = {}
     last = ""
     for name, value in map(_field, lines):

@@ -13,7 +13,7 @@ from contract.records.policy import JobPolicy
 from worker.engine.failures import Failure
 
 _SECONDS = re.compile(r"[0-9]+")
-_LONGEST = 1e10  # seconds; whoever asks for more asks for a long wait, too
+_LONGEST = 1e10  # seconds; longer waits are cut to this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class RetryPolicy:
         return self.pause_after(failure, len(history), random=random)
 
     def pause_after(self, failure: Failure, tries: int, *, random: Callable[[], float]) -> float:
-        """Return the seconds to wait when so many tries have failed."""
+        """Return the seconds to wait after this many failed tries."""
         backoff = max(
             failure.not_before, random() * min(self.first_wait * 2.0 ** min(tries - 1, 60), self.longest_wait)
         )
@@ -51,9 +51,9 @@ class RetryPolicy:
 
 
 def retry_after(text: str | None, *, date: str | None = None, wall: float) -> float | None:
-    """Read a Retry-After field (RFC 9110 section 10.2.3); zero, what is past and nonsense count as absent.
+    """Read a Retry-After field (RFC 9110 section 10.2.3); zero, past dates and invalid values count as absent.
 
-    A moment is meant by the server's clock, which its ``date`` field tells; ``wall`` (Unix seconds) stands in for it.
+    A date is relative to the server's clock, from its ``date`` field; without one, to ``wall`` (Unix seconds).
     """
     if not text:
         return None
@@ -72,7 +72,7 @@ def _moment(text: str) -> float | None:
     """Read an HTTP date; returns Unix seconds."""
     try:
         moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:  # "-0000" is how RFC 5322 says UTC of unknown origin
+        if moment.tzinfo is None:  # "-0000" means UTC of unknown origin (RFC 5322)
             moment = moment.replace(tzinfo=UTC)
         return moment.timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):

@@ -1,8 +1,8 @@
-"""Whether what an exchange left may be published: the one success predicate.
+"""Decides whether a body may be published: the only success predicate.
 
-A body is published only if the final status is 200 or 203 (206 for our own validated range), the header block ended,
-the framing is complete, the size is at most the cap and nothing stopped the exchange (facts of RFC 9112 section 8 and
-section 9.8; libcurl answers "OK" to a header block that was cut).
+A body is published only if the final status is 200 or 203 (206 for our own validated range), the header block and the
+framing are complete (RFC 9112 sections 8 and 9.8), the size is within the cap and nothing stopped the exchange. libcurl
+reports success for a truncated header block.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from worker.engine.http.retry import retry_after
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
 BODY_STATUSES = frozenset({200, 203})
-LONGEST_DISCARD = 64 * 1024  # bytes of an unwanted body read to keep its connection; a longer one is dropped
+LONGEST_DISCARD = 64 * 1024  # bytes of an unwanted body that are read to keep the connection
 
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
-    """The final response leads elsewhere; ``location`` is the field as it came."""
+    """The final response is a redirect; ``location`` is the raw field."""
 
     status: int
     location: str | None
 
 
 class Reception(Struct, frozen=True, gc=False):
-    """What an exchange left, as facts.
+    """The facts of an exchange that has ended.
 
-    ``received`` counts body bytes handed to us, ``length`` is how many had to come, where that was said; ``stopped`` is
-    why we ended the exchange ourselves. ``ranged``: the response is a validated answer to our own Range.
+    ``received`` counts body bytes, ``length`` is the announced number, if any; ``stopped`` is why this side ended the
+    exchange. ``ranged``: the response is a validated answer to our Range.
     """
 
     head: Head | None
@@ -44,13 +44,13 @@ class Reception(Struct, frozen=True, gc=False):
     detail: str = ""
     stopped: Failure | None = None
     ranged: bool = False
-    enough: bool = False  # we stopped reading a body nobody wants
+    enough: bool = False  # this side stopped reading an unwanted body
 
 
 def judge(reception: Reception, *, wall: float) -> Failure | Redirected | None:
-    """Return why the body may not be published or where to go instead; None: it may.
+    """Return why the body may not be published, or the redirect; None: it may be published.
 
-    ``wall`` is the time now in Unix seconds, for a Retry-After that names a date.
+    ``wall`` is the current time in Unix seconds, for a Retry-After with a date.
     """
     if reception.stopped is not None:
         return reception.stopped
@@ -64,7 +64,7 @@ def judge(reception: Reception, *, wall: float) -> Failure | Redirected | None:
 
 
 def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | None:
-    """Judge the status alone; None: a body that may be published can follow."""
+    """Judge the status alone; None: its body may be published."""
     status = head.status
     if status in BODY_STATUSES or (status == 206 and ranged):
         return None
@@ -75,7 +75,7 @@ def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | Non
         error = ErrorClass.HTTP_4XX
     elif 500 <= status < 600:
         error = ErrorClass.HTTP_5XX
-    elif status == 202 and head.get("retry-after") is not None:  # RFC 9110 section 15.3.3: it is still being made
+    elif status == 202 and head.get("retry-after") is not None:  # RFC 9110 section 15.3.3: still being prepared
         error, kind, detail = ErrorClass.NOT_READY, Kind.TRANSIENT, "Status 202: the body is not ready yet."
     else:
         return bad_response(f"Status {status} carries no body to store.", status=status)
@@ -93,7 +93,7 @@ def bad_response(detail: str, *, status: int | None = None) -> Failure:
 
 
 def _headless(reception: Reception) -> Failure:
-    """Judge an exchange whose final header block never ended."""
+    """Judge an exchange without a complete final header block."""
     match reception.breakage:
         case Breakage.CERTIFICATE:
             return _failure(ErrorClass.TLS, Kind.PERMANENT, reception, "The certificate was not accepted")
@@ -122,12 +122,12 @@ def _headless(reception: Reception) -> Failure:
 
 
 def _of_body(reception: Reception) -> Failure | None:
-    """Judge framing and size of a response whose status is right."""
+    """Judge framing and size of a response with a good status."""
     match reception.breakage:
         case None:
             pass
         case Breakage.RESET if reception.length is not None:
-            pass  # it is counted
+            pass  # the length is compared below
         case Breakage.TIMEOUT:
             return _failure(ErrorClass.TIMEOUT, Kind.TRANSIENT, reception, "The deadline passed within the body")
         case Breakage.NONSENSE:
@@ -147,7 +147,7 @@ def _of_body(reception: Reception) -> Failure | None:
 
 
 def _broken_rules(reception: Reception) -> Failure:
-    """Once more, on a connection of its own: what went before on the first one may have been the reason."""
+    """Allow one retry, on a connection of its own: earlier streams of the first connection may be the cause."""
     sentence = "The rules of HTTP/2 or HTTP/3 were broken"
     return replace(_failure(ErrorClass.BAD_RESPONSE, Kind.TRANSIENT, reception, sentence), tries=2)
 
