@@ -38,7 +38,7 @@ GUARDS = (
         "            if False:"),
     _of(_HANDLE, "curl.setopt(pycurl.PREREQFUNCTION, self.permit)",
         "test_a_connection_from_the_pool_is_judged_again[3]"),
-    _of(_HANDLE, 'curl.setopt(pycurl.PROXY, "")  # proxy variables would void the guard on addresses',
+    _of(_HANDLE, 'curl.setopt(pycurl.PROXY, "")  # proxy variables would bypass the address check',
         "test_proxy_variables_change_nothing"),
     # What broke the rules.
     _of(_EXCHANGES, "if is_of_connection(code, message):", "test_who_shared_a_lawless_connection_is_not_blamed",
@@ -46,7 +46,7 @@ GUARDS = (
     _of(_EXCHANGES, "self._shared = connection", "test_who_shared_a_lawless_connection_is_not_blamed",
         "return pycurl.E_RECV_ERROR, ''"),
     Guard("worker/engine/http/verdict.py", ", tries=2)", ("tests/unit/worker/engine/http/test_verdict.py",), ")"),
-    _breakages('    ("received invalid frame: FRAME[DATA", Breakage.CUT),  # a body of another length than was said\n'),
+    _breakages('    ("received invalid frame: FRAME[DATA", Breakage.CUT),  # a body of another length\n'),
     _breakages("not _MAY_PASS.search(tls[\"reason\"])", "True"),
     _breakages('(code == pycurl.E_SSL_CONNECT_ERROR or " alert " in tls["reason"])', "True"),
     _breakages('code == pycurl.E_SSL_CONNECT_ERROR or', ""),

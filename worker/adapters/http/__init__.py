@@ -1,4 +1,4 @@
-"""Exchanges by libcurl: the one adapter that sends requests and opens sockets."""
+"""HTTP exchanges by libcurl: the only adapter that sends requests and opens sockets."""
 
 from worker.adapters.http.exchanges import CurlHttp
 from worker.adapters.http.handle import Egress

@@ -1,18 +1,18 @@
-"""The addresses libcurl is handed, so that it asks nobody for a name."""
+"""Gives libcurl the addresses of hosts, so that it never resolves a name itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Idle names libcurl may keep. It is told to forget none by itself: for that it would look at every name it knows after
-# every transfer. Its table has 71 lists (CURL_DNS_HASH_SIZE), so it must not become long either.
+# Idle names that libcurl keeps. Its own expiry is off, because it would check every known name after every transfer.
+# Its hash table has 71 lists (CURL_DNS_HASH_SIZE), so there must not be many names either.
 NAMES_KEPT = 500
 
 Name = tuple[str, int]  # a host, without brackets, and a port
 
 
 class _Handed:
-    """A name that libcurl knows: its addresses, and how many exchanges use it."""
+    """A name that libcurl knows: its addresses, and the number of exchanges that use it."""
 
     __slots__ = ("addresses", "users")
 
@@ -22,38 +22,37 @@ class _Handed:
 
 
 class HandedAddresses:
-    """Which names one multi handle of libcurl knows, and what each handle has to bring for it to know its own.
+    """Tracks which names a multi handle of libcurl knows, and which lines for CURLOPT_RESOLVE each new handle needs.
 
-    A handle brings lines of CURLOPT_RESOLVE. libcurl reads them when it first looks at the handle, and of several new
-    handles it may look at any first.
+    libcurl reads a handle's lines when it first processes it, and it may process new handles in any order.
     """
 
     def __init__(self) -> None:
-        self.unread: set[Name] = set()  # brought or withdrawn since libcurl last looked
+        self.unread: set[Name] = set()  # added or withdrawn since libcurl last processed handles
         self._known: dict[Name, _Handed] = {}
-        self._idle: dict[Name, None] = {}  # those that no exchange uses; the one used last is last
+        self._idle: dict[Name, None] = {}  # not used by any exchange; the most recently used is last
 
     def __len__(self) -> int:
         return len(self._known)
 
     @property
     def in_use(self) -> int:
-        """How many names have exchanges that use them."""
+        """The number of names that exchanges use."""
         return len(self._known) - len(self._idle)
 
     def is_leaving(self, name: Name) -> bool:
-        """Will libcurl be told to forget this name by a handle that it has not looked at yet?"""
+        """Will a handle that libcurl has not processed yet make it forget this name?"""
         return name in self.unread and name not in self._known
 
     def use(self, name: Name, addresses: Sequence[str]) -> list[str]:
-        """Return the lines a handle has to bring; the name stays known at least until ``release``."""
+        """Return the lines that a handle needs; the name stays known at least until ``release``."""
         lines: list[str] = []
         known = self._known.get(name)
         if known is None:
             known = self._known[name] = _Handed()
         if known.addresses != addresses or (self.unread and name in self.unread):
             known.addresses = addresses
-            if name[0] not in addresses:  # libcurl reads an address by itself, and keeps it like a name
+            if name[0] not in addresses:  # libcurl parses addresses itself
                 self.unread.add(name)
                 lines = _added(name, addresses)
         if not known.users:
@@ -64,7 +63,7 @@ class HandedAddresses:
         return lines
 
     def release(self, name: Name) -> None:
-        """An exchange that used this name has ended."""
+        """Note that an exchange that used this name has ended."""
         known = self._known[name]
         known.users -= 1
         if not known.users:
@@ -82,7 +81,7 @@ def _added(name: Name, addresses: Sequence[str]) -> list[str]:
 
 
 def _spellings(host: str) -> tuple[str, ...]:
-    """Return all that libcurl may know a host by: a name with a trailing dot is another name to it."""
+    """Return the spellings under which libcurl may look a host up: with a trailing dot it is another name."""
     return (_bracketed(host),) if ":" in host else (host, f"{host}.")
 
 

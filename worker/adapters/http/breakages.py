@@ -1,4 +1,4 @@
-"""What libcurl's codes and words say of an exchange that broke."""
+"""Translates libcurl's error codes and messages into ``Breakage``."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ _CODES = {
     **dict.fromkeys(_CERTIFICATE_CODES, Breakage.CERTIFICATE),
     **dict.fromkeys(_NONSENSE_CODES, Breakage.NONSENSE),
 }
-# Where libcurl has one code for several things, its words tell them apart; those before servers' own words come first.
+# libcurl uses one code for several errors; its messages distinguish them. Those that may quote a server come last.
 _WORDS = (
-    ("received invalid frame: FRAME[DATA", Breakage.CUT),  # a body of another length than was said
+    ("received invalid frame: FRAME[DATA", Breakage.CUT),  # a body of another length
     ("received invalid frame", Breakage.PROTOCOL),
     ("Invalid HTTP header field was received", Breakage.PROTOCOL),
     ("nghttp2 shuts down connection with error", Breakage.PROTOCOL),
     ("Remote peer returned unexpected data while we expected SETTINGS", Breakage.PROTOCOL),
-    ("chunk", Breakage.NONSENSE),  # a chunk header that is none, not a connection that broke
+    ("chunk", Breakage.NONSENSE),  # an invalid chunk header, not a broken connection
     ("Too large response headers", Breakage.NONSENSE),
     ("Connection died, tried", Breakage.STALE),
     ("Multiple Location headers", Breakage.REDIRECT),
 )
-# What OpenSSL says of a handshake: the peers disagree, and will again, unless the connection broke or the server did.
+# OpenSSL's error of a handshake: a lasting disagreement, unless the connection or the server failed.
 _TLS = re.compile(r"SSL routines::(?P<reason>.+)")
 _MAY_PASS = re.compile(
     r"unexpected eof|internal error|user cancelled|reason\(1000\)|bad record mac|decrypt error|record overflow"
 )
-# What a server says of our side when it resets a stream or goes away: RFC 9113 section 7, RFC 9114 section 8.1.
+# Errors by which a server blames our side in RST_STREAM or GOAWAY: RFC 9113 section 7, RFC 9114 section 8.1.
 _COMPLAINT = re.compile(
     r"stream \d+ reset by (?:server|curl) \(error 0x[0-9a-f]+ (?:(?:GENERAL_)?PROTOCOL_ERROR|FLOW_CONTROL_ERROR"
     r"|STREAM_CLOSED|FRAME_SIZE_ERROR|COMPRESSION_ERROR|INADEQUATE_SECURITY|HTTP_1_1_REQUIRED|FRAME_UNEXPECTED|FRAME_ERROR"
@@ -56,7 +56,7 @@ _COMPLAINT = re.compile(
 
 
 def breakage(code: int, message: str) -> Breakage:
-    """Return what a CURLcode other than 0, with its message, means."""
+    """Translate a CURLcode other than 0 and its message."""
     for words, meaning in _WORDS:
         if words in message:
             return meaning
@@ -73,10 +73,10 @@ def breakage(code: int, message: str) -> Breakage:
 
 
 def is_of_connection(code: int, message: str) -> bool:
-    """Did the whole connection end, by the fault of any of its streams?"""
+    """Did the whole connection break, possibly because of another stream?"""
     return code == pycurl.E_HTTP2 or "reset by curl" in message
 
 
 def sentence(message: str) -> str:
-    """Shorten libcurl's words; they may name the URL's host, never its path, nor what a field held."""
+    """Shorten libcurl's message; it may name the URL's host, but never its path or a field's value."""
     return message.partition(", name: [")[0].strip().rstrip(".")[:160]

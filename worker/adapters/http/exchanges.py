@@ -1,4 +1,4 @@
-"""Many exchanges at once, by one multi handle of libcurl."""
+"""Concurrent exchanges on one multi handle of libcurl."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from worker.adapters.http.waiting import HIGHEST_SELECTED, Polling, Selecting, W
 from worker.engine.ports import Ended, Request
 from worker.engine.safety import AddressPolicy
 
-AT_ONCE = 16  # exchanges that may end before those that follow them are begun
+AT_ONCE = 16  # exchanges handled per call, so that those that follow them can start
 _VERDICTS_KEPT = 10_000
 _STEP = 32  # connections
-_LONGEST_SLEEP = 1.0  # seconds, where libcurl has no wish of its own
+_LONGEST_SLEEP = 1.0  # seconds, if libcurl has no timer
 
 
 class CurlHttp(Generic[B]):
-    """Keeps ``worker.engine.ports.Http``: one multi handle with its connections, TLS sessions and CA store.
+    """Implements ``worker.engine.ports.Http``: one multi handle with its connections, TLS sessions and CA store.
 
-    All exchanges of one object share one ``AddressPolicy``: jobs that open different networks use different objects,
-    so that no connection of one is ever there for another.
+    All exchanges of an object share its ``AddressPolicy``. Jobs that allow different networks use different objects, so
+    that they never share connections.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class CurlHttp(Generic[B]):
         egress: Egress | None = None,
         kept: int = 256,
     ) -> None:
-        """``window`` exchanges are expected at once, on ``kept`` connections at most, idle ones included.
+        """``window`` exchanges are expected at once, on at most ``kept`` connections, idle ones included.
 
-        What is in flight beside the window, as little is heard of it, has its connections beside those.
+        Quiet exchanges beyond the window get connections in addition to those.
         """
         aims = lru_cache(maxsize=_VERDICTS_KEPT)(addresses.verdict)
         self._streams = StreamWatch()
@@ -67,14 +67,14 @@ class CurlHttp(Generic[B]):
         self._remove: Callable[[Any], None] = self._multi.remove_handle
         self._idle: list[Handle[B]] = []
         self._busy: dict[B, Handle[B]] = {}
-        self._handles: dict[Any, Handle[B]] = {}  # by libcurl's
+        self._handles: dict[Any, Handle[B]] = {}  # by easy handle
         self._handed = HandedAddresses()
-        self._unread = self._handed.unread  # the same set, emptied once libcurl has looked
-        self._shared = -1  # the connection that broke last with several exchanges on it
+        self._unread = self._handed.unread  # the same set; emptied after libcurl's next call
+        self._shared = -1  # the last connection that broke with several exchanges on it
         self._has_new = False
-        self._has_more = False  # exchanges have ended that ``wait`` did not return yet
+        self._has_more = False  # more exchanges have ended than ``wait`` returned
         self._pipe = WakePipe()
-        # Connections in use and pooled, and a file for each.
+        # Connections, in use and idle, and a file for each.
         self._is_crowded = max(self._pipe.fd, 4 * window) > HIGHEST_SELECTED
         self._driver: Selecting | Polling = Selecting(self._multi, self._pipe.fd)
 
@@ -103,7 +103,7 @@ class CurlHttp(Generic[B]):
 
     def drop(self, body: B) -> Ended:
         handle = self._busy.pop(body, None)
-        if handle is None:  # it has just ended by itself
+        if handle is None:  # it has just ended
             return Ended()
         self._handed.release(handle.name)
         self._remove(handle.curl)
@@ -112,8 +112,8 @@ class CurlHttp(Generic[B]):
     def wait(self, seconds: float | None) -> Sequence[tuple[B, Ended]]:
         if self._is_crowded and isinstance(self._driver, Selecting):
             self._driver = Polling(self._multi, self._pipe.fd)
-            for handle in self._busy.values():  # has libcurl tell of the sockets there are
-                with suppress(pycurl.error):  # it has no connection yet, or no longer
+            for handle in self._busy.values():  # makes libcurl report its existing sockets
+                with suppress(pycurl.error):  # it has no connection now
                     handle.curl.pause(pycurl.PAUSE_ALL)
                     handle.curl.pause(pycurl.PAUSE_CONT)
         if not self._busy:
@@ -127,7 +127,7 @@ class CurlHttp(Generic[B]):
                 return ended
         asked = self._multi.timeout()
         limit = _LONGEST_SLEEP if asked < 0 else asked / 1000
-        if self._turn(limit if seconds is None else min(limit, seconds)):
+        if self._perform(limit if seconds is None else min(limit, seconds)):
             self._pipe.clear()
         return self._collect()
 
@@ -140,25 +140,25 @@ class CurlHttp(Generic[B]):
         for handle in self._idle:
             handle.curl.close()
         self._idle.clear()
-        self._multi.close()  # ends pooled connections, of which it tells the driver
+        self._multi.close()  # closes pooled connections and reports that to the driver
         self._driver.close()
         self._pipe.close()
 
     def _allow_connections(self, more: int) -> None:
-        """Have libcurl keep as many as it may, and more for what is in flight beside the window: those are in use."""
+        """Set how many connections libcurl may keep: those of the window, and ``more`` for exchanges beyond it."""
         most = self._kept if more <= 0 else self._kept + -(-more // _STEP) * _STEP
         if most != self._most_connections:
             self._most_connections = most
             self._multi.setopt(pycurl.M_MAXCONNECTS, most)
 
     def _look(self) -> None:
-        """Have libcurl look at the handles that are new to it, and do what can be done without waiting."""
+        """Let libcurl process new handles, and do what is possible without waiting."""
         self._has_new = False
-        self._turn(0.0)
+        self._perform(0.0)
         self._unread.clear()
 
-    def _turn(self, seconds: float) -> bool:
-        """Move bytes, after waiting for something to do at most this long; True: somebody called ``wake``."""
+    def _perform(self, seconds: float) -> bool:
+        """Wait for events for at most this long, then transfer bytes; True: ``wake`` was called."""
         is_woken = self._driver.wait(seconds)
         if self._streams.is_unsettled:
             self._streams.settle(self._busy.values())
@@ -172,18 +172,18 @@ class CurlHttp(Generic[B]):
         return ended + [self._release(curl, code, message) for curl, code, message in faults]
 
     def _fault(self, curl: Any, code: int, message: str) -> tuple[int, str]:
-        """Return what broke an exchange; what broke a connection with others on it may have been their fault."""
+        """Return an exchange's error; if its connection broke with other exchanges on it, they may be the cause."""
         if is_of_connection(code, message):
             connection: int = curl.getinfo(pycurl.CONN_ID)
             others = (each.curl for each in self._busy.values() if each.curl is not curl)
             if any(other.getinfo(pycurl.CONN_ID) == connection for other in others):
-                self._shared = connection  # the last that ends with it has no others left
+                self._shared = connection  # also for the last exchange that ends with it
             if connection == self._shared:
                 return pycurl.E_RECV_ERROR, "its connection broke, with others on it"
         return code, message
 
     def _release(self, curl: Any, code: int, message: str) -> tuple[B, Ended]:
-        """Say how an exchange ended and put its handle back."""
+        """Return how an exchange ended, and reuse its handle."""
         handle = self._handles[curl]
         body = handle.body
         assert body is not None
@@ -202,7 +202,7 @@ class CurlHttp(Generic[B]):
         return handle
 
     def _discard(self, handle: Handle[B]) -> Ended:
-        """Close a handle; say how far its exchange was."""
+        """Close a handle; return how far its exchange got."""
         ended = handle.abort()
         del self._handles[handle.curl]
         handle.curl.close()

@@ -1,4 +1,4 @@
-"""An easy handle of libcurl: what is set on it for good, and its callbacks, which judge where each request goes."""
+"""An easy handle of libcurl: its options, and its callbacks, which check the address of each request."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from contract.records.outcomes import ErrorClass
 from contract.records.policy import JobPolicy
 from worker.adapters.http.addresses import Name
 from worker.adapters.http.breakages import breakage, sentence
-from worker.adapters.http.streams import Ear, StreamWatch
+from worker.adapters.http.streams import StreamListener, StreamWatch
 from worker.adapters.http.waiting import HIGHEST_SELECTED
 from worker.engine.failures import Breakage, Failure, Kind, bug
 from worker.engine.ports import Body, Ended, Request
 from worker.engine.safety import Verdict
 
-_TEXT = 0  # CURLINFO_TEXT: of what libcurl tells a debug function, its own words
+_TEXT = 0  # CURLINFO_TEXT: libcurl's own text, among what it passes to a debug function
 _BUFFER = 512 * 1024  # bytes; one buffer per multi: fewer receive calls on large bodies, half the CPU
 
 _URL, _FIRST_BYTE, _TOTAL = pycurl.URL, pycurl.STARTTRANSFER_TIME_T, pycurl.TOTAL_TIME_T
@@ -31,7 +31,7 @@ B = TypeVar("B", bound=Body)
 
 
 class Aim(Protocol):
-    """Where the tunnel of a request ends, by ``address``, or why it is not made; ``lines`` are of CURLOPT_RESOLVE."""
+    """A tunnel's target ``address``, or why there is none; ``lines`` are for CURLOPT_RESOLVE."""
 
     @property
     def address(self) -> str | None: ...
@@ -47,27 +47,27 @@ class Aim(Protocol):
 
 
 class Egress(Protocol):
-    """A proxy everything goes through; all of it is left out where there is none."""
+    """An egress proxy for all requests."""
 
     def configure(self, curl: Any) -> None:
-        """Set what holds for every request, on a new handle."""
+        """Set the options common to all requests, on a new handle."""
 
     def aim(self, curl: Any, request: Request, judge: Callable[[str, int], Verdict]) -> Aim:
-        """Have the handle ask the proxy for one address of the request that ``judge`` allows, or ask for nothing."""
+        """Choose the tunnel's target among the request's addresses that ``judge`` allows; if none is, send nothing."""
 
     def verdict(self, address: str, port: int) -> Verdict:
-        """May a socket go there?"""
+        """May a socket connect there?"""
 
     def fault_of(self, curl: Any, code: int, words: str) -> Failure | None:
-        """Say what kept the proxy from making a tunnel, where an exchange broke (libcurl's ``code`` and its words)."""
+        """Return why the proxy made no tunnel, from libcurl's error; None: it made one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What the handles of one multi handle have in common.
+    """What the handles of a multi handle share.
 
-    ``judge`` says of a socket address whether it may be connected to, ``aims`` of one that a tunnel would end at;
-    ``crowd`` is called when descriptors become more than select() can see.
+    ``judge`` checks the address of a socket, ``aims`` the target of a tunnel; ``crowd`` is called when descriptors
+    exceed what select() supports.
     """
 
     judge: Callable[[str, int], Verdict]
@@ -80,8 +80,8 @@ class Common:
     egress: Egress | None
 
 
-class Handle(Ear, Generic[B]):
-    """Carries one exchange after the other; what is set on it is remembered, and set again only if it changes."""
+class Handle(StreamListener, Generic[B]):
+    """Carries one exchange after another; remembers its options and sets them again only if they change."""
 
     __slots__ = (
         "_common", "_fields", "_getinfo", "_is_fresh", "_is_patient", "_policy", "_refusals", "_remote_ip",
@@ -92,8 +92,8 @@ class Handle(Ear, Generic[B]):
         super().__init__()
         self._common = common
         self.body: B | None = None
-        self.name: Name = ("", 0)  # where that goes
-        self.address: str | None = None  # where its tunnel ends, if it has one
+        self.name: Name = ("", 0)  # the name or address it connects to
+        self.address: str | None = None  # the target of its tunnel, if any
         self._refusals: list[str] = []
         self._stopped: Failure | None = None
         self._remote_ip: str | None = None
@@ -103,7 +103,7 @@ class Handle(Ear, Generic[B]):
         self._is_fresh = False
         self._is_patient = False
         self.curl = curl = pycurl.Curl()
-        # pycurl looks its methods up by name, as slowly as it is asked often.
+        # pycurl looks its methods up by name, which is slow.
         self._setopt: Callable[[int, Any], None] = curl.setopt
         self._getinfo: Callable[[int], Any] = curl.getinfo
         _configure(curl, common)
@@ -114,18 +114,18 @@ class Handle(Ear, Generic[B]):
         curl.setopt(pycurl.DEBUGFUNCTION, self.hear)
 
     def prepare(self, request: Request, body: B) -> list[str]:
-        """Take up an exchange; returns lines of CURLOPT_RESOLVE that come before its own."""
+        """Set up an exchange; return lines for CURLOPT_RESOLVE that precede its own."""
         place = request.place
         self.request, self.body, self.is_watched = request, body, True
         self._setopt(_URL, place.target)
         if self._policy is not request.policy:
-            self._obey(request.policy)
+            self._apply(request.policy)
         timeout = int(request.seconds * 1000) if request.seconds > 0.001 else 1
         if timeout != self._timeout:
             self._timeout = timeout
             self._setopt(pycurl.TIMEOUT_MS, timeout)
-        # Over TLS the first connection tells whether it carries many requests; in plain HTTP none does, and libcurl
-        # would wait for its first answer.
+        # PIPEWAIT: over TLS, wait for the first connection, which may carry many requests. Plain HTTP connections do
+        # not, and libcurl would wait for their first answer.
         is_patient = place.scheme == "https"
         if is_patient is not self._is_patient:
             self._is_patient = is_patient
@@ -145,7 +145,7 @@ class Handle(Ear, Generic[B]):
         return aim.lines
 
     def end(self, code: int, message: str) -> Ended:
-        """Say how the exchange ended (a CURLcode and libcurl's words), and be free for another."""
+        """Return how the exchange ended (from a CURLcode and libcurl's message), and reset the handle."""
         broken = breakage(code, message) if code else None
         detail = sentence(message) if code else ""
         if self.was_reset:
@@ -154,7 +154,7 @@ class Handle(Ear, Generic[B]):
                 broken, detail = Breakage.RESET, "its stream was reset"
         info = self._getinfo
         sockets, resolved, connected, secured = self.sockets, 0, 0, 0
-        if sockets:  # otherwise an open connection was used: it took no time
+        if sockets:  # else a connection was reused, which took no time
             resolved = info(pycurl.NAMELOOKUP_TIME_T)
             connected = info(pycurl.CONNECT_TIME_T)
             secured = info(pycurl.APPCONNECT_TIME_T)
@@ -168,7 +168,7 @@ class Handle(Ear, Generic[B]):
         return ended
 
     def abort(self) -> Ended:
-        """Say how far the exchange was; the handle is of no use any more: what is left on it is not worth knowing."""
+        """Return how far the exchange got; the handle cannot be used again."""
         ended = Ended(
             tuple(self.lines),
             stopped=self._stopped,
@@ -190,24 +190,24 @@ class Handle(Ear, Generic[B]):
             self.sockets, self._stopped = 0, None
             self._refusals.clear()
 
-    def _obey(self, policy: JobPolicy) -> None:
-        """Set what the job's owner decided."""
+    def _apply(self, policy: JobPolicy) -> None:
+        """Set the options that the job's policy determines."""
         self._policy = policy
         self._setopt(pycurl.USERAGENT, policy.user_agent.encode())
         self._setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(policy.connect_timeout * 1000)))
         self._setopt(pycurl.MAXFILESIZE_LARGE, policy.max_size)
 
     def _send(self, fields: Sequence[str]) -> None:
-        """Set header lines beside the usual ones."""
+        """Set header lines in addition to the usual ones."""
         self._fields = fields
-        # pycurl takes an empty list for nothing to do, and one URL's fields would go out with the next.
+        # pycurl ignores an empty list, and one URL's fields would be sent with the next.
         self.curl.unsetopt(pycurl.HTTPHEADER)
         if fields:
-            # A cookie or an ETag goes back in the bytes it came in (RFC 9110 section 5.5, obs-text).
+            # Cookies and ETags are returned as the bytes they came in (RFC 9110 section 5.5, obs-text).
             self._setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in fields])
 
     def _blame(self, egress: Egress, code: int, words: str) -> None:
-        # Without a socket of its own it used a tunnel that was there.
+        # Without a socket of its own it reused a tunnel.
         if code and self.sockets and self._stopped is None:
             self._stopped = egress.fault_of(self.curl, code, words)
 
@@ -218,7 +218,7 @@ class Handle(Ear, Generic[B]):
         return -1 if body is None else body.write(data, self.is_watched)
 
     def open_socket(self, _purpose: int, address: Any) -> Any:
-        """Judge the socket address libcurl is about to connect to; nothing is sent to a refused one."""
+        """Check the address libcurl is about to connect to; nothing is sent to a refused one."""
         if self.body is None:
             return pycurl.SOCKET_BAD
         try:
@@ -231,7 +231,7 @@ class Handle(Ear, Generic[B]):
                 self._refusals.append(verdict.reason)
                 return pycurl.SOCKET_BAD
             lent = _LentSocket(family, kind, protocol)
-            os.close(os.dup(lent.fileno()))  # as pycurl does next; what it says if that fails blames the server
+            os.close(os.dup(lent.fileno()))  # pycurl does this next; its error would blame the server
             if lent.fileno() >= HIGHEST_SELECTED:
                 self._common.crowd()
             return lent
@@ -241,45 +241,45 @@ class Handle(Ear, Generic[B]):
                     error=ErrorClass.LOCAL_DISK, kind=Kind.LOCAL, detail="This worker has no file descriptors left."
                 )
             return pycurl.SOCKET_BAD
-        except BaseException as error:  # nothing may leave a callback
+        except BaseException as error:  # a callback must not raise
             self._stopped = bug(error)
             return pycurl.SOCKET_BAD
 
     def hear(self, kind: int, text: bytes) -> None:
-        """Listen for resets; what else is said of requests and responses is forgotten at once."""
+        """Detect resets in libcurl's debug text; all other text is dropped."""
         if kind == _TEXT and self._common.streams.hear(text):
             self.was_reset = True
 
     def permit(self, remote: str, _local: str, port: int, _local_port: int) -> int:
-        """Judge a connection before the request goes out: pooled ones never came through ``open_socket``."""
+        """Check a connection before the request is sent: reused ones do not pass ``open_socket``."""
         if self.body is None:
             return int(pycurl.PREREQFUNC_ABORT)
         try:
             self._remote_ip = self.address or remote
-            self.was_reset = False  # an earlier stream of this exchange, if any, is not the one that will answer
+            self.was_reset = False  # of an earlier stream of this exchange, if any
             if self.is_early:
                 self._common.streams.connected(self)
             verdict = self._common.judge(remote, port)
             if verdict.allowed:
                 return _PERMITTED
             self._stopped = Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=verdict.reason)
-        except BaseException as error:  # nothing may leave a callback
+        except BaseException as error:  # a callback must not raise
             self._stopped = bug(error)
         return int(pycurl.PREREQFUNC_ABORT)
 
 
 class _LentSocket(socket.socket):
-    """pycurl duplicates the descriptor of what ``open_socket`` returns, so ours is closed when it is let go."""
+    """pycurl duplicates the descriptor that ``open_socket`` returns, so ours is closed when it is garbage."""
 
     def __del__(self) -> None:
-        if self.fileno() >= 0:  # it was opened at all
+        if self.fileno() >= 0:  # it was opened
             self.close()
 
 
 def _configure(curl: Any, common: Common) -> None:
-    """Set what holds for every request."""
+    """Set the options common to all requests."""
     curl.setopt(pycurl.NOSIGNAL, 1)
-    curl.setopt(pycurl.PROXY, "")  # proxy variables would void the guard on addresses
+    curl.setopt(pycurl.PROXY, "")  # proxy variables would bypass the address check
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.FOLLOWLOCATION, 0)
@@ -288,7 +288,7 @@ def _configure(curl: Any, common: Common) -> None:
     curl.setopt(pycurl.NOPROGRESS, 1)
     curl.setopt(pycurl.CAINFO, common.ca_file)
     curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
-    curl.setopt(pycurl.DNS_CACHE_TIMEOUT, -1)  # HandedAddresses has it forget
+    curl.setopt(pycurl.DNS_CACHE_TIMEOUT, -1)  # HandedAddresses removes entries
     version = pycurl.CURL_HTTP_VERSION_3 if common.http3 else pycurl.CURL_HTTP_VERSION_2TLS
     curl.setopt(pycurl.HTTP_VERSION, version)
     if common.egress is not None:

@@ -1,4 +1,4 @@
-"""How a thread waits for libcurl's sockets: by select or by epoll, with a pipe by which another thread ends it."""
+"""Waits for libcurl's sockets, with select or epoll, and for a pipe through which other threads end the wait."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import pycurl
 
-# select() cannot see descriptors from 1,024 on, and libcurl leaves them out without a word. It is faster on small
-# bodies, though, so it is used as long as descriptors stay clearly below.
+# select() does not support descriptors from 1,024 on, and libcurl silently leaves them out. It is faster for small
+# bodies, so it is used while descriptors are clearly below.
 HIGHEST_SELECTED = 900
 
 # The same numbers under both names; epoll.poll takes seconds, poll.poll milliseconds.
@@ -28,7 +28,7 @@ class Selecting:
         self._wake = wake
 
     def wait(self, seconds: float) -> bool:
-        """Move bytes once, after waiting for something to do at most this long; True: ``wake`` was readable."""
+        """Wait for events for at most this long, then transfer bytes once; True: ``wake`` was readable."""
         is_woken = False
         if seconds > 0:
             readable, writable, exceptional = self._multi.fdset()
@@ -39,7 +39,7 @@ class Selecting:
         return is_woken
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 class Polling:
@@ -53,7 +53,7 @@ class Polling:
         multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
 
     def wait(self, seconds: float) -> bool:
-        """Move bytes once, after waiting for something to do at most this long; True: ``wake`` was readable."""
+        """Wait for events for at most this long, then transfer bytes once; True: ``wake`` was readable."""
         is_woken = False
         for fd, event in self._poller.poll(seconds * _POLL_UNIT):
             if fd == self._wake:
@@ -61,7 +61,7 @@ class Polling:
                 continue
             action = (pycurl.CSELECT_IN if event & _READ else 0) | (pycurl.CSELECT_OUT if event & _WRITE else 0)
             self._multi.socket_action(fd, action or pycurl.CSELECT_ERR)
-        # libcurl is asked for its timers: it tells of each but once, and one told a little early is never told again.
+        # libcurl's timers are polled: it reports each only once, and one reported slightly early is not reported again.
         if self._multi.timeout() == 0:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         return is_woken
@@ -83,7 +83,7 @@ class Polling:
 
 
 class WakePipe:
-    """Has ``fd`` readable from ``wake`` to ``clear``; only ``wake`` may be called from other threads."""
+    """Makes ``fd`` readable from ``wake`` until ``clear``; only ``wake`` is thread-safe."""
 
     def __init__(self) -> None:
         self.fd, self._entrance = os.pipe()
@@ -97,11 +97,11 @@ class WakePipe:
     def wake(self) -> None:
         if not self._is_woken:
             self._is_woken = True
-            with self._lock, suppress(OSError):  # full: it is awake; closed: nobody sleeps
+            with self._lock, suppress(OSError):  # full: it wakes anyway; closed: no thread waits
                 os.write(self._entrance, b"\0")
 
     def wait(self, seconds: float | None) -> bool:
-        """Wait for nothing but ``wake``, at most this long (None: for ever); was it called?"""
+        """Wait for ``wake`` only, at most this long (None: for ever); return whether it was called."""
         return bool(self._poller.poll(None if seconds is None else seconds * 1000))
 
     def clear(self) -> None:
@@ -113,4 +113,4 @@ class WakePipe:
         with self._lock:
             os.close(self.fd)
             os.close(self._entrance)
-            self._entrance = -1  # a late wake must not hit whoever has the number next: it may be a file of ours
+            self._entrance = -1  # a late wake must not write to a file that reuses the descriptor

@@ -1,7 +1,7 @@
-"""What a response's headers promise about the body: digests to hold it against.
+"""The digests of the body that a response's headers promise.
 
 ``Repr-Digest`` and ``Content-Digest`` (RFC 9530), ``Content-MD5`` (RFC 2616 section 14.15), ``x-goog-hash`` (Google
-Cloud Storage) and ``x-amz-checksum-*`` (Amazon S3). What cannot be checked says nothing.
+Cloud Storage) and ``x-amz-checksum-*`` (Amazon S3). Digests that cannot be computed here are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEADERS = frozenset({"repr-digest", "content-digest", "content-md5", "x-goog-ha
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """The body's digest by ``algorithm`` is ``digest`` (lower-case hex), says ``source``."""
+    """A digest of the body (lower-case hex) by ``algorithm``, promised by the header ``source``."""
 
     algorithm: str
     digest: str
@@ -34,7 +34,7 @@ class Promise:
 def promises(head: Head, *, is_part: bool = False) -> tuple[Promise, ...]:
     """Return what a response promises about the whole body.
 
-    ``is_part``: the response carries a range, so what it says about its own content says nothing about the whole.
+    ``is_part``: the response carries a range, so digests of its own content are ignored.
     """
     if _HEADERS.isdisjoint(head.fields):
         return ()
@@ -49,7 +49,7 @@ def _promises(head: Head, is_part: bool) -> Iterator[Promise]:
             yield from _promise(_ALGORITHMS.get(algorithm, ""), text, name)
     if not is_part:
         yield from _promise("md5", fields.get("content-md5", ""), "content-md5")
-    # Google's hashes are those of the object as stored, which it may decompress on the way.
+    # Google's hashes are of the stored object, which it may decompress when serving it.
     stored = fields.get("x-goog-stored-content-encoding", "identity")
     if stored in ("identity", fields.get("content-encoding")):
         for part in fields.get("x-goog-hash", "").split(","):

@@ -1,4 +1,4 @@
-"""Continuing a body: which version of it may be continued, and which answer continues it exactly.
+"""Resuming a body: which version of it can be resumed, and which response continues it exactly.
 
 Source: RFC 9110 sections 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range), 8.8.3 (strong validators).
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from worker.engine.http.headers import Head
 from worker.engine.ports import Draft
 
-SMALLEST_PART = 64 * 1024  # bytes; less is fetched again sooner than it is continued
+SMALLEST_PART = 64 * 1024  # bytes; less is quicker fetched again than resumed
 SMALLEST_KEPT = 1024 * 1024  # bytes; shorter bodies are not kept for a later run
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
@@ -23,7 +23,7 @@ _STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One state of a body: its strong ETag, its coding, and its length in bytes where that is known."""
+    """A version of a body: its strong ETag, its coding, and its length in bytes (None: unknown)."""
 
     etag: str
     encoding: str | None
@@ -32,7 +32,7 @@ class Version:
 
 @dataclass(slots=True)
 class Part:
-    """The first ``size`` bytes of a version, on the disk; ``head`` is the response they came with, if it was ours."""
+    """The first ``size`` bytes of a version, on disk; ``head`` is their response, if this run received it."""
 
     draft: Draft
     size: int
@@ -41,12 +41,12 @@ class Part:
 
 
 def to_record(version: Version) -> str:
-    """Return a version as text, to be kept beside its part."""
+    """Encode a version, to be kept with its part."""
     return json.dumps([version.etag, version.encoding, version.total])
 
 
 def from_record(text: str) -> Version | None:
-    """Read what ``to_record`` wrote; None if it is anything else."""
+    """Decode what ``to_record`` returned; None if it is anything else."""
     try:
         etag, encoding, total = json.loads(text)
     except (ValueError, TypeError):
@@ -56,7 +56,7 @@ def from_record(text: str) -> Version | None:
 
 
 def version_of(head: Head) -> Version | None:
-    """Return the version a whole response carries; None: it has no strong validator, or offers no ranges."""
+    """Return the version of a complete response; None: it has no strong validator, or rules ranges out."""
     etag = head.fields.get("etag", "")
     if head.status != 200 or not _STRONG.fullmatch(etag) or head.fields.get("accept-ranges", "").lower() == "none":
         return None
@@ -64,18 +64,18 @@ def version_of(head: Head) -> Version | None:
 
 
 def offers_ranges(head: Head) -> bool:
-    """Does the response announce that ranges can be asked for?"""
+    """Does the response announce support for ranges?"""
     return head.fields.get("accept-ranges", "").lower() == "bytes"
 
 
 def range_fields(version: Version, start: int, end: int | None = None) -> tuple[str, str]:
-    """Return the header lines that ask for the bytes from ``start`` up to, not including, ``end``."""
+    """Return the header lines that request the bytes from ``start`` up to, not including, ``end`` (None: the rest)."""
     last = "" if end is None else str(end - 1)
     return f"Range: bytes={start}-{last}", f"If-Range: {version.etag}"
 
 
 class Span(NamedTuple):
-    """The bytes a partial answer says it carries: from ``start`` up to, not including, ``end``, of ``total``."""
+    """The bytes that a partial response declares: from ``start`` up to, not including, ``end``, of ``total``."""
 
     start: int
     end: int
@@ -87,9 +87,9 @@ class Span(NamedTuple):
 
 
 def span_of(head: Head) -> Span | None:
-    """Return what a 206 says it carries, whatever frames it; None: it is not one piece of known size.
+    """Return the span that a 206 declares, whatever its framing; None: it is not a single range of known size.
 
-    A Content-Length that says otherwise makes it none.
+    None also if its Content-Length differs.
     """
     match = _CONTENT_RANGE.fullmatch(head.fields.get("content-range", "").strip()) if head.status == 206 else None
     if match is None or head.fields.get("content-type", "").lower().startswith("multipart/byteranges"):
@@ -100,9 +100,9 @@ def span_of(head: Head) -> Span | None:
 
 
 def continues(head: Head, version: Version, start: int, end: int | None = None) -> bool:
-    """Does this response carry exactly the bytes asked for, of exactly this version?
+    """Does the response carry exactly the requested bytes of exactly this version?
 
-    ``end`` None means to the end of the body.
+    ``end`` None: to the end of the body.
     """
     span = span_of(head)
     return (
@@ -115,7 +115,7 @@ def continues(head: Head, version: Version, start: int, end: int | None = None) 
 
 
 def is_whole_already(head: Head, part: Part) -> bool:
-    """Does a 416 say that what we have is all there is, of the same version?"""
+    """Does a 416 say that the part is already complete, in the same version?"""
     match = _UNSATISFIED.fullmatch(head.fields.get("content-range", "").strip())
     return (
         head.status == 416

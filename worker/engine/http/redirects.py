@@ -1,7 +1,7 @@
-"""Where a redirect leads, and which are not followed.
+"""The target of a redirect, and which redirects are not followed.
 
-libcurl's own following is off: it follows Location on 300 and 304, and judges no hop. Here every hop is judged like a
-first URL; its address is judged again at connect.
+libcurl's own following is off: it also follows Location on 300 and 304, and checks no hop. Here every hop is checked
+like a URL of the list, and its address again when connecting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class Asked(NamedTuple):
-    """A request of an attempt: its target and the cookies of its chain that went with it. Twice the same: a circle."""
+    """A request of an attempt: its target and the chain's cookies sent with it. The same one twice is a loop."""
 
     target: str
     cookies: str = ""
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
 class Hop:
     """The next request of a redirect; its method is GET, as ours always is.
 
-    ``downgraded``: from https to http. ``crosses_origin``: credentials of the host we come from stay behind.
+    ``downgraded``: from https to http. ``crosses_origin``: credentials of the previous host are not sent.
     """
 
     to: Parsed
@@ -59,10 +59,10 @@ def next_hop(
     cookies_for: Callable[[Parsed], str] = lambda _place: "",
     longest: int = LONGEST_TRAIL,
 ) -> Hop | DeadEnd:
-    """Return where a response that is no body leads.
+    """Return the next request of a redirect.
 
-    ``trail`` holds the attempt's requests, the one that was answered last: as many as hops made, and one.
-    ``cookies_for`` says which cookies of this chain would go with a request.
+    ``trail`` holds the attempt's requests, the redirected one last. ``cookies_for`` returns the chain's cookies for a
+    request.
     """
     current = trail[-1].target
     if status not in FOLLOWED:
@@ -82,7 +82,7 @@ def next_hop(
 
 def _hop(current: str, to: Parsed) -> Hop:
     origin = parse(current)
-    if isinstance(origin, RefusedUrl):  # unreachable after a request; if it is not, nothing may be carried over
+    if isinstance(origin, RefusedUrl):  # impossible after a request; to be safe, carry nothing over
         return Hop(to, downgraded=to.scheme == "http", crosses_origin=True)
     return Hop(to, origin.scheme == "https" and to.scheme == "http", origin.origin != to.origin)
 
@@ -91,9 +91,9 @@ def resolve(base: str, reference: str) -> str:
     """Resolve a Location against an absolute http or https URL without fragment, as browsers do.
 
     URL Standard, "basic URL parser", for the schemes it calls special: before the query a backslash is a slash, and
-    any number of slashes may precede a host; otherwise it is RFC 3986 section 5.2.2. More lenient in one point: after
-    one slash and the scheme we come by, browsers see a path, and we a host if it has a port or is the one we come from.
-    Dot segments are left in: ``contract.urls.lines.parse`` removes them.
+    any number of slashes may precede a host; otherwise it is RFC 3986 section 5.2.2. More lenient in one point: what
+    follows the current scheme and a single slash is a path to browsers, but here a host if it has a port or is the
+    current host. Dot segments are left in: ``contract.urls.lines.parse`` removes them.
     """
     own = _BASE.fullmatch(base)
     assert own is not None
@@ -116,13 +116,13 @@ def _with_slashes(reference: str) -> str:
 
 
 def _names_host(text: str, authority: str) -> bool:
-    """Is what follows one slash a host? Whoever lost a slash meant one, and no path looks like these."""
+    """Is the text after a single slash a host? A slash was probably lost, because no path looks like these."""
     first = re.split(r"[/?#]", text[1:], maxsplit=1)[0] if text.startswith("/") else ""
     return first.lower() == authority[2:] or re.fullmatch(r".+:[0-9]+", first) is not None
 
 
 def _from_path(path: str, query: str, text: str) -> str:
-    """Return path and query of a reference that has no authority; its fragment stays with us."""
+    """Return path and query of a reference without authority; its fragment is dropped."""
     given = _PATH.match(text)
     assert given is not None
     if given["path"].startswith("/"):

@@ -8,7 +8,7 @@ import pytest
 
 from contract.records.policy import JobPolicy
 from contract.urls.lines import Parsed
-from worker.adapters.http.streams import Ear, StreamWatch
+from worker.adapters.http.streams import StreamListener, StreamWatch
 from worker.engine.ports import Request
 
 H2_RESET = b"[HTTP/2] [5] <- FRAME[RST_STREAM, len=4, flags=0, error=0]\n"
@@ -49,7 +49,7 @@ def test_nothing_else_was(lines: tuple[bytes, ...]) -> None:
 # -------------------------------------------------------------------------------------------------- who listens
 
 
-class Handle(Ear):
+class Handle(StreamListener):
     """A handle that needs no libcurl."""
 
     def set_verbose(self, is_verbose: bool) -> None:
@@ -61,9 +61,9 @@ class World:
 
     def __init__(self) -> None:
         self.watch = StreamWatch()
-        self.busy: list[Ear] = []
+        self.busy: list[StreamListener] = []
 
-    def begin(self, scheme: str = "https", port: int = 443, *, must_watch: bool = False) -> Ear:
+    def begin(self, scheme: str = "https", port: int = 443, *, must_watch: bool = False) -> StreamListener:
         place = Parsed(f"{scheme}://a.test:{port}/", scheme, "a.test", port, f"a.test:{port}")
         request = Request(place, ("192.0.2.1",), JobPolicy(), 60.0, must_watch=must_watch)
         handle = Handle()
@@ -72,7 +72,7 @@ class World:
         self.busy.append(handle)
         return handle
 
-    def ask(self, scheme: str = "https", port: int = 443, lines: Sequence[bytes] = ()) -> Ear:
+    def ask(self, scheme: str = "https", port: int = 443, lines: Sequence[bytes] = ()) -> StreamListener:
         """Begin an exchange on a new connection, up to its request; so much of its answer comes at once."""
         handle = self.begin(scheme, port)
         handle.lines.extend(lines)
@@ -84,7 +84,7 @@ class World:
         self.watch.settle(self.busy)
         return handle
 
-    def answer(self, handle: Ear, version: str, length: int | None = None, status: int = 200) -> None:
+    def answer(self, handle: StreamListener, version: str, length: int | None = None, status: int = 200) -> None:
         fields = [] if length is None else [b"Content-Length: %d\r\n" % length]
         handle.lines[:] = [b"HTTP/%s %d\r\n" % (version.encode(), status), *fields, b"\r\n"]
         self.watch.learn(handle)
