@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
 import kombu.exceptions
@@ -125,6 +126,14 @@ class Services(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class HeardWorker:
+    """A worker's name was heard: ``skew`` is the seconds our clock is ahead; several ``pids`` are several workers."""
+
+    skew: float
+    pids: frozenset[int]
+
+
 class Cluster:
     """A connection to one broker and one Redis. Nothing is connected before it is needed."""
 
@@ -243,13 +252,15 @@ class Cluster:
         """Return Redis's reply to INFO."""
         return dict(self.redis.info())
 
-    def listen_to_workers(self, duration: float) -> dict[str, float]:
-        """Return the workers heard within ``duration`` seconds: by name, the seconds our clock is ahead of theirs."""
-        skews: dict[str, float] = {}
+    def listen_to_workers(self, duration: float) -> dict[str, HeardWorker]:
+        """Return the workers whose heartbeat comes within ``duration`` seconds, by name."""
+        workers: dict[str, HeardWorker] = {}
 
         def take(event: dict[str, Any]) -> None:
             if "timestamp" in event:
-                skews[str(event.get("hostname", "?"))] = time.time() - float(event["timestamp"])
+                name, skew = str(event.get("hostname", "?")), time.time() - float(event["timestamp"])
+                known = workers[name].pids if name in workers else frozenset()
+                workers[name] = HeardWorker(skew, known | {int(event.get("pid", 0))})
 
         until = time.monotonic() + duration
         with self._app.connection_for_read() as connection:
@@ -260,7 +271,7 @@ class Cluster:
                         drained.drain_events(timeout=left)
                     except TimeoutError:
                         break
-        return skews
+        return workers
 
     def close(self) -> None:
         self._app.close()

@@ -166,15 +166,21 @@ def waiting(seen: Overview, now: float) -> Finding:
 
 
 def _workers(cluster: Cluster) -> Iterator[Finding]:
-    skews = cluster.listen_to_workers(_LISTEN)
-    if not skews:
+    heard = cluster.listen_to_workers(_LISTEN)
+    if not heard:
         yield Finding(Verdict.UNWISE, "workers", f"none is running: start one with `{command('worker')}`.")
         return
-    yield Finding(Verdict.FINE, "workers", f"{count(len(skews))}: {', '.join(sorted(skews)[:5])}.")
+    yield Finding(Verdict.FINE, "workers", f"{count(len(heard))}: {', '.join(sorted(heard)[:5])}.")
+    for name in sorted(name for name, worker in heard.items() if len(worker.pids) > 1):
+        yield Finding(
+            Verdict.UNWISE,
+            "workers",
+            f"{count(len(heard[name].pids))} are named {name} and shown as one: name each with -n, e.g. -n disk1@%h.",
+        )
     for worker, trouble in sorted(cluster.health.troubles().items()):
         verdict = Verdict.UNWISE if trouble.takes_work else Verdict.BROKEN
         yield Finding(verdict, "worker", f"{worker} {trouble}")
-    name, worst = max(skews.items(), key=lambda item: abs(item[1]))
+    name, worst = max(((name, worker.skew) for name, worker in heard.items()), key=lambda item: abs(item[1]))
     if abs(worst) > _GREATEST_SKEW:
         yield Finding(
             Verdict.UNWISE, "workers' clocks", f"{name} is {seconds(abs(worst))} off: use NTP on every machine."

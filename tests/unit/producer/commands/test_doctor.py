@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from contract.ledger.overview import Overview
+from producer.cluster.client import Cluster, HeardWorker
 from producer.commands import doctor
 from producer.commands.doctor import Finding, Verdict, examine
 from producer.wiring import Producer
@@ -51,6 +53,20 @@ def test_redis_is_judged(check: Any, changes: dict[str, Any], verdict: Verdict, 
 
     assert finding.verdict is verdict
     assert said in finding.found
+
+
+def test_workers_of_one_name_are_reported() -> None:
+    class Heard:
+        health = SimpleNamespace(troubles=dict)
+
+        def listen_to_workers(self, _duration: float) -> dict[str, HeardWorker]:
+            return {"w@a": HeardWorker(0.1, frozenset({7})), "w@b": HeardWorker(0.1, frozenset({7, 8}))}
+
+    findings = [str(each) for each in doctor._workers(cast("Cluster", Heard()))]
+
+    assert [each for each in findings if "are named" in each] == [
+        "warn  workers:            2 are named w@b and shown as one: name each with -n, e.g. -n disk1@%h."
+    ]
 
 
 @pytest.mark.parametrize(
