@@ -15,6 +15,7 @@ URLS, RATE = 1_000, 60
 _MORE = 300  # requests beside one for each URL
 _WINDOW = 64  # transfers a process has in flight by default
 _HOUR = 3600.0
+_ASKED = 5  # seconds that URLs ask for which are always throttled
 _LIMITS: Limits = {
     "429": {"rate": RATE, "status": 429},
     "503": {"rate": RATE, "status": 503},
@@ -22,6 +23,7 @@ _LIMITS: Limits = {
     "early": {"rate": RATE, "status": 503, "retry_after": 1, "clock": -_HOUR},
     "late": {"rate": RATE, "status": 429, "retry_after": 1, "clock": _HOUR},
     "dead": {"rate": 0, "status": 503},
+    "always": {"rate": 0, "status": 429, "retry_after": _ASKED},
 }
 
 
@@ -40,6 +42,25 @@ def _throttled(bench: Bench, limit: str) -> Iterator[Finding]:
             took = trial.took or trial.wall
             text = f"{name}: {took:.1f} s, where its limit allows {ideal:.1f} s (at most 2 x)"
             yield Finding(text, took <= 2 * ideal, is_time=True)
+
+
+def _by_url(bench: Bench) -> Iterator[Finding]:
+    """A host throttles every eleventh of its URLs whenever it is asked for: these fail by themselves, and no others."""
+    with running_site(_LIMITS) as site:
+        fates = ["ok" if number % 11 else "limit-always" for number in range(bench.some(330, 33))]
+        urls = [site.url(1, fate, wait=50, name=number) for number, fate in enumerate(fates)]
+        good = [url for url, fate in zip(urls, fates, strict=True) if fate == "ok"]
+        trial = bench.fetch("throttled-urls", urls, good, limit=200.0, whole=True)
+        requests = sum(site.asked().requests.values())
+    yield Finding(f"throttled-urls: {trial.stored} of {len(good)} arrive, exit {trial.code}", trial.stored == len(good))
+    failed = [row for row in trial.rows if row["outcome"] == "failed"]
+    text = f"throttled-urls: {len(failed)} of {len(urls) - len(good)} fail with their own 429, {requests} requests"
+    are_right = {(row["error"], row["http_status"], len(row["attempts"])) for row in failed} == {("http-4xx", 429, 4)}
+    yield Finding(text, are_right and len(failed) == len(urls) - len(good))
+    took = trial.took or trial.wall
+    yield Finding(
+        f"throttled-urls: the others after {took:.1f} s (at most {8 * _ASKED})", took <= 8 * _ASKED, is_time=True
+    )
 
 
 def _dead(bench: Bench) -> Iterator[Finding]:
@@ -98,6 +119,7 @@ def _pauses(bench: Bench) -> Iterator[Finding]:
 
 SCENARIOS: dict[str, Scenario] = {
     **{f"throttled-{name}": partial(_throttled, limit=name) for name in ("429", "503", "asks", "early", "late")},
+    "throttled-urls": _by_url,
     "pauses": _pauses,
     "two-due-times": _due_times,
     "dead-site": _dead,
