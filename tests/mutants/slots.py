@@ -27,7 +27,7 @@ GUARDS = (
     _lane(_LANE, "self._slots.release(transfer.exchange)", "test_a_later_try_of_what_stalled_takes_no_slot"),
     _lane("worker/engine/flow.py", "            self._end_overdue(now)\n",
         "test_a_later_try_that_finds_no_slot_ends_at_its_deadline", ""),
-    _lane("worker/engine/shares.py", "        resting += self.waiting\n",
+    _lane("worker/engine/assignments.py", "        resting += self.waiting\n",
         "test_what_only_rests_leaves_room_for_another_batch", "        resting = 0\n"),
     _lane(_SLOTS, "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
         "test_what_only_rests_leaves_room_for_another_batch", ""),

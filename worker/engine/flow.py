@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from operator import is_
 
+from worker.engine.assignments import Assignment, Assignments
 from worker.engine.failures import Failure
 from worker.engine.group_commit import Whole
 from worker.engine.hosts import Hosts
@@ -14,7 +15,6 @@ from worker.engine.ports import Clock
 from worker.engine.queues import Tier
 from worker.engine.rows import OK, row_of_body, row_of_failure
 from worker.engine.schedule import Schedule
-from worker.engine.shares import Share, Shares
 from worker.engine.steps import Follow, GoBack, Hold, Over, Retry, Step
 from worker.engine.throttling import HostWaits, waited
 from worker.engine.transfer import Transfer
@@ -33,7 +33,7 @@ class Flow:
         random: Callable[[], float],
         schedule: Schedule[Transfer],
         hosts: Hosts,
-        shares: Shares,
+        assignments: Assignments,
         forget: Callable[[Transfer], None],
     ) -> None:
         """``forget`` is called when a transfer is taken out of the middle of its attempt."""
@@ -41,7 +41,7 @@ class Flow:
         self._random = random
         self._schedule = schedule
         self._hosts = hosts
-        self._shares = shares
+        self._assignments = assignments
         self._forget = forget
         self._between: dict[Transfer, None] = {}  # under way, but neither in flight nor resolving
         self._looked_for_overdue = clock.now()
@@ -52,7 +52,7 @@ class Flow:
     # --------------------------------------------------------------------------------------------- from a lane
 
     def starts(self, transfer: Transfer, now: float) -> None:
-        """A transfer has its host's turn."""
+        """It is a transfer's turn: it waits for nothing any more."""
         if transfer.ready_at is not None:
             transfer.leave_queue(now)
         if transfer.was_waiting:
@@ -83,7 +83,7 @@ class Flow:
             case Over():
                 self._conclude(transfer, now)
             case GoBack(reason, after):
-                course = self._shares.of[transfer.terms].run.course
+                course = self._assignments.of[transfer.terms].run.course
                 if after is None:
                     course.stall(reason)
                 else:
@@ -98,13 +98,13 @@ class Flow:
         assert fetched is not None
         # Now, and not when it has its name: by then thousands of others would have swept it from the processor's cache.
         row = row_of_body(transfer, fetched)
-        share = self._shares.of[transfer.terms]
+        assignment = self._assignments.of[transfer.terms]
         if row.ending is OK:
-            self._shares.publish_soon(share, Whole(transfer.entry, fetched.draft, row))
+            self._assignments.publish_soon(assignment, Whole(transfer.entry, fetched.draft, row))
         else:
             fetched.draft.discard()
-            share.left -= 1
-            share.run.conclude(row)
+            assignment.left -= 1
+            assignment.run.conclude(row)
 
     def fail(self, transfer: Transfer, failure: Failure, now: float) -> None:
         """End a transfer, whatever attempts are left."""
@@ -118,17 +118,17 @@ class Flow:
         if transfer.terms.policy.resume:
             transfer.leave_part()
         transfer.drop_part()
-        share = self._shares.of[transfer.terms]
-        share.left -= 1
+        assignment = self._assignments.of[transfer.terms]
+        assignment.left -= 1
         self._stop_waiting(transfer)
         after = max(0.0, until - now) if until is not None else 0.0
         host = host or transfer.host_key
         pause = self._hosts.pause(host, self._clock.now())
         if pause is None:
-            share.run.give_back(transfer.leftover(now, after), max(after, waiting))
+            assignment.run.give_back(transfer.leftover(now, after), max(after, waiting))
         else:
             entry = transfer.leftover(now, after, waited(transfer, pause, now))
-            share.run.give_back(entry, max(after, waiting, pause.left), host=host)
+            assignment.run.give_back(entry, max(after, waiting, pause.left), host=host)
 
     # --------------------------------------------------------------------------------------------- on the clock
 
@@ -145,20 +145,20 @@ class Flow:
             self._looked_for_overdue = now
             self._end_overdue(now)
 
-    def look_after(self, share: Share, now: float) -> None:
+    def look_after(self, assignment: Assignment, now: float) -> None:
         """Hand back what a run will not start, and what would only hold it open."""
-        terms = share.run.terms
-        if now >= share.run.course.starts_until:
+        terms = assignment.run.terms
+        if now >= assignment.run.course.starts_until:
             for transfer, until in self._schedule.remove(lambda each: each.terms is terms and not each.is_under_way):
                 self.hand_back(transfer, now, until)
-        elif 0 < share.waiting == share.left:
+        elif 0 < assignment.waiting == assignment.left:
             due = self._schedule.next_due_of(lambda each: each.terms is terms)
             if due is not None and due - now > LONGEST_HOLD:
-                self.give_up(share, now)
+                self.give_up(assignment, now)
 
-    def give_up(self, share: Share, now: float) -> None:
+    def give_up(self, assignment: Assignment, now: float) -> None:
         """Hand back all of a run that waits for something."""
-        terms = share.run.terms
+        terms = assignment.run.terms
         for transfer, until in self._schedule.remove(lambda each: each.terms is terms):
             self.hand_back(transfer, now, until)
 
@@ -178,18 +178,18 @@ class Flow:
         if transfer.may_leave_part():
             transfer.leave_part()
         transfer.drop_part()
-        share = self._shares.of[transfer.terms]
-        share.left -= 1
-        share.run.conclude(row_of_failure(transfer, now))
+        assignment = self._assignments.of[transfer.terms]
+        assignment.left -= 1
+        assignment.run.conclude(row_of_failure(transfer, now))
 
     def _wait(self, transfer: Transfer, until: float) -> None:
         transfer.wait(until)
-        self._shares.of[transfer.terms].waiting += 1
+        self._assignments.of[transfer.terms].waiting += 1
         self._schedule.wait(transfer, until)
 
     def _stop_waiting(self, transfer: Transfer) -> None:
         if transfer.stop_waiting():
-            self._shares.of[transfer.terms].waiting -= 1
+            self._assignments.of[transfer.terms].waiting -= 1
 
     def _withdraw(self, transfer: Transfer) -> None:
         """Forget how far an attempt is that is neither in flight nor over."""

@@ -20,7 +20,7 @@ from worker.engine.ports import Answer, Clock, DiskTrouble, Ended, Http, Resolve
 from worker.engine.proof import needs_reading
 from worker.engine.run import Proof, Run
 from worker.engine.schedule import Schedule
-from worker.engine.shares import Share, Shares
+from worker.engine.assignments import Assignment, Assignments
 from worker.engine.slots import Slots
 from worker.engine.splits.fetcher import SegmentFetcher
 from worker.engine.steps import PUBLISH, GoBack, Over, Retry, Step
@@ -59,7 +59,7 @@ class Lane:
         self._schedule: Schedule[Transfer] = Schedule(window, most_quiet=most_quiet)
         self._inbox: deque[Callable[[], None]] = deque()
         self._flying: dict[Exchange, Transfer] = {}
-        self._shares = Shares()
+        self._assignments = Assignments()
         self._limits = Limits()
         self._slots = Slots(self._schedule, self._flying)
         self._heard = self._slots.heard
@@ -81,7 +81,7 @@ class Lane:
             random=random,
             schedule=self._schedule,
             hosts=self._hosts,
-            shares=self._shares,
+            assignments=self._assignments,
             forget=self._fetcher.call_off,
         )
         self._ticked = self._noted = clock.now()
@@ -101,7 +101,7 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Has it nothing to do, and nothing to hear?"""
-        return not self._shares and not self._inbox
+        return not self._assignments and not self._inbox
 
     def close(self) -> None:
         """End ``run``; transfers are handed back."""
@@ -144,7 +144,7 @@ class Lane:
                     self._ended(exchange, ended, now, wall)
             # All that has ended is taken before any is judged by the clock, however late we are.
             came = self._http.wait(0.0) if is_due else ()
-        self._shares.publish()
+        self._assignments.publish()
         if is_due:
             self._ticked = now
             self._tick(now, wall)
@@ -152,7 +152,7 @@ class Lane:
     def _retrying(self, now: float) -> float | None:
         if self._inbox:
             return 0.0
-        if not self._shares:
+        if not self._assignments:
             return None
         due = self._schedule.next_due()
         retrying = max(0.0, self._ticked + TICK - now)
@@ -161,7 +161,7 @@ class Lane:
     # --------------------------------------------------------------------------------------------- starting
 
     def _admit(self, run: Run, transfers: Sequence[Transfer]) -> None:
-        self._shares.add(run, transfers)
+        self._assignments.add(run, transfers)
         for transfer in transfers:
             self._schedule.add(transfer)
 
@@ -169,7 +169,7 @@ class Lane:
         """A transfer has its host's turn: begin or continue an attempt."""
         if transfer.is_under_way or transfer.ready_at is not None:
             self._flow.starts(transfer, now)
-        if not transfer.is_under_way and now >= self._shares.of[transfer.terms].run.course.starts_until:
+        if not transfer.is_under_way and now >= self._assignments.of[transfer.terms].run.course.starts_until:
             self._schedule.leave(transfer.host_key)
             self._flow.hand_back(transfer, now)
         elif self._splits and transfer in self._splits:
@@ -271,7 +271,7 @@ class Lane:
         transfer = self._flying.pop(exchange)
         self._schedule.leave(transfer.host_key, bool(self._heard) and self._slots.leave(exchange))
         if exchange.draft is not None:
-            self._shares.of[transfer.terms].bytes += exchange.size - exchange.offset
+            self._assignments.of[transfer.terms].bytes += exchange.size - exchange.offset
         return transfer
 
     def _complete(self, transfer: Transfer, now: float) -> None:
@@ -280,7 +280,7 @@ class Lane:
         fetched = transfer.complete(now, size, notes)
         if needs_reading(fetched, transfer.entry.expected, transfer.terms.policy.digest):
             deliver = partial(self._post_proof, transfer)
-            self._shares.of[transfer.terms].run.prove(transfer, deliver)
+            self._assignments.of[transfer.terms].run.prove(transfer, deliver)
         else:
             self._flow.publish(transfer, fetched.digest)
 
@@ -310,32 +310,32 @@ class Lane:
             self._resolved(host, answer)
         self._slots.listen(now)
         self._flow.look(now)
-        self._shares.update(chain(self._slots.resting(), self._lookups), flying)
+        self._assignments.update(chain(self._slots.resting(), self._lookups), flying)
         if now >= self._noted + _LOOK_PAUSE:
             self._noted = now
             self._note_waits(now)
-        for share in self._shares:
-            share.run.tick(now)
-            self._look_after(share, now)
+        for assignment in self._assignments:
+            assignment.run.tick(now)
+            self._look_after(assignment, now)
 
     def _note_waits(self, now: float) -> None:
-        waits = {terms: Waits(retrying=share.waiting) for terms, share in self._shares.of.items()}
+        waits = {terms: Waits(retrying=assignment.waiting) for terms, assignment in self._assignments.of.items()}
         self._slots.note(waits)
         self._lookups.note(waits, now)
         self._flow.host_waits.note(waits, now)
         for terms, found in waits.items():
-            self._shares.of[terms].run.results.note_waits(self, found)
+            self._assignments.of[terms].run.results.note_waits(self, found)
 
-    def _look_after(self, share: Share, now: float) -> None:
-        if share.run.course.must_end(now):
-            self._give_up(share, now)
+    def _look_after(self, assignment: Assignment, now: float) -> None:
+        if assignment.run.course.must_end(now):
+            self._give_up(assignment, now)
         else:
-            self._flow.look_after(share, now)
-        self._shares.end_if_over(share)
+            self._flow.look_after(assignment, now)
+        self._assignments.end_if_over(assignment)
 
-    def _give_up(self, share: Share, now: float) -> None:
+    def _give_up(self, assignment: Assignment, now: float) -> None:
         """Hand back all this lane still has of a run, in flight or not; what awaits its proof comes by itself."""
-        terms = share.run.terms
+        terms = assignment.run.terms
         flying = [(exchange, transfer) for exchange, transfer in self._flying.items() if transfer.terms is terms]
         for exchange, _ in flying:
             self._http.drop(exchange)
@@ -347,22 +347,22 @@ class Lane:
         for transfer in self._lookups.remove(terms):
             self._schedule.unblock(transfer.host_key)
             self._flow.hand_back(transfer, now)
-        self._flow.give_up(share, now)
+        self._flow.give_up(assignment, now)
 
     def _end(self) -> None:
         now = self._clock.now()
-        self._shares.publish()
-        for share in self._shares:
-            self._give_up(share, now)
+        self._assignments.publish()
+        for assignment in self._assignments:
+            self._give_up(assignment, now)
         self._is_closed = True
 
     def _collapse(self, error: Exception) -> None:
         """The loop itself failed: hand back what it had, and stop taking work for these runs."""
         _log.exception("A lane failed and is being restarted.")
         now = self._clock.now()
-        for share in self._shares:
-            share.run.stall(f"A lane failed ({type(error).__name__}).")
-            self._give_up(share, now)
+        for assignment in self._assignments:
+            assignment.run.stall(f"A lane failed ({type(error).__name__}).")
+            self._give_up(assignment, now)
 
 
 def _keep_part(transfer: Transfer, exchange: Exchange, step: Step) -> None:

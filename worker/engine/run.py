@@ -211,7 +211,7 @@ class Run:
 
     def _admit(self, entries: Sequence[BatchEntry]) -> None:
         lanes, terms = self._lanes, self.terms
-        shares: list[list[Transfer]] = [[] for _ in lanes]
+        chosen_for: list[list[Transfer]] = [[] for _ in lanes]
         for index, entry in enumerate(entries):
             place = parse(entry.url)
             if isinstance(place, RefusedUrl):
@@ -220,11 +220,11 @@ class Run:
             # A limit per host holds within a lane, so a limited host stays in one.
             chosen = hash(place.host) if terms.policy.per_host else index
             transfer = Transfer(terms, entry, place)
-            shares[chosen % len(lanes)].append(transfer)
-        for lane, share in zip(lanes, shares, strict=True):
-            self.results.begin(share)
-            if share:
-                lane.give(self, share)
+            chosen_for[chosen % len(lanes)].append(transfer)
+        for lane, transfers in zip(lanes, chosen_for, strict=True):
+            self.results.begin(transfers)
+            if transfers:
+                lane.give(self, transfers)
 
     def _refuse(self, entry: BatchEntry, refused: RefusedUrl) -> None:
         outcome = Outcome(
