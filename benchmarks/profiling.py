@@ -46,16 +46,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def _by_cprofile(urls: list[str], output: str, in_flight: int, sort: str) -> None:
     profile = cProfile.Profile()
-    drive = Lane.run
+    drive = Lane.drive
 
     def profiled(self: Lane) -> None:
         profile.runcall(drive, self)
 
-    Lane.run = profiled  # type: ignore[method-assign]  # a profile belongs to the thread it was begun in: the lane's own
+    Lane.drive = profiled  # type: ignore[method-assign]  # a profile belongs to the thread it was begun in: the lane's own
     try:
         took = lane.fetch(urls, output, in_flight=in_flight, splits=1)
     finally:
-        Lane.run = drive  # type: ignore[method-assign]  # as above
+        Lane.drive = drive  # type: ignore[method-assign]  # as above
     print(
         f"{len(urls) / took['seconds']:,.0f} URL/s while profiled, {took['cpu'] / len(urls) * 1000:.3f} CPU-s per 1,000"
     )

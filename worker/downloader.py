@@ -204,7 +204,7 @@ class Downloader:
             most_quiet=most_quiet,
             hosts=self.hosts,
         )
-        self._executor.submit(lane.run)
+        self._executor.submit(lane.drive)
         return lane
 
 

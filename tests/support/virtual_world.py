@@ -25,7 +25,7 @@ from worker.engine.lane import Lane
 from worker.engine.ports import Answer, Body, Ended, Http, Request
 from worker.engine.run import Run
 
-_TURNS = 100_000  # a lane that turns more often than this in a test turns for ever
+_PASSES = 100_000  # of a lane; a test that needs more would never end
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,19 +188,19 @@ class VirtualWorld:
     def fetch(self, urls: Sequence[str], policy: JobPolicy | None = None) -> Run:
         """Run a batch to its end."""
         run = self.start(urls, policy)
-        self.turn_until(lambda: run.wait(0))
+        self.drive_until(lambda: run.wait(0))
         return run
 
-    def turn(self) -> None:
+    def drive_once(self) -> None:
         while self._jobs:
             self._jobs.pop(0)()
-        self.lane.turn()
+        self.lane.drive_once()
 
-    def turn_until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(_TURNS):
+    def drive_until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(_PASSES):
             while self._jobs:
                 self._jobs.pop(0)()
             if condition():
                 return
-            self.lane.turn()
-        raise AssertionError(f"nothing came of {_TURNS} turns; it is {self.clock.seconds:.1f} s")
+            self.lane.drive_once()
+        raise AssertionError(f"nothing came of {_PASSES} passes; it is {self.clock.seconds:.1f} s")

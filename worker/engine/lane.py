@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 
+from worker.engine.assignments import Assignment, Assignments
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Failure, bug
 from worker.engine.flow import Flow
@@ -20,7 +21,6 @@ from worker.engine.ports import Answer, Clock, DiskTrouble, Ended, Http, Resolve
 from worker.engine.proof import needs_reading
 from worker.engine.run import Proof, Run
 from worker.engine.schedule import Schedule
-from worker.engine.assignments import Assignment, Assignments
 from worker.engine.slots import Slots
 from worker.engine.splits.fetcher import SegmentFetcher
 from worker.engine.steps import PUBLISH, GoBack, Over, Retry, Step
@@ -100,26 +100,26 @@ class Lane:
 
     @property
     def is_idle(self) -> bool:
-        """Has it nothing to do, and nothing to hear?"""
+        """Has it no work, and no message to read?"""
         return not self._assignments and not self._inbox
 
     def close(self) -> None:
-        """End ``run``; transfers are handed back."""
+        """End ``drive``; transfers are handed back."""
         self.post(self._end)
 
     # --------------------------------------------------------------------------------------------- the loop
 
-    def run(self) -> None:
+    def drive(self) -> None:
         """Drive transfers until ``close``."""
         while not self._is_closed:
             try:
-                self.turn()
+                self.drive_once()
             except Exception as error:  # a bug must end its URLs, not leave them hanging
                 self._collapse(error)
         self._http.close()
 
-    def turn(self) -> None:
-        """Go once around: hear, start, move bytes, finish what ended, look at the clock."""
+    def drive_once(self) -> None:
+        """Read the inbox, start transfers, move bytes, finish what has ended, and check deadlines when due."""
         while self._inbox:
             self._inbox.popleft()()
         if self._is_closed:
@@ -166,7 +166,7 @@ class Lane:
             self._schedule.add(transfer)
 
     def _start(self, transfer: Transfer, now: float, wall: float) -> None:
-        """A transfer has its host's turn: begin or continue an attempt."""
+        """It is a transfer's turn: begin or continue an attempt."""
         if transfer.is_under_way or transfer.ready_at is not None:
             self._flow.starts(transfer, now)
         if not transfer.is_under_way and now >= self._assignments.of[transfer.terms].run.course.starts_until:
@@ -186,7 +186,7 @@ class Lane:
             self._ask(transfer, now)
 
     def _ask(self, transfer: Transfer, now: float) -> None:
-        """Begin an exchange, or find out where to."""
+        """Begin an exchange, or look up its host first."""
         # Who failed by a fault asks again; a thousand URLs that failed by it share the answer.
         answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
         if answer is None:

@@ -167,7 +167,7 @@ def _nothing(_name: str) -> None:
     return None
 
 
-@lru_cache(maxsize=1024)  # many transfers begin in the same turn of their lane
+@lru_cache(maxsize=1024)  # many transfers begin in the same pass of their lane
 def _iso(wall: float) -> str:
     second = int(wall)
     return f"{_until_second(second)}.{int((wall - second) * 1000):03d}Z"

@@ -45,10 +45,10 @@ def test_a_silent_host_that_holds_the_window_keeps_nobody_out() -> None:
     """Guards the quarter beyond the window: without it the second host waits for the first one's deadline."""
     world = VirtualWorld(lambda url, _turn: Reply(after=20.0 if "slow" in url else 0.1))
     world.start(_urls(50, "slow.test"), OPEN)
-    world.lane.turn()
+    world.lane.drive_once()
     quick = world.start(_urls(4, "quick.test"), OPEN)
 
-    world.turn_until(lambda: quick.wait(0))
+    world.drive_until(lambda: quick.wait(0))
 
     assert world.clock.seconds < 5
     assert world.http.most_in_flight <= 10
@@ -125,11 +125,11 @@ def test_a_name_that_resolves_late_lets_its_urls_go() -> None:
     world = _always(Reply())
     world.names.slow.add("late.test")
     run = world.start(_urls(2, "late.test"), OPEN)
-    world.turn_until(lambda: "late.test" in world.names.held)
+    world.drive_until(lambda: "late.test" in world.names.held)
 
     world.names.held["late.test"]("late.test", Answer(("192.0.2.7",)))
     world.names.slow.clear()
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
 
@@ -140,11 +140,11 @@ def test_a_name_that_waits_for_its_turn_with_us_is_never_late() -> None:
     world.names.slow.add("queued.test")
     world.names.queued.add("queued.test")
     run = world.start(["http://queued.test/"], JobPolicy(timeout=5.0, connect_timeout=2.0, attempts=1))
-    world.turn_until(lambda: world.clock.seconds > 60.0)
+    world.drive_until(lambda: world.clock.seconds > 60.0)
 
     world.names.slow.clear()
     world.names.held["queued.test"]("queued.test", Answer(("192.0.2.7",), begun=world.clock.seconds))
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     (outcome,) = run.outcomes
     assert outcome.ending is Ending.OK
@@ -172,7 +172,7 @@ def test_what_a_busy_lane_adds_is_our_own_queue_and_no_time_of_the_url() -> None
 
 
 def test_what_has_come_is_no_timeout_however_late_the_lane_hears_of_it() -> None:
-    """Guards ``is_due`` in ``turn``: a machine at ten times its load lost 700 of 7,552 bodies that were there."""
+    """Guards ``is_due`` in ``drive_once``: a machine at ten times its load lost 700 of 7,552 bodies that were there."""
     world = _always(Reply(after=1.0))
     wait, held = world.http.wait, deque[tuple[Exchange, Ended]]()
 
@@ -194,11 +194,11 @@ def test_the_clock_of_a_url_starts_when_it_holds_an_address() -> None:
     world = _always(Reply(after=4.0))
     world.names.slow.add("late.test")
     run = world.start(["http://late.test/"], JobPolicy(timeout=5.0, attempts=1))
-    world.turn_until(lambda: world.clock.seconds > 3.0)
+    world.drive_until(lambda: world.clock.seconds > 3.0)
 
     world.names.slow.clear()
     world.names.held["late.test"]("late.test", Answer(("192.0.2.7",), begun=0.0))
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     (outcome,) = run.outcomes
     assert outcome.ending is Ending.OK
@@ -214,13 +214,13 @@ def test_the_clock_of_a_url_starts_when_it_holds_a_slot() -> None:
     world.names.slow.add("late.test")
     policy = JobPolicy(timeout=10.0, attempts=3)
     run = world.start(["http://late.test/"], JobPolicy(timeout=5.0, attempts=3))
-    world.turn_until(lambda: "late.test" in world.names.held)
+    world.drive_until(lambda: "late.test" in world.names.held)
     others = [world.start(_urls(1, f"{name}.test"), policy) for name in "abcdef"]
-    world.turn_until(lambda: len(world.http.requests) == 2)
+    world.drive_until(lambda: len(world.http.requests) == 2)
 
     world.names.slow.clear()
     world.names.held["late.test"]("late.test", Answer(("192.0.2.7",), begun=0.0))
-    world.turn_until(lambda: run.wait(0) and all(each.wait(0) for each in others))
+    world.drive_until(lambda: run.wait(0) and all(each.wait(0) for each in others))
 
     (outcome,) = run.outcomes
     assert (outcome.ending, len(outcome.attempts)) == (Ending.OK, 2)
@@ -285,10 +285,10 @@ def test_a_dead_pooled_connection_costs_no_attempt() -> None:
 def test_a_stopped_run_gives_back_what_has_not_begun_and_ends_what_has() -> None:
     world = _always(Reply(after=1.0))
     run = world.start(_urls(20), OPEN)
-    world.lane.turn()
+    world.lane.drive_once()
 
     run.stop(within=5.0)
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert (len(run.outcomes), len(run.leftovers)) == (8, 12)
     assert world.clock.seconds < 2
@@ -297,10 +297,10 @@ def test_a_stopped_run_gives_back_what_has_not_begun_and_ends_what_has() -> None
 def test_what_outlives_the_drain_is_given_back_whole() -> None:
     world = _always(Reply(after=100.0))
     run = world.start(_urls(20), OPEN)
-    world.lane.turn()
+    world.lane.drive_once()
 
     run.stop(within=3.0)
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert (len(run.outcomes), len(run.leftovers)) == (0, 20)
     assert 3.0 <= world.clock.seconds < 4.0
@@ -326,7 +326,7 @@ def test_transfers_leave_the_collector_nothing() -> None:
     gc.disable()
     try:
         world.fetch(_urls(500))
-        world.lane.turn()
+        world.lane.drive_once()
         found = gc.collect()
     finally:
         gc.enable()
@@ -340,7 +340,7 @@ def test_a_run_that_is_over_needs_no_collector() -> None:
     gc.disable()
     try:
         run = weakref.ref(world.fetch(_urls(10)))
-        world.turn_until(lambda: world.lane.is_idle)
+        world.drive_until(lambda: world.lane.is_idle)
         assert run() is None
     finally:
         gc.enable()
@@ -403,13 +403,13 @@ def test_what_stalls_costs_the_others_a_slot_for_two_seconds(drip: float) -> Non
     stalls = Reply(after=1000.0, body=bytes(100_000), drip=drip)
     world = VirtualWorld(lambda url, _turn: stalls if "hang" in url else Reply())
     hanging = world.start(_urls(8, "hang.test"), OPEN)
-    world.lane.turn()
+    world.lane.drive_once()
     good = world.start([f"http://{host}.test/" for host in range(80)], OPEN)
 
-    world.turn_until(lambda: good.wait(0))
+    world.drive_until(lambda: good.wait(0))
 
     assert world.clock.seconds < 4
-    world.turn_until(lambda: hanging.wait(0))
+    world.drive_until(lambda: hanging.wait(0))
     assert not world.store.drafts
 
 
@@ -430,7 +430,7 @@ def test_a_later_try_of_what_stalled_takes_no_slot() -> None:
     world.start([f"http://h{host}.test/hang" for host in range(6)], policy)
     good = world.start(_urls(400, "b.test"), policy)
 
-    world.turn_until(lambda: good.wait(0))
+    world.drive_until(lambda: good.wait(0))
 
     tries = [url for _, url in world.http.requests if "hang" in url]
     assert len(tries) > 12
@@ -443,7 +443,7 @@ def test_a_later_try_that_finds_no_slot_ends_at_its_deadline() -> None:
     run = world.start(["http://c.test/hang"], JobPolicy(timeout=12.0, attempts=2, first_byte_timeout=5.0))
     world.start([f"http://h{host}.test/hang" for host in range(20)], JobPolicy(timeout=500.0, first_byte_timeout=0))
 
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert 12 <= world.clock.seconds < 14
     assert [len(outcome.attempts) for outcome in run.outcomes] == [1]
@@ -455,7 +455,7 @@ def test_what_only_rests_leaves_room_for_another_batch() -> None:
     run = world.start([*_urls(8, "hang.test"), *_urls(3, "limited.test/hang")], JobPolicy(per_host=1))
     assert run.fetching == 11
 
-    world.turn_until(lambda: world.clock.seconds > 3)
+    world.drive_until(lambda: world.clock.seconds > 3)
 
     assert run.fetching == 0
     assert not run.wait(0)

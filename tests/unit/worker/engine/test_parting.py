@@ -26,7 +26,7 @@ def answer(url: str, turn: int) -> Reply:
 def parted(world: VirtualWorld, urls: list[str]) -> tuple[Run, Part]:
     """Start these URLs and part them five seconds later."""
     run = world.start(urls, POLICY)
-    world.turn_until(lambda: world.clock.seconds >= 5.0)
+    world.drive_until(lambda: world.clock.seconds >= 5.0)
     part = run.part()
     assert part is not None
     return run, part
@@ -36,7 +36,7 @@ def test_every_url_is_in_one_part_of_it() -> None:
     world = VirtualWorld(answer)
 
     run, part = parted(world, [*QUICK, SLOW, FAILS])
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert sorted(outcome.url for outcome in part.outcomes) == QUICK
     assert sorted(entry.url for entry in part.rest) == sorted([SLOW, FAILS])
@@ -49,7 +49,7 @@ def test_transfers_in_flight_go_on_as_if_nothing_had_happened() -> None:
     world = VirtualWorld(answer)
 
     run, _ = parted(world, [*QUICK, SLOW])
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert len(world.http.requests_for(SLOW)) == 1
     assert 20.0 <= world.clock.seconds < 21.0
@@ -71,7 +71,7 @@ def test_what_was_handed_back_goes_with_what_is_settled() -> None:
     world = VirtualWorld(answer)
 
     run = world.start([*QUICK, WAITS, SLOW], POLICY)
-    world.turn_until(lambda: len(run.outcomes) == len(QUICK) and len(run.leftovers) == 1)
+    world.drive_until(lambda: len(run.outcomes) == len(QUICK) and len(run.leftovers) == 1)
     part = run.part()
 
     assert part is not None
@@ -85,10 +85,10 @@ def test_what_was_handed_back_waits_from_then_on_and_not_from_the_end_of_its_bat
     world = VirtualWorld(answer)
     run = world.start([WAITS, SLOW], POLICY)
 
-    world.turn_until(lambda: len(run.leftovers) == 1)
+    world.drive_until(lambda: len(run.leftovers) == 1)
     (first,) = run.leftovers
     assert first.after >= 60.0
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     (last,) = run.leftovers
     assert 19.0 <= first.after - last.after <= 21.0
@@ -99,7 +99,7 @@ def test_what_was_handed_back_waits_from_then_on_and_not_from_the_end_of_its_bat
 def test_what_may_be_tried_again_is_let_go_though_nothing_else_is_settled() -> None:
     world = VirtualWorld(answer)
     run = world.start([WAITS, SLOW], POLICY)
-    world.turn_until(lambda: len(run.leftovers) == 1)
+    world.drive_until(lambda: len(run.leftovers) == 1)
     assert not run.is_due()
 
     world.clock.seconds += 67.0
@@ -124,10 +124,10 @@ def test_its_progress_starts_anew() -> None:
 def test_nothing_is_parted_where_nothing_is_settled_or_everything_is() -> None:
     world = VirtualWorld(answer)
     run = world.start([SLOW], POLICY)
-    world.lane.turn()
+    world.lane.drive_once()
     assert run.part() is None
 
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert run.part() is None
     assert len(run.outcomes) == 1
@@ -137,8 +137,8 @@ def test_a_batch_that_holds_a_url_twice_is_not_parted() -> None:
     """Guards the count: one of the two would be in neither part."""
     world = VirtualWorld(answer)
     run = world.start([*QUICK, SLOW, SLOW], POLICY)
-    world.turn_until(lambda: len(run.outcomes) == len(QUICK))
+    world.drive_until(lambda: len(run.outcomes) == len(QUICK))
 
     assert run.part() is None
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
     assert len(run.outcomes) == len(QUICK) + 2

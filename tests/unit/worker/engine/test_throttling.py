@@ -59,7 +59,7 @@ def _fetch_all(world: VirtualWorld, urls: list[str], policy: JobPolicy | None = 
     """Fetch a list as its job would: what is handed back runs again when it is due."""
     runs = [world.start(urls, policy)]
     while True:
-        world.turn_until(lambda: runs[-1].wait(0))
+        world.drive_until(lambda: runs[-1].wait(0))
         if not runs[-1].leftovers:
             return runs
         world.clock.seconds += max(leftover.after for leftover in runs[-1].leftovers)
@@ -303,10 +303,10 @@ def test_a_host_that_throttles_everything_after_a_while_costs_no_url_its_attempt
 def test_a_paused_host_costs_the_others_nothing() -> None:
     world = _world(lambda url, _now: _refusal(Retry_After="4") if "busy" in url else Reply(after=0.1), window=8)
     world.start(_urls(200, "busy.test"))
-    world.turn_until(lambda: len(world.http.requests) > 0)
+    world.drive_until(lambda: len(world.http.requests) > 0)
     good = world.start(_urls(80, "good.test"))
 
-    world.turn_until(lambda: good.wait(0))
+    world.drive_until(lambda: good.wait(0))
 
     assert world.clock.seconds < 1.5
 
@@ -320,7 +320,7 @@ def test_a_probe_that_drips_keeps_no_other_url_of_its_host_waiting() -> None:
     world = _world(answer)
 
     run = world.start(_urls(20))
-    world.turn_until(lambda: len(run.outcomes) == 19)
+    world.drive_until(lambda: len(run.outcomes) == 19)
 
     assert world.clock.seconds < 6
 
@@ -345,7 +345,7 @@ def test_a_host_with_most_of_the_lines_keeps_no_other_behind_it() -> None:
     others = [f"http://h{number}.test/" for number in range(40)]
 
     run = world.start([*_urls(4000, "slow.test"), *others])
-    world.turn_until(lambda: sum(outcome.url in others for outcome in run.outcomes) == 40)
+    world.drive_until(lambda: sum(outcome.url in others for outcome in run.outcomes) == 40)
 
     assert world.clock.seconds < 3.0
 
@@ -364,7 +364,7 @@ def test_what_is_slow_waits_by_itself() -> None:
         urls = [f"http://h{number}.test/{page}" for page in range(8) for number in range(first, 1000)]
         good = [url for url in urls if int(url[8:].partition(".")[0]) >= 15]
         run = world.start(urls)
-        world.turn_until(lambda: run.progress.ok == len(good))
+        world.drive_until(lambda: run.progress.ok == len(good))
         return world.clock.seconds
 
     assert seconds(0) < 1.1 * seconds(15)
@@ -374,12 +374,12 @@ def test_a_host_that_only_stalls_costs_no_more_places() -> None:
     """Guards ``set_back``: once silence is all that came of a host, its first tries start quiet as well."""
     world = _world(lambda url, _now: Reply(after=1000.0 if "hang" in url else 0.1), window=8)
     world.start(_urls(8, "hang.test"), JobPolicy(slow_window=600.0))
-    world.turn_until(lambda: world.lane._schedule.quiet > 0)
+    world.drive_until(lambda: world.lane._schedule.quiet > 0)
     world.start(_urls(8, "hang.test"), JobPolicy(slow_window=600.0))
     good = world.start(_urls(160, "good.test"))
     begun = world.clock.seconds
 
-    world.turn_until(lambda: good.wait(0))
+    world.drive_until(lambda: good.wait(0))
 
     assert world.clock.seconds < begun + 160 * 0.1 / 8 + 0.5
 
@@ -406,7 +406,7 @@ def test_processes_that_hear_nothing_of_one_another_share_what_a_host_allows(pro
         if all(run.wait(0) for _, run in runs):
             break
         for world in worlds:
-            world.turn()
+            world.drive_once()
 
     assert _endings([run for _, run in runs]) == {(Ending.OK, None): 1000}
     assert sum(len(http.requests) for http in https) <= 1300

@@ -13,7 +13,7 @@ PATIENT = JobPolicy(timeout=300.0)
 
 def turn_for(world: VirtualWorld, seconds: float) -> None:
     until = world.clock.seconds + seconds
-    world.turn_until(lambda: world.clock.seconds >= until)
+    world.drive_until(lambda: world.clock.seconds >= until)
 
 
 def test_what_is_in_flight_and_what_of_it_is_quiet_is_known_by_host() -> None:
@@ -68,7 +68,7 @@ def test_errors_are_counted_by_class_until_they_are_reported() -> None:
         lambda url, _turn: Reply(after=900.0) if "slow" in url else Reply(status=404 if "gone" in url else 200)
     )
     run = world.start(["http://a.test/gone", "http://a.test/gone2", "http://a.test/", "http://slow.test/"], PATIENT)
-    world.turn_until(lambda: len(run.outcomes) == 3)
+    world.drive_until(lambda: len(run.outcomes) == 3)
 
     assert run.progress.errors == {ErrorClass.HTTP_4XX: 2}
     assert run.part() is not None

@@ -34,9 +34,9 @@ def fetch(listing: Listing, policy: JobPolicy = LIMITED, *, window: int = 0) -> 
     size = max(1, BATCH * listing.in_flight // 256)
     runs: list[Run] = []
     for start in range(0, len(urls), size):
-        world.turn_until(lambda: sum(run.fetching for run in runs) < 1.5 * window)
+        world.drive_until(lambda: sum(run.fetching for run in runs) < 1.5 * window)
         runs.append(world.start(urls[start : start + size], policy))
-    world.turn_until(lambda: all(run.wait(0) for run in runs))
+    world.drive_until(lambda: all(run.wait(0) for run in runs))
     return [outcome for run in runs for outcome in run.outcomes], http
 
 

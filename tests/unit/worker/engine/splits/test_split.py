@@ -139,11 +139,11 @@ def test_a_segment_that_is_told_to_wait_has_its_host_left_alone() -> None:
     http = RangeHttp(clock, {0: version(0, SIZE)}, partial(_busy, wants=20))
     world = VirtualWorld(clock=clock, http=http)
     split = world.start([URL], POLICY)
-    world.turn_until(lambda: clock.seconds > 3.0)
+    world.drive_until(lambda: clock.seconds > 3.0)
 
     other = world.start([f"{URL}?other"], replace(POLICY, splits=1, batch_seconds=600.0))
-    world.turn_until(lambda: other.wait(0))
-    world.turn_until(lambda: split.wait(0))
+    world.drive_until(lambda: other.wait(0))
+    world.drive_until(lambda: split.wait(0))
 
     assert [at for at in http.begun if 1.0 < at < 20.0] == []
     assert len(other.leftovers) == 1, "handed back: its host is paused for long"
@@ -201,10 +201,10 @@ def test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline() -> 
     world = VirtualWorld(clock=clock, http=http)
     policy = replace(POLICY, timeout=30.0, attempts=1, per_host=4, first_wait=10.0)
     run = world.start([URL], policy)
-    world.turn_until(lambda: clock.seconds > 6.0)
+    world.drive_until(lambda: clock.seconds > 6.0)
 
     world.start([f"{URL}?{number}" for number in range(4)], policy)
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert [outcome.error for outcome in run.outcomes] == [ErrorClass.TIMEOUT]
     assert 30.0 <= clock.seconds < 31.0
@@ -217,10 +217,10 @@ def test_a_split_that_rests_is_handed_back_with_its_wait() -> None:
     clock = VirtualClock()
     world = VirtualWorld(clock=clock, http=RangeHttp(clock, {0: version(0, SIZE)}, partial(_busy, wants=60)))
     run = world.start([URL], POLICY)
-    world.turn_until(lambda: clock.seconds > 10.0)
+    world.drive_until(lambda: clock.seconds > 10.0)
 
     run.stop(within=1.0)
-    world.turn_until(lambda: run.wait(0))
+    world.drive_until(lambda: run.wait(0))
 
     assert run.outcomes == []
     assert 48.0 < run.leftovers[0].after < 50.0 + 5.0
