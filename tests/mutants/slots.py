@@ -43,7 +43,7 @@ GUARDS = (
         ("tests/unit/worker/engine/test_schedule.py::test_a_host_with_a_few_quiet_ones_is_not_stuck",)),
     _schedule("            self._offer(host)\n\n    def flying_at", "test_a_stuck_host_goes_on_when_fewer_are_quiet",
         "            pass\n\n    def flying_at"),
-    _schedule("self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count)",
+    _schedule("self._firsts.count and (self._firsts_in_a_row < _FIRSTS or not self._again.count)",
         "test_first_tries_go_before_later_ones_and_do_not_keep_them_out", "self._firsts.count"),
     _schedule("self._most_quiet // 2 - self.quiet",
         "test_what_stalled_before_takes_no_slot_and_at_most_half_of_what_may_be_quiet",

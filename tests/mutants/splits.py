@@ -42,7 +42,7 @@ GUARDS = (
         "test_a_segment_refused_without_a_word_waits_as_an_attempt_would", "failure.retry_after or 0.0"),
     _of(_SPLIT, " if self.due.get(start, now) <= now]",
         "test_a_segment_refused_without_a_word_waits_as_an_attempt_would", "]"),
-    Guard("worker/engine/schedule.py", ", first=turn.is_under_way",
+    Guard("worker/engine/schedule.py", ", first=item.is_under_way",
         ("tests/unit/worker/engine/test_schedule.py::test_what_is_under_way_goes_first_when_its_moment_comes",)),
     _of(_SPLIT, "self._relieve(_speed(exchange, now), now)", "test_a_slow_connection_is_relieved", "pass"),
     _of(_SPLIT, "exchange.received and is_sure and",

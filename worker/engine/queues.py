@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Tier(IntEnum):
-    """What a turn is, and so whom it goes before."""
+    """What an item is, and so what it goes before."""
 
     FIRST = 0  #: a first try, or the rest of an attempt
     AGAIN = 1  #: a later try
@@ -19,7 +19,7 @@ class Tier(IntEnum):
 FIRST, AGAIN, STALLED = Tier
 
 
-class Turn(Protocol):
+class Item(Protocol):
     """What can be scheduled: it belongs to a host and knows how many of that host may be in flight (0: any).
 
     ``is_under_way``: it is in the middle of something, and others wait behind it.
@@ -38,21 +38,21 @@ class Turn(Protocol):
     def tier(self) -> Tier: ...
 
 
-T = TypeVar("T", bound=Turn)
+T = TypeVar("T", bound=Item)
 
 
 class Queue(Generic[T]):
     """What a host has ready of one tier; ``level`` is where that is offered, -1: it is not."""
 
-    __slots__ = ("level", "turns")
+    __slots__ = ("items", "level")
 
     def __init__(self) -> None:
-        self.turns: deque[T] = deque()
+        self.items: deque[T] = deque()
         self.level = -1
 
 
 class Host(Generic[T]):
-    """``prompt`` counts the turns that ended before they went quiet."""
+    """``prompt`` counts the items that ended before they went quiet."""
 
     __slots__ = ("blocks", "firsts", "flying", "key", "later", "prompt", "quiet")
 
@@ -74,15 +74,15 @@ class Host(Generic[T]):
         return self.quiet > 0 and self.prompt == 0
 
     def set_back(self) -> None:
-        if self.firsts.turns:
-            self.queue(STALLED).turns.extend(self.firsts.turns)
-            self.firsts.turns.clear()
+        if self.firsts.items:
+            self.queue(STALLED).items.extend(self.firsts.items)
+            self.firsts.items.clear()
 
     def bring_forward(self) -> None:
         """It answers: its first tries are such again."""
-        stalled = self.queue(STALLED).turns
-        self.firsts.turns.extend(turn for turn in stalled if turn.tier is FIRST)
-        again = [turn for turn in stalled if turn.tier is not FIRST]
+        stalled = self.queue(STALLED).items
+        self.firsts.items.extend(item for item in stalled if item.tier is FIRST)
+        again = [item for item in stalled if item.tier is not FIRST]
         stalled.clear()
         stalled.extend(again)
 
@@ -95,7 +95,7 @@ class Host(Generic[T]):
 
 
 class Offers(Generic[T]):
-    """Hosts that may start something of one tier, by how many turns they have in flight, in order of arrival.
+    """Hosts that may start something of one tier, by how many items they have in flight, in order of arrival.
 
     Where one host alone is offered it is ``sole`` and in no order: most lists have their URLs in runs.
     """

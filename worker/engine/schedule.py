@@ -1,4 +1,4 @@
-"""Whose turn it is: hosts take turns for the window's slots, the emptiest-handed host first."""
+"""Whose turn it is: hosts take turns for the window's slots, the one with the fewest items in flight first."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Generic
 from worker.engine.queues import AGAIN, FIRST, STALLED, Host, Offers, T, Tier
 
 QUIET_AFTER = 2.0  # seconds with next to no bytes; what stalls costs the others a slot for so long
-QUIET_WINDOWS = 4  # windows of quiet turns, which hold no slot, may be in flight beside the one of those that do
-_OPENING = 16  # turns a host may have in flight at first, or half the window; one more for each that ended
+QUIET_WINDOWS = 4  # windows of quiet items, which hold no slot, may be in flight beside the one of those that do
+_OPENING = 16  # items a host may have in flight at first, or half the window; one more for each that ended
 _FIRSTS = 7  # first tries for each later one, where both could start: no later try waits for ever
 _NO_LIMIT = sys.maxsize
 _BLOCKED, _RESTING = 1, 2  # until told, until a moment
 
 
 class Schedule(Generic[T]):
-    """Ready turns by host, and turns that wait for a moment.
+    """Ready items (transfers) by host, and items that wait for a moment.
 
-    At most ``window`` turns hold a slot. A host with nothing in flight may exceed that by a quarter, so that one
+    At most ``window`` items hold a slot. A host with nothing in flight may exceed that by a quarter, so that one
     slow host that holds the whole window never keeps the others out.
 
     A host begins with half a window: it may throttle all that is in flight when it says so.
 
-    A turn that goes quiet gives its slot back, up to ``most_quiet`` of them. A host with quiet ones has at most as
-    many in flight as there are slots, and one more for each that ended promptly. And a host most of whose turns are
+    An item that goes quiet gives its slot back, up to ``most_quiet`` of them. A host with quiet ones has at most as
+    many in flight as there are slots, and one more for each that ended promptly. And a host most of whose items are
     quiet starts nothing while they are as many as are left for everybody: a few silent hosts never use up what all may
     have (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
     """
@@ -42,51 +42,51 @@ class Schedule(Generic[T]):
         self._offers: dict[Tier, Offers[T]] = {tier: Offers() for tier in Tier}
         self._firsts, self._again, self._stalled = self._offers.values()
         self._stuck: set[str] = set()  # hosts not offered because they have too many quiet ones
-        self._firsts_in_turn = 0
+        self._firsts_in_a_row = 0
         self._waiting: list[tuple[float, int, T]] = []
         self._resting: list[tuple[float, str]] = []
         self._count = 0
         self.flying = 0
         self.quiet = 0
 
-    def add(self, turn: T, *, first: bool = False) -> None:
-        """Queue a turn behind its host's others of its tier, or before them all."""
-        host = self._hosts.get(turn.host_key) or self._host(turn.host_key)
-        if first or (turn.tier is FIRST and not (host.quiet and host.stalls)):
+    def add(self, item: T, *, first: bool = False) -> None:
+        """Queue an item behind its host's others of its tier, or before them all."""
+        host = self._hosts.get(item.host_key) or self._host(item.host_key)
+        if first or (item.tier is FIRST and not (host.quiet and host.stalls)):
             queue = host.firsts
         else:
-            queue = host.queue(turn.tier or STALLED)
+            queue = host.queue(item.tier or STALLED)
         if first:
-            queue.turns.appendleft(turn)
+            queue.items.appendleft(item)
         else:
-            queue.turns.append(turn)
+            queue.items.append(item)
         if queue.level < 0:
             self._offer(host)
 
-    def wait(self, turn: T, until: float) -> None:
-        """Queue a turn at a later moment (in the clock's seconds)."""
+    def wait(self, item: T, until: float) -> None:
+        """Queue an item at a later moment (in the clock's seconds)."""
         self._count += 1
-        heapq.heappush(self._waiting, (until, self._count, turn))
+        heapq.heappush(self._waiting, (until, self._count, item))
 
     def next_due(self) -> float | None:
         return min((heap[0][0] for heap in (self._waiting, self._resting) if heap), default=None)
 
     def next_due_of(self, wanted: Callable[[T], bool]) -> float | None:
-        return min((due for due, _, turn in self._waiting if wanted(turn)), default=None)
+        return min((due for due, _, item in self._waiting if wanted(item)), default=None)
 
     def wake(self, now: float) -> None:
-        """Make the turns and hosts ready whose moment has come."""
+        """Make ready the items and hosts whose moment has come."""
         while self._resting and self._resting[0][0] <= now:
             host = self._hosts.get(heapq.heappop(self._resting)[1])
             if host is not None:
                 host.blocks &= ~_RESTING
                 self._offer(host)
         while self._waiting and self._waiting[0][0] <= now:
-            turn = heapq.heappop(self._waiting)[2]
-            self.add(turn, first=turn.is_under_way)
+            item = heapq.heappop(self._waiting)[2]
+            self.add(item, first=item.is_under_way)
 
     def pop(self) -> T | None:
-        """Return the next turn and count it in flight until ``leave``; None: nothing may take a slot now."""
+        """Return the next item and count it in flight until ``leave``; None: nothing may take a slot now."""
         tier, offers = FIRST, self._firsts
         if self._again.count or self._stalled.count:
             tier = self._tier()
@@ -100,7 +100,7 @@ class Schedule(Generic[T]):
         if holding >= self._window and (host.flying > 0 or holding >= self._most or tier is STALLED):
             return None
         if self._again.count:
-            self._firsts_in_turn = self._firsts_in_turn + 1 if tier is FIRST else 0
+            self._firsts_in_a_row = self._firsts_in_a_row + 1 if tier is FIRST else 0
         return self._begin(host, tier)
 
     def pop_stalled(self) -> T | None:
@@ -122,7 +122,7 @@ class Schedule(Generic[T]):
         self._offer(host)
 
     def leave(self, host_key: str, quiet: bool = False) -> None:
-        """A turn of this host, ``quiet`` or not, is no longer in flight."""
+        """An item of this host, ``quiet`` or not, is no longer in flight."""
         host = self._hosts[host_key]
         host.flying -= 1
         self.flying -= 1
@@ -139,7 +139,7 @@ class Schedule(Generic[T]):
             self._offer(host)
 
     def hush(self, host_key: str) -> bool:
-        """Take a turn's slot in the window back; False: too many are quiet already, and it keeps its slot."""
+        """Take an item's slot in the window back; False: too many are quiet already, and it keeps its slot."""
         if self.quiet >= self._most_quiet:
             return False
         host = self._hosts[host_key]
@@ -151,7 +151,7 @@ class Schedule(Generic[T]):
         return True
 
     def rouse(self, host_key: str) -> None:
-        """A quiet turn holds a slot again, where there is none as well."""
+        """A quiet item holds a slot again, even if none is free."""
         host = self._hosts[host_key]
         host.quiet -= 1
         self.quiet -= 1
@@ -179,25 +179,25 @@ class Schedule(Generic[T]):
             host.blocks &= ~_BLOCKED
             self._offer(host)
 
-    def postpone(self, turn: T, until: float) -> None:
-        """Put a turn that was taken back before its host's others, and start nothing of that host until a moment."""
-        host = self._hosts[turn.host_key]
+    def postpone(self, item: T, until: float) -> None:
+        """Put an item back, before its host's others, and start nothing of that host until a moment."""
+        host = self._hosts[item.host_key]
         host.flying -= 1
         self.flying -= 1
-        host.queue(FIRST if turn.is_under_way else turn.tier).turns.appendleft(turn)
+        host.queue(FIRST if item.is_under_way else item.tier).items.appendleft(item)
         if not host.blocks & _RESTING:
             host.blocks |= _RESTING
             heapq.heappush(self._resting, (until, host.key))
         self._offer(host)
 
-    def give_way(self, turn: T, wanted: Callable[[T], bool]) -> bool:
-        """Put a turn that was taken back behind another one of its host that is ready; False: none is ``wanted``."""
-        host = self._hosts[turn.host_key]
+    def give_way(self, item: T, wanted: Callable[[T], bool]) -> bool:
+        """Put an item back, behind another one of its host that is ready; False: none is ``wanted``."""
+        host = self._hosts[item.host_key]
         for queue in (host.firsts, host.later.get(AGAIN)):
-            other = next((each for each in queue.turns if wanted(each)), None) if queue is not None else None
+            other = next((each for each in queue.items if wanted(each)), None) if queue is not None else None
             if queue is not None and other is not None:
-                queue.turns.remove(other)
-                host.firsts.turns.extendleft((turn, other))
+                queue.items.remove(other)
+                host.firsts.items.extendleft((item, other))
                 host.flying -= 1
                 self.flying -= 1
                 self._offer(host)
@@ -207,54 +207,54 @@ class Schedule(Generic[T]):
     def ready_at(self, host_key: str) -> Iterator[T]:
         host = self._hosts.get(host_key)
         for queue in host.queues() if host is not None else ():
-            yield from queue.turns
+            yield from queue.items
 
     def resting(self) -> list[str]:
         """Return the hosts nothing is started of until a moment."""
         return [key for _, key in self._resting]
 
     def remove_at(self, host_key: str, unwanted: Callable[[T], bool]) -> list[T]:
-        """Take ready turns of one host out."""
+        """Remove and return ready items of one host."""
         host = self._hosts.get(host_key)
         if host is None:
             return []
-        removed = [turn for queue in list(host.queues()) for turn in _removed(queue.turns, unwanted)]
+        removed = [item for queue in list(host.queues()) for item in _removed(queue.items, unwanted)]
         self._offer(host)
         return removed
 
     def remove(self, unwanted: Callable[[T], bool]) -> Iterator[tuple[T, float | None]]:
-        """Take turns out that are not in flight; with each comes the moment it waited for, if it did."""
+        """Remove and return items that are not in flight, each with the moment it waited for, if it did."""
         removed: list[tuple[T, float | None]] = []
         for host in list(self._hosts.values()):
-            removed.extend((turn, None) for queue in host.queues() for turn in _removed(queue.turns, unwanted))
+            removed.extend((item, None) for queue in host.queues() for item in _removed(queue.items, unwanted))
             self._offer(host)
-        if any(unwanted(turn) for _, _, turn in self._waiting):
-            removed.extend((turn, due) for due, _, turn in self._waiting if unwanted(turn))
+        if any(unwanted(item) for _, _, item in self._waiting):
+            removed.extend((item, due) for due, _, item in self._waiting if unwanted(item))
             self._waiting = [item for item in self._waiting if not unwanted(item[2])]
             heapq.heapify(self._waiting)
         return iter(removed)
 
     def remove_later(self, unwanted: Callable[[T], bool]) -> list[T]:
-        """Take ready turns out that are no first tries."""
+        """Remove and return ready items that are no first tries."""
         removed: list[T] = []
         for host in [host for host in self._hosts.values() if host.later]:
-            removed.extend(turn for queue in host.later.values() for turn in _removed(queue.turns, unwanted))
+            removed.extend(item for queue in host.later.values() for item in _removed(queue.items, unwanted))
             self._offer(host)
         return removed
 
     def held_up(self) -> Iterator[T]:
-        """Return the ready turns that would take no slot although one were free."""
+        """Return the ready items that would take no slot although one were free."""
         for host in self._hosts.values():
             for queue in host.queues():
-                if queue.turns and (
+                if queue.items and (
                     queue is host.later.get(STALLED)
-                    or (queue.level < 0 and (host.key in self._stuck or self._is_held_up(host, queue.turns[0])))
+                    or (queue.level < 0 and (host.key in self._stuck or self._is_held_up(host, queue.items[0])))
                 ):
-                    yield from queue.turns
+                    yield from queue.items
 
     def __len__(self) -> int:
-        """Count the turns that are not in flight."""
-        return sum(len(queue.turns) for host in self._hosts.values() for queue in host.queues()) + len(self._waiting)
+        """Count the items that are not in flight."""
+        return sum(len(queue.items) for host in self._hosts.values() for queue in host.queues()) + len(self._waiting)
 
     def _host(self, key: str) -> Host[T]:
         host = self._hosts.get(key)
@@ -264,12 +264,12 @@ class Schedule(Generic[T]):
 
     def _tier(self) -> Tier:
         """Return whose turn it is to take a slot, where others wait beside first tries."""
-        if self._firsts.count and (self._firsts_in_turn < _FIRSTS or not self._again.count):
+        if self._firsts.count and (self._firsts_in_a_row < _FIRSTS or not self._again.count):
             return FIRST
         return AGAIN if self._again.count else STALLED
 
     def _next(self, tier: Tier, spare: int) -> Host[T] | None:
-        """Return the emptiest-handed host, but for those that are mostly quiet while so few more may be."""
+        """Return the host with the fewest in flight, except those mostly quiet while so few more may be."""
         offers = self._offers[tier]
         while (host := offers.emptiest()) is not None and host.quiet and host.is_silent(spare):
             offers.move(host, host.queue(tier), -1)
@@ -278,17 +278,17 @@ class Schedule(Generic[T]):
 
     def _begin(self, host: Host[T], tier: Tier) -> T:
         queue = host.firsts if tier is FIRST else host.later[tier]
-        turn = queue.turns.popleft()
+        item = queue.items.popleft()
         host.flying += 1
         self.flying += 1
         self._offer(host)
-        return turn
+        return item
 
     def _offer(self, host: Host[T]) -> None:
         """Offer what the host may start now, and forget a host that has nothing."""
         firsts, flying = host.firsts, host.flying
-        turns = firsts.turns
-        level = flying if turns and self._may_start(host, turns[0]) else -1
+        items = firsts.items
+        level = flying if items and self._may_start(host, items[0]) else -1
         if level != firsts.level:
             if level >= 0 and self._firsts.sole is host:
                 firsts.level = level
@@ -296,34 +296,34 @@ class Schedule(Generic[T]):
                 self._firsts.move(host, firsts, level)
         if host.later:
             self._offer_later(host)
-        elif not (flying or turns or host.blocks):
+        elif not (flying or items or host.blocks):
             self._hosts.pop(host.key, None)
 
     def _offer_later(self, host: Host[T]) -> None:
         for tier, queue in list(host.later.items()):
-            may = queue.turns and self._may_start(host, queue.turns[0])
+            may = queue.items and self._may_start(host, queue.items[0])
             self._offers[tier].move(host, queue, host.flying if may else -1)
-            if not queue.turns:
+            if not queue.items:
                 del host.later[tier]
-        if not (host.later or host.flying or host.firsts.turns or host.blocks):
+        if not (host.later or host.flying or host.firsts.items or host.blocks):
             self._hosts.pop(host.key, None)
 
-    def _may_start(self, host: Host[T], turn: T) -> bool:
-        if (host.blocks or host.quiet or turn.per_host) and self._is_held_up(host, turn):
+    def _may_start(self, host: Host[T], item: T) -> bool:
+        if (host.blocks or host.quiet or item.per_host) and self._is_held_up(host, item):
             return False
         return host.flying - host.quiet < self._opening + host.prompt
 
-    def _is_held_up(self, host: Host[T], turn: T) -> bool:
+    def _is_held_up(self, host: Host[T], item: T) -> bool:
         """Must the host start nothing, whatever slots are free?"""
-        if host.blocks or host.flying >= (turn.per_host or _NO_LIMIT):
+        if host.blocks or host.flying >= (item.per_host or _NO_LIMIT):
             return True
         return host.quiet > 0 and host.flying >= self._window + host.prompt
 
 
 def _removed(queue: deque[T], unwanted: Callable[[T], bool]) -> list[T]:
-    taken = [turn for turn in queue if unwanted(turn)]
+    taken = [item for item in queue if unwanted(item)]
     if taken:
-        kept = [turn for turn in queue if not unwanted(turn)]
+        kept = [item for item in queue if not unwanted(item)]
         queue.clear()
         queue.extend(kept)
     return taken

@@ -13,7 +13,7 @@ from worker.engine.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class _Turn:
+class _Item:
     host_key: str
     number: int = 0
     per_host: int = 0
@@ -21,64 +21,64 @@ class _Turn:
     tier: Tier = Tier.FIRST
 
 
-def _taken(schedule: Schedule[_Turn]) -> list[_Turn]:
+def _taken(schedule: Schedule[_Item]) -> list[_Item]:
     taken = []
-    while (turn := schedule.pop()) is not None:
-        taken.append(turn)
+    while (item := schedule.pop()) is not None:
+        taken.append(item)
     return taken
 
 
 def test_the_window_is_shared_evenly() -> None:
-    schedule: Schedule[_Turn] = Schedule(12)
+    schedule: Schedule[_Item] = Schedule(12)
     for host in "abc":
         for number in range(100):
-            schedule.add(_Turn(host, number))
+            schedule.add(_Item(host, number))
 
-    assert Counter(turn.host_key for turn in _taken(schedule)) == {"a": 4, "b": 4, "c": 4}
+    assert Counter(item.host_key for item in _taken(schedule)) == {"a": 4, "b": 4, "c": 4}
 
 
 def test_a_host_with_little_to_do_leaves_its_share_to_others() -> None:
-    schedule: Schedule[_Turn] = Schedule(12)
-    schedule.add(_Turn("few"))
+    schedule: Schedule[_Item] = Schedule(12)
+    schedule.add(_Item("few"))
     for number in range(100):
-        schedule.add(_Turn("many", number))
+        schedule.add(_Item("many", number))
 
-    assert Counter(turn.host_key for turn in _taken(schedule)) == {"few": 1, "many": 11}
+    assert Counter(item.host_key for item in _taken(schedule)) == {"few": 1, "many": 11}
 
 
 def test_newcomers_get_in_although_a_slow_host_holds_the_whole_window() -> None:
     """Guards the quarter above the window."""
-    schedule: Schedule[_Turn] = Schedule(8)
+    schedule: Schedule[_Item] = Schedule(8)
     for number in range(100):
-        schedule.add(_Turn("slow", number))
+        schedule.add(_Item("slow", number))
     assert len(_taken(schedule)) == 8
 
-    schedule.add(_Turn("new"))
-    schedule.add(_Turn("newer"))
+    schedule.add(_Item("new"))
+    schedule.add(_Item("newer"))
 
-    assert {turn.host_key for turn in _taken(schedule)} == {"new", "newer"}
+    assert {item.host_key for item in _taken(schedule)} == {"new", "newer"}
 
 
 def test_a_slow_host_does_not_win_slots_by_holding_them() -> None:
-    schedule: Schedule[_Turn] = Schedule(10)
+    schedule: Schedule[_Item] = Schedule(10)
     for number in range(1000):
-        schedule.add(_Turn("slow", number))
-        schedule.add(_Turn("fast", number))
-    flying = Counter(turn.host_key for turn in _taken(schedule))
+        schedule.add(_Item("slow", number))
+        schedule.add(_Item("fast", number))
+    flying = Counter(item.host_key for item in _taken(schedule))
 
     for _ in range(200):
         schedule.leave("fast")  # only the fast host ever finishes
         flying["fast"] -= 1
-        flying.update(turn.host_key for turn in _taken(schedule))
+        flying.update(item.host_key for item in _taken(schedule))
 
     assert flying == {"slow": 5, "fast": 5}
 
 
 def test_what_is_under_way_goes_first_when_its_moment_comes() -> None:
     """Guards ``first`` in ``wake``: a body of which much has come would wait behind all that has not begun."""
-    schedule: Schedule[_Turn] = Schedule(1)
-    schedule.wait(_Turn("a", number=1, is_under_way=True), until=5.0)
-    schedule.add(_Turn("a", number=2))
+    schedule: Schedule[_Item] = Schedule(1)
+    schedule.wait(_Item("a", number=1, is_under_way=True), until=5.0)
+    schedule.add(_Item("a", number=2))
 
     schedule.wake(5.0)
 
@@ -88,9 +88,9 @@ def test_what_is_under_way_goes_first_when_its_moment_comes() -> None:
 
 
 def test_a_limit_per_host_holds() -> None:
-    schedule: Schedule[_Turn] = Schedule(10)
+    schedule: Schedule[_Item] = Schedule(10)
     for number in range(5):
-        schedule.add(_Turn("a", number, per_host=2))
+        schedule.add(_Item("a", number, per_host=2))
 
     assert len(_taken(schedule)) == 2
     schedule.leave("a")
@@ -98,21 +98,21 @@ def test_a_limit_per_host_holds() -> None:
 
 
 def test_waiting_turns_come_when_they_are_due() -> None:
-    schedule: Schedule[_Turn] = Schedule(10)
-    schedule.wait(_Turn("a", 1), 5.0)
-    schedule.wait(_Turn("a", 2), 3.0)
+    schedule: Schedule[_Item] = Schedule(10)
+    schedule.wait(_Item("a", 1), 5.0)
+    schedule.wait(_Item("a", 2), 3.0)
 
     schedule.wake(4.0)
 
-    assert [turn.number for turn in _taken(schedule)] == [2]
+    assert [item.number for item in _taken(schedule)] == [2]
     assert schedule.next_due() == 5.0
 
 
 def test_a_blocked_host_starts_nothing_and_loses_nothing() -> None:
-    schedule: Schedule[_Turn] = Schedule(10)
-    schedule.add(_Turn("a"))
+    schedule: Schedule[_Item] = Schedule(10)
+    schedule.add(_Item("a"))
     schedule.block("a")
-    schedule.add(_Turn("a", 1))
+    schedule.add(_Item("a", 1))
 
     assert _taken(schedule) == []
     schedule.unblock("a")
@@ -120,41 +120,41 @@ def test_a_blocked_host_starts_nothing_and_loses_nothing() -> None:
 
 
 def test_turns_can_be_taken_out() -> None:
-    schedule: Schedule[_Turn] = Schedule(10)
+    schedule: Schedule[_Item] = Schedule(10)
     for number in range(4):
-        schedule.add(_Turn("a", number))
-    schedule.wait(_Turn("a", 4), 7.0)
+        schedule.add(_Item("a", number))
+    schedule.wait(_Item("a", 4), 7.0)
 
-    removed = list(schedule.remove(lambda turn: turn.number % 2 == 0))
+    removed = list(schedule.remove(lambda item: item.number % 2 == 0))
 
-    assert [(turn.number, due) for turn, due in removed] == [(0, None), (2, None), (4, 7.0)]
-    assert [turn.number for turn in _taken(schedule)] == [1, 3]
+    assert [(item.number, due) for item, due in removed] == [(0, None), (2, None), (4, 7.0)]
+    assert [item.number for item in _taken(schedule)] == [1, 3]
 
 
-def _all_quiet(schedule: Schedule[_Turn]) -> list[_Turn]:
+def _all_quiet(schedule: Schedule[_Item]) -> list[_Item]:
     """Take what may be taken, have it go quiet at once, and go on until nothing may start."""
-    taken: list[_Turn] = []
+    taken: list[_Item] = []
     while now := _taken(schedule):
-        taken += [turn for turn in now if schedule.hush(turn.host_key)]
+        taken += [item for item in now if schedule.hush(item.host_key)]
     return taken
 
 
 def test_a_quiet_turn_gives_its_slot_to_another() -> None:
-    schedule: Schedule[_Turn] = Schedule(2)
+    schedule: Schedule[_Item] = Schedule(2)
     for number in range(3):
-        schedule.add(_Turn("a", number))
-    schedule.add(_Turn("b"))
+        schedule.add(_Item("a", number))
+    schedule.add(_Item("b"))
     assert len(_taken(schedule)) == 2
 
     assert schedule.hush("a")
 
-    assert [turn.host_key for turn in _taken(schedule)] == ["a"]
+    assert [item.host_key for item in _taken(schedule)] == ["a"]
 
 
 def test_a_turn_whose_bytes_come_again_takes_the_window_over_and_nothing_starts() -> None:
-    schedule: Schedule[_Turn] = Schedule(4)
+    schedule: Schedule[_Item] = Schedule(4)
     for number in range(20):
-        schedule.add(_Turn("ab"[number % 2], number))
+        schedule.add(_Item("ab"[number % 2], number))
     _taken(schedule)
     for _ in range(2):
         assert schedule.hush("a")
@@ -169,18 +169,18 @@ def test_a_turn_whose_bytes_come_again_takes_the_window_over_and_nothing_starts(
 
 def test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_slots() -> None:
     """Guards the limit of ``_may_start``: a server that is too busy to answer would be asked five times as much."""
-    schedule: Schedule[_Turn] = Schedule(8)
+    schedule: Schedule[_Item] = Schedule(8)
     for number in range(1000):
-        schedule.add(_Turn("busy", number))
+        schedule.add(_Item("busy", number))
 
     assert len(_all_quiet(schedule)) == 8
 
 
 def test_a_host_that_answers_may_have_quiet_ones_beside_the_window() -> None:
     """Guards ``prompt``: two silent URLs in a hundred would fill their host's slots and keep the others out."""
-    schedule: Schedule[_Turn] = Schedule(8)
+    schedule: Schedule[_Item] = Schedule(8)
     for number in range(1000):
-        schedule.add(_Turn("good", number))
+        schedule.add(_Item("good", number))
     _taken(schedule)
 
     for _ in range(8):
@@ -194,24 +194,24 @@ def test_a_host_that_answers_may_have_quiet_ones_beside_the_window() -> None:
 
 def test_silent_hosts_leave_others_something_to_be_quiet_with() -> None:
     """Guards ``_next``: ten silent hosts would use up what all may have, and the window after it."""
-    schedule: Schedule[_Turn] = Schedule(8)
+    schedule: Schedule[_Item] = Schedule(8)
     for host in range(10):
         for number in range(1000):
-            schedule.add(_Turn(f"silent{host}", number))
+            schedule.add(_Item(f"silent{host}", number))
 
     _all_quiet(schedule)
 
     assert schedule.quiet < 32
-    schedule.add(_Turn("new"))
-    assert [turn.host_key for turn in _taken(schedule)] == ["new"]
+    schedule.add(_Item("new"))
+    assert [item.host_key for item in _taken(schedule)] == ["new"]
     assert schedule.hush("new")
 
 
 def test_a_host_with_a_few_quiet_ones_is_not_stuck() -> None:
     """Guards ``is_silent``: where few may be quiet, each that is would cost its host the rest of the window."""
-    schedule: Schedule[_Turn] = Schedule(8, most_quiet=2)
+    schedule: Schedule[_Item] = Schedule(8, most_quiet=2)
     for number in range(20):
-        schedule.add(_Turn("good", number))
+        schedule.add(_Item("good", number))
     _taken(schedule)
 
     schedule.hush("good")
@@ -222,64 +222,64 @@ def test_a_host_with_a_few_quiet_ones_is_not_stuck() -> None:
 
 
 def test_a_stuck_host_goes_on_when_fewer_are_quiet() -> None:
-    schedule: Schedule[_Turn] = Schedule(4, most_quiet=8)
+    schedule: Schedule[_Item] = Schedule(4, most_quiet=8)
     for number in range(3):
-        schedule.add(_Turn("a", number))
+        schedule.add(_Item("a", number))
     for number in range(9):
-        schedule.add(_Turn("b", number))
-    assert Counter(turn.host_key for turn in _all_quiet(schedule)) == {"a": 3, "b": 3}
+        schedule.add(_Item("b", number))
+    assert Counter(item.host_key for item in _all_quiet(schedule)) == {"a": 3, "b": 3}
 
     for _ in range(3):
         schedule.leave("a", quiet=True)
     assert _taken(schedule) == []
     schedule.relieve()
 
-    assert {turn.host_key for turn in _taken(schedule)} == {"b"}
+    assert {item.host_key for item in _taken(schedule)} == {"b"}
 
 
 def test_first_tries_go_before_later_ones_and_do_not_keep_them_out() -> None:
-    schedule: Schedule[_Turn] = Schedule(1)
+    schedule: Schedule[_Item] = Schedule(1)
     for number in range(20):
-        schedule.add(_Turn("a", number, tier=Tier.AGAIN))
-        schedule.add(_Turn("b", number))
+        schedule.add(_Item("a", number, tier=Tier.AGAIN))
+        schedule.add(_Item("b", number))
     order = ""
 
     while taken := _taken(schedule):
-        order += "".join(turn.host_key for turn in taken)
-        for turn in taken:
-            schedule.leave(turn.host_key)
+        order += "".join(item.host_key for item in taken)
+        for item in taken:
+            schedule.leave(item.host_key)
 
     assert order == "bbbbbbba" * 2 + "bbbbbb" + "a" * 18
 
 
 def test_what_stalled_before_takes_no_slot_and_at_most_half_of_what_may_be_quiet() -> None:
-    schedule: Schedule[_Turn] = Schedule(4)
+    schedule: Schedule[_Item] = Schedule(4)
     for number in range(20):
-        schedule.add(_Turn(f"h{number}", number, tier=Tier.STALLED))
+        schedule.add(_Item(f"h{number}", number, tier=Tier.STALLED))
     for number in range(4):
-        schedule.add(_Turn("first", number))
+        schedule.add(_Item("first", number))
 
-    assert [turn.host_key for turn in _taken(schedule)] == ["first"] * 4
+    assert [item.host_key for item in _taken(schedule)] == ["first"] * 4
     stalled = []
-    while (turn := schedule.pop_stalled()) is not None:
-        stalled.append(turn)
-        assert schedule.hush(turn.host_key)
+    while (item := schedule.pop_stalled()) is not None:
+        stalled.append(item)
+        assert schedule.hush(item.host_key)
 
     assert len(stalled) == 8
     assert (schedule.flying, schedule.quiet) == (12, 8)
 
 
 def test_what_could_take_no_slot_is_told_apart() -> None:
-    schedule: Schedule[_Turn] = Schedule(1)
+    schedule: Schedule[_Item] = Schedule(1)
     for number in range(3):
-        schedule.add(_Turn("limited", number, per_host=1))
-        schedule.add(_Turn("free", number))
-        schedule.add(_Turn("stalled", number, tier=Tier.STALLED))
-        schedule.add(_Turn("blocked", number, tier=Tier.AGAIN))
+        schedule.add(_Item("limited", number, per_host=1))
+        schedule.add(_Item("free", number))
+        schedule.add(_Item("stalled", number, tier=Tier.STALLED))
+        schedule.add(_Item("blocked", number, tier=Tier.AGAIN))
     schedule.block("blocked")
     _taken(schedule)
 
-    assert Counter(turn.host_key for turn in schedule.held_up()) == {"limited": 2, "stalled": 3, "blocked": 3}
+    assert Counter(item.host_key for item in schedule.held_up()) == {"limited": 2, "stalled": 3, "blocked": 3}
 
 
 @given(
@@ -292,13 +292,13 @@ def test_what_could_take_no_slot_is_told_apart() -> None:
 def test_no_turn_is_lost_or_taken_twice(window: int, steps: list[tuple[str, int, Tier]]) -> None:
     world = _Lane(window)
     for number, (step, host, tier) in enumerate(steps):
-        world.do(step, _Turn(f"h{host}", number, tier=tier))
+        world.do(step, _Item(f"h{host}", number, tier=tier))
         world.start(float(number))
     while world.flying or world.quiet or len(world.schedule):
         world.do("leave", None)
         world.start(1e9)
 
-    assert sorted(world.taken, key=lambda turn: turn.number) == world.added
+    assert sorted(world.taken, key=lambda item: item.number) == world.added
 
 
 class _Lane:
@@ -306,13 +306,13 @@ class _Lane:
 
     def __init__(self, window: int) -> None:
         self.window = window
-        self.schedule: Schedule[_Turn] = Schedule(window)
-        self.added: list[_Turn] = []
-        self.taken: list[_Turn] = []
-        self.flying: list[_Turn] = []
-        self.quiet: list[_Turn] = []
+        self.schedule: Schedule[_Item] = Schedule(window)
+        self.added: list[_Item] = []
+        self.taken: list[_Item] = []
+        self.flying: list[_Item] = []
+        self.quiet: list[_Item] = []
 
-    def do(self, step: str, turn: _Turn | None) -> None:
+    def do(self, step: str, item: _Item | None) -> None:
         if step == "hush" and self.flying:
             self._hush(self.flying.pop())
         elif step == "rouse" and self.quiet:
@@ -321,12 +321,12 @@ class _Lane:
         elif step == "leave" and (self.flying or self.quiet):
             is_quiet = not self.flying
             self.schedule.leave((self.quiet if is_quiet else self.flying).pop().host_key, quiet=is_quiet)
-        elif turn is not None:
-            self.added.append(turn)
+        elif item is not None:
+            self.added.append(item)
             if step == "wait":
-                self.schedule.wait(turn, float(turn.number))
+                self.schedule.wait(item, float(item.number))
             else:
-                self.schedule.add(turn)
+                self.schedule.add(item)
 
     def start(self, now: float) -> None:
         self.schedule.wake(now)
@@ -335,12 +335,12 @@ class _Lane:
         started = _taken(self.schedule)
         self.taken += started
         self.flying += started
-        while (turn := self.schedule.pop_stalled()) is not None:
-            self.taken.append(turn)
-            self._hush(turn)
+        while (item := self.schedule.pop_stalled()) is not None:
+            self.taken.append(item)
+            self._hush(item)
         assert self.schedule.quiet == len(self.quiet) <= 4 * self.window
         assert self.schedule.flying == len(self.flying) + len(self.quiet)
         assert len(self.flying) <= max(before, self.window + max(1, self.window // 4))
 
-    def _hush(self, turn: _Turn) -> None:
-        (self.quiet if self.schedule.hush(turn.host_key) else self.flying).append(turn)
+    def _hush(self, item: _Item) -> None:
+        (self.quiet if self.schedule.hush(item.host_key) else self.flying).append(item)
