@@ -6,7 +6,7 @@ from tests.mutants.guard import Guard
 
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _TURNS = ("tests/integration/test_turns.py",)
-_LANE = "tests/unit/worker/engine/test_lane.py"
+_TIME = "tests/unit/worker/engine/test_time_of_urls.py"
 _NOT_BEGUN = ("tests/unit/worker/adapters/http/test_exchanges.py",)
 _NAMES = "tests/integration/test_many_names.py"
 _RUNNER = ("tests/unit/worker/batch/test_runner.py::test_a_look_that_came_too_early_is_repeated_when_its_moment_comes",)
@@ -25,7 +25,7 @@ GUARDS = (
     Guard(_EXCHANGES, "self._allow_connections(len(self._busy) - self._window)",
         (f"{_KEPT}::test_what_is_in_flight_beside_the_window_takes_no_kept_connection_away",), "pass"),
     Guard("worker/engine/lane.py", "self._http.wait(0.0) if is_due else ()",
-        (f"{_LANE}::test_what_has_come_is_no_timeout_however_late_the_lane_hears_of_it",), "()"),
+        (f"{_TIME}::test_what_has_come_is_no_timeout_however_late_the_lane_hears_of_it",), "()"),
     _limit("if not exchange.received:", "a_body_that_begins_after_half_a_minute_is_fetched_by_one_request",
         "if False:"),
     _limit("if not limit or now", "without_a_limit_of_its_own_the_first_byte_has_until_the_deadline", "if now"),
@@ -40,18 +40,18 @@ GUARDS = (
     Guard("producer/cli/options.py", "if not isfinite(seconds):",
         ("tests/unit/producer/cli/test_options.py::test_a_time_that_is_none_is_refused",), "if False:"),
     Guard("worker/engine/run.py", "GroupCommit(store=store, now=clock.now, submit=submit)",
-        ("tests/unit/worker/engine/test_lane.py::test_a_run_that_is_over_needs_no_collector",),
+        ("tests/unit/worker/engine/test_what_a_lane_leaves.py::test_a_run_that_is_over_needs_no_collector",),
         "GroupCommit(store=store, now=clock.now, submit=partial(lambda _, job: submit(job), self))"),
     Guard("worker/engine/lookups.py", "begun is not None and any(",
-        (f"{_LANE}::test_a_name_that_waits_for_its_turn_with_us_is_never_late",), "any("),
+        (f"{_TIME}::test_a_name_that_waits_for_its_turn_with_us_is_never_late",), "any("),
     Guard("worker/engine/lookups.py", "        not_before=_NOT_BEFORE,\n",
-        (f"{_LANE}::test_a_thousand_urls_of_a_dead_name_share_each_look_up",)),
+        (f"{_TIME}::test_a_thousand_urls_of_a_dead_name_share_each_look_up",)),
     Guard("worker/engine/transfer.py", "self.deadline += now - asked",
-        (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_an_address",), "pass"),
+        (f"{_TIME}::test_the_clock_of_a_url_starts_when_it_holds_an_address",), "pass"),
     Guard("worker/engine/flow.py", "each.ready_at is None and now >= each.deadline",
-        (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_a_slot",), "now >= each.deadline"),
+        (f"{_TIME}::test_the_clock_of_a_url_starts_when_it_holds_a_slot",), "now >= each.deadline"),
     Guard("worker/engine/transfer.py", "            self._give_back(max(0.0, now - self.ready_at))",
-        (f"{_LANE}::test_the_clock_of_a_url_starts_when_it_holds_a_slot",), "            pass"),
+        (f"{_TIME}::test_the_clock_of_a_url_starts_when_it_holds_a_slot",), "            pass"),
     Guard("worker/adapters/http/handle.py", "pycurl.DNS_CACHE_TIMEOUT, -1)",
         (f"{_NAMES}::test_the_last_names_of_many_cost_what_the_first_did",), "pycurl.DNS_CACHE_TIMEOUT, 120)"),
     Guard("worker/adapters/http/addresses.py", "if len(self._idle) > NAMES_KEPT:",

@@ -9,8 +9,8 @@ _SCHEDULE = "worker/engine/schedule.py"
 _SLOTS = "worker/engine/slots.py"
 
 
-def _lane(file: str, text: str, test: str, instead: str = "pass") -> Guard:
-    return Guard(file, text, (f"tests/unit/worker/engine/test_lane.py::{test}",), instead)
+def _quiet(file: str, text: str, test: str, instead: str = "pass") -> Guard:
+    return Guard(file, text, (f"tests/unit/worker/engine/test_quiet_transfers.py::{test}",), instead)
 
 
 def _schedule(text: str, test: str, instead: str) -> Guard:
@@ -18,20 +18,20 @@ def _schedule(text: str, test: str, instead: str) -> Guard:
 
 
 GUARDS = (
-    _lane(_LANE, "self._slots.listen(now)", "test_what_stalls_costs_the_others_a_slot_for_two_seconds"),
-    _lane(_SLOTS, "return gained < _PULSE * since", "test_what_stalls_costs_the_others_a_slot_for_two_seconds",
+    _quiet(_LANE, "self._slots.listen(now)", "test_what_stalls_costs_the_others_a_slot_for_two_seconds"),
+    _quiet(_SLOTS, "return gained < _PULSE * since", "test_what_stalls_costs_the_others_a_slot_for_two_seconds",
         "return gained == 0"),
-    _lane("worker/engine/transfer.py",
+    _quiet("worker/engine/transfer.py",
         "return Tier.STALLED if last.error in _STALLS and last.seconds >= QUIET_AFTER else Tier.AGAIN",
         "test_a_later_try_of_what_stalled_takes_no_slot", "return Tier.AGAIN"),
-    _lane(_LANE, "self._slots.release(transfer.exchange)", "test_a_later_try_of_what_stalled_takes_no_slot"),
-    _lane("worker/engine/flow.py", "            self._end_overdue(now)\n",
+    _quiet(_LANE, "self._slots.release(transfer.exchange)", "test_a_later_try_of_what_stalled_takes_no_slot"),
+    _quiet("worker/engine/flow.py", "            self._end_overdue(now)\n",
         "test_a_later_try_that_finds_no_slot_ends_at_its_deadline", ""),
-    _lane("worker/engine/assignments.py", "        resting += self.waiting\n",
+    _quiet("worker/engine/assignments.py", "        resting += self.waiting\n",
         "test_what_only_rests_leaves_room_for_another_batch", "        resting = 0\n"),
-    _lane(_SLOTS, "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
+    _quiet(_SLOTS, "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
         "test_what_only_rests_leaves_room_for_another_batch", ""),
-    _lane(_LANE, "bool(self._heard) and self._slots.leave(exchange))",
+    _quiet(_LANE, "bool(self._heard) and self._slots.leave(exchange))",
         "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed", "False)"),
     _schedule("host.quiet > 0 and host.flying >= self._window + host.prompt",
         "test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_slots", "False"),

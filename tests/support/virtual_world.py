@@ -204,3 +204,12 @@ class VirtualWorld:
                 return
             self.lane.drive_once()
         raise AssertionError(f"nothing came of {_PASSES} passes; it is {self.clock.seconds:.1f} s")
+
+
+def urls(count: int, host: str = "a.test") -> list[str]:
+    return [f"http://{host}/{index}" for index in range(count)]
+
+
+def always(reply: Reply) -> VirtualWorld:
+    """Return a world whose servers answer everything like this."""
+    return VirtualWorld(lambda _url, _turn: reply)

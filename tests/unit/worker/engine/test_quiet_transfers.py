@@ -1,0 +1,80 @@
+"""What stalls gives its slot to others, and comes back to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.records.outcomes import Ending
+from contract.records.policy import JobPolicy
+from tests.support.virtual_world import Reply, VirtualWorld, urls
+from worker.engine.schedule import QUIET_AFTER
+
+OPEN = JobPolicy(timeout=30.0, attempts=3)
+
+
+def _hangs(url: str, _turn: int) -> Reply:
+    return Reply(after=1000.0 if "hang" in url else 0.1)
+
+
+@pytest.mark.parametrize("drip", [0.0, 10.0])
+def test_what_stalls_costs_the_others_a_slot_for_two_seconds(drip: float) -> None:
+    """Guards Slots: eight silent URLs, or drips, fill the window until their speed floor ends them, after 30 s."""
+    stalls = Reply(after=1000.0, body=bytes(100_000), drip=drip)
+    world = VirtualWorld(lambda url, _turn: stalls if "hang" in url else Reply())
+    hanging = world.start(urls(8, "hang.test"), OPEN)
+    world.lane.drive_once()
+    good = world.start([f"http://{host}.test/" for host in range(80)], OPEN)
+
+    world.drive_until(lambda: good.wait(0))
+
+    assert world.clock.seconds < 4
+    world.drive_until(lambda: hanging.wait(0))
+    assert not world.store.drafts
+
+
+def test_a_quiet_transfer_whose_bytes_come_continues_undisturbed() -> None:
+    world = VirtualWorld(lambda url, _turn: Reply(after=10.0 if "late" in url else 1.0), window=2)
+
+    run = world.fetch([*urls(2, "late.test"), *urls(40, "b.test")], OPEN)
+
+    assert [outcome.ending for outcome in run.outcomes] == [Ending.OK] * 42
+    assert len(world.http.requests) == 42
+    assert world.lane._schedule.quiet == world.lane._schedule.flying == 0
+
+
+def test_a_later_try_of_what_stalled_takes_no_slot() -> None:
+    """Guards Tier.STALLED: each later try would cost the others two more seconds of a slot."""
+    policy = JobPolicy(timeout=300.0, attempts=3, first_byte_timeout=5.0)
+    world = VirtualWorld(_hangs, window=2)
+    world.start([f"http://h{host}.test/hang" for host in range(6)], policy)
+    good = world.start(urls(400, "b.test"), policy)
+
+    world.drive_until(lambda: good.wait(0))
+
+    tries = [url for _, url in world.http.requests if "hang" in url]
+    assert len(tries) > 12
+    assert world.clock.seconds < 400 * 0.1 / 2 + 6 * QUIET_AFTER / 2 + 2
+
+
+def test_a_later_try_that_finds_no_slot_ends_at_its_deadline() -> None:
+    """Guards _end_overdue: no URL outlives its deadline, whatever it waits for."""
+    world = VirtualWorld(_hangs, window=2)
+    run = world.start(["http://c.test/hang"], JobPolicy(timeout=12.0, attempts=2, first_byte_timeout=5.0))
+    world.start([f"http://h{host}.test/hang" for host in range(20)], JobPolicy(timeout=500.0, first_byte_timeout=0))
+
+    world.drive_until(lambda: run.wait(0))
+
+    assert 12 <= world.clock.seconds < 14
+    assert [len(outcome.attempts) for outcome in run.outcomes] == [1]
+
+
+def test_what_only_rests_leaves_room_for_another_batch() -> None:
+    """Guards Run.rest: a process with nothing but silent URLs took no other work until they were over."""
+    world = VirtualWorld(_hangs)
+    run = world.start([*urls(8, "hang.test"), *urls(3, "limited.test/hang")], JobPolicy(per_host=1))
+    assert run.fetching == 11
+
+    world.drive_until(lambda: world.clock.seconds > 3)
+
+    assert run.fetching == 0
+    assert not run.wait(0)

@@ -1,0 +1,93 @@
+"""What a transfer leaves behind: nothing for the collector, and a bug of ours costs its own URL only."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from contract.records.outcomes import Ending, ErrorClass, Timing
+from contract.records.policy import JobPolicy
+from tests.support.virtual_world import Reply, VirtualWorld, always, urls
+from worker.engine import rows
+from worker.engine.exchange import NOT_ENDED
+from worker.engine.ports import Ended
+from worker.engine.transfer import Transfer
+
+OPEN = JobPolicy(timeout=30.0, attempts=3)
+
+
+def test_transfers_leave_the_collector_nothing() -> None:
+    """Garbage in cycles cost a lane a twelfth of its time."""
+    world = always(Reply())
+    world.fetch(urls(10))
+    gc.collect()
+    gc.disable()
+    try:
+        world.fetch(urls(500))
+        world.lane.drive_once()
+        found = gc.collect()
+    finally:
+        gc.enable()
+
+    assert found < 500
+
+
+def test_a_run_that_is_over_needs_no_collector() -> None:
+    """Guards Settlement's keeping no reference to its run: each would hold its outcomes until the collector came."""
+    world = always(Reply())
+    gc.disable()
+    try:
+        run = weakref.ref(world.fetch(urls(10)))
+        world.drive_until(lambda: world.lane.is_idle)
+        assert run() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("status", "digest"),
+    [
+        pytest.param(200, "", id="of a body"),
+        pytest.param(200, "sha-256=:Iw2DWNyOiJC0xY3utikS7i8gNXrpKlzIYbmOaP4xrLU=:", id="of a body read back"),
+        pytest.param(404, "", id="of a failure"),
+    ],
+)
+def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
+    status: int, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the ``except`` of ``rows``: without it the lane fails, and its URLs go round for ever."""
+
+    def break_down(transfer: Transfer, ended: Ended, now: float, _lag: float = 0.0) -> Timing:
+        if ended is not NOT_ENDED and "odd" in transfer.entry.url:
+            raise RuntimeError("a bug")
+        return Timing(total=now)
+
+    monkeypatch.setattr(rows, "_timing", break_down)
+    fields = (("Content-Digest", digest),) if digest else ()
+    world = VirtualWorld(lambda url, _turn: Reply(status=status if "odd" in url else 200, fields=fields))
+
+    run = world.fetch([*urls(20), "http://a.test/odd"], OPEN)
+
+    endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
+    assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
+    assert endings == dict.fromkeys(urls(20), (Ending.OK, None))
+    assert not world.store.drafts
+
+
+def test_an_attempt_that_cannot_begin_costs_its_own_url_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the ``except`` around ``transfer.begin``: a partial body may be anything."""
+
+    def break_down(transfer: Transfer) -> None:
+        if "odd" in transfer.entry.url:
+            raise RecursionError("a bug")
+
+    monkeypatch.setattr(Transfer, "find_part", break_down)
+    world = always(Reply())
+
+    run = world.fetch(["http://a.test/odd", *urls(20)], JobPolicy(resume=True, per_host=1))
+
+    endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
+    assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
+    assert endings == dict.fromkeys(urls(20), (Ending.OK, None))
