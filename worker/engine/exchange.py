@@ -1,4 +1,4 @@
-"""One request and its response: what is asked, and what arrives while it runs."""
+"""One request and its response: what is requested, and what arrives while it runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_ENDED = Ended()
 
 
 class Exchange:
-    """Keeps ``worker.engine.ports.Body``: takes what comes, puts it where it belongs, and ends what must not go on."""
+    """Implements ``worker.engine.ports.Body``: checks the bytes as they arrive, writes them, and stops if it must."""
 
     __slots__ = (
         "_asked", "_begun", "_bound", "_hasher", "_name", "_terms", "_url", "began", "draft", "ended", "ends", "enough",
@@ -100,32 +100,32 @@ class Exchange:
         return self.size - self.offset
 
     def seen_bytes(self) -> int:
-        """Bytes that arrived, for telling whether it is quiet: header lines count when they are complete."""
+        """Return the bytes that arrived, to tell whether it is quiet: complete header lines count."""
         return self.received or sum(map(len, self.lines))
 
     def is_answered(self) -> bool:
-        """Does the status say by itself how this ends? A body that follows is one nobody wants."""
+        """Does the status alone decide the outcome? A body that follows is not wanted."""
         if self.draft is not None or not self.lines:
             return False
         head = self.head or read_head(self.lines)
         return head is not None and head.status not in (206, 416) and of_status(head, wall=0.0) is not None
 
     def stop(self, failure: Failure | None = None) -> None:
-        """No more of it is wanted; with a ``failure``, because of that."""
+        """Receive no more; ``failure`` says why, if it failed."""
         if failure is None:
             self.enough = True
         else:
             self.stopped = failure
 
     def leave_rest_from(self, until: int | None) -> None:
-        """Others fetch what follows there in the body; None: it goes on to the end."""
+        """Stop at this offset of the body, because others fetch the rest; None: continue to the end."""
         self.until = until
         self._bound = self._next_bound()
 
     # --------------------------------------------------------------------------------------------- at its end
 
     def end(self, ended: Ended) -> Reception:
-        """Take how it ended, and return what is left to judge.
+        """Take the result from the adapter, and return the facts to judge.
 
         The header block is read if no body byte made us do so, and a range is held to its length.
         """
@@ -144,11 +144,11 @@ class Exchange:
 
     @property
     def is_stale(self) -> bool:
-        """Was every pooled connection dead that was tried for it?"""
+        """Did it fail because every pooled connection it tried was dead?"""
         return self.ended.breakage is Breakage.STALE and not self.request.is_fresh
 
     def finish(self, size: int) -> tuple[Draft, str | None]:
-        """Close the file of a body that is whole, and hand it over with its digest, if that was taken as it came.
+        """Close the file of a complete body, and return it with its digest, if that was computed on arrival.
 
         Raises:
             DiskTrouble: it is not whole.
@@ -164,7 +164,7 @@ class Exchange:
         return draft, digest
 
     def hand_over(self) -> Draft | None:
-        """Let somebody else have its file."""
+        """Return its file, which then belongs to the caller."""
         draft, self.draft = self.draft, None
         return draft
 
@@ -177,7 +177,7 @@ class Exchange:
     # ------------------------------------------------------------------------------------------------- inside
 
     def _read_late(self, ended: Ended) -> Head | None:
-        """Read the header block of an answer without a body."""
+        """Read the header block of a response without a body."""
         self.head = head = read_head(ended.lines)
         if head is not None:
             if self._asked is not None or head.status == 206:
@@ -244,7 +244,7 @@ class Exchange:
         return bound if self.until is None else min(bound, self.until - 1)
 
     def _compare(self, head: Head) -> None:
-        """Hold the answer to a range against what was asked for; the whole body in one range needs no asking."""
+        """Compare the response with the range requested; a range that is the whole body is always accepted."""
         asked, span = self._asked, span_of(head)
         if asked is None:
             self.ends = span.end if span is not None and span.is_all else None
@@ -261,22 +261,22 @@ class Exchange:
             self.is_unfit = self.is_helper or head.status in (206, 416)
 
     def _ends_unseen(self, head: Head) -> bool:
-        """Is it a body to store that nothing but the end of its stream ends?"""
+        """Does only the end of the stream end this body, which is to be stored?"""
         return head.framing not in (None, "close") and self._due(head) is None and of_status(head, wall=0.0) is None
 
     def _overrun(self) -> int:
-        """More bytes came than Content-Range says: none of them can be trusted."""
+        """Reject a body that is longer than its Content-Range says: none of it can be trusted."""
         if self._asked is None:
             return self._stop(bad_response("More bytes came than Content-Range says.", status=206))
         self.is_unfit = self.enough = True
         return _STOP
 
     def _reaches(self, end: int) -> bool:
-        """Is an exchange that has come this far at the end of its segment, and its answer is not?"""
+        """Does the segment end at this offset, while the response continues?"""
         return self.until is not None and (end > self.until or (end == self.until and self.until != self.ends))
 
     def _due(self, head: Head | None) -> int | None:
-        """Return how many bytes this exchange has to bring; None: nothing but the framing says it."""
+        """Return how many bytes this exchange must deliver; None: only the framing tells."""
         end = self.until if self.until is not None else self.ends
         if end is not None:
             return end - self.offset
@@ -288,7 +288,7 @@ class Exchange:
 
 
 def _refusal(ended: Ended) -> Failure | None:
-    """A host all of whose addresses were refused is refused; one that failed elsewhere too just failed."""
+    """Return the refusal of a host if all its addresses were refused; if some just failed, the host failed."""
     if len(ended.refusals) < ended.sockets:
         return None
     return Failure(error=ErrorClass.REFUSED_ADDRESS, kind=Kind.REFUSED, detail=ended.refusals[0])

@@ -1,4 +1,4 @@
-"""Where a lane's transfers go between their exchanges: to wait, to go on, back to their run, or to their end."""
+"""What a lane does with transfers between their exchanges: queue them, let them wait, hand them back, end them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Flow:
     # --------------------------------------------------------------------------------------------- from a lane
 
     def starts(self, transfer: Transfer, now: float) -> None:
-        """It is a transfer's turn: it waits for nothing any more."""
+        """It is a transfer's turn: end its waits."""
         if transfer.ready_at is not None:
             transfer.leave_queue(now)
         if transfer.was_waiting:
@@ -67,12 +67,12 @@ class Flow:
         self._schedule.add(transfer, first=True)
 
     def rest(self, transfer: Transfer, until: float) -> None:
-        """Let a transfer wait in the middle of its attempt; what has come of it is kept, and its batch stays open."""
+        """Let a transfer wait in the middle of its attempt: its body so far is kept, and its batch stays open."""
         self._between[transfer] = None
         self._schedule.wait(transfer, until)
 
     def act(self, transfer: Transfer, step: Step, now: float) -> None:
-        """Do what comes next for a transfer whose body did not come whole."""
+        """Take the next step of a transfer whose body is not complete."""
         match step:
             case Follow():
                 self.go_on(transfer, now)
@@ -92,7 +92,7 @@ class Flow:
                 self.hand_back(transfer, transfer.attempt_began, waiting=after or 0.0)
 
     def publish(self, transfer: Transfer, digest: str | None) -> None:
-        """The body is whole and proven: its file gets its name."""
+        """Publish a body that is complete and proven."""
         transfer.proven(digest)
         fetched = transfer.fetched
         assert fetched is not None
@@ -107,13 +107,13 @@ class Flow:
             assignment.run.conclude(row)
 
     def fail(self, transfer: Transfer, failure: Failure, now: float) -> None:
-        """End a transfer, whatever attempts are left."""
+        """End a transfer, even if attempts are left."""
         self.act(transfer, transfer.give_up(failure), now)
 
     def hand_back(
         self, transfer: Transfer, now: float, until: float | None = None, *, waiting: float = 0.0, host: str = ""
     ) -> None:
-        """``waiting`` is a wait, in seconds, that is no fault of the URL: it costs it no time."""
+        """Hand a URL back to its run. ``waiting`` (seconds) is not its own fault and does not count as its time."""
         self._withdraw(transfer)
         if transfer.terms.policy.resume:
             transfer.leave_part()
@@ -133,7 +133,7 @@ class Flow:
     # --------------------------------------------------------------------------------------------- on the clock
 
     def look(self, now: float) -> None:
-        """End what is past its deadline, and hand back what waits for its host for long."""
+        """End transfers past their deadline, and hand back those whose host pauses for long."""
         for transfer in [each for each in self._between if each.ready_at is None and now >= each.deadline]:
             for _ in self._schedule.remove(partial(is_, transfer)):
                 self._withdraw(transfer)
@@ -146,7 +146,7 @@ class Flow:
             self._end_overdue(now)
 
     def look_after(self, assignment: Assignment, now: float) -> None:
-        """Hand back what a run will not start, and what would only hold it open."""
+        """Hand back what a run will not start, and what alone would keep it open."""
         terms = assignment.run.terms
         if now >= assignment.run.course.starts_until:
             for transfer, until in self._schedule.remove(lambda each: each.terms is terms and not each.is_under_way):

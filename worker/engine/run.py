@@ -1,4 +1,4 @@
-"""One batch being fetched: its transfers go out to the lanes, and its URLs all end."""
+"""One batch being fetched: from its entries to the last outcome or leftover."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Run:
     # ------------------------------------------------------------------------------------------ for the task
 
     def launch(self, lanes: Sequence[Inbox]) -> None:
-        """Spread the URLs over the lanes; URLs whose file is known already are looked at first."""
+        """Spread the URLs over the lanes; those whose file an earlier manifest knows are checked first."""
         self._lanes = lanes
         known = [entry for entry in self._entries if entry.known is not None]
         self._admit([entry for entry in self._entries if entry.known is None])
@@ -99,11 +99,11 @@ class Run:
         self.course.stop(self._clock.now() + within)
 
     def abandon(self) -> None:
-        """The batch belongs to somebody else now: publish nothing more, remove what is unpublished."""
+        """Another worker holds the batch now: publish nothing more, remove what is unpublished."""
         self.course.abandon(self._clock.now())
 
     def part(self) -> Part | None:
-        """Take out what is settled, and go on with the rest as a run of its own; None: nothing is, or everything."""
+        """Take out what is settled, and continue with the rest; None: nothing is, or everything."""
         now = self._clock.now()
         part = self.results.pop_settled(now)
         if part is not None:
@@ -144,7 +144,7 @@ class Run:
 
     @property
     def stalled(self) -> str | None:
-        """What our own disk suffers from: no more work is to be taken."""
+        """What is wrong with our own disk, if work must not be taken."""
         return self.course.stalled
 
     @property
@@ -175,7 +175,7 @@ class Run:
         self._group_commit.settle_if_due(self)
 
     def tick(self, now: float) -> None:
-        """Settle files that waited long enough for company, and look at our disk."""
+        """Settle groups that have waited long enough, and check our disk."""
         self._group_commit.tick(self, now)
         if now - self._disk_seen >= _DISK_PAUSE:
             self._disk_seen = now
@@ -238,7 +238,7 @@ class Run:
         self.results.end([outcome], were_fetching=True)
 
     def _look(self, entries: Sequence[BatchEntry]) -> None:
-        """Settle the URLs whose file is on the disk as an earlier manifest knew it; admit the others."""
+        """Settle the URLs whose file is still as an earlier manifest describes it; admit the others."""
         missing: list[BatchEntry] = []
         for entry in entries:
             try:
@@ -285,5 +285,5 @@ class Run:
         deliver(proof)
 
     def _wait_of(self, after: float) -> float:
-        """Return the seconds a URL waits that wants to wait so long; at once, that of a stalled run would come back."""
+        """Return the seconds a URL waits: of a stalled run a while, or it would come back at once."""
         return max(after, STALLED_WAIT) if self.course.stalled is not None else after

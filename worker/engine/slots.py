@@ -32,7 +32,7 @@ class Slots:
         self.heard: dict[Exchange, _Heard] = {}  # of those that may be quiet: no others have flown for long enough
 
     def listen(self, now: float) -> None:
-        """Take the slots of exchanges that have gone quiet, and count those whose bytes come again."""
+        """Take the slots of exchanges that have gone quiet, and count those again whose bytes resume."""
         for exchange in self._flying:
             if now - exchange.began < QUIET_AFTER:
                 break
@@ -48,7 +48,7 @@ class Slots:
         self._schedule.relieve()
 
     def release(self, exchange: Exchange) -> None:
-        """Have an exchange hold no slot from its start, if that may be."""
+        """Let an exchange hold no slot from its start, if the allowance permits."""
         is_quiet = self._schedule.hush(self._flying[exchange].host_key)
         self.heard[exchange] = _Heard(exchange.began, is_quiet=is_quiet)
 
@@ -74,7 +74,7 @@ class Slots:
 
 
 def _goes_quiet(exchange: Exchange, heard: _Heard, now: float) -> bool:
-    """Has it brought next to nothing for a while? Marks how far it is, for the next look."""
+    """Has next to nothing arrived for a while? Notes how much has, for the next look."""
     since = now - heard.at
     if since < QUIET_AFTER:
         return False
@@ -84,7 +84,7 @@ def _goes_quiet(exchange: Exchange, heard: _Heard, now: float) -> bool:
 
 
 def _is_back(exchange: Exchange, heard: _Heard, now: float) -> bool:
-    """Has a quiet one brought as much as one that holds a slot must?"""
+    """Has as much arrived for a quiet exchange as one with a slot must receive?"""
     seen = exchange.seen_bytes()
     is_back = seen - heard.bytes >= _PULSE * QUIET_AFTER
     if is_back or now - heard.at >= QUIET_AFTER:

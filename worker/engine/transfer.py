@@ -51,7 +51,7 @@ class Fetched(Struct, frozen=True, gc=False):
 
 
 class Transfer:
-    """The whole state of one URL in this run; changed by its own methods, which the lane it belongs to calls."""
+    """The whole state of one URL in this run. Only its own methods change it; only its lane calls them."""
 
     __slots__ = (
         "_is_wary", "_must_watch", "alone_for", "attempt_began", "attempts", "began", "began_wall", "deadline", "entry",
@@ -110,7 +110,7 @@ class Transfer:
     def exchange_with(
         self, addresses: tuple[str, ...], now: float, begun: Callable[[Exchange], None] | None = None
     ) -> Exchange:
-        """Return the next exchange. ``begun`` hears of its body as soon as that has a file."""
+        """Return the next exchange. ``begun`` is called as soon as its body has a file."""
         terms, part = self.terms, self.part
         if begun is None and terms.policy.resume:
             begun = self.keep_partial
@@ -127,7 +127,7 @@ class Transfer:
         *,
         is_fresh: bool = False,
     ) -> Request:
-        """Return the request for its body, or for what follows a part of it, up to ``until``."""
+        """Return the request for its body, or for the rest after a part, up to ``until``."""
         terms, attempts = self.terms, len(self.attempts)
         fields: tuple[str, ...] = ()
         if self.hops is not None or terms.credentials.headers:
@@ -140,7 +140,7 @@ class Transfer:
         return Request(self.place, addresses, terms.policy, seconds, fields, attempts, is_fresh, self._must_watch)
 
     def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
-        """Take an exchange's judgement and return what comes next."""
+        """Take the verdict on an exchange and return the next step."""
         exchange = self.exchange
         assert exchange is not None
         if exchange.is_unfit or exchange.is_unseen or (exchange.ended.breakage is not None and exchange.is_stale):
@@ -170,7 +170,7 @@ class Transfer:
         return Retry(now + wait)
 
     def hold(self, now: float) -> Step:
-        """Take an attempt for none: what it met is its host's affair."""
+        """Do not count this attempt: the host throttles, and the URL has no part in it."""
         self.is_under_way = False
         self.ready_at = now
         self.excused = min(self.excused, now)
@@ -185,18 +185,18 @@ class Transfer:
         return self.failed(failure, now, random=random)
 
     def give_up(self, failure: Failure) -> Step:
-        """End it whatever attempts are left."""
+        """End it, even if attempts are left."""
         self.failure = failure
         return Over(failure)
 
     def spoiled(self, error: BaseException) -> None:
-        """Its row could not be written, by a bug; what it was to be written from goes."""
+        """A bug kept its row from being written: record that, and drop what the row was built from."""
         self.failure, self.exchange = bug(error), None
 
     # ---------------------------------------------------------------------------------------------- its body
 
     def complete(self, now: float, size: int | None = None, notes: tuple[str, ...] = ()) -> Fetched:
-        """Its body is whole, and awaits its proof: no attempt is noted before that is known.
+        """Its body is complete and awaits its proof; until then no attempt is recorded.
 
         Raises:
             DiskTrouble: it is not.
@@ -217,7 +217,7 @@ class Transfer:
         return fetched
 
     def proven(self, digest: str | None) -> None:
-        """Its body is the promised one: the attempt has ended well."""
+        """Its body is the promised one: record a successful attempt."""
         fetched, exchange = self.fetched, self.exchange
         assert fetched is not None
         assert exchange is not None
@@ -227,19 +227,19 @@ class Transfer:
         self.attempts += (Attempt(None, status, rounded(fetched.at - self.attempt_began)),)
 
     def disproven(self, failure: Failure, now: float, *, random: Callable[[], float]) -> Step:
-        """Its body is not the promised one, or cannot be read: the attempt has failed."""
+        """Its body is not the promised one, or cannot be read: record a failed attempt."""
         fetched, self.fetched = self.fetched, None
         if fetched is not None:
             fetched.draft.discard()
         return self.failed(failure, now, random=random)
 
     def withdraw(self) -> None:
-        """Forget how far an attempt is that is neither in flight nor over."""
+        """Discard what an attempt has received that is neither in flight nor over."""
         if self.exchange is not None:
             self.exchange.discard()
 
     def keep_partial(self, exchange: Exchange) -> None:
-        """Have a large body survive whatever ends this process."""
+        """Make a large body survive this process, if it may be resumed."""
         head = exchange.head
         version = version_of(head) if head is not None else None
         if exchange.draft is not None and version is not None and (version.total or 0) >= SMALLEST_KEPT:
@@ -247,7 +247,7 @@ class Transfer:
             exchange.draft.keep_partial(to_record(version))
 
     def keep_part(self, exchange: Exchange) -> None:
-        """The exchange broke off: keep what came of the body, if it may be continued."""
+        """The exchange broke off: keep what arrived of the body, if it can be resumed."""
         if exchange.draft is None or exchange.head is None or exchange.size < SMALLEST_PART:
             return
         if exchange.is_ranged and self.part is not None:
@@ -262,7 +262,7 @@ class Transfer:
         exchange.hand_over()
 
     def go_back_to(self, part: Part | None) -> None:
-        """Continue a body that was split from where it is whole, by one exchange."""
+        """Resume a split body after its contiguous beginning, by one exchange."""
         if part is not None and part.size < SMALLEST_PART:
             part.draft.discard()
             part = None
@@ -271,11 +271,11 @@ class Transfer:
             self.exchange.hand_over()
 
     def stay_single(self) -> None:
-        """Its body comes by one exchange for the rest of this attempt."""
+        """Use one exchange for its body for the rest of this attempt."""
         self.is_single = True
 
     def find_part(self) -> None:
-        """Look for what an earlier run brought."""
+        """Look for a partial body of an earlier run."""
         found = self.terms.store.resume(self.name)
         if found is None:
             return
@@ -287,11 +287,11 @@ class Transfer:
             self.part = Part(draft, size, version, None)
 
     def may_leave_part(self) -> bool:
-        """May a later run continue what this one could not finish?"""
+        """May a later run resume the body?"""
         return self.terms.policy.resume and self.failure is not None and self.failure.is_transient
 
     def leave_part(self) -> None:
-        """This run is done with the URL: leave what came to a later one."""
+        """This run is done with the URL: leave the partial body to a later one."""
         if self.part is not None:
             self.part.draft.leave()
             self.part = None
@@ -305,7 +305,7 @@ class Transfer:
     # ---------------------------------------------------------------------------------------------- its time
 
     def wait(self, until: float) -> None:
-        """It is to wait for a moment."""
+        """Wait until a moment (the clock's seconds)."""
         self.was_waiting = True
         self.ready_at = until
 
@@ -315,11 +315,11 @@ class Transfer:
         return was_waiting
 
     def queue(self, now: float) -> None:
-        """It waits for nothing but a slot from now on."""
+        """From now on it waits for a slot only."""
         self.ready_at = now
 
     def leave_queue(self, now: float) -> None:
-        """It has a slot: the wait for it was not its own."""
+        """It has a slot: do not count the wait for it against its deadline."""
         if self.ready_at is not None:
             self._give_back(max(0.0, now - self.ready_at))
             self.ready_at = None
@@ -350,7 +350,7 @@ class Transfer:
         return structs.replace(entry, attempts=self.attempts, spent=round(spent, 3))
 
     def _give_back(self, seconds: float) -> None:
-        """Leave out of account what it had to wait for us: neither its host nor the name servers had a part in it."""
+        """Do not count these seconds, which it waited for us and not for host or name servers."""
         self.queued += seconds
         self.attempt_began += seconds
         self.deadline += seconds
@@ -375,7 +375,7 @@ class Transfer:
         return lines if hops is None else hops.fields(lines, place, self._wall(now))
 
     def _ask_otherwise(self, exchange: Exchange) -> None:
-        """The answer says nothing of the URL, only of how it was asked for."""
+        """The response says nothing about the URL, only about the request: send another kind."""
         if exchange.is_stale:
             self._is_wary = True
         elif exchange.is_unfit:
@@ -399,7 +399,7 @@ class Transfer:
         self.exchange = None
 
     def _wall(self, now: float) -> float:
-        """Return what the clock on the wall shows when ours shows ``now``: in Unix seconds."""
+        """Return the Unix time at ``now`` of the clock."""
         return self.began_wall + now - (self.began if self.began is not None else now)
 
 
