@@ -60,6 +60,10 @@ class Looking(Protocol):
         """Return how many batches, of all jobs, wait for a worker."""
         ...
 
+    def count_in_line(self, job: str) -> int:
+        """How many batches of a job wait for their first claim, or are set aside until the job is resumed?"""
+        ...
+
     def count_messages(self) -> int:
         """Return the length of the queue if it is in the same Redis, else 0."""
         ...

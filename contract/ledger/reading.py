@@ -115,6 +115,13 @@ class Reading(Editions):
     def count_waiting(self) -> int:
         return self._redis.zcard(self.keys.sent) + self._redis.zcard(self.earlier.sent)
 
+    def count_in_line(self, job: str) -> int:
+        keys = self.keys_of(job)
+        with self._redis.pipeline() as pipe:  # one transaction: batches move from one to the other
+            pipe.zcard(keys.job(job, "line"))
+            pipe.zcard(keys.job(job, "aside"))
+            return sum(pipe.execute())
+
     def count_messages(self) -> int:
         return sum(self._redis.llen(key) for key in self._queue)
 

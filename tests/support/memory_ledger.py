@@ -131,6 +131,11 @@ class MemoryLedger(Clocked):
     def count_waiting(self) -> int:
         return len(self._waiting())
 
+    @atomic
+    def count_in_line(self, job: str) -> int:
+        its = self.job_of(job)
+        return len(its.line() if its.is_running else its.having("queued"))
+
     def count_messages(self) -> int:
         return 0
 

@@ -57,6 +57,20 @@ def test_nothing_of_a_paused_job_is_claimed_and_the_others_are(client: redis.Red
     assert (record_of(ledger).state, record_of(ledger).open, record_of(ledger).is_paused) == (JobState.PAUSED, 3, True)
 
 
+def test_what_no_worker_has_taken_is_counted_paused_or_not(ledger: Clocked) -> None:
+    """Guards ``count_in_line``: by it a producer knows whether workers have enough to take of a list it reads."""
+    ledger.open(JOB, [batch_of(number) for number in "1234"])
+    overdue(ledger, "1")
+    claimed(ledger, "2")
+
+    in_line = ledger.count_in_line(JOB)
+    control.pause(ledger, JOB)
+    aside = ledger.count_in_line(JOB)
+    control.resume(ledger, JOB)
+
+    assert (in_line, aside, ledger.count_in_line(JOB), ledger.count_in_line("unknown")) == (2, 3, 2, 0)
+
+
 def test_what_stands_in_no_line_of_a_paused_job_keeps_nothing_waiting_behind_it(
     client: redis.Redis, ledger: ClockedLedger
 ) -> None:
