@@ -4,6 +4,9 @@ A list is often sorted by host, or begins with a host that has most of its lines
 URLs would hold up all others. So each entry gets a *round* when it is read: a host's first entries an early one, the
 next ones later ones. Entries of the earliest round are sent first (start-time fair queueing: Goyal, Vin and Cheng,
 1996). Entries of one round that were read together form a block; whole blocks are kept and taken.
+
+A host that appears late joins the round that is being sent, and gets more than the others until it has had as much.
+What it missed is not sent all at once: what workers hold would then be of one host, which a limit per host slows down.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from typing import Protocol
 
 from contract.records.batches import Listed, pack_entries, unpack_entries
 
-CATCHES_UP = 64  # rounds that a host which appears late may make up for
-ROUND = 64  # entries of one host in a round: as many as a process has in flight by default
+ROUND = 32  # entries of one host in a round: few, so that a batch has many hosts, and enough for a block to be worth it
+CATCHES_UP = 2  # times as many of a host that appears late, until it has made up for the rounds it missed
+_ROUND = ROUND * CATCHES_UP  # length of a round: an entry takes CATCHES_UP of it, or 1 while its host catches up
 _MOST_HOSTS = 50_000  # hosts whose progress is remembered; those not ahead of the others are forgotten first
 
 
@@ -54,7 +58,8 @@ class ReadAhead:
         self._number = max((number for _, number, _ in self._waiting), default=0)
         self._fresh: dict[int, tuple[int, list[Listed]]] = {}  # by number: not on the shelf
         self._taken: list[int] = []
-        self._next: dict[str, int] = {}  # by host: entries it has had, counting those it missed
+        self._next: dict[str, int] = {}  # by host: where in the rounds its next entry belongs
+        self._missed: dict[str, int] = {}  # by host: length of the rounds that it has to make up for
         self._now = self._waiting[0][0] if self._waiting else 0
         self.urls = sum(urls for _, _, urls in self._waiting)
 
@@ -68,21 +73,29 @@ class ReadAhead:
 
     def add(self, entries: Sequence[Listed]) -> None:
         rounds: dict[int, list[Listed]] = {}
-        earliest, known = max(0, self._now - CATCHES_UP) * ROUND, self._next
+        earliest, known, missed = self._now * _ROUND, self._next, self._missed
         for entry in entries:
             host = url_of(entry).split("/", 3)[2]
             place = known.get(host, 0)
             if place < earliest:
+                missed[host] = missed.get(host, 0) + earliest - place
                 place = earliest
-            known[host] = place + 1
-            rounds.setdefault(place // ROUND, []).append(entry)
+            length = CATCHES_UP
+            if host in missed:
+                length = 1
+                missed[host] -= CATCHES_UP - 1
+                if missed[host] <= 0:
+                    del missed[host]
+            known[host] = place + length
+            rounds.setdefault(place // _ROUND, []).append(entry)
         for round_, some in rounds.items():
             self._number += 1
             self._fresh[self._number] = (round_, some)
             heapq.heappush(self._waiting, (round_, self._number, len(some)))
         self.urls += len(entries)
         if len(known) > _MOST_HOSTS:
-            self._next = {host: place for host, place in known.items() if place >= earliest + ROUND}
+            self._next = {host: place for host, place in known.items() if place >= earliest + _ROUND}
+            self._missed = {host: missed[host] for host in self._next.keys() & missed.keys()}
 
     def take(self) -> Sequence[Listed]:
         """Return the next block's entries."""

@@ -33,9 +33,10 @@ GUARDS = (
             "producer/intake/read_ahead.py", text, (f"tests/unit/producer/intake/test_read_ahead.py::{test}",), instead
         )
         for text, test, instead in (
-            ("self._now - CATCHES_UP", "test_hosts_that_come_ever_anew_do_not_keep_an_old_one_waiting_for_ever", "0"),
-            ("known[host] = place + 1", "test_hosts_of_a_sorted_list_take_turns", "pass"),
-            ("place // ROUND, []", "test_a_list_of_many_hosts_keeps_its_order", "place, []"),
+            ("place = earliest", "test_no_host_is_alone_in_a_long_list_that_is_sorted_by_host", "pass"),
+            ("missed[host] -= CATCHES_UP - 1", "test_a_host_that_comes_late_catches_up_beside_the_others", "pass"),
+            ("known[host] = place + length", "test_hosts_of_a_sorted_list_take_turns", "pass"),
+            ("place // _ROUND, []", "test_a_list_of_many_hosts_keeps_its_order", "place, []"),
             ("self._taken.append(number)", "test_what_is_read_is_taken_once_whatever_happens_between", "pass"),
         )
     ),

@@ -59,15 +59,33 @@ def test_hosts_of_a_sorted_list_take_turns() -> None:
     assert ahead.urls == 4000 - len(taken)
 
 
-def test_hosts_that_come_ever_anew_do_not_keep_an_old_one_waiting_for_ever() -> None:
-    """Guards CATCHES_UP: who counts from the first line would be sent before all who came earlier."""
+def test_a_host_that_comes_late_catches_up_beside_the_others() -> None:
+    """Guards what is missed, and that it is made up for: the last host read would be the last one done."""
     ahead = ReadAhead(MemoryShelf())
-    ahead.add(_entries("first", range((2 * CATCHES_UP + 1) * ROUND)))
-    _take(ahead, 2 * CATCHES_UP * ROUND)
+    ahead.add(_entries("first", range(20 * ROUND)))
+    _take(ahead, 4 * ROUND)
+    before = ahead.is_overtaking
 
-    ahead.add(_entries("late", range(3 * CATCHES_UP * ROUND)))
+    ahead.add(_entries("late", range(20 * ROUND)))
 
-    assert "first" in _hosts_of(_take(ahead, (CATCHES_UP + 3) * ROUND))
+    assert (before, ahead.is_overtaking) == (True, False), "all that was left was of a host that had its turn"
+    assert _hosts_of(_take(ahead, CATCHES_UP * ROUND)) == {"late": CATCHES_UP * ROUND}, "this round is its turn"
+    assert ahead.is_overtaking
+    assert _hosts_of(_take(ahead, 6 * ROUND)) == {"first": 2 * ROUND, "late": 4 * ROUND}
+    assert _hosts_of(_take(ahead, 8 * ROUND)) == {"first": 4 * ROUND, "late": 4 * ROUND}, "both had six rounds before"
+
+
+def test_no_host_is_alone_in_a_long_list_that_is_sorted_by_host() -> None:
+    """Guards what is missed: a process holds URLs of several hosts at any time, so a limit per host slows none down."""
+    ahead, taken = ReadAhead(MemoryShelf()), list[Listed]()
+    for host in range(40):
+        ahead.add(_entries(f"h{host}", range(100 * ROUND)))
+        if host >= 10:
+            taken += _take(ahead, 100 * ROUND)
+
+    held = [_hosts_of(taken[start : start + 1000]) for start in range(0, len(taken), 1000)]
+
+    assert max(max(hosts.values()) for hosts in held) <= 200
 
 
 def test_a_list_of_many_hosts_keeps_its_order() -> None:
