@@ -45,7 +45,7 @@ from producer.wiring import Producer, Session
 
 WINDOW = 256  # batches open at once: bounds Redis' memory
 
-_LEAD = 4  # batches per worker process that may be open while the list is read ahead for other hosts
+_LEAD = 4  # batches per worker process that may wait to be claimed while the list is read ahead for other hosts
 
 _SLOTS_OF_A_CLUSTER = 8  # worker processes assumed for a cluster
 _PAUSE = 0.05  # seconds between two reads of a slow list

@@ -22,6 +22,7 @@ from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.memory import Memory
 
+_HEAD_START = 1.0  # seconds a list is read before its first batch is cut, unless it ends or its lines come slowly
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _ENDED_AT_ONCE = 500  # outcomes in a report: of refused lines and kept files
 _MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: parked URLs do not count against the window
@@ -52,7 +53,8 @@ class Feeder:
     ) -> None:
         """``window`` is the number of batches cut from the list that may be open at once; 0: any.
 
-        ``lead`` is how many may be while all that was read is of hosts that had their turn, and there is more to read.
+        ``lead`` is how many may wait for a worker while all that was read is of hosts that had their turn, and there is
+        more to read; 0: any.
         """
         self._job = job
         self._sender = BatchSender(job, journal=journal, services=services, retrying=retrying)
@@ -67,6 +69,8 @@ class Feeder:
         self._ahead = ReadAhead(journal)
         self._clock = clock
         self._lingering_since: float | None = None
+        self._began = float("inf")  # when the first chunk was read
+        self._in_line: int | None = None  # batches no worker has taken yet; None: not asked in this step
         self._memory_checked = float("-inf")
         self.held_up = ""  # why nothing is sent now, in half a sentence
         self._next_batch = int(journal.fact("next_batch", 1))
@@ -100,13 +104,14 @@ class Feeder:
 
         ``wait`` is the number of seconds to wait for a slow list.
         """
+        self._in_line = None
         if self.is_done or not self._redis_has_room():
             return False
         if self.is_behind:
             self.recover()
             return not self.is_behind
         selected = self._read_on(wait)
-        batches = self._cut()
+        batches = [] if selected is not None and self._has_head_start else self._cut()
         if selected is not None or batches:
             self._feed(batches, [*selected.refused, *selected.kept] if selected is not None else ())
             return True
@@ -151,6 +156,7 @@ class Feeder:
         chunk = self._lists.read(wait) if self._reads_on and self._takes_reports else None
         if chunk is None:
             return None
+        self._began = min(self._began, self._clock())
         selected = self._selection.judge(chunk)
         counted = (selected.lines, selected.duplicates, len(selected.refused), selected.urls)
         for key, count in zip(COUNTED, counted, strict=True):
@@ -183,14 +189,25 @@ class Feeder:
         """Has everything been read?"""
         return self._lists.is_exhausted or "not_read" in self.totals
 
+    @property
+    def _has_head_start(self) -> bool:
+        """Is it too early to send anything of a list that is read quickly, for hosts that come soon to take part?"""
+        return bool(self._lead) and self._reads_on and self._clock() - self._began < _HEAD_START
+
     def _may_open(self, more: int) -> bool:
         """May another batch be opened, besides ``more`` that are about to be?"""
-        if self._lead and self._reads_on and self._ahead.is_overtaking:
-            return self._journal.count_uncollected() + more < self._lead
+        if self._lead and self._reads_on and self._ahead.is_overtaking and self._count_in_line() + more >= self._lead:
+            return False
         if not self._window or self._journal.count_uncollected() + more < self._window:
             return True
         fed, size = self._journal.backlog()
         return fed + more < self._window and size < _MOST_HANDED_OFF
+
+    def _count_in_line(self) -> int:
+        """Count the batches no worker has taken yet; one that is held may be open for long, for a URL that hangs."""
+        if self._in_line is None:
+            self._in_line = self._retrying.call(lambda: self._services.ledger.count_in_line(self._job.id))
+        return self._in_line
 
     def _redis_has_room(self) -> bool:
         if not self._journal.keeps_batches:

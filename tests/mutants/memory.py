@@ -24,6 +24,21 @@ GUARDS = (
                 "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[0]",
                 "more < self._window",
             ),
+            (
+                "selected is not None and self._has_head_start",
+                "test_hosts_that_are_read_within_a_second_have_their_part_of_the_first_batches",
+                "False",
+            ),
+            (
+                "[] if selected is not None and",
+                "test_a_list_that_comes_slowly_or_takes_long_to_read_is_sent_meanwhile",
+                "[] if",
+            ),
+            (
+                "self._count_in_line() +",
+                "test_batches_kept_open_by_what_hangs_do_not_end_the_feeding_of_a_list_still_read",
+                "self._journal.count_uncollected() +",
+            ),
             ("self._ahead.urls < MOST_AHEAD and", "test_no_more_is_read_ahead_than_may_lie_on_our_disk", ""),
             ("taken=ahead.taken", "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[5]", "taken=()"),
         )

@@ -3,7 +3,8 @@
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -219,8 +220,14 @@ def test_nobody_can_tell_what_was_not_read_of_a_list_that_is_no_file(tmp_path: P
     os.close(writing)
 
 
-def _hosts(urls: Iterable[str]) -> set[str]:
-    return {url.split("/")[2] for url in urls}
+def _host(url: str) -> str:
+    return url.split("/")[2]
+
+
+def _a_second_at_each_look() -> Callable[[], float]:
+    """Return a clock by which every list takes long to read."""
+    seconds = itertools.count(0.0, 1.0)
+    return lambda: next(seconds)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 5, 8])
@@ -232,20 +239,20 @@ def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(tmp_path: P
     services = MemoryServices("job-1")
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
-    first = feeder(tmp_path, services, journal, window=40, lead=4)
+    first = feeder(tmp_path, services, journal, window=40, lead=4, clock=_a_second_at_each_look())
     for _ in range(steps):
         first.step()
     journal.close()
 
     journal = Journal(tmp_path / "state")
-    feeding = feeder(tmp_path, services, journal, window=40, lead=4)
+    feeding = feeder(tmp_path, services, journal, window=40, lead=4, clock=_a_second_at_each_look())
     feeding.recover()
     while feeding.step():
         pass
     opened = list(itertools.chain(*services.opened.values()))
 
     assert len(services.opened) <= 40 + 1
-    assert len(_hosts(opened)) == 51, "no batch is drained, and all hosts have had their turn"
+    assert len(set(map(_host, opened))) == 51, "no batch is drained, and all hosts have had their turn"
     assert sum(url.startswith("http://h") for url in opened) == 1000
     while not feeding.is_done:
         journal.record_collected(list(services.opened), ())
@@ -253,6 +260,78 @@ def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(tmp_path: P
     journal.close()
     assert sorted(itertools.chain(*services.opened.values())) == sorted(urls)
     assert services.totals == {"lines": 10_000, "duplicates": 0, "refused": 0, "urls": 10_000}
+
+
+def test_hosts_that_are_read_within_a_second_have_their_part_of_the_first_batches(tmp_path: Path) -> None:
+    """Guards ``_has_head_start``: the first batches of a sorted list were of its first host and of no other."""
+    (tmp_path / "urls.txt").write_text("".join(f"http://h{number // 1000}/{number}\n" for number in range(40_000)))
+    services, seconds = MemoryServices("job-1"), itertools.count(0.0, 0.01)
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal, window=40, lead=4, clock=lambda: next(seconds))
+        while not services.opened:
+            assert feeding.step(), "it is read to its end"
+
+    first = itertools.islice(itertools.chain(*services.opened.values()), 40 * ROUND)
+    assert Counter(map(_host, first)) == {f"h{number}": ROUND for number in range(40)}
+
+
+def test_a_list_that_comes_slowly_or_takes_long_to_read_is_sent_meanwhile(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "urls.txt")
+    writing = os.open(tmp_path / "urls.txt", os.O_RDWR)
+    services, now = MemoryServices("job-1"), [0.0]
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal, size=10, window=40, lead=4, clock=lambda: now[0])
+        os.write(writing, b"".join(b"http://h/%d\n" % number for number in range(100)))
+        feeding.step()
+        assert not services.opened
+        feeding.step()
+        sent = len(services.opened)
+        now[0] = 1.0
+        os.write(writing, b"".join(b"http://i/%d\n" % number for number in range(100)))
+        feeding.step()
+
+    assert 0 < sent < len(services.opened)
+    os.close(writing)
+
+
+def test_batches_kept_open_by_what_hangs_do_not_end_the_feeding_of_a_list_still_read(tmp_path: Path) -> None:
+    """Guards ``_count_in_line``: four batches that workers hold for a URL each were all that might be open."""
+    (tmp_path / "urls.txt").write_text("".join(f"http://first/{number}\n" for number in range(100_000)))
+    services = MemoryServices("job-1")
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal, window=40, lead=4, clock=_a_second_at_each_look())
+        feeding.step()
+        assert len(services.opened) == 4
+
+        for _ in range(6):  # none is closed
+            while services.ledger.claim_next(holder="worker", waited=0.0):
+                pass
+            assert feeding.step()
+
+    assert services.totals is None, "there is more to read"
+    assert len(services.opened) == 7 * 4
+
+
+def test_what_workers_hold_of_a_list_sorted_by_host_is_of_many_hosts(tmp_path: Path) -> None:
+    """Guards the turns of hosts: of 20 hosts known, most of what is held was of one that had just been read."""
+    (tmp_path / "urls.txt").write_text("".join(f"http://h{number // 2000}/{number}\n" for number in range(40_000)))
+    services, held, shares = MemoryServices("job-1"), list[str](), list[float]()
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal, window=100, lead=8, clock=_a_second_at_each_look())
+        while not feeding.is_done:
+            feeding.step()
+            while len(held) < 10 and (claim := services.ledger.claim_next(holder="worker", waited=0.0)):
+                held.append(claim.batch)
+            hosts = Counter(_host(url) for batch in held for url in services.opened[batch])
+            shares.append(max(hosts.values()) / hosts.total())
+            journal.record_collected(held[:4], ())
+            del held[:4]
+
+    assert max(shares[len(shares) // 2 :]) < 0.2
 
 
 def test_no_more_is_read_ahead_than_may_lie_on_our_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
