@@ -213,8 +213,8 @@ def fetch(
 ) -> Trial:
     """Fetch a list until its good URLs are stored (or to its end), for ``limit`` seconds at most."""
     trial, names, is_stored = Trial(folder, len(good)), {name_of(url) for url in good}, False
-    begun = time.time()
     with started_list(urls, folder, *options, descriptors=descriptors) as process:
+        begun = time.time()  # not before: an earlier round's files may have to be removed
         while process.poll() is None and time.time() < begun + limit:
             if not is_stored:
                 is_stored = _count(folder / "out", names) == trial.good
