@@ -111,8 +111,9 @@ class Feeder:
             self.recover()
             return not self.is_behind
         selected = self._read_on(wait)
+        ahead = self._ahead.urls
         batches = [] if selected is not None and self._has_head_start else self._cut()
-        if selected is not None or batches:
+        if selected is not None or self._ahead.urls < ahead:  # what was taken may fill no batch yet
             self._feed(batches, [*selected.refused, *selected.kept] if selected is not None else ())
             return True
         if not self._may_open(0):

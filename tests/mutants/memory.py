@@ -35,6 +35,11 @@ GUARDS = (
                 "[] if",
             ),
             (
+                "self._ahead.urls < ahead",
+                "test_batches_larger_than_what_a_step_takes_have_every_line",
+                "batches",
+            ),
+            (
                 "self._count_in_line() +",
                 "test_batches_kept_open_by_what_hangs_do_not_end_the_feeding_of_a_list_still_read",
                 "self._journal.count_uncollected() +",

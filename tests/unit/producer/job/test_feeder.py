@@ -296,6 +296,38 @@ def test_a_list_that_comes_slowly_or_takes_long_to_read_is_sent_meanwhile(tmp_pa
     os.close(writing)
 
 
+def test_a_few_lines_of_a_list_that_stays_open_are_sent_without_waiting_for_more(tmp_path: Path) -> None:
+    """Guards what a step takes and no batch has yet: it lingered for ever, recorded nowhere."""
+    os.mkfifo(tmp_path / "urls.txt")
+    writing = os.open(tmp_path / "urls.txt", os.O_RDWR)
+    services, now = MemoryServices("job-1"), [0.0]
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal, window=40, lead=4, clock=lambda: now[0])
+        os.write(writing, b"http://h/1\nhttp://h/2\n")
+        while feeding.step():
+            pass
+        now[0] = 0.5
+        feeding.step()
+
+    assert sorted(itertools.chain(*services.opened.values())) == ["http://h/1", "http://h/2"]
+    os.close(writing)
+
+
+def test_batches_larger_than_what_a_step_takes_have_every_line(tmp_path: Path) -> None:
+    """Guards the end: a list that was read, of which a step took no whole batch, was sealed without the rest."""
+    urls = [f"http://h/{number}/{'x' * 80}" for number in range(20_000)]
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+    services = MemoryServices("job-1")
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.begin("job-1")
+        feeding = feeder(tmp_path, services, journal, 5000, window=40, lead=4, clock=lambda: 0.0)
+        while not feeding.is_done:
+            feeding.step()
+
+    assert sorted(itertools.chain(*services.opened.values())) == sorted(urls)
+
+
 def test_batches_kept_open_by_what_hangs_do_not_end_the_feeding_of_a_list_still_read(tmp_path: Path) -> None:
     """Guards ``_count_in_line``: four batches that workers hold for a URL each were all that might be open."""
     (tmp_path / "urls.txt").write_text("".join(f"http://first/{number}\n" for number in range(100_000)))
