@@ -23,7 +23,7 @@ from producer.intake.selection import Selection
 from producer.intake.sources import Lines
 from producer.job.control import JobControl
 from producer.job.feeder import Feeder
-from producer.job.follower import Follower, Taken
+from producer.job.follower import Collected, Follower
 from producer.job.plan import new_job_id, prepare_folder
 from producer.job.sender import NewJob
 from producer.storage.memory import Memory
@@ -205,7 +205,7 @@ class Job:
 class _Reports:
     """The sink of a script: the reports not returned yet."""
 
-    told = None
+    on_snapshot = None
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -214,13 +214,13 @@ class _Reports:
         self._expected: set[str] = set()  # batches opened in place of those collected
         self._taken: set[str] = set()
 
-    def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
+    def collect(self, closed: Sequence[tuple[str, bytes | None]]) -> Collected:
         reports = [BatchReport.from_result(blob) for _, blob in closed if blob is not None]
         new = [report for report in reports if self._counts(report)]
         self._waiting += new
         rows = sum(len(report.outcomes) for report in new)
         self.rows += rows
-        return Taken(rows, [batch for report in reports for batch in report.gathered])
+        return Collected(rows, [batch for report in reports for batch in report.gathered])
 
     def hand_over(self) -> list[BatchReport]:
         waiting, self._waiting = self._waiting, []

@@ -20,7 +20,7 @@ from producer.cli.options import (
     shown_options,
     worker_options,
 )
-from producer.cli.translation import console_of, manifest_of, secrets_of, wish_of, worker_of
+from producer.cli.translation import console_of, manifest_of, secrets_of, spec_of, worker_of
 
 _RUN_EXAMPLES = f"""\b
 Examples:
@@ -75,7 +75,7 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
     manifest = manifest_of(options)
     console = console_of(options)
     wanted = RunOptions(
-        wish=wish_of(lists, options, manifest),
+        spec=spec_of(lists, options, manifest),
         output=output,
         manifest=manifest,
         worker=worker_of(options),
@@ -111,7 +111,7 @@ def enqueue(lists: tuple[str, ...], **options: Any) -> int:
     from producer.wiring import Producer
 
     summary = enqueue_lists(
-        wish_of(lists, options, None),
+        spec_of(lists, options, None),
         Producer(),
         console_of(options),
         batch_size=options["batch_size"],

@@ -26,7 +26,7 @@ def console_of(options: dict[str, Any]) -> Console:
     return Console(is_quiet=options["quiet"], is_json=options["is_json"])
 
 
-def wish_of(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> JobSpec:
+def spec_of(lists: Sequence[str], options: dict[str, Any], manifest: Path | None) -> JobSpec:
     """Return the job that the options describe; ``manifest`` is None if another command follows it."""
     from producer.job.plan import JobSpec
 

@@ -118,10 +118,10 @@ class Services(Protocol):
         """Put lost batches back in line and send missing messages, unless that was done a moment ago."""
         ...
 
-    def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
+    def channel(self, job: str, on_snapshot: Callable[[bytes], None] | None = None) -> JobChannel:
         """Return a channel that announces closed batches of this job; the caller closes it.
 
-        ``snapshot_told`` is called with each progress snapshot, for ``ProgressSnapshot.from_wire``.
+        ``on_snapshot`` is called with each progress snapshot, for ``ProgressSnapshot.from_wire``.
         """
         ...
 
@@ -215,15 +215,13 @@ class Cluster:
             self._sweeper = sweeper(self.ledger, self._app, queue=self.settings.queue, holder=holder)
         self._sweeper.sweep()
 
-    def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
+    def channel(self, job: str, on_snapshot: Callable[[bytes], None] | None = None) -> JobChannel:
         client = _without_retries(broker.connect(self.settings))
         editions = (self.ledger.keys, self.ledger.earlier)  # the job's edition may not be known yet
         channels = [keys.job(job) for keys in editions]
-        if snapshot_told is None:
+        if on_snapshot is None:
             return JobChannel(client, channels)
-        return JobChannel(
-            client, channels, beside=[keys.job(job, SNAPSHOTS) for keys in editions], pass_on=snapshot_told
-        )
+        return JobChannel(client, channels, beside=[keys.job(job, SNAPSHOTS) for keys in editions], pass_on=on_snapshot)
 
     def remove_stale_messages(self) -> int:
         """Remove the messages of finished and unknown jobs, if the broker is the ledger's Redis; return their number.

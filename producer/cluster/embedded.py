@@ -190,7 +190,7 @@ class Embedded:
             ServiceError: one keeps exiting; the sentence quotes the end of its log.
         """
         for event in self._events(0.0):
-            self._take(event)
+            self._on_event(event)
         if self._reserve is not None:
             self._reserve.look()
 
@@ -203,7 +203,7 @@ class Embedded:
 
     def is_running(self, name: str) -> bool:
         for event in self._events(0.0):
-            self._take(event)
+            self._on_event(event)
         return name in self._running
 
     def kill(self) -> None:
@@ -264,7 +264,7 @@ class Embedded:
         *lines, self._unread = (self._unread + read).split(b"\n")
         return [json.loads(line) for line in lines]
 
-    def _take(self, event: Mapping[str, Any]) -> None:
+    def _on_event(self, event: Mapping[str, Any]) -> None:
         if "started" in event:
             self._running[event["started"]] = event["pid"]
             return

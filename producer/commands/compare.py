@@ -149,7 +149,7 @@ def _fetch(
     manifest = folder / "manifest.jsonl"
     settings = {"TRAWL_LANES": str(way.lanes), "TRAWL_TRANSFERS": str(way.transfers)}
     options = RunOptions(
-        wish=JobSpec(lists=lists, policy=policy, manifest=manifest),
+        spec=JobSpec(lists=lists, policy=policy, manifest=manifest),
         output=folder,
         manifest=manifest,
         worker=WorkerOptions(processes=way.processes, settings=settings),

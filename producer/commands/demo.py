@@ -91,8 +91,8 @@ def demo(output: Path, worker: WorkerOptions, producer: Producer, console: Conso
         urls = output / "urls.txt"
         _write_list(urls, demo_list(address))
         console.mention(f"A web server for this demo listens on {address}; its list is in {urls}.")
-        wish = JobSpec(lists=[str(urls)], policy=JobPolicy(allow_nets=(LOOPBACK,)), manifest=manifest, is_fresh=True)
-        options = RunOptions(wish=wish, output=output, manifest=manifest, worker=worker)
+        spec = JobSpec(lists=[str(urls)], policy=JobPolicy(allow_nets=(LOOPBACK,)), manifest=manifest, is_fresh=True)
+        options = RunOptions(spec=spec, output=output, manifest=manifest, worker=worker)
         # No cluster could reach a server that listens on loopback.
         return run(options, producer.without_cluster(), console)
 

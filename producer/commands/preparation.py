@@ -44,7 +44,7 @@ class WorkerOptions:
 class RunOptions:
     """One ``trawl run``."""
 
-    wish: JobSpec
+    spec: JobSpec
     output: Path
     manifest: Path
     worker: WorkerOptions
@@ -76,7 +76,7 @@ def prepared(options: RunOptions, producer: Producer, console: Console) -> Itera
     settings = producer.configured
     if options.worker.flower_port is not None:
         _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
-    lists = Lists(options.wish.lists)
+    lists = Lists(options.spec.lists)
     if (options.output / PRIVATE / "journal.sqlite").exists():
         lists.await_bytes()  # an empty pipe must not end the job in the folder
     insist_on_urls(lists)  # an unreadable list is reported before anything is started

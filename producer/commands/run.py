@@ -71,7 +71,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
     with ready.producer.cluster(embedded) as cluster:
         retrying = session.retrying(embedded)
         give_up = partial(_give_up, cluster, retrying)
-        lists, is_resumed = begin_or_go_on(options.wish, lists, journal, console.tell, give_up)
+        lists, is_resumed = begin_or_go_on(options.spec, lists, journal, console.tell, give_up)
         session.callback(lists.close)
         _warn_of_eviction(cluster, retrying)
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
@@ -103,7 +103,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
         )
         if is_finished and not feeder.totals["lines"]:
             journal.finish()
-            raise InputError(_nothing_in(options.wish))
+            raise InputError(_nothing_in(options.spec))
         summary = Summary(
             job=_job_of(journal),
             tally=sink.tally,
@@ -120,30 +120,30 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
 
 
 def enqueue(
-    wish: JobSpec, producer: Producer, console: Console, *, batch_size: int, secrets: bytes | None = None
+    spec: JobSpec, producer: Producer, console: Console, *, batch_size: int, secrets: bytes | None = None
 ) -> Summary:
     """Send a list to the cluster and return the summary; if it is killed, the same command resumes.
 
     Raises:
         TrawlError: a mistake or an outage that the user can fix.
     """
-    folder = _cache_of(wish, producer)
+    folder = _cache_of(spec, producer)
     with Session(console) as session:
         cluster = session.enter_context(producer.cluster())
-        lists = Lists(wish.lists)
+        lists = Lists(spec.lists)
         insist_on_urls(lists)
         journal = session.journal(folder)
         retrying = session.retrying()
         give_up = partial(_give_up, cluster, retrying)
-        lists, is_resumed = begin_or_go_on(wish, lists, journal, console.tell, give_up)
+        lists, is_resumed = begin_or_go_on(spec, lists, journal, console.tell, give_up)
         session.callback(lists.close)
         if is_resumed:
             console.mention(f"Going on with job {journal.job}.")
-        job = NewJob(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=secrets)
+        job = NewJob(id=_job_of(journal), label=spec.label, policy=spec.policy, secrets=secrets)
         feeder = Feeder(
             job,
             lists=lists,
-            selection=Selection(journal, is_naming_lists=len(wish.lists) > 1),
+            selection=Selection(journal, is_naming_lists=len(spec.lists) > 1),
             batcher=Batcher(batch_size, _SLOTS_OF_A_CLUSTER, is_resumed=is_resumed),
             journal=journal,
             services=cluster,
@@ -162,7 +162,7 @@ def enqueue(
         if feeder.is_done and not feeder.totals["lines"]:
             cluster.ledger.remove(job.id)
             shutil.rmtree(folder, ignore_errors=True)
-            raise InputError(_nothing_in(wish))
+            raise InputError(_nothing_in(spec))
         summary = Summary(
             job=job.id,
             tally=Tally(),
@@ -232,11 +232,11 @@ def _has_begun(output: Path, fingerprint: str) -> bool:
         return False
 
 
-def _cache_of(wish: JobSpec, producer: Producer) -> Path:
+def _cache_of(spec: JobSpec, producer: Producer) -> Path:
     """Return the folder where ``enqueue`` keeps the journal of this job; an earlier version may have begun it."""
     folders = [
         producer.cache_folder() / f"enqueue-{name[:16]}"
-        for name in (wish.earlier_fingerprint, wish.fingerprint)
+        for name in (spec.earlier_fingerprint, spec.fingerprint)
         if name is not None
     ]
     return next((folder for folder in folders if folder.is_dir()), folders[-1])
@@ -277,16 +277,16 @@ def _feeder(
     *,
     has_own_worker: bool,
 ) -> Feeder:
-    wish = options.wish
-    own = OwnFiles(journal.files, options.output, wish.policy.layout, by=f"producer@{platform.node()}")
+    spec = options.spec
+    own = OwnFiles(journal.files, options.output, spec.policy.layout, by=f"producer@{platform.node()}")
     return Feeder(
-        NewJob(id=_job_of(journal), label=wish.label, policy=wish.policy, secrets=options.secrets),
+        NewJob(id=_job_of(journal), label=spec.label, policy=spec.policy, secrets=options.secrets),
         lists=lists,
         selection=Selection(
             journal,
             files=own if has_own_worker else None,
-            is_naming_lists=len(wish.lists) > 1,
-            is_forced=wish.is_forced,
+            is_naming_lists=len(spec.lists) > 1,
+            is_forced=spec.is_forced,
         ),
         batcher=batcher,
         journal=journal,
@@ -318,10 +318,10 @@ def _job_of(journal: Journal) -> str:
     return job
 
 
-def _nothing_in(wish: JobSpec) -> str:
-    name = wish.lists[0]
+def _nothing_in(spec: JobSpec) -> str:
+    name = spec.lists[0]
     shown = "Standard input" if name == STANDARD_INPUT else f"The list {name}"
-    return f"{shown} holds no URLs: put one per line." if len(wish.lists) == 1 else "The lists hold no URLs."
+    return f"{shown} holds no URLs: put one per line." if len(spec.lists) == 1 else "The lists hold no URLs."
 
 
 def _halts(

@@ -55,13 +55,13 @@ def options_of(policy: JobPolicy) -> dict[str, Any]:
     return {_OPTIONS.get(name, name.replace("_", "-")): value for name, value in chosen.items()}
 
 
-def difference(wish: Mapping[str, Any] | None, other: Mapping[str, Any]) -> str:
-    """Say how two jobs' lists and options differ; ``wish`` is None if an earlier version did not record its own."""
-    if wish is None:  # an earlier version's
+def difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    """Say how two jobs' lists and options differ; ``before`` is None if an earlier version did not record its own."""
+    if before is None:  # an earlier version's
         return "another list or other options"
-    theirs, ours = wish["options"], other["options"]
+    theirs, ours = before["options"], now["options"]
     changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
-    said = [] if wish["lists"] == other["lists"] else ["another list"]
+    said = [] if before["lists"] == now["lists"] else ["another list"]
     if changed:
         said.append(f"other options ({', '.join(f'--{name}' for name in changed)})")
     return " and ".join(said) or "other options"

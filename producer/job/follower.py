@@ -26,7 +26,7 @@ class LostJobError(UnknownJobError):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Collected:
     """How many rows came, which additional batches they belong to, and whether Redis had lost any."""
 
     rows: int = 0
@@ -40,7 +40,7 @@ class Sink(Protocol):
     place: str  #: its name, as shown to others who try to collect the job
 
     @property
-    def told(self) -> Callable[[bytes], None] | None:
+    def on_snapshot(self) -> Callable[[bytes], None] | None:
         """Where snapshots of open batches go; None: they are not needed."""
         ...
 
@@ -49,7 +49,7 @@ class Sink(Protocol):
         """How many rows it has, including those of earlier commands."""
         ...
 
-    def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
+    def collect(self, closed: Sequence[tuple[str, bytes | None]]) -> Collected:
         """Store reports for good: the next round trip deletes them from Redis. None: Redis has lost one."""
         ...
 
@@ -82,7 +82,7 @@ class Follower:
         self._clock = clock
         self._sleep = sleep
         self._holder = f"follower@{platform.node()}/{os.getpid()}"
-        self._channel = services.channel(job, sink.told)
+        self._channel = services.channel(job, sink.on_snapshot)
         self.record: JobRecord | None = None
         self.held_up = ""  # why Redis takes nothing, in half a sentence, although it answers
         self._safe: list[str] = []  # batches that the sink has, and whose reports Redis still has
@@ -117,9 +117,9 @@ class Follower:
             self.held_up = ""
         else:
             self._sweep()
-        taken = self._sink.take(drain.reports)
-        self._safe = [*(batch for batch, _ in drain.reports), *taken.gathered]
-        if taken.is_short:
+        collected = self._sink.collect(drain.reports)
+        self._safe = [*(batch for batch, _ in drain.reports), *collected.gathered]
+        if collected.is_short:
             self._forget()
             raise LostJobError(f"Reports of job {self._job} are gone from Redis.")
         left = record.undrained - len(self._safe)
@@ -131,7 +131,7 @@ class Follower:
         if self._sink.count_uncollected() > record.open + left:
             # After a failover to a replica, or a power cut: Redis came back slightly older.
             raise LostJobError(f"Redis lost batches of job {self._job}.")
-        return taken.rows
+        return collected.rows
 
     def wait(self, seconds: float) -> None:
         """Wait this long, or until there may be something to collect."""

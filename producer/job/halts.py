@@ -107,13 +107,13 @@ class Suspension:
         self._before: Any = None
 
     def __enter__(self) -> Suspension:
-        self._before = signal.signal(signal.SIGTSTP, self._take)
+        self._before = signal.signal(signal.SIGTSTP, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGTSTP, self._before)
 
-    def _take(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self.is_requested:  # pausing takes too long: stop anyway
             self._stop()
         self.is_requested = True
@@ -156,4 +156,4 @@ class Suspension:
     def _stop(self) -> None:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, self._take)
+        signal.signal(signal.SIGTSTP, self._on_signal)

@@ -24,7 +24,7 @@ class LiveProgress:
         self._seen: dict[str, tuple[float, ProgressSnapshot]] = {}
         self._over: dict[str, None] = {}  # oldest first
 
-    def take(self, text: bytes) -> None:
+    def add_snapshot(self, text: bytes) -> None:
         """Take a worker's snapshot; one that cannot be read is from another version, and ignored."""
         try:
             snapshot = ProgressSnapshot.from_wire(text)

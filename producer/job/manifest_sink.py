@@ -9,7 +9,7 @@ from itertools import accumulate
 from contract.records.reports import StoredReport, read_stored
 from producer import formatting
 from producer.cluster.client import Retrying, Services
-from producer.job.follower import Follower, LostJobError, Taken
+from producer.job.follower import Collected, Follower, LostJobError
 from producer.job.kept_rows import KEPT, with_what_was_known
 from producer.job.live_progress import LiveProgress
 from producer.job.plan import remember_rest
@@ -49,7 +49,7 @@ class ManifestSink:
         self.tally = Tally.from_record(tally) if tally else Tally()
         self.tally.begin_span()
         self.live = LiveProgress(self.tally)
-        self.told = self.live.take
+        self.on_snapshot = self.live.add_snapshot
 
     @property
     def rows(self) -> int:
@@ -58,15 +58,15 @@ class ManifestSink:
     def count_uncollected(self) -> int:
         return self._journal.count_uncollected()
 
-    def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
+    def collect(self, closed: Sequence[tuple[str, bytes | None]]) -> Collected:
         if not closed:
-            return Taken()
+            return Collected()
         known = self._journal.known_among([batch for batch, _ in closed])
         again = self._journal.collected_among([batch for batch, _ in closed])
         gone = [batch for batch, blob in closed if blob is None and batch in known - again]
         gathered: list[str] = []
         rows = sum(self._write(reports) for reports in self._counting(closed, known, again, gathered))
-        return Taken(rows, gathered, is_short=bool(gone))
+        return Collected(rows, gathered, is_short=bool(gone))
 
     def _counting(
         self, closed: Sequence[tuple[str, bytes | None]], known: set[str], again: set[str], gathered: list[str]

@@ -163,7 +163,7 @@ class Observer:
             self._census_asked = now
             self.census = self._health.census()
             if self._troubles is not None:
-                self._troubles.take(self.census.troubles)
+                self._troubles.update(self.census.troubles)
         if self._every is not None and now - self._asked >= self._every:
             self._asked = now
             self._ask_what_is_open(now)

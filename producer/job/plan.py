@@ -33,7 +33,7 @@ _MENTIONED = 256 * 1024 * 1024  # bytes of earlier manifests
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What the command asked for; equal wishes in one folder are one job, however often they are started."""
+    """The job that a command describes; the same description in one folder is one job, however often it is started."""
 
     lists: Sequence[str]
     policy: JobPolicy
@@ -48,12 +48,12 @@ class JobSpec:
 
     @property
     def earlier_fingerprint(self) -> str | None:
-        """What versions until 31f4598 called the same wish, if they could have had it."""
+        """The fingerprint as of versions until 31f4598; None: they lacked one of the options."""
         return earlier_fingerprint(self._places, self.policy, self.is_forced, str(self.manifest))
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return what the journal keeps of it, to tell later in what another wish differs."""
+        """What the journal keeps, so that another command can say in what it differs."""
         options = options_of(self.policy) | {"manifest": str(self.manifest)}
         return {"lists": self._places, "options": options | ({"force": True} if self.is_forced else {})}
 
@@ -126,9 +126,10 @@ def _insist_on_a_place_of_its_own(manifest: Path, folder: Path) -> None:
 
 
 def begin_or_go_on(
-    wish: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None], give_up: Callable[[str], object]
+    spec: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None], give_up: Callable[[str], object]
 ) -> tuple[Lists, bool]:
-    """Make the journal hold this wish's job; return its lists, read as far as they were, and whether it is an old job.
+    """Resume the job of the journal if it is this one, else begin it; return its lists at their position, and whether
+    it was resumed.
 
     ``give_up`` is called with the id of an unfinished job that is not resumed: no one would collect its outcomes.
 
@@ -136,16 +137,16 @@ def begin_or_go_on(
         InputError: standard input is not what the unfinished job was given.
     """
     unfinished = None if journal.fact("finished") else journal.job
-    if unfinished is not None and not wish.is_fresh:
-        if journal.fact("fingerprint") not in (wish.fingerprint, wish.earlier_fingerprint):
-            has = difference(journal.fact("wish"), wish.record)
+    if unfinished is not None and not spec.is_fresh:
+        if journal.fact("fingerprint") not in (spec.fingerprint, spec.earlier_fingerprint):
+            has = difference(journal.fact("wish"), spec.record)
             tell(
                 f"The unfinished job in this folder, {unfinished}, has {has}: it is cancelled and a new one starts."
                 " Files already stored are kept."
             )
         elif read_on(lists, journal):
             return lists, True
-        elif STANDARD_INPUT in wish.lists:
+        elif STANDARD_INPUT in spec.lists:
             raise InputError(
                 "Standard input is not the list of the unfinished job in this folder: pipe in the same list again,"
                 " or start over with --fresh."
@@ -153,17 +154,17 @@ def begin_or_go_on(
         else:
             tell("The list has changed since the last run; starting over. Files already stored are kept.")
             lists.close()
-            lists = Lists(wish.lists)
+            lists = Lists(spec.lists)
     if unfinished is not None:
         give_up(unfinished)
     begin(
         journal,
         new_job_id(),
         tell,
-        fingerprint=wish.fingerprint,
-        label=wish.label,
-        manifest=wish.manifest,
-        wish=wish.record,
+        fingerprint=spec.fingerprint,
+        label=spec.label,
+        manifest=spec.manifest,
+        record=spec.record,
     )
     return lists, False
 
@@ -188,12 +189,12 @@ def begin(
     fingerprint: str,
     label: str,
     manifest: Path | None,
-    wish: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> None:
     """Begin a job: rename the last one's manifest, and remember the files it stored."""
     if manifest is not None:
         _set_last_aside(manifest, journal, tell)
-    journal.begin(job, manifest=manifest, fingerprint=fingerprint, label=label, offset=0, wish=wish)
+    journal.begin(job, manifest=manifest, fingerprint=fingerprint, label=label, offset=0, wish=record)
 
 
 def remember_rest(journal: Journal) -> None:

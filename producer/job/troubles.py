@@ -18,7 +18,7 @@ class Troubles:
         self._is_own = is_own
         self._known: Mapping[str, Trouble] = {}
 
-    def take(self, found: Mapping[str, Trouble]) -> None:
+    def update(self, found: Mapping[str, Trouble]) -> None:
         """Take the current trouble of all workers, and print what is new."""
         self._tell_of(sorted(found.keys() - self._known.keys()), lambda worker: str(found[worker]))
         self._tell_of(sorted(self._known.keys() - found.keys()), lambda worker: _over(self._known[worker]))

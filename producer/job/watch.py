@@ -33,7 +33,7 @@ class JobWatch:
         self._journal = journal
         self._totals: Mapping[str, int] | None = None
         self._live = LiveProgress(Tally())
-        self._channel = cluster.channel(record.job, self._live.take)
+        self._channel = cluster.channel(record.job, self._live.add_snapshot)
         self._redis = ""
         self._asked = time.monotonic()
         self._observer = Observer(
@@ -46,7 +46,7 @@ class JobWatch:
             every=_ASKED_EVERY,
             age=max(0.0, time.time() - record.created),
         )
-        self._take(record)
+        self._update(record)
 
     def begin(self) -> None:
         """Listen for snapshots for a moment, if there can be any."""
@@ -92,7 +92,7 @@ class JobWatch:
     def _ask(self) -> None:
         record = self._cluster.ledger.job(self.record.job)
         if record is not None:
-            self._take(record)
+            self._update(record)
         if not self.record.is_sealed:
             memory = self._cluster.ledger.memory()
             self._redis = memory.fullness if memory.is_full else ""
@@ -100,7 +100,7 @@ class JobWatch:
     def _seen(self) -> Seen:
         return Seen(record=self.record, totals=self._totals, is_complete=self.record.is_sealed, redis=self._redis)
 
-    def _take(self, record: JobRecord) -> None:
+    def _update(self, record: JobRecord) -> None:
         self.record = record
         facts = read_facts(self._journal) if self._journal is not None else None
         tally = _tally_of(record, facts)

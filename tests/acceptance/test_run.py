@@ -223,7 +223,7 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
 
 
 def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(person: Person, server: MisbehavingServer) -> None:
-    """Guards the way of a snapshot from Ledger.tell to LiveProgress.take: twenty large files are one batch."""
+    """Guards the way of a snapshot from Ledger.tell to LiveProgress.add_snapshot: twenty large files are one batch."""
     sizes = [server.url(f"/good?seed={number}&size=1000000") for number in range(3)]
     listed = person.write_list(*sizes, server.url("/status?code=404"), *held(server, 1))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)

@@ -37,7 +37,7 @@ def ringing(channel: JobChannel) -> bool:
 
 
 def test_a_glimpse_is_passed_on_and_rings_nothing(cluster: Cluster) -> None:
-    """Guards the other channel of JobChannel._take: every ring is a round trip of the follower."""
+    """Guards the other channel of JobChannel._receive: every ring is a round trip of the follower."""
     taken: list[bytes] = []
     with closing(cluster.channel("job", taken.append)) as channel:
         assert channel.subscribe()

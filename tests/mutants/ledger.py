@@ -206,7 +206,7 @@ GUARDS = (
     _without(_FEEDER, "        if not self._journal.keeps_batches:\n            return True", "", tests=_SCRIPTS),
     _without(_FEEDER, 'self.held_up = memory.fullness if memory.is_full else ""', "pass",
         tests="tests/unit/producer/job/test_feeder.py"),
-    _without("producer/job/plan.py", "(wish.fingerprint, wish.earlier_fingerprint)", "(wish.fingerprint,)",
+    _without("producer/job/plan.py", "(spec.fingerprint, spec.earlier_fingerprint)", "(spec.fingerprint,)",
         tests="tests/unit/producer/job/test_fingerprint.py"),
     _without("producer/job/fingerprint.py", "if not chosen.keys() <= _EARLIER_POLICY.keys():\n        return None",
         tests="tests/unit/producer/job/test_fingerprint.py"),

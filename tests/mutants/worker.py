@@ -23,7 +23,7 @@ GUARDS = (
     Guard(_DEPARTURE, "        _thread.start_new_thread(_exit_when_idle, (self._has_work,))\n", _TOLD),
     Guard("worker/tasks.py", "with self._in_hand.one_more():", _TOLD, "if True:"),
     Guard("worker/lifecycle.py", "has_work=lambda: bool(self._in_hand)", _TOLD, "has_work=lambda: False"),
-    Guard("producer/job/observer.py", "self._troubles.take(self.census.troubles)", _FLOOR, "pass"),
+    Guard("producer/job/observer.py", "self._troubles.update(self.census.troubles)", _FLOOR, "pass"),
     Guard("worker/wiring.py", '        threading.Thread(target=watch.run, name="health", daemon=True).start()\n',
         _FLOOR),
     Guard("worker/batch/runner.py", "            self._disk_backoff.note_waiting(batch.run.short_of_space)\n",

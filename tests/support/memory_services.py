@@ -68,6 +68,6 @@ class MemoryServices:
     def sweep(self, holder: str) -> None:
         """Nothing is lost."""
 
-    def channel(self, job: str, snapshot_told: Callable[[bytes], None] | None = None) -> JobChannel:
+    def channel(self, job: str, on_snapshot: Callable[[bytes], None] | None = None) -> JobChannel:
         """Return one on which nothing is told."""
         return JobChannel(redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0)), [job], sleep=self.ledger.advance)

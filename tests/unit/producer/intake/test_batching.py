@@ -73,8 +73,8 @@ def test_the_first_batches_of_a_run_are_what_each_process_has_in_flight(
 ) -> None:
     """A cluster's workers have settings of their own."""
     worker = WorkerOptions(processes=2, settings={"TRAWL_TRANSFERS": transfers} if transfers else {})
-    wish = JobSpec(lists=(), policy=JobPolicy(), manifest=None)
-    options = RunOptions(wish=wish, output=tmp_path, manifest=tmp_path / "manifest.jsonl", worker=worker)
+    spec = JobSpec(lists=(), policy=JobPolicy(), manifest=None)
+    options = RunOptions(spec=spec, output=tmp_path, manifest=tmp_path / "manifest.jsonl", worker=worker)
 
     batches = batcher_for(options, has_own_worker=has_own_worker, is_resumed=False).add(entries(10_000))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from contract.cluster.broker import RedisDiskError
 from producer.cluster.client import Retrying
-from producer.job.follower import Follower, Taken
+from producer.job.follower import Collected, Follower
 from tests.support.memory_services import OUT_OF_MEMORY, MemoryServices
 
 
@@ -14,11 +14,11 @@ class Nowhere:
     """A sink that takes everything and keeps nothing."""
 
     place = "nowhere"
-    told = None
+    on_snapshot = None
     rows = 0
 
-    def take(self, closed: Sequence[tuple[str, bytes | None]]) -> Taken:
-        return Taken()
+    def collect(self, closed: Sequence[tuple[str, bytes | None]]) -> Collected:
+        return Collected()
 
     def count_uncollected(self) -> int:
         return 0

@@ -17,7 +17,7 @@ class Bench:
         self.live = LiveProgress(self.tally, clock=lambda: self.now)
 
     def snapshot(self, batch: str, size: int, **counts: int) -> None:
-        self.live.take(ProgressSnapshot(batch, counts, size).to_wire())
+        self.live.add_snapshot(ProgressSnapshot(batch, counts, size).to_wire())
 
     @property
     def shown(self) -> tuple[int, int]:
@@ -87,7 +87,7 @@ def test_a_worker_that_falls_silent_is_no_longer_believed() -> None:
 def test_what_is_no_glimpse_is_not_shown(told: bytes) -> None:
     bench = Bench()
 
-    bench.live.take(told)
+    bench.live.add_snapshot(told)
 
     assert bench.shown == (0, 0)
     with pytest.raises(MessageError):

@@ -75,7 +75,7 @@ class World:
             self.now += 0.1
 
     def tell(self, rows: int, **more: int) -> None:
-        self.live.take(ProgressSnapshot("1", {"ok": rows}, rows * 10, **more).to_wire())  # type: ignore[arg-type]
+        self.live.add_snapshot(ProgressSnapshot("1", {"ok": rows}, rows * 10, **more).to_wire())  # type: ignore[arg-type]
 
 
 def test_a_cluster_is_asked_every_two_seconds_and_not_for_every_turn() -> None:
@@ -153,7 +153,7 @@ def test_a_job_whose_workers_wait_for_a_host_that_throttles_is_held_up_by_it() -
     world.pass_time(5.0)
     for batch, left in (("1", 4.0), ("2", 3.0)):
         waits = ProgressSnapshot(batch, {}, 0, throttled=7, throttling={"slow.test:443": left})
-        world.live.take(waits.to_wire())
+        world.live.add_snapshot(waits.to_wire())
 
     hold_up = world.observer.status().hold_up
 

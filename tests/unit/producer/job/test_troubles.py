@@ -21,7 +21,7 @@ def test_trouble_is_told_once_and_when_it_is_over(told: list[str]) -> None:
     troubles = Troubles(told.append)
 
     for found in ({}, {"celery@a": FULL}, {"celery@a": FULL}, {"celery@a": FULL, "celery@b": SHORT}, {}):
-        troubles.take(found)
+        troubles.update(found)
 
     assert told == [
         "Worker celery@a takes no work: The disk is full (ENOSPC).",
@@ -32,13 +32,13 @@ def test_trouble_is_told_once_and_when_it_is_over(told: list[str]) -> None:
 
 
 def test_our_own_worker_needs_no_name(told: list[str]) -> None:
-    Troubles(told.append, is_own=True).take({"trawl@embedded": FULL})
+    Troubles(told.append, is_own=True).update({"trawl@embedded": FULL})
 
     assert told == ["The worker takes no work: The disk is full (ENOSPC)."]
 
 
 def test_of_many_workers_a_few_are_named(told: list[str]) -> None:
-    Troubles(told.append).take({f"celery@{number}": FULL for number in range(10)})
+    Troubles(told.append).update({f"celery@{number}": FULL for number in range(10)})
 
     assert len(told) == 4
     assert told[-1] == "... and 7 more workers."
