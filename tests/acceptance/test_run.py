@@ -154,13 +154,9 @@ def test_what_others_put_among_the_temporary_files_stays_and_harms_nothing(perso
 def test_settings_without_a_broker_reach_both_sides(person: Person, web: str) -> None:
     listed = person.write_list(f"{web}/file/1", f"{web}/file/2")
     person.environment |= {
-        "TRAWL_PREFIX": "mine:",
-        "TRAWL_QUEUE": "mine",
-        "TRAWL_LEASE": "3",
-        "TRAWL_TRANSFERS": "7",
-        "TRAWL_ALLOW_NETS": "127.0.0.0/8",
-        "CELERY_RESULT_BACKEND": "redis://127.0.0.1:1/0",
-    }
+        "TRAWL_PREFIX": "mine:", "TRAWL_QUEUE": "mine", "TRAWL_LEASE": "3", "TRAWL_TRANSFERS": "7",
+        "TRAWL_ALLOW_NETS": "127.0.0.0/8", "CELERY_RESULT_BACKEND": "redis://127.0.0.1:1/0",
+    }  # fmt: skip
 
     code, out, err = person.trawl("run", listed, "-o", "out", "--json", *SMALL)
 

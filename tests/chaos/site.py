@@ -65,12 +65,9 @@ class Site:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("TRAWL_", "CELERY_"))}
         url = f"redis://127.0.0.1:{self.relay.port}/0"
         ours = {
-            "TRAWL_BROKER_URL": url,
-            "TRAWL_OUTPUT": str(self.files),
-            "TRAWL_LEASE": str(self.lease),
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-            "PYTHONPATH": str(PROJECT),
-        }
+            "TRAWL_BROKER_URL": url, "TRAWL_OUTPUT": str(self.files), "TRAWL_LEASE": str(self.lease),
+            "XDG_CACHE_HOME": str(self.folder / "cache"), "PYTHONPATH": str(PROJECT),
+        }  # fmt: skip
         if not self.sweeps:
             # Celery's own redelivery, as quick as the ledger's would be.
             ours["TRAWL_BROKER_OPTIONS"] = '{"visibility_timeout": 6}'

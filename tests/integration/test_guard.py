@@ -31,7 +31,6 @@ ORDINARY = (guarded_names.ordinary_lists, guarded_names.ordinary_https, guarded_
 NAME_SERVERS = (
     guarded_names.unknown_names,
     guarded_names.failing_name_servers,
-    guarded_names.dead_names_before_good_ones,
     guarded_names.silent_name_servers_and_deadlines,
 )
 

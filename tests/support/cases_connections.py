@@ -25,23 +25,17 @@ _NO_TLS = permanent("tls", requests=0)
 expect("/good", "answers the TLS handshake in HTTP", _NO_TLS, door=Door.TLS_SPOKEN_TO_IN_PLAIN)
 expect("/good", "speaks other versions of TLS", _NO_TLS, door=Door.TLS_OF_ANOTHER_VERSION)
 expect(
-    "/good",
-    "says nothing in the TLS handshake",
-    transient("timeout", "too-slow", "tls", requests=0),
-    door=Door.TLS_HANDSHAKE_SILENT,
-    seconds=POLICY.connect_timeout + 1.0,
-)
+    "/good", "says nothing in the TLS handshake", transient("timeout", "too-slow", "tls", requests=0),
+    door=Door.TLS_HANDSHAKE_SILENT, seconds=POLICY.connect_timeout + 1.0,
+)  # fmt: skip
 _BROKEN = transient("connect", "truncated", requests=0)
 expect("/good", "closes every connection at once", _BROKEN, door=Door.HANGS_UP)
 expect("/good", "resets every connection at once", _BROKEN, door=Door.RESETS)
 expect("/good", "refuses connections", transient("connect", requests=0), door=Door.REFUSES)
 expect(
-    "/good",
-    "accepts and never reads",
-    transient("too-slow", "timeout", requests=0),
-    door=Door.SILENT,
+    "/good", "accepts and never reads", transient("too-slow", "timeout", requests=0), door=Door.SILENT,
     seconds=POLICY.slow_window + 1.0,
-)
+)  # fmt: skip
 
 # ---- between two requests
 

@@ -13,7 +13,6 @@ from tests.support.dns_stub import NO_RECORDS, NXDOMAIN, REFUSED, SERVFAIL, SILE
 from tests.support.guarded_site import Site
 from tests.support.guarded_world import CLOSED, PORT, PUBLIC, PUBLIC_6, Found, World, name_spellings
 from tests.support.lateness import Lateness
-from worker.adapters.resolver.name_servers import AT_ONCE
 
 _LONG_LABEL = "l" * 63
 _LONGEST_NAME = ".".join([_LONG_LABEL] * 3 + ["n" * 56, "test"])
@@ -161,25 +160,6 @@ def failing_name_servers() -> Found:
             asked = len(world.dns.queries(name, Kind.A))
             world.found.expect(asked >= 2, f"{name} was asked for {asked} times in 2 attempts")
             world.stored(stored, f"then-{name}")
-    return world.found
-
-
-def dead_names_before_good_ones() -> Found:
-    """More names that nobody answers for than are asked for at once: each good one is stored by its first attempt."""
-    dead, good = 2 * AT_ONCE, 100
-    with World(sinks=()) as world, world.fetcher() as fetcher:
-        for number in range(dead):
-            world.dns.script(f"dead{number}.test", SILENCE)
-        for number in range(good):
-            world.dns.script(f"good{number}.test", PUBLIC)
-        urls = [f"http://dead{number}.test:{PORT}/" for number in range(dead)]
-        urls += [f"http://good{number}.test:{PORT}/" for number in range(good)]
-        for url, outcome in zip(urls, fetcher.fetch(urls, replace(_PATIENT, attempts=2)), strict=True):
-            if "dead" in url:
-                _expect_dns(world, outcome, attempts=2)
-            else:
-                world.stored(outcome, url)
-                world.found.expect(len(outcome.attempts) == 1, f"{len(outcome.attempts)} attempts: {url}")
     return world.found
 
 

@@ -136,17 +136,10 @@ class RequestLog:
             visit = self._visits[target] = self._visits.get(target, 0) + 1
             connection.requests += 1
             seen = SeenRequest(
-                number=len(self._requests) + 1,
-                connection=connection.number,
-                server=connection.server,
-                method=method,
-                target=target,
-                headers=headers,
-                at=time.monotonic(),
-                visit=visit,
-                turn=connection.requests,
+                number=len(self._requests) + 1, connection=connection.number, server=connection.server, method=method,
+                target=target, headers=headers, at=time.monotonic(), visit=visit, turn=connection.requests,
                 query=dict(parse_qsl(urlsplit(target).query, keep_blank_values=True)),
-            )
+            )  # fmt: skip
             self._requests.append(seen)
             self._changed.notify_all()
             return seen

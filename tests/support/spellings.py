@@ -128,26 +128,19 @@ def locations(address: str, *, port: int, path: str = "/") -> list[Spelling]:
     return as_a_list + [
         Spelling(label, location, address)
         for label, location in {
-            "three slashes": f"http:///{there}{path}",
-            "four slashes": f"http:////{there}{path}",
-            "one slash": f"http:/{there}{path}",
-            "one slash of another scheme": f"https:/{there}{path}",
-            "no slash of another scheme": f"https:{there}{path}",
-            "backslashes": f"http:\\\\{there}{path}",
-            "one backslash": f"http:\\{there}{path}",
-            "mixed slashes": f"http:/\\{there}{path}",
-            "nothing but slashes": f"//{there}{path}",
-            "three slashes and no scheme": f"///{there}{path}",
-            "backslashes and no scheme": f"\\\\{there}{path}",
-            "a slash and a backslash": f"/\\{there}{path}",
-            "a backslash and a slash": f"\\/{there}{path}",
-            "a tab between slashes": f"/\t/{there}{path}",
+            "three slashes": f"http:///{there}{path}", "four slashes": f"http:////{there}{path}",
+            "one slash": f"http:/{there}{path}", "one slash of another scheme": f"https:/{there}{path}",
+            "no slash of another scheme": f"https:{there}{path}", "backslashes": f"http:\\\\{there}{path}",
+            "one backslash": f"http:\\{there}{path}", "mixed slashes": f"http:/\\{there}{path}",
+            "nothing but slashes": f"//{there}{path}", "three slashes and no scheme": f"///{there}{path}",
+            "backslashes and no scheme": f"\\\\{there}{path}", "a slash and a backslash": f"/\\{there}{path}",
+            "a backslash and a slash": f"\\/{there}{path}", "a tab between slashes": f"/\t/{there}{path}",
             "a tab in the scheme": f"ht\ttp://{there}{path}",
             "tab inside": f"http://{literal[:2]}\t{literal[2:]}:{port}{path}",
             "backslash before a path": f"http://{there}\\@example.com{path}",
             "user name behind": f"http://{literal}\\@example.com:{port}{path}",
         }.items()
-    ]
+    ]  # fmt: skip
 
 
 #: Spellings that a Location may hold and a list may not, or that lead elsewhere there.

@@ -41,24 +41,12 @@ def everything_ok(entry: BatchEntry) -> Outcome:
             worker="stand-in",
         )  # fmt: skip
     return Outcome(
-        url=entry.url,
-        name=name,
-        ending=Ending.OK,
-        path=name,
-        http_status=200,
-        bytes=len(BODY),
-        sha256=hashlib.sha256(BODY).hexdigest(),
-        content_type="text/html; charset=utf-8",
-        etag='"5f3b-60a2c"',
-        last_modified="Tue, 15 Nov 1994 12:45:26 GMT",
-        final_url=entry.url,
-        attempts=(Attempt(None, 200, 0.02),),
-        started="2026-11-23T01:02:03.123456+00:00",
-        timing=Timing(0.001, 0.002, 0.003, 0.01, 0.004, 0.02, 0.5),
-        remote_ip="192.0.2.1",
-        http_version="1.1",
-        worker="stand-in",
-    )
+        url=entry.url, name=name, ending=Ending.OK, path=name, http_status=200, bytes=len(BODY),
+        sha256=hashlib.sha256(BODY).hexdigest(), content_type="text/html; charset=utf-8", etag='"5f3b-60a2c"',
+        last_modified="Tue, 15 Nov 1994 12:45:26 GMT", final_url=entry.url, attempts=(Attempt(None, 200, 0.02),),
+        started="2026-11-23T01:02:03.123456+00:00", timing=Timing(0.001, 0.002, 0.003, 0.01, 0.004, 0.02, 0.5),
+        remote_ip="192.0.2.1", http_version="1.1", worker="stand-in",
+    )  # fmt: skip
 
 
 def failed(entry: BatchEntry, error: ErrorClass = ErrorClass.HTTP_4XX) -> Outcome:

@@ -22,17 +22,9 @@ def turn(
     client: str, number: int, rate: float, *, cpu: float = 1.0, row: str = "A", wrong: tuple[str, ...] = ()
 ) -> Turn:
     return Turn(
-        row=row,
-        client=client,
-        round=number,
-        rate=rate,
-        wall=1.0,
-        cpu=cpu,
-        server_cpu=0.0,
-        foreign_cpu=0.0,
-        processes=(Process("python -m worker", 80_000_000, 1.0),),
-        wrong=wrong,
-    )
+        row=row, client=client, round=number, rate=rate, wall=1.0, cpu=cpu, server_cpu=0.0, foreign_cpu=0.0,
+        processes=(Process("python -m worker", 80_000_000, 1.0),), wrong=wrong,
+    )  # fmt: skip
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:

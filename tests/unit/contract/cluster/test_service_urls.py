@@ -90,19 +90,13 @@ def test_a_url_that_is_taken_has_one_password_and_one_host_to_all_who_read_it(pa
 @pytest.mark.parametrize(
     "url",
     [
-        "redis://localhost",
-        "redis://localhost/",
-        "redis://my_redis.svc:6379//1",
+        "redis://localhost", "redis://localhost/", "redis://my_redis.svc:6379//1",
         "rediss://u:p%40%2F%25@[::1]:6380/0?ssl_certfile=/etc/trawl.pem",
-        "redis+socket:///run/a%20b/redis.sock?virtual_host=0",
-        "sentinel://:pw@a:26379/0",
-        "amqp://guest:guest@rabbit:5672//",
-        "amqps://rabbit/vhost?heartbeat=30",
-        "sqs://AKIA:se%2Fcret@",
-        "mongodb://a:27017,b:27018/trawl",
-        "memory://",
+        "redis+socket:///run/a%20b/redis.sock?virtual_host=0", "sentinel://:pw@a:26379/0",
+        "amqp://guest:guest@rabbit:5672//", "amqps://rabbit/vhost?heartbeat=30", "sqs://AKIA:se%2Fcret@",
+        "mongodb://a:27017,b:27018/trawl", "memory://",
     ],
-)
+)  # fmt: skip
 def test_urls_that_are_written_well_are_taken(url: str) -> None:
     check_url(url, variable="TRAWL_BROKER_URL")
 

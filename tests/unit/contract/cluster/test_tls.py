@@ -25,12 +25,9 @@ def test_an_express_wish_in_the_url_wins(spelling: str) -> None:
     url = f"rediss://db/0?ssl_cert_reqs={spelling}&ssl_certfile=/etc/me.pem&ssl_keyfile=/etc/me.key"
 
     assert tls_options(url, "/etc/ca.pem") == {
-        "ssl_cert_reqs": "none",
-        "ssl_check_hostname": False,
-        "ssl_ca_certs": "/etc/ca.pem",
-        "ssl_certfile": "/etc/me.pem",
-        "ssl_keyfile": "/etc/me.key",
-    }
+        "ssl_cert_reqs": "none", "ssl_check_hostname": False, "ssl_ca_certs": "/etc/ca.pem",
+        "ssl_certfile": "/etc/me.pem", "ssl_keyfile": "/etc/me.key",
+    }  # fmt: skip
     assert without_tls_options(url + "&health_check_interval=5") == "rediss://db/0?health_check_interval=5"
 
 

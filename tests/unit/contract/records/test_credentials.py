@@ -94,22 +94,13 @@ def test_credentials_travel_packed_and_never_show() -> None:
 @pytest.mark.parametrize(
     "option",
     [
-        "",
-        "example.com",
-        "example.com Authorization",
-        "example.com Bad Name: x",
-        "example.com A: b\r\nC: d",
-        "example.com Host: other",
-        "ftp://example.com Authorization: other",
-        "https:/example.com Authorization: other",
-        "https://example.com/path Authorization: other",
-        "https://user@example.com Authorization: other",
-        "//example.com Authorization: other",
-        "user@example.com Authorization: other",
-        "example.com:https Authorization: other",
-        "[::1 Authorization: other",
+        "", "example.com", "example.com Authorization", "example.com Bad Name: x", "example.com A: b\r\nC: d",
+        "example.com Host: other", "ftp://example.com Authorization: other", "https:/example.com Authorization: other",
+        "https://example.com/path Authorization: other", "https://user@example.com Authorization: other",
+        "//example.com Authorization: other", "user@example.com Authorization: other",
+        "example.com:https Authorization: other", "[::1 Authorization: other",
     ],
-)
+)  # fmt: skip
 def test_a_header_that_cannot_be_sent_is_refused_without_repeating_it(option: str) -> None:
     with pytest.raises(SettingError) as raised:
         read_credentials([option])

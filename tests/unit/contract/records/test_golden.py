@@ -24,21 +24,11 @@ from contract.urls.expected import Expected
 GOLDEN = Path(__file__).parent / "golden"
 ATTEMPTS = (Attempt(ErrorClass.TIMEOUT, None, 3.25), Attempt(None, 200, 0.5))
 FETCHED = Outcome(
-    url="https://example.com/ä?b=1",
-    name="0" * 32,
-    ending=Ending.OK,
-    path="0" * 32,
-    http_status=200,
-    bytes=7,
-    sha256="a" * 64,
-    final_url="https://example.com/b",
-    redirects=1,
-    attempts=ATTEMPTS,
-    started="2026-01-01T00:00:00+00:00",
-    timing=Timing(dns=0.1, connect=0.2, total=4.0),
-    worker="celery@here",
+    url="https://example.com/ä?b=1", name="0" * 32, ending=Ending.OK, path="0" * 32, http_status=200, bytes=7,
+    sha256="a" * 64, final_url="https://example.com/b", redirects=1, attempts=ATTEMPTS,
+    started="2026-01-01T00:00:00+00:00", timing=Timing(dns=0.1, connect=0.2, total=4.0), worker="celery@here",
     notes=("framing=close",),
-)
+)  # fmt: skip
 REFUSED = Outcome(
     url="half \ud800 pair", name="1" * 32, ending=Ending.REFUSED, error=ErrorClass.REFUSED_URL, detail="line 3: no"
 )

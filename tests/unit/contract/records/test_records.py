@@ -142,17 +142,13 @@ def test_two_hand_offs_of_one_batch_have_no_name_in_common() -> None:
 @pytest.mark.parametrize(
     "wire_form",
     [
-        None,
-        "job-1",
-        [],
-        {},
-        {"version": MESSAGE_VERSION + 1, "job": "j", "batch": "1"},
+        None, "job-1", [], {}, {"version": MESSAGE_VERSION + 1, "job": "j", "batch": "1"},
         {"version": MESSAGE_VERSION, "job": "../x", "batch": "1"},
         {"version": MESSAGE_VERSION, "job": "j", "batch": "1;DROP"},
         {"version": MESSAGE_VERSION, "job": "j", "batch": 1},
         {"version": MESSAGE_VERSION, "job": "j" * 65, "batch": "1"},
     ],
-)
+)  # fmt: skip
 def test_what_is_not_a_message_of_this_version_is_rejected(wire_form: object) -> None:
     with pytest.raises(MessageError):
         BatchMessage.from_wire(wire_form)
@@ -161,13 +157,10 @@ def test_what_is_not_a_message_of_this_version_is_rejected(wire_form: object) ->
 @pytest.mark.parametrize(
     "blob",
     [
-        b"{",
-        b"[]",
-        b'{"status": "PENDING"}',
-        b'{"status": "SUCCESS", "result": {"version": 99}}',
+        b"{", b"[]", b'{"status": "PENDING"}', b'{"status": "SUCCESS", "result": {"version": 99}}',
         b'{"status": "SUCCESS", "result": {"version": 1}}',
     ],
-)
+)  # fmt: skip
 def test_a_foreign_result_is_told_apart_from_a_report(blob: bytes) -> None:
     with pytest.raises(MessageError):
         BatchReport.from_result(blob)

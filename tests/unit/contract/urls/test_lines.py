@@ -309,12 +309,9 @@ def test_almost_every_line_is_judged_the_short_way(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        f"http://{'a.' * 126}aa/",
-        f"http://{'a.' * 126}aa",
-        f"http://a/{'x' * LONGEST_URL}",
-        "http://xn--/",
+        f"http://{'a.' * 126}aa/", f"http://{'a.' * 126}aa", f"http://a/{'x' * LONGEST_URL}", "http://xn--/",
         "http://a.0x1/",
     ],
-)
+)  # fmt: skip
 def test_what_is_too_long_or_no_name_is_never_judged_the_short_way(line: str) -> None:
     assert not is_ordinary(line.encode())

@@ -287,12 +287,9 @@ _FATES = st.builds(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    fates=st.lists(_FATES, min_size=1, max_size=30),
-    changes=st.lists(st.integers(1, 40), max_size=2),
-    splits=st.integers(2, 6),
-    size=st.sampled_from([1200, 7_001, SIZE]),
-    most=st.sampled_from([1, 2, 3, 1_000]),
-)
+    fates=st.lists(_FATES, min_size=1, max_size=30), changes=st.lists(st.integers(1, 40), max_size=2),
+    splits=st.integers(2, 6), size=st.sampled_from([1200, 7_001, SIZE]), most=st.sampled_from([1, 2, 3, 1_000]),
+)  # fmt: skip
 def test_whatever_happens_the_file_is_one_version_whole_or_absent(
     fates: list[Fate], changes: list[int], splits: int, size: int, most: int
 ) -> None:
