@@ -13,7 +13,7 @@ from worker.engine.http.verdict import LONGEST_DISCARD, Reception, bad_response,
 from worker.engine.ports import BodyTooLargeError, DiskTrouble, Draft, Ended, Http, NoSpaceError, Request
 from worker.engine.terms import Terms
 
-SPACE_WAIT = 30.0  # seconds a body waits that the disk has no space for now: each try asks the server once more
+SPACE_WAIT = 30.0  # seconds until a body without space on the disk is tried again; each try is a request
 
 _GO_ON = None
 _STOP = -1
@@ -40,10 +40,10 @@ class Exchange:
         until: int | None = None,
         begun: Callable[[Exchange], None] | None = None,
     ) -> None:
-        """``name`` and ``url`` are what the body is stored under; ``asked`` is what the request asks to continue. With
-        ``until`` it is a helper's, whose range ends there.
+        """The body is stored as ``name``, from ``url``; ``asked`` is the part that the request continues. With
+        ``until`` the exchange is a helper, whose range ends there.
 
-        ``begun`` is called as soon as a body has a file: it may have the exchange leave the rest to others.
+        ``begun`` is called when the body has a draft; it may leave the rest of the body to helpers.
         """
         self._terms = terms
         self._name = name
@@ -51,20 +51,20 @@ class Exchange:
         self._asked = asked
         self._begun = begun
         self._hasher: Hasher | None = None
-        self._bound = -1  # up to where bytes are taken without another look
+        self._bound = -1  # up to this offset bytes are written without further checks
         self.request = request
         self.began = began
-        self.lines: Sequence[bytes] = ()  # of the response's headers, as far as they have come
+        self.lines: Sequence[bytes] = ()  # header lines of the response, as they arrive
         self.head: Head | None = None
         self.draft: Draft | None = None
-        self.offset = 0  # where in the body its first byte belongs
-        self.size = 0  # bytes of the body that are there, those of earlier exchanges included
-        self.ends: int | None = None  # where in the body its answer ends, as Content-Range says, whatever frames it
-        self.until = until  # where in the body this exchange may stop, because others fetch the rest
+        self.offset = 0  # of its first byte in the body
+        self.size = 0  # bytes of the body so far, including those of earlier exchanges
+        self.ends: int | None = None  # offset at which the response ends by its Content-Range, whatever the framing
+        self.until = until  # offset at which it may stop, because helpers fetch the rest
         self.is_helper = until is not None
-        self.is_ranged = False  # the answer continues what was asked for, exactly
-        self.is_unfit = False  # the answer to the range is of no use: ask for the whole
-        self.is_unseen = False  # its body may have been cut by a reset of its stream: ask again, and watch
+        self.is_ranged = False  # the response is exactly the requested range
+        self.is_unfit = False  # the response to the range is useless: request the whole body
+        self.is_unseen = False  # a reset of its stream may have cut the body: repeat the request, watched
         self.enough = False
         self.stopped: Failure | None = None
         self.ended = NOT_ENDED
@@ -91,12 +91,12 @@ class Exchange:
             return self._stop(local_trouble(trouble))
         except BodyTooLargeError as error:
             return self._stop(Failure(error=ErrorClass.TOO_LARGE, kind=Kind.LIMIT, detail=str(error)))
-        except BaseException as error:  # libcurl would swallow it and call it error 23
+        except BaseException as error:  # libcurl would swallow it and report error 23
             return self._stop(bug(error))
 
     @property
     def received(self) -> int:
-        """Bytes of this exchange; the first belongs at ``offset`` of the body."""
+        """Body bytes of this exchange, which start at ``offset``."""
         return self.size - self.offset
 
     def seen_bytes(self) -> int:
@@ -127,7 +127,7 @@ class Exchange:
     def end(self, ended: Ended) -> Reception:
         """Take the result from the adapter, and return the facts to judge.
 
-        The header block is read if no body byte made us do so, and a range is held to its length.
+        Parses the header block if no body byte did, and compares a range with its length.
         """
         self.ended, self.lines, self._begun = ended, ended.lines, None
         head, stopped = self.head, self.stopped or ended.stopped
@@ -136,7 +136,7 @@ class Exchange:
         breakage = None if self.enough else ended.breakage
         due, received = self._due(head), self.size - self.offset
         if self.is_ranged and breakage is None and stopped is None and not self.enough:
-            # Nothing broke off: which of its bytes are missing cannot be known.
+            # Nothing broke, so it is unknown which bytes are missing.
             self.is_unfit = received != due
         if ended.refusals:
             stopped = _refusal(ended) or stopped
@@ -151,10 +151,10 @@ class Exchange:
         """Close the file of a complete body, and return it with its digest, if that was computed on arrival.
 
         Raises:
-            DiskTrouble: it is not whole.
+            DiskTrouble: the draft is incomplete.
         """
         draft = self.draft
-        if draft is None:  # an empty body never called us
+        if draft is None:  # an empty body has no bytes to write
             assert self.head is not None
             draft = self.draft = self._terms.store.open(self._name, self._url, self.head)
             self._hasher = self._terms.start_hash() if self._terms.start_hash is not None else None
@@ -169,7 +169,7 @@ class Exchange:
         return draft
 
     def discard(self) -> None:
-        """Remove its file, if it has one."""
+        """Discard its draft, if it has one."""
         if self.draft is not None:
             self.draft.discard()
             self.draft = None
@@ -186,7 +186,7 @@ class Exchange:
         return self.head
 
     def _open(self, is_watched: bool) -> bool:
-        """Read the header block at the first body byte and decide where the body goes."""
+        """Parse the header block at the first body byte and decide where the body goes."""
         self.head = head = read_head(self.lines)
         if head is None:
             self._stop(bad_response("A body came before its header block ended."))
@@ -197,7 +197,7 @@ class Exchange:
                 self.enough = True
                 return False
         if of_status(head, wall=0.0, ranged=self.ends is not None) is not None:
-            return True  # a body nobody wants
+            return True  # an unwanted body
         due, terms = self._due(head), self._terms
         self._bound = most = terms.policy.max_size
         if due is not None and self.offset + due > most:
@@ -237,7 +237,7 @@ class Exchange:
         return _STOP if self.enough else _GO_ON
 
     def _next_bound(self) -> int:
-        """Return up to where in the body bytes are certain to be neither too many nor the last of a segment."""
+        """Return an offset up to which bytes certainly exceed no limit and do not end a segment."""
         bound = self._terms.policy.max_size
         if self.ends is not None:
             bound = min(bound, self.ends)
@@ -253,7 +253,7 @@ class Exchange:
             self.draft, self.offset, self.ends = asked.draft, asked.size, span.end
             self.size = self.offset
         elif asked.head is not None and is_whole_already(head, asked):
-            # What broke off was the end of the framing: the response of then is the one that counts.
+            # Only the end of the framing was missing: the earlier response counts.
             self.is_ranged = self.enough = True
             self.head, self.draft, self.offset, self.ends = asked.head, asked.draft, asked.size, asked.size
             self.size = self.offset

@@ -1,4 +1,4 @@
-"""Lookups: the transfers of a lane that wait for their host's address, and hold no slot in its window meanwhile."""
+"""Lookups: a lane's transfers that wait for their host's address, without holding a slot of its window."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
-_NOT_BEFORE = 1.0  # seconds a failed question is not asked again (RFC 9520 section 3.2): many URLs share the next one
+_NOT_BEFORE = 1.0  # seconds before a failed lookup is repeated (RFC 9520 section 3.2)
 
 
 class Lookups:
-    """Belongs to one lane and is called by its thread only; a host is asked for once, however many wait for it."""
+    """Belongs to one lane and is called by its thread only. Looks each host up once, however many transfers wait."""
 
     def __init__(self, resolver: Resolver, deliver: Callable[[str, Answer], None]) -> None:
         """``deliver`` is called with host and answer, from any thread."""
         self._resolver = resolver
         self._deliver = deliver
-        self._waiting: dict[str, list[tuple[Transfer, float]]] = {}  # by host, with when the wait began
+        self._waiting: dict[str, list[tuple[Transfer, float]]] = {}  # by host, with the start of each wait
 
     def add(self, transfer: Transfer, now: float) -> None:
         host = transfer.place.host
@@ -36,7 +36,7 @@ class Lookups:
         return (transfer for waiting in self._waiting.values() for transfer, _ in waiting)
 
     def note(self, waits: Mapping[Terms, Waits], now: float) -> None:
-        """Count those of whose host the name servers have said nothing for a while; a question may still be in line."""
+        """Count transfers whose host's name servers have not answered for a while."""
         for host, waiting in self._waiting.items():
             begun = self._resolver.begun(host)
             if waiting and now - (waiting[0][1] if begun is None else begun) >= QUIET_AFTER:
@@ -45,7 +45,7 @@ class Lookups:
                         noted.await_address(transfer.host_key)
 
     def pop(self, host: str, answer: Answer, now: float) -> list[Transfer]:
-        """Remove and return those that wait for this host, with the time it took the name servers noted."""
+        """Remove and return the transfers that wait for this host, after recording the time of the lookup."""
         waiting = self._waiting.pop(host, ())
         for transfer, since in waiting:
             asked = max(since, min(now, answer.begun if answer.begun is not None else now))
@@ -53,19 +53,19 @@ class Lookups:
         return [transfer for transfer, _ in waiting]
 
     def give_up_late(self, now: float) -> list[tuple[str, Answer]]:
-        """Give up the hosts that one of their transfers has waited for too long, and return them with what is said."""
+        """Give up hosts for which a transfer has waited too long; return each with the answer to use."""
         late = [host for host, waiting in self._waiting.items() if self._is_late(host, waiting, now)]
         return [(host, self._resolver.give_up(host)) for host in late]
 
     def _is_late(self, host: str, waiting: list[tuple[Transfer, float]], now: float) -> bool:
-        """A question that is still in our own queue is never late."""
+        """Is the lookup late? One that is still queued is not."""
         begun = self._resolver.begun(host)
         return begun is not None and any(
             now - max(begun, since) >= _longest(transfer.terms.policy) for transfer, since in waiting
         )
 
     def remove(self, terms: Terms) -> list[Transfer]:
-        """Remove and return those of a run. The answer is still to come: others may wait for it."""
+        """Remove and return the transfers of a run. The lookup continues, because others may wait for it."""
         removed = [each for waiting in self._waiting.values() for each, _ in waiting if each.terms is terms]
         for host, waiting in self._waiting.items():
             self._waiting[host] = [each for each in waiting if each[0].terms is not terms]
@@ -73,17 +73,17 @@ class Lookups:
 
 
 def usable(answer: Answer, policy: JobPolicy) -> tuple[str, ...]:
-    """Return the addresses that a job may use at all."""
+    """Return the addresses that the job's policy permits."""
     if policy.ipv4_only:
         return tuple(address for address in answer.addresses if ":" not in address)
     return answer.addresses
 
 
 def unresolved(answer: Answer) -> Failure:
-    """Return the failure that a host without a usable address is."""
+    """Return the failure of a URL whose host has no usable address."""
     if answer.addresses:
         return Failure(error=ErrorClass.DNS, kind=Kind.PERMANENT, detail="The host has no IPv4 address.")
-    # NXDOMAIN is asked once more, because some resolvers say it when they mean "not now".
+    # NXDOMAIN is tried twice, because some resolvers return it for temporary failures.
     return Failure(
         error=ErrorClass.DNS,
         kind=Kind.TRANSIENT,
@@ -94,5 +94,5 @@ def unresolved(answer: Answer) -> Failure:
 
 
 def _longest(policy: JobPolicy) -> float:
-    """Return the seconds a question may take: what a connection may, and not more than all of a URL."""
+    """Return the seconds a lookup may take: the connect timeout, but not more than the whole URL."""
     return min(policy.connect_timeout, policy.timeout)

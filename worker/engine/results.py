@@ -1,4 +1,4 @@
-"""What has become of a run's URLs: outcomes, leftovers, and how many are still to come."""
+"""The results of a run: outcomes, leftovers, and how many URLs have neither yet."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from worker.engine.waits import Waits
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A URL this run hands back; ``after`` is how many seconds from now it should wait before it is tried again.
+    """A URL that a run hands back, to be tried again ``after`` this many seconds.
 
-    ``host`` is the host and port that asks it to wait; empty where none does.
+    ``host`` is the host and port whose pause it waits for; empty if there is none.
     """
 
     entry: BatchEntry
@@ -28,9 +28,9 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What of a run is settled, taken out of it: outcomes and leftovers; ``rest`` are the URLs it goes on with.
+    """The settled part of a run: outcomes and leftovers. ``rest`` are the URLs it continues with.
 
-    ``busy`` is in seconds: the sum of the outcomes' own times.
+    ``busy`` is the sum of the outcomes' own times in seconds.
     """
 
     outcomes: Sequence[Outcome]
@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is: URLs, those that have an outcome by ending, and body bytes as they arrive."""
+    """The progress of a run: URLs, outcomes by ending, and body bytes received."""
 
     total: int
     bytes: int
@@ -54,17 +54,17 @@ class Progress:
 
 
 class Results:
-    """Any thread may call it."""
+    """Thread-safe."""
 
     def __init__(self, entries: Sequence[BatchEntry], *, roomy: int, wake: Callable[[], None]) -> None:
         """``wake`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
         self.outcomes: list[Outcome] = []
-        self._left: list[tuple[float, Leftover]] = []  # each with the moment it may be tried again
-        self._first_due = inf  # the first of these
+        self._left: list[tuple[float, Leftover]] = []  # each with the time it is due
+        self._first_due = inf  # the earliest of these times
         self.busy = 0.0  # seconds; the sum of the URLs' own times
         self.unsettled = len(entries)
-        self._fetching = len(entries)  # URLs that are neither over nor waiting to be settled
-        self._resting = 0  # of these, URLs that need no slot: quiet, waiting, or kept back by their host's limit
+        self._fetching = len(entries)  # URLs that have neither an outcome nor a complete body
+        self._resting = 0  # of these, URLs that need no slot: quiet, waiting, or held back by their host's limit
         self._bytes = 0
         self._open: dict[str, BatchEntry | Transfer] = {entry.url: entry for entry in entries}  # by URL: no outcome yet
         self._counts: Counter[Ending] = Counter()
@@ -75,7 +75,7 @@ class Results:
         self._roomy = roomy
         self._wake = wake
 
-    # ---------------------------------------------------------------------------------------- what is asked of it
+    # ---------------------------------------------------------------------------------------- queries
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait at most this many seconds; True once every URL is settled or handed back."""
@@ -83,9 +83,9 @@ class Results:
             return self._change.wait_for(lambda: self.unsettled == 0, timeout)
 
     def pop_settled(self, now: float) -> Part | None:
-        """Take out what is settled; None: nothing is, or everything.
+        """Remove and return what is settled; None if nothing or everything is.
 
-        Nor where a URL stands twice in the batch: what is left of it could not be told.
+        None also if a URL is in the batch twice: it could not be known which one is left.
         """
         with self._lock:
             if not (self.outcomes or self._left) or not self.unsettled or len(self._open) != self.unsettled:
@@ -99,16 +99,16 @@ class Results:
         return part
 
     def leftovers(self, now: float) -> Sequence[Leftover]:
-        """Return what is handed back, with the seconds that each has to wait yet."""
+        """Return the URLs that are handed back, each with the seconds it still has to wait."""
         return [replace(each, after=max(0.0, due - now)) for due, each in self._left]
 
     def is_due(self, now: float) -> bool:
-        """May something that is handed back be tried again now?"""
+        """Is a leftover due now?"""
         return self._first_due <= now
 
     @property
     def fetching(self) -> int:
-        """How many URLs are not fetched yet and hold a slot in the window, or would take one."""
+        """How many unfetched URLs hold or need a slot in the window."""
         return max(0, self._fetching - self._resting)
 
     @property
@@ -127,28 +127,28 @@ class Results:
             waits=waits,
         )
 
-    # ---------------------------------------------------------------------------------------------- what comes in
+    # ---------------------------------------------------------------------------------------------- updates
 
     def begin(self, transfers: Iterable[Transfer]) -> None:
-        """URLs are being fetched."""
+        """Note that these are being fetched."""
         self._open.update((each.entry.url, each) for each in transfers)
 
     def came(self, entries: Sequence[BatchEntry]) -> None:
-        """These are fetched and wait to be settled: what else there is of them is no longer needed."""
+        """Note that these have a complete body; their transfers are no longer needed."""
         with self._lock:
             for entry in entries:
                 self._open[entry.url] = entry
             self._fetched(len(entries))
 
     def end(self, outcomes: Sequence[Outcome], *, were_fetching: bool = False) -> None:
-        """Take outcomes; ``were_fetching`` where they did not come before."""
+        """Record outcomes; ``were_fetching``: ``came`` was not called for them."""
         with self._lock:
             if were_fetching:
                 self._fetched(len(outcomes))
             still = self._open
             for outcome in outcomes:
                 still.pop(outcome.url, None)
-            # All at once: of a Counter, each item alone takes ten times as long.
+            # Updated at once: single items of a Counter take ten times as long.
             self._counts.update([outcome.ending for outcome in outcomes])
             self._errors.update([outcome.error for outcome in outcomes if outcome.error is not None])
             self.busy += sum([outcome.timing.total for outcome in outcomes])
@@ -156,7 +156,7 @@ class Results:
             self._settled(len(outcomes))
 
     def hand_back(self, leftovers: Sequence[Leftover], now: float, *, were_fetched: bool = False) -> None:
-        """Take URLs that another batch is to fetch; ``were_fetched`` where it is their files that got no names."""
+        """Record URLs that another batch will fetch; ``were_fetched``: they had a body, which was not published."""
         with self._lock:
             if not were_fetched:
                 self._fetched(len(leftovers))
@@ -167,17 +167,17 @@ class Results:
             self._settled(len(leftovers))
 
     def rest(self, more: int) -> None:
-        """So many more URLs than before need no slot in the window; negative: fewer."""
+        """Note a change in the number of URLs that need no slot in the window."""
         with self._lock:
             before, self._resting = self.fetching, self._resting + more
             self._wake_if_roomy(before)
 
     def note_waits(self, lane: object, waits: Waits) -> None:
-        """Take what the URLs that a lane has wait for."""
+        """Record what a lane's URLs wait for."""
         self._waits[lane] = waits
 
     def arrive(self, more: int) -> None:
-        """So many more bytes of bodies have arrived."""
+        """Add body bytes that have arrived."""
         with self._lock:
             self._bytes += more
 

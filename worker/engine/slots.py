@@ -1,4 +1,4 @@
-"""Slots in the window: a transfer that goes quiet gives its slot back, and is counted again when its bytes come."""
+"""Slots of the window: a transfer that goes quiet loses its slot, and counts again when its bytes flow again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
-_PULSE = 1024  # bytes/s below which an exchange is quiet: a drip deserves a slot no more than silence
+_PULSE = 1024  # bytes/s below which an exchange is quiet
 
 
 @dataclass(slots=True)
 class _Heard:
-    """Bytes seen when it was last looked at whether an exchange is quiet, and when that was."""
+    """Bytes seen at the last check of an exchange, and the time of that check."""
 
     at: float
     bytes: int = 0
@@ -24,12 +24,12 @@ class _Heard:
 
 
 class Slots:
-    """Belongs to one lane, shares what is in flight with it, and is called by its thread only."""
+    """Belongs to one lane, shares its ``flying`` dict, and is called by its thread only."""
 
     def __init__(self, schedule: Schedule[Transfer], flying: Mapping[Exchange, Transfer]) -> None:
         self._schedule = schedule
-        self._flying = flying  # the one begun last is last
-        self.heard: dict[Exchange, _Heard] = {}  # of those that may be quiet: no others have flown for long enough
+        self._flying = flying  # in the order of their start
+        self.heard: dict[Exchange, _Heard] = {}  # exchanges that have been in flight for long enough to be quiet
 
     def listen(self, now: float) -> None:
         """Take the slots of exchanges that have gone quiet, and count those again whose bytes resume."""
@@ -53,12 +53,12 @@ class Slots:
         self.heard[exchange] = _Heard(exchange.began, is_quiet=is_quiet)
 
     def leave(self, exchange: Exchange) -> bool:
-        """An exchange is no longer in flight; was it quiet?"""
+        """Forget an exchange that is no longer in flight; return whether it was quiet."""
         heard = self.heard.pop(exchange, None)
         return heard is not None and heard.is_quiet
 
     def note(self, waits: Mapping[Terms, Waits]) -> None:
-        """Count what these runs have in flight."""
+        """Count the exchanges of these runs that are in flight."""
         for exchange, transfer in self._flying.items():
             noted = waits.get(transfer.terms)
             if noted is not None and not exchange.is_helper:
@@ -66,7 +66,7 @@ class Slots:
                 noted.fly(transfer.host_key, is_quiet=heard is not None and heard.is_quiet)
 
     def resting(self) -> Iterator[Transfer]:
-        """Return the transfers that neither hold a slot nor could take one, but for those that wait for a moment."""
+        """Yield the transfers that neither hold nor could take a slot, except those that wait for a time."""
         for exchange, heard in self.heard.items():
             if heard.is_quiet and not exchange.is_helper:
                 yield self._flying[exchange]

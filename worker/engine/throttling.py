@@ -1,4 +1,4 @@
-"""What a host's throttling means for its URLs: whose affair an answer is, and how long a URL waits for its host."""
+"""What a host's throttling means for its URLs: does an answer concern the host, and how long do URLs wait?"""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
-HOST_HOLD = 5.0  # seconds URLs of a paused host are kept at most; for a longer pause they are handed back
-_ANSWERS = range(500)  # statuses that say the host is well
-_LOOK_PAUSE = 1.0  # seconds between two looks at a paused host
+HOST_HOLD = 5.0  # seconds; for a longer pause the host's URLs are handed back
+_ANSWERS = range(500)  # statuses of a working host
+_LOOK_PAUSE = 1.0  # seconds between two checks of a paused host
 
 
 class HandsBack(Protocol):
-    """Hands a URL back to its run until the pause of a host is over."""
+    """Hands a URL back to its run until a host's pause is over."""
 
     def __call__(self, transfer: Transfer, now: float, *, host: str) -> None: ...
 
 
 class HostWaits:
-    """The transfers of a lane that wait for their host's turn; belongs to it, and is called by its thread only.
+    """A lane's transfers that wait for throttling hosts; called by its thread only.
 
-    ``withdraw`` forgets how far an attempt is, ``fail`` ends a transfer, ``wait`` has it wait for a moment.
+    ``withdraw`` discards an attempt's state, ``fail`` ends a transfer, ``wait`` queues it until a time.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class HostWaits:
         self._hand_back = back
 
     def may_ask(self, transfer: Transfer, now: float) -> bool:
-        """Does its host take one more request now? If not, its turn comes again."""
+        """May its host get a request now? If not, the transfer is queued again."""
         name = name_asked(transfer)
         is_elsewhere = self._lets_another_probe(transfer, name, now)
         wait = 0.0 if is_elsewhere else self._hosts.may_start(transfer.host_key, now, name)
@@ -62,14 +62,14 @@ class HostWaits:
         return not (wait or is_elsewhere)
 
     def _lets_another_probe(self, transfer: Transfer, name: str, now: float) -> bool:
-        """Does another ready URL tell more about the host? Then this one follows it."""
+        """Let another ready URL of the host go first if it tells more about the host; True: it does."""
         key, is_wanted = transfer.host_key, self._hosts.is_wanted
         if transfer.is_under_way or is_wanted(key, name, now):
             return False
         return self._schedule.give_way(transfer, lambda each: is_wanted(key, name_asked(each), now))
 
     def hold(self, transfer: Transfer, host: str, now: float) -> None:
-        """Have a transfer start over when its host's turn comes, or the pause of the host it was led to is over."""
+        """Let a transfer start over when its host is ready, or the host that it was redirected to."""
         pause = self._hosts.pause(host, now) if host != transfer.host_key else None
         if pause is None and transfer.alone_for:
             self._wait(transfer, now + transfer.alone_for)
@@ -80,17 +80,17 @@ class HostWaits:
             self._park(transfer, host, pause, now)
         else:
             self._wait(transfer, now + pause.left)
-            transfer.queue(now)  # the pause is its host's, and no time of its own
+            transfer.queue(now)  # the pause does not count against its deadline
 
     def look(self, now: float) -> None:
-        """Hand back what waits for a host for long, and end what would wait for too long."""
+        """Hand back transfers that wait long for a host, and end those whose patience is exceeded."""
         for key in self._schedule.resting():
             pause = self._hosts.pause(key, now)
             if pause is not None:
                 self._look_at(key, pause, now)
 
     def note(self, waits: Mapping[Terms, Waits], now: float) -> None:
-        """Count what of these runs waits for hosts that throttle."""
+        """Count the transfers of these runs that wait for throttling hosts."""
         for key in dict.fromkeys(self._schedule.resting()):
             pause = self._hosts.pause(key, now)
             for transfer in self._schedule.ready_at(key):
@@ -116,7 +116,7 @@ class HostWaits:
 def is_the_hosts(
     hosts: Hosts, transfer: Transfer, begun: float, judged: Failure | Redirected | None, now: float
 ) -> bool:
-    """Note how a host answered a request ``begun`` then; True: it throttles, and the URL has no part in it."""
+    """Record a host's answer to a request ``begun`` then; True: the host throttles, and the URL is excused."""
     key = transfer.host_key
     if judged is None or isinstance(judged, Redirected) or (not judged.throttles and judged.status in _ANSWERS):
         hosts.answered(key, begun, now, name_asked(transfer) if key in hosts.hot else "")
@@ -142,7 +142,7 @@ def is_the_hosts(
 
 
 def waited(transfer: Transfer, pause: Pause, now: float) -> float:
-    """Return the seconds a URL waits in this run because of its host's pause, those to come included."""
+    """Return the seconds a URL waits in this run because of its host's pause, including those to come."""
     return max(0.0, now - max(transfer.terms.began, pause.since)) + pause.left
 
 
@@ -151,9 +151,9 @@ def is_out_of_patience(transfer: Transfer, pause: Pause, now: float) -> bool:
 
 
 def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
-    """Return the failure of a URL whose host does nothing but throttle, or asks for more patience than there is.
+    """Return the failure of a URL whose host only throttles, or asks for a longer wait than the job's patience.
 
-    Its status is that of an answer to this URL; what the host answered to another one is only told.
+    Its status is that of an answer to this URL; an answer to another URL is only in the detail.
     """
     began = f"It answered {pause.status}" if pause.status else "It throttled"
     asked = f" and asked for {pause.asked:.0f} s" if pause.asked else ""
@@ -169,5 +169,5 @@ def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
 
 
 def name_asked(transfer: Transfer) -> str:
-    """Return the name of the URL that is asked for now: after a redirect it is not the list's."""
+    """Return the name of the current URL, which after a redirect is not the list's."""
     return output_name(transfer.place.target)

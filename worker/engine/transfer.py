@@ -1,4 +1,4 @@
-"""One URL being fetched: its attempts, hops and deadline, and what comes next."""
+"""One URL being fetched: its attempts, hops and deadline, and its next step."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _STALLS = (ErrorClass.TIMEOUT, ErrorClass.TOO_SLOW, ErrorClass.CONNECT)
 
 
 class Fetched(Struct, frozen=True, gc=False):
-    """A body that is whole and awaits its proof; ``digest`` is hex by the job's algorithm, if it is known already.
+    """A complete body that awaits its proof; ``digest`` is hex by the job's algorithm, if known already.
 
-    ``at`` is when it was whole (the clock's seconds), ``notes`` what its row is to say beside the usual.
+    ``at`` is when it was complete (the clock's seconds); ``notes`` are for its row.
     """
 
     draft: Draft
@@ -73,19 +73,19 @@ class Transfer:
         self.began_wall = 0.0
         self.deadline = 0.0
         self.attempt_began = 0.0
-        self.is_under_way = False  # an attempt has begun and not ended
-        self._is_wary = False  # pooled connections turned out dead: use a new one
-        self.is_single = True  # its body is to come by one exchange
-        self._must_watch = False  # its body is ended by a stream: listen for a reset
-        self.was_waiting = False  # it is, or was until just now, a heap entry
-        self.hops: Hops | None = None  # the redirects of this attempt, if there are any
+        self.is_under_way = False  # an attempt has started and not ended
+        self._is_wary = False  # pooled connections were dead: use a new one
+        self.is_single = True  # a single exchange fetches its body
+        self._must_watch = False  # its body ends with the stream: listen for a reset
+        self.was_waiting = False  # it is waiting for a time, or was until just now
+        self.hops: Hops | None = None  # the redirects of this attempt, if any
         self.exchange: Exchange | None = None
-        self.part: Part | None = None  # what earlier attempts brought, to be continued
-        self.fetched: Fetched | None = None  # its body is whole, and awaits its proof
+        self.part: Part | None = None  # the beginning of its body, to be resumed
+        self.fetched: Fetched | None = None  # its body is complete, and awaits its proof
         self.failure: Failure | None = None
-        self.queued = 0.0  # seconds since it began that it waited for us
-        self.ready_at: float | None = None  # since when it waits for nothing but a slot
-        # when an attempt of it was its host's affair for the first time
+        self.queued = 0.0  # seconds of waiting for this worker since it began
+        self.ready_at: float | None = None  # since when it only waits for a slot
+        # when an attempt was first excused, because its host throttles
         self.excused = terms.began - entry.waited if entry.waited else inf
         self.alone_for = 0.0  # seconds it waits for its host, which goes on with others
         self.throttled_with: int | None = None  # status of an answer to it that was its host's affair
@@ -134,7 +134,7 @@ class Transfer:
             fields = self._own_fields(now)
         if part is not None:
             fields += range_fields(part.version, part.size, until)
-        # A pooled connection may be dead, or the reason why the attempt before failed.
+        # A pooled connection may be dead, or have caused the failure of the previous attempt.
         is_fresh = is_fresh or self._is_wary or attempts > 0
         seconds = self.deadline - now
         return Request(self.place, addresses, terms.policy, seconds, fields, attempts, is_fresh, self._must_watch)
@@ -156,7 +156,7 @@ class Transfer:
         return self.failed(judged, now, random=random)
 
     def failed(self, failure: Failure, now: float, *, random: Callable[[], float]) -> Step:
-        """End an attempt that failed."""
+        """End a failed attempt."""
         self.is_under_way = False
         if failure.kind is Kind.LOCAL:
             return GoBack(failure.detail, failure.retry_after)
@@ -165,7 +165,7 @@ class Transfer:
         wait = self.terms.retry.wait_after(failure, self.attempts, random=random)
         if wait is None or now + wait >= self.deadline:
             return Over(failure)
-        self._rewind()  # an attempt starts from the first URL
+        self._rewind()  # the next attempt starts from the first URL
         self.tier = _tier(self.attempts)
         return Retry(now + wait)
 
@@ -174,7 +174,7 @@ class Transfer:
         self.is_under_way = False
         self.ready_at = now
         self.excused = min(self.excused, now)
-        self.tier = Tier.AGAIN  # another one may find out how the host is
+        self.tier = Tier.AGAIN  # another URL may probe the host
         host = self.host_key
         self._rewind()
         return Hold(host)
@@ -199,7 +199,7 @@ class Transfer:
         """Its body is complete and awaits its proof; until then no attempt is recorded.
 
         Raises:
-            DiskTrouble: it is not.
+            DiskTrouble: the body is incomplete.
         """
         exchange = self.exchange
         assert exchange is not None
@@ -310,7 +310,7 @@ class Transfer:
         self.ready_at = until
 
     def stop_waiting(self) -> bool:
-        """Return whether it was waiting until now."""
+        """Note that it no longer waits; return whether it did."""
         was_waiting, self.was_waiting = self.was_waiting, False
         return was_waiting
 
@@ -325,9 +325,9 @@ class Transfer:
             self.ready_at = None
 
     def resolved(self, since: float, asked: float, now: float, *, is_found: bool) -> None:
-        """Its host was looked up: it waited ``since`` then, and name servers were ``asked`` from then on.
+        """Note that its host was looked up: queued ``since`` then, ``asked`` from then on.
 
-        Time in our own queue is given back, and so is all of it once there is an address to go to.
+        The time in the queue does not count against the deadline; if an address was found, none of it does.
         """
         self._give_back(asked - since)
         self.resolved_in += now - asked
@@ -335,16 +335,16 @@ class Transfer:
             self.deadline += now - asked
 
     def leftover(self, now: float, after: float, waited: float = 0.0) -> BatchEntry:
-        """Return the entry for the batch that goes on; changes nothing, for its run may ask while it is under way.
+        """Return its entry for another batch. Changes nothing, because its run may call this while it is under way.
 
-        ``after`` is how long it is to wait by its own fault, ``waited`` how long it waits by its host's in all.
+        ``after`` is the wait that counts against its deadline, ``waited`` the total wait for its host, in seconds.
         """
         entry = self.entry
         if waited:
             entry = structs.replace(entry, waited=round(entry.waited + waited, 3))
         if self.began is None:
             return entry
-        ready_at = self.ready_at  # the lane may end the wait meanwhile
+        ready_at = self.ready_at  # read once: the lane may end the wait meanwhile
         queued = self.queued + (max(0.0, now - ready_at) if ready_at is not None else 0.0)
         spent = entry.spent + (now - self.began - queued) + after
         return structs.replace(entry, attempts=self.attempts, spent=round(spent, 3))
@@ -363,9 +363,9 @@ class Transfer:
     # ----------------------------------------------------------------------------------------------- its way
 
     def _own_fields(self, now: float) -> tuple[str, ...]:
-        """Return the header lines that belong to the host this hop goes to, with the cookies its chain has for it.
+        """Return the user's header lines for the host of this hop, with the chain's cookies.
 
-        Of the user's there are none after a step from https to http.
+        After a redirect from https to http the user's are left out.
         """
         credentials, place, hops = self.terms.credentials, self.place, self.hops
         lines: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What the URLs of a run wait for, as those are shown who watch its job."""
+"""What the URLs of a run wait for, for those who watch the job."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Waits:
-    """How many URLs are in flight, and how many of these quiet; how many wait for silent name servers, or for a moment.
+    """Counts of URLs: in flight, quiet among these, waiting for name servers that do not answer, and retrying.
 
-    Of each host one waits for those, with the others behind it. ``hosts`` counts the quiet and the unresolved by host.
-    ``throttled`` ones wait for hosts that throttle: ``throttling`` has the seconds until each of these is asked again.
+    Of each unresolved host only one URL counts; the others wait behind it. ``hosts`` counts quiet and unresolved URLs
+    by host. ``throttled`` ones wait for throttling hosts; ``throttling`` has the seconds until each is asked again.
     """
 
     flying: int = 0
