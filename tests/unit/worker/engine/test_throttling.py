@@ -338,6 +338,7 @@ def test_a_redirect_to_a_paused_host_waits_for_it() -> None:
     assert _endings(runs) == {(Ending.OK, None): 40}
     assert {leftover.host for leftover in runs[0].leftovers} == {"b.test:80"}
     assert len([url for _, url in world.http.requests if "b.test" in url]) <= 80
+    assert len([url for _, url in world.http.requests if "a.test" in url]) <= 80, "nobody is led there in vain"
 
 
 def test_a_host_with_most_of_the_lines_keeps_no_other_behind_it() -> None:
