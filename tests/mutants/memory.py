@@ -20,9 +20,9 @@ GUARDS = (
         Guard("producer/job/feeder.py", text, (f"tests/unit/producer/job/test_feeder.py::{test}",), instead)
         for text, test, instead in (
             (
-                "more < self._lead",
+                "+ more >= self._lead",
                 "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[0]",
-                "more < self._window",
+                "+ more >= self._window",
             ),
             (
                 "selected is not None and self._has_head_start",
