@@ -1,4 +1,4 @@
-"""What a host's throttling means for its URLs: does an answer concern the host, and how long do URLs wait?"""
+"""Decides whether a throttling answer concerns its host, and how long the URLs of a paused host wait."""
 
 from __future__ import annotations
 
