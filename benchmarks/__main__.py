@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import (
     corpora,
     intake,
+    kept,
     ledger_cost,
     machines,
     ours,
@@ -34,6 +35,7 @@ MEASUREMENTS = {
     "ledger-cost": ledger_cost.main,
     "intake": intake.main,
     "scale": scale.main,
+    "kept": kept.main,
     "slow": slow.main,
     "web": web.main,
     "machines": machines.main,

@@ -20,7 +20,7 @@ from benchmarks.meter import look, tree_below
 
 HERE = Path(__file__).resolve().parents[1]
 BODIES = 512  # of 0.5 to 4 KB
-LOOK_EVERY = 0.5  # seconds
+LOOK_EVERY = 0.2  # seconds
 
 
 @dataclass(slots=True)
@@ -56,16 +56,16 @@ def main(arguments: Sequence[str]) -> int:
     with server.work_folder(told.work) as folder, server.running(folder, late=False) as nginx:
         write_bodies(nginx.corpora / "scale")
         write_list(folder / "list.txt", told.urls, told.hosts, nginx.plain)
-        first = _watched(folder, until=told.urls // 2)
-        _say("until half", first)
-        rest = _watched(folder)
-        _say("continued", rest)
+        first = watched(folder, until=told.urls // 2)
+        say("until half", first)
+        rest = watched(folder)
+        say("continued", rest)
         tenth = told.urls // 10
         begun, ended = first.cost_of(0, tenth), rest.cost_of(told.urls - tenth, told.urls)
         print(f"first tenth {begun:.1f} us of CPU per URL, last tenth {ended:.1f}: {ended / (begun or 1):.3f} of it")
         print(f"{_unique(folder / 'out' / 'manifest.jsonl'):,} URLs have a row, of {told.urls:,}", flush=True)
-        again = _watched(folder, after=(folder / "out" / "manifest.jsonl").stat().st_ino)
-        _say("run again", again)
+        again = watched(folder, after=(folder / "out" / "manifest.jsonl").stat().st_ino)
+        say("run again", again)
         print(f"first rows after {again.rows[0][0] if again.rows else 0:.1f} s")
     return first.code or rest.code or again.code
 
@@ -84,8 +84,11 @@ def write_list(path: Path, urls: int, hosts: int, port: int) -> None:
             file.write(f"http://{address}:{port}/scale/{number * 31 % BODIES}.bin?n={number}\n")
 
 
-def _watched(folder: Path, until: int | None = None, after: int | None = None) -> Course:
-    """Run the list, and kill the command (-9) when so many rows are there; ``after`` is the last manifest's inode."""
+def watched(folder: Path, until: int | None = None, after: int | None = None) -> Course:
+    """Run ``folder/list.txt``, and kill the command (-9) when so many rows are there.
+
+    ``after`` is the last manifest's inode.
+    """
     command = [sys.executable, "-P", "-m", "producer", "run", "list.txt", "-o", "out", "--layout", "sharded"]
     options = ["--allow-net", "127.0.0.0/8", "--quiet", "--processes", "2", "--digest", "sha256"]
     environment = {name: value for name, value in os.environ.items() if not name.endswith("BROKER_URL")}
@@ -136,7 +139,8 @@ def _lines_since(path: Path, start: int, after: int | None) -> tuple[int, int]:
         return 0, 0
 
 
-def _say(what: str, course: Course) -> None:
+def say(what: str, course: Course) -> None:
+    """Print what was seen of a command."""
     rows = course.rows[-1][1] if course.rows else 0
     seconds = course.rows[-1][0] if course.rows else 0.0
     print(f"{what}: {rows:,} rows seen, {seconds:.0f} s, exit {course.code}")
