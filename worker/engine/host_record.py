@@ -1,4 +1,4 @@
-"""One host that throttles: its pause, the incident that began it, and what ends it."""
+"""The record of a throttling host: its pause, the incident that began it, and what ends it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from worker.engine.pace import Pace
 from worker.engine.probing import Probing
 
 FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 300.0  # of the curve; what a host asks for may be longer
-GIVES_UP_AFTER, GIVES_UP_IN = 6, 600.0  # incidents, or seconds since the first, of a host that only throttles
+LONGEST_PAUSE = 300.0  # of the curve; a host may ask for more
+GIVES_UP_AFTER, GIVES_UP_IN = 6, 600.0  # incidents, or seconds since the first one, of a host that only throttles
 REMEMBERED = 600.0  # seconds after its last pause until a host's record is forgotten
 
-SHARED_FROM = 5.0  # seconds of a pause that other processes are let know of
-_FORGIVEN = 3  # good answers since the last pause: then the curve begins anew
-_GRANT_LASTS = 30.0  # seconds a process may probe for all
+SHARED_FROM = 5.0  # seconds; pauses this long are shared with other processes
+_FORGIVEN = 3  # good answers since the last pause after which the curve restarts
+_GRANT_LASTS = 30.0  # seconds one process may probe for all
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A host's pause: seconds left, since when nothing but throttling came from it, and whether it is given up.
+    """A host's pause: the seconds left, since when the host only throttled, and whether it is given up.
 
-    ``status`` is that of the answer it began with, ``asked`` the seconds that one asked for.
+    ``status`` is that of the answer that began it, ``asked`` the seconds which that one asked for.
     """
 
     left: float
@@ -35,7 +35,7 @@ class Pause:
 
 
 class HostRecord:
-    """A host that throttles, or did of late. Times are the clock's seconds."""
+    """A host that throttles, or did lately. Times are the clock's seconds."""
 
     __slots__ = (
         "_first", "_granted_until", "_incidents", "_since", "_streak", "asked", "asks", "evidence", "given_up",
@@ -45,24 +45,24 @@ class HostRecord:
 
     def __init__(self, now: float) -> None:
         self.until = now
-        self.stepped = -inf  # when the last incident was
+        self.stepped = -inf  # time of the last incident
         self._streak = 0  # incidents in succession
         self._first = self._since = now
         self._incidents = 0  # since it last answered well
-        self.asks = False  # it has said when to come again
-        self.name = ""  # of the URL the last pause began with
-        self.status: int | None = None  # of the answer to it
-        self.asked: float | None = None  # the seconds that one asked for
-        self.is_curved = False  # several of its URLs were throttled without a word about that
+        self.asks = False  # it has said when to retry
+        self.name = ""  # of the URL that began the last pause
+        self.status: int | None = None  # of that answer
+        self.asked: float | None = None  # the seconds that answer asked for
+        self.is_curved = False  # it throttled several URLs without saying when to retry
         self.given_up = False
-        self.is_open = True  # no pause, or its probe was answered
-        self.is_shared = False  # others know of the pause
-        self._granted_until = -inf  # this process is the one to probe
-        self.good_at = -inf  # when the last good answer was
+        self.is_open = True  # not paused, or its probe was answered
+        self.is_shared = False  # the pause is shared
+        self._granted_until = -inf  # until then this process may probe for all
+        self.good_at = -inf  # time of the last good answer
         self.pace = Pace(now)
         self.evidence = Evidence()
         self.probing = Probing(self.pace, self.evidence, now)
-        self.is_by_url = False  # as others were told
+        self.is_by_url = False  # as shared with other processes
 
     def is_forgotten(self, now: float) -> bool:
         return now - max(self.until, self.stepped) >= REMEMBERED
@@ -76,12 +76,12 @@ class HostRecord:
     # ------------------------------------------------------------------------------------------- incidents
 
     def next_pause(self) -> float:
-        """Count one more incident in succession, and return the seconds of its pause by the curve."""
+        """Count an incident, and return the seconds of its pause by the curve."""
         self._streak = 1 if self.pace.answered >= _FORGIVEN else self._streak + 1
         return min(FIRST_PAUSE * 2.0 ** min(self._streak - 1, 30), LONGEST_PAUSE)
 
     def step(self, pause: float, now: float, *, asks: bool, has_answered: bool) -> None:
-        """An incident: it is paused for so many seconds. ``has_answered``: it has given good answers, ever."""
+        """Record an incident and pause the host for ``pause`` seconds. ``has_answered``: it has ever answered well."""
         if self.is_open:
             self._since = now
         elif self.probing.has_control:
@@ -102,12 +102,12 @@ class HostRecord:
             self._granted_until = -inf
 
     def answer(self, now: float) -> None:
-        """It answered well."""
+        """Record a good answer."""
         self.good_at = now
         self.pace.grow(now)
 
     def open(self, now: float) -> None:
-        """Its probe is answered."""
+        """End the pause, because its probe was answered."""
         self.pace.resume(now)
         self.is_open = True
         self._incidents, self.given_up, self._first = 0, False, now
@@ -116,7 +116,7 @@ class HostRecord:
     # ----------------------------------------------------------------------------------------------- probes
 
     def may_probe(self, now: float) -> bool:
-        """Of hosts whose pause others know of: is it this process that probes?"""
+        """May this process probe a host whose pause is shared?"""
         return now < self._granted_until
 
     def grant(self, now: float) -> None:
@@ -140,7 +140,7 @@ class HostRecord:
         )
 
     def take_over(self, state: HostState, now: float) -> None:
-        """Be paused as another process has it; what is in flight belongs to that incident."""
+        """Adopt another process's pause; requests in flight belong to its incident."""
         if self.is_open:
             self._since = now
         self.until, self.stepped = max(self.until, now + state.left), now

@@ -1,12 +1,12 @@
-"""What hosts ask for: which one is paused until when, and who asks it first thereafter.
+"""Throttling hosts: which are paused until when, and which request probes them afterwards.
 
-A throttling answer is the host's where it says when to come again, or where several URLs got one: then the host is
-paused for all of them. A pause without a time of its own follows a curve that doubles per incident; answers to requests
-begun before an incident belong to it. Where a URL turns out to be the reason itself (``evidence``), it waits alone.
-After a pause one request probes; when it is answered, the others follow at the pace that was learned (``pace``).
+A throttling answer concerns the host if it says when to retry, or if several URLs got one; then all URLs of the host
+are paused. Without a given time, the pause follows a curve that doubles per incident; answers to requests sent before
+an incident belong to it. A URL that turns out to be the reason itself (``evidence``) waits alone. After a pause one
+request probes; once it is answered, the others follow at the learned pace (``pace``).
 
-One object serves all lanes of a process. What it learns of a longer pause is news for other processes, and theirs for
-it; while they hear of one another, one of them probes for all. Times are the clock's seconds.
+One object serves all lanes of a process. Longer pauses are shared between processes; while they reach one another, one
+of them probes for all. Times are the clock's seconds.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from worker.engine.host_record import SHARED_FROM, HostRecord, Pause
 from worker.engine.pace import PERIOD, Tally, is_frequent, tolerated
 from worker.engine.probing import LOOK
 
-URLS, WITHIN = 3, 10.0  # so many different URLs throttled within so many seconds are the host's affair
-LONGEST_ASKED = 86_400.0  # seconds; what asks for more is bounded by the patience of whoever asked
-_JITTER, _JITTER_OF_ASKED = 0.25, 0.1  # of a pause at most, always upwards
-_OF_PATIENCE = 0.9  # so that there is some left for what comes after the pause, made longer by chance
+URLS, WITHIN = 3, 10.0  # this many different URLs throttled within this many seconds concern the host
+LONGEST_ASKED = 86_400.0  # seconds; longer requests are bounded by the job's patience
+_JITTER, _JITTER_OF_ASKED = 0.25, 0.1  # of a pause, at most; always lengthening it
+_OF_PATIENCE = 0.9  # leaves some patience after the pause and its jitter
 _LONGEST_JITTER = 5.0
-_MANY_HOT = 1_000  # records; when there are as many they are looked through
+_MANY_HOT = 1_000  # records; then outdated ones are removed
 _MOST_KNOWN = 20_000  # hosts remembered for having answered, and as suspects
 
 
 class Hosts:
-    """May be called from any thread. ``hot`` holds the hosts that there is anything to ask about."""
+    """Thread-safe. ``hot`` holds the records of throttling hosts; others need no call."""
 
     def __init__(self, random: Callable[[], float]) -> None:
         self.hot: dict[str, HostRecord] = {}
@@ -41,15 +41,15 @@ class Hosts:
         self._good = Tally()
         self._throttled = Tally()
         self._known: dict[str, None] = {}  # hosts that have answered well
-        self._suspects: dict[str, dict[str, float]] = {}  # when which URL was throttled, of hosts that are not hot
-        self._changed: set[str] = set()  # hosts there is news of for other processes
+        self._suspects: dict[str, dict[str, float]] = {}  # throttled URLs and their times, of hosts that are not hot
+        self._changed: set[str] = set()  # hosts with news for other processes
         self._wanted: set[str] = set()  # hosts whose shared pause is over, to be probed by one process
-        self.is_governed = False  # other processes are heard of
+        self.is_governed = False  # the ledger answers: other processes can be reached
 
     def may_start(self, key: str, now: float, name: str = "", *, is_segment: bool = False) -> float:
-        """Take a start at a host: 0, or the seconds after which to ask again; infinite: it is given up.
+        """Reserve a start at a host: 0, or the seconds after which to ask again; infinite: the host is given up.
 
-        Segments of a body that is being fetched keep to the pause and its probe, not to the pace: they are few at once.
+        Segments of a body that is being fetched wait for pause and probe, but not for the pace: they are few.
         """
         with self._lock:
             record = self._record(key, now)
@@ -70,12 +70,12 @@ class Hosts:
             return record.probing.take(name, now)
 
     def is_wanted(self, key: str, name: str, now: float) -> bool:
-        """May this URL be the one to probe with? One that was throttled tells less, but where it is to be tried."""
+        """Is this URL suited as the next probe? A throttled one is not, unless it is to be tried."""
         record = self.hot.get(key)
         return record is None or record.is_open or now < record.until or record.probing.wants(name)
 
     def answered(self, key: str, begun: float, now: float, name: str = "") -> None:
-        """A host gave a good answer to a request that was ``begun`` then, for the URL of this ``name``."""
+        """Record a host's good answer to a request ``begun`` then, for the URL of this ``name``."""
         good = self._good
         counts = good.now if now - good.began < PERIOD else good.counts(now)
         if key in counts:
@@ -96,14 +96,14 @@ class Hosts:
                     record.pace.good += 1
 
     def answers(self, key: str, begun: float, now: float, name: str = "") -> None:
-        """The body of a good answer has begun to come, which may take long: where that is the probe, no other waits."""
+        """Note that the body of a good answer has begun: if it is the probe's, no other URL waits for its end."""
         record = self.hot.get(key)
         if record is not None and not record.is_open and begun >= record.stepped:
             with self._lock:
                 self._pass(key, record, name, begun, now)
 
     def unanswered(self, key: str, *, begun: float, now: float) -> None:
-        """A request led to nothing that tells how the host is: another may probe."""
+        """Allow another probe, because a request said nothing about the host."""
         with self._lock:
             record = self.hot.get(key)
             if record is not None and begun >= record.stepped:
@@ -121,11 +121,11 @@ class Hosts:
         status: int | None = None,
         patience: float = inf,
     ) -> bool:
-        """Take a throttling answer; True: it is the host's and costs the URL no attempt.
+        """Record a throttling answer; True: it concerns the host and costs the URL no attempt.
 
-        ``asked`` is what the host asked for, in seconds; of more than a day ``patience`` decides, so that one answer
-        which can hardly be meant does not set all of the host aside. ``excused`` is when this URL was first throttled:
-        where the host has answered others since, and says nothing, it is the URL's own affair.
+        ``asked`` is the wait the host asked for, in seconds; more than a day is bounded by ``patience``, because it is
+        unlikely to be intended. ``excused`` is when this URL was first throttled: if the host gives no time and has
+        answered others since, the answer concerns the URL.
         """
         told = asked
         if asked is not None and asked > LONGEST_ASKED:
@@ -163,30 +163,30 @@ class Hosts:
 
     @property
     def has_news(self) -> bool:
-        """Is there anything to tell other processes, or to ask them for?"""
+        """Is there news for other processes, or a host to be probed?"""
         return bool(self._changed or self._wanted)
 
     def news(self, now: float) -> tuple[Sequence[HostState], Sequence[str]]:
-        """Return the states of hosts other processes should know, and the hosts this one would probe."""
+        """Return the changed states of hosts, and the hosts that this process would probe."""
         with self._lock:
             changed, self._changed = self._changed, set()
             wanted, self._wanted = self._wanted, set()
             return [self.hot[key].state(key, now) for key in changed if key in self.hot], list(wanted)
 
     def keep_news(self, states: Sequence[HostState]) -> None:
-        """They could not be told: they are for the next time."""
+        """Keep states that could not be sent for the next exchange."""
         with self._lock:
             self._changed.update(state.host for state in states)
 
     def grant(self, key: str, now: float) -> None:
-        """This process is the one to probe."""
+        """Let this process probe the host for all."""
         with self._lock:
             record = self.hot.get(key)
             if record is not None:
                 record.grant(now)
 
     def learn(self, state: HostState, now: float) -> None:
-        """Take over what another process knows of a host."""
+        """Adopt another process's state of a host."""
         with self._lock:
             record = self._record(state.host, now)
             if state.is_by_url:
@@ -202,7 +202,7 @@ class Hosts:
             record.take_over(state, now)
 
     def _is_the_hosts(self, key: str, record: HostRecord, name: str, begun: float, now: float) -> bool | None:
-        """Is an answer that asks for a pause about the host? None: it begins or continues one."""
+        """Does an answer that asks for a pause concern the host? None: it begins or prolongs a pause."""
         probing, is_answering = record.probing, record.is_open and record.pace.answered > 0
         is_probe = not record.is_open and probing.is_first
         if record.evidence.is_own(name, record.good_at, now, is_open=is_answering, is_probe=is_probe):
@@ -214,7 +214,7 @@ class Hosts:
                 self._open(key, record, now)
             self._note_by_url(key, record)
             return True
-        # What went out with a trial that opened the host tells no more.
+        # Requests sent together with a trial that opened the host no longer count.
         is_settled = record.is_open and record.stepped <= begun < record.pace.resumed
         return True if is_settled else None
 
@@ -225,7 +225,7 @@ class Hosts:
         return not is_few and self._is_incident(key, url, now)
 
     def _is_incident(self, key: str, url: str, now: float) -> bool:
-        """Is this the third URL of late?"""
+        """Is this the third URL throttled lately?"""
         if len(self._suspects) >= _MOST_KNOWN:
             self._suspects.clear()
         urls = self._suspects.setdefault(key, {})
@@ -241,7 +241,7 @@ class Hosts:
         return is_frequent(self._throttled.count(key, now), self._good.count(key, now))
 
     def _step(self, key: str, record: HostRecord, asked: float | None, now: float) -> None:
-        """An incident: pause the host, and take its pace back."""
+        """Record an incident: pause the host and lower its pace."""
         curve = record.next_pause()
         pause = self._longer(curve, _JITTER) if asked is None else self._longer(asked)
         if asked is not None and record.pace.rate == inf:
@@ -256,7 +256,7 @@ class Hosts:
         return seconds + min(seconds * jitter, _LONGEST_JITTER) * self._random()
 
     def _pass(self, key: str, record: HostRecord, name: str, begun: float, now: float) -> None:
-        """It answered well: it is opened after its probe, and after what that was followed by."""
+        """Handle a good answer: open the host after its probe and trials."""
         if record.is_open:
             return
         if record.probing.passes(name, begun, now):
@@ -264,14 +264,14 @@ class Hosts:
         self._note_by_url(key, record)
 
     def _note_by_url(self, key: str, record: HostRecord) -> None:
-        """A host that turns out to throttle by URL has shown no limit, and others are to know."""
+        """Release the pace of a host that turns out to throttle by URL, and share that."""
         if record.evidence.is_by_url and not record.is_by_url:
             record.pace.release()
             self._changed.add(key)
         record.is_by_url = record.evidence.is_by_url
 
     def _open(self, key: str, record: HostRecord, now: float) -> None:
-        """Its probe is answered."""
+        """End a host's pause."""
         if not record.is_open:
             if record.is_shared:
                 self._changed.add(key)
@@ -291,7 +291,7 @@ class Hosts:
         return record
 
     def _begin(self, key: str, now: float) -> HostRecord:
-        """Begin a record; when they have become many, those nobody asks for any more go."""
+        """Create a record; if there are many, remove outdated ones."""
         if len(self.hot) >= self._most_hot:
             for each in [each for each, record in self.hot.items() if record.is_forgotten(now)]:
                 del self.hot[each]
@@ -300,11 +300,11 @@ class Hosts:
         return record
 
     def _note_late(self, key: str, record: HostRecord, asked: float | None, now: float) -> None:
-        """Take the answer to a request that was in flight when the incident was: no news, but for what it asks."""
+        """Record an answer to a request sent before the incident: only the wait it asks for is new."""
         record.pace.refused += 1
         if asked is not None:
             record.asks = True
-            if now + asked > record.until:  # else the chance that the pause was made longer by is enough for all
+            if now + asked > record.until:  # else the jitter of the pause covers it
                 record.until = now + self._longer(asked)
             if record.is_shared or record.until - now >= SHARED_FROM:
                 record.is_shared = True

@@ -1,4 +1,4 @@
-"""The manifest row of a URL that is over, written from what its transfer knows."""
+"""Builds the manifest row of a URL that has ended."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from worker.engine.http.headers import Head
 from worker.engine.ports import Ended
 from worker.engine.transfer import Fetched, Transfer
 
-OK, _SHA256 = Ending.OK, Digest.SHA256  # an enum looks its members up by name, as slowly as it is asked often
+OK, _SHA256 = Ending.OK, Digest.SHA256  # looking up an enum's member is slow
 
 
 def row_of_failure(transfer: Transfer, now: float) -> Outcome:
-    """Return how a URL ended without a file; a bug in writing it costs its own URL only."""
+    """Return the outcome of a URL without a body; a bug here costs only this URL."""
     refused = transfer.failure is not None and transfer.failure.kind is Kind.REFUSED
     try:
         return _without_body(transfer, Ending.REFUSED if refused else Ending.FAILED, now)
@@ -28,7 +28,7 @@ def row_of_failure(transfer: Transfer, now: float) -> Outcome:
 
 
 def row_of_body(transfer: Transfer, fetched: Fetched) -> Outcome:
-    """Return how a URL ends as soon as its body has its name, or that it met a bug."""
+    """Return the outcome that a URL has once its body is published; or a bug's."""
     try:
         return _with_body(transfer, fetched)
     except Exception as error:
@@ -40,7 +40,7 @@ def _of_bug(transfer: Transfer, error: Exception, now: float) -> Outcome:
     return _without_body(transfer, Ending.FAILED, now)
 
 
-# Most rows have fifteen fields: of more keywords Python makes a dict first, at the price of the whole row again.
+# Most rows have fifteen fields. With more keywords Python builds a dict first, which doubles the cost of a row.
 
 
 def _with_body(transfer: Transfer, fetched: Fetched) -> Outcome:
@@ -115,7 +115,7 @@ def _rest(transfer: Transfer, head: Head | None, notes: tuple[str, ...]) -> dict
 
 
 def _notes(exchange: Exchange, head: Head, fetched: Fetched) -> tuple[str, ...]:
-    """Return what is worth noting of a stored body."""
+    """Return the notes for a stored body."""
     notes = fetched.notes
     if exchange.is_ranged:
         notes = ("resumed", *notes)
@@ -134,7 +134,7 @@ def _timing(transfer: Transfer, ended: Ended, now: float, lag: float = 0.0) -> T
     waited = transfer.began_wall - transfer.terms.queued
     dns, took, first = transfer.resolved_in, ended.took, ended.at_first_byte
     connect = secure = 0.0
-    if ended.sockets:  # else an open connection was used
+    if ended.sockets:  # else a connection was reused
         resolved = ended.at_resolved
         connected = max(ended.at_connected, resolved)
         secured = max(ended.at_secured, connected)
@@ -153,9 +153,9 @@ def _timing(transfer: Transfer, ended: Ended, now: float, lag: float = 0.0) -> T
 
 
 def _lag(exchange: Exchange, fetched: Fetched) -> float:
-    """Return the seconds that a lane with many others to see to kept a request from going out, and its end from notice.
+    """Return the seconds by which a busy lane delayed sending a request and noticing its end.
 
-    Of a body that several exchanges brought nobody can say.
+    Unknown, and 0, for a body fetched by several exchanges.
     """
     if fetched.notes and any(note.startswith("splits=") for note in fetched.notes):
         return 0.0
@@ -173,6 +173,6 @@ def _iso(wall: float) -> str:
     return f"{_until_second(second)}.{int((wall - second) * 1000):03d}Z"
 
 
-@lru_cache(maxsize=64)  # a calendar date takes a hundred times as long as its thousandths
+@lru_cache(maxsize=64)  # formatting a date takes a hundred times as long as the milliseconds
 def _until_second(second: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -25,10 +25,10 @@ from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
 
 STALLED_WAIT = 5.0  # seconds the URLs of a stalled run wait: for another worker, or for a disk that takes files again
-_DISK_PAUSE = 1.0  # seconds between two looks at our disk
-_CHECKED_TOGETHER = 64  # known files looked at by one call on another thread
+_DISK_PAUSE = 1.0  # seconds between two checks of the disk
+_CHECKED_TOGETHER = 64  # known files checked per call on another thread
 
-Proof = Failure | str | None  # what reading a body back gave: what is wrong with it, or its digest
+Proof = Failure | str | None  # the result of reading a body back: a failure, or its digest
 
 
 class Inbox(Protocol):
@@ -116,11 +116,11 @@ class Run:
 
     @property
     def leftovers(self) -> Sequence[Leftover]:
-        """What is handed back, with the seconds that each has to wait yet."""
+        """The URLs handed back, each with the seconds it still has to wait."""
         return self.results.leftovers(self._clock.now())
 
     def is_due(self, within: float = 0.0) -> bool:
-        """May something that is handed back be tried again in so many seconds?"""
+        """Will a leftover be due within this many seconds?"""
         return self.results.is_due(self._clock.now() + within)
 
     @property
@@ -135,7 +135,7 @@ class Run:
 
     @property
     def fetching(self) -> int:
-        """How many URLs are not fetched yet and hold a slot in the window, or would take one."""
+        """How many unfetched URLs hold or need a slot in the window."""
         return self.results.fetching
 
     @property
@@ -144,7 +144,7 @@ class Run:
 
     @property
     def stalled(self) -> str | None:
-        """What is wrong with our own disk, if work must not be taken."""
+        """The disk's trouble, if no work should be taken."""
         return self.course.stalled
 
     @property
@@ -155,27 +155,27 @@ class Run:
     # ------------------------------------------------------------------------------------------ for the lanes
 
     def publish(self, bodies: Sequence[Whole]) -> None:
-        """Take bodies that are proven; they get their names with their group."""
+        """Accept proven bodies, which are published with their group."""
         self.results.came([whole.entry for whole in bodies])  # first: they may be settled as soon as they have joined
         self._group_commit.join(bodies)
         self._group_commit.settle_if_due(self)
 
     def conclude(self, outcome: Outcome) -> None:
-        """Take the outcome of a URL that is over without a file."""
+        """Record the outcome of a URL that ended without a body."""
         self.results.end([outcome], were_fetching=True)
         self._group_commit.settle_if_due(self)
 
     def prove(self, transfer: Transfer, deliver: Callable[[Proof], None]) -> None:
-        """Read a whole body back on another thread, and ``deliver`` the result there."""
+        """Read a complete body back on another thread, and call ``deliver`` there with the result."""
         self._submit(partial(self._prove, transfer, deliver))
 
     def give_back(self, entry: BatchEntry, after: float = 0.0, *, host: str = "") -> None:
-        """Take a URL that another batch is to fetch."""
+        """Hand back a URL for another batch."""
         self.results.hand_back([Leftover(entry, self._wait_of(after), host)], self._clock.now())
         self._group_commit.settle_if_due(self)
 
     def tick(self, now: float) -> None:
-        """Settle groups that have waited long enough, and check our disk."""
+        """Publish a group that has waited long enough, and check the disk."""
         self._group_commit.tick(self, now)
         if now - self._disk_seen >= _DISK_PAUSE:
             self._disk_seen = now
@@ -189,19 +189,19 @@ class Run:
         return self.terms.policy
 
     def may_name(self) -> bool:
-        """May files still get their names? Asked right before they do."""
+        """May bodies still be published? Called right before they are."""
         return not self.course.abandoned and self._may_publish()
 
     def stall(self, reason: str) -> None:
-        """Our own disk failed: start no more."""
+        """Start no more transfers, because the disk failed."""
         self.course.stall(reason)
 
     def end(self, outcomes: Sequence[Outcome]) -> None:
-        """Take the outcomes of files that have their names, or can have none."""
+        """Record the outcomes of bodies that were published or cannot be."""
         self.results.end(outcomes)
 
     def hand_back(self, entries: Sequence[BatchEntry]) -> None:
-        """Take URLs whose files got no names: another batch is to fetch them."""
+        """Hand back URLs whose bodies were not published, for another batch."""
         after = self._wait_of(0.0)
         left = [Leftover(entry, after) for entry in entries]
         self.results.hand_back(left, self._clock.now(), were_fetched=True)
@@ -243,7 +243,7 @@ class Run:
         for entry in entries:
             try:
                 outcome = None if self.course.abandoned else self._kept(entry)
-            except Exception:  # a bug costs a download; it must not hold the batch for ever
+            except Exception:  # a bug costs a download, but must not block the batch
                 outcome = None
             if outcome is None:
                 missing.append(entry)
@@ -280,7 +280,7 @@ class Run:
                 proof = read_back(fetched, transfer.entry.expected, terms.policy.digest)
         except DiskTrouble as trouble:
             proof = local_trouble(trouble)
-        except Exception as error:  # a bug must not hold the batch for ever
+        except Exception as error:  # a bug must not block the batch for ever
             proof = bug(error)
         deliver(proof)
 
