@@ -107,14 +107,13 @@ class Producer:
             SettingError: no cluster is configured, or a value cannot be used.
             ServiceError: broker or Redis does not answer; the sentence says which and what to do.
         """
-        if embedded is not None:
-            for name in [name for name in os.environ if name.startswith(_OF_CELERY)]:
-                del os.environ[name]  # Celery reads them by itself, and they would beat the embedded server's address
-        with closing(self.open(embedded.settings if embedded is not None else None)) as cluster:
-            if embedded is not None:
-                embedded.wait_until_ready()
-            else:
+        if embedded is None:
+            with closing(self.open()) as cluster:
                 cluster.check()
+                yield cluster
+            return
+        with _hidden_from_celery(), closing(self.open(embedded.settings)) as cluster:
+            embedded.wait_until_ready()
             yield cluster
 
     def embedded(self, state: Path, tell: Callable[[str], None]) -> Embedded:
@@ -134,6 +133,16 @@ class Producer:
             return (Path(base) if base else Path.home() / ".cache") / "trawlnet"
         except RuntimeError:  # no HOME, and a user id that has no name, as in many a container
             raise FolderError("There is no home folder for the cache: set XDG_CACHE_HOME to a folder.") from None
+
+
+@contextmanager
+def _hidden_from_celery() -> Iterator[None]:
+    """Hide Celery's own variables from it meanwhile: they would override the embedded server's address."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(_OF_CELERY)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)  # a script may need them
 
 
 class Session(ExitStack):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -60,6 +62,17 @@ def test_a_producer_keeps_the_settings_it_began_with() -> None:
 
     assert producer.settings.broker_url == CLUSTER["TRAWL_BROKER_URL"]
     assert producer.settings is producer.settings
+
+
+def test_celerys_variables_cannot_redirect_a_run_with_its_own_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``_hidden_from_celery``: Celery reads them itself. A script has them back afterwards."""
+    monkeypatch.setenv("CELERY_BROKER_READ_URL", "redis://other.test/0")
+    embedded = SimpleNamespace(settings=Producer(CLUSTER).settings, wait_until_ready=lambda: None)
+
+    with Producer({}).cluster(cast("Embedded", embedded)):
+        assert "CELERY_BROKER_READ_URL" not in os.environ
+
+    assert os.environ["CELERY_BROKER_READ_URL"] == "redis://other.test/0"
 
 
 def test_while_the_cluster_is_unreachable_our_own_server_is_watched_and_an_interrupt_noticed() -> None:
