@@ -20,7 +20,7 @@ from worker.engine.throttling import HostWaits, waited
 from worker.engine.transfer import Transfer
 
 LONGEST_HOLD = 2.0  # seconds a batch is kept open for URLs that only wait
-_LOOK_PAUSE = 1.0  # seconds between two looks at the deadlines of what waits for a slot
+_LOOK_PAUSE = 1.0  # seconds between two checks of the deadlines of transfers that wait for a slot
 
 
 class Flow:
@@ -36,7 +36,7 @@ class Flow:
         assignments: Assignments,
         forget: Callable[[Transfer], None],
     ) -> None:
-        """``forget`` is called when a transfer is taken out of the middle of its attempt."""
+        """``forget`` is called when a transfer is withdrawn in the middle of its attempt."""
         self._clock = clock
         self._random = random
         self._schedule = schedule
@@ -88,7 +88,7 @@ class Flow:
                     course.stall(reason)
                 else:
                     course.wait_for_space(reason)
-                # What our disk spoiled costs the URL no time.
+                # Trouble with the disk does not count as the URL's time.
                 self.hand_back(transfer, transfer.attempt_began, waiting=after or 0.0)
 
     def publish(self, transfer: Transfer, digest: str | None) -> None:
@@ -96,7 +96,7 @@ class Flow:
         transfer.proven(digest)
         fetched = transfer.fetched
         assert fetched is not None
-        # Now, and not when it has its name: by then thousands of others would have swept it from the processor's cache.
+        # Built now rather than after publishing, while the transfer is still in the processor's cache.
         row = row_of_body(transfer, fetched)
         assignment = self._assignments.of[transfer.terms]
         if row.ending is OK:
@@ -146,7 +146,7 @@ class Flow:
             self._end_overdue(now)
 
     def look_after(self, assignment: Assignment, now: float) -> None:
-        """Hand back what a run will not start, and what alone would keep it open."""
+        """Hand back transfers that a run will not start, and those whose wait alone would keep it open."""
         terms = assignment.run.terms
         if now >= assignment.run.course.starts_until:
             for transfer, until in self._schedule.remove(lambda each: each.terms is terms and not each.is_under_way):
@@ -157,15 +157,15 @@ class Flow:
                 self.give_up(assignment, now)
 
     def give_up(self, assignment: Assignment, now: float) -> None:
-        """Hand back all of a run that waits for something."""
+        """Hand back a run's waiting transfers."""
         terms = assignment.run.terms
         for transfer, until in self._schedule.remove(lambda each: each.terms is terms):
             self.hand_back(transfer, now, until)
 
     def _end_overdue(self, now: float) -> None:
-        """End what has stalled, and found no room beside the window before its deadline.
+        """End stalled transfers that found no room beside the window before their deadline.
 
-        To other later tries the wait for a slot is given back.
+        For other later tries the wait for a slot does not count.
         """
         for transfer in self._schedule.remove_later(lambda each: each.tier is Tier.STALLED and now >= each.deadline):
             assert transfer.failure is not None
@@ -192,7 +192,7 @@ class Flow:
             self._assignments.of[transfer.terms].waiting -= 1
 
     def _withdraw(self, transfer: Transfer) -> None:
-        """Forget how far an attempt is that is neither in flight nor over."""
+        """Discard the state of an attempt that is neither in flight nor over."""
         self._between.pop(transfer, None)
         self._forget(transfer)
         transfer.withdraw()

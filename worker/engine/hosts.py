@@ -62,7 +62,7 @@ class Hosts:
             if not record.is_open and record.probing.is_stuck(now) and not record.probing.wants(name):
                 self._open(key, record, now)
             if record.is_open:
-                wait = record.pace.turn(now)
+                wait = record.pace.reserve(now)
                 return 0.0 if is_segment else wait
             if record.is_shared and self.is_governed and not record.may_probe(now):
                 self._wanted.add(key)

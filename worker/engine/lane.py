@@ -48,9 +48,10 @@ class Lane:
         most_quiet: int | None = None,
         hosts: Hosts | None = None,
     ) -> None:
-        """``hosts`` is what the lanes of a process know of hosts; each lane for itself unless told.
+        """``hosts`` is shared by the lanes of a process; by default the lane has its own.
 
-        ``window`` transfers hold a slot; ``most_quiet`` may be in flight without one (four windows unless told)."""
+        ``window`` transfers hold a slot; ``most_quiet`` more may be in flight without one, four windows by default.
+        """
         self._http = http
         self._resolver = resolver
         self._clock = clock
@@ -140,7 +141,7 @@ class Lane:
         is_due = now - self._ticked >= TICK
         while came:
             for exchange, ended in came:
-                if exchange in self._flying:  # not called off by the one before
+                if exchange in self._flying:  # not cancelled by the one before
                     self._ended(exchange, ended, now, wall)
             # All that has ended is taken before any is judged by the clock, however late we are.
             came = self._http.wait(0.0) if is_due else ()
@@ -173,7 +174,7 @@ class Lane:
             self._schedule.leave(transfer.host_key)
             self._flow.hand_back(transfer, now)
         elif self._splits and transfer in self._splits:
-            self._schedule.leave(transfer.host_key)  # its helpers are counted one by one
+            self._schedule.leave(transfer.host_key)  # its helpers are counted individually
             self._fetcher.resume(transfer, now)
         elif transfer.host_key not in self._hosts.hot or self._flow.host_waits.may_ask(transfer, now):
             try:
@@ -187,7 +188,7 @@ class Lane:
 
     def _ask(self, transfer: Transfer, now: float) -> None:
         """Begin an exchange, or look up its host first."""
-        # Who failed by a fault asks again; a thousand URLs that failed by it share the answer.
+        # A transfer whose lookup failed repeats it; all URLs of the host share the new answer.
         answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
         if answer is None:
             self._resolve(transfer, now)
@@ -222,7 +223,7 @@ class Lane:
         """Wait for the host's address without holding a slot in the window."""
         self._schedule.leave(transfer.host_key)
         self._schedule.block(transfer.host_key)
-        if transfer.host_key in self._hosts.hot:  # it asks for its turn again when it has an address
+        if transfer.host_key in self._hosts.hot:  # it will ask the host again once it has an address
             self._hosts.unanswered(transfer.host_key, begun=now, now=now)
         self._lookups.add(transfer, now)
 
@@ -267,7 +268,7 @@ class Lane:
             self._flow.act(transfer, step, now)
 
     def _land(self, exchange: Exchange) -> Transfer:
-        """Take an exchange out of flight."""
+        """Remove an exchange from those in flight, and return its transfer."""
         transfer = self._flying.pop(exchange)
         self._schedule.leave(transfer.host_key, bool(self._heard) and self._slots.leave(exchange))
         if exchange.draft is not None:
@@ -275,7 +276,7 @@ class Lane:
         return transfer
 
     def _complete(self, transfer: Transfer, now: float) -> None:
-        """A body is whole: it is published, or read back before."""
+        """Publish a complete body, after reading it back if it needs proof."""
         size, notes = self._fetcher.finish(transfer) if self._splits else (None, ())
         fetched = transfer.complete(now, size, notes)
         if needs_reading(fetched, transfer.entry.expected, transfer.terms.policy.digest):
@@ -285,7 +286,7 @@ class Lane:
             self._flow.publish(transfer, fetched.digest)
 
     def _post_proof(self, transfer: Transfer, proof: Proof) -> None:
-        """From another thread: a body was read back."""
+        """Deliver the proof of a body from another thread."""
         self.post(partial(self._proven, transfer, proof))
 
     def _proven(self, transfer: Transfer, proof: Proof) -> None:
@@ -300,7 +301,7 @@ class Lane:
     def _tick(self, now: float, wall: float) -> None:
         flying = self._flying
         for exchange, transfer in list(flying.items()):
-            # It may have been called off by the one before.
+            # An exchange handled before may have cancelled it.
             if self._limits.stops(exchange, transfer, now) and exchange in flying:
                 self._ended(exchange, self._http.drop(exchange), now, wall)
             elif exchange.draft is not None and transfer.host_key in self._hosts.hot:
@@ -334,7 +335,7 @@ class Lane:
         self._assignments.end_if_over(assignment)
 
     def _give_up(self, assignment: Assignment, now: float) -> None:
-        """Hand back all this lane still has of a run, in flight or not; what awaits its proof comes by itself."""
+        """Hand back all of a run's transfers in this lane, in flight or not, except those that await their proof."""
         terms = assignment.run.terms
         flying = [(exchange, transfer) for exchange, transfer in self._flying.items() if transfer.terms is terms]
         for exchange, _ in flying:
@@ -357,7 +358,7 @@ class Lane:
         self._is_closed = True
 
     def _collapse(self, error: Exception) -> None:
-        """The loop itself failed: hand back what it had, and stop taking work for these runs."""
+        """Hand back all transfers after a bug in the loop, and stop their runs."""
         _log.exception("A lane failed and is being restarted.")
         now = self._clock.now()
         for assignment in self._assignments:
@@ -366,6 +367,6 @@ class Lane:
 
 
 def _keep_part(transfer: Transfer, exchange: Exchange, step: Step) -> None:
-    """Keep what came of a body for the next attempt, or for a later run."""
+    """Keep the beginning of a body for the next attempt, or for a later run."""
     if isinstance(step, Retry) or (isinstance(step, Over) and transfer.may_leave_part()):
         transfer.keep_part(exchange)

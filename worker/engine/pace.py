@@ -70,7 +70,7 @@ class Pace:
     def learned(self) -> float | None:
         return None if self._ceiling == inf else self.rate
 
-    def turn(self, now: float) -> float:
+    def reserve(self, now: float) -> float:
         """Reserve a start: 0, or the seconds after which to ask again."""
         if now < self._next_start:
             self._limited_at = now

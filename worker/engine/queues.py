@@ -1,4 +1,4 @@
-"""What hosts have ready for the schedule, by tier, and the order in which they are offered."""
+"""The ready items of hosts by tier, and the order in which hosts are offered to the schedule."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Tier(IntEnum):
-    """What an item is, and so what it goes before."""
+    """The tier of an item, which decides what it goes before."""
 
     FIRST = 0  #: a first try, or the rest of an attempt
     AGAIN = 1  #: a later try
-    STALLED = 2  #: a later try of what stalled before, or of a host that only stalls: it starts quiet
+    STALLED = 2  #: a later try of a stalled item, or any of a host that only stalls; it starts quiet
 
 
 FIRST, AGAIN, STALLED = Tier
 
 
 class Item(Protocol):
-    """What can be scheduled: it belongs to a host and knows how many of that host may be in flight (0: any).
+    """Something to schedule: it belongs to a host; ``per_host`` limits how many of that host may be in flight (0: any).
 
-    ``is_under_way``: it is in the middle of something, and others wait behind it.
+    ``is_under_way``: it is in the middle of an attempt, so others wait behind it.
     """
 
     @property
@@ -42,7 +42,7 @@ T = TypeVar("T", bound=Item)
 
 
 class Queue(Generic[T]):
-    """What a host has ready of one tier; ``level`` is where that is offered, -1: it is not."""
+    """A host's ready items of one tier; ``level`` is where the host is offered for it, -1: nowhere."""
 
     __slots__ = ("items", "level")
 
@@ -59,18 +59,18 @@ class Host(Generic[T]):
     def __init__(self, key: str) -> None:
         self.key = key
         self.firsts: Queue[T] = Queue()
-        self.later: dict[Tier, Queue[T]] = {}  # few hosts have something to try again
+        self.later: dict[Tier, Queue[T]] = {}  # few hosts have later tries
         self.flying = 0
         self.quiet = 0
         self.prompt = 0
         self.blocks = 0  # reasons to start nothing
 
-    def is_silent(self, spare: int) -> bool:
+    def is_mostly_quiet(self, spare: int) -> bool:
         return self.quiet >= spare and 2 * self.quiet >= self.flying
 
     @property
     def stalls(self) -> bool:
-        """Is silence all that came of it? Then its first tries start quiet as well."""
+        """Has the host only stalled? Then its first tries start quiet too."""
         return self.quiet > 0 and self.prompt == 0
 
     def set_back(self) -> None:
@@ -79,7 +79,7 @@ class Host(Generic[T]):
             self.firsts.items.clear()
 
     def bring_forward(self) -> None:
-        """It answers: its first tries are such again."""
+        """Treat first tries as such again, because the host answers."""
         stalled = self.queue(STALLED).items
         self.firsts.items.extend(item for item in stalled if item.tier is FIRST)
         again = [item for item in stalled if item.tier is not FIRST]
@@ -95,9 +95,9 @@ class Host(Generic[T]):
 
 
 class Offers(Generic[T]):
-    """Hosts that may start something of one tier, by how many items they have in flight, in order of arrival.
+    """Hosts that may start an item of one tier, by their number of items in flight, then in order of arrival.
 
-    Where one host alone is offered it is ``sole`` and in no order: most lists have their URLs in runs.
+    A single host is kept apart as ``sole``, because most lists have runs of URLs of one host.
     """
 
     __slots__ = ("_levels", "_lowest", "_queue", "count", "sole")
@@ -110,7 +110,7 @@ class Offers(Generic[T]):
         self._lowest = 0
 
     def move(self, host: Host[T], queue: Queue[T], level: int) -> None:
-        """Offer a host at a level, behind those that are there, and no more where it was; -1: nowhere."""
+        """Move a host to a level, behind those that are there; -1: offer it nowhere."""
         before, queue.level = queue.level, level
         self.count += (level >= 0) - (before >= 0)
         if host is self.sole:

@@ -10,30 +10,30 @@ from typing import Generic
 
 from worker.engine.queues import AGAIN, FIRST, STALLED, Host, Offers, T, Tier
 
-QUIET_AFTER = 2.0  # seconds with next to no bytes; what stalls costs the others a slot for so long
-QUIET_WINDOWS = 4  # windows of quiet items, which hold no slot, may be in flight beside the one of those that do
-_OPENING = 16  # items a host may have in flight at first, or half the window; one more for each that ended
-_FIRSTS = 7  # first tries for each later one, where both could start: no later try waits for ever
+QUIET_AFTER = 2.0  # seconds with next to no bytes until an item counts as quiet, and loses its slot
+QUIET_WINDOWS = 4  # windows of quiet items that may be in flight in addition to the window
+_OPENING = 16  # items a host may have in flight at first, or half the window; one more for each that ends
+_FIRSTS = 7  # first tries per later one while both are ready, so that no later try starves
 _NO_LIMIT = sys.maxsize
-_BLOCKED, _RESTING = 1, 2  # until told, until a moment
+_BLOCKED, _RESTING = 1, 2  # until unblocked, until a time
 
 
 class Schedule(Generic[T]):
-    """Ready items (transfers) by host, and items that wait for a moment.
+    """Ready items (transfers) by host, and items that wait for a time.
 
     At most ``window`` items hold a slot. A host with nothing in flight may exceed that by a quarter, so that one
     slow host that holds the whole window never keeps the others out.
 
-    A host begins with half a window: it may throttle all that is in flight when it says so.
+    A host starts with at most half a window in flight, because it may throttle all of them at once.
 
-    An item that goes quiet gives its slot back, up to ``most_quiet`` of them. A host with quiet ones has at most as
-    many in flight as there are slots, and one more for each that ended promptly. And a host most of whose items are
-    quiet starts nothing while they are as many as are left for everybody: a few silent hosts never use up what all may
-    have (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
+    An item that goes quiet gives its slot back, up to ``most_quiet`` of them. A host with quiet items may have as many
+    in flight as there are slots, and one more for each that ended promptly. A host most of whose items are quiet starts
+    nothing while they are at least as many as the allowance left for all hosts, so that a few hosts never use it up
+    (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
     """
 
     def __init__(self, window: int, *, most_quiet: int | None = None) -> None:
-        """``most_quiet`` is four windows unless told."""
+        """``most_quiet`` is four windows by default."""
         self._window = window
         self._most = window + max(1, window // 4)
         self._opening = max(_OPENING, window // 2)
@@ -41,7 +41,7 @@ class Schedule(Generic[T]):
         self._hosts: dict[str, Host[T]] = {}
         self._offers: dict[Tier, Offers[T]] = {tier: Offers() for tier in Tier}
         self._firsts, self._again, self._stalled = self._offers.values()
-        self._stuck: set[str] = set()  # hosts not offered because they have too many quiet ones
+        self._stuck: set[str] = set()  # hosts not offered because too many of their items are quiet
         self._firsts_in_a_row = 0
         self._waiting: list[tuple[float, int, T]] = []
         self._resting: list[tuple[float, str]] = []
@@ -64,7 +64,7 @@ class Schedule(Generic[T]):
             self._offer(host)
 
     def wait(self, item: T, until: float) -> None:
-        """Queue an item at a later moment (in the clock's seconds)."""
+        """Queue an item at a later time (the clock's seconds)."""
         self._count += 1
         heapq.heappush(self._waiting, (until, self._count, item))
 
@@ -75,7 +75,7 @@ class Schedule(Generic[T]):
         return min((due for due, _, item in self._waiting if wanted(item)), default=None)
 
     def wake(self, now: float) -> None:
-        """Make ready the items and hosts whose moment has come."""
+        """Make items and hosts ready whose time has come."""
         while self._resting and self._resting[0][0] <= now:
             host = self._hosts.get(heapq.heappop(self._resting)[1])
             if host is not None:
@@ -104,9 +104,9 @@ class Schedule(Generic[T]):
         return self._begin(host, tier)
 
     def pop_stalled(self) -> T | None:
-        """Return the next of those that stalled before, for whom half of what may be quiet is left.
+        """Return the next item that stalled before; half of the quiet allowance is for those.
 
-        It is to be hushed at once: it never holds a slot.
+        The caller hushes it at once, so it never holds a slot.
         """
         spare = self._most_quiet // 2 - self.quiet
         if spare <= 0 or not self._stalled.count:
@@ -115,14 +115,14 @@ class Schedule(Generic[T]):
         return None if host is None else self._begin(host, STALLED)
 
     def join(self, host_key: str) -> None:
-        """Count one more in flight that never waited for its turn: it takes a slot from those that do."""
+        """Count another item in flight that did not wait for its turn; it takes a slot from those that do."""
         host = self._host(host_key)
         host.flying += 1
         self.flying += 1
         self._offer(host)
 
     def leave(self, host_key: str, quiet: bool = False) -> None:
-        """An item of this host, ``quiet`` or not, is no longer in flight."""
+        """Note that an item of this host, ``quiet`` or not, is no longer in flight."""
         host = self._hosts[host_key]
         host.flying -= 1
         self.flying -= 1
@@ -139,7 +139,7 @@ class Schedule(Generic[T]):
             self._offer(host)
 
     def hush(self, host_key: str) -> bool:
-        """Take an item's slot in the window back; False: too many are quiet already, and it keeps its slot."""
+        """Take a quiet item's slot; False: too many are quiet already, so it keeps its slot."""
         if self.quiet >= self._most_quiet:
             return False
         host = self._hosts[host_key]
@@ -151,7 +151,7 @@ class Schedule(Generic[T]):
         return True
 
     def rouse(self, host_key: str) -> None:
-        """A quiet item holds a slot again, even if none is free."""
+        """Let a quiet item hold a slot again, even if none is free."""
         host = self._hosts[host_key]
         host.quiet -= 1
         self.quiet -= 1
@@ -180,7 +180,7 @@ class Schedule(Generic[T]):
             self._offer(host)
 
     def postpone(self, item: T, until: float) -> None:
-        """Put an item back, before its host's others, and start nothing of that host until a moment."""
+        """Put an item back, before its host's others, and start nothing of that host until a time."""
         host = self._hosts[item.host_key]
         host.flying -= 1
         self.flying -= 1
@@ -210,7 +210,7 @@ class Schedule(Generic[T]):
             yield from queue.items
 
     def resting(self) -> list[str]:
-        """Return the hosts nothing is started of until a moment."""
+        """Return the hosts of which nothing is started until a time."""
         return [key for _, key in self._resting]
 
     def remove_at(self, host_key: str, unwanted: Callable[[T], bool]) -> list[T]:
@@ -223,7 +223,7 @@ class Schedule(Generic[T]):
         return removed
 
     def remove(self, unwanted: Callable[[T], bool]) -> Iterator[tuple[T, float | None]]:
-        """Remove and return items that are not in flight, each with the moment it waited for, if it did."""
+        """Remove and return items that are not in flight, each with the time it waited for, if any."""
         removed: list[tuple[T, float | None]] = []
         for host in list(self._hosts.values()):
             removed.extend((item, None) for queue in host.queues() for item in _removed(queue.items, unwanted))
@@ -243,7 +243,7 @@ class Schedule(Generic[T]):
         return removed
 
     def held_up(self) -> Iterator[T]:
-        """Return the ready items that would take no slot although one were free."""
+        """Yield the ready items that could not start even if a slot were free."""
         for host in self._hosts.values():
             for queue in host.queues():
                 if queue.items and (
@@ -263,15 +263,15 @@ class Schedule(Generic[T]):
         return host
 
     def _tier(self) -> Tier:
-        """Return whose turn it is to take a slot, where others wait beside first tries."""
+        """Return the tier that gets the next slot."""
         if self._firsts.count and (self._firsts_in_a_row < _FIRSTS or not self._again.count):
             return FIRST
         return AGAIN if self._again.count else STALLED
 
     def _next(self, tier: Tier, spare: int) -> Host[T] | None:
-        """Return the host with the fewest in flight, except those mostly quiet while so few more may be."""
+        """Return the host with the fewest items in flight; skip mostly quiet ones if ``spare`` more may be quiet."""
         offers = self._offers[tier]
-        while (host := offers.emptiest()) is not None and host.quiet and host.is_silent(spare):
+        while (host := offers.emptiest()) is not None and host.quiet and host.is_mostly_quiet(spare):
             offers.move(host, host.queue(tier), -1)
             self._stuck.add(host.key)
         return host
@@ -285,7 +285,7 @@ class Schedule(Generic[T]):
         return item
 
     def _offer(self, host: Host[T]) -> None:
-        """Offer what the host may start now, and forget a host that has nothing."""
+        """Offer what the host may start now; forget a host that has nothing."""
         firsts, flying = host.firsts, host.flying
         items = firsts.items
         level = flying if items and self._may_start(host, items[0]) else -1

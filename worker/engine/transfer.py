@@ -87,8 +87,8 @@ class Transfer:
         self.ready_at: float | None = None  # since when it only waits for a slot
         # when an attempt was first excused, because its host throttles
         self.excused = terms.began - entry.waited if entry.waited else inf
-        self.alone_for = 0.0  # seconds it waits for its host, which goes on with others
-        self.throttled_with: int | None = None  # status of an answer to it that was its host's affair
+        self.alone_for = 0.0  # seconds it waits alone, while its host continues with others
+        self.throttled_with: int | None = None  # status of an answer to it that concerned its host
         self.resolved_in = 0.0
         self.unresolved_at = -inf  # when it last failed because its host has no address
 

@@ -12,7 +12,7 @@ def _starts(pace: Pace, now: float, seconds: int) -> list[int]:
     counts = [0] * seconds
     for step in range(seconds * 200):
         moment = now + step / 200
-        if pace.turn(moment) == 0:
+        if pace.reserve(moment) == 0:
             counts[step // 200] += 1
             pace.grow(moment)
     return counts
@@ -47,7 +47,7 @@ def test_a_pace_that_is_not_used_up_does_not_rise() -> None:
 
     rates = []
     for step in range(200):
-        pace.turn(2.0 + step / 10)
+        pace.reserve(2.0 + step / 10)
         pace.grow(2.0 + step / 10)
         rates.append(pace.rate)
 

@@ -208,7 +208,7 @@ def test_silent_hosts_leave_others_something_to_be_quiet_with() -> None:
 
 
 def test_a_host_with_a_few_quiet_ones_is_not_stuck() -> None:
-    """Guards ``is_silent``: where few may be quiet, each that is would cost its host the rest of the window."""
+    """Guards ``is_mostly_quiet``: where few may be quiet, each that is would cost its host the rest of the window."""
     schedule: Schedule[_Item] = Schedule(8, most_quiet=2)
     for number in range(20):
         schedule.add(_Item("good", number))
