@@ -1,1 +1,1 @@
-"""What HTTP says: headers, redirects, ranges, retries and the verdict."""
+"""HTTP semantics, without I/O: headers, cookies, redirects, ranges, retries and the verdict."""
