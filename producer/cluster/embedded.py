@@ -69,7 +69,7 @@ def flower_columns() -> list[str]:
     return [f"--conf={place}" for place in places if place.is_file()][:1]
 
 
-def insist_on_port(port: int) -> None:
+def check_port_is_free(port: int) -> None:
     """Make sure that a port of loopback is free, before anything is started.
 
     Raises:

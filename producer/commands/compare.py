@@ -73,7 +73,7 @@ def compare(
     Raises:
         TrawlError: a list cannot be fetched at all.
     """
-    _insist_on_files(lists)
+    _refuse_streams(lists)
     measured: list[Measured] = []
     for way in chosen:
         console.mention(f"{way.title} ...")
@@ -135,7 +135,7 @@ def to_records(measured: Sequence[Measured]) -> list[dict[str, object]]:
 # ---------------------------------------------------------------------- how
 
 
-def _insist_on_files(lists: Sequence[str]) -> None:
+def _refuse_streams(lists: Sequence[str]) -> None:
     Lists(lists)
     for name in lists:
         if name == STANDARD_INPUT or not Path(name).is_file():

@@ -16,11 +16,11 @@ from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
 from contract.folders import PARTS, PRIVATE, Owner, is_left_behind
 from contract.open_files import allowed_transfers, attainable_limit, shortage
-from producer.cluster.embedded import Embedded, insist_on_port
+from producer.cluster.embedded import Embedded, check_port_is_free
 from producer.display.console import Console
 from producer.formatting import command
 from producer.intake.batching import FIRST_SIZE
-from producer.intake.formats import insist_on_urls
+from producer.intake.formats import check_has_urls
 from producer.intake.sources import Lists
 from producer.job.plan import JobSpec, prepare_folder
 from producer.storage.journal import Journal
@@ -79,7 +79,7 @@ def prepared(options: RunOptions, producer: Producer, console: Console) -> Itera
     lists = Lists(options.spec.lists)
     if (options.output / PRIVATE / "journal.sqlite").exists():
         lists.await_bytes()  # an empty pipe must not end the job in the folder
-    insist_on_urls(lists)  # an unreadable list is reported before anything is started
+    check_has_urls(lists)  # an unreadable list is reported before anything is started
     state = prepare_folder(options.output, options.manifest)
     with Session(console) as session:
         journal = session.journal(state)
@@ -128,7 +128,7 @@ def _look_at_flower(port: int, console: Console, *, has_cluster: bool) -> None:
     if has_cluster:
         console.tell(f"--flower is for a run with its own worker; on a cluster use `{command('flower')}`.")
     else:
-        insist_on_port(port)
+        check_port_is_free(port)
 
 
 def _look_at_descriptors(worker: WorkerOptions, console: Console) -> None:

@@ -21,7 +21,7 @@ from producer.display.console import Console
 from producer.display.summary import Summary
 from producer.formatting import counted
 from producer.intake.batching import FIRST_SIZE, Batcher
-from producer.intake.formats import insist_on_urls
+from producer.intake.formats import check_has_urls
 from producer.intake.selection import Selection
 from producer.intake.sources import STANDARD_INPUT, Lists
 from producer.job.control import JobControl, resume_command
@@ -33,7 +33,7 @@ from producer.job.live_progress import LiveProgress
 from producer.job.loop import conduct
 from producer.job.manifest_sink import following
 from producer.job.observer import Observer
-from producer.job.plan import JobSpec, begin, begin_or_go_on, prepare_folder
+from producer.job.plan import JobSpec, begin, begin_or_resume, prepare_folder
 from producer.job.sender import NewJob
 from producer.job.tally import Tally
 from producer.job.troubles import Troubles
@@ -71,7 +71,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
     with ready.producer.cluster(embedded) as cluster:
         retrying = session.retrying(embedded)
         give_up = partial(_give_up, cluster, retrying)
-        lists, is_resumed = begin_or_go_on(options.spec, lists, journal, console.tell, give_up)
+        lists, is_resumed = begin_or_resume(options.spec, lists, journal, console.tell, give_up)
         session.callback(lists.close)
         _warn_of_eviction(cluster, retrying)
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
@@ -131,11 +131,11 @@ def enqueue(
     with Session(console) as session:
         cluster = session.enter_context(producer.cluster())
         lists = Lists(spec.lists)
-        insist_on_urls(lists)
+        check_has_urls(lists)
         journal = session.journal(folder)
         retrying = session.retrying()
         give_up = partial(_give_up, cluster, retrying)
-        lists, is_resumed = begin_or_go_on(spec, lists, journal, console.tell, give_up)
+        lists, is_resumed = begin_or_resume(spec, lists, journal, console.tell, give_up)
         session.callback(lists.close)
         if is_resumed:
             console.mention(f"Going on with job {journal.job}.")

@@ -69,7 +69,7 @@ def fault_of_head(head: bytes) -> str | None:
     return None
 
 
-def insist_on_urls(lists: Ahead) -> None:
+def check_has_urls(lists: Ahead) -> None:
     """Reject an empty list, and one without a URL in its first 1,000 lines, before anything is started.
 
     Raises:

@@ -83,7 +83,7 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
         FolderError: they cannot.
     """
     if manifest is not None:
-        _insist_on_a_place_of_its_own(manifest, folder)
+        _refuse_place_of_a_body(manifest, folder)
         look_at(manifest)  # before anything is made
     state = folder / PRIVATE
     if state.is_symlink():
@@ -112,7 +112,7 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
     return state
 
 
-def _insist_on_a_place_of_its_own(manifest: Path, folder: Path) -> None:
+def _refuse_place_of_a_body(manifest: Path, folder: Path) -> None:
     """Refuse a path that a body may be renamed over, or that is inside the private folder."""
     place = manifest.parent.resolve() / manifest.name
     within = folder.resolve()
@@ -125,7 +125,7 @@ def _insist_on_a_place_of_its_own(manifest: Path, folder: Path) -> None:
         raise FolderError(f"The manifest {manifest} has a name downloads have: name another with --manifest.")
 
 
-def begin_or_go_on(
+def begin_or_resume(
     spec: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None], give_up: Callable[[str], object]
 ) -> tuple[Lists, bool]:
     """Resume the job of the journal if it is this one, else begin it; return its lists at their position, and whether
@@ -144,7 +144,7 @@ def begin_or_go_on(
                 f"The unfinished job in this folder, {unfinished}, has {has}: it is cancelled and a new one starts."
                 " Files already stored are kept."
             )
-        elif read_on(lists, journal):
+        elif restore_position(lists, journal):
             return lists, True
         elif STANDARD_INPUT in spec.lists:
             raise InputError(
@@ -169,7 +169,7 @@ def begin_or_go_on(
     return lists, False
 
 
-def read_on(lists: Lists, journal: Journal) -> bool:
+def restore_position(lists: Lists, journal: Journal) -> bool:
     """Read up to where the job was left, and restore the names not yet written; False: the lists have changed."""
     position = Position.from_record(journal.fact("position", {}))
     if journal.fact("sealed"):

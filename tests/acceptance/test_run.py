@@ -50,7 +50,9 @@ def held(web: MisbehavingServer, count: int) -> list[str]:
 def family(process: subprocess.Popen[bytes]) -> list[int]:
     """Return everything the run started, once its worker has its processes."""
     return await_condition(
-        lambda: found if len(found := descendants(process.pid)) >= 4 else None, within=60, what="keeper, server, worker"
+        lambda: found if len(found := descendants(process.pid)) >= 4 else None,
+        within=60,
+        what="supervisor, server, worker",
     )
 
 

@@ -1,4 +1,4 @@
-"""The keeper ends what a run started, however the run ends."""
+"""The supervisor ends what a run started, however the run ends."""
 
 import ctypes
 import json
@@ -20,7 +20,7 @@ SLEEPER = [sys.executable, "-c", "import os, time; os.fork(); print(os.getpid(),
 
 
 @pytest.fixture
-def keeper() -> Iterator[subprocess.Popen[bytes]]:
+def supervisor() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", producer.cluster.supervisor.__file__],
         stdin=subprocess.PIPE,
@@ -44,43 +44,43 @@ def nobody_reaps() -> Iterator[None]:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-def order(keeper: subprocess.Popen[bytes], **command: Any) -> None:
-    assert keeper.stdin is not None
-    keeper.stdin.write(json.dumps(command).encode() + b"\n")
-    keeper.stdin.flush()
+def order(supervisor: subprocess.Popen[bytes], **command: Any) -> None:
+    assert supervisor.stdin is not None
+    supervisor.stdin.write(json.dumps(command).encode() + b"\n")
+    supervisor.stdin.flush()
 
 
-def event(keeper: subprocess.Popen[bytes]) -> dict[str, Any]:
-    assert keeper.stdout is not None
-    found: dict[str, Any] = json.loads(keeper.stdout.readline())
+def event(supervisor: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert supervisor.stdout is not None
+    found: dict[str, Any] = json.loads(supervisor.stdout.readline())
     return found
 
 
-def start(keeper: subprocess.Popen[bytes], log: Path, command: list[str] = SLEEPER) -> dict[str, Any]:
-    order(keeper, start="it", command=command, environment={"PATH": os.environ["PATH"]}, log=str(log))
-    return event(keeper)
+def start(supervisor: subprocess.Popen[bytes], log: Path, command: list[str] = SLEEPER) -> dict[str, Any]:
+    order(supervisor, start="it", command=command, environment={"PATH": os.environ["PATH"]}, log=str(log))
+    return event(supervisor)
 
 
 @pytest.mark.parametrize("number", [None, signal.SIGTERM])
 def test_when_the_run_is_gone_everything_it_started_is_gone(
-    keeper: subprocess.Popen[bytes], tmp_path: Path, number: signal.Signals | None
+    supervisor: subprocess.Popen[bytes], tmp_path: Path, number: signal.Signals | None
 ) -> None:
     private = tmp_path / "private"
     (private / "inner").mkdir(parents=True)
     (private / "inner" / "socket").touch()
     (private / "link").symlink_to(tmp_path)
-    order(keeper, remove=str(private))
-    pid = start(keeper, tmp_path / "log")["pid"]
+    order(supervisor, remove=str(private))
+    pid = start(supervisor, tmp_path / "log")["pid"]
     family = await_condition(
         lambda: [pid, *found] if (found := descendants(pid)) else None, within=20, what="the child"
     )
 
     if number is None:
-        assert keeper.stdin is not None
-        keeper.stdin.close()
+        assert supervisor.stdin is not None
+        supervisor.stdin.close()
     else:
-        keeper.send_signal(number)
-    keeper.wait(100)
+        supervisor.send_signal(number)
+    supervisor.wait(100)
 
     assert not any(is_alive(each) for each in family)
     assert not private.exists()
@@ -88,41 +88,43 @@ def test_when_the_run_is_gone_everything_it_started_is_gone(
 
 
 def test_the_keeper_reaps_what_its_programs_leave_behind(
-    keeper: subprocess.Popen[bytes], tmp_path: Path, nobody_reaps: None
+    supervisor: subprocess.Popen[bytes], tmp_path: Path, nobody_reaps: None
 ) -> None:
-    """Guards ``_adopt_orphans``: in a container without an init a grandchild stays, and the keeper waits for it."""
-    pid = start(keeper, tmp_path / "log")["pid"]
+    """Guards ``_adopt_orphans``: in a container without an init a grandchild stays, and the supervisor waits for it."""
+    pid = start(supervisor, tmp_path / "log")["pid"]
     await_condition(lambda: descendants(pid), within=20, what="the child")
 
-    assert keeper.stdin is not None
-    keeper.stdin.close()
-    keeper.wait(100)
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
+    supervisor.wait(100)
 
     with pytest.raises(ProcessLookupError):
         os.killpg(pid, 0)
 
 
-def test_a_program_that_ends_takes_its_group_along_and_is_told(keeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    pid = start(keeper, tmp_path / "log")["pid"]
+def test_a_program_that_ends_takes_its_group_along_and_is_told(
+    supervisor: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    pid = start(supervisor, tmp_path / "log")["pid"]
     child = await_condition(lambda: next(iter(descendants(pid)), None), within=20, what="the child")
 
     os.kill(pid, signal.SIGKILL)
 
-    assert event(keeper) == {"ended": "it", "status": -9}
+    assert event(supervisor) == {"ended": "it", "status": -9}
     await_condition(lambda: not is_alive(child), within=20, what="the child being gone")
 
 
-def test_a_program_that_is_not_there_is_told(keeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    told = start(keeper, tmp_path / "log", ["/no/such/program"])
+def test_a_program_that_is_not_there_is_told(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    told = start(supervisor, tmp_path / "log", ["/no/such/program"])
 
     assert (told["ended"], told["status"]) == ("it", 127)
 
 
-def test_what_is_signalled_is_the_program_alone(keeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_what_is_signalled_is_the_program_alone(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
     command = ["/bin/sh", "-c", "trap 'exit 7' TERM; sleep 300 & echo ready; wait"]
-    start(keeper, tmp_path / "log", command)
+    start(supervisor, tmp_path / "log", command)
     await_condition(lambda: (tmp_path / "log").read_text() == "ready\n", within=20, what="the trap")
 
-    order(keeper, signal="it", number=15)
+    order(supervisor, signal="it", number=15)
 
-    assert event(keeper) == {"ended": "it", "status": 7}
+    assert event(supervisor) == {"ended": "it", "status": 7}

@@ -92,6 +92,6 @@ GUARDS = (
     Guard(_FLOWER, "if logins or has_provider or _is_loopback(address):", _ACCESS, "if True:"),
     Guard(_FLOWER, "if not all(_LOGIN.fullmatch(login) for login in logins):", _ACCESS, "if False:"),
     Guard("worker/command.py", "    import worker.celery  # noqa: F401\n", ("tests/integration/test_doors.py",), ""),
-    Guard("producer/commands/preparation.py", "        insist_on_port(port)\n",
+    Guard("producer/commands/preparation.py", "        check_port_is_free(port)\n",
         ("tests/integration/test_flower_access.py", "-k", "starts_nothing"), "        pass\n"),
 )  # fmt: skip

@@ -32,7 +32,7 @@ GUARDS = (
     _of(_STORE, "        if not os.pread(file, 1, 0):\n            return None\n", _MANIFEST, ""),
     _of(_BEGIN, "    kept = set_aside(manifest, None)  #", _PLAN, "    kept = None  #"),
     _of(_BEGIN, '        tell(f"{manifest} held another job', _PLAN, '        str(f"{manifest} held another job'),
-    _of(_BEGIN, "        _insist_on_a_place_of_its_own(manifest, folder)\n", _PLAN, ""),
+    _of(_BEGIN, "        _refuse_place_of_a_body(manifest, folder)\n", _PLAN, ""),
     _of(_BEGIN, "    except FolderError:\n        return written", _PLAN,
         "    except EOFError:\n        return written"),
     _of(_BEGIN, "        look_at(manifest)  #", _PLAN, "        pass  #"),
@@ -54,5 +54,5 @@ GUARDS = (
     _of("contract/named_files.py", "(may_be_pipe and is_pipe)", _NAMED, "False"),
     _of("contract/named_files.py", "if stat.S_ISDIR(mode):", _NAMED, "if False:"),
     _of("producer/commands/demo.py", 'if text.read(len(_HEAD)) not in ("", _HEAD):', _MISTAKES, "if False:"),
-    _of("producer/commands/compare.py", "    _insist_on_files(lists)\n", _COMPARE, ""),
+    _of("producer/commands/compare.py", "    _refuse_streams(lists)\n", _COMPARE, ""),
 )  # fmt: skip

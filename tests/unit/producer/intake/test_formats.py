@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from contract.errors import InputError
-from producer.intake.formats import fault_of_head, insist_on_urls
+from producer.intake.formats import check_has_urls, fault_of_head
 
 LIST = b"http://h/a\nhttp://h/b\n"
 
@@ -68,7 +68,7 @@ def test_a_thousand_refused_lines_are_enough_and_the_first_one_says_why() -> Non
     rows = [b"# a comment", b"", *(b"%d,http://h/%d" % (number, number) for number in range(998))]
 
     with pytest.raises(InputError, match=r"list urls.txt has no URL in its first 1,000 lines, .*: line 3: .* CSV"):
-        insist_on_urls(Lines(rows))
+        check_has_urls(Lines(rows))
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_a_thousand_refused_lines_are_enough_and_the_first_one_says_why() -> Non
     ids=["few", "one URL", "comments", "empty"],
 )
 def test_fewer_refused_lines_are_rows(lines: list[bytes]) -> None:
-    insist_on_urls(Lines(lines))
+    check_has_urls(Lines(lines))
 
 
 @pytest.mark.parametrize("lines", [[], [b""], [b"# nothing", b" ", b""]])
 def test_a_list_that_is_known_to_hold_nothing_ends_before_anything_is_given_up(lines: list[bytes]) -> None:
     with pytest.raises(InputError, match=r"The list urls\.txt holds no URLs: put one per line"):
-        insist_on_urls(Lines(lines, is_seen_whole=True))
+        check_has_urls(Lines(lines, is_seen_whole=True))

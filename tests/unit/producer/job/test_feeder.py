@@ -18,7 +18,7 @@ from producer.intake.read_ahead import ROUND
 from producer.intake.selection import Selection
 from producer.intake.sources import Lists
 from producer.job.feeder import Feeder
-from producer.job.plan import read_on
+from producer.job.plan import restore_position
 from producer.job.sender import NewJob
 from producer.storage.journal import Journal, KeptBatch
 from tests.support.clocked_ledger import record_of
@@ -39,7 +39,7 @@ def feeder(
     lead: int = 0,
 ) -> Feeder:
     lists = Lists([str(folder / "urls.txt")])
-    assert read_on(lists, journal)
+    assert restore_position(lists, journal)
     return Feeder(
         NewJob(id="job-1", label="urls.txt", policy=JobPolicy()),
         lists=lists,

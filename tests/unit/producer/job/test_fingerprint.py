@@ -12,7 +12,7 @@ import pytest
 from contract.records.policy import JobPolicy
 from contract.urls.naming import Layout
 from producer.intake.sources import Lists
-from producer.job.plan import JobSpec, begin, begin_or_go_on
+from producer.job.plan import JobSpec, begin, begin_or_resume
 from producer.storage.journal import Journal
 
 SPEC = JobSpec(lists=["/lists/urls.txt", "-"], policy=JobPolicy(), manifest=Path("/out/manifest.jsonl"))
@@ -61,7 +61,7 @@ def test_a_folder_that_an_earlier_version_began_is_gone_on_with(tmp_path: Path) 
     journal = Journal(tmp_path / "state")
     begin(journal, "job-1", pytest.fail, fingerprint=spec.earlier_fingerprint, label="urls.txt", manifest=None)
 
-    lists, is_old = begin_or_go_on(spec, Lists(spec.lists), journal, pytest.fail, pytest.fail)
+    lists, is_old = begin_or_resume(spec, Lists(spec.lists), journal, pytest.fail, pytest.fail)
 
     lists.close()
     assert (is_old, journal.job) == (True, "job-1")
@@ -89,10 +89,10 @@ def test_what_another_command_changes_is_named_and_the_job_is_given_up(
     told: list[str] = []
     given_up: list[str] = []
     with closing(Journal(tmp_path / "state")) as journal:
-        begin_or_go_on(first, Lists(first.lists), journal, pytest.fail, pytest.fail)
+        begin_or_resume(first, Lists(first.lists), journal, pytest.fail, pytest.fail)
         job = journal.job
     with closing(Journal(tmp_path / "state")) as journal:  # as it was written
-        _, is_old = begin_or_go_on(second, Lists(second.lists), journal, told.append, given_up.append)
+        _, is_old = begin_or_resume(second, Lists(second.lists), journal, told.append, given_up.append)
 
         assert journal.job != job
     assert not is_old
@@ -108,8 +108,8 @@ def test_a_job_that_is_started_over_is_given_up(tmp_path: Path) -> None:
     with closing(Journal(tmp_path / "state")) as journal:
         begin(journal, "job-1", pytest.fail, fingerprint=spec.fingerprint, label="urls.txt", manifest=None)
 
-        begin_or_go_on(replace(spec, is_fresh=True), Lists(spec.lists), journal, pytest.fail, given_up.append)
+        begin_or_resume(replace(spec, is_fresh=True), Lists(spec.lists), journal, pytest.fail, given_up.append)
         journal.finish()
-        begin_or_go_on(spec, Lists(spec.lists), journal, pytest.fail, given_up.append)
+        begin_or_resume(spec, Lists(spec.lists), journal, pytest.fail, given_up.append)
 
     assert given_up == ["job-1"], "a finished one is not"

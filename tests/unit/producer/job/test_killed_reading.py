@@ -12,7 +12,7 @@ import pytest
 from contract.urls.naming import output_name
 from producer.intake.selection import Selection
 from producer.intake.sources import Lists
-from producer.job.plan import read_on
+from producer.job.plan import restore_position
 from producer.storage import journal as journal_module
 from producer.storage import journal_file, seen, sorted_runs
 from producer.storage.journal import Journal, KeptBatch
@@ -43,7 +43,7 @@ def read(listed: Path, folder: Path, killer: Killer | None) -> bool:
 def _read(listed: Path, journal: Journal) -> None:
     lists = Lists([str(listed)])
     try:
-        assert read_on(lists, journal)
+        assert restore_position(lists, journal)
         selection = Selection(journal)
         while chunk := lists.read():
             number = int(journal.fact("next", 1))
