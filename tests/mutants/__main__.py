@@ -60,7 +60,9 @@ def main(words: list[str]) -> int:
             survived += not missed
             print(f"{'ok  ' if missed else 'BAD '} {time.monotonic() - started:5.1f} s  {guard}", flush=True)
     taken = len(chosen) - stale - late
-    print(f"{taken} guards removed: a test failed for {taken - survived}, none for {survived}; {stale + late} not tried")
+    print(
+        f"{taken} guards removed: a test failed for {taken - survived}, none for {survived}; {stale + late} not tried"
+    )
     return 1 if survived or stale or not chosen else 0
 
 
