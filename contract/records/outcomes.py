@@ -70,7 +70,7 @@ class Timing(Struct, frozen=True, gc=False):
 
     ``dns`` to ``transfer`` are the consecutive phases of the last attempt (differences of curl's time stamps);
     ``total`` runs from the first attempt's start to the end and includes waits between attempts; ``queued`` from the
-    batch's enqueueing to the first attempt.
+    batch's enqueueing to the first attempt. Both are of the last batch only, if others handed the URL off.
     """
 
     dns: float = 0.0

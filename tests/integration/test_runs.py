@@ -61,12 +61,14 @@ def test_a_batch_past_its_time_starts_no_more_and_loses_nothing(site: Misbehavin
 
 
 def test_what_was_spent_before_counts(site: MisbehavingSite, bench: Bench) -> None:
-    """A URL handed off keeps its deadline: what earlier batches used is gone."""
+    """A URL handed off keeps its deadline: what earlier batches used is gone, and its row says so."""
     entry = BatchEntry(url=site.url("/silence", key="spent"), spent=OPEN.timeout - 0.5)
 
     run = bench.fetch([entry])
 
     assert run.outcomes[0].error is ErrorClass.TIMEOUT
+    deadline = f"{OPEN.timeout:g} s ({entry.spent:.1f} s of it in earlier batches)"
+    assert run.outcomes[0].detail == f"Not finished within its deadline of {deadline}."
 
 
 def test_a_stopped_run_hands_back_what_is_in_flight(site: MisbehavingSite, bench: Bench) -> None:

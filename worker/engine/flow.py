@@ -7,10 +7,9 @@ from functools import partial
 from operator import is_
 
 from worker.engine.assignments import Assignment, Assignments
-from worker.engine.failures import Failure
+from worker.engine.failures import Failure, past_deadline
 from worker.engine.group_commit import Whole
 from worker.engine.hosts import Hosts
-from worker.engine.limits import past_deadline
 from worker.engine.ports import Clock
 from worker.engine.queues import Tier
 from worker.engine.rows import OK, row_of_body, row_of_failure
@@ -137,7 +136,7 @@ class Flow:
         for transfer in [each for each in self._between if each.ready_at is None and now >= each.deadline]:
             for _ in self._schedule.remove(partial(is_, transfer)):
                 self._withdraw(transfer)
-                failure = past_deadline(transfer.terms.policy.timeout)
+                failure = past_deadline(transfer.terms.policy.timeout, transfer.entry.spent)
                 self.act(transfer, transfer.failed(failure, now, random=self._random), now)
             self._between.pop(transfer, None)
         self.host_waits.look(now)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from contract.records.outcomes import ErrorClass
 from contract.records.policy import JobPolicy
 from worker.engine.exchange import Exchange
-from worker.engine.failures import Failure, Kind
+from worker.engine.failures import Failure, Kind, past_deadline
 from worker.engine.transfer import Transfer
 
 LONGEST_COURTESY = 1.0  # seconds to wait for an unwanted body, to keep its connection
@@ -52,11 +52,6 @@ class Limits:
             del self._watched[exchange]
 
 
-def past_deadline(seconds: float) -> Failure:
-    detail = f"The deadline of {seconds:g} s passed."
-    return Failure(error=ErrorClass.TIMEOUT, kind=Kind.TRANSIENT, detail=detail)
-
-
 def _is_over(exchange: Exchange, seen: _Watched, now: float) -> bool:
     """Has it been waited long enough for a body that is not needed?"""
     if seen.answered_at is None:
@@ -74,7 +69,7 @@ def _past_limit(exchange: Exchange, transfer: Transfer, seen: _Watched, now: flo
         return None  # its outcome is decided, and it ends soon
     policy = transfer.terms.policy
     if now >= transfer.deadline:
-        return past_deadline(policy.timeout)
+        return past_deadline(policy.timeout, transfer.entry.spent)
     if not exchange.received:
         return _not_begun(exchange, policy.first_byte_timeout, now)
     return _too_slow(exchange, seen, policy, now) if policy.slowest else None

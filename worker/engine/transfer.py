@@ -13,7 +13,7 @@ from contract.records.outcomes import Attempt, ErrorClass, rounded
 from contract.urls.lines import Parsed
 from contract.urls.naming import output_name
 from worker.engine.exchange import Exchange
-from worker.engine.failures import Failure, Kind, bug
+from worker.engine.failures import Failure, Kind, bug, past_deadline
 from worker.engine.hops import Hops
 from worker.engine.http.promises import Promise, promises
 from worker.engine.http.ranges import (
@@ -32,6 +32,7 @@ from worker.engine.schedule import QUIET_AFTER
 from worker.engine.steps import FOLLOW, PUBLISH, GoBack, Hold, Over, Retry, Step
 from worker.engine.terms import Terms
 
+_EARLY = 0.005  # seconds; libcurl counts milliseconds, and rounds down
 _FIRST = Tier.FIRST
 _STALLS = (ErrorClass.TIMEOUT, ErrorClass.TOO_SLOW, ErrorClass.CONNECT)
 
@@ -160,6 +161,9 @@ class Transfer:
         self.is_under_way = False
         if failure.kind is Kind.LOCAL:
             return GoBack(failure.detail, failure.retry_after)
+        if failure.error is ErrorClass.TIMEOUT and now >= self.deadline - _EARLY:
+            # libcurl's words have the time of this exchange only.
+            failure = replace(past_deadline(self.terms.policy.timeout, self.entry.spent), status=failure.status)
         self._note_failure(failure, now)
         self.failure = failure
         wait = self.terms.retry.wait_after(failure, self.attempts, random=random)
