@@ -26,7 +26,8 @@ class BatchEntry(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkno
     """One URL of a batch.
 
     ``attempts`` and ``spent`` (seconds of its deadline already used) are those of earlier batches that handed the URL
-    off; ``waited`` is the time in seconds it waited because its host asked for it.
+    off; ``waited`` is the time in seconds it waited because its host asked for it. ``status`` is that of the last
+    answer to it, if its host throttled then and no attempt records it.
     """
 
     url: str
@@ -35,11 +36,12 @@ class BatchEntry(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkno
     attempts: tuple[Attempt, ...] = ()
     spent: float = 0.0
     waited: float = 0.0
+    status: int | None = None
 
     @property
     def is_plain(self) -> bool:
         """Is there nothing to store but the URL?"""
-        return not (self.known or self.expected or self.attempts or self.spent or self.waited)
+        return not (self.known or self.expected or self.attempts or self.spent or self.waited or self.status)
 
 
 Listed = str | BatchEntry  #: an entry on its way into a batch; a plain one is just its URL

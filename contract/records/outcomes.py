@@ -39,7 +39,7 @@ class ErrorClass(StrEnum):
     NOT_READY = "not-ready"  #: the server is still preparing the body, and said when to retry (202 with Retry-After)
     HTTP_4XX = "http-4xx"  #: the server blames the request
     HTTP_5XX = "http-5xx"  #: the server reports an error of its own
-    HOST_BLOCKED = "host-blocked"  #: its host only throttled, or asked to wait longer than --host-patience
+    HOST_BLOCKED = "host-blocked"  #: its host only throttled, or waiting for it would exceed --host-patience
     TOO_MANY_REDIRECTS = "too-many-redirects"  #: a loop, or more hops than allowed
     BAD_REDIRECT = "bad-redirect"  #: a redirect without a usable Location
     TOO_LARGE = "too-large"  #: the body is, or claims to be, larger than the cap, or than the disk can ever hold

@@ -157,14 +157,15 @@ def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
     """
     began = f"It answered {pause.status}" if pause.status else "It throttled"
     asked = f" and asked for {pause.asked:.0f} s" if pause.asked else ""
-    detail = f"The host asked for more than {transfer.terms.policy.host_patience:g} s of waiting (--host-patience)."
+    most = f"{transfer.terms.policy.host_patience:g} s (--host-patience)"
+    detail = f"The host throttles, and waiting for it would take longer than {most}."
     if pause.is_given_up:
-        detail = "The host only ever answered that it is busy, and never said when to retry."
+        detail = "Lately the host only answered that it is busy, and did not say when to retry."
     return Failure(
         error=ErrorClass.HOST_BLOCKED,
         kind=Kind.TRANSIENT,
         detail=f"{detail} {began}{asked}.",
-        status=transfer.throttled_with,
+        status=transfer.last_status,
     )
 
 

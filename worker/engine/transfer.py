@@ -89,9 +89,16 @@ class Transfer:
         # when an attempt was first excused, because its host throttles
         self.excused = terms.began - entry.waited if entry.waited else inf
         self.alone_for = 0.0  # seconds it waits alone, while its host continues with others
-        self.throttled_with: int | None = None  # status of an answer to it that concerned its host
+        self.throttled_with = entry.status  # that of an answer to it that concerned its host, if none came after it
         self.resolved_in = 0.0
         self.unresolved_at = -inf  # when it last failed because its host has no address
+
+    @property
+    def last_status(self) -> int | None:
+        """Return the status of the last answer to it, in this run or before; None: it had none."""
+        if self.throttled_with is not None:
+            return self.throttled_with
+        return next((each.status for each in reversed(self.attempts) if each.status is not None), None)
 
     # --------------------------------------------------------------------------------------------- its attempts
 
@@ -346,6 +353,8 @@ class Transfer:
         entry = self.entry
         if waited:
             entry = structs.replace(entry, waited=round(entry.waited + waited, 3))
+        if self.throttled_with != entry.status:
+            entry = structs.replace(entry, status=self.throttled_with)
         if self.began is None:
             return entry
         ready_at = self.ready_at  # read once: the lane may end the wait meanwhile
@@ -363,6 +372,8 @@ class Transfer:
         exchange = self.exchange
         status = exchange.head.status if exchange is not None and exchange.head is not None else None
         self.attempts += (Attempt(failure.error, status, rounded(now - self.attempt_began)),)
+        if status is not None:
+            self.throttled_with = None
 
     # ----------------------------------------------------------------------------------------------- its way
 

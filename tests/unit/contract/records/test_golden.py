@@ -83,6 +83,13 @@ def test_a_snapshot_that_says_more_is_written_behind_what_the_first_release_wrot
     assert said.to_wire().startswith(golden("snapshot")[:-1])
 
 
+def test_an_entry_that_says_more_is_written_behind_what_the_first_release_wrote() -> None:
+    entries = [BatchEntry("https://a/", spent=1.5, waited=60.25, status=429)]
+
+    assert wire.decompress(pack_entries(entries)) == golden("batch-2")
+    assert unpack_entries(wire.compress(golden("batch-2"))) == entries
+
+
 def test_rows_of_a_report_are_the_bytes_that_were_stored() -> None:
     """Guards ``Raw``: a row that is read and written again costs the follower half of what a URL costs it."""
     text = golden("report").replace(b'"bytes":7', b'"bytes": 7.0')
