@@ -42,5 +42,5 @@ sbom: ## write dist/sbom.cdx.json, a CycloneDX list of the packages in run.txt
 COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" --quiet
 
 lock: ## resolve the requirements again; UPGRADE=--upgrade takes the newest versions
-	$(COMPILE) --extra embedded $(UPGRADE) --output-file requirements/run.txt
+	$(COMPILE) --extra embedded --extra digests $(UPGRADE) --output-file requirements/run.txt
 	$(COMPILE) --all-extras --group dev --constraint requirements/run.txt $(UPGRADE) --output-file requirements/dev.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,19 @@ class Digest(StrEnum):
     BLAKE3 = "blake3"
     XXH3 = "xxh3"
     NONE = "none"
+
+
+_PACKAGES = {Digest.BLAKE3: "blake3", Digest.XXH3: "xxhash"}  # what computes it, if not Python itself
+
+
+def lacking_for(digest: Digest) -> str:
+    """Return a sentence if a package that computes the digest is missing here; empty: none is."""
+    if digest in _PACKAGES:
+        try:
+            importlib.import_module(_PACKAGES[digest])
+        except ImportError:
+            return f"The digest {digest} needs a package: pip install 'trawlnet[digests]'."
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

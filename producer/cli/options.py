@@ -184,7 +184,7 @@ policy_options = combined(
             "--digest",
             type=click.Choice(["sha256", "blake3", "xxh3", "none"]),
             default="sha256",
-            help="Content digest kept in the manifest.",
+            help="Content digest kept in the manifest; blake3 and xxh3 need pip install 'trawlnet[digests]'.",
         ),
         click.option(
             "--sync",

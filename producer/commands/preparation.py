@@ -16,6 +16,7 @@ from contract.cluster.variables import ignored_proxies
 from contract.errors import SettingError
 from contract.folders import PARTS, PRIVATE, Owner, is_left_behind
 from contract.open_files import allowed_transfers, attainable_limit, shortage
+from contract.records.policy import lacking_for
 from producer.cluster.embedded import Embedded, check_port_is_free
 from producer.display.console import Console
 from producer.formatting import command
@@ -74,6 +75,8 @@ def prepared(options: RunOptions, producer: Producer, console: Console) -> Itera
     """
     begun = time.monotonic()
     settings = producer.configured
+    if settings is None and (lacking := lacking_for(options.spec.policy.digest)):
+        raise SettingError(lacking)  # the workers of a cluster have packages of their own
     if options.worker.flower_port is not None:
         _look_at_flower(options.worker.flower_port, console, has_cluster=settings is not None)
     lists = Lists(options.spec.lists)

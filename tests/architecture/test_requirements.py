@@ -44,7 +44,7 @@ def wanted(name: str) -> list[Requirement]:
     """Return what pyproject.toml says a lock must hold."""
     project: dict[str, Any] = tomllib.loads(document("pyproject.toml"))
     extras = project["project"]["optional-dependencies"]
-    lines = [*project["project"]["dependencies"], *extras["embedded"]]
+    lines = [*project["project"]["dependencies"], *extras["embedded"], *extras["digests"]]
     if name == "dev":
         lines += [line for extra in extras.values() for line in extra] + project["dependency-groups"]["dev"]
     return [Requirement(line) for line in lines]

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from contract.errors import SettingError
-from contract.records.policy import Digest
+from contract.records.policy import Digest, lacking_for
 
 
 class Hasher(Protocol):
@@ -64,17 +64,10 @@ def starter(algorithm: str) -> Callable[[], Any]:
     Raises:
         SettingError: the optional package of the algorithm is not installed.
     """
-    try:
-        if algorithm == Digest.BLAKE3:
-            from blake3 import blake3
-
-            return blake3
-        if algorithm == Digest.XXH3:
-            from xxhash import xxh3_128
-
-            return xxh3_128
-    except ImportError:
-        raise SettingError(f"The digest {algorithm} needs a package: pip install 'trawlnet[digests]'.") from None
+    if algorithm in (Digest.BLAKE3, Digest.XXH3):
+        if lacking := lacking_for(Digest(algorithm)):
+            raise SettingError(lacking)
+        return _packaged(Digest(algorithm))
     if algorithm == "sha256":
         return hashlib.sha256
     if algorithm == "crc32":
@@ -82,3 +75,13 @@ def starter(algorithm: str) -> Callable[[], Any]:
     if algorithm == "crc32c":
         return _Crc32c
     return lambda: hashlib.new(algorithm, usedforsecurity=False)
+
+
+def _packaged(algorithm: Digest) -> Callable[[], Any]:
+    if algorithm is Digest.BLAKE3:
+        from blake3 import blake3
+
+        return blake3
+    from xxhash import xxh3_128
+
+    return xxh3_128
