@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from producer.display.summary import Summary
 from producer.formatting import count, counted, seconds, size
 from producer.intake.sources import STANDARD_INPUT, Lists
 from producer.job.plan import JobSpec
+from producer.job_report.rows import Row, read_rows
+from producer.storage.manifest import read_lines
 from producer.wiring import Producer
 
 DEMO_URLS, DEMO_LATENCY = 200, 0.05  # seconds
@@ -44,10 +46,14 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The result of one way. ``ideal`` is the time in seconds if nothing took time but the servers."""
+    """The result of one way; times in seconds.
+
+    ``own`` is the sum of the URLs' own times, ``ideal`` the time if nothing took time but the servers.
+    """
 
     way: Way
     summary: Summary
+    own: float
     ideal: float
 
     @property
@@ -78,11 +84,11 @@ def compare(
     for way in chosen:
         console.mention(f"{way.title} ...")
         with tempfile.TemporaryDirectory(prefix="trawl-compare-") as folder:
-            summary = _fetch(lists, policy, way, Path(folder), producer, console)
+            summary, own = _fetch(lists, policy, way, Path(folder), producer, console)
         if not summary.is_finished:
             raise KeyboardInterrupt
-        first = measured[0].summary if measured else summary
-        measured.append(Measured(way, summary, ideal(first, way)))
+        first, alone = (measured[0].summary, measured[0].own) if measured else (summary, own)
+        measured.append(Measured(way, summary, own, ideal(first, alone, way)))
     return measured
 
 
@@ -112,7 +118,8 @@ def to_text(measured: Sequence[Measured], *, latency: float | None = None) -> st
     lines += ["", *_chart(measured, widths[0])]
     lines += [
         "",
-        "elapsed: first batch's start to last batch's end, by the reports; ideal: nothing but the servers' own time.",
+        "elapsed: first batch's start to last batch's end, by the reports; URLs' own time: without the waits between",
+        "attempts, when others are fetched; ideal: nothing but the servers' own time.",
     ]
     return "\n".join(lines)
 
@@ -124,6 +131,7 @@ def to_records(measured: Sequence[Measured]) -> list[dict[str, object]]:
             "processes": each.way.processes,
             "lanes": each.way.lanes,
             "transfers": each.way.transfers,
+            "own": round(each.own, 6),
             "ideal": round(each.ideal, 6),
             "speed_up_over_first": round(measured[0].elapsed / each.elapsed, 3) if each.elapsed else None,
             **each.summary.to_record(),
@@ -145,7 +153,8 @@ def _refuse_streams(lists: Sequence[str]) -> None:
 
 def _fetch(
     lists: Sequence[str], policy: JobPolicy, way: Way, folder: Path, producer: Producer, console: Console
-) -> Summary:
+) -> tuple[Summary, float]:
+    """Fetch the lists in one way; return the summary, and the sum of the URLs' own times in seconds."""
     manifest = folder / "manifest.jsonl"
     settings = {"TRAWL_LANES": str(way.lanes), "TRAWL_TRANSFERS": str(way.transfers)}
     options = RunOptions(
@@ -155,15 +164,25 @@ def _fetch(
         worker=WorkerOptions(processes=way.processes, settings=settings),
         batch_size=_ALL_IN_ONE,
     )
-    return run(options, producer.without_cluster(), console)
+    summary = run(options, producer.without_cluster(), console)
+    return summary, own_time(read_rows(read_lines(manifest)))
 
 
-def ideal(first: Summary, way: Way) -> float:
-    """Return the number of rounds of transfers, times the seconds that one URL took alone."""
+def own_time(rows: Iterable[Row | None]) -> float:
+    """Return the seconds that URLs took, without the waits between their attempts, in which others are fetched."""
+    return sum(min(row.timing.total, sum(each.seconds for each in row.attempts)) for row in rows if row is not None)
+
+
+def ideal(first: Summary, own: float, way: Way) -> float:
+    """Return the number of rounds of transfers, times the seconds that one URL took alone.
+
+    ``first`` fetched the list one after another, in ``own`` seconds of the URLs' time. Names are looked up while others
+    are fetched, but no more of it can have been the servers' than all of it took.
+    """
     fetched = first.tally.tried
     if not fetched:
         return 0.0
-    return math.ceil(fetched / way.in_flight) * first.tally.busy / fetched
+    return math.ceil(fetched / way.in_flight) * min(own, first.tally.elapsed) / fetched
 
 
 def _row(each: Measured, first: Measured) -> tuple[str, ...]:
@@ -172,7 +191,7 @@ def _row(each: Measured, first: Measured) -> tuple[str, ...]:
     return (
         each.way.title,
         seconds(each.elapsed),
-        seconds(tally.busy),
+        seconds(each.own),
         f"{first.elapsed / elapsed:.1f} x",
         count(fetched / elapsed),
         f"{tally.fetched / elapsed / 1e6:.1f}",

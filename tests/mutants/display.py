@@ -12,6 +12,7 @@ _LANE = ("tests/unit/worker/engine/test_time_of_urls.py", "-k", "busy_lane")
 _RATES = ("tests/unit/producer/job/test_rates.py",)
 _SCREEN = ("tests/unit/producer/display",)
 _CHARTS = ("tests/unit/producer/job_report/test_figures.py",)
+_COMPARE = ("tests/unit/producer/commands/test_compare.py",)
 _HEALTH = ("tests/integration/ledger/test_health.py",)
 
 GUARDS = (
@@ -19,6 +20,9 @@ GUARDS = (
     Guard("producer/job_report/timeline.py", " + later * theirs.change", _CHARTS),
     Guard("producer/job_report/timeline.py", "_NARROWEST = 1 / 4", _CHARTS, "_NARROWEST = 1 / 16"),
     Guard("producer/job_report/timeline.py", "max(started, end - transfer)", _CHARTS, "end"),
+    Guard("producer/commands/compare.py", "min(row.timing.total, sum(each.seconds for each in row.attempts))", _COMPARE,
+        "row.timing.total"),
+    Guard("producer/commands/compare.py", " * min(own, first.tally.elapsed) / fetched", _COMPARE, " * own / fetched"),
     Guard("producer/job/fingerprint.py", '_OPTIONS.get(name, name.replace("_", "-"))',
         ("tests/unit/producer/cli/test_options.py",), "name"),
     Guard("producer/job/fingerprint.py", "json.loads(json.dumps(_chosen(policy)))",
