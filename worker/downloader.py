@@ -105,16 +105,18 @@ class Downloader:
         may_publish: Callable[[], bool] = lambda: True,
         credentials: Credentials = NO_CREDENTIALS,
         wake: Callable[[], None] = lambda: None,
+        unable: str = "",
     ) -> Run:
         """Start fetching a batch and return at once.
 
         ``queued`` is when the batch was enqueued (Unix seconds). ``may_publish`` is called on another thread right
-        before files are renamed. ``wake`` is called when there is room for another batch, and at the end.
+        before files are renamed. ``wake`` is called when there is room for another batch, and at the end. ``unable`` is
+        a sentence saying why nothing of it can be fetched here: every URL ends with it.
 
         Raises:
             SettingError: a network of the policy cannot be read, or its digest needs a missing package.
         """
-        start_hash = None if policy.digest is Digest.NONE else starter(policy.digest)
+        start_hash = None if unable or policy.digest is Digest.NONE else starter(policy.digest)
         run = Run(
             entries,
             policy,
@@ -129,6 +131,9 @@ class Downloader:
             roomy=self.settings.room - 1,
             wake=wake,
         )
+        if unable:
+            run.end_all(unable)
+            return run
         with self._lock:  # so that no lane is closed between being chosen and getting work
             run.launch(self._lanes_for(_Reach.of(policy)))
         return run

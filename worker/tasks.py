@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from celery import Celery, Task
 from celery.exceptions import Ignore
@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 
 from contract.cluster.broker import UNREACHABLE
 from contract.cluster.dispatch import send_batches
-from contract.errors import MessageError
+from contract.errors import MessageError, TrawlError
 from contract.ledger.values import Claim
 from contract.records.credentials import Credentials
 from contract.records.messages import BATCH_TASK, BatchMessage
@@ -111,15 +111,20 @@ class BatchTask:
         downloader = here.downloader()
 
         def starts(claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
-            return downloader.start(
+            start = partial(
+                downloader.start,
                 claim.entries(),
                 claim.policy,
                 queued=claim.queued,
                 worker=worker,
                 may_publish=may_publish,
-                credentials=Credentials.unpack(claim.secrets),
                 wake=wake,
             )
+            try:
+                return start(credentials=Credentials.unpack(claim.secrets))
+            except TrawlError as error:  # the next attempt, after the lease, would end the same
+                logger.error("not started: %s", error)
+                return start(unable=str(error))
 
         return BatchRunner(
             here.ledger,

@@ -47,6 +47,7 @@ class ErrorClass(StrEnum):
     REFUSED_URL = "refused-url"  #: the URL itself may not be fetched
     LOCAL_DISK = "local-disk"  #: the worker's disk could not store the file
     DIGEST = "digest"  #: the bytes do not match the digest in the list or from the server
+    UNSUPPORTED = "unsupported"  #: the worker lacks what the job's options need, such as the package of its digest
     POISON = "poison"  #: the worker died every time this URL was tried
     CANCELLED = "cancelled"  #: withdrawn before it was fetched
     INTERNAL = "internal"  #: a bug of Trawlnet, confined to this URL

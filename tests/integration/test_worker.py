@@ -18,7 +18,8 @@ from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import BATCH_TASK, BatchMessage
-from contract.records.outcomes import Ending
+from contract.records.outcomes import Ending, ErrorClass
+from contract.records.policy import Digest
 from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
 from tests.support.bodies import body_bytes
@@ -76,6 +77,27 @@ def test_a_report_holds_who_when_and_what_was_gained(
     assert report.elapsed == pytest.approx(report.finished - report.started, abs=1e-3)
     assert report.busy == pytest.approx(sum(outcome.timing.total for outcome in report.outcomes), rel=0.01)
     assert cluster.app.AsyncResult("job.1").get(timeout=60)["summary"] == {"ok": 8}
+
+
+def test_a_worker_that_lacks_a_package_ends_the_urls_at_once_and_says_why(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
+    """Guards the ``except`` of ``starts``: the batch was held until its lease ran out, five times, and was poison."""
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    (lacking / "xxhash.py").write_text("raise ImportError")
+    cluster.environment["PYTHONPATH"] = str(lacking)
+    urls = [server.url(f"/good?seed={seed}") for seed in range(3)]
+
+    with a_worker(tmp_path, cluster):
+        cluster.enqueue("job", urls, policy=replace(POLICY, digest=Digest.XXH3))
+        (report,) = cluster.reports("job")
+
+    assert sorted(row.url for row in report.outcomes) == urls
+    assert {(row.ending, row.error, row.detail) for row in report.outcomes} == {
+        (Ending.FAILED, ErrorClass.UNSUPPORTED, "The digest xxh3 needs a package: pip install 'trawlnet[digests]'.")
+    }
+    assert not server.log.requests()
 
 
 def test_a_few_urls_that_take_long_keep_no_others_waiting(

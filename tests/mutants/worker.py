@@ -22,6 +22,9 @@ _ENDED = """        self._listener.notify(ended)
 GUARDS = (
     Guard(_DEPARTURE, "        _thread.start_new_thread(_exit_when_idle, (self._has_work,))\n", _TOLD),
     Guard("worker/tasks.py", "with self._in_hand.one_more():", _TOLD, "if True:"),
+    Guard("worker/tasks.py", "return start(unable=str(error))",
+        ("tests/integration/test_worker.py::test_a_worker_that_lacks_a_package_ends_the_urls_at_once_and_says_why",),
+        "raise"),
     Guard("worker/lifecycle.py", "has_work=lambda: bool(self._in_hand)", _TOLD, "has_work=lambda: False"),
     Guard("producer/job/observer.py", "self._troubles.update(self.census.troubles)", _FLOOR, "pass"),
     Guard("worker/wiring.py", '        threading.Thread(target=watch.run, name="health", daemon=True).start()\n',

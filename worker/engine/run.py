@@ -90,6 +90,23 @@ class Run:
             self._submit(partial(self._look, known[start : start + _CHECKED_TOGETHER]))
         self._entries = ()
 
+    def end_all(self, reason: str) -> None:
+        """End every URL without a transfer, because this worker cannot do what the policy says."""
+        outcomes = [
+            Outcome(
+                url=entry.url,
+                name=output_name(entry.url),
+                ending=Ending.FAILED,
+                error=ErrorClass.UNSUPPORTED,
+                detail=reason,
+                attempts=entry.attempts,
+                worker=self.terms.worker,
+            )
+            for entry in self._entries
+        ]
+        self._entries = ()
+        self.results.end(outcomes, were_fetching=True)
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait at most this many seconds; True once every URL is settled or handed back."""
         return self.results.wait(timeout)
