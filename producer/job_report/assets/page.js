@@ -35,7 +35,7 @@ function draw(id, lines, shown, isLogarithmic) {
       height: HEIGHT,
       cursor: { sync: { key: "time" } },
       padding: [null, 28, null, null], // the last label is as wide as the others
-      scales: { y: isLogarithmic ? { distr: 3 } : { range: (_, __, most) => [0, Math.max(most * 1.08, 1e-9)] } },
+      scales: { y: isLogarithmic ? { distr: 3 } : { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
       series: [{ label: "UTC", value: (_, at) => moment(at) }, ...series],
       axes: [{ ...axis, space: 90, values: (_, at) => at.map(moment) }, { ...axis, size: 68, values: (_, at) => at.map((x) => (x == null ? "" : shown(x))) }],
     },
