@@ -43,7 +43,7 @@ def test_every_row_is_a_batch_with_its_own_runtime_and_result(tmp_path: Path) ->
 
     assert {row["state"] for row in rows.values()} == {"SUCCESS"}
     assert set(rows) == set(reports)
-    assert all("9 ok 1 failed (http-4xx 1) | 0.0 MB in " in row["result"] for row in rows.values())
+    assert all("9 ok, 1 failed (http-4xx 1), " in row["result"] for row in rows.values())
     runtimes = sum(row["runtime"] for row in rows.values())
     seconds = numbers["trawl_batch_seconds_sum", ()]
     assert seconds == pytest.approx(sum(report.elapsed for report in reports.values()), rel=0.01)

@@ -148,14 +148,20 @@ def handed_off_of(leftovers: Sequence[Leftover], *, straggling: int = 0) -> Hand
 def line_of(report: BatchReport, handed_off: int) -> str:
     """Summarise a batch in a line, of which Flower shows about 50 characters.
 
-    Example: ``163 ok 7 failed (http-4xx 5, truncated 1) 12 handed off | 5.3 MB in 3.3 s``.
+    Example: ``163 ok, 7 failed (http-4xx 5, truncated 1), 12 handed off, 5.3 MB in 3.3 s``.
     """
     counts = report.counts()
     parts = [f"{counts[ending]} {ending}" + _classes(report, ending) for ending in Ending if counts[ending]]
     if handed_off:
         parts.append(f"{handed_off} handed off")
     stored = sum(outcome.bytes or 0 for outcome in report.outcomes if outcome.ending is Ending.OK)
-    return f"{' '.join(parts) or '0 URLs'} | {stored / 1e6:.1f} MB in {report.elapsed:.1f} s"
+    return f"{', '.join(parts) or '0 URLs'}, {_size(stored)} in {report.elapsed:.1f} s"
+
+
+def _size(stored: int) -> str:
+    if stored < 1000:
+        return f"{stored} B"
+    return f"{stored / 1e6:.1f} MB" if stored >= 1e6 else f"{stored / 1e3:.1f} KB"
 
 
 def _classes(report: BatchReport, ending: Ending) -> str:

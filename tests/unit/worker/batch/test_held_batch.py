@@ -39,8 +39,9 @@ def test_a_line_about_a_batch_begins_with_its_counts_and_worst_classes() -> None
 
     line = line_of(report(*stored, ended(Ending.KEPT, size=9), *failed), handed_off=4)
 
-    assert line == "3 ok 1 kept 3 failed (http-4xx 2, truncated 1) 4 handed off | 3.0 MB in 3.3 s"
-    assert line_of(report(), handed_off=0) == "0 URLs | 0.0 MB in 3.3 s"
+    assert line == "3 ok, 1 kept, 3 failed (http-4xx 2, truncated 1), 4 handed off, 3.0 MB in 3.3 s"
+    assert line_of(report(), handed_off=0) == "0 URLs, 0 B in 3.3 s"
+    assert line_of(report(ended(Ending.OK, size=1234)), handed_off=0) == "1 ok, 1.2 KB in 3.3 s"
 
 
 def test_what_may_run_at_once_waits_for_nothing() -> None:

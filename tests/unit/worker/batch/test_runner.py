@@ -33,7 +33,7 @@ def test_a_batch_is_run_reported_and_closed() -> None:
     assert report.counts() == {"ok": 1}
     assert (report.job, report.batch, report.worker, report.busy) == ("job", "1", "worker@here", 1.0)
     assert not report.handed_off
-    assert line.startswith("1 ok | ")
+    assert line.startswith("1 ok, ")
 
 
 def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> None:

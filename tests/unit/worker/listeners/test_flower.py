@@ -136,7 +136,7 @@ def test_a_batch_that_was_lost_is_no_success(event: Event, line: str) -> None:
 
 
 def test_a_batch_that_a_full_disk_handed_off_whole_is_a_failure() -> None:
-    line = "5 handed off | 0.0 MB in 0.1 s: The disk is full."
+    line = "5 handed off, 0 B in 0.1 s: The disk is full."
     handed_off = BatchClosed(CLAIM, a_report(), HandedOff(later=5), line, stalled="The disk is full.")
     row = Shown().after(CLAIMED, handed_off)
 
