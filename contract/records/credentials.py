@@ -10,7 +10,7 @@ import netrc
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,10 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")  # RFC 9110 section 5.5, without ob
 _ORIGIN = re.compile(
     r"(?:(?P<scheme>https?)://)?(?P<host>\[[^\[\]]*\]|[^:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?/?", re.IGNORECASE
 )
+_EXAMPLE = "example.com Authorization: Bearer TOKEN"
+_LONGEST = 8 * 1024  # bytes of one header; servers commonly refuse more
+_MOST = 256 * 1024  # bytes of all headers: they come with every claim, and libcurl sends no request above 1 MB
+_LARGEST_FILE = 4 * _MOST  # bytes, comments included
 _FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "range", "if-range"))
 
 
@@ -77,41 +81,58 @@ def read_credentials(options: Iterable[str], netrc_file: str | Path | None = Non
     the command line, which every user of the machine can see.
 
     Raises:
-        SettingError: a header does not have that form, or a file is not private (mode 600) or not readable.
+        SettingError: a header does not have that form, there is too much of them, or a file is empty, not private
+            (mode 600) or not readable.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     if netrc_file:
         for origin, pair in _from_netrc(Path(netrc_file)):
             found.setdefault(origin, []).append(pair)
     for option in options:
-        for header in _from_file(option[1:]) if option.startswith("@") else [option]:
-            origin, pair = _from_option(header)
+        for header, place in _from_file(option[1:]) if option.startswith("@") else [(option, "--header")]:
+            origin, pair = _from_option(header, place)
             found.setdefault(origin, []).append(pair)
+    if sum(len(name) + len(value) for pairs in found.values() for name, value in pairs) > _MOST:
+        raise SettingError(f"The headers of --header and --netrc are larger than {_MOST // 1024} KB in all.")
     return Credentials({origin: tuple(pairs) for origin, pairs in found.items()})
 
 
-def _from_option(option: str) -> tuple[str, tuple[str, str]]:
-    origin_text, _, header = option.strip().partition(" ")
+def _from_option(option: str, place: str) -> tuple[str, tuple[str, str]]:
+    """Read one header; errors name its ``place`` and never repeat it, because it may hold a secret."""
+    origin_text, _, header = option.strip(" \t\r\n").partition(" ")
     name, colon, value = header.partition(":")
-    name, value = name.strip(), value.strip()
+    name, value = name.strip(" \t"), value.strip(" \t")  # nothing else: str.strip() removes control characters too
     origin = _origin(origin_text)
-    if not origin or not colon or not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
-        # The option itself is not repeated: it may hold a secret.
-        raise SettingError("--header must look like 'example.com Authorization: Bearer TOKEN'.")
+    if not origin or not colon or not _FIELD_NAME.fullmatch(name):
+        raise SettingError(f"{place} must look like '{_EXAMPLE}'.")
+    if not _FIELD_VALUE.fullmatch(value):
+        raise SettingError(f"{place} has a value that cannot be sent: it must be ASCII without control characters.")
+    if len(name) + len(value) > _LONGEST:
+        raise SettingError(f"{place} is larger than {_LONGEST // 1024} KB.")
     if name.lower() in _FRAMING:
-        raise SettingError(f"--header cannot set {name}: the transfer needs it.")
+        raise SettingError(f"{place} cannot set {name}: the transfer needs it.")
     return origin, (name, value)
 
 
-def _from_file(path: str) -> list[str]:
+def _from_file(path: str) -> Iterator[tuple[str, str]]:
+    """Read the headers of a file, each with its place for errors."""
     _check_private(path, "--header")
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        with Path(path).open("rb") as file:
+            read = file.read(_LARGEST_FILE + 1)
+        if len(read) > _LARGEST_FILE:
+            raise SettingError(f"{path} is not a file of headers: it is larger than {_LARGEST_FILE // 1024**2} MB.")
+        text = read.decode("utf-8-sig")
     except OSError as error:
         raise SettingError(f"--header cannot be read: {reason(path, error)}.") from None
     except UnicodeDecodeError:
         raise SettingError(f"{path} is not a file of headers: it is not text.") from None
-    return [line for line in lines if line.strip() and not line.startswith("#")]
+    lines = enumerate(text.split("\n"), start=1)  # str.splitlines() would end lines at control characters too
+    headers = [(line, number) for number, line in lines if line.strip(" \t\r") and not line.startswith("#")]
+    if not headers:
+        raise SettingError(f"{path} has no headers: write them one per line, like '{_EXAMPLE}'.")
+    for line, number in headers:
+        yield line, f"{path} line {number}"
 
 
 def _check_private(path: str, option: str) -> None:

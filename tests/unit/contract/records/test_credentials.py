@@ -119,7 +119,7 @@ def test_headers_are_read_from_a_private_file(tmp_path: Path) -> None:
     assert credentials.for_origin("https", "example.com", 443) == (("Authorization", TOKEN), ("X-Key", "other"))
     assert credentials.for_origin("http", "plain.test", 80) == (("X-Key", "k"),)
     path.write_text(f"example.com {TOKEN}\n")
-    with pytest.raises(SettingError, match="must look like") as raised:
+    with pytest.raises(SettingError, match=f"{path} line 1 must look like") as raised:
         read_credentials([f"@{path}"])
     assert TOKEN not in str(raised.value)
     path.chmod(0o640)
@@ -127,6 +127,56 @@ def test_headers_are_read_from_a_private_file(tmp_path: Path) -> None:
         read_credentials([f"@{path}"])
     with pytest.raises(SettingError, match="there is no file"):
         read_credentials(["@/no/such/file"])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "headers"
+    path.touch(0o600)
+    return path
+
+
+def test_a_file_of_another_system_is_read(file: Path) -> None:
+    """Guards the byte order mark and CR LF, as Windows writes them."""
+    file.write_bytes("\ufeffexample.com X-Key: k\r\n\r\nexample.com X-Other: o\r\n".encode())
+
+    credentials = read_credentials([f"@{file}"])
+
+    assert credentials.for_origin("https", "example.com", 443) == (("X-Key", "k"), ("X-Other", "o"))
+
+
+@pytest.mark.parametrize(
+    "end", ["\u2028", "\x0b", "\x0c", "\x85", "\x1f", "\x00", "\u2028example.com B: b", "\rexample.com B: b"]
+)
+def test_only_a_line_feed_ends_a_header(file: Path, end: str) -> None:
+    """Guards the split: what else ``splitlines`` ends a line at made two headers of one, and was removed at its end."""
+    file.write_bytes(f"# a comment\nexample.com X-Key: k{end}\n".encode())
+
+    with pytest.raises(SettingError, match=f"{file} line 2 has a value that cannot be sent"):
+        read_credentials([f"@{file}"])
+
+
+@pytest.mark.parametrize("text", ["", "\n \r\n# example.com X-Key: k\n", "\ufeff"])
+def test_a_file_without_headers_is_refused(file: Path, text: str) -> None:
+    """Guards the check: every request went out without its login."""
+    file.write_text(text, "utf-8")
+
+    with pytest.raises(SettingError, match=f"{file} has no headers"):
+        read_credentials([f"@{file}"])
+
+
+def test_headers_that_no_request_can_carry_are_refused_with_their_limit(file: Path) -> None:
+    """Guards each limit: all URLs failed, because libcurl sends no request of that size."""
+    header = f"example.com X-Key: {'k' * 8_187}"
+    assert read_credentials([header]).headers
+
+    with pytest.raises(SettingError, match=r"--header is larger than 8 KB"):
+        read_credentials([header + "k"])
+    with pytest.raises(SettingError, match=r"are larger than 256 KB in all"):
+        read_credentials([header] * 33)
+    file.write_text("#" * (1024 * 1024 + 1))
+    with pytest.raises(SettingError, match=r"is larger than 1 MB"):
+        read_credentials([f"@{file}"])
 
 
 def test_netrc_becomes_basic_authorization_per_host(tmp_path: Path) -> None:
