@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from contract.ledger.health import Census, WorkerHealth
 from contract.ledger.ports import Looking
-from contract.ledger.values import JobRecord, Standing, Waiting
+from contract.ledger.values import JobRecord, JobState, Standing, Waiting
 from producer.cluster.client import UNREACHABLE
 from producer.job.hold_up import NOTHING, Facts, HoldUp, what_holds_up
 from producer.job.live_progress import LiveProgress
@@ -80,6 +80,7 @@ class Observer:
         self._census_every = _ASKED_EVERY if self._is_closely else _ASKED_SELDOM
         self._census_asked = float("-inf")
         self._asked = float("-inf") if self._is_closely else clock()
+        self._state: JobState | None = None  # as last seen in the record
         self._waiting: Sequence[Waiting] = ()  # hosts that URLs of the job waited for at the last query
         self._waits_asked = 0.0
         self._lines = -1
@@ -89,6 +90,7 @@ class Observer:
         """Update what is known and query the cluster if it is time; while it is unreachable, the last answer stays."""
         now = self._clock()
         self._seen = seen
+        self._note_state(seen.record)
         lines = (seen.totals or {}).get("lines", 0)
         if lines != self._lines:
             self._lines, self._line_came = lines, now
@@ -149,13 +151,20 @@ class Observer:
             running=standing.running if standing is not None else record.running if record is not None else 0,
             deferred=standing.deferred if standing is not None else 0,
             undrained=record.undrained if record is not None else 0,
-            flying=live.sum("flying"),
-            quiet=live.sum("quiet"),
-            unresolved=live.sum("unresolved"),
+            flying=0 if self._is_still else live.sum("flying"),
+            quiet=0 if self._is_still else live.sum("quiet"),
+            unresolved=0 if self._is_still else live.sum("unresolved"),
             hold_up=hold_up,
         )
 
     # ------------------------------------------------------------------ asking
+
+    def _note_state(self, record: JobRecord | None) -> None:
+        """Ask about a job anew that was paused, resumed or cancelled: what was known of it is of before."""
+        state = record.state if record is not None else self._state
+        if self._state not in (None, state):
+            self._asked = float("-inf")
+        self._state = state
 
     def _ask(self, now: float) -> None:
         is_awaited = self._is_own and self.census is not None and not self.census.present
@@ -246,6 +255,11 @@ class Observer:
         due = self.standing.due if self.standing is not None else None
         return left if left is None or due is None else max(left, due)
 
+    @property
+    def _is_still(self) -> bool:
+        """Does no worker hold a batch? Then the last snapshots say what was in flight before."""
+        return self.standing is not None and not self.standing.running
+
     def _is_all_silent(self) -> bool:
         """Does nothing wait for a worker, and is everything in flight silent? Then past rates predict nothing."""
         standing, live = self.standing, self._live
@@ -264,7 +278,7 @@ class Observer:
 
     def _slow_hosts(self) -> Counter[str]:
         slow: Counter[str] = Counter()
-        for host, number in self._live.slow_hosts.items():
+        for host, number in ({} if self._is_still else self._live.slow_hosts).items():
             slow[_shown(host)] += number
         return slow
 

@@ -43,6 +43,8 @@ GUARDS = (
     Guard("producer/job/hold_up.py", "elif standing is None or not standing.running:", _HOLD_UP, "else:"),
     Guard("worker/engine/rows.py", "fetched.at, _lag(exchange, fetched))", _LANE, "fetched.at, 0.0)"),
     Guard("producer/job/observer.py", "        if self._is_all_silent():\n            return None\n", _OBSERVER),
+    Guard("producer/job/observer.py", "        self._note_state(seen.record)\n", _OBSERVER),
+    Guard("producer/job/observer.py", "self.standing is not None and not self.standing.running", _OBSERVER, "False"),
     Guard("producer/job/rates.py", "since < _BASIS_SECONDS or ", _RATES),
     Guard("producer/job/rates.py", " or came < _BASIS_ROWS:", _RATES, ":"),
     Guard("producer/formatting.py", "    shown = one_line(text)\n", _SCREEN, "    shown = text\n"),

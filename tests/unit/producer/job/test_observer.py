@@ -8,7 +8,7 @@ from typing import cast
 import redis.exceptions
 
 from contract.ledger.health import Census, Trouble, WorkerHealth
-from contract.ledger.values import Child
+from contract.ledger.values import Child, JobState
 from contract.records.policy import JobPolicy
 from contract.records.snapshots import ProgressSnapshot
 from producer.job.live_progress import LiveProgress
@@ -34,7 +34,7 @@ class World:
         self.ledger = MemoryLedger()
         self.ledger.create("job", JobPolicy())
         self.ledger.open("job", [batch_of(*"1abcdefghij")])
-        claimed(self.ledger, "1", holder="celery@a", job="job")
+        self.claim = claimed(self.ledger, "1", holder="celery@a", job="job")
         if not is_at_its_last:
             self.ledger.open("job", [batch_of("2"), batch_of("3")])
             parted = claimed(self.ledger, "3", job="job")
@@ -71,7 +71,7 @@ class World:
         until = self.now + seconds
         while self.now < until:
             totals = {"lines": lines, "urls": lines, "refused": 0, "duplicates": 0}
-            self.observer.look(Seen(record=None, totals=totals, is_complete=True))
+            self.observer.look(Seen(record=self.ledger.job("job"), totals=totals, is_complete=True))
             self.now += 0.1
 
     def tell(self, rows: int, **more: int) -> None:
@@ -185,6 +185,39 @@ def test_our_own_worker_is_looked_for_until_it_is_there() -> None:
 
     assert world.observer.status().hold_up.sentence == "The worker takes no work: The disk is full (ENOSPC)."
     assert world.told == ["Worker trawl@embedded takes no work: The disk is full (ENOSPC)."]
+
+
+def test_what_is_shown_of_a_job_changes_with_its_state() -> None:
+    """Guards _note_state: five seconds after "is resumed", a line said that the job is paused."""
+    world = World(every=5.0)
+    world.pass_time(6.0)
+    shown = []
+    for state in (JobState.PAUSED, JobState.RUNNING):
+        world.ledger.control("job", state)
+        world.pass_time(0.1)
+        shown.append(world.observer.status().hold_up.kind)
+
+    assert shown[0] == "paused"
+    assert shown[1] != "paused"
+
+
+def test_nothing_is_in_flight_once_no_batch_is_held() -> None:
+    """Guards _is_still: a paused job had "in flight 20, 20 silent" for as long as its snapshots are believed."""
+    world = World()
+    told = ProgressSnapshot("1", {"ok": 1}, 10, flying=20, quiet=20, unresolved=3, hosts={"slow.test:443": 20})
+    world.live.add_snapshot(told.to_wire())
+    world.pass_time(1.0)
+    before = world.observer.status()
+    world.ledger.close(world.claim, report_of(world.claim))
+    world.pass_time(2.0)
+
+    after = world.observer.status()
+
+    assert [(each.flying, each.quiet, each.unresolved, len(each.hosts)) for each in (before, after)] == [
+        (20, 20, 3, 1),
+        (0, 0, 0, 0),
+    ]
+    assert after.done == 1, "its outcomes count until its report is here"
 
 
 def test_a_job_that_is_being_stopped_says_so() -> None:
