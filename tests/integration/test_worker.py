@@ -146,7 +146,7 @@ def test_whoever_watches_sees_one_row_for_each_batch_whatever_its_message(
             await_condition(are_closed, within=40, what="six rows of six batches")
 
     assert set(state.tasks) == {f"job.{number}" for number in range(1, 7)}
-    assert {task.result.partition(" | ")[0] for task in state.tasks.values()} == {"1 ok"}
+    assert {task.result.partition(", ")[0] for task in state.tasks.values()} == {"1 ok"}
 
 
 def test_a_worker_told_to_stop_reports_what_is_done_and_hands_off_the_rest(
