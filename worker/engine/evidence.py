@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _CONVINCING = 2  # successive trials; doubled each time the conclusion was wrong
 _SEVERAL = 2  # proven URLs after which others count at once; doubled likewise
 _TELLING = 2  # answers that prove a URL for which there are no others to try it between
+_PROBES = 2  # throttled in a row, for the same; a host that lets every second request through answers one of them
 _MOST_DOUBTS = 4  # pauses without a trial after as many trials that pointed at the host
 _IN_A_ROW = 8  # new URLs throttled in a row after which the host is the reason after all
 _MOST = 10_000  # URLs remembered of a host
@@ -30,8 +31,8 @@ class Evidence:
     """The evidence about one host; URLs are identified by name. Times are the clock's seconds."""
 
     __slots__ = (
-        "_accused", "_alike", "_doubts", "_in_a_row", "_in_succession", "_is_told", "_pauses", "_proven", "_suspects",
-        "_tried", "_wrong",
+        "_accused", "_alike", "_doubts", "_in_a_row", "_in_succession", "_is_told", "_pauses", "_probes_in_a_row",
+        "_proven", "_suspects", "_tried", "_wrong",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -45,7 +46,8 @@ class Evidence:
         self._pauses = 0  # since the last of them
         self._wrong = 0  # how often a conclusion was withdrawn
         self._is_told = False  # another process said so
-        self._in_a_row = 0
+        self._in_a_row = 0  # new URLs throttled with no good answer between
+        self._probes_in_a_row = 0  # likewise
 
     @property
     def is_by_url(self) -> bool:
@@ -76,6 +78,7 @@ class Evidence:
         this was the only request since the pause.
         """
         suspect = self._suspects.get(name)
+        self._probes_in_a_row += is_probe
         if suspect is None:
             self.suspect(name, now)
             self._in_a_row += 1
@@ -88,13 +91,13 @@ class Evidence:
             suspect.at = now
             if self.is_by_url:
                 self._alike.add(name)
-            elif is_probe and suspect.times >= _TELLING:
+            elif is_probe and self._probes_in_a_row >= _PROBES and suspect.times >= _TELLING:
                 self._proven.add(name)
         return name in self._proven or name in self._alike
 
     def answered(self, name: str) -> None:
         """Record a good answer to a URL."""
-        self._in_a_row = 0
+        self._in_a_row = self._probes_in_a_row = 0
         if name not in self._suspects:
             return
         del self._suspects[name]
@@ -109,6 +112,11 @@ class Evidence:
         """Should a URL be tried after this pause?"""
         is_time = self._pauses >= min(self._doubts, _MOST_DOUBTS)
         return is_time and not self.is_by_url and len(self._suspects) > len(self._proven | self._alike | self._tried)
+
+    @property
+    def is_odd(self) -> bool:
+        """Is the number of successive trials against URLs odd?"""
+        return self._in_succession % 2 == 1
 
     def is_question(self, name: str) -> bool:
         """Should this URL be tried?"""

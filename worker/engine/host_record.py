@@ -84,7 +84,7 @@ class HostRecord:
         """Record an incident and pause the host for ``pause`` seconds. ``has_answered``: it has ever answered well."""
         if self.is_open:
             self._since = now
-        elif self.probing.has_control:
+        elif self.probing.has_trial:
             self.evidence.doubt()
         if asks:
             self.asks = True

@@ -204,7 +204,7 @@ class Hosts:
     def _is_the_hosts(self, key: str, record: HostRecord, name: str, begun: float, now: float) -> bool | None:
         """Does an answer that asks for a pause concern the host? None: it begins or prolongs a pause."""
         probing, is_answering = record.probing, record.is_open and record.pace.answered > 0
-        is_probe = not record.is_open and probing.is_first
+        is_probe = not record.is_open and probing.is_first and begun >= record.stepped
         if record.evidence.is_own(name, record.good_at, now, is_open=is_answering, is_probe=is_probe):
             if not record.is_open:
                 probing.again(now)

@@ -1,8 +1,8 @@
 """The requests to a host after its pause, before the others follow: a probe, then URLs on trial.
 
 The probe is a URL that was not throttled itself, if there is one. Then a throttled URL is tried, together with another
-one that was not throttled, so that only the URL explains different answers. Trials continue while they point at URLs;
-any other result opens the host, or is an incident.
+one that was not throttled, so that only the URL explains different answers; which of the two is sent first changes from
+trial to trial. Trials continue while they point at URLs; any other result opens the host, or is an incident.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ _LONGEST_GAP = 1.0  # seconds at most between a probe and a trial
 
 class _Stage(StrEnum):
     PROBE = "probe"  #: a URL that was not throttled
-    TRIAL = "trial"  #: a URL that was throttled
-    CONTROL = "control"  #: another URL that was not, requested with it
+    FIRST = "first"  #: a throttled URL, on trial, or its control, another one that was not throttled
+    SECOND = "second"  #: the other one of the two, requested with it
 
 
 class Probing:
     """The probing of one host; URLs are identified by name. Times are the clock's seconds."""
 
-    __slots__ = ("_evidence", "_has_failed", "_is_controlled", "_on_trial", "_pace", "_probed", "_since", "_stage")
+    __slots__ = (
+        "_evidence", "_has_failed", "_is_control_first", "_is_controlled", "_on_trial", "_pace", "_probed", "_since",
+        "_stage",
+    )  # fmt: skip
 
     def __init__(self, pace: Pace, evidence: Evidence, now: float) -> None:
         self._pace = pace
@@ -36,6 +39,7 @@ class Probing:
         self._since = now  # when the stage began
         self._probed = -inf
         self._on_trial = ""
+        self._is_control_first = False
         self._has_failed = False  # the URL on trial was throttled
         self._is_controlled = False  # the other URL was answered well
 
@@ -49,30 +53,39 @@ class Probing:
         return self._stage is _Stage.PROBE
 
     @property
-    def has_control(self) -> bool:
-        """Is a URL on trial?"""
-        return self._stage is _Stage.CONTROL
+    def has_trial(self) -> bool:
+        """Is a trial under way?"""
+        return self._stage is _Stage.SECOND
+
+    @property
+    def _is_trial_next(self) -> bool:
+        """Is the next request to be for a URL on trial?"""
+        if self._stage is _Stage.SECOND:
+            return self._is_control_first and not self._on_trial
+        return self._stage is _Stage.FIRST and not self._is_control_first
 
     def take(self, name: str, now: float) -> float:
         """Reserve a request for this URL: 0, or the seconds after which to ask again."""
-        if now - self._probed < _LASTS or (self._stage is _Stage.TRIAL and not self.wants(name)):
+        is_trial = self._is_trial_next
+        if now - self._probed < _LASTS or (is_trial and not self.wants(name)):
             return LOOK
         self._probed = now
-        if self._stage is _Stage.TRIAL:
-            self._begin(_Stage.CONTROL, now)
+        if self._stage is _Stage.FIRST:
+            self._begin(_Stage.SECOND, now)
+        if is_trial:
             self._on_trial = name
         return 0.0
 
     def wants(self, name: str) -> bool:
         """Should this URL be requested now? If there is none such, others may be."""
-        if self._stage is _Stage.TRIAL:
+        if self._is_trial_next:
             return self._evidence.is_question(name)
         return not self._evidence.is_suspect(name)
 
     def is_stuck(self, now: float) -> bool:
         """Is there no URL to be tried, or no answer to it?"""
         over = now - self._probed - _LASTS
-        return over >= LOOK if self._stage is _Stage.TRIAL else self._is_controlled and over >= 0
+        return over >= LOOK if self._is_trial_next else self._is_controlled and over >= 0
 
     def again(self, now: float) -> None:
         """Allow another request soon, because the last one had no result."""
@@ -80,7 +93,7 @@ class Probing:
 
     def passes(self, name: str, begun: float, now: float) -> bool:
         """Record a good answer to a request ``begun`` then; return whether to open the host."""
-        if begun < self._since or self._stage is _Stage.TRIAL:
+        if begun < self._since or self._stage is _Stage.FIRST:
             return False
         if self._stage is _Stage.PROBE:
             return self._goes_on(now)
@@ -92,7 +105,7 @@ class Probing:
 
     def takes_failure(self, name: str) -> bool:
         """Record a throttling answer; return whether it belongs to a trial rather than to the host."""
-        if self._stage is not _Stage.CONTROL or name != self._on_trial or self._has_failed:
+        if self._stage is not _Stage.SECOND or name != self._on_trial or self._has_failed:
             return False
         self._has_failed = True
         self._evidence.note_trial(name)
@@ -110,11 +123,12 @@ class Probing:
         """Start another trial; True: there is no URL to try."""
         if not self._evidence.has_questions:
             return True
-        self._begin(_Stage.TRIAL, now)
+        self._is_control_first = self._evidence.is_odd
+        self._begin(_Stage.FIRST, now)
         return False
 
     def _begin(self, stage: _Stage, now: float) -> None:
         self._stage, self._since, self._on_trial = stage, now, ""
         self._has_failed = self._is_controlled = False
-        gap = min(1.0 / self._pace.rate, _LONGEST_GAP) if stage is _Stage.TRIAL else 0.0
+        gap = min(1.0 / self._pace.rate, _LONGEST_GAP) if stage is _Stage.FIRST else 0.0
         self._probed = now - _LASTS + gap

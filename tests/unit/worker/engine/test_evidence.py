@@ -116,6 +116,8 @@ def test_a_url_that_is_left_alone_is_the_reason_if_it_was_throttled_while_others
     for now in (4.5, 5.5, 6.5):
         assert not _own(evidence, "c", good_at=4.0, now=now, is_probe=True)
 
+    evidence.answered("d")
+    assert not _own(evidence, "a", good_at=4.0, now=6.8, is_probe=True), "another probe was answered before"
     assert _own(evidence, "a", good_at=4.0, now=7.0, is_probe=True)
     assert not _own(evidence, "b", good_at=4.0, now=7.0, is_probe=True)
 

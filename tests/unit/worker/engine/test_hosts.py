@@ -280,8 +280,8 @@ def _try(hosts: Hosts, now: float, *bad: str, key: str = KEY) -> None:
     hosts.answered(key, now, now + 0.01, "good")
     for number, url in enumerate(bad):
         now += 0.1
-        assert hosts.may_start(key, now, output_name(url)) == 0
-        assert hosts.may_start(key, now, f"good {number}") == 0
+        names = output_name(url), f"good {number}"
+        assert [hosts.may_start(key, now, name) for name in (names if number % 2 == 0 else names[::-1])] == [0, 0]
         hosts.answered(key, now, now + 0.01, f"good {number}")
         assert hosts.blame(key, url, begun=now, asked=5.0, excused=inf, now=now + 0.02)
 
@@ -316,6 +316,16 @@ def test_what_was_in_flight_when_the_host_was_opened_begins_no_incident() -> Non
 
     assert _blame(hosts, "c", 6.4, begun=6.2, asked=5.0)
     assert _left(hosts, 6.4) == 0
+
+
+def test_what_was_in_flight_when_a_pause_began_is_no_probe_of_it() -> None:
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=1.0)
+    _try(hosts, 2.0, "a")
+    hosts.answered(KEY, 2.4, 2.5, "good")
+    _blame(hosts, "a", 2.6, asked=1.0)
+
+    assert [_blame(hosts, url, 2.8, begun=2.5, asked=1.0) for url in ("b", "a")] == [True, True]
 
 
 @pytest.mark.parametrize("asked", [2.0, 5.0])

@@ -59,8 +59,9 @@ def test_a_trial_that_tells_against_a_url_is_followed_by_the_next_and_the_last_o
 
     opened = []
     for now, name in ((2.0, "bad"), (3.0, "worse")):
-        probing.take(name, now)
-        probing.take("good", now)
+        for each in (name, "good") if name == "bad" else ("good", name):
+            assert probing.wants(each)
+            assert probing.take(each, now) == 0
         if is_control_first:
             assert not probing.passes("good", now, now + 0.1)
         assert probing.takes_failure(name)
@@ -106,6 +107,20 @@ def test_where_no_suspect_comes_the_host_is_not_kept_waiting() -> None:
 
     assert not probing.is_stuck(1.1)
     assert probing.is_stuck(1.1 + LOOK)
+
+
+def test_where_no_suspect_comes_with_its_control_the_host_is_not_kept_waiting() -> None:
+    probing, _ = _probing("bad", "worse")
+    _probe(probing)
+    probing.take("bad", 2.0)
+    probing.take("good", 2.0)
+    probing.takes_failure("bad")
+    probing.passes("good", 2.0, 2.1)
+
+    assert probing.take("good 2", 4.0) == 0
+    assert probing.take("good 3", 4.0) == LOOK, "only a URL on trial goes with it"
+    assert not probing.is_stuck(4.0)
+    assert probing.is_stuck(4.0 + LOOK)
 
 
 def test_where_a_trial_is_not_answered_its_control_is_enough_after_a_while() -> None:

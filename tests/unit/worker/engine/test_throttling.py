@@ -315,6 +315,40 @@ def test_a_slow_host_without_bursts_costs_no_url_an_attempt(rate: float, asks: i
     assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} == {1}
 
 
+@pytest.mark.parametrize("asks", [1, 5])
+@pytest.mark.parametrize("is_first_good", [True, False])
+def test_a_host_that_lets_every_second_request_through_costs_no_url_an_attempt(asks: int, is_first_good: bool) -> None:
+    """Guards the order in a trial: if it was always the same, so was the one that came through."""
+    count = int(is_first_good)
+
+    def answer(_url: str, _now: float) -> Reply:
+        nonlocal count
+        count += 1
+        return Reply(after=0.3) if count % 2 == 0 else replace(_refusal(Retry_After=str(asks)), after=0.3)
+
+    runs = _fetch_all(_world(answer), _urls(60))
+
+    assert _endings(runs) == {(Ending.OK, None): 60}
+    assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} == {1}
+
+
+def test_a_host_slower_than_it_says_costs_no_url_an_attempt() -> None:
+    """Guards ``_PROBES``: what was left at the end was throttled twice by chance, and 40 of 100 lost attempts."""
+    free_at = 0.0
+
+    def answer(_url: str, now: float) -> Reply:
+        nonlocal free_at
+        if now < free_at:
+            return replace(_refusal(Retry_After="1"), after=0.2)
+        free_at = now + 2.0
+        return Reply(after=0.2)
+
+    runs = _fetch_all(_world(answer), _urls(100))
+
+    assert _endings(runs) == {(Ending.OK, None): 100}
+    assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} == {1}
+
+
 def test_a_host_that_throttles_everything_after_a_while_costs_no_url_its_attempts() -> None:
     """Guards ``_IN_A_ROW``: it had shown to throttle by URL before."""
     urls = _urls(600)
