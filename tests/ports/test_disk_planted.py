@@ -107,6 +107,7 @@ def test_what_lies_in_place_of_a_folder_stops_only_the_files_of_that_folder(
     blocked.discard()
 
     assert isinstance(found, Obstacle)
+    assert output_path(NAME, Layout.SHARDED) in found.reason
     assert path == output_path(OTHER, Layout.SHARDED)
     assert list(elsewhere.iterdir()) == []
     assert (out / output_path(OTHER, Layout.SHARDED)).read_bytes() == BODY
@@ -121,6 +122,7 @@ def test_a_folder_at_the_final_name_stays_and_stops_only_its_own_file(store: Sto
     found, _ = store.publish([a_draft(store), a_draft(store, OTHER)], lambda: True) or ()
 
     assert isinstance(found, Obstacle)
+    assert NAME in found.reason
     assert str(out) not in found.reason
     assert (out / NAME / "inside").is_dir()
     assert named_files(out) == {OTHER: BODY}

@@ -19,7 +19,6 @@ from worker.engine.ports import Draft, Obstacle, Response
 
 _FEW = 8  # folders to sync one by one; with more, their file system is synced
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # a folder where a file belongs, or the reverse
-_OBSTACLE = Obstacle("Something in the output folder is in the way: a folder where a file belongs, or the reverse.")
 
 
 class FolderStore:
@@ -105,7 +104,8 @@ def _rename(draft: FileDraft, opening: Opening) -> str | Obstacle:
     except OSError as error:
         if error.errno not in _IN_THE_WAY:
             raise
-        return _OBSTACLE
+        found = "a folder where a file belongs, or the reverse"
+        return Obstacle(f"Something in the output folder is in the way of {draft.path}: {found}.")
     return draft.path
 
 
