@@ -30,4 +30,9 @@ def reason(path: str, error: OSError) -> str:
     """Return the end of a sentence for an error of the system about a file."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return f"there is no file {path}"
-    return f"{path}: {(error.strerror or 'unknown').lower()}"
+    return f"{path}: {in_words(error)}"
+
+
+def in_words(error: OSError) -> str:
+    """Return what the system says of an error, as the end of a sentence."""
+    return (error.strerror or str(error) or "unknown").lower()

@@ -15,15 +15,15 @@ from worker.wiring import Worker
 
 print_warnings()
 if trouble := patch_trouble():  # before harden(), which waits with the select.poll that eventlet removes
-    sys.stderr.write(f"{trouble}\n")
+    sys.stderr.write(f"trawl: {trouble}\n")
     sys.exit(2)
 harden()  # a worker continues if its log cannot be written
 for hint in hints(os.environ):
-    sys.stderr.write(f"{hint}\n")
+    sys.stderr.write(f"trawl: {hint}\n")
 try:
     root = Worker(os.environ)
 except SettingError as error:
-    sys.stderr.write(f"{error}\n")
+    sys.stderr.write(f"trawl: {error}\n")
     sys.exit(2)  # not an exception: Celery's command line would print it as a traceback
 app = root.app
 root.attach()

@@ -31,7 +31,7 @@ def doctor(output: Path, is_json: bool) -> int:
     if is_json:
         print(json.dumps(found))
     elif any(each["verdict"] is not Verdict.FINE for each in found):
-        print("What goes wrong, and what to do: docs/troubleshooting.md")
+        print("What went wrong and what to do: docs/troubleshooting.md")
     return Answer(code)
 
 
@@ -55,7 +55,7 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
         remove_old_manifests,
         remove_stale_cache,
     )
-    from producer.formatting import counted
+    from producer.formatting import counted, size
     from producer.wiring import Producer
 
     days = 30.0 if older_than is None else older_than
@@ -64,9 +64,9 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
             raise click.UsageError("Name jobs or a folder, not both.")
         old = remove_old_manifests(output, days)  # first: it refuses a folder in which a job is at work
         removed = remove_abandoned_partials(output, days)
-        print(f"removed {counted(removed.files, 'broken-off body', 'broken-off bodies')}, {removed.bytes} bytes")
+        print(f"removed {counted(removed.files, 'broken-off body', 'broken-off bodies')}, {size(removed.bytes)}")
         if old.files:
-            print(f"removed {counted(old.files, 'earlier manifest')}, {old.bytes} bytes")
+            print(f"removed {counted(old.files, 'earlier manifest')}, {size(old.bytes)}")
         return Answer(0)
     gone, messages = remove_jobs(jobs, older_than, Producer(), is_forced=force)
     for job in gone:

@@ -297,7 +297,9 @@ class Embedded:
             text = path.read_bytes()[self._log_begins.get(name, 0) :].decode("utf-8", "replace")[-_SHOWN_LOG:]
         except OSError:
             text = ""
-        last = " / ".join([line.rstrip() for line in text.splitlines() if line[:1].strip()][-3:])
+        last = " / ".join(
+            [line.rstrip().removeprefix("trawl: ") for line in text.splitlines() if line[:1].strip()][-3:]
+        )
         return f"{last or 'it printed nothing'} (its log: {path})"
 
 

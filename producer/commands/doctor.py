@@ -21,6 +21,7 @@ from contract.cluster.variables import ignored_proxies
 from contract.errors import TrawlError
 from contract.ledger.memory import FULL_ABOVE, RedisMemory
 from contract.ledger.overview import Overview, look
+from contract.named_files import in_words
 from contract.open_files import attainable_limit, shortage
 from producer.cluster.client import Cluster
 from producer.formatting import command, count, duration, one_line, seconds, size
@@ -214,7 +215,7 @@ def _space(output: Path) -> Finding:
     try:
         usage = shutil.disk_usage(place)
     except OSError as error:
-        return Finding(Verdict.BROKEN, "disk", f"{place} cannot be read: {error.strerror}.")
+        return Finding(Verdict.BROKEN, "disk", f"{place} cannot be read: {in_words(error)}.")
     if not os.access(place, os.W_OK):
         return Finding(Verdict.BROKEN, "disk", f"{place} cannot be written to: choose another folder with -o.")
     inodes = os.statvfs(place)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from contract.errors import FolderError, InputError, UnknownJobError
 from contract.folders import PART, PARTIALS, PRIVATE, RECORD
+from contract.named_files import in_words
 from producer.job.plan import remember_rest
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at
@@ -94,12 +95,12 @@ def remove_abandoned_partials(output: Path, older_than: float) -> Removed:
     except FileNotFoundError:
         return Removed(0, 0)
     except OSError as error:
-        raise FolderError(f"{path} cannot be used: {error.strerror}.") from None
+        raise FolderError(f"{path} cannot be used: {in_words(error)}.") from None
     try:
         names = [name for name in sorted(os.listdir(folder)) if name.endswith(PART)]
         sizes = [size for name in names if (size := _remove_partial(name, folder, older_than)) is not None]
     except OSError as error:
-        raise FolderError(f"{path} cannot be cleaned up: {error.strerror}.") from None
+        raise FolderError(f"{path} cannot be cleaned up: {in_words(error)}.") from None
     finally:
         os.close(folder)
     return Removed(len(sizes), sum(sizes))

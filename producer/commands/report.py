@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from contract.errors import FolderError
+from contract.named_files import in_words
 from producer.formatting import path as shown
 from producer.job_report.figures import Figures
 from producer.job_report.page import BEGINNING, page_of
@@ -70,4 +71,4 @@ def _write(page: Path, text: str) -> None:
 
 
 def _cannot_be_written(page: Path, error: OSError) -> FolderError:
-    return FolderError(f"The report {page} cannot be written: {(error.strerror or 'unknown').lower()}.")
+    return FolderError(f"The report {page} cannot be written: {in_words(error)}.")

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from contract.errors import InputError
+from contract.named_files import in_words
 from producer.intake.formats import fault_of_head
 
 STANDARD_INPUT = "-"
@@ -196,7 +197,7 @@ class Lists:
                     self._standard_input if name == STANDARD_INPUT else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
                 )
             except OSError as error:
-                raise InputError(f"{self.shown} cannot be read: {error.strerror}.") from None
+                raise InputError(f"{self.shown} cannot be read: {in_words(error)}.") from None
         return self._file
 
     def _read(self, file: int, most: int) -> bytes:
@@ -209,7 +210,7 @@ class Lists:
         try:
             read = os.read(file, most)
         except OSError as error:
-            raise InputError(f"{self.shown} cannot be read: {error.strerror}.") from None
+            raise InputError(f"{self.shown} cannot be read: {in_words(error)}.") from None
         fault = None if self._is_begun else fault_of_head(read)
         self._is_begun = True
         if fault:
@@ -296,7 +297,7 @@ def _check(name: str) -> None:
     except OSError as error:
         if _URL.match(name):
             raise InputError(_LIST_BY_URL) from None
-        raise InputError(f"The list {name} cannot be read: {error.strerror}.") from None
+        raise InputError(f"The list {name} cannot be read: {in_words(error)}.") from None
     if stat.S_ISDIR(mode) or stat.S_ISSOCK(mode):
         kind = "folder" if stat.S_ISDIR(mode) else "socket"
         raise InputError(f"{name} is a {kind}; name a file with one URL per line.")

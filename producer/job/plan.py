@@ -16,6 +16,7 @@ from typing import Any
 
 from contract.errors import FolderError, InputError
 from contract.folders import PRIVATE
+from contract.named_files import in_words
 from contract.records.policy import JobPolicy
 from contract.urls.naming import is_output_path
 from producer import formatting
@@ -104,9 +105,7 @@ def prepare_folder(folder: Path, manifest: Path | None = None) -> Path:
     except OSError as error:
         if error.errno in FULL:
             raise FullDiskError(folder) from None
-        raise FolderError(
-            f"The output folder {folder} cannot be used: {(error.strerror or 'unknown').lower()}."
-        ) from None
+        raise FolderError(f"The output folder {folder} cannot be used: {in_words(error)}.") from None
     if manifest is not None and not manifest.parent.is_dir():
         raise FolderError(f"The manifest {manifest} cannot be written: there is no folder {manifest.parent}.")
     return state

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import FolderError
+from contract.named_files import in_words
 from producer.storage.full_disk import FULL, FullDiskError
 
 VERSION = 2
@@ -167,7 +168,7 @@ def _lock(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise FolderError(f"The folder {folder} cannot be written: {error.strerror}.") from None
+        raise FolderError(f"The folder {folder} cannot be written: {in_words(error)}.") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from contract.errors import FolderError, MessageError
+from contract.named_files import in_words
 from contract.records import wire
 from contract.records.outcomes import Ending, Outcome
 from producer.storage.full_disk import FULL, FullDiskError, SpaceWait, waits_for_space
@@ -278,4 +279,4 @@ def _reserve(path: Path) -> Path:
 def _cannot_be(done: str, path: Path, error: OSError) -> FolderError:
     if error.errno in FULL:
         return FullDiskError(path.parent)
-    return FolderError(f"The manifest {path} cannot be {done}: {(error.strerror or 'unknown').lower()}.")
+    return FolderError(f"The manifest {path} cannot be {done}: {in_words(error)}.")

@@ -345,6 +345,7 @@ def test_a_setting_the_worker_cannot_use_is_one_sentence(person: Person, web: st
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "TRAWL_CA_FILE cannot be read: there is no file /nowhere/ca.pem." in err
+    assert err.count("trawl: ") == 1, "the worker's own is left out where its log is quoted"
 
 
 def test_the_demo_checks_itself(person: Person) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,3 +36,14 @@ def test_a_worker_starts_where_other_modules_have_our_names(tmp_path: Path) -> N
     assert code == 0, said
     assert f"here@{os.uname().nodename} ready." in said
     assert "mingle" not in said
+
+
+def test_a_worker_that_cannot_start_says_so_like_every_command(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "producer", "worker"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)},
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert ended.stderr == "trawl: No broker is configured: set TRAWL_BROKER_URL, e.g. redis://localhost:6379/0.\n"

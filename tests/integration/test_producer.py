@@ -210,7 +210,7 @@ def test_standard_input_is_read_as_it_comes(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("run", "absent.txt"), "absent.txt cannot be read"),
+        (("run", "absent.txt"), "absent.txt cannot be read: no such file or directory."),
         (("run", "empty.txt"), "empty.txt holds no URLs"),
         (("run", "."), "is a folder"),
         (("run", "urls.txt", "-o", "urls.txt"), "is not a folder"),

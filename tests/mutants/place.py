@@ -57,7 +57,7 @@ GUARDS = (
     Guard("producer/cli/commands.py", 'print(f"trawl: {hint}", file=sys.stderr)', _VARIABLES_TOLD, "pass"),
     Guard("producer/cli/translation.py", "parse_networks(set_for_all, setting=variable)", _VARIABLES_TOLD, "pass"),
     Guard("contract/cluster/variables.py", " and not _SERVICE_LINK.fullmatch(name)", _VARIABLES_KNOWN),
-    Guard("worker/celery.py", 'sys.stderr.write(f"{hint}\\n")', _NO_EFFECT, "pass"),
+    Guard("worker/celery.py", 'sys.stderr.write(f"trawl: {hint}\\n")', _NO_EFFECT, "pass"),
     Guard("worker/wiring.py", "            logger.warning(self._ignored)\n", _NO_EFFECT, "            pass\n"),
     Guard("producer/commands/preparation.py", "        console.mention(hint)\n", _PROXY_TOLD, "        pass\n"),
     Guard("worker/adapters/http/handle.py", "            os.close(os.dup(lent.fileno()))", _NO_FAULT,

@@ -17,6 +17,7 @@ from producer import cli
 from producer.cli.exits import BAD_USAGE, BUG
 from producer.commands import housekeeping
 from producer.commands.housekeeping import Removed, remove_abandoned_partials, remove_old_manifests, remove_stale_cache
+from producer.formatting import size
 from producer.job.plan import begin
 from producer.storage.journal import Journal
 from producer.wiring import Producer
@@ -94,7 +95,7 @@ def test_a_folder_without_any_is_no_fault_and_needs_no_redis(
 ) -> None:
     assert cli.exit_code(["gc", "-o", str(tmp_path)]) == 0
 
-    assert capsys.readouterr().out == "removed 0 broken-off bodies, 0 bytes\n"
+    assert capsys.readouterr().out == "removed 0 broken-off bodies, 0 B\n"
 
 
 def a_job(out: Path, job: str, *urls: str) -> None:
@@ -119,7 +120,7 @@ def test_earlier_manifests_go_where_later_ones_have_a_row_of_each_of_their_files
     a_job(out, "has-the-only-row", "http://a/", "http://c/")
     a_job(out, "last", "http://a/", "http://b/")
     earlier = {path.stem.removeprefix("manifest-"): path for path in out.glob("manifest-*")}
-    size = earlier["all-again"].stat().st_size
+    length = earlier["all-again"].stat().st_size
     earlier["notes-now"].write_text("notes")
     for name, path in earlier.items():
         if name != "young":
@@ -127,7 +128,7 @@ def test_earlier_manifests_go_where_later_ones_have_a_row_of_each_of_their_files
 
     assert cli.exit_code(["gc", "-o", str(out)]) == 0
 
-    assert capsys.readouterr().out.splitlines()[1] == f"removed 1 earlier manifest, {size} bytes"
+    assert capsys.readouterr().out.splitlines()[1] == f"removed 1 earlier manifest, {size(length)}"
     assert {path.stem for path in out.glob("manifest-*")} == {path.stem for path in earlier.values()} - {
         "manifest-all-again"
     }
