@@ -20,6 +20,7 @@ VERSION = 2
 EARLIER = 1  #: kept the names that were seen in a table
 _LOCK = "lock"
 _ASKED_AT_ONCE = 500  # values per SELECT
+_MODE = 0o660  # less the umask: a group can share a folder, but URLs and options are not for everyone
 _LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like mean a full disk
 
 # Batches whose rows are in the manifest are "drained" here: journals of earlier versions have that column.
@@ -49,7 +50,7 @@ class JournalFile:
             opened.callback(os.close, self._lock)
             try:
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # SQLite makes 0644 and follows a link
-                os.close(os.open(self._path, flags, 0o666))
+                os.close(os.open(self._path, flags, _MODE))
                 self.database = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
                 opened.callback(self.database.close)
                 self.database.execute("PRAGMA journal_mode = WAL")

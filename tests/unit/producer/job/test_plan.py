@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -215,12 +216,14 @@ def test_a_link_to_a_folder_is_one(tmp_path: Path) -> None:
 
 
 def test_a_group_can_share_a_folder(tmp_path: Path, of_a_group: None) -> None:
-    """Guards the modes: what is not the umask's must not be ours."""
+    """Guards the modes: what is not the umask's must not be ours, but that only the group may read the journal."""
     state = prepare_folder(tmp_path / "out")
-    Journal(state).close()
+    with closing(Journal(state)) as journal:
+        journal.note(label="urls.txt")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in state.iterdir() if path.is_file()}
     Manifest(tmp_path / "out" / "manifest.jsonl", 0).close()
 
-    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert {path.name for path in files} == {"manifest.jsonl", "journal.sqlite", "lock"}
-    assert {path.stat().st_mode & 0o777 for path in files} == {0o664}
+    names = ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm")
+    assert modes == {"lock": 0o664, **dict.fromkeys(names, 0o660)}
+    assert (tmp_path / "out" / "manifest.jsonl").stat().st_mode & 0o777 == 0o664
     assert state.stat().st_mode & 0o777 == 0o775
