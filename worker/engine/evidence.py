@@ -4,6 +4,9 @@ A throttling host does not look at the URL. So after a pause a throttled URL is 
 others that were not throttled. If those are answered and it is not, in two successive trials, the URL itself is the
 reason. Once several URLs of a host are proven so, further throttled ones count as such at once. If such a URL is
 answered well after all, the conclusion is withdrawn, and the next one needs more evidence.
+
+Some hosts throttle each URL's **first** request only, while they produce what it is for: new URLs are throttled, those
+that were are answered, again and again. Then a new one waits by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ _CONVINCING = 2  # successive trials; doubled each time the conclusion was wrong
 _SEVERAL = 2  # proven URLs after which others count at once; doubled likewise
 _TELLING = 2  # answers that prove a URL for which there are no others to try it between
 _PROBES = 2  # throttled in a row, for the same; a host that lets every second request through answers one of them
+_FIRSTS = 4  # new URLs throttled, each after a throttled one was answered, with no new one answered
+_PATIENT = 3  # new probes throttled in a row before a throttled URL probes
 _MOST_DOUBTS = 4  # pauses without a trial after as many trials that pointed at the host
 _IN_A_ROW = 8  # new URLs throttled in a row after which the host is the reason after all
 _MOST = 10_000  # URLs remembered of a host
@@ -31,8 +36,8 @@ class Evidence:
     """The evidence about one host; URLs are identified by name. Times are the clock's seconds."""
 
     __slots__ = (
-        "_accused", "_alike", "_doubts", "_in_a_row", "_in_succession", "_is_told", "_pauses", "_probes_in_a_row",
-        "_proven", "_suspects", "_tried", "_wrong",
+        "_accused", "_alike", "_doubts", "_firsts", "_has_again", "_in_a_row", "_in_succession", "_is_told", "_pauses",
+        "_probes_in_a_row", "_proven", "_suspects", "_tried", "_wrong",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,11 +53,23 @@ class Evidence:
         self._is_told = False  # another process said so
         self._in_a_row = 0  # new URLs throttled with no good answer between
         self._probes_in_a_row = 0  # likewise
+        self._firsts = 0
+        self._has_again = False  # a throttled URL was answered since the last of those
 
     @property
     def is_by_url(self) -> bool:
         """Does the host throttle by URL?"""
         return self._is_told or len(self._proven) >= _SEVERAL << min(self._wrong, 30)
+
+    @property
+    def is_by_first(self) -> bool:
+        """Does the host throttle the first requests for its URLs?"""
+        return self._firsts >= _FIRSTS << min(self._wrong, 30)
+
+    @property
+    def is_suspects_turn(self) -> bool:
+        """Should the next probe be a URL that was throttled? Else all might wait for a host that throttles new ones."""
+        return self._firsts > 0 or (self._probes_in_a_row >= _PATIENT and self._probes_in_a_row % 2 == 1)
 
     def believe(self) -> None:
         """Accept another process's finding that the host throttles by URL."""
@@ -78,20 +95,26 @@ class Evidence:
         this was the only request since the pause.
         """
         suspect = self._suspects.get(name)
+        is_alone = is_probe and self._probes_in_a_row + 1 >= _PROBES and not self.is_suspects_turn
         self._probes_in_a_row += is_probe
         if suspect is None:
             self.suspect(name, now)
+            self._firsts += self._has_again
+            self._has_again = False
             self._in_a_row += 1
             if self._in_a_row == _IN_A_ROW and self.is_by_url:
                 self._be_wrong()
             elif self.is_by_url and is_open:
                 self._alike.add(name)
         else:
+            if self.is_by_first:
+                self._be_wrong()
+            self._firsts = 0
             suspect.times += good_at > suspect.at
             suspect.at = now
             if self.is_by_url:
                 self._alike.add(name)
-            elif is_probe and self._probes_in_a_row >= _PROBES and suspect.times >= _TELLING:
+            elif is_alone and suspect.times >= _TELLING:
                 self._proven.add(name)
         return name in self._proven or name in self._alike
 
@@ -99,7 +122,10 @@ class Evidence:
         """Record a good answer to a URL."""
         self._in_a_row = self._probes_in_a_row = 0
         if name not in self._suspects:
+            if not self.is_by_first:
+                self._firsts, self._has_again = 0, False
             return
+        self._has_again = True
         del self._suspects[name]
         self._tried.discard(name)
         if name in self._proven or name in self._alike:

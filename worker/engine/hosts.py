@@ -205,10 +205,17 @@ class Hosts:
         """Does an answer that asks for a pause concern the host? None: it begins or prolongs a pause."""
         probing, is_answering = record.probing, record.is_open and record.pace.answered > 0
         is_probe = not record.is_open and probing.is_first and begun >= record.stepped
+        is_first = record.evidence.is_by_first and not record.evidence.is_suspect(name)
         if record.evidence.is_own(name, record.good_at, now, is_open=is_answering, is_probe=is_probe):
             if not record.is_open:
                 probing.again(now)
             return False
+        if is_first:
+            record.pace.release()
+            record.pace.grow(now)  # such an answer shows no limit
+            if not record.is_open:
+                probing.again(now)
+            return True
         if not record.is_open and probing.takes_failure(name):
             if probing.ends_trial(now):
                 self._open(key, record, now)

@@ -80,7 +80,8 @@ class Probing:
         """Should this URL be requested now? If there is none such, others may be."""
         if self._is_trial_next:
             return self._evidence.is_question(name)
-        return not self._evidence.is_suspect(name)
+        is_suspects_turn = self._stage is _Stage.PROBE and self._evidence.is_suspects_turn
+        return self._evidence.is_suspect(name) == is_suspects_turn
 
     def is_stuck(self, now: float) -> bool:
         """Is there no URL to be tried, or no answer to it?"""

@@ -348,7 +348,8 @@ class Transfer:
     def leftover(self, now: float, after: float, waited: float = 0.0) -> BatchEntry:
         """Return its entry for another batch. Changes nothing, because its run may call this while it is under way.
 
-        ``after`` is the wait that counts against its deadline, ``waited`` the total wait for its host, in seconds.
+        ``after`` is the wait to come, which counts against its deadline unless its host asked for it, and ``waited``
+        the total wait for its host, in seconds.
         """
         entry = self.entry
         if waited:
@@ -359,7 +360,8 @@ class Transfer:
             return entry
         ready_at = self.ready_at  # read once: the lane may end the wait meanwhile
         queued = self.queued + (max(0.0, now - ready_at) if ready_at is not None else 0.0)
-        spent = entry.spent + (now - self.began - queued) + after
+        own = after if ready_at is None or ready_at > now else 0.0
+        spent = entry.spent + (now - self.began - queued) + own
         return structs.replace(entry, attempts=self.attempts, spent=round(spent, 3))
 
     def _give_back(self, seconds: float) -> None:

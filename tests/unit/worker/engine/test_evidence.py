@@ -122,6 +122,73 @@ def test_a_url_that_is_left_alone_is_the_reason_if_it_was_throttled_while_others
     assert not _own(evidence, "b", good_at=4.0, now=7.0, is_probe=True)
 
 
+def _by_first(count: int) -> Evidence:
+    """Return the evidence after so many new URLs were throttled, each after a throttled one was answered."""
+    evidence = Evidence()
+    for number in range(count):
+        evidence.suspect(f"again {number}", 0.0)
+        evidence.answered(f"again {number}")
+        assert not _own(evidence, f"new {number}")
+        assert not _own(evidence, f"newer {number}")
+    return evidence
+
+
+def test_four_new_urls_throttled_while_those_before_are_answered_tell_of_first_requests() -> None:
+    evidence = _by_first(3)
+    assert not evidence.is_by_first
+    for answered in ("other", "new 0"):
+        evidence.answered(answered)
+    _own(evidence, "new")
+    assert not evidence.is_by_first, "a new one was answered, so the count begins anew"
+
+    evidence = _by_first(4)
+
+    assert evidence.is_by_first
+    evidence.answered("other")
+    assert evidence.is_by_first
+
+
+def test_a_second_throttled_request_for_a_url_tells_of_the_host_and_then_it_takes_twice_as_much() -> None:
+    evidence = _by_first(3)
+    _own(evidence, "new 0")
+    assert not evidence.is_suspects_turn
+
+    evidence = _by_first(4)
+    _own(evidence, "new 0")
+
+    assert not evidence.is_by_first
+    for number in range(8):
+        assert not evidence.is_by_first
+        evidence.answered(f"newer {number % 4}" if number < 4 else f"late {number - 4}")
+        _own(evidence, f"late {number}")
+    assert evidence.is_by_first
+
+
+def test_after_three_new_probes_a_throttled_url_has_every_second_turn() -> None:
+    evidence = Evidence()
+
+    turns = []
+    for number in range(6):
+        turns.append(evidence.is_suspects_turn)
+        _own(evidence, f"new {number}", is_probe=True)
+
+    assert turns == [False, False, False, True, False, True]
+    evidence.answered("new 0")
+    assert not evidence.is_suspects_turn
+    _own(evidence, "new")
+    assert evidence.is_suspects_turn, "it was throttled where the one before was answered"
+
+
+def test_a_throttled_url_whose_turn_it_is_to_probe_is_not_one_that_is_left_alone() -> None:
+    evidence = Evidence()
+    for now in (1.0, 3.0, 5.0):
+        _own(evidence, "a", good_at=now - 1, now=now)
+    for number in range(3):
+        _own(evidence, f"new {number}", good_at=4.0, now=6.0, is_probe=True)
+
+    assert not _own(evidence, "a", good_at=4.0, now=7.0, is_probe=True)
+
+
 def test_a_host_that_trials_tell_of_has_fewer_of_them() -> None:
     evidence = Evidence()
     evidence.suspect("a", 0.0)

@@ -349,6 +349,28 @@ def test_a_host_slower_than_it_says_costs_no_url_an_attempt() -> None:
     assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} == {1}
 
 
+@pytest.mark.parametrize(("asks", "patience", "longest"), [(2, 60.0, 50.0), (200, 3600.0, 3000.0)])
+def test_a_host_that_throttles_the_first_request_for_each_url_yields_all(
+    asks: int, patience: float, longest: float
+) -> None:
+    """Every probe was a URL it had not been asked for before: of 300 none arrived."""
+    seen = set()
+
+    def answer(url: str, _now: float) -> Reply:
+        is_first = url not in seen
+        seen.add(url)
+        return _refusal(Retry_After=str(asks)) if is_first else Reply(after=0.02)
+
+    world = _world(answer)
+
+    runs = _fetch_all(world, _urls(300), JobPolicy(host_patience=patience))
+
+    assert _endings(runs) == {(Ending.OK, None): 300}
+    assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} == {1}
+    assert len(world.http.requests) == 600
+    assert world.clock.seconds < longest
+
+
 def test_a_host_that_throttles_everything_after_a_while_costs_no_url_its_attempts() -> None:
     """Guards ``_IN_A_ROW``: it had shown to throttle by URL before."""
     urls = _urls(600)
