@@ -83,7 +83,7 @@ GUARDS = (
     _met(_TRANSFER, "        if self.throttled_with != entry.status:\n",
         "test_a_blocked_url_has_the_status_it_was_last_answered_itself", "        if False:\n"),
     _met(_TRANSFER, "            self.throttled_with = None\n",
-        "test_a_blocked_url_has_the_status_it_was_last_answered_itself", "            pass\n"),
+        "test_an_attempt_after_a_throttled_request_has_the_last_status", "            pass\n"),
     _met(_THROTTLING, "if transfer.is_under_way or is_wanted(key, name, now):",
         "test_a_url_that_is_always_throttled_is_no_probe_where_another_is_ready", "if True:"),
     _met(_THROTTLING, "if pause is None and transfer.alone_for:",

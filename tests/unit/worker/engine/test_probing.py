@@ -82,12 +82,13 @@ def test_a_url_on_trial_that_is_answered_opens_the_host_without_its_control() ->
 
 
 def test_an_answer_from_before_the_trial_is_no_control() -> None:
-    probing, _ = _probing("bad", "worse")
+    probing, evidence = _probing("bad", "worse")
     _probe(probing)
     probing.take("bad", 2.0)
     assert probing.takes_failure("bad")
 
     assert not probing.passes("good", 1.9, 2.1)
+    assert not evidence.is_odd, "nothing tells against the URL yet"
     assert probing.take("good 2", 2.2) == 0
 
 

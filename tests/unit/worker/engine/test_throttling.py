@@ -157,6 +157,16 @@ def test_a_blocked_url_has_the_status_it_was_last_answered_itself() -> None:
         assert each.http_status == last, each
 
 
+def test_an_attempt_after_a_throttled_request_has_the_last_status() -> None:
+    def answer(url: str, now: float) -> Reply:
+        return Reply(after=0.01, status=500) if url.endswith("/0") and now > 1 else _refusal(Retry_After="7")
+
+    runs = _fetch_all(_world(answer), _urls(2), JobPolicy(host_patience=10.0))
+
+    assert _endings(runs) == {(Ending.FAILED, ErrorClass.HOST_BLOCKED): 2}
+    assert {each.url[-1]: each.http_status for run in runs for each in run.outcomes} == {"0": 500, "1": 429}
+
+
 def test_one_answer_that_can_hardly_be_meant_does_not_set_its_host_aside() -> None:
     """Guards LONGEST_ASKED: one page that asks for three centuries ended all URLs of its host."""
     world = _world(lambda url, now: _refusal(Retry_After="9999999999") if now < 40 and url.endswith("/7") else Reply())
@@ -363,7 +373,7 @@ def test_a_host_that_throttles_the_first_request_for_each_url_yields_all(
 
     world = _world(answer)
 
-    runs = _fetch_all(world, _urls(300), JobPolicy(host_patience=patience))
+    runs = _fetch_all(world, _urls(300), JobPolicy(host_patience=patience, timeout=60.0))
 
     assert _endings(runs) == {(Ending.OK, None): 300}
     assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} == {1}
