@@ -251,5 +251,5 @@ def test_a_setting_that_cannot_be_used_ends_the_worker_at_once(tmp_path: Path, c
 
         assert worker.poll() == 2
         told = log.read_text()
-        assert told.startswith(f"{variable} ")
+        assert told.startswith(f"trawl: {variable} ")
         assert told.count("\n") == 1

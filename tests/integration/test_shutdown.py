@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,13 @@ def workers(tmp_path: Path, relay: Relay) -> Iterator[dict[str, CeleryWorker]]:
         }
         for worker in begun.values():
             stack.enter_context(worker).wait_until_ready()
-        cluster.enqueue("job", *([server.url(f"/silence?after=head&n={n}")] for n in range(len(POOLS))))
-        server.log.wait_for_requests(len(POOLS))
+        holders: set[str] = set()
+        for number in count(1):  # a worker may claim a second batch before another has claimed any
+            cluster.enqueue(f"job-{number}", [server.url(f"/silence?after=head&n={number}")])
+            server.log.wait_for_requests(number)
+            holders.update(cluster.ledger.standing(f"job-{number}").held)
+            if len(holders) == len(POOLS):
+                break
         relay.freeze()
         yield begun
         relay.thaw()
