@@ -31,6 +31,8 @@ _AT_WORK = 10  # requests since the last fault, after which it is worth killing 
 _AT_A_BLOW = (1, 1, 2)  # faults at the same moment: two in every third blow
 _REFUSALS = ((429, 1), (503, 1), (429, 6), (503, 6))  # what a host that throttles answers, and for how long it asks
 _IDLE_FOR = 8.0  # seconds without work after which something is killed all the same
+_LAST_BATCHES = 6  # batches left of a job: all blows hit the same few
+_LAST_BLOWS = 3  # that many of them; a batch whose holders die five times in a row counts as what kills them
 
 
 @dataclass(slots=True)
@@ -188,11 +190,12 @@ class Storm:
 
     def _deal(self, job: Job) -> float:
         """Hurt the site at random moments while the job runs; return when it was hurt last."""
-        last = time.monotonic()
-        while not job.is_over() and self.tally.kills < self._kills:
+        last, last_blows = time.monotonic(), 0
+        while not job.is_over() and self.tally.kills < self._kills and last_blows < _LAST_BLOWS:
             self._await_work(job)
             self._strike(job)
             last = time.monotonic()
+            last_blows += len(job.urls) - job.rows() <= _LAST_BATCHES * self._batch_size
             self._watch.look(most=60)
             self._site.tend()
         return last
