@@ -98,9 +98,8 @@ class _Below:
             if name:
                 fd = os.open(name, _FOLDER, dir_fd=self._first())
             else:
-                fd = os.open(
-                    self._folder, _FOLDER & ~os.O_NOFOLLOW
-                )  # a link to the folder itself is its owner's choice
+                # A link to the output folder itself is its owner's choice.
+                fd = os.open(self._folder, _FOLDER & ~os.O_NOFOLLOW)
             self._open[name] = fd
         return fd
 

@@ -1,8 +1,9 @@
 """Decides whether a host throttles, or only certain URLs of it always get throttling answers.
 
-A throttling host does not look at the URL. So after a pause a throttled URL is **tried**: requested alone, between two
-others that were not throttled. If those are answered and it is not, in two successive trials, the URL itself is the
-reason. Once several URLs of a host are proven so, further throttled ones count as such at once. If such a URL is
+A throttling host does not look at the URL. So after a pause a throttled URL is **tried**: requested together with a
+control, another URL that was not throttled. If the control is answered and it is not, in two successive trials, the URL
+itself is the reason. The two go out in the other order the next time, because some hosts answer only the first of two
+requests. Once several URLs of a host are proven so, further throttled ones count as such at once. If such a URL is
 answered well after all, the conclusion is withdrawn, and the next one needs more evidence.
 
 Some hosts throttle each URL's **first** request only, while they produce what it is for: new URLs are throttled, those
@@ -141,7 +142,7 @@ class Evidence:
 
     @property
     def is_odd(self) -> bool:
-        """Is the number of successive trials against URLs odd?"""
+        """Is the number of successive trials against URLs odd? Then the next one requests the control first."""
         return self._in_succession % 2 == 1
 
     def is_question(self, name: str) -> bool:
@@ -158,7 +159,7 @@ class Evidence:
         self._tried.add(name)
 
     def accuse(self, name: str) -> None:
-        """Record a trial against a URL: others were answered well, before and after it was throttled."""
+        """Record a trial against a URL: its control was answered well."""
         self._doubts = 0
         self._accused.add(name)
         self._in_succession += 1
