@@ -70,10 +70,10 @@ def _world() -> Iterator[tuple[Site, CurlHttp[Body]]]:
 
 
 def _begin(site: Site, http: CurlHttp[Body], host: int, path: str = "") -> Body:
-    place = parse(f"http://127.0.0.{host}:{site.port}/{path}")
-    assert isinstance(place, Parsed)
+    url = parse(f"http://127.0.0.{host}:{site.port}/{path}")
+    assert isinstance(url, Parsed)
     body = Body()
-    http.begin(Request(place, (f"127.0.0.{host}",), JobPolicy(), 60.0), body)
+    http.begin(Request(url, (f"127.0.0.{host}",), JobPolicy(), 60.0), body)
     return body
 
 

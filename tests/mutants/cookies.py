@@ -13,10 +13,10 @@ def _cookies(text: str, instead: str = "") -> Guard:
 
 
 GUARDS = (
-    _cookies("place.host == self.domain if self.is_host_only else", ""),
-    _cookies('and (place.scheme == "https" or not self.is_secure)', ""),
-    _cookies("and _leads_to(self.path, _path(place))", ""),
-    _cookies('(place.scheme != "https" and self._hides_secure(cookie))', "False"),
+    _cookies("url.host == self.domain if self.is_host_only else", ""),
+    _cookies('and (url.scheme == "https" or not self.is_secure)', ""),
+    _cookies("and _leads_to(self.path, _path(url))", ""),
+    _cookies('(url.scheme != "https" and self._hides_secure(cookie))', "False"),
     _cookies("if each.expires > wall and", "if"),
     _cookies("in islice(fields, MOST_COOKIES):", "in fields:"),
     _cookies("while len(self._cookies) > MOST_COOKIES:", "while False:"),
@@ -24,7 +24,7 @@ GUARDS = (
     _cookies("_CONTROL.search(field) or", ""),
     _cookies("or not equals", ""),
     _cookies("or len(name) + len(value) > LONGEST_COOKIE", ""),
-    _cookies('or (is_secure and place.scheme != "https")', ""),
+    _cookies('or (is_secure and url.scheme != "https")', ""),
     _cookies('if not path.startswith("/"):', "if False:"),
     _cookies("return cookie if _keeps_its_prefix(cookie) else None", "return cookie"),
     _cookies("and cookie.is_host_only", ""),

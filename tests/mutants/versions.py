@@ -73,7 +73,7 @@ GUARDS = (
     _streams("and closed[1] in reset.groups()", ""),
     _streams("_RESET.match(before)", "_RESET.search(before)"),
     _streams("_CLOSED.fullmatch(text)", "_CLOSED.search(text)"),
-    _streams('request.place.scheme == "https"', "True"),
+    _streams('request.url.scheme == "https"', "True"),
     _streams("            _have_listen(origin, busy)\n", "            pass\n"),
     _streams("handle.listen(False)"),
     _streams("handle.is_watched or not handle.lines", "True"),

@@ -115,10 +115,10 @@ GUARDS = (
         "test_nothing_follows_from_https_to_http", "if credentials.headers:"),
     _sent(_HOPS, "self.is_downgraded = self.is_downgraded or hop.downgraded", "test_nothing_follows_from_https_to_http",
         "self.is_downgraded = hop.downgraded"),
-    _sent(_TRANSFER, "credentials, place, hops = self.terms.credentials, self.place, self.hops\n",
+    _sent(_TRANSFER, "credentials, url, hops = self.terms.credentials, self.url, self.hops\n",
         "test_a_header_stays_behind_when_a_redirect_leaves_its_origin",
         "credentials, hops = self.terms.credentials, self.hops\n"
-        "        place = hops.start if hops else self.place\n"),
+        "        url = hops.start if hops else self.url\n"),
     _sent(_CREDENTIALS, 'return self.headers.get(f"{scheme}://{_bracketed(host)}:{port}", ())',
         "test_a_header_goes_to_its_host_and_port_only",
         "return tuple(pair for pairs in self.headers.values() for pair in pairs)"),

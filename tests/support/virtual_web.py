@@ -46,7 +46,7 @@ class WebHttp(SteppedHttp[Exchange]):
         self._lines |= {line.leads_to.url(f"good/{line.number}"): line for line in listing.lines if line.leads_to}
 
     def answer(self, request: Request, body: Exchange) -> Answering:
-        url, now = request.place.target, self.clock.seconds
+        url, now = request.url.target, self.clock.seconds
         line = self._lines[url]
         is_led = url != line.url
         host = line.leads_to if is_led and line.leads_to is not None else line.host

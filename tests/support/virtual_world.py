@@ -84,7 +84,7 @@ class VirtualHttp(SteppedHttp[B]):
         return [at for at, asked in self.requests if asked == url]
 
     def answer(self, request: Request, body: B) -> Answering:
-        url, now = request.place.target, self.clock.seconds
+        url, now = request.url.target, self.clock.seconds
         reply = self._script(url, len(self.requests_for(url)))
         self.requests.append((now, url))
         self.addresses.append(request.addresses)

@@ -90,7 +90,7 @@ class Egress:
         The addresses take turns from attempt to attempt. IPv4 comes first, because few proxies have IPv6 and a failed
         tunnel costs an attempt.
         """
-        port = request.place.port
+        port = request.url.port
         verdicts = {address: self._judge(address, port, judge) for address in request.addresses}
         allowed = sorted((address for address in verdicts if verdicts[address].allowed), key=_is_ipv6)
         own = self._current_addresses()

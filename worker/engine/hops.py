@@ -29,16 +29,16 @@ class Hops:
         return len(self._trail)
 
     def follow(
-        self, place: Parsed, redirected: Redirected, lines: Sequence[bytes], *, wall: float, longest: int
+        self, url: Parsed, redirected: Redirected, lines: Sequence[bytes], *, wall: float, longest: int
     ) -> Parsed | Failure:
-        """Return the target of a redirect of a request to ``place``; its header ``lines`` may set cookies.
+        """Return the target of a redirect of a request to ``url``; its header ``lines`` may set cookies.
 
         ``wall`` is the time in Unix seconds; a chain of more than ``longest`` hops is a failure.
         """
         location = redirected.location
         raw = None if location is None else location.encode("latin-1", "replace")
-        trail = [*self._trail, Asked(place.target, self._cookies_for(place, wall))]
-        self._store_cookies(lines, place, wall)
+        trail = [*self._trail, Asked(url.target, self._cookies_for(url, wall))]
+        self._store_cookies(lines, url, wall)
         cookies_for = partial(self._cookies_for, wall=wall)
         hop = next_hop(trail, redirected.status, raw, cookies_for=cookies_for, longest=longest)
         if isinstance(hop, DeadEnd):
@@ -48,16 +48,16 @@ class Hops:
         self.is_downgraded = self.is_downgraded or hop.downgraded
         return hop.to
 
-    def fields(self, own: Sequence[str], place: Parsed, wall: float) -> tuple[str, ...]:
+    def fields(self, own: Sequence[str], url: Parsed, wall: float) -> tuple[str, ...]:
         """Return the user's ``own`` header lines for a request, with the chain's cookies for it."""
-        return with_cookies(own, self._cookies_for(place, wall))
+        return with_cookies(own, self._cookies_for(url, wall))
 
-    def _store_cookies(self, lines: Sequence[bytes], place: Parsed, wall: float) -> None:
+    def _store_cookies(self, lines: Sequence[bytes], url: Parsed, wall: float) -> None:
         fields = values_of("set-cookie", lines)
         if fields:
             if self._cookies is None:
                 self._cookies = CookieJar()
-            self._cookies.store(fields, place, wall)
+            self._cookies.store(fields, url, wall)
 
-    def _cookies_for(self, place: Parsed, wall: float) -> str:
-        return "" if self._cookies is None else self._cookies.field_for(place, wall)
+    def _cookies_for(self, url: Parsed, wall: float) -> str:
+        return "" if self._cookies is None else self._cookies.field_for(url, wall)

@@ -189,7 +189,7 @@ class Lane:
     def _ask(self, transfer: Transfer, now: float) -> None:
         """Begin an exchange, or look up its host first."""
         # A transfer whose lookup failed repeats it; all URLs of the host share the new answer.
-        answer = self._resolver.known(transfer.place.host, after=transfer.unresolved_at)
+        answer = self._resolver.known(transfer.url.host, after=transfer.unresolved_at)
         if answer is None:
             self._resolve(transfer, now)
             return

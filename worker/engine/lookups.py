@@ -26,7 +26,7 @@ class Lookups:
         self._waiting: dict[str, list[tuple[Transfer, float]]] = {}  # by host, with the start of each wait
 
     def add(self, transfer: Transfer, now: float) -> None:
-        host = transfer.place.host
+        host = transfer.url.host
         waiting = self._waiting.setdefault(host, [])
         waiting.append((transfer, now))
         if len(waiting) == 1:

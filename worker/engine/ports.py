@@ -148,7 +148,7 @@ class Request(Struct, frozen=True, gc=False):
     must be noticed.
     """
 
-    place: Parsed
+    url: Parsed
     addresses: tuple[str, ...]
     policy: JobPolicy
     seconds: float

@@ -106,7 +106,7 @@ def _rest(transfer: Transfer, head: Head | None, notes: tuple[str, ...]) -> dict
         rest["content_encoding"] = head.fields["content-encoding"]
     hops = transfer.hops
     if hops is not None:
-        rest.update(final_url=transfer.place.target, redirects=len(hops))
+        rest.update(final_url=transfer.url.target, redirects=len(hops))
         if hops.is_downgraded:
             notes += ("downgraded",)
     if notes:

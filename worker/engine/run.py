@@ -230,13 +230,13 @@ class Run:
         lanes, terms = self._lanes, self.terms
         chosen_for: list[list[Transfer]] = [[] for _ in lanes]
         for index, entry in enumerate(entries):
-            place = parse(entry.url)
-            if isinstance(place, RefusedUrl):
-                self._refuse(entry, place)
+            url = parse(entry.url)
+            if isinstance(url, RefusedUrl):
+                self._refuse(entry, url)
                 continue
             # A limit per host holds within a lane, so a limited host stays in one.
-            chosen = hash(place.host) if terms.policy.per_host else index
-            transfer = Transfer(terms, entry, place)
+            chosen = hash(url.host) if terms.policy.per_host else index
+            transfer = Transfer(terms, entry, url)
             chosen_for[chosen % len(lanes)].append(transfer)
         for lane, transfers in zip(lanes, chosen_for, strict=True):
             self.results.begin(transfers)

@@ -123,7 +123,7 @@ def is_the_hosts(
     elif judged.throttles:
         is_excused = hosts.blame(
             key,
-            transfer.place.target,
+            transfer.url.target,
             begun=begun,
             asked=judged.retry_after,
             excused=transfer.excused,
@@ -171,4 +171,4 @@ def host_blocked(transfer: Transfer, pause: Pause) -> Failure:
 
 def name_asked(transfer: Transfer) -> str:
     """Return the name of the current URL, which after a redirect is not the list's."""
-    return output_name(transfer.place.target)
+    return output_name(transfer.url.target)

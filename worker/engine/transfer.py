@@ -57,15 +57,15 @@ class Transfer:
     __slots__ = (
         "_is_wary", "_must_watch", "alone_for", "attempt_began", "attempts", "began", "began_wall", "deadline", "entry",
         "exchange", "excused", "failure", "fetched", "hops", "host_key", "is_single", "is_under_way", "name", "part",
-        "per_host", "place", "queued", "ready_at", "resolved_in", "terms", "throttled_with", "tier", "unresolved_at",
-        "was_waiting",
+        "per_host", "queued", "ready_at", "resolved_in", "terms", "throttled_with", "tier", "unresolved_at",
+        "url", "was_waiting",
     )  # fmt: skip
 
-    def __init__(self, terms: Terms, entry: BatchEntry, place: Parsed) -> None:
+    def __init__(self, terms: Terms, entry: BatchEntry, url: Parsed) -> None:
         self.terms = terms
         self.entry = entry
-        self.place = place
-        self.host_key = place.host_key
+        self.url = url
+        self.host_key = url.host_key
         self.name = output_name(entry.url)
         self.per_host = terms.policy.per_host
         self.attempts = entry.attempts
@@ -145,7 +145,7 @@ class Transfer:
         # A pooled connection may be dead, or have caused the failure of the previous attempt.
         is_fresh = is_fresh or self._is_wary or attempts > 0
         seconds = self.deadline - now
-        return Request(self.place, addresses, terms.policy, seconds, fields, attempts, is_fresh, self._must_watch)
+        return Request(self.url, addresses, terms.policy, seconds, fields, attempts, is_fresh, self._must_watch)
 
     def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
         """Take the verdict on an exchange and return the next step."""
@@ -384,12 +384,12 @@ class Transfer:
 
         After a redirect from https to http the user's are left out.
         """
-        credentials, place, hops = self.terms.credentials, self.place, self.hops
+        credentials, url, hops = self.terms.credentials, self.url, self.hops
         lines: tuple[str, ...] = ()
         if credentials.headers and not (hops is not None and hops.is_downgraded):
-            given = credentials.for_origin(place.scheme, place.host, place.port)
+            given = credentials.for_origin(url.scheme, url.host, url.port)
             lines = tuple(f"{name}: {value}" for name, value in given)
-        return lines if hops is None else hops.fields(lines, place, self._wall(now))
+        return lines if hops is None else hops.fields(lines, url, self._wall(now))
 
     def _ask_otherwise(self, exchange: Exchange) -> None:
         """The response says nothing about the URL, only about the request: send another kind."""
@@ -401,18 +401,18 @@ class Transfer:
             self._must_watch = True
 
     def _follow(self, redirected: Redirected, exchange: Exchange, now: float) -> Failure | None:
-        hops = self.hops if self.hops is not None else Hops(self.place)
+        hops = self.hops if self.hops is not None else Hops(self.url)
         longest = self.terms.policy.redirects
-        to = hops.follow(self.place, redirected, exchange.lines, wall=self._wall(now), longest=longest)
+        to = hops.follow(self.url, redirected, exchange.lines, wall=self._wall(now), longest=longest)
         if isinstance(to, Failure):
             return to
-        self.hops, self.place, self.host_key = hops, to, to.host_key
+        self.hops, self.url, self.host_key = hops, to, to.host_key
         return None
 
     def _rewind(self) -> None:
         if self.hops is not None:
             start, self.hops = self.hops.start, None
-            self.place, self.host_key = start, start.host_key
+            self.url, self.host_key = start, start.host_key
         self.exchange = None
 
     def _wall(self, now: float) -> float:

@@ -82,7 +82,7 @@ class CurlHttp(Generic[B]):
         handle = self._idle.pop() if self._idle else self._new_handle()
         try:
             lines = handle.prepare(request, body)
-            if handle.is_early or handle.listens or request.place.scheme == "https":
+            if handle.is_early or handle.listens or request.url.scheme == "https":
                 self._streams.begin(handle, request, self._busy.values())
             name = handle.name
             if self._unread and self._handed.is_leaving(name):

@@ -115,9 +115,9 @@ class Handle(StreamListener, Generic[B]):
 
     def prepare(self, request: Request, body: B) -> list[str]:
         """Set up an exchange; return lines for CURLOPT_RESOLVE that precede its own."""
-        place = request.place
+        url = request.url
         self.request, self.body, self.is_watched = request, body, True
-        self._setopt(_URL, place.target)
+        self._setopt(_URL, url.target)
         if self._policy is not request.policy:
             self._apply(request.policy)
         timeout = int(request.seconds * 1000) if request.seconds > 0.001 else 1
@@ -126,7 +126,7 @@ class Handle(StreamListener, Generic[B]):
             self._setopt(pycurl.TIMEOUT_MS, timeout)
         # PIPEWAIT: over TLS, wait for the first connection, which may carry many requests. Plain HTTP connections do
         # not, and libcurl would wait for their first answer.
-        is_patient = place.scheme == "https"
+        is_patient = url.scheme == "https"
         if is_patient is not self._is_patient:
             self._is_patient = is_patient
             self._setopt(pycurl.PIPEWAIT, int(is_patient))
@@ -136,12 +136,12 @@ class Handle(StreamListener, Generic[B]):
         if request.fields or self._fields:
             self._send(request.fields)
         if self._common.egress is None:
-            self.name = place.host, place.port
+            self.name = url.host, url.port
             return []
         aim = self._common.egress.aim(self.curl, request, self._common.aims)
         self.address, self._stopped = aim.address, aim.stopped
         self._refusals += aim.refusals
-        self.name = aim.address or request.addresses[0], place.port
+        self.name = aim.address or request.addresses[0], url.port
         return aim.lines
 
     def end(self, code: int, message: str) -> Ended:

@@ -69,7 +69,7 @@ class StreamWatch:
 
     def begin(self, handle: StreamListener, request: Request, busy: Iterable[StreamListener]) -> None:
         """Prepare a handle that starts an exchange, beside the ``busy`` ones."""
-        is_tls = self._is_able and request.place.scheme == "https"
+        is_tls = self._is_able and request.url.scheme == "https"
         origin = _origin(request)
         known = self._origins.get(origin) if is_tls else _Origin.FRAMED
         if request.must_watch and is_tls and known is not _Origin.STREAMS:
@@ -141,7 +141,7 @@ def _have_listen(origin: tuple[str, int], handles: Iterable[StreamListener]) -> 
 
 
 def _origin(request: Request) -> tuple[str, int]:
-    return request.place.host, request.place.port
+    return request.url.host, request.url.port
 
 
 @cache

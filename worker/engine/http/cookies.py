@@ -39,10 +39,10 @@ class Cookie(NamedTuple):
     is_secure: bool
     expires: float
 
-    def suits(self, place: Parsed) -> bool:
+    def suits(self, url: Parsed) -> bool:
         """Is it sent with a request there (RFC 6265 section 5.4, step 1)?"""
-        is_there = place.host == self.domain if self.is_host_only else _is_within(place.host, self.domain)
-        return is_there and (place.scheme == "https" or not self.is_secure) and _leads_to(self.path, _path(place))
+        is_there = url.host == self.domain if self.is_host_only else _is_within(url.host, self.domain)
+        return is_there and (url.scheme == "https" or not self.is_secure) and _leads_to(self.path, _path(url))
 
 
 class CookieJar:
@@ -53,20 +53,20 @@ class CookieJar:
     def __init__(self) -> None:
         self._cookies: dict[tuple[str, str, str], Cookie] = {}
 
-    def store(self, fields: Iterable[str], place: Parsed, wall: float) -> None:
-        """Store the cookies of a response from ``place`` (its Set-Cookie fields) at ``wall`` (Unix seconds)."""
+    def store(self, fields: Iterable[str], url: Parsed, wall: float) -> None:
+        """Store the cookies of a response from ``url`` (its Set-Cookie fields) at ``wall`` (Unix seconds)."""
         for field in islice(fields, MOST_COOKIES):
-            cookie = read_cookie(field, place, wall)
-            if cookie is None or (place.scheme != "https" and self._hides_secure(cookie)):
+            cookie = read_cookie(field, url, wall)
+            if cookie is None or (url.scheme != "https" and self._hides_secure(cookie)):
                 continue
             # A replaced cookie keeps its position, which is its age. Servers delete a cookie by setting an expired one.
             self._cookies[cookie.name, cookie.domain, cookie.path] = cookie
         while len(self._cookies) > MOST_COOKIES:
             del self._cookies[next(iter(self._cookies))]
 
-    def field_for(self, place: Parsed, wall: float) -> str:
+    def field_for(self, url: Parsed, wall: float) -> str:
         """Return the Cookie field's value for a request; empty if it has none (RFC 6265 section 5.4)."""
-        suiting = [each for each in self._cookies.values() if each.expires > wall and each.suits(place)]
+        suiting = [each for each in self._cookies.values() if each.expires > wall and each.suits(url)]
         suiting.sort(key=lambda each: -len(each.path))  # stable: among equals the older ones come first
         field = ""
         for name, value, *_ in suiting:
@@ -85,22 +85,22 @@ class CookieJar:
         )
 
 
-def read_cookie(field: str, place: Parsed, wall: float) -> Cookie | None:
-    """Parse a Set-Cookie field of a response from ``place`` (RFC 6265 section 5.2); None: it sets no cookie."""
+def read_cookie(field: str, url: Parsed, wall: float) -> Cookie | None:
+    """Parse a Set-Cookie field of a response from ``url`` (RFC 6265 section 5.2); None: it sets no cookie."""
     pair, *attributes = field.split(";")
     name, equals, value = pair.partition("=")
     name, value = name.strip(" \t"), value.strip(" \t")
     if _CONTROL.search(field) or not equals or not name or len(name) + len(value) > LONGEST_COOKIE:
         return None
     said = _attributes(attributes)
-    place_of = _domain(said.get("domain", "").removeprefix(".").lower(), place.host)
+    scope = _domain(said.get("domain", "").removeprefix(".").lower(), url.host)
     is_secure = "secure" in said
-    if place_of is None or (is_secure and place.scheme != "https"):
+    if scope is None or (is_secure and url.scheme != "https"):
         return None
     path = said.get("path", "")
     if not path.startswith("/"):
-        path = _path(place).rpartition("/")[0] or "/"
-    cookie = Cookie(name, value, *place_of, path, is_secure, _expiry(said, wall))
+        path = _path(url).rpartition("/")[0] or "/"
+    cookie = Cookie(name, value, *scope, path, is_secure, _expiry(said, wall))
     return cookie if _keeps_its_prefix(cookie) else None
 
 
@@ -161,5 +161,5 @@ def _leads_to(folder: str, path: str) -> bool:
     return path == folder or path.startswith(folder if folder.endswith("/") else f"{folder}/")
 
 
-def _path(place: Parsed) -> str:
-    return "/" + place.target.split("/", 3)[3].partition("?")[0]
+def _path(url: Parsed) -> str:
+    return "/" + url.target.split("/", 3)[3].partition("?")[0]

@@ -56,7 +56,7 @@ def next_hop(
     status: int,
     location: bytes | str | None,
     *,
-    cookies_for: Callable[[Parsed], str] = lambda _place: "",
+    cookies_for: Callable[[Parsed], str] = lambda _url: "",
     longest: int = LONGEST_TRAIL,
 ) -> Hop | DeadEnd:
     """Return the next request of a redirect.

@@ -29,9 +29,9 @@ def http() -> Iterator[CurlHttp[Untouched]]:
 
 
 def a_request(*, fields: tuple[str, ...] = ()) -> Request:
-    place = parse("http://site.test/")
-    assert not isinstance(place, RefusedUrl)
-    return Request(place, ("127.0.0.1",), JobPolicy(), 30.0, fields=fields)
+    url = parse("http://site.test/")
+    assert not isinstance(url, RefusedUrl)
+    return Request(url, ("127.0.0.1",), JobPolicy(), 30.0, fields=fields)
 
 
 def fails(_curl: Any) -> None:

@@ -64,8 +64,8 @@ class World:
         self.busy: list[StreamListener] = []
 
     def begin(self, scheme: str = "https", port: int = 443, *, must_watch: bool = False) -> StreamListener:
-        place = Parsed(f"{scheme}://a.test:{port}/", scheme, "a.test", port, f"a.test:{port}")
-        request = Request(place, ("192.0.2.1",), JobPolicy(), 60.0, must_watch=must_watch)
+        url = Parsed(f"{scheme}://a.test:{port}/", scheme, "a.test", port, f"a.test:{port}")
+        request = Request(url, ("192.0.2.1",), JobPolicy(), 60.0, must_watch=must_watch)
         handle = Handle()
         self.watch.begin(handle, request, self.busy)
         handle.request = request

@@ -16,17 +16,17 @@ NOW = 1_700_000_000.0
 HERE = "http://www.example.org/a/b?c=/d/e"
 
 
-def place(url: str) -> Parsed:
-    parsed = parse(url)
-    assert isinstance(parsed, Parsed), parsed
-    return parsed
+def parsed(url: str) -> Parsed:
+    found = parse(url)
+    assert isinstance(found, Parsed), found
+    return found
 
 
 def sent(*fields: str, at: str = HERE, to: str = HERE, after: float = 0.0) -> str:
     """Return what goes to one place after another set cookies."""
     jar = CookieJar()
-    jar.store(fields, place(at), NOW)
-    return jar.field_for(place(to), NOW + after)
+    jar.store(fields, parsed(at), NOW)
+    return jar.field_for(parsed(to), NOW + after)
 
 
 # ------------------------------------------------------------------------------------------------ how it is read
@@ -160,11 +160,11 @@ def test_what_is_secure_is_set_and_sent_over_tls_only(field: str, at: str, to: s
 
 def test_a_hop_without_tls_hides_no_secure_cookie() -> None:
     jar = CookieJar()
-    jar.store(["id=good; Secure; Domain=example.org"], place("https://www.example.org/"), NOW)
+    jar.store(["id=good; Secure; Domain=example.org"], parsed("https://www.example.org/"), NOW)
 
-    jar.store(["id=evil; Domain=example.org", "id=evil", "id=evil; Path=/a", "other=1"], place(HERE), NOW)
+    jar.store(["id=evil; Domain=example.org", "id=evil", "id=evil; Path=/a", "other=1"], parsed(HERE), NOW)
 
-    assert jar.field_for(place("https://www.example.org/a/"), NOW) == "other=1; id=good"
+    assert jar.field_for(parsed("https://www.example.org/a/"), NOW) == "other=1; id=good"
 
 
 # ----------------------------------------------------------------------------------------------------- how long
@@ -196,12 +196,12 @@ def test_a_cookie_lasts_as_long_as_it_says(lasts: str, after: float, goes: bool)
 
 def test_a_cookie_is_replaced_where_it_stands_and_deleted() -> None:
     jar = CookieJar()
-    jar.store(["a=1", "b=2", "a=3"], place(HERE), NOW)
-    replaced = jar.field_for(place(HERE), NOW)
+    jar.store(["a=1", "b=2", "a=3"], parsed(HERE), NOW)
+    replaced = jar.field_for(parsed(HERE), NOW)
 
-    jar.store(["a=; Max-Age=0"], place(HERE), NOW)
+    jar.store(["a=; Max-Age=0"], parsed(HERE), NOW)
 
-    assert (replaced, jar.field_for(place(HERE), NOW)) == ("a=3; b=2", "b=2")
+    assert (replaced, jar.field_for(parsed(HERE), NOW)) == ("a=3; b=2", "b=2")
 
 
 def test_longer_paths_come_first() -> None:
@@ -214,9 +214,9 @@ def test_longer_paths_come_first() -> None:
 def test_of_too_many_the_oldest_are_dropped() -> None:
     jar = CookieJar()
     for start in range(0, 3 * MOST_COOKIES, MOST_COOKIES):
-        jar.store([f"c{start + number}={number}" for number in range(MOST_COOKIES)], place(HERE), NOW)
+        jar.store([f"c{start + number}={number}" for number in range(MOST_COOKIES)], parsed(HERE), NOW)
 
-    names = [pair.partition("=")[0] for pair in jar.field_for(place(HERE), NOW).split("; ")]
+    names = [pair.partition("=")[0] for pair in jar.field_for(parsed(HERE), NOW).split("; ")]
 
     assert names == [f"c{2 * MOST_COOKIES + number}" for number in range(MOST_COOKIES)]
 

@@ -238,8 +238,8 @@ def test_a_circle_is_one_only_if_the_same_cookies_go_with_it() -> None:
     """Sites set a cookie and redirect to themselves; those that set it again and again go in a circle after all."""
     asked = [Asked(HERE), Asked("https://example.org/set", "seen=1")]
 
-    again = next_hop(asked, 302, HERE, cookies_for=lambda place: "seen=1")
-    circle = next_hop([*asked, Asked(HERE, "seen=1")], 302, HERE, cookies_for=lambda place: "seen=1")
+    again = next_hop(asked, 302, HERE, cookies_for=lambda url: "seen=1")
+    circle = next_hop([*asked, Asked(HERE, "seen=1")], 302, HERE, cookies_for=lambda url: "seen=1")
 
     assert isinstance(again, Hop)
     assert again.to.target == HERE
