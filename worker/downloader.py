@@ -19,6 +19,7 @@ from worker.adapters.disk import FolderStore, OutputFolder, is_passing, trouble_
 from worker.adapters.egress import Egress
 from worker.adapters.http import CurlHttp
 from worker.adapters.resolver import MOST_THREADS, NameServers, SystemResolver, look_up_addresses
+from worker.engine.backlog import Backlog
 from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
 from worker.engine.hosts import Hosts
@@ -92,6 +93,7 @@ class Downloader:
         )
         self._egress = self._egress_through(proxy, look_up or look_up_addresses)
         self.hosts = Hosts(random.random)
+        self._backlog = Backlog(self.settings.room)
         self._lanes: dict[_Reach, list[Lane]] = {}
         self._lock = threading.RLock()
 
@@ -117,25 +119,26 @@ class Downloader:
             SettingError: a network of the policy cannot be read, or its digest needs a missing package.
         """
         start_hash = None if unable or policy.digest is Digest.NONE else starter(policy.digest)
-        run = Run(
-            entries,
-            policy,
-            queued=queued,
-            worker=worker,
-            store=FolderStore(self._folder, layout=policy.layout, sync=policy.sync),
-            clock=self._clock,
-            submit=self._executor.submit,
-            may_publish=may_publish,
-            start_hash=start_hash,
-            credentials=credentials,
-            roomy=self.settings.room - 1,
-            wake=wake,
-        )
-        if unable:
-            run.end_all(unable)
-            return run
         with self._lock:  # so that no lane is closed between being chosen and getting work
-            run.launch(self._lanes_for(_Reach.of(policy)))
+            lanes = [] if unable else self._lanes_for(_Reach.of(policy))
+            run = Run(
+                entries,
+                policy,
+                queued=queued,
+                worker=worker,
+                store=FolderStore(self._folder, layout=policy.layout, sync=policy.sync),
+                clock=self._clock,
+                submit=self._executor.submit,
+                may_publish=may_publish,
+                start_hash=start_hash,
+                credentials=credentials,
+                backlog=self._backlog,
+                wake=wake,
+            )
+            if unable:
+                run.end_all(unable)
+            else:
+                run.launch(lanes)
         return run
 
     def trouble(self) -> str | None:

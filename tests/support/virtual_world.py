@@ -17,6 +17,7 @@ from tests.support.memory_store import MemoryStore
 from tests.support.virtual_http import LEAST, Answering, B, SteppedHttp, VirtualClock
 from worker.adapters.resolver import SystemResolver
 from worker.adapters.resolver.questions import Found
+from worker.engine.backlog import Backlog
 from worker.engine.digests import starter
 from worker.engine.exchange import Exchange
 from worker.engine.failures import Breakage
@@ -170,7 +171,14 @@ class VirtualWorld:
             http=http or self.http, resolver=resolver, clock=self.clock, random=lambda: 1.0, window=window, hosts=hosts
         )
 
-    def start(self, urls: Sequence[str | BatchEntry], policy: JobPolicy | None = None) -> Run:
+    def start(
+        self,
+        urls: Sequence[str | BatchEntry],
+        policy: JobPolicy | None = None,
+        *,
+        backlog: Backlog | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> Run:
         run = Run(
             [BatchEntry(url=url) if isinstance(url, str) else url for url in urls],
             policy or JobPolicy(),
@@ -181,6 +189,8 @@ class VirtualWorld:
             submit=self._jobs.append,
             may_publish=lambda: True,
             start_hash=starter("sha256"),
+            backlog=backlog,
+            wake=wake,
         )
         run.launch([self.lane])
         return run

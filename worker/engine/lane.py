@@ -62,7 +62,7 @@ class Lane:
         self._flying: dict[Exchange, Transfer] = {}
         self._assignments = Assignments()
         self._limits = Limits()
-        self._slots = Slots(self._schedule, self._flying)
+        self._slots = Slots(self._schedule, self._flying, clock.now())
         self._heard = self._slots.heard
         self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._fetcher = SegmentFetcher(

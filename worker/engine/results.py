@@ -10,6 +10,7 @@ from math import inf
 
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Ending, ErrorClass, Outcome
+from worker.engine.backlog import Backlog
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
@@ -56,8 +57,8 @@ class Progress:
 class Results:
     """Thread-safe."""
 
-    def __init__(self, entries: Sequence[BatchEntry], *, roomy: int, wake: Callable[[], None]) -> None:
-        """``wake`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
+    def __init__(self, entries: Sequence[BatchEntry], *, backlog: Backlog, wake: Callable[[], None]) -> None:
+        """``wake`` is called, from any thread, when the backlog has room again, and when all is settled."""
         self.outcomes: list[Outcome] = []
         self._left: list[tuple[float, Leftover]] = []  # each with the time it is due
         self._first_due = inf  # the earliest of these times
@@ -72,8 +73,9 @@ class Results:
         self._waits: dict[object, Waits] = {}  # by lane
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
-        self._roomy = roomy
+        self._backlog = backlog
         self._wake = wake
+        backlog.change(len(entries))
 
     # ---------------------------------------------------------------------------------------- queries
 
@@ -170,7 +172,7 @@ class Results:
         """Note a change in the number of URLs that need no slot in the window."""
         with self._lock:
             before, self._resting = self.fetching, self._resting + more
-            self._wake_if_roomy(before)
+            self._change_backlog(before)
 
     def note_waits(self, lane: object, waits: Waits) -> None:
         """Record what a lane's URLs wait for."""
@@ -184,10 +186,10 @@ class Results:
     def _fetched(self, more: int) -> None:
         before = self.fetching
         self._fetching -= more
-        self._wake_if_roomy(before)
+        self._change_backlog(before)
 
-    def _wake_if_roomy(self, before: int) -> None:
-        if before > self._roomy >= self.fetching:
+    def _change_backlog(self, before: int) -> None:
+        if self._backlog.change(self.fetching - before):
             self._wake()
 
     def _settled(self, more: int) -> None:

@@ -12,6 +12,7 @@ from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import Digest, JobPolicy
 from contract.urls.lines import RefusedUrl, parse
 from contract.urls.naming import output_name
+from worker.engine.backlog import Backlog
 from worker.engine.course import Course
 from worker.engine.digests import Hasher
 from worker.engine.exchange import local_trouble
@@ -54,10 +55,13 @@ class Run:
         may_publish: Callable[[], bool],
         start_hash: Callable[[], Hasher] | None,
         credentials: Credentials = NO_CREDENTIALS,
-        roomy: int = 0,
+        backlog: Backlog | None = None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        """``wake`` is called, from any thread, when only ``roomy`` URLs are left to fetch, and when all is settled."""
+        """``wake`` is called, from any thread, when ``backlog`` has room again, and when all is settled.
+
+        ``backlog`` is shared by the runs of a process; by default the run has its own.
+        """
         began = clock.now()
         self.terms = Terms(
             policy=policy,
@@ -70,7 +74,7 @@ class Run:
             start_hash=start_hash,
         )
         self.course = Course(began + policy.batch_seconds)
-        self.results = Results(entries, roomy=roomy, wake=wake)
+        self.results = Results(entries, backlog=backlog or Backlog(), wake=wake)
         self._entries = entries
         self._lanes: Sequence[Inbox] = ()
         self._clock = clock

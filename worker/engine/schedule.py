@@ -10,7 +10,7 @@ from typing import Generic
 
 from worker.engine.queues import AGAIN, FIRST, STALLED, Host, Offers, T, Tier
 
-QUIET_AFTER = 2.0  # seconds with next to no bytes until an item counts as quiet, and loses its slot
+QUIET_AFTER = 2.0  # seconds with next to no bytes until an item counts as quiet, and loses its slot; at most
 QUIET_WINDOWS = 4  # windows of quiet items that may be in flight in addition to the window
 _OPENING = 16  # items a host may have in flight at first, or half the window; one more for each that ends
 _FIRSTS = 7  # first tries per later one while both are ready, so that no later try starves
@@ -48,6 +48,7 @@ class Schedule(Generic[T]):
         self._count = 0
         self.flying = 0
         self.quiet = 0
+        self.prompt = 0  # items that ended before they went quiet
 
     def add(self, item: T, *, first: bool = False) -> None:
         """Queue an item behind its host's others of its tier, or before them all."""
@@ -130,6 +131,7 @@ class Schedule(Generic[T]):
             host.quiet -= 1
             self.quiet -= 1
         else:
+            self.prompt += 1
             host.prompt += 1
             if host.prompt == 1 and host.later:
                 host.bring_forward()

@@ -7,6 +7,7 @@ import pytest
 from contract.records.outcomes import Ending
 from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld, urls
+from worker.engine.backlog import Backlog
 from worker.engine.schedule import QUIET_AFTER
 
 OPEN = JobPolicy(timeout=30.0, attempts=3)
@@ -30,6 +31,30 @@ def test_what_stalls_costs_the_others_a_slot_for_two_seconds(drip: float) -> Non
     assert world.clock.seconds < 4
     world.drive_until(lambda: hanging.wait(0))
     assert not world.store.drafts
+
+
+def test_what_stalls_among_fast_transfers_costs_them_half_a_second() -> None:
+    """Guards _Turnover: each silent URL among fast ones cost them a slot for two seconds."""
+    world = VirtualWorld(_hangs, window=8)
+    good = world.start([f"http://{host}.test/" for host in range(400)], OPEN)
+    world.drive_until(lambda: world.clock.seconds > 1)
+    world.start([f"http://h{host}.test/hang" for host in range(8)], OPEN)
+
+    world.drive_until(lambda: good.wait(0))
+
+    assert world.clock.seconds < 400 * 0.1 / 8 + 1
+
+
+def test_nothing_is_quiet_where_all_are_slow() -> None:
+    world = VirtualWorld(lambda _url, _turn: Reply(after=1.9), window=8)
+    run = world.start([f"http://{host}.test/" for host in range(80)], OPEN)
+    quiet = 0
+
+    while not run.wait(0):
+        world.drive_once()
+        quiet = max(quiet, world.lane._schedule.quiet)
+
+    assert quiet == 0
 
 
 def test_a_quiet_transfer_whose_bytes_come_continues_undisturbed() -> None:
@@ -78,3 +103,18 @@ def test_what_only_rests_leaves_room_for_another_batch() -> None:
 
     assert run.fetching == 0
     assert not run.wait(0)
+
+
+def test_there_is_room_as_soon_as_all_runs_together_have_few_urls_left() -> None:
+    """Guards Backlog: each run looked at its own URLs only, and a process with many runs noticed its room too late."""
+    world = VirtualWorld(lambda url, _turn: Reply(after=1.5 if "slow" in url else 0.1))
+    backlog, left = Backlog(room=8), []
+
+    def wake() -> None:
+        left.append(sum(run.fetching for run in runs))
+
+    runs = [world.start(urls(5, host), backlog=backlog, wake=wake) for host in ("slow.test", "fast.test")]
+
+    world.drive_until(lambda: bool(left))
+
+    assert left == [6]  # of ten: they come in pairs, and the fast ones are not over
