@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     # On a disk: what is written to a file system in memory is not counted.
     with (
         server.work_folder(Path(tempfile.gettempdir())) as folder,
-        Embedded(folder / "services", environment={}, tell=print) as services,
+        Embedded(folder / "services", environment={}, echo=print) as services,
     ):
         services.wait_until_ready()
         for lines in map(int, told.lines.split(",")):

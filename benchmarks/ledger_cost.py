@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             NewBatch(str(number), pack_entries(BatchEntry(url=url) for url in urls[start : start + BATCH]), BATCH)
             for number, start in enumerate(range(0, len(urls), BATCH), start=1)
         ]
-        with Embedded(folder / "services", environment={}, tell=print) as services:
+        with Embedded(folder / "services", environment={}, echo=print) as services:
             services.wait_until_ready()
             settings = services.settings
             ledger = RedisLedger(connect(settings), prefix=settings.prefix)

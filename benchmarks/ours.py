@@ -124,7 +124,7 @@ def _services(run: Run) -> Iterator[Beside]:
     known = set(tree_below(os.getpid()))
     environment = {**os.environ, **_environment(run)}
     with Embedded(
-        run.folder / "services", environment=environment, tell=lambda line: print(line, file=sys.stderr)
+        run.folder / "services", environment=environment, echo=lambda line: print(line, file=sys.stderr)
     ) as services:
         services.wait_until_ready()
         each = str(max(1, run.in_flight // processes()))

@@ -116,11 +116,11 @@ class Producer:
             embedded.wait_until_ready()
             yield cluster
 
-    def embedded(self, state: Path, tell: Callable[[str], None]) -> Embedded:
+    def embedded(self, state: Path, echo: Callable[[str], None]) -> Embedded:
         """Return the server and worker of a run, not started yet; ``state`` is our folder within the output folder."""
         from producer.cluster.embedded import Embedded
 
-        return Embedded(state, environment=self.environment, tell=tell)
+        return Embedded(state, environment=self.environment, echo=echo)
 
     def cache_folder(self) -> Path:
         """Return our folder among the user's caches: what unfinished ``trawl enqueue`` commands need.
@@ -153,7 +153,7 @@ class Session(ExitStack):
         self._console = console
         self.callback(console.close)
         self.interrupts = self.enter_context(Interrupts())
-        self.space = SpaceWait(console.tell, stop=self.interrupts.raise_if_requested)
+        self.space = SpaceWait(console.echo, stop=self.interrupts.raise_if_requested)
 
     def journal(self, folder: Path) -> Journal:
         """Open the journal in our folder; it waits for space if the disk is full.
@@ -180,4 +180,4 @@ class Session(ExitStack):
             if embedded is not None:
                 embedded.watch()
 
-        return Retrying(self._console.tell, stop=stop)
+        return Retrying(self._console.echo, stop=stop)

@@ -19,7 +19,7 @@ from contract.ledger.values import (
     JobRecord,
     JobState,
     NewBatch,
-    Standing,
+    OpenBatches,
     Swept,
     Waiting,
 )
@@ -44,7 +44,7 @@ class Looking(Protocol):
         """Return the ids of all known jobs, oldest first."""
         ...
 
-    def standing(self, job: str) -> Standing:
+    def open_batches(self, job: str) -> OpenBatches:
         """Return a job's open batches and their holders; an unknown job has none."""
         ...
 

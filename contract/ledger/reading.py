@@ -10,7 +10,7 @@ from contract.errors import UnknownJobError
 from contract.ledger.editions import Editions
 from contract.ledger.keys import Keys, read_waiting_name, result_key
 from contract.ledger.memory import RedisMemory
-from contract.ledger.values import EDITION, Held, JobRecord, JobState, Piece, Standing, Waiting
+from contract.ledger.values import EDITION, Held, JobRecord, JobState, OpenBatches, Piece, Waiting
 from contract.records import wire
 from contract.records.messages import BatchMessage
 from contract.records.outcomes import ENDINGS
@@ -39,7 +39,7 @@ class Reading(Editions):
                 return self.job(job)
         return record_of(job, fields, count, running, undrained)
 
-    def standing(self, job: str) -> Standing:
+    def open_batches(self, job: str) -> OpenBatches:
         keys = self.keys_of(job)
         leases = keys.job(job, "leases")
         with self._redis.pipeline() as pipe:  # one transaction: the counts belong together
@@ -57,7 +57,7 @@ class Reading(Editions):
             *counts, (state, pauser), (whole, micro) = pipe.execute()
         open_, running, batches, deferred, parked, gathered, *firsts, held = counts
         dues = [due for first in firsts for _, due in first]
-        return Standing(
+        return OpenBatches(
             open=open_ - int(gathered or 0),
             running=running,
             deferred=deferred + parked,

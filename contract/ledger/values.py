@@ -189,7 +189,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class OpenBatches:
     """A job's open batches: ``running`` ones are held, ``deferred`` ones wait for a time or host, others for a worker.
 
     ``due`` is the seconds until the first deferred one may be claimed; None: none is deferred. ``held`` is by worker,

@@ -206,15 +206,15 @@ class Submitter:
                     future.set_running_or_notify_cancel()
 
     def _collect(self) -> None:
-        for report in self._job.take():
+        for report in self._job.new_reports():
             with self._lock:
                 for future in self._sent.pop(report.batch, {}).values():
                     future.set_running_or_notify_cancel()
                 ended = [(self._futures.pop(str(outcome.name), None), outcome) for outcome in report.outcomes]
             # Outside the lock: callbacks may submit more.
-            for taken, outcome in ended:
-                if taken is not None:
-                    _end(taken, outcome)
+            for submitted, outcome in ended:
+                if submitted is not None:
+                    _end(submitted, outcome)
 
     def _check(self) -> None:
         record = self._client.retrying.call(lambda: self._client.cluster.ledger.job(self._job.id))

@@ -40,7 +40,7 @@ def connect(
     *,
     environment: Mapping[str, str] | None = None,
     processes: int | None = None,
-    tell: Callable[[str], None] = print,
+    echo: Callable[[str], None] = print,
 ) -> Iterator[Client]:
     """Return a client of the configured cluster or, if there is none, of a server and a worker that run until exit.
 
@@ -52,17 +52,17 @@ def connect(
     producer, folder, embedded = Producer(environment), Path(output), None
     with ExitStack() as stack:
         if producer.configured is None:
-            embedded = stack.enter_context(producer.embedded(prepare_folder(folder), tell))
+            embedded = stack.enter_context(producer.embedded(prepare_folder(folder), echo))
             embedded.start_worker(processes or os.cpu_count() or 1, {"TRAWL_OUTPUT": str(folder.absolute())})
-        yield Client(stack.enter_context(producer.cluster(embedded)), tell=tell)
+        yield Client(stack.enter_context(producer.cluster(embedded)), echo=echo)
 
 
 class Client:
     """Sends URLs to a cluster's workers."""
 
-    def __init__(self, cluster: Cluster, *, tell: Callable[[str], None] = print) -> None:
+    def __init__(self, cluster: Cluster, *, echo: Callable[[str], None] = print) -> None:
         self.cluster = cluster
-        self.retrying = Retrying(tell)
+        self.retrying = Retrying(echo)
 
     def enqueue(
         self,
@@ -186,7 +186,7 @@ class Job:
         finally:
             follower.close()
 
-    def take(self) -> list[BatchReport]:
+    def new_reports(self) -> list[BatchReport]:
         """Return the reports of batches closed since; those of the last call are deleted from Redis.
 
         Raises:
@@ -212,7 +212,7 @@ class _Reports:
         self.rows = 0
         self._waiting: list[BatchReport] = []
         self._expected: set[str] = set()  # batches opened in place of those collected
-        self._taken: set[str] = set()
+        self._collected: set[str] = set()
 
     def collect(self, closed: Sequence[tuple[str, bytes | None]]) -> Collected:
         reports = [BatchReport.from_result(blob) for _, blob in closed if blob is not None]
@@ -232,8 +232,8 @@ class _Reports:
     def _counts(self, report: BatchReport) -> bool:
         """Is it the first report of its batch, from a known hand-off? Redis may have come back older."""
         batches = {report.batch, *report.gathered}
-        if any(batch in self._taken or ("." in batch and batch not in self._expected) for batch in batches):
+        if any(batch in self._collected or ("." in batch and batch not in self._expected) for batch in batches):
             return False
-        self._taken |= batches
+        self._collected |= batches
         self._expected.update(report.handed_off)
         return True

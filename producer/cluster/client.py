@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")
 UNREACHABLE = (*broker.UNREACHABLE, redis.exceptions.BusyLoadingError, kombu.exceptions.OperationalError)
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between two attempts while a service is unreachable
-_TOLD_EVERY = 30.0  # seconds between two lines about the same outage
+_REPORTED_EVERY = 30.0  # seconds between two lines about the same outage
 
 
 class RedisFullError(Exception):
@@ -42,18 +42,18 @@ class RedisFullError(Exception):
 class Retrying:
     """Repeats calls that fail because the broker or Redis is unreachable, and reports each outage.
 
-    ``tell`` prints one line. ``stop`` is called between two attempts and may raise to give up.
+    ``echo`` prints one line. ``stop`` is called between two attempts and may raise to give up.
     """
 
     def __init__(
         self,
-        tell: Callable[[str], None],
+        echo: Callable[[str], None],
         *,
         stop: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.tell = tell
+        self.echo = echo
         self._stop = stop
         self._clock = clock
         self._sleep = sleep
@@ -64,7 +64,7 @@ class Retrying:
         Raises:
             RedisFullError: Redis is out of memory, and ``even_when_full`` is False.
         """
-        wait, outage = _FIRST_WAIT, Outage(repeat=_TOLD_EVERY, clock=self._clock)
+        wait, outage = _FIRST_WAIT, Outage(repeat=_REPORTED_EVERY, clock=self._clock)
         while True:
             try:
                 answer = attempt()
@@ -72,13 +72,13 @@ class Retrying:
                 if not even_when_full and _is_out_of_memory(error):
                     raise RedisFullError from None
                 if outage.begin():
-                    self.tell(f"{explain(error)} Waiting for it; nothing is lost.")
+                    self.echo(f"{explain(error)} Waiting for it; nothing is lost.")
                 self._stop()
                 self._sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
             else:
                 if (lasted := outage.end()) is not None:
-                    self.tell(f"The connection is back after {lasted:.0f} s.")
+                    self.echo(f"The connection is back after {lasted:.0f} s.")
                 return answer
 
 

@@ -93,9 +93,9 @@ class Embedded:
     """
 
     def __init__(
-        self, folder: Path, *, environment: Mapping[str, str], tell: Callable[[str], None], python: str = sys.executable
+        self, folder: Path, *, environment: Mapping[str, str], echo: Callable[[str], None], python: str = sys.executable
     ) -> None:
-        """Keep data and logs in ``folder``, without the data of an earlier run; ``tell`` prints one line."""
+        """Keep data and logs in ``folder``, without the data of an earlier run; ``echo`` prints one line."""
         self._folder = folder
         self._environment = {
             key: value for key, value in environment.items() if not key.startswith("CELERY_") and key != "REDIS_URL"
@@ -103,7 +103,7 @@ class Embedded:
         # The worker is of this version, even if this is a checkout that is not installed.
         here = str(Path(__file__).resolve().parents[2])
         self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
-        self._tell = tell
+        self._echo = echo
         self._python = python
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._unread = b""
@@ -282,7 +282,7 @@ class Embedded:
         ):
             raise ServiceError(f"The {_TITLES[name]} ended ({_ended(event)}): {self._last_words(name)}")
         self._restarts[name] = [*recent, now]
-        self._tell(f"The {_TITLES[name]} ended ({_ended(event)}); starting it again.")
+        self._echo(f"The {_TITLES[name]} ended ({_ended(event)}); starting it again.")
         self._running[name] = None
         self._order(self._programs[name])
 

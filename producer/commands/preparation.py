@@ -107,7 +107,7 @@ def _start_embedded(
     worker = options.worker
     _look_at_descriptors(worker, console)
     session.callback(_tidy, state)
-    embedded = session.enter_context(producer.embedded(state, console.tell))
+    embedded = session.enter_context(producer.embedded(state, console.echo))
     if hint := ignored_proxies(producer.environment):
         console.mention(hint)
     settings = {**worker.settings, "TRAWL_OUTPUT": str(options.output.absolute())}
@@ -129,7 +129,7 @@ def _look_at_flower(port: int, console: Console, *, has_cluster: bool) -> None:
         ServiceError: its port is taken.
     """
     if has_cluster:
-        console.tell(f"--flower is for a run with its own worker; on a cluster use `{command('flower')}`.")
+        console.echo(f"--flower is for a run with its own worker; on a cluster use `{command('flower')}`.")
     else:
         check_port_is_free(port)
 
@@ -145,7 +145,7 @@ def _look_at_descriptors(worker: WorkerOptions, console: Console) -> None:
     if not allowed_transfers(wanted, limit, worker.processes):
         raise SettingError(said)
     if said:
-        console.tell(said)
+        console.echo(said)
 
 
 def _tidy(state: Path) -> None:

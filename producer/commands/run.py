@@ -71,7 +71,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
     with ready.producer.cluster(embedded) as cluster:
         retrying = session.retrying(embedded)
         give_up = partial(_give_up, cluster, retrying)
-        lists, is_resumed = begin_or_resume(options.spec, lists, journal, console.tell, give_up)
+        lists, is_resumed = begin_or_resume(options.spec, lists, journal, console.echo, give_up)
         session.callback(lists.close)
         _warn_of_eviction(cluster, retrying)
         batcher = batcher_for(options, has_own_worker=embedded is not None, is_resumed=is_resumed)
@@ -86,7 +86,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             console.mention(f"Going on with job {journal.job}: {counted(sink.tally.rows, 'outcome')} so far.")
         halts = _halts(_job_of(journal), cluster, follower, journal, retrying, resumed_by=resumed_by)
         halts.begin()
-        suspension = Suspension(halts.control, retrying=retrying, tell=console.tell, hide=console.close)
+        suspension = Suspension(halts.control, retrying=retrying, echo=console.echo, hide=console.close)
         is_finished = conduct(
             feeder=feeder,
             follower=follower,
@@ -98,7 +98,7 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             ),
             halts=halts,
             suspension=session.enter_context(suspension),
-            servants=embedded,
+            embedded=embedded,
             grace=options.worker.drain + _AFTER_DRAIN,
         )
         if is_finished and not feeder.totals["lines"]:
@@ -135,7 +135,7 @@ def enqueue(
         journal = session.journal(folder)
         retrying = session.retrying()
         give_up = partial(_give_up, cluster, retrying)
-        lists, is_resumed = begin_or_resume(spec, lists, journal, console.tell, give_up)
+        lists, is_resumed = begin_or_resume(spec, lists, journal, console.echo, give_up)
         session.callback(lists.close)
         if is_resumed:
             console.mention(f"Going on with job {journal.job}.")
@@ -192,7 +192,7 @@ def follow(job: str, output: Path, manifest_path: Path, producer: Producer, cons
         journal = session.journal(prepare_folder(output, manifest_path))
         _warn_of_eviction(cluster, retrying)
         if journal.fact("fingerprint") != fingerprint:
-            begin(journal, job, console.tell, fingerprint=fingerprint, label=job, manifest=manifest_path)
+            begin(journal, job, console.echo, fingerprint=fingerprint, label=job, manifest=manifest_path)
         manifest = session.manifest(manifest_path, journal)
         follower, sink = following(job, journal=journal, manifest=manifest, services=cluster, retrying=retrying)
         mirror = LedgerMirror(job, journal=journal, follower=follower, services=cluster, retrying=retrying)
@@ -264,7 +264,7 @@ def _warn_of_eviction(cluster: Cluster, retrying: Retrying) -> None:
     """Print a warning at the start if Redis evicts keys."""
     eviction = retrying.call(cluster.ledger.memory).eviction
     if eviction is not None:
-        retrying.tell(eviction)
+        retrying.echo(eviction)
 
 
 def _feeder(
@@ -305,7 +305,7 @@ def _observer(
         ledger=cluster.ledger,
         health=cluster.health,
         live=live,
-        troubles=Troubles(console.tell, is_own=is_own),
+        troubles=Troubles(console.echo, is_own=is_own),
         every=console.every,
         is_own=is_own,
         resumed_by=resumed_by,
@@ -329,7 +329,7 @@ def _halts(
 ) -> Halts:
     control = JobControl(job, cluster)
     return Halts(
-        control, follower=follower, journal=journal, retrying=retrying, tell=retrying.tell, resumed_by=resumed_by
+        control, follower=follower, journal=journal, retrying=retrying, echo=retrying.echo, resumed_by=resumed_by
     )
 
 

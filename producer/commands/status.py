@@ -97,7 +97,7 @@ def watch_status(target: Target, producer: Producer, console: Console) -> None:
             console.close()
             console.show_last(status)
     except NotRunning as answer:
-        console.tell(str(answer))
+        console.echo(str(answer))
     except KeyboardInterrupt:
         pass  # how users leave
 
@@ -185,7 +185,7 @@ def _watch_all(producer: Producer, console: Console) -> None:
                 console.draw(partial(_cut, lines))
             else:
                 for line in lines:
-                    console.tell(line)
+                    console.echo(line)
             time.sleep(_LISTED_EVERY)
 
 
@@ -202,7 +202,7 @@ def _listed(cluster: Cluster, *, is_json: bool) -> str:
     for record in records:
         if record.open:
             facts = Facts(
-                standing=cluster.ledger.standing(record.job),
+                batches=cluster.ledger.open_batches(record.job),
                 census=census,
                 is_complete=record.is_sealed,
                 resumed_by=resume_command(record.job),

@@ -53,7 +53,7 @@ class Console:
             return None
         return _ASKED_EVERY if self.is_live else _LINE_EVERY
 
-    def tell(self, line: str) -> None:
+    def echo(self, line: str) -> None:
         """Print one line, even when quiet: a warning or an error."""
         shown = one_line(line)
         if self._live is not None:
@@ -67,7 +67,7 @@ class Console:
     def mention(self, line: str) -> None:
         """Print one line that a quiet run leaves out."""
         if not self._is_quiet:
-            self.tell(line)
+            self.echo(line)
 
     def exemplify(self, examples: Mapping[str, str]) -> None:
         """Print the first URL or line of each error class, and what to do, once."""
@@ -76,7 +76,7 @@ class Console:
         for error, example in examples.items():
             if error not in self._exemplified:
                 self._exemplified.add(error)
-                self.tell(f"{error}, for example {example}")
+                self.echo(f"{error}, for example {example}")
 
     def is_due(self) -> bool:
         """Is it time to show the status?"""
@@ -90,14 +90,14 @@ class Console:
         elif self.is_live:
             self.draw(lambda width, height: screen(status, width, height, is_unicode=self._is_unicode))
         else:
-            self.tell(line_of(status))
+            self.echo(line_of(status))
 
     def show_last(self, status: JobStatus) -> None:
         """Show the status once more, and leave it on the screen."""
         if self._is_json:
             self._write({"event": "progress", **status.to_record()})
         else:
-            self.tell(line_of(status))
+            self.echo(line_of(status))
 
     def draw(self, lines: Callable[[int, int], Sequence[Line]]) -> None:
         """Replace the lines drawn before; ``lines`` is called with the terminal's columns and lines."""

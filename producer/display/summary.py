@@ -76,7 +76,7 @@ class Summary:
         tally = self.tally
         elapsed = tally.elapsed
         fetched = tally.tried
-        rows: list[tuple[str, str]] = [("job", self.job + self._standing)]
+        rows: list[tuple[str, str]] = [("job", self.job + self._state)]
         rows.append(("lines", self.identity) if self.is_finished else ("so far", self._so_far()))
         if tally.errors:
             by_count = sorted(tally.errors.items(), key=lambda item: (-item[1], item[0]))
@@ -137,7 +137,7 @@ class Summary:
         }
 
     @property
-    def _standing(self) -> str:
+    def _state(self) -> str:
         if not self.is_finished:
             return " (not finished)"
         return " (cancelled)" if self.is_cancelled else ""

@@ -3,7 +3,7 @@
 A list is often sorted by host, or begins with a host that has most of its lines. Sent in this order, the first host's
 URLs would hold up all others. So each entry gets a *round* when it is read: a host's first entries an early one, the
 next ones later ones. Entries of the earliest round are sent first (start-time fair queueing: Goyal, Vin and Cheng,
-1996). Entries of one round that were read together form a block; whole blocks are kept and taken.
+1996). Entries of one round that were read together form a block; whole blocks are kept and popped.
 
 A host that appears late joins the round that is being sent, and gets more than the others until it has had as much.
 What it missed is not sent all at once: what workers hold would then be of one host, which a limit per host slows down.
@@ -28,8 +28,8 @@ def url_of(entry: Listed) -> str:
     return entry if isinstance(entry, str) else entry.url
 
 
-class Shelf(Protocol):
-    """Keeps blocks until they are taken."""
+class KeptBlocks(Protocol):
+    """The blocks on disk, each until it is popped."""
 
     def blocks(self) -> Sequence[tuple[int, int, int]]:
         """Return number, round and URLs of each block kept."""
@@ -42,22 +42,22 @@ class Shelf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Blocks that are new since the last call (number, round, URLs, packed entries), and the numbers of those taken."""
+    """New blocks since the last call (number, round, URLs, packed entries), and the numbers of those popped since."""
 
     kept: Sequence[tuple[int, int, int, bytes]] = ()
-    taken: Sequence[int] = ()
+    popped: Sequence[int] = ()
 
 
 class ReadAhead:
     """The entries that were read and are not in a batch yet; ``urls`` is their number."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-        self._waiting = [(round_, number, urls) for number, round_, urls in shelf.blocks()]
+    def __init__(self, kept: KeptBlocks) -> None:
+        self._kept = kept
+        self._waiting = [(round_, number, urls) for number, round_, urls in kept.blocks()]
         heapq.heapify(self._waiting)
         self._number = max((number for _, number, _ in self._waiting), default=0)
-        self._fresh: dict[int, tuple[int, list[Listed]]] = {}  # by number: not on the shelf
-        self._taken: list[int] = []
+        self._fresh: dict[int, tuple[int, list[Listed]]] = {}  # by number: not on disk yet
+        self._popped: list[int] = []
         self._next: dict[str, int] = {}  # by host: where in the rounds its next entry belongs
         self._missed: dict[str, int] = {}  # by host: length of the rounds that it has to make up for
         self._now = self._waiting[0][0] if self._waiting else 0
@@ -97,20 +97,20 @@ class ReadAhead:
             self._next = {host: place for host, place in known.items() if place >= earliest + _ROUND}
             self._missed = {host: missed[host] for host in self._next.keys() & missed.keys()}
 
-    def take(self) -> Sequence[Listed]:
-        """Return the next block's entries."""
+    def pop(self) -> Sequence[Listed]:
+        """Remove the next block, and return its entries."""
         round_, number, urls = heapq.heappop(self._waiting)
         self._now = max(self._now, round_)
         self.urls -= urls
         fresh = self._fresh.pop(number, None)
         if fresh is not None:
             return fresh[1]
-        self._taken.append(number)
-        return unpack_entries(self._shelf.block(number))
+        self._popped.append(number)
+        return unpack_entries(self._kept.block(number))
 
     def changes(self) -> Changes:
-        """Return which blocks the shelf must keep and drop before the next one is taken."""
+        """Return which blocks must be written and deleted before the next one is popped."""
         kept = [(number, round_, len(some), pack_entries(some)) for number, (round_, some) in self._fresh.items()]
-        changes = Changes(kept, self._taken)
-        self._fresh, self._taken = {}, []
+        changes = Changes(kept, self._popped)
+        self._fresh, self._popped = {}, []
         return changes

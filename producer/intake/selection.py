@@ -30,8 +30,8 @@ class Files(Protocol):
 class Memory(Files, Protocol):
     """What a selection needs from the journal."""
 
-    def take(self, names: Iterable[bytes]) -> set[bytes]:
-        """Return those of the (distinct) md5 names that the job has not seen yet, and mark them as seen."""
+    def mark_seen(self, names: Iterable[bytes]) -> set[bytes]:
+        """Mark distinct md5 names as seen, and return those that are new to this job."""
         ...
 
 
@@ -116,7 +116,7 @@ class Selection:
     def judge(self, chunk: Chunk) -> Selected:
         """Return what to fetch of a chunk."""
         found, refusals, lines = _judged(chunk)
-        new = self._memory.take(found.keys())
+        new = self._memory.mark_seen(found.keys())
         listed = found if len(new) == len(found) else {name: entry for name, entry in found.items() if name in new}
         known = {} if self._is_forced else self._files.known(listed)
         entries, kept = list(listed.values()), list[Outcome]()

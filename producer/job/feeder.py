@@ -113,7 +113,7 @@ class Feeder:
         selected = self._read_on(wait)
         ahead = self._ahead.urls
         batches = [] if selected is not None and self._has_head_start else self._cut()
-        if selected is not None or self._ahead.urls < ahead:  # what was taken may fill no batch yet
+        if selected is not None or self._ahead.urls < ahead:  # what was popped may fill no batch yet
             self._feed(batches, [*selected.refused, *selected.kept] if selected is not None else ())
             return True
         if not self._may_open(0):
@@ -168,10 +168,10 @@ class Feeder:
     def _cut(self) -> list[list[Listed]]:
         """Cut batches from what was read, as far as they may be opened now, and at most a chunk at once."""
         batches: list[list[Listed]] = []
-        taken = 0
-        while self._ahead and taken < READ_AT_ONCE and self._may_open(len(batches)):
-            entries = self._ahead.take()
-            taken += sum(len(url_of(entry)) for entry in entries)
+        size = 0
+        while self._ahead and size < READ_AT_ONCE and self._may_open(len(batches)):
+            entries = self._ahead.pop()
+            size += sum(len(url_of(entry)) for entry in entries)
             batches += self._batcher.add(entries)
         return batches
 
@@ -218,7 +218,7 @@ class Feeder:
             self._memory_checked = now
             memory = self._retrying.call(self._services.ledger.memory)
             if memory.is_full and not self.held_up:
-                self._retrying.tell(f"{memory.fullness}: give it more memory, or follow or remove old jobs.")
+                self._retrying.echo(f"{memory.fullness}: give it more memory, or follow or remove old jobs.")
             self.held_up = memory.fullness if memory.is_full else ""
         return not self.held_up
 
@@ -255,7 +255,7 @@ class Feeder:
             self._fall_behind()
 
     def _fall_behind(self) -> None:
-        self._retrying.tell("Redis is out of memory: nothing more is sent until some outcomes were collected.")
+        self._retrying.echo("Redis is out of memory: nothing more is sent until some outcomes were collected.")
         self.is_behind, self.held_up = True, "Redis is out of memory"
         self._memory_checked = self._clock()
 
@@ -271,7 +271,7 @@ class Feeder:
             kept,
             pack_entries(self._batcher.held) if self._batcher.held else None,
             ahead=ahead.kept,
-            taken=ahead.taken,
+            popped=ahead.popped,
             position=self._lists.position.to_record(),
             next_batch=self._next_batch,
             **self.totals,

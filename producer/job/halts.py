@@ -38,15 +38,15 @@ class Halts:
         follower: Follower,
         journal: Journal,
         retrying: Retrying,
-        tell: Callable[[str], None],
+        echo: Callable[[str], None],
         resumed_by: str,
     ) -> None:
-        """``tell`` prints one line; ``resumed_by`` is the command that ends a pause."""
+        """``echo`` prints one line; ``resumed_by`` is the command that ends a pause."""
         self.control = control
         self._follower = follower
         self._journal = journal
         self._retrying = retrying
-        self._tell = tell
+        self._echo = echo
         self._resumed_by = resumed_by
         self._seen = JobState.RUNNING
 
@@ -65,7 +65,7 @@ class Halts:
         if state is not self._seen:
             self._seen = state
             self._journal.note(halted=None if state is JobState.RUNNING else state)
-            self._tell(self._sentence(record.job, state))
+            self._echo(self._sentence(record.job, state))
             if state is JobState.CANCELLED:
                 reader.cancel()
         return state is JobState.CANCELLED and bool(self._retrying.call(self.control.settle_some))
@@ -95,13 +95,13 @@ class Suspension:
     """
 
     def __init__(
-        self, control: JobControl, *, retrying: Retrying, tell: Callable[[str], None], hide: Callable[[], None]
+        self, control: JobControl, *, retrying: Retrying, echo: Callable[[str], None], hide: Callable[[], None]
     ) -> None:
         """``hide`` removes the live display while the shell has the terminal."""
         self.is_requested = False
         self._control = control
         self._retrying = retrying
-        self._tell = tell
+        self._echo = echo
         self._hide = hide
         self._who = f"trawl run on {platform.node()} (process {os.getpid()})"
         self._before: Any = None
@@ -140,16 +140,16 @@ class Suspension:
         except (JobStateError, UnknownJobError):
             return False
         except UNREACHABLE:
-            self._tell("Redis cannot be reached: the job goes on while this command is suspended.")
+            self._echo("Redis cannot be reached: the job goes on while this command is suspended.")
             return False
         if is_ours:
-            self._tell(f"Job {self._control.job} is paused until this command is resumed (fg).")
+            self._echo(f"Job {self._control.job} is paused until this command is resumed (fg).")
         return is_ours
 
     def _resume(self) -> None:
         try:
             if self._retrying.call(lambda: self._control.resume(by=self._who)):
-                self._tell(f"Going on with job {self._control.job}.")
+                self._echo(f"Going on with job {self._control.job}.")
         except (JobStateError, UnknownJobError):
             pass  # cancelled meanwhile, or lost: the follower reports it
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contract.ledger.health import Census, Trouble
-from contract.ledger.values import JobState, Standing
+from contract.ledger.values import JobState, OpenBatches
 from producer.formatting import count, counted, duration
 
 _STILL = 5.0  # seconds without an outcome after which transfers in flight are examined
@@ -40,7 +40,7 @@ class Facts:
     seconds left of each pause. ``flying`` and similar fields come from snapshots of open batches.
     """
 
-    standing: Standing | None
+    batches: OpenBatches | None
     census: Census | None
     resumed_by: str
     is_own: bool = False
@@ -72,50 +72,50 @@ def what_holds_up(facts: Facts, at: Callable[[float], str]) -> HoldUp:
 
 
 def _found(facts: Facts, at: Callable[[float], str]) -> Iterator[HoldUp]:
-    standing = facts.standing
-    is_open = standing is None or standing.open > 0
+    batches = facts.batches
+    is_open = batches is None or batches.open > 0
     if is_open:
         yield from _workers(facts)
     if facts.redis:
         yield HoldUp("redis", f"{facts.redis}.")
-    if standing is not None:
-        yield from _what_is_open(facts, standing, at)
+    if batches is not None:
+        yield from _what_is_open(facts, batches, at)
     yield from _some_workers(facts)
 
 
-def _what_is_open(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
-    if standing.state is JobState.PAUSED:
+def _what_is_open(facts: Facts, batches: OpenBatches, at: Callable[[float], str]) -> Iterator[HoldUp]:
+    if batches.state is JobState.PAUSED:
         by = (
-            f" by {standing.pauser} until that command is resumed"
-            if standing.pauser
+            f" by {batches.pauser} until that command is resumed"
+            if batches.pauser
             else f"; `{facts.resumed_by}` resumes it"
         )
         yield HoldUp("paused", f"The job is paused{by}.")
-    if standing.open > 0:
+    if batches.open > 0:
         yield from _space(facts)
-        yield from _hosts(facts, standing, at)
+        yield from _hosts(facts, batches, at)
         if not facts.is_flowing:
-            yield from _what_flies(facts, standing, at)
-            yield from _turns(standing)
+            yield from _what_flies(facts, batches, at)
+            yield from _turns(batches)
     elif not facts.is_complete and facts.list_idle >= _LIST_SLOW:
         yield HoldUp("list", f"Waiting for the list: no line has come for {_whole(facts.list_idle)} s.")
 
 
 def _workers(facts: Facts) -> Iterator[HoldUp]:
-    census, standing = facts.census, facts.standing
+    census, batches = facts.census, facts.batches
     if census is None:
         return
     present = census.present
     if not present and facts.is_flowing:
         return
     if not present:
-        silent = {worker: age for worker, age in census.workers.items() if standing and worker in standing.held}
+        silent = {worker: age for worker, age in census.workers.items() if batches and worker in batches.held}
         if silent and not facts.redis:  # which may be why nothing is heard of them
             worker, age = max(silent.items(), key=lambda item: item[1])
             yield HoldUp(
                 "worker", f"Worker {worker} is silent for {_whole(age)} s; its batches run again when their lease ends."
             )
-        elif standing is None or not standing.running:  # an earlier version does not report, but works
+        elif batches is None or not batches.running:  # an earlier version does not report, but works
             yield HoldUp("worker", "The worker is starting." if facts.is_own else "No worker is running: start one.")
     elif set(present) <= set(facts.blocked):
         yield HoldUp("worker", _blocked(facts, len(present)))
@@ -144,13 +144,13 @@ def _space(facts: Facts) -> Iterator[HoldUp]:
                 yield HoldUp("disk", f"A worker {trouble}")
 
 
-def _hosts(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
+def _hosts(facts: Facts, batches: OpenBatches, at: Callable[[float], str]) -> Iterator[HoldUp]:
     """If no batch is held or waits for a worker, everything left is deferred."""
-    if standing.running or standing.waiting or standing.due is None:
+    if batches.running or batches.waiting or batches.due is None:
         return
     waits = sorted(facts.waits.items(), key=lambda item: item[1])
     if not waits:
-        yield HoldUp("retry", f"All that is left is tried again {_in(standing.due)}.")
+        yield HoldUp("retry", f"All that is left is tried again {_in(batches.due)}.")
     elif len(waits) == 1:
         host, left = waits[0]
         yield HoldUp("hosts", f"All that is left waits for {host}, which is asked again at {at(left)}, {_in(left)}.")
@@ -159,8 +159,8 @@ def _hosts(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iter
         yield HoldUp("hosts", f"All that is left waits for {named}; the first is asked again {_in(waits[0][1])}.")
 
 
-def _what_flies(facts: Facts, standing: Standing, at: Callable[[float], str]) -> Iterator[HoldUp]:
-    if not standing.running or not facts.has_snapshots or facts.flying > facts.quiet:
+def _what_flies(facts: Facts, batches: OpenBatches, at: Callable[[float], str]) -> Iterator[HoldUp]:
+    if not batches.running or not facts.has_snapshots or facts.flying > facts.quiet:
         return
     if facts.throttling:
         yield _throttling(facts, at)
@@ -185,15 +185,15 @@ def _throttling(facts: Facts, at: Callable[[float], str]) -> HoldUp:
     return HoldUp("hosts", f"{urls} for {_names(hosts)}, which throttle; the first {again}.")
 
 
-def _turns(standing: Standing) -> Iterator[HoldUp]:
-    if standing.running or not standing.waiting:
+def _turns(batches: OpenBatches) -> Iterator[HoldUp]:
+    if batches.running or not batches.waiting:
         return
-    if standing.elsewhere:
-        held = counted(standing.elsewhere, "batch", "batches")
+    if batches.elsewhere:
+        held = counted(batches.elsewhere, "batch", "batches")
         yield HoldUp("turn", f"It is another job's turn: the workers hold {held} of it.")
     else:
-        waiting = counted(standing.waiting, "batch waits", "batches wait")
-        yield HoldUp("claim", f"{waiting} for a worker to take {'them' if standing.waiting > 1 else 'it'}.")
+        waiting = counted(batches.waiting, "batch waits", "batches wait")
+        yield HoldUp("claim", f"{waiting} for a worker to take {'them' if batches.waiting > 1 else 'it'}.")
 
 
 def _names(names: Sequence[str]) -> str:

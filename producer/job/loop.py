@@ -63,7 +63,7 @@ class Source(Protocol):
 class Display(Protocol):
     """Shows people a job's progress."""
 
-    def tell(self, line: str) -> None:
+    def echo(self, line: str) -> None:
         """Print one line, even when quiet."""
         ...
 
@@ -106,7 +106,7 @@ def conduct(
     observer: Observer,
     halts: Halts,
     suspension: Suspension | None = None,
-    servants: EmbeddedServices | None = None,
+    embedded: EmbeddedServices | None = None,
     grace: float = 30.0,
 ) -> bool:
     """Work until the job is finished; False if it was interrupted.
@@ -116,14 +116,14 @@ def conduct(
     """
     waited = _SHORTEST_PAUSE
     begun = time.monotonic()
-    told = False
+    has_hinted = False
     while not is_finished(feeder, journal):
         if interrupts.is_requested:
-            _stop(feeder, follower, observer, console, servants, grace)
+            _stop(feeder, follower, observer, console, embedded, grace)
             break
         journal.expect_in_place()
-        if servants:
-            servants.watch()
+        if embedded:
+            embedded.watch()
         try:
             if suspension and suspension.is_requested:
                 suspension.serve()
@@ -133,19 +133,19 @@ def conduct(
             is_busy = halts.look(feeder) or is_busy
         except UnknownJobError:
             if not feeder.is_behind:
-                console.tell("Redis lost this job; sending again what is missing from the manifest.")
+                console.echo("Redis lost this job; sending again what is missing from the manifest.")
                 feeder.recover()
             is_busy = True
         _show(feeder, follower, observer, console)
         if (
-            not told
-            and not servants
+            not has_hinted
+            and not embedded
             and not (observer.census is not None and observer.census.present)
             and not halts.state
             and time.monotonic() - begun > _NO_WORKER_AFTER
             and follower.is_untouched
         ):
-            told = True
+            has_hinted = True
             console.mention(f"No worker has taken a batch yet: start one with `{command('worker')}`.")
         waited = _SHORTEST_PAUSE if is_busy else min(waited * 1.5, _LONGEST_PAUSE)
         if not is_busy:
@@ -173,18 +173,18 @@ def _stop(
     follower: Follower,
     observer: Observer,
     console: Display,
-    servants: EmbeddedServices | None,
+    embedded: EmbeddedServices | None,
     grace: float,
 ) -> None:
-    if servants is None:
+    if embedded is None:
         console.mention("Stopping here; the workers go on. The same command follows them again.")
         follower.step(at_once=True)
         return
     console.mention("Stopping: what is in flight may finish (Ctrl-C again: at once). The same command goes on later.")
     observer.stage = STOPPING
-    servants.ask_worker_to_stop()
+    embedded.ask_worker_to_stop()
     until = time.monotonic() + grace
-    while servants.is_worker_running() and time.monotonic() < until:
+    while embedded.is_worker_running() and time.monotonic() < until:
         follower.step(at_once=True)
         if follower.record is not None and not follower.record.running:
             break  # all its batches are closed; Celery would take three more seconds to exit

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from contract.ledger.health import Census, WorkerHealth
 from contract.ledger.ports import Looking
-from contract.ledger.values import JobRecord, JobState, Standing, Waiting
+from contract.ledger.values import JobRecord, JobState, OpenBatches, Waiting
 from producer.cluster.client import UNREACHABLE
 from producer.job.hold_up import NOTHING, Facts, HoldUp, what_holds_up
 from producer.job.live_progress import LiveProgress
@@ -62,7 +62,7 @@ class Observer:
         """
         self.stage = ""  # shown in place of the job's state
         self.census: Census | None = None
-        self.standing: Standing | None = None
+        self.batches: OpenBatches | None = None
         self._job = job
         self._ledger = ledger
         self._health = health
@@ -118,7 +118,7 @@ class Observer:
     def status(self) -> JobStatus:
         """Return the job's status, as far as known here."""
         now = self._clock()
-        sample, record, standing, live = self._sample(now), self._seen.record, self.standing, self._live
+        sample, record, batches, live = self._sample(now), self._seen.record, self.batches, self._live
         self._rates.note(sample)
         hold_up = self._hold_up(now)
         rates = self._rates.now(sample) or (None, None)
@@ -127,7 +127,7 @@ class Observer:
         return JobStatus(
             job=self._job,
             label=record.label if record is not None else "",
-            state=self.stage or state_of(record, standing),
+            state=self.stage or state_of(record, batches),
             elapsed=now - self._begun,
             done=sample.rows,
             known=known,
@@ -147,9 +147,9 @@ class Observer:
             more_hosts=max(0, live.tally.known_hosts - _SHOWN_HOSTS),
             waits=self._waits(now),
             workers=self._workers(sample),
-            waiting=standing.waiting if standing is not None else 0,
-            running=standing.running if standing is not None else record.running if record is not None else 0,
-            deferred=standing.deferred if standing is not None else 0,
+            waiting=batches.waiting if batches is not None else 0,
+            running=batches.running if batches is not None else record.running if record is not None else 0,
+            deferred=batches.deferred if batches is not None else 0,
             undrained=record.undrained if record is not None else 0,
             flying=0 if self._is_still else live.sum("flying"),
             quiet=0 if self._is_still else live.sum("quiet"),
@@ -179,10 +179,10 @@ class Observer:
 
     def _ask_what_is_open(self, now: float) -> None:
         if not self._is_closely and self._is_flowing(now):  # nothing holds it up
-            self.standing, self._waiting = None, ()
+            self.batches, self._waiting = None, ()
             return
-        self.standing = self._ledger.standing(self._job)
-        self._waiting = self._ledger.waits(self._job, _MOST_WAITS) if self.standing.deferred else ()
+        self.batches = self._ledger.open_batches(self._job)
+        self._waiting = self._ledger.waits(self._job, _MOST_WAITS) if self.batches.deferred else ()
         self._waits_asked = self._clock()
 
     def _is_flowing(self, now: float) -> bool:
@@ -196,7 +196,7 @@ class Observer:
 
     def _rows_by_worker(self) -> Mapping[str, int]:
         rows = dict(self._live.tally.workers)
-        for worker, held in (self.standing.held if self.standing is not None else {}).items():
+        for worker, held in (self.batches.held if self.batches is not None else {}).items():
             rows[worker] = rows.get(worker, 0) + sum(self._live.rows_of(batch) for batch in held.batches)
         return rows
 
@@ -221,7 +221,7 @@ class Observer:
             return NOTHING
         idle = self._rates.idle(now)
         facts = Facts(
-            standing=self.standing,
+            batches=self.batches,
             census=self.census,
             is_own=self._is_own,
             resumed_by=self._resumed_by,
@@ -252,18 +252,18 @@ class Observer:
         if self._is_all_silent():
             return None
         left = self._rates.left(known - sample.rows, sample)
-        due = self.standing.due if self.standing is not None else None
+        due = self.batches.due if self.batches is not None else None
         return left if left is None or due is None else max(left, due)
 
     @property
     def _is_still(self) -> bool:
         """Does no worker hold a batch? Then the last snapshots say what was in flight before."""
-        return self.standing is not None and not self.standing.running
+        return self.batches is not None and not self.batches.running
 
     def _is_all_silent(self) -> bool:
         """Does nothing wait for a worker, and is everything in flight silent? Then past rates predict nothing."""
-        standing, live = self.standing, self._live
-        is_all_held = standing is not None and not standing.waiting
+        batches, live = self.batches, self._live
+        is_all_held = batches is not None and not batches.waiting
         return is_all_held and live.sum("quiet") > 0 and live.sum("flying") <= live.sum("quiet")
 
     def _hosts(self) -> Sequence[HostCost]:
@@ -283,7 +283,7 @@ class Observer:
         return slow
 
     def _workers(self, sample: Sample) -> Sequence[WorkerLine]:
-        census, held = self.census, self.standing.held if self.standing is not None else {}
+        census, held = self.census, self.batches.held if self.batches is not None else {}
         if census is None:
             return []
         lines = []
@@ -291,8 +291,8 @@ class Observer:
             trouble, has = census.troubles.get(worker), held.get(worker)
             line = WorkerLine(
                 worker=worker,
-                batches=None if self.standing is None else len(has.batches) if has is not None else 0,
-                urls=None if self.standing is None else has.urls if has is not None else 0,
+                batches=None if self.batches is None else len(has.batches) if has is not None else 0,
+                urls=None if self.batches is None else has.urls if has is not None else 0,
                 rate=self._rates.worker_rate(worker, sample) if self._live.tally.rows else None,
                 heard=census.workers.get(worker),
                 trouble=trouble.reason if trouble is not None else "",

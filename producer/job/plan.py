@@ -125,7 +125,7 @@ def _refuse_place_of_a_body(manifest: Path, folder: Path) -> None:
 
 
 def begin_or_resume(
-    spec: JobSpec, lists: Lists, journal: Journal, tell: Callable[[str], None], give_up: Callable[[str], object]
+    spec: JobSpec, lists: Lists, journal: Journal, echo: Callable[[str], None], give_up: Callable[[str], object]
 ) -> tuple[Lists, bool]:
     """Resume the job of the journal if it is this one, else begin it; return its lists at their position, and whether
     it was resumed.
@@ -139,7 +139,7 @@ def begin_or_resume(
     if unfinished is not None and not spec.is_fresh:
         if journal.fact("fingerprint") not in (spec.fingerprint, spec.earlier_fingerprint):
             has = difference(journal.fact("wish"), spec.record)
-            tell(
+            echo(
                 f"The unfinished job in this folder, {unfinished}, has {has}: it is cancelled and a new one starts."
                 " Files already stored are kept."
             )
@@ -151,7 +151,7 @@ def begin_or_resume(
                 " or start over with --fresh."
             )
         else:
-            tell("The list has changed since the last run; starting over. Files already stored are kept.")
+            echo("The list has changed since the last run; starting over. Files already stored are kept.")
             lists.close()
             lists = Lists(spec.lists)
     if unfinished is not None:
@@ -159,7 +159,7 @@ def begin_or_resume(
     begin(
         journal,
         new_job_id(),
-        tell,
+        echo,
         fingerprint=spec.fingerprint,
         label=spec.label,
         manifest=spec.manifest,
@@ -176,14 +176,14 @@ def restore_position(lists: Lists, journal: Journal) -> bool:
     if not lists.skip_to(Position.from_record(journal.written_until)):
         return False
     for chunk in lists.read_to(position):
-        journal.take_again(names_in(chunk), chunk.position.to_record())
+        journal.mark_seen_again(names_in(chunk), chunk.position.to_record())
     return lists.position == position
 
 
 def begin(
     journal: Journal,
     job: str,
-    tell: Callable[[str], None],
+    echo: Callable[[str], None],
     *,
     fingerprint: str,
     label: str,
@@ -192,7 +192,7 @@ def begin(
 ) -> None:
     """Begin a job: rename the last one's manifest, and remember the files it stored."""
     if manifest is not None:
-        _set_last_aside(manifest, journal, tell)
+        _set_last_aside(manifest, journal, echo)
     journal.begin(job, manifest=manifest, fingerprint=fingerprint, label=label, offset=0, wish=record)
 
 
@@ -208,17 +208,17 @@ def _fact_of(manifest: Path) -> str:
     return f"known {os.fsencode(manifest.name).decode('utf-8', 'backslashreplace')}"
 
 
-def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None]) -> None:
+def _set_last_aside(manifest: Path, journal: Journal, echo: Callable[[str], None]) -> None:
     last = journal.job
     if last is not None:
         written = _last_manifest(manifest, last, journal)
         if written is not None and not journal.fact(_fact_of(written)):  # an earlier version's fact
             journal.files.lies_at(written)
             _remember(written, journal)
-        _mention_earlier(journal, tell)
+        _mention_earlier(journal, echo)
     kept = set_aside(manifest, None)  # of another folder's job, or of one whose journal is gone
     if kept is not None:
-        tell(f"{manifest} held another job's rows; they were moved to {kept}.")
+        echo(f"{manifest} held another job's rows; they were moved to {kept}.")
     if last is None:
         # Manifests in this folder say what is stored.
         earlier = manifest.parent.glob(f"{glob.escape(manifest.stem)}-*{glob.escape(manifest.suffix)}")
@@ -227,10 +227,10 @@ def _set_last_aside(manifest: Path, journal: Journal, tell: Callable[[str], None
             _remember(path, journal)
 
 
-def _mention_earlier(journal: Journal, tell: Callable[[str], None]) -> None:
+def _mention_earlier(journal: Journal, echo: Callable[[str], None]) -> None:
     sizes = [path.lstat().st_size for path in journal.files.manifests() if path.is_file()]
     if sum(sizes) >= _MENTIONED:
-        tell(
+        echo(
             f"{len(sizes)} earlier manifests take {formatting.size(sum(sizes))}:"
             f" trawl gc -o {formatting.path(journal.folder.parent)} removes those whose files later ones vouch for."
         )

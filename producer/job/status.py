@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contract.ledger.values import JobRecord, JobState, Standing
+from contract.ledger.values import JobRecord, JobState, OpenBatches
 from producer.job.hold_up import NOTHING, HoldUp
 
 
@@ -141,14 +141,14 @@ class JobStatus:
         }
 
 
-def state_of(record: JobRecord | None, standing: Standing | None = None) -> str:
+def state_of(record: JobRecord | None, batches: OpenBatches | None = None) -> str:
     """Return a job's phase in a word or two."""
     if record is None:
         return "starting"
-    state = standing.state if standing is not None else record.state
+    state = batches.state if batches is not None else record.state
     if state is JobState.PAUSED and not record.is_finished:
         return "paused"
-    open_, running = (standing.open, standing.running) if standing is not None else (record.open, record.running)
+    open_, running = (batches.open, batches.running) if batches is not None else (record.open, record.running)
     if state is JobState.CANCELLED and open_:
         return "being cancelled"
     if state is not JobState.CANCELLED and not record.is_sealed:

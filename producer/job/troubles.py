@@ -6,29 +6,29 @@ from collections.abc import Callable, Mapping
 
 from contract.ledger.health import Trouble
 
-_MOST_TOLD = 3  # workers named at once
+_MOST_NAMED = 3  # workers named at once
 
 
 class Troubles:
     """The workers that have trouble, as reported to those who wait for a job."""
 
-    def __init__(self, tell: Callable[[str], None], *, is_own: bool = False) -> None:
-        """``tell`` prints one line; ``is_own``: the only worker is embedded."""
-        self._tell = tell
+    def __init__(self, echo: Callable[[str], None], *, is_own: bool = False) -> None:
+        """``echo`` prints one line; ``is_own``: the only worker is embedded."""
+        self._echo = echo
         self._is_own = is_own
         self._known: Mapping[str, Trouble] = {}
 
     def update(self, found: Mapping[str, Trouble]) -> None:
         """Take the current trouble of all workers, and print what is new."""
-        self._tell_of(sorted(found.keys() - self._known.keys()), lambda worker: str(found[worker]))
-        self._tell_of(sorted(self._known.keys() - found.keys()), lambda worker: _over(self._known[worker]))
+        self._echo_all(sorted(found.keys() - self._known.keys()), lambda worker: str(found[worker]))
+        self._echo_all(sorted(self._known.keys() - found.keys()), lambda worker: _over(self._known[worker]))
         self._known = dict(found)
 
-    def _tell_of(self, workers: list[str], say: Callable[[str], str]) -> None:
-        for worker in workers[:_MOST_TOLD]:
-            self._tell(f"{'The worker' if self._is_own else f'Worker {worker}'} {say(worker)}")
-        if len(workers) > _MOST_TOLD:
-            self._tell(f"... and {len(workers) - _MOST_TOLD} more workers.")
+    def _echo_all(self, workers: list[str], say: Callable[[str], str]) -> None:
+        for worker in workers[:_MOST_NAMED]:
+            self._echo(f"{'The worker' if self._is_own else f'Worker {worker}'} {say(worker)}")
+        if len(workers) > _MOST_NAMED:
+            self._echo(f"... and {len(workers) - _MOST_NAMED} more workers.")
 
 
 def _over(trouble: Trouble) -> str:

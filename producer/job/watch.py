@@ -17,7 +17,7 @@ from producer.job.tally import Tally
 from producer.storage.last_job import read_facts
 
 _ASKED_EVERY = 2.0  # seconds between two queries of the job's record
-_TOLD_EVERY = 1.1  # seconds within which every longer batch publishes a snapshot
+_SNAPSHOT_WITHIN = 1.1  # seconds within which every longer batch publishes a snapshot
 
 
 class JobWatch:
@@ -54,7 +54,7 @@ class JobWatch:
         if self.record.is_finished or not self.record.running:
             return
         self._channel.subscribe()
-        self._listen(_TOLD_EVERY)
+        self._listen(_SNAPSHOT_WITHIN)
         self._look()
 
     def follow(self, seconds: float) -> None:
@@ -85,8 +85,8 @@ class JobWatch:
             except UNREACHABLE:
                 self.is_away = True
         self._observer.look(self._seen())
-        if self._observer.standing is not None:
-            held = {batch for has in self._observer.standing.held.values() for batch in has.batches}
+        if self._observer.batches is not None:
+            held = {batch for has in self._observer.batches.held.values() for batch in has.batches}
             self._live.keep_only(held)
 
     def _ask(self) -> None:

@@ -31,18 +31,18 @@ class FullDiskError(FolderError):
 class SpaceWait:
     """Repeats writes that failed on a full disk.
 
-    ``tell`` prints one line; ``stop`` is called between two tries and may raise to give up.
+    ``echo`` prints one line; ``stop`` is called between two tries and may raise to give up.
     """
 
     def __init__(
         self,
-        tell: Callable[[str], None],
+        echo: Callable[[str], None],
         *,
         stop: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._tell = tell
+        self._echo = echo
         self._stop = stop
         self._clock = clock
         self._sleep = sleep
@@ -55,12 +55,12 @@ class SpaceWait:
                 answer = write()
             except FullDiskError as error:
                 if outage.begin():
-                    self._tell(f"The disk of {error.folder} is full: waiting for space. Nothing is lost.")
+                    self._echo(f"The disk of {error.folder} is full: waiting for space. Nothing is lost.")
                 self._stop()
                 self._sleep(_PAUSE)
             else:
                 if (lasted := outage.end()) is not None:
-                    self._tell(f"The disk has space again after {lasted:.0f} s.")
+                    self._echo(f"The disk has space again after {lasted:.0f} s.")
                 return answer
 
 

@@ -135,16 +135,16 @@ class Journal:
 
     # ------------------------------------------------------------------ feeding
 
-    def take(self, names: Iterable[bytes]) -> set[bytes]:
-        """Return the names that are new to this job, and mark them as seen."""
+    def mark_seen(self, names: Iterable[bytes]) -> set[bytes]:
+        """Mark names as seen, and return those that are new to this job."""
         try:
-            return self._seen.take(names)
+            return self._seen.add(names)
         except OSError as error:
             raise self._file.damaged(error) from None
 
-    def take_again(self, names: Sequence[bytes], position: Mapping[str, int]) -> None:
+    def mark_seen_again(self, names: Sequence[bytes], position: Mapping[str, int]) -> None:
         """Mark names up to ``position`` as seen again: they were not on disk when the job was interrupted."""
-        self.take(names)
+        self.mark_seen(names)
         self._write_seen(position)
 
     @property
@@ -163,15 +163,15 @@ class Journal:
         remainder: bytes | None,
         *,
         ahead: Collection[tuple[int, int, int, bytes]] = (),
-        taken: Collection[int] = (),
+        popped: Collection[int] = (),
         **facts: Any,
     ) -> None:
         """Record new batches, entries that fill no batch yet and the position in the lists in one step, then names.
 
-        All names taken so far belong to lines before that position. ``ahead`` are new blocks of entries that were read
-        ahead (number, round, URLs, packed entries), ``taken`` the numbers of blocks that are no longer needed.
+        All names marked so far belong to lines before that position. ``ahead`` are new blocks of entries that were read
+        ahead (number, round, URLs, packed entries), ``popped`` the numbers of blocks that are no longer needed.
         """
-        self._note_fed(batches, remainder, ahead, taken, facts)
+        self._note_fed(batches, remainder, ahead, popped, facts)
         self._write_seen(self.fact("position", {}))
 
     @waits_for_space
@@ -180,11 +180,11 @@ class Journal:
         batches: Collection[KeptBatch],
         remainder: bytes | None,
         ahead: Collection[tuple[int, int, int, bytes]],
-        taken: Collection[int],
+        popped: Collection[int],
         facts: Mapping[str, Any],
     ) -> None:
         with self._transaction():
-            self._file.database.executemany("DELETE FROM ahead WHERE number = ?", [(number,) for number in taken])
+            self._file.database.executemany("DELETE FROM ahead WHERE number = ?", [(number,) for number in popped])
             self._file.database.executemany("INSERT INTO ahead VALUES (?, ?, ?, ?)", ahead)
             self._file.database.execute("DELETE FROM remainder")
             if remainder is not None:

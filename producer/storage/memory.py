@@ -21,7 +21,7 @@ class Memory:
     def fact(self, key: str, default: Any = None) -> Any:  # noqa: ARG002  # nothing was noted yet
         return default
 
-    def take(self, names: Iterable[bytes]) -> set[bytes]:
+    def mark_seen(self, names: Iterable[bytes]) -> set[bytes]:
         new = set(names) - self._names
         self._names |= new
         return new
@@ -35,12 +35,12 @@ class Memory:
         remainder: bytes | None,
         *,
         ahead: Collection[tuple[int, int, int, bytes]] = (),
-        taken: Collection[int] = (),
+        popped: Collection[int] = (),
         **facts: Any,
     ) -> None:
         del batches, remainder, facts
         self._ahead |= {number: entries for number, *_, entries in ahead}
-        for number in taken:
+        for number in popped:
             del self._ahead[number]
 
     def remainder(self) -> None: ...

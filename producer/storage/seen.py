@@ -35,8 +35,8 @@ class SeenNames:
         self._filter = bytearray()
         self._runs.open(runs)
 
-    def take(self, names: Iterable[bytes]) -> set[bytes]:
-        """Return those names that were not seen before, and mark them as seen."""
+    def add(self, names: Iterable[bytes]) -> set[bytes]:
+        """Add names, and return those that are new."""
         new = set(names) - self._recent
         if self._runs:
             new -= self._written_among(new)

@@ -65,8 +65,8 @@ class StoredFiles:
 
     def record(self) -> dict[str, Any]:
         """Return what to store for ``open``."""
-        told = {"runs": self._runs.record(), "manifests": self._manifests}
-        return {**told, "current": self._current, "until": self.until}
+        written = {"runs": self._runs.record(), "manifests": self._manifests}
+        return {**written, "current": self._current, "until": self.until}
 
     def __bool__(self) -> bool:
         return bool(self._runs)

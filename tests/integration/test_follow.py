@@ -173,7 +173,7 @@ def test_a_redis_that_takes_nothing_is_said(bench: Bench) -> None:
 def test_a_script_and_a_follower_do_not_share_a_job(bench: Bench) -> None:
     """Guards the place a script's job is collected in: each would get some of the outcomes."""
     cluster = Cluster(bench.settings)
-    client = Client(cluster, tell=lambda _line: None)
+    client = Client(cluster, echo=lambda _line: None)
     with StandInWorker(bench.settings):
         job = client.enqueue(URLS[:5])
         outcomes = list(job.outcomes())

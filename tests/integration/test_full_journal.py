@@ -46,12 +46,12 @@ SEE = """
     from hashlib import md5
     names = [[md5(b"%d" % (turn * 20000 + number)).digest() for number in range(20000)] for turn in range(20)]
     for turn, some in enumerate(names):
-        assert len(journal.take(some)) == 20000
+        assert len(journal.mark_seen(some)) == 20000
         for step in range(10):
             journal.record_fed([], None, position={"turn": turn}, ahead=[(10 * turn + step, 1, 1, b"ahead")])
     journal.close()
     journal = Journal(prepare_folder(Path(sys.argv[1])))
-    print(sum(len(journal.take(some)) for some in names))
+    print(sum(len(journal.mark_seen(some)) for some in names))
 """
 SAY = """
 except FolderError as error:

@@ -240,16 +240,16 @@ def test_a_script_gets_no_outcome_twice_from_a_redis_that_came_back_older(server
     cluster = Cluster(ClusterSettings(broker_url=url, result_backend=url))
     a, b, c = urls = URLS[:3]
     cluster.ledger.create(JOB, JobPolicy())
-    job = Job(JOB, Client(cluster, tell=lambda _line: None))
+    job = Job(JOB, Client(cluster, echo=lambda _line: None))
     cluster.ledger.open(JOB, [batch_of("1", *urls)])
     opened = next_of(cluster.ledger, holder="nobody")
     close(cluster.ledger, opened, [], [a, b, c])
-    assert [report.handed_off for report in job.take()] == [[opened.child(1)]]
+    assert [report.handed_off for report in job.new_reports()] == [[opened.child(1)]]
     older = Memory(cluster.redis)
     outcomes: list[Outcome] = []
 
     def take() -> None:
-        outcomes.extend(outcome for report in job.take() for outcome in report.outcomes)
+        outcomes.extend(outcome for report in job.new_reports() for outcome in report.outcomes)
 
     for left in ([c], [b, c]):
         again = next_of(cluster.ledger)

@@ -43,7 +43,7 @@ def workers(tmp_path: Path, relay: Relay) -> Iterator[dict[str, CeleryWorker]]:
         for number in count(1):  # a worker may claim a second batch before another has claimed any
             cluster.enqueue(f"job-{number}", [server.url(f"/silence?after=head&n={number}")])
             server.log.wait_for_requests(number)
-            holders.update(cluster.ledger.standing(f"job-{number}").held)
+            holders.update(cluster.ledger.open_batches(f"job-{number}").held)
             if len(holders) == len(POOLS):
                 break
         relay.freeze()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.guard import Guard
 
 _WAITS = ("tests/unit/worker/engine/test_waits.py",)
-_STANDING = ("tests/integration/ledger/test_standing.py",)
+_OPEN_BATCHES = ("tests/integration/ledger/test_open_batches.py",)
 _HOLD_UP = ("tests/unit/producer/job/test_hold_up.py",)
 _OBSERVER = ("tests/unit/producer/job/test_observer.py",)
 _LANE = ("tests/unit/worker/engine/test_time_of_urls.py", "-k", "busy_lane")
@@ -31,20 +31,20 @@ GUARDS = (
     Guard("worker/engine/lookups.py", ">= QUIET_AFTER:\n                for transfer, _", _WAITS,
         ">= 0:\n                for transfer, _"),
     Guard("worker/engine/results.py", "            self._errors.clear()\n", _WAITS),
-    Guard("contract/ledger/reading.py", "elsewhere=max(0, held - running)", _STANDING, "elsewhere=0"),
-    Guard("contract/ledger/ledger.py", 'flat += [f"{ERROR.decode()}{error}", amount]', _STANDING, "flat += []"),
+    Guard("contract/ledger/reading.py", "elsewhere=max(0, held - running)", _OPEN_BATCHES, "elsewhere=0"),
+    Guard("contract/ledger/ledger.py", 'flat += [f"{ERROR.decode()}{error}", amount]', _OPEN_BATCHES, "flat += []"),
     Guard("contract/ledger/health.py", "if age < _FORGOTTEN_AFTER}", _HEALTH, "}"),
     Guard("contract/ledger/lua/beat.lua", "  redis.call('ZREM', KEYS[1], gone)\n", _HEALTH),
     Guard("worker/health.py", "            self._beat()\n", ("tests/unit/worker/test_health.py",)),
     Guard("producer/job/hold_up.py", "if not facts.is_flowing:", _HOLD_UP, "if True:"),
-    Guard("producer/job/hold_up.py", "if standing.running or standing.waiting or standing.due is None:", _HOLD_UP,
-        "if standing.due is None:"),
+    Guard("producer/job/hold_up.py", "if batches.running or batches.waiting or batches.due is None:", _HOLD_UP,
+        "if batches.due is None:"),
     Guard("producer/job/hold_up.py", " or facts.flying > facts.quiet:", _HOLD_UP, ":"),
-    Guard("producer/job/hold_up.py", "elif standing is None or not standing.running:", _HOLD_UP, "else:"),
+    Guard("producer/job/hold_up.py", "elif batches is None or not batches.running:", _HOLD_UP, "else:"),
     Guard("worker/engine/rows.py", "fetched.at, _lag(exchange, fetched))", _LANE, "fetched.at, 0.0)"),
     Guard("producer/job/observer.py", "        if self._is_all_silent():\n            return None\n", _OBSERVER),
     Guard("producer/job/observer.py", "        self._note_state(seen.record)\n", _OBSERVER),
-    Guard("producer/job/observer.py", "self.standing is not None and not self.standing.running", _OBSERVER, "False"),
+    Guard("producer/job/observer.py", "self.batches is not None and not self.batches.running", _OBSERVER, "False"),
     Guard("producer/job/rates.py", "since < _BASIS_SECONDS or ", _RATES),
     Guard("producer/job/rates.py", " or came < _BASIS_ROWS:", _RATES, ":"),
     Guard("producer/formatting.py", "    shown = one_line(text)\n", _SCREEN, "    shown = text\n"),

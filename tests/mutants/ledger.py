@@ -232,7 +232,7 @@ GUARDS = (
         tests="tests/integration/test_rolled_back.py"),
     _without("producer/job/follower.py", "raise LostJobError(f\"Redis lost batches of job {self._job}.\")", "pass",
         tests="tests/integration/test_rolled_back.py"),
-    _without("producer/api/jobs.py", "batch in self._taken or ", tests="tests/integration/test_rolled_back.py"),
+    _without("producer/api/jobs.py", "batch in self._collected or ", tests="tests/integration/test_rolled_back.py"),
     _without("producer/api/jobs.py", " or (\".\" in batch and batch not in self._expected)",
         tests="tests/integration/test_rolled_back.py"),
     _without("producer/job/ledger_mirror.py", "if self._journal.fact(\"is_secretive\"):", "if False:",

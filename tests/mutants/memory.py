@@ -45,7 +45,7 @@ GUARDS = (
                 "self._journal.count_uncollected() +",
             ),
             ("self._ahead.urls < MOST_AHEAD and", "test_no_more_is_read_ahead_than_may_lie_on_our_disk", ""),
-            ("taken=ahead.taken", "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[5]", "taken=()"),
+            ("popped=ahead.popped", "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[5]", "popped=()"),
         )
     ),
     *(
@@ -57,7 +57,7 @@ GUARDS = (
             ("missed[host] -= CATCHES_UP - 1", "test_a_host_that_comes_late_catches_up_beside_the_others", "pass"),
             ("known[host] = place + length", "test_hosts_of_a_sorted_list_take_turns", "pass"),
             ("place // _ROUND, []", "test_a_list_of_many_hosts_keeps_its_order", "place, []"),
-            ("self._taken.append(number)", "test_what_is_read_is_taken_once_whatever_happens_between", "pass"),
+            ("self._popped.append(number)", "test_what_is_read_is_taken_once_whatever_happens_between", "pass"),
         )
     ),
     Guard("producer/job/feeder.py", "if not self._window or", (f"{_TEST}[Redis]",), "if True or"),

@@ -31,7 +31,7 @@ GUARDS = (
     _of(_STORE, "kept = _reserve(_named(", _MANIFEST, "kept = (_named("),
     _of(_STORE, "        if not os.pread(file, 1, 0):\n            return None\n", _MANIFEST, ""),
     _of(_BEGIN, "    kept = set_aside(manifest, None)  #", _PLAN, "    kept = None  #"),
-    _of(_BEGIN, '        tell(f"{manifest} held another job', _PLAN, '        str(f"{manifest} held another job'),
+    _of(_BEGIN, '        echo(f"{manifest} held another job', _PLAN, '        str(f"{manifest} held another job'),
     _of(_BEGIN, "        _refuse_place_of_a_body(manifest, folder)\n", _PLAN, ""),
     _of(_BEGIN, "    except FolderError:\n        return written", _PLAN,
         "    except EOFError:\n        return written"),

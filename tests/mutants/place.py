@@ -68,6 +68,6 @@ GUARDS = (
     Guard("worker/downloader.py", "max(left - 2 * quiet, 1)", _BESIDE, "1000"),
     Guard("worker/downloader.py", "(left - window) // 2)", _BESIDE, "(left - max(_KEPT, 2 * window)) // 2)"),
     Guard("worker/downloader.py", "replace(settings, transfers=allowed)", _FEW, "settings"),
-    Guard("producer/commands/preparation.py", "    if said:\n        console.tell(said)\n", _FEW),
+    Guard("producer/commands/preparation.py", "    if said:\n        console.echo(said)\n", _FEW),
     Guard("producer/commands/preparation.py", "        raise SettingError(said)\n", _TOO_FEW, "        pass\n"),
 )  # fmt: skip

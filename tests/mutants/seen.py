@@ -35,7 +35,7 @@ GUARDS = (
     _of("contract/ledger/lua/drain.lua", "if i > 1 and size", _DRAIN, "if size"),
     _of(_JOURNAL, "position if is_due else self.written_until", _KILLED, "position"),
     _of(_JOURNAL, 'if self.fact("version") == EARLIER:', _KILLED, "if False:"),
-    _of("producer/job/plan.py", "journal.take_again(names_in(chunk), ", _KILLED, "str("),
+    _of("producer/job/plan.py", "journal.mark_seen_again(names_in(chunk), ", _KILLED, "str("),
     _of(_NAMES, "new -= self._written_among(new)", _KILLED, "pass"),
     _of(_NAMES, "        self._note_in_filter(self._runs.names())\n", _KILLED, ""),
     _of(_JOURNAL, "            self.files.remember(stored)\n", _COLLECTING, "            pass\n"),

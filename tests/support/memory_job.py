@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from contract.ledger.values import FINISHED, Child, Claim, Held, JobRecord, JobState, Piece, Standing
+from contract.ledger.values import FINISHED, Child, Claim, Held, JobRecord, JobState, OpenBatches, Piece
 from contract.records.outcomes import ENDINGS, Ending
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
@@ -65,7 +65,7 @@ class Job:
         return self.state is JobState.RUNNING
 
     @property
-    def standing_now(self) -> str:
+    def state_now(self) -> str:
         """Return its state, or that it is finished."""
         is_over = self.totals is not None and not self.batches and self.state is not JobState.CANCELLED
         return FINISHED if is_over else str(self.state)
@@ -107,7 +107,7 @@ class Job:
             weight=self.weight,
         )
 
-    def standing(self, now: float, elsewhere: int) -> Standing:
+    def open_batches(self, now: float, elsewhere: int) -> OpenBatches:
         running, deferred = self.having("held"), self.having("deferred")
         dues = [*self.waits.values(), *(each.until for each in deferred.values())]
         held: dict[str, Held] = {}
@@ -115,7 +115,7 @@ class Job:
             if worker := running[name].token.rpartition("/")[0]:
                 seen = held.get(worker, Held((), 0))
                 held[worker] = Held([*seen.batches, name], seen.urls + running[name].urls)
-        return Standing(
+        return OpenBatches(
             open=len(self.batches) - len(self.having("gathered")),
             running=len(running),
             deferred=len(deferred) + len(self.having("parked")),

@@ -28,7 +28,7 @@ from contract.ledger.values import (
     JobRecord,
     JobState,
     NewBatch,
-    Standing,
+    OpenBatches,
     Swept,
     Waiting,
 )
@@ -110,9 +110,9 @@ class MemoryLedger(Clocked):
         return sorted(self._jobs, key=lambda job: (self._jobs[job].created, job))
 
     @atomic
-    def standing(self, job: str) -> Standing:
+    def open_batches(self, job: str) -> OpenBatches:
         its = self.job_of(job)
-        return its.standing(self._clock, max(0, len(self._ahead) - len(its.having("held"))))
+        return its.open_batches(self._clock, max(0, len(self._ahead) - len(its.having("held"))))
 
     @atomic
     def waits(self, job: str, limit: int = 20) -> list[Waiting]:
@@ -367,7 +367,7 @@ class MemoryLedger(Clocked):
     @atomic
     def control(self, job: str, wanted: JobState, *, by: str = "") -> tuple[str, str]:
         its = self._asked_for(job)
-        was, pauser, had_line = its.standing_now, its.pauser, bool(its.line())
+        was, pauser, had_line = its.state_now, its.pauser, bool(its.line())
         if wanted is JobState.RUNNING:
             changes = was == JobState.PAUSED and by in ("", pauser)
         else:  # a pause that ends with a command does not take the place of one that does not

@@ -360,17 +360,17 @@ def test_what_a_cancelled_job_has_parked_ends_as_cancelled(client: redis.Redis, 
 
 def test_how_a_job_stands_counts_what_is_parked_as_deferred(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(3)))
-    standing = ledger.standing(JOB)
-    assert (standing.open, standing.running, standing.deferred, standing.waiting) == (3, 0, 3, 0)
+    batches = ledger.open_batches(JOB)
+    assert (batches.open, batches.running, batches.deferred, batches.waiting) == (3, 0, 3, 0)
     ledger.advance(31.0)
     claims = gathered(ledger)
 
-    standing = ledger.standing(JOB)
+    batches = ledger.open_batches(JOB)
 
-    assert (standing.open, standing.running, standing.deferred, standing.waiting) == (len(claims), len(claims), 0, 0)
+    assert (batches.open, batches.running, batches.deferred, batches.waiting) == (len(claims), len(claims), 0, 0)
     for claim in claims:
         ledger.close(claim, report_of(claim, urls_in(claim)))
-    assert ledger.standing(JOB).open == 0
+    assert ledger.open_batches(JOB).open == 0
 
 
 def test_what_is_opened_again_after_a_loss_is_gathered_though_no_size_is_known(ledger: Clocked) -> None:

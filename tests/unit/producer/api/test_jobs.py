@@ -19,7 +19,7 @@ URLS = [f"http://h{number % 3}/{number}?token=secret" for number in range(3000)]
 
 
 def a_client(services: MemoryServices) -> Client:
-    return Client(cast("Cluster", services), tell=lambda _line: None)
+    return Client(cast("Cluster", services), echo=lambda _line: None)
 
 
 def test_what_a_script_enqueues_is_fed_as_a_list_is() -> None:
@@ -60,7 +60,7 @@ def test_a_redis_without_room_is_waited_for_and_one_that_fills_keeps_no_script_w
 
     services.fill(79)
     services.ledger.failures["open"] = [OUT_OF_MEMORY]
-    Client(cast("Cluster", services), tell=make_room).enqueue(URLS)
+    Client(cast("Cluster", services), echo=make_room).enqueue(URLS)
 
     assert sorted(itertools.chain(*services.opened.values())) == sorted(URLS)
     assert "Redis is out of memory" in told[0]

@@ -60,7 +60,7 @@ def test_machines_get_an_event_a_line() -> None:
     clock, stream = Clock(), io.StringIO()
     console = Console(stream=stream, clock=clock, is_json=True)
 
-    console.tell("The broker cannot be reached.")
+    console.echo("The broker cannot be reached.")
     shown(clock, console, 6, FULL)
 
     told, progress = map(json.loads, stream.getvalue().splitlines())
@@ -92,7 +92,7 @@ def test_a_quiet_console_tells_only_what_matters() -> None:
     shown(clock, console, 12, FULL)
     console.mention("nice to know")
     console.exemplify({"dns": "nice to know"})
-    console.tell("The broker cannot be reached.")
+    console.echo("The broker cannot be reached.")
 
     assert stream.getvalue() == "The broker cannot be reached.\n"
     assert console.every is None, "and asks the cluster nothing"
@@ -113,7 +113,7 @@ def test_a_terminal_shows_a_screen_and_is_left_clean() -> None:
     console = Console(stream=stream, clock=clock, environment={"TERM": "xterm"})
 
     shown(clock, console, 2, FULL)
-    console.tell("a line above the screen")
+    console.echo("a line above the screen")
     drawn = len(stream.getvalue())
     console.close()
 
@@ -145,12 +145,12 @@ def test_without_colours_a_screen_says_the_same(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["piped", "terminal"])
 def test_no_name_steers_a_terminal(stream: io.StringIO) -> None:
-    """Guards one_line in tell, and that rich takes nothing for markup."""
+    """Guards one_line in echo, and that rich takes nothing for markup."""
     clock = Clock()
     console = Console(stream=stream, clock=clock, environment={"TERM": "xterm"})
 
     shown(clock, console, 6, EVIL)
-    console.tell(HOSTILE)
+    console.echo(HOSTILE)
     console.exemplify({HOSTILE: HOSTILE})
     console.show_last(EVIL)
 

@@ -17,7 +17,7 @@ class Remembering:
         self.names: set[bytes] = set()
         self.files = dict(known or {})
 
-    def take(self, names: Iterable[bytes]) -> set[bytes]:
+    def mark_seen(self, names: Iterable[bytes]) -> set[bytes]:
         new = set(names) - self.names
         self.names |= new
         return new

@@ -33,7 +33,7 @@ def feeder(
     journal: Journal,
     size: int = 100,
     *,
-    tell: Callable[[str], None] = lambda _line: None,
+    echo: Callable[[str], None] = lambda _line: None,
     clock: Callable[[], float] = time.monotonic,
     window: int = 0,
     lead: int = 0,
@@ -47,7 +47,7 @@ def feeder(
         batcher=Batcher(size, 2, is_resumed=journal.fact("position") is not None),
         journal=journal,
         services=services,
-        retrying=Retrying(tell),
+        retrying=Retrying(echo),
         window=window,
         lead=lead,
         clock=clock,
@@ -141,7 +141,7 @@ def test_a_redis_that_is_nearly_full_is_told_and_not_fed_until_it_is_not(tmp_pat
     services.fill(79)
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
-    feeding = feeder(tmp_path, services, journal, tell=told.append, clock=lambda: next(now))
+    feeding = feeder(tmp_path, services, journal, echo=told.append, clock=lambda: next(now))
 
     assert not any(feeding.step() for _ in range(20))
 
@@ -161,7 +161,7 @@ def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(tmp_p
     services, told, now = MemoryServices("job-1"), list[str](), itertools.count(100.0, 0.1)
     journal = Journal(tmp_path / "state")
     journal.begin("job-1")
-    feeding = feeder(tmp_path, services, journal, tell=told.append, clock=lambda: next(now))
+    feeding = feeder(tmp_path, services, journal, echo=told.append, clock=lambda: next(now))
     feeding.step()
 
     services.fill(79)

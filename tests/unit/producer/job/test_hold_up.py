@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contract.ledger.health import Census, Trouble
-from contract.ledger.values import Held, JobState, Standing
+from contract.ledger.values import Held, JobState, OpenBatches
 from producer.job.hold_up import Facts, HoldUp, what_holds_up
 
 FULL = Trouble("The disk is full (ENOSPC).")
@@ -17,19 +17,19 @@ NOBODY = Census({}, {})
 HELD = {"celery@a": Held(["1"], 10)}
 
 
-def standing(**open_: Any) -> Standing:
+def batches(**open_: Any) -> OpenBatches:
     known = {"open": 5, "running": 1, "deferred": 0, "due": None, "held": HELD, "elsewhere": 0}
-    return Standing(**(known | open_))
+    return OpenBatches(**(known | open_))
 
 
 def found(**facts: Any) -> HoldUp:
-    known: dict[str, Any] = {"standing": standing(), "census": HEALTHY, "resumed_by": "trawl resume 7", "idle": 10.0}
+    known: dict[str, Any] = {"batches": batches(), "census": HEALTHY, "resumed_by": "trawl resume 7", "idle": 10.0}
     return what_holds_up(Facts(**(known | facts)), lambda left: f"12:00 + {left:.0f}")
 
 
-WAITING = standing(running=0, held={})
-PAUSED = standing(running=0, held={}, state=JobState.PAUSED)
-DEFERRED = standing(open=2, running=0, deferred=2, due=200.0, held={})
+WAITING = batches(running=0, held={})
+PAUSED = batches(running=0, held={}, state=JobState.PAUSED)
+DEFERRED = batches(open=2, running=0, deferred=2, due=200.0, held={})
 QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.test": 12, "pit.test": 3}}
 
 
@@ -37,8 +37,8 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
     ("facts", "kind", "sentence"),
     [
         ({}, "", ""),
-        ({"standing": WAITING, "census": NOBODY}, "worker", "No worker is running: start one."),
-        ({"standing": WAITING, "census": NOBODY, "is_own": True}, "worker", "The worker is starting."),
+        ({"batches": WAITING, "census": NOBODY}, "worker", "No worker is running: start one."),
+        ({"batches": WAITING, "census": NOBODY, "is_own": True}, "worker", "The worker is starting."),
         (
             {"census": Census({"celery@a": 22.4}, {})},
             "worker",
@@ -60,9 +60,9 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
             "redis",
             "Redis is 79 % full; nothing is sent above 70 %.",
         ),
-        ({"standing": standing(state=JobState.PAUSED)}, "paused", "The job is paused; `trawl resume 7` resumes it."),
+        ({"batches": batches(state=JobState.PAUSED)}, "paused", "The job is paused; `trawl resume 7` resumes it."),
         (
-            {"standing": standing(state=JobState.PAUSED, pauser="run@laptop/7")},
+            {"batches": batches(state=JobState.PAUSED, pauser="run@laptop/7")},
             "paused",
             "The job is paused by run@laptop/7 until that command is resumed.",
         ),
@@ -72,16 +72,16 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
             "A worker is short of space: A body of 40 MiB waits.",
         ),
         (
-            {"standing": DEFERRED, "waits": {"cdn.test": 200.0}},
+            {"batches": DEFERRED, "waits": {"cdn.test": 200.0}},
             "hosts",
             "All that is left waits for cdn.test, which is asked again at 12:00 + 200, in 3:20.",
         ),
         (
-            {"standing": DEFERRED, "waits": {"d": 90.0, "a": 40.0, "b": 50.0, "c": 60.0}},
+            {"batches": DEFERRED, "waits": {"d": 90.0, "a": 40.0, "b": 50.0, "c": 60.0}},
             "hosts",
             "All that is left waits for a, b, c and 1 more; the first is asked again in 0:40.",
         ),
-        ({"standing": DEFERRED}, "retry", "All that is left is tried again in 3:20."),
+        ({"batches": DEFERRED}, "retry", "All that is left is tried again in 3:20."),
         (
             {"has_snapshots": True, "unresolved": 3},
             "names",
@@ -100,13 +100,13 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
         ),
         ({"has_snapshots": True, "retrying": 1}, "retry", "1 URL waits for a host's turn or the next attempt."),
         (
-            {"standing": standing(running=0, held={}, elsewhere=8)},
+            {"batches": batches(running=0, held={}, elsewhere=8)},
             "turn",
             "It is another job's turn: the workers hold 8 batches of it.",
         ),
-        ({"standing": WAITING}, "claim", "5 batches wait for a worker to take them."),
+        ({"batches": WAITING}, "claim", "5 batches wait for a worker to take them."),
         (
-            {"standing": standing(open=0, running=0, held={}), "is_complete": False, "list_idle": 7.3},
+            {"batches": batches(open=0, running=0, held={}), "is_complete": False, "list_idle": 7.3},
             "list",
             "Waiting for the list: no line has come for 7 s.",
         ),
@@ -123,7 +123,7 @@ def test_what_holds_a_job_up_is_one_sentence(facts: dict[str, Any], kind: str, s
 
 def test_what_could_hold_it_up_does_not_while_outcomes_come() -> None:
     """Guards ``is_flowing``: what is silent for years may fly beside what is fetched in milliseconds."""
-    for facts in (QUIET, {"standing": WAITING}, {"standing": WAITING, "census": NOBODY}, {"unresolved": 3}):
+    for facts in (QUIET, {"batches": WAITING}, {"batches": WAITING, "census": NOBODY}, {"unresolved": 3}):
         assert found(**facts, is_flowing=True) == HoldUp(), facts
 
 
@@ -134,16 +134,16 @@ def test_one_transfer_that_brings_bytes_is_enough_for_a_job_that_runs() -> None:
 def test_hosts_hold_nothing_up_while_anything_else_is_left() -> None:
     """Guards the first line of _hosts: a paused host in a list of thousands is no reason."""
     for open_ in ({"running": 1}, {"running": 0, "open": 6, "held": {}}):
-        hold_up = found(standing=standing(**{"open": 2, "deferred": 2, "due": 40.0} | open_), waits={"a.test": 40.0})
+        hold_up = found(batches=batches(**{"open": 2, "deferred": 2, "due": 40.0} | open_), waits={"a.test": 40.0})
         assert hold_up.kind != "hosts"
 
 
 @pytest.mark.parametrize(
     ("facts", "kind"),
     [
-        ({"standing": PAUSED, "census": NOBODY, "redis": "Redis is full"}, "worker"),
-        ({"standing": PAUSED, "redis": "Redis is full"}, "redis"),
-        ({"standing": PAUSED}, "paused"),
+        ({"batches": PAUSED, "census": NOBODY, "redis": "Redis is full"}, "worker"),
+        ({"batches": PAUSED, "redis": "Redis is full"}, "redis"),
+        ({"batches": PAUSED}, "paused"),
         ({**QUIET, "census": Census({"celery@a": 1.0}, {"celery@a": SHORT})}, "disk"),
         ({**QUIET, "flying": 0, "quiet": 0, "unresolved": 1, "retrying": 5}, "names"),
         ({**QUIET, "retrying": 5}, "slow"),
@@ -159,7 +159,7 @@ def test_a_worker_of_an_earlier_version_says_nothing_of_itself_and_works() -> No
 
 
 def test_without_an_answer_of_the_cluster_nothing_is_claimed() -> None:
-    assert found(standing=None, census=None) == HoldUp()
+    assert found(batches=None, census=None) == HoldUp()
 
 
 def test_only_what_stops_a_job_keeps_the_time_that_is_left_unsaid() -> None:

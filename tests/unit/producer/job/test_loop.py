@@ -56,7 +56,7 @@ def test_an_interrupted_run_ends_once_its_worker_holds_no_batch() -> None:
         interrupts=cast("Any", SimpleNamespace(is_requested=True)),
         observer=cast("Any", nothing),
         halts=cast("Any", nothing),
-        servants=worker,
+        embedded=worker,
         grace=5.0,
     )
 

@@ -65,7 +65,7 @@ class World:
 
     def be_away(self) -> None:
         self.is_away = True
-        self.ledger.failures = {method: [AWAY] * 1000 for method in ("standing", "waits")}
+        self.ledger.failures = {method: [AWAY] * 1000 for method in ("open_batches", "waits")}
 
     def pass_time(self, seconds: float, *, lines: int = 100) -> None:
         until = self.now + seconds
@@ -83,7 +83,7 @@ def test_a_cluster_is_asked_every_two_seconds_and_not_for_every_turn() -> None:
 
     world.pass_time(10.0)
 
-    assert [world.asked[what] for what in ("census", "standing", "waits")] == [5, 5, 5]
+    assert [world.asked[what] for what in ("census", "open_batches", "waits")] == [5, 5, 5]
 
 
 def test_whoever_sees_nothing_asks_for_troubles_only() -> None:
@@ -91,7 +91,7 @@ def test_whoever_sees_nothing_asks_for_troubles_only() -> None:
 
     world.pass_time(10.0)
 
-    assert (world.asked["census"] > 0, world.asked["standing"], world.asked["waits"]) == (True, 0, 0)
+    assert (world.asked["census"] > 0, world.asked["open_batches"], world.asked["waits"]) == (True, 0, 0)
 
 
 def test_who_gets_lines_asks_what_is_open_only_while_nothing_comes() -> None:
@@ -100,13 +100,13 @@ def test_who_gets_lines_asks_what_is_open_only_while_nothing_comes() -> None:
     for second in range(20):
         world.tell(second)
         world.pass_time(1.0)
-    flowing = world.asked["standing"]
+    flowing = world.asked["open_batches"]
     status = world.observer.status()
     world.pass_time(10.0)
 
     assert flowing == 0
     assert status.workers[0].batches is None, "nobody asked"
-    assert world.asked["standing"] >= 1
+    assert world.asked["open_batches"] >= 1
     assert world.observer.status().workers[0].batches == 1
 
 
@@ -138,7 +138,7 @@ def test_a_status_has_what_open_batches_told_and_no_time_that_is_a_guess() -> No
     assert (status.done, status.known, status.flying, status.quiet) == (78, 100, 2, 1)
     assert status.rate is not None
     assert 1.5 < status.rate < 2.5
-    due = world.ledger.standing("job").due or 0.0
+    due = world.ledger.open_batches("job").due or 0.0
     assert status.left == due >= 60.0, "what waits for a host waits at least as long"
     assert status.workers[0].urls == 10
     (wait,) = status.waits

@@ -64,7 +64,7 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin("job-1")
-    journal.take(NAMES)
+    journal.mark_seen(NAMES)
     journal.record_fed([KeptBatch("1", 2, b"p")], b"rest", lines=5)
     journal.files.begin(tmp_path / "m.jsonl")
     text = b'{"url":"http://a/","name":"%s","outcome":"ok","bytes":12,"sha256":"bb"}\n' % NAMES[0].hex().encode()
@@ -75,5 +75,5 @@ def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(tmp_path: Path) 
 
     assert journal.known(NAMES) == {NAMES[0]: Known(12, "sha256:bb")}
     assert (journal.uncollected(), journal.remainder(), journal.fact("lines")) == ([], None, None)
-    assert journal.take(NAMES) == set(NAMES)
+    assert journal.mark_seen(NAMES) == set(NAMES)
     journal.close()

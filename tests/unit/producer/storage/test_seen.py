@@ -17,9 +17,9 @@ def name(number: int) -> bytes:
     return hashlib.md5(str(number).encode(), usedforsecurity=False).digest()
 
 
-def take(seen: SeenNames, names: list[bytes]) -> set[bytes]:
+def added(seen: SeenNames, names: list[bytes]) -> set[bytes]:
     """Take names as the journal does, and write or merge what is due."""
-    new = seen.take(names)
+    new = seen.add(names)
     if seen.is_due:
         seen.write()
         seen.tidy()
@@ -36,7 +36,7 @@ def test_names_are_new_exactly_once_as_in_a_set(tmp_path: Path, seed: int) -> No
     for _ in range(600):
         names = list({name(chance.randrange(9_000)) for _ in range(20)})
 
-        assert take(seen, names) == set(names) - model
+        assert added(seen, names) == set(names) - model
 
         model |= set(names)
         if chance.random() < 0.02:  # what is written is what the next one begins with
@@ -46,7 +46,7 @@ def test_names_are_new_exactly_once_as_in_a_set(tmp_path: Path, seed: int) -> No
             seen = SeenNames(tmp_path, most=FEW)
             seen.open(noted)
     assert max(level for _, level, _, _ in seen.runs()) == 2, "runs were merged, and merged runs too"
-    assert take(seen, [name(number) for number in range(9_000)]) == {name(number) for number in range(9_000)} - model
+    assert added(seen, [name(number) for number in range(9_000)]) == {name(number) for number in range(9_000)} - model
     seen.close()
 
 

@@ -31,11 +31,11 @@ def test_what_is_held_is_named_by_worker_and_what_waits_is_counted(ledger: Clock
     assert first is not None
     assert second is not None
 
-    standing = ledger.standing("one")
+    batches = ledger.open_batches("one")
 
-    assert (standing.open, standing.running, standing.waiting) == (3, 3, 0)
-    assert standing.held == {"celery@a": Held(["2", "1"], 3), "celery@b": Held(["3"], 1)}
-    assert ledger.standing("other").elsewhere == 1 == ledger.standing("nowhere").elsewhere - 1
+    assert (batches.open, batches.running, batches.waiting) == (3, 3, 0)
+    assert batches.held == {"celery@a": Held(["2", "1"], 3), "celery@b": Held(["3"], 1)}
+    assert ledger.open_batches("other").elsewhere == 1 == ledger.open_batches("nowhere").elsewhere - 1
 
 
 def test_what_waits_for_a_moment_is_told_apart_from_what_waits_for_a_worker(ledger: Clocked) -> None:
@@ -46,11 +46,11 @@ def test_what_waits_for_a_moment_is_told_apart_from_what_waits_for_a_worker(ledg
     child = Child(pack_entries([BatchEntry(url="http://a/")]), 1, after=40.0)
     assert ledger.close(claim, report_of(claim, handed_off=[claim.child(1)]), [child])
 
-    standing = ledger.standing("one")
+    batches = ledger.open_batches("one")
 
-    assert (standing.open, standing.running, standing.deferred, standing.waiting) == (2, 0, 1, 1)
-    assert standing.due is not None
-    assert 20 < standing.due <= 40
+    assert (batches.open, batches.running, batches.deferred, batches.waiting) == (2, 0, 1, 1)
+    assert batches.due is not None
+    assert 20 < batches.due <= 40
 
 
 def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis, ledger: ClockedLedger) -> None:
@@ -59,7 +59,7 @@ def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis, ledger: Clo
     for number in range(40):
         ledger.claim("one", str(number), holder=f"celery@{number}")
 
-    commands = round_trips(client, lambda: ledger.standing("one"))
+    commands = round_trips(client, lambda: ledger.open_batches("one"))
 
     assert (commands[0], commands[-2:]) == ("MULTI", ["EXEC", "HMGET"])
 
