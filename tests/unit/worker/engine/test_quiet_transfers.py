@@ -36,7 +36,7 @@ def test_what_stalls_costs_the_others_a_slot_for_two_seconds(drip: float) -> Non
 def test_what_stalls_among_fast_transfers_costs_them_half_a_second() -> None:
     """Guards _Turnover: each silent URL among fast ones cost them a slot for two seconds."""
     world = VirtualWorld(_hangs, window=8)
-    good = world.start([f"http://{host}.test/" for host in range(400)], OPEN)
+    good = world.start([f"http://{number % 20}.test/{number}" for number in range(400)], OPEN)
     world.drive_until(lambda: world.clock.seconds > 1)
     world.start([f"http://h{host}.test/hang" for host in range(8)], OPEN)
 
