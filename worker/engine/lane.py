@@ -62,7 +62,7 @@ class Lane:
         self._flying: dict[Exchange, Transfer] = {}
         self._assignments = Assignments()
         self._limits = Limits()
-        self._slots = Slots(self._schedule, self._flying, clock.now())
+        self._slots = Slots(self._schedule, self._flying, window)
         self._heard = self._slots.heard
         self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._fetcher = SegmentFetcher(
@@ -242,6 +242,7 @@ class Lane:
     # --------------------------------------------------------------------------------------------- finishing
 
     def _ended(self, exchange: Exchange, ended: Ended, now: float, wall: float) -> None:
+        self._slots.ended(exchange, now)
         transfer = self._land(exchange)
         try:
             judged = judge(exchange.end(ended), wall=wall)

@@ -48,7 +48,6 @@ class Schedule(Generic[T]):
         self._count = 0
         self.flying = 0
         self.quiet = 0
-        self.prompt = 0  # items that ended before they went quiet
 
     def add(self, item: T, *, first: bool = False) -> None:
         """Queue an item behind its host's others of its tier, or before them all."""
@@ -131,7 +130,6 @@ class Schedule(Generic[T]):
             host.quiet -= 1
             self.quiet -= 1
         else:
-            self.prompt += 1
             host.prompt += 1
             if host.prompt == 1 and host.later:
                 host.bring_forward()

@@ -12,9 +12,10 @@ from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
 _PULSE = 1024  # bytes/s below which an exchange is quiet
-_LEAST_PATIENCE = 0.4  # seconds until an exchange may count as quiet, however fast the others are
-_PATIENCE = 4.0  # times as long as an exchange takes on average
-_WEIGHT = 0.3  # of the latest look in that average
+_SOONEST = 0.4  # seconds until an exchange may count as quiet, however fast the others are
+_STANDS_OUT = 4.0  # times as long as the others take
+_WEIGHT = 0.3  # of the exchanges since the last look in the average
+_FEW = 8  # of a window's slots go to a host that has few in flight
 
 
 @dataclass(slots=True)
@@ -27,57 +28,58 @@ class _Heard:
 
 
 class _Turnover:
-    """How long an exchange holds its slot on average, and after how much silence one stands out.
+    """How long exchanges take that never were quiet, and so how much silence stands out."""
 
-    No exchange is timed: the average is the slots held over the exchanges that end per second (Little, "A Proof for the
-    Queuing Formula L = lambda W", 1961).
-    """
+    def __init__(self) -> None:
+        self._ended, self._seconds = 0, 0.0  # since the last look
+        self._average = QUIET_AFTER
 
-    def __init__(self, now: float) -> None:
-        self._looked = now
-        self._ended = 0
-        self._held = self._rate = 0.0
+    def note(self, seconds: float) -> None:
+        self._ended += 1
+        self._seconds += seconds
 
-    def patience(self, held: int, ended: int, now: float) -> float:
-        """Return after how many seconds of silence an exchange is quiet: ``QUIET_AFTER``, or less if others are fast.
-
-        ``held`` slots are held now; ``ended`` exchanges have given theirs back since the start.
-        """
-        seconds = now - self._looked
-        if seconds > 0:
-            self._held += _WEIGHT * (held - self._held)
-            self._rate += _WEIGHT * ((ended - self._ended) / seconds - self._rate)
-            self._looked, self._ended = now, ended
-        slow = _PATIENCE * self._held >= QUIET_AFTER * self._rate
-        return QUIET_AFTER if slow else max(_LEAST_PATIENCE, _PATIENCE * self._held / self._rate)
+    def quiet_after(self) -> float:
+        """Return the seconds of silence that stand out now, from ``_SOONEST`` to ``QUIET_AFTER``."""
+        if self._ended:
+            self._average += _WEIGHT * (self._seconds / self._ended - self._average)
+            self._ended, self._seconds = 0, 0.0
+        return min(QUIET_AFTER, max(_SOONEST, _STANDS_OUT * self._average))
 
 
 class Slots:
     """Belongs to one lane, shares its ``flying`` dict, and is called by its thread only."""
 
-    def __init__(self, schedule: Schedule[Transfer], flying: Mapping[Exchange, Transfer], now: float) -> None:
+    def __init__(self, schedule: Schedule[Transfer], flying: Mapping[Exchange, Transfer], window: int) -> None:
         self._schedule = schedule
         self._flying = flying  # in the order of their start
         self.heard: dict[Exchange, _Heard] = {}  # exchanges that have been in flight for long enough to be quiet
-        self._turnover = _Turnover(now)
+        self._few = max(1, window // _FEW)
+        self._turnover = _Turnover()
 
     def listen(self, now: float) -> None:
         """Take the slots of exchanges that have gone quiet, and count those again whose bytes resume."""
         schedule = self._schedule
-        patience = self._turnover.patience(schedule.flying - schedule.quiet, schedule.prompt, now)
+        sooner = self._turnover.quiet_after()
         for exchange in self._flying:
-            if now - exchange.began < patience:
+            if now - exchange.began < sooner:
                 break
             if exchange not in self.heard:
                 self.heard[exchange] = _Heard(exchange.began)
         for exchange, heard in self.heard.items():
+            host = self._flying[exchange].host_key
             if heard.is_quiet:
                 if _is_back(exchange, heard, now):
                     heard.is_quiet = False
-                    schedule.rouse(self._flying[exchange].host_key)
-            elif _goes_quiet(exchange, heard, now, patience):
-                heard.is_quiet = schedule.hush(self._flying[exchange].host_key)
+                    schedule.rouse(host)
+            # A host with many in flight may be busy with all of them: it is not asked for more so soon.
+            elif _goes_quiet(exchange, heard, now, sooner if schedule.flying_at(host) <= self._few else QUIET_AFTER):
+                heard.is_quiet = schedule.hush(host)
         schedule.relieve()
+
+    def ended(self, exchange: Exchange, now: float) -> None:
+        """Learn from an exchange that is over how long one takes."""
+        if exchange not in self.heard:
+            self._turnover.note(now - exchange.began)
 
     def release(self, exchange: Exchange) -> None:
         """Let an exchange hold no slot from its start, if the allowance permits."""
@@ -105,10 +107,10 @@ class Slots:
         yield from (each for each in self._schedule.held_up() if not each.was_waiting)
 
 
-def _goes_quiet(exchange: Exchange, heard: _Heard, now: float, patience: float) -> bool:
-    """Has next to nothing arrived for as long as we have patience? Notes how much has, for the next look."""
+def _goes_quiet(exchange: Exchange, heard: _Heard, now: float, after: float) -> bool:
+    """Has next to nothing arrived for ``after`` seconds? Notes how much has, for the next look."""
     since = now - heard.at
-    if since < patience:
+    if since < after:
         return False
     seen = exchange.seen_bytes()
     gained, heard.bytes, heard.at = seen - heard.bytes, seen, now
