@@ -17,7 +17,7 @@ from tests.support import rabbit
 from tests.support.celery_worker import CeleryWorker
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import ENOUGH, Person
-from tests.support.processes import await_condition, free_port
+from tests.support.processes import await_condition
 from tests.support.rabbit import Rabbit
 from tests.support.redis_server import RedisServer
 
@@ -131,7 +131,6 @@ def sentinel_of(primary: RedisServer, folder: Path) -> RedisServer:
     """Return a sentinel that gives up a primary after a second; it is the same program in another mode."""
     return RedisServer(
         folder,
-        port=free_port(),
         sentinel=(
             f"sentinel monitor trawl 127.0.0.1 {primary.port} 1",
             "sentinel down-after-milliseconds trawl 1000",

@@ -41,7 +41,7 @@ def test_permission_is_the_only_reason_to_skip(monkeypatch: pytest.MonkeyPatch) 
     def fail(*_args: object, **_options: object) -> None:
         raise netbox.NetboxError("a bug of ours")
 
-    monkeypatch.setattr(netbox, "run", fail)
+    monkeypatch.setattr(netbox, "call", fail)
 
     with pytest.raises(netbox.NetboxError, match="a bug of ours"):
         netbox.why_not.__wrapped__()

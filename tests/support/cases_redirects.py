@@ -12,11 +12,11 @@ _NEVER = ("referer", "cookie", "authorization")
 def _location(exchange: Exchange, template: str) -> str:
     """Fill in {case}, {here} (host:port), {17-kib} and origins of servers by their names: {plain}, {tls}."""
     filled = template.replace("{case}", f"case={exchange.seen.case}").replace("{17-kib}", "a" * 17 * 1024)
-    filled = filled.replace("{here}", exchange.origin().partition("://")[2])
+    filled = filled.replace("{here}", exchange.origin("").partition("://")[2])
     for door in (Door.PLAIN, Door.TLS, Door.TLS_WRONG_NAME, Door.REFUSES):
         if f"{{{door}}}" in filled:
             filled = filled.replace(f"{{{door}}}", exchange.origin(door))
-    return filled.replace("{port}", exchange.origin().rpartition(":")[2])
+    return filled.replace("{port}", exchange.origin("").rpartition(":")[2])
 
 
 @serves("/redirect")

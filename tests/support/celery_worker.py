@@ -38,10 +38,8 @@ class CeleryWorker:
         folder: Path,
         *,
         env: Mapping[str, str],
-        app: str = "worker",
         pool: str = "prefork",
         concurrency: int = 2,
-        queues: tuple[str, ...] = (),
         loglevel: str = "INFO",
         gossips: bool = False,
         name: str | None = None,
@@ -63,9 +61,8 @@ class CeleryWorker:
         self._cwd = cwd
         self._command = [
             *((python, "-m") if program is None else (python, str(program))),
-            *("celery", "-A", app, "worker", "--loglevel", loglevel, "--pool", pool),
+            *("celery", "-A", "worker", "worker", "--loglevel", loglevel, "--pool", pool),
             *("--concurrency", str(concurrency), "--hostname", f"{self.name}@%h"),
-            *(("--queues", ",".join(queues)) if queues else ()),
             *(() if gossips else ("--without-gossip", "--without-mingle")),
         ]
         inherited = {key: value for key, value in os.environ.items() if not _NOT_INHERITED.match(key)}
@@ -76,9 +73,8 @@ class CeleryWorker:
 
     @property
     def pid(self) -> int:
-        """The pid of Celery's main process; raises RuntimeError before `start()`."""
-        if self._process is None:
-            raise RuntimeError("the worker has not been started")
+        """The pid of Celery's main process, once it was started."""
+        assert self._process is not None
         return self._process.pid
 
     @property
@@ -147,8 +143,7 @@ class CeleryWorker:
 
     def wait(self, *, within: float = 60.0) -> int:
         """Return the exit code of the main process once it has ended; raises TimeoutError."""
-        if self._process is None:
-            raise RuntimeError("the worker has not been started")
+        assert self._process is not None
         try:
             return self._process.wait(PATIENCE * within)
         except subprocess.TimeoutExpired:

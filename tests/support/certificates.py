@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_DAY = dt.timedelta(days=1)
+# The first and the last day, from today.
+_VALID, _EXPIRED = (-1, 30), (-30, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,8 @@ class PrivateAuthority:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test's own authority")])
-        now = _now()
         authority = (
-            _unsigned(self._name, self._name, self._key.public_key(), now - _DAY, now + 30 * _DAY)
+            _unsigned(self._name, self._name, self._key.public_key(), _VALID)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
@@ -53,32 +53,28 @@ class PrivateAuthority:
 
     def valid(self, *names: str) -> Certificate:
         """Issue a certificate for host names and IP addresses."""
-        now = _now()
-        return self._issue("valid", names, now - _DAY, now + 30 * _DAY)
+        return self._issue("valid", names)
 
     def wrong_name(self) -> Certificate:
         """Issue a certificate for a host that is not ours."""
-        now = _now()
-        return self._issue("wrong-name", ("elsewhere.test",), now - _DAY, now + 30 * _DAY)
+        return self._issue("wrong-name", ("elsewhere.test",))
 
     def expired(self, *names: str) -> Certificate:
         """Issue a certificate that ran out yesterday."""
-        now = _now()
-        return self._issue("expired", names, now - 30 * _DAY, now - _DAY)
+        return self._issue("expired", names, days=_EXPIRED)
 
     def self_signed(self, *names: str) -> Certificate:
         """Make a certificate that no authority signed."""
-        now = _now()
-        return self._issue("self-signed", names, now - _DAY, now + 30 * _DAY, signs_itself=True)
+        return self._issue("self-signed", names, signs_itself=True)
 
     def _issue(
-        self, label: str, names: tuple[str, ...], start: dt.datetime, end: dt.datetime, *, signs_itself: bool = False
+        self, label: str, names: tuple[str, ...], *, days: tuple[int, int] = _VALID, signs_itself: bool = False
     ) -> Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         signer, issuer = (key, subject) if signs_itself else (self._key, self._name)
         leaf = (
-            _unsigned(subject, issuer, key.public_key(), start, end)
+            _unsigned(subject, issuer, key.public_key(), days)
             .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
@@ -100,8 +96,9 @@ class PrivateAuthority:
 
 
 def _unsigned(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, start: dt.datetime, end: dt.datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: tuple[int, int]
 ) -> x509.CertificateBuilder:
+    start, end = (dt.datetime.now(dt.UTC) + dt.timedelta(days=each) for each in days)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     return builder.serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(end)
 
@@ -118,7 +115,3 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)

@@ -40,16 +40,16 @@ class Exchange:
         seen: SeenRequest,
         log: RequestLog,
         stopping: threading.Event,
-        address_of: Callable[[str], str],
+        origin: Callable[[str], str],
     ) -> None:
-        """Answer `seen` on `wire`; `address_of` gives the origin (scheme://host:port) of a server by its name."""
+        """Answer `seen` on `wire`; `origin` returns scheme://host:port of a server by its name ("": of this one)."""
         self.wire = wire
         self.seen = seen
+        self.origin = origin
         self.keeps_open = False  # and never where the client asked to close
         self.farewell = Farewell.CLOSE
         self._log = log
         self._stopping = stopping
-        self._address_of = address_of
 
     # ---- what was asked
 
@@ -71,10 +71,6 @@ class Exchange:
         if not self.seen.case:
             return target
         return f"{target}{'&' if '?' in target else '?'}case={self.seen.case}"
-
-    def origin(self, server: str | None = None) -> str:
-        """Return scheme://host:port of a server (the asked one by default)."""
-        return self._address_of(server or self.seen.server)
 
     # ---- answering
 

@@ -69,31 +69,10 @@ def why_not() -> str | None:
     Only a lack of permission is a reason: anything else that goes wrong raises, so that no bug hides as a skip.
     """
     try:
-        run([sys.executable, "-c", ""], every_address=True, nameserver="127.0.0.1", timeout=120.0)
+        call(os.getpid, every_address=True, nameserver="127.0.0.1", timeout=120.0)
     except NotPermittedError as reason:
         return f"no network namespace here: {reason}"
     return None
-
-
-def run(
-    command: Sequence[str | Path],
-    *,
-    addresses: Iterable[str] = (),
-    every_address: bool = False,
-    nameserver: str | None = None,
-    timeout: float = 200.0,
-    env: dict[str, str] | None = None,
-    cwd: Path | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a command in a namespace of its own and return what became of it.
-
-    `addresses` are put on its loopback; `every_address` makes every address there is a local one, so that a server
-    on 0.0.0.0 and :: is reached whatever address is called. `nameserver` becomes the only one in /etc/resolv.conf.
-    Raises NetboxError when the namespace cannot be made, subprocess.TimeoutExpired after `timeout` seconds.
-    """
-    box = _box_arguments(addresses, every_address, nameserver)
-    done = _in_box([*box, "--", *map(str, command)], b"", timeout, env, cwd)
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def call(
@@ -108,12 +87,20 @@ def call(
 
     Function, arguments and result are pickled: the function must be importable. An exception it raises is raised
     here, with its traceback in the notes. What it prints goes to our stderr.
+
+    `addresses` are put on its loopback; `every_address` makes every address there is a local one, so that a server
+    on 0.0.0.0 and :: is reached whatever address is called. `nameserver` becomes the only one in /etc/resolv.conf.
+    Raises NetboxError when the namespace cannot be made, subprocess.TimeoutExpired after `timeout` seconds.
     """
-    box = _box_arguments(addresses, every_address, nameserver)
+    box = [
+        *(f"--address={address}" for address in addresses),
+        *(["--every-address"] if every_address else []),
+        *([f"--nameserver={nameserver}"] if nameserver else []),
+    ]
     with tempfile.TemporaryDirectory(prefix="netbox-") as folder:
         answer = Path(folder) / "answer"
         task = pickle.dumps(sys.path) + pickle.dumps((function, args))
-        done = _in_box([*box, "--call", str(answer)], task, timeout, None, None)
+        done = _in_box([*box, str(answer)], task, timeout)
         sys.stderr.write(done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace"))
         if not answer.exists():
             raise NetboxError(f"the function's process ended with {done.returncode} and no answer: {done.stderr!r}")
@@ -124,18 +111,8 @@ def call(
     raise result
 
 
-def _box_arguments(addresses: Iterable[str], every_address: bool, nameserver: str | None) -> list[str]:
-    return [
-        *(f"--address={address}" for address in addresses),
-        *(["--every-address"] if every_address else []),
-        *([f"--nameserver={nameserver}"] if nameserver else []),
-    ]
-
-
-def _in_box(
-    arguments: list[str], stdin: bytes, timeout: float, env: dict[str, str] | None, cwd: Path | None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run this module in a process of its own; it makes the namespace and becomes the command."""
+def _in_box(arguments: list[str], stdin: bytes, timeout: float) -> subprocess.CompletedProcess[bytes]:
+    """Run this module in a process of its own, which makes the namespace and calls the function."""
     report_read, report_write = os.pipe()
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(os.close, report_read)
@@ -149,8 +126,7 @@ def _in_box(
             stderr=subprocess.PIPE,
             pass_fds=(report_write,),
             start_new_session=True,
-            env=env,
-            cwd=cwd or PROJECT,
+            cwd=PROJECT,
         )
         os.close(report_write)
         try:
@@ -191,20 +167,16 @@ def _main() -> None:
     parser.add_argument("--address", action="append", default=[])
     parser.add_argument("--every-address", action="store_true")
     parser.add_argument("--nameserver")
-    parser.add_argument("--call")
-    parser.add_argument("command", nargs="*")
+    parser.add_argument("answer", type=Path)
     chosen = parser.parse_args()
     try:
         enter(chosen.address, every_address=chosen.every_address, nameserver=chosen.nameserver)
-        if chosen.command:
-            os.set_inheritable(chosen.report, False)
-            os.execvp(chosen.command[0], chosen.command)
     except (OSError, NetboxError) as reason:
         kind = "permission" if isinstance(reason, NotPermittedError) else "fault"
         os.write(chosen.report, f"{kind}:{reason}"[:4000].encode())
         sys.exit(70)
     os.close(chosen.report)
-    _answer_call(Path(chosen.call))
+    _answer_call(chosen.answer)
 
 
 def _answer_call(answer: Path) -> None:

@@ -91,13 +91,8 @@ def _full(exchange: Exchange, version: Version, start: int, end: int) -> None:
     send_whole(exchange, version)
 
 
-def _earlier(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    start = max(0, start - 1000)
-    _partial(exchange, version, start, end, f"bytes {start}-{end - 1}/{version.size}")
-
-
-def _later(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    start = min(start + 1000, end - 1)
+def _moved(exchange: Exchange, version: Version, start: int, end: int, *, by: int) -> None:
+    start = min(max(0, start + by), end - 1)
     _partial(exchange, version, start, end, f"bytes {start}-{end - 1}/{version.size}")
 
 
@@ -110,12 +105,10 @@ def _other_version(exchange: Exchange, version: Version, start: int, end: int) -
     _partial(exchange, other, start, end, f"bytes {start}-{end - 1}/{version.size}")
 
 
-def _other_total(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    _partial(exchange, version, start, end, f"bytes {start}-{end - 1}/{version.size + 5}")
-
-
-def _unknown_total(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    _partial(exchange, version, start, end, f"bytes {start}-{end - 1}/*")
+def _saying(exchange: Exchange, version: Version, start: int, end: int, *, content_range: str) -> None:
+    """The right bytes under any Content-Range."""
+    numbers = {"start": start, "last": end - 1, "size": version.size, "more": version.size + 5}
+    _partial(exchange, version, start, end, content_range.format(**numbers))
 
 
 def _no_etag(exchange: Exchange, version: Version, start: int, end: int) -> None:
@@ -123,44 +116,11 @@ def _no_etag(exchange: Exchange, version: Version, start: int, end: int) -> None
     _partial(exchange, bare, start, end, f"bytes {start}-{end - 1}/{version.size}")
 
 
-def _no_content_range(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    _partial(exchange, version, start, end, "")
-
-
-def _wrong_unit(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    _partial(exchange, version, start, end, f"lines {start}-{end - 1}/{version.size}")
-
-
-def _reversed(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    _partial(exchange, version, start, end, f"bytes {end - 1}-{start}/{version.size}")
-
-
-def _junk(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    _partial(exchange, version, start, end, "bytes the rest")
-
-
-def _beyond(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    _partial(exchange, version, start, end, f"bytes {start}-{version.size + 99}/{version.size}")
-
-
-def _longer(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    exchange.head(
-        206,
-        ("Content-Range", f"bytes {start}-{end - 1}/{version.size}"),
-        *version.validators,
-        ("Content-Length", str(end - start + 100)),
-    )
-    exchange.send(version.part(start, end), b"x" * 100)
-
-
-def _shorter(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    exchange.head(
-        206,
-        ("Content-Range", f"bytes {start}-{end - 1}/{version.size}"),
-        *version.validators,
-        ("Content-Length", str(end - start - 100)),
-    )
-    exchange.send(version.part(start, end - 100))
+def _misframed(exchange: Exchange, version: Version, start: int, end: int, *, more: int) -> None:
+    """As many bytes ``more`` than Content-Range says, or fewer, as Content-Length says."""
+    said, length = f"bytes {start}-{end - 1}/{version.size}", str(end - start + more)
+    exchange.head(206, ("Content-Range", said), *version.validators, ("Content-Length", length))
+    exchange.send(version.part(start, min(end, end + more)), b"x" * more)
 
 
 def _unframed(
@@ -203,28 +163,24 @@ def _unsatisfiable_at_that(exchange: Exchange, version: Version, start: int, end
     exchange.respond(b"", 416, ("Content-Range", f"bytes */{start}"), ("ETag", '"another"'))
 
 
-def _unsatisfiable_bare(exchange: Exchange, version: Version, start: int, end: int) -> None:
-    exchange.respond(b"", 416)
-
-
 _RANGES: dict[str, Callable[[Exchange, Version, int, int], None]] = {
     "right": _right,
     "part-digest": _with_part_digest,
     "full": _full,
-    "earlier": _earlier,
-    "later": _later,
+    "earlier": partial(_moved, by=-1000),
+    "later": partial(_moved, by=1000),
     "from-zero": _from_zero,
     "other-version": _other_version,
-    "other-total": _other_total,
-    "unknown-total": _unknown_total,
+    "other-total": partial(_saying, content_range="bytes {start}-{last}/{more}"),
+    "unknown-total": partial(_saying, content_range="bytes {start}-{last}/*"),
     "no-etag": _no_etag,
-    "no-content-range": _no_content_range,
-    "wrong-unit": _wrong_unit,
-    "reversed": _reversed,
-    "junk": _junk,
-    "beyond": _beyond,
-    "longer": _longer,
-    "shorter": _shorter,
+    "no-content-range": partial(_saying, content_range=""),
+    "wrong-unit": partial(_saying, content_range="lines {start}-{last}/{size}"),
+    "reversed": partial(_saying, content_range="bytes {last}-{start}/{size}"),
+    "junk": partial(_saying, content_range="bytes the rest"),
+    "beyond": partial(_saying, content_range="bytes {start}-{more}/{size}"),
+    "longer": partial(_misframed, more=100),
+    "shorter": partial(_misframed, more=-100),
     "right-chunked": partial(_unframed, chunked=True),
     "longer-chunked": partial(_unframed, chunked=True, more=100),
     "shorter-chunked": partial(_unframed, chunked=True, fewer=100),
@@ -236,5 +192,5 @@ _RANGES: dict[str, Callable[[Exchange, Version, int, int], None]] = {
     "416": _unsatisfiable,
     "416-other": _unsatisfiable_otherwise,
     "416-lie": _unsatisfiable_at_that,
-    "416-bare": _unsatisfiable_bare,
+    "416-bare": lambda exchange, *_: exchange.respond(b"", 416),
 }

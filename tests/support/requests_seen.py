@@ -1,45 +1,27 @@
-"""What a server in a test saw: every connection and request, and a way to wait for them."""
+"""What a server in a test saw: every request, and a way to wait for them."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.support.processes import PATIENCE
 
 
 @dataclass(slots=True)
-class SeenConnection:
-    """One accepted connection; times are seconds of the monotonic clock."""
-
-    number: int  # counted over all servers that share the log
-    server: str  # the name of the server that accepted it
-    peer: str
-    opened: float
-    closed: float | None = None  # None while it is open
-    requests: int = 0  # how many it has carried
-
-
-@dataclass(slots=True)
 class SeenRequest:
     """One request as it came off the wire; header names are in lower case."""
 
-    number: int
-    connection: int
-    server: str
-    method: str
     target: str
     headers: tuple[tuple[str, str], ...]
-    at: float  # seconds of the monotonic clock
+    query: dict[str, str]
     visit: int  # how often this target was asked for, this time included
     turn: int  # which request of its connection it is, from 1 on
     sent: int = 0  # bytes of the answer handed to the kernel so far, its head included
     is_over: bool = False  # the answer is complete or was broken off
-    query: dict[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -62,7 +44,6 @@ class RequestLog:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._requests: list[SeenRequest] = []
-        self._connections: list[SeenConnection] = []
         self._visits: dict[str, int] = {}
         self.let_go = threading.Event()  # set by a test: /held waits for it, /thinks thinks no more
 
@@ -71,27 +52,11 @@ class RequestLog:
     def requests(self, *, case: str | None = None, path: str | None = None) -> list[SeenRequest]:
         """Return the requests seen, oldest first; only those of a case or a path if given."""
         with self._changed:
-            return [
-                seen
-                for seen in self._requests
-                if (case is None or seen.case == case) and (path is None or seen.path == path)
-            ]
+            return [each for each in self._requests if case in (None, each.case) and path in (None, each.path)]
 
-    def connections(self, *, server: str | None = None) -> list[SeenConnection]:
-        """Return the connections accepted, oldest first; only those of a server if its name is given."""
-        with self._changed:
-            return [seen for seen in self._connections if server is None or seen.server == server]
-
-    def wait_for_requests(
-        self, count: int, timeout: float = 30.0, *, case: str | None = None, path: str | None = None
-    ) -> list[SeenRequest]:
-        """Return the requests once there are at least `count`; raise TimeoutError after PATIENCE times `timeout` s."""
-        self.wait_until(
-            lambda: len(self.requests(case=case, path=path)) >= count,
-            timeout,
-            what=f"{count} requests of {case or path}",
-        )
-        return self.requests(case=case, path=path)
+    def wait_for_requests(self, count: int, timeout: float = 30.0, *, path: str | None = None) -> None:
+        """Return once there are at least `count`; raise TimeoutError after PATIENCE times `timeout` seconds."""
+        self.wait_until(lambda: len(self.requests(path=path)) >= count, timeout, what=f"{count} requests")
 
     def wait_until(self, look: Callable[[], object], timeout: float = 30.0, *, what: str = "the condition") -> None:
         """Return once `look()` is true, asked after every change; raise TimeoutError after PATIENCE times that."""
@@ -113,33 +78,19 @@ class RequestLog:
         return seen
 
     def clear(self) -> None:
-        """Forget all requests and visits (connections stay: they may still be open)."""
+        """Forget all requests and visits."""
         with self._changed:
             self._requests.clear()
             self._visits.clear()
 
     # ---- for servers
 
-    def connected(self, server: str, peer: str) -> SeenConnection:
-        """Note an accepted connection."""
-        with self._changed:
-            seen = SeenConnection(len(self._connections) + 1, server, peer, time.monotonic())
-            self._connections.append(seen)
-            self._changed.notify_all()
-            return seen
-
-    def asked(
-        self, connection: SeenConnection, method: str, target: str, headers: tuple[tuple[str, str], ...]
-    ) -> SeenRequest:
+    def asked(self, target: str, headers: tuple[tuple[str, str], ...], turn: int) -> SeenRequest:
         """Note a request."""
         with self._changed:
             visit = self._visits[target] = self._visits.get(target, 0) + 1
-            connection.requests += 1
-            seen = SeenRequest(
-                number=len(self._requests) + 1, connection=connection.number, server=connection.server, method=method,
-                target=target, headers=headers, at=time.monotonic(), visit=visit, turn=connection.requests,
-                query=dict(parse_qsl(urlsplit(target).query, keep_blank_values=True)),
-            )  # fmt: skip
+            query = dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+            seen = SeenRequest(target, headers, query, visit, turn)
             self._requests.append(seen)
             self._changed.notify_all()
             return seen

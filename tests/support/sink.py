@@ -6,7 +6,6 @@ import contextlib
 import selectors
 import socket
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,11 +18,8 @@ class Caught:
 
     address: str  # ours
     port: int  # ours
-    peer: str
     transport: str  # tcp or udp
-    at: float  # seconds of the monotonic clock
     received: int = 0  # bytes
-    beginning: bytes = b""  # the first 512 bytes
 
 
 class Sink:
@@ -62,12 +58,6 @@ class Sink:
     def connections(self) -> int:
         """How many connections (and datagrams) came."""
         return len(self.caught)
-
-    def clear(self) -> None:
-        """Forget what came."""
-        self._settle()
-        with self._changed:
-            self._caught.clear()
 
     # ---- its life
 
@@ -168,19 +158,17 @@ class Sink:
             if open_one is not None:
                 self._read(wire, open_one)
             elif wire.type == socket.SOCK_STREAM:
-                accepted, peer = wire.accept()
+                accepted, _ = wire.accept()
                 accepted.setblocking(False)
-                self._selector.register(accepted, selectors.EVENT_READ, self._note(accepted, peer, "tcp"))
+                self._selector.register(accepted, selectors.EVENT_READ, self._note(accepted, "tcp"))
             else:
-                data, peer = wire.recvfrom(65536)
-                self._count(self._note(wire, peer, "udp"), data)
+                self._note(wire, "udp").received = len(wire.recv(65536))
 
-    def _note(self, wire: socket.socket, peer: tuple[str, int], transport: str) -> Caught:
+    def _note(self, wire: socket.socket, transport: str) -> Caught:
         address, port = wire.getsockname()[:2]
-        one = Caught(address, port, f"{peer[0]}:{peer[1]}", transport, time.monotonic())
+        one = Caught(address, port, transport)
         with self._changed:
             self._caught.append(one)
-            self._changed.notify_all()
         return one
 
     def _read(self, wire: socket.socket, one: Caught) -> None:
@@ -190,14 +178,7 @@ class Sink:
             return
         except OSError:
             data = b""
-        if data:
-            self._count(one, data)
-        else:
+        one.received += len(data)
+        if not data:
             self._selector.unregister(wire)
             wire.close()
-
-    def _count(self, one: Caught, data: bytes) -> None:
-        with self._changed:
-            one.received += len(data)
-            one.beginning = (one.beginning + data)[:512]
-            self._changed.notify_all()
