@@ -59,4 +59,12 @@ GUARDS = (
         "self._most_quiet - self.quiet"),
     _schedule(" or tier is STALLED):", "test_what_stalled_before_takes_no_slot_and_at_most_half_of_what_may_be_quiet",
         "):"),
+    _schedule("            host.set_back()\n", "test_first_tries_of_a_host_that_only_stalls_take_no_slot_from_others",
+        "            pass\n"),
+    _quiet(_SCHEDULE, "            host.set_back()\n", "test_hosts_that_only_stall_cost_the_others_no_more_slots",
+        "            pass\n"),
+    _schedule("item.tier is FIRST and not (host.quiet and host.stalls)",
+        "test_first_tries_that_a_host_gets_after_it_stalled_take_no_slot_from_others_either", "item.tier is FIRST"),
+    _schedule("                host.bring_forward()\n",
+        "test_first_tries_of_a_host_that_answers_after_all_are_such_again", "                pass\n"),
 )  # fmt: skip

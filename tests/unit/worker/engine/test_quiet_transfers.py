@@ -130,3 +130,16 @@ def test_there_is_room_as_soon_as_all_runs_together_have_few_urls_left() -> None
     world.drive_until(lambda: bool(left))
 
     assert left == [6]  # of ten: they come in pairs, and the fast ones are not over
+
+
+def test_hosts_that_only_stall_cost_the_others_no_more_slots() -> None:
+    """Guards Host.set_back: once silence is all that came of a host, its first tries take no slot either."""
+    policy = JobPolicy(slow_window=600.0)
+    world = VirtualWorld(_hangs)
+    world.start([url for host in range(8) for url in urls(4, f"hang{host}.test")], policy)
+    world.lane.drive_once()
+    good = world.start(urls(160, "good.test"), policy)
+
+    world.drive_until(lambda: good.wait(0))
+
+    assert world.clock.seconds < QUIET_AFTER + 160 * 0.1 / 8 + 1

@@ -237,6 +237,49 @@ def test_a_stuck_host_goes_on_when_fewer_are_quiet() -> None:
     assert {item.host_key for item in _taken(schedule)} == {"b"}
 
 
+def _beside_a_silent_host(waiting: int) -> Schedule[_Item]:
+    """Return a schedule of four slots: the two items of a silent host went quiet, the two of a busy one did not."""
+    schedule: Schedule[_Item] = Schedule(4)
+    for number in range(2 + waiting):
+        schedule.add(_Item("silent", number))
+        schedule.add(_Item("busy", number))
+    assert len(_taken(schedule)) == 4
+    for _ in range(2):
+        schedule.hush("silent")
+    return schedule
+
+
+def test_first_tries_of_a_host_that_only_stalls_take_no_slot_from_others() -> None:
+    """Guards ``set_back``: each would hold a slot until it went quiet as well."""
+    schedule = _beside_a_silent_host(waiting=3)
+
+    assert [item.host_key for item in _taken(schedule)] == ["busy", "busy"]
+    stalled = schedule.pop_stalled()
+    assert stalled is not None
+    assert stalled.host_key == "silent"
+
+
+def test_first_tries_that_a_host_gets_after_it_stalled_take_no_slot_from_others_either() -> None:
+    """Guards ``stalls`` in ``add``."""
+    schedule = _beside_a_silent_host(waiting=0)
+
+    for number in range(2, 5):
+        schedule.add(_Item("silent", number))
+        schedule.add(_Item("busy", number))
+
+    assert [item.host_key for item in _taken(schedule)] == ["busy", "busy"]
+
+
+def test_first_tries_of_a_host_that_answers_after_all_are_such_again() -> None:
+    """Guards ``bring_forward``."""
+    schedule = _beside_a_silent_host(waiting=3)
+
+    schedule.rouse("silent")
+    schedule.leave("silent")
+
+    assert _taken(schedule)[0].host_key == "silent"
+
+
 def test_first_tries_go_before_later_ones_and_do_not_keep_them_out() -> None:
     schedule: Schedule[_Item] = Schedule(1)
     for number in range(20):
