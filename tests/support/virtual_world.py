@@ -195,7 +195,7 @@ class VirtualWorld:
         run.launch([self.lane])
         return run
 
-    def fetch(self, urls: Sequence[str], policy: JobPolicy | None = None) -> Run:
+    def fetch(self, urls: Sequence[str | BatchEntry], policy: JobPolicy | None = None) -> Run:
         """Run a batch to its end."""
         run = self.start(urls, policy)
         self.drive_until(lambda: run.wait(0))
