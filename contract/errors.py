@@ -1,4 +1,4 @@
-"""Errors that users can cause or mend; each class has a stable code."""
+"""Errors that users can cause or fix; each class has a stable code."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Outlet(io.RawIOBase):
                     return written
             if time.monotonic() >= until:
                 self._is_stuck = True
-                raise TimeoutError("nobody reads it")
+                raise TimeoutError("its reader has stopped")
             time.sleep(_PAUSE)
 
 

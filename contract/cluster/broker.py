@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -49,14 +48,14 @@ _EARLIER_PRIORITY = 5
 _VISIBILITY_TIMEOUT = 3600  # seconds; the ledger's leases end long before
 
 
-def build_app(settings: ClusterSettings, *, include: Sequence[str] = ()) -> Celery:
+def build_app(settings: ClusterSettings) -> Celery:
     """Return the Celery app with the settings that both sides share.
 
     docs/configuration.md, "Celery settings", gives the reason for each value.
     """
     mend_redis_transport()
     backend = without_tls_options(settings.result_backend)
-    app = Celery("trawlnet", broker=without_tls_options(settings.broker_url), backend=backend, include=list(include))
+    app = Celery("trawlnet", broker=without_tls_options(settings.broker_url), backend=backend)
     app.conf.update(_shared_configuration(settings))
     return app
 

@@ -18,7 +18,7 @@ def fault_of(message: object) -> str | None:
     Source: kombu 5.7 ``transport/virtual/base.py``, ``Message``; Celery's message protocol 2.
     """
     if not isinstance(message, dict) or not isinstance(message.get("body"), str):
-        return "it is no envelope"
+        return "it is not an envelope"
     properties, headers = message.get("properties"), message.get("headers")
     if not isinstance(properties, dict) or not isinstance(headers, dict):
         return "it lacks properties or headers"
@@ -56,12 +56,12 @@ def _fault_of_body(message: dict[str, Any]) -> str | None:
         text = base64.b64decode(body) if message["properties"].get("body_encoding") == "base64" else body
         parts = json.loads(text)
     except (ValueError, RecursionError):
-        return "its body is no JSON"
+        return "its body is not JSON"
     match parts:
         case [[_], dict() as keywords, dict() as embedded] if not keywords and not any(embedded.values()):
             return None
         case [[_], dict() as keywords, dict()] if not keywords:
-            return "it wants other tasks to follow"
+            return "it has callbacks or other follow-up tasks"
         case [list(), dict(), dict()]:
             return "its arguments are not those of our task"
         case _:

@@ -294,12 +294,12 @@ def _check_backend(url: str, options: Mapping[str, Any], *, variable: str) -> No
         )
     if ";" in url:
         raise SettingError(
-            f"{variable} holds a semicolon, and the result backend is one Redis: set TRAWL_RESULT_BACKEND to its URL,"
-            " and write a semicolon of a password as %3B."
+            f"{variable} holds a semicolon, but the result backend is a single Redis: set TRAWL_RESULT_BACKEND to its"
+            " URL, and write a semicolon of a password as %3B."
         )
     check_url(url, variable=variable)
     if "global_keyprefix" in options:
         raise SettingError(
-            "TRAWL_BACKEND_OPTIONS must not hold global_keyprefix: reports stand under Celery's own keys;"
+            "TRAWL_BACKEND_OPTIONS must not hold global_keyprefix: reports are stored under Celery's own keys;"
             " give Trawlnet a database of its own instead, e.g. redis://localhost:6379/1."
         )

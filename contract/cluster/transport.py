@@ -24,7 +24,7 @@ def mend_redis_transport() -> None:
     """Patch kombu's Redis transport in three ways; safe to call again.
 
     1. If a message is acknowledged or returned after its channel's connection was closed, kombu reads the parameters of
-    a connection that is None. Celery does not take the AttributeError for a connection error, and the worker exits
+    a connection that is None. Celery does not treat the AttributeError as a connection error, and the worker exits
     (kombu 5.7 ``transport/redis.py``, ``Channel._connparams``; celery 5.7 ``worker/consumer/consumer.py``,
     ``on_connection_error_after_connected``). Now it is a connection error.
 

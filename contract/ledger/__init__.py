@@ -1,1 +1,1 @@
-"""Which batches are open, who holds each, and what happens to the lost."""
+"""Which batches are open, who holds each, and what happens to lost ones."""

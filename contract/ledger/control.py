@@ -99,8 +99,8 @@ def state_of(ledger: Steering, job: str) -> JobState:
     return ledger.states([job])[job]
 
 
-def settle(ledger: Steering, job: str, *, holder: str, most: int = _WITHDRAWN_AT_ONCE) -> int:
-    """Finish a change of state: move waiting batches, and end up to ``most`` batches of each kind of a cancelled job.
+def settle(ledger: Steering, job: str, *, holder: str) -> int:
+    """Finish a change of state: move waiting batches, and end some batches of a cancelled job.
 
     Returns the number of URLs that ended; 0 if the job is unknown. Safe to call at any time, from any process.
     """
@@ -108,7 +108,7 @@ def settle(ledger: Steering, job: str, *, holder: str, most: int = _WITHDRAWN_AT
         ledger.move(job)
     except UnknownJobError:
         return 0
-    return sum(_end(ledger, claim, holder) for claim in ledger.withdraw(job, holder=holder, most=most))
+    return sum(_end(ledger, claim, holder) for claim in ledger.withdraw(job, holder=holder, most=_WITHDRAWN_AT_ONCE))
 
 
 def cancelled_report(job: str, batch: str, entries: Sequence[BatchEntry], *, worker: str, queued: float) -> BatchReport:

@@ -61,7 +61,7 @@ class Looking(Protocol):
         ...
 
     def count_in_line(self, job: str) -> int:
-        """How many batches of a job wait for their first claim, or are set aside until the job is resumed?"""
+        """Return how many batches of a job wait for their first claim, or are aside until it is resumed."""
         ...
 
     def count_messages(self) -> int:

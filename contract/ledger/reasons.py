@@ -11,14 +11,14 @@ class Reason(StrEnum):
     ENOSPC = "ENOSPC"  #: the disk is full
     EDQUOT = "EDQUOT"  #: the user's or the folder's quota is used up
     SPACE = "space"  #: less is free than --min-free leaves, or than a body needs
-    INODES = "inodes"  #: no file more fits on the disk
+    INODES = "inodes"  #: the disk has no inode left
     EROFS = "EROFS"  #: the disk is read-only
     EIO = "EIO"  #: the disk fails
-    EACCES = "EACCES"  #: the folder may not be written to
+    EACCES = "EACCES"  #: this user may not write to the folder
     EPERM = "EPERM"  #: the same
     ENOENT = "ENOENT"  #: the folder is gone
-    ENOTDIR = "ENOTDIR"  #: it is no folder
-    ESTALE = "ESTALE"  #: its server has forgotten it
+    ENOTDIR = "ENOTDIR"  #: it is not a folder
+    ESTALE = "ESTALE"  #: the file server no longer knows it
     OTHER = "other"  #: something else: the worker's log and `trawl status` say what
 
     @classmethod

@@ -82,9 +82,9 @@ class Sweeper:
         swept = self._step(EDITION)
         # What is parked in the meantime may come due sooner than the ledger knew.
         self._from = self._clock() + min(swept.rest, self._pause)
-        self._see_to(EDITION, swept, findings)
+        self._act_on(EDITION, swept, findings)
         if swept.has_others:
-            self._see_to(EARLIER, self._step(EARLIER), findings)
+            self._act_on(EARLIER, self._step(EARLIER), findings)
         return findings
 
     def _step(self, edition: int) -> Swept:
@@ -94,7 +94,7 @@ class Sweeper:
             pause=self._pause, longest=longest, silence=silence, lost_after=self._lost_after, edition=edition
         )
 
-    def _see_to(self, edition: int, swept: Swept, findings: SweepFindings) -> None:
+    def _act_on(self, edition: int, swept: Swept, findings: SweepFindings) -> None:
         """Act on what was found in one edition."""
         if not swept.is_our_turn:
             return

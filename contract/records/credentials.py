@@ -81,7 +81,7 @@ def read_credentials(options: Iterable[str], netrc_file: str | Path | None = Non
     the command line, which every user of the machine can see.
 
     Raises:
-        SettingError: a header does not have that form, there is too much of them, or a file is empty, not private
+        SettingError: a header does not have that form, they are too large, or a file is empty, not private
             (mode 600) or not readable.
     """
     found: dict[str, list[tuple[str, str]]] = {}
@@ -139,7 +139,7 @@ def _check_private(path: str, option: str) -> None:
     """Refuse a file that cannot be read, or that other users could read.
 
     Raises:
-        SettingError: so it is; the sentence names the option.
+        SettingError: it is one of these; the sentence names the option.
     """
     if fault := fault_of(path, may_be_pipe=True):
         raise SettingError(f"{option} cannot be read: {fault}.")

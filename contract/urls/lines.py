@@ -128,7 +128,7 @@ class Refusal(NamedTuple):
 is_ordinary = _ORDINARY.fullmatch
 
 
-def asks(raw: bytes) -> bool:
+def has_content(raw: bytes) -> bool:
     """Is a line neither blank nor a comment?"""
     exact = raw.strip(_BLANKS)
     return bool(exact) and not exact.startswith(b"#")

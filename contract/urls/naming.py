@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-try:  # as Python's own random does: without OpenSSL's preparations a name takes half the instructions
+try:  # as Python's own random does: without OpenSSL's setup a name takes half the instructions
     from _md5 import md5  # type: ignore[import-not-found]  # a part of CPython that the type stubs leave out
 except ImportError:
     from hashlib import md5
@@ -21,7 +21,7 @@ class Layout(StrEnum):
     SHARDED = "sharded"  #: ``ab/cd/<name>``: an ext4 folder is full at about 7.5 million entries
 
 
-_SHARDED = Layout.SHARDED  # an enum looks its members up by name, as slowly as it is asked often
+_SHARDED = Layout.SHARDED  # looking a member up in its enum is slow, and this is done per URL
 
 
 def output_name(url: str | bytes) -> str:

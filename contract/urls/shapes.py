@@ -23,7 +23,7 @@ _KNOWN_OPTION = re.compile(
 )
 _ENDS_LIKE_A_URL = re.compile(r".*(?:[/?=&%]|\.[A-Za-z][A-Za-z0-9]{1,4}\Z)", re.DOTALL)
 
-_JSON = "This looks like JSON: one URL per line is read; jq -r takes a field: jq -r .url LIST."
+_JSON = "This looks like JSON: one URL per line is read; jq -r extracts a field: jq -r .url LIST."
 _OPTIONS = "Only sha256=, md5= and size= may follow a URL; remove anything else."
 _CAPTION = "Text follows the URL after a space; keep the URL alone, or write a space within it as %20."
 
@@ -83,13 +83,13 @@ def _columns(text: str) -> str | None:
         if column:
             unquoted = " | tr -d '\"'" if '"' in text else ""
             cut = f"cut -d'{separator}' -f{column}{unquoted}"
-            return f"This looks like CSV: one URL per line is read; {cut} takes a column."
+            return f"This looks like CSV: one URL per line is read; {cut} extracts a column."
     return None
 
 
 def _tsv(text: str) -> str:
     cut = f"cut -f{_column(text, chr(9)) or 1}"
-    return f"This looks like tab-separated columns: one URL per line is read; {cut} takes a column."
+    return f"This looks like tab-separated columns: one URL per line is read; {cut} extracts a column."
 
 
 def _column(text: str, separator: str) -> int | None:

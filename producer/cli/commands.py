@@ -27,7 +27,7 @@ SECTIONS: dict[str, list[click.Command]] = {
 _EPILOG = f"""\b
 Examples:
   trawl demo                                     a few hundred files from a local web server
-  trawl run urls.txt -o out                      on this machine; the same command again goes on
+  trawl run urls.txt -o out                      on this machine; run it again to resume
   TRAWL_BROKER_URL=redis://host/0 trawl worker   join a cluster; there `trawl run` uses its workers
   trawl doctor                                   what is missing here, and what to do
 

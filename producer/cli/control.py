@@ -13,7 +13,7 @@ _target = combined(
     click.argument("job", required=False),
     click.option("-o", "--output", type=Place(), help="Folder of a `trawl run`, in place of JOB."),
 )
-_waits = click.option("--no-wait", is_flag=True, help="Return at once; do not wait until workers obey.")
+_waits = click.option("--no-wait", is_flag=True, help="Return at once; do not wait until workers comply.")
 
 
 def _insist_on_one(job: str | None, output: Path | None) -> None:
@@ -39,7 +39,7 @@ def pause(job: str | None, output: Path | None, no_wait: bool) -> int:
     return Answer(0)
 
 
-@click.command(short_help="Go on with a paused job.")
+@click.command(short_help="Resume a paused job.")
 @_target
 def resume(job: str | None, output: Path | None) -> int:
     """Resume JOB where it was paused."""
@@ -73,7 +73,7 @@ def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
 @click.option(
     "--weight",
     type=click.FloatRange(min=0.001, max=1000),
-    help="Its share beside jobs of the same priority, whose default is 1.",
+    help="Its turns relative to jobs of the same priority; the default is 1.",
 )
 def set_job(job: str | None, output: Path | None, priority: int | None, weight: float | None) -> int:
     """Change JOB, from the next batch that a worker claims."""

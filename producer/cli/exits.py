@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # Exit codes beside 0 (all stored) and 1 (some failed or were refused); 70 is EX_SOFTWARE of sysexits.h.
 EXIT_CODES = """Exit codes:
-  0  all is stored       1  some URLs failed or were refused     2  a mistake in command or settings
-  3  outcomes do not add up to the lines     70  a bug of ours     130  interrupted; the same command goes on"""
+  0  all is stored       1  some URLs failed or were refused     2  an invalid command or setting
+  3  outcomes do not add up to the lines     70  a bug in Trawlnet     130  interrupted; run it again to resume"""
 BAD_USAGE, MISCOUNTED, BUG, INTERRUPTED = 2, 3, 70, 130
 
 

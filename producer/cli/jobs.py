@@ -24,7 +24,7 @@ from producer.cli.translation import console_of, manifest_of, secrets_of, spec_o
 
 _RUN_EXAMPLES = f"""\b
 Examples:
-  trawl run urls.txt -o out                            the same again goes on, or fetches what failed
+  trawl run urls.txt -o out                            run it again to resume, or to fetch what failed
   cut -d, -f2 table.csv | trawl run - -o out           a column of a table
   trawl run urls.txt -o out --allow-net 10.0.0.0/8     servers of a private network
   trawl run urls.txt -o out --per-host 4               polite
@@ -52,8 +52,8 @@ Exit codes: 0 all sent, 2 a mistake, 70 a bug, 130 interrupted; the same command
 @batch_size_option
 @policy_options
 @group(
-    "Which of the URLs",
-    click.option("--force", is_flag=True, help="Fetch again what is complete already."),
+    "Which URLs",
+    click.option("--force", is_flag=True, help="Fetch files again even if they are complete."),
     click.option("--fresh", is_flag=True, help="Start over, even if a job is unfinished in the folder."),
 )
 @group(
@@ -94,8 +94,7 @@ def run(lists: tuple[str, ...], **options: Any) -> int:
 @batch_size_option
 @policy_options
 @group(
-    "Which of the URLs",
-    click.option("--fresh", is_flag=True, help="Start over, even if the same command was interrupted."),
+    "Which URLs", click.option("--fresh", is_flag=True, help="Start over, even if the same command was interrupted.")
 )
 @group(
     "What is shown",
@@ -143,7 +142,7 @@ def follow(job: str, **options: Any) -> int:
     return print_summary(follow_job(job, options["output"], manifest, Producer(), console_of(options)), options)
 
 
-@click.command(short_help="Show how jobs stand, and what holds them up.")
+@click.command(short_help="Show the status of jobs, and what holds them up.")
 @click.argument("job", required=False)
 @click.option("-o", "--output", type=Place(), metavar="OUT", help="The job that runs in this folder.")
 @click.option("--watch", "-w", is_flag=True, help="Show it until it is finished, or Ctrl-C.")

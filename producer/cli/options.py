@@ -161,7 +161,7 @@ policy_options = combined(
             "--host-patience",
             type=Seconds(min=0),
             default=3600.0,
-            help="Seconds one URL may wait, all in all, because its host throttles.",
+            help="Seconds one URL may wait in total because its host throttles.",
         ),
     ),
     group(
@@ -192,7 +192,7 @@ policy_options = combined(
             default="batch",
             help="When files must be safe on the disk.",
         ),
-        click.option("--resume", is_flag=True, help="Continue bodies that broke off."),
+        click.option("--resume", is_flag=True, help="Resume partially downloaded bodies."),
     ),
 )
 
@@ -224,7 +224,7 @@ worker_options = group(
         type=Size(),
         default="64M",
         envvar="TRAWL_MIN_FREE",
-        help="Space to leave on the disk.",
+        help="Free space to keep on the disk.",
     ),
 )
 

@@ -35,7 +35,7 @@ def doctor(output: Path, is_json: bool) -> int:
     return Answer(code)
 
 
-@click.command(short_help="Remove what is over: jobs from Redis, broken-off bodies and old manifests from a folder.")
+@click.command(short_help="Remove old jobs from Redis, or partial bodies and old manifests from a folder.")
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @click.option("--older-than", type=Days(min=0), metavar="DAYS", help="Remove unfinished jobs older than this too.")
 @click.option(
@@ -43,12 +43,12 @@ def doctor(output: Path, is_json: bool) -> int:
     "--output",
     type=Place(exists=True, file_okay=False),
     metavar="FOLDER",
-    help="Remove from this folder, and nothing else, what is 30 days old (or --older-than): broken-off bodies nobody"
-    " continued, and manifests of earlier jobs where later ones have a row of each of their files.",
+    help="Clean up this folder instead of Redis: partial bodies that no run has resumed for 30 days (or --older-than),"
+    " and manifests as old as that, of earlier jobs whose files all have rows in later ones.",
 )
 @click.option("--force", is_flag=True, help="Remove the named jobs even if batches are open.")
 def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, force: bool) -> int:
-    """Remove JOBs from Redis; without any, those that are finished and followed to their end."""
+    """Remove JOBs from Redis; without any, those that are finished and collected."""
     from producer.commands.housekeeping import (
         remove_abandoned_partials,
         remove_jobs,
@@ -64,7 +64,7 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
             raise click.UsageError("Name jobs or a folder, not both.")
         old = remove_old_manifests(output, days)  # first: it refuses a folder in which a job is at work
         removed = remove_abandoned_partials(output, days)
-        print(f"removed {counted(removed.files, 'broken-off body', 'broken-off bodies')}, {size(removed.bytes)}")
+        print(f"removed {counted(removed.files, 'partial body', 'partial bodies')}, {size(removed.bytes)}")
         if old.files:
             print(f"removed {counted(old.files, 'earlier manifest')}, {size(old.bytes)}")
         return Answer(0)
@@ -72,7 +72,7 @@ def gc(jobs: tuple[str, ...], older_than: float | None, output: Path | None, for
     for job in gone:
         print(f"removed job {job}")
     if messages:
-        print(f"removed {counted(messages, 'message')} of jobs that are over")
+        print(f"removed {counted(messages, 'message')} of finished jobs")
     for path in remove_stale_cache(Producer(), days):
         print(f"removed {path}")
     return Answer(0)

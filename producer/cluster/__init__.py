@@ -1,1 +1,1 @@
-"""The way to broker and Redis, also to those a run starts itself."""
+"""Connects to broker and Redis, including those that a run starts itself."""

@@ -98,9 +98,9 @@ def explain(error: BaseException) -> str:
     if isinstance(error, redis.exceptions.BusyLoadingError):
         return "Redis is loading its data."
     if isinstance(error, broker.RedisDiskError):
-        return "Redis cannot write to its disk: it is full, or fails."
+        return "Redis cannot write to its disk: it is full or failing."
     if isinstance(error, redis.exceptions.ReadOnlyError):
-        return "Redis is a read-only replica just now."
+        return "Redis is currently a read-only replica."
     return "The broker or Redis cannot be reached."
 
 
@@ -128,7 +128,7 @@ class Services(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeardWorker:
-    """A worker's name was heard: ``skew`` is the seconds our clock is ahead; several ``pids`` are several workers."""
+    """A worker name with a heartbeat: our clock is ``skew`` seconds ahead; several ``pids`` are several workers."""
 
     skew: float
     pids: frozenset[int]
@@ -190,7 +190,7 @@ class Cluster:
         except kombu.exceptions.ChannelError:
             raise ServiceError(
                 f"The queue {self.settings.queue} at {shown} is of another type:"
-                " set TRAWL_QUEUE_TYPE to the type it has, on all machines, or TRAWL_QUEUE to a name that is free."
+                " set TRAWL_QUEUE_TYPE to the type it has, on all machines, or TRAWL_QUEUE to an unused name."
             ) from None
         except (KeyError, ImportError):
             raise ServiceError(

@@ -92,9 +92,7 @@ class Embedded:
     They are started by a supervisor process, so that none is left running even if this process is killed.
     """
 
-    def __init__(
-        self, folder: Path, *, environment: Mapping[str, str], echo: Callable[[str], None], python: str = sys.executable
-    ) -> None:
+    def __init__(self, folder: Path, *, environment: Mapping[str, str], echo: Callable[[str], None]) -> None:
         """Keep data and logs in ``folder``, without the data of an earlier run; ``echo`` prints one line."""
         self._folder = folder
         self._environment = {
@@ -104,7 +102,6 @@ class Embedded:
         here = str(Path(__file__).resolve().parents[2])
         self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
         self._echo = echo
-        self._python = python
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._programs: dict[str, dict[str, Any]] = {}
@@ -122,7 +119,7 @@ class Embedded:
         shutil.rmtree(folder, ignore_errors=True)  # what is left to do is in the journal
         folder.mkdir(mode=0o700, parents=True)  # a job's headers and logins are in it while the job runs
         self._reserve = Reserve(folder / "reserve")
-        supervisor = [self._python, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
+        supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
         self._supervisor = subprocess.Popen(
             supervisor, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=self._environment
         )
@@ -150,13 +147,13 @@ class Embedded:
 
     def start_worker(self, processes: int, settings: Mapping[str, str]) -> None:
         """Start a worker with this many processes; ``settings`` are its environment variables."""
-        command = [self._python, "-P", "-m", "worker", "-c", str(processes), "-l", "WARNING", "-n", "trawl@embedded"]
+        command = [sys.executable, "-P", "-m", "worker", "-c", str(processes), "-l", "WARNING", "-n", "trawl@embedded"]
         self._start(WORKER, command, settings)
 
     def start_flower(self, port: int) -> None:
         """Start Flower on loopback."""
         command = [
-            self._python,
+            sys.executable,
             "-P",
             "-m",
             "celery",

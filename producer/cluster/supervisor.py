@@ -8,7 +8,7 @@ and kills what it started. It reads one JSON command per line and writes one JSO
     {"remove": FOLDER}                      to be removed at the end
     a process ended                                                         ->  {"ended": NAME, "status": STATUS}
 
-Only the standard library, and little of it: it is started before anything else and stays for as long as the run.
+It imports little, and only from the standard library: it starts first and stays until the run ends.
 """
 
 import json
@@ -24,7 +24,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
 def main() -> None:
-    # The terminal's Ctrl-C is for the run; it tells us what to do.
+    # The terminal's Ctrl-C is for the run, which sends commands.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     wake, woken = os.pipe()
@@ -105,7 +105,7 @@ def _reap(names: dict[int, str]) -> None:
             return
         name = names.pop(pid, None)
         if name is not None:
-            _signal(pid, signal.SIGKILL)  # the rest of its group, should it have died before them
+            _signal(pid, signal.SIGKILL)  # the rest of its group, which may have outlived it
             _say({"ended": name, "status": os.waitstatus_to_exitcode(status)})
 
 
@@ -120,13 +120,13 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _adopt_orphans() -> None:
-    """Have what our programs leave behind become ours to reap: in many a container nobody else does, or late."""
+    """Adopt orphans of our programs, to reap them: in many containers nothing else does, or only late."""
     try:
         import ctypes  # not before: it would be a third of what this process takes to start
 
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     except (ImportError, OSError, AttributeError):
-        pass  # not Linux: whoever reaps them there is quick
+        pass  # not Linux: there the system reaps them soon
 
 
 def _wait(pid: int) -> None:
@@ -171,7 +171,7 @@ def _say(event: dict[str, object]) -> None:
     try:
         os.write(1, json.dumps(event).encode() + b"\n")
     except OSError:
-        pass  # the run is gone; so is, in a moment, this process
+        pass  # the run is gone, and this process is about to exit
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def _wait_until_obeyed(jobs: JobControl, output: Path | None, producer: Producer
 
 
 def _raise_if_ended(output: Path, producer: Producer) -> None:
-    """Tell the end of a run, whose server no longer answers, from an outage.
+    """Raise if the server no longer answers because its run has ended.
 
     Raises:
         JobStateError: the run has ended.
@@ -135,7 +135,7 @@ def _server_of(output: Path, producer: Producer) -> ClusterSettings:
     last, shown = last_job(output), formatting.path(output)
     if last.is_finished:
         raise _finished(last.id, output)
-    raise JobStateError(f"No trawl run is working in {shown}: run the same command again to go on with its job.")
+    raise JobStateError(f"No trawl run is working in {shown}: run the same command again to resume its job.")
 
 
 def _in_flight(record: JobRecord | None, settings: ClusterSettings) -> str:

@@ -113,11 +113,9 @@ def _version(info: Mapping[str, Any]) -> Finding:
 def _persistence(info: Mapping[str, Any]) -> Finding:
     if int(info.get("aof_enabled", 0)):
         if info.get("aof_last_write_status", "ok") != "ok":
-            return Finding(Verdict.BROKEN, "persistence", "Redis cannot write its AOF: look at its disk.")
+            return Finding(Verdict.BROKEN, "persistence", "Redis cannot write its AOF: check its disk.")
         return Finding(Verdict.FINE, "persistence", "AOF is on.")
-    return Finding(
-        Verdict.UNWISE, "persistence", "AOF is off: a Redis that restarts forgets its jobs. Set appendonly yes."
-    )
+    return Finding(Verdict.UNWISE, "persistence", "AOF is off: a restarted Redis forgets its jobs. Set appendonly yes.")
 
 
 def _eviction(info: Mapping[str, Any]) -> Finding:
@@ -161,8 +159,8 @@ def waiting(seen: Overview, now: float) -> Finding:
     return Finding(
         Verdict.UNWISE,
         "batches",
-        f"{found}, and for {duration(unclaimed)} none was claimed: start workers, or look whether those there are have"
-        " the same TRAWL_QUEUE, TRAWL_PREFIX and broker.",
+        f"{found}, and for {duration(unclaimed)} none was claimed: start workers, or check that those running have the"
+        " same TRAWL_QUEUE, TRAWL_PREFIX and broker.",
     )
 
 
@@ -249,10 +247,10 @@ def _resolver() -> Finding:
     thread.join(_RESOLVE_WITHIN)
     if not answer:
         return Finding(
-            Verdict.UNWISE, "resolver", f"no answer for {_WELL_KNOWN} in {_RESOLVE_WITHIN:g} s: look at resolv.conf."
+            Verdict.UNWISE, "resolver", f"no answer for {_WELL_KNOWN} in {_RESOLVE_WITHIN:g} s: check resolv.conf."
         )
     if isinstance(answer[0], str):
         return Finding(
-            Verdict.UNWISE, "resolver", f"cannot resolve {_WELL_KNOWN} ({answer[0]}): look at network and resolv.conf."
+            Verdict.UNWISE, "resolver", f"cannot resolve {_WELL_KNOWN} ({answer[0]}): check network and resolv.conf."
         )
     return Finding(Verdict.FINE, "resolver", f"{_WELL_KNOWN} in {seconds(answer[0])}.")

@@ -52,7 +52,7 @@ class Exporter:
         except OSError as error:
             raise SettingError(
                 f"Metrics cannot be served on {address} port {port} ({(error.strerror or str(error)).lower()}):"
-                " name another place with --listen."
+                " choose another with --listen."
             ) from None
         self._server.RequestHandlerClass = _Answering
 
@@ -141,10 +141,10 @@ def _gauge(metric: known.Metric, values: Values) -> Metric:
 
 
 def export(producer: Producer, *, place: str) -> Exporter:
-    """Begin to serve the metrics of the configured cluster at a place such as ``9109`` or ``0.0.0.0:9109``.
+    """Start serving the metrics of the configured cluster, at ``9109`` or ``0.0.0.0:9109`` for example.
 
     Raises:
-        SettingError: a setting cannot be used, or the place is not free.
+        SettingError: a setting cannot be used, or the address is in use.
     """
     address = listening_place(place, setting="--listen")
     return Exporter(producer.open(timeout=_REPLY_WITHIN), address)

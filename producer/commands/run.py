@@ -30,7 +30,7 @@ from producer.job.follower import Follower
 from producer.job.halts import Halts, Suspension
 from producer.job.ledger_mirror import LedgerMirror
 from producer.job.live_progress import LiveProgress
-from producer.job.loop import conduct
+from producer.job.loop import work_through
 from producer.job.manifest_sink import following
 from producer.job.observer import Observer
 from producer.job.plan import JobSpec, begin, begin_or_resume, prepare_folder
@@ -83,11 +83,11 @@ def carry_out(ready: Prepared, console: Console) -> Summary:
             _job_of(journal), journal=journal, manifest=manifest, services=cluster, retrying=retrying
         )
         if is_resumed:
-            console.mention(f"Going on with job {journal.job}: {counted(sink.tally.rows, 'outcome')} so far.")
+            console.mention(f"Resuming job {journal.job}: {counted(sink.tally.rows, 'outcome')} so far.")
         halts = _halts(_job_of(journal), cluster, follower, journal, retrying, resumed_by=resumed_by)
         halts.begin()
         suspension = Suspension(halts.control, retrying=retrying, echo=console.echo, hide=console.close)
-        is_finished = conduct(
+        is_finished = work_through(
             feeder=feeder,
             follower=follower,
             journal=journal,
@@ -138,7 +138,7 @@ def enqueue(
         lists, is_resumed = begin_or_resume(spec, lists, journal, console.echo, give_up)
         session.callback(lists.close)
         if is_resumed:
-            console.mention(f"Going on with job {journal.job}.")
+            console.mention(f"Resuming job {journal.job}.")
         job = NewJob(id=_job_of(journal), label=spec.label, policy=spec.policy, secrets=secrets)
         feeder = Feeder(
             job,
@@ -200,7 +200,7 @@ def follow(job: str, output: Path, manifest_path: Path, producer: Producer, cons
         halts = _halts(job, cluster, follower, journal, retrying, resumed_by=resumed_by)
         if not journal.fact("finished"):
             mirror.begin()
-        is_finished = bool(journal.fact("finished")) or conduct(
+        is_finished = bool(journal.fact("finished")) or work_through(
             feeder=mirror,
             follower=follower,
             journal=journal,

@@ -41,7 +41,7 @@ class Target:
     output: Path | None = None
 
 
-class NotRunning(Exception):  # an answer, not a failure
+class NotRunning(Exception):  # an answer, not an error
     """No run works in a folder. ``str()`` is a sentence; ``facts`` come from the journal."""
 
     def __init__(self, sentence: str, facts: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ def watch_status(target: Target, producer: Producer, console: Console) -> None:
             watch.begin()
             while True:
                 watch.follow(_REFRESHED_EVERY)
-                if watch.is_away and watch.is_own:
+                if watch.is_unreachable and watch.is_own:
                     _raise_if_ended(target, producer)
                 status = watch.status()
                 if status.state == "finished":
@@ -99,7 +99,7 @@ def watch_status(target: Target, producer: Producer, console: Console) -> None:
     except NotRunning as answer:
         console.echo(str(answer))
     except KeyboardInterrupt:
-        pass  # how users leave
+        pass  # the usual way to leave
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def _watched(target: Target, producer: Producer) -> Iterator[JobWatch | None]:
 
 
 def _raise_if_ended(target: Target, producer: Producer) -> None:
-    """Tell the end of a run, whose server no longer answers, from an outage.
+    """Raise if the server no longer answers because its run has ended.
 
     Raises:
         NotRunning: the run has ended.
@@ -155,7 +155,7 @@ def _not_running(folder: Path, facts: Mapping[str, Any]) -> NotRunning:
     sentence = (
         f"Nothing runs in {folder}: job {job} is finished, with {read}."
         if is_finished
-        else f"Nothing runs in {folder}: job {job} is not finished, with {read} read so far; the same command goes on."
+        else f"Nothing runs in {folder}: job {job} is not finished, with {read} read; run the same command to resume."
     )
     state = "finished" if is_finished else "not running"
     known = {

@@ -61,7 +61,7 @@ def _host(host: HostCost) -> str:
 
 def _worker(line: WorkerLine) -> str:
     held = f"{counted(line.batches or 0, 'batch', 'batches')} of {counted(line.urls or 0, 'URL')}"
-    parts = [held if line.batches else "holds nothing of it"]
+    parts = [held if line.batches else "holds none of it"]
     if line.heard is not None:
         parts.append(f"last heard from {line.heard:.0f} s ago")
     if line.trouble:

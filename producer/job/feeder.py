@@ -12,7 +12,7 @@ from contract.errors import UnknownJobError
 from contract.records.batches import Listed, pack_entries, unpack_entries
 from contract.records.outcomes import Outcome
 from contract.records.reports import BatchReport
-from contract.urls.lines import asks
+from contract.urls.lines import has_content
 from producer.cluster.client import RedisFullError, Retrying, Services
 from producer.intake.batching import Batcher
 from producer.intake.read_ahead import ReadAhead, url_of
@@ -149,7 +149,7 @@ class Feeder:
             if not self._lists.comes_to_its_end:
                 return UNKNOWN
             chunk = self._lists.read()
-            rest += sum(map(asks, chunk.lines)) if chunk is not None else 0
+            rest += sum(map(has_content, chunk.lines)) if chunk is not None else 0
         return rest
 
     def _read_on(self, wait: float) -> Selected | None:

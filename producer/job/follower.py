@@ -87,7 +87,7 @@ class Follower:
         self.held_up = ""  # why Redis takes nothing, in half a sentence, although it answers
         self._safe: list[str] = []  # batches that the sink has, and whose reports Redis still has
         self._is_all_here = False
-        self._has_rung = self._is_more = False
+        self._was_announced = self._is_more = False
         self._asked, self._came = float("-inf"), clock()
         self._poll = _SHORTEST_POLL
 
@@ -102,7 +102,7 @@ class Follower:
         """
         if not (at_once or self._is_due()):
             return 0
-        self._has_rung = self._is_more = False
+        self._was_announced = self._is_more = False
         safe = self._safe
         drain = self._retrying.call(
             lambda: self._services.ledger.drain(self._job, self._sink.place, forget=safe, limit=_COLLECTED_AT_ONCE)
@@ -111,7 +111,7 @@ class Follower:
         record = self.record = self._record_of(drain)
         assert drain is not None
         if not at_once and not self._channel.is_subscribed:
-            self._has_rung = self._channel.subscribe()  # for batches closed in between
+            self._was_announced = self._channel.subscribe()  # for batches closed in between
         self._safe = []
         if drain.is_swept:
             self.held_up = ""
@@ -138,10 +138,10 @@ class Follower:
         if self._is_more:
             return
         now = self._clock()
-        if self._has_rung:
+        if self._was_announced:
             self._sleep(max(0.0, min(seconds, self._asked + _GATHERED_FOR - now)))
         else:
-            self._has_rung = self._channel.wait(
+            self._was_announced = self._channel.wait(
                 min(seconds, self._poll) if not self._channel.is_subscribed else seconds
             )
 
@@ -177,9 +177,9 @@ class Follower:
         if self._is_more:
             return True
         now = self._clock()
-        if not self._has_rung and self._channel.is_subscribed:
-            self._has_rung = self._channel.wait(0.0)
-        if self._has_rung:
+        if not self._was_announced and self._channel.is_subscribed:
+            self._was_announced = self._channel.wait(0.0)
+        if self._was_announced:
             return now - self._asked >= _GATHERED_FOR
         if not self._channel.is_subscribed:
             return now - self._asked >= self._poll

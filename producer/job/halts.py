@@ -140,7 +140,7 @@ class Suspension:
         except (JobStateError, UnknownJobError):
             return False
         except UNREACHABLE:
-            self._echo("Redis cannot be reached: the job goes on while this command is suspended.")
+            self._echo("Redis cannot be reached: the job continues while this command is suspended.")
             return False
         if is_ours:
             self._echo(f"Job {self._control.job} is paused until this command is resumed (fg).")
@@ -149,7 +149,7 @@ class Suspension:
     def _resume(self) -> None:
         try:
             if self._retrying.call(lambda: self._control.resume(by=self._who)):
-                self._echo(f"Going on with job {self._control.job}.")
+                self._echo(f"Resuming job {self._control.job}.")
         except (JobStateError, UnknownJobError):
             pass  # cancelled meanwhile, or lost: the follower reports it
 

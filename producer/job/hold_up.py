@@ -95,7 +95,7 @@ def _what_is_open(facts: Facts, batches: OpenBatches, at: Callable[[float], str]
         yield from _space(facts)
         yield from _hosts(facts, batches, at)
         if not facts.is_flowing:
-            yield from _what_flies(facts, batches, at)
+            yield from _in_flight(facts, batches, at)
             yield from _turns(batches)
     elif not facts.is_complete and facts.list_idle >= _LIST_SLOW:
         yield HoldUp("list", f"Waiting for the list: no line has come for {_whole(facts.list_idle)} s.")
@@ -113,7 +113,8 @@ def _workers(facts: Facts) -> Iterator[HoldUp]:
         if silent and not facts.redis:  # which may be why nothing is heard of them
             worker, age = max(silent.items(), key=lambda item: item[1])
             yield HoldUp(
-                "worker", f"Worker {worker} is silent for {_whole(age)} s; its batches run again when their lease ends."
+                "worker",
+                f"Worker {worker} has been silent for {_whole(age)} s; its batches run again when their lease ends.",
             )
         elif batches is None or not batches.running:  # an earlier version does not report, but works
             yield HoldUp("worker", "The worker is starting." if facts.is_own else "No worker is running: start one.")
@@ -150,16 +151,16 @@ def _hosts(facts: Facts, batches: OpenBatches, at: Callable[[float], str]) -> It
         return
     waits = sorted(facts.waits.items(), key=lambda item: item[1])
     if not waits:
-        yield HoldUp("retry", f"All that is left is tried again {_in(batches.due)}.")
+        yield HoldUp("retry", f"Everything left is retried {_in(batches.due)}.")
     elif len(waits) == 1:
         host, left = waits[0]
-        yield HoldUp("hosts", f"All that is left waits for {host}, which is asked again at {at(left)}, {_in(left)}.")
+        yield HoldUp("hosts", f"Everything left waits for {host}, which is asked again at {at(left)}, {_in(left)}.")
     else:
         named = _names([host for host, _ in waits])
-        yield HoldUp("hosts", f"All that is left waits for {named}; the first is asked again {_in(waits[0][1])}.")
+        yield HoldUp("hosts", f"Everything left waits for {named}; the first is asked again {_in(waits[0][1])}.")
 
 
-def _what_flies(facts: Facts, batches: OpenBatches, at: Callable[[float], str]) -> Iterator[HoldUp]:
+def _in_flight(facts: Facts, batches: OpenBatches, at: Callable[[float], str]) -> Iterator[HoldUp]:
     if not batches.running or not facts.has_snapshots or facts.flying > facts.quiet:
         return
     if facts.throttling:
@@ -169,8 +170,8 @@ def _what_flies(facts: Facts, batches: OpenBatches, at: Callable[[float], str]) 
         yield HoldUp("names", f"The name servers do not answer: {hosts} for an address.")
     if facts.quiet:
         slow = _names([f"{host} ({count(number)})" for host, number in facts.slow_hosts.items()])
-        urls = counted(facts.quiet, "URL brings next to nothing", "URLs bring next to nothing")
-        yield HoldUp("slow", f"Waiting for slow answers: {urls}{f', of {slow}' if slow else ''}.")
+        urls = counted(facts.quiet, "URL receives next to nothing", "URLs receive next to nothing")
+        yield HoldUp("slow", f"Waiting for slow responses: {urls}{f', from {slow}' if slow else ''}.")
     if facts.retrying and facts.idle >= 1.0:
         urls = counted(facts.retrying, "URL waits", "URLs wait")
         yield HoldUp("retry", f"{urls} for a host's turn or the next attempt.")
@@ -193,7 +194,7 @@ def _turns(batches: OpenBatches) -> Iterator[HoldUp]:
         yield HoldUp("turn", f"It is another job's turn: the workers hold {held} of it.")
     else:
         waiting = counted(batches.waiting, "batch waits", "batches wait")
-        yield HoldUp("claim", f"{waiting} for a worker to take {'them' if batches.waiting > 1 else 'it'}.")
+        yield HoldUp("claim", f"{waiting} for a worker to claim {'them' if batches.waiting > 1 else 'it'}.")
 
 
 def _names(names: Sequence[str]) -> str:

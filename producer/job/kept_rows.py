@@ -17,7 +17,7 @@ KEPT = (
 _OUTCOME = msgspec.json.Decoder(Outcome)
 
 
-def with_what_was_known(row: bytes, journal: Journal) -> bytes:
+def completed_row(row: bytes, journal: Journal) -> bytes:
     """Return a ``kept`` row, completed from the file's row in an earlier manifest."""
     try:
         kept = wire.read(_OUTCOME, row, "A row")

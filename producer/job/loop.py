@@ -96,7 +96,7 @@ class EmbeddedServices(Protocol):
     def is_worker_running(self) -> bool: ...
 
 
-def conduct(
+def work_through(
     *,
     feeder: Source,
     follower: Follower,
@@ -177,10 +177,10 @@ def _stop(
     grace: float,
 ) -> None:
     if embedded is None:
-        console.mention("Stopping here; the workers go on. The same command follows them again.")
+        console.mention("Stopping; the workers continue. Run the same command to follow them again.")
         follower.step(at_once=True)
         return
-    console.mention("Stopping: what is in flight may finish (Ctrl-C again: at once). The same command goes on later.")
+    console.mention("Waiting for transfers in flight; press Ctrl-C again to stop now. Run the same command to resume.")
     observer.stage = STOPPING
     embedded.ask_worker_to_stop()
     until = time.monotonic() + grace

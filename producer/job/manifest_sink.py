@@ -10,7 +10,7 @@ from contract.records.reports import StoredReport, read_stored
 from producer import formatting
 from producer.cluster.client import Retrying, Services
 from producer.job.follower import Collected, Follower, LostJobError
-from producer.job.kept_rows import KEPT, with_what_was_known
+from producer.job.kept_rows import KEPT, completed_row
 from producer.job.live_progress import LiveProgress
 from producer.job.plan import remember_rest
 from producer.job.tally import Tally
@@ -135,7 +135,7 @@ class ManifestSink:
         """Append the rows of reports, and of their children, and record that; return the number of rows."""
         children = self._children_of(reports)
         rows = [
-            printable(row if KEPT not in row else with_what_was_known(row, self._journal))
+            printable(row if KEPT not in row else completed_row(row, self._journal))
             for report in reports
             for row in report.rows
         ]

@@ -112,7 +112,7 @@ class Observer:
 
     @property
     def examples(self) -> Mapping[str, str]:
-        """Return of each error class one URL or line."""
+        """Return one URL or line of each error class."""
         return self._live.tally.examples
 
     def status(self) -> JobStatus:
@@ -160,7 +160,7 @@ class Observer:
     # ------------------------------------------------------------------ asking
 
     def _note_state(self, record: JobRecord | None) -> None:
-        """Ask about a job anew that was paused, resumed or cancelled: what was known of it is of before."""
+        """Query a job again that was paused, resumed or cancelled: what is known of it is out of date."""
         state = record.state if record is not None else self._state
         if self._state not in (None, state):
             self._asked = float("-inf")
@@ -216,7 +216,7 @@ class Observer:
     def _hold_up(self, now: float) -> HoldUp:
         seen, live = self._seen, self._live
         if self.stage == STOPPING:
-            return HoldUp(STOPPING, "Stopping: what is in flight may finish.")
+            return HoldUp(STOPPING, "Stopping: waiting for transfers in flight.")
         if seen.record is not None and seen.record.is_finished:
             return NOTHING
         idle = self._rates.idle(now)

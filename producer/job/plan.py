@@ -204,7 +204,7 @@ def remember_rest(journal: Journal) -> None:
 
 
 def _fact_of(manifest: Path) -> str:
-    """Name the fact that a manifest has been indexed; SQLite accepts only UTF-8."""
+    """Return the key of the fact that a manifest is indexed; SQLite accepts only UTF-8."""
     return f"known {os.fsencode(manifest.name).decode('utf-8', 'backslashreplace')}"
 
 

@@ -41,7 +41,7 @@ class Rates:
         return not self._samples or now - self._samples[-1].at >= _SAMPLED_EVERY
 
     def note(self, sample: Sample) -> None:
-        """Take a sample; one taken before it ``is_due`` only shows whether there are new rows."""
+        """Record a sample; one recorded before it ``is_due`` only shows whether there are new rows."""
         if self._rows is None or sample.rows > self._rows:
             self.has_moved = self._rows is not None
             self._changed = sample.at

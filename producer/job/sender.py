@@ -40,7 +40,7 @@ class BatchSender:
         self._journal = journal
         self._services = services
         self._retrying = retrying
-        self.is_cancelled = False  # as far as the ledger has said when asked to open more
+        self.is_cancelled = False  # by the ledger's last answer to a request to open batches
         self._holder = f"producer@{platform.node()}"
 
     def open(self, kept: Sequence[KeptBatch], about: Sequence[str] = ()) -> None:

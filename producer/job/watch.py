@@ -28,7 +28,7 @@ class JobWatch:
     ) -> None:
         self.record = record
         self.is_own = is_own  # the server is that of a run, and ends with it
-        self.is_away = False  # the cluster did not answer when it was asked last
+        self.is_unreachable = False  # the cluster did not answer when it was asked last
         self._cluster = cluster
         self._journal = journal
         self._totals: Mapping[str, int] | None = None
@@ -81,9 +81,9 @@ class JobWatch:
             self._asked = now
             try:
                 self._ask()
-                self.is_away = False
+                self.is_unreachable = False
             except UNREACHABLE:
-                self.is_away = True
+                self.is_unreachable = True
         self._observer.look(self._seen())
         if self._observer.batches is not None:
             held = {batch for has in self._observer.batches.held.values() for batch in has.batches}

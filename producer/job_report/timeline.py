@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from producer.job.tally import Histogram
 
 _MOST_BINS = 240
-_NARROWEST = 1 / 4  # seconds; in a narrower one a handful of URLs that end together would look like a rate
+_NARROWEST = 1 / 4  # seconds; in a narrower one, a few URLs that end together would look like a high rate
 
 
 @dataclass(slots=True)
 class Flow:
-    """What began less what ended in one bin; ``offsets`` are the seconds from its beginning to each, added up so."""
+    """What began less what ended in one bin; ``offsets`` is the same sum of their seconds from its beginning."""
 
     change: float = 0.0
     offsets: float = 0.0
@@ -34,8 +34,8 @@ class Bin:
     under_way: Flow = field(default_factory=Flow)  # URLs
     totals: Histogram = field(default_factory=Histogram)
 
-    def take_in(self, other: Bin, later: float) -> None:
-        """Add a bin that begins so many seconds later."""
+    def merge(self, other: Bin, later: float) -> None:
+        """Add a bin that begins ``later`` seconds after this one."""
         self.stored += other.stored
         self.unstored += other.unstored
         self.bytes += other.bytes
@@ -94,7 +94,7 @@ class Timeline:
         return [of(each) / self.width for each in bins]
 
     def _levels(self, flows: list[Flow]) -> list[float]:
-        """Return how much there was in each bin on average: what was there for half of it counts as a half."""
+        """Return how much there was in each bin on average: what was there for half of a bin counts half."""
         levels, before = list[float](), 0.0
         for flow in flows:
             levels.append(max(0.0, before + flow.change - flow.offsets / self.width))  # never -1e-16 of rounding
@@ -119,4 +119,4 @@ class Timeline:
         self._highest //= 2
         narrow, self._bins = self._bins, {}
         for index, each in narrow.items():
-            self._bins.setdefault(index // 2, Bin()).take_in(each, half * (index % 2))
+            self._bins.setdefault(index // 2, Bin()).merge(each, half * (index % 2))

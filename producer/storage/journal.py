@@ -62,7 +62,7 @@ class Journal:
     ) -> None:
         """Open (or make) ``folder/journal.sqlite`` and lock the folder.
 
-        ``space`` waits where a change meets a full disk later; the opening itself does not wait.
+        ``space`` waits while the disk is too full for a change; opening does not wait.
 
         Raises:
             FolderError: another run uses it, it cannot be written, or it is damaged.

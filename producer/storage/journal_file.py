@@ -20,7 +20,7 @@ VERSION = 2
 EARLIER = 1  #: kept the names that were seen in a table
 _LOCK = "lock"
 _ASKED_AT_ONCE = 500  # values per SELECT
-_MODE = 0o660  # less the umask: a group can share a folder, but URLs and options are not for everyone
+_MODE = 0o660  # before the umask: a group can share a folder, but URLs and options are not for everyone
 _LEAST_FREE = 256 * 1024  # bytes: with less, "disk I/O error" and the like mean a full disk
 
 # Batches whose rows are in the manifest are "drained" here: journals of earlier versions have that column.
@@ -55,7 +55,7 @@ class JournalFile:
                 opened.callback(self.database.close)
                 self.database.execute("PRAGMA journal_mode = WAL")
                 self.database.execute("PRAGMA synchronous = FULL")
-                self.database.execute("PRAGMA cache_size = -4096")  # KiB: what is kept for later is not in memory
+                self.database.execute("PRAGMA cache_size = -4096")  # KiB: few pages in memory, whatever its size
                 self.database.executescript(_TABLES)
                 self.facts: dict[str, Any] = {
                     key: json.loads(value) for key, value in self.database.execute("SELECT key, value FROM facts")
@@ -79,7 +79,7 @@ class JournalFile:
             pass
         raise FolderError(
             f"The output folder {self.folder.parent} was moved or replaced while its job ran;"
-            " move it back and run the same command to go on."
+            " move it back and run the same command to resume."
         )
 
     def store(self, facts: Mapping[str, Any]) -> None:

@@ -79,7 +79,7 @@ class _Below:
         self._open.clear()
 
     def read(self, path: str, size: int) -> bytes | None:
-        """Return a regular file's bytes if there are so many; None: there is no such file, or it cannot be read."""
+        """Return a regular file's bytes if it has this size; None: there is no such file, or it cannot be read."""
         *folders, file = path.split("/")
         try:
             if len(folders) < 2:

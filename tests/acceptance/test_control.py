@@ -75,7 +75,7 @@ def assert_a_pause_for_as_long_as_it_is_stopped(person: Person, server: Misbehav
 
         server.log.let_go.set()
         shell.type("fg\n")
-        shell.await_text("Going on with job")
+        shell.await_text("Resuming job")
         shell.await_text("500 lines = 500 ok")
         shell.type("echo ended with $?\n")
         shell.await_text("ended with 0")

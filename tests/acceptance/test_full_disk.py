@@ -195,7 +195,7 @@ def test_a_redis_with_a_full_disk_is_waited_for(tmp_path: Path, server: Misbehav
             run.stdin.write(b"".join(lines[40:]))
             run.stdin.close()
             run.stdin = None
-            said = lines_until(run, b"Redis cannot write to its disk: it is full, or fails.")
+            said = lines_until(run, b"Redis cannot write to its disk: it is full or failing.")
             disk.empty()
             said += run.communicate(timeout=ENOUGH)[1]
 

@@ -215,7 +215,7 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
     server.log.let_go.set()
     code, again, err_again = person.trawl(*command, "--json")
     assert code == 0, err_again
-    assert "Going on with job" in err_again
+    assert "Resuming job" in err_again
     assert json.loads(again)["ok"] == 40
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 

@@ -87,6 +87,6 @@ def test_a_taken_port_and_a_place_that_is_none_are_one_sentence(tmp_path: Path) 
     assert (second.code, third.code) == (2, 2)
     assert second.err == (
         f"trawl: Metrics cannot be served on 127.0.0.1 port {port} (address already in use):"
-        " name another place with --listen.\n"
+        " choose another with --listen.\n"
     )
     assert third.err.startswith("trawl: --listen must be a port, or an address and a port")

@@ -53,7 +53,7 @@ HOSTILE = {
     "a list": b"[1, 2]",
     "no properties": b'{"body": "x"}',
     "a nest": b"[" * 100_000,
-    "a body that is no JSON": envelope(b"{{{"),
+    "a body that is not JSON": envelope(b"{{{"),
     "a body that is a number": envelope(b"7"),
     "a body of 60 MB": envelope(b'[["' + b"x" * (60 << 20) + b'"], {}, {}]'),
     "a bomb": envelope(zlib.compress(b"0" * (100 << 20)), compression="application/x-gzip"),

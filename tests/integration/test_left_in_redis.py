@@ -34,7 +34,7 @@ def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
     assert removed[:2] == (0, f"removed job {finished}\n")
     assert refused[:2] == (2, "")
     assert f"Job {waiting} still has 5 open batches: --force removes it anyway." in refused[2]
-    assert named[:2] == (0, f"removed job {waiting}\nremoved 5 messages of jobs that are over\n")
+    assert named[:2] == (0, f"removed job {waiting}\nremoved 5 messages of finished jobs\n")
     assert again[0] == 2
     assert left == []
 
@@ -95,7 +95,7 @@ def test_a_message_a_killed_worker_had_taken_is_removed_with_its_job(bench: Benc
 
         removed = bench.trawl("gc", job, "--force")
 
-        assert removed[:2] == (0, f"removed job {job}\nremoved 1 message of jobs that are over\n")
+        assert removed[:2] == (0, f"removed job {job}\nremoved 1 message of finished jobs\n")
         assert cluster.redis.hkeys("trawl:unacked") == cluster.redis.zrange("trawl:unacked_index", 0, -1) == [b"theirs"]
         assert cluster.redis.llen("trawl:trawl") == 1
 

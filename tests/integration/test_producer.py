@@ -101,7 +101,7 @@ def test_a_killed_producer_goes_on_and_no_url_gets_two_rows(bench: Bench) -> Non
         code, out, err = bench.trawl(*command)
 
     assert code == 0, err
-    assert "Going on with job" in err
+    assert "Resuming job" in err
     assert every_url_once(bench.rows(), urls(1000))
     assert json.loads(out)["ok"] == 1000
 

@@ -89,7 +89,7 @@ def test_slow_answers_are_waited_for_by_name(bench: Bench) -> None:
         said = bench.await_hold_up("job", "slow")
         host = bench.site.url("/").removeprefix("http://").rstrip("/")
 
-        assert said == f"Waiting for slow answers: 5 URLs bring next to nothing, of {host} (5)."
+        assert said == f"Waiting for slow responses: 5 URLs receive next to nothing, from {host} (5)."
         bench.site.log.let_go.set()
         bench.cluster.reports("job")
 
@@ -103,7 +103,7 @@ def test_a_job_that_only_waits_for_a_host_names_it_and_the_time(bench: Bench) ->
         said = bench.await_hold_up("job", "hosts")
 
     host = bench.site.url("/").removeprefix("http://").rstrip("/")
-    assert said.startswith(f"All that is left waits for {host}, which is asked again at ")
+    assert said.startswith(f"Everything left waits for {host}, which is asked again at ")
     seen = bench.asked("job")
     assert [wait["host"] for wait in seen["host_waits"]] == [host]
     assert 300 < seen["host_waits"][0]["seconds"] <= 700
@@ -183,7 +183,7 @@ def test_a_killed_run_is_said_to_go_on_with_the_same_command(tmp_path: Path) -> 
 
     assert code == 0, err
     assert "is not finished" in out
-    assert "the same command goes on." in out
+    assert "run the same command to resume." in out
     assert out.splitlines() == [last]
 
 

@@ -102,7 +102,7 @@ GUARDS = (
     _without(_SWEEP, "if is_at_rest or redis.call", "if redis.call"),
     _without(_SWEEP, " and redis.call('ZCARD', leases) == 0"),
     _without("producer/job/feeder.py", "if not self._lists.comes_to_its_end:", "if False:", tests=_FEEDER),
-    _without("producer/job/feeder.py", "sum(map(asks, chunk.lines))", "len(chunk.lines)", tests=_FEEDER),
+    _without("producer/job/feeder.py", "sum(map(has_content, chunk.lines))", "len(chunk.lines)", tests=_FEEDER),
     _without("producer/job/sender.py", "except CancelledJobError:", "except ZeroDivisionError:", tests=_FEEDER),
     _without("producer/job/sender.py", "control.cancel(self._services.ledger, job.id)", "pass",
         tests=f"{_COMMANDS}::test_a_cancelled_job_that_redis_has_lost_comes_back_cancelled"),
@@ -133,6 +133,6 @@ GUARDS = (
         tests="tests/unit/producer/job/test_fingerprint.py"),
     _without("producer/commands/status.py", "            if is_own:\n", "            if False:\n",
         tests=f"{_COMMANDS}::test_a_run_that_ends_while_it_is_spoken_to_is_no_outage"),
-    _without("producer/commands/status.py", "watch.is_away and watch.is_own", "False",
+    _without("producer/commands/status.py", "watch.is_unreachable and watch.is_own", "False",
         tests="tests/integration/test_status.py::test_a_killed_run_is_said_to_go_on_with_the_same_command"),
 )  # fmt: skip

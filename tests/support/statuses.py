@@ -50,5 +50,5 @@ EVIL = replace(
     hosts=[HostCost(HOSTILE, 5, 1.0, 2, 1)],
     waits=[HostWait(HOSTILE + "2", 5.0)],
     workers=[WorkerLine(worker=HOSTILE, trouble=HOSTILE, takes_work=False, heard=3.0)],
-    hold_up=HoldUp("hosts", f"All that is left waits for {HOSTILE}."),
+    hold_up=HoldUp("hosts", f"Everything left waits for {HOSTILE}."),
 )

@@ -107,7 +107,7 @@ def test_no_url_has_a_fragment() -> None:
 
 
 def test_a_backend_is_one_redis() -> None:
-    with pytest.raises(SettingError, match="the result backend is one Redis"):
+    with pytest.raises(SettingError, match="the result backend is a single Redis"):
         read("REDIS_URL", "redis://a/0;redis://b/0")
 
     brokers = "amqp://a;amqp://b"

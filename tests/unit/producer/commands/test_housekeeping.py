@@ -95,7 +95,7 @@ def test_a_folder_without_any_is_no_fault_and_needs_no_redis(
 ) -> None:
     assert cli.exit_code(["gc", "-o", str(tmp_path)]) == 0
 
-    assert capsys.readouterr().out == "removed 0 broken-off bodies, 0 B\n"
+    assert capsys.readouterr().out == "removed 0 partial bodies, 0 B\n"
 
 
 def a_job(out: Path, job: str, *urls: str) -> None:

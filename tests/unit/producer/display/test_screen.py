@@ -42,7 +42,7 @@ def test_no_word_of_ours_is_cut(width: int) -> None:
 
 
 def test_a_long_sentence_is_broken_between_its_words() -> None:
-    sentence = "All that is left waits for some-host-of-the-web.example.com, which is asked again at 12:41:07, in 3:20."
+    sentence = "Everything left waits for some-host-of-the-web.example.com, which is asked again at 12:41:07, in 3:20."
     lines = text_of(replace(FULL, hold_up=HoldUp("hosts", sentence)), 60)
     said = [line[12:] for line in lines if line.startswith(("held up by", " " * 12))]
 

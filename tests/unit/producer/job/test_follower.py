@@ -46,5 +46,5 @@ def test_a_redis_that_takes_nothing_is_said_until_somebody_has_swept() -> None:
         said.append(follower.held_up)
     follower.finish()
 
-    disk, memory = "Redis cannot write to its disk: it is full, or fails", "Redis is out of memory"
+    disk, memory = "Redis cannot write to its disk: it is full or failing", "Redis is out of memory"
     assert said == [disk, memory, memory, ""]

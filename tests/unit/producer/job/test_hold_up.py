@@ -42,7 +42,7 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
         (
             {"census": Census({"celery@a": 22.4}, {})},
             "worker",
-            "Worker celery@a is silent for 22 s; its batches run again when their lease ends.",
+            "Worker celery@a has been silent for 22 s; its batches run again when their lease ends.",
         ),
         ({"census": Census({"celery@a": 22.4}, {}), "redis": "Redis is full"}, "redis", "Redis is full."),
         (
@@ -74,20 +74,24 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
         (
             {"batches": DEFERRED, "waits": {"cdn.test": 200.0}},
             "hosts",
-            "All that is left waits for cdn.test, which is asked again at 12:00 + 200, in 3:20.",
+            "Everything left waits for cdn.test, which is asked again at 12:00 + 200, in 3:20.",
         ),
         (
             {"batches": DEFERRED, "waits": {"d": 90.0, "a": 40.0, "b": 50.0, "c": 60.0}},
             "hosts",
-            "All that is left waits for a, b, c and 1 more; the first is asked again in 0:40.",
+            "Everything left waits for a, b, c and 1 more; the first is asked again in 0:40.",
         ),
-        ({"batches": DEFERRED}, "retry", "All that is left is tried again in 3:20."),
+        ({"batches": DEFERRED}, "retry", "Everything left is retried in 3:20."),
         (
             {"has_snapshots": True, "unresolved": 3},
             "names",
             "The name servers do not answer: 3 hosts wait for an address.",
         ),
-        (QUIET, "slow", "Waiting for slow answers: 15 URLs bring next to nothing, of tar.test (12), pit.test (3)."),
+        (
+            QUIET,
+            "slow",
+            "Waiting for slow responses: 15 URLs receive next to nothing, from tar.test (12), pit.test (3).",
+        ),
         (
             {"has_snapshots": True, "throttled": 200, "throttling": {"cdn.test": 4.2}, "retrying": 5},
             "hosts",
@@ -104,7 +108,7 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
             "turn",
             "It is another job's turn: the workers hold 8 batches of it.",
         ),
-        ({"batches": WAITING}, "claim", "5 batches wait for a worker to take them."),
+        ({"batches": WAITING}, "claim", "5 batches wait for a worker to claim them."),
         (
             {"batches": batches(open=0, running=0, held={}), "is_complete": False, "list_idle": 7.3},
             "list",

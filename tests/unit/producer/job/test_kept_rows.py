@@ -8,7 +8,7 @@ import pytest
 
 from contract.records.outcomes import Attempt, Ending, Outcome, Timing
 from contract.urls.naming import output_name
-from producer.job.kept_rows import with_what_was_known
+from producer.job.kept_rows import completed_row
 from producer.storage.journal import Journal
 from producer.storage.stored import StoredRows
 
@@ -24,7 +24,7 @@ KEPT = Outcome(url=URL, name=NAME, path=NAME, ending=Ending.KEPT, bytes=3, sha25
 
 
 def filled(journal: Journal, kept: Outcome) -> dict[str, Any]:
-    text: dict[str, Any] = json.loads(with_what_was_known(as_row(kept), journal))
+    text: dict[str, Any] = json.loads(completed_row(as_row(kept), journal))
     return text
 
 
@@ -59,5 +59,5 @@ def test_what_is_known_of_another_file_is_not_said_of_this_one(journal: Journal,
 
 
 def test_what_is_no_row_is_as_it_came(journal: Journal) -> None:
-    assert with_what_was_known(b"nonsense", journal) == b"nonsense"
+    assert completed_row(b"nonsense", journal) == b"nonsense"
     journal.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from producer.job.loop import conduct
+from producer.job.loop import work_through
 
 
 class Follower:
@@ -48,7 +48,7 @@ def test_an_interrupted_run_ends_once_its_worker_holds_no_batch() -> None:
     nothing = SimpleNamespace(look=lambda _seen: None, examples={}, stage="")
     console = SimpleNamespace(mention=lambda _line: None, exemplify=lambda _examples: None, is_due=lambda: False)
 
-    is_finished = conduct(
+    is_finished = work_through(
         feeder=cast("Any", feeder),
         follower=cast("Any", follower),
         journal=cast("Any", SimpleNamespace(count_uncollected=lambda: 1)),

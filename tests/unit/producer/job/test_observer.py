@@ -27,7 +27,7 @@ class World:
 
     def __init__(self, *, every: float | None = 2.0, is_own: bool = False, is_at_its_last: bool = False) -> None:
         self.now = 0.0
-        self.is_away = False
+        self.is_unreachable = False
         self.answer = Census({"celery@a": 1.0}, {})
         self.told: list[str] = []
         self.live = LiveProgress(Tally(), clock=lambda: self.now)
@@ -59,12 +59,12 @@ class World:
 
     def census(self) -> Census:
         self.asked["census"] += 1
-        if self.is_away:
+        if self.is_unreachable:
             raise AWAY
         return self.answer
 
     def be_away(self) -> None:
-        self.is_away = True
+        self.is_unreachable = True
         self.ledger.failures = {method: [AWAY] * 1000 for method in ("open_batches", "waits")}
 
     def pass_time(self, seconds: float, *, lines: int = 100) -> None:

@@ -21,11 +21,11 @@ class _Others:
     def __init__(self) -> None:
         self.asked: list[tuple[int, Sequence[HostState], Sequence[str]]] = []
         self.news = News(0, (), ())
-        self.is_away = False
+        self.is_unreachable = False
 
     def __call__(self, change: int, states: Sequence[HostState], probes: Sequence[str]) -> News:
         self.asked.append((change, states, probes))
-        if self.is_away:
+        if self.is_unreachable:
             raise redis.exceptions.ConnectionError
         news, self.news = self.news, News(self.news.change, (), ())
         return news
@@ -86,12 +86,12 @@ def test_a_ledger_that_does_not_answer_loses_no_news_and_stops_no_probe() -> Non
     process = _Process()
     process.look(0.0)
     process.throttle()
-    process.others.is_away = True
+    process.others.is_unreachable = True
     for at in (1.0, 7.0):
         process.look(at)
     assert process.hosts.may_start(KEY, 61.0) == 0, "by itself"
 
-    process.others.is_away = False
+    process.others.is_unreachable = False
     process.look(62.0)
 
     assert [state.host for state in process.others.asked[-1][1]] == [KEY]

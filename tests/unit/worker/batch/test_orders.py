@@ -17,14 +17,14 @@ class Desk:
         self.seconds = 100.0
         self.asked: list[Sequence[str]] = []
         self.states: dict[str, JobState] = {}
-        self.is_away = False
+        self.is_unreachable = False
         self.number = 7
         self.changes = Changes(7, 100.0)
         self.orders = Orders(self._states, self.changes, known=known, now=lambda: self.seconds)
 
     def _states(self, jobs: Sequence[str]) -> dict[str, JobState]:
         self.asked.append(jobs)
-        if self.is_away:
+        if self.is_unreachable:
             raise redis.exceptions.ConnectionError
         self.hear()
         return {job: self.states.get(job, JobState.RUNNING) for job in jobs}
@@ -90,9 +90,9 @@ def test_who_holds_nothing_asks_nothing() -> None:
 
 def test_a_ledger_that_does_not_answer_is_asked_again_soon() -> None:
     desk = Desk()
-    desk.states, desk.is_away = {"a": JobState.PAUSED}, True
+    desk.states, desk.is_unreachable = {"a": JobState.PAUSED}, True
     assert desk.halted("a", after=2.0) == []
-    desk.is_away = False
+    desk.is_unreachable = False
 
     assert desk.halted("a", after=0.4) == []
     assert desk.halted("a", after=0.1) == ["a"]

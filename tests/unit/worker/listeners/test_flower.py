@@ -181,10 +181,10 @@ def test_a_broker_that_is_away_ends_nothing() -> None:
 def test_trouble_is_a_row_from_its_beginning_to_its_end_whatever_the_broker_missed() -> None:
     """Guards the second try: a row that was never begun cannot be ended."""
     sent: list[str] = []
-    is_away = [True]
+    is_unreachable = [True]
 
     def send(kind: str, **_: Any) -> None:
-        if is_away[0]:
+        if is_unreachable[0]:
             raise OperationalError("away")
         sent.append(kind)
 
@@ -192,7 +192,7 @@ def test_trouble_is_a_row_from_its_beginning_to_its_end_whatever_the_broker_miss
     full, well = TroubleSeen(Trouble("The disk is full.")), TroubleSeen(None)
     row.notify(well)
     row.notify(full)
-    is_away[0] = False
+    is_unreachable[0] = False
     for event in (full, full, well, well):
         row.notify(event)
 
