@@ -19,7 +19,8 @@ from contract.records.policy import JobPolicy
 from contract.urls.naming import output_name
 from tests.support.fetching import Bench
 from tests.support.lying_server import Framing, LyingServer
-from tests.support.lying_sockets import LyingSite
+from tests.support.lying_sockets import url_of
+from tests.support.misbehaving import MisbehavingServer
 from tests.support.small_bodies import small_bodies
 from tests.support.virtual_http import VirtualClock
 from tests.support.virtual_liar import LyingHttp
@@ -83,23 +84,21 @@ def in_virtual_time(servers: int, seed: int) -> Findings:
 def over_sockets(servers: int, seed: int) -> Findings:
     found = Findings()
     framings = (Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE)
-    with small_bodies(), TemporaryDirectory() as folder, LyingSite() as site:
-        bench = Bench(Path(folder))
-        try:
-            for number in range(servers):
-                dice = random.Random(f"{seed}/{number}")
-                policy = drawn(dice)
-                server = LyingServer(dice, framings, largest=200_000)
-                url = site.add(server)
-                file = Path(folder, output_name(url))
-                for _ in range(RUNS):
-                    (outcome,) = bench.fetch([url], policy).outcomes
-                    found.look(f"server {number}", server, outcome, file.read_bytes() if file.exists() else None)
-                    file.unlink(missing_ok=True)
-                found.counts["requests"] += len(server.asked)
-                found.counts["ranges"] += sum(asked is not None for asked in server.asked)
-        finally:
-            bench.close()
+    with (
+        small_bodies(), TemporaryDirectory() as folder, MisbehavingServer() as listener, Bench(Path(folder)) as bench
+    ):  # fmt: skip
+        for number in range(servers):
+            dice = random.Random(f"{seed}/{number}")
+            policy = drawn(dice)
+            server = LyingServer(dice, framings, largest=200_000)
+            url = url_of(server, listener)
+            file = Path(folder, output_name(url))
+            for _ in range(RUNS):
+                (outcome,) = bench.fetch([url], policy).outcomes
+                found.look(f"server {number}", server, outcome, file.read_bytes() if file.exists() else None)
+                file.unlink(missing_ok=True)
+            found.counts["requests"] += len(server.asked)
+            found.counts["ranges"] += sum(asked is not None for asked in server.asked)
     return found
 
 

@@ -90,7 +90,7 @@ class Site:
         self.origin = f"http://127.0.0.1:{self._listening.listen('127.0.0.1', 0)}"
         self.close = self._listening.close
 
-    def _talk(self, talk: socket.socket, _number: int) -> None:
+    def _talk(self, talk: socket.socket) -> None:
         while head := talk.recv(65536):
             path = head.split(b" ")[1]
             if path != b"/silent":

@@ -90,7 +90,7 @@ class EgressProxy:
     def __exit__(self, *_: object) -> None:
         self._listening.close()
 
-    def _talk(self, wire: socket.socket, _number: int) -> None:
+    def _talk(self, wire: socket.socket) -> None:
         onward = self._connect(wire) if self._kind == "connect" else self._socks(wire)
         if onward is not None:
             with onward:

@@ -19,7 +19,6 @@ class Asked:
 
     address: str  # ours: where it was sent to
     port: int
-    connection: int  # counted over the whole site
     target: str
     headers: tuple[tuple[str, str], ...]
 
@@ -97,7 +96,7 @@ class Site:
     def __exit__(self, *_: object) -> None:
         self._listening.close()
 
-    def _answer_all(self, wire: socket.socket, number: int) -> None:
+    def _answer_all(self, wire: socket.socket) -> None:
         address, port = wire.getsockname()[:2]
         unread = b""
         while True:
@@ -107,7 +106,7 @@ class Site:
                     return
                 unread += more
             head, _, unread = unread.partition(b"\r\n\r\n")
-            asked = _read(head, address, port, number)
+            asked = _read(head, address, port)
             with self._lock:
                 self._asked.append(asked)
             response = self.answer(asked)
@@ -116,11 +115,11 @@ class Site:
                 return
 
 
-def _read(head: bytes, address: str, port: int, number: int) -> Asked:
+def _read(head: bytes, address: str, port: int) -> Asked:
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines)
     headers = tuple((name.lower(), value.strip()) for name, _, value in pairs)
-    return Asked(address, port, number, first.split(" ")[1], headers)
+    return Asked(address, port, first.split(" ")[1], headers)
 
 
 def sent_anywhere(asked: Sequence[Asked], secret: str) -> list[Asked]:

@@ -14,12 +14,9 @@ from tests.support.processes import PATIENCE
 class Listening:
     """What servers share that talk in blocking steps; `tell` says what is said on a connection."""
 
-    def __init__(
-        self, name: str, tell: Callable[[socket.socket, int], None], *, tls: ssl.SSLContext | None = None
-    ) -> None:
-        """Listen nowhere yet.
-
-        `tell` gets each connection with its number and may raise what a socket raises; with `tls`, after the handshake.
+    def __init__(self, name: str, tell: Callable[[socket.socket], None], *, tls: ssl.SSLContext | None = None) -> None:
+        """Listen nowhere yet; `tell` gets each connection and may raise what a socket raises; with `tls`, after the
+        handshake.
         """
         self._name = name
         self._tell = tell
@@ -92,11 +89,10 @@ class Listening:
                     wire.close()
                     return
                 self._connections += 1
-                number = self._connections
                 self._open.add(wire)
-            self._spawn(self._talk, wire, number)
+            self._spawn(self._talk, wire)
 
-    def _talk(self, accepted: socket.socket, number: int) -> None:
+    def _talk(self, accepted: socket.socket) -> None:
         wire = accepted
         try:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -106,7 +102,7 @@ class Listening:
                     self._open.discard(accepted)
                     self._open.add(wire)
                 wire.do_handshake()
-            self._tell(wire, number)
+            self._tell(wire)
         except (OSError, ValueError, EOFError):
             pass  # the client left, or the server is being stopped
         finally:

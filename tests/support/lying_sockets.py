@@ -1,59 +1,32 @@
-"""Lying servers over real sockets: one listener, a path for each server."""
+"""Lying servers over real sockets: one listener, a number for each server."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.cases import serves
+from tests.support.exchange import Exchange
 from tests.support.lying_server import Answer, Framing, LyingServer
+from tests.support.misbehaving import MisbehavingServer
 
 _CHUNK = 3_000  # bytes
 
+_servers: list[LyingServer] = []
+_lock = threading.Lock()  # a body in several ranges is asked for by several connections
 
-class LyingSite:
-    """A context manager; ``add`` gives a server its URL."""
 
-    def __init__(self) -> None:
-        self._servers: list[LyingServer] = []
-        self._lock = threading.Lock()
-        site = self
+def url_of(server: LyingServer, listener: MisbehavingServer) -> str:
+    """Have a server answer from now on; return its URL."""
+    _servers.append(server)
+    return listener.url(f"/lying?server={len(_servers) - 1}")
 
-        class Talk(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:
-                given = {name.lower(): value for name, value in self.headers.items()}
-                answer = site._answer(int(self.path.strip("/")), given)
-                self.close_connection = answer.is_cut or answer.framing is not Framing.CHUNKED
-                self.wfile.write(b"".join(answer.head()) + _framed(answer))
-
-            def handle(self) -> None:
-                with suppress(OSError):  # the client has had enough
-                    super().handle()
-
-            def log_message(self, *_words: object) -> None:
-                """Say nothing."""
-
-        self._listener = ThreadingHTTPServer(("127.0.0.1", 0), Talk)
-        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
-
-    def add(self, server: LyingServer) -> str:
-        self._servers.append(server)
-        return f"http://127.0.0.1:{self._listener.server_port}/{len(self._servers) - 1}"
-
-    def _answer(self, number: int, given: dict[str, str]) -> Answer:
-        with self._lock:  # a body in several ranges is asked for by several connections
-            return self._servers[number].answer(given)
-
-    def __enter__(self) -> LyingSite:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown()
-        self._thread.join()
-        self._listener.server_close()
+@serves("/lying")
+def _lie(exchange: Exchange) -> None:
+    with _lock:
+        answer = _servers[exchange.number("server")].answer(dict(exchange.seen.headers))
+    exchange.send(*answer.head(), _framed(answer))
+    exchange.keeps_open = answer.framing is Framing.CHUNKED and not answer.is_cut
 
 
 def _framed(answer: Answer) -> bytes:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
-import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -32,7 +31,8 @@ from tests.support import (  # noqa: F401 (importing them registers their behavi
 from tests.support.cases import GOOD, POLICY, Case, Door, behaviour_of, registered
 from tests.support.certificates import Certificate, PrivateAuthority
 from tests.support.exchange import Exchange, Farewell, Gone, part
-from tests.support.processes import PATIENCE, free_port
+from tests.support.listening import Listening
+from tests.support.processes import free_port
 from tests.support.requests_seen import RequestLog, SeenRequest
 
 __all__ = [
@@ -50,7 +50,7 @@ LARGEST_HEAD = 64 * 1024
 
 
 class MisbehavingServer:
-    """One listening socket; a thread per connection answers by the path asked for.
+    """Answers each request by the path asked for.
 
     Start and stop it as a context manager. A behaviour that raises anything but Gone is a bug of the server:
     leaving the context raises it.
@@ -69,13 +69,10 @@ class MisbehavingServer:
         self.door = door
         self.log = RequestLog() if log is None else log
         self._origins = {} if origins is None else origins  # filled later, by whoever starts the servers
-        self._context = None if certificate is None else certificate.server_context()
-        self._listener: socket.socket | None = None
+        self._listening = Listening(
+            f"misbehaving-{door}", self._talk, tls=None if certificate is None else certificate.server_context()
+        )
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self._accepting: threading.Thread | None = None
         self._faults: list[BaseException] = []
 
     @property
@@ -91,28 +88,13 @@ class MisbehavingServer:
 
     def start(self) -> MisbehavingServer:
         """Listen and answer; returns when connections are accepted."""
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port = self._listener.getsockname()[1]
-        self._accepting = self._spawn(self._accept, self._listener)
+        self.port = self._listening.listen("127.0.0.1", 0)
         return self
 
     def stop(self) -> None:
         """Close every socket and wait for every thread; raise the first fault of a behaviour."""
         self._stopping.set()
-        if self._listener is not None:
-            # Closing a socket does not wake a thread that waits in accept(); shutting it down does.
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-        if self._accepting is not None:
-            self._accepting.join(PATIENCE * 10.0)  # first: it may be about to start a thread for one more connection
-        with self._lock:
-            for wire in self._open:
-                with contextlib.suppress(OSError):
-                    wire.shutdown(socket.SHUT_RDWR)
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(PATIENCE * 10.0)
+        self._listening.close()
         if self._faults:
             raise self._faults[0]
 
@@ -124,52 +106,16 @@ class MisbehavingServer:
 
     # ---- connections
 
-    def _spawn(self, story: Callable[..., None], *arguments: object) -> threading.Thread:
-        thread = threading.Thread(target=story, args=arguments, name=f"misbehaving-{self.door}", daemon=True)
-        with self._lock:
-            self._threads = [known for known in self._threads if known.is_alive() or known.ident is None]
-            self._threads.append(thread)
-        thread.start()
-        return thread
-
-    def _accept(self, listener: socket.socket) -> None:
-        while not self._stopping.is_set():
-            try:
-                wire, _ = listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._open.add(wire)
-            self._spawn(self._talk, wire)
-
     def _talk(self, wire: socket.socket) -> None:
         farewell = Farewell.RESET
         try:
-            # Small answers would otherwise wait for the client's delayed acknowledgement.
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.door in _BEFORE_ANY_REQUEST:
-                farewell = _BEFORE_ANY_REQUEST[self.door](wire)
-            else:
-                if self._context is not None:
-                    wire = self._wrapped(wire, self._context)
-                    wire.do_handshake()
-                farewell = self._answer_requests(wire)
+            farewell = _BEFORE_ANY_REQUEST.get(self.door, self._answer_requests)(wire)
         except (Gone, OSError):
             pass  # the client left, or stop() closed the socket
         except BaseException as fault:  # handed to whoever stops the server
             self._faults.append(fault)
-        finally:
-            if not self._stopping.is_set():
-                part(wire, farewell)
-            with self._lock:
-                self._open.discard(wire)
-            wire.close()
-
-    def _wrapped(self, accepted: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-        wire = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
-        with self._lock:
-            self._open = (self._open - {accepted}) | {wire}  # `accepted` is an empty shell from here on
-        return wire
+        if not self._stopping.is_set():
+            part(wire, farewell)
 
     def _answer_requests(self, wire: socket.socket) -> Farewell:
         unread = b""

@@ -17,14 +17,8 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from tests.support.looping import Looping
-
-Result = TypeVar("Result")
-
-#: Bytes under way in one direction of one connection before its sender is no longer read.
-MOST_UNDER_WAY = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -96,13 +90,13 @@ class Relay(Looping):
         """Let everything pass again, beginning with what was held back."""
         self._on_loop(lambda: self._set_frozen(False))
 
-    def drop(self) -> int:
-        """Close every connection in order (FIN), losing what is under way; return how many."""
-        return self._on_loop(lambda: self._end_links(by_reset=False))
+    def drop(self) -> None:
+        """Close every connection in order (FIN), losing what is under way."""
+        self._on_loop(lambda: self._end_links(by_reset=False))
 
-    def reset(self) -> int:
-        """Reset every connection (RST) on both sides; return how many."""
-        return self._on_loop(lambda: self._end_links(by_reset=True))
+    def reset(self) -> None:
+        """Reset every connection (RST) on both sides."""
+        self._on_loop(lambda: self._end_links(by_reset=True))
 
     def refuse(self) -> None:
         """Stop listening: new connections are refused, open ones live on."""
@@ -137,19 +131,17 @@ class Relay(Looping):
         for link in list(self._links):
             link.conditions_changed()
 
-    def _end_links(self, *, by_reset: bool) -> int:
-        ended = list(self._links)
-        for link in ended:
+    def _end_links(self, *, by_reset: bool) -> None:
+        for link in list(self._links):
             link.end(by_reset=by_reset)
-        return len(ended)
 
     # ---- from other threads
 
-    def _on_loop(self, action: Callable[[], Result]) -> Result:
-        async def act() -> Result:
-            return action()
+    def _on_loop(self, action: Callable[[], None]) -> None:
+        async def act() -> None:
+            action()
 
-        return self._run(act())
+        self._run(act())
 
 
 class _Direction:
@@ -159,9 +151,7 @@ class _Direction:
         self.link = link
         self.number = number  # 0 to the target, 1 from it
         self.writer: asyncio.Transport | None = None
-        self.reader: asyncio.Transport | None = None
         self._queue: deque[tuple[float, bytes]] = deque()  # no bytes: the sender has ended
-        self._under_way = 0
         self._last_due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -172,8 +162,6 @@ class _Direction:
         due = max(relay._loop.time() + conditions.latency, self._last_due)
         self._last_due = due
         self._queue.append((due, piece))
-        self._under_way += len(piece)
-        self._regulate()
         self.deliver()
 
     def deliver(self) -> None:
@@ -189,9 +177,7 @@ class _Direction:
                 self._timer = relay._loop.call_at(due, self.deliver)
                 break
             self._queue.popleft()
-            self._under_way -= len(piece)
             self._hand_over(piece)
-        self._regulate()
 
     def stop(self) -> None:
         """Forget everything."""
@@ -212,16 +198,6 @@ class _Direction:
         if self.number == 1:
             self.link.delivered(len(piece))
 
-    def _regulate(self) -> None:
-        """Stop reading a sender that is far ahead, so that it feels the path's rate."""
-        if self.reader is None or self.reader.is_closing():
-            return
-        waiting = self._under_way + (self.writer.get_write_buffer_size() if self.writer is not None else 0)
-        if waiting > MOST_UNDER_WAY and self.reader.is_reading():
-            self.reader.pause_reading()
-        elif waiting <= MOST_UNDER_WAY and not self.reader.is_reading():
-            self.reader.resume_reading()
-
 
 class _Link:
     """One client's connection with the one to the target that belongs to it."""
@@ -237,7 +213,7 @@ class _Link:
     def client_arrived(self, transport: asyncio.Transport) -> None:
         self.relay._links.add(self)
         self.relay._accepted += 1
-        self.to_target.reader = self.from_target.writer = transport
+        self.from_target.writer = transport
         self._dialling = self.relay._loop.create_task(self._dial())
 
     async def _dial(self) -> None:
@@ -250,7 +226,7 @@ class _Link:
             self.end(by_reset=True)
 
     def target_answered(self, transport: asyncio.Transport) -> None:
-        self.from_target.reader = self.to_target.writer = transport
+        self.to_target.writer = transport
         self.to_target.deliver()
 
     def conditions_changed(self) -> None:
