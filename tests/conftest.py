@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import Person
@@ -29,6 +29,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _THE_MACHINES = [HealthCheck.too_slow]
 settings.register_profile("trawlnet", deadline=None, derandomize=True, suppress_health_check=_THE_MACHINES)
 settings.register_profile("search", deadline=None, suppress_health_check=_THE_MACHINES)
+# For tests/mutants, which ask only whether a test fails: a life of a ledger takes minutes to shrink.
+settings.register_profile("unshrunk", settings.get_profile("trawlnet"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("trawlnet")
 
 #: What takes longest begins first, so that a process which ends before the others leaves them little.

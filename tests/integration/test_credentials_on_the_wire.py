@@ -98,28 +98,6 @@ def test_a_recycled_handle_carries_nothing_over(site: Site, transfers: int) -> N
     assert len(sent_anywhere(site.asked, TOKEN)) == 200
 
 
-def test_a_job_without_credentials_sends_none_of_the_job_before(site: Site) -> None:
-    mine, _ = site.ports
-    with fetching(for_one(mine), transfers=1) as fetch:
-        fetch([f"http://one.test:{mine}/with"])
-        fetch([f"http://one.test:{mine}/without"], Credentials())
-
-    assert [asked.target for asked in sent_anywhere(site.asked, TOKEN)] == ["/with"]
-
-
-def test_each_of_many_hosts_gets_its_own(site: Site) -> None:
-    mine, _ = site.ports
-    options = [f"http://h{number}.test:{mine} X-Key: {TOKEN}-{number}." for number in range(40)]
-    urls = [f"http://h{number}.test:{mine}/{again}" for again in range(5) for number in range(80)]
-
-    with fetching(read_credentials(options), transfers=7) as fetch:
-        fetch(urls)
-
-    for asked in site.asked:
-        number = int((asked.header("host") or "").partition(".")[0][1:])
-        assert asked.header("x-key") == (f"{TOKEN}-{number}." if number < 40 else None)
-
-
 def test_an_ipv6_address_has_its_own_too() -> None:
     with Site(["::1"], [0]) as site:
         port = site.ports[0]

@@ -1,34 +1,25 @@
-"""Every call of the write path fails once, with every error a disk has, or is the process's last: whole or absent."""
+"""Every call of the write path fails once, with every error a disk has: files are whole or absent, no URL is blamed."""
 
 from __future__ import annotations
 
 import errno
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from contract.errors import FolderError
-from contract.ledger.values import Claim
-from contract.records.batches import BatchEntry, Known, unpack_entries
+from contract.records.batches import BatchEntry, Known
 from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy, Sync
-from contract.records.reports import BatchReport
-from contract.urls.naming import Layout, output_name, output_path
+from contract.urls.naming import Layout, output_name
 from tests.support.bodies import body_bytes
-from tests.support.clocked_ledger import JOB, batch_of, claimed, stored
-from tests.support.drafts import every_layout, every_sync, expect_whole_or_absent
-from tests.support.faulty_calls import Call, FaultyCalls
+from tests.support.drafts import expect_whole_or_absent
+from tests.support.faulty_calls import FaultyCalls
 from tests.support.fetching import OPEN, Bench
-from tests.support.killed_writers import kill_at_every_call
-from tests.support.memory_ledger import MemoryLedger
 from tests.support.misbehaving import MisbehavingServer
-from worker.batch.disk_backoff import DiskBackoff
-from worker.batch.runner import BatchRunner
 from worker.engine.run import STALLED_WAIT, Run
 
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO]
@@ -135,26 +126,6 @@ class _Syncs(FaultyCalls):
         return call.name == "syncfs" and self._code is not None
 
 
-def fetch_story(out: Path, origin: str, layout: str, sync: str) -> None:
-    """Fetch a batch; imported and called by the process that is killed."""
-    bench = Bench(out)
-    run = bench.fetch(list(urls_of(origin)), replace(OPEN, layout=Layout(layout), sync=Sync(sync)))
-    assert run.progress.ok == len(SIZES)
-    bench.close()
-
-
-@pytest.mark.parametrize(("layout", "sync"), [(Layout.FLAT, Sync.BATCH), (Layout.SHARDED, Sync.FILE)])
-def test_wherever_a_worker_is_killed_files_are_whole_or_absent(
-    tmp_path: Path, server: MisbehavingServer, layout: Layout, sync: Sync
-) -> None:
-    killed = kill_at_every_call(f"{__name__}:fetch_story", tmp_path, server.origin, layout, sync)
-
-    assert killed > 30
-    allowed = {output_name(url): [body] for url, body in urls_of(server.origin).items()}
-    for at in range(1, killed + 2):
-        expect_whole_or_absent(tmp_path / str(at), layout, allowed)
-
-
 # ------------------------------------------------------------------------------------------------- what a run decides
 
 
@@ -213,80 +184,3 @@ def test_a_bug_in_the_look_at_a_known_file_costs_a_download_and_not_the_batch(
         run = bench.fetch([BatchEntry(url=url, known=Known(size=700, digest="shake_128:00"))], within=10.0)
 
     assert [outcome.ending for outcome in run.outcomes] == [Ending.OK]
-
-
-# ------------------------------------------------------------------------------------------ the report comes last
-
-
-class RecordingLedger(MemoryLedger):
-    """Writes down when a batch was closed, between the calls."""
-
-    def __init__(self, calls: FaultyCalls) -> None:
-        super().__init__()
-        self._calls = calls
-
-    def close(self, claim: Claim, report: BatchReport, *more: Any, **options: Any) -> bool:
-        self._calls.note("report")
-        return super().close(claim, report, *more, **options)
-
-
-@every_layout
-@every_sync
-def test_the_files_of_a_batch_are_on_the_disk_before_its_report_is_stored(
-    tmp_path: Path, server: MisbehavingServer, layout: Layout, sync: Sync
-) -> None:
-    urls = [server.url(f"/good?seed={seed}&size=5000") for seed in range(12)]
-    with FaultyCalls() as calls:
-        ledger = RecordingLedger(calls)
-        bench = Bench(tmp_path)
-        policy = replace(OPEN, layout=layout, sync=sync)
-        ledger.create(JOB, policy)
-        ledger.open(JOB, [batch_of("1", *urls)])
-        _a_shift(ledger, bench).work(claimed(ledger, "1"))
-        bench.close()
-
-    assert stored(ledger, "1").counts() == {"ok": 12}
-    for url in urls:
-        _expect_durable(calls, output_path(output_name(url), layout), sync)
-
-
-def _expect_durable(calls: FaultyCalls, path: str, sync: Sync) -> None:
-    """Expect the file's data synced before its name, and its name and every folder above before the report."""
-    named = next(index for index, call in enumerate(calls.made) if (call.name, call.path) == ("rename", path))
-    part = calls.made[named].old_path
-    written = max(index for index, call in enumerate(calls.made) if (call.name, call.path) == ("pwrite", part))
-    reported = calls.names().index("report")
-    assert written < named < reported
-    if sync is Sync.NONE:
-        assert not {"fsync", "syncfs"} & set(calls.names())
-        return
-    of_data, of_names = calls.made[written:named], calls.made[named:reported]
-    assert any(call.name == "syncfs" if sync is Sync.BATCH else call == Call("fsync", part) for call in of_data)
-    assert any(call.name == "syncfs" for call in of_names) or all(
-        Call("fsync", folder) in of_names for folder in _folders_above(path)
-    )
-
-
-def _folders_above(path: str) -> list[str]:
-    *folders, _ = path.split("/")
-    return ["/".join(folders[:depth]) for depth in range(len(folders) + 1)]
-
-
-def _a_shift(ledger: RecordingLedger, bench: Bench) -> BatchRunner:
-    def starts(claim: Claim, *, may_publish: Callable[[], bool], wake: Callable[[], None]) -> Run:
-        return bench.downloader.start(
-            unpack_entries(claim.payload), claim.policy, queued=time.time(), worker="test", may_publish=may_publish,
-            wake=wake,
-        )  # fmt: skip
-
-    return BatchRunner(
-        ledger,
-        worker="test",
-        lease_seconds=30.0,
-        drain=1.0,
-        room=1,
-        disk_backoff=DiskBackoff(),
-        starts=starts,
-        is_stopping=lambda: False,
-        send=lambda _messages: None,
-    )

@@ -25,8 +25,6 @@ from tests.support.guarded_site import Asked, Site, moved, reply
 from tests.support.guarded_world import JumpingClock, Proxying
 from tests.support.processes import free_port
 from worker.adapters.egress import Egress
-from worker.own_services import endpoints
-from worker.settings import WorkerSettings
 
 LOGIN = "worker:s%65cret:with a colon"
 ONCE = replace(OPEN, attempts=1)
@@ -320,9 +318,3 @@ def test_the_login_is_shown_nowhere(tmp_path: Path, site: Site, caplog: pytest.L
     rows = str([outcome.to_row() for outcome in outcomes])
     assert told not in rows + caplog.text + shown
     assert f"http://127.0.0.1:{proxy.port}" in rows
-
-
-def test_the_proxy_is_a_service_of_our_own() -> None:
-    settings = WorkerSettings(egress_proxy="http://127.0.0.1:3128")
-
-    assert endpoints(settings, None) == {("127.0.0.1", 3128)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,12 +13,12 @@ import pytest
 
 from contract.records.batches import BatchEntry, Known
 from contract.records.outcomes import Ending, ErrorClass
-from contract.records.policy import Digest, JobPolicy, Sync
+from contract.records.policy import Digest, Sync
 from contract.urls.expected import Expected
 from contract.urls.naming import Layout, output_name, output_path
 from tests.support.bodies import body_bytes
 from tests.support.fetching import OPEN, Bench
-from tests.support.misbehaving import GOOD, Door, MisbehavingSite
+from tests.support.misbehaving import GOOD, MisbehavingSite
 from tests.support.object_versions import CUT, SIZE
 from tests.support.processes import await_condition
 
@@ -204,17 +203,6 @@ def test_every_digest_is_the_bodys(site: MisbehavingSite, bench: Bench, digest: 
 # --------------------------------------------------------------------------------------------------------- limits
 
 
-def test_jobs_that_open_different_networks_share_no_connection(site: MisbehavingSite, bench: Bench) -> None:
-    """A pooled connection of a job that may reach loopback is no way in for one that may not."""
-    url = site.url("/good", key="shared")
-    assert bench.fetch([url]).progress.ok == 1
-
-    run = bench.fetch([url + "-denied"], JobPolicy())
-
-    assert run.outcomes[0].error is ErrorClass.REFUSED_ADDRESS
-    assert site.log.requests(case="shared-denied") == []
-
-
 def test_lanes_of_jobs_gone_by_are_retired(site: MisbehavingSite, bench: Bench) -> None:
     """Guards ``_retire_lanes``: a process that served many kinds of jobs keeps few threads and connections."""
     for number in range(8):
@@ -227,15 +215,6 @@ def test_lanes_of_jobs_gone_by_are_retired(site: MisbehavingSite, bench: Bench) 
 
 def _are_idle(bench: Bench) -> bool:
     return all(lane.is_idle for lanes in bench.downloader._lanes.values() for lane in lanes)
-
-
-def test_http3_falls_back_to_what_the_server_speaks(site: MisbehavingSite, tmp_path: Path) -> None:
-    bench = Bench(tmp_path, ca_file=str(site.ca_file))
-
-    run = bench.fetch([site.url("/good", key="http3", door=Door.TLS)], replace(OPEN, http3=True))
-
-    bench.close()
-    assert [(outcome.ending, outcome.http_version) for outcome in run.outcomes] == [(Ending.OK, "1.1")]
 
 
 # --------------------------------------------------------------------------------------------------------- layout
@@ -290,38 +269,6 @@ def test_a_later_run_continues_what_broke_off(site: MisbehavingSite, tmp_path: P
     assert second.temporary_files() == []
 
 
-@pytest.mark.parametrize("damage", ["no record", "other boot", "junk", "no body", "not a file", "other version"])
-def test_what_is_doubtful_is_fetched_from_the_start(site: MisbehavingSite, bench: Bench, damage: str) -> None:
-    """Guards the checks of ``resume`` and ``from_record``."""
-    url = site.url(f"/object?cuts=1&cut={CUT}", key=f"doubtful-{damage.replace(' ', '-')}")
-    policy = replace(OPEN, resume=True, attempts=1)
-    bench.fetch([url], policy)
-    part = bench.folder / ".trawl" / "partials" / f"{output_name(url)}.part"
-    record = part.with_suffix(".json")
-    assert part.stat().st_size == CUT
-    match damage:
-        case "no record":
-            record.unlink()
-        case "other boot":
-            record.write_text(record.read_text().replace('"boot": "', '"boot": "x'))
-        case "junk":
-            record.write_text("{")
-        case "no body":
-            part.unlink()
-        case "not a file":
-            part.unlink()
-            part.symlink_to("/etc/hostname")
-        case "other version":
-            part.write_bytes(b"x" * CUT)
-            record.write_text(record.read_text().replace("1-2097152-0", "0-2097152-0"))
-
-    run = bench.fetch([url], policy)
-
-    assert run.outcomes[0].ending is Ending.OK
-    assert run.outcomes[0].notes == ()
-    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(SIZE)
-
-
 def test_a_job_that_does_not_resume_leaves_nothing_to_continue(site: MisbehavingSite, bench: Bench) -> None:
     bench.fetch([site.url(f"/object?cuts=1&cut={CUT}", key="no-resume")], replace(OPEN, attempts=1))
 
@@ -342,26 +289,3 @@ def test_a_stopped_run_leaves_its_large_body_to_the_next(site: MisbehavingSite, 
 
     assert again.outcomes[0].notes == ("resumed",)
     assert (bench.folder / output_name(url)).read_bytes() == body_bytes(SIZE)
-
-
-def test_a_killed_process_leaves_its_large_body_to_the_next(site: MisbehavingSite, tmp_path: Path) -> None:
-    url = site.url(f"/object?halt={CUT}", key="killed")
-    policy = replace(OPEN, resume=True)
-    part = tmp_path / ".trawl" / "partials" / f"{output_name(url)}.part"
-    child = multiprocessing.get_context("spawn").Process(target=_fetch_for_ever, args=(tmp_path, url, policy))
-    child.start()
-    await_condition(lambda: part.exists() and part.stat().st_size > SIZE // 4, within=30, what="a quarter of the body")
-    child.kill()
-    child.join()
-    bench = Bench(tmp_path)
-
-    run = bench.fetch([url], policy)
-
-    bench.close()
-    assert run.outcomes[0].notes == ("resumed",)
-    assert (tmp_path / output_name(url)).read_bytes() == body_bytes(SIZE)
-    assert bench.temporary_files() == []
-
-
-def _fetch_for_ever(folder: Path, url: str, policy: JobPolicy) -> None:
-    Bench(folder).fetch([url], policy)

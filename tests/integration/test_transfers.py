@@ -13,7 +13,7 @@ from tests.support.bodies import body_bytes
 from tests.support.fetching import Bench
 from tests.support.lateness import Lateness
 from tests.support.misbehaving import CASES, GOOD, POLICY, SPLIT_CASES, Case, MisbehavingSite, SeenRequest
-from tests.support.object_versions import CUT, SIZE
+from tests.support.object_versions import SIZE
 from tests.support.processes import PATIENCE
 
 _TOGETHER = 60  # cases in flight at once, each in a batch of its own
@@ -157,45 +157,9 @@ def test_a_body_fetched_in_ranges_is_one_version_whole(site: MisbehavingSite, be
     assert bench.temporary_files() == []
 
 
-def test_a_body_that_broke_off_is_continued(site: MisbehavingSite, bench: Bench) -> None:
-    """Guards ``keep_part``: without it every attempt starts over, which ends right but wastes what came."""
-    url = site.url(f"/object?cuts=1&cut={CUT}", key="continued")
-
-    run = bench.fetch([url], replace(POLICY, attempts=2))
-
-    assert run.outcomes[0].notes == ("resumed",)
-    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(SIZE)
-    first, second = site.log.requests(case="continued")
-    assert (first.header("range"), first.header("if-range")) == (None, None)
-    assert second.header("range") == f"bytes={CUT}-"
-    assert second.header("if-range") is not None
-
-
 def test_a_user_agent_goes_out_as_utf_8(site: MisbehavingSite, bench: Bench) -> None:
     """Guards ``encode`` in ``Handle.obey``: pycurl takes text for ASCII, and every URL ended as a bug of ours."""
     bench.fetch([site.url("/good", key="user-agent")], replace(POLICY, user_agent="Müller\u2019s archive"))
 
     (request,) = site.log.requests(case="user-agent")
     assert (request.header("user-agent") or "").encode("latin-1") == "Müller\u2019s archive".encode()
-
-
-def test_one_urls_range_is_not_sent_with_the_next(site: MisbehavingSite, bench: Bench) -> None:
-    """Guards the unsetting of header lines on a handle that is used again: pycurl ignores an empty list."""
-    bench.fetch([site.url(f"/object?cuts=1&cut={CUT}", key="before-the-next")], replace(POLICY, attempts=2))
-
-    bench.fetch([site.url("/good", key=f"next-{index}") for index in range(5)], POLICY)
-
-    for index in range(5):
-        assert all(request.header("range") is None for request in site.log.requests(case=f"next-{index}"))
-
-
-def test_a_split_called_off_is_finished_by_the_exchange_that_began(site: MisbehavingSite, bench: Bench) -> None:
-    """Guards ``main.until = None``: without it the first exchange stops at its share, and half a body looks whole."""
-    url = site.url("/object?rate=4000000&answers=full", key="called-off")
-
-    run = bench.fetch([url], replace(POLICY, splits=4))
-
-    assert (bench.folder / output_name(url)).read_bytes() == body_bytes(SIZE)
-    assert run.outcomes[0].notes == ()
-    ranges = [request.header("range") for request in site.log.requests(case="called-off")]
-    assert ranges.count(None) == 1

@@ -216,16 +216,6 @@ def await_middle(cluster: Cluster, server: MisbehavingServer, count: int) -> Non
     )
 
 
-def test_a_worker_without_a_broker_says_what_to_set() -> None:
-    environment = {"PATH": "/usr/bin:/bin"}
-
-    ended = ran(*CELERY_WORKER, env=environment)
-
-    assert ended.returncode == 2
-    assert "set TRAWL_BROKER_URL" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
 def test_a_pool_that_cannot_run_batches_ends_the_worker_at_once(cluster: Cluster) -> None:
     options = ("-P", "threads", "--autoscale", "3,1")
 

@@ -17,7 +17,6 @@ _UNBLAMED = (f"{_FAULTS}::test_whichever_call_fails_a_url_ends_ok_or_goes_back_u
 _DECISIONS = (_FAULTS, "-k", "lost_no_time or in_the_way or floor or bug_in or fetched_again")
 _OWNERS = ("tests/ports/test_disk_owners.py",)
 _RUNNER = ("tests/unit/worker/batch/test_runner.py",)
-_REPORTED = (f"{_FAULTS}::test_the_files_of_a_batch_are_on_the_disk_before_its_report_is_stored",)
 
 
 def _disk(text: str, instead: str = "", tests: tuple[str, ...] = _PORT) -> Guard:
@@ -125,8 +124,6 @@ GUARDS = (
     _disk("if not self.sync_disk(opening):", "if self.sync_disk(opening):"),
     _disk("opened.callback(let_go, self.all_parts)", "pass", _EVERY_CALL),
     _disk("    with suppress(OSError):\n        os.close(fd)\n", "    os.close(fd)\n", _EVERY_CALL),
-    _disk("                self._folder.sync_all(drafts, opening)\n", "                pass\n", _REPORTED),
-    _disk("                self._sync_folders(paths, opening)\n", "                pass\n", _REPORTED),
     _disk("            self._move_back()\n            if self._held", "            if self._held"),
     _disk("suppress(OSError), self.opening.lock_partials(), ExitStack()", "suppress(OSError), ExitStack()"),
     _disk("if not is_at(partial.part, partial.folder, self._fd):", "if False:"),

@@ -6,7 +6,7 @@ from tests.mutants.guard import Guard
 
 _GUARD = "tests/integration/test_guard.py"
 _BEHAVIOUR = "tests/integration/test_egress.py"
-_SETTING = "tests/unit/worker/test_egress_setting.py"
+_SETTING = "tests/unit/worker/test_settings.py"
 
 _EGRESS = "worker/adapters/egress.py"
 _EXCHANGES = "worker/adapters/http/exchanges.py"
@@ -42,7 +42,7 @@ GUARDS = (
     _does(_EGRESS, "self._judge(address, port, judge)", "test_a_proxys_name_is_looked_up_again",
         "judge(address, port)"),
     Guard("worker/own_services.py", "yield proxy.host, proxy.port",
-        (f"{_BEHAVIOUR}::test_the_proxy_is_a_service_of_our_own",), "pass"),
+        ("tests/unit/worker/test_own_services.py::test_metrics_and_egress_proxy_are_our_own",), "pass"),
     # What the proxy is told.
     _way(_EGRESS, 'curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])', "connect-mixed_by_dns", "pass"),
     _way(_EGRESS, 'curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])', "socks5-mixed_by_dns", "pass"),

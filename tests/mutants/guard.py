@@ -49,7 +49,8 @@ def is_missed(guard: Guard, project: Path, *, seconds: float = 300.0) -> bool:
     if before.count(guard.text) != 1:
         raise ValueError(f"{guard}: the text occurs {before.count(guard.text)} times; correct tests/mutants.")
     path.write_text(before.replace(guard.text, guard.instead), "utf-8")
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *guard.tests]
+    options = ("-q", "-x", "-n0", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk")
+    command = [sys.executable, "-B", "-m", "pytest", *options, *guard.tests]
     run = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         said, _ = run.communicate(timeout=seconds)

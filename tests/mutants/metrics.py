@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.guard import Guard
 
 _TESTS = "tests/integration/test_metrics.py"
-_SETTING = ("tests/unit/worker/test_metrics_setting.py",)
+_SETTING = ("tests/unit/worker/test_settings.py",)
 _SECRETS = ("tests/acceptance/test_secrets.py", "-k", "metrics or shows_a_secret")
 
 _TOLD = ("tests/unit/worker/test_events.py",)

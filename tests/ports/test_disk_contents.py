@@ -70,14 +70,6 @@ def test_a_folder_is_looked_at_from_outside_too(tmp_path: Path, out: Path) -> No
         assert trouble_at(out, 0) == "The output folder may not be written to (EACCES)."
 
 
-def test_less_free_space_than_the_floor_is_trouble(out: Path) -> None:
-    """Guards the floor."""
-    folder = OutputFolder(out, min_free=1 << 60)
-
-    assert str(folder.trouble()).endswith("MiB to be kept free.")
-    folder.close()
-
-
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [

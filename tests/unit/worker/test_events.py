@@ -60,7 +60,7 @@ def test_a_line_is_about_the_batch_of_its_event_and_else_of_what_is_at_work(capl
     """Guards the subject of an event: trouble of the worker comes up while some batch or other is at its end."""
     listeners = Listeners([Logging()])
 
-    with about("other", "1"):
+    with about("50%other", "1"):
         listeners.notify(CLAIMED)
         listeners.notify(WorkResumed())
         logger_of("tests").warning("in %d pieces", 2)
@@ -70,9 +70,10 @@ def test_a_line_is_about_the_batch_of_its_event_and_else_of_what_is_at_work(capl
     assert said == [
         ("Job job batch 7: BatchClaimed", "job", "7"),
         ("WorkResumed", "", ""),
-        ("Job other batch 1: in 2 pieces", "other", "1"),
+        ("Job 50%other batch 1: in 2 pieces", "50%other", "1"),
         ("100 %", "", ""),
     ]
+    assert {record.filename for record in caplog.records} == {"test_events.py"}, "whoever logged them"
 
 
 def test_a_record_of_its_own_fields_keeps_them(caplog: pytest.LogCaptureFixture) -> None:

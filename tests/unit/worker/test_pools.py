@@ -7,23 +7,19 @@ import pytest
 from worker.pools import patch_trouble, pool_trouble
 
 
-@pytest.mark.parametrize("pool", ["prefork", "processes", "threads", "thread", "solo"])
-def test_pools_that_run_batches_are_taken(pool: str) -> None:
-    assert pool_trouble(pool, is_autoscaled=False) is None
-
-
-@pytest.mark.parametrize("pool", ["prefork", "processes"])
-def test_processes_may_be_autoscaled(pool: str) -> None:
-    assert pool_trouble(pool, is_autoscaled=True) is None
-
-
-@pytest.mark.parametrize("pool", ["threads", "thread", "solo"])
-def test_pools_that_cannot_grow_are_not_autoscaled(pool: str) -> None:
-    assert "leave --autoscale out" in str(pool_trouble(pool, is_autoscaled=True))
-
-
-def test_eventlet_is_refused_by_name() -> None:
-    assert "use prefork" in str(pool_trouble("eventlet", is_autoscaled=False))
+@pytest.mark.parametrize(
+    ("pools", "is_autoscaled", "words"),
+    [
+        ("prefork processes threads thread solo", False, "None"),
+        ("prefork processes", True, "None"),
+        ("threads thread solo", True, "leave --autoscale out"),
+        ("eventlet", False, "use prefork"),
+        ("gevent", False, "`-P gevent`"),  # Celery loaded it too late
+    ],
+)
+def test_a_pool_that_cannot_run_batches_is_refused(pools: str, is_autoscaled: bool, words: str) -> None:
+    for pool in pools.split():
+        assert words in str(pool_trouble(pool, is_autoscaled=is_autoscaled)), pool
 
 
 def test_whatever_takes_poll_away_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +28,3 @@ def test_whatever_takes_poll_away_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr(select, "poll")  # what eventlet.monkey_patch() does
 
     assert "eventlet" in str(patch_trouble())
-
-
-def test_gevent_is_refused_where_celery_loaded_it_too_late() -> None:
-    assert "`-P gevent`" in str(pool_trouble("gevent", is_autoscaled=False))

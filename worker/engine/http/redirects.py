@@ -33,14 +33,10 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The next request of a redirect; its method is GET, as ours always is.
-
-    ``downgraded``: from https to http. ``crosses_origin``: credentials of the previous host are not sent.
-    """
+    """The next request of a redirect; its method is GET, as ours always is. ``downgraded``: from https to http."""
 
     to: Parsed
     downgraded: bool
-    crosses_origin: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +73,7 @@ def next_hop(
         return DeadEnd(ErrorClass.REFUSED_URL, f"The redirect's Location is refused. {to.reason}")
     if Asked(to.target, cookies_for(to)) in trail:
         return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, "The redirects form a loop.")
-    return _hop(current, to)
-
-
-def _hop(current: str, to: Parsed) -> Hop:
-    origin = parse(current)
-    if isinstance(origin, RefusedUrl):  # impossible after a request; to be safe, carry nothing over
-        return Hop(to, downgraded=to.scheme == "http", crosses_origin=True)
-    return Hop(to, origin.scheme == "https" and to.scheme == "http", origin.origin != to.origin)
+    return Hop(to, downgraded=current.startswith("https:") and to.scheme == "http")
 
 
 def resolve(base: str, reference: str) -> str:

@@ -88,15 +88,6 @@ def test_a_part_of_another_length_counts_for_nothing(framing: Framing, wrong: by
     assert [attempt.error for attempt in outcome.attempts] == [ErrorClass.TRUNCATED, None]
 
 
-def test_a_part_that_breaks_off_is_continued() -> None:
-    script = Script(_whole(1000), _part(1000, 2000), _part(2000))
-
-    _, body = _fetch(script)
-
-    assert body == BODY
-    assert script.asked == [None, "bytes=1000-", "bytes=2000-"]
-
-
 def test_a_part_whose_bytes_come_long_after_its_head_is_waited_for() -> None:
     """Guards 206 in ``is_answered``: by its status alone it is no body to store, and would be given up for one."""
     script = Script(_whole(1000), _part(1000))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld, always, urls
@@ -36,14 +34,6 @@ def test_a_silent_host_that_holds_the_window_keeps_nobody_out() -> None:
     assert world.http.most_in_flight <= 10
 
 
-def test_at_most_per_host_of_one_host_are_in_flight() -> None:
-    world = always(Reply(after=1.0))
-
-    world.fetch(urls(9), JobPolicy(per_host=3))
-
-    assert world.http.most_in_flight == 3
-
-
 def test_a_failing_url_waits_longer_each_time_and_holds_no_slot() -> None:
     world = VirtualWorld(lambda url, _turn: Reply(status=503 if url.endswith("/bad") else 200), window=1)
 
@@ -54,16 +44,6 @@ def test_a_failing_url_waits_longer_each_time_and_holds_no_slot() -> None:
     assert all(at < second for at, url in world.http.requests if not url.endswith("/bad"))
     (failed,) = (outcome for outcome in run.outcomes if outcome.ending is Ending.FAILED)
     assert (failed.error, len(failed.attempts)) == (ErrorClass.HTTP_5XX, 3)
-
-
-def test_a_wish_to_be_asked_later_is_granted() -> None:
-    world = VirtualWorld(lambda _url, turn: Reply() if turn else Reply(status=429, fields=(("Retry-After", "1"),)))
-
-    run = world.fetch(["http://a.test/"], OPEN)
-
-    first, second = world.http.requests_for("http://a.test/")
-    assert second - first >= 1.0
-    assert run.outcomes[0].ending is Ending.OK
 
 
 def test_urls_that_only_wait_are_handed_back_instead_of_holding_the_batch() -> None:
@@ -93,20 +73,6 @@ def test_a_job_that_uses_ipv4_only_asks_no_other_address() -> None:
     assert endings["http://both.test/"] == (None, None, 1)
     assert endings["http://six.test/"] == (ErrorClass.DNS, "The host has no IPv4 address.", 1)
     assert world.http.addresses == [("192.0.2.7",)]
-
-
-def test_a_redirect_is_followed_within_its_attempt_by_the_next_hosts_turn() -> None:
-    world = VirtualWorld(
-        lambda url, _turn: (
-            Reply(status=302, fields=(("Location", "http://b.test/there"),)) if "a.test" in url else Reply()
-        )
-    )
-
-    run = world.fetch(["http://a.test/"], OPEN)
-
-    (outcome,) = run.outcomes
-    assert (outcome.ending, outcome.redirects, len(outcome.attempts)) == (Ending.OK, 1, 1)
-    assert outcome.final_url == "http://b.test/there"
 
 
 def test_a_dead_pooled_connection_costs_no_attempt() -> None:
@@ -142,13 +108,3 @@ def test_what_outlives_the_drain_is_given_back_whole() -> None:
     assert 3.0 <= world.clock.seconds < 4.0
     assert not world.store.drafts
     assert not world.store.bodies
-
-
-def test_an_outcome_is_the_bodys_proof() -> None:
-    world = always(Reply(body=b"proof"))
-
-    (outcome,) = world.fetch(["http://a.test/"], OPEN).outcomes
-
-    assert outcome.sha256 == hashlib.sha256(b"proof").hexdigest()
-    assert world.store.bodies == {outcome.name: b"proof"}
-    assert not world.store.drafts

@@ -103,9 +103,3 @@ def test_what_is_written_is_read(fields: dict[str, str]) -> None:
     block = [b"HTTP/1.1 200 OK\r\n", *(f"{name}: {value}\r\n".encode("latin-1") for name, value in fields.items())]
 
     assert _head([*block, b"\r\n"]).fields == fields
-
-
-@given(st.lists(st.binary(max_size=60), max_size=8))
-def test_no_bytes_raise(lines: list[bytes]) -> None:
-    read_head(lines)
-    read_head([b"HTTP/1.1 200 OK\r\n", *lines, b"\r\n"])

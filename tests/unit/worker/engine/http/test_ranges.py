@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.engine.http.headers import Head
-from worker.engine.http.ranges import Version, continues, range_fields, span_of, version_of
+from worker.engine.http.ranges import Version, continues, from_record, range_fields, span_of, to_record, version_of
 
 _VERSION = Version('"v1"', None, 100)
 
@@ -96,6 +96,14 @@ def test_a_version_is_of_a_whole_response_that_offers_ranges() -> None:
     assert version_of(Head.of(200, "1.1", fields)) == Version('"x"', None, 5)
     assert version_of(Head.of(206, "1.1", fields)) is None
     assert version_of(Head.of(200, "1.1", {**fields, "accept-ranges": "none"})) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '["W/\\"v\\"", null, 5]', '["\\"v\\"", 5, 5]', '["\\"v\\"", null, "5"]']
+)
+def test_only_what_was_recorded_is_a_version_again(text: str) -> None:
+    assert from_record(to_record(_VERSION)) == _VERSION
+    assert from_record(text) is None
 
 
 def test_a_range_is_asked_for_under_its_version() -> None:

@@ -1,4 +1,4 @@
-"""TRAWL_EGRESS_PROXY is one place, written in full, and its login comes from a file and shows nowhere."""
+"""The settings of a worker that need reading: a place for metrics on this machine, and an egress proxy in full."""
 
 from __future__ import annotations
 
@@ -8,6 +8,40 @@ import pytest
 
 from contract.errors import SettingError
 from worker.settings import EgressProxy, WorkerSettings
+
+# --- TRAWL_METRICS
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ("9108", ("127.0.0.1", 9108)),
+        ("127.0.0.1:9108", ("127.0.0.1", 9108)),
+        ("localhost:9108", ("127.0.0.1", 9108)),
+        ("[::1]:9108", ("::1", 9108)),
+        ("0.0.0.0:9108", ("0.0.0.0", 9108)),
+        ("[::]:9108", ("::", 9108)),
+    ],
+)
+def test_the_place_of_metrics_is_an_address_and_a_port(written: str, place: tuple[str, int]) -> None:
+    assert WorkerSettings.from_environment({"TRAWL_METRICS": written}).metrics_place() == place
+
+
+def test_metrics_have_no_place_unless_it_is_set() -> None:
+    assert WorkerSettings.from_environment({"TRAWL_METRICS": ""}).metrics_place() is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [":9108", "*:9108", "metrics.test:9108", "0", "65536", "127.0.0.1", "127.0.0.1:", "http://127.0.0.1:1", "on"],
+)
+def test_what_is_no_place_for_metrics_is_one_sentence(written: str) -> None:
+    """Above all `:9108`, which means every address of the machine to many programs."""
+    with pytest.raises(SettingError, match=r"^TRAWL_METRICS must be .*\.$"):
+        WorkerSettings(metrics=written).metrics_place()
+
+
+# --- TRAWL_EGRESS_PROXY, whose login comes from a file and shows nowhere
 
 
 @pytest.mark.parametrize(
