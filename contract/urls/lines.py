@@ -45,6 +45,7 @@ _BLANKS = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ALLOWED = "A-Za-z0-9._~!$&'()*+,;=:@/?%[\\]-"  # RFC 3986, plus brackets, which servers expect unencoded
 _PLAIN = re.compile(rf"(https?://[A-Za-z0-9.:_-]{{1,300}})(/[{_ALLOWED}]*)?")
+_PLAIN_LINE = re.compile(_PLAIN.pattern.encode())
 # A line that is only an ordinary URL: a name in lower case, no port, nothing to decode.
 _ORDINARY = re.compile(
     rb"https?://(?=[^/]{1,253}(?:/|\Z))(?:(?!xn--)[a-z0-9_-]{1,63}\.)*(?!xn--)[a-z][a-z0-9_-]{0,62}"
@@ -124,8 +125,12 @@ class Refusal(NamedTuple):
     line: int
 
 
-#: Is a line certainly an entry whose URL is the whole line, as almost every line is? Ten times faster than ``intake``.
-is_ordinary = _ORDINARY.fullmatch
+def is_ordinary(raw: bytes) -> bool:
+    """Is a line certainly an entry whose URL is the whole line? Almost all are, and ``intake`` takes much longer."""
+    if _ORDINARY.fullmatch(raw):
+        return True
+    plain = _PLAIN_LINE.fullmatch(raw)
+    return plain is not None and len(raw) <= LONGEST_URL and isinstance(_origin(plain[1].decode()), _Origin)
 
 
 def has_content(raw: bytes) -> bool:

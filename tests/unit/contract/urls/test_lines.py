@@ -278,8 +278,11 @@ LABELS = st.sampled_from(
     ]
 )  # fmt: skip
 PARTS = st.sampled_from(
-    ["/", "/.", "/..", "a", "?", "#", "%", "%zz", " ", "\t", "\\", ":", ":80", "@", "[", "é", "\r", "\0", "/a b"]
-)
+    [
+        "/", "/.", "/..", "a", "?", "#", "%", "%zz", " ", "\t", "\\", ":", ":80", ":25", "@", "[", "é", "\r", "\0",
+        "/a b",
+    ]
+)  # fmt: skip
 
 
 @given(
@@ -300,8 +303,11 @@ def test_a_line_that_is_judged_the_short_way_is_judged_as_any_other(
 
 @pytest.mark.parametrize(
     "line",
-    ["http://a", "https://www.example.org/a/../b?x=1&y=%20", f"https://{'a' * 63}.example/", "http://a_b.1.c2/[x]"],
-)
+    [
+        "http://a", "https://www.example.org/a/../b?x=1&y=%20", f"https://{'a' * 63}.example/", "http://a_b.1.c2/[x]",
+        "http://127.0.0.1:8080/x", "https://www.Example.org:8443/x",
+    ],
+)  # fmt: skip
 def test_almost_every_line_is_judged_the_short_way(line: str) -> None:
     assert is_ordinary(line.encode())
 
@@ -310,8 +316,8 @@ def test_almost_every_line_is_judged_the_short_way(line: str) -> None:
     "line",
     [
         f"http://{'a.' * 126}aa/", f"http://{'a.' * 126}aa", f"http://a/{'x' * LONGEST_URL}", "http://xn--/",
-        "http://a.0x1/",
+        "http://a.0x1/", f"http://127.0.0.1/{'x' * LONGEST_URL}", "http://a:6379/x", "http://127.0.0.256/x",
     ],
 )  # fmt: skip
-def test_what_is_too_long_or_no_name_is_never_judged_the_short_way(line: str) -> None:
+def test_what_is_too_long_or_refused_is_never_judged_the_short_way(line: str) -> None:
     assert not is_ordinary(line.encode())
