@@ -128,31 +128,45 @@ class Tally:
         Raises:
             MessageError: one is not a row.
         """
-        # Column by column: a tuple per row would cost more than decoding the row.
         read = _read(rows)
-        good = [row for row in read if row.outcome is Ending.OK]
-        kept = [row.bytes or 0 for row in read if row.outcome is Ending.KEPT]
-        timings = [row.timing or _NO_PHASES for row in good]
+        self._count(read)
+        self._add_times(read)
+        return [row.name if row.outcome in _STORED else None for row in read]
+
+    def add_times(self, rows: Sequence[bytes]) -> None:
+        """Add the times of manifest rows that are counted already.
+
+        Raises:
+            MessageError: one is not a row.
+        """
+        self._add_times(_read(rows))
+
+    def _count(self, rows: Sequence[_Counted]) -> None:
+        good = [row.bytes or 0 for row in rows if row.outcome is Ending.OK]
+        kept = [row.bytes or 0 for row in rows if row.outcome is Ending.KEPT]
         self.counts[Ending.OK] += len(good)
         self.counts[Ending.KEPT] += len(kept)
-        self.fetched += sum([row.bytes or 0 for row in good])
+        self.fetched += sum(good)
         self.kept += sum(kept)
+        for row in [row for row in rows if row.outcome not in _STORED]:
+            self._count_error(row)
+
+    def _count_error(self, row: _Counted) -> None:
+        self.counts[row.outcome] += 1
+        error = row.error or "unknown"
+        self.errors[error] = self.errors.get(error, 0) + 1
+        if error not in self.examples:
+            self.examples[error] = _example(row)
+
+    def _add_times(self, rows: Sequence[_Counted]) -> None:
+        # Column by column: a tuple per row would cost more than decoding the row.
+        good = [row for row in rows if row.outcome is Ending.OK]
+        timings = [row.timing or _NO_PHASES for row in good]
         self.ttfb.add_all([timing.ttfb for timing in timings])
         self.total.add_all([timing.total for timing in timings])
         self._add_hosts([row.url for row in good], [timing.total for timing in timings])
-        if len(good) + len(kept) < len(read):
-            self._add_others([row for row in read if row.outcome not in _STORED])
-        return [row.name if row.outcome in _STORED else None for row in read]
-
-    def _add_others(self, rows: Iterable[_Counted]) -> None:
-        for row in rows:
-            self.counts[row.outcome] += 1
-            error = row.error or "unknown"
-            self.errors[error] = self.errors.get(error, 0) + 1
-            if error not in self.examples:
-                self.examples[error] = _example(row)
-            if row.outcome is Ending.FAILED and error != ErrorClass.CANCELLED:
-                self._add_host(_host_of(row.url), 1, (row.timing or _NO_PHASES).total, 1)
+        for row in [row for row in rows if row.outcome is Ending.FAILED and row.error != ErrorClass.CANCELLED]:
+            self._add_host(_host_of(row.url), 1, (row.timing or _NO_PHASES).total, 1)
 
     def _add_hosts(self, urls: Iterable[str], seconds: Iterable[float]) -> None:
         """Count stored URLs and their seconds by host."""
@@ -202,19 +216,27 @@ class Tally:
     # ------------------------------------------------------------------ kept in the journal
 
     def to_record(self) -> dict[str, Any]:
+        """Return everything but the times."""
         return {
             "counts": self.counts,
             "errors": self.errors,
             "examples": self.examples,
             "sums": [self.fetched, self.kept, self.busy, self.worked, self.started, self.finished, self.batches],
             "workers": self.workers,
+        }
+
+    def times_record(self) -> dict[str, Any]:
+        """Return how long URLs took: ten times as much as the rest, but rows can be read again for it."""
+        return {
             "ttfb": list(self.ttfb.buckets.items()),
             "total": list(self.total.buckets.items()),
             "hosts": [[host.name, host.urls, host.seconds, host.failed] for host in self.slowest_hosts(20)],
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Tally:
+    def from_record(cls, record: Mapping[str, Any], times: Mapping[str, Any] | None = None) -> Tally:
+        """Read both records; without ``times``, an earlier version wrote the other, and they are in it."""
+        times = record if times is None else times
         tally = cls()
         tally.counts.update(record["counts"])
         tally.errors = dict(record["errors"])
@@ -223,9 +245,9 @@ class Tally:
             "sums"
         ]
         tally.workers = dict(record["workers"])
-        tally.ttfb = Histogram({int(bucket): count for bucket, count in record["ttfb"]})
-        tally.total = Histogram({int(bucket): count for bucket, count in record["total"]})
-        tally._hosts = {name: Host(name, urls, seconds, failed) for name, urls, seconds, failed in record["hosts"]}
+        tally.ttfb = Histogram({int(bucket): count for bucket, count in times["ttfb"]})
+        tally.total = Histogram({int(bucket): count for bucket, count in times["total"]})
+        tally._hosts = {name: Host(name, urls, seconds, failed) for name, urls, seconds, failed in times["hosts"]}
         return tally
 
 

@@ -111,7 +111,7 @@ class JobWatch:
 def _tally_of(record: JobRecord, facts: Mapping[str, Any] | None) -> Tally:
     """Return what is known about the outcomes; more, if the job has a journal."""
     if facts is not None and facts.get("job") == record.job and facts.get("tally"):
-        return Tally.from_record(facts["tally"])
+        return Tally.from_record(facts["tally"], facts.get("times"))
     tally = Tally()
     tally.counts.update({ending: record.counts[ending] for ending in tally.counts})
     tally.errors = dict(record.errors)

@@ -83,6 +83,12 @@ class Manifest:
         self.offset = offset
         return offset
 
+    def rows(self, start: int) -> Iterator[bytes]:
+        """Yield the rows from the one that begins at ``start`` (bytes)."""
+        with os.fdopen(os.dup(self._file), "rb") as manifest:
+            manifest.seek(start)
+            yield from iter(lambda: manifest.readline(_LONGEST_ROW), b"")
+
     def close(self) -> None:
         os.close(self._file)
 

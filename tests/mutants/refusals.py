@@ -43,7 +43,7 @@ GUARDS = (
         ("tests/unit/producer/storage/test_journal_file.py",)),
     Guard("producer/storage/journal_file.py", "flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW",
         ("tests/unit/producer/storage/test_journal_file.py",), "flags = os.O_RDWR | os.O_CREAT"),
-    Guard(_TALLY, "            if error not in self.examples:\n", _SUMMARY, "            if True:\n"),
+    Guard(_TALLY, "        if error not in self.examples:\n", _SUMMARY, "        if True:\n"),
     Guard(_TALLY, "{_host_of(row.url)} ({row.name})", _SUMMARY, "{row.url} ({row.name})"),
     Guard(_TALLY, '            "examples": self.examples,\n', _SUMMARY),
     Guard("producer/formatting.py", "return head + one_line(text)", _SUMMARY, "return head + text"),

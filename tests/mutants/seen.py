@@ -18,6 +18,7 @@ _LINES, _SOURCES = "tests/unit/contract/urls/test_lines.py", "tests/unit/produce
 _FEEDER, _ROLLED_BACK = "tests/unit/producer/job/test_feeder.py", "tests/integration/test_rolled_back.py"
 _COLLECTING, _KEPT = "tests/unit/producer/job/test_killed_collecting.py", "tests/unit/producer/job/test_kept_rows.py"
 _STORED, _NOTED = "tests/unit/producer/storage/test_stored.py", "tests/unit/producer/storage/test_journal.py"
+_SINK = "tests/unit/producer/job/test_manifest_sink.py"
 _MANIFEST = "tests/unit/producer/storage/test_manifest.py"
 _GC = "tests/unit/producer/commands/test_housekeeping.py"
 _DRAIN = "tests/integration/ledger/test_draining.py"
@@ -27,6 +28,8 @@ GUARDS = (
     _of("contract/urls/lines.py", "*(?!xn--)[a-z]", _LINES, "*[a-z]"),
     _of("contract/urls/lines.py", "(?:(?!xn--)[a-z0-9_-]", _LINES, "(?:[a-z0-9_-]"),
     _of("contract/urls/lines.py", "{0,16000})?", _LINES, "*)?"),
+    _of("contract/urls/lines.py", "and len(raw) <= LONGEST_URL ", _LINES, ""),
+    _of("contract/urls/lines.py", "isinstance(_origin(plain[1].decode()), _Origin)", _LINES, "True"),
     _of("producer/intake/sources.py", 'if read.count(b"\\n") > _MOST_LINES:', _SOURCES, "if False:"),
     _of("producer/job/feeder.py", "_ENDED_AT_ONCE = 500", _FEEDER, "_ENDED_AT_ONCE = 5000"),
     _of("producer/job/manifest_sink.py", "expected -= {batch for each in reports for batch in _batches_of(each)}",
@@ -40,6 +43,8 @@ GUARDS = (
     _of(_NAMES, "        self._note_in_filter(self._runs.names())\n", _KILLED, ""),
     _of(_JOURNAL, "            self.files.remember(stored)\n", _COLLECTING, "            pass\n"),
     _of("producer/job/manifest_sink.py", "        remember_rest(journal)\n", _ROLLED_BACK, ""),
+    _of("producer/job/manifest_sink.py", "if self._times_until >= 0:", _SINK, "if False:"),
+    _of("producer/job/manifest_sink.py", "with suppress(MessageError):", _SINK, "if True:"),
     _of("producer/job/plan.py", ', end=int(journal.fact("offset", 0)))', _COLLECTING, ")"),
     _of("producer/job/plan.py", "journal.files.remembered_until, end)", _COLLECTING, "10**9, end)"),
     _of("producer/storage/stored.py", "        self.until = self._last\n", _COLLECTING, "        self.until = 10**9\n"),
@@ -78,7 +83,7 @@ GUARDS = (
             (" <= _SMALL", " <= 2**40"),
         )
     ),
-    _of("producer/job/manifest_sink.py", "    printable(", "tests/integration/test_producer.py", "    ("),
+    _of("producer/job/manifest_sink.py", "[printable(", "tests/integration/test_producer.py", "[("),
     _of("producer/storage/stored.py", "        self._of_current.clear()\n", _STORED, ""),
     _of("producer/storage/stored.py", ", outside=self._of_current", _STORED, ""),
     *(

@@ -50,7 +50,8 @@ def test_of_each_error_class_the_first_url_or_line_is_shown_with_what_to_do() ->
         ]
     )
 
-    again = replace(told, tally=Tally.from_record(told.tally.to_record())).to_text()
+    tally = Tally.from_record(told.tally.to_record(), told.tally.times_record())
+    again = replace(told, tally=tally).to_text()
 
     assert "\n            refused-url: line 3: This looks like CSV.\n" in again
     assert (

@@ -93,12 +93,21 @@ def test_a_tally_survives_the_journal() -> None:
     tally.add_rows([row(), row("failed", error="dns")])
     tally.add_batch(started=10.0, finished=12.0, busy=3.0, worker="w", urls=2)
 
-    again = Tally.from_record(json.loads(json.dumps(tally.to_record())))
+    again = Tally.from_record(*json.loads(json.dumps([tally.to_record(), tally.times_record()])))
     again.add_rows([row()])
 
     assert again.counts["ok"] == 2
     assert (again.elapsed, again.busy, again.workers) == (2.0, 3.0, {"w": 2})
     assert again.total.percentile(0.5) == tally.total.percentile(0.5)
+
+
+def test_the_record_of_an_earlier_version_has_the_times_in_it() -> None:
+    tally = Tally()
+    tally.add_rows([row(), row("failed", error="dns")])
+
+    again = Tally.from_record({**tally.to_record(), **tally.times_record()})
+
+    assert (again.rows, again.times_record()) == (2, tally.times_record())
 
 
 def test_a_row_written_by_another_program_counts_the_same() -> None:
@@ -113,13 +122,14 @@ def test_a_row_written_by_another_program_counts_the_same() -> None:
     )
 
     assert ours.to_record() == theirs.to_record()
+    assert ours.times_record() == theirs.times_record()
 
 
 def test_the_time_between_two_runs_of_a_job_is_nobodys() -> None:
     tally = Tally()
     tally.add_batch(started=10.0, finished=12.0, busy=3.0, worker="w", urls=2)
 
-    tally = Tally.from_record(tally.to_record())
+    tally = Tally.from_record(tally.to_record(), tally.times_record())
     tally.begin_span()
     tally.add_batch(started=100.0, finished=101.0, busy=1.0, worker="w", urls=1)
 
