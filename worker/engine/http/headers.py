@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -12,11 +12,14 @@ _STATUS = re.compile(rb"HTTP/([0-9](?:\.[0-9])?) ([0-9]{3})(?:[ \r\n]|$)")
 _END = b"\r\n"
 _OTHER_ENDS = frozenset({b"\n", b""})
 _BLANKS = ("", " ", "\t", "\r")
-_FOLDED, _NO_FIELD = " ", "-:"  # pseudo names; no field can have them
+_NO_FIELD = " "  # a pseudo name; no field can have it
 _LONGEST_LENGTH = 18  # digits; longer values are not lengths
 _MOST_REMEMBERED = 1024  # lines
 _LONGEST_REMEMBERED = 512  # bytes of a line: limits what a server can make us store
-_known: dict[bytes, tuple[str, str]] = {}  # parsed header lines; shared by the lanes of a process
+V = TypeVar("V")
+# Parsed lines, of which servers repeat most; shared by the lanes of a process. ``lru_cache`` would take twice as long.
+_known_first: dict[bytes, tuple[int, str, bool]] = {}
+_known_fields: dict[bytes, tuple[str, str]] = {}
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -59,10 +62,24 @@ def read_head(lines: Sequence[bytes]) -> Head | None:
     Interim responses (1xx, RFC 9110 section 15.2) are skipped, except 101, which ends HTTP. Lines after the final
     block are trailers and are ignored. Never raises.
     """
-    head = _read(lines)
+    head = _read_plain(lines) or _read(lines)
     if head is not None or _OTHER_ENDS.isdisjoint(lines):
         return head
     return _read([_END if line in _OTHER_ENDS else line for line in lines])
+
+
+def _read_plain(lines: Sequence[bytes]) -> Head | None:
+    """Parse a single block of different fields, as almost every one is; None: it is another one, or incomplete."""
+    if not lines or lines[-1] != _END:
+        return None
+    first = _known_first.get(lines[0]) or _first_line(lines[0])
+    if first is None or not first[2]:
+        return None
+    block = lines[1:-1]
+    fields = _fields(block)
+    if len(fields) != len(block) or _NO_FIELD in fields:
+        return None
+    return Head.of(first[0], first[1], fields)
 
 
 def _read(lines: Sequence[bytes]) -> Head | None:
@@ -76,17 +93,12 @@ def _read(lines: Sequence[bytes]) -> Head | None:
         first = _first_line(lines[start])
         if first is None:
             return None
-        status, version = first
-        if status >= 200 or status == 101:
+        status, version, is_final = first
+        if is_final:
             break
         start = end + 1
     block = lines[start + 1 : end]
-    fields = _fields(block)
-    if len(fields) != len(block) or _NO_FIELD in fields or _FOLDED in fields:
-        if not _OTHER_ENDS.isdisjoint(block):
-            return None
-        fields = _joined(block)
-    return Head.of(status, version, fields)
+    return Head.of(status, version, _joined(block)) if _OTHER_ENDS.isdisjoint(block) else None
 
 
 def values_of(name: str, lines: Iterable[bytes]) -> list[str]:
@@ -103,16 +115,19 @@ def values_of(name: str, lines: Iterable[bytes]) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=256)  # servers repeat a few lines
-def _first_line(line: bytes) -> tuple[int, str] | None:
+def _first_line(line: bytes) -> tuple[int, str, bool] | None:
+    """Return status, version, and whether the block is the final one; None: it is no such line."""
     match = _STATUS.match(line)
-    return (int(match[2]), match[1].decode()) if match else None
+    if match is None:
+        return None
+    status = int(match[2])
+    return _remember(_known_first, line, (status, match[1].decode(), status >= 200 or status == 101))
 
 
 def _length(text: str | None) -> int | None:
     if text is None:
         return None
-    if text.isdecimal() and text.isascii() and len(text) <= _LONGEST_LENGTH:
+    if text.isdecimal() and len(text) <= _LONGEST_LENGTH:  # Latin-1 has no other decimal digits than ASCII
         return int(text)
     # The same length several times is one length (RFC 9110 section 8.6).
     several = {part.strip() for part in text.split(",")}
@@ -122,38 +137,38 @@ def _length(text: str | None) -> int | None:
 def _fields(lines: Sequence[bytes]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in lines:
-        # Servers repeat most lines in every response; a cached line takes a fifth of the time.
-        name, value = _known.get(line) or _learn(line)
+        name, value = _known_fields.get(line) or _field(line)
         fields[name] = value
     return fields
 
 
-def _learn(line: bytes) -> tuple[str, str]:
-    found = _field(line)
-    if len(line) <= _LONGEST_REMEMBERED:
-        if len(_known) >= _MOST_REMEMBERED:
-            _known.clear()
-        _known[line] = found
-    return found
-
-
 def _field(line: bytes) -> tuple[str, str]:
-    """Return name and value; ``_FOLDED`` continues the field before (RFC 9112 section 5.2)."""
+    """Return name and value; ``_NO_FIELD`` has what continues the field before (RFC 9112 section 5.2), if anything."""
     name, colon, value = line.decode("latin-1").partition(":")
     if name[:1] in _BLANKS:
-        return _FOLDED, f"{name}{colon}{value}".strip()
-    return (name.rstrip(" \t").lower(), value.strip()) if colon else (_NO_FIELD, "")
+        found = _NO_FIELD, f"{name}{colon}{value}".strip()
+    else:
+        found = (name.rstrip(" \t").lower(), value.strip()) if colon else (_NO_FIELD, "")
+    return _remember(_known_fields, line, found)
+
+
+def _remember(known: dict[bytes, V], line: bytes, found: V) -> V:
+    if len(line) <= _LONGEST_REMEMBERED:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[line] = found
+    return found
 
 
 def _joined(lines: Sequence[bytes]) -> dict[str, str]:
     """Return the fields of a block with folded lines or repeated fields."""
     fields: dict[str, str] = {}
     last = ""
-    for name, value in map(_field, lines):
-        if name == _FOLDED:
-            if last:
-                fields[last] = f"{fields[last]} {value}".rstrip()
-        elif name != _NO_FIELD:
+    for line in lines:
+        name, value = _known_fields.get(line) or _field(line)
+        if name != _NO_FIELD:
             last = name
             fields[last] = f"{fields[last]}, {value}" if last in fields else value
+        elif last and value:
+            fields[last] = f"{fields[last]} {value}"
     return fields

@@ -7,7 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engine.http.headers import Head, _known, read_head, values_of
+from worker.engine.http.headers import Head, _known_fields, read_head, values_of
 
 _NAMES = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=20)
 _VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f\x85\xa0"), max_size=40)
@@ -84,12 +84,12 @@ def test_chunked_framing_overrules_a_length() -> None:
 
 def test_long_lines_are_not_remembered() -> None:
     """Guards ``_LONGEST_REMEMBERED``: a server that sends ever new long lines must not fill our memory."""
-    _known.clear()
+    _known_fields.clear()
 
     head = _head([b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 5000 + b"\r\n", b"ETag: y\r\n", b"\r\n"])
 
     assert head.get("etag") == "y"
-    assert set(_known) == {b"ETag: y\r\n"}
+    assert set(_known_fields) == {b"ETag: y\r\n"}
 
 
 def test_blocks_may_end_in_a_bare_line_feed() -> None:
