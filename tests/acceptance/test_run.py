@@ -67,11 +67,13 @@ def test_any_temporary_folder_will_do(person: Person, web: str, name: str) -> No
     assert (code, sorted(path.name for path in folder.iterdir())) == (0, ["out"]), err
 
 
-def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, server: MisbehavingServer) -> None:
-    urls = person.write_list(*good(server, 60))
-    limited = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-P", "-m", "producer"]
+def run_with_descriptors(count: int, person: Person, urls: Path) -> subprocess.CompletedProcess[str]:
+    limited = ["sh", "-c", f'ulimit -n {count}; exec "$@"', "sh", sys.executable, "-P", "-m", "producer"]
+    return ran(*limited, "run", urls, *LOOPBACK, *SMALL, cwd=person.folder, env=person.environment)
 
-    ended = ran(*limited, "run", urls, *LOOPBACK, *SMALL, cwd=person.folder, env=person.environment)
+
+def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, server: MisbehavingServer) -> None:
+    ended = run_with_descriptors(64, person, person.write_list(*good(server, 60)))
 
     assert ended.returncode == 0, ended.stderr
     assert [row["outcome"] for row in person.rows()] == ["ok"] * 60
@@ -79,10 +81,7 @@ def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, serv
 
 
 def test_so_few_descriptors_that_nothing_works_are_one_sentence(person: Person) -> None:
-    urls = person.write_list("http://127.0.0.1:1/")
-    limited = ["sh", "-c", 'ulimit -n 48; exec "$@"', "sh", sys.executable, "-P", "-m", "producer"]
-
-    ended = ran(*limited, "run", urls, *SMALL, cwd=person.folder, env=person.environment)
+    ended = run_with_descriptors(48, person, person.write_list("http://127.0.0.1:1/"))
 
     assert ended.returncode == 2
     assert ended.stderr == "trawl: 48 descriptors are too few for 1 worker process: raise `ulimit -n`.\n"
@@ -192,9 +191,9 @@ def test_nothing_listens_and_only_we_can_reach_the_embedded_server(person: Perso
     assert gone(pids)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
-    person: Person, server: MisbehavingServer, number: signal.Signals
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_nothing_running_and_goes_on_later(
+    person: Person, server: MisbehavingServer, sent: signal.Signals
 ) -> None:
     urls = [*good(server, 10), *held(server, 30)]
     listed = person.write_list(*urls)
@@ -204,20 +203,23 @@ def test_an_interrupted_run_stops_what_it_started_and_goes_on_later(
     pids = family(process)
     person.await_rows()
 
-    process.send_signal(number)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=ENOUGH)
 
-    assert process.returncode == 130
-    assert b"not finished" in out
-    assert b"Traceback" not in err
     assert gone(pids)
-    assert leftovers(person) == []
+    assert list(person.temporary.iterdir()) == []
+    if sent != signal.SIGKILL:
+        assert process.returncode == 130
+        assert b"not finished" in out
+        assert b"Traceback" not in err
+        assert leftovers(person) == []
     server.log.let_go.set()
     code, again, err_again = person.trawl(*command, "--json")
     assert code == 0, err_again
     assert "Resuming job" in err_again
     assert json.loads(again)["ok"] == 40
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
+    assert leftovers(person) == []
 
 
 def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(person: Person, server: MisbehavingServer) -> None:
@@ -253,60 +255,25 @@ def test_a_second_interrupt_ends_it_at_once(person: Person, server: MisbehavingS
     assert leftovers(person) == []
 
 
-def test_a_killed_run_leaves_nothing_running_and_goes_on_later(person: Person, server: MisbehavingServer) -> None:
+@pytest.mark.parametrize(("module", "named"), [("worker", "worker"), ("server", "Redis server")])
+def test_what_a_run_started_and_dies_is_started_again(
+    person: Person, server: MisbehavingServer, module: str, named: str
+) -> None:
+    """The worker's batches run again, and the server has kept what it held."""
     urls = [*good(server, 6), *held(server, 24)]
-    listed = person.write_list(*urls)
-    command = ("run", listed, "-o", "out", "--batch-size", "6", *LOOPBACK, *SMALL)
-    process = person.start(*command)
-    pids = family(process)
-    person.await_rows()
-
-    process.kill()
-    process.communicate()
-    assert gone(pids)
-    sockets = list(person.temporary.iterdir())
-    server.log.let_go.set()
-    code, out, err = person.trawl(*command, "--json")
-
-    assert sockets == []
-    assert code == 0, err
-    assert json.loads(out)["ok"] == 30
-    assert Counter(row["url"] for row in person.rows()) == Counter(urls)
-    assert leftovers(person) == []
-
-
-def test_a_worker_that_dies_is_started_again(person: Person, server: MisbehavingServer) -> None:
-    urls = held(server, 10)
     listed = person.write_list(*urls)
     person.environment["TRAWL_LEASE"] = "2"
-    process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
-    server.log.wait_for_requests(10, 60)
-    worker = await_condition(lambda: _pid_of(process, "worker"), within=60, what="the worker")
-
-    os.kill(worker, signal.SIGKILL)
-    assert _said(process, b"The worker ended") == b"The worker ended (signal 9); starting it again.\n"
-    server.log.let_go.set()  # not before: its processes outlive it by a moment, and could end the job in it
-    _, err = process.communicate(timeout=ENOUGH)
-
-    assert process.returncode == 0, err
-    assert Counter(row["url"] for row in person.rows()) == Counter(urls)
-
-
-def test_an_embedded_server_that_dies_is_started_again_with_what_it_held(
-    person: Person, server: MisbehavingServer
-) -> None:
-    urls = [*good(server, 6), *held(server, 24)]
-    listed = person.write_list(*urls)
     process = person.start("run", listed, "-o", "out", "--batch-size", "6", *LOOPBACK, *SMALL)
     person.await_rows()
-    redis = await_condition(lambda: _pid_of(process, "server"), within=10, what="the server")
+    pid = await_condition(lambda: _pid_of(process, module), within=60, what=f"the {named}")
 
-    os.kill(redis, signal.SIGKILL)
-    server.log.let_go.set()
+    os.kill(pid, signal.SIGKILL)
+    said = f"The {named} ended (signal 9); starting it again.\n".encode()
+    assert _said(process, b"starting it again") == said
+    server.log.let_go.set()  # not before: a worker's processes outlive it by a moment, and could end the job in it
     _, err = process.communicate(timeout=ENOUGH)
 
     assert process.returncode == 0, err
-    assert b"The Redis server ended (signal 9); starting it again." in err
     assert b"Traceback" not in err
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 
@@ -324,27 +291,24 @@ def test_a_disk_below_the_floor_is_told_at_the_terminal(person: Person, server: 
     )
 
 
-def test_a_server_that_cannot_start_is_one_sentence(person: Person) -> None:
-    listed = person.write_list("http://example.com/")
-    person.environment["REDIS_SERVER"] = "/bin/false"
-
-    code, out, err = person.trawl("run", listed, "-o", "out")
-
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1
-    assert "Redis server ended" in err
-
-
-def test_a_setting_the_worker_cannot_use_is_one_sentence(person: Person, web: str) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("REDIS_SERVER", "/bin/false", "Redis server ended"),
+        ("TRAWL_CA_FILE", "/nowhere/ca.pem", "TRAWL_CA_FILE cannot be read: there is no file /nowhere/ca.pem."),
+    ],
+)
+def test_what_keeps_server_or_worker_from_starting_is_one_sentence(
+    person: Person, web: str, variable: str, value: str, said: str
+) -> None:
     """Guards ``_MISTAKE``, and the look at certificates when a worker starts: the job went on for ever."""
-    listed = person.write_list(f"{web}/a")
-    person.environment["TRAWL_CA_FILE"] = "/nowhere/ca.pem"
+    person.environment[variable] = value
 
-    code, out, err = person.trawl("run", listed, "-o", "out", *LOOPBACK, *SMALL)
+    code, out, err = person.trawl("run", person.write_list(f"{web}/a"), "-o", "out", *LOOPBACK, *SMALL)
 
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert "TRAWL_CA_FILE cannot be read: there is no file /nowhere/ca.pem." in err
+    assert said in err
     assert err.count("trawl: ") == 1, "the worker's own is left out where its log is quoted"
 
 

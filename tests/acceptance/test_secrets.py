@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ import redis
 from backports import zstd
 
 from contract.metrics import BUILD_INFO, WORKER_METRICS
+from tests.support.cases import behaviour_of, serves, with_query
 from tests.support.celery_worker import CeleryWorker
 from tests.support.flower import Flower
+from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import ENOUGH, Ended, Person, ran
 from tests.support.processes import await_condition, descendants, free_port
 from tests.support.redis_server import RedisServer
@@ -58,76 +59,38 @@ def holds(found: bytes | str, secret: str) -> bool:
     return any(secret.encode() in layer for layer in layers(text))
 
 
-# ------------------------------------------------------------------------------------------- the servers in the list
+# -------------------------------------------------------------------------------------------- the server in the list
+
+#: Each puts a URL into somebody's hands in another way: bodies, refusals, redirects, lies about lengths.
+BEHAVIOURS = ("good", "redirect", "wall", "short-body", "status")
+
+for _name in BEHAVIOURS:
+    _behaviour = behaviour_of(f"/{_name}")
+    assert _behaviour is not None
+    serves(f"/{CANARY}/{_name}")(_behaviour)
 
 
-class Visited(BaseHTTPRequestHandler):
-    """Answers in each way that puts a URL into somebody's hands: bodies, refusals, redirects, lies about lengths."""
-
-    protocol_version = "HTTP/1.1"
-    authorizations: list[str]
-
-    def do_GET(self) -> None:
-        self.authorizations.append(self.headers.get("Authorization", ""))
-        target = self.path.partition("?")[0].rpartition("/")[2]
-        if target == "redirect":
-            self._answer(302, {"Location": f"/{CANARY}/again?token={CANARY}", "Content-Length": "0"})
-        elif target == "elsewhere":
-            self._answer(302, {"Location": f"http://10.9.8.7/{CANARY}?token={CANARY}", "Content-Length": "0"})
-        elif target == "loop":
-            self._answer(302, {"Location": self.path, "Content-Length": "0"})
-        elif target == "cut":
-            self._answer(200, {"Content-Length": "1000", "Connection": "close"}, b"short")
-        elif target == "missing":
-            self._answer(404, {"Content-Length": "0"})
-        elif target == "broken":
-            self._answer(500, {"Content-Length": "0"})
-        else:
-            self._answer(200, {"Content-Length": "5"}, b"bytes")
-
-    def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-@dataclass
-class Site:
-    """The web server of the list, and what authorization each request brought."""
-
-    port: int
-    authorizations: list[str]
-
-    def urls(self) -> list[str]:
-        """Return lines that end in every way a line can."""
-        targets = ("good", "redirect", "elsewhere", "loop", "cut", "missing", "broken")
-        lines = [f"http://127.0.0.1:{self.port}/{CANARY}/{target}?token={CANARY}" for target in targets]
-        refused = [
-            f"http://10.1.2.3/{CANARY}?token={CANARY}",
-            f"http://somebody:{CANARY}@host.test/",
-            f"ftp://host.test/{CANARY}",
-            f"http://127.0.0.1:{self.port}/{CANARY}/\x07",
-            f"http://host.test:99999/{CANARY}",
-        ]
-        silent = [f"http://127.0.0.1:{free_port()}/{CANARY}", f"http://host.invalid/{CANARY}?token={CANARY}"]
-        return lines + refused + silent
+def urls_of(site: MisbehavingServer) -> list[str]:
+    """Return lines that end in every way a line can."""
+    led = (f"/{CANARY}/good?token={CANARY}", f"http://10.9.8.7/{CANARY}?token={CANARY}")
+    redirects = [with_query("redirect", to=to) for to in led]
+    targets = ["good?size=5", *redirects, "wall?wants=any", "short-body?end=cut", "status?code=404", "status?code=500"]
+    lines = [site.url(f"/{CANARY}/{target}&token={CANARY}") for target in targets]
+    refused = [
+        f"http://10.1.2.3/{CANARY}?token={CANARY}",
+        f"http://somebody:{CANARY}@host.test/",
+        f"ftp://host.test/{CANARY}",
+        site.url(f"/{CANARY}/\x07"),
+        f"http://host.test:99999/{CANARY}",
+    ]
+    silent = [f"http://127.0.0.1:{free_port()}/{CANARY}", f"http://host.invalid/{CANARY}?token={CANARY}"]
+    return lines + refused + silent
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    authorizations: list[str] = []
-    handler = type("Handler", (Visited,), {"authorizations": authorizations})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield Site(server.server_port, authorizations)
-        server.shutdown()
-        thread.join()
+def site() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer() as running:
+        yield running
 
 
 # -------------------------------------------------------------------------------------------------- what was overheard
@@ -140,7 +103,7 @@ class Overheard:
     folder: Path
     said: dict[str, bytes] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
-    authorizations: list[str] = field(default_factory=list)
+    authorizations: set[str | None] = field(default_factory=set)
     rows: list[dict[str, Any]] = field(default_factory=list)
     scrapes: list[bytes] = field(default_factory=list)
     listener: threading.Thread | None = None
@@ -150,11 +113,11 @@ class Overheard:
 
 
 @pytest.fixture(scope="module")
-def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard:
+def overheard(site: MisbehavingServer, tmp_path_factory: pytest.TempPathFactory) -> Overheard:
     folder = tmp_path_factory.mktemp("secrets")
     heard = Overheard(folder)
-    site.authorizations.clear()  # another run may have asked it already
-    (folder / "urls.txt").write_text("\n".join(site.urls()) + "\n")
+    site.log.clear()  # another run may have asked it already
+    (folder / "urls.txt").write_text("\n".join(urls_of(site)) + "\n")
     (folder / "netrc").touch(mode=0o600)
     (folder / "netrc").write_text(f"machine http://127.0.0.1:{site.port} login {CREDENTIAL} password {CREDENTIAL}\n")
     (folder / "password").write_text(PASSWORD + "\n")
@@ -181,7 +144,7 @@ def overheard(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Overheard
         heard.add("Flower's log", (folder / "flower.log").read_bytes())
     assert heard.listener is not None
     heard.listener.join(100)  # the server has ended, and with it the connection
-    heard.authorizations = list(site.authorizations)
+    heard.authorizations = {request.header("authorization") for request in site.log.requests()}
     heard.rows = [json.loads(line) for line in (folder / "out/manifest.jsonl").read_text("utf-8").splitlines()]
     return heard
 
@@ -326,7 +289,7 @@ def test_the_secrets_were_used(overheard: Overheard) -> None:
     assert all(CANARY in row["url"] for row in overheard.rows)
     assert {ending for ending, _ in endings} == {"ok", "failed", "refused"}
     assert len(endings) >= 7, endings
-    assert set(overheard.authorizations) == {f"Basic {BASIC}"}
+    assert overheard.authorizations == {f"Basic {BASIC}"}
     assert len(overheard.commands) > 100
 
 
@@ -377,9 +340,9 @@ def test_the_output_folder_never_learns_of_credentials(overheard: Overheard, sec
     assert [path.name for path in files if holds(path.read_bytes(), secret)] == []
 
 
-def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: Site, tmp_path: Path) -> None:
+def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: MisbehavingServer, tmp_path: Path) -> None:
     person = Person(tmp_path)
-    listed = person.write_list(*site.urls())
+    listed = person.write_list(*urls_of(site))
 
     code, out, err = person.trawl("run", listed, "-o", "out", *OPTIONS[:2])
     again = person.trawl("run", listed, "-o", "out", "--json", *OPTIONS[:2])
