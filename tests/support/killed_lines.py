@@ -11,12 +11,14 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from producer.storage.journal import Journal
 
-class KilledError(BaseException):
+
+class _KilledError(BaseException):
     """What an interrupted run of the test ends with; what it left on disk was copied before."""
 
 
-class Killer:
+class _Killer:
     """Copies the folder as it is before the n-th line of code is run, and ends the command there."""
 
     def __init__(self, storage: Sequence[ModuleType], folder: Path, left: Path, lines: int) -> None:
@@ -35,12 +37,8 @@ class Killer:
         if self._lines < 0:
             sys.settrace(None)
             shutil.copytree(self._folder, self._left)
-            raise KilledError
+            raise _KilledError
         return self._on_line
-
-
-def stop_killing() -> None:
-    sys.settrace(None)
 
 
 def kill_until_done(
@@ -48,17 +46,28 @@ def kill_until_done(
     storage: Sequence[ModuleType],
     chance: random.Random,
     mean: float,
-    work: Callable[[Path, Killer | None], bool],
+    opened: Callable[[Path], Journal],
+    work: Callable[[Journal], None],
 ) -> tuple[Path, int]:
     """Have a command, which begins in ``parent/0``, killed after about ``mean`` lines until it ends.
 
-    The 60th is spared. Returns the folder it ended in and how many commands there were.
+    It works with the journal that is ``opened`` in its folder. The 60th command is spared. Returns the folder it ended
+    in and how many commands there were.
     """
     folder = parent / "0"
     for life in itertools.count(1):
         left = parent / str(life)
-        killer = Killer(storage, folder, left, int(chance.expovariate(1 / mean))) if life < 60 else None
-        if work(folder, killer):
+        journal = None
+        try:
+            if life < 60:
+                _Killer(storage, folder, left, int(chance.expovariate(1 / mean))).start()
+            journal = opened(folder)
+            work(journal)
             return folder, life
-        folder = left
+        except _KilledError:
+            folder = left
+        finally:
+            sys.settrace(None)
+            if journal is not None:
+                journal.close()
     raise AssertionError("unreachable")

@@ -19,6 +19,7 @@ Read = Callable[[str], object]
 READ: dict[str, Read] = {
     "password": lambda path: first_line(path, variable="TRAWL_REDIS_PASSWORD_FILE"),
     "netrc": lambda path: read_credentials([], path),
+    "headers": lambda path: read_credentials([f"@{path}"]),
     "authorities": lambda path: check_authorities(path, variable="TRAWL_REDIS_CA_FILE"),
     "certificates": lambda path: WorkerSettings(ca_file=path).certificates({}),
 }
@@ -62,7 +63,9 @@ def test_what_is_no_file_is_told_in_plain_words_and_not_waited_for(
 @pytest.mark.parametrize("kind", READ)
 def test_what_is_not_text_is_told_to_be_none(place: Path, kind: str, name: str) -> None:
     said = (
-        "without certificates in PEM form" if kind in ("authorities", "certificates") else "not text|not a netrc file"
+        "without certificates in PEM form"
+        if kind in ("authorities", "certificates")
+        else "not text|not a netrc file|must look like"
     )
 
     with pytest.raises(SettingError, match=said):

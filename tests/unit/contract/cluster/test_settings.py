@@ -96,11 +96,6 @@ def test_the_password_comes_from_a_file(tmp_path: Path) -> None:
     assert redacted(settings.broker_url) == "redis://***@db:6379/0"
 
 
-def test_a_missing_password_file_is_one_sentence() -> None:
-    with pytest.raises(SettingError, match="TRAWL_REDIS_PASSWORD_FILE cannot be read"):
-        ClusterSettings.from_environment({"REDIS_URL": REDIS, "TRAWL_REDIS_PASSWORD_FILE": "/nonexistent"})
-
-
 def test_what_a_variable_names_may_be_endless(tmp_path: Path) -> None:
     """Guards _LONGEST_FIRST_LINE: /dev/zero was read until memory was out."""
     (tmp_path / "long").write_text("x" * 1_000_000)

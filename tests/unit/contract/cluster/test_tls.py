@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from pathlib import Path
 
@@ -61,22 +60,11 @@ def test_the_password_file_reaches_celery_although_it_reads_its_own_variable(
 
 
 def test_a_file_of_authorities_is_looked_at_before_anything_connects(tmp_path: Path) -> None:
-    authority = PrivateAuthority(tmp_path)
-    empty = tmp_path / "empty.pem"
-    empty.write_text("no certificate\n")
-    os.mkfifo(tmp_path / "fifo")
+    check_authorities(str(PrivateAuthority(tmp_path).ca_file), variable="TRAWL_REDIS_CA_FILE")
 
-    check_authorities(str(authority.ca_file), variable="TRAWL_REDIS_CA_FILE")
-
-    for path, words in (
-        (empty, "without certificates"),
-        (tmp_path / "absent.pem", "cannot be read: there is no file"),
-        (tmp_path, "is a folder"),
-        (tmp_path / "fifo", "is not a regular file"),
-    ):
-        environment = {"REDIS_URL": "rediss://db/0", "TRAWL_REDIS_CA_FILE": str(path)}
-        with pytest.raises(SettingError, match=f"TRAWL_REDIS_CA_FILE .*{words}"):
-            ClusterSettings.from_environment(environment)
+    environment = {"REDIS_URL": "rediss://db/0", "TRAWL_REDIS_CA_FILE": str(tmp_path / "absent.pem")}
+    with pytest.raises(SettingError, match="TRAWL_REDIS_CA_FILE cannot be read: there is no file"):
+        ClusterSettings.from_environment(environment)
 
 
 def test_the_reason_is_found_below_other_errors() -> None:

@@ -12,64 +12,43 @@ from contract.records.credentials import NO_CREDENTIALS, Credentials, read_crede
 TOKEN = "Bearer canary-5f1d"
 
 
-@pytest.mark.parametrize("written", ["Example.com", "https://example.com", "HTTPS://example.com:443/"])
-def test_a_header_goes_to_its_host_over_https_on_the_default_port_only(written: str) -> None:
-    credentials = read_credentials([f"{written} Authorization: {TOKEN}"])
-
-    assert credentials.for_origin("https", "example.com", 443) == (("Authorization", TOKEN),)
-    assert credentials.for_origin("http", "example.com", 80) == ()
-    assert credentials.for_origin("http", "example.com", 443) == ()
-    assert credentials.for_origin("https", "example.com", 80) == ()
-    assert credentials.for_origin("https", "example.com", 8443) == ()
-    assert credentials.for_origin("https", "evil.example", 443) == ()
-    assert credentials.for_origin("https", "sub.example.com", 443) == ()
-
-
-def test_http_has_to_be_written_out_and_means_http_only() -> None:
-    """Whoever writes http:// has seen that everybody on the way can read along."""
-    credentials = read_credentials(["http://example.com X-Key: k", "http://127.0.0.1:8080/ X-Key: local"])
-
-    assert credentials.for_origin("http", "example.com", 80) == (("X-Key", "k"),)
-    assert credentials.for_origin("https", "example.com", 443) == ()
-    assert credentials.for_origin("http", "127.0.0.1", 8080) == (("X-Key", "local"),)
-    assert credentials.for_origin("https", "127.0.0.1", 8080) == ()
-
-
-def test_a_port_is_named_with_the_host() -> None:
-    credentials = read_credentials(["example.com:8443 X-Key: k", "example.com:80 X-Key: no"])
-
-    assert credentials.for_origin("https", "example.com", 8443) == (("X-Key", "k"),)
-    assert credentials.for_origin("http", "example.com", 8443) == ()
-    assert credentials.for_origin("http", "example.com", 80) == (), "the port does not make it http"
-    assert credentials.for_origin("https", "example.com", 443) == ()
+HOST = "example.com"
+ORIGINS = [
+    *[(scheme, HOST, port) for scheme in ("http", "https") for port in (80, 443, 8443)],
+    ("https", "evil.example", 443), ("https", f"sub.{HOST}", 443), ("https", "xn--bcher-kva.test", 8443),
+    ("http", "127.0.0.1", 8080), ("https", "127.0.0.1", 8080), ("https", "::1", 443), ("https", "::1", 8080),
+    ("https", "::1:8080", 443), ("https", "2001:db8::5", 80), ("https", "2001:db8::5:80", 443),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("written", "host", "port"),
+    ("written", "origin"),
     [
-        ("EXAMPLE.com.", "example.com", 443),
-        ("b\u00fccher.test:8443", "xn--bcher-kva.test", 8443),
-        ("127.1:8080", "127.0.0.1", 8080),
-        ("[::1]", "::1", 443),
-        ("[0:0::1]:08080", "::1", 8080),
-        ("::1", "::1", 443),
+        ("Example.com", ("https", HOST, 443)),
+        ("EXAMPLE.com.", ("https", HOST, 443)),
+        ("https://example.com", ("https", HOST, 443)),
+        ("HTTPS://example.com:443/", ("https", HOST, 443)),
+        # Who writes http:// has seen that everybody on the way can read along.
+        ("http://example.com", ("http", HOST, 80)),
+        ("http://127.0.0.1:8080/", ("http", "127.0.0.1", 8080)),
+        ("example.com:8443", ("https", HOST, 8443)),
+        ("example.com:80", ("https", HOST, 80)),  # the port does not make it http
+        ("b\u00fccher.test:8443", ("https", "xn--bcher-kva.test", 8443)),
+        ("127.1:8080", ("https", "127.0.0.1", 8080)),
+        ("[::1]", ("https", "::1", 443)),
+        ("::1", ("https", "::1", 443)),
+        ("[0:0::1]:08080", ("https", "::1", 8080)),
+        # Without brackets, what is for port 8080 of ::1 would go to the address ::1:8080.
+        ("[::1]:8080", ("https", "::1", 8080)),
+        ("2001:db8::5:80", ("https", "2001:db8::5:80", 443)),
     ],
 )
-def test_a_host_is_found_however_it_was_spelled(written: str, host: str, port: int) -> None:
+def test_a_header_goes_to_the_one_origin_it_is_written_for(written: str, origin: tuple[str, str, int]) -> None:
     credentials = read_credentials([f"{written} X-Key: k"])
 
-    assert credentials.for_origin("https", host, port) == (("X-Key", "k"),)
-    assert credentials.for_origin("https", host, port + 1) == ()
-
-
-def test_a_port_is_not_taken_for_the_end_of_an_address() -> None:
-    """Protects the brackets: without them, what is for port 8080 of ::1 would go to the address ::1:8080."""
-    credentials = read_credentials(["[::1]:8080 X-Key: k", "2001:db8::5:80 X-Key: k"])
-
-    assert credentials.for_origin("https", "::1:8080", 443) == ()
-    assert credentials.for_origin("https", "::1", 8080) == (("X-Key", "k"),)
-    assert credentials.for_origin("https", "2001:db8::5", 80) == ()
-    assert credentials.for_origin("https", "2001:db8::5:80", 443) == (("X-Key", "k"),)
+    assert {each: credentials.for_origin(*each) for each in ORIGINS if credentials.for_origin(*each)} == {
+        origin: (("X-Key", "k"),)
+    }
 
 
 def test_an_address_is_written_in_brackets_by_whoever_makes_credentials_without_an_option() -> None:
@@ -108,32 +87,28 @@ def test_a_header_that_cannot_be_sent_is_refused_without_repeating_it(option: st
     assert "other" not in str(raised.value)
 
 
-def test_headers_are_read_from_a_private_file(tmp_path: Path) -> None:
-    """Guards the mode and the sentences: the option exists to keep the secret from other users."""
-    path = tmp_path / "headers"
-    path.write_text(f"# a comment\n\nexample.com Authorization: {TOKEN}\nhttp://plain.test X-Key: k\n")
-    path.chmod(0o600)
-
-    credentials = read_credentials([f"@{path}", "example.com X-Key: other"])
-
-    assert credentials.for_origin("https", "example.com", 443) == (("Authorization", TOKEN), ("X-Key", "other"))
-    assert credentials.for_origin("http", "plain.test", 80) == (("X-Key", "k"),)
-    path.write_text(f"example.com {TOKEN}\n")
-    with pytest.raises(SettingError, match=f"{path} line 1 must look like") as raised:
-        read_credentials([f"@{path}"])
-    assert TOKEN not in str(raised.value)
-    path.chmod(0o640)
-    with pytest.raises(SettingError, match="chmod 600"):
-        read_credentials([f"@{path}"])
-    with pytest.raises(SettingError, match="there is no file"):
-        read_credentials(["@/no/such/file"])
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "headers"
     path.touch(0o600)
     return path
+
+
+def test_headers_are_read_from_a_private_file(file: Path) -> None:
+    """Guards the mode and the sentences: the option exists to keep the secret from other users."""
+    file.write_text(f"# a comment\n\nexample.com Authorization: {TOKEN}\nhttp://plain.test X-Key: k\n")
+
+    credentials = read_credentials([f"@{file}", "example.com X-Key: other"])
+
+    assert credentials.for_origin("https", "example.com", 443) == (("Authorization", TOKEN), ("X-Key", "other"))
+    assert credentials.for_origin("http", "plain.test", 80) == (("X-Key", "k"),)
+    file.write_text(f"example.com {TOKEN}\n")
+    with pytest.raises(SettingError, match=f"{file} line 1 must look like") as raised:
+        read_credentials([f"@{file}"])
+    assert TOKEN not in str(raised.value)
+    file.chmod(0o640)
+    with pytest.raises(SettingError, match="chmod 600"):
+        read_credentials([f"@{file}"])
 
 
 def test_a_file_of_another_system_is_read(file: Path) -> None:
@@ -179,16 +154,14 @@ def test_headers_that_no_request_can_carry_are_refused_with_their_limit(file: Pa
         read_credentials([f"@{file}"])
 
 
-def test_netrc_becomes_basic_authorization_per_host(tmp_path: Path) -> None:
-    path = tmp_path / "netrc"
-    path.write_text(
+def test_netrc_becomes_basic_authorization_per_host(file: Path) -> None:
+    file.write_text(
         "machine example.com login ada password love\n"
         "machine http://plain.test:8080 login ada password love\n"
         "default login x password y\n"
     )
-    path.chmod(0o600)
 
-    credentials = read_credentials([], str(path))
+    credentials = read_credentials([], str(file))
 
     assert credentials.for_origin("https", "example.com", 443) == (("Authorization", "Basic YWRhOmxvdmU="),)
     assert credentials.for_origin("http", "example.com", 80) == ()
@@ -196,29 +169,17 @@ def test_netrc_becomes_basic_authorization_per_host(tmp_path: Path) -> None:
     assert credentials.for_origin("https", "other.example", 443) == ()
 
 
-def test_a_netrc_others_can_read_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "netrc"
-    path.write_text("machine example.com login ada password love\n")
-    path.chmod(0o644)
+def test_a_netrc_others_can_read_is_refused(file: Path) -> None:
+    file.write_text("machine example.com login ada password love\n")
+    file.chmod(0o644)
 
     with pytest.raises(SettingError, match="chmod 600"):
-        read_credentials([], str(path))
+        read_credentials([], str(file))
 
 
-def test_a_missing_or_broken_netrc_is_one_sentence(tmp_path: Path) -> None:
-    broken = tmp_path / "netrc"
-    broken.write_text("machine\n")
-    broken.chmod(0o600)
+@pytest.mark.parametrize(("text", "said"), [(b"machine\n", "not a netrc file"), (b"machine \xff\n", "it is not text")])
+def test_a_broken_netrc_is_one_sentence(file: Path, text: bytes, said: str) -> None:
+    file.write_bytes(text)
 
-    with pytest.raises(SettingError, match="cannot be read"):
-        read_credentials([], str(tmp_path / "absent"))
-    with pytest.raises(SettingError, match="not a netrc file"):
-        read_credentials([], str(broken))
-    broken.write_bytes(b"machine \xff\n")
-    with pytest.raises(SettingError, match="it is not text"):
-        read_credentials([], str(broken))
-
-
-def test_a_device_is_no_netrc_and_nobody_is_told_to_change_its_mode() -> None:
-    with pytest.raises(SettingError, match="/dev/null is not a regular file"):
-        read_credentials([], "/dev/null")
+    with pytest.raises(SettingError, match=said):
+        read_credentials([], str(file))

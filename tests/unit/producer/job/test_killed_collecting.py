@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from producer.storage import journal as journal_module
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
 from producer.storage.stored import StoredRows
-from tests.support.killed_lines import KilledError, Killer, kill_until_done, stop_killing
+from tests.support.killed_lines import kill_until_done
 
 BATCHES, SIZE = 80, 12
 FEW = 50  # rows in memory
@@ -33,24 +34,12 @@ def batch(number: int) -> list[Outcome]:
     ]
 
 
-def collect(folder: Path, chance: random.Random, killer: Killer | None) -> bool:
-    """Collect all batches, unless killed before; were they?"""
-    opened: list[Journal] = []
-    try:
-        if killer:
-            killer.start()
-        opened.append(Journal(folder / ".trawl", rows_in_memory=FEW))
-        _collect(opened[0], chance)
-    except KilledError:
-        return False
-    finally:
-        stop_killing()
-        for journal in opened:
-            journal.close()
-    return True
+def opened(folder: Path) -> Journal:
+    return Journal(folder / ".trawl", rows_in_memory=FEW)
 
 
-def _collect(journal: Journal, chance: random.Random) -> None:
+def collect(chance: random.Random, journal: Journal) -> None:
+    """Collect the batches that are left."""
     place = journal.folder.parent / "manifest.jsonl"
     journal.note(manifest=str(place))  # the copy of a folder is another folder
     remember_rest(journal)
@@ -80,9 +69,7 @@ def test_a_follower_killed_between_any_two_steps_remembers_every_stored_file(tmp
     begin(journal, "job-1", lambda _line: None, fingerprint="1", label="1", manifest=folder / "manifest.jsonl")
     journal.close()
 
-    folder, lives = kill_until_done(
-        tmp_path, STORAGE, chance, 800, lambda folder, killer: collect(folder, chance, killer)
-    )
+    folder, lives = kill_until_done(tmp_path, STORAGE, chance, 800, opened, partial(collect, chance))
     assert lives > 3, "it was killed now and then"
 
     journal = Journal(folder / ".trawl")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -16,31 +17,15 @@ from producer.job.plan import restore_position
 from producer.storage import journal as journal_module
 from producer.storage import journal_file, seen, sorted_runs
 from producer.storage.journal import Journal, KeptBatch
-from tests.support.killed_lines import KilledError, Killer, kill_until_done, stop_killing
+from tests.support.killed_lines import kill_until_done
 
 LONG = "x" * 12_000  # of each URL, so that a chunk holds some twenty of them
 FEW = 40  # names in memory
 STORAGE = (journal_module, journal_file, seen, sorted_runs)
 
 
-def read(listed: Path, folder: Path, killer: Killer | None) -> bool:
-    """Read the list on to its end, unless killed before; was it read?"""
-    opened: list[Journal] = []
-    try:
-        if killer:
-            killer.start()
-        opened.append(Journal(folder, names_in_memory=FEW))
-        _read(listed, opened[0])
-    except KilledError:
-        return False
-    finally:
-        stop_killing()
-        for journal in opened:
-            journal.close()
-    return True
-
-
-def _read(listed: Path, journal: Journal) -> None:
+def read(listed: Path, journal: Journal) -> None:
+    """Read the list on to its end."""
     lists = Lists([str(listed)])
     try:
         assert restore_position(lists, journal)
@@ -84,7 +69,9 @@ def test_a_reader_killed_between_any_two_steps_takes_every_url_once(
     journal.begin("job-1")
     journal.close()
 
-    folder, lives = kill_until_done(tmp_path, STORAGE, random.Random(seed), 3_000, partial(read, path))
+    folder, lives = kill_until_done(
+        tmp_path, STORAGE, random.Random(seed), 3_000, partial(Journal, names_in_memory=FEW), partial(read, path)
+    )
 
     assert sorted(names_in_batches(folder)) == sorted(names)
     assert lives > 5, "it was killed now and then"
@@ -102,7 +89,8 @@ def test_what_a_journal_of_an_earlier_version_was_told_of_counts(
     before = {bytes.fromhex(output_name(line)) for line in chunk.lines}
     write_as_31f4598(tmp_path / "state", before, chunk.position.to_record())
 
-    assert read(path, tmp_path / "state", None)
+    with closing(Journal(tmp_path / "state", names_in_memory=FEW)) as journal:
+        read(path, journal)
 
     assert sorted(names_in_batches(tmp_path / "state")) == sorted(names - before)
     with sqlite3.connect(tmp_path / "state" / "journal.sqlite") as database:
