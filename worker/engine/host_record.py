@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -35,15 +36,19 @@ class Pause:
 
 
 class HostRecord:
-    """A host that throttles, or did lately. Times are the clock's seconds."""
+    """A host that throttles, or did lately. Times are the clock's seconds.
+
+    ``share`` is called when other processes should learn of its state.
+    """
 
     __slots__ = (
-        "_first", "_granted_until", "_incidents", "_since", "_streak", "asked", "asks", "evidence", "given_up",
-        "good_at", "is_by_url", "is_curved", "is_open", "is_shared", "name", "pace", "probing", "status", "stepped",
-        "until",
+        "_first", "_granted_until", "_incidents", "_is_by_url", "_share", "_since", "_streak", "asked", "asks",
+        "evidence", "given_up", "good_at", "is_curved", "is_open", "is_shared", "name", "pace", "probing", "status",
+        "stepped", "until",
     )  # fmt: skip
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, share: Callable[[], None]) -> None:
+        self._share = share
         self.until = now
         self.stepped = -inf  # time of the last incident
         self._streak = 0  # incidents in succession
@@ -62,7 +67,7 @@ class HostRecord:
         self.pace = Pace(now)
         self.evidence = Evidence()
         self.probing = Probing(self.pace, self.evidence, now)
-        self.is_by_url = False  # as shared with other processes
+        self._is_by_url = False  # as shared with other processes
 
     def is_forgotten(self, now: float) -> bool:
         return now - max(self.until, self.stepped) >= REMEMBERED
@@ -85,7 +90,7 @@ class HostRecord:
         if self.is_open:
             self._since = now
         elif self.probing.has_trial:
-            self.evidence.doubt()
+            self.evidence.by_url.trials.doubt()
         if asks:
             self.asks = True
         else:
@@ -94,24 +99,98 @@ class HostRecord:
         self.until, self.stepped, self.is_open = now + pause, now, False
         self.probing.begin(now)
         self.pace.answered = 0
-        self.evidence.pause()
+        self.evidence.by_url.trials.pause()
         is_hopeless = self._incidents >= GIVES_UP_AFTER or now - self._first >= GIVES_UP_IN
         self.given_up = is_hopeless and not self.asks and not has_answered
         if self.is_shared or self.given_up or pause >= SHARED_FROM:
             self.is_shared = True
             self._granted_until = -inf
+            self._share()
 
-    def answer(self, now: float) -> None:
-        """Record a good answer."""
+    def note_late(self, asked: float | None, now: float, longer: Callable[[float], float]) -> None:
+        """Record an answer to a request from before the incident: only the wait it asks for is new.
+
+        ``longer`` adds jitter to that.
+        """
+        self.pace.refused += 1
+        if asked is None:
+            return
+        self.asks = True
+        if now + asked > self.until:  # else the jitter of the pause covers it
+            self.until = now + longer(asked)
+        if self.is_shared or self.until - now >= SHARED_FROM:
+            self.is_shared = True
+            self._share()
+
+    # --------------------------------------------------------------------------------------------- answers
+
+    def throttled(self, name: str, begun: float, now: float) -> bool | None:
+        """Record an answer that asks for a pause; return whether it concerns the host. None: it is an incident."""
+        evidence, probing = self.evidence, self.probing
+        is_first_request = evidence.first_requests.explains(name)
+        evidence.throttled(
+            name,
+            self.good_at,
+            now,
+            is_answering=self.is_open and self.pace.answered > 0,
+            is_probe=not self.is_open and probing.is_first and begun >= self.stepped,
+        )
+        is_own = evidence.by_url.explains(name)
+        if is_own or is_first_request:
+            if not self.is_open:
+                probing.again(now)
+            if not is_own:
+                self.pace.release()
+                self.pace.grow(now)  # such an answer shows no limit
+            return not is_own
+        if not self.is_open and probing.takes_failure(name):
+            if probing.ends_trial(now):
+                self.end_pause(now)
+            self._note_by_url()
+            return True
+        # Requests sent together with a trial that opened the host no longer count.
+        is_settled = self.is_open and self.stepped <= begun < self.pace.resumed
+        return True if is_settled else None
+
+    def answered(self, name: str, begun: float, now: float) -> None:
+        """Record a good answer to a request ``begun`` then."""
+        self.evidence.answered(name)
+        if begun < self.stepped:
+            self.pace.good += 1
+            return
+        self.probe_answered(name, begun, now)
+        self._note_good(now)
+
+    def probe_answered(self, name: str, begun: float, now: float) -> None:
+        """Record a good answer during a pause, which ends if probe and trials are over."""
+        if self.is_open:
+            return
+        if self.probing.passes(name, begun, now):
+            self.end_pause(now)
+        self._note_by_url()
+
+    def end_pause(self, now: float) -> None:
+        if self.is_shared:
+            self._share()
+        self._open(now)
+
+    def _note_good(self, now: float) -> None:
         self.good_at = now
         self.pace.grow(now)
 
-    def open(self, now: float) -> None:
-        """End the pause, because its probe was answered."""
+    def _open(self, now: float) -> None:
         self.pace.resume(now)
         self.is_open = True
         self._incidents, self.given_up, self._first = 0, False, now
         self.is_shared, self._granted_until = False, -inf
+
+    def _note_by_url(self) -> None:
+        """Release the pace of a host that turns out to throttle by URL, and share that."""
+        is_by_url = self.evidence.by_url.holds
+        if is_by_url and not self._is_by_url:
+            self.pace.release()
+            self._share()
+        self._is_by_url = is_by_url
 
     # ----------------------------------------------------------------------------------------------- probes
 
@@ -136,8 +215,14 @@ class HostRecord:
             status=self.status,
             asked=self.asked,
             name=self.name,
-            is_by_url=self.evidence.is_by_url,
+            is_by_url=self.evidence.by_url.holds,
         )
+
+    def learn_open(self, now: float) -> None:
+        """Adopt that another process's probe was answered."""
+        if not self.is_open and now >= self.until:
+            self._open(now)
+            self._note_good(now)
 
     def take_over(self, state: HostState, now: float) -> None:
         """Adopt another process's pause; requests in flight belong to its incident."""

@@ -6,7 +6,9 @@ multiplicative decrease per incident (RFC 5681). Times are the clock's seconds, 
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import inf
+
+from worker.engine.recent_answers import tolerated
 
 _FIRST = 2.0  # of a host without good answers before
 _LOWEST = 0.05
@@ -14,39 +16,6 @@ _KEPT, _RESUMED = 0.9, 0.7  # of the pace that worked: the end of quick growth, 
 _QUICK = 0.5  # starts/s added per good answer: growth by 1.6 per second
 _SLOW = 0.03  # of the pace, added per second
 _BOLDER = 10.0  # seconds until growth doubles; it rises with their square
-_SAMPLE = 20  # good answers from which a pace can be learned
-_TOLERATED = 0.03  # of the good answers; so few throttled ones concern single URLs
-PERIOD = 2.0  # seconds over which answers are counted
-
-
-class Tally:
-    """Counts events by host over the last two to four seconds."""
-
-    def __init__(self) -> None:
-        self.began = -inf
-        self.now: dict[str, int] = {}
-        self._before: dict[str, int] = {}
-
-    def counts(self, now: float) -> dict[str, int]:
-        """Return the current counts by host, to be incremented."""
-        if now - self.began >= PERIOD:
-            self._before = self.now if now - self.began < 2 * PERIOD else {}
-            self.began, self.now = now, {}
-        return self.now
-
-    def count(self, key: str, now: float) -> int:
-        if now - self.began >= 2 * PERIOD:
-            return 0
-        return self.now.get(key, 0) + self._before.get(key, 0)
-
-    def pace(self, key: str, now: float) -> float:
-        """Return events per second; 0: too few to tell.
-
-        Events of less than a second count as one second's.
-        """
-        count = self.count(key, now)
-        span = now - self.began + (PERIOD if key in self._before else 0.0)
-        return count / max(1.0, span) if count >= _SAMPLE else 0.0
 
 
 class Pace:
@@ -126,14 +95,3 @@ class Pace:
             self.rate = max(_LOWEST, _RESUMED * self._ceiling)
         elif self.rate == inf:
             self.rate = _FIRST
-
-
-def is_frequent(throttled: int, good: int) -> bool:
-    """Are there more throttled answers than single URLs explain?"""
-    return throttled > _TOLERATED * good
-
-
-def tolerated(good: int) -> float:
-    """Return how many throttled answers single URLs and chance (two sigma) explain."""
-    expected = _TOLERATED * good
-    return expected + 2.0 * sqrt(expected)

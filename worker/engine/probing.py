@@ -28,13 +28,14 @@ class Probing:
     """The probing of one host; URLs are identified by name. Times are the clock's seconds."""
 
     __slots__ = (
-        "_evidence", "_has_failed", "_is_control_first", "_is_controlled", "_on_trial", "_pace", "_probed", "_since",
-        "_stage",
+        "_by_url", "_evidence", "_has_failed", "_is_control_first", "_is_controlled", "_on_trial", "_pace", "_probed",
+        "_since", "_stage",
     )  # fmt: skip
 
     def __init__(self, pace: Pace, evidence: Evidence, now: float) -> None:
         self._pace = pace
         self._evidence = evidence
+        self._by_url = evidence.by_url
         self._stage = _Stage.PROBE
         self._since = now  # when the stage began
         self._probed = -inf
@@ -79,7 +80,7 @@ class Probing:
     def wants(self, name: str) -> bool:
         """Should this URL be requested now? If there is none such, others may be."""
         if self._is_trial_next:
-            return self._evidence.is_question(name)
+            return self._by_url.is_question(name)
         is_suspects_turn = self._stage is _Stage.PROBE and self._evidence.is_suspects_turn
         return self._evidence.is_suspect(name) == is_suspects_turn
 
@@ -99,7 +100,7 @@ class Probing:
         if self._stage is _Stage.PROBE:
             return self._goes_on(now)
         if name == self._on_trial:
-            self._evidence.acquit()
+            self._by_url.trials.acquit()
             return True
         self._is_controlled = True
         return self._has_failed and self._accuses(now)
@@ -109,7 +110,7 @@ class Probing:
         if self._stage is not _Stage.SECOND or name != self._on_trial or self._has_failed:
             return False
         self._has_failed = True
-        self._evidence.note_trial(name)
+        self._by_url.trials.note_throttled(name)
         return True
 
     def ends_trial(self, now: float) -> bool:
@@ -117,14 +118,14 @@ class Probing:
         return self._is_controlled and self._accuses(now)
 
     def _accuses(self, now: float) -> bool:
-        self._evidence.accuse(self._on_trial)
+        self._by_url.accuse(self._on_trial)
         return self._goes_on(now)
 
     def _goes_on(self, now: float) -> bool:
         """Start another trial; True: there is no URL to try."""
-        if not self._evidence.has_questions:
+        if not self._by_url.has_questions:
             return True
-        self._is_control_first = self._evidence.is_odd
+        self._is_control_first = self._by_url.trials.is_control_first
         self._begin(_Stage.FIRST, now)
         return False
 

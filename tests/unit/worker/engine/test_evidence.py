@@ -8,7 +8,9 @@ from worker.engine.evidence import Evidence
 
 
 def _own(evidence: Evidence, name: str, *, good_at: float = 0.0, now: float = 1.0, is_probe: bool = False) -> bool:
-    return evidence.is_own(name, good_at, now, is_open=not is_probe, is_probe=is_probe)
+    """Record a throttling answer; return whether the URL itself is the reason."""
+    evidence.throttled(name, good_at, now, is_answering=not is_probe, is_probe=is_probe)
+    return evidence.by_url.explains(name)
 
 
 def _convicting(*names: str) -> Evidence:
@@ -22,8 +24,8 @@ def _try(evidence: Evidence, names: Iterable[str]) -> None:
     for name in names:
         evidence.suspect(name, 0.0)
     for name in names:
-        evidence.note_trial(name)
-        evidence.accuse(name)
+        evidence.by_url.trials.note_throttled(name)
+        evidence.by_url.accuse(name)
 
 
 def test_two_trials_in_succession_tell_against_both_urls() -> None:
@@ -38,7 +40,7 @@ def test_two_trials_in_succession_tell_against_both_urls() -> None:
 
 def test_a_trial_that_ends_otherwise_begins_the_count_anew() -> None:
     evidence = _convicting("a")
-    evidence.acquit()
+    evidence.by_url.trials.acquit()
 
     _try(evidence, "b")
 
@@ -49,24 +51,24 @@ def test_a_trial_that_ends_otherwise_begins_the_count_anew() -> None:
 def test_a_host_with_two_such_urls_has_others_like_them() -> None:
     evidence = _convicting("a", "b")
 
-    assert evidence.is_by_url
+    assert evidence.by_url.holds
     assert _own(evidence, "new")
 
 
 def test_one_such_url_makes_no_others_like_it() -> None:
     evidence = _convicting("a")
-    evidence.pause()
+    evidence.by_url.trials.pause()
     _try(evidence, "a")
     assert _own(evidence, "a")
 
-    assert not evidence.is_by_url
+    assert not evidence.by_url.holds
     assert not _own(evidence, "new")
 
 
 def test_new_urls_are_like_them_only_while_others_are_answered() -> None:
     evidence = _convicting("a", "b")
 
-    assert not evidence.is_own("new", 0.0, 1.0, is_open=False, is_probe=True)
+    assert not _own(evidence, "new", is_probe=True)
 
 
 def test_when_one_of_them_is_answered_all_is_withdrawn_and_takes_twice_as_much() -> None:
@@ -89,7 +91,7 @@ def test_eight_new_urls_in_a_row_are_the_hosts_affair_after_all() -> None:
     found = [_own(evidence, f"new {number}") for number in range(8)]
 
     assert found == [True] * 7 + [False]
-    assert not evidence.is_by_url
+    assert not evidence.by_url.holds
 
 
 def test_good_answers_between_them_are_why_many_urls_may_be_like_that() -> None:
@@ -102,7 +104,7 @@ def test_good_answers_between_them_are_why_many_urls_may_be_like_that() -> None:
 
 def test_what_another_process_found_out_is_believed() -> None:
     evidence = Evidence()
-    evidence.believe()
+    evidence.by_url.believe()
 
     assert _own(evidence, "new")
 
@@ -122,7 +124,7 @@ def test_a_url_that_is_left_alone_is_the_reason_if_it_was_throttled_while_others
     assert not _own(evidence, "b", good_at=4.0, now=7.0, is_probe=True)
 
 
-def _by_first(count: int) -> Evidence:
+def _first_requests(count: int) -> Evidence:
     """Return the evidence after so many new URLs were throttled, each after a throttled one was answered."""
     evidence = Evidence()
     for number in range(count):
@@ -134,34 +136,34 @@ def _by_first(count: int) -> Evidence:
 
 
 def test_four_new_urls_throttled_while_those_before_are_answered_tell_of_first_requests() -> None:
-    evidence = _by_first(3)
-    assert not evidence.is_by_first
+    evidence = _first_requests(3)
+    assert not evidence.first_requests.holds
     for answered in ("other", "new 0"):
         evidence.answered(answered)
     _own(evidence, "new")
-    assert not evidence.is_by_first, "a new one was answered, so the count begins anew"
+    assert not evidence.first_requests.holds, "a new one was answered, so the count begins anew"
 
-    evidence = _by_first(4)
+    evidence = _first_requests(4)
 
-    assert evidence.is_by_first
+    assert evidence.first_requests.holds
     evidence.answered("other")
-    assert evidence.is_by_first
+    assert evidence.first_requests.holds
 
 
 def test_a_second_throttled_request_for_a_url_tells_of_the_host_and_then_it_takes_twice_as_much() -> None:
-    evidence = _by_first(3)
+    evidence = _first_requests(3)
     _own(evidence, "new 0")
     assert not evidence.is_suspects_turn
 
-    evidence = _by_first(4)
+    evidence = _first_requests(4)
     _own(evidence, "new 0")
 
-    assert not evidence.is_by_first
+    assert not evidence.first_requests.holds
     for number in range(8):
-        assert not evidence.is_by_first
+        assert not evidence.first_requests.holds
         evidence.answered(f"newer {number % 4}" if number < 4 else f"late {number - 4}")
         _own(evidence, f"late {number}")
-    assert evidence.is_by_first
+    assert evidence.first_requests.holds
 
 
 def test_after_three_new_probes_a_throttled_url_has_every_second_turn() -> None:
@@ -195,10 +197,10 @@ def test_a_host_that_trials_tell_of_has_fewer_of_them() -> None:
 
     found = []
     for _ in range(3):
-        evidence.doubt()
+        evidence.by_url.trials.doubt()
         found.append(0)
-        while not evidence.has_questions:
-            evidence.pause()
+        while not evidence.by_url.has_questions:
+            evidence.by_url.trials.pause()
             found[-1] += 1
 
     assert found == [1, 2, 3]
@@ -207,11 +209,11 @@ def test_a_host_that_trials_tell_of_has_fewer_of_them() -> None:
 def test_a_url_is_tried_once_after_a_pause() -> None:
     evidence = _convicting("a")
 
-    assert not evidence.is_question("a")
-    evidence.pause()
-    assert evidence.is_question("a")
+    assert not evidence.by_url.is_question("a")
+    evidence.by_url.trials.pause()
+    assert evidence.by_url.is_question("a")
     evidence.answered("a")
-    assert not evidence.is_question("a")
+    assert not evidence.by_url.is_question("a")
 
 
 def test_urls_that_were_throttled_are_not_remembered_without_end() -> None:

@@ -157,6 +157,16 @@ def test_a_probe_that_tells_nothing_is_followed_by_another() -> None:
     assert hosts.may_start(KEY, now + 7) > 0, "and that one is waited for"
 
 
+def test_what_was_in_flight_and_tells_nothing_allows_no_second_probe() -> None:
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+    now = _probe(hosts)
+
+    hosts.unanswered(KEY, begun=0.9, now=now + 0.1)
+
+    assert hosts.may_start(KEY, now + 1.0) > 0
+
+
 def test_a_probe_that_got_lost_is_followed_by_another() -> None:
     hosts = _hosts()
     _incident(hosts, 1.0)
@@ -173,6 +183,19 @@ def test_an_answer_to_a_request_from_before_the_pause_is_no_probes() -> None:
 
     assert hosts.may_start(KEY, 2.1) == 0
     assert hosts.may_start(KEY, 4.0) > 0
+
+
+def test_good_answers_to_what_was_in_flight_do_not_restart_the_curve() -> None:
+    """Guards ``begun < self.stepped`` in ``HostRecord.answered``: only answers since the pause show that it is over."""
+    hosts = _hosts()
+    _incident(hosts, 1.0)
+
+    for _ in range(3):
+        hosts.answered(KEY, 0.9, 1.2)
+    now = _probe(hosts)
+    _blame(hosts, "a", now)
+
+    assert _left(hosts, now) == 2.0
 
 
 @pytest.mark.parametrize(("refused", "fastest"), [(1, 200), (6, 200), (40, 44)])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
-
-from worker.engine.pace import Pace, Tally
+from worker.engine.pace import Pace
 
 
 def _starts(pace: Pace, now: float, seconds: int) -> list[int]:
@@ -63,16 +61,3 @@ def test_a_pace_learned_here_is_not_replaced_by_that_of_another_process() -> Non
 
     assert pace.rate > 30
     assert fresh.rate == 5.0
-
-
-def test_few_answers_tell_no_pace() -> None:
-    tally = Tally()
-    for number in range(40):
-        counts = tally.counts(number / 20)
-        counts["a"] = counts.get("a", 0) + 1
-        if number < 19:
-            counts["b"] = counts.get("b", 0) + 1
-
-    assert 15 <= tally.pace("a", 2.0) <= 40
-    assert tally.pace("b", 2.0) == 0
-    assert tally.count("a", inf) == 0

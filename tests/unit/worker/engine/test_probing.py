@@ -68,7 +68,7 @@ def test_a_trial_that_tells_against_a_url_is_followed_by_the_next_and_the_last_o
         opened.append(probing.ends_trial(now + 0.2) if is_control_first else probing.passes("good", now, now + 0.2))
 
     assert opened == [False, True], "two are enough, the third needs no trial"
-    assert evidence.is_by_url
+    assert evidence.by_url.holds
 
 
 def test_a_url_on_trial_that_is_answered_opens_the_host_without_its_control() -> None:
@@ -78,7 +78,7 @@ def test_a_url_on_trial_that_is_answered_opens_the_host_without_its_control() ->
     probing.take("good", 2.0)
 
     assert probing.passes("bad", 2.0, 2.1)
-    assert not evidence.is_by_url
+    assert not evidence.by_url.holds
 
 
 def test_an_answer_from_before_the_trial_is_no_control() -> None:
@@ -88,7 +88,7 @@ def test_an_answer_from_before_the_trial_is_no_control() -> None:
     assert probing.takes_failure("bad")
 
     assert not probing.passes("good", 1.9, 2.1)
-    assert not evidence.is_odd, "nothing tells against the URL yet"
+    assert not evidence.by_url.trials.is_control_first, "nothing tells against the URL yet"
     assert probing.take("good 2", 2.2) == 0
 
 
