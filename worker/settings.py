@@ -47,7 +47,7 @@ class WorkerSettings:
     )
     transfers: int = setting(
         "TRAWL_TRANSFERS",
-        64,
+        128,
         whole(1),
         "Transfers in flight per process, shared by its lanes; in addition, up to four times as many quiet ones.",
     )

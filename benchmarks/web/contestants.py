@@ -15,7 +15,7 @@ from benchmarks.web.link import NETWORK
 from benchmarks.web.listing import IN_FLIGHT, Listing
 from benchmarks.web.site import Site
 
-_DEFAULT_TRANSFERS = 64  # of each process, unless told
+_DEFAULT_TRANSFERS = 128  # of each process, unless told
 
 
 @dataclass(frozen=True, slots=True)

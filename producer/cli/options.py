@@ -206,7 +206,7 @@ worker_options = group(
         "--transfers",
         cls=Setting,
         type=at_least_one,
-        default=64,
+        default=128,
         envvar="TRAWL_TRANSFERS",
         help="Transfers in flight per process.",
     ),

@@ -31,7 +31,7 @@ SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
 
 OLDEST_REDIS = (6, 2)  # what Celery 5.7 needs
 
-_TRANSFERS = 64  # per process, where nothing else is set
+_TRANSFERS = 128  # per process, where nothing else is set
 _ENOUGH_SPACE = 1024**3  # bytes
 _GREATEST_SKEW = 2.0  # seconds
 _LONG_UNCLAIMED = 60.0  # seconds after which waiting batches are suspicious: workers claim every few seconds

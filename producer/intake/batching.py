@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from contract.records.batches import Listed
 
-FIRST_SIZE = 64  # URLs that a process has in flight by default (TRAWL_TRANSFERS)
+FIRST_SIZE = 128  # URLs that a process has in flight by default (TRAWL_TRANSFERS)
 _MOST_ROUNDS, _WORTHWHILE = 4, 128  # for a short list: most batches per slot, and fewest URLs in each of them
 
 

@@ -42,6 +42,7 @@ GUARDS = (
         "test_what_only_rests_leaves_room_for_another_batch", ""),
     _quiet(_LANE, "bool(self._heard) and self._slots.leave(exchange))",
         "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed", "False)"),
+    _schedule("min(window // 2, _OPENING)", "test_a_host_starts_with_few_however_large_the_window_is", "window // 2"),
     _schedule("host.quiet > 0 and host.flying >= self._window + host.prompt",
         "test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_slots", "False"),
     _schedule("            host.prompt += 1\n", "test_a_host_that_answers_may_have_quiet_ones_beside_the_window",

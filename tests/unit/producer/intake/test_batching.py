@@ -66,7 +66,7 @@ def test_entries_an_earlier_run_held_are_in_the_batches_to_come(held: int, more:
 
 @pytest.mark.parametrize(
     ("has_own_worker", "transfers", "sizes"),
-    [(True, "128", [128, 128, 256]), (True, "", [64, 64, 128]), (False, "128", [64] * 3)],
+    [(True, "64", [64, 64, 128]), (True, "", [128, 128, 256]), (False, "64", [128] * 3)],
 )
 def test_the_first_batches_of_a_run_are_what_each_process_has_in_flight(
     has_own_worker: bool, transfers: str, sizes: list[int], tmp_path: Path

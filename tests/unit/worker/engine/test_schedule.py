@@ -46,6 +46,19 @@ def test_a_host_with_little_to_do_leaves_its_share_to_others() -> None:
     assert Counter(item.host_key for item in _taken(schedule)) == {"few": 1, "many": 11}
 
 
+def test_a_host_starts_with_few_however_large_the_window_is() -> None:
+    """Guards ``_OPENING``: it may throttle all of them at once."""
+    schedule: Schedule[_Item] = Schedule(256)
+    for number in range(100):
+        schedule.add(_Item("a", number))
+    assert len(_taken(schedule)) == 32
+
+    for _ in range(8):
+        schedule.leave("a")
+
+    assert len(_taken(schedule)) == 16
+
+
 def test_newcomers_get_in_although_a_slow_host_holds_the_whole_window() -> None:
     """Guards the quarter above the window."""
     schedule: Schedule[_Item] = Schedule(8)
