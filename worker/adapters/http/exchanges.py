@@ -82,16 +82,16 @@ class CurlHttp(Generic[B]):
         handle = self._idle.pop() if self._idle else self._new_handle()
         try:
             lines = handle.prepare(request, body)
-            if handle.is_early or handle.listens or request.url.scheme == "https":
+            if handle.is_tls or handle.is_early or handle.listens:
                 self._streams.begin(handle, request, self._busy.values())
             name = handle.name
             if self._unread and self._handed.is_leaving(name):
                 self._look()
-            lines += self._handed.use(name, request.addresses if handle.address is None else (handle.address,))
+            addresses = request.addresses if handle.address is None else (handle.address,)
+            more = self._handed.use(name, addresses)
             self._busy[body] = handle
-            self._allow_connections(len(self._busy) - self._window)
-            if lines:
-                handle.curl.setopt(pycurl.RESOLVE, lines)
+            if lines or more:
+                handle.curl.setopt(pycurl.RESOLVE, [*lines, *more])
             self._add(handle.curl)
         except BaseException:
             if self._busy.pop(body, None) is not None:
@@ -154,6 +154,7 @@ class CurlHttp(Generic[B]):
     def _look(self) -> None:
         """Let libcurl process new handles, and do what is possible without waiting."""
         self._has_new = False
+        self._allow_connections(len(self._busy) - self._window)
         self._perform(0.0)
         self._unread.clear()
 

@@ -84,8 +84,8 @@ class Handle(StreamListener, Generic[B]):
     """Carries one exchange after another; remembers its options and sets them again only if they change."""
 
     __slots__ = (
-        "_common", "_fields", "_getinfo", "_is_fresh", "_is_patient", "_policy", "_refusals", "_remote_ip",
-        "_setopt", "_stopped", "_timeout", "address", "body", "curl", "name",
+        "_common", "_fields", "_getinfo", "_is_fresh", "_policy", "_refusals", "_remote_ip", "_seconds", "_setopt",
+        "_stopped", "address", "body", "curl", "is_tls", "name",
     )  # fmt: skip
 
     def __init__(self, common: Common) -> None:
@@ -94,14 +94,14 @@ class Handle(StreamListener, Generic[B]):
         self.body: B | None = None
         self.name: Name = ("", 0)  # the name or address it connects to
         self.address: str | None = None  # the target of its tunnel, if any
-        self._refusals: list[str] = []
+        self.is_tls = False
+        self._refusals: tuple[str, ...] = ()
         self._stopped: Failure | None = None
         self._remote_ip: str | None = None
         self._policy: JobPolicy | None = None
         self._fields: Sequence[str] = ()
-        self._timeout = -1
+        self._seconds = 0.0
         self._is_fresh = False
-        self._is_patient = False
         self.curl = curl = pycurl.Curl()
         # pycurl looks its methods up by name, which is slow.
         self._setopt: Callable[[int, Any], None] = curl.setopt
@@ -113,23 +113,22 @@ class Handle(StreamListener, Generic[B]):
         curl.setopt(pycurl.PREREQFUNCTION, self.permit)
         curl.setopt(pycurl.DEBUGFUNCTION, self.hear)
 
-    def prepare(self, request: Request, body: B) -> list[str]:
+    def prepare(self, request: Request, body: B) -> Sequence[str]:
         """Set up an exchange; return lines for CURLOPT_RESOLVE that precede its own."""
         url = request.url
         self.request, self.body, self.is_watched = request, body, True
         self._setopt(_URL, url.target)
         if self._policy is not request.policy:
             self._apply(request.policy)
-        timeout = int(request.seconds * 1000) if request.seconds > 0.001 else 1
-        if timeout != self._timeout:
-            self._timeout = timeout
-            self._setopt(pycurl.TIMEOUT_MS, timeout)
+        if request.seconds != self._seconds:
+            self._seconds = request.seconds
+            self._setopt(pycurl.TIMEOUT_MS, max(1, int(request.seconds * 1000)))
         # PIPEWAIT: over TLS, wait for the first connection, which may carry many requests. Plain HTTP connections do
         # not, and libcurl would wait for their first answer.
-        is_patient = url.scheme == "https"
-        if is_patient is not self._is_patient:
-            self._is_patient = is_patient
-            self._setopt(pycurl.PIPEWAIT, int(is_patient))
+        is_tls = url.scheme == "https"
+        if is_tls is not self.is_tls:
+            self.is_tls = is_tls
+            self._setopt(pycurl.PIPEWAIT, int(is_tls))
         if request.is_fresh is not self._is_fresh:
             self._is_fresh = request.is_fresh
             self._setopt(pycurl.FRESH_CONNECT, int(request.is_fresh))
@@ -137,10 +136,10 @@ class Handle(StreamListener, Generic[B]):
             self._send(request.fields)
         if self._common.egress is None:
             self.name = url.host, url.port
-            return []
+            return ()
         aim = self._common.egress.aim(self.curl, request, self._common.aims)
         self.address, self._stopped = aim.address, aim.stopped
-        self._refusals += aim.refusals
+        self._refusals = tuple(aim.refusals)
         self.name = aim.address or request.addresses[0], url.port
         return aim.lines
 
@@ -161,7 +160,7 @@ class Handle(StreamListener, Generic[B]):
         if self._common.egress is not None:
             self._blame(self._common.egress, code, detail)
         ended = Ended(
-            tuple(self.lines), broken, detail, self._stopped, tuple(self._refusals), sockets, self._remote_ip,
+            tuple(self.lines), broken, detail, self._stopped, self._refusals, sockets, self._remote_ip,
             self.is_watched, resolved, connected, secured, info(_FIRST_BYTE), info(_TOTAL),
         )  # fmt: skip
         self._forget()
@@ -172,7 +171,7 @@ class Handle(StreamListener, Generic[B]):
         ended = Ended(
             tuple(self.lines),
             stopped=self._stopped,
-            refusals=tuple(self._refusals),
+            refusals=self._refusals,
             sockets=self.sockets,
             remote_ip=self._remote_ip,
             is_watched=self.is_watched,
@@ -185,10 +184,8 @@ class Handle(StreamListener, Generic[B]):
 
     def _forget(self) -> None:
         self.lines.clear()
-        self.request = self.body = self._remote_ip = None
-        if self.sockets or self._refusals or self._stopped is not None:
-            self.sockets, self._stopped = 0, None
-            self._refusals.clear()
+        self.request = self.body = self._remote_ip = self._stopped = None
+        self.sockets, self._refusals = 0, ()
 
     def _apply(self, policy: JobPolicy) -> None:
         """Set the options that the job's policy determines."""
@@ -228,7 +225,7 @@ class Handle(StreamListener, Generic[B]):
             family, kind, protocol, place = address
             verdict = self._common.judge(_text(place[0]), place[1])
             if not verdict.allowed:
-                self._refusals.append(verdict.reason)
+                self._refusals += (verdict.reason,)
                 return pycurl.SOCKET_BAD
             lent = _LentSocket(family, kind, protocol)
             os.close(os.dup(lent.fileno()))  # pycurl does this next; its error would blame the server
@@ -280,6 +277,7 @@ def _configure(curl: Any, common: Common) -> None:
     """Set the options common to all requests."""
     curl.setopt(pycurl.NOSIGNAL, 1)
     curl.setopt(pycurl.PROXY, "")  # proxy variables would bypass the address check
+    curl.setopt(pycurl.NOPROXY, "")  # and no_proxy an egress proxy; libcurl would look both up for each request
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.FOLLOWLOCATION, 0)
