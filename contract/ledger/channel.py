@@ -16,7 +16,7 @@ class JobChannel:
     """A subscription to the channels on which the ledger's scripts announce closed batches.
 
     Announcements can be lost, so callers must still poll now and then. If Redis is unreachable, the subscription is
-    dropped: ``wait`` returns True so that the caller polls, and ``subscribe`` must be called again.
+    dropped: ``wait`` returns 1 so that the caller polls, and ``subscribe`` must be called again.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class JobChannel:
             subscription.close()
         return False
 
-    def wait(self, within: float) -> bool:
-        """Wait up to ``within`` seconds for a closing; True at once if there was one since the last call."""
+    def wait(self, within: float) -> int:
+        """Wait up to ``within`` seconds for a closing; return how many there were since the last call."""
         if self._subscription is None:
             self._sleep(within)
-            return False
+            return 0
         try:
             message = self._subscription.get_message(timeout=within)
-            rang = False
+            closings = 0
             while message is not None:
-                rang = self._receive(message) or rang
+                closings += self._receive(message)
                 message = self._subscription.get_message(timeout=0.0)
-            return rang
+            return closings
         except (redis.exceptions.RedisError, OSError):
             self.unsubscribe()
-            return True
+            return 1
 
     def _receive(self, message: Mapping[str, Any]) -> bool:
         """Does the message end the wait? A new subscription does: an announcement may have been missed."""

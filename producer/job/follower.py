@@ -14,7 +14,9 @@ from contract.ledger.values import Drain, JobRecord
 from producer.cluster.client import UNREACHABLE, Retrying, Services, explain
 
 _COLLECTED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
-_GATHERED_FOR = 0.05  # seconds between two collections: batches that close quickly are collected together
+# Seconds between two collections, so that batches that close quickly are collected together; the shorter one if none
+# of those that were open is left.
+_SHORTEST_GATHERING, _LONGEST_GATHERING = 0.05, 0.25
 _SHORTEST_LOOK, _LONGEST_LOOK = 2.0, 10.0  # seconds without a closed batch until the ledger is queried anyway
 _SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.1  # seconds between two checks if closed batches are not announced
 
@@ -73,21 +75,20 @@ class Follower:
         services: Services,
         retrying: Retrying,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._job = job
         self._sink = sink
         self._services = services
         self._retrying = retrying
         self._clock = clock
-        self._sleep = sleep
         self._holder = f"follower@{platform.node()}/{os.getpid()}"
         self._channel = services.channel(job, sink.on_snapshot)
         self.record: JobRecord | None = None
         self.held_up = ""  # why Redis takes nothing, in half a sentence, although it answers
         self._safe: list[str] = []  # batches that the sink has, and whose reports Redis still has
         self._is_all_here = False
-        self._was_announced = self._is_more = False
+        self._announced = 0  # closings since the last round trip
+        self._is_more = False
         self._asked, self._came = float("-inf"), clock()
         self._poll = _SHORTEST_POLL
 
@@ -102,7 +103,7 @@ class Follower:
         """
         if not (at_once or self._is_due()):
             return 0
-        self._was_announced = self._is_more = False
+        self._announced, self._is_more = 0, False
         safe = self._safe
         drain = self._retrying.call(
             lambda: self._services.ledger.drain(self._job, self._sink.place, forget=safe, limit=_COLLECTED_AT_ONCE)
@@ -111,7 +112,7 @@ class Follower:
         record = self.record = self._record_of(drain)
         assert drain is not None
         if not at_once and not self._channel.is_subscribed:
-            self._was_announced = self._channel.subscribe()  # for batches closed in between
+            self._announced += self._channel.subscribe()  # for batches closed in between
         self._safe = []
         if drain.is_swept:
             self.held_up = ""
@@ -137,13 +138,11 @@ class Follower:
         """Wait this long, or until there may be something to collect."""
         if self._is_more:
             return
-        now = self._clock()
-        if self._was_announced:
-            self._sleep(max(0.0, min(seconds, self._asked + _GATHERED_FOR - now)))
-        else:
-            self._was_announced = self._channel.wait(
-                min(seconds, self._poll) if not self._channel.is_subscribed else seconds
-            )
+        if self._announced:
+            seconds = max(0.0, min(seconds, self._gathers_until - self._clock()))
+        elif not self._channel.is_subscribed:
+            seconds = min(seconds, self._poll)
+        self._announced += self._channel.wait(seconds)
 
     def finish(self) -> None:
         """Delete the reports collected last."""
@@ -177,14 +176,19 @@ class Follower:
         if self._is_more:
             return True
         now = self._clock()
-        if not self._was_announced and self._channel.is_subscribed:
-            self._was_announced = self._channel.wait(0.0)
-        if self._was_announced:
-            return now - self._asked >= _GATHERED_FOR
+        if not self._announced and self._channel.is_subscribed:
+            self._announced = self._channel.wait(0.0)
+        if self._announced:
+            return now >= self._gathers_until
         if not self._channel.is_subscribed:
             return now - self._asked >= self._poll
         # Announcements can be missed, and an emptied Redis sends none.
         return now - self._asked >= min(max((now - self._came) / 2, _SHORTEST_LOOK), _LONGEST_LOOK)
+
+    @property
+    def _gathers_until(self) -> float:
+        is_last = self.record is None or self._announced >= self.record.open
+        return self._asked + (_SHORTEST_GATHERING if is_last else _LONGEST_GATHERING)
 
     def _record_of(self, drain: Drain | None) -> JobRecord:
         if drain is None:

@@ -15,7 +15,7 @@ from producer.job.observer import STOPPING, Observer, Seen
 from producer.job.status import JobStatus
 from producer.storage.journal import Journal
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two checks while nothing happens
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1  # seconds between two checks while nothing happens
 _NO_WORKER_AFTER = 15.0  # seconds without any batch claimed until a hint is shown
 
 

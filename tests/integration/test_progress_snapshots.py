@@ -32,7 +32,7 @@ def cluster(server: RedisServer) -> Iterator[Cluster]:
         yield cluster
 
 
-def ringing(channel: JobChannel) -> bool:
+def ringing(channel: JobChannel) -> int:
     return channel.wait(0.05)
 
 

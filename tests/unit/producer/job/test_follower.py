@@ -1,13 +1,18 @@
-"""A follower, on a Redis that answers and takes nothing."""
+"""When a follower collects, and what it says of a Redis that answers and takes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from contract.cluster.broker import RedisDiskError
+from contract.ledger.channel import JobChannel
+from contract.ledger.values import NewBatch
+from contract.records.batches import pack_entries
 from producer.cluster.client import Retrying
 from producer.job.follower import Collected, Follower
 from tests.support.memory_services import OUT_OF_MEMORY, MemoryServices
+
+URL = "http://h/x"
 
 
 class Nowhere:
@@ -33,6 +38,55 @@ class Refusing(MemoryServices):
         if self.fault is not None:
             raise self.fault
         self.ledger.swept()
+
+
+class Announcing(JobChannel):
+    """A channel on which a test announces closings, and on which no time passes."""
+
+    is_subscribed = True
+
+    def __init__(self) -> None:
+        self.closings = 0
+
+    def wait(self, within: float) -> int:
+        closings, self.closings = self.closings, 0
+        return closings
+
+    def close(self) -> None:
+        """There is no connection."""
+
+
+class Announced(MemoryServices):
+    """A cluster that has such a channel."""
+
+    def __init__(self) -> None:
+        super().__init__("job")
+        self.announcing = Announcing()
+
+    def channel(self, job: str, on_snapshot: Callable[[bytes], None] | None = None) -> JobChannel:
+        return self.announcing
+
+
+def test_batches_are_collected_together_while_others_are_open_and_the_last_ones_soon() -> None:
+    """Guards Follower._gathers_until: each collection costs as much as some hundred rows, or a job ends later."""
+    services, now = Announced(), 0.0
+    services.ledger.open("job", [NewBatch(str(number), pack_entries([URL]), 1) for number in range(3)])
+    follower = Follower("job", Nowhere(), services=services, retrying=Retrying(print), clock=lambda: now)
+    follower.step(at_once=True)
+
+    def is_collected(at: float, *, closings: int) -> bool:
+        nonlocal now
+        now = at
+        services.announcing.closings = closings
+        before = services.ledger.calls["drain"]
+        follower.step()
+        follower.wait(0.1)
+        return services.ledger.calls["drain"] > before
+
+    assert [is_collected(at, closings=1) for at in (0.1, 0.2)] == [False, False]
+    assert is_collected(0.26, closings=0)
+    assert [is_collected(at, closings=1) for at in (0.27, 0.28, 0.29)] == [False, False, False]
+    assert is_collected(0.32, closings=0), "all that were open are closed"
 
 
 def test_a_redis_that_takes_nothing_is_said_until_somebody_has_swept() -> None:
