@@ -61,11 +61,15 @@ def pack_entries(entries: Iterable[Listed]) -> bytes:
     return wire.pack(_Payload(PAYLOAD_VERSION, listed))
 
 
-def unpack_entries(payload: bytes) -> Sequence[BatchEntry]:
+def unpack_listed(payload: bytes) -> Sequence[Listed]:
     """Read what ``pack_entries`` wrote.
 
     Raises:
         MessageError: it is damaged or of another version.
     """
-    found = wire.read(_PAYLOAD, wire.decompress(payload), "A batch in the ledger").entries
-    return [BatchEntry(entry) if isinstance(entry, str) else entry for entry in found]
+    return wire.read(_PAYLOAD, wire.decompress(payload), "A batch in the ledger").entries
+
+
+def unpack_entries(payload: bytes) -> Sequence[BatchEntry]:
+    """Read what ``pack_entries`` wrote, as one kind of entry; raises like ``unpack_listed``."""
+    return [BatchEntry(entry) if isinstance(entry, str) else entry for entry in unpack_listed(payload)]

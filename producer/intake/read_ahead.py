@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from contract.records.batches import Listed, pack_entries, unpack_entries
+from contract.records.batches import Listed, pack_entries, unpack_listed
 
 ROUND = 32  # entries of one host in a round: few, so that a batch has many hosts, and enough for a block to be worth it
 CATCHES_UP = 2  # times as many of a host that appears late, until it has made up for the rounds it missed
@@ -106,7 +106,7 @@ class ReadAhead:
         if fresh is not None:
             return fresh[1]
         self._popped.append(number)
-        return unpack_entries(self._kept.block(number))
+        return unpack_listed(self._kept.block(number))
 
     def changes(self) -> Changes:
         """Return which blocks must be written and deleted before the next one is popped."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from contract.errors import UnknownJobError
-from contract.records.batches import Listed, pack_entries, unpack_entries
+from contract.records.batches import Listed, pack_entries, unpack_listed
 from contract.records.outcomes import Outcome
 from contract.records.reports import BatchReport
 from contract.urls.lines import has_content
@@ -81,7 +81,7 @@ class Feeder:
         self.is_behind = False  # the journal has batches that may not be in the ledger
         remainder = journal.remainder()
         if remainder:
-            self._batcher.restore(unpack_entries(remainder))
+            self._batcher.restore(unpack_listed(remainder))
             self._lingering_since = clock()
 
     @property

@@ -17,7 +17,7 @@ from contract.urls.naming import Layout, output_path
 from producer.storage.earlier_files import EarlierFiles, known_of
 
 _SMALL = 64 * 1024  # bytes of a file; larger ones are hashed by the worker's processes, side by side
-_LONGEST_LOOK = 0.5  # seconds per call: if the disk is slow, the worker's threads wait for it instead
+_LONGEST_LOOK = 1.0  # seconds per call: if the disk is slow, the worker's threads wait for it instead
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a FIFO may be there

@@ -10,8 +10,8 @@ _BLOCK = 256 * 1024  # bytes: some hundred rows
 _MOST = 4_000  # rows in memory, besides those of a block
 
 # A string in JSON holds no bare quotation mark, so these are found as keys and values only.
-_NAME = b',"name":"'
-_STORED = (b',"outcome":"ok",', b',"outcome":"kept",')
+_NAME, _OUTCOME = b',"name":"', b',"outcome":"'
+_STORED = (b'ok"', b'kept"')
 
 
 class RowsAhead:
@@ -38,7 +38,7 @@ class RowsAhead:
         block = os.pread(file, _BLOCK, start)
         for row in block.split(b"\n")[:-1]:
             at = row.find(_NAME) + len(_NAME)
-            if any(stored in row for stored in _STORED):
+            if row.startswith(_STORED, row.find(_OUTCOME, at) + len(_OUTCOME)):
                 try:
                     self._rows[unhexlify(row[at : at + 32])] = row
                 except ValueError:

@@ -91,7 +91,7 @@ GUARDS = (
         for text, instead in (
             ("self._start - _NEAR < start < self._end + _NEAR", "True"),
             ("            self._rows.clear()\n", "            pass\n"),
-            ("any(stored in row for stored in _STORED)", "True"),
+            ("row.startswith(_STORED, row.find(_OUTCOME, at) + len(_OUTCOME))", "True"),
             (".split(b\"\\n\")[:-1]", ".split(b\"\\n\")"),
         )
     ),
