@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from contract.cluster.broker import UNREACHABLE
 from contract.ledger.health import BELIEVED_FOR, Trouble
 from contract.ledger.reasons import Reason
+from worker.adapters.disk import label_of
 from worker.batch.disk_backoff import DiskBackoff
 from worker.downloader import output_trouble
 from worker.events import Listener, TroubleSeen
@@ -19,8 +19,6 @@ from worker.log_context import logger_of
 from worker.settings import WorkerSettings
 
 logger = logger_of(__name__)
-
-_ERROR_NAME = re.compile(r"\((E[A-Z]+|inodes)\)\.$")
 
 BEAT = 2.0  # seconds between two touches of the heartbeat file
 _CHECK_INTERVAL = 2.0  # seconds
@@ -128,14 +126,6 @@ def trouble_of(settings: WorkerSettings, backoff: DiskBackoff) -> Trouble | None
     """Return the worker's current trouble; None: there is none."""
     reason = output_trouble(settings) or backoff.reason
     if reason is not None:
-        return Trouble(reason, label=_label_of(reason))
+        return Trouble(reason, label=label_of(reason))
     waiting = backoff.waiting
     return None if waiting is None else Trouble(waiting, takes_work=True, label=Reason.SPACE)
-
-
-def _label_of(sentence: str) -> Reason:
-    """Return the label of a sentence of ``worker/adapters/disk/space.py``, which ends with its error's name."""
-    match = _ERROR_NAME.search(sentence)
-    if match is not None:
-        return Reason.of(match[1])
-    return Reason.SPACE if "MiB" in sentence else Reason.OTHER

@@ -95,8 +95,11 @@ def _reached(job: str | None, output: Path | None, producer: Producer) -> Iterat
             cluster.check()
             yield cluster, job
         except (UnknownJobError, ServiceError, *UNREACHABLE) as error:
-            if output is not None:
-                _raise_if_ended(output, producer)
+            if output is not None:  # the run may have ended, and its server with it: that is no outage
+                _server_of(output, producer)
+                last = last_job(output)
+                if last.is_finished:
+                    raise _finished(last.id, output) from None
             if isinstance(error, UnknownJobError | ServiceError):
                 raise
             raise ServiceError(f"{explain(error)} Run the command again when it is back.") from None
@@ -110,18 +113,6 @@ def _wait_until_obeyed(jobs: JobControl, output: Path | None, producer: Producer
         if output is None or producer.cluster_of(output) is not None:
             raise
         return None
-
-
-def _raise_if_ended(output: Path, producer: Producer) -> None:
-    """Raise if the server no longer answers because its run has ended.
-
-    Raises:
-        JobStateError: the run has ended.
-    """
-    _server_of(output, producer)
-    last = last_job(output)
-    if last.is_finished:
-        raise _finished(last.id, output)
 
 
 def _finished(job: str, output: Path) -> JobStateError:

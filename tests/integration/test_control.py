@@ -344,7 +344,7 @@ def server_that_ends_once_seen(folder: Path) -> Iterator[None]:
 def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool, sentence: str, state: str
 ) -> None:
-    """Guards _raise_if_ended, of both commands."""
+    """Guards the checks of both commands whether the run has ended."""
     monkeypatch.chdir(tmp_path)
     with closing(Journal(tmp_path / "out/.trawl")) as journal:
         journal.note(job="j1", finished=is_finished)

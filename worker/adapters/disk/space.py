@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 from typing import Protocol
 
+from contract.ledger.reasons import Reason
 from worker.adapters.disk.descriptors import set_aside
 from worker.engine.ports import BodyTooLargeError, DiskTrouble, NoSpaceError
 
@@ -15,6 +17,7 @@ BLOCK = 4096  # bytes a file may occupy beyond its size
 
 _PROCESSES = 16  # that may share a disk: each uses at most this fraction of its space before it checks again
 _ENOUGH_FOR_OTHERS = 16 * 1024**2  # bytes above the floor that make smaller bodies worth fetching
+_ERROR_NAME = re.compile(r"\((E[A-Z]+|inodes)\)\.$")  # at the end of a sentence
 _UNKNOWN = 1 << 62  # bytes free, if the file system does not say
 
 
@@ -138,6 +141,14 @@ def trouble_of(error: OSError) -> DiskTrouble:
     """Translate an error of the disk into a sentence without paths."""
     sentence = _SENTENCES.get(error.errno or 0, "The disk could not take a file")
     return DiskTrouble(f"{sentence} ({errno.errorcode.get(error.errno or 0, 'unknown')}).")
+
+
+def label_of(sentence: str) -> Reason:
+    """Return the label of a trouble from its sentence, which ends with an error's name or says how much is free."""
+    match = _ERROR_NAME.search(sentence)
+    if match is not None:
+        return Reason.of(match[1])
+    return Reason.SPACE if "MiB" in sentence else Reason.OTHER
 
 
 def _too_large(size: int, most: int) -> str:
