@@ -49,8 +49,8 @@ def _hint(name: str) -> str:
     from difflib import get_close_matches  # here, because hardly any command needs it
 
     near = get_close_matches(name.upper().removeprefix(_PREFIX), _NAMES, n=1)
-    cure = f"did you mean {_PREFIX}{near[0]}?" if near else "docs/configuration.md lists them all."
-    return f"{name[:60]} is not a Trawlnet setting: {cure}"
+    hint = f"did you mean {_PREFIX}{near[0]}?" if near else "docs/configuration.md lists them all."
+    return f"{name[:60]} is not a Trawlnet setting: {hint}"
 
 
 def ignored_proxies(environment: Mapping[str, str]) -> str:

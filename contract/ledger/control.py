@@ -89,7 +89,7 @@ def weigh(ledger: Steering, job: str, weight: float) -> None:
         InputError: the weight is not between 0.001 and 1,000.
         UnknownJobError: there is no such job.
     """
-    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:  # nor is nan
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:  # this also rejects nan
         raise InputError(f"A weight is between {LEAST_WEIGHT:g} and {MOST_WEIGHT:g}, not {weight:g}.")
     if not ledger.weigh(job, weight):
         raise UnknownJobError.of(job)

@@ -234,7 +234,7 @@ class Steering(Looking, Claiming, Protocol):
     def sweep(
         self, *, pause: float, longest: float, silence: float, lost_after: float, edition: int = EDITION
     ) -> Swept:
-        """Put batches of all jobs back in line that lost their lease or came due, unless a sweep was done just now.
+        """Put batches of all jobs back in line that lost their lease or came due, unless a sweep has just been done.
 
         All times are in seconds. The next sweep may follow after ``pause``, or after ``longest`` while nothing can
         become overdue. If no sweep happened for ``silence``, leases are given time instead of being ended. A message

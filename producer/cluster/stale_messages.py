@@ -53,7 +53,7 @@ def _is_stale(raw: bytes, is_over: Callable[[str], bool]) -> bool:
 
 
 def _job_of(raw: bytes) -> str | None:
-    """Name the job of a message as it lies in a list, or in a list of its own where it is not acknowledged."""
+    """Return the job of a message: an item of the queue, or the first of a list if it is unacknowledged."""
     try:
         envelope: Any = json.loads(raw)
         if isinstance(envelope, list):

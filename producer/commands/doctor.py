@@ -143,9 +143,11 @@ def _clock(cluster: Cluster) -> Finding:
     skew = abs(theirs - (before + time.time()) / 2)
     if skew > _GREATEST_SKEW:
         return Finding(
-            Verdict.UNWISE, "clock", f"{seconds(skew)} away from Redis' clock: times in reports will mislead. Use NTP."
+            Verdict.UNWISE,
+            "clock",
+            f"differs from Redis's by {seconds(skew)}: times in reports will be wrong. Use NTP.",
         )
-    return Finding(Verdict.FINE, "clock", f"{seconds(skew)} away from Redis' clock.")
+    return Finding(Verdict.FINE, "clock", f"differs from Redis's by {seconds(skew)}.")
 
 
 def waiting(seen: Overview, now: float) -> Finding:

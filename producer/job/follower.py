@@ -64,7 +64,7 @@ class Follower:
     """Follows one job into one sink.
 
     Each round trip deletes the reports of the last one and returns those closed since. One is made when a closed batch
-    is announced, and otherwise ever more rarely while nothing is closed.
+    is announced, and otherwise less and less often while nothing is closed.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class HoldUp:
 
     @property
     def stops(self) -> bool:
-        """Does the job make no progress meanwhile, as far as is known?"""
+        """Does it stop the job, as far as is known?"""
         return bool(self.kind) and self.kind not in _SLOWS
 
 

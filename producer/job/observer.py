@@ -20,7 +20,7 @@ from producer.job.troubles import Troubles
 STOPPING = "stopping"
 
 _ASKED_EVERY = 2.0  # seconds between two queries
-_ASKED_SELDOM = 5.0  # likewise, if only occasional lines are printed
+_ASKED_RARELY = 5.0  # likewise, if only occasional lines are printed
 _ASKED_FIRST = 0.5  # likewise, until the embedded worker has reported
 _SHOWN_HOSTS = 5
 _SHOWN_RATES = 20  # seconds of history
@@ -77,7 +77,7 @@ class Observer:
         self._line_came = clock()
         self._begun = self._line_came - age
         self._is_closely = every is not None and every <= _ASKED_EVERY
-        self._census_every = _ASKED_EVERY if self._is_closely else _ASKED_SELDOM
+        self._census_every = _ASKED_EVERY if self._is_closely else _ASKED_RARELY
         self._census_asked = float("-inf")
         self._asked = float("-inf") if self._is_closely else clock()
         self._state: JobState | None = None  # as last seen in the record

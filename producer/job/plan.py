@@ -199,7 +199,7 @@ def begin(
 def remember_rest(journal: Journal) -> None:
     """Remember the stored files of a killed command's last rows, or of all of an earlier version's."""
     if path := journal.fact("manifest"):
-        journal.files.lies_at(path_of(path))
+        journal.files.set_path(path_of(path))
         _remember(path_of(path), journal, end=int(journal.fact("offset", 0)))  # what follows it is cut off
 
 
@@ -213,7 +213,7 @@ def _set_last_aside(manifest: Path, journal: Journal, echo: Callable[[str], None
     if last is not None:
         written = _last_manifest(manifest, last, journal)
         if written is not None and not journal.fact(_fact_of(written)):  # an earlier version's fact
-            journal.files.lies_at(written)
+            journal.files.set_path(written)
             _remember(written, journal)
         _mention_earlier(journal, echo)
     kept = set_aside(manifest, None)  # of another folder's job, or of one whose journal is gone

@@ -64,7 +64,7 @@ class Rates:
         return max(0, sample.rows - then.rows) / since, max(0, sample.fetched - then.fetched) / since
 
     def worker_rate(self, worker: str, sample: Sample) -> float | None:
-        """Return a worker's URLs/s, likewise."""
+        """Return a worker's URLs/s over the same time."""
         then = self._before(sample.at - _RATE_OVER)
         if then is None or then.workers is None or sample.workers is None or sample.at - then.at < _SAMPLED_EVERY / 2:
             return None

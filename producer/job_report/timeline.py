@@ -57,7 +57,7 @@ class Timeline:
     def add(self, started: float, seconds: float, size: int, *, transfer: float, is_stored: bool) -> None:
         """Add a URL whose first request went out at ``started`` (Unix time).
 
-        It took so many seconds, and its body came in the last ``transfer`` of them.
+        It took ``seconds``, and its body came during the last ``transfer`` of them.
         """
         end = started + seconds
         self._at(started).under_way.add(1, started % self.width)

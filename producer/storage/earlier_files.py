@@ -103,9 +103,9 @@ class EarlierFiles:
         self.prepare(manifest)
         self._note()
 
-    def lies_at(self, manifest: Path) -> None:
+    def set_path(self, manifest: Path) -> None:
         """Record the path of the manifest whose rows are remembered next."""
-        if self._index.lies_at(manifest):
+        if self._index.set_path(manifest):
             self._note()
 
     def manifests(self) -> Sequence[Path]:

@@ -42,5 +42,5 @@ class RowsAhead:
                 try:
                     self._rows[unhexlify(row[at : at + 32])] = row
                 except ValueError:
-                    continue  # no row of ours
+                    continue  # not one of our rows
         return len(block)

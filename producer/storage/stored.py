@@ -83,7 +83,7 @@ class StoredFiles:
             self._current = max(self._manifests, default=0) + 1
             self._manifests[self._current] = str(manifest.absolute())
 
-    def lies_at(self, manifest: Path) -> bool:
+    def set_path(self, manifest: Path) -> bool:
         """Record the path of the current manifest, or begin with it if there is none. Was that new?"""
         if self._current is None:
             self.begin(manifest)

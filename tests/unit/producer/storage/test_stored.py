@@ -55,7 +55,7 @@ def test_the_latest_row_of_a_file_is_found_in_whatever_manifest_it_is(tmp_path: 
         model |= {number: row(number, f"job-{job}") for number in numbers}
         stored.write()
         manifest.rename(tmp_path / f"manifest-{job}.jsonl")
-        assert stored.lies_at(tmp_path / f"manifest-{job}.jsonl")
+        assert stored.set_path(tmp_path / f"manifest-{job}.jsonl")
         noted = stored.record()
         stored.close()
         stored = StoredFiles(tmp_path, most=FEW)
