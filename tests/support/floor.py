@@ -17,7 +17,7 @@ from tests.support.memory_job import Batch
 from tests.support.memory_ledger import MemoryLedger
 from worker.batch.disk_backoff import DiskBackoff
 from worker.batch.runner import BatchRunner
-from worker.engine.results import Leftover, Part, Progress
+from worker.engine.results import Leftover, Progress, Settled
 from worker.engine.run import Run
 from worker.events import BatchClaimed, BatchClosed, BatchInterrupted, Event, LeaseLost
 
@@ -48,10 +48,10 @@ class FakeRun:
         self.unfinished = 0
         self._wake()
 
-    def part(self) -> Part | None:
-        part = Part(self.outcomes, self.leftovers, self.rest, self.busy)
+    def pop_settled(self) -> Settled | None:
+        settled = Settled(self.outcomes, self.leftovers, self.rest, self.busy)
         self.outcomes, self.leftovers, self.has_due = [], [], False
-        return part
+        return settled
 
     def is_due(self, within: float) -> bool:
         assert within > 0

@@ -250,22 +250,22 @@ class BatchRunner:
 
         False: no outcome can be reported yet, or the batch is no longer ours.
         """
-        part = batch.run.part()
-        if part is None:
+        settled = batch.run.pop_settled()
+        if settled is None:
             return False
         claim = batch.claim
-        children = children_of(part.leftovers, parks=claim.edition == EDITION)
-        kept = claim.kept(len(children) + 1, pack_entries(part.rest), len(part.rest))
+        children = children_of(settled.leftovers, parks=claim.edition == EDITION)
+        kept = claim.kept(len(children) + 1, pack_entries(settled.rest), len(settled.rest))
         handed_off = [*(claim.child(number) for number, _ in enumerate(children, start=1)), kept.batch]
-        report = batch.report(self._worker, part.outcomes, handed_off, busy=part.busy)
+        report = batch.report(self._worker, settled.outcomes, handed_off, busy=settled.busy)
 
         def close() -> bool:
             return self._close_patiently(lambda: self._ledger.close(claim, report, children, kept=kept), claim)
 
         if not batch.lease.move(close, lambda: self._ledger.renew(kept)):
             return False
-        line = line_of(report, len(part.leftovers) + len(part.rest))
-        urls = handed_off_of(part.leftovers, straggling=len(part.rest))
+        line = line_of(report, len(settled.leftovers) + len(settled.rest))
+        urls = handed_off_of(settled.leftovers, straggling=len(settled.rest))
         self._listener.notify(BatchClosed(claim, report, urls, line, kept=kept.batch))
         self._listener.notify(BatchClaimed(kept))
         batch.continue_as(kept)

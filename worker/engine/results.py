@@ -28,8 +28,8 @@ class Leftover:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The settled part of a run: outcomes and leftovers. ``rest`` are the URLs it continues with.
+class Settled:
+    """What a run has settled so far: outcomes and leftovers. ``rest`` are the URLs it continues with.
 
     ``busy`` is the sum of the outcomes' own times in seconds.
     """
@@ -84,7 +84,7 @@ class Results:
         with self._lock:
             return self._change.wait_for(lambda: self.unsettled == 0, timeout)
 
-    def pop_settled(self, now: float) -> Part | None:
+    def pop_settled(self, now: float) -> Settled | None:
         """Remove and return what is settled; None if nothing or everything is.
 
         None also if a URL is in the batch twice: it could not be known which one is left.
@@ -93,12 +93,12 @@ class Results:
             if not (self.outcomes or self._left) or not self.unsettled or len(self._open) != self.unsettled:
                 return None
             rest = [each.leftover(now, 0.0) if isinstance(each, Transfer) else each for each in self._open.values()]
-            part = Part(self.outcomes, self.leftovers(now), rest, self.busy)
-            self._bytes -= sum(outcome.bytes or 0 for outcome in part.outcomes if outcome.ending is Ending.OK)
+            settled = Settled(self.outcomes, self.leftovers(now), rest, self.busy)
+            self._bytes -= sum(outcome.bytes or 0 for outcome in settled.outcomes if outcome.ending is Ending.OK)
             self.outcomes, self._left, self._first_due, self.busy = [], [], inf, 0.0
             self._counts.clear()
             self._errors.clear()
-        return part
+        return settled
 
     def leftovers(self, now: float) -> Sequence[Leftover]:
         """Return the URLs that are handed back, each with the seconds it still has to wait."""

@@ -21,7 +21,7 @@ from worker.engine.group_commit import GroupCommit, Whole
 from worker.engine.http.retry import RetryPolicy
 from worker.engine.ports import Clock, DiskTrouble, Store
 from worker.engine.proof import read_back
-from worker.engine.results import Leftover, Part, Progress, Results
+from worker.engine.results import Leftover, Progress, Results, Settled
 from worker.engine.terms import Terms
 from worker.engine.transfer import Transfer
 
@@ -123,13 +123,13 @@ class Run:
         """Another worker holds the batch now: publish nothing more, remove what is unpublished."""
         self.course.abandon(self._clock.now())
 
-    def part(self) -> Part | None:
+    def pop_settled(self) -> Settled | None:
         """Take out what is settled, and continue with the rest; None: nothing is, or everything."""
         now = self._clock.now()
-        part = self.results.pop_settled(now)
-        if part is not None:
+        settled = self.results.pop_settled(now)
+        if settled is not None:
             self.course.renew(now + self.policy.batch_seconds)
-        return part
+        return settled
 
     @property
     def outcomes(self) -> Sequence[Outcome]:

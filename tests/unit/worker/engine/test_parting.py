@@ -5,7 +5,7 @@ from __future__ import annotations
 from contract.records.outcomes import Ending
 from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld
-from worker.engine.results import Part
+from worker.engine.results import Settled
 from worker.engine.run import Run
 
 POLICY = JobPolicy(timeout=100.0, attempts=3)
@@ -23,26 +23,26 @@ def answer(url: str, turn: int) -> Reply:
     return Reply(status=429, fields=(("Retry-After", "60"),)) if url == WAITS else Reply()
 
 
-def parted(world: VirtualWorld, urls: list[str]) -> tuple[Run, Part]:
+def parted(world: VirtualWorld, urls: list[str]) -> tuple[Run, Settled]:
     """Start these URLs and part them five seconds later."""
     run = world.start(urls, POLICY)
     world.drive_until(lambda: world.clock.seconds >= 5.0)
-    part = run.part()
-    assert part is not None
-    return run, part
+    settled = run.pop_settled()
+    assert settled is not None
+    return run, settled
 
 
 def test_every_url_is_in_one_part_of_it() -> None:
     world = VirtualWorld(answer)
 
-    run, part = parted(world, [*QUICK, SLOW, FAILS])
+    run, settled = parted(world, [*QUICK, SLOW, FAILS])
     world.drive_until(lambda: run.wait(0))
 
-    assert sorted(outcome.url for outcome in part.outcomes) == QUICK
-    assert sorted(entry.url for entry in part.rest) == sorted([SLOW, FAILS])
+    assert sorted(outcome.url for outcome in settled.outcomes) == QUICK
+    assert sorted(entry.url for entry in settled.rest) == sorted([SLOW, FAILS])
     assert sorted(outcome.url for outcome in run.outcomes) == sorted([SLOW, FAILS])
-    assert {outcome.ending for outcome in (*part.outcomes, *run.outcomes)} == {Ending.OK}
-    assert part.busy > 0
+    assert {outcome.ending for outcome in (*settled.outcomes, *run.outcomes)} == {Ending.OK}
+    assert settled.busy > 0
 
 
 def test_transfers_in_flight_go_on_as_if_nothing_had_happened() -> None:
@@ -56,12 +56,12 @@ def test_transfers_in_flight_go_on_as_if_nothing_had_happened() -> None:
 
 
 def test_what_was_tried_and_spent_goes_with_the_others() -> None:
-    """Guards ``leftover`` in ``part``: a crash after it would give each straggler all its attempts again."""
+    """Guards ``leftover`` in ``pop_settled``: a crash after it would give each straggler all its attempts again."""
     world = VirtualWorld(answer)
 
-    _, part = parted(world, [*QUICK, FAILS, SLOW])
+    _, settled = parted(world, [*QUICK, FAILS, SLOW])
 
-    entries = {entry.url: entry for entry in part.rest}
+    entries = {entry.url: entry for entry in settled.rest}
     assert [attempt.status for attempt in entries[FAILS].attempts] == [503]
     assert entries[SLOW].attempts == ()
     assert 4.0 < entries[SLOW].spent < 6.0
@@ -72,11 +72,11 @@ def test_what_was_handed_back_goes_with_what_is_settled() -> None:
 
     run = world.start([*QUICK, WAITS, SLOW], POLICY)
     world.drive_until(lambda: len(run.outcomes) == len(QUICK) and len(run.leftovers) == 1)
-    part = run.part()
+    settled = run.pop_settled()
 
-    assert part is not None
-    assert [each.entry.url for each in part.leftovers] == [WAITS]
-    assert [each.url for each in part.rest] == [SLOW]
+    assert settled is not None
+    assert [each.entry.url for each in settled.leftovers] == [WAITS]
+    assert [each.url for each in settled.rest] == [SLOW]
     assert (run.leftovers, run.outcomes) == ([], [])
 
 
@@ -103,33 +103,33 @@ def test_what_may_be_tried_again_is_let_go_though_nothing_else_is_settled() -> N
     assert not run.is_due()
 
     world.clock.seconds += 67.0
-    part = run.part()
+    settled = run.pop_settled()
 
-    assert part is not None
-    assert [(each.entry.url, each.after) for each in part.leftovers] == [(WAITS, 0.0)]
-    assert [each.url for each in part.rest] == [SLOW]
+    assert settled is not None
+    assert [(each.entry.url, each.after) for each in settled.leftovers] == [(WAITS, 0.0)]
+    assert [each.url for each in settled.rest] == [SLOW]
     assert not run.is_due()
 
 
 def test_its_progress_starts_anew() -> None:
     world = VirtualWorld(answer)
 
-    run, part = parted(world, [*QUICK, SLOW])
+    run, settled = parted(world, [*QUICK, SLOW])
 
     seen = run.progress
     assert (seen.total, seen.ok, seen.bytes) == (1, 0, 0)
-    assert run.unfinished == len(part.rest) == 1
+    assert run.unfinished == len(settled.rest) == 1
 
 
 def test_nothing_is_parted_where_nothing_is_settled_or_everything_is() -> None:
     world = VirtualWorld(answer)
     run = world.start([SLOW], POLICY)
     world.lane.drive_once()
-    assert run.part() is None
+    assert run.pop_settled() is None
 
     world.drive_until(lambda: run.wait(0))
 
-    assert run.part() is None
+    assert run.pop_settled() is None
     assert len(run.outcomes) == 1
 
 
@@ -139,6 +139,6 @@ def test_a_batch_that_holds_a_url_twice_is_not_parted() -> None:
     run = world.start([*QUICK, SLOW, SLOW], POLICY)
     world.drive_until(lambda: len(run.outcomes) == len(QUICK))
 
-    assert run.part() is None
+    assert run.pop_settled() is None
     world.drive_until(lambda: run.wait(0))
     assert len(run.outcomes) == len(QUICK) + 2

@@ -71,5 +71,5 @@ def test_errors_are_counted_by_class_until_they_are_reported() -> None:
     world.drive_until(lambda: len(run.outcomes) == 3)
 
     assert run.progress.errors == {ErrorClass.HTTP_4XX: 2}
-    assert run.part() is not None
+    assert run.pop_settled() is not None
     assert run.progress.errors == {}
