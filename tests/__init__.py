@@ -1,1 +1,1 @@
-"""Tests in tiers: unit, ports, integration, acceptance, architecture; support holds their neighbours."""
+"""Tests in tiers: unit, ports, integration, acceptance, architecture; support has what they run against."""

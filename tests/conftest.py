@@ -1,4 +1,4 @@
-"""What every tier starts from: no settings, hypothesis without a watch, and nothing running of an earlier test."""
+"""Setup for every tier: no settings, hypothesis without deadlines, and nothing left running by an earlier test."""
 
 import os
 import signal

@@ -62,8 +62,10 @@ def test_what_is_published_is_on_loopback() -> None:
 
 
 @pytest.mark.parametrize("name", ["redis", "worker", "flower", "producer"])
-def test_what_lies_in_memory_is_a_folder_that_the_image_has(name: str) -> None:
-    """Guards the second start: an engine takes a tmpfs's mode from the folder it finds, and one it made is root's."""
+def test_tmpfs_mounts_are_folders_of_the_image(name: str) -> None:
+    """Guards the second start: an engine takes a tmpfs's mode from the folder in the image; one it creates itself is
+    root's.
+    """
     assert [each.partition(":")[0] for each in SERVICES[name]["tmpfs"]] == ["/tmp"]
 
 
@@ -72,7 +74,7 @@ def test_the_memory_of_a_container_is_limited(name: str) -> None:
     assert re.fullmatch(rf"\$\{{{name.upper()}_MEMORY:-([12]gb|256mb)\}}", SERVICES[name]["mem_limit"])
 
 
-def test_redis_may_have_twice_what_it_holds() -> None:
+def test_redis_may_use_twice_its_maxmemory() -> None:
     """Guards the limit's size: a fork that rewrites the AOF may copy every page."""
     holds = SERVICES["redis"]["environment"]["REDIS_MAXMEMORY"]
 
@@ -135,7 +137,7 @@ def test_flower_has_no_default_login() -> None:
 
 
 @pytest.mark.parametrize("name", ["worker", "flower", "producer", "metrics"])
-def test_everybody_waits_for_a_healthy_redis_and_reads_its_password_from_a_file(name: str) -> None:
+def test_services_wait_for_a_healthy_redis_and_read_its_password_from_a_file(name: str) -> None:
     service = SERVICES[name]
 
     assert service["depends_on"] == {"redis": {"condition": "service_healthy"}}
@@ -146,7 +148,7 @@ def test_everybody_waits_for_a_healthy_redis_and_reads_its_password_from_a_file(
 
 
 @pytest.mark.parametrize("name", ["redis", "worker", "flower", "metrics"])
-def test_what_goes_on_running_is_watched_and_started_again(name: str) -> None:
+def test_long_running_services_have_health_checks_and_restart(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES[name]["healthcheck"]["start_period"]
 
@@ -177,7 +179,7 @@ def test_every_setting_of_a_worker_can_be_given() -> None:
     assert {doc.variable for doc in describe(WorkerSettings)} - fixed <= given
 
 
-def test_redis_keeps_what_it_is_told() -> None:
+def test_redis_persists_its_data() -> None:
     conf = (ROOT / "deploy/redis/redis.conf").read_text("utf-8")
 
     assert re.search(r"^appendonly yes$", conf, re.M)
@@ -203,7 +205,7 @@ def test_the_image_installs_wheels_by_hash_and_runs_as_nobody() -> None:
     assert '"celery", "-A", "worker", "worker"' in text
 
 
-def test_the_image_is_made_of_what_is_listed() -> None:
+def test_the_image_contains_only_what_is_listed() -> None:
     kept = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     copied = re.findall(r"^COPY (?!--from)(\S+)", (ROOT / "Dockerfile").read_text("utf-8"), re.M)
 

@@ -1,4 +1,4 @@
-"""A run is paused, resumed and cancelled from a second terminal, or stopped with Ctrl-Z: real worker, real files."""
+"""A run is paused, resumed and cancelled from a second terminal, or suspended with Ctrl-Z: real worker, real files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_local_run_is_paused_resumed_and_cancelled_from_a_second_terminal(
 def test_ctrl_z_pauses_the_job_and_fg_resumes_it(
     person: Person, server: MisbehavingServer, tmp_path: Path, where: str
 ) -> None:
-    """Guards ``Suspension``: the display stopped, and the worker went on."""
+    """Guards ``Suspension``: the display stopped, but the worker continued."""
     listed = person.write_list(*slow_urls(server, 500, ms=600))  # far more than is asked for until it is in force
     command = " ".join([sys.executable, "-P", "-m", "producer", "run", str(listed), "-o", "out", *OPTIONS])
     if where == "here":

@@ -1,4 +1,4 @@
-"""The examples run as they stand, with a worker of their own."""
+"""The examples run unchanged, with a worker of their own."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ def web() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("example", ["enqueue", "futures"])
-def test_an_example_tells_how_each_url_ended(tmp_path: Path, web: str, example: str) -> None:
+def test_an_example_prints_how_each_url_ended(tmp_path: Path, web: str, example: str) -> None:
     urls = [f"{web}/file/1", f"{web}/file/2", f"{web}/missing/3"]
 
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}

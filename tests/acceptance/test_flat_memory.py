@@ -1,4 +1,4 @@
-"""Memory is flat: twenty times as many URLs cost the producer, the workers and Redis next to nothing more."""
+"""Memory is flat: twenty times as many URLs cost the producer, the workers and Redis almost nothing more."""
 
 from __future__ import annotations
 

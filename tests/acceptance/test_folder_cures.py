@@ -1,4 +1,4 @@
-"""What befalls an output folder below a worker: it says why, and within a minute of the cure its job goes on."""
+"""Whatever happens to an output folder, the worker says why it stops, and its job continues a minute after the fix."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def stored_in(disk: TinyDisk) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("fate", FATES.values(), ids=FATES)
-def test_whatever_befalls_the_folder_is_shown_and_the_job_goes_on_after_the_cure(
+def test_trouble_with_the_folder_is_shown_and_the_job_continues_after_the_fix(
     tmp_path: Path, server: MisbehavingServer, disk: TinyDisk, fate: Fate
 ) -> None:
     held = ("good" if seed < BEFORE else "held" for seed in range(COUNT))

@@ -1,4 +1,4 @@
-"""A disk fills up under a real worker: nothing half-written stays, the worker says why once, and the job goes on."""
+"""A disk fills up under a real worker: no partial file stays, the worker says why once, and the job continues."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def temporary_files(disk: TinyDisk) -> list[Path]:
 
 
 @each_pool
-def test_a_job_outlives_a_full_disk(
+def test_a_job_survives_a_full_disk(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk, pool: str
 ) -> None:
-    """Guards the disk_backoff and the wait of a stalled run's URLs: both say no while the floor says yes."""
+    """Guards the disk back-off and the wait of stalled URLs: both refuse work though the floor would allow it."""
     bodies = {server.url(f"/good?seed={seed}&size={SIZE}"): body_bytes(SIZE, seed) for seed in range(COUNT)}
     urls = list(bodies)
     disk.fill(leave=SIZE * COUNT // 2)
@@ -100,10 +100,10 @@ def test_a_job_outlives_a_full_disk(
 
 
 @each_pool
-def test_below_the_floor_no_work_is_taken_and_above_it_the_job_goes_on(
+def test_no_work_is_taken_below_the_floor_and_the_job_continues_above_it(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk, pool: str
 ) -> None:
-    """Guards --min-free, and the one line a full disk is worth although every process and message meets it."""
+    """Guards --min-free, and that a full disk is logged once although every process and message meets it."""
     urls = [server.url(f"/good?seed={seed}&size={SIZE}") for seed in range(8)]
     disk.fill(leave=3 * 2**19)
 
@@ -120,8 +120,8 @@ def test_below_the_floor_no_work_is_taken_and_above_it_the_job_goes_on(
     assert len(re.findall("Not taking work", worker.log())) == 1
 
 
-def test_a_worker_whose_folder_cannot_be_used_ends_at_once(tmp_path: Path, cluster: Cluster, disk: TinyDisk) -> None:
-    """Guards the look before the start: it would take messages, and stand still with each."""
+def test_a_worker_whose_folder_cannot_be_used_exits_at_once(tmp_path: Path, cluster: Cluster, disk: TinyDisk) -> None:
+    """Guards the check before the start: the worker would take messages and stall with each."""
     (disk.seen / "out").write_bytes(b"in the way")
 
     worker = a_worker(tmp_path, cluster, disk, "prefork", {})
@@ -131,10 +131,10 @@ def test_a_worker_whose_folder_cannot_be_used_ends_at_once(tmp_path: Path, clust
     assert "Traceback" not in worker.log()
 
 
-def test_a_worker_whose_folder_is_gone_before_its_first_task_waits_for_it(
+def test_a_worker_whose_folder_vanishes_before_its_first_task_waits_for_it(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk
 ) -> None:
-    """Guards the FolderError of the first task: it ended in a traceback per message."""
+    """Guards the FolderError of the first task: every message ended in a traceback."""
     with a_worker(tmp_path, cluster, disk, "prefork", {"TRAWL_MIN_FREE": "0"}) as worker:
         (disk.seen / "out").rename(disk.seen / "moved")
         (disk.seen / "out").write_bytes(b"in the way")
@@ -147,10 +147,10 @@ def test_a_worker_whose_folder_is_gone_before_its_first_task_waits_for_it(
     assert "Traceback" not in worker.log()
 
 
-def test_what_a_worker_cannot_do_is_seen_everywhere(
+def test_a_workers_trouble_is_shown_everywhere(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk
 ) -> None:
-    """Guards what an idle worker says of itself: it counted as ok until somebody read its log."""
+    """Guards what an idle worker reports: it counted as healthy until its log was read."""
     heartbeat, port = tmp_path / "alive", free_port()
     reason = "The disk has 0 MiB free, less than the 1 MiB to be kept free."
     settings = {"TRAWL_MIN_FREE": "1M", "TRAWL_HEARTBEAT_FILE": str(heartbeat), "TRAWL_METRICS": str(port)}
@@ -173,8 +173,8 @@ def test_what_a_worker_cannot_do_is_seen_everywhere(
 
 
 def test_a_redis_with_a_full_disk_is_waited_for(tmp_path: Path, server: MisbehavingServer, disk: TinyDisk) -> None:
-    """Guards MISCONF, which redis-py takes for a wrong command (the run ended with 70, "a bug of Trawlnet"), and the
-    message that cannot be acknowledged meanwhile: a worker of one process took no other.
+    """Guards MISCONF, which redis-py takes for a wrong command (the run ended with 70, "a bug of Trawlnet"), and
+    messages that cannot be acknowledged meanwhile: a worker with one process got no other.
     """
     urls = [server.url(f"/thinks?ms=300&seed={seed}") for seed in range(40)]
     # What comes later fills whatever is left of the last block, and can be written only where there is space.
@@ -206,10 +206,10 @@ def test_a_redis_with_a_full_disk_is_waited_for(tmp_path: Path, server: Misbehav
 
 
 @pytest.mark.parametrize("is_interrupted", [False, True], ids=["waits", "Ctrl-C"])
-def test_a_full_disk_below_manifest_and_journal_is_waited_for(
+def test_a_full_disk_under_manifest_and_journal_is_waited_for(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk, is_interrupted: bool
 ) -> None:
-    """Guards SpaceWait (the run ended with 2), and the rows a full disk took in part, which are written again."""
+    """Guards SpaceWait (the run ended with 2), and rows that a full disk accepted in part: they are written again."""
     urls = [server.url(f"/thinks?ms=300&seed={seed}&size=100") for seed in range(32)]
     person = Person(tmp_path, TRAWL_BROKER_URL=cluster.environment["TRAWL_BROKER_URL"])
     person.python = str(disk.python)
@@ -241,10 +241,10 @@ def _metrics(port: int) -> str:
         return str(answer.read().decode())
 
 
-def test_a_worker_that_stands_still_stops_when_it_is_told_and_swallows_no_message(
+def test_a_stalled_worker_stops_on_request_and_loses_no_message(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer, disk: TinyDisk
 ) -> None:
-    """Guards the look at the stop in the wait: a warm shutdown would last as long as the disk is full."""
+    """Guards the check for a stop while waiting: a warm shutdown would last as long as the disk is full."""
     disk.fill(leave=2**19)
 
     with a_worker(tmp_path, cluster, disk, "prefork", {"TRAWL_MIN_FREE": "1M"}) as worker:

@@ -1,4 +1,4 @@
-"""Machines with a network between them, one, two and four: nothing is lost between them, whatever they store on."""
+"""One, two and four machines with a network between them: nothing is lost, whatever they store on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEW = Load(urls=80, wait=50, transfers=8, options=("--batch-size", "10"))
 
 @pytest.mark.parametrize("is_shared", [False, True], ids=["disks of their own", "one shared folder"])
 def test_every_line_ends_once_and_every_body_is_where_its_row_says(tmp_path: Path, is_shared: bool) -> None:
-    """Guards `worker` of a row: with disks of their own it says on which machine the body is."""
+    """Guards `worker` of a row: if machines have disks of their own, it says which one has the body."""
     if reason := why_no_machines(shared=is_shared):
         pytest.skip(reason)
 

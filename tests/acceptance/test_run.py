@@ -1,4 +1,4 @@
-"""The main job as a person runs it: the command line, a real Redis, a real worker, real files."""
+"""The main job as a user runs it: the command line, a real Redis, a real worker, real files."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def family(process: subprocess.Popen[bytes]) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["a b#c?d%41;e", "t" * 120], ids=["odd characters", "too long for a socket"])
-def test_any_temporary_folder_will_do(person: Person, web: str, name: str) -> None:
+def test_a_run_works_with_any_temporary_folder(person: Person, web: str, name: str) -> None:
     folder = person.folder / name
     folder.mkdir()
     urls = person.write_list(f"{web}/file/1")
@@ -72,7 +72,7 @@ def run_with_descriptors(count: int, person: Person, urls: Path) -> subprocess.C
     return ran(*limited, "run", urls, *LOOPBACK, *SMALL, cwd=person.folder, env=person.environment)
 
 
-def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, server: MisbehavingServer) -> None:
+def test_few_descriptors_mean_few_transfers_but_no_failed_url(person: Person, server: MisbehavingServer) -> None:
     ended = run_with_descriptors(64, person, person.write_list(*good(server, 60)))
 
     assert ended.returncode == 0, ended.stderr
@@ -80,14 +80,14 @@ def test_few_descriptors_make_few_transfers_and_fail_no_url(person: Person, serv
     assert ended.stderr.count("64 descriptors allow 7 transfers at once per process") == 1
 
 
-def test_so_few_descriptors_that_nothing_works_are_one_sentence(person: Person) -> None:
+def test_too_few_descriptors_to_work_are_one_sentence(person: Person) -> None:
     ended = run_with_descriptors(48, person, person.write_list("http://127.0.0.1:1/"))
 
     assert ended.returncode == 2
     assert ended.stderr == "trawl: 48 descriptors are too few for 1 worker process: raise `ulimit -n`.\n"
 
 
-def test_a_proxy_of_the_environment_is_said_to_be_ignored(person: Person, web: str) -> None:
+def test_an_ignored_proxy_variable_is_reported(person: Person, web: str) -> None:
     urls = person.write_list(f"{web}/file/1")
 
     code, _, err = person.trawl("run", urls, *LOOPBACK, *SMALL, https_proxy="http://127.0.0.1:1")
@@ -118,7 +118,7 @@ def test_a_list_becomes_files_named_by_the_md5_of_their_url(person: Person, web:
     assert sorted(path.name for path in person.folder.iterdir()) == ["out", "tmp", "urls.txt"]
 
 
-def test_the_same_command_again_fetches_nothing_and_a_lost_file_again(person: Person, web: str) -> None:
+def test_running_again_fetches_only_lost_files(person: Person, web: str) -> None:
     urls = [f"{web}/file/{number}" for number in range(1, 11)]
     listed = person.write_list(*urls)
     command = ("run", listed, "-o", "out", "--json", *LOOPBACK, *SMALL)
@@ -139,7 +139,7 @@ def test_the_same_command_again_fetches_nothing_and_a_lost_file_again(person: Pe
     assert (person.folder / "out" / output_name(urls[1])).read_bytes() == file_body(2)
 
 
-def test_what_others_put_among_the_temporary_files_stays_and_harms_nothing(person: Person, web: str) -> None:
+def test_foreign_files_among_the_temporary_ones_stay_and_harm_nothing(person: Person, web: str) -> None:
     parts = person.folder / "out" / ".trawl" / "parts"
     parts.mkdir(parents=True)
     (parts / "planted").write_text("theirs")
@@ -171,7 +171,9 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
-def test_nothing_listens_and_only_we_can_reach_the_embedded_server(person: Person, server: MisbehavingServer) -> None:
+def test_the_embedded_server_listens_on_no_port_and_only_we_can_reach_it(
+    person: Person, server: MisbehavingServer
+) -> None:
     listed = person.write_list(*held(server, 8))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
     pids = family(process)
@@ -222,8 +224,8 @@ def test_a_run_that_is_ended_leaves_nothing_running_and_goes_on_later(
     assert leftovers(person) == []
 
 
-def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(person: Person, server: MisbehavingServer) -> None:
-    """Guards the way of a snapshot from Ledger.tell to LiveProgress.add_snapshot: twenty large files are one batch."""
+def test_the_progress_of_an_open_batch_is_shown(person: Person, server: MisbehavingServer) -> None:
+    """Guards a snapshot's way from send_snapshot to LiveProgress.add_snapshot: twenty large files are one batch."""
     sizes = [server.url(f"/good?seed={number}&size=1000000") for number in range(3)]
     listed = person.write_list(*sizes, server.url("/status?code=404"), *held(server, 1))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
@@ -238,7 +240,7 @@ def test_what_an_open_batch_has_done_is_shown_before_it_is_closed(person: Person
     assert process.returncode == 1
 
 
-def test_a_second_interrupt_ends_it_at_once(person: Person, server: MisbehavingServer) -> None:
+def test_a_second_interrupt_ends_a_run_at_once(person: Person, server: MisbehavingServer) -> None:
     listed = person.write_list(*held(server, 200))
     process = person.start("run", listed, "-o", "out", "--transfers", "1", "--drain", "3600", *LOOPBACK, *SMALL)
     pids = family(process)
@@ -278,7 +280,7 @@ def test_what_a_run_started_and_dies_is_started_again(
     assert Counter(row["url"] for row in person.rows()) == Counter(urls)
 
 
-def test_a_disk_below_the_floor_is_told_at_the_terminal(person: Person, server: MisbehavingServer) -> None:
+def test_a_disk_below_the_floor_is_reported_on_the_terminal(person: Person, server: MisbehavingServer) -> None:
     listed = person.write_list(*good(server, 3))
     process = person.start("run", listed, "-o", "out", "--min-free", "1000T", "--drain", "0", *LOOPBACK, *SMALL)
 
@@ -321,7 +323,7 @@ def test_the_demo_checks_itself(person: Person) -> None:
     assert leftovers(person) == []
 
 
-def test_the_exercise_is_compared_in_a_table_and_a_chart(person: Person, web: str) -> None:
+def test_compare_prints_a_table_and_a_chart(person: Person, web: str) -> None:
     listed = person.write_list(*(f"{web}/file/{number}" for number in range(1, 25)))
 
     code, out, err = person.trawl("compare", listed, "--threads", "6", *LOOPBACK, *SMALL)

@@ -1,4 +1,4 @@
-"""A secret in a URL and a credential beside it are looked for everywhere after a whole run: both stay home."""
+"""After a whole run, a secret in a URL and a credential are searched for everywhere: neither has leaked."""
 
 from __future__ import annotations
 
@@ -303,8 +303,8 @@ def test_no_log_page_queue_or_argument_shows_a_secret(overheard: Overheard, secr
     assert telling == []
 
 
-def test_metrics_were_read_while_the_secrets_passed_by(overheard: Overheard) -> None:
-    """That they show none is held with everything else that was overheard."""
+def test_metrics_were_read_during_the_run(overheard: Overheard) -> None:
+    """That they show no secret is checked with everything else that was captured."""
     first, last = overheard.scrapes[0].decode(), overheard.scrapes[-1].decode()
 
     assert 'trawl_urls_total{error="",outcome="ok"} 0.0' in first, "before the job"
@@ -324,7 +324,7 @@ def test_details_of_outcomes_name_no_path_and_no_query(overheard: Overheard) -> 
     assert [row["detail"] for row in overheard.rows if CANARY in str(row["detail"])] == []
 
 
-def test_messages_and_events_on_their_way_hold_no_secret(overheard: Overheard) -> None:
+def test_messages_and_events_hold_no_secret(overheard: Overheard) -> None:
     owners = ('"EVALSHA"', '"HSETNX"', '"HSET" "trawl:2:job:', '"SET" "celery-task-meta-')  # the ledger and the reports
     published = [command for command in overheard.commands if not command.startswith(owners)]
     assert any(command.startswith('"LPUSH" "trawl:trawl') for command in published)
@@ -333,7 +333,7 @@ def test_messages_and_events_on_their_way_hold_no_secret(overheard: Overheard) -
 
 
 @pytest.mark.parametrize("secret", [CREDENTIAL, base64.b64encode(f"{CREDENTIAL}:".encode()).decode()[:24], PASSWORD])
-def test_the_output_folder_never_learns_of_credentials(overheard: Overheard, secret: str) -> None:
+def test_the_output_folder_holds_no_credentials(overheard: Overheard, secret: str) -> None:
     files = [path for path in (overheard.folder / "out").rglob("*") if path.is_file()]
 
     assert any(path.name == "manifest.jsonl" for path in files)
@@ -360,7 +360,9 @@ def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: MisbehavingSe
     [("run", "urls.txt"), ("enqueue", "urls.txt"), ("follow", "job"), ("status",), ("gc",), ("doctor",), ("worker",)],
     ids=lambda command: command[0],
 )
-def test_a_broker_url_as_pasted_ends_every_command_and_stays_home(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_malformed_broker_url_ends_every_command_and_is_not_repeated(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     person = Person(tmp_path, CELERY_BROKER_URL=f"redis://:{PASSWORD}/x#{PASSWORD}@127.0.0.1:1/0")
     person.write_list("http://127.0.0.1:1/")
 

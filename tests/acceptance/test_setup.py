@@ -1,4 +1,4 @@
-"""`./trawl` in a checkout of its own: set up once, whole or again, for whoever comes first, from any folder."""
+"""`./trawl` in a checkout: it sets itself up once, completely or again, for any user, from any folder."""
 
 import ast
 import os
@@ -109,7 +109,7 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
         send(int(made.installer.read_text()), signal.SIGKILL)
 
 
-def test_the_first_command_sets_up_and_the_next_one_does_not(checkout: Checkout, tmp_path: Path) -> None:
+def test_the_first_command_sets_up_and_the_second_does_not(checkout: Checkout, tmp_path: Path) -> None:
     first = checkout.run("run", "urls.txt", folder=tmp_path)
     second = checkout.run("run", "urls.txt", folder=tmp_path)
 
@@ -120,8 +120,8 @@ def test_the_first_command_sets_up_and_the_next_one_does_not(checkout: Checkout,
 
 
 @pytest.mark.parametrize("stderr", ["closed", "full"])
-def test_it_sets_up_and_runs_although_nothing_can_be_said(checkout: Checkout, stderr: str) -> None:
-    """Guards fill_gaps and write: a cron job or a service manager may have no place for words."""
+def test_setup_works_with_closed_streams(checkout: Checkout, stderr: str) -> None:
+    """Guards fill_gaps and write: a cron job or a service manager may have closed standard output."""
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
             [checkout.python, checkout.root / "trawl", "run"],
@@ -136,7 +136,7 @@ def test_it_sets_up_and_runs_although_nothing_can_be_said(checkout: Checkout, st
     assert (ended.returncode, ended.stdout) == (0, f"{checkout.root} run\n".encode())
 
 
-def test_bytecode_is_there_where_python_may_write_none(checkout: Checkout) -> None:
+def test_bytecode_exists_even_if_python_may_not_write_it(checkout: Checkout) -> None:
     """Guards write_bytecode: each command would take twice as long to start."""
     checkout.run(PYTHONDONTWRITEBYTECODE="1")
 
@@ -178,7 +178,7 @@ def test_a_new_lock_is_installed_into_the_environment_that_is_there(checkout: Ch
 
 
 @pytest.mark.parametrize("kind", ["first", "upgrade"])
-def test_what_a_killed_setup_left_is_made_again(checkout: Checkout, kind: str) -> None:
+def test_a_killed_setup_is_repeated(checkout: Checkout, kind: str) -> None:
     # Protects the mark's being written last, and unfinished before the first change.
     if kind == "upgrade":
         checkout.run()
@@ -198,7 +198,7 @@ def test_what_a_killed_setup_left_is_made_again(checkout: Checkout, kind: str) -
     assert not (checkout.root / ".venv" / "debris").exists()
 
 
-def test_an_installer_that_outlived_its_setup_is_waited_for(checkout: Checkout) -> None:
+def test_an_installer_that_outlives_its_setup_is_waited_for(checkout: Checkout) -> None:
     # Protects pass_fds: two installers must never write into one environment.
     killed, installer = in_the_middle_of_setup(checkout)
     killed.kill()
@@ -242,7 +242,7 @@ def words_of(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def test_two_first_commands_at_once_make_one_environment(checkout: Checkout) -> None:
+def test_two_concurrent_first_commands_make_one_environment(checkout: Checkout) -> None:
     # Protects the lock file, and the second look once it is held.
     pair = [checkout.start(str(number)) for number in (1, 2)]
     words = [process.communicate() for process in pair]
@@ -303,7 +303,7 @@ def test_a_link_is_moved_aside_and_what_it_points_at_is_left_alone(
 
 
 def test_warnings_of_an_installer_do_not_end_the_setup(checkout: Checkout) -> None:
-    """Guards ``do_not_end_of_warnings``: with PYTHONWARNINGS=error pip ends of its own, on Python 3.13."""
+    """Guards ``do_not_end_of_warnings``: with PYTHONWARNINGS=error pip fails on Python 3.13."""
     warns = f"{sys.executable} -c 'import warnings; warnings.warn(str())' || exit 1\n"
     checkout.program("uv", QUICK_UV.replace("#!/bin/sh\n", f"#!/bin/sh\n{warns}"))
 
@@ -338,7 +338,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(each): each.read_bytes() for each in [folder, *folder.rglob("*")] if each.is_file()}
 
 
-def test_pip_works_where_uv_fails_and_what_neither_can_install_is_said_and_tried_again(checkout: Checkout) -> None:
+def test_pip_is_used_if_uv_fails_and_a_failure_of_both_is_reported(checkout: Checkout) -> None:
     # By a Python of an environment without pip: what the box has counts, not what that environment has.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout.root / "other"], check=True)
     checkout = replace(checkout, python=str(checkout.root / "other" / "bin" / "python"))
@@ -361,7 +361,7 @@ def test_an_old_python_can_parse_it() -> None:
     ast.parse((ROOT / "trawl").read_text("utf-8"), feature_version=(3, 4))
 
 
-def test_an_unsuitable_python_is_told_in_one_line(checkout: Checkout) -> None:
+def test_an_unsuitable_python_is_reported_in_one_line(checkout: Checkout) -> None:
     result = checkout.run_with_old_python("/nowhere")
 
     assert result.returncode == 2
@@ -371,7 +371,7 @@ def test_an_unsuitable_python_is_told_in_one_line(checkout: Checkout) -> None:
     )
 
 
-def test_an_unsuitable_python_hands_over_to_one_on_the_path_that_runs(checkout: Checkout) -> None:
+def test_an_unsuitable_python_hands_over_to_a_suitable_one_on_the_path(checkout: Checkout) -> None:
     for name in ("python3.11", "python3.12", "python3.13"):
         checkout.program(name, BROKEN)
     suitable = f"python{sys.version_info.major}.{sys.version_info.minor}"

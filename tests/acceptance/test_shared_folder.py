@@ -1,4 +1,4 @@
-"""Two machines store into one folder whose locks neither sees of the other, and are killed again and again."""
+"""Two machines that cannot see each other's locks store into one folder, and are killed again and again."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def machines(tmp_path: Path) -> Iterator[list[TinyDisk]]:
         yield disks
 
 
-def test_two_machines_killed_again_and_again_lose_no_draft_of_one_another(
+def test_two_machines_killed_repeatedly_lose_no_draft_of_each_other(
     tmp_path: Path, machines: list[TinyDisk], server: MisbehavingServer
 ) -> None:
-    """Guards host and boot in the names of temporary folders: the second machine reaped what the first was writing."""
+    """Guards host and boot in the names of temporary folders: the second machine removed what the first was writing."""
     urls = [server.url(f"/good?seed={seed}&size=20000&rate=20000") for seed in range(160)]
     batches = [urls[start : start + 10] for start in range(0, len(urls), 10)]
     logs: list[Path] = []

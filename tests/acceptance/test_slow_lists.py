@@ -1,4 +1,4 @@
-"""The scenarios of `./trawl bench slow`, small: what they count must be right on any machine, whatever it takes."""
+"""Small versions of `./trawl bench slow`: what they count must be right on any machine, however long it takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.slow import command
     "scenario",
     ["hangs", "drips", "refusing-hosts", "throttled-asks", "dead-site", "neighbours", "blocked-in-front", "stopping"],
 )
-def test_what_is_slow_waits_by_itself(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_slow_urls_wait(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
     failed = command.main(["--scenario", scenario, "--scale", "0.03"])
 
     assert not failed, capsys.readouterr().out

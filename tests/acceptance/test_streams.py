@@ -1,4 +1,4 @@
-"""A run whose words go nowhere: what it fetches and how it ends is the same."""
+"""A run whose output goes nowhere fetches the same and ends the same."""
 
 import os
 import subprocess
@@ -65,10 +65,10 @@ def test_a_run_with_closed_streams_fetches_everything(tmp_path: Path, web: str, 
     assert [row["outcome"] for row in person.rows()] == ["ok"] * 5
 
 
-def test_a_run_whose_words_no_disk_and_no_reader_takes_fetches_everything_and_says_so_where_it_can(
+def test_a_run_whose_output_is_lost_fetches_everything_and_reports_the_loss(
     tmp_path: Path, web: str, full: int, unread: int
 ) -> None:
-    """Guards _settled: of a summary that is lost one sentence tells, and none of a reader that has seen enough."""
+    """Guards _settled: a lost summary is reported in one sentence; a reader that has seen enough is not."""
     person = Person(tmp_path)
     listed = person.write_list(*(f"{web}/file/{number}" for number in range(5)))
     command = ("run", listed, "-o", "out", *SMALL)
@@ -83,9 +83,7 @@ def test_a_run_whose_words_no_disk_and_no_reader_takes_fetches_everything_and_sa
     assert unheard == (0, "", "")
 
 
-def test_a_command_that_only_prints_has_failed_where_nothing_can_be_printed(
-    tmp_path: Path, full: int, unread: int
-) -> None:
+def test_a_command_that_only_prints_fails_if_it_cannot(tmp_path: Path, full: int, unread: int) -> None:
     person = Person(tmp_path)
 
     codes = [run(person, "run", "--help", stdout=stdout)[0] for stdout in (full, unread)]
@@ -93,8 +91,8 @@ def test_a_command_that_only_prints_has_failed_where_nothing_can_be_printed(
     assert codes == [1, 0]
 
 
-def test_what_a_command_answers_by_its_code_is_so_although_nothing_can_be_printed(tmp_path: Path, full: int) -> None:
-    """Guards the Answer of doctor and gc: 1 would say that something is broken."""
+def test_an_exit_code_is_kept_even_if_nothing_can_be_printed(tmp_path: Path, full: int) -> None:
+    """Guards the Answer of doctor and gc: 1 would mean that something is broken."""
     person = Person(tmp_path)
     (tmp_path / "out").mkdir()
 

@@ -1,1 +1,1 @@
-"""Tests of the shape: layers hold, modules are small and named, documents are complete, the lock agrees."""
+"""Architecture tests: layers hold, modules are small and well named, documents are complete, the locks agree."""

@@ -1,4 +1,4 @@
-"""Settings and environment are read, and clusters opened, in one place a side: its composition root."""
+"""Settings and environment are read, and clusters opened, only in each side's composition root."""
 
 import ast
 

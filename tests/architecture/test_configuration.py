@@ -1,4 +1,4 @@
-"""docs/configuration.md names every setting there is, with the default and the words the code has for it."""
+"""docs/configuration.md lists every setting, with the default and meaning that the code has."""
 
 import re
 from typing import Any
@@ -34,7 +34,7 @@ def test_no_variable_the_code_reads_is_missing() -> None:
     assert read - set(ROWS) == set()
 
 
-def test_no_row_is_left_of_a_setting_that_is_gone() -> None:
+def test_no_row_describes_a_removed_setting() -> None:
     code = "\n".join((ROOT / module).read_text("utf-8") for module in modules(*PRODUCT))
 
     gone = [name for name in ROWS if name.startswith("TRAWL_") and name not in code]
@@ -42,8 +42,8 @@ def test_no_row_is_left_of_a_setting_that_is_gone() -> None:
     assert gone == []
 
 
-def test_every_variable_of_ours_is_known_by_name_and_no_other() -> None:
-    """Guards ``hints``, which would call a setting it does not know a mistake."""
+def test_the_known_variables_are_exactly_ours() -> None:
+    """Guards ``hints``, which would report an unlisted setting as mistyped."""
     deployed = {"TRAWL_IMAGE", "TRAWL_LISTS", "TRAWL_SECRETS"}
 
     assert set(VARIABLES) == deployed | {name for name in ROWS if name.startswith("TRAWL_")}
@@ -60,7 +60,7 @@ CELERY = flat(
 
 
 @pytest.mark.parametrize("name", CELERY)
-def test_a_celery_setting_has_its_value_and_its_reason(name: str) -> None:
+def test_every_celery_setting_is_documented_with_value_and_reason(name: str) -> None:
     value, reason = ROWS[name]
 
     assert reason
@@ -69,7 +69,7 @@ def test_a_celery_setting_has_its_value_and_its_reason(name: str) -> None:
         assert value == f"`{CELERY[name]}`"
 
 
-def test_no_celery_setting_is_described_that_is_not_set() -> None:
+def test_every_documented_celery_setting_is_set() -> None:
     lower = {name for name in ROWS if name.islower() and not name.startswith("trawl_")}  # those are metrics
 
     assert lower == set(CELERY)

@@ -1,4 +1,4 @@
-"""What a user can set or type is in the documents, and the documents name nothing that does not exist."""
+"""The documents cover everything a user can set or type, and name nothing that does not exist."""
 
 import dataclasses
 import importlib
@@ -75,22 +75,22 @@ def test_every_command_is_in_the_documents() -> None:
     assert missing == []
 
 
-def test_every_error_class_has_its_row_where_people_look_for_help() -> None:
+def test_every_error_class_has_a_row_in_troubleshooting() -> None:
     rows = [line.split("|")[1] for line in document("docs/troubleshooting.md").splitlines() if line.startswith("| `")]
     named = {word for row in rows for word in re.findall(r"`([a-z0-9-]+)`", row)}
 
     assert {str(error) for error in ErrorClass} - named == set()
 
 
-def test_what_the_help_says_of_exit_codes_is_so() -> None:
+def test_the_help_describes_the_real_exit_codes() -> None:
     said = CliRunner().invoke(trawl, ["--help"]).output
 
     for code in (0, 1, BAD_USAGE, MISCOUNTED, BUG, INTERRUPTED):
         assert re.search(rf"^ +(.* )?{code}  ", said, re.M), code
 
 
-def test_commands_shown_can_be_typed_in_a_fresh_clone() -> None:
-    """There `trawl` and `celery` are on no PATH, and the system's Python has nothing of ours."""
+def test_commands_in_documents_work_in_a_fresh_clone() -> None:
+    """There, `trawl` and `celery` are on no PATH, and the system's Python has none of our packages."""
     fences = re.findall(r"```[a-z]*\n(.*?)```", document("CONTRIBUTING.md") + documents(), re.S)
     lines = [line for fence in fences for line in fence.splitlines()]
 
@@ -98,7 +98,7 @@ def test_commands_shown_can_be_typed_in_a_fresh_clone() -> None:
     assert [line for line in lines if re.search(r"(?:^|[;&|(]\s*|\$\s+)(?:trawl|celery|python3?) ", line)] == []
 
 
-def test_the_glossary_has_one_row_for_a_word() -> None:
+def test_the_glossary_has_one_row_per_word() -> None:
     """It is merged by union, which keeps both sides of a row that two have changed."""
     words = [word for word, _ in glossary()]
 
@@ -118,7 +118,7 @@ def glossary() -> list[tuple[str, list[str]]]:
     return [(word, re.findall(r"`([^`]+)`", files)) for word, files in rows]
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_work() -> None:
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks/README.md"]
 
     for page in pages:
@@ -135,7 +135,7 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
-def test_every_command_says_what_it_does() -> None:
+def test_every_command_has_a_description() -> None:
     for arguments in (["--version"], ["--help"], *([*name.split(), "--help"] for name in command_names(trawl))):
         result = CliRunner().invoke(trawl, arguments)
 

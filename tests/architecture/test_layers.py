@@ -1,4 +1,4 @@
-"""Imports flow down only: import-linter's contracts in pyproject.toml hold, and each place has one."""
+"""Imports flow down only: import-linter's contracts in pyproject.toml hold, and every module has a place in them."""
 
 import shutil
 import subprocess
@@ -63,7 +63,7 @@ def test_the_documentation_shows_the_layers_as_they_are() -> None:
         assert (f"{name}: {layers}" if name else layers) in document("docs/architecture.md").splitlines()
 
 
-def test_the_producer_starts_without_anything_of_the_worker_or_libcurl() -> None:
+def test_the_producer_imports_neither_worker_nor_libcurl() -> None:
     # `trawl enqueue` runs in other people's programs: what it imports is what they pay for.
     command = (
         "import producer.cluster.client, sys; "

@@ -1,4 +1,4 @@
-"""docs/metrics.md is the catalogue of metrics in words, and whoever shows a metric takes it from the catalogue."""
+"""docs/metrics.md matches the catalogue of metrics, and all code that exposes a metric takes it from there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contract.metrics import CATALOGUE, EXPORTER_METRICS, PROCESS_METRICS, WORKE
 from tests.architecture.project import PRODUCT, ROOT, document, documents, modules
 
 
-def test_the_page_has_the_row_of_every_metric_and_no_other() -> None:
+def test_the_page_has_exactly_the_rows_of_the_catalogue() -> None:
     rows = [line for line in document("docs/metrics.md").splitlines() if line.startswith("| `")]
 
     assert rows == [metric.row for part in (WORKER_METRICS, EXPORTER_METRICS, PROCESS_METRICS) for metric in part]
@@ -29,8 +29,8 @@ def test_the_documents_and_the_files_of_prometheus_name_no_metric_that_does_not_
     assert named - samples == set()
 
 
-def test_names_say_what_prometheus_expects_of_them() -> None:
-    """Prometheus, "Metric and label naming": base units, and _total for what only grows."""
+def test_metric_names_follow_prometheus_conventions() -> None:
+    """Prometheus, "Metric and label naming": base units, and _total for counters."""
     for metric in CATALOGUE:
         assert (metric.kind is Kind.COUNTER) == metric.name.endswith("_total"), metric.name
         assert metric.unit in ("", "seconds", "bytes")
@@ -39,13 +39,13 @@ def test_names_say_what_prometheus_expects_of_them() -> None:
         assert bool(metric.labels) == bool(metric.series) or metric.name == "trawl_build_info", "born at 0"
 
 
-def test_nobody_names_a_metric_beside_the_catalogue() -> None:
+def test_only_the_catalogue_names_metrics() -> None:
     code = [path for path in modules(*PRODUCT) if str(path) != "contract/metrics.py"]
 
     assert [str(path) for path in code if re.search(r"[\"']trawl_[a-z_]+[\"']", (ROOT / path).read_text("utf-8"))] == []
 
 
-def test_the_keys_that_autoscalers_count_are_the_ledgers() -> None:
+def test_the_keys_that_autoscalers_read_are_the_ledgers() -> None:
     keys = RedisLedger(redis.Redis(), prefix=ClusterSettings().prefix).keys
 
     for file in ("docs/metrics.md", "docs/operations.md", "deploy/kubernetes/autoscaling.yaml"):

@@ -28,18 +28,18 @@ def opens_with_sentence(text: str) -> bool:
 
 
 @pytest.mark.parametrize("text", ["", "Helpers.", "Has no full stop", "Ends in so many dots..."])
-def test_what_is_no_sentence_is_noticed(text: str) -> None:
+def test_a_docstring_that_is_not_a_sentence_is_noticed(text: str) -> None:
     assert not opens_with_sentence(text)
 
 
 @pytest.mark.parametrize(("folders", "longest"), [(PRODUCT, LONGEST), (("tests", "benchmarks"), LONGEST_TEST)])
-def test_no_module_is_longer_than_a_reader_can_hold(folders: tuple[str, ...], longest: int) -> None:
+def test_no_module_is_too_long(folders: tuple[str, ...], longest: int) -> None:
     lengths = {str(module): len((ROOT / module).read_text("utf-8").splitlines()) for module in modules(*folders)}
 
     assert {name: lines for name, lines in lengths.items() if lines > longest} == {}
 
 
-def test_no_module_or_package_has_an_empty_name() -> None:
+def test_no_module_or_package_has_a_meaningless_name() -> None:
     empty = [str(path) for path in modules(*PACKAGES) if EMPTY_WORDS & words_of(path)]
 
     assert empty == []

@@ -1,4 +1,4 @@
-"""The hash-locked files are what pyproject.toml asks for, in full, and name no place to get it from."""
+"""The hash-locked files match pyproject.toml completely, and name no package index."""
 
 import importlib.metadata
 import re
@@ -100,7 +100,7 @@ def applies(marker: Marker | None, extra: str = "") -> bool:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_what_is_installed_is_what_is_locked(name: str) -> None:
+def test_the_installed_packages_are_the_locked_ones(name: str) -> None:
     installed = {canonicalize_name(each.name): each.version for each in importlib.metadata.distributions()}
 
     other = {key: installed[key] for key, pin in locked(name).items() if installed.get(key, pin.version) != pin.version}

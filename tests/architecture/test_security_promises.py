@@ -1,4 +1,4 @@
-"""Every promise of SECURITY.md names tests that exist."""
+"""Every promise of SECURITY.md names tests, and they exist."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ NAMED = sorted(set(re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", d
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
-def test_a_test_that_holds_a_promise_exists(file: str, name: str) -> None:
+def test_every_test_named_by_a_promise_exists(file: str, name: str) -> None:
     tree = ast.parse((ROOT / file).read_text("utf-8"))
 
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

@@ -1,4 +1,4 @@
-"""What went in must come out, in the manner of Jepsen's total queue: once, whole and right."""
+"""Everything that went in must come out once, whole and right, as in Jepsen's total-queue check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job under fire: its producer is started again with the same command until every line has its outcome."""
+"""One job under fire: its producer is restarted with the same command until every line has its outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster to be hurt: Redis behind a relay, two workers, Flower; what dies is started again at once."""
+"""A cluster to be disturbed: Redis behind a relay, two workers, Flower; whatever dies is restarted at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A web server with predictable bodies; its hosts throttle when told to, and its poison kills whoever asks for it."""
+"""A web server with predictable bodies; its hosts throttle on request, and its poison kills any
+worker that fetches it.
+"""
 
 from __future__ import annotations
 

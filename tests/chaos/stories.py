@@ -1,4 +1,4 @@
-"""Stories: one misfortune each, played on a site of its own and checked like every job."""
+"""Stories: one misfortune each, on a cluster of its own, checked like every job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kills at random: the faults, how often each, and the loop that deals them out while jobs run."""
+"""Kills at random: the faults, how often each occurs, and the loop that injects them while jobs run."""
 
 from __future__ import annotations
 

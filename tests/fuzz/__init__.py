@@ -1,1 +1,1 @@
-"""Inputs nobody thought of: ``python -m tests.fuzz TARGET --seconds N`` looks for them, the corpus keeps them."""
+"""Fuzzing: ``python -m tests.fuzz TARGET --seconds N`` searches for inputs that break a rule; the corpus keeps them."""

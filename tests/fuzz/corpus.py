@@ -1,4 +1,4 @@
-"""The inputs kept for each target: one JSON string per line, a character per byte."""
+"""The inputs kept for each target: one JSON string per line, one character per byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is fuzzed, and what has to hold for every input."""
+"""What is fuzzed, and what must hold for every input."""
 
 from __future__ import annotations
 

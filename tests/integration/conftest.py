@@ -1,4 +1,4 @@
-"""A Redis, and somebody whose commands use it."""
+"""A Redis, and a user whose commands use it."""
 
 from __future__ import annotations
 

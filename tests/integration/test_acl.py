@@ -1,4 +1,4 @@
-"""deploy/redis/users.acl is enough for everything Trawlnet does, and for nothing an intruder would like."""
+"""deploy/redis/users.acl allows everything Trawlnet does, and nothing an intruder would want."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_script_can_do_no_more_than_its_user(guarded: Guarded) -> None:
             client.evalsha(str(digest), 0)
 
 
-def test_nobody_comes_in_without_the_name_and_the_password(guarded: Guarded) -> None:
+def test_login_needs_both_name_and_password(guarded: Guarded) -> None:
     for user, password in (("", ""), ("trawl", "guess"), ("default", ""), ("nobody", PASSWORD)):
         url = guarded.server.url(user=user, password=password) if user else f"redis://127.0.0.1:{guarded.server.port}/0"
         with redis.Redis.from_url(url) as stranger, pytest.raises(redis.exceptions.AuthenticationError):

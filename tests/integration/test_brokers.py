@@ -1,4 +1,4 @@
-"""Brokers other than the ledger's Redis: killed and taken over in the middle of a job, which ends all the same."""
+"""Brokers other than the ledger's Redis, killed or failed over in the middle of a job, which ends all the same."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def environment_of(broker_url: str, ledger: RedisServer, **more: str) -> dict[st
 
 @with_rabbit
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_a_job_outlives_two_deaths_of_rabbitmq(
+def test_a_job_survives_two_crashes_of_rabbitmq(
     tmp_path: Path, broker: Rabbit, ledger: RedisServer, queue_type: str
 ) -> None:
     queue = {"TRAWL_QUEUE": queue_type, "TRAWL_QUEUE_TYPE": queue_type}
@@ -65,7 +65,7 @@ def test_a_job_outlives_two_deaths_of_rabbitmq(
 
 
 @with_rabbit
-def test_a_queue_is_counted_again_after_its_broker_was_away(broker: Rabbit, ledger: RedisServer) -> None:
+def test_a_queue_is_counted_again_after_its_broker_was_unreachable(broker: Rabbit, ledger: RedisServer) -> None:
     settings = ClusterSettings.from_environment(environment_of(broker.url, ledger, TRAWL_QUEUE="counted"))
     app = build_app(settings)
     assert queue_depth(app, settings.queue) == 0, "there is no such queue yet"
@@ -84,7 +84,7 @@ def test_a_queue_is_counted_again_after_its_broker_was_away(broker: Rabbit, ledg
 
 
 @with_rabbit
-def test_a_queue_of_another_type_is_said_in_a_sentence(tmp_path: Path, broker: Rabbit, ledger: RedisServer) -> None:
+def test_a_queue_of_another_type_is_one_sentence(tmp_path: Path, broker: Rabbit, ledger: RedisServer) -> None:
     person = Person(tmp_path, **environment_of(broker.url, ledger, TRAWL_QUEUE="typed"))
     listed = person.write_list("http://host.test/")
     assert person.trawl("enqueue", listed).code == 0
@@ -95,7 +95,7 @@ def test_a_queue_of_another_type_is_said_in_a_sentence(tmp_path: Path, broker: R
     assert "set TRAWL_QUEUE_TYPE to the type it has" in ended.err
 
 
-def test_a_job_outlives_the_failover_of_a_broker_behind_sentinels(tmp_path: Path, ledger: RedisServer) -> None:
+def test_a_job_survives_the_failover_of_a_broker_behind_sentinels(tmp_path: Path, ledger: RedisServer) -> None:
     with (
         RedisServer(tmp_path / "primary") as primary,
         RedisServer(tmp_path / "replica", extra=(f"replicaof 127.0.0.1 {primary.port}",)) as replica,

@@ -1,4 +1,4 @@
-"""Pausing, resuming and cancelling from another terminal, as people and scripts do it; the worker fetches nothing."""
+"""Pausing, resuming and cancelling from another terminal or a script; the worker is a stand-in that fetches nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any], str]:
     return process.returncode, json.loads(out), err.decode()
 
 
-def test_a_paused_job_waits_and_a_resumed_one_goes_on(bench: Bench) -> None:
+def test_a_paused_job_waits_and_a_resumed_one_continues(bench: Bench) -> None:
     job = bench.enqueue(300)
 
     code, out, _ = bench.trawl("pause", job)
@@ -109,8 +109,8 @@ def test_a_cancelled_job_has_its_rows_without_a_worker(bench: Bench) -> None:
     assert (code, err) == (2, f"trawl: Job {job} is cancelled: there is nothing left to pause.\n")
 
 
-def test_a_run_that_is_cancelled_has_a_row_for_every_line_and_the_next_fetches_what_is_left(bench: Bench) -> None:
-    """Guards ``Feeder.cancel`` and the sums. How much of the list is read ahead is no matter of this test."""
+def test_a_cancelled_run_has_a_row_for_every_line_and_the_next_fetches_the_rest(bench: Bench) -> None:
+    """Guards ``Feeder.cancel`` and the sums. How much of the list is read ahead is not tested here."""
     listed = bench.write_list(*urls(MANY), "# a comment is no line", "", urls(1)[0])
     command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
     with StandInWorker(bench.settings, limit=20):
@@ -132,7 +132,7 @@ def test_a_run_that_is_cancelled_has_a_row_for_every_line_and_the_next_fetches_w
     assert (again["kept"], again["ok"], again["duplicates"]) == (200, MANY - 200, 1)
 
 
-def test_a_run_that_was_killed_and_then_cancelled_ends_with_its_next_start(bench: Bench) -> None:
+def test_a_run_that_was_killed_then_cancelled_ends_at_its_next_start(bench: Bench) -> None:
     listed = bench.write_list(*urls(MANY))
     command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
     process = bench.start(*command)
@@ -150,7 +150,7 @@ def test_a_run_that_was_killed_and_then_cancelled_ends_with_its_next_start(bench
         assert bench.trawl(*command)[0] == 0
 
 
-def test_of_a_list_that_is_no_file_nobody_can_tell_what_was_not_read(bench: Bench) -> None:
+def test_unread_lines_of_a_stream_are_unknown(bench: Bench) -> None:
     process = bench.start("run", "-", "-o", "out", "--json", stdin=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write("".join(f"{url}\n" for url in urls(30)).encode())
@@ -165,8 +165,8 @@ def test_of_a_list_that_is_no_file_nobody_can_tell_what_was_not_read(bench: Benc
     assert (summary["lines"], summary["failed"], summary["not_read"]) == (30, 30, None)
 
 
-def test_an_enqueue_that_is_cancelled_ends_and_its_follower_has_the_sums(bench: Bench) -> None:
-    """Guards the look of ``enqueue`` at what became of its job, and that a follower waits for what it says."""
+def test_a_cancelled_enqueue_ends_and_its_follower_has_the_sums(bench: Bench) -> None:
+    """Guards the check by ``enqueue`` whether its job was cancelled, and that a follower waits for its totals."""
     process = bench.start("enqueue", "-", "--batch-size", "10", stdin=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write("".join(f"{url}\n" for url in urls(45)).encode())
@@ -183,7 +183,7 @@ def test_an_enqueue_that_is_cancelled_ends_and_its_follower_has_the_sums(bench: 
     assert (code, summary["lines"], summary["failed"], summary["not_read"]) == (1, 45, 45, None), err
 
 
-def test_a_job_that_was_paused_stays_so_for_the_next_start_which_says_how_to_go_on(bench: Bench) -> None:
+def test_a_paused_job_stays_paused_at_the_next_start_which_says_how_to_resume(bench: Bench) -> None:
     listed = bench.write_list(*urls(100))
     command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
     process = bench.start(*command)
@@ -209,7 +209,7 @@ def test_a_job_that_was_paused_stays_so_for_the_next_start_which_says_how_to_go_
 
 
 def test_a_paused_job_that_redis_has_lost_comes_back_paused(bench: Bench) -> None:
-    """Guards what the journal notes: the workers would begin what somebody stopped."""
+    """Guards what the journal notes: workers would start what a user stopped."""
     process = bench.start("run", bench.write_list(*urls(100)), "-o", "out", "--batch-size", "10", "--json")
     bench.await_batches(10)
     job = bench.job()
@@ -242,8 +242,8 @@ def test_a_cancelled_job_that_redis_has_lost_comes_back_cancelled(bench: Bench) 
     assert worker.batches == []
 
 
-def test_a_pause_that_ends_with_its_command_ends_with_the_next_start(bench: Bench) -> None:
-    """Guards ``Halts.begin``: a command that was killed while Ctrl-Z had stopped it resumes nothing any more."""
+def test_a_suspended_commands_pause_ends_with_its_next_start(bench: Bench) -> None:
+    """Guards ``Halts.begin``: a command that was killed while suspended cannot resume its job."""
     listed = bench.write_list(*urls(100))
     command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
     process = start_in_a_shell(bench, *command)
@@ -262,8 +262,8 @@ def test_a_pause_that_ends_with_its_command_ends_with_the_next_start(bench: Benc
     assert (code, summary["ok"]) == (0, 100), err
 
 
-def test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed(bench: Bench) -> None:
-    """Guards the SIGHUP that a stopped command gets with the SIGCONT: nobody would be left to end its pause."""
+def test_a_suspended_commands_pause_ends_when_its_terminal_is_closed(bench: Bench) -> None:
+    """Guards the SIGHUP that a stopped command gets with the SIGCONT: nothing else would end its pause."""
     process = start_in_a_shell(bench, "run", bench.write_list(*urls(100)), "-o", "out", "--batch-size", "10")
     bench.await_batches(10)
     await_condition(lambda: bench.drains(bench.job()), within=60, what="the command to follow its job")
@@ -279,7 +279,7 @@ def test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed(ben
     assert not bench.record(bench.job()).is_paused
 
 
-def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
+def test_an_impossible_change_is_one_sentence(bench: Bench) -> None:
     mistakes: dict[tuple[str, ...], str] = {
         ("pause", "unheard-of"): "No job unheard-of is known on this cluster",
         ("set", "unheard-of", "--priority", "2"): "No job unheard-of is known on this cluster",
@@ -301,7 +301,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(bench: Bench) -> None:
     assert not (bench.folder / "nowhere").exists()
 
 
-def test_a_job_is_set_while_it_waits_and_neither_paused_nor_cancelled_when_it_is_over(bench: Bench) -> None:
+def test_a_waiting_job_can_be_changed_and_a_finished_one_neither_paused_nor_cancelled(bench: Bench) -> None:
     job = bench.enqueue(10)
     assert bench.trawl("set", job, "--priority", "3", "--weight", "2").out == f"job {job}: priority 3, weight 2\n"
     record = bench.record(job)
@@ -341,7 +341,7 @@ def server_that_ends_once_seen(folder: Path) -> Iterator[None]:
         (False, "No trawl run is working in out: ", "job j1 is not finished"),
     ],
 )
-def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
+def test_a_run_that_ends_during_a_command_is_not_an_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_finished: bool, sentence: str, state: str
 ) -> None:
     """Guards the checks of both commands whether the run has ended."""
@@ -359,7 +359,7 @@ def test_a_run_that_ends_while_it_is_spoken_to_is_no_outage(
     assert shown.startswith(f"Nothing runs in out: {state}")
 
 
-def test_a_cancelled_run_that_takes_its_server_along_was_cancelled(
+def test_cancelling_succeeds_even_if_the_run_and_its_server_end(
     tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards _wait_until_obeyed: an accepted change holds, even if no server is left to confirm it."""
@@ -379,8 +379,8 @@ def test_a_cancelled_run_that_takes_its_server_along_was_cancelled(
         assert said.result(120) == f"job {job} is cancelled"
 
 
-def test_a_job_whose_command_comes_again_with_other_options_is_given_up(bench: Bench) -> None:
-    """Guards _give_up: workers went on with what nobody would collect, by the limits that were no longer wanted."""
+def test_a_job_whose_command_has_other_options_now_is_cancelled(bench: Bench) -> None:
+    """Guards _give_up: workers went on fetching what no one would collect, with the old limits."""
     listed = bench.write_list(*urls(30))
     killed = bench.start("run", listed, "-o", "out", "--batch-size", "10")
     bench.await_batches(1)

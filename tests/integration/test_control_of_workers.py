@@ -1,4 +1,4 @@
-"""Real workers and a job that is paused, resumed or cancelled: what they ask servers for, and when no more."""
+"""Real workers and a job that is paused, resumed or cancelled: which requests they send, and when they stop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def is_let_alone(cluster: Cluster) -> bool:
     return record is not None and (record.running, cluster.ledger.count_waiting()) == (0, 0)
 
 
-def test_no_request_starts_while_a_job_is_paused_whichever_workers_die_and_come(
+def test_no_request_starts_while_a_job_is_paused_even_if_workers_die_and_start(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
     lists = batches(server, 40)
@@ -64,7 +64,7 @@ def test_no_request_starts_while_a_job_is_paused_whichever_workers_die_and_come(
     assert sorted(outcome.url for outcome in outcomes) == sorted(url for urls in lists for url in urls)
 
 
-def test_what_workers_have_not_begun_of_a_cancelled_job_ends_as_cancelled_and_what_is_in_flight_may_end(
+def test_urls_of_a_cancelled_job_end_as_cancelled_unless_they_are_in_flight(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
     cluster.environment["TRAWL_DRAIN"] = "60"
@@ -95,7 +95,7 @@ def waits_aside(cluster: Cluster) -> bool:
 def test_celerys_revoke_neither_loses_nor_cancels_anything(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
-    """A message means that a batch waits, not which: `trawl cancel` is what ends a job."""
+    """A message means that a batch waits, not which one: `trawl cancel` is what ends a job."""
     lists = batches(server, 6)
     with CeleryWorker(tmp_path, env=cluster.environment, concurrency=1):
         cluster.app.control.revoke([f"job.{number}" for number in range(3, 7)])

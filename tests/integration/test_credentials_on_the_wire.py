@@ -80,7 +80,7 @@ def test_a_header_goes_to_its_host_and_port_only(site: Site) -> None:
 
 @pytest.mark.parametrize("transfers", [1, 2, 64])
 def test_a_recycled_handle_carries_nothing_over(site: Site, transfers: int) -> None:
-    """Protects that HTTPHEADER is unset: for pycurl an empty list changes nothing."""
+    """Protects unsetting HTTPHEADER: for pycurl an empty list changes nothing."""
     mine, other = site.ports
     urls = []
     for number in range(100):
@@ -111,8 +111,8 @@ def test_an_ipv6_address_has_its_own_too() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_header_stays_behind_when_a_redirect_leaves_its_origin(site: Site, status: int) -> None:
-    """And is there again when a later redirect comes back: it belongs to the origin, not to the transfer."""
+def test_a_header_is_not_sent_when_a_redirect_leaves_its_origin(site: Site, status: int) -> None:
+    """It is sent again if a later redirect comes back: it belongs to the origin, not to the transfer."""
     mine, other = site.ports
     trail = [f"one.test:{mine}", f"two.test:{mine}", f"one.test:{other}", f"127.0.0.1:{mine}", f"one.test:{mine}"]
 
@@ -129,7 +129,7 @@ def test_a_header_stays_behind_when_a_redirect_leaves_its_origin(site: Site, sta
     assert [asked.target for asked in sent_anywhere(site.asked, TOKEN)] == ["/0", "/4"]
 
 
-def test_a_redirect_from_elsewhere_gets_what_asking_the_host_would_get(site: Site) -> None:
+def test_a_redirect_to_a_host_gets_its_headers(site: Site) -> None:
     mine, other = site.ports
     site.answer = lambda asked: moved(f"http://one.test:{mine}/end") if asked.target == "/start" else reply()
 
@@ -149,7 +149,7 @@ def tls(authority: PrivateAuthority) -> ssl.SSLContext:
     return authority.valid("one.test", "two.test").server_context()
 
 
-def test_nothing_follows_from_https_to_http(authority: PrivateAuthority, tls: ssl.SSLContext) -> None:
+def test_no_header_follows_from_https_to_http(authority: PrivateAuthority, tls: ssl.SSLContext) -> None:
     """Not to the same host on a port that has credentials of its own, nor back to https after that."""
     with Site(["127.0.0.1"]) as plain, Site(["127.0.0.1"], tls=tls) as safe:
         plain_at, safe_at = f"one.test:{plain.ports[0]}", f"one.test:{safe.ports[0]}"
@@ -193,15 +193,15 @@ def on_default_ports() -> Found:
     return found
 
 
-def test_a_host_by_itself_means_https_on_its_default_port() -> None:
+def test_a_host_alone_means_https_on_its_default_port() -> None:
     assert boxed(on_default_ports).faults == []
 
 
 # ---------------------------------------------------------------------------------------------------- cookies
 
 
-def test_a_cookie_goes_on_within_its_chain_and_nowhere_else(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """Guards that cookies end with their attempt: neither another URL nor another host, log or row gets one."""
+def test_a_cookie_is_sent_within_its_chain_only(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Guards that cookies end with their attempt: no other URL, host, log or row gets one."""
     mine, other = site.ports
     wall = f"id={TOKEN}; Path=/"
 
@@ -241,8 +241,8 @@ def test_a_cookie_of_the_user_stays_beside_those_of_the_chain(site: Site) -> Non
 # ----------------------------------------------------------------------------------- retries, results and logs
 
 
-def test_each_attempt_sends_what_belongs_to_its_host(site: Site) -> None:
-    """An attempt that ended elsewhere does not take its header there, nor lose it for the next one."""
+def test_each_attempt_sends_the_headers_of_its_host(site: Site) -> None:
+    """An attempt that ended elsewhere does not send its header there, nor lose it for the next one."""
     mine, other = site.ports
     seen: list[str] = []
 
@@ -261,7 +261,7 @@ def test_each_attempt_sends_what_belongs_to_its_host(site: Site) -> None:
     assert [asked.target for asked in sent_anywhere(site.asked, TOKEN)] == ["/start"] * 3
 
 
-def test_nothing_that_is_kept_or_shown_holds_them(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_credentials_are_neither_stored_nor_shown(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     mine, other = site.ports
     echo = f"X-Echo: {TOKEN}"  # a server that repeats what it was sent
     site.answer = lambda asked: reply(404 if asked.target == "/gone" else 200, echo, "Connection: close")
@@ -276,8 +276,8 @@ def test_nothing_that_is_kept_or_shown_holds_them(site: Site, caplog: pytest.Log
     assert TOKEN not in rows + repr(outcomes) + caplog.text
 
 
-def test_the_command_sends_them_and_keeps_them_out_of_its_files(site: Site, tmp_path: Path) -> None:
-    """``trawl run --header --netrc``; a netrc in the home folder is nobody's business."""
+def test_the_command_sends_credentials_and_keeps_them_out_of_its_files(site: Site, tmp_path: Path) -> None:
+    """``trawl run --header --netrc``; a netrc in the home folder is not read."""
     mine, other = site.ports
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".netrc").write_text(

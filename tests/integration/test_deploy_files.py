@@ -1,4 +1,4 @@
-"""Manifests for Kubernetes and the systemd unit: valid, with time to hand work on; the autoscaler may only count."""
+"""Kubernetes manifests and the systemd unit: valid, with time to hand off work; the autoscaler may only count."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def pods() -> list[dict[str, Any]]:
 
 @pytest.mark.skipif(shutil.which("kubernetes-validate") is None, reason="kubernetes-validate is not installed")
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
-def test_kubernetes_takes_the_manifests(path: Path) -> None:
+def test_kubernetes_accepts_the_manifests(path: Path) -> None:
     said = ran("kubernetes-validate", "--strict", path)
 
     assert said.returncode == 0, said.stderr
 
 
-def test_every_pod_may_do_little_and_reads_no_variables_of_services() -> None:
+def test_every_pod_has_few_rights_and_no_service_variables() -> None:
     assert len(pods()) == 3
     for pod in pods():
         assert not pod["enableServiceLinks"]
@@ -63,7 +63,7 @@ def test_every_pod_may_do_little_and_reads_no_variables_of_services() -> None:
             assert "memory" in container["resources"]["limits"]
 
 
-def test_a_worker_has_time_to_hand_its_work_on() -> None:
+def test_a_worker_has_time_to_hand_off_its_work() -> None:
     deployment, budget, _ = objects("worker.yaml")
     stop = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
 
@@ -74,7 +74,7 @@ def test_a_worker_has_time_to_hand_its_work_on() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/trawlnet/", f"{DEPLOY.parent}/"))
 
@@ -110,7 +110,7 @@ def counts(operator: redis.Redis) -> list[int]:
         return [int(keda.eval(_KEDA, 1, key)) for key in counted_keys()]
 
 
-def test_the_autoscaler_counts_what_could_be_claimed_now_and_the_jobs_that_are_open(operator: redis.Redis) -> None:
+def test_the_autoscaler_counts_claimable_batches_and_open_jobs(operator: redis.Redis) -> None:
     ledger = RedisLedger(operator)
     assert counted_keys() == [ledger.keys.sent, ledger.keys.active]
     assert counts(operator) == [0, 0]

@@ -1,4 +1,4 @@
-"""Every call of the write path fails once, with every error a disk has: files are whole or absent, no URL is blamed."""
+"""Every call of the write path fails with every disk error, or is the process's last: files are whole or absent."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Fetched:
     WAYS,
     ids=[f"{errno.errorcode[code]}-{'-'.join(map(str, way))}" for code, *way in WAYS],
 )
-def test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed(
+def test_if_a_disk_call_fails_a_url_ends_ok_or_is_handed_back_unblamed(
     tmp_path: Path, server: MisbehavingServer, code: int, layout: Layout, sync: Sync, lasting: bool
 ) -> None:
     """Guards GoBack, stall and the discards of lane and run."""
@@ -97,8 +97,8 @@ def _expect_unblamed(run: Run, out: Path, urls: Mapping[str, bytes]) -> None:
         assert str(out) not in run.stalled
 
 
-def test_after_a_sync_that_failed_the_bytes_are_fetched_again(tmp_path: Path, server: MisbehavingServer) -> None:
-    """Guards the discard after a failed sync: the page is clean afterwards, and a second sync would say all is well."""
+def test_after_a_failed_sync_the_bytes_are_fetched_again(tmp_path: Path, server: MisbehavingServer) -> None:
+    """Guards the discard after a failed sync: the page is clean afterwards, and a second sync would succeed."""
     (url,) = list(urls_of(server.origin))[1:2]
     server.log.clear()
     bench = Bench(tmp_path)
@@ -129,8 +129,8 @@ class _Syncs(FaultyCalls):
 # ------------------------------------------------------------------------------------------------- what a run decides
 
 
-def test_a_url_whose_body_was_spoiled_by_our_disk_has_lost_no_time(tmp_path: Path, server: MisbehavingServer) -> None:
-    """Guards the time of a leftover: after a few full disks it would end as a timeout of the server's."""
+def test_a_body_lost_to_our_disk_costs_its_url_no_time(tmp_path: Path, server: MisbehavingServer) -> None:
+    """Guards the time of a leftover: after a few full disks it would end as the server's timeout."""
     entry = BatchEntry(url=server.url("/thinks?ms=300&size=700"), spent=1.5)
     calls = FaultyCalls()
     with calls:
@@ -143,8 +143,8 @@ def test_a_url_whose_body_was_spoiled_by_our_disk_has_lost_no_time(tmp_path: Pat
     assert leftover.entry == entry
 
 
-def test_what_is_in_the_way_of_one_name_costs_that_url_only(tmp_path: Path, server: MisbehavingServer) -> None:
-    """Guards the obstacle in group_commit: a job would stand still for ever because of one odd folder."""
+def test_an_obstacle_at_one_name_costs_that_url_only(tmp_path: Path, server: MisbehavingServer) -> None:
+    """Guards the obstacle in group_commit: a job would stall for ever because of one odd folder."""
     blocked, *others = urls_of(server.origin)
     (tmp_path / output_name(blocked)).mkdir()
     with closing(Bench(tmp_path)) as bench:
@@ -157,10 +157,10 @@ def test_what_is_in_the_way_of_one_name_costs_that_url_only(tmp_path: Path, serv
     assert bench.temporary_files() == []
 
 
-def test_a_disk_that_fills_up_below_the_floor_starts_no_more_transfers(
+def test_no_transfer_starts_once_the_disk_is_below_the_floor(
     tmp_path: Path, server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards the look in Run.tick: between two batches alone, one batch could fill the disk."""
+    """Guards the check in Run.tick: checked only between batches, one batch could fill the disk."""
     server.log.clear()
     with closing(Bench(tmp_path, transfers=1)) as bench:
         slow = [server.url(f"/thinks?ms=400&n={number}") for number in range(10)]
@@ -174,7 +174,7 @@ def test_a_disk_that_fills_up_below_the_floor_starts_no_more_transfers(
     assert str(run.stalled).endswith("to be kept free.")
 
 
-def test_a_bug_in_the_look_at_a_known_file_costs_a_download_and_not_the_batch(
+def test_a_bug_while_comparing_a_known_file_costs_a_download_and_not_the_batch(
     tmp_path: Path, server: MisbehavingServer
 ) -> None:
     """Guards the except in Run._look: the thread would end, and the batch never."""

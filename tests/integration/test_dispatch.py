@@ -1,4 +1,4 @@
-"""What the sweep is told about a queue is what waits in it."""
+"""The sweep's count of a queue is what waits in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from producer.cluster.client import Cluster
 from tests.support.redis_server import RedisServer
 
 
-def test_messages_that_wait_are_counted(tmp_path: Path) -> None:
+def test_waiting_messages_are_counted(tmp_path: Path) -> None:
     with RedisServer(tmp_path, unix=True) as server:
         settings = ClusterSettings.from_environment({"TRAWL_BROKER_URL": server.celery_url()})
         app = build_app(settings)
@@ -28,8 +28,8 @@ def test_messages_that_wait_are_counted(tmp_path: Path) -> None:
         assert queue_depth(app, settings.queue) == 3
 
 
-def test_to_another_broker_no_more_messages_are_sent_than_are_missing(tmp_path: Path) -> None:
-    """Guards the count of ``Cluster.send`` where no script can make it: a restart would send all of them again."""
+def test_another_broker_gets_only_missing_messages(tmp_path: Path) -> None:
+    """Guards the count of ``Cluster.send``, where no script can count: a restart would send all messages again."""
     with RedisServer(tmp_path, unix=True) as server:
         settings = ClusterSettings(
             broker_url=server.celery_url(),

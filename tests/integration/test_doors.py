@@ -1,4 +1,4 @@
-"""`trawl worker` is Celery's own worker, from any folder, and gets its signals itself."""
+"""`trawl worker` is Celery's own worker, from any folder, and receives signals itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support.processes import await_condition, begin
 from tests.support.redis_server import RedisServer
 
 
-def test_a_worker_starts_where_other_modules_have_our_names(tmp_path: Path) -> None:
-    """Guards the app being imported before Celery puts the current folder on the path."""
+def test_a_worker_starts_in_a_folder_with_modules_of_our_names(tmp_path: Path) -> None:
+    """Guards importing the app before Celery puts the current folder on the path."""
     for name in ("worker", "redis", "msgspec"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
     log = tmp_path / "log"
@@ -38,7 +38,7 @@ def test_a_worker_starts_where_other_modules_have_our_names(tmp_path: Path) -> N
     assert "mingle" not in said
 
 
-def test_a_worker_that_cannot_start_says_so_like_every_command(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_reports_it_like_every_command(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-P", "-m", "producer", "worker"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)},

@@ -64,8 +64,10 @@ KINDS = pytest.mark.parametrize(("scheme", "kind"), [("http", "connect"), ("sock
 
 
 @KINDS
-def test_everything_goes_through_the_proxy_by_address(tmp_path: Path, site: Site, scheme: str, kind: Proxying) -> None:
-    """Many hosts, redirects among them and connections that are used again; the proxy hears no name."""
+def test_all_connections_go_through_the_proxy_by_address(
+    tmp_path: Path, site: Site, scheme: str, kind: Proxying
+) -> None:
+    """Many hosts, with redirects and reused connections; the proxy gets no name."""
     port = site.ports[0]
     site.answer = lambda asked: moved(f"http://next.test:{port}/end") if asked.target == "/start" else reply()
     urls = [f"http://h{number % 7}.test:{port}/{number}" for number in range(100)] + [f"http://one.test:{port}/start"]
@@ -88,7 +90,7 @@ def test_everything_goes_through_the_proxy_by_address(tmp_path: Path, site: Site
 
 
 @KINDS
-def test_tls_is_with_the_server_whose_name_the_url_has(tmp_path: Path, scheme: str, kind: Proxying) -> None:
+def test_tls_is_checked_against_the_urls_host(tmp_path: Path, scheme: str, kind: Proxying) -> None:
     authority = PrivateAuthority(tmp_path / "authority")
     tls, names = authority.valid("one.test").server_context(), list[str]()
     tls.sni_callback = lambda _wire, name, _context: names.append(name)
@@ -104,7 +106,7 @@ def test_tls_is_with_the_server_whose_name_the_url_has(tmp_path: Path, scheme: s
     assert {told.host for told in proxy.told} == {"127.0.0.1"}
 
 
-def test_a_proxy_may_speak_tls_and_is_held_to_its_name(tmp_path: Path, site: Site) -> None:
+def test_a_proxy_may_use_tls_and_its_certificate_is_checked(tmp_path: Path, site: Site) -> None:
     authority = PrivateAuthority(tmp_path / "authority")
     tls: ssl.SSLContext = authority.valid("proxy.test").server_context()
     url = f"http://one.test:{site.ports[0]}/"
@@ -133,7 +135,7 @@ def test_a_proxy_may_have_an_ipv6_address_and_lead_to_one(tmp_path: Path) -> Non
 
 
 def test_a_proxys_name_is_looked_up_again(tmp_path: Path, site: Site) -> None:
-    """It may move; where it is now is not to be fetched from either."""
+    """It may move; URLs may not be fetched from its new address either."""
     clock, port = JumpingClock(), free_port()
     places = {"proxy.test": "127.0.0.1"}
     url = f"http://one.test:{site.ports[0]}"
@@ -211,7 +213,7 @@ def test_a_proxy_that_is_down_is_named_and_not_the_urls_fault(
         ("socks5", 8, ErrorClass.PROXY, 2),
     ],
 )
-def test_what_a_proxy_answers_says_whose_fault_it_was(
+def test_a_proxys_status_decides_whose_fault_it_is(
     tmp_path: Path, site: Site, kind: Proxying, answer: int, error: ErrorClass, attempts: int
 ) -> None:
     scheme = "http" if kind == "connect" else "socks5"
@@ -229,7 +231,7 @@ def test_what_a_proxy_answers_says_whose_fault_it_was(
 
 @KINDS
 @pytest.mark.parametrize("given", ["", "worker:wrong"])
-def test_a_login_that_is_not_taken_names_the_setting(
+def test_a_rejected_login_names_the_setting(
     tmp_path: Path, site: Site, scheme: str, kind: Proxying, given: str
 ) -> None:
     with (
@@ -260,8 +262,8 @@ def test_a_host_that_does_not_answer_behind_a_proxy_is_a_timeout(
     assert outcome.error is ErrorClass.TIMEOUT
 
 
-def test_what_is_no_proxy_is_told_so(tmp_path: Path, site: Site) -> None:
-    """A web server in its place: it answers the CONNECT as any request, and gets no other."""
+def test_a_server_that_is_not_a_proxy_is_reported(tmp_path: Path, site: Site) -> None:
+    """A web server answers the CONNECT like any request, and gets no other."""
     site.answer = lambda _asked: reply(404, "Connection: close")
     with fetching(tmp_path, f"http://127.0.0.1:{site.ports[0]}") as fetch:
         (outcome,) = fetch(["http://one.test:8080/path?query"])
@@ -270,7 +272,7 @@ def test_what_is_no_proxy_is_told_so(tmp_path: Path, site: Site) -> None:
     assert [asked.target for asked in site.asked] == ["127.0.0.1:8080"]
 
 
-def test_a_server_that_fails_behind_a_tunnel_is_judged_as_without_one(tmp_path: Path, site: Site) -> None:
+def test_a_failing_server_is_judged_the_same_behind_a_tunnel(tmp_path: Path, site: Site) -> None:
     def answer(asked: Asked) -> bytes:
         return reply(500) if asked.target == "/500" else b"junk\r\n\r\n" if asked.target == "/junk" else reply(403)
 
@@ -284,10 +286,8 @@ def test_a_server_that_fails_behind_a_tunnel_is_judged_as_without_one(tmp_path: 
     assert {outcome.remote_ip for outcome in outcomes} == {"127.0.0.1"}
 
 
-def test_a_socket_goes_to_the_proxy_and_nowhere_else(
-    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever libcurl makes of its options: here it is as if it had not understood that there is a proxy."""
+def test_sockets_go_to_the_proxy_only(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever libcurl makes of its options: here it acts as if there were no proxy."""
     monkeypatch.setattr(Egress, "configure", lambda _self, curl: curl.setopt(pycurl.PROXY, ""))
     with EgressProxy() as proxy, fetching(tmp_path, f"http://127.0.0.1:{proxy.port}") as fetch:
         urls = [f"http://one.test:{site.ports[0]}/", f"https://one.test:{site.ports[0]}/"]

@@ -1,4 +1,4 @@
-"""`trawl metrics` shows Prometheus the cluster as the ledger knows it, and that Redis is away when it is."""
+"""`trawl metrics` shows Prometheus the cluster as the ledger knows it, and reports an unreachable Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.scraping import scrape
 
 
-def test_the_cluster_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_the_metrics_match_the_ledger(tmp_path: Path) -> None:
     port = free_port()
     with RedisServer(tmp_path / "redis") as server:
         cluster = Cluster(server.celery_url(), tmp_path)
@@ -54,8 +54,8 @@ def test_the_cluster_is_shown_as_it_is(tmp_path: Path) -> None:
     assert code == 0
 
 
-def test_a_redis_that_is_away_is_a_number_and_a_line(tmp_path: Path) -> None:
-    """Guards the answer: a scrape that fails would look like an exporter that is down."""
+def test_an_unreachable_redis_is_a_metric_and_a_line(tmp_path: Path) -> None:
+    """Guards the response: a failing scrape would look like an exporter that is down."""
     port = free_port()
     with RedisServer(tmp_path / "redis") as server:
         environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_METRICS": str(port)}
@@ -76,7 +76,7 @@ def test_a_redis_that_is_away_is_a_number_and_a_line(tmp_path: Path) -> None:
     assert said == "The ledger does not answer (ConnectionError): trawl_redis_up is 0.\n"
 
 
-def test_a_taken_port_and_a_place_that_is_none_are_one_sentence(tmp_path: Path) -> None:
+def test_a_port_in_use_and_an_invalid_address_are_one_sentence(tmp_path: Path) -> None:
     port = free_port()
     person = Person(tmp_path, TRAWL_BROKER_URL="redis://127.0.0.1:1/0")
     first = person.start("metrics", "--listen", port)

@@ -1,4 +1,4 @@
-"""Without a login Flower is for this machine only, however it is started; a port that is taken is one sentence."""
+"""Without a login Flower serves this machine only, however it is started; a port in use is one sentence."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def taken_port() -> Iterator[int]:
 
 @pytest.mark.parametrize("command", [CELERY, DOOR], ids=["celery", "trawl"])
 @pytest.mark.parametrize("variables", [{}, {"FLOWER_BASIC_AUTH": "me:secret"}], ids=["open", "login"])
-def test_it_listens_on_loopback_unless_told_otherwise(
+def test_flower_listens_on_loopback_by_default(
     command: tuple[str, ...], variables: dict[str, str], tmp_path: Path
 ) -> None:
-    """Guards the address Flower would leave empty, which is every one; a folder's own worker.py is not ours."""
+    """Guards the address, which Flower would leave empty: all addresses. A folder's own worker.py is not ours."""
     port = free_port()
     (tmp_path / "worker.py").write_text("raise SystemExit('not this one')")
     (tmp_path / "contract").mkdir()
@@ -61,7 +61,7 @@ def test_it_listens_on_loopback_unless_told_otherwise(
         (["--basic-auth="], {}, "", "Flower's login is not user:password"),
     ],
 )  # fmt: skip
-def test_what_would_be_open_to_the_network_is_refused_wherever_it_was_said(
+def test_an_open_flower_without_login_is_refused_wherever_it_is_configured(
     options: list[str], variables: dict[str, str], file: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "conf.py").write_text(f"{file}\n")
@@ -76,7 +76,7 @@ def test_what_would_be_open_to_the_network_is_refused_wherever_it_was_said(
 
 
 @pytest.mark.parametrize("command", [CELERY, DOOR], ids=["celery", "trawl"])
-def test_a_taken_port_is_one_sentence(command: tuple[str, ...]) -> None:
+def test_a_port_in_use_is_one_sentence(command: tuple[str, ...]) -> None:
     with taken_port() as port:
         ended = ran(*command, f"--port={port}", env=environment())
 
@@ -86,7 +86,7 @@ def test_a_taken_port_is_one_sentence(command: tuple[str, ...]) -> None:
     )
 
 
-def test_a_run_with_flower_on_a_taken_port_starts_nothing(tmp_path: Path) -> None:
+def test_a_run_with_flower_on_a_port_in_use_starts_nothing(tmp_path: Path) -> None:
     person = Person(tmp_path)
     person.write_list("http://127.0.0.1:9/")
 

@@ -1,4 +1,4 @@
-"""Flower tells the truth: a row for each batch that was reported, none for messages, and what failed can be found."""
+"""Flower shows a row for each reported batch, none for messages, and failures can be found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNT = 12  # batches: more than the worker has processes, so that some are clai
 
 
 def test_every_row_is_a_batch_with_its_own_runtime_and_result(tmp_path: Path) -> None:
-    """Guards ``send_events`` of the task: messages would have rows of their own, ended in milliseconds."""
+    """Guards ``send_events`` of the task: messages would have rows of their own that end in milliseconds."""
     with MisbehavingServer() as server, RedisServer(tmp_path / "redis") as redis:
         cluster = Cluster(redis.celery_url(), tmp_path)
         batches = [

@@ -1,4 +1,4 @@
-"""Flower's tabs tell what becomes of a batch: it runs, loses its lease, its disk takes nothing; and it is found."""
+"""Flower's states follow a batch: it runs, loses its lease, or its disk fails; and it can be found."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def found(flower: Flower, search: str) -> set[str]:
 def test_a_batch_is_started_while_it_runs_and_a_retry_when_its_lease_is_lost(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
-    """Guards how progress is told: an event of a type of our own would take the row out of the started ones."""
+    """Guards how progress is sent: an event of our own type would remove the row from the started ones."""
 
     def is_told(row: dict[str, Any]) -> bool:
         return row["uuid"] == "running.1" and "0/1 ok=0" in str(row["result"])
@@ -76,7 +76,7 @@ def test_rows_are_found_by_job_and_by_error_class(tmp_path: Path, cluster: Clust
         assert found(flower, "nothing to do") == set()
 
 
-def test_a_disk_that_takes_nothing_is_a_failure_found_by_its_error(
+def test_a_failing_disk_is_a_failure_found_by_its_error(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
     with ExitStack() as stack:

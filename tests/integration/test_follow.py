@@ -1,4 +1,4 @@
-"""``trawl follow`` alone, on a job another machine enqueued: what it can do when Redis is emptied under it."""
+"""``trawl follow`` alone, on a job that another machine enqueued: what it can do when Redis is emptied."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def await_copies(bench: Bench) -> None:
     await_condition(lambda: bench.facts().get("copied", 0) >= 30, within=60, what="copies of all batches")
 
 
-def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -> None:
-    """Guards ``LedgerMirror``: the copies, and what it opens from them; hand-offs included."""
+def test_a_follower_sends_again_what_an_emptied_redis_lost(bench: Bench) -> None:
+    """Guards ``LedgerMirror``: the copies, and what it opens from them, hand-offs included."""
     handed_off: set[str] = set()
 
     def answer(entry: BatchEntry) -> Outcome | None:
@@ -66,8 +66,8 @@ def test_a_follower_alone_sends_again_what_an_emptied_redis_lost(bench: Bench) -
     assert json.loads(out)["ok"] == 300
 
 
-def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(bench: Bench) -> None:
-    """Guards ``LedgerMirror.begin``: Redis may be gone a moment after the first outcomes came."""
+def test_all_open_batches_are_copied_before_anything_is_drained(bench: Bench) -> None:
+    """Guards ``LedgerMirror.begin``: Redis may be emptied right after the first outcomes came."""
     cluster = Cluster(bench.settings)
     ledger, retrying = cluster.ledger, Retrying(lambda _line: None)
     ledger.create("job", JobPolicy(timeout=7.0), label="a list")
@@ -103,7 +103,7 @@ def test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained(benc
     cluster.close()
 
 
-def test_a_follower_counts_an_open_batch_by_its_glimpse_and_a_closed_one_by_its_rows(bench: Bench) -> None:
+def test_open_batches_count_by_their_snapshots_and_closed_ones_by_their_rows(bench: Bench) -> None:
     """Guards LiveProgress.end in ManifestSink._write, which a late snapshot must not undo."""
     cluster = Cluster(bench.settings)
     ledger = cluster.ledger
@@ -138,7 +138,7 @@ def test_a_follower_counts_an_open_batch_by_its_glimpse_and_a_closed_one_by_its_
 
 
 def test_a_job_with_credentials_is_not_opened_again_without_them(bench: Bench) -> None:
-    """Guards the look at ``is_secretive``: what needs a password would end as 401, row by row."""
+    """Guards the check of ``is_secretive``: URLs that need a password would end as 401, one by one."""
     job = bench.enqueue(len(URLS), "--header", "h0.example Authorization: Bearer very-secret-indeed")
     cluster = Cluster(bench.settings)
     follow = bench.start("follow", job, "-o", "out")
@@ -157,8 +157,8 @@ def test_a_job_with_credentials_is_not_opened_again_without_them(bench: Bench) -
     assert b"very-secret" not in kept
 
 
-def test_a_redis_that_takes_nothing_is_said(bench: Bench) -> None:
-    """Guards ``Follower.held_up``: nothing is written but by the sweep, which said nothing."""
+def test_a_redis_that_rejects_writes_is_reported(bench: Bench) -> None:
+    """Guards ``Follower.held_up``: only the sweep writes, and it reported nothing."""
     job = bench.enqueue(20)
     with closing(Cluster(replace(bench.settings, lease=600.0))) as cluster, bench.server.client() as client:
         assert cluster.ledger.claim_next(holder="one that never ends", waited=0.0)
@@ -171,7 +171,7 @@ def test_a_redis_that_takes_nothing_is_said(bench: Bench) -> None:
 
 
 def test_a_script_and_a_follower_do_not_share_a_job(bench: Bench) -> None:
-    """Guards the place a script's job is collected in: each would get some of the outcomes."""
+    """Guards the place where a script's job is collected: each would get some of the outcomes."""
     cluster = Cluster(bench.settings)
     client = Client(cluster, echo=lambda _line: None)
     with StandInWorker(bench.settings):

@@ -1,4 +1,4 @@
-"""A journal on a full disk: the cure is space, never to remove what the job goes on from."""
+"""A journal on a full disk: the fix is free space, never removing what the job resumes from."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def said_there(disk: TinyDisk, code: str) -> str:
 
 
 @pytest.mark.parametrize("left", [0, 4096, 8192, 16384, 32768])
-def test_a_journal_that_a_full_disk_cannot_open_is_not_to_be_removed(disk: TinyDisk, left: int) -> None:
-    """Guards _is_full: SQLite says "disk I/O error" or "database or disk is full", as it happens to notice."""
+def test_a_journal_on_a_full_disk_is_not_to_be_removed(disk: TinyDisk, left: int) -> None:
+    """Guards _is_full: SQLite reports "disk I/O error" or "database or disk is full"."""
     disk.fill(leave=left)
 
     assert said_there(disk, OPEN + SAY) == SAID.format(disk.path / "out")
@@ -84,11 +84,11 @@ def test_a_journal_that_a_full_disk_cannot_open_is_not_to_be_removed(disk: TinyD
 
 @pytest.mark.parametrize("disk", [f"1m,nr_inodes={inodes}" for inodes in range(2, 7)], indirect=True)
 def test_a_disk_without_inodes_is_full_too(disk: TinyDisk) -> None:
-    """Guards the look at the folder, which takes the first of them."""
+    """Guards the error of opening the folder, which needs the first inode."""
     assert said_there(disk, OPEN + SAY) == SAID.format(disk.path / "out")
 
 
-def test_a_disk_that_fills_up_meanwhile_is_told_and_the_job_goes_on_with_space(disk: TinyDisk) -> None:
+def test_a_disk_that_fills_up_is_reported_and_the_job_continues_with_space(disk: TinyDisk) -> None:
     disk.fill(leave=600_000)
     assert said_there(disk, OPEN + WRITE + SAY) == SAID.format(disk.path / "out")
 
@@ -108,10 +108,10 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_the_job_goes_on_with_space(d
     ],
     ids=["fed", "collected", "seen", "seen-merging"],
 )
-def test_a_journal_waits_for_space_and_repeats_what_the_disk_did_not_take(
+def test_a_journal_waits_for_space_and_repeats_failed_writes(
     disk: TinyDisk, story: str, left: int, counted: int
 ) -> None:
-    """Guards what is tried again: a transaction is rolled back, a run of names is begun anew."""
+    """Guards what is repeated: a transaction is rolled back, a run of names is started again."""
     disk.fill(leave=left)
 
     said = said_there(disk, OPEN_AND_WAIT + story)

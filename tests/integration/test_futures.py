@@ -1,4 +1,4 @@
-"""Futures of a cluster behave as the standard library says futures do. Real Redis, stand-in worker."""
+"""A cluster's futures behave like those of the standard library. Real Redis, stand-in worker."""
 
 import re
 import threading
@@ -58,7 +58,7 @@ def test_every_future_ends_and_as_completed_yields_each_once(client: Client, set
     assert caught.value.outcome.http_status == 404
 
 
-def test_what_no_worker_has_can_be_cancelled_and_is_not_fetched(client: Client, settings: ClusterSettings) -> None:
+def test_a_url_that_no_worker_has_can_be_cancelled(client: Client, settings: ClusterSettings) -> None:
     fetched: list[str] = []
 
     def note(entry: BatchEntry) -> Outcome:
@@ -82,7 +82,7 @@ def test_what_no_worker_has_can_be_cancelled_and_is_not_fetched(client: Client, 
         futures[0].result()
 
 
-def test_what_a_worker_has_is_running_and_cannot_be_cancelled(client: Client, settings: ClusterSettings) -> None:
+def test_a_url_that_a_worker_has_is_running_and_cannot_be_cancelled(client: Client, settings: ClusterSettings) -> None:
     let_go = threading.Event()
 
     def slowly(entry: BatchEntry) -> Outcome:
@@ -101,7 +101,7 @@ def test_what_a_worker_has_is_running_and_cannot_be_cancelled(client: Client, se
         assert not future.cancel()
 
 
-def test_a_refused_url_fails_at_once_and_a_url_on_its_way_is_one_future(client: Client) -> None:
+def test_a_refused_url_fails_at_once_and_a_pending_url_has_one_future(client: Client) -> None:
     submitter = Submitter(client)
 
     refused = submitter.submit("ftp://h/")
@@ -132,7 +132,7 @@ def test_an_emptied_redis_fails_the_futures_instead_of_hanging(client: Client) -
     assert future.exception(300) is not None
 
 
-def test_a_script_takes_outcomes_as_they_complete(client: Client, settings: ClusterSettings) -> None:
+def test_a_script_gets_outcomes_as_they_complete(client: Client, settings: ClusterSettings) -> None:
     with StandInWorker(settings, answer):
         job = client.enqueue([*URLS, URLS[0], "ftp://x/", "", "# no"], label="a script")
         outcomes = list(job.outcomes())

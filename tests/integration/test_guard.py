@@ -40,7 +40,7 @@ NAME_SERVERS = (
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_nothing_reaches_a_refused_address(way: Callable[[], Found], record_property: Callable[..., None]) -> None:
-    """Protects every line of the guard at connect, of the pool, the proxy setting and what is handed to libcurl."""
+    """Protects every line of the guard at connect, of the pool, of the proxy setting and of what libcurl is given."""
     found = boxed(way)
     record_property("probes", found.probes)
     print(f"{way.__name__}: {found.probes:,} probes {found.counts or ''}")
@@ -53,10 +53,10 @@ def test_nothing_reaches_a_refused_address(way: Callable[[], Found], record_prop
 @pytest.mark.parametrize(
     ("kind", "way"), THROUGH_A_PROXY, ids=[f"{kind}-{way.__name__}" for kind, way in THROUGH_A_PROXY]
 )
-def test_nothing_gets_there_through_an_egress_proxy(
+def test_nothing_reaches_a_refused_address_through_an_egress_proxy(
     kind: Proxying, way: Callable[[], Found], record_property: Callable[..., None]
 ) -> None:
-    """Protects what chooses a tunnel's end, and that libcurl and the proxy are told an address and no name."""
+    """Protects the choice of a tunnel's target, and that libcurl and the proxy are given an address and no name."""
     found = boxed(partial(through_a_proxy, kind, way))
     record_property("probes", found.probes)
     print(f"{kind} {way.__name__}: {found.probes:,} probes {found.counts or ''}")
@@ -66,7 +66,7 @@ def test_nothing_gets_there_through_an_egress_proxy(
     assert found.probes >= THROUGH_A_PROXY[kind, way]
 
 
-def test_enough_is_tried() -> None:
+def test_enough_probes_are_tried() -> None:
     assert len(DENIED_ADDRESSES) >= 60
     assert all(len(spellings(address)) >= 20 for address in DENIED_ADDRESSES)
     assert len(set(name_spellings("a.test"))) >= 20
@@ -78,7 +78,7 @@ def test_enough_is_tried() -> None:
 
 
 def test_a_hostile_list_harms_neither_us_nor_the_good_urls_in_it() -> None:
-    """The whole of it: ``trawl run`` with its worker, proxy variables set, closed addresses among good URLs."""
+    """End to end: ``trawl run`` with its worker, proxy variables set, refused addresses among good URLs."""
     watched = boxed(guarded_command.a_hostile_list)
     found, summary = watched.found, watched.summary
     print(f"trawl run: {found.counts}")
@@ -91,8 +91,8 @@ def test_a_hostile_list_harms_neither_us_nor_the_good_urls_in_it() -> None:
     assert_nothing_but_redis_is_connected_to(watched)
 
 
-def test_a_worker_keeps_what_its_operator_forbids() -> None:
-    """Protects the way of the worker's settings from its environment to the guard."""
+def test_a_worker_enforces_what_its_operator_forbids() -> None:
+    """Protects the path of the worker's settings from its environment to the guard."""
     watched = boxed(guarded_command.what_a_worker_forbids)
 
     details = {row["url"].split("/")[2]: row["detail"] for row in watched.rows}
@@ -104,8 +104,8 @@ def test_a_worker_keeps_what_its_operator_forbids() -> None:
     assert "Trawlnet itself" in details["[2606:2800:220:1::1]:8080"]
 
 
-def test_a_worker_goes_through_the_proxy_of_its_settings_and_no_other() -> None:
-    """Protects the way of the proxy from the worker's environment to libcurl; nobody shows its login."""
+def test_a_worker_uses_only_the_proxy_of_its_settings() -> None:
+    """Protects the path of the proxy from the worker's environment to libcurl; its login is shown nowhere."""
     watched = boxed(guarded_command.through_its_egress_proxy)
 
     assert watched.found.is_clean, watched.found
@@ -117,14 +117,14 @@ def test_a_worker_goes_through_the_proxy_of_its_settings_and_no_other() -> None:
 
 
 def test_no_list_reaches_the_flower_of_its_run() -> None:
-    """Protects what ``trawl run --flower`` names as its own, beside what the environment names."""
+    """Protects what ``trawl run --flower`` declares as its own service, beside those of the environment."""
     watched = boxed(guarded_command.its_own_flower)
 
     assert watched.endings == {"refused": 8}
     assert [row for row in watched.rows if "Trawlnet itself" not in row["detail"]] == []
 
 
-def test_a_machine_without_namespaces_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_namespaces_skips_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under CI that is a failure, elsewhere a skip that says why."""
     monkeypatch.setattr(netbox, "why_not", lambda: "none here")
 
@@ -151,7 +151,7 @@ def test_ordinary_lists_are_fetched_and_name_servers_may_fail(scenario: Callable
 
 
 def test_every_connection_of_a_fetch_was_judged() -> None:
-    """An audit hook sees Python connect nowhere; as many sockets as our callback lent were accepted."""
+    """An audit hook sees no connect by Python; libcurl used exactly the sockets that our callback opened."""
     found = boxed(guarded_ways.every_socket_is_asked_for)
 
     assert found.is_clean, found
@@ -184,7 +184,7 @@ OPENERS = {
 
 
 def test_no_other_module_opens_sockets() -> None:
-    """Whoever needs a line here opens a second way out, which no guard looks after."""
+    """A module that needs an entry here is a second way out, which no guard checks."""
     opening = {
         str(path.relative_to(ROOT))
         for folder in ("contract", "producer", "trawlnet", "worker")
@@ -224,8 +224,8 @@ def test_the_linter_bans_every_other_http_client(place: str) -> None:
     assert [client for client in CLIENTS if f"`{client}` is banned" not in said] == []
 
 
-def test_the_linter_lets_one_adapter_know_libcurl() -> None:
-    """Protects the contract that import-linter keeps (see tests/architecture/test_layers.py): and its egress."""
+def test_only_one_adapter_may_import_libcurl() -> None:
+    """Protects the contract that import-linter checks (see tests/architecture/test_layers.py): and its egress."""
     rules = (ROOT / "pyproject.toml").read_text("utf-8")
 
     assert re.findall(r'"([\w.*]+) -> pycurl"', rules) == ["worker.adapters.egress", "worker.adapters.http.*"]

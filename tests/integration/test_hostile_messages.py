@@ -1,4 +1,4 @@
-"""What somebody else writes into our queue is dropped with a line in the log; the worker goes on with what is ours."""
+"""Foreign messages in our queue are dropped with one log line each; the worker continues with our own."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_a_worker_lives_through_every_message_it_did_not_expect(tmp_path: Path, pool: str) -> None:
+def test_a_worker_survives_every_malformed_message(tmp_path: Path, pool: str) -> None:
     with RedisServer(tmp_path / "redis") as server, server.client() as client:
         environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(tmp_path / "out")}
         with CeleryWorker(tmp_path, env=environment, pool=pool, concurrency=1) as worker:
@@ -112,7 +112,7 @@ def is_finished(client: redis.Redis) -> bool:
     return cast("int", closed) == 1
 
 
-def test_an_event_that_is_none_does_no_harm(tmp_path: Path) -> None:
+def test_a_malformed_event_does_no_harm(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server, server.client() as client:
         environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(tmp_path / "out")}
         with CeleryWorker(tmp_path, env=environment, concurrency=1, gossips=True) as worker:

@@ -1,4 +1,4 @@
-"""How many connections libcurl keeps: each costs some 100 KB where it is secured."""
+"""How many connections libcurl keeps: each costs some 100 KB with TLS."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _fetch(site: Site, http: CurlHttp[Body], host: int) -> None:
         pass
 
 
-def test_no_more_connections_are_kept_than_may_be() -> None:
+def test_kept_connections_are_limited() -> None:
     with _world() as (site, http):
         for host in range(1, 25):
             _fetch(site, http, host)
@@ -91,8 +91,8 @@ def test_no_more_connections_are_kept_than_may_be() -> None:
         assert site.wait_until_open(_KEPT)
 
 
-def test_what_is_in_flight_beside_the_window_takes_no_kept_connection_away() -> None:
-    """Guards the step in ``begin``: a dozen silent servers, and each request to a good one would connect anew."""
+def test_transfers_beside_the_window_evict_no_kept_connection() -> None:
+    """Guards the step in ``begin``: with a dozen silent servers, each request to a good one would connect anew."""
     with _world() as (site, http):
         for host in range(1, 13):
             _begin(site, http, host, "silent")

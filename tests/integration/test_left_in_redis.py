@@ -17,7 +17,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker
 
 
-def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
+def test_gc_removes_finished_jobs_only(bench: Bench) -> None:
     listed = bench.write_list(*urls(5))
     with StandInWorker(bench.settings):
         finished = bench.run(listed, "-o", "out")[1]["job"]
@@ -39,8 +39,10 @@ def test_gc_removes_what_is_over_and_nothing_else(bench: Bench) -> None:
     assert left == []
 
 
-def test_a_redis_that_is_nearly_full_and_evicts_is_told_of_and_waited_for(bench: Bench) -> None:
-    """Guards the state of the loop, which said "waiting for a worker", and the look at the policy at the start."""
+def test_a_nearly_full_redis_is_reported_and_waited_for(bench: Bench) -> None:
+    """Guards the state of the loop, which was shown as "waiting for a worker", and the check of the policy at the
+    start.
+    """
     listed = bench.write_list(*urls(20))
     with closing(Cluster(bench.settings)) as cluster, StandInWorker(bench.settings):
         used = int(cluster.redis.info("memory")["used_memory"])
@@ -59,7 +61,7 @@ def test_a_redis_that_is_nearly_full_and_evicts_is_told_of_and_waited_for(bench:
     assert every_url_once(bench.rows(), urls(20))
 
 
-def test_a_restart_sends_no_message_for_what_has_one(bench: Bench) -> None:
+def test_a_restart_sends_only_missing_messages(bench: Bench) -> None:
     """Guards the count of messages: 8 kills left 1,116 of them for 125 batches, and the next job waited behind them."""
     listed = bench.write_list(*urls(600))
     cluster = Cluster(bench.settings)
@@ -81,8 +83,8 @@ def test_a_restart_sends_no_message_for_what_has_one(bench: Bench) -> None:
         assert cluster.redis.llen("trawl:trawl") == 0
 
 
-def test_a_message_a_killed_worker_had_taken_is_removed_with_its_job(bench: Bench) -> None:
-    """Guards the look at ``unacked``: kombu would put it back after an hour, for no batch."""
+def test_a_message_that_a_killed_worker_received_is_removed_with_its_job(bench: Bench) -> None:
+    """Guards the check of ``unacked``: kombu would put it back after an hour, for no batch."""
     job = bench.trawl("enqueue", bench.write_list(*urls(1)))[1].strip()
     with closing(Cluster(bench.settings)) as cluster:
         taken = cluster.redis.rpop("trawl:trawl")
@@ -100,7 +102,7 @@ def test_a_message_a_killed_worker_had_taken_is_removed_with_its_job(bench: Benc
         assert cluster.redis.llen("trawl:trawl") == 1
 
 
-def test_redis_holds_nothing_but_a_record_once_a_job_was_followed(bench: Bench) -> None:
+def test_after_following_redis_holds_only_a_jobs_record(bench: Bench) -> None:
     listed = bench.write_list(*urls(500), "ftp://x/")
     with StandInWorker(bench.settings):
         job = bench.run(listed, "-o", "out", "--batch-size", "20")[1]["job"]
@@ -113,7 +115,7 @@ def test_redis_holds_nothing_but_a_record_once_a_job_was_followed(bench: Bench) 
     assert not any(key.startswith("celery-task-meta-") for key in keys)
 
 
-def test_a_redis_out_of_memory_is_fed_again_once_it_was_drained(tmp_path: Path) -> None:
+def test_a_redis_out_of_memory_is_fed_again_once_it_is_drained(tmp_path: Path) -> None:
     # Long and random paths: nothing that compresses. The first refusal comes long before the list's end.
     lines = [f"http://h.example/{os.urandom(400).hex()}" for _ in range(8000)]
     with RedisServer(tmp_path / "redis", unix=True, maxmemory=3_500_000) as server:

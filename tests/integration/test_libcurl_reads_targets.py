@@ -1,4 +1,4 @@
-"""libcurl connects to the host our URL reading found: two readers that disagree are how guards are passed."""
+"""libcurl connects to the host that our parser found: parsers that disagree are how guards are bypassed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def addresses_libcurl_would_open(target: str) -> list[str]:
 
 
 @pytest.mark.parametrize("address", DENIED_ADDRESSES + PUBLIC_ADDRESSES)
-def test_libcurl_opens_the_address_we_judged(address: str) -> None:
+def test_libcurl_opens_the_address_that_was_judged(address: str) -> None:
     """No socket is opened: the callback refuses each."""
     for spelling in spellings(address, port=8080):
         parsed = parse(spelling.url)

@@ -1,4 +1,4 @@
-"""A transfer costs what it costs, however many names came before it."""
+"""A transfer costs the same however many names came before it."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ def _fetch(world: VirtualWorld, port: int, names: range) -> float:
     return spent
 
 
-def test_the_last_names_of_many_cost_what_the_first_did(origin: TinyOrigin, http: CurlHttp[Exchange]) -> None:
-    """Guards DNS_CACHE_TIMEOUT: with one, libcurl looks at every name it knows after every transfer; here seven times
-    the CPU at the end."""
+def test_the_last_of_many_names_costs_the_same_as_the_first(origin: TinyOrigin, http: CurlHttp[Exchange]) -> None:
+    """Guards DNS_CACHE_TIMEOUT: libcurl would check every name it knows after every transfer; here seven times the CPU
+    at the end.
+    """
     world = VirtualWorld(http=http, window=_WINDOW)
     tenth = _NAMES // 10
     _fetch(world, origin.port, range(_NAMES, _NAMES + 100))  # what is made once
@@ -63,10 +64,10 @@ def test_the_last_names_of_many_cost_what_the_first_did(origin: TinyOrigin, http
     assert len(http._handed) <= NAMES_KEPT + 2 * _WINDOW
 
 
-def test_a_name_is_brought_after_libcurl_has_looked_at_who_withdraws_it(
+def test_a_name_is_given_only_after_libcurl_has_processed_its_removal(
     origin: TinyOrigin, http: CurlHttp[Exchange], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards ``is_leaving``: libcurl might forget the name last, and would ask the system for it."""
+    """Guards ``is_leaving``: libcurl might process the removal last, and would ask the system for the name."""
     monkeypatch.setattr(adapter, "NAMES_KEPT", 0)
     world = VirtualWorld(http=http, window=_WINDOW)
     use, leaving = http._handed.use, []

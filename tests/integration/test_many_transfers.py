@@ -68,10 +68,10 @@ def test_descriptors_beyond_select_are_polled(tmp_path: Path) -> None:
     assert isinstance(driver, Polling)
 
 
-def test_what_has_no_connection_yet_survives_the_change_of_drivers(
+def test_transfers_without_a_connection_survive_the_change_of_drivers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards ``suppress``: libcurl pauses nothing that is not connected, and the lane gave back all it had."""
+    """Guards ``suppress``: libcurl cannot pause a transfer without a connection, and the lane gave up all it had."""
     begin = CurlHttp.begin
 
     def crowd(http: CurlHttp[Exchange], request: Request, exchange: Exchange) -> Sequence[bytes]:

@@ -1,4 +1,4 @@
-"""A worker shows its numbers to Prometheus where it is asked: every pool, processes that die, a port that is taken."""
+"""A worker serves metrics to Prometheus if configured: with every pool, and whatever dies or is taken."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def test_every_pool_counts_what_it_reported(
     assert list(temporary.glob("trawl-metrics-*")) == []
 
 
-def test_urls_in_progress_are_those_nobody_has_reported(
+def test_urls_in_progress_are_those_not_reported_yet(
     tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
 ) -> None:
-    """Until a process of the pool dies: then the URLs are in nobody's hands."""
+    """If a process of the pool dies, its URLs no longer count."""
     hanging = [server.url(f"/silence?after=head&n={number}") for number in range(7)]
     with measured(tmp_path, cluster, temporary, port, concurrency=1) as worker:
         cluster.enqueue("job", hanging)
@@ -121,10 +121,10 @@ def test_transfers_in_flight_are_counted_until_they_are_over(
         assert worker.is_running
 
 
-def test_what_is_handed_on_and_what_a_sweep_did_is_counted(
+def test_hand_offs_and_sweeps_are_counted(
     tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
 ) -> None:
-    """A host that asks to wait has its URLs handed on; a batch whose holder is gone is put back and sent again."""
+    """URLs of a host that asks to wait are handed off; a batch whose holder is gone is put back and sent again."""
     cluster.ledger.lease = 0.1
     cluster.enqueue("held", [server.url("/good?seed=1&size=10")])
     assert cluster.ledger.claim("held", "1", holder="a worker that is gone")
@@ -139,7 +139,7 @@ def test_what_is_handed_on_and_what_a_sweep_did_is_counted(
     assert found["trawl_messages_sent_again_total", ()] >= 1
 
 
-def test_a_lease_that_was_lost_is_counted(
+def test_a_lost_lease_is_counted(
     tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
 ) -> None:
     with measured(tmp_path, cluster, temporary, port, concurrency=1, lease=3.0):
@@ -149,7 +149,7 @@ def test_a_lease_that_was_lost_is_counted(
         await_condition(lambda: scrape(port)["trawl_leases_lost_total", ()] == 1, within=30, what="its holder noticing")
 
 
-def test_nobody_shows_anything_unless_asked(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:
+def test_no_metrics_are_served_by_default(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:
     environment = {**cluster.environment, "TMPDIR": str(temporary)}
     with CeleryWorker(tmp_path, env=environment), pytest.raises(OSError, match="refused"):
         scrape(port)
@@ -157,7 +157,7 @@ def test_nobody_shows_anything_unless_asked(tmp_path: Path, temporary: Path, clu
     assert list(temporary.glob("trawl-metrics-*")) == []
 
 
-def test_a_port_alone_is_one_of_loopback(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:
+def test_a_port_alone_means_loopback(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:
     with measured(tmp_path, cluster, temporary, port, concurrency=1):
         listening = Path("/proc/net/tcp").read_text("ascii").splitlines()
 
@@ -166,7 +166,7 @@ def test_a_port_alone_is_one_of_loopback(tmp_path: Path, temporary: Path, cluste
     ]
 
 
-def test_a_second_worker_at_the_same_port_is_refused_in_one_sentence(
+def test_a_second_worker_on_the_same_port_is_refused_in_one_sentence(
     tmp_path: Path, temporary: Path, cluster: Cluster, port: int
 ) -> None:
     with measured(tmp_path, cluster, temporary, port, concurrency=1) as first:
@@ -200,10 +200,10 @@ def open_files(pid: int) -> set[str]:
     return found
 
 
-def test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others(
+def test_a_killed_worker_leaves_neither_port_nor_folder_behind(
     tmp_path: Path, temporary: Path, cluster: Cluster, port: int
 ) -> None:
-    """Protects that pool processes close the port, those that were forked while it was open, too."""
+    """Protects that pool processes close the port, including those forked while it was open."""
     with measured(tmp_path, cluster, temporary, port) as first:
         (young, *_) = first.children()
         send(young, signal.SIGKILL)
@@ -231,8 +231,8 @@ def test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others(
     assert left != kept
 
 
-def test_a_setting_that_cannot_be_used_ends_the_worker_at_once(tmp_path: Path, cluster: Cluster) -> None:
-    """Protects the look at the settings when the worker is imported: not its first task tells of a mistake."""
+def test_an_invalid_setting_ends_the_worker_at_once(tmp_path: Path, cluster: Cluster) -> None:
+    """Protects the check of the settings when the worker is imported: or its first task would find the mistake."""
     mistakes = (("TRAWL_METRICS", ":9108"), ("TRAWL_EGRESS_PROXY", "proxy.test"), ("TRAWL_CA_FILE", "/nowhere/ca.pem"))
     for variable, value in mistakes:
         log = tmp_path / f"{variable}.log"

@@ -81,17 +81,17 @@ def test_bodies_come_whole(version: Version, bench: Bench) -> None:
 
 
 def test_many_transfers_share_few_connections(version: Version, bench: Bench) -> None:
-    """Guards PIPEWAIT: without it the first transfers open a connection each before one has told what it can carry."""
+    """Guards PIPEWAIT: without it the first transfers open a connection each before one can be shared."""
     run = bench.fetch([version.site.url(n=number) for number in range(300)], version.policy())
 
     assert run.progress.ok == 300
     assert version.site.connections(version.name) <= 4
 
 
-def test_pooled_connections_are_ended_without_a_word_where_descriptors_are_polled(
+def test_pooled_connections_are_closed_cleanly_with_a_poller(
     version: Version, bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Guards the order in CurlHttp.close: libcurl tells the poller of each connection it shuts down."""
+    """Guards the order in CurlHttp.close: libcurl notifies the poller of each connection it shuts down."""
     monkeypatch.setattr("worker.adapters.http.exchanges.HIGHEST_SELECTED", 0)
     run = bench.fetch([version.site.url(n=number) for number in range(20)], version.policy())
     (lane,) = next(iter(bench.downloader._lanes.values()))
@@ -116,7 +116,7 @@ def test_streams_of_one_connection_run_at_once(version: Version, bench: Bench) -
 @pytest.mark.parametrize("end", ["reset", "quiet", "early"])
 @pytest.mark.parametrize("bare", ["", "1"], ids=["with a length", "without a length"])
 def test_a_stream_that_breaks_leaves_no_file(version: Version, bench: Bench, end: str, bare: str) -> None:
-    """``early`` ends as if that were all, which only a length can tell; ``quiet`` libcurl takes for that."""
+    """``early`` ends as if that were all, which only a length reveals; libcurl takes ``quiet`` for that."""
     url = version.site.url(size=_LARGE, sent=100_000, end=end, bare=bare)
 
     run = bench.fetch([url], replace(version.policy(), attempts=2))
@@ -131,7 +131,7 @@ def test_a_stream_that_breaks_leaves_no_file(version: Version, bench: Bench, end
 
 
 def test_a_broken_stream_costs_its_neighbours_nothing(version: Version, bench: Bench) -> None:
-    """A body that is not as long as was said may end the whole connection: the others are fetched again."""
+    """A body of the wrong length may end the whole connection: the others are fetched again."""
     good = [version.site.url(size=50_000 + number) for number in range(40)]
     bad = [version.site.url(size=_LARGE, sent=1000, end=end, n=1) for end in ("reset", "early")]
 
@@ -144,7 +144,7 @@ def test_a_broken_stream_costs_its_neighbours_nothing(version: Version, bench: B
 
 
 def test_a_quiet_reset_costs_its_own_stream_only(version: Version, bench: Bench) -> None:
-    """Guards ``hear``: of streams answered together on one connection, the reset ones are told from the whole."""
+    """Guards ``hear``: of streams answered together on one connection, reset ones and whole ones are distinguished."""
     bench.fetch([version.site.url(first=1, bare=1)], version.policy())
     ends = ["whole", "quiet", "whole", "whole", "quiet", "quiet"] * 4
     urls = [
@@ -164,8 +164,8 @@ def test_a_quiet_reset_costs_its_own_stream_only(version: Version, bench: Bench)
 
 
 @pytest.mark.parametrize("size", [0, 1000])
-def test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far(version: Version, bench: Bench, size: int) -> None:
-    """Guards ``is_unseen``: nobody listened there, so the body is asked for again, once, and listened to."""
+def test_a_quiet_reset_is_noticed_after_bodies_with_lengths(version: Version, bench: Bench, size: int) -> None:
+    """Guards ``is_unseen``: no handle listened there, so the body is requested again, once, with one that listens."""
     url = version.site.url(size=2 * size, sent=size, end="quiet", bare=1)
     bench.fetch([version.site.url(n=number) for number in range(3)], version.policy())
 
@@ -177,7 +177,7 @@ def test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far(version: Version,
 
 
 def test_a_length_outweighs_a_quiet_reset(version: Version, bench: Bench) -> None:
-    """Every byte that was promised has come: how the stream ended says nothing more."""
+    """Every promised byte has come: how the stream ended does not matter."""
     url = version.site.url(size=1000, end="quiet")
 
     run = bench.fetch([url], replace(version.policy(), attempts=1))
@@ -186,8 +186,10 @@ def test_a_length_outweighs_a_quiet_reset(version: Version, bench: Bench) -> Non
     assert (bench.folder / output_name(url)).read_bytes() == body_bytes(1000)
 
 
-def test_ordinary_bodies_without_a_length_are_asked_for_once(version: Version, bench: Bench) -> None:
-    """Guards ``settle``, from an origin's first answer on; one that came in the turn of its request may be twice."""
+def test_bodies_without_a_length_are_requested_once(version: Version, bench: Bench) -> None:
+    """Guards ``settle``, from an origin's first answer on; one that came in the turn of its request may be requested
+    twice.
+    """
     firsts = [version.site.url(host=f"h{number}.many.test", bare=1, size=number) for number in range(6)]
     bench.fetch(firsts, version.policy())
     asked = len(version.site.asked)
@@ -202,7 +204,7 @@ def test_ordinary_bodies_without_a_length_are_asked_for_once(version: Version, b
     assert len(version.site.asked) == asked + 30
 
 
-def test_where_libcurl_cannot_be_asked_a_body_without_a_length_is_noted_and_nothing_else(
+def test_if_libcurl_cannot_be_asked_a_body_without_a_length_is_noted(
     version: Version, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.adapters.http.streams._trace", lambda: False)
@@ -226,7 +228,7 @@ def test_a_server_that_breaks_the_rules_of_http_2_is_asked_twice(
     assert len(site.asked) == 2
 
 
-def test_who_shared_a_lawless_connection_is_not_blamed(certificate: Certificate, bench: Bench) -> None:
+def test_urls_that_shared_a_faulty_connection_are_not_blamed(certificate: Certificate, bench: Bench) -> None:
     """Guards ``_fault``: all sixteen end with their connection, and only one of them is at fault."""
     with MultiplexedSite(certificate, http3=False) as site:
         bench.fetch([site.url(first=1)])
@@ -238,7 +240,7 @@ def test_who_shared_a_lawless_connection_is_not_blamed(certificate: Certificate,
     assert {outcomes[url].ending for url in good} == {Ending.OK}
 
 
-def test_a_stream_that_falls_silent_ends_at_the_floor(version: Version, bench: Bench) -> None:
+def test_a_silent_stream_ends_at_the_floor(version: Version, bench: Bench) -> None:
     url = version.site.url(size=_LARGE, sent=1000, end="stall")
 
     run = bench.fetch([url], replace(version.policy(), attempts=1, slowest=1000, slow_window=1.0))
@@ -263,7 +265,7 @@ def test_a_split_opens_a_connection_for_each_range(version: Version, bench: Benc
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "closed.many.test"])
 def test_a_refused_address_gets_no_datagram(version: Version, bench: Bench, host: str) -> None:
-    """Guards the verdict in ``open_socket``: QUIC's sockets come through it as TCP's do."""
+    """Guards the verdict in ``open_socket``: QUIC's sockets pass through it like TCP's."""
     with Sink(("127.0.0.2",), udp=True) as sink:
         url = f"https://{host}:{sink.ports[0]}/"
 
@@ -293,8 +295,8 @@ def test_of_two_addresses_only_the_allowed_one_is_tried(version: Version, bench:
         assert sink.caught == []
 
 
-def test_alt_svc_leads_nowhere(version: Version, bench: Bench) -> None:
-    """What a server says of other places that serve it is not followed, whether they are allowed or not."""
+def test_alt_svc_is_ignored(version: Version, bench: Bench) -> None:
+    """Alternative services are not used, whether their address is allowed or not."""
     policy = replace(version.policy(), allow_nets=("127.0.0.1/32", "127.0.0.3/32"))
     with Sink(("127.0.0.2", "127.0.0.3"), udp=True) as sink:
         places = [f"{address}:{sink.ports[0]}" for address in sink.addresses]
@@ -307,8 +309,8 @@ def test_alt_svc_leads_nowhere(version: Version, bench: Bench) -> None:
         assert sink.caught == []
 
 
-def test_a_connection_from_the_pool_is_judged_again(version: Version, bench: Bench) -> None:
-    """Guards ``permit``: ``open_socket`` is not asked about a connection that is there."""
+def test_a_pooled_connection_is_judged_again(version: Version, bench: Bench) -> None:
+    """Guards ``permit``: ``open_socket`` is not called for an existing connection."""
     bench.fetch([version.site.url(n=1)], version.policy())
     (lanes,) = bench.downloader._lanes.values()
     for lane in lanes:
@@ -357,21 +359,21 @@ def test_a_certificate_is_checked(
 # ------------------------------------------------------------------------------------------------ without QUIC
 
 
-def test_where_no_datagram_is_taken_http_2_serves(certificate: Certificate, bench: Bench) -> None:
+def test_http_2_is_used_if_datagrams_are_rejected(certificate: Certificate, bench: Bench) -> None:
     with MultiplexedSite(certificate, http3=False) as site:
         run = bench.fetch([site.url(n=number) for number in range(20)], replace(OPEN, http3=True))
 
     assert {(outcome.ending, outcome.http_version) for outcome in run.outcomes} == {(Ending.OK, "2")}
 
 
-def test_where_datagrams_vanish_http_2_serves(certificate: Certificate, bench: Bench) -> None:
+def test_http_2_is_used_if_datagrams_vanish(certificate: Certificate, bench: Bench) -> None:
     with MultiplexedSite(certificate, http3=False, deaf=True) as site:
         run = bench.fetch([site.url(n=number) for number in range(20)], replace(OPEN, http3=True))
 
     assert {(outcome.ending, outcome.http_version) for outcome in run.outcomes} == {(Ending.OK, "2")}
 
 
-def test_where_all_is_silent_the_connect_timeout_holds(bench: Bench) -> None:
+def test_the_connect_timeout_holds_if_all_is_silent(bench: Bench) -> None:
     with Sink(("127.0.0.2",), udp=True) as sink:
         policy = replace(OPEN, http3=True, attempts=1, connect_timeout=2.0)
 

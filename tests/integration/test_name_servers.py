@@ -1,4 +1,4 @@
-"""Names asked of real sockets: hundreds at once, and each as late as its own name server only."""
+"""Names looked up over real sockets: hundreds at once, each delayed by its own name server only."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def addresses_of(found: Found | None) -> tuple[str, ...]:
     return found.answer.addresses
 
 
-def test_hundreds_are_asked_for_at_once(world: ExitStack) -> None:
-    """The name server says nothing before it has heard of them all."""
+def test_hundreds_of_names_are_looked_up_at_once(world: ExitStack) -> None:
+    """The name server answers only when it has received all of them."""
     wire = _bare_server(world)
     names = asking(world, wire.getsockname())
     for number in range(adapter.AT_ONCE):
@@ -113,10 +113,8 @@ def test_hundreds_are_asked_for_at_once(world: ExitStack) -> None:
     assert names.found == {}
 
 
-def test_more_dead_names_than_are_asked_for_at_once_hold_up_no_other(
-    world: ExitStack, dns: DnsStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Guards ``on_time``: a name that is late leaves its turn to the next."""
+def test_dead_names_hold_up_no_other(world: ExitStack, dns: DnsStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``on_time``: a name that is late makes room for the next."""
     monkeypatch.setattr(adapter, "AT_ONCE", 8)
     dead = [f"dead{number}.test" for number in range(24)]
     for name in dead:
@@ -132,8 +130,8 @@ def test_more_dead_names_than_are_asked_for_at_once_hold_up_no_other(
     assert list(names.found) == ["good.test"]
 
 
-def test_a_late_answer_is_one(world: ExitStack, dns: DnsStub) -> None:
-    """It answers the question that was sent first; the one sent again comes to nothing."""
+def test_a_late_answer_counts(world: ExitStack, dns: DnsStub) -> None:
+    """It answers the first query; the second query is wasted."""
     dns.script("slow.test", Reply(FOUR, seconds=questions.GAPS[0] + 0.3))
     names = asking(world, dns)
 
@@ -143,7 +141,7 @@ def test_a_late_answer_is_one(world: ExitStack, dns: DnsStub) -> None:
     assert len(dns.queries("slow.test", Kind.A)) >= 2
 
 
-def test_a_name_is_given_up_in_time_and_was_asked_for_once_however_many_wait(world: ExitStack, dns: DnsStub) -> None:
+def test_a_name_is_given_up_in_time_and_queried_once_however_many_wait(world: ExitStack, dns: DnsStub) -> None:
     dns.default = SILENCE
     names = asking(world, dns, seconds=1.0)
 
@@ -168,7 +166,7 @@ def test_the_second_name_server_answers_for_the_first(world: ExitStack, dns: Dns
         assert first.queries("two.test") == [], "it is not asked first again"
 
 
-def test_what_the_first_could_not_find_out_the_second_is_asked(world: ExitStack, dns: DnsStub) -> None:
+def test_the_second_name_server_is_asked_if_the_first_fails(world: ExitStack, dns: DnsStub) -> None:
     first = world.enter_context(DnsStub(default=SERVFAIL))
     dns.script("one.test", FOUR)
     names = asking(world, first, dns)
@@ -178,8 +176,8 @@ def test_what_the_first_could_not_find_out_the_second_is_asked(world: ExitStack,
     assert addresses_of(found) == (FOUR,)
 
 
-def test_a_failure_of_all_name_servers_costs_each_a_question(world: ExitStack, dns: DnsStub) -> None:
-    """A storm of failures must not become one of questions."""
+def test_a_failure_of_all_name_servers_costs_one_query_each(world: ExitStack, dns: DnsStub) -> None:
+    """A storm of failures must not become one of queries."""
     first = world.enter_context(DnsStub(default=SERVFAIL))
     dns.default = SERVFAIL
     names = asking(world, first, dns)
@@ -217,7 +215,7 @@ def test_ipv4_addresses_do_not_wait_for_ever_for_ipv6_ones(
     assert addresses_of(other_half) == (SIX,)
 
 
-def test_ipv4_addresses_that_lead_nowhere_wait_for_the_others(
+def test_unroutable_ipv4_addresses_wait_for_ipv6_ones(
     world: ExitStack, dns: DnsStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards ``reaches_ipv4``: behind NAT64 only the IPv6 addresses are of use."""
@@ -231,7 +229,7 @@ def test_ipv4_addresses_that_lead_nowhere_wait_for_the_others(
     assert len(dns.queries("nat64.test", Kind.AAAA)) >= 2
 
 
-def test_all_addresses_come_with_their_time_to_live_within_bounds(world: ExitStack, dns: DnsStub) -> None:
+def test_all_addresses_are_returned_with_a_bounded_time_to_live(world: ExitStack, dns: DnsStub) -> None:
     dns.script("short.test", Reply(FOUR, SIX, ttl=1))
     dns.script("middle.test", Reply(FOUR, SIX, alias="elsewhere.test", ttl=100))
     dns.script("long.test", Reply(FOUR, SIX, ttl=86_400))
@@ -243,7 +241,7 @@ def test_all_addresses_come_with_their_time_to_live_within_bounds(world: ExitSta
     assert all(set(addresses_of(each)) == {FOUR, SIX} for each in found)
 
 
-def test_names_are_completed_one_after_the_other(world: ExitStack, dns: DnsStub) -> None:
+def test_search_domains_are_tried_one_after_the_other(world: ExitStack, dns: DnsStub) -> None:
     dns.script("api.prod.second.test", FOUR)
     names = asking(world, dns, search=("first.test", "second.test"), ndots=5)
 
@@ -257,14 +255,14 @@ def test_names_are_completed_one_after_the_other(world: ExitStack, dns: DnsStub)
 
 
 @pytest.mark.parametrize("reply", [Reply(FOUR, cuts_udp=True), REFUSED], ids=["cut", "refused"])
-def test_what_is_not_plain_is_for_the_system(world: ExitStack, dns: DnsStub, reply: Reply) -> None:
+def test_unusual_names_are_left_to_the_system(world: ExitStack, dns: DnsStub, reply: Reply) -> None:
     dns.script("odd.test", reply)
     names = asking(world, dns)
 
     assert names.find("odd.test", "x.local", "a..b") == [_THE_SYSTEM] * 3
 
 
-def test_garbage_is_for_the_system_and_answers_to_other_questions_are_nothing(world: ExitStack) -> None:
+def test_garbage_is_left_to_the_system_and_foreign_answers_are_ignored(world: ExitStack) -> None:
     wire = _bare_server(world)
     names = asking(world, wire.getsockname())
     names.asking.ask("garbage.test")
@@ -278,7 +276,7 @@ def test_garbage_is_for_the_system_and_answers_to_other_questions_are_nothing(wo
     assert names.wait_for("garbage.test") == [_THE_SYSTEM]
 
 
-def test_a_machine_that_moves_asks_its_new_name_servers(
+def test_a_machine_that_changes_networks_asks_its_new_name_servers(
     world: ExitStack, dns: DnsStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapter, "_LOOK_AGAIN", 0.0)
@@ -315,7 +313,7 @@ def test_a_bug_leaves_every_name_to_the_system(
     assert caplog.text.count("the system's resolver is asked from now on") == 1
 
 
-def test_what_is_in_flight_at_the_end_is_told_to_nobody(world: ExitStack, dns: DnsStub) -> None:
+def test_queries_in_flight_at_the_end_are_dropped(world: ExitStack, dns: DnsStub) -> None:
     dns.default = SILENCE
     names = asking(world, dns)
     names.asking.ask("first.test")

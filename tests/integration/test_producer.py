@@ -32,7 +32,7 @@ def slowly(seconds: float) -> Callable[[BatchEntry], Outcome]:
     return answer
 
 
-def test_every_line_becomes_one_row_and_the_sums_are_told(bench: Bench) -> None:
+def test_every_line_becomes_one_row_and_the_sums_are_shown(bench: Bench) -> None:
     listed = bench.write_list(*urls(50), urls(1)[0], "ftp://x/", "# note", "", "http://user:secret@x/")
 
     with StandInWorker(
@@ -52,7 +52,7 @@ def test_every_line_becomes_one_row_and_the_sums_are_told(bench: Bench) -> None:
     assert "Traceback" not in err
 
 
-def test_the_same_list_again_is_kept_and_forced_is_fetched(bench: Bench) -> None:
+def test_the_same_list_again_is_kept_unless_forced(bench: Bench) -> None:
     listed = bench.write_list(*urls(20))
 
     with StandInWorker(bench.settings):
@@ -69,8 +69,8 @@ def test_the_same_list_again_is_kept_and_forced_is_fetched(bench: Bench) -> None
     assert (bench.folder / "out" / f"manifest-{second['job']}.jsonl").is_file()
 
 
-def test_what_a_server_says_cannot_control_a_terminal_that_shows_the_manifest(bench: Bench) -> None:
-    """Guards the escapes, and that the next run still finds the rows behind them."""
+def test_server_text_in_the_manifest_cannot_control_a_terminal(bench: Bench) -> None:
+    """Guards the escapes, and that the next run still finds the rows that follow."""
     listed = bench.write_list(*urls(20))
     said = "text/\x9b31m"
 
@@ -84,7 +84,7 @@ def test_what_a_server_says_cannot_control_a_terminal_that_shows_the_manifest(be
     assert b"\xc2\x9b" not in bench.manifest().read_bytes()
 
 
-def test_a_killed_producer_goes_on_and_no_url_gets_two_rows(bench: Bench) -> None:
+def test_a_killed_producer_resumes_and_no_url_gets_two_rows(bench: Bench) -> None:
     listed = bench.write_list(*urls(1000))
     command = ("run", listed, "-o", "out", "--batch-size", "5", "--json")
 
@@ -125,7 +125,7 @@ def test_a_redis_emptied_under_a_running_job_loses_nothing(bench: Bench) -> None
     cluster.close()
 
 
-def test_a_second_run_in_one_folder_is_told_so(bench: Bench) -> None:
+def test_a_second_run_in_one_folder_is_refused(bench: Bench) -> None:
     listed = bench.write_list(*urls(3))
     let_go = threading.Event()
 
@@ -167,7 +167,7 @@ def test_enqueue_and_follow_are_run_in_two_halves(bench: Bench) -> None:
     assert not any((bench.folder / "home" / ".cache" / "trawlnet").iterdir())
 
 
-def test_a_killed_enqueue_goes_on_with_the_same_job(bench: Bench) -> None:
+def test_a_killed_enqueue_resumes_the_same_job(bench: Bench) -> None:
     cluster = Cluster(bench.settings)
     lines = "".join(f"{url}\n" for url in urls(40_000)).encode()
     read, write = os.pipe()
@@ -224,7 +224,7 @@ def test_standard_input_is_read_as_it_comes(bench: Bench) -> None:
         (("enqueue", "empty.txt"), "empty.txt holds no URLs"),
     ],
 )
-def test_what_a_person_gets_wrong_is_one_sentence(bench: Bench, arguments: tuple[str, ...], said: str) -> None:
+def test_a_users_mistake_is_one_sentence(bench: Bench, arguments: tuple[str, ...], said: str) -> None:
     bench.write_list(*urls(3))
     bench.write_list("", "# nothing", name="empty.txt")
 
@@ -245,7 +245,7 @@ def test_what_a_person_gets_wrong_is_one_sentence(bench: Bench, arguments: tuple
         ("status", "redis://host-that-does-not-exist.invalid/0", "cannot be reached"),
     ],
 )
-def test_a_broker_that_cannot_be_reached_is_one_sentence(person: Person, command: str, url: str, said: str) -> None:
+def test_an_unreachable_broker_is_one_sentence(person: Person, command: str, url: str, said: str) -> None:
     person.write_list(*urls(3))
     arguments = () if command == "status" else ("urls.txt",)
 

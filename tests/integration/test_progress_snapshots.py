@@ -1,4 +1,4 @@
-"""Glimpses on a real Redis: who follows a job sees them, whoever else is on it, and nothing of them is kept."""
+"""Snapshots on a real Redis: all followers of a job get them, and nothing of them is stored."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def ringing(channel: JobChannel) -> int:
     return channel.wait(0.05)
 
 
-def test_a_glimpse_is_passed_on_and_rings_nothing(cluster: Cluster) -> None:
-    """Guards the other channel of JobChannel._receive: every ring is a round trip of the follower."""
+def test_a_snapshot_is_passed_on_and_ends_no_wait(cluster: Cluster) -> None:
+    """Guards the other channel of JobChannel._receive: each end of a wait costs the follower a round trip."""
     taken: list[bytes] = []
     with closing(cluster.channel("job", taken.append)) as channel:
         assert channel.subscribe()
@@ -58,7 +58,7 @@ def test_a_glimpse_is_passed_on_and_rings_nothing(cluster: Cluster) -> None:
     assert [ProgressSnapshot.from_wire(told) for told in taken] == [SEEN]
 
 
-def test_a_closing_rings_among_glimpses(cluster: Cluster) -> None:
+def test_a_closed_batch_ends_a_wait_among_snapshots(cluster: Cluster) -> None:
     taken: list[bytes] = []
     cluster.ledger.create("job", JobPolicy())
     with closing(cluster.channel("job", taken.append)) as channel:
@@ -73,7 +73,7 @@ def test_a_closing_rings_among_glimpses(cluster: Cluster) -> None:
     assert [ProgressSnapshot.from_wire(told) for told in taken] == [SEEN, SEEN]
 
 
-def test_nothing_of_a_glimpse_is_kept(cluster: Cluster) -> None:
+def test_snapshots_are_not_stored(cluster: Cluster) -> None:
     before = set(cluster.redis.keys())
 
     cluster.ledger.send_snapshot("job", SEEN)

@@ -39,11 +39,11 @@ def test_the_configuration_and_the_alerts_are_valid() -> None:
 
 
 @needs_promtool
-def test_the_alerts_ring_when_they_should_and_only_then() -> None:
+def test_the_alerts_fire_when_they_should_and_only_then() -> None:
     assert "SUCCESS" in promtool("test", "rules", FOLDER / "alerts_test.yml")
 
 
-def test_every_alert_has_a_test_says_what_to_do_and_is_in_operations() -> None:
+def test_every_alert_has_a_test_an_action_and_a_section_in_operations() -> None:
     tested = yaml.safe_load((FOLDER / "alerts_test.yml").read_text("utf-8"))["tests"]
     fired = {case["alertname"] for test in tested for case in test["alert_rule_test"] if case["exp_alerts"]}
     quiet = {case["alertname"] for test in tested for case in test["alert_rule_test"] if not case["exp_alerts"]}
@@ -56,8 +56,8 @@ def test_every_alert_has_a_test_says_what_to_do_and_is_in_operations() -> None:
         assert f"| `{rule['alert']}` |" in page
 
 
-def test_grafana_reads_the_dashboard_as_it_is_written() -> None:
-    """Guards names of fields: what Grafana does not know it leaves out, and a panel stays empty."""
+def test_grafana_keeps_every_field_of_the_dashboard() -> None:
+    """Guards names of fields: Grafana drops unknown ones, and a panel stays empty."""
     from grafana_foundation_sdk.cog import plugins
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
     from grafana_foundation_sdk.models import dashboard

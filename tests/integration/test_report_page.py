@@ -1,4 +1,4 @@
-"""The page of a report in a browser, where there is one: its charts are drawn under its own policy."""
+"""A report's page in a browser, if there is one: its charts are drawn under its own policy."""
 
 from __future__ import annotations
 

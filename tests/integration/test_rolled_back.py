@@ -1,4 +1,4 @@
-"""Redis that comes back a little older than it was, after a failover or a power cut."""
+"""A Redis that comes back slightly older than it was, after a failover or a power cut."""
 
 from __future__ import annotations
 
@@ -158,10 +158,10 @@ def desk(server: RedisServer, tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.mark.parametrize("is_forgotten", [True, False], ids=["forgotten before", "not forgotten before"])
 @pytest.mark.parametrize("is_drained_late", [True, False], ids=["drained at the end", "drained in between"])
-def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
+def test_a_batch_handed_off_differently_again_gives_every_url_one_row(
     desk: Desk, is_drained_late: bool, is_forgotten: bool
 ) -> None:
-    """Guards the token in a child's name, and the look at strangers in ``ManifestSink._counting``."""
+    """Guards the token in a child's name, and the check for strangers in ``ManifestSink._counting``."""
     a, b, c, d = urls = URLS[:4]
     desk.open(urls)
     older = Memory(desk.cluster.redis)
@@ -189,10 +189,8 @@ def test_a_batch_handed_off_again_in_another_way_gives_no_url_two_rows_or_none(
     assert sorted(desk.rows()) == sorted(urls)
 
 
-def test_reports_that_are_written_one_by_one_give_every_url_one_row(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Guards ``ManifestSink._counting``: what was drained with its parent comes again, and is a stranger then."""
+def test_reports_written_one_by_one_give_every_url_one_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``ManifestSink._counting``: a batch drained with its parent comes again, and is a stranger then."""
     a, b, c = urls = URLS[:3]
     desk.open(urls)
     monkeypatch.setattr(desk.sink, "_written_at_once", 1)
@@ -206,10 +204,8 @@ def test_reports_that_are_written_one_by_one_give_every_url_one_row(
     assert desk.journal.count_uncollected() == 0
 
 
-def test_a_follower_that_goes_on_remembers_the_files_of_the_one_that_was_killed(
-    server: RedisServer, tmp_path: Path
-) -> None:
-    """Guards remember_rest in ManifestSink: what is written later would hide that those rows were not."""
+def test_a_resumed_follower_remembers_the_files_of_the_killed_one(server: RedisServer, tmp_path: Path) -> None:
+    """Guards remember_rest in ManifestSink: later writes would hide that those rows were not remembered."""
     desk = Desk(server, tmp_path)
     desk.journal.begin(JOB, manifest=desk.manifest.path)
     desk.open(URLS[:2])
@@ -285,10 +281,10 @@ ACTS = ("park 1", "follow", "park 2", "park 3", "gather", "follow", "fetch", "fo
 
 @pytest.mark.parametrize("loss", ["emptied", "older"])
 @pytest.mark.parametrize("lost_after", range(len(ACTS)), ids=[f"{n}-{act}" for n, act in enumerate(ACTS)])
-def test_whenever_redis_loses_what_is_parked_each_url_gets_one_row(
+def test_whenever_redis_loses_parked_batches_each_url_gets_one_row(
     server: RedisServer, tmp_path: Path, lost_after: int, loss: str
 ) -> None:
-    """Guards the entries that stay until reports are forgotten, and that a report is drained for all its batches."""
+    """Guards the entries that stay until reports are forgotten, and that a report is collected for all its batches."""
     for kept_after in range(lost_after + 1) if loss == "older" else [lost_after]:
         (tmp_path / str(kept_after)).mkdir()
         desk = Desk(server, tmp_path / str(kept_after))

@@ -93,7 +93,9 @@ def _round_trips(commands: Sequence[str]) -> Iterator[str]:
 
 @pytest.mark.parametrize("pace", ["fast", "slow"])
 def test_a_batch_of_a_whole_run_costs_at_most_six_round_trips(tmp_path: Path, pace: str) -> None:
-    """Guards the follower's channel, the drain in one round trip, claiming ahead in one, and sweeps that know when."""
+    """Guards the follower's channel, draining and prefetching in one round trip each, and sweeps that know when they
+    are due.
+    """
     with RedisServer(tmp_path / "redis") as server, MisbehavingServer() as site:
         if pace == "fast":
             urls = [site.url(f"/good?size=100&n={number}") for number in range(1600)]

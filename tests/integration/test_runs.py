@@ -1,4 +1,4 @@
-"""A batch from its start to its end: handed back, given up, kept, limited, settled."""
+"""A batch from start to end: handed back, abandoned, kept, limited, settled."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _good(site: MisbehavingSite, count: int, what: str) -> list[str]:
 # ---------------------------------------------------------------------------------------------------- handing back
 
 
-def test_a_batch_past_its_time_starts_no_more_and_loses_nothing(site: MisbehavingSite, bench: Bench) -> None:
+def test_a_batch_past_its_time_starts_no_more_transfers_and_loses_nothing(site: MisbehavingSite, bench: Bench) -> None:
     urls = [site.url("/silence", key=f"slow-{index}") for index in range(80)] + _good(site, 20, "late")
     policy = replace(OPEN, batch_seconds=0.3, timeout=1.0, attempts=1, per_host=4)
 
@@ -59,8 +59,8 @@ def test_a_batch_past_its_time_starts_no_more_and_loses_nothing(site: Misbehavin
     assert all(leftover.entry.attempts == () for leftover in run.leftovers)
 
 
-def test_what_was_spent_before_counts(site: MisbehavingSite, bench: Bench) -> None:
-    """A URL handed off keeps its deadline: what earlier batches used is gone, and its row says so."""
+def test_time_spent_in_earlier_batches_counts(site: MisbehavingSite, bench: Bench) -> None:
+    """A URL that is handed off keeps its deadline: time used by earlier batches is gone, and its row says so."""
     entry = BatchEntry(url=site.url("/silence", key="spent"), spent=OPEN.timeout - 0.5)
 
     run = bench.fetch([entry])
@@ -70,7 +70,7 @@ def test_what_was_spent_before_counts(site: MisbehavingSite, bench: Bench) -> No
     assert run.outcomes[0].detail == f"Not finished within its deadline of {deadline}."
 
 
-def test_a_stopped_run_hands_back_what_is_in_flight(site: MisbehavingSite, bench: Bench) -> None:
+def test_a_stopped_run_hands_back_transfers_in_flight(site: MisbehavingSite, bench: Bench) -> None:
     urls = [site.url("/silence?after=half", key=f"stopped-{index}") for index in range(10)]
     site.log.clear()  # other tests asked for silence too
     run = bench.start(urls)
@@ -84,7 +84,7 @@ def test_a_stopped_run_hands_back_what_is_in_flight(site: MisbehavingSite, bench
 
 
 def test_an_abandoned_run_publishes_nothing(site: MisbehavingSite, tmp_path: Path) -> None:
-    """Guards ``_may_name``: the lease is asked for right before files get their names."""
+    """Guards ``_may_name``: the lease is checked right before files get their names."""
     bench = Bench(tmp_path)
     urls = _good(site, 30, "abandoned")
     entries = [BatchEntry(url=url) for url in urls]
@@ -107,7 +107,7 @@ def test_abandoning_ends_a_run_at_once(site: MisbehavingSite, bench: Bench) -> N
     assert run.outcomes == []
 
 
-def test_closing_the_workshop_hands_everything_back(site: MisbehavingSite, tmp_path: Path) -> None:
+def test_closing_the_downloader_hands_everything_back(site: MisbehavingSite, tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     site.log.clear()  # other tests asked for silence too
     run = bench.start([site.url("/silence?after=half", key=f"closing-{index}") for index in range(5)])
@@ -135,7 +135,7 @@ def test_a_known_file_is_kept_and_not_fetched(site: MisbehavingSite, bench: Benc
     assert run.outcomes[0].sha256 == _SHA256
 
 
-def test_a_file_that_is_not_the_known_one_is_fetched(site: MisbehavingSite, bench: Bench) -> None:
+def test_a_file_that_differs_from_the_known_one_is_fetched(site: MisbehavingSite, bench: Bench) -> None:
     url = site.url("/good", key="another")
     (bench.folder / output_name(url)).write_bytes(b"x" + GOOD[1:])
 
@@ -157,14 +157,14 @@ def test_a_file_that_is_not_the_known_one_is_fetched(site: MisbehavingSite, benc
         Expected(sha256=_SHA256, md5=hashlib.md5(GOOD).hexdigest(), size=len(GOOD)),
     ],
 )
-def test_a_body_the_list_describes_rightly_is_stored(site: MisbehavingSite, bench: Bench, expected: Expected) -> None:
+def test_a_body_that_matches_its_list_entry_is_stored(site: MisbehavingSite, bench: Bench, expected: Expected) -> None:
     run = bench.fetch([BatchEntry(url=site.url("/good", key="expected"), expected=expected)])
 
     assert run.outcomes[0].ending is Ending.OK
 
 
 @pytest.mark.parametrize("expected", [Expected(sha256="0" * 64), Expected(md5="0" * 32), Expected(size=1)])
-def test_a_body_the_list_did_not_mean_is_tried_twice_and_not_stored(
+def test_a_body_that_does_not_match_its_list_entry_is_tried_twice_and_not_stored(
     site: MisbehavingSite, bench: Bench, expected: Expected
 ) -> None:
     """Guards the comparisons of ``_read_back``."""
@@ -203,7 +203,7 @@ def test_every_digest_is_the_bodys(site: MisbehavingSite, bench: Bench, digest: 
 # --------------------------------------------------------------------------------------------------------- limits
 
 
-def test_lanes_of_jobs_gone_by_are_retired(site: MisbehavingSite, bench: Bench) -> None:
+def test_lanes_of_finished_jobs_are_retired(site: MisbehavingSite, bench: Bench) -> None:
     """Guards ``_retire_lanes``: a process that served many kinds of jobs keeps few threads and connections."""
     for number in range(8):
         policy = replace(OPEN, deny_nets=(f"10.{number}.0.0/16",))
@@ -233,7 +233,7 @@ def test_files_are_where_their_outcomes_say(site: MisbehavingSite, bench: Bench,
         assert (bench.folder / outcome.path).stat().st_size == outcome.bytes
 
 
-def test_runs_side_by_side_keep_their_outcomes_apart(site: MisbehavingSite, bench: Bench) -> None:
+def test_concurrent_runs_keep_their_outcomes_apart(site: MisbehavingSite, bench: Bench) -> None:
     lists = [_good(site, 40, f"side-{number}") for number in range(5)]
 
     runs = [bench.start(urls) for urls in lists]
@@ -244,14 +244,14 @@ def test_runs_side_by_side_keep_their_outcomes_apart(site: MisbehavingSite, benc
         assert run.busy > 0
 
 
-def test_an_empty_batch_is_over(bench: Bench) -> None:
+def test_an_empty_batch_is_finished_at_once(bench: Bench) -> None:
     assert bench.fetch([]).outcomes == []
 
 
 # --------------------------------------------------------------------------------------------------- later runs
 
 
-def test_a_later_run_continues_what_broke_off(site: MisbehavingSite, tmp_path: Path) -> None:
+def test_a_later_run_resumes_a_partial_body(site: MisbehavingSite, tmp_path: Path) -> None:
     """Guards the partials: the body, its validator beside it, and the way back."""
     url = site.url(f"/object?cuts=1&cut={CUT}", key="later-run")
     policy = replace(OPEN, resume=True, attempts=1)
@@ -269,7 +269,7 @@ def test_a_later_run_continues_what_broke_off(site: MisbehavingSite, tmp_path: P
     assert second.temporary_files() == []
 
 
-def test_a_job_that_does_not_resume_leaves_nothing_to_continue(site: MisbehavingSite, bench: Bench) -> None:
+def test_a_job_without_resume_leaves_no_partials(site: MisbehavingSite, bench: Bench) -> None:
     bench.fetch([site.url(f"/object?cuts=1&cut={CUT}", key="no-resume")], replace(OPEN, attempts=1))
 
     assert bench.temporary_files() == []

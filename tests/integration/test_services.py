@@ -1,4 +1,4 @@
-"""The small parts around the worker, each with one real neighbour: its heartbeat, Flower's start, Redis's start."""
+"""The scripts around the worker, each with one real neighbour: its heartbeat, Flower's start, Redis's start."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def run(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> s
         ({"TRAWL_METRICS": "off"}, "none"),
     ],
 )
-def test_a_container_shows_metrics_where_its_redis_is(given: dict[str, str], shown: str) -> None:
+def test_a_container_serves_metrics_on_the_network_of_its_redis(given: dict[str, str], shown: str) -> None:
     done = run("worker", "sh", "-c", "echo ${TRAWL_METRICS:-none}", env=given)
 
     assert (done.returncode, done.stdout.strip()) == (0, shown), done.stderr
 
 
-def test_a_container_that_finds_no_redis_does_not_show_metrics_everywhere() -> None:
+def test_a_container_without_redis_does_not_serve_metrics_on_all_addresses() -> None:
     done = run("worker", "echo", "started", env={"METRICS_NETWORK_OF": "no..name"})
 
     assert done.returncode != 0
@@ -74,7 +74,7 @@ def test_a_living_worker_keeps_touching_its_heartbeat_file(tmp_path: Path, pool:
             await_condition(lambda: heartbeat.stat().st_mtime > 1, within=20, what="another heartbeat")
 
 
-def test_a_heartbeat_that_cannot_be_given_is_said_once_and_the_worker_works(tmp_path: Path) -> None:
+def test_a_heartbeat_that_cannot_be_written_is_logged_once_and_the_worker_works(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis", unix=True) as server:
         environment = {
             "TRAWL_BROKER_URL": server.celery_url(),
@@ -92,7 +92,7 @@ def test_a_heartbeat_that_cannot_be_given_is_said_once_and_the_worker_works(tmp_
 
 
 @pytest.mark.parametrize("login", ["", "trawl", "trawl:", ":long enough but nobody", "trawl:short"])
-def test_flower_does_not_start_without_a_login_of_some_length(login: str) -> None:
+def test_flower_does_not_start_without_a_sufficient_login(login: str) -> None:
     result = run("flower", env={"FLOWER_BASIC_AUTH": login})
 
     assert (result.returncode, result.stdout) == (2, "")
@@ -133,7 +133,7 @@ def answer(url: str, *, login: str = "", method: str = "GET") -> tuple[int, str]
         return 0, ""
 
 
-def test_flower_asks_for_the_login_and_changes_nothing(tmp_path: Path) -> None:
+def test_flower_requires_the_login_and_is_read_only(tmp_path: Path) -> None:
     login = f"trawl:{PASSWORD}"
     with RedisServer(tmp_path / "redis", unix=True) as server:
         address = flower(server, tmp_path)
@@ -163,7 +163,7 @@ def test_redis_does_not_start_without_a_password(tmp_path: Path) -> None:
         assert result.stderr.count("\n") == 1
 
 
-def test_the_start_script_brings_up_a_server_that_keeps_what_it_is_told(tmp_path: Path) -> None:
+def test_the_start_script_starts_a_server_that_persists_data(tmp_path: Path) -> None:
     binary = find_binary()
     assert binary is not None
     (tmp_path / "bin").mkdir()
@@ -202,7 +202,7 @@ def is_answering(client: redis.Redis) -> bool:
 # --------------------------------------------------------------------------------------------------- preparing
 
 
-def test_prepare_makes_secrets_once_and_leaves_them_alone(tmp_path: Path) -> None:
+def test_prepare_makes_secrets_once(tmp_path: Path) -> None:
     (tmp_path / "deploy").mkdir()
     for name in ("prepare", "env.example"):
         shutil.copy(PROJECT / "deploy" / name, tmp_path / "deploy" / name)

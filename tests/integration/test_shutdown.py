@@ -1,4 +1,4 @@
-"""A worker told to stop is gone in time while Redis is silent, and one that is killed leaves no process behind."""
+"""A worker asked to stop exits in time while Redis is silent, and a killed one leaves no process behind."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def workers(tmp_path: Path, relay: Relay) -> Iterator[dict[str, CeleryWorker]]:
         relay.thaw()
 
 
-def test_told_to_stop_a_worker_of_any_pool_ends_within_a_containers_grace(workers: dict[str, CeleryWorker]) -> None:
+def test_a_stopped_worker_of_any_pool_exits_within_a_containers_grace(workers: dict[str, CeleryWorker]) -> None:
     for worker in workers.values():
         worker.send_signal(signal.SIGTERM)
 
@@ -69,8 +69,8 @@ def is_idle(worker: CeleryWorker) -> bool:
     return said.count("] received\n") == said.count("] succeeded in ") > 0
 
 
-def test_a_worker_with_nothing_in_hand_leaves_soon_and_with_success(tmp_path: Path, relay: Relay) -> None:
-    """Guards ``_exit_when_idle``: it waited for answers that nobody gives any more, and ended as if it had failed."""
+def test_an_idle_worker_exits_soon_and_with_success(tmp_path: Path, relay: Relay) -> None:
+    """Guards ``_exit_when_idle``: it waited for answers that could no longer come, and exited as if it had failed."""
     cluster = Cluster(f"redis://127.0.0.1:{relay.port}/0", tmp_path)
     with MisbehavingServer() as server, CeleryWorker(tmp_path, env=cluster.environment, concurrency=2) as worker:
         cluster.enqueue("job", *([server.url(f"/good?n={number}")] for number in range(4)))
@@ -101,7 +101,7 @@ def test_a_second_signal_or_sigquit_ends_a_worker_at_once(workers: dict[str, Cel
         assert "ending now" not in worker.log()
 
 
-def test_killed_while_it_starts_a_worker_leaves_no_pool_process_behind(tmp_path: Path) -> None:
+def test_a_worker_killed_while_starting_leaves_no_pool_process_behind(tmp_path: Path) -> None:
     program = PROJECT / "tests/support/late_pool.py"
     with RedisServer(tmp_path / "redis") as redis:
         environment = Cluster(redis.celery_url(), tmp_path).environment

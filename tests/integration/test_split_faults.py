@@ -1,4 +1,4 @@
-"""A body fetched in several ranges while our own disk fails: whole or absent, and the URL goes back unblamed."""
+"""A body fetched in several ranges while our own disk fails: whole or absent, and the URL is handed back unblamed."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _fetch(out: Path, url: str, calls: FaultyCalls) -> Run | None:
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
-def test_whichever_call_fails_a_split_body_is_whole_or_absent(tmp_path: Path, lasting: bool) -> None:
-    """Guards the calling off of a split: helpers write into the main exchange's file until they are dropped."""
+def test_if_a_disk_call_fails_a_split_body_is_whole_or_absent(tmp_path: Path, lasting: bool) -> None:
+    """Guards cancelling the split: helpers write into the main exchange's file until they are dropped."""
     with MisbehavingServer() as server:
         url = f"{server.origin}/object?rate=20000000"
         sound = FaultyCalls()

@@ -1,4 +1,4 @@
-"""A command that starts while Redis is in trouble: what passes is waited for, what does not is one sentence."""
+"""A command that starts while Redis is in trouble: temporary trouble is waited for, any other is one sentence."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def cluster_on(relay: Relay) -> Cluster:
     return Cluster(ClusterSettings(broker_url=url, result_backend=url))
 
 
-def test_connections_that_are_reset_at_the_start_are_tried_again(relay: Relay) -> None:
-    """Guards the loop of ``Cluster.check``: a command given in the second of a failover ended at once."""
+def test_connections_reset_at_the_start_are_retried(relay: Relay) -> None:
+    """Guards the loop of ``Cluster.check``: a command started during a failover ended at once."""
     relay.set(cut_after=1)
     cluster = cluster_on(relay)
     with ThreadPoolExecutor(1) as threads:
@@ -43,7 +43,7 @@ def test_connections_that_are_reset_at_the_start_are_tried_again(relay: Relay) -
     cluster.close()
 
 
-def test_a_redis_that_goes_on_resetting_is_told_after_a_while(relay: Relay) -> None:
+def test_a_redis_that_keeps_resetting_is_reported_after_a_while(relay: Relay) -> None:
     relay.set(cut_after=1)
     cluster = cluster_on(relay)
 
@@ -53,7 +53,7 @@ def test_a_redis_that_goes_on_resetting_is_told_after_a_while(relay: Relay) -> N
     cluster.close()
 
 
-def test_where_nobody_listens_that_is_said_at_once(relay: Relay) -> None:
+def test_an_address_without_a_listener_is_reported_at_once(relay: Relay) -> None:
     relay.refuse()
     cluster = cluster_on(relay)
     with ThreadPoolExecutor(1) as threads:
@@ -68,8 +68,8 @@ def test_where_nobody_listens_that_is_said_at_once(relay: Relay) -> None:
 @pytest.mark.parametrize(
     "begin", ["import worker.celery", "from producer.cli import main; main(['--version'])"], ids=["worker", "command"]
 )
-def test_a_warning_ends_nothing_whatever_the_environment_makes_of_it(begin: str, option: str) -> None:
-    """Guards ``print_warnings``: Celery warns whoever starts a worker as root, and the worker ended of it."""
+def test_warnings_never_end_a_command_whatever_the_environment(begin: str, option: str) -> None:
+    """Guards ``print_warnings``: Celery warns when a worker runs as root, and the worker exited."""
     lines = f"import warnings\ntry: {begin}\nexcept SystemExit: pass\nwarnings.warn('a hint of a library')"
 
     environment = {"PATH": os.environ["PATH"], "TRAWL_BROKER_URL": "redis://localhost/0", "PYTHONWARNINGS": option}

@@ -1,4 +1,4 @@
-"""`trawl status` on the real parts: what it says holds a job up does, and looking changes nothing."""
+"""`trawl status` on the real parts: what it reports as holding a job up really does, and it changes nothing."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(server, site, tmp_path)
 
 
-def test_a_job_without_a_worker_says_so_until_one_is_there(bench: Bench) -> None:
-    """Guards the beat of workers, and what is made of it."""
+def test_a_job_without_a_worker_is_reported_until_there_is_one(bench: Bench) -> None:
+    """Guards the workers' beat, and what is made of it."""
     bench.enqueue("job", "/held?n=1", "/good?n=2", "/status?code=404")
 
     assert "No worker is running" in bench.await_hold_up("job", "worker")
@@ -82,8 +82,8 @@ def test_a_job_without_a_worker_says_so_until_one_is_there(bench: Bench) -> None
     assert bench.asked("job")["held_up"] is None, "nothing holds up what is over"
 
 
-def test_slow_answers_are_waited_for_by_name(bench: Bench) -> None:
-    """Guards the way of what is silent from the lane to whoever looks."""
+def test_slow_hosts_are_named(bench: Bench) -> None:
+    """Guards the way of quiet transfers from the lane to the display."""
     bench.enqueue("job", *(f"/held?n={number}" for number in range(5)))
     with bench.worker():
         said = bench.await_hold_up("job", "slow")
@@ -110,8 +110,8 @@ def test_a_job_that_only_waits_for_a_host_names_it_and_the_time(bench: Bench) ->
     assert seen["seconds_left"] is None
 
 
-def test_a_job_behind_another_says_that_it_is_anothers_turn(bench: Bench) -> None:
-    """Guards ``elsewhere``: one that waits for the only worker looks like one without a worker."""
+def test_a_job_behind_another_reports_that_it_is_anothers_turn(bench: Bench) -> None:
+    """Guards ``elsewhere``: a job that waits for the only worker looks like one without a worker."""
     bench.enqueue("first", *(f"/held?n={number}" for number in range(200)))
     bench.cluster.environment["TRAWL_TRANSFERS"] = "1"  # nothing is fetched beside what is silent
     with bench.worker():
@@ -123,8 +123,8 @@ def test_a_job_behind_another_says_that_it_is_anothers_turn(bench: Bench) -> Non
         bench.cluster.reports("second")
 
 
-def test_looking_takes_nothing_from_who_follows(bench: Bench) -> None:
-    """Guards that a look changes nothing: not one key of the job."""
+def test_showing_the_status_changes_nothing(bench: Bench) -> None:
+    """Guards that it is read-only: not one key of the job changes."""
     bench.enqueue("job", "/good?n=1")
     client = bench.cluster.ledger._redis
     keys = f"{bench.cluster.ledger.keys.of_jobs}*"
@@ -139,8 +139,8 @@ def test_looking_takes_nothing_from_who_follows(bench: Bench) -> None:
 # ---------------------------------------------------------------------------------------------- a run in a folder
 
 
-def test_a_local_run_is_seen_from_a_second_terminal(tmp_path: Path) -> None:
-    """Guards the way to the embedded server, and that it is looked at without the journal's lock."""
+def test_a_local_run_is_visible_from_a_second_terminal(tmp_path: Path) -> None:
+    """Guards the way to the embedded server, and that the journal's lock is not needed."""
     person = Person(tmp_path)
     with MisbehavingServer() as site:
         listed = person.write_list(*(site.url(f"/held?n={number}") for number in range(3)), site.url("/good"))
@@ -165,8 +165,8 @@ def test_a_local_run_is_seen_from_a_second_terminal(tmp_path: Path) -> None:
     assert after.out.endswith("is finished, with 4 outcomes of 4 lines.\n")
 
 
-def test_a_killed_run_is_said_to_go_on_with_the_same_command(tmp_path: Path) -> None:
-    """Guards _raise_if_ended: who watched a run on its own server waited for ever for one that had ended with it."""
+def test_a_killed_run_is_reported_with_how_to_resume_it(tmp_path: Path) -> None:
+    """Guards _raise_if_ended: `trawl status -w` waited for ever for a run that had ended with its server."""
     person = Person(tmp_path)
     with MisbehavingServer() as site:
         listed = person.write_list(site.url("/held?n=1"), site.url("/good"))
@@ -221,7 +221,7 @@ def test_another_users_folder_is_one_sentence(tmp_path: Path, closed: str) -> No
 
 
 def test_a_journal_is_read_while_its_run_holds_it(tmp_path: Path) -> None:
-    """Guards the lock: a look from outside must neither wait for it nor take it."""
+    """Guards the lock: `trawl status` must neither wait for it nor take it."""
     journal = Journal(tmp_path)
     journal.begin("a-job", lines=7)
 
@@ -231,8 +231,8 @@ def test_a_journal_is_read_while_its_run_holds_it(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_note_of_a_server_that_has_gone_leads_nowhere(tmp_path: Path) -> None:
-    """Guards _answers: a server that was killed leaves its socket."""
+def test_a_note_of_a_dead_server_is_ignored(tmp_path: Path) -> None:
+    """Guards _answers: a killed server leaves its socket behind."""
     (tmp_path / "redis").mkdir()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "left.sock"))
@@ -243,7 +243,7 @@ def test_a_note_of_a_server_that_has_gone_leads_nowhere(tmp_path: Path) -> None:
     assert noted_variables(tmp_path) is None
 
 
-def test_a_list_that_comes_slowly_is_said_to(tmp_path: Path) -> None:
+def test_a_slow_list_is_reported(tmp_path: Path) -> None:
     person = Person(tmp_path)
     command = ("run", "-", "-o", "out", "--processes", "1", *LOOPBACK)
     with MisbehavingServer() as site:

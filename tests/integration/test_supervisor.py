@@ -87,7 +87,7 @@ def test_when_the_run_is_gone_everything_it_started_is_gone(
     assert tmp_path.exists()
 
 
-def test_the_keeper_reaps_what_its_programs_leave_behind(
+def test_the_supervisor_reaps_orphans_of_its_programs(
     supervisor: subprocess.Popen[bytes], tmp_path: Path, nobody_reaps: None
 ) -> None:
     """Guards ``_adopt_orphans``: in a container without an init a grandchild stays, and the supervisor waits for it."""
@@ -102,7 +102,7 @@ def test_the_keeper_reaps_what_its_programs_leave_behind(
         os.killpg(pid, 0)
 
 
-def test_a_program_that_ends_takes_its_group_along_and_is_told(
+def test_a_program_that_ends_takes_its_group_along_and_is_reported(
     supervisor: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     pid = start(supervisor, tmp_path / "log")["pid"]
@@ -114,13 +114,13 @@ def test_a_program_that_ends_takes_its_group_along_and_is_told(
     await_condition(lambda: not is_alive(child), within=20, what="the child being gone")
 
 
-def test_a_program_that_is_not_there_is_told(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_a_missing_program_is_reported(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
     told = start(supervisor, tmp_path / "log", ["/no/such/program"])
 
     assert (told["ended"], told["status"]) == ("it", 127)
 
 
-def test_what_is_signalled_is_the_program_alone(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_a_signal_goes_to_the_program_alone(supervisor: subprocess.Popen[bytes], tmp_path: Path) -> None:
     command = ["/bin/sh", "-c", "trap 'exit 7' TERM; sleep 300 & echo ready; wait"]
     start(supervisor, tmp_path / "log", command)
     await_condition(lambda: (tmp_path / "log").read_text() == "ready\n", within=20, what="the trap")

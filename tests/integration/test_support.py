@@ -1,4 +1,4 @@
-"""What no test of the product would notice if the tests' own neighbours did it wrongly."""
+"""Mistakes of the tests' own neighbours that no test of the product would notice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _bug(exchange: Exchange) -> None:
     raise ZeroDivisionError("a bug in a behaviour")
 
 
-def test_a_broken_behaviour_is_not_taken_for_a_misbehaving_one() -> None:
+def test_a_bug_in_a_behaviour_is_not_taken_for_misbehaviour() -> None:
     server = MisbehavingServer().start()
     with socket.create_connection(("127.0.0.1", server.port)) as wire:
         wire.sendall(b"GET /bug-of-a-test HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -30,7 +30,7 @@ def test_a_broken_behaviour_is_not_taken_for_a_misbehaving_one() -> None:
 
 
 def test_a_connection_counts_as_soon_as_its_client_has_it() -> None:
-    """Guards ``_settle``: a test that expects no connection would look too early."""
+    """Guards ``_settle``: a test that expects no connection would check too early."""
     with Sink() as sink:
         for number in range(1, 200):
             with socket.create_connection(("127.0.0.1", sink.ports[0])):

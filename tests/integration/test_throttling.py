@@ -21,10 +21,8 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(redis.celery_url(), tmp_path)
 
 
-def test_urls_that_are_always_throttled_fail_by_themselves(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
-) -> None:
-    """They had ended the others of their host as host-blocked, with a status that these were never answered."""
+def test_urls_that_are_always_throttled_fail_alone(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+    """They had ended the others of their host as host-blocked, with a status that those never got."""
     bad = [server.url(f"/status?code=429&retry=1&page={page}") for page in range(12)]
     urls = [server.url(f"/good?seed={seed}&size=500") for seed in range(120)]
     for number, url in enumerate(bad):

@@ -96,7 +96,7 @@ def test_a_wrong_certificate_is_one_sentence_for_the_producer(
     assert PASSWORD not in err
 
 
-def test_a_worker_waits_for_a_certificate_it_can_trust_and_tells_why(encrypted: Encrypted, tmp_path: Path) -> None:
+def test_a_worker_waits_for_a_certificate_it_can_trust_and_logs_why(encrypted: Encrypted, tmp_path: Path) -> None:
     with encrypted.front(encrypted.authority.wrong_name()) as front:
         environment = {**encrypted.environment(front), "TRAWL_OUTPUT": str(tmp_path / "out")}
         worker = CeleryWorker(tmp_path, env=environment, concurrency=1, ready="CERTIFICATE_VERIFY_FAILED")
@@ -119,7 +119,7 @@ def test_without_the_authority_nothing_connects(encrypted: Encrypted) -> None:
             client.ping()
 
 
-def test_whoever_says_so_in_the_url_connects_unchecked(encrypted: Encrypted) -> None:
+def test_a_url_can_turn_off_the_check(encrypted: Encrypted) -> None:
     with encrypted.front(encrypted.authority.wrong_name()) as front:
         environment = encrypted.environment(front, options="?ssl_cert_reqs=none")
 

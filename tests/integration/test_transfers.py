@@ -145,7 +145,7 @@ def test_bad_neighbours_harm_no_good_url(site: MisbehavingSite, bench: Bench) ->
 
 @pytest.mark.parametrize("case", SPLIT_CASES, ids=lambda case: case.name)
 def test_a_body_fetched_in_ranges_is_one_version_whole(site: MisbehavingSite, bench: Bench, case: Case) -> None:
-    """Guards ``continues`` and the calling off of splits: whatever the ranges bring, no file is mixed."""
+    """Guards ``continues`` and the cancelling of splits: whatever the ranges bring, no file mixes versions."""
     url = site.url(case, host="splits.cases.test")
 
     run = bench.fetch([url], replace(POLICY, attempts=3, splits=4))
@@ -157,8 +157,8 @@ def test_a_body_fetched_in_ranges_is_one_version_whole(site: MisbehavingSite, be
     assert bench.temporary_files() == []
 
 
-def test_a_user_agent_goes_out_as_utf_8(site: MisbehavingSite, bench: Bench) -> None:
-    """Guards ``encode`` in ``Handle.obey``: pycurl takes text for ASCII, and every URL ended as a bug of ours."""
+def test_a_user_agent_is_sent_as_utf_8(site: MisbehavingSite, bench: Bench) -> None:
+    """Guards ``encode`` in ``Handle.obey``: pycurl takes text for ASCII, and every URL ended as a bug."""
     bench.fetch([site.url("/good", key="user-agent")], replace(POLICY, user_agent="Müller\u2019s archive"))
 
     (request,) = site.log.requests(case="user-agent")

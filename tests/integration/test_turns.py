@@ -1,4 +1,4 @@
-"""Exchanges that end at the same moment are finished a few at a time, and their successors begun in between."""
+"""Exchanges that end at the same moment are finished a few at a time, and their successors started in between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GUESTS = 5 * AT_ONCE
 
 
 def test_exchanges_that_end_together_come_back_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards ``AT_ONCE`` and ``_has_more``: nobody sleeps while exchanges that have ended wait to be finished."""
+    """Guards ``AT_ONCE`` and ``_has_more``: the lane must not sleep while ended exchanges wait to be finished."""
     came: list[int] = []
     left: list[bool] = [False]
     slept: list[float] = []

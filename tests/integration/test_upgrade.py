@@ -1,4 +1,4 @@
-"""Workers, producers and folders of the first edition beside this one's: nothing is lost, fetched twice or poison."""
+"""Workers, producers and folders of the first edition beside this one's: no URL is lost, fetched twice or poison."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def somebody(folder: Path, variables: Mapping[str, str], code: Path | None = Non
 def test_new_workers_finish_the_job_of_an_old_producer(
     tmp_path: Path, server: RedisServer, site: MisbehavingServer, first_edition: Path
 ) -> None:
-    """The old producer waits for its rows all along; a second job's has gone, and ends all the same."""
+    """One old producer waits for its rows all along; another has gone, and its job ends all the same."""
     variables = environment(server, tmp_path)
     old, new = somebody(tmp_path / "old", variables, first_edition), somebody(tmp_path / "new", variables)
     urls = [site.url(f"/good?size=100&n={number}") for number in range(90)]
@@ -78,7 +78,7 @@ def test_new_workers_finish_the_job_of_an_old_producer(
         assert cluster.redis.smembers(cluster.ledger.earlier.active) == set()
 
 
-def test_an_old_worker_beside_a_new_one_takes_nothing_of_ours(
+def test_an_old_worker_claims_nothing_of_ours(
     tmp_path: Path, server: RedisServer, site: MisbehavingServer, first_edition: Path
 ) -> None:
     variables = environment(server, tmp_path)
@@ -102,10 +102,10 @@ def test_an_old_worker_beside_a_new_one_takes_nothing_of_ours(
     assert "Traceback" not in old.log()
 
 
-def test_an_old_and_a_new_worker_share_what_an_old_producer_sent(
+def test_an_old_and_a_new_worker_share_an_old_producers_batches(
     tmp_path: Path, server: RedisServer, site: MisbehavingServer, first_edition: Path
 ) -> None:
-    """Nothing is answered before both have begun some of it."""
+    """The server answers only when both have begun some of them."""
     window = 8
     variables = {**environment(server, tmp_path), "TRAWL_TRANSFERS": str(window)}
     person = somebody(tmp_path / "person", variables, first_edition)
@@ -129,9 +129,7 @@ def test_an_old_and_a_new_worker_share_what_an_old_producer_sent(
     assert {row["worker"].partition("@")[0] for row in rows} == {"old", "new"}
 
 
-def test_the_folder_of_an_old_run_that_was_killed_goes_on(
-    tmp_path: Path, site: MisbehavingServer, first_edition: Path
-) -> None:
+def test_a_killed_old_runs_folder_can_be_resumed(tmp_path: Path, site: MisbehavingServer, first_edition: Path) -> None:
     """Its own Redis holds batches of the first edition: open ones, and those its killed workers held."""
     folder = tmp_path / "person"
     old, new = somebody(folder, {}, first_edition), somebody(folder, {})

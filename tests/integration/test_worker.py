@@ -1,4 +1,4 @@
-"""Real Celery workers run batches: every pool, two at once, told to stop, handed what they cannot read."""
+"""Real Celery workers run batches: with every pool, two at once, asked to stop, given unreadable messages."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_every_pool_runs_a_job(pool: str, tmp_path: Path, cluster: Cluster, serv
         assert (cluster.output / output_name(url)).read_bytes() == body_bytes(5000, seed)
 
 
-def test_a_report_holds_who_when_and_what_was_gained(
+def test_a_report_holds_worker_times_and_concurrency(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
     with a_worker(tmp_path, cluster) as worker:
@@ -82,7 +82,7 @@ def test_a_report_holds_who_when_and_what_was_gained(
 def test_a_worker_that_lacks_a_package_ends_the_urls_at_once_and_says_why(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
-    """Guards the ``except`` of ``starts``: the batch was held until its lease ran out, five times, and was poison."""
+    """Guards the ``except`` of ``starts``: the batch was held until its lease expired, five times, and was poison."""
     lacking = tmp_path / "lacking"
     lacking.mkdir()
     (lacking / "xxhash.py").write_text("raise ImportError")
@@ -100,10 +100,8 @@ def test_a_worker_that_lacks_a_package_ends_the_urls_at_once_and_says_why(
     assert not server.log.requests()
 
 
-def test_a_few_urls_that_take_long_keep_no_others_waiting(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
-) -> None:
-    """Guards the close around stragglers: two batches of nothing else filled what a process may hold."""
+def test_a_few_slow_urls_keep_no_others_waiting(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+    """Guards the close around stragglers: two batches of slow URLs filled what a process may hold."""
     cluster.environment["TRAWL_TRANSFERS"] = "16"
     held = [server.url(f"/held?n={number}") for number in range(6)]
     quick = [[server.url(f"/good?size=10&batch={batch}&n={n}") for n in range(40)] for batch in range(6)]
@@ -126,10 +124,10 @@ def test_a_few_urls_that_take_long_keep_no_others_waiting(
     assert len([seen for seen in server.log.requests() if seen.path == "/held"]) == 6, "undisturbed"
 
 
-def test_whoever_watches_sees_one_row_for_each_batch_whatever_its_message(
+def test_flower_shows_one_row_per_batch_whatever_its_message(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
-    """Guards ``send_events`` of the task: Celery's own events are of messages, most of which lead elsewhere."""
+    """Guards ``send_events`` of the task: Celery's own events are of messages, most of which lead to other batches."""
     state: Any = State()
     with cluster.app.connection_for_read() as connection, a_worker(tmp_path, cluster):
         receiver = cluster.app.events.Receiver(connection, handlers={"*": state.event})
@@ -149,7 +147,7 @@ def test_whoever_watches_sees_one_row_for_each_batch_whatever_its_message(
     assert {task.result.partition(", ")[0] for task in state.tasks.values()} == {"1 ok"}
 
 
-def test_a_worker_told_to_stop_reports_what_is_done_and_hands_off_the_rest(
+def test_a_stopped_worker_reports_what_is_done_and_hands_off_the_rest(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
     quick = [server.url(f"/good?seed={seed}") for seed in range(5)]
@@ -175,10 +173,10 @@ def test_a_worker_told_to_stop_reports_what_is_done_and_hands_off_the_rest(
     assert queue_depth(cluster.app, cluster.queue) == 1  # its message is sent already: nobody waits for a sweep
 
 
-def test_a_worker_killed_within_a_split_leaves_no_body_with_holes(
+def test_a_worker_killed_during_a_split_leaves_no_body_with_holes(
     tmp_path: Path, redis: RedisServer, server: MisbehavingServer
 ) -> None:
-    """Guards ``Split.is_whole`` and ``reap``: begin and end of the body are there, so its size is right already."""
+    """Guards ``Split.is_whole`` and ``reap``: the body's first and last bytes are there, so its size is right."""
     cluster = Cluster(redis.celery_url(), tmp_path, lease=2.0)
     url = server.url(f"/object?held={_HELD}")
     named = cluster.output / output_name(url)
@@ -226,8 +224,8 @@ def test_a_pool_that_cannot_run_batches_ends_the_worker_at_once(cluster: Cluster
     assert "Traceback" not in ended.stderr
 
 
-def test_a_worker_whose_poll_is_taken_away_says_so_whatever_its_log_is(tmp_path: Path, cluster: Cluster) -> None:
-    """Guards the place of ``patch_trouble``: eventlet's select waits for ever for a log that is a file."""
+def test_a_worker_without_poll_reports_it_whatever_its_log_is(tmp_path: Path, cluster: Cluster) -> None:
+    """Guards where ``patch_trouble`` is called: eventlet's select waits for ever for a log that is a file."""
     lines = (
         "import select; del select.poll, select.epoll; select.select = lambda *_: print('waited'); import worker.celery"
     )
@@ -242,7 +240,7 @@ def test_a_worker_whose_poll_is_taken_away_says_so_whatever_its_log_is(tmp_path:
     assert (tmp_path / "log").read_text().count("The pool eventlet cannot run Trawlnet") == 1
 
 
-def test_a_worker_names_what_is_set_to_no_effect(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_worker_names_variables_that_have_no_effect(tmp_path: Path, cluster: Cluster) -> None:
     environment = {**cluster.environment, "TRAWL_LANE": "4", "http_proxy": "http://user:s3cret@proxy:3128"}
 
     with CeleryWorker(tmp_path, env=environment, concurrency=1) as worker:
@@ -252,10 +250,10 @@ def test_a_worker_names_what_is_set_to_no_effect(tmp_path: Path, cluster: Cluste
     assert "s3cret" not in worker.log()
 
 
-def test_a_dead_workers_batch_does_not_wait_for_another_jobs_shift(
+def test_a_dead_workers_batch_does_not_wait_for_another_jobs_batch(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
-    """Guards looking ahead over all jobs: the only slot would stay with the long job for minutes."""
+    """Guards prefetching over all jobs: the only slot would stay with the long job for minutes."""
     long_job = [[server.url(f"/thinks?ms=250&n={number}")] for number in range(400)]
     cluster.environment["TRAWL_TRANSFERS"] = "2"
     cluster.environment["TRAWL_DRAIN"] = "0"

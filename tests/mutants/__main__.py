@@ -1,4 +1,4 @@
-"""Take out one guard after the other and expect a test to fail.
+"""Remove one guard after the other and expect a test to fail.
 
 Words choose guards by their file or line; ``2/4`` takes the second quarter, so that four can run beside one another;
 ``--seconds=300`` begins with no further guard after that time.

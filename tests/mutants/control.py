@@ -1,4 +1,4 @@
-"""The guards of control: what keeps a job paused or cancelled, and brings it back whole."""
+"""The guards of control: what keeps a job paused or cancelled, and restores it completely."""
 
 from __future__ import annotations
 
@@ -109,13 +109,13 @@ GUARDS = (
     _without("producer/job/sender.py", "control.pause(self._services.ledger, job.id)", "pass",
         tests=f"{_COMMANDS}::test_a_paused_job_that_redis_has_lost_comes_back_paused"),
     _without("producer/job/halts.py", "if record is not None and record.is_paused and record.pauser:", "if False:",
-        tests=f"{_COMMANDS}::test_a_pause_that_ends_with_its_command_ends_with_the_next_start"),
+        tests=f"{_COMMANDS}::test_a_suspended_commands_pause_ends_with_its_next_start"),
     _without("producer/job/halts.py", "if hung_up:", "if False:",
-        tests=f"{_COMMANDS}::test_a_pause_that_ends_with_its_command_ends_when_the_terminal_is_closed"),
+        tests=f"{_COMMANDS}::test_a_suspended_commands_pause_ends_when_its_terminal_is_closed"),
     _without("producer/job/ledger_mirror.py", " and self._is_fed()",
         tests="tests/unit/producer/job/test_ledger_mirror.py"),
     _without("producer/commands/housekeeping.py", " and not record.is_paused",
-        tests=f"{_COMMANDS}::test_a_paused_job_waits_and_a_resumed_one_goes_on"),
+        tests=f"{_COMMANDS}::test_a_paused_job_waits_and_a_resumed_one_continues"),
     _without("producer/display/summary.py", " or self.is_cancelled else 0", " else 0", tests=_SUMMARY),
     _without("producer/display/summary.py", "self.totals[\"lines\"] + (self.not_read or 0)", "self.totals[\"lines\"]",
         tests=_SUMMARY),
@@ -124,15 +124,15 @@ GUARDS = (
     _without(_PYTHON, "while self._control(job)[2] >= _MOVED_AT_ONCE:", "if self._control(job):"),
     _without(_PYTHON, "            self.move(job)\n        is_resumed", "            pass\n        is_resumed"),
     _without("producer/commands/control.py", "if output is not None:  # the run may have ended", "if False:  #",
-        tests=f"{_COMMANDS}::test_a_run_that_ends_while_it_is_spoken_to_is_no_outage"),
+        tests=f"{_COMMANDS}::test_a_run_that_ends_during_a_command_is_not_an_outage"),
     _without("producer/commands/control.py", "output is None or producer.cluster_of(output) is not None", "True",
-        tests=f"{_COMMANDS}::test_a_cancelled_run_that_takes_its_server_along_was_cancelled"),
+        tests=f"{_COMMANDS}::test_cancelling_succeeds_even_if_the_run_and_its_server_end"),
     _without("producer/commands/run.py", "retrying.call(JobControl(job, cluster).cancel)", "pass",
-        tests=f"{_COMMANDS}::test_a_job_whose_command_comes_again_with_other_options_is_given_up"),
+        tests=f"{_COMMANDS}::test_a_job_whose_command_has_other_options_now_is_cancelled"),
     _without("producer/job/plan.py", "give_up(unfinished)", "pass",
         tests="tests/unit/producer/job/test_fingerprint.py"),
     _without("producer/commands/status.py", "            if is_own:\n", "            if False:\n",
-        tests=f"{_COMMANDS}::test_a_run_that_ends_while_it_is_spoken_to_is_no_outage"),
+        tests=f"{_COMMANDS}::test_a_run_that_ends_during_a_command_is_not_an_outage"),
     _without("producer/commands/status.py", "watch.is_unreachable and watch.is_own", "False",
-        tests="tests/integration/test_status.py::test_a_killed_run_is_said_to_go_on_with_the_same_command"),
+        tests="tests/integration/test_status.py::test_a_killed_run_is_reported_with_how_to_resume_it"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The guards of cookies: where one goes, how long it is kept, and how many."""
+"""The guards of cookies: where each is sent, how long it is kept, and how many."""
 
 from __future__ import annotations
 

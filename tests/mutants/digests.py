@@ -1,4 +1,4 @@
-"""The guards of promised digests: what is taken at its word, and what says nothing."""
+"""The guards of promised digests: which are checked, and which are ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards of the write path: what keeps a file whole or absent, and a full disk from costing anybody anything."""
+"""The guards of the write path: what keeps a file whole or absent, and a full disk from costing a URL anything."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _PORT = (
     ),
 )
 _FAULTS = "tests/integration/test_disk_faults.py"
-_EVERY_CALL = ("tests/ports/test_store_faults.py::test_whichever_call_fails_bodies_are_whole_or_absent",)
-_UNBLAMED = (f"{_FAULTS}::test_whichever_call_fails_a_url_ends_ok_or_goes_back_unblamed", "-k", "ENOSPC")
-_DECISIONS = (_FAULTS, "-k", "lost_no_time or in_the_way or floor or bug_in or fetched_again")
+_EVERY_CALL = ("tests/ports/test_store_faults.py::test_if_any_call_fails_bodies_are_whole_or_absent",)
+_UNBLAMED = (f"{_FAULTS}::test_if_a_disk_call_fails_a_url_ends_ok_or_is_handed_back_unblamed", "-k", "ENOSPC")
+_DECISIONS = (_FAULTS, "-k", "costs_its_url_no_time or obstacle or floor or bug_while or fetched_again")
 _OWNERS = ("tests/ports/test_disk_owners.py",)
 _RUNNER = ("tests/unit/worker/batch/test_runner.py",)
 
@@ -170,6 +170,6 @@ GUARDS = (
     Guard("contract/records/messages.py", "{batch.partition('.')[0]}", ("tests/unit/contract/records/test_records.py",),
         "{batch}"),
     Guard("worker/process.py", "except FolderError as error:",
-        ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_is_gone_before_its_first_task_waits_for_it",),
+        ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_vanishes_before_its_first_task_waits_for_it",),
         "except ZeroDivisionError as error:"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The guards of what people are shown of a job: what is said to hold it up does."""
+"""The guards of what people see of a job: what is reported as holding it up really does."""
 
 from __future__ import annotations
 

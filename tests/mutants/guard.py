@@ -1,4 +1,4 @@
-"""A guard: a piece of code that must not be missing, and the tests that have to notice."""
+"""A guard: a piece of code that must not be missing, and the tests that must notice."""
 
 from __future__ import annotations
 

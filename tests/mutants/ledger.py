@@ -1,4 +1,4 @@
-"""The guards of the ledger: every line of its scripts that says no, and what keeps its steps whole."""
+"""The guards of the ledger: every line of its scripts that refuses, and what keeps its steps atomic."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ GUARDS = (
         tests="tests/unit/producer/job/test_fingerprint.py"),
     _without("producer/job/loop.py", "feeder.held_up or", tests=_LEFT),
     _without("producer/job/loop.py", "or follower.held_up",
-        tests=f"{_FOLLOW}::test_a_redis_that_takes_nothing_is_said"),
+        tests=f"{_FOLLOW}::test_a_redis_that_rejects_writes_is_reported"),
     _without("producer/job/hold_up.py", " and not facts.redis", tests="tests/unit/producer/job/test_hold_up.py"),
     _without("producer/job/follower.py", 'self.held_up = explain(error).removesuffix(".")', "pass", tests=_FOLLOWER),
     _without("producer/job/follower.py", '        if drain.is_swept:\n            self.held_up = ""\n        else:\n',
@@ -240,7 +240,7 @@ GUARDS = (
         tests=_FOLLOW + "::test_a_job_with_credentials_is_not_opened_again_without_them"),
     _without("producer/job/ledger_mirror.py", "self._journal.keep(found, copied=last)",
         "self._journal.keep([], copied=last)",
-        tests=_FOLLOW + "::test_all_that_is_open_is_copied_page_by_page_before_anything_is_drained"),
+        tests=_FOLLOW + "::test_all_open_batches_are_copied_before_anything_is_drained"),
     _without("contract/ledger/reading.py", "        if not is_known:\n            raise",
         "        if False:\n            raise"),
     _without("producer/cluster/client.py", "not _is_passing(error.__context__) or ", "True or ",

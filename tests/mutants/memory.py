@@ -1,4 +1,4 @@
-"""What keeps memory flat, and what it would be to keep every URL instead."""
+"""What keeps memory flat, and mutants that keep every URL instead."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ GUARDS = (
         for text, test, instead in (
             (
                 "+ more >= self._lead",
-                "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[0]",
+                "test_a_host_with_most_lines_holds_up_no_other_killed_or_not[0]",
                 "+ more >= self._window",
             ),
             (
                 "selected is not None and self._has_head_start",
-                "test_hosts_that_are_read_within_a_second_have_their_part_of_the_first_batches",
+                "test_hosts_read_within_a_second_share_the_first_batches",
                 "False",
             ),
             (
                 "[] if selected is not None and",
-                "test_a_list_that_comes_slowly_or_takes_long_to_read_is_sent_meanwhile",
+                "test_a_slow_or_long_list_is_sent_while_it_is_read",
                 "[] if",
             ),
             (
                 "self._ahead.urls < ahead",
-                "test_batches_larger_than_what_a_step_takes_have_every_line",
+                "test_batches_larger_than_a_step_have_every_line",
                 "batches",
             ),
             (
                 "self._count_in_line() +",
-                "test_batches_kept_open_by_what_hangs_do_not_end_the_feeding_of_a_list_still_read",
+                "test_batches_held_open_by_hanging_urls_do_not_stop_the_feeding",
                 "self._journal.count_uncollected() +",
             ),
-            ("self._ahead.urls < MOST_AHEAD and", "test_no_more_is_read_ahead_than_may_lie_on_our_disk", ""),
-            ("popped=ahead.popped", "test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not[5]", "popped=()"),
+            ("self._ahead.urls < MOST_AHEAD and", "test_reading_ahead_is_bounded", ""),
+            ("popped=ahead.popped", "test_a_host_with_most_lines_holds_up_no_other_killed_or_not[5]", "popped=()"),
         )
     ),
     *(
@@ -53,11 +53,11 @@ GUARDS = (
             "producer/intake/read_ahead.py", text, (f"tests/unit/producer/intake/test_read_ahead.py::{test}",), instead
         )
         for text, test, instead in (
-            ("place = earliest", "test_no_host_is_alone_in_a_long_list_that_is_sorted_by_host", "pass"),
-            ("missed[host] -= CATCHES_UP - 1", "test_a_host_that_comes_late_catches_up_beside_the_others", "pass"),
+            ("place = earliest", "test_no_host_is_alone_in_a_long_list_sorted_by_host", "pass"),
+            ("missed[host] -= CATCHES_UP - 1", "test_a_late_host_catches_up_beside_the_others", "pass"),
             ("known[host] = place + length", "test_hosts_of_a_sorted_list_take_turns", "pass"),
             ("place // _ROUND, []", "test_a_list_of_many_hosts_keeps_its_order", "place, []"),
-            ("self._popped.append(number)", "test_what_is_read_is_taken_once_whatever_happens_between", "pass"),
+            ("self._popped.append(number)", "test_every_entry_is_popped_once_whatever_happens_between", "pass"),
         )
     ),
     Guard("producer/job/feeder.py", "if not self._window or", (f"{_TEST}[Redis]",), "if True or"),

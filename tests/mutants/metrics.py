@@ -1,4 +1,4 @@
-"""The guards of what a worker shows to Prometheus: where, what of, and for how long."""
+"""The guards of a worker's metrics: where they are served, of what, and for how long."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ def _does(file: str, text: str, test: str, instead: str = "") -> Guard:
 
 GUARDS = (
     _does(_METRICS, "os.register_at_fork(after_in_child=self._server.socket.close)",
-        "test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others", "pass"),
-    _does(_METERING, "        _reap()\n", "test_a_killed_worker_leaves_neither_its_port_nor_its_folder_to_others"),
+        "test_a_killed_worker_leaves_neither_port_nor_folder_behind", "pass"),
+    _does(_METERING, "        _reap()\n", "test_a_killed_worker_leaves_neither_port_nor_folder_behind"),
     _does(_METERING, "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
-        "test_a_second_worker_at_the_same_port_is_refused_in_one_sentence", "pass"),
+        "test_a_second_worker_on_the_same_port_is_refused_in_one_sentence", "pass"),
     _does(_METERING, "            raise SettingError(\n",
-        "test_a_second_worker_at_the_same_port_is_refused_in_one_sentence", "            str(\n"),
+        "test_a_second_worker_on_the_same_port_is_refused_in_one_sentence", "            str(\n"),
     _does(_METERING, "if self._port is not None and os.getpid() == self._main:",
         "test_every_pool_counts_what_it_reported", "if False:"),
     _does(_METER, "values.ValueClass = values.MultiProcessValue()", "test_every_pool_counts_what_it_reported",
         "values.MultiProcessValue()"),
     _does(_METRICS, 'if match and not _is_alive(int(match["pid"])):',
-        "test_urls_in_progress_are_those_nobody_has_reported", "if False:"),
-    _does("worker/wiring.py", "self._settings.proxy()  #", "test_a_setting_that_cannot_be_used_ends_the_worker_at_once",
+        "test_urls_in_progress_are_those_not_reported_yet", "if False:"),
+    _does("worker/wiring.py", "self._settings.proxy()  #", "test_an_invalid_setting_ends_the_worker_at_once",
         "self._settings  #"),
     _does("worker/wiring.py", "self._settings.certificates(environment)  #",
-        "test_a_setting_that_cannot_be_used_ends_the_worker_at_once", "\"\"  #"),
+        "test_an_invalid_setting_ends_the_worker_at_once", "\"\"  #"),
     Guard("contract/cluster/listening.py", 'if ":" in written else ("127.0.0.1", "", written)', _SETTING,
         'if ":" in written else ("0.0.0.0", "", written)'),
     _does(_METER, "        made.labels(*values)  # so that rates", "test_every_pool_counts_what_it_reported",
         "        pass  # rates"),
-    _does(_METER, "                self._lost.inc()\n", "test_a_lease_that_was_lost_is_counted",
+    _does(_METER, "                self._lost.inc()\n", "test_a_lost_lease_is_counted",
         "                pass\n"),
     _does(_RUNNER, "            self._count_flying([])\n", "test_transfers_in_flight_are_counted_until_they_are_over",
         "            pass\n"),
     _does("worker/sweeps.py", "self._listener.notify(LedgerSwept(findings))",
-        "test_what_is_handed_on_and_what_a_sweep_did_is_counted", "pass"),
+        "test_hand_offs_and_sweeps_are_counted", "pass"),
     _does("worker/adapters/processes.py", "    seen = [main, *children.values()]\n",
         "test_every_pool_counts_what_it_reported", "    seen = [main]\n"),
     # What the cluster's exporter shows, and where.
@@ -68,7 +68,7 @@ GUARDS = (
     Guard("producer/commands/doctor.py", "    if min(unclaimed, seen.oldest_wait) <= _LONG_UNCLAIMED:\n",
         ("tests/unit/producer/commands/test_doctor.py",), "    if seen.oldest_wait <= _LONG_UNCLAIMED:\n"),
     Guard("worker/own_services.py", "        yield metrics\n",
-        ("tests/unit/worker/test_own_services.py::test_metrics_and_egress_proxy_are_our_own",), "        pass\n"),
+        ("tests/unit/worker/test_own_services.py::test_metrics_and_egress_proxy_are_own_services",), "        pass\n"),
     # Who would add a host to an error tells a list to everybody who may look.
     Guard(_METER, 'Counter((outcome.ending, outcome.error or "") for outcome in report.outcomes)', _SECRETS,
         'Counter((outcome.ending, outcome.url) for outcome in report.outcomes)'),

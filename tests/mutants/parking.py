@@ -1,4 +1,4 @@
-"""The guards of what waits for hosts: parked by host, gathered when it comes due, open and known all the while."""
+"""The guards of URLs that wait for hosts: parked by host, gathered when they come due, open and known all along."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards of paths that a person names: whatever lies there stays there, and nothing waits for it."""
+"""The guards of paths that a user names: whatever is there stays there, and nothing waits for it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from tests.mutants.guard import Guard
 
 _MANIFEST = "tests/unit/producer/storage/test_manifest.py"
 _NAMED = "tests/unit/contract/test_named_files.py"
-_FULL_MANIFEST = "tests/acceptance/test_full_disk.py::test_a_full_disk_below_manifest_and_journal_is_waited_for"
+_FULL_MANIFEST = "tests/acceptance/test_full_disk.py::test_a_full_disk_under_manifest_and_journal_is_waited_for"
 _FULL = "tests/integration/test_full_journal.py"
 _PLAN = "tests/unit/producer/job/test_plan.py"
 _SOURCES = "tests/unit/producer/intake/test_sources.py"
 _COMPARE = "tests/unit/producer/commands/test_compare.py"
-_MISTAKES = "tests/integration/test_producer.py::test_what_a_person_gets_wrong_is_one_sentence"
+_MISTAKES = "tests/integration/test_producer.py::test_a_users_mistake_is_one_sentence"
 
 
 def _of(file: str, text: str, test: str, instead: str = "pass") -> Guard:

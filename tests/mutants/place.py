@@ -6,25 +6,25 @@ from tests.mutants.guard import Guard
 
 _SOCKET = "producer/cluster/socket_folder.py"
 _SOCKET_TOLD = ("tests/unit/producer/cluster/test_socket_folder.py",)
-_ANY_FOLDER = ("tests/acceptance/test_run.py::test_any_temporary_folder_will_do",)
+_ANY_FOLDER = ("tests/acceptance/test_run.py::test_a_run_works_with_any_temporary_folder",)
 _POOLS = "worker/pools.py"
 _POOLS_TOLD = ("tests/unit/worker/test_pools.py",)
 _REFUSED = ("tests/integration/test_worker.py::test_a_pool_that_cannot_run_batches_ends_the_worker_at_once",)
 _URLS = "contract/cluster/service_urls.py"
 _SETTINGS = "contract/cluster/settings.py"
 _URLS_TOLD = ("tests/unit/contract/cluster/test_service_urls.py",)
-_WARNED = ("tests/integration/test_start.py::test_a_warning_ends_nothing_whatever_the_environment_makes_of_it",)
+_WARNED = ("tests/integration/test_start.py::test_warnings_never_end_a_command_whatever_the_environment",)
 _VARIABLES_TOLD = ("tests/unit/producer/cli/test_variables_told.py",)
 _VARIABLES_KNOWN = ("tests/unit/contract/cluster/test_variables.py",)
-_NO_EFFECT = ("tests/integration/test_worker.py::test_a_worker_names_what_is_set_to_no_effect",)
-_PROXY_TOLD = ("tests/acceptance/test_run.py::test_a_proxy_of_the_environment_is_said_to_be_ignored",)
+_NO_EFFECT = ("tests/integration/test_worker.py::test_a_worker_names_variables_that_have_no_effect",)
+_PROXY_TOLD = ("tests/acceptance/test_run.py::test_an_ignored_proxy_variable_is_reported",)
 _FILES = "contract/open_files.py"
 _FILES_TOLD = ("tests/unit/contract/test_open_files.py",)
 _NO_FAULT = ("tests/unit/worker/adapters/http/test_handle.py",)
 _BESIDE = ("tests/unit/worker/test_descriptors.py",)
-_FEW = ("tests/acceptance/test_run.py::test_few_descriptors_make_few_transfers_and_fail_no_url",)
-_TOO_FEW = ("tests/acceptance/test_run.py::test_so_few_descriptors_that_nothing_works_are_one_sentence",)
-_NO_POLL = ("tests/integration/test_worker.py::test_a_worker_whose_poll_is_taken_away_says_so_whatever_its_log_is",)
+_FEW = ("tests/acceptance/test_run.py::test_few_descriptors_mean_few_transfers_but_no_failed_url",)
+_TOO_FEW = ("tests/acceptance/test_run.py::test_too_few_descriptors_to_work_are_one_sentence",)
+_NO_POLL = ("tests/integration/test_worker.py::test_a_worker_without_poll_reports_it_whatever_its_log_is",)
 
 GUARDS = (
     Guard("producer/cluster/embedded.py", "{quote(self._socket)}", _ANY_FOLDER, "{self._socket}"),

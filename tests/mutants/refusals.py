@@ -1,4 +1,4 @@
-"""The guards of refusals that help: what is no list ends before anything starts, and each wrong line says its cure."""
+"""The guards of helpful refusals: a file that is no list ends the command, and each wrong line says how to fix it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards of what a list was read to: each URL once, whatever a command is killed in the middle of."""
+"""The guards of reading a list: each URL once, wherever a command is killed."""
 
 from __future__ import annotations
 

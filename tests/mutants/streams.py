@@ -1,4 +1,4 @@
-"""The guards of standard streams: what is said there is a courtesy, and no file or socket takes their place."""
+"""The guards of standard streams: output may be lost, and no file or socket takes their descriptors."""
 
 from __future__ import annotations
 

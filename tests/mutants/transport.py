@@ -1,4 +1,4 @@
-"""The guards that keep a worker and a follower going when Redis is lost, or comes back older."""
+"""The guards that keep a worker and a follower running when Redis is lost, or comes back older."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ GUARDS = (
     Guard("producer/job/live_progress.py", "if snapshot.batch not in self._over:",
         ("tests/unit/producer/job/test_live_progress.py",), "if True:"),
     Guard("producer/job/manifest_sink.py", "        self.live.end(collected)\n",
-        ("tests/integration/test_follow.py", "-k", "glimpse")),
+        ("tests/integration/test_follow.py", "-k", "snapshots")),
     Guard("worker/batch/runner.py",
         "self._listener.notify(BatchesProgressed([(batch.claim, batch.snapshot()) for batch in shown]))",
-        ("tests/acceptance/test_run.py::test_what_an_open_batch_has_done_is_shown_before_it_is_closed",), "pass"),
+        ("tests/acceptance/test_run.py::test_the_progress_of_an_open_batch_is_shown",), "pass"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The guards of HTTP/2 and HTTP/3: which is spoken, on how many connections, and that QUIC is judged as TCP is."""
+"""The guards of HTTP/2 and HTTP/3: which is used, on how many connections, and that QUIC is judged like TCP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VERSION = "pycurl.CURL_HTTP_VERSION_3 if common.http3 else pycurl.CURL_HTTP_VER
 GUARDS = (
     _of(_HANDLE, _VERSION, "test_bodies_come_whole[3]", "pycurl.CURL_HTTP_VERSION_2TLS"),
     _of(_HANDLE, _VERSION, "test_bodies_come_whole[2]", "pycurl.CURL_HTTP_VERSION_1_1"),
-    _of(_HANDLE, _VERSION, "test_where_datagrams_vanish_http_2_serves", "pycurl.CURL_HTTP_VERSION_3ONLY"),
+    _of(_HANDLE, _VERSION, "test_http_2_is_used_if_datagrams_vanish", "pycurl.CURL_HTTP_VERSION_3ONLY"),
     _of(_HANDLE, "self._setopt(pycurl.PIPEWAIT, int(is_tls))", "test_many_transfers_share_few_connections[2]"),
     _of(_HANDLE, "self._setopt(pycurl.PIPEWAIT, int(is_tls))", "test_many_transfers_share_few_connections[3]"),
     _of(_HANDLE, "            if not verdict.allowed:", "test_a_refused_address_gets_no_datagram",
@@ -37,13 +37,13 @@ GUARDS = (
     _of(_HANDLE, "            if not verdict.allowed:", "test_of_two_addresses_only_the_allowed_one_is_tried[3]",
         "            if False:"),
     _of(_HANDLE, "curl.setopt(pycurl.PREREQFUNCTION, self.permit)",
-        "test_a_connection_from_the_pool_is_judged_again[3]"),
+        "test_a_pooled_connection_is_judged_again[3]"),
     _of(_HANDLE, 'curl.setopt(pycurl.PROXY, "")  # proxy variables would bypass the address check',
         "test_proxy_variables_change_nothing"),
     # What broke the rules.
-    _of(_EXCHANGES, "if is_of_connection(code, message):", "test_who_shared_a_lawless_connection_is_not_blamed",
+    _of(_EXCHANGES, "if is_of_connection(code, message):", "test_urls_that_shared_a_faulty_connection_are_not_blamed",
         "if False:"),
-    _of(_EXCHANGES, "self._shared = connection", "test_who_shared_a_lawless_connection_is_not_blamed",
+    _of(_EXCHANGES, "self._shared = connection", "test_urls_that_shared_a_faulty_connection_are_not_blamed",
         "return pycurl.E_RECV_ERROR, ''"),
     Guard("worker/engine/http/verdict.py", ", tries=2)", ("tests/unit/worker/engine/http/test_verdict.py",), ")"),
     _breakages('    ("received invalid frame: FRAME[DATA", Breakage.CUT),  # a body of another length\n'),
@@ -55,17 +55,17 @@ GUARDS = (
     _breakages('.partition(", name: [")[0]', ""),
     # Streams that were reset.
     _of(_HANDLE, "curl.setopt(pycurl.DEBUGFUNCTION, self.hear)", "test_a_quiet_reset_costs_its_own_stream_only"),
-    _of(_HANDLE, "self._common.streams.connected(self)", "test_ordinary_bodies_without_a_length_are_asked_for_once[2]"),
+    _of(_HANDLE, "self._common.streams.connected(self)", "test_bodies_without_a_length_are_requested_once[2]"),
     _of(_HANDLE, 'broken, detail = Breakage.RESET, "its stream was reset"',
         "test_a_quiet_reset_costs_its_own_stream_only"),
     _of(_EXCHANGES, "            self._streams.settle(self._busy.values())",
-        "test_ordinary_bodies_without_a_length_are_asked_for_once[2]", "            pass"),
+        "test_bodies_without_a_length_are_requested_once[2]", "            pass"),
     _of("worker/engine/exchange.py", "self.is_unseen = not ended.is_watched and self._ends_unseen(head)",
-        "test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far[2-0]"),
+        "test_a_quiet_reset_is_noticed_after_bodies_with_lengths[2-0]"),
     _of("worker/engine/exchange.py", "if not is_watched and self._ends_unseen(head):",
-        "test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far[2-1000]", "if False:"),
+        "test_a_quiet_reset_is_noticed_after_bodies_with_lengths[2-1000]", "if False:"),
     _of("worker/engine/transfer.py", "            self._must_watch = True\n",
-        "test_a_quiet_reset_is_seen_where_bodies_had_lengths_so_far[2-1000]", "            pass\n"),
+        "test_a_quiet_reset_is_noticed_after_bodies_with_lengths[2-1000]", "            pass\n"),
     Guard("worker/engine/exchange.py", 'head.framing not in (None, "close")',
         ("tests/integration/test_transfers.py", "-k", "tls-close-framed-1"), "head.framing is not None"),
     Guard("worker/engine/http/verdict.py", "case Breakage.RESET if reception.length is not None:",

@@ -1,4 +1,4 @@
-"""The guards between a verdict and the wire: what libcurl is told, what a refusal becomes, what goes to which host."""
+"""The guards between a verdict and the wire: what libcurl is given, what a refusal becomes, which host gets what."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from tests.mutants.guard import Guard
 _GUARD = "tests/integration/test_guard.py"
 _WIRE = "tests/integration/test_credentials_on_the_wire.py"
 _PORT = "tests/ports/test_resolver.py"
-_AGAIN = "test_the_system_is_asked_again_for_what_name_servers_do_not_know"
-_WAITS = "test_what_is_handed_to_the_system_waits_again"
+_AGAIN = "test_names_unknown_to_name_servers_are_asked_of_the_system"
+_WAITS = "test_a_lookup_handed_to_the_system_waits_again"
 _UNIT = "tests/unit/contract/records/test_credentials.py"
 
 
@@ -78,7 +78,7 @@ GUARDS = (
     _way(_DOWNLOADER, "own=self._own,", "aimed_at_our_own_services"),
     _way(_INFRASTRUCTURE, '*cluster.broker_url.split(";"), ', "aimed_at_our_own_services", "*(), "),
     _way(_INFRASTRUCTURE, ", cluster.result_backend):", "aimed_at_our_own_services", "):"),
-    Guard("worker/wiring.py", "own=own,", (f"{_GUARD}::test_a_worker_keeps_what_its_operator_forbids",),
+    Guard("worker/wiring.py", "own=own,", (f"{_GUARD}::test_a_worker_enforces_what_its_operator_forbids",),
         "own=frozenset()"),
     Guard("producer/commands/preparation.py", "127.0.0.1:{worker.flower_port}\".strip()",
         (f"{_GUARD}::test_no_list_reaches_the_flower_of_its_run",), '".strip()'),
@@ -87,20 +87,20 @@ GUARDS = (
     _names(_RESOLVER, "or found_at > after", "failing_name_servers", "or True"),
     Guard(_RESOLVER, "(known is not None and known[0].is_doubtful)", (f"{_PORT}::{_AGAIN}",), "False"),
     Guard(_RESOLVER, "self._asked[host].begun = None", (f"{_PORT}::{_WAITS}",), "pass"),
-    _asked("questions", "            self.on_time -= 1\n        asked.resends", "more_dead_names",
+    _asked("questions", "            self.on_time -= 1\n        asked.resends", "dead_names",
         "            pass\n        asked.resends"),
     _asked("questions", "self._best = server ", "the_second_name_server", "pass "),
     _asked("questions", "elif reply is None or reply.code != Code.SERVFAIL:", "a_failure_of_all", "elif True:"),
-    _asked("questions", "return was_graced and reaches_ipv4()", "lead_nowhere", "return was_graced"),
+    _asked("questions", "return was_graced and reaches_ipv4()", "unroutable", "return was_graced"),
     _asked("questions", "            asked.is_graced = True", "do_not_wait_for_ever", "            pass"),
     _asked("questions", "elif reply.asked == asked.asked[kind]:", "garbage_is", "else:"),
-    _asked("questions", "        if reply.is_cut:", "not_plain", "        if False:"),
+    _asked("questions", "        if reply.is_cut:", "unusual_names", "        if False:"),
     _asked("name_servers", "                self._is_broken = True", "a_bug_leaves", "                pass"),
     Guard("worker/adapters/resolver/messages.py", "if name in found or name not in aliases:",
-        ("tests/unit/worker/adapters/resolver/test_messages.py::test_aliases_are_followed_in_whatever_order_they_come",),
+        ("tests/unit/worker/adapters/resolver/test_messages.py::test_aliases_are_followed_in_any_order",),
         "if True:"),
     Guard("worker/adapters/resolver/messages.py", "found.setdefault(owner, [])",
-        ("tests/unit/worker/adapters/resolver/test_messages.py::test_what_other_names_have_is_not_taken",),
+        ("tests/unit/worker/adapters/resolver/test_messages.py::test_records_of_other_names_are_ignored",),
         "found.setdefault(name, [])"),
     _names("worker/engine/lookups.py", "tries=2 if answer.is_final else None", "unknown_names", "tries=None"),
     # One way out.
@@ -112,20 +112,20 @@ GUARDS = (
     # Credentials.
     _sent(_HANDLE, "curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),
     _sent(_TRANSFER, "if credentials.headers and not (hops is not None and hops.is_downgraded):",
-        "test_nothing_follows_from_https_to_http", "if credentials.headers:"),
-    _sent(_HOPS, "self.is_downgraded = self.is_downgraded or hop.downgraded", "test_nothing_follows_from_https_to_http",
-        "self.is_downgraded = hop.downgraded"),
+        "test_no_header_follows_from_https_to_http", "if credentials.headers:"),
+    _sent(_HOPS, "self.is_downgraded = self.is_downgraded or hop.downgraded",
+        "test_no_header_follows_from_https_to_http", "self.is_downgraded = hop.downgraded"),
     _sent(_TRANSFER, "credentials, url, hops = self.terms.credentials, self.url, self.hops\n",
-        "test_a_header_stays_behind_when_a_redirect_leaves_its_origin",
+        "test_a_header_is_not_sent_when_a_redirect_leaves_its_origin",
         "credentials, hops = self.terms.credentials, self.hops\n"
         "        url = hops.start if hops else self.url\n"),
     _sent(_CREDENTIALS, 'return self.headers.get(f"{scheme}://{_bracketed(host)}:{port}", ())',
         "test_a_header_goes_to_its_host_and_port_only",
         "return tuple(pair for pairs in self.headers.values() for pair in pairs)"),
     _sent(_CREDENTIALS, 'return self.headers.get(f"{scheme}://{_bracketed(host)}:{port}", ())',
-        "test_a_host_by_itself_means_https_on_its_default_port",
+        "test_a_host_alone_means_https_on_its_default_port",
         'return self.headers.get(f"https://{_bracketed(host)}:{443 if port == 80 else port}", ())'),
-    _sent(_CREDENTIALS, '(match["scheme"] or "https").lower()', "test_a_host_by_itself_means_https_on_its_default_port",
+    _sent(_CREDENTIALS, '(match["scheme"] or "https").lower()', "test_a_host_alone_means_https_on_its_default_port",
         '(match["scheme"] or "http").lower()'),
     Guard(_CREDENTIALS, '(match["scheme"] or "https").lower()', (_UNIT,), '(match["scheme"] or "http").lower()'),
     Guard(_CREDENTIALS, 'return f"[{host}]" if ":" in host else host', (_UNIT,), "return host"),

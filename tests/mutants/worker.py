@@ -1,4 +1,4 @@
-"""The guards of a worker's life: told to stop it is gone in time, and why it stands still is told."""
+"""The guards of a worker's life: it stops in time when asked to, and reports why it takes no work."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from tests.mutants.guard import Guard
 
 _DEPARTURE = "worker/shutdown.py"
 _TOLD = ("tests/integration/test_shutdown.py",)
-_FLOOR = ("tests/acceptance/test_run.py::test_a_disk_below_the_floor_is_told_at_the_terminal",)
-_SEEN = ("tests/acceptance/test_full_disk.py::test_what_a_worker_cannot_do_is_seen_everywhere",)
-_ENDS = ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_be_used_ends_at_once",)
+_FLOOR = ("tests/acceptance/test_run.py::test_a_disk_below_the_floor_is_reported_on_the_terminal",)
+_SEEN = ("tests/acceptance/test_full_disk.py::test_a_workers_trouble_is_shown_everywhere",)
+_ENDS = ("tests/acceptance/test_full_disk.py::test_a_worker_whose_folder_cannot_be_used_exits_at_once",)
 _RESERVE = ("tests/unit/producer/cluster/test_reserve.py",)
 _DISK = ("tests/acceptance/test_full_disk.py::test_a_redis_with_a_full_disk_is_waited_for",)
 _HEALTH = ("tests/unit/worker/test_health.py",)

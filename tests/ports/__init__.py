@@ -1,1 +1,1 @@
-"""One suite per port: what `worker.engine.ports` promises, held by whatever keeps the port."""
+"""One suite per port: what `worker.engine.ports` promises, run against every implementation."""

@@ -1,4 +1,4 @@
-"""An output folder, open, a job's store in it, and what somebody else has beside it."""
+"""An open output folder, a job's store in it, and another user's files beside it."""
 
 from __future__ import annotations
 

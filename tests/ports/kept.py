@@ -1,4 +1,4 @@
-"""Each store there is, the fake among them, and how to see what it keeps: what the port's suite is run against."""
+"""Every store, including the fake, and how to see its contents: what the port's suite runs against."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Clock port, kept by the system's and by the lane tests' fake: seconds that only grow, and the time of day."""
+"""The Clock port, for the system's clock and the lane tests' fake: monotonic seconds, and the time of day."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CLOCKS: list[Clock] = [SystemClock(), VirtualClock()]
 
 
 @pytest.mark.parametrize("clock", CLOCKS, ids=["system", "fake"])
-def test_its_seconds_only_grow(clock: Clock) -> None:
+def test_its_seconds_never_decrease(clock: Clock) -> None:
     seen = [clock.now() for _ in range(1000)]
 
     assert seen == sorted(seen)
 
 
 @pytest.mark.parametrize("clock", CLOCKS, ids=["system", "fake"])
-def test_its_wall_clock_says_unix_seconds(clock: Clock) -> None:
+def test_its_wall_clock_is_in_unix_seconds(clock: Clock) -> None:
     assert 1_600_000_000 < clock.wall() < 2 * time.time()
 
 

@@ -1,4 +1,4 @@
-"""The output folder: what is there already, what a body digests to, and how much room is left."""
+"""The output folder: which files are there already, digests of bodies, and how much space is left."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from worker.adapters.disk import OutputFolder, trouble_at
 from worker.engine.ports import Store
 
 
-def test_a_digest_whose_package_is_missing_is_no_reason_to_keep_a_file(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_not_kept_if_its_digests_package_is_missing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the SettingError caught in holds: the batch would never end."""
     monkeypatch.setitem(sys.modules, "blake3", None)
     put(store)
@@ -26,7 +24,7 @@ def test_a_digest_whose_package_is_missing_is_no_reason_to_keep_a_file(
 
 
 def test_a_link_to_the_right_bytes_is_not_our_file(store: Store, out: Path, tmp_path: Path) -> None:
-    """Guards O_NOFOLLOW of the look at a known file."""
+    """Guards O_NOFOLLOW when a known file is compared."""
     (tmp_path / "same").write_bytes(BODY)
     (out / NAME).symlink_to(tmp_path / "same")
 
@@ -34,8 +32,10 @@ def test_a_link_to_the_right_bytes_is_not_our_file(store: Store, out: Path, tmp_
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
-def test_what_is_no_file_is_not_held_and_not_waited_for(store: Store, out: Path, make: Callable[[Path], None]) -> None:
-    """Guards O_NONBLOCK and the look at the kind of file: opening a pipe waits for its other end."""
+def test_something_other_than_a_file_is_not_held_and_not_waited_for(
+    store: Store, out: Path, make: Callable[[Path], None]
+) -> None:
+    """Guards O_NONBLOCK and the check of the kind of file: opening a pipe waits for its other end."""
     make(out / NAME)
 
     assert not store.holds(NAME, 0, "")
@@ -56,8 +56,8 @@ def test_the_optional_digests_are_the_published_ones(store: Store, algorithm: st
     draft.discard()
 
 
-def test_a_folder_is_looked_at_from_outside_too(tmp_path: Path, out: Path) -> None:
-    """Guards trouble_at, by which an idle worker sees what it could not do; root may write anywhere."""
+def test_trouble_is_found_without_an_open_folder(tmp_path: Path, out: Path) -> None:
+    """Guards trouble_at, by which an idle worker notices trouble; root may write anywhere."""
     out.mkdir()
     (tmp_path / "file").touch()
 
@@ -80,7 +80,7 @@ def test_a_folder_is_looked_at_from_outside_too(tmp_path: Path, out: Path) -> No
         ({"f_bavail": 100}, None),
     ],
 )
-def test_each_lack_has_its_sentence(out: Path, found: dict[str, int], sentence: str | None) -> None:
+def test_every_kind_of_trouble_has_its_sentence(out: Path, found: dict[str, int], sentence: str | None) -> None:
     class Statvfs(FaultyCalls):
         """A disk that looks as told."""
 

@@ -1,4 +1,4 @@
-"""The output folder: what is told to be stored has reached the disk, and what could not be is told."""
+"""The output folder: what is reported as stored has reached the disk, and failures are reported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def order_of(out: Path, group: dict[str, bytes], layout: Layout, sync: Sync) -> 
         (Sync.FILE, ["fsync file", "fsync file", "rename", "rename", "fsync .", "said"]),
     ],
 )
-def test_data_is_on_the_disk_before_the_first_name_and_the_names_before_the_answer(
+def test_data_is_synced_before_the_first_rename_and_renames_before_publish_returns(
     out: Path, sync: Sync, order: list[str]
 ) -> None:
     assert order_of(out, {NAME: BODY, OTHER: BODY}, Layout.FLAT, sync) == order
@@ -51,7 +51,7 @@ def test_data_is_on_the_disk_before_the_first_name_and_the_names_before_the_answ
 
 @pytest.mark.parametrize(("sync", "first"), [(Sync.BATCH, "syncfs"), (Sync.FILE, "fsync file")])
 def test_each_folder_of_a_sharded_name_is_synced(out: Path, sync: Sync, first: str) -> None:
-    """Guards the folders in between: a new one is an entry of the one above."""
+    """Guards the folders in between: a new one is an entry of its parent."""
     order = order_of(out, {NAME: BODY}, Layout.SHARDED, sync)
 
     assert order[:2] == [first, "rename"]
@@ -65,8 +65,8 @@ def test_many_folders_are_synced_with_their_file_system(out: Path) -> None:
 
 
 @pytest.mark.parametrize("sync", [Sync.BATCH])
-def test_where_there_is_no_syncfs_every_file_is_synced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards the way out on other systems than Linux."""
+def test_without_syncfs_every_file_is_synced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the fallback on systems other than Linux."""
     drafts = [a_draft(store), a_draft(store, OTHER)]
 
     with FaultyCalls() as calls:
@@ -78,8 +78,8 @@ def test_where_there_is_no_syncfs_every_file_is_synced(store: Store, monkeypatch
 
 
 @pytest.mark.parametrize("sync", [Sync.BATCH])
-def test_a_failed_sync_is_told_once_and_counts_for_every_draft_begun_before_it(store: Store, out: Path) -> None:
-    """Guards the count of losses: the kernel tells a lost page to whoever syncs next, and to nobody after that."""
+def test_a_failed_sync_counts_for_every_draft_begun_before_it(store: Store, out: Path) -> None:
+    """Guards the count of losses: the kernel reports a lost page to the next sync only."""
     one, other = a_draft(store), a_draft(store, OTHER)
 
     with FaultyCalls(at=2, code=5), pytest.raises(DiskTrouble, match="EIO"):
@@ -94,7 +94,7 @@ def test_a_failed_sync_is_told_once_and_counts_for_every_draft_begun_before_it(s
     assert named_files(out) == {NAME: BODY}
 
 
-def test_a_short_write_goes_on_where_it_stopped(store: Store, out: Path) -> None:
+def test_a_short_write_is_continued(store: Store, out: Path) -> None:
     """Guards the loop around pwrite."""
     with FaultyCalls(short=True):
         put(store, NAME, body_bytes(300))
@@ -102,8 +102,8 @@ def test_a_short_write_goes_on_where_it_stopped(store: Store, out: Path) -> None
     assert named_files(out) == {NAME: body_bytes(300)}
 
 
-def test_a_disk_that_takes_nothing_and_says_nothing_is_not_asked_for_ever(store: Store) -> None:
-    """Guards the look at a write of 0 bytes."""
+def test_a_disk_that_writes_nothing_without_an_error_is_not_retried_for_ever(store: Store) -> None:
+    """Guards the check for a write of 0 bytes."""
 
     class Silent(FaultyCalls):
         def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's

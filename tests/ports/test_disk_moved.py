@@ -1,4 +1,4 @@
-"""The output folder: nothing is said to lie where it does not, and a folder that is another now is opened anew."""
+"""The output folder: no file is reported where it is not, and a replaced folder is opened again."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ each_way = pytest.mark.parametrize("happens", [Hands.replace, Hands.move, Hands.
 
 @each_way
 @every_sync
-def test_what_happens_to_the_folder_before_a_group_is_named_leaves_it_unnamed(
+def test_if_the_folder_changes_before_a_group_is_renamed_none_is_published(
     moving: OutputFolder, hands: Hands, happens: Callable[[Hands], None], sync: Sync
 ) -> None:
-    """Guards the look before the first rename: the row would say ok of a file that lies elsewhere, or nowhere."""
+    """Guards the check before the first rename: the row would say ok of a file that is elsewhere, or nowhere."""
     store = files_in(moving, sync=sync)
     draft = a_draft(store)
     happens(hands)
@@ -77,10 +77,10 @@ def test_what_happens_to_the_folder_before_a_group_is_named_leaves_it_unnamed(
 
 
 @each_way
-def test_what_happens_while_a_group_is_named_is_noticed_before_it_is_reported(
+def test_a_change_while_a_group_is_renamed_is_noticed_before_it_is_reported(
     moving: OutputFolder, hands: Hands, happens: Callable[[Hands], None]
 ) -> None:
-    """Guards the look after the last rename."""
+    """Guards the check after the last rename."""
 
     class Meanwhile(FaultyCalls):
         def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
@@ -95,7 +95,7 @@ def test_what_happens_while_a_group_is_named_is_noticed_before_it_is_reported(
 
 
 @each_way
-def test_a_folder_that_is_another_now_is_opened_anew_when_it_has_settled(
+def test_a_replaced_folder_is_opened_again_once_it_has_settled(
     moving: OutputFolder, hands: Hands, happens: Callable[[Hands], None]
 ) -> None:
     """Guards the reopening, and the wait before it: between umount and mount the path leads to the folder below."""
@@ -114,7 +114,7 @@ def test_a_folder_that_is_another_now_is_opened_anew_when_it_has_settled(
 
 
 def test_a_path_that_keeps_changing_is_waited_for(moving: OutputFolder, hands: Hands) -> None:
-    """Guards the new start of the wait."""
+    """Guards restarting the wait."""
     hands.move()
     assert moving.trouble() == GONE
     hands.seconds += SETTLED
@@ -134,8 +134,8 @@ def test_a_folder_that_comes_back_is_the_one_it_was(moving: OutputFolder, hands:
     assert named_files(hands.out) == {NAME: BODY}
 
 
-def test_drafts_of_a_folder_that_was_left_get_no_name_in_the_new_one(moving: OutputFolder, hands: Hands) -> None:
-    """Guards the comparison of openings: from one disk to another no file can be renamed."""
+def test_drafts_of_an_abandoned_folder_are_not_published_in_the_new_one(moving: OutputFolder, hands: Hands) -> None:
+    """Guards the comparison of openings: files cannot be renamed from one disk to another."""
     draft = a_draft(files_in(moving))
     hands.move()
     moving.trouble()
@@ -149,18 +149,16 @@ def test_drafts_of_a_folder_that_was_left_get_no_name_in_the_new_one(moving: Out
     assert temporary_files(hands.old) == []
 
 
-def test_a_known_file_is_not_kept_where_the_folder_has_gone(moving: OutputFolder, hands: Hands) -> None:
-    """Guards the look in holds: `kept` would be said of a file that lies in the folder moved away."""
+def test_a_known_file_is_not_kept_if_its_folder_was_moved(moving: OutputFolder, hands: Hands) -> None:
+    """Guards the check in holds: `kept` would be reported of a file in the folder moved away."""
     put(files_in(moving))
     hands.move()
 
     assert not files_in(moving).holds(NAME, len(BODY), "")
 
 
-def test_descriptors_of_a_folder_that_was_left_are_closed_with_its_last_draft(
-    moving: OutputFolder, hands: Hands
-) -> None:
-    """Guards the close of an opening nobody uses: on an unmounted disk they would keep it busy."""
+def test_descriptors_of_an_abandoned_folder_are_closed_with_its_last_draft(moving: OutputFolder, hands: Hands) -> None:
+    """Guards closing an unused opening: its descriptors would keep an unmounted disk busy."""
 
     def opened() -> int:
         places = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_open(fd)]
@@ -184,10 +182,8 @@ def _is_open(fd: str) -> bool:
 
 
 @pytest.mark.parametrize("removed", [".trawl", ".trawl/parts"])
-def test_a_folder_for_temporary_files_that_somebody_removed_is_made_again(
-    moving: OutputFolder, hands: Hands, removed: str
-) -> None:
-    """Guards the second try of draft: ENOENT for ever, although the disk is well."""
+def test_a_removed_folder_for_temporary_files_is_made_again(moving: OutputFolder, hands: Hands, removed: str) -> None:
+    """Guards the second try of draft: ENOENT for ever, although the disk is fine."""
     shutil.rmtree(hands.out / removed)
 
     put(files_in(moving))
@@ -195,7 +191,7 @@ def test_a_folder_for_temporary_files_that_somebody_removed_is_made_again(
     assert named_files(hands.out) == {NAME: BODY}
 
 
-def test_a_folder_that_cannot_be_opened_anew_says_so_and_is_tried_again(moving: OutputFolder, hands: Hands) -> None:
+def test_a_folder_that_cannot_be_reopened_is_reported_and_retried(moving: OutputFolder, hands: Hands) -> None:
     hands.move()
     hands.out.write_bytes(b"in the way")
     moving.trouble()
@@ -209,9 +205,7 @@ def test_a_folder_that_cannot_be_opened_anew_says_so_and_is_tried_again(moving: 
     assert moving.trouble() is None
 
 
-def test_a_folder_below_a_disk_that_was_unmounted_is_not_made_on_the_disk_underneath(
-    moving: OutputFolder, hands: Hands
-) -> None:
+def test_a_folder_of_an_unmounted_disk_is_not_made_on_the_disk_below(moving: OutputFolder, hands: Hands) -> None:
     """Guards the device: the root file system would fill up with bodies that vanish when the disk is mounted again."""
     moving.opening.underneath = hands.out.parent.stat().st_dev
     hands.move()

@@ -51,7 +51,7 @@ def owners(out: Path) -> set[str]:
 
 
 def test_a_living_owners_drafts_are_left_alone(out: Path, owner: subprocess.Popen[str]) -> None:
-    """Guards the lock: a second worker on the same folder starts at any time."""
+    """Guards the lock: a second worker may start on the same folder at any time."""
     (theirs,) = owners(out)
 
     folder = OutputFolder(out)
@@ -62,7 +62,7 @@ def test_a_living_owners_drafts_are_left_alone(out: Path, owner: subprocess.Pope
     assert owners(out) == {theirs}
 
 
-def test_a_dead_owners_drafts_are_removed_by_whoever_starts_next(out: Path, owner: subprocess.Popen[str]) -> None:
+def test_a_dead_owners_drafts_are_removed_by_the_next_to_start(out: Path, owner: subprocess.Popen[str]) -> None:
     """Guards the reaping."""
     (theirs,) = owners(out)
     owner.kill()
@@ -88,8 +88,8 @@ def test_a_forked_child_opens_a_folder_of_its_own(out: Path, folder: OutputFolde
 
 
 @pytest.mark.parametrize("moment", ["mkdir", "open"])
-def test_a_reaper_that_takes_our_new_folder_for_a_dead_owners_does_no_harm(out: Path, moment: str) -> None:
-    """Guards both looks in _claim: processes of one worker start at the same moment."""
+def test_a_reaper_that_mistakes_our_new_folder_for_a_dead_owners_does_no_harm(out: Path, moment: str) -> None:
+    """Guards both checks in _claim: processes of one worker start at the same moment."""
     taken: list[str] = []
 
     class HastyReaper(FaultyCalls):
@@ -108,8 +108,8 @@ def test_a_reaper_that_takes_our_new_folder_for_a_dead_owners_does_no_harm(out: 
     folder.close()
 
 
-def test_closing_twice_touches_nothing_that_took_the_descriptors_numbers(out: Path, tmp_path: Path) -> None:
-    """Guards the numbers forgotten in close."""
+def test_closing_twice_closes_no_reused_descriptor(out: Path, tmp_path: Path) -> None:
+    """Guards forgetting the numbers in close."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious").write_bytes(VICTIM)
@@ -140,8 +140,8 @@ def _parts_of(out: Path, owner: Owner, *, idle: float = 0.0) -> Path:
 
 
 @pytest.mark.parametrize("field", ["host", "boot", "processes"])
-def test_what_another_machine_has_is_left_alone_for_a_day(out: Path, field: str) -> None:
-    """Guards host, boot and process namespace in the name: the same number is another process there."""
+def test_another_machines_folder_is_left_alone_for_a_day(out: Path, field: str) -> None:
+    """Guards host, boot and process namespace in the name: the same id is another process there."""
     parts = Owner.this().machine.split("_")
     parts[["host", "boot", "processes"].index(field)] = "1"
     theirs = replace(Owner.this(), machine="_".join(parts))
@@ -153,8 +153,8 @@ def test_what_another_machine_has_is_left_alone_for_a_day(out: Path, field: str)
     assert not dead.exists()
 
 
-def test_a_process_of_this_machine_that_lives_is_left_alone_whatever_the_lock_says(out: Path) -> None:
-    """Guards the process: over two FUSE mounts of one folder, no lock is seen."""
+def test_a_living_process_of_this_machine_is_left_alone_whatever_the_lock(out: Path) -> None:
+    """Guards the process check: two FUSE mounts of one folder do not share locks."""
     parent = os.getppid()
     theirs = _parts_of(out, replace(Owner.this(), pid=parent, started=_started(parent) or ""))
 
@@ -163,8 +163,8 @@ def test_a_process_of_this_machine_that_lives_is_left_alone_whatever_the_lock_sa
     assert (theirs / "0").read_bytes() == b"half"
 
 
-def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_its_folder(out: Path) -> None:
-    """Guards the start in the name: a container's processes have the same few numbers each time."""
+def test_a_reused_process_id_does_not_keep_a_dead_ones_folder(out: Path) -> None:
+    """Guards the start time in the name: a container's processes have the same few ids each time."""
     theirs = _parts_of(out, replace(Owner.this(), pid=os.getppid(), started="1"))
 
     OutputFolder(out).close()
@@ -172,8 +172,8 @@ def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_its_folder(ou
     assert not theirs.exists()
 
 
-def test_where_folders_cannot_be_locked_the_names_decide(out: Path) -> None:
-    """Guards ENOLCK and its like, which NFS and FUSE answer."""
+def test_without_locks_the_names_decide(out: Path) -> None:
+    """Guards ENOLCK and similar errors, which NFS and FUSE return."""
 
     class NoLocks(FaultyCalls):
         def _call(self, name, real, args, options):  # type: ignore[no-untyped-def]  # as the parent's
@@ -190,8 +190,8 @@ def test_where_folders_cannot_be_locked_the_names_decide(out: Path) -> None:
     assert not dead.exists()
 
 
-def test_a_living_owner_shows_it_to_other_machines(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards the stamp: a body that takes more than a day changes nothing of its folder."""
+def test_a_living_owner_signals_other_machines(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the time stamp: a body that takes more than a day changes nothing in its folder."""
     folder = OutputFolder(out)
     (own,) = (out / ".trawl" / "parts").iterdir()
     os.utime(own, (0, 0))
@@ -203,7 +203,7 @@ def test_a_living_owner_shows_it_to_other_machines(out: Path, monkeypatch: pytes
     folder.close()
 
 
-def test_two_processes_that_store_one_name_do_each_other_no_harm(out: Path, folder: OutputFolder) -> None:
+def test_two_processes_storing_one_name_do_not_interfere(out: Path, folder: OutputFolder) -> None:
     other = OutputFolder(out)
     stores = [files_in(each, sync=Sync.BATCH) for each in (folder, other)]
     drafts = [a_draft(store) for store in stores]

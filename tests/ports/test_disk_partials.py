@@ -1,4 +1,4 @@
-"""The output folder: a body that broke off is continued by one, right or not at all."""
+"""The output folder: a partial body is resumed by one process, correctly or not at all."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def other(elsewhere: OutputFolder) -> Store:
     return files_in(elsewhere)
 
 
-def test_a_body_whose_place_somebody_else_took_gets_no_name(store: Store, out: Path) -> None:
-    """Guards the look in _move_back: what lies there is not what was written."""
+def test_a_replaced_draft_is_not_published(store: Store, out: Path) -> None:
+    """Guards the check in _move_back: the file there is not what was written."""
     mine = partial_of(store)
     stray = out / "stray"
     stray.write_bytes(b"of somebody else")
@@ -47,8 +47,8 @@ def test_a_body_whose_place_somebody_else_took_gets_no_name(store: Store, out: P
     assert named_files(out) == {}
 
 
-def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(store: Store, other: Store, out: Path) -> None:
-    """Guards the look in _lock_file: what was opened is by now the published file."""
+def test_a_body_published_while_it_is_opened_is_not_resumed(store: Store, other: Store, out: Path) -> None:
+    """Guards the check in _lock_file: the opened file is the published one by now."""
     mine = partial_of(store)
     ended: list[bool] = []
 
@@ -70,8 +70,8 @@ def test_a_body_that_gets_its_name_while_it_is_opened_is_not_continued(store: St
 
 
 @pytest.mark.parametrize("record", [None, b"", b"[]", b"{", b'{"boot": "another", "known": "version 1"}'])
-def test_a_body_without_a_record_to_trust_is_removed(store: Store, out: Path, record: bytes | None) -> None:
-    """Guards the boot: after a power cut a file is longer than what of it is on the disk."""
+def test_a_partial_without_a_trustworthy_record_is_removed(store: Store, out: Path, record: bytes | None) -> None:
+    """Guards the boot: after a power cut a file may be longer than its data on the disk."""
     partial_of(store).leave()
     path = out / ".trawl" / "partials" / f"{NAME}.json"
     path.unlink()
@@ -82,8 +82,8 @@ def test_a_body_without_a_record_to_trust_is_removed(store: Store, out: Path, re
     assert partials(out) == set()
 
 
-def test_after_a_failed_sync_nothing_left_is_continued(store: Store, folder: OutputFolder) -> None:
-    """Guards _distrust_partials: what was lost may be lost there."""
+def test_after_a_failed_sync_no_partial_is_resumed(store: Store, folder: OutputFolder) -> None:
+    """Guards _distrust_partials: the lost data may be theirs."""
     partial_of(store).leave()
     draft = a_draft(store, OTHER)
 
@@ -96,10 +96,10 @@ def test_after_a_failed_sync_nothing_left_is_continued(store: Store, folder: Out
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 @pytest.mark.parametrize("planted", ["part", "json", "new"])
-def test_links_planted_among_the_partials_harm_nobody(
+def test_links_planted_among_the_partials_do_no_harm(
     store: Store, out: Path, victim: Path, planted: str, link: Callable[[Path, Path], None]
 ) -> None:
-    """Guards O_NOFOLLOW, O_EXCL and the count of links there."""
+    """Guards O_NOFOLLOW, O_EXCL and the link count there."""
     if planted == "part":
         partial_of(store).leave()
         (out / ".trawl" / "partials" / f"{NAME}.part").unlink()
@@ -116,7 +116,7 @@ def test_links_planted_among_the_partials_harm_nobody(
 
 
 def test_no_partial_is_kept_while_another_process_keeps_one(store: Store, elsewhere: OutputFolder, out: Path) -> None:
-    """Guards the lock of the partials: both would find it free."""
+    """Guards the lock of the partials: both would find the name free."""
     with elsewhere.opening.lock_partials():
         draft = partial_of(store)
         draft.leave()
@@ -130,7 +130,7 @@ def _is_of_another_machine(out: Path) -> None:
 
 
 def test_a_partial_another_machine_kept_today_is_left_alone(store: Store, other: Store, out: Path) -> None:
-    """Guards the host in the record: over NFS and FUSE nobody sees the lock of whoever writes there."""
+    """Guards the host in the record: over NFS and FUSE the writer's lock is not visible."""
     theirs = partial_of(other, b"theirs")
     _is_of_another_machine(out)
     theirs.leave()  # as their lock looks from here
@@ -141,7 +141,7 @@ def test_a_partial_another_machine_kept_today_is_left_alone(store: Store, other:
     assert (out / ".trawl" / "partials" / f"{NAME}.part").read_bytes() == b"theirs"
 
 
-def test_what_another_machine_left_there_long_ago_is_replaced(store: Store, other: Store, out: Path) -> None:
+def test_another_machines_old_partial_is_replaced(store: Store, other: Store, out: Path) -> None:
     partial_of(other, b"theirs").leave()
     _is_of_another_machine(out)
     os.utime(out / ".trawl" / "partials" / f"{NAME}.part", (0, 0))

@@ -1,4 +1,4 @@
-"""The output folder: whatever somebody planted in the output folder, nothing else is read, written or followed."""
+"""The output folder: whatever is planted in it, nothing else is read, written or followed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from worker.engine.ports import DiskTrouble, Obstacle, Store
 
 @every_layout
 @every_sync
-def test_a_link_at_the_final_name_is_replaced_and_its_victim_intact(
+def test_a_link_at_the_final_name_is_replaced_and_its_target_intact(
     store: Store, out: Path, victim: Path, layout: Layout
 ) -> None:
     path = out / output_path(NAME, layout)
@@ -45,7 +45,7 @@ def test_a_link_at_the_final_name_is_replaced_and_its_victim_intact(
     assert victim.read_bytes() == VICTIM
 
 
-def test_a_hard_link_at_the_final_name_is_replaced_and_its_victim_intact(store: Store, out: Path, victim: Path) -> None:
+def test_a_hard_link_at_the_final_name_is_replaced_and_its_target_intact(store: Store, out: Path, victim: Path) -> None:
     os.link(victim, out / NAME)
 
     put(store)
@@ -55,8 +55,8 @@ def test_a_hard_link_at_the_final_name_is_replaced_and_its_victim_intact(store: 
 
 
 @pytest.mark.parametrize("name", ["0", "1", "2", "3"])
-def test_a_link_at_a_temporary_name_harms_nobody(store: Store, out: Path, victim: Path, name: str) -> None:
-    """Guards O_EXCL and O_NOFOLLOW of new drafts: an own folder makes it unlikely, these make it harmless."""
+def test_a_link_at_a_temporary_name_does_no_harm(store: Store, out: Path, victim: Path, name: str) -> None:
+    """Guards O_EXCL and O_NOFOLLOW of new drafts: a private folder makes this unlikely, these make it harmless."""
     (own,) = (out / ".trawl" / "parts").iterdir()
     (own / name).symlink_to(victim)
 
@@ -74,7 +74,7 @@ def test_a_link_at_a_temporary_name_harms_nobody(store: Store, out: Path, victim
 
 @pytest.mark.parametrize("planted", [".trawl", ".trawl/parts"])
 def test_a_link_in_place_of_our_own_folder_is_not_followed(tmp_path: Path, out: Path, planted: str) -> None:
-    """Guards O_NOFOLLOW of folders: what would be reaped there is somebody else's."""
+    """Guards O_NOFOLLOW of folders: what would be removed there is not ours."""
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "parts" / "1-dead").mkdir(parents=True)
     precious = elsewhere / "parts" / "1-dead" / "precious"
@@ -92,10 +92,10 @@ def test_a_link_in_place_of_our_own_folder_is_not_followed(tmp_path: Path, out: 
 @pytest.mark.parametrize("sync", [Sync.BATCH])
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("plant", [Path.symlink_to, lambda path, _: path.write_bytes(b"")], ids=["link", "file"])
-def test_what_lies_in_place_of_a_folder_stops_only_the_files_of_that_folder(
+def test_an_obstacle_in_place_of_a_folder_stops_only_its_files(
     store: Store, out: Path, tmp_path: Path, plant: Callable[[Path, Path], object], depth: int
 ) -> None:
-    """Guards O_NOFOLLOW of the layout's folders, and the obstacle: one odd name must not stand a worker still."""
+    """Guards O_NOFOLLOW of the layout's folders, and the obstacle: one odd name must not stall a worker."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     in_the_way = out / "/".join([NAME[:2], NAME[2:4]][:depth])
@@ -139,8 +139,8 @@ def test_the_output_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "disk" / NAME).read_bytes() == BODY
 
 
-def test_a_link_in_place_of_a_folder_moved_away_is_not_written_through_in_passing(tmp_path: Path, out: Path) -> None:
-    """Guards the directory descriptors: a path is looked up when it is opened, and not between two calls."""
+def test_a_link_that_replaces_an_open_folder_is_not_followed(tmp_path: Path, out: Path) -> None:
+    """Guards the directory descriptors: a path is resolved when it is opened, and not between two calls."""
     (tmp_path / "elsewhere").mkdir()
     folder = OutputFolder(out)
     store = files_in(folder, Layout.SHARDED, Sync.BATCH)
@@ -157,15 +157,15 @@ def test_a_link_in_place_of_a_folder_moved_away_is_not_written_through_in_passin
 
 
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")], ids=["file", "dangling"])
-def test_an_output_folder_that_is_none_is_said_in_a_sentence(out: Path, make: Callable[[Path], None]) -> None:
+def test_an_output_folder_that_is_not_a_folder_is_one_sentence(out: Path, make: Callable[[Path], None]) -> None:
     make(out)
 
     with pytest.raises(FolderError, match=r"The output folder .* cannot be used: .*\."):
         OutputFolder(out)
 
 
-def test_a_deep_output_folder_is_made_and_reaches_the_disk(tmp_path: Path) -> None:
-    """Guards the sync of each parent: a new folder whose entry is lost takes all its files along."""
+def test_a_deep_output_folder_is_created_and_synced(tmp_path: Path) -> None:
+    """Guards the sync of each parent: if a new folder's entry is lost, so are all its files."""
     with FaultyCalls() as calls:
         OutputFolder(tmp_path / "a" / "b" / "c").close()
 

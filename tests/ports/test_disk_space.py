@@ -1,4 +1,4 @@
-"""The output folder: the space to be kept free stays free, and a body that never fits is told from one that waits."""
+"""The output folder: the floor stays free, and a body that can never fit is told from one that can wait."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def small(request: pytest.FixtureRequest) -> Iterator[SmallDisk]:
         yield small
 
 
-def test_bodies_that_were_promised_space_leave_the_floor_free(out: Path, small: SmallDisk) -> None:
-    """Guards the space set aside, and where it is only counted, what was promised and did not come yet."""
+def test_reserved_bodies_leave_the_floor_free(out: Path, small: SmallDisk) -> None:
+    """Guards the reserved space and, where it is only counted, reserved bytes that did not come yet."""
     folder = OutputFolder(out, min_free=FLOOR)
 
     drafts = [folder.draft(NAME, 40 * MIB) for _ in range(3)]
@@ -100,8 +100,8 @@ def test_bodies_that_were_promised_space_leave_the_floor_free(out: Path, small: 
         draft.discard()
 
 
-def test_two_processes_do_not_promise_the_same_space(out: Path) -> None:
-    """Guards the space set aside on the disk: what one process counts by itself, no other sees."""
+def test_two_processes_do_not_reserve_the_same_space(out: Path) -> None:
+    """Guards space reserved on the disk: one process cannot see what another only counts."""
     with SmallDisk(200 * MIB):
         one, other = OutputFolder(out, min_free=FLOOR), OutputFolder(out, min_free=FLOOR)
         draft = one.draft(NAME, 100 * MIB)
@@ -111,8 +111,8 @@ def test_two_processes_do_not_promise_the_same_space(out: Path) -> None:
         draft.discard()
 
 
-def test_space_that_another_process_took_in_the_same_moment_is_not_taken_twice(out: Path) -> None:
-    """Guards the look after the promise: both had looked before either was promised anything."""
+def test_space_reserved_by_two_processes_at_once_is_not_used_twice(out: Path) -> None:
+    """Guards the check after reserving: both had looked before either reserved anything."""
 
     class Shared(SmallDisk):
         def _fallocate(self, fd: int, mode: int, at: int, size: int) -> int:
@@ -125,8 +125,8 @@ def test_space_that_another_process_took_in_the_same_moment_is_not_taken_twice(o
             folder.draft(NAME, 100 * MIB)
 
 
-def test_a_body_of_unknown_length_is_promised_space_as_it_grows(out: Path, small: SmallDisk) -> None:
-    """Guards the promise in write."""
+def test_a_body_of_unknown_length_reserves_space_as_it_grows(out: Path, small: SmallDisk) -> None:
+    """Guards the reservation in write."""
     small.used = 10 * MIB
     folder = OutputFolder(out, min_free=FLOOR)
     draft = folder.draft(NAME, None)
@@ -138,8 +138,8 @@ def test_a_body_of_unknown_length_is_promised_space_as_it_grows(out: Path, small
     draft.discard()
 
 
-def test_small_bodies_leave_the_floor_free_and_seldom_have_to_look(out: Path) -> None:
-    """Guards the share of a look: a look per body would cost a hundredth of a lane's time."""
+def test_small_bodies_leave_the_floor_free_with_few_checks(out: Path) -> None:
+    """Guards the share of a check: one per body would cost a hundredth of a lane's time."""
     with SmallDisk(200 * MIB, used=100 * MIB) as small:
         folder = OutputFolder(out, min_free=FLOOR)
 
@@ -150,8 +150,8 @@ def test_small_bodies_leave_the_floor_free_and_seldom_have_to_look(out: Path) ->
     assert small.looks < stored / 5
 
 
-def test_what_was_set_aside_and_not_needed_is_given_back(out: Path) -> None:
-    """Guards the ftruncate of finish: a body of unknown length is promised up to twice what it has."""
+def test_unused_reserved_space_is_returned(out: Path) -> None:
+    """Guards the ftruncate of finish: a body of unknown length reserves up to twice its size."""
     with SmallDisk(200 * MIB) as small:
         folder = OutputFolder(out)
         draft = folder.draft(NAME, None)
@@ -163,7 +163,7 @@ def test_what_was_set_aside_and_not_needed_is_given_back(out: Path) -> None:
     assert small.used == 5 * MIB
 
 
-def test_a_body_larger_than_the_disk_can_ever_take_says_so_before_a_byte_came(out: Path) -> None:
+def test_a_body_larger_than_the_disk_fails_before_its_first_byte(out: Path) -> None:
     with SmallDisk(200 * MIB):
         folder = OutputFolder(out, min_free=FLOOR)
 
@@ -182,8 +182,8 @@ def test_a_body_that_would_fit_an_emptier_disk_waits(out: Path) -> None:
         assert temporary_files(out) == []
 
 
-def test_a_bucket_that_says_nothing_of_its_size_is_not_taken_for_full(out: Path) -> None:
-    """Guards f_blocks == 0, which some FUSE file systems answer."""
+def test_a_bucket_of_unknown_size_is_not_taken_for_full(out: Path) -> None:
+    """Guards f_blocks == 0, which some FUSE file systems return."""
     with SmallDisk(0):
         folder = OutputFolder(out, min_free=FLOOR)
 
@@ -192,7 +192,7 @@ def test_a_bucket_that_says_nothing_of_its_size_is_not_taken_for_full(out: Path)
         folder.close()
 
 
-def test_a_limit_of_the_process_on_file_sizes_is_known_before_a_byte_came(out: Path) -> None:
+def test_the_process_limit_on_file_sizes_applies_before_the_first_byte(out: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
     try:
@@ -208,8 +208,8 @@ def test_a_limit_of_the_process_on_file_sizes_is_known_before_a_byte_came(out: P
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fallocate"])
-def test_a_file_system_that_takes_no_such_file_ends_that_body_only(store: Store, out: Path, call: str) -> None:
-    """Guards EFBIG (FAT has files up to 4 GiB): no other body is concerned."""
+def test_a_file_too_large_for_the_file_system_fails_alone(store: Store, out: Path, call: str) -> None:
+    """Guards EFBIG (FAT has files up to 4 GiB): no other body is affected."""
 
     class TooLarge(FaultyCalls):
         def _count(self, made, *, is_needy):  # type: ignore[no-untyped-def]  # as the parent's

@@ -1,4 +1,4 @@
-"""The Http port, kept by libcurl and by the lane tests' fake: what an engine may rely on of exchanges."""
+"""The Http port, for libcurl and the lane tests' fake: what an engine may rely on."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     site.close()
 
 
-def test_what_comes_is_handed_over_in_order_and_the_head_before_it(world: World) -> None:
+def test_the_head_comes_first_and_the_body_in_order(world: World) -> None:
     body = world.begin("/whole")
 
     (ended,) = world.ended(body)
@@ -139,7 +139,7 @@ def test_what_comes_is_handed_over_in_order_and_the_head_before_it(world: World)
     assert ended.took >= ended.at_first_byte >= 0
 
 
-def test_a_head_without_a_body_is_in_how_it_ended(world: World) -> None:
+def test_a_head_without_a_body_is_in_ended(world: World) -> None:
     body = world.begin("/empty")
 
     (ended,) = world.ended(body)
@@ -148,8 +148,8 @@ def test_a_head_without_a_body_is_in_how_it_ended(world: World) -> None:
     assert b"Content-Length: 0\r\n" in ended.lines
 
 
-def test_once_an_exchange_has_ended_its_lines_are_no_longer_where_they_came(world: World) -> None:
-    """Guards ``Ended.lines``: an adapter may use the list again, and the next exchange must not write into this one."""
+def test_ended_has_its_own_copy_of_the_header_lines(world: World) -> None:
+    """Guards ``Ended.lines``: an adapter may reuse the list, and the next exchange must not write into this one."""
     first = world.begin("/whole")
     (ended,) = world.ended(first)
     lines = tuple(ended.lines)
@@ -169,7 +169,7 @@ def test_many_exchanges_end_each_once(world: World) -> None:
     assert {ended.breakage for ended in endings} == {None}
 
 
-def test_a_body_that_wants_no_more_ends_its_exchange(world: World) -> None:
+def test_a_body_that_refuses_more_ends_its_exchange(world: World) -> None:
     body = world.begin("/whole", Collecting(most=1))
 
     (ended,) = world.ended(body)
@@ -178,7 +178,7 @@ def test_a_body_that_wants_no_more_ends_its_exchange(world: World) -> None:
     assert WHOLE.startswith(body.data)
 
 
-def test_an_exchange_that_breaks_off_says_so_and_keeps_what_came(world: World) -> None:
+def test_a_broken_exchange_is_reported_and_keeps_what_came(world: World) -> None:
     body = world.begin("/cut")
 
     (ended,) = world.ended(body)
@@ -187,7 +187,7 @@ def test_an_exchange_that_breaks_off_says_so_and_keeps_what_came(world: World) -
     assert body.data == WHOLE[:20_000]
 
 
-def test_a_connection_that_cannot_be_had_is_an_ending_and_no_exception(world: World) -> None:
+def test_a_failed_connection_is_an_ending_and_not_an_exception(world: World) -> None:
     body = world.begin("/refused", origin=f"http://127.0.0.1:{free_port()}")
 
     (ended,) = world.ended(body)
@@ -195,7 +195,7 @@ def test_a_connection_that_cannot_be_had_is_an_ending_and_no_exception(world: Wo
     assert (ended.breakage, ended.lines, body.data) == (Breakage.CONNECT, (), b"")
 
 
-def test_what_is_dropped_does_not_come_back_and_says_how_far_it_was(world: World) -> None:
+def test_a_dropped_exchange_does_not_end_and_returns_its_progress(world: World) -> None:
     dropped = world.begin("/drip")
     world.wait_until(lambda: dropped.data)
 

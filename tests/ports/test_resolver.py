@@ -1,4 +1,4 @@
-"""The Resolver port: each name asked once, answered to everybody who waits, remembered for a while."""
+"""The Resolver port: each name looked up once, answered to all who wait, remembered for a while."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def world(request: pytest.FixtureRequest) -> World:
     return World(asks_name_servers=request.param)
 
 
-def test_a_name_is_looked_up_on_another_thread_and_told(world: World) -> None:
+def test_a_name_is_looked_up_on_another_thread(world: World) -> None:
     world.ask()
     assert world.asked == []
 
@@ -105,7 +105,7 @@ def test_a_name_is_looked_up_on_another_thread_and_told(world: World) -> None:
     assert world.resolver.known(HOST) == Answer(ADDRESSES)
 
 
-def test_everybody_who_waits_is_told_and_the_name_is_asked_once(world: World) -> None:
+def test_all_who_wait_are_notified_and_the_name_is_looked_up_once(world: World) -> None:
     for _ in range(5):
         world.ask()
     world.think()
@@ -125,8 +125,8 @@ def test_an_answer_is_fresh_for_a_while(world: World, answer: tuple[str, ...] | 
     assert world.resolver.known(HOST) is None
 
 
-def test_only_one_try_ago_a_fault_is_no_answer(world: World) -> None:
-    """Guards `after`: an attempt asks anew, or the attempts are used up on one failure."""
+def test_a_failure_before_the_last_attempt_is_no_answer(world: World) -> None:
+    """Guards `after`: each attempt looks the name up again, or all attempts are used up on one failure."""
     world.answers[HOST] = OSError()
     world.answer_to()
 
@@ -144,9 +144,7 @@ def test_only_one_try_ago_a_fault_is_no_answer(world: World) -> None:
         (UnicodeError("label too long"), False),
     ],
 )
-def test_a_name_without_address_is_told_from_a_resolver_that_failed(
-    world: World, fault: Exception, is_final: bool
-) -> None:
+def test_a_name_without_address_differs_from_a_failed_resolver(world: World, fault: Exception, is_final: bool) -> None:
     world.answers[HOST] = fault
 
     answer = world.answer_to()
@@ -156,21 +154,21 @@ def test_a_name_without_address_is_told_from_a_resolver_that_failed(
     assert answer.is_final == is_final
 
 
-def test_a_name_that_has_no_address_does_not_exist_for_us(world: World) -> None:
+def test_a_name_without_address_counts_as_nonexistent(world: World) -> None:
     assert world.answer_to("empty.example").is_final
 
 
 @pytest.mark.parametrize("literal", ["192.0.2.7", "2001:db8::7"])
-def test_an_address_needs_no_question(world: World, literal: str) -> None:
+def test_an_address_needs_no_lookup(world: World, literal: str) -> None:
     assert world.resolver.known(literal) == Answer((literal,))
 
 
 @pytest.mark.parametrize("name", ["example.com", "host7", "1.2.3", "::nonsense"])
-def test_what_only_looks_like_an_address_is_asked_for(world: World, name: str) -> None:
+def test_a_name_that_looks_like_an_address_is_looked_up(world: World, name: str) -> None:
     assert world.resolver.known(name) is None
 
 
-def test_a_question_nobody_waits_for_any_longer_counts_as_unanswered(world: World) -> None:
+def test_an_abandoned_lookup_counts_as_unanswered(world: World) -> None:
     world.ask()
 
     given_up = world.resolver.give_up(HOST)
@@ -181,8 +179,8 @@ def test_a_question_nobody_waits_for_any_longer_counts_as_unanswered(world: Worl
     assert world.resolver.known(HOST) == Answer(ADDRESSES), "a late answer still is one"
 
 
-def test_a_question_begins_when_somebody_looks_for_the_host(world: World) -> None:
-    """Guards ``begun``: what waits in our own queue is not late."""
+def test_a_lookup_begins_when_the_resolver_starts_on_it(world: World) -> None:
+    """Guards ``begun``: time in our own queue does not make a name late."""
     world.takes = 3.0
     world.ask("before.example")
     world.ask()
@@ -195,7 +193,7 @@ def test_a_question_begins_when_somebody_looks_for_the_host(world: World) -> Non
     assert (first.begun, second.begun) == (50.0, 53.0)
 
 
-def test_the_system_is_asked_again_for_what_name_servers_do_not_know() -> None:
+def test_names_unknown_to_name_servers_are_asked_of_the_system() -> None:
     """Guards ``is_doubtful``: names of mDNS, of a VPN or of any other source of the machine's."""
     world = World(asks_name_servers=True)
     world.of_the_system.add(HOST)
@@ -204,7 +202,7 @@ def test_the_system_is_asked_again_for_what_name_servers_do_not_know() -> None:
     assert world.answer_to() == Answer(ADDRESSES)
 
 
-def test_what_is_handed_to_the_system_waits_again(world: World) -> None:
+def test_a_lookup_handed_to_the_system_waits_again(world: World) -> None:
     """Guards ``begun`` between the two: the system's threads may all be busy."""
     world.answers[HOST] = OSError()
     world.ask()
@@ -213,7 +211,7 @@ def test_what_is_handed_to_the_system_waits_again(world: World) -> None:
     assert world.resolver.begun(HOST) is None
 
 
-def test_a_stuck_system_holds_a_few_threads_only() -> None:
+def test_a_stuck_system_resolver_holds_only_a_few_threads() -> None:
     world = World()
     for number in range(500):
         world.ask(f"{number}.example")
@@ -224,7 +222,7 @@ def test_a_stuck_system_holds_a_few_threads_only() -> None:
     assert len(world.asked) == 500
 
 
-def test_what_is_remembered_has_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_names_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "REMEMBERED", 10)
 
     for number in range(30):
@@ -235,7 +233,7 @@ def test_what_is_remembered_has_a_bound(world: World, monkeypatch: pytest.Monkey
     assert known == list(range(20, 30))
 
 
-def test_many_threads_ask_at_once() -> None:
+def test_many_threads_may_ask_at_once() -> None:
     asked: list[str] = []
     told = threading.Semaphore(0)
 

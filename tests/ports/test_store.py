@@ -1,4 +1,4 @@
-"""The Store port, each real store and the fake: a body is whole where the store says it lies, or absent."""
+"""The Store port, for each real store and the fake: a body is whole where the store says it is, or absent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def store(kept: Kept) -> Store:
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 100_001])
-def test_a_published_body_lies_where_the_store_says(kept: Kept, store: Store, size: int) -> None:
+def test_a_published_body_is_where_the_store_says(kept: Kept, store: Store, size: int) -> None:
     body = body_bytes(size)
 
     path = put(store, NAME, body)
@@ -53,7 +53,7 @@ def test_a_group_is_stored_as_a_whole_and_its_paths_come_in_its_order(kept: Kept
     assert kept.bodies() == dict(zip(paths or (), bodies.values(), strict=True))
 
 
-def test_a_body_whose_name_is_there_takes_its_place(kept: Kept, store: Store) -> None:
+def test_a_body_replaces_one_of_its_name(kept: Kept, store: Store) -> None:
     put(store, NAME, b"old" * 10_000)
 
     path = put(store, NAME, b"new")
@@ -71,10 +71,8 @@ def test_pieces_may_come_in_any_order(kept: Kept, store: Store) -> None:
     assert list(kept.bodies().values()) == [BODY]
 
 
-def test_nothing_is_stored_without_permission_and_everything_is_ready_when_it_is_asked(
-    kept: Kept, store: Store
-) -> None:
-    """Guards the question between data sync and first rename: the lease may be lost."""
+def test_nothing_is_stored_without_permission_which_is_asked_after_the_sync(kept: Kept, store: Store) -> None:
+    """Guards asking between data sync and first rename: the lease may be lost."""
     seen: list[dict[str, bytes]] = []
 
     def may() -> bool:
@@ -90,7 +88,7 @@ def test_nothing_is_stored_without_permission_and_everything_is_ready_when_it_is
     assert kept.left_behind() == 0
 
 
-def test_an_open_draft_is_nobodys_body(kept: Kept, store: Store) -> None:
+def test_an_open_draft_is_not_visible(kept: Kept, store: Store) -> None:
     draft = open_draft(store)
     draft.write(BODY, 0)
 
@@ -122,8 +120,8 @@ def test_a_discarded_draft_is_neither_published_nor_digested(kept: Kept, store: 
 
 
 @pytest.mark.parametrize("name", ["", "..", "../" + NAME, NAME.upper(), NAME + "\n", "/etc/passwd", "a" * 31])
-def test_no_path_comes_from_a_wire(kept: Kept, store: Store, name: str) -> None:
-    """Guards output_path's look at the name, in the flat layout too."""
+def test_no_path_comes_from_outside(kept: Kept, store: Store, name: str) -> None:
+    """Guards output_path's check of the name, in the flat layout too."""
     with pytest.raises(ValueError, match="32 lower-case hexadecimal"):
         open_draft(store, name)
 
@@ -132,7 +130,7 @@ def test_no_path_comes_from_a_wire(kept: Kept, store: Store, name: str) -> None:
     assert not store.holds(name, 0, "")
 
 
-def test_several_threads_write_and_publish_side_by_side(kept: Kept, store: Store) -> None:
+def test_several_threads_may_write_and_publish_at_once(kept: Kept, store: Store) -> None:
     paths: dict[str, bytes] = {}
 
     def work(number: int) -> None:
@@ -153,7 +151,7 @@ def test_several_threads_write_and_publish_side_by_side(kept: Kept, store: Store
 # ------------------------------------------------------------------------------------------------ what a body is
 
 
-def test_a_body_that_is_there_is_recognised_by_name_size_and_digest(store: Store) -> None:
+def test_a_stored_body_is_recognised_by_name_size_and_digest(store: Store) -> None:
     path = put(store)
 
     assert store.holds(NAME, len(BODY), SHA256) == path
@@ -164,7 +162,7 @@ def test_a_body_that_is_there_is_recognised_by_name_size_and_digest(store: Store
 
 
 @pytest.mark.parametrize("digest", ["nonsense:00", ":00"])
-def test_a_digest_nobody_can_compute_is_no_reason_to_keep_a_body(store: Store, digest: str) -> None:
+def test_a_body_is_not_kept_if_its_digest_cannot_be_computed(store: Store, digest: str) -> None:
     put(store)
 
     assert not store.holds(NAME, len(BODY), digest)
@@ -192,7 +190,7 @@ def test_a_healthy_store_has_no_trouble(store: Store) -> None:
 # ------------------------------------------------------------------------------------------- bodies that broke off
 
 
-def test_what_was_left_is_continued_by_whoever_comes_next(kept: Kept, store: Store) -> None:
+def test_a_kept_partial_is_resumed_by_the_next_draft(kept: Kept, store: Store) -> None:
     partial_of(store, BODY[:5000]).leave()
 
     found = kept.other.resume(NAME)
@@ -207,7 +205,7 @@ def test_what_was_left_is_continued_by_whoever_comes_next(kept: Kept, store: Sto
     assert kept.left_behind() == 0
 
 
-def test_what_is_still_written_to_is_nobody_elses(kept: Kept, store: Store) -> None:
+def test_a_partial_still_being_written_is_not_resumed(kept: Kept, store: Store) -> None:
     """Guards the lock of a kept partial."""
     mine = partial_of(store)
 
@@ -222,8 +220,8 @@ def test_what_is_still_written_to_is_nobody_elses(kept: Kept, store: Store) -> N
     assert kept.left_behind() == 0
 
 
-def test_a_body_that_waits_for_its_path_is_taken_by_nobody(kept: Kept, store: Store) -> None:
-    """Guards the way home in finish: two jobs fetch one URL, and one would publish the other's half."""
+def test_a_finished_body_is_not_resumed_by_another(kept: Kept, store: Store) -> None:
+    """Guards moving it back in finish: two jobs fetch one URL, and one would publish the other's half."""
     mine = partial_of(store)
     mine.finish(len(BODY))
 
@@ -237,7 +235,7 @@ def test_a_body_that_waits_for_its_path_is_taken_by_nobody(kept: Kept, store: St
     assert kept.left_behind() == 0
 
 
-def test_what_nobody_continues_is_replaced_by_the_next(kept: Kept, store: Store) -> None:
+def test_a_partial_that_is_not_resumed_is_replaced_by_the_next(kept: Kept, store: Store) -> None:
     partial_of(store, b"of long ago").leave()
 
     partial_of(kept.other).leave()

@@ -79,7 +79,7 @@ def open_descriptors(below: Path) -> set[str]:
 @every_layout
 @every_sync
 @each_time
-def test_whichever_call_fails_bodies_are_whole_or_absent(
+def test_if_any_call_fails_bodies_are_whole_or_absent(
     tmp_path: Path, layout: Layout, sync: Sync, lasting: bool
 ) -> None:
     """Guards every `except OSError` of the output folder, its closes and discards."""
@@ -102,7 +102,7 @@ def test_whichever_call_fails_bodies_are_whole_or_absent(
 
 
 @each_time
-def test_whichever_call_of_the_fake_fails_bodies_are_whole_or_absent(lasting: bool) -> None:
+def test_if_any_call_of_the_fake_fails_bodies_are_whole_or_absent(lasting: bool) -> None:
     failed: set[str] = set()
 
     for at in count(1):
@@ -128,7 +128,7 @@ def test_whichever_call_of_the_fake_fails_bodies_are_whole_or_absent(lasting: bo
 @every_layout
 @every_sync
 def test_wherever_the_process_is_killed_bodies_are_whole_or_absent(tmp_path: Path, layout: Layout, sync: Sync) -> None:
-    """Guards write, then sync, then rename; and the reaping, which has to find each kind of debris."""
+    """Guards write, then sync, then rename; and the reaping, which has to find every kind of debris."""
     killed = kill_at_every_call(f"{__name__}:tell_story_in_a_folder", tmp_path, layout, sync)
 
     assert killed > 30
@@ -183,7 +183,7 @@ def expect_continuable(out: Path) -> None:
 
 
 @each_time
-def test_whichever_call_fails_only_the_beginning_of_a_body_is_continued(tmp_path: Path, lasting: bool) -> None:
+def test_if_any_call_fails_only_the_start_of_a_body_is_resumed(tmp_path: Path, lasting: bool) -> None:
     with FaultyCalls() as sound:
         tell_story_of_two_runs(tmp_path / "sound")
     assert (tmp_path / "sound" / BROKEN_OFF).read_bytes() == WHOLE
@@ -198,7 +198,7 @@ def test_whichever_call_fails_only_the_beginning_of_a_body_is_continued(tmp_path
     assert open_descriptors(tmp_path) == set()
 
 
-def test_wherever_the_process_is_killed_only_the_beginning_of_a_body_is_continued(tmp_path: Path) -> None:
+def test_wherever_the_process_is_killed_only_the_start_of_a_body_is_resumed(tmp_path: Path) -> None:
     killed = kill_at_every_call(f"{__name__}:tell_story_of_two_runs", tmp_path)
 
     assert killed > 30

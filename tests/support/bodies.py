@@ -1,4 +1,4 @@
-"""Bodies a test can foretell: the same bytes for the same seed, at any size and any offset."""
+"""Predictable bodies: the same bytes for the same seed, at any size and any offset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies and how their end is told: right, cut short, too long, never ending, too large (RFC 9112 sections 6 to 8)."""
+"""Bodies and how their end is marked: right, cut short, too long, endless, too large (RFC 9112 sections 6 to 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that are cut and asked for again from there: the server continues, rightly or not."""
+"""Bodies that are cut short and resumed: the server continues them, correctly or not."""
 
 from __future__ import annotations
 

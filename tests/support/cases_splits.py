@@ -1,4 +1,4 @@
-"""Bodies that are asked for in several ranges at once: the server answers each of them, rightly or not."""
+"""Bodies requested in several ranges at once: the server answers each of them, correctly or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Status codes: which are final, which are worth another try, and when (RFC 9110 section 15, RFC 6585)."""
+"""Status codes: which are final, which are worth a retry, and when (RFC 9110 section 15, RFC 6585)."""
 
 from __future__ import annotations
 

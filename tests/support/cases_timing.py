@@ -1,4 +1,4 @@
-"""Servers that take their time: silence, drips, and a pace that never gets there."""
+"""Slow servers: silence, drips, and a pace that never gets there."""
 
 from __future__ import annotations
 

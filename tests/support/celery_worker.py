@@ -1,4 +1,4 @@
-"""A real Celery worker as a process of its own: started, signalled, killed, gone afterwards with its children."""
+"""A real Celery worker as a process of its own: started, signalled, killed, and ended with its children."""
 
 from __future__ import annotations
 

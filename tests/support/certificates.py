@@ -1,4 +1,4 @@
-"""Certificates for TLS servers in tests: one good one and the ways to be wrong."""
+"""Certificates for TLS servers in tests: a good one, and several kinds of bad ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger whose clock the test sets: the scripts as they are, but for where they read the time."""
+"""A ledger whose clock the test sets: the real scripts, except where they read the time."""
 
 from __future__ import annotations
 

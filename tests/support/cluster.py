@@ -1,4 +1,4 @@
-"""A Redis with the ledger on it, and what a worker's environment must hold to join."""
+"""A Redis with the ledger in it, and the environment a worker needs to join."""
 
 from __future__ import annotations
 

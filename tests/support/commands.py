@@ -1,4 +1,4 @@
-"""Somebody at a shell that names a Redis: what their commands left there and in the folder ``out``."""
+"""A user's commands on a given Redis: what they left there and in the folder ``out``."""
 
 from __future__ import annotations
 

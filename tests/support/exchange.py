@@ -1,4 +1,4 @@
-"""One request being answered, byte by byte, as well or as badly as a behaviour wants."""
+"""One request being answered, byte by byte, as correctly or badly as a behaviour wants."""
 
 from __future__ import annotations
 

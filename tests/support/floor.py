@@ -1,4 +1,4 @@
-"""Where a batch runner works, without Redis or network: what it was given, started, sent and told."""
+"""The surroundings of a batch runner, without Redis or network: it records what is claimed, started and sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Flower with a login, as somebody would start it beside a worker."""
+"""A real Flower with a login, as a user would start it beside a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server whose guests all wait until the last one has come."""
+"""A server that answers all requests only when the last one has arrived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way by which a list could reach a refused address, how much each tries at least, and a table of what it found.
+"""Every way a list could reach a refused address, the least number of tries of each, and a table of what was found.
 
 ``python -m tests.support.guarded_probes`` tries them all, each in a network namespace of its own, and counts.
 """

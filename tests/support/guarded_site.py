@@ -1,4 +1,4 @@
-"""A web server on many addresses at once that answers as a test says and remembers everything it was asked."""
+"""A web server on many addresses that answers as a test says and records all requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways by which a list could make a worker talk to an address it must not: each is a scenario for a netbox."""
+"""The ways a list could make a worker contact a refused address: each is a scenario for a netbox."""
 
 from __future__ import annotations
 

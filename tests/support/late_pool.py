@@ -1,4 +1,4 @@
-"""Run Celery with pool processes that come to themselves only when their parent is gone already.
+"""Run Celery with pool processes that start only after their parent has gone.
 
 ``python tests/support/late_pool.py celery -A worker worker``: a main process that is killed while it starts.
 """

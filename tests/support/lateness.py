@@ -1,4 +1,4 @@
-"""How late this process's threads come to run: what a timeout measured beside them is worth."""
+"""How late this process's threads are scheduled: how far a timeout measured beside them can be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listening sockets with a thread for every connection, which all end together."""
+"""Listening sockets with a thread for every connection; all threads end together."""
 
 from __future__ import annotations
 

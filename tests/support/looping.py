@@ -1,4 +1,4 @@
-"""Servers whose work is done on an event loop in a thread of its own."""
+"""Servers that run on an event loop in a thread of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody at a shell in a folder of their own: the lists they write, what they start, the rows they get."""
+"""A user at a shell in a folder of their own: the lists they write, what they start, the rows they get."""
 
 from __future__ import annotations
 

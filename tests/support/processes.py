@@ -1,4 +1,4 @@
-"""Child processes a test started: waited for on a condition, ended with it by their pid, never by name."""
+"""Child processes of a test: waited for on a condition, and ended with it by their pid, never by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server in a test saw: every request, and a way to wait for them."""
+"""What a test's server saw: every connection and request, and a way to wait for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads what a worker or the cluster's exporter shows, as Prometheus does."""
+"""Reads the metrics of a worker or of the exporter, as Prometheus does."""
 
 from __future__ import annotations
 

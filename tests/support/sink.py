@@ -1,4 +1,4 @@
-"""A listener on many addresses and ports that counts what reaches it; for tests that expect nothing to."""
+"""A listener on many addresses and ports that counts what reaches it, for tests that expect nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of kilobytes are continued, kept and divided as those of megabytes are."""
+"""Lets bodies of kilobytes be resumed, kept and split like those of megabytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways a URL can name an address that must not be reached, and the addresses."""
+"""The ways a URL can spell an address that must not be reached, and the addresses."""
 
 from __future__ import annotations
 

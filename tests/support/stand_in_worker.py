@@ -1,4 +1,4 @@
-"""A worker that fetches nothing: takes messages as Celery would, claims their batches and closes them as told."""
+"""A worker that fetches nothing: it receives messages like Celery, claims their batches and closes them as scripted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How jobs stand, for displays to show: one with everything there is to say, and names that would steer a terminal."""
+"""Job statuses for displays to show: one with everything in it, and names that try to control the terminal."""
 
 from __future__ import annotations
 

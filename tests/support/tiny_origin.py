@@ -1,4 +1,4 @@
-"""A web server that answers whatever is asked with two bytes, and does so thousands of times a second."""
+"""A web server that answers every request with two bytes, thousands of times a second."""
 
 from __future__ import annotations
 

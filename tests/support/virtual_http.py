@@ -1,4 +1,4 @@
-"""What fakes of the port Http have in common: answers in virtual time, moved on whenever a lane waits."""
+"""What fakes of the Http port share: answers in virtual time, which advances whenever a lane waits."""
 
 from __future__ import annotations
 

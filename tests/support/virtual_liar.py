@@ -1,4 +1,4 @@
-"""A lying server in virtual time: libcurl's part is played by what it is known to do at the end of each framing."""
+"""A lying server in virtual time: libcurl's part is played by its known behaviour at the end of each framing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server in virtual time whose answers come at a pace of their own."""
+"""A server in virtual time that answers at a pace of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server in virtual time whose one object is fetched in ranges while everything about it may go wrong."""
+"""A server in virtual time with one object that is fetched in ranges, while anything about it may go wrong."""
 
 from __future__ import annotations
 

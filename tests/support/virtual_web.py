@@ -1,4 +1,4 @@
-"""The web of row W in virtual time: links, connections and fates, and no machine that could be busy."""
+"""The web of row W in virtual time: links, connections and outcomes, with no machine that could be busy."""
 
 from __future__ import annotations
 

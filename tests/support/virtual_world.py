@@ -1,4 +1,4 @@
-"""A lane's neighbours in virtual time: a scripted server, a store in memory, a clock that a wait moves on.
+"""A lane's neighbours in virtual time: a scripted server, a store in memory, a clock that advances on every wait.
 
 What a lane decides depends on order and time; here both are exact, so a test can say what happens at which second. The
 real neighbours have their own tests (`tests/ports`), and both together theirs (`tests/integration`).

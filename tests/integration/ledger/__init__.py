@@ -1,1 +1,1 @@
-"""The ledger against a real Redis: its methods one by one, what a loss does to it, and random lives of a job."""
+"""The ledger against a real Redis: its methods one by one, what a loss does to it, and random histories of a job."""

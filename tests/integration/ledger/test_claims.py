@@ -1,4 +1,4 @@
-"""A batch in one worker's hands: claimed, renewed, closed and handed off, whoever else tries, whatever is lost."""
+"""A batch held by a worker: claimed, renewed, closed and handed off, whatever others do and whatever is lost."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_a_claim_brings_everything_a_worker_needs(ledger: Clocked) -> None:
     assert claim.queued == pytest.approx(opened, abs=0.001)
 
 
-def test_of_many_workers_one_gets_the_batch(ledger: Clocked) -> None:
-    """Guards the line of claim.lua that refuses what is not queued."""
+def test_only_one_of_many_workers_gets_the_batch(ledger: Clocked) -> None:
+    """Guards the line of claim.lua that refuses batches that do not wait."""
     ledger.open(JOB, [batch_of("1")])
 
     claims = at_once(16, lambda number: ledger.claim(JOB, "1", holder=f"worker-{number}"))
@@ -45,8 +45,8 @@ def test_of_many_workers_one_gets_the_batch(ledger: Clocked) -> None:
     assert record_of(ledger).running == 1
 
 
-def test_a_claim_whose_reply_was_lost_is_given_again(ledger: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards ``again`` in claim.lua: the client repeats a call whose reply a broken connection swallowed."""
+def test_a_claim_is_repeated_if_its_reply_was_lost(ledger: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``again`` in claim.lua: the client repeats a call if a broken connection swallowed the reply."""
     monkeypatch.setattr("secrets.token_hex", lambda size: "the same token")
     ledger.open(JOB, [batch_of("1")])
 
@@ -77,7 +77,7 @@ def test_a_batch_whose_job_is_gone_cannot_be_claimed(client: redis.Redis, ledger
     assert ledger.claim(JOB, "1", holder="worker") is None
 
 
-def test_a_lease_that_ran_out_can_be_renewed_while_nobody_took_it(ledger: Clocked) -> None:
+def test_an_expired_lease_can_be_renewed_until_another_worker_claims_the_batch(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
     ledger.advance(1000.0)
@@ -88,7 +88,7 @@ def test_a_lease_that_ran_out_can_be_renewed_while_nobody_took_it(ledger: Clocke
     assert ledger.close(claim, report_of(claim))
 
 
-def test_a_renewed_lease_is_left_alone_and_a_silent_one_is_not(ledger: Clocked) -> None:
+def test_the_sweep_ends_only_leases_that_were_not_renewed(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     alive = claimed(ledger, "1")
     claimed(ledger, "2")
@@ -103,7 +103,7 @@ def test_a_renewed_lease_is_left_alone_and_a_silent_one_is_not(ledger: Clocked) 
     assert ledger.swept()[1] == [], "sent once"
 
 
-def test_who_lost_a_batch_is_fenced_off(ledger: Clocked) -> None:
+def test_a_holder_that_lost_its_batch_is_fenced_off(ledger: Clocked) -> None:
     """Guards the token comparison in renew.lua and close.lua."""
     ledger.open(JOB, [batch_of("1")])
     frozen = claimed(ledger, "1", holder="frozen")
@@ -124,7 +124,7 @@ def test_who_lost_a_batch_is_fenced_off(ledger: Clocked) -> None:
     assert record_of(ledger).counts["ok"] == 1
 
 
-def test_a_batch_is_closed_once_whoever_tries(ledger: Clocked) -> None:
+def test_a_batch_is_closed_only_once(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
 
@@ -137,7 +137,7 @@ def test_a_batch_is_closed_once_whoever_tries(ledger: Clocked) -> None:
 
 
 def test_a_close_whose_reply_was_lost_is_confirmed(ledger: Clocked) -> None:
-    """Guards the comparison of reports in close.lua; without it a worker would think its work was in vain."""
+    """Guards the comparison of reports in close.lua: a worker would think that its work was in vain."""
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
     report, children = report_of(claim, [], handed_off=[claim.child(1)]), [Child(batch_of("1").payload, 1)]
@@ -150,7 +150,7 @@ def test_a_close_whose_reply_was_lost_is_confirmed(ledger: Clocked) -> None:
     assert record_of(ledger).open == 1
 
 
-def test_closing_stores_the_report_and_opens_the_rest_in_one_step(ledger: Clocked) -> None:
+def test_closing_stores_the_report_and_opens_the_leftovers_in_one_step(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/", "http://c.test/")])
     opened = ledger.now()
     ledger.advance(5.0)
@@ -182,8 +182,8 @@ def closed_around(ledger: Clocked, claim: Claim, *rest: str) -> Claim:
     return kept
 
 
-def test_what_takes_over_from_a_batch_closed_around_its_stragglers_is_ours_already(ledger: Clocked) -> None:
-    """Guards the held child of close.lua: nobody else may take what is in flight here."""
+def test_the_batch_of_the_stragglers_is_held_by_the_same_worker(ledger: Clocked) -> None:
+    """Guards the held child of close.lua: no other worker may claim URLs that are in flight here."""
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://slow.test/")])
     claim = claimed(ledger, "1")
     ledger.advance(19.0)
@@ -202,8 +202,8 @@ def test_what_takes_over_from_a_batch_closed_around_its_stragglers_is_ours_alrea
     assert record_of(ledger).open == 0
 
 
-def test_each_that_takes_over_has_a_name_of_its_own_and_is_closed_like_any(ledger: Clocked) -> None:
-    """Guards the new token of ``kept``: children of one token would be called like the batch that is closed."""
+def test_each_successor_has_its_own_name_and_is_closed_like_any_batch(ledger: Clocked) -> None:
+    """Guards the new token of ``kept``: otherwise its children would be named like the closed batch."""
     urls = [f"http://host.test/{number}" for number in range(4)]
     ledger.open(JOB, [batch_of("1", *urls)])
     claim = claimed(ledger, "1")
@@ -219,7 +219,7 @@ def test_each_that_takes_over_has_a_name_of_its_own_and_is_closed_like_any(ledge
     assert record_of(ledger).counts["ok"] == 4
 
 
-def test_a_batch_does_not_come_to_life_again_by_taking_over(ledger: Clocked) -> None:
+def test_a_successor_keeps_the_number_of_attempts(ledger: Clocked) -> None:
     """Guards the attempts of close.lua: a URL that kills its worker would never be found."""
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/", "http://kills.test/")])
     claimed(ledger, "1")
@@ -250,7 +250,7 @@ def test_a_close_around_stragglers_whose_reply_was_lost_is_confirmed(ledger: Clo
     assert (record_of(ledger).open, record_of(ledger).counts["ok"]) == (1, 1)
 
 
-def test_whoever_lost_a_batch_cannot_go_on_with_its_stragglers(ledger: Clocked) -> None:
+def test_a_holder_that_lost_its_batch_cannot_keep_its_stragglers(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://slow.test/")])
     frozen = claimed(ledger, "1")
     ledger.advance(21.0)

@@ -1,4 +1,4 @@
-"""A job is paused, resumed or cancelled: what is claimed from then on, what is kept, and what ends how."""
+"""A paused, resumed or cancelled job: what is claimed afterwards, what is kept, and how each URL ends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def waiting(ledger: Clocked) -> list[str]:
     return [f"{message.job}/{message.batch}" for message in ledger.longest_waiting(100)]
 
 
-def test_nothing_of_a_paused_job_is_claimed_and_the_others_are(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_no_batch_of_a_paused_job_is_claimed_but_those_of_others_are(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
     """Guards the states in claim.lua, and control.lua's lines: in turn, overdue, by name."""
     ledger.create("another", JobPolicy())
     ledger.open("another", [batch_of("1")])
@@ -57,8 +59,8 @@ def test_nothing_of_a_paused_job_is_claimed_and_the_others_are(client: redis.Red
     assert (record_of(ledger).state, record_of(ledger).open, record_of(ledger).is_paused) == (JobState.PAUSED, 3, True)
 
 
-def test_what_no_worker_has_taken_is_counted_paused_or_not(ledger: Clocked) -> None:
-    """Guards ``count_in_line``: by it a producer knows whether workers have enough to take of a list it reads."""
+def test_unclaimed_batches_are_counted_paused_or_not(ledger: Clocked) -> None:
+    """Guards ``count_in_line``, by which a producer knows whether workers have enough to do while it reads a list."""
     ledger.open(JOB, [batch_of(number) for number in "1234"])
     overdue(ledger, "1")
     claimed(ledger, "2")
@@ -71,10 +73,8 @@ def test_what_no_worker_has_taken_is_counted_paused_or_not(ledger: Clocked) -> N
     assert (in_line, aside, ledger.count_in_line(JOB), ledger.count_in_line("unknown")) == (2, 3, 2, 0)
 
 
-def test_what_stands_in_no_line_of_a_paused_job_keeps_nothing_waiting_behind_it(
-    client: redis.Redis, ledger: ClockedLedger
-) -> None:
-    """Guards the state of what is claimed last: all that the first edition opened stands in no line of a job."""
+def test_a_paused_jobs_batch_outside_its_line_blocks_no_other(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the state check of batches in no job's line, which all batches of the first edition are."""
     ledger.create("another", JobPolicy())
     for job in (JOB, "another"):
         ledger.open(job, [batch_of("1")])
@@ -86,7 +86,7 @@ def test_what_stands_in_no_line_of_a_paused_job_keeps_nothing_waiting_behind_it(
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
 
-def test_a_resumed_job_goes_on_in_the_order_it_had(ledger: Clocked) -> None:
+def test_a_resumed_job_keeps_its_order(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     overdue(ledger, "2")
     control.pause(ledger, JOB)
@@ -100,7 +100,7 @@ def test_a_resumed_job_goes_on_in_the_order_it_had(ledger: Clocked) -> None:
     assert record_of(ledger).state is JobState.RUNNING
 
 
-def test_what_a_worker_hands_back_of_a_paused_job_waits_aside(ledger: Clocked) -> None:
+def test_batches_handed_back_of_a_paused_job_are_put_aside(ledger: Clocked) -> None:
     """Guards the state in close.lua."""
     ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2")])
     claim = next_of(ledger)
@@ -115,7 +115,7 @@ def test_what_a_worker_hands_back_of_a_paused_job_waits_aside(ledger: Clocked) -
     assert next_of(ledger).batch == claim.child(1)
 
 
-def test_what_a_killed_worker_held_of_a_paused_job_is_neither_sent_nor_split(ledger: Clocked) -> None:
+def test_batches_lost_while_their_job_is_paused_are_neither_sent_nor_split(ledger: Clocked) -> None:
     """Guards the states in sweep.lua."""
     ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2"), batch_of("2")])
     for _ in range(4):
@@ -134,7 +134,7 @@ def test_what_a_killed_worker_held_of_a_paused_job_is_neither_sent_nor_split(led
 
 
 def test_a_paused_job_does_not_expire(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards what persists: at once, and whatever happens to the job while it is paused."""
+    """Guards PERSIST: at once, and whatever happens to the job while it is paused."""
     ledger.open(JOB, [batch_of(str(number), "http://h.test/1", "http://h.test/2") for number in range(1, 5)])
     first, second, third = (next_of(ledger) for _ in range(3))
     ledger.close(first, report_of(first))
@@ -160,8 +160,8 @@ def test_a_paused_job_does_not_expire(client: redis.Redis, ledger: ClockedLedger
     assert all(client.ttl(key) > 0 for key in [*client.keys(f"trawl:2:job:{JOB}*"), *reports])
 
 
-def test_a_paused_job_at_rest_wants_no_worker(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards what autoscalers count: batches that could be claimed, and jobs that need a worker to sweep them."""
+def test_a_paused_job_without_held_batches_needs_no_worker(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards what autoscalers count: claimable batches, and jobs that need a worker to sweep them."""
     ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     claim, lost = next_of(ledger), next_of(ledger)
     control.pause(ledger, JOB)
@@ -180,7 +180,7 @@ def test_a_paused_job_at_rest_wants_no_worker(client: redis.Redis, ledger: Clock
     assert {next_of(ledger).batch for _ in range(3)} == {lost.batch, "3", claim.child(1)}
 
 
-def test_a_job_that_was_paused_and_at_rest_is_cancelled_all_the_same(ledger: Clocked) -> None:
+def test_a_paused_job_without_held_batches_can_be_cancelled(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     control.pause(ledger, JOB)
     ledger.swept()
@@ -190,7 +190,7 @@ def test_a_job_that_was_paused_and_at_rest_is_cancelled_all_the_same(ledger: Clo
     assert ledger.swept()[0].cancelled == 1
 
 
-def test_a_pause_that_ends_with_its_command_gives_way_to_one_that_does_not(ledger: Clocked) -> None:
+def test_a_lasting_pause_replaces_one_that_ends_with_its_command(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     assert control.pause(ledger, JOB, by="run 1")
     assert record_of(ledger).pauser == "run 1"
@@ -206,8 +206,8 @@ def test_a_pause_that_ends_with_its_command_gives_way_to_one_that_does_not(ledge
     assert not control.resume(ledger, JOB), "it is not paused any more"
 
 
-def test_answers_to_claims_and_closes_tell_how_many_changes_there_were(ledger: ClockedLedger) -> None:
-    """Guards the numbers that claim.lua and close.lua return: workers ask for no more than that."""
+def test_claims_and_closes_return_the_number_of_changes(ledger: ClockedLedger) -> None:
+    """Guards the numbers that claim.lua and close.lua return: workers query nothing else."""
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     first, second = next_of(ledger), next_of(ledger)
     assert ledger.changes.number == 0
@@ -230,7 +230,7 @@ def test_answers_to_claims_and_closes_tell_how_many_changes_there_were(ledger: C
     assert ledger.changes.number == 3
 
 
-def test_what_is_aside_and_gone_is_left_out_when_its_job_is_resumed(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_expired_batches_aside_are_skipped_when_the_job_is_resumed(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     control.pause(ledger, JOB)
     client.hdel(f"trawl:2:job:{JOB}:batches", "1")
@@ -240,10 +240,10 @@ def test_what_is_aside_and_gone_is_left_out_when_its_job_is_resumed(client: redi
     assert (ledger.count_waiting(), next_of(ledger).batch) == (1, "2")
 
 
-def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
+def test_many_batches_are_moved_in_steps_and_the_sweep_moves_the_rest(
     client: redis.Redis, ledger: ClockedLedger
 ) -> None:
-    """Guards the sweep's look at what a command that was killed had not moved yet."""
+    """Guards the sweep's check for batches that a killed command had not moved yet."""
     ledger.open(JOB, [batch_of(str(number)) for number in range(1, 1203)])
     keys = ledger.keys
     shared = [keys.sent, keys.overdue, keys.turns, keys.taken, keys.priorities, keys.active]
@@ -270,7 +270,7 @@ def test_many_batches_are_moved_some_at_a_time_and_the_sweep_does_what_is_left(
     assert ledger.count_waiting() == 0
 
 
-def test_a_cancelled_job_ends_without_a_worker_and_opens_nothing_more(ledger: Clocked) -> None:
+def test_a_cancelled_job_ends_without_a_worker_and_opens_no_more_batches(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1", "http://h.test/1", "http://h.test/2"), batch_of("2")])
 
     assert control.cancel(ledger, JOB)
@@ -290,7 +290,7 @@ def test_a_cancelled_job_ends_without_a_worker_and_opens_nothing_more(ledger: Cl
             change(ledger, JOB)
 
 
-def test_what_a_worker_holds_of_a_cancelled_job_ends_when_it_hands_it_back_or_dies(ledger: Clocked) -> None:
+def test_held_batches_of_a_cancelled_job_end_when_handed_back_or_lost(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2", "http://h.test/1", "http://h.test/2", "http://h.test/3")])
     lost, held = next_of(ledger), next_of(ledger)
     control.cancel(ledger, JOB)
@@ -307,8 +307,8 @@ def test_what_a_worker_holds_of_a_cancelled_job_ends_when_it_hands_it_back_or_di
     assert not ledger.renew(lost)
 
 
-def test_whoever_was_to_end_what_is_cancelled_may_die(ledger: Clocked) -> None:
-    """Guards the lease of withdraw.lua: what was taken to be ended, and was not, is taken again."""
+def test_a_process_that_ends_cancelled_batches_may_die(ledger: Clocked) -> None:
+    """Guards the lease of withdraw.lua: batches that were claimed to be ended, and were not, are claimed again."""
     ledger.open(JOB, [batch_of("1")])
     control.cancel(ledger, JOB)
     assert ledger.withdraw(JOB, holder="killed", most=20)
@@ -319,8 +319,8 @@ def test_whoever_was_to_end_what_is_cancelled_may_die(ledger: Clocked) -> None:
     assert ledger.swept()[0].cancelled == 1
 
 
-def test_all_that_waits_is_set_aside_with_what_was_lost_before(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the count of what was moved: what is overdue is moved beside a whole step of the others."""
+def test_overdue_batches_are_set_aside_too(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the count of moved batches: overdue ones are moved in addition to a full step of the others."""
     ledger.open(JOB, [batch_of(str(number)) for number in range(1, 604)])
     overdue(ledger, "1", "2", "3")
 
@@ -329,7 +329,7 @@ def test_all_that_waits_is_set_aside_with_what_was_lost_before(client: redis.Red
     assert (client.zcard(ledger.keys.job(JOB, "line")), client.zcard(ledger.keys.job(JOB, "aside"))) == (0, 603)
 
 
-def test_a_job_that_is_unknown_or_over_is_told_as_such(ledger: Clocked) -> None:
+def test_changing_an_unknown_or_finished_job_is_an_error(ledger: Clocked) -> None:
     for change in (control.pause, control.resume, control.cancel):
         with pytest.raises(UnknownJobError):
             change(ledger, "unheard-of")

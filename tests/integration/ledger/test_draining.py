@@ -1,4 +1,4 @@
-"""What a follower asks of the ledger: outcomes once, in order, at one place, and the room they leave."""
+"""What a follower asks of the ledger: outcomes once, in order, in one place, and the memory they free."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_closed_batches_are_listed_in_order_until_they_are_forgotten(ledger: Clo
     assert record_of(ledger).counts["ok"] == 4
 
 
-def test_one_round_trip_forgets_what_is_safe_and_brings_what_is_new(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards drain.lua: what it forgets, what it leaves, and what it says of the job."""
+def test_one_round_trip_deletes_safe_reports_and_returns_new_ones(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards drain.lua: what it deletes, what it keeps, and what it returns about the job."""
     ledger.open(JOB, [batch_of(str(number)) for number in range(1, 7)])
     held = claimed(ledger, "6")
     for batch in ("3", "1", "5", "2"):
@@ -85,8 +85,8 @@ def test_one_round_trip_forgets_what_is_safe_and_brings_what_is_new(client: redi
     assert len(round_trips(client, lambda: drained(ledger, forget=["2"]))) == 1
 
 
-def test_what_is_drained_at_once_is_bounded_in_bytes_too(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards drain.lua: forty reports of what makes large rows were more than a follower can hold."""
+def test_one_drain_is_bounded_in_bytes_too(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards drain.lua: forty reports with large rows were more than a follower can hold."""
     for batch, size in (("1", 5_000_000), ("2", 2_000_000), ("3", 2_000_000), ("4", 2_000_000)):
         ledger.open(JOB, [batch_of(batch)])
         claim = claimed(ledger, batch)
@@ -98,8 +98,8 @@ def test_what_is_drained_at_once_is_bounded_in_bytes_too(client: redis.Redis, le
     assert [batch for batch, _ in drained(ledger, forget=["2", "3"]).reports] == ["4"]
 
 
-def test_outcomes_are_handed_to_one_place(ledger: Clocked) -> None:
-    """Guards the place in drain.lua: nobody else gets, or forgets, anything."""
+def test_outcomes_go_to_one_place(ledger: Clocked) -> None:
+    """Guards the place in drain.lua: no other collector gets, or deletes, anything."""
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
     ledger.close(claim, report_of(claim))
@@ -108,10 +108,8 @@ def test_outcomes_are_handed_to_one_place(ledger: Clocked) -> None:
     assert len(drained(ledger, place="here").reports) == 1
 
 
-def test_a_full_redis_lets_a_follower_make_room(
-    ledger: ClockedLedger, full: Callable[[], None], client: redis.Redis
-) -> None:
-    """Guards the look before the place is written: that would need memory, and nothing could be forgotten."""
+def test_a_follower_can_free_a_full_redis(ledger: ClockedLedger, full: Callable[[], None], client: redis.Redis) -> None:
+    """Guards the read before the place is written: a write needs memory, and nothing could be deleted."""
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
     ledger.close(claim, report_of(claim))
@@ -123,7 +121,7 @@ def test_a_full_redis_lets_a_follower_make_room(
     assert not client.exists(f"celery-task-meta-{task_id(JOB, '1')}")
 
 
-def test_a_follower_is_told_of_closings(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_follower_is_notified_of_closed_batches(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the PUBLISH on the job's channel in close.lua and store.lua."""
     ledger.open(JOB, [batch_of("1")])
     with closing(JobChannel(client, [f"trawl:2:job:{JOB}"])) as channel:
@@ -137,8 +135,8 @@ def test_a_follower_is_told_of_closings(client: redis.Redis, ledger: ClockedLedg
         assert channel.wait(20.0)
 
 
-def test_how_many_batches_a_producer_opened_is_known(ledger: Clocked) -> None:
-    """Guards ``opened`` in open.lua: a follower copies the batches it numbers."""
+def test_the_highest_batch_number_is_recorded(ledger: Clocked) -> None:
+    """Guards ``opened`` in open.lua: a follower copies the batches up to that number."""
     assert record_of(ledger).opened == 0
     ledger.open(JOB, [batch_of("10"), batch_of("9")])
     claim = claimed(ledger, "10")
@@ -164,8 +162,8 @@ def test_any_celery_client_reads_a_report_as_the_task_s_result(server: RedisServ
     assert value["outcomes"][0]["url"] == "http://host.test/1"
 
 
-def test_a_celery_client_that_waits_is_told(server: RedisServer, ledger: ClockedLedger) -> None:
-    """Guards the PUBLISH of close.lua: ``get()`` does not look twice, it listens."""
+def test_a_waiting_celery_client_is_notified(server: RedisServer, ledger: ClockedLedger) -> None:
+    """Guards the PUBLISH of close.lua: ``get()`` listens and does not poll."""
     ledger.open(JOB, [batch_of("1")])
     claim = claimed(ledger, "1")
     app = build_app(ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url()))

@@ -1,4 +1,4 @@
-"""Jobs of the first edition: ended under their own keys, in turn with ours, and at no cost once there are none."""
+"""Jobs of the first edition: finished under their own keys, in turn with ours, and at no cost once there are none."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def first(client: redis.Redis, ledger: ClockedLedger) -> FirstLedger:
 def test_a_job_of_an_earlier_version_can_be_neither_paused_nor_cancelled(
     ledger: ClockedLedger, first: FirstLedger
 ) -> None:
-    """Guards the refusal: what waits of it stands where no pause looks, and its workers know of none."""
+    """Guards the refusal: its waiting batches are in no line a pause could move, and its workers know no states."""
     assert first.job(OLD) is not None
     for change in (control.pause, control.resume, control.cancel):
         with pytest.raises(JobStateError, match="started by an earlier version"):
@@ -73,7 +73,7 @@ def test_old_and_new_jobs_take_turns(ledger: ClockedLedger, first: FirstLedger) 
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
 
-def test_what_is_held_of_an_old_job_stays_under_its_keys(
+def test_held_batches_of_an_old_job_stay_under_its_keys(
     client: redis.Redis, ledger: ClockedLedger, first: FirstLedger
 ) -> None:
     claim = next_of(ledger)
@@ -90,9 +90,7 @@ def test_what_is_held_of_an_old_job_stays_under_its_keys(
     assert not client.exists(ledger.keys.job(OLD))
 
 
-def test_who_asks_about_a_job_need_not_know_its_edition(
-    client: redis.Redis, ledger: ClockedLedger, first: FirstLedger
-) -> None:
+def test_queries_need_not_know_a_jobs_edition(client: redis.Redis, ledger: ClockedLedger, first: FirstLedger) -> None:
     assert ledger.jobs() == [OLD, JOB]
     assert record_of(ledger, OLD).label == "an old list"
     assert ledger.open(OLD, [batch_of("7")]) == ["7"]
@@ -109,7 +107,7 @@ def test_who_asks_about_a_job_need_not_know_its_edition(
     assert record_of(ledger, OLD).open == 0
 
 
-def test_the_sweep_sees_to_old_jobs_while_there_are_any(
+def test_the_sweep_includes_old_jobs_while_there_are_any(
     client: redis.Redis, ledger: ClockedLedger, first: FirstLedger
 ) -> None:
     first.claim_by_name("1")
@@ -142,7 +140,7 @@ def test_a_worn_old_batch_is_split_under_its_own_keys(
     assert record_of(first, OLD).open == 2
 
 
-def test_messages_are_counted_for_both(client: redis.Redis, first: FirstLedger) -> None:
+def test_messages_count_for_both_editions(client: redis.Redis, first: FirstLedger) -> None:
     ledger = ClockedLedger(client, queue=["trawl:trawl"])
     ours = b'{"headers": {"task": "trawlnet.batch"}}'
     client.lpush("trawl:trawl", *[ours] * 6)
@@ -160,8 +158,8 @@ def test_messages_are_counted_for_both(client: redis.Redis, first: FirstLedger) 
     assert len(sent) == 4, "one that waits of ours, and three of the six others"
 
 
-def test_what_an_old_worker_took_by_name_stops_nobody(ledger: ClockedLedger, first: FirstLedger) -> None:
-    """Guards the state that ``is_claimable`` looks at: an old worker takes nothing out of the line of a job."""
+def test_a_batch_an_old_worker_claimed_blocks_no_other(ledger: ClockedLedger, first: FirstLedger) -> None:
+    """Guards the state that ``is_claimable`` checks: an old worker removes nothing from a job's line."""
     ledger.open(OLD, [batch_of("8"), batch_of("9")])
     first.claim_by_name("8")
 
@@ -171,7 +169,7 @@ def test_what_an_old_worker_took_by_name_stops_nobody(ledger: ClockedLedger, fir
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
 
-def test_old_jobs_go_on_where_ours_cannot_be_read(
+def test_old_jobs_continue_if_ours_cannot_be_read(
     client: redis.Redis, ledger: ClockedLedger, first: FirstLedger
 ) -> None:
     ledger.open(JOB, [batch_of("1")])

@@ -1,4 +1,4 @@
-"""What holds workers up is seen by everyone on the same Redis, and by nobody once a worker has gone."""
+"""Workers' trouble is visible to everyone on the same Redis, and disappears with the worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FULL = Trouble("The disk is full (ENOSPC).", label=Reason.ENOSPC)
 WAITS = Trouble("A body of 40 MiB waits.", takes_work=True)
 
 
-def test_trouble_is_seen_by_others_until_it_is_over(client: redis.Redis) -> None:
+def test_trouble_is_visible_until_it_is_over(client: redis.Redis) -> None:
     one, other = WorkerHealth(client, prefix="trawl:"), WorkerHealth(client, prefix="trawl:")
     one.report("celery@a", FULL)
     one.report("celery@b", WAITS)
@@ -23,8 +23,8 @@ def test_trouble_is_seen_by_others_until_it_is_over(client: redis.Redis) -> None
     assert WorkerHealth(client, prefix="other:").troubles() == {}
 
 
-def test_a_worker_that_says_no_more_is_forgotten(client: redis.Redis) -> None:
-    """Guards the time a record has: what a killed worker suffered from is nobody's trouble."""
+def test_a_silent_worker_is_forgotten(client: redis.Redis) -> None:
+    """Guards the record's expiry: a killed worker's trouble is no one's."""
     health = WorkerHealth(client, prefix="trawl:")
     health.report("celery@a", FULL)
     (record,) = client.keys("trawl:trouble:*")
@@ -35,8 +35,8 @@ def test_a_worker_that_says_no_more_is_forgotten(client: redis.Redis) -> None:
     assert client.keys("trawl:trouble*") == []
 
 
-def test_workers_are_known_by_when_they_were_last_heard_of(client: redis.Redis) -> None:
-    """Guards what is forgotten: names of pods are new each time, and there would be ever more."""
+def test_workers_are_listed_with_the_time_of_their_last_report(client: redis.Redis) -> None:
+    """Guards what is forgotten: pods get new names each time, and the list would grow for ever."""
     health = WorkerHealth(client, prefix="trawl:")
     client.zadd("trawl:workers", {"celery@gone": 1.0})
     health.beat("celery@a")

@@ -1,4 +1,4 @@
-"""Processes let one another know of hosts that throttle, and one of them probes."""
+"""Processes share what they know of throttling hosts, and one of them probes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _paused(left: float, host: str = HOST, **fields: object) -> HostState:
     return HostState(host, left, **fields)  # type: ignore[arg-type]  # the state's own names
 
 
-def test_a_pause_is_known_to_all_with_the_seconds_it_has_left(ledger: ClockedLedger) -> None:
+def test_a_pause_is_shared_with_the_seconds_left(ledger: ClockedLedger) -> None:
     told = _tell(ledger, _paused(300.0, streak=3, pace=2.5, asks=True))
     ledger.advance(100.0)
 
@@ -30,7 +30,7 @@ def test_a_pause_is_known_to_all_with_the_seconds_it_has_left(ledger: ClockedLed
     assert news.states == [_paused(200.0, streak=3, pace=2.5, asks=True)]
 
 
-def test_what_is_known_is_not_told_again(ledger: ClockedLedger) -> None:
+def test_known_changes_are_not_returned_again(ledger: ClockedLedger) -> None:
     _tell(ledger, _paused(300.0), _paused(20.0, "b.test:443"))
     first = _tell(ledger)
     _tell(ledger, _paused(0.0, "b.test:443", is_open=True))
@@ -43,7 +43,7 @@ def test_what_is_known_is_not_told_again(ledger: ClockedLedger) -> None:
     assert (third.states, third.change) == ([], second.change)
 
 
-def test_many_changes_come_in_parts(ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_changes_are_returned_in_parts(ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contract.ledger.hosts._MOST", 2)
     for number in range(5):
         _tell(ledger, _paused(60.0, f"h{number}.test:80"))
@@ -58,7 +58,7 @@ def test_many_changes_come_in_parts(ledger: ClockedLedger, monkeypatch: pytest.M
     assert found == [f"h{number}.test:80" for number in range(5)]
 
 
-def test_one_process_probes_until_its_time_is_over_or_something_is_known(ledger: ClockedLedger) -> None:
+def test_one_process_may_probe_until_its_time_is_over_or_there_is_news(ledger: ClockedLedger) -> None:
     _tell(ledger, _paused(10.0))
 
     granted = [_tell(ledger, probes=(HOST,)).granted for _ in range(3)]
@@ -71,7 +71,7 @@ def test_one_process_probes_until_its_time_is_over_or_something_is_known(ledger:
     assert (later, after_news) == ([HOST], [HOST])
 
 
-def test_a_redis_that_was_emptied_begins_anew(ledger: ClockedLedger, client: redis.Redis) -> None:
+def test_an_emptied_redis_starts_over(ledger: ClockedLedger, client: redis.Redis) -> None:
     _tell(ledger, _paused(10.0))
     _tell(ledger, _paused(10.0))
     client.delete(ledger.keys.hosts, ledger.keys.host_changes)
@@ -82,8 +82,8 @@ def test_a_redis_that_was_emptied_begins_anew(ledger: ClockedLedger, client: red
     assert (news.change, news.states) == (1, [_paused(50.0)])
 
 
-def test_nothing_is_kept_for_ever(ledger: ClockedLedger, client: redis.Redis) -> None:
-    """Guards EXPIRE, and that the oldest go while others come."""
+def test_no_state_is_kept_for_ever(ledger: ClockedLedger, client: redis.Redis) -> None:
+    """Guards EXPIRE, and that the oldest states go while new ones come."""
     _tell(ledger, _paused(10.0, "first.test:80"), probes=("p.test:80",))
     assert client.ttl(ledger.keys.hosts) > 0
     assert client.ttl(ledger.keys.host_changes) > 0
@@ -101,7 +101,7 @@ def test_nothing_is_kept_for_ever(ledger: ClockedLedger, client: redis.Redis) ->
     assert client.ttl(ledger.keys.hosts) > KEPT + 300
 
 
-def test_what_is_no_state_is_passed_over(ledger: ClockedLedger, client: redis.Redis) -> None:
+def test_an_unreadable_state_is_skipped(ledger: ClockedLedger, client: redis.Redis) -> None:
     _tell(ledger, _paused(10.0))
     client.hset(ledger.keys.hosts, HOST, b"99999999999999 {}")
 

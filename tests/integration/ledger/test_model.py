@@ -1,4 +1,4 @@
-"""The ledger beside the one in memory: whatever is done in whatever order they answer alike, and no URL is lost."""
+"""The ledger beside the one in memory: any sequence of calls gets the same answers, and no URL is lost."""
 
 from __future__ import annotations
 
@@ -348,7 +348,7 @@ def hosts_of(fate: str, urls: list[str]) -> dict[str, int]:
     return {fate: len(urls)} if fate in HOSTS else {}
 
 
-def test_every_url_is_in_one_place_whatever_happens(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_url_is_always_in_exactly_one_place(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     LedgerMachine.client, LedgerMachine.tokens = client, Tokens()
     monkeypatch.setattr(secrets, "token_hex", LedgerMachine.tokens.hex)
     run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""What is open of a job, and who holds what of it, as people ask who wait for it."""
+"""A job's open batches, and which worker holds them, as displays query them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def jobs(ledger: Clocked) -> None:
         ledger.create(job, JobPolicy())
 
 
-def test_what_is_held_is_named_by_worker_and_what_waits_is_counted(ledger: Clocked) -> None:
-    """Guards ``elsewhere``: what other jobs hold is why a batch waits."""
+def test_held_batches_are_listed_by_worker_and_waiting_ones_counted(ledger: Clocked) -> None:
+    """Guards ``elsewhere``: the batches that other jobs hold are why this one's wait."""
     ledger.open("one", [batch_of("1", "http://a/", "http://b/"), batch_of("2"), batch_of("3")])
     ledger.open("other", [batch_of("1")])
     first, second = ledger.claim("one", "1", holder="celery@a"), ledger.claim("one", "2", holder="celery@a")
@@ -38,7 +38,7 @@ def test_what_is_held_is_named_by_worker_and_what_waits_is_counted(ledger: Clock
     assert ledger.open_batches("other").elsewhere == 1 == ledger.open_batches("nowhere").elsewhere - 1
 
 
-def test_what_waits_for_a_moment_is_told_apart_from_what_waits_for_a_worker(ledger: Clocked) -> None:
+def test_deferred_batches_are_not_waiting_for_a_worker(ledger: Clocked) -> None:
     ledger.set_clock(time.time())  # outside its scripts Redis has its own
     ledger.open("one", [batch_of("1"), batch_of("2")])
     claim = ledger.claim("one", "1", holder="celery@a")
@@ -53,8 +53,8 @@ def test_what_waits_for_a_moment_is_told_apart_from_what_waits_for_a_worker(ledg
     assert 20 < batches.due <= 40
 
 
-def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the pipelines: it is asked for all the time, by whoever watches."""
+def test_querying_open_batches_takes_two_round_trips(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the pipelines: displays query this all the time."""
     ledger.open("one", [batch_of(str(number)) for number in range(50)])
     for number in range(40):
         ledger.claim("one", str(number), holder=f"celery@{number}")
@@ -65,7 +65,7 @@ def test_how_a_job_stands_costs_two_round_trips(client: redis.Redis, ledger: Clo
 
 
 def test_a_job_counts_its_outcomes_by_error_class(ledger: Clocked) -> None:
-    """Guards the counters of classes: where nobody follows a job there is no manifest to look into."""
+    """Guards the counters by class: a job without a follower has no manifest to look into."""
     ledger.open("one", [batch_of("1", "http://a/", "http://b/", "http://c/"), batch_of("2", "http://d/")])
     for batch, errors in (("1", [ErrorClass.DNS, ErrorClass.DNS, None]), ("2", [ErrorClass.TIMEOUT])):
         claim = ledger.claim("one", batch, holder="celery@a")

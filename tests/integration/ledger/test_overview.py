@@ -1,4 +1,4 @@
-"""The ledger at a glance: every open batch is in one place, and only what a worker could claim counts as claimable."""
+"""The overview: every open batch is counted in one state, and only those a worker could claim are claimable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_an_empty_ledger_has_nothing(client: redis.Redis) -> None:
     assert (seen.oldest_wait, seen.last_claim) == (0.0, None)
 
 
-def test_batches_are_counted_where_they_are_of_all_jobs(ledger: ClockedLedger) -> None:
+def test_batches_of_all_jobs_are_counted_by_state(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of(str(number), f"http://a.test/{number}") for number in range(1, 6)])
     ledger.create("another", JobPolicy())
     ledger.advance(7.0)
@@ -41,14 +41,14 @@ def test_batches_are_counted_where_they_are_of_all_jobs(ledger: ClockedLedger) -
     assert seen.last_claim == pytest.approx(ledger.now() - 3.0)
 
 
-def test_what_is_parked_by_its_host_is_not_claimable(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_parked_batches_are_not_claimable(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     client.zadd(ledger.keys.job(JOB, "parcels"), {"host.test 2": 0, "host.test 3": 0})
 
     assert (look(ledger).claimable, look(ledger).parked) == (1, 2)
 
 
-def test_a_job_that_is_over_and_not_collected_has_undrained_batches(ledger: ClockedLedger) -> None:
+def test_a_finished_job_that_is_not_collected_has_undrained_batches(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     claim = next_of(ledger)
     ledger.close(claim, report_of(claim))
@@ -59,8 +59,10 @@ def test_a_job_that_is_over_and_not_collected_has_undrained_batches(ledger: Cloc
     assert (seen.claimable, seen.undrained, seen.jobs, seen.active_jobs) == (0, 1, 1, 0)
 
 
-def test_what_a_paused_job_has_in_line_is_not_claimable(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the line of a job that was paused a moment ago: its batches are set aside one after the other."""
+def test_batches_of_a_paused_job_are_not_claimable_while_still_in_line(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    """Guards the line of a job paused a moment ago: its batches are set aside in steps."""
     ledger.open(JOB, [batch_of(str(number)) for number in range(1, 6)])
     ledger.create("another", JobPolicy())
     ledger.open("another", [batch_of("1")])
@@ -71,7 +73,7 @@ def test_what_a_paused_job_has_in_line_is_not_claimable(client: redis.Redis, led
     assert (seen.claimable, seen.paused, seen.paused_jobs) == (1, 5, 1)
 
 
-def test_what_was_set_aside_of_a_paused_job_is_paused_until_it_is_resumed(ledger: ClockedLedger) -> None:
+def test_batches_set_aside_count_as_paused_until_the_job_is_resumed(ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of(str(number)) for number in range(1, 6)])
     pause(ledger, JOB)
     ledger.swept(waiting=0)  # takes a paused job at rest out of the active ones
@@ -83,7 +85,7 @@ def test_what_was_set_aside_of_a_paused_job_is_paused_until_it_is_resumed(ledger
     assert (look(ledger).claimable, look(ledger).paused) == (5, 0)
 
 
-def test_what_an_earlier_version_began_counts_too(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_jobs_of_the_first_edition_count_too(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     client.zadd(ledger.earlier.jobs, {"old": 1.0})
     client.sadd(ledger.earlier.active, "old")
@@ -96,7 +98,7 @@ def test_what_an_earlier_version_began_counts_too(client: redis.Redis, ledger: C
     assert seen.oldest_wait == pytest.approx(50.0)
 
 
-def test_hosts_count_while_they_are_paused(ledger: ClockedLedger) -> None:
+def test_paused_hosts_are_counted(ledger: ClockedLedger) -> None:
     states = [HostState(f"{number}.test:443", 30.0 * number) for number in (1, 2)]
     exchange(ledger, 0, states, [])
 
@@ -105,7 +107,7 @@ def test_hosts_count_while_they_are_paused(ledger: ClockedLedger) -> None:
     assert look(ledger).paused_hosts == 1
 
 
-def test_a_look_is_one_call_and_changes_nothing(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_the_overview_is_one_call_and_changes_nothing(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     before = {key: client.dump(key) for key in client.scan_iter()}
 

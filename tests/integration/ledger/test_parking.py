@@ -1,4 +1,4 @@
-"""URLs that wait for their host: parked by job and host, gathered when they come due, open all the while."""
+"""URLs that wait for their host: parked by job and host, gathered when they come due, and open all along."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def urls_in(claim: Claim) -> list[str]:
     return [entry.url for entry in claim.entries()]
 
 
-def test_what_comes_due_together_shares_batches_of_the_jobs_size(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_pieces_that_come_due_together_share_batches_of_the_jobs_size(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
     names = [
         name
         for number in range(8)
@@ -108,10 +110,10 @@ def test_each_host_comes_due_at_its_own_time(ledger: Clocked) -> None:
 
 
 @pytest.mark.parametrize("hosts", [{"a.test": 4}, {}, {"a.test": 2, "b.test": 2}])
-def test_the_next_sweep_is_not_later_than_what_comes_due_first(
+def test_the_next_sweep_is_no_later_than_the_first_due_time(
     client: redis.Redis, ledger: ClockedLedger, hosts: dict[str, int]
 ) -> None:
-    """Guards the look at ``sweeping`` in close.lua: what is parked or deferred would wait for a sweep by the clock."""
+    """Guards ``sweeping`` in close.lua: parked and deferred batches would wait for a scheduled sweep."""
 
     def next_sweep(*afters: float) -> float:
         client.set(ledger.keys.sweeping, "1", ex=4000)
@@ -149,7 +151,7 @@ def test_a_host_that_fills_a_batch_has_one_at_a_time(ledger: Clocked) -> None:
     assert [claim.urls for claim in gathered(ledger)] == [SIZE]
 
 
-def test_what_is_parked_is_open_until_it_has_its_outcomes(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_parked_batches_are_open_until_they_have_their_outcomes(client: redis.Redis, ledger: ClockedLedger) -> None:
     names = park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(2)))
     ledger.seal(JOB, {"urls": 8})
     assert record_of(ledger).open == 2
@@ -173,7 +175,7 @@ def test_what_is_parked_is_open_until_it_has_its_outcomes(client: redis.Redis, l
     assert ledger.payloads(JOB, names) == [None, None]
 
 
-def test_entries_of_what_is_open_again_are_not_forgotten(ledger: Clocked) -> None:
+def test_entries_of_batches_opened_again_are_kept(ledger: Clocked) -> None:
     (name,) = park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0))
 
     drained(ledger, forget=[name])
@@ -181,7 +183,7 @@ def test_entries_of_what_is_open_again_are_not_forgotten(ledger: Clocked) -> Non
     assert None not in ledger.payloads(JOB, [name])
 
 
-def test_a_batch_of_pieces_whose_worker_died_waits_again_as_it_is(ledger: Clocked) -> None:
+def test_a_batch_of_pieces_waits_unchanged_after_its_worker_died(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(2)))
     ledger.advance(31.0)
     (claim,) = gathered(ledger)
@@ -209,8 +211,8 @@ def test_a_batch_of_pieces_that_kills_its_workers_is_split(ledger: Clocked) -> N
     assert sorted(urls_in(halves[0]) + urls_in(halves[1])) == sorted(urls_in(claim))
 
 
-def test_a_pause_that_was_learned_since_moves_the_due_time_on(ledger: Clocked) -> None:
-    """And the time counts as the host's: it is bounded by the patience of the URLs."""
+def test_a_pause_learned_since_moves_the_due_time(ledger: Clocked) -> None:
+    """The added wait is due to the host too: the URLs' patience bounds it."""
     park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0), piece([url("b.test", 1), url("c.test", 1)], 30.0))
     ledger.advance(25.0)
     for host in ("a.test", "b.test", "c.test"):
@@ -227,7 +229,7 @@ def test_a_pause_that_was_learned_since_moves_the_due_time_on(ledger: Clocked) -
     assert {round(entry.waited, -1) for entry in claim.entries()} == {100.0}
 
 
-def test_nobody_is_moved_on_beyond_its_patience(ledger: Clocked) -> None:
+def test_no_due_time_is_moved_beyond_the_urls_patience(ledger: Clocked) -> None:
     ledger.remove(JOB)
     ledger.create(JOB, JobPolicy(host_patience=50.0))
     park(ledger, "1", piece([url("a.test", 1)] * 4, 30.0))
@@ -237,7 +239,7 @@ def test_nobody_is_moved_on_beyond_its_patience(ledger: Clocked) -> None:
     assert [claim.urls for claim in gathered(ledger)] == [4], "the worker ends them"
 
 
-def test_one_host_that_may_be_asked_is_enough_for_a_piece_of_several(ledger: Clocked) -> None:
+def test_a_piece_of_several_hosts_is_due_when_one_may_be_asked(ledger: Clocked) -> None:
     park(ledger, "1", piece([url("a.test", 1), url("b.test", 1)], 30.0))
     ledger.learn_pause("a.test", 500.0)
     ledger.advance(33.0)
@@ -245,8 +247,8 @@ def test_one_host_that_may_be_asked_is_enough_for_a_piece_of_several(ledger: Clo
     assert [claim.urls for claim in gathered(ledger)] == [2]
 
 
-def test_pieces_of_several_hosts_come_due_at_the_same_moments(ledger: Clocked) -> None:
-    """100,000 hosts with a URL each make few batches more than as many URLs of one host."""
+def test_due_times_of_pieces_with_several_hosts_are_rounded(ledger: Clocked) -> None:
+    """100,000 hosts with one URL each make few batches more than as many URLs of one host."""
     for number in range(12):
         wait = 64.0 + number
         park(ledger, str(number), piece([url(f"{number}.test", 1), url(f"{number}-too.test", 1)], wait))
@@ -259,7 +261,7 @@ def test_pieces_of_several_hosts_come_due_at_the_same_moments(ledger: Clocked) -
     assert len(made) <= 4, made
 
 
-def test_what_waits_for_which_host_can_be_asked(ledger: Clocked) -> None:
+def test_the_hosts_that_urls_wait_for_can_be_queried(ledger: Clocked) -> None:
     assert ledger.waits(JOB) == []
     park(
         ledger,
@@ -280,7 +282,7 @@ def test_what_waits_for_which_host_can_be_asked(ledger: Clocked) -> None:
     assert ledger.waits(JOB, limit=1) == waits[:1]
 
 
-def test_what_is_parked_expires_and_goes_with_its_job(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_parked_batches_expire_and_are_removed_with_their_job(client: redis.Redis, ledger: ClockedLedger) -> None:
     for number in range(3):
         park(ledger, str(number), piece([url("a.test", 10 * number + n) for n in range(5)], 30.0))
     keys = cast("list[bytes]", client.keys(f"{ledger.keys.job(JOB)}*"))
@@ -298,7 +300,7 @@ def test_what_is_parked_expires_and_goes_with_its_job(client: redis.Redis, ledge
     assert client.keys(f"{ledger.keys.job(JOB)}*") == []
 
 
-def test_a_piece_whose_record_was_lost_stops_nobody(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_piece_whose_record_was_lost_blocks_no_other(client: redis.Redis, ledger: ClockedLedger) -> None:
     first, second = park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(2)))
     client.hdel(ledger.keys.job(JOB, "batches"), first)
     ledger.advance(31.0)
@@ -316,7 +318,7 @@ def test_a_close_whose_reply_was_lost_is_confirmed(ledger: Clocked, pieces: int)
         assert ledger.close(claim, report)
 
 
-def test_a_paused_job_keeps_what_is_parked(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_paused_job_keeps_its_parked_batches(client: redis.Redis, ledger: ClockedLedger) -> None:
     park(ledger, "1", piece([url("a.test", n) for n in range(4)], 30.0))
     pause(ledger, JOB)
     assert {client.ttl(key) for key in client.keys(f"{ledger.keys.job(JOB)}*")} == {-1}
@@ -331,8 +333,8 @@ def test_a_paused_job_keeps_what_is_parked(client: redis.Redis, ledger: ClockedL
     assert [claim.urls for claim in gathered(ledger)] == [4]
 
 
-def test_what_a_cancelled_job_has_parked_ends_as_cancelled(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Parked, gathered and in line, or held and handed back: none of it is fetched, and each URL has its row."""
+def test_parked_batches_of_a_cancelled_job_end_as_cancelled(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Parked, gathered and in line, or held and handed back: none is fetched, and each URL has its row."""
     for number in range(3):
         park(ledger, str(number), piece([url("a.test", 10 * number + n) for n in range(4)], 30.0))
     ledger.advance(31.0)
@@ -358,7 +360,7 @@ def test_what_a_cancelled_job_has_parked_ends_as_cancelled(client: redis.Redis, 
     assert {key.rpartition(b":")[2] for key in keys} <= {b"closed", b"payloads"}
 
 
-def test_how_a_job_stands_counts_what_is_parked_as_deferred(ledger: Clocked) -> None:
+def test_parked_batches_count_as_deferred(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(3)))
     batches = ledger.open_batches(JOB)
     assert (batches.open, batches.running, batches.deferred, batches.waiting) == (3, 0, 3, 0)
@@ -373,8 +375,8 @@ def test_how_a_job_stands_counts_what_is_parked_as_deferred(ledger: Clocked) -> 
     assert ledger.open_batches(JOB).open == 0
 
 
-def test_what_is_opened_again_after_a_loss_is_gathered_though_no_size_is_known(ledger: Clocked) -> None:
-    """Guards the least size: a batch of nothing would be made for ever."""
+def test_batches_opened_again_after_a_loss_are_gathered_without_a_known_size(ledger: Clocked) -> None:
+    """Guards the least size: empty batches would be made for ever."""
     ledger.open(JOB, [batch_of("7.3f-1", url("a.test", 1), url("a.test", 2), url("b.test", 1))])
     claim = claimed(ledger, "7.3f-1")
     pieces = [piece([url("a.test", n) for n in (1, 2)], 30.0), piece([url("b.test", 1)], 30.0)]
@@ -385,7 +387,7 @@ def test_what_is_opened_again_after_a_loss_is_gathered_though_no_size_is_known(l
     assert record_of(ledger).open == 0
 
 
-def test_stragglers_of_a_batch_of_pieces_go_on_by_themselves(ledger: Clocked) -> None:
+def test_stragglers_of_a_batch_of_pieces_continue_alone(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", k) for k in range(4)], 30.0) for n in range(2)))
     ledger.advance(31.0)
     (claim,) = gathered(ledger)
@@ -399,7 +401,7 @@ def test_stragglers_of_a_batch_of_pieces_go_on_by_themselves(ledger: Clocked) ->
     assert record_of(ledger).open == 0
 
 
-def test_stragglers_of_a_hosts_batch_leave_its_next_one_to_be_gathered(ledger: ClockedLedger) -> None:
+def test_after_stragglers_the_hosts_next_batch_is_gathered(ledger: ClockedLedger) -> None:
     park(ledger, "1", piece([url("big.test", n) for n in range(10)], 30.0))
     park(ledger, "2", piece([url("big.test", n) for n in range(10, 14)], 30.0))
     ledger.advance(31.0)

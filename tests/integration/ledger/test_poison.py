@@ -1,4 +1,4 @@
-"""What kills its workers is split until it stands alone; what a worker cannot read is left to those who can."""
+"""A batch that kills its workers is split until the poison is alone; what a worker cannot read is left to others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.clocked_ledger import (
 SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "priorities")
 
 
-def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_alone(ledger: Clocked) -> None:
+def test_a_batch_that_keeps_killing_workers_is_split_until_the_poison_is_alone(ledger: Clocked) -> None:
     urls = [f"http://host.test/{number}" for number in range(8)]
     poison = urls[5]
     ledger.open(JOB, [batch_of("1", *urls)])
@@ -66,7 +66,7 @@ def test_a_batch_that_keeps_killing_its_worker_is_split_until_the_poison_stands_
 
 
 def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the lines of claim.lua that leave it to the sweep, and what waits behind it to the workers."""
+    """Guards the lines of claim.lua that leave worn batches to the sweep, and later batches to the workers."""
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
     for _ in range(MOST_ATTEMPTS):
         claimed(ledger, "1")
@@ -86,7 +86,7 @@ def test_a_worn_batch_is_given_to_no_worker(client: redis.Redis, ledger: Clocked
     assert ledger.swept()[0].split == {JOB: ["1"]}
 
 
-def test_a_worn_batch_nobody_can_read_does_not_stop_the_sweep(ledger: Clocked) -> None:
+def test_an_unreadable_worn_batch_does_not_stop_the_sweep(ledger: Clocked) -> None:
     """Guards the ``except MessageError`` of ``_split_or_end``."""
     ledger.open(JOB, [NewBatch("1", b"of another version", 1), batch_of("2")])
     for _ in range(MOST_ATTEMPTS):
@@ -115,8 +115,8 @@ def test_a_worn_batch_is_split_by_one_sweeper(ledger: Clocked) -> None:
     assert not ledger.renew(last)
 
 
-def test_a_batch_that_wore_out_is_no_longer_known_by_who_held_it(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the HDEL of claim.lua: entries of claims that nobody has would stay for as long as anything does."""
+def test_a_worn_batchs_claim_is_forgotten(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the HDEL of claim.lua: entries of claims that no one holds would stay for ever."""
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])
     for _ in range(MOST_ATTEMPTS):
         next_of(ledger)
@@ -136,10 +136,10 @@ def later_policy(client: redis.Redis, job: str, **more: Any) -> None:
 
 
 @pytest.mark.parametrize("more", [{"bytes_per_second": 10}, {"version": 2}])
-def test_a_policy_that_says_more_is_left_to_those_who_can_read_it(
+def test_a_policy_with_unknown_fields_is_left_to_workers_that_know_them(
     client: redis.Redis, ledger: ClockedLedger, more: dict[str, Any]
 ) -> None:
-    """Guards ``is_readable`` of claim.lua: a limit was ignored, or good URLs ended as poison after five tries."""
+    """Guards ``is_readable`` of claim.lua: a limit was ignored, or good URLs ended as poison after five attempts."""
     ledger.create("ours", JobPolicy())
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     handing_off = claimed(ledger, "1")
@@ -161,7 +161,7 @@ def test_a_policy_that_says_more_is_left_to_those_who_can_read_it(
     assert [next_of(ledger).attempt for _ in range(2)] == [1, 1]
 
 
-def test_entries_of_a_later_version_are_left_to_those_who_can_read_them(
+def test_entries_of_a_later_version_are_left_to_workers_that_can_read_them(
     client: redis.Redis, ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(production, "PAYLOAD_VERSION", 2)
@@ -181,7 +181,7 @@ def test_entries_of_a_later_version_are_left_to_those_who_can_read_them(
     assert [next_of(ledger).batch for _ in range(2)] == [later.child(1), "2"]
 
 
-def test_a_policy_that_is_no_json_stops_nobody(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_policy_that_is_not_json_blocks_no_other_job(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.create("ours", JobPolicy())
     ledger.open(JOB, [batch_of("1")])
     ledger.open("ours", [batch_of("1")])

@@ -1,4 +1,4 @@
-"""Which job goes first: by its priority, by its weight, and by what it has had when it is resumed."""
+"""Which job comes first: by priority, by weight, and by the turns it has had when it is resumed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def begun(ledger: Clocked, *jobs: str, batches: int = 9, priority: int | None = 
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), 0.0, -1.0, 1001.0])
-def test_a_weight_that_is_none_is_refused(ledger: Clocked, weight: float) -> None:
+def test_an_invalid_weight_is_refused(ledger: Clocked, weight: float) -> None:
     with pytest.raises(InputError, match=r"between 0\.001 and 1000"):
         control.weigh(ledger, JOB, weight)
 
@@ -47,15 +47,15 @@ def test_a_priority_beyond_nine_is_refused(ledger: Clocked, priority: int) -> No
         control.prioritize(ledger, JOB, priority)
 
 
-def test_a_job_that_was_given_its_priority_first_is_claimed_by_it(ledger: Clocked) -> None:
+def test_a_priority_set_before_any_batch_is_opened_counts(ledger: Clocked) -> None:
     begun(ledger, "first")
     begun(ledger, "higher", priority=3)
 
     assert [next_of(ledger).job for _ in range(9)] == ["higher"] * 9
 
 
-def test_jobs_of_one_priority_share_whatever_those_of_others_have_had(ledger: Clocked) -> None:
-    """Guards the pass of each priority: a job that comes later is neither ahead of the others nor far behind."""
+def test_jobs_of_one_priority_share_turns_independently_of_others(ledger: Clocked) -> None:
+    """Guards the position of each priority: a job that comes later is neither ahead of the others nor far behind."""
     begun(ledger, "low")
     next_of(ledger)
     begun(ledger, "high", batches=30, priority=1)
@@ -71,7 +71,7 @@ def test_jobs_of_one_priority_share_whatever_those_of_others_have_had(ledger: Cl
     assert 2 <= [next_of(ledger).job for _ in range(6)].count("low, later") <= 4
 
 
-def test_a_job_that_is_resumed_comes_where_the_others_are_or_later_if_it_has_had_more(ledger: Clocked) -> None:
+def test_a_resumed_job_returns_at_the_others_position_or_later(ledger: Clocked) -> None:
     begun(ledger, "more", batches=60)
     control.weigh(ledger, "more", 0.01)
     next_of(ledger)
@@ -90,7 +90,7 @@ def test_a_job_that_is_resumed_comes_where_the_others_are_or_later_if_it_has_had
     assert claimed.count("more") == 0, "and what it has had counts"
 
 
-def test_a_job_that_is_resumed_has_its_priority(ledger: Clocked) -> None:
+def test_a_resumed_job_keeps_its_priority(ledger: Clocked) -> None:
     begun(ledger, "low")
     ledger.advance(1.0)
     begun(ledger, "high", priority=1)
@@ -102,7 +102,7 @@ def test_a_job_that_is_resumed_has_its_priority(ledger: Clocked) -> None:
     assert [next_of(ledger).job for _ in range(9)] == ["high"] * 9
 
 
-def test_what_a_job_has_had_among_those_of_another_priority_says_nothing(ledger: Clocked) -> None:
+def test_turns_at_another_priority_do_not_count(ledger: Clocked) -> None:
     begun(ledger, "one", batches=60)
     for _ in range(50):
         next_of(ledger)
@@ -114,7 +114,7 @@ def test_what_a_job_has_had_among_those_of_another_priority_says_nothing(ledger:
     assert 3 <= [next_of(ledger).job for _ in range(8)].count("one") <= 5, "it is neither behind nor ahead"
 
 
-def test_nor_does_it_where_it_had_nothing_in_line(ledger: Clocked) -> None:
+def test_turns_at_another_priority_do_not_count_without_batches_in_line(ledger: Clocked) -> None:
     begun(ledger, "one", batches=50)
     for _ in range(50):
         next_of(ledger)
@@ -126,7 +126,7 @@ def test_nor_does_it_where_it_had_nothing_in_line(ledger: Clocked) -> None:
     assert 3 <= [next_of(ledger).job for _ in range(8)].count("one") <= 5
 
 
-def test_jobs_take_turns_when_nothing_of_a_higher_priority_waits_any_more(ledger: Clocked) -> None:
+def test_jobs_take_turns_once_nothing_of_a_higher_priority_waits(ledger: Clocked) -> None:
     begun(ledger, "high", batches=1, priority=1)
     begun(ledger, "large", batches=50)
     ledger.advance(1.0)

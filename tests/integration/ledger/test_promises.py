@@ -29,7 +29,7 @@ from tests.support.clocked_ledger import (
 SINGLETONS = {b"trawl:2:jobs", b"trawl:2:active", b"trawl:2:taken", b"trawl:2:watched", b"test-clock"}
 
 
-def test_a_job_is_created_once_and_keeps_what_it_was_created_with(ledger: Clocked) -> None:
+def test_a_job_is_created_once_and_stays_as_created(ledger: Clocked) -> None:
     assert not ledger.create(JOB, JobPolicy(timeout=1.0), label="another list", secrets=b"x")
 
     record = record_of(ledger)
@@ -38,8 +38,8 @@ def test_a_job_is_created_once_and_keeps_what_it_was_created_with(ledger: Clocke
     assert not record.is_sealed
 
 
-def test_a_job_is_made_in_one_transaction(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Half a job, left by a kill, could neither be used (no record) nor made again (it exists)."""
+def test_a_job_is_created_in_one_transaction(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Half a job, left by a kill, could neither be used (no record) nor created again (it exists)."""
     commands = round_trips(client, lambda: ledger.create("another", JobPolicy(), label="x"))
 
     assert (commands[0], commands[-1]) == ("MULTI", "EXEC")
@@ -58,7 +58,7 @@ def test_opening_twice_changes_nothing(ledger: Clocked) -> None:
     assert record_of(ledger).open == 3
 
 
-def test_no_more_messages_are_wanted_than_are_missing(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_opening_asks_only_for_missing_messages(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the count of open.lua: each restart of a producer would send a message for every batch again."""
     counting = ClockedLedger(client, queue=("trawl:trawl", "trawl:another"))
     batches = [batch_of("1"), batch_of("2"), batch_of("3")]
@@ -74,7 +74,7 @@ def test_no_more_messages_are_wanted_than_are_missing(client: redis.Redis, ledge
     assert counting.open(JOB, [*batches, batch_of("5"), batch_of("6"), batch_of("7")]) == ["2"]
 
 
-def test_who_claims_without_a_message_takes_one_along(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_claim_without_a_message_removes_one(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards ``drop_message`` of claim.lua: a job's last messages would all lead to nothing, one round trip each."""
     counting = ClockedLedger(client, queue=("trawl:trawl", "trawl:another"))
     ours = '{"headers": {"task": "trawlnet.batch"}}'
@@ -117,8 +117,8 @@ def test_many_batches_are_opened_in_slices(client: redis.Redis, ledger: ClockedL
     assert record_of(ledger).open == 250
 
 
-def test_nothing_is_opened_for_a_job_nobody_created(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the first line of open.lua, store.lua, seal.lua and drain.lua: they would make half a job."""
+def test_nothing_is_opened_for_an_unknown_job(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the first line of open.lua, store.lua, seal.lua and drain.lua: they would create half a job."""
     before = set(client.keys())
 
     with pytest.raises(UnknownJobError, match="no longer knows"):
@@ -133,7 +133,7 @@ def test_nothing_is_opened_for_a_job_nobody_created(client: redis.Redis, ledger:
     assert ledger.job("unknown") is None
 
 
-def test_refused_lines_are_a_batch_closed_at_birth_once(ledger: Clocked) -> None:
+def test_refused_lines_are_stored_once_as_a_closed_batch(ledger: Clocked) -> None:
     report = refused_report(JOB, "1")
 
     assert ledger.store(JOB, report)
@@ -170,7 +170,7 @@ def test_a_sealed_job_is_finished_when_its_last_batch_closes(client: redis.Redis
     assert dict(record.counts) == {"ok": 1, "kept": 0, "failed": 0, "refused": 0, "bytes": 7}
 
 
-def test_removing_a_job_leaves_nothing_of_it(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_removing_a_job_leaves_nothing_behind(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     done, held = claimed(ledger, "1"), claimed(ledger, "2")
     ledger.close(done, report_of(done, [], handed_off=[done.child(1)]), [Child(batch_of("1").payload, 1, after=5.0)])
@@ -193,7 +193,7 @@ def test_a_job_that_expired_drops_out_of_the_list(client: redis.Redis, ledger: C
 
 
 def test_every_key_of_a_job_expires(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards each EXPIRE: the key it keeps from staying for ever is made anew before each check."""
+    """Guards each EXPIRE: before each check, the key that it would keep from staying for ever is made again."""
     ledger.open(JOB, [batch_of("2")])
     ledger.advance(1.0)
     ledger.open(JOB, [batch_of("1", "http://a.test/", "http://b.test/")])

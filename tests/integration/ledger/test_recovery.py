@@ -1,4 +1,4 @@
-"""What the ledger's sweep finds: messages that were lost, leases that ran out, URLs that kill their workers."""
+"""What the ledger's sweep finds: lost messages, expired leases, URLs that kill their workers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "
 # ---------------------------------------------------------------------------------------------- lost messages
 
 
-def test_what_waits_without_a_message_gets_one(ledger: Clocked) -> None:
+def test_a_waiting_batch_without_a_message_gets_one(ledger: Clocked) -> None:
     """Guards the count of the sweep: as many messages as batches wait, whichever was lost."""
     ledger.open(JOB, [batch_of("1"), batch_of("2"), batch_of("3")])
     ledger.advance(4.0)
@@ -45,7 +45,7 @@ def test_what_waits_without_a_message_gets_one(ledger: Clocked) -> None:
     assert ledger.swept(waiting=17)[1] == [], "of messages that are left over each leads to a batch"
 
 
-def test_what_has_just_come_is_not_missed_because_others_wait(ledger: Clocked) -> None:
+def test_a_message_just_delivered_does_not_count_as_missing(ledger: Clocked) -> None:
     """Guards what the sweep counts: a message between queue and claim is in neither."""
     ledger.open(JOB, [batch_of("1")])
     ledger.advance(6.0)
@@ -54,7 +54,7 @@ def test_what_has_just_come_is_not_missed_because_others_wait(ledger: Clocked) -
     assert ledger.swept(waiting=0)[1] == [f"{JOB}/1"]
 
 
-def test_a_batch_that_waits_again_has_a_message_at_once_if_none_is_left_over(ledger: Clocked) -> None:
+def test_a_batch_put_back_gets_a_message_at_once_unless_there_are_spare_ones(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     for batch in ("1", "2"):
         claimed(ledger, batch)
@@ -66,7 +66,7 @@ def test_a_batch_that_waits_again_has_a_message_at_once_if_none_is_left_over(led
     assert (findings.sent, sent) == (1, [f"{JOB}/1"])
 
 
-def test_jobs_take_turns_whatever_was_opened_first(ledger: Clocked) -> None:
+def test_jobs_take_turns_in_whatever_order_they_were_opened(ledger: Clocked) -> None:
     """Guards the line of each job: one of three URLs waited behind one of a million."""
     for number, job in enumerate(("c", "b", "a")):
         ledger.create(job, JobPolicy(timeout=number + 1.0))
@@ -82,7 +82,7 @@ def test_jobs_take_turns_whatever_was_opened_first(ledger: Clocked) -> None:
     assert ledger.claim_next(holder="worker", waited=0.0) is None
 
 
-def test_what_has_not_waited_long_enough_is_left_to_its_message(ledger: Clocked) -> None:
+def test_prefetching_leaves_new_batches_to_their_messages(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     ledger.advance(0.5)
 
@@ -91,10 +91,10 @@ def test_what_has_not_waited_long_enough_is_left_to_its_message(ledger: Clocked)
     assert next_of(ledger, waited=0.75).batch == "1"
 
 
-def test_a_claim_ahead_whose_reply_was_lost_is_given_again(
+def test_a_prefetching_claim_is_repeated_if_its_reply_was_lost(
     client: redis.Redis, ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards ``ahead`` in claim.lua: another batch would be held by nobody until its lease ends."""
+    """Guards ``ahead`` in claim.lua: another batch would be held in vain until its lease ends."""
     monkeypatch.setattr("secrets.token_hex", lambda size: "the same token")
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
 
@@ -110,8 +110,8 @@ def test_a_claim_ahead_whose_reply_was_lost_is_given_again(
     assert not client.exists("trawl:2:ahead"), "nobody holds anything"
 
 
-def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards the ZREM of claim.lua: keys expire one by one, and what is left of a job must not hide the others."""
+def test_prefetching_skips_entries_of_vanished_jobs(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards the ZREM of claim.lua: keys expire one by one, and remains of a job must not hide the others."""
     for job in ("gone", "half-gone"):
         ledger.create(job, JobPolicy())
         ledger.open(job, [batch_of("1"), batch_of("2")])
@@ -124,7 +124,7 @@ def test_claiming_ahead_looks_past_entries_whose_job_is_gone(client: redis.Redis
     assert client.zcard("trawl:2:sent") == 0
 
 
-def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: Clocked) -> None:
+def test_overdue_batches_are_claimed_first(ledger: Clocked) -> None:
     """Guards the set ``overdue``: runners that always find older batches would leave a dead worker's to the end."""
     ledger.create("others", JobPolicy())
     ledger.open("others", [batch_of("1"), batch_of("2")])
@@ -146,14 +146,14 @@ def test_what_is_overdue_is_claimed_ahead_of_all_that_waits(ledger: Clocked) -> 
     assert next_of(ledger).job == "others"
 
 
-def test_a_message_leads_to_whatever_waits(ledger: Clocked) -> None:
+def test_any_message_leads_to_whatever_batch_waits(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
 
     assert next_of(ledger, message=BatchMessage(JOB, "2")).batch == "1", "the one that has waited longest"
     assert next_of(ledger, message=BatchMessage("unknown", "7")).batch == "2"
 
 
-def test_where_the_broker_cannot_count_silence_means_loss(ledger: Clocked) -> None:
+def test_if_the_broker_cannot_count_silence_means_loss(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     ledger.advance(10.0)
     claimed(ledger, "1")
@@ -193,7 +193,7 @@ def test_one_sweep_at_a_time(ledger: Clocked) -> None:
 
 
 def test_after_a_silence_holders_may_renew_before_leases_end(ledger: Clocked) -> None:
-    """Guards ``was_watched``: while Redis is away nobody can renew, and that wears no batch."""
+    """Guards ``was_watched``: while Redis is unreachable no holder can renew, and that must not wear out a batch."""
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     alive = claimed(ledger, "1")
     claimed(ledger, "2")
@@ -205,7 +205,7 @@ def test_after_a_silence_holders_may_renew_before_leases_end(ledger: Clocked) ->
     assert ledger.swept()[1] == [f"{JOB}/2"]
 
 
-def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_the_sweep_recognises_silence_by_itself(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.open(JOB, [batch_of("1")])
     claimed(ledger, "1")
     ledger.advance(600.0)
@@ -218,8 +218,8 @@ def test_the_real_sweep_knows_silence_by_itself(client: redis.Redis, ledger: Clo
     assert 5000 < client.pttl("trawl:2:watched") <= 10_000, "half a lease of silence"
 
 
-def test_sweeps_are_seldom_while_nothing_can_become_overdue(ledger: Clocked) -> None:
-    """Guards ``rest`` in sweep.lua: when a lease ends or a batch is due; after 0.5 s at the least, 5 at the most."""
+def test_sweeps_are_rare_while_nothing_can_become_overdue(ledger: Clocked) -> None:
+    """Guards ``rest`` in sweep.lua: until a lease ends or a batch comes due, but 0.5 to 5 s."""
 
     def pause(seconds: float, *, after_silence: bool = False) -> float:
         ledger.advance(seconds)
@@ -242,8 +242,8 @@ def test_sweeps_are_seldom_while_nothing_can_become_overdue(ledger: Clocked) -> 
     assert pause(30.0, after_silence=True) == 2.0, "nothing was ended yet"
 
 
-def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards ``_from``: every worker would ask several times a second, whatever there is to do."""
+def test_a_process_that_knows_no_sweep_is_due_does_not_ask(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards ``_from``: every worker would ask several times a second, however little there is to do."""
     ledger.open(JOB, [batch_of("1")])
     client.set("trawl:2:watched", b"1")
     now = 100.0
@@ -265,7 +265,7 @@ def test_who_knows_that_it_is_nobody_s_turn_does_not_ask(client: redis.Redis, le
     assert len(round_trips(client, lambda: [sweeper.sweep() for sweeper in sweepers])) == 2
 
 
-def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: Clocked) -> None:
+def test_the_queue_is_counted_only_if_a_message_may_be_lost(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1")])
     asked: list[int] = []
 
@@ -285,7 +285,7 @@ def test_how_long_the_queue_is_is_asked_when_a_message_may_be_lost(ledger: Clock
     assert asked == [1]
 
 
-def test_a_sweep_looks_past_entries_without_a_batch(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_sweep_skips_entries_without_a_batch(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the ZREM of sweep.lua: keys expire one by one, and half a job must not stop the sweep of the others."""
     ledger.open(JOB, [batch_of("1")])
     for key in ("leases", "due"):

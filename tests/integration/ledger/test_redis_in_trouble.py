@@ -1,4 +1,4 @@
-"""The ledger on a Redis that was emptied, is full, or forgot the scripts; and how often it is asked."""
+"""The ledger on a Redis that was emptied, is full, or forgot the scripts; and how many round trips it costs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.clocked_ledger import (
 SINGLETONS = {b"trawl:2:jobs", b"trawl:2:active", b"trawl:2:taken", b"trawl:2:watched", b"test-clock"}
 
 
-def test_redis_emptied_under_a_job_is_noticed_by_everybody(ledger: Clocked) -> None:
+def test_an_emptied_redis_is_noticed_by_all_callers(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     held = claimed(ledger, "1")
     ledger.empty()
@@ -49,7 +49,7 @@ def test_redis_emptied_under_a_job_is_noticed_by_everybody(ledger: Clocked) -> N
     assert ledger.open(JOB, [batch_of("1"), batch_of("2")]) == ["1", "2"]
 
 
-def test_out_of_memory_running_batches_end_and_new_ones_wait(
+def test_with_redis_out_of_memory_running_batches_end_and_new_ones_wait(
     client: redis.Redis, ledger: ClockedLedger, full: Callable[[], None]
 ) -> None:
     """Guards the order of writes in claim.lua, renew.lua and close.lua: only ending work frees memory."""

@@ -1,4 +1,4 @@
-"""Jobs take turns by what they have had; whatever is opened and claimed in whatever order, as in memory."""
+"""Jobs take turns by what they have had; in whatever order batches are opened and claimed, as in memory."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_a_job_has_turns_by_its_weight(ledger: Clocked) -> None:
     assert 19 <= [next_of(ledger).job for _ in range(100)].count("heavy") <= 21
 
 
-def test_a_job_saves_up_no_turns_while_it_has_nothing_to_do(ledger: Clocked) -> None:
-    """Guards where a job comes back: it would keep the others out for as long as it was away."""
+def test_a_job_saves_no_turns_while_it_has_nothing_to_do(ledger: Clocked) -> None:
+    """Guards where a job comes back: it would keep the others out for as long as it had nothing to do."""
     for job in ("always", "seldom"):
         ledger.create(job, JobPolicy())
     ledger.open("always", [batch_of(str(number)) for number in range(100)])
@@ -114,8 +114,8 @@ def test_a_job_saves_up_no_turns_while_it_has_nothing_to_do(ledger: Clocked) -> 
     assert 9 <= claimed.count("seldom") <= 11
 
 
-def test_what_had_its_turn_is_not_counted_again(client: redis.Redis, ledger: ClockedLedger) -> None:
-    """Guards ``overdue`` where turns are counted: a job whose workers die would have less and less."""
+def test_a_lost_batch_does_not_use_another_turn(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards ``overdue`` where turns are counted: a job whose workers die would get fewer and fewer."""
     ledger.create("unlucky", JobPolicy())
     ledger.open("unlucky", [batch_of(str(number)) for number in range(20)])
     next_of(ledger)
@@ -129,7 +129,7 @@ def test_what_had_its_turn_is_not_counted_again(client: redis.Redis, ledger: Clo
     assert client.zscore("trawl:2:turns", "unlucky") == had == 1.0
 
 
-def test_what_was_handed_off_is_not_counted_again(client: redis.Redis, ledger: ClockedLedger) -> None:
+def test_a_handed_off_batch_does_not_use_another_turn(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards ``overdue`` of close.lua's children."""
     ledger.create("job", JobPolicy())
     ledger.open("job", [batch_of(str(number)) for number in range(9)])
@@ -154,9 +154,7 @@ def test_a_job_whose_batches_have_not_waited_long_enough_keeps_its_turn(
     assert client.zscore("trawl:2:turns", "young") is not None
 
 
-def test_what_stands_in_no_line_of_a_job_is_claimed_when_nothing_else_waits(
-    client: redis.Redis, ledger: ClockedLedger
-) -> None:
+def test_batches_in_no_jobs_line_are_claimed_last(client: redis.Redis, ledger: ClockedLedger) -> None:
     ledger.create("earlier", JobPolicy())
     ledger.open("earlier", [batch_of("1")])
     client.delete("trawl:2:job:earlier:line", "trawl:2:turns")

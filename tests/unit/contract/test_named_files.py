@@ -1,4 +1,4 @@
-"""Files that a setting names: what cannot be read is one plain sentence at once."""
+"""Files named by settings: one that cannot be read is one plain sentence at once."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def place(tmp_path: Path) -> Path:
         ("binary/below", "cannot be read: there is no file {}."),
     ],
 )
-def test_what_is_no_file_is_told_in_plain_words_and_not_waited_for(
+def test_something_other_than_a_file_is_reported_in_plain_words_and_not_waited_for(
     place: Path, read: Read, name: str, said: str
 ) -> None:
-    """Guards fault_of: a FIFO nobody writes to held the command for ever, and Python's names are nobody's."""
+    """Guards fault_of: a FIFO without a writer held the command for ever, Python's error names are not for users."""
     path = str(place / name)
 
     with pytest.raises(SettingError) as raised:
@@ -61,7 +61,7 @@ def test_what_is_no_file_is_told_in_plain_words_and_not_waited_for(
 
 @pytest.mark.parametrize("name", ["binary", "zeros"])
 @pytest.mark.parametrize("kind", READ)
-def test_what_is_not_text_is_told_to_be_none(place: Path, kind: str, name: str) -> None:
+def test_a_file_that_is_not_text_is_reported(place: Path, kind: str, name: str) -> None:
     said = (
         "without certificates in PEM form"
         if kind in ("authorities", "certificates")
@@ -75,7 +75,7 @@ def test_what_is_not_text_is_told_to_be_none(place: Path, kind: str, name: str) 
 @pytest.mark.parametrize(
     ("kind", "written"), [("password", b"secret\n"), ("netrc", b"machine a.test login b password c")]
 )
-def test_what_a_shell_puts_in_a_files_place_is_read(kind: str, written: bytes) -> None:
+def test_a_pipe_from_the_shell_is_read(kind: str, written: bytes) -> None:
     """Guards may_be_pipe: `<(pass show redis)` keeps a password off the disk."""
     reading, writing = os.pipe()
     os.write(writing, written)

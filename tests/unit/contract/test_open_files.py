@@ -1,4 +1,4 @@
-"""The limit of open files decides how many transfers there are, and says so."""
+"""The limit of open files determines how many transfers there are, which is reported."""
 
 import resource
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from contract.open_files import attainable_limit, raise_limit, shortage
 
 
-def test_fewer_than_were_asked_for_are_one_sentence() -> None:
+def test_fewer_transfers_than_wanted_are_one_sentence() -> None:
     assert shortage(64, 1024, 1) == ""
     assert shortage(64, 64, 1) == "64 descriptors allow 7 transfers at once per process, not 64: raise `ulimit -n`."
     assert shortage(64, 40, 1) == "40 descriptors are too few for 1 worker process: raise `ulimit -n`."

@@ -1,4 +1,4 @@
-"""An outage is reported once, now and then while it lasts if that is wanted, and once when it is over."""
+"""An outage is reported once, repeatedly while it lasts if wanted, and once when it is over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_lasting_outage_is_reported_as_often_as_asked(repeat: float, reported:
     assert [second for second in range(0, 90, 10) if outage.begin()] == reported
 
 
-def test_its_end_is_reported_once_with_its_length_and_the_next_one_begins_anew() -> None:
+def test_its_end_is_reported_once_with_its_length_and_the_next_is_separate() -> None:
     now = 5.0
     outage = Outage(clock=lambda: now)
     assert outage.end() is None, "nothing has failed yet"

@@ -1,4 +1,4 @@
-"""What standard streams do that are closed, full, or that nobody reads: they lose words and end nothing."""
+"""Standard streams that are closed, full or not read: output is lost and nothing ends."""
 
 import errno
 import os
@@ -37,10 +37,10 @@ def fill(writing: int) -> None:
     os.set_blocking(writing, True)
 
 
-def test_a_file_is_written_to_where_select_never_calls_one_ready(
+def test_a_file_is_written_even_if_select_never_reports_it_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards ``_is_file``: a worker with the pool eventlet could not say why it refuses to start."""
+    """Guards ``_is_file``: a worker with the eventlet pool could not say why it refuses to start."""
     monkeypatch.setattr("contract.streams.select.select", lambda *_: ([], [], []))
     log = tmp_path / "log"
     with log.open("wb") as file:
@@ -49,7 +49,7 @@ def test_a_file_is_written_to_where_select_never_calls_one_ready(
     assert log.read_bytes() == b"said"
 
 
-def test_what_a_reader_that_went_away_does_not_get_is_dropped(pipe: Pipe) -> None:
+def test_output_for_a_closed_reader_is_dropped(pipe: Pipe) -> None:
     reading, writing = pipe
     os.close(reading)
     outlet = Outlet(writing)
@@ -59,7 +59,7 @@ def test_what_a_reader_that_went_away_does_not_get_is_dropped(pipe: Pipe) -> Non
     assert outlet.fault.errno == errno.EPIPE
 
 
-def test_what_a_full_disk_does_not_take_is_dropped() -> None:
+def test_output_that_does_not_fit_on_the_disk_is_dropped() -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     outlet = Outlet(descriptor)
 
@@ -72,8 +72,8 @@ def test_what_a_full_disk_does_not_take_is_dropped() -> None:
 
 
 @pytest.mark.timeout(60)  # waiting for ever is what it is about
-def test_a_reader_that_stops_reading_is_waited_for_once_and_served_again_when_it_reads(pipe: Pipe) -> None:
-    """Guards _is_stuck: a display would wait for its terminal with each of its frames."""
+def test_a_stopped_reader_is_waited_for_once_and_served_again_later(pipe: Pipe) -> None:
+    """Guards _is_stuck: a display would wait for its terminal at every frame."""
     reading, writing = pipe
     fill(writing)
     outlet = Outlet(writing, patience=0.05)
@@ -88,8 +88,8 @@ def test_a_reader_that_stops_reading_is_waited_for_once_and_served_again_when_it
 
 
 @pytest.mark.parametrize("is_blocking", [True, False])
-def test_a_slow_reader_gets_all_of_it(pipe: Pipe, is_blocking: bool) -> None:
-    """Guards the loop: a pipe that somebody made non-blocking takes a part, or raises BlockingIOError."""
+def test_a_slow_reader_gets_everything(pipe: Pipe, is_blocking: bool) -> None:
+    """Guards the loop: a non-blocking pipe accepts a part, or raises BlockingIOError."""
     reading, writing = pipe
     os.set_blocking(writing, is_blocking)
     text = bytes(range(256)) * 2000
@@ -108,8 +108,8 @@ def test_a_slow_reader_gets_all_of_it(pipe: Pipe, is_blocking: bool) -> None:
     assert (bytes(heard), outlet.fault) == (text, None)
 
 
-def test_where_there_is_room_but_not_enough_more_is_waited_for() -> None:
-    """Guards BlockingIOError: a terminal is like that. An eventfd takes 8 bytes, up to its limit."""
+def test_too_little_room_is_waited_for() -> None:
+    """Guards BlockingIOError, as on a terminal. An eventfd accepts 8 bytes, up to its limit."""
     counter = os.eventfd(0, os.EFD_NONBLOCK)
     os.eventfd_write(counter, 2**64 - 5)
     outlet = Outlet(counter, patience=0.05)
@@ -137,8 +137,8 @@ def python(
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
-def test_the_next_file_does_not_get_the_number_of_a_stream_that_is_closed(closed: tuple[int, ...]) -> None:
-    """Guards fill_gaps: what is printed would be written there; a child that inherits the gap would do the same."""
+def test_no_file_gets_the_number_of_a_closed_stream(closed: tuple[int, ...]) -> None:
+    """Guards fill_gaps: output would be written into that file, also by a child process."""
     child = "import os; os.fstat(0), os.fstat(1), os.fstat(2)"
     code = f"""
 import subprocess
@@ -153,8 +153,8 @@ sys.exit(10 * subprocess.call([sys.executable, "-c", {child!r}]) + (file > 2))
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_python_has_nothing_to_complain_about_at_its_end(stream: str) -> None:
-    """Guards the streams that harden makes: Python ends with 120 when what it kept back cannot be written either."""
+def test_python_exits_without_complaint(stream: str) -> None:
+    """Guards the streams that harden makes: Python exits with 120 if its buffered output cannot be written."""
     full = os.open("/dev/full", os.O_WRONLY)
 
     code = SAY + f"sys.{stream}.write('kept back')"
@@ -164,7 +164,7 @@ def test_python_has_nothing_to_complain_about_at_its_end(stream: str) -> None:
     assert (ended.returncode, ended.stdout or b"", ended.stderr or b"") == (0, b"", b"")
 
 
-def test_the_memory_a_worker_shares_with_its_processes_is_no_standard_stream() -> None:
+def test_a_workers_shared_memory_is_not_a_standard_stream() -> None:
     """Guards worker/__init__: the log went into that memory, and a worker with standard output closed took no work."""
     code = "import os, sys, worker.lifecycle; sys.stderr.write(os.readlink('/proc/self/fd/1'))"
 

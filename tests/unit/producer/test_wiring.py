@@ -35,15 +35,15 @@ def running(tmp_path: Path) -> Iterator[str]:
         yield path
 
 
-def test_the_server_of_a_run_goes_before_the_configured_cluster(tmp_path: Path, running: str) -> None:
-    """Guards the order: what is asked of a running folder would be said of another job's cluster."""
+def test_a_runs_own_server_takes_precedence_over_the_configured_cluster(tmp_path: Path, running: str) -> None:
+    """Guards the order: answers about a running folder would be those of another job's cluster."""
     found = Producer(CLUSTER).cluster_of(tmp_path)
 
     assert found is not None
     assert found.broker_url == f"redis+socket://{running}"
 
 
-def test_without_a_run_it_is_the_configured_cluster_or_none(tmp_path: Path) -> None:
+def test_without_a_run_the_configured_cluster_or_none_is_used(tmp_path: Path) -> None:
     found = Producer(CLUSTER).cluster_of(tmp_path)
 
     assert found is not None
@@ -65,7 +65,7 @@ def test_a_producer_keeps_the_settings_it_began_with() -> None:
 
 
 def test_celerys_variables_cannot_redirect_a_run_with_its_own_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards ``_hidden_from_celery``: Celery reads them itself. A script has them back afterwards."""
+    """Guards ``_hidden_from_celery``: Celery reads them itself. A script gets them back afterwards."""
     monkeypatch.setenv("CELERY_BROKER_READ_URL", "redis://other.test/0")
     embedded = SimpleNamespace(settings=Producer(CLUSTER).settings, wait_until_ready=lambda: None)
 
@@ -75,7 +75,7 @@ def test_celerys_variables_cannot_redirect_a_run_with_its_own_server(monkeypatch
     assert os.environ["CELERY_BROKER_READ_URL"] == "redis://other.test/0"
 
 
-def test_while_the_cluster_is_unreachable_our_own_server_is_watched_and_an_interrupt_noticed() -> None:
+def test_during_an_outage_our_own_server_is_watched_and_interrupts_noticed() -> None:
     class Watched:
         looks = 0
 

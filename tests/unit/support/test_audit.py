@@ -1,4 +1,4 @@
-"""`make audit` says what it looked up, and never calls clean what it could not look up."""
+"""`make audit` reports what it looked up, and never reports clean what it could not look up."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def audit(folder: Path, says: str) -> subprocess.CompletedProcess[str]:
         ([], 2, "0 of 0 packages looked up"),
     ],
 )
-def test_what_was_not_looked_up_is_not_clean(
+def test_packages_not_looked_up_are_not_clean(
     tmp_path: Path, packages: list[dict[str, object]], code: int, words: str
 ) -> None:
     result = audit(tmp_path, json.dumps({"dependencies": packages}))

@@ -35,8 +35,8 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
     assert table.paired_ratio(turns, "A", "trawl", "curl") == 2.0
 
 
-def test_an_efficiency_is_the_median_of_what_the_rounds_say_of_one_storage() -> None:
-    """Guards the pairing: a noisy round would else be held against the quiet one of another."""
+def test_an_efficiency_is_the_median_of_rounds_on_one_storage() -> None:
+    """Guards the pairing: a noisy round would be compared with a quiet one of another."""
     rounds = [(10.0, 5.0, 2.5), (20.0, 11.0, 10.0), (30.0, 20.0, 10.0)]  # seconds of one, two and four workers
     done = [
         machines.Turn(is_shared=is_shared, workers=workers, seconds=seconds, wall=1.0, busy=1.0, faults=())
@@ -82,7 +82,7 @@ def test_cpu_counts_everything_and_is_judged_against_curl() -> None:
     ]
 
 
-def test_the_table_names_clients_without_a_right_turn_and_why() -> None:
+def test_the_table_names_clients_without_a_valid_turn_and_why() -> None:
     turns = [turn("trawl", 0, 1, wrong=("exit code 1: no",)), turn("curl", 0, 1000)]
 
     text = table.markdown([A], turns, ours=["trawl"], rivals=["curl"])
@@ -105,7 +105,7 @@ def fetched(served: Path, output: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["none", "missing", "short", "changed", "longer", "twice"])
-def test_whatever_is_not_as_served_is_found(served: Path, tmp_path: Path, damage: str) -> None:
+def test_every_file_that_differs_from_what_was_served_is_found(served: Path, tmp_path: Path, damage: str) -> None:
     output = fetched(served, tmp_path / "out")
     path = output / "name-1"
     body = path.read_bytes()
@@ -122,7 +122,7 @@ def test_whatever_is_not_as_served_is_found(served: Path, tmp_path: Path, damage
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the race is run on Linux")
-def test_the_cost_of_a_command_includes_what_it_left_to_run(tmp_path: Path) -> None:
+def test_the_cost_of_a_command_includes_processes_it_left_running(tmp_path: Path) -> None:
     # The orphan burns the CPU, its parent is gone at once: only a reaper of orphans sees it.
     orphan = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
     parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {orphan!r}])"
@@ -137,7 +137,7 @@ def test_the_cost_of_a_command_includes_what_it_left_to_run(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the race is run on Linux")
-def test_a_command_past_its_time_limit_is_ended_with_all_it_started(tmp_path: Path) -> None:
+def test_a_command_past_its_time_limit_is_killed_with_all_it_started(tmp_path: Path) -> None:
     argv = ["sh", "-c", "sleep 600 & sleep 600"]
 
     cost = measure(argv, cwd=tmp_path, env=dict(os.environ), log=tmp_path / "log", time_limit=0.2)

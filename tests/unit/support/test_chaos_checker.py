@@ -1,4 +1,4 @@
-"""The checker of the chaos harness sees every way to be wrong."""
+"""The chaos harness's checker notices every kind of error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_right_is_found_right(files: Path) -> None:
+def test_a_correct_result_passes(files: Path) -> None:
     assert judge(URLS, [row(url) for url in URLS], files, sha256_of=sha256_of).is_good
 
 
@@ -47,14 +47,14 @@ def test_what_is_right_is_found_right(files: Path) -> None:
         ([row(URLS[0]), row(URLS[1], path="missing")], "wrong"),
     ],
 )
-def test_a_fault_is_called_by_its_name(files: Path, rows: list[dict[str, Any]], fault: str) -> None:
+def test_each_fault_has_its_name(files: Path, rows: list[dict[str, Any]], fault: str) -> None:
     verdict = judge(URLS, rows, files, sha256_of=sha256_of)
 
     assert verdict.counts()[fault] == 1
     assert not verdict.is_good
 
 
-def test_a_torn_file_is_wrong_at_the_end_and_on_the_way(files: Path) -> None:
+def test_a_torn_file_is_wrong_at_the_end_and_meanwhile(files: Path) -> None:
     (files / "2").write_bytes(b"tw")
     watch = Watch(files, lambda name: sha256_of(f"http://a.test/{name}"))
 
@@ -71,7 +71,7 @@ def test_poison_has_to_end_as_poison(files: Path) -> None:
     assert not judge(URLS, [row(url) for url in URLS], files, sha256_of=sha256_of, poison=[URLS[1]]).is_good
 
 
-def test_a_torn_line_is_no_manifest(tmp_path: Path) -> None:
+def test_a_torn_line_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
     path.write_text(json.dumps(row(URLS[0])) + '\n{"url": "http')
 
@@ -79,7 +79,7 @@ def test_a_torn_line_is_no_manifest(tmp_path: Path) -> None:
         rows_of(path)
 
 
-def test_of_a_cancelled_job_the_end_of_the_list_may_have_no_row_and_the_others_may_say_so(files: Path) -> None:
+def test_a_cancelled_jobs_unread_lines_need_no_row_and_others_may_be_cancelled(files: Path) -> None:
     cancelled = row(URLS[0], outcome="failed", error="cancelled")
 
     def judged(*rows: dict[str, Any]) -> Verdict:

@@ -1,4 +1,4 @@
-"""The tables of tests/mutants name guards that exist; taking them out is ``python -m tests.mutants``."""
+"""The tables of tests/mutants name guards and tests that exist; ``python -m tests.mutants`` removes the guards."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tests.mutants.__main__ import chosen_by, guards
 from tests.mutants.guard import ROOT
 
 
-def test_each_guard_stands_once_where_the_tables_say() -> None:
+def test_each_guard_is_found_exactly_once() -> None:
     counts = {str(guard): (ROOT / guard.file).read_text("utf-8").count(guard.text) for guard in guards()}
 
     assert {guard: count for guard, count in counts.items() if count != 1} == {}
 
 
 def test_each_guard_names_tests_that_exist() -> None:
-    """A row whose test was renamed is tried by nothing."""
+    """Without this, a row whose test was renamed would test nothing."""
     named = {argument for guard in guards() for argument in guard.tests if "::" in argument}
     missing = [
         each
@@ -28,7 +28,7 @@ def test_each_guard_names_tests_that_exist() -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["adapters/http"]])
-def test_the_parts_of_a_run_are_all_of_it(words: list[str]) -> None:
+def test_the_parts_of_a_run_add_up_to_it(words: list[str]) -> None:
     parts = [chosen_by([*words, f"{part}/3"]) for part in (1, 2, 3)]
 
     assert sorted(repr(guard) for part in parts for guard in part) == sorted(map(repr, chosen_by(words)))

@@ -57,11 +57,11 @@ def test_the_list_is_as_row_w_is_described() -> None:
         ([(NEAR, Fate.CUT), (NEAR, Fate.GOOD)], [0.4]),
     ],
 )
-def test_one_place_takes_what_the_link_takes(lines: list[tuple[Host, Fate]], moments: list[float]) -> None:
+def test_one_slot_takes_as_long_as_the_link(lines: list[tuple[Host, Fate]], moments: list[float]) -> None:
     assert good(*lines) == [round(moment, 3) for moment in moments]
 
 
-def test_places_work_side_by_side_and_http2_shares_its_connection() -> None:
+def test_slots_work_in_parallel_and_http2_shares_its_connection() -> None:
     two = ideal(listing((NEAR, Fate.GOOD), (NEAR, Fate.GOOD), in_flight=2))
     shared = ideal(listing((SHARED, Fate.GOOD), (SHARED, Fate.GOOD), in_flight=2))
 
@@ -69,7 +69,7 @@ def test_places_work_side_by_side_and_http2_shares_its_connection() -> None:
     assert ([round(moment, 3) for moment in shared.good], shared.connections) == ([0.3, 0.3], 1)
 
 
-def test_what_lies_in_a_folder_is_good_wrong_or_lost(tmp_path: Path) -> None:
+def test_files_in_a_folder_are_good_wrong_or_lost(tmp_path: Path) -> None:
     lines = listing(
         (NEAR, Fate.GOOD), (NEAR, Fate.ONCE), (NEAR, Fate.GOOD), (NEAR, Fate.CUT), (NEAR, Fate.GOOD),
         (NEAR, Fate.SILENT),

@@ -1,4 +1,4 @@
-"""Scripts get everything from one import, which costs nothing they do not use."""
+"""Scripts get everything from one import, which loads only what they use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     return ran(sys.executable, "-W", "error", "script.py", cwd=folder)
 
 
-def test_every_public_name_is_there_and_described_in_the_documentation() -> None:
+def test_every_public_name_exists_and_is_documented() -> None:
     page = document("docs/python.md")
 
     assert dir(trawlnet) == trawlnet.__all__ == sorted(trawlnet.__all__)

@@ -1,4 +1,4 @@
-"""What a lane may have open beside its window, by what descriptors allow."""
+"""What a lane may have open beside its window, within the limit of descriptors."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ from worker.downloader import _beside
 def test_connections_and_bodies_fit_in_the_limit_of_open_files(
     window: int, descriptors: int, kept: int, quiet: int
 ) -> None:
-    """Guards the order: what is quiet goes before connections that are only kept, or the window fills with it."""
+    """Guards the order: quiet transfers come before idle connections, or the window fills up with them."""
     assert _beside(window, descriptors) == (kept, quiet)

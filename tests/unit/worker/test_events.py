@@ -1,4 +1,4 @@
-"""Every listener is told of every event, whatever becomes of the others; what they log says what it is about."""
+"""Every listener gets every event, whatever happens to the others; log lines name the batch they are about."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Logging:
         logger_of("tests").warning("%s", type(event).__name__)
 
 
-def test_a_listener_that_fails_costs_the_others_nothing_and_the_log_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Guards the ``except``, without which a batch would end with its listener, and that a second line says nothing."""
+def test_a_failing_listener_is_logged_once_and_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Guards the ``except``, without which a batch would end with its listener, and that there is no second line."""
     before, after = Remembering(), Remembering()
     listeners = Listeners([before, Failing(), after])
 
@@ -47,7 +47,7 @@ def test_a_listener_that_fails_costs_the_others_nothing_and_the_log_a_line(caplo
     ]
 
 
-def test_what_ends_the_process_ends_it() -> None:
+def test_exceptions_that_end_the_process_are_not_caught() -> None:
     class Ending:
         def notify(self, event: Event) -> None:
             raise SystemExit
@@ -56,8 +56,8 @@ def test_what_ends_the_process_ends_it() -> None:
         Listeners([Ending()]).notify(WorkResumed())
 
 
-def test_a_line_is_about_the_batch_of_its_event_and_else_of_what_is_at_work(caplog: pytest.LogCaptureFixture) -> None:
-    """Guards the subject of an event: trouble of the worker comes up while some batch or other is at its end."""
+def test_a_line_is_about_its_events_batch_or_else_the_current_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Guards the subject of an event: trouble of the worker comes up while some batch or other is ending."""
     listeners = Listeners([Logging()])
 
     with about("50%other", "1"):
@@ -76,7 +76,7 @@ def test_a_line_is_about_the_batch_of_its_event_and_else_of_what_is_at_work(capl
     assert {record.filename for record in caplog.records} == {"test_events.py"}, "whoever logged them"
 
 
-def test_a_record_of_its_own_fields_keeps_them(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_record_with_its_own_fields_keeps_them(caplog: pytest.LogCaptureFixture) -> None:
     with about("job", "7"):
         logger_of("tests").log(logging.WARNING, "said", extra={"seconds": 3})
 

@@ -1,4 +1,4 @@
-"""What a worker says of itself when it cannot work: at once, on and on, and when it is over."""
+"""What a worker reports when it cannot work: at once, repeatedly, and when it is over."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class World:
             self.time += 2.0
 
 
-def test_a_healthy_worker_says_that_it_is_there_and_nothing_else() -> None:
-    """Guards the beat: without it a job would be said to have no worker."""
+def test_a_healthy_worker_reports_only_that_it_is_alive() -> None:
+    """Guards the beat: without it a job would be shown without a worker."""
     world = World()
     world.pass_time(20)
 
@@ -63,8 +63,8 @@ def test_a_healthy_worker_says_that_it_is_there_and_nothing_else() -> None:
     assert world.watch.trouble is None
 
 
-def test_trouble_is_told_at_once_renewed_in_time_and_cleared() -> None:
-    """Guards the renewal: a record ends by itself."""
+def test_trouble_is_reported_at_once_renewed_in_time_and_cleared() -> None:
+    """Guards the renewal: a record expires by itself."""
     world = World()
     world.trouble = FULL
     world.pass_time(20)
@@ -81,7 +81,7 @@ def test_trouble_is_told_at_once_renewed_in_time_and_cleared() -> None:
     assert world.seen[-1] is None
 
 
-def test_trouble_that_is_gone_for_a_moment_is_one_trouble() -> None:
+def test_trouble_that_pauses_for_a_moment_is_one_trouble() -> None:
     """Guards the wait before it is over: work is tried again after each pause."""
     world = World()
     for _ in range(5):
@@ -94,7 +94,7 @@ def test_trouble_that_is_gone_for_a_moment_is_one_trouble() -> None:
     assert "clear" not in [what for _, what in world.told]
 
 
-def test_what_redis_could_not_be_told_is_told_when_it_is_back() -> None:
+def test_trouble_that_redis_missed_is_reported_when_it_is_back() -> None:
     world = World()
     world.trouble, world.is_redis_away = FULL, True
     world.pass_time(4)
@@ -131,7 +131,7 @@ def test_trouble_has_a_label_for_metrics(reason: str, code: str, tmp_path: Path)
     assert (trouble.reason, trouble.label) == (reason, code)
 
 
-def test_the_heartbeat_of_a_worker_that_takes_no_work_is_old_and_says_why(tmp_path: Path) -> None:
+def test_the_heartbeat_of_a_worker_that_takes_no_work_is_old_and_has_the_reason(tmp_path: Path) -> None:
     """Guards the old time stamp: the usual check is `find FILE -mmin -2`."""
     alive = tmp_path / "alive"
     world = World()

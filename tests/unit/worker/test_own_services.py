@@ -1,4 +1,4 @@
-"""Our own services are known by address and port, however they are named."""
+"""Our own services are recognised by address and port, however they are configured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EMPTY = WorkerSettings()
 _cluster = ClusterSettings.from_environment
 
 
-def test_every_server_of_a_list_is_our_own() -> None:
+def test_every_server_of_a_list_is_an_own_service() -> None:
     environment = {
         "TRAWL_BROKER_URL": "sentinel://127.0.0.1:26379;sentinel://127.0.0.2:26380",
         "TRAWL_RESULT_BACKEND": "redis://127.0.0.3",
@@ -40,7 +40,7 @@ def test_flower_and_metrics_are_named_by_the_operator() -> None:
     assert own == {("127.0.0.1", 5555), ("::1", 9540)}
 
 
-def test_metrics_and_egress_proxy_are_our_own() -> None:
+def test_metrics_and_egress_proxy_are_own_services() -> None:
     settings = WorkerSettings(metrics="9108", egress_proxy="http://[::1]:3128")
 
     assert endpoints(settings, None) == {("127.0.0.1", 9108), ("::1", 3128)}
@@ -63,6 +63,6 @@ def test_own_services_stay_closed_when_their_network_is_open() -> None:
 
 
 @pytest.mark.parametrize("service", ["flower", ":5555", "flower:", "flower:99999"])
-def test_a_service_without_a_place_is_one_sentence(service: str) -> None:
+def test_a_service_without_an_address_is_one_sentence(service: str) -> None:
     with pytest.raises(SettingError, match="TRAWL_OWN_SERVICES must name"):
         endpoints(WorkerSettings(own_services=(service,)), None)

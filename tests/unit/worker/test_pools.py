@@ -22,7 +22,7 @@ def test_a_pool_that_cannot_run_batches_is_refused(pools: str, is_autoscaled: bo
         assert words in str(pool_trouble(pool, is_autoscaled=is_autoscaled)), pool
 
 
-def test_whatever_takes_poll_away_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_anything_that_removes_poll_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert patch_trouble() is None
 
     monkeypatch.delattr(select, "poll")  # what eventlet.monkey_patch() does

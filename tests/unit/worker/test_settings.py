@@ -1,4 +1,4 @@
-"""The settings of a worker that need reading: a place for metrics on this machine, and an egress proxy in full."""
+"""Worker settings that need parsing: an address for metrics on this machine, and an egress proxy in full."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from worker.settings import EgressProxy, WorkerSettings
         ("[::]:9108", ("::", 9108)),
     ],
 )
-def test_the_place_of_metrics_is_an_address_and_a_port(written: str, place: tuple[str, int]) -> None:
+def test_metrics_have_an_address_and_a_port(written: str, place: tuple[str, int]) -> None:
     assert WorkerSettings.from_environment({"TRAWL_METRICS": written}).metrics_place() == place
 
 
-def test_metrics_have_no_place_unless_it_is_set() -> None:
+def test_metrics_are_off_unless_set() -> None:
     assert WorkerSettings.from_environment({"TRAWL_METRICS": ""}).metrics_place() is None
 
 
@@ -35,7 +35,7 @@ def test_metrics_have_no_place_unless_it_is_set() -> None:
     "written",
     [":9108", "*:9108", "metrics.test:9108", "0", "65536", "127.0.0.1", "127.0.0.1:", "http://127.0.0.1:1", "on"],
 )
-def test_what_is_no_place_for_metrics_is_one_sentence(written: str) -> None:
+def test_an_invalid_metrics_address_is_one_sentence(written: str) -> None:
     """Above all `:9108`, which means every address of the machine to many programs."""
     with pytest.raises(SettingError, match=r"^TRAWL_METRICS must be .*\.$"):
         WorkerSettings(metrics=written).metrics_place()
@@ -57,7 +57,7 @@ def test_a_proxy_is_a_scheme_a_host_and_a_port(written: str, proxy: EgressProxy)
     assert WorkerSettings.from_environment({"TRAWL_EGRESS_PROXY": written}).proxy() == proxy
 
 
-def test_there_is_none_unless_it_is_set_whatever_other_variables_say() -> None:
+def test_there_is_no_proxy_unless_it_is_set_whatever_other_variables_say() -> None:
     others = {"http_proxy": "http://proxy.test:1", "ALL_PROXY": "socks5://proxy.test:1", "TRAWL_EGRESS_PROXY": " "}
 
     assert WorkerSettings.from_environment(others).proxy() is None
@@ -79,7 +79,7 @@ def test_there_is_none_unless_it_is_set_whatever_other_variables_say() -> None:
         "http://proxy.test:3128\r\nX: y",
     ],
 )
-def test_what_is_no_proxy_is_one_sentence(written: str) -> None:
+def test_an_invalid_proxy_is_one_sentence(written: str) -> None:
     with pytest.raises(SettingError, match=r"^TRAWL_EGRESS_PROXY.*\.$"):
         WorkerSettings(egress_proxy=written).proxy()
 
@@ -93,7 +93,7 @@ def test_a_login_in_the_url_is_refused_and_not_repeated() -> None:
     assert "s3cr3t" not in str(raised.value)
 
 
-def test_the_login_is_the_first_line_of_its_file_and_shows_nowhere(tmp_path: Path) -> None:
+def test_the_login_is_the_first_line_of_its_file_and_shown_nowhere(tmp_path: Path) -> None:
     (tmp_path / "login").write_text("somebody:s3cr3t:and more\nanything\n")
 
     proxy = WorkerSettings(egress_proxy="http://proxy.test:3128", egress_login_file=str(tmp_path / "login")).proxy()
@@ -104,7 +104,7 @@ def test_the_login_is_the_first_line_of_its_file_and_shows_nowhere(tmp_path: Pat
 
 
 @pytest.mark.parametrize("held", ["", "s3cr3t", ":s3cr3t", "s3cr3t:", "s3c\x01r3t:x", "s3cr3t:" + "x" * 256])
-def test_a_file_that_holds_no_login_is_one_sentence(tmp_path: Path, held: str) -> None:
+def test_a_file_without_a_login_is_one_sentence(tmp_path: Path, held: str) -> None:
     (tmp_path / "login").write_text(held)
 
     with pytest.raises(SettingError, match="user:password") as raised:
@@ -113,7 +113,7 @@ def test_a_file_that_holds_no_login_is_one_sentence(tmp_path: Path, held: str) -
     assert "s3cr3t" not in str(raised.value)
 
 
-def test_a_file_that_is_not_there_and_a_login_for_no_proxy_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_login_without_a_proxy_are_reported(tmp_path: Path) -> None:
     absent = str(tmp_path / "absent")
 
     with pytest.raises(SettingError, match="cannot be read"):

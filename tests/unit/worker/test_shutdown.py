@@ -1,4 +1,4 @@
-"""What a worker's processes have in hand, as the one that is told to stop sees it."""
+"""The tasks that a worker's processes have in hand, as the stopping main process sees them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker import shutdown
 from worker.shutdown import InHand
 
 
-def test_a_task_is_in_hand_until_it_has_ended_however_it_ends() -> None:
+def test_a_task_is_in_hand_until_it_ends_in_whatever_way() -> None:
     in_hand = InHand()
 
     with in_hand.one_more(), in_hand.one_more():
@@ -21,7 +21,7 @@ def test_a_task_is_in_hand_until_it_has_ended_however_it_ends() -> None:
     assert not in_hand
 
 
-def test_what_a_killed_process_had_in_hand_is_forgotten_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_processs_tasks_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards ``forget``: a worker that had lost a process would never be idle again."""
     in_hand, place = InHand(), SimpleNamespace(index=3)
     monkeypatch.setattr(shutdown, "current_process", lambda: place)

@@ -1,4 +1,4 @@
-"""A worker is put together once: its settings are those it began with, and each process has what it makes itself."""
+"""A worker is put together once: its settings stay, and each process makes its own connections."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from worker.wiring import Worker
 BROKER = {"TRAWL_BROKER_URL": "redis://127.0.0.1:1/0"}  # nobody is asked
 
 
-def test_a_worker_keeps_the_settings_it_began_with(tmp_path: Path) -> None:
-    """Guards that they are read once: processes that begin later would work by others."""
+def test_a_worker_keeps_its_initial_settings(tmp_path: Path) -> None:
+    """Guards that they are read once: processes that start later would have others."""
     environment = {**BROKER, "TRAWL_OUTPUT": str(tmp_path / "first"), "TRAWL_TRANSFERS": "8"}
     worker = Worker(environment)
     environment |= {"TRAWL_OUTPUT": str(tmp_path / "second"), "TRAWL_TRANSFERS": "9"}
@@ -28,8 +28,8 @@ def test_a_worker_keeps_the_settings_it_began_with(tmp_path: Path) -> None:
     assert (settings.output, settings.transfers) == (str(tmp_path / "first"), 8)
 
 
-def test_what_a_process_works_with_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards the process id: a connection that a fork inherits mixes up two processes' answers."""
+def test_each_process_has_its_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the process id: an inherited connection mixes up the replies of two processes."""
     worker = Worker(BROKER)
     main = worker.process()
     assert worker.process() is main
@@ -43,9 +43,7 @@ def test_what_a_process_works_with_is_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert child.listener is not main.listener
 
 
-def test_what_was_made_before_the_fork_tells_the_listeners_of_the_process_it_is_in(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_objects_from_before_the_fork_notify_their_own_processs_listeners(caplog: pytest.LogCaptureFixture) -> None:
     Worker(BROKER).notify(WorkSuspended("The disk is full."))
 
     assert [record.getMessage() for record in caplog.records] == ["Not taking work: The disk is full."]

@@ -1,1 +1,1 @@
-"""Unit tests of the settings and transports both sides share."""
+"""Unit tests of the settings and transports that both sides share."""

@@ -1,4 +1,4 @@
-"""Celery sees what Celery wrote, and nothing that would end its worker."""
+"""Celery sees only messages that Celery wrote, and none that would end its worker."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     return envelope
 
 
-def test_what_celery_writes_is_sound() -> None:
+def test_messages_from_celery_are_valid() -> None:
     assert fault_of(TASK) is None
     assert fault_of(EVENT) is None
     assert fault_of(changed("headers.timelimit", [None, None])) is None
@@ -94,7 +94,7 @@ def test_what_celery_writes_is_sound() -> None:
         ("properties.delivery_info.routing_key", ["trawl"]),
     ],
 )
-def test_what_celery_does_not_write_has_a_fault_that_quotes_nothing(path: str, value: object) -> None:
+def test_foreign_messages_have_a_fault_that_quotes_nothing(path: str, value: object) -> None:
     fault = fault_of(changed(path, value))
 
     assert fault is not None
@@ -103,7 +103,7 @@ def test_what_celery_does_not_write_has_a_fault_that_quotes_nothing(path: str, v
 
 
 @pytest.mark.parametrize("message", [None, 7, "text", [], [1, 2], {}])
-def test_what_is_no_envelope_has_a_fault(message: object) -> None:
+def test_anything_but_an_envelope_has_a_fault(message: object) -> None:
     assert fault_of(message) is not None
 
 
@@ -116,7 +116,7 @@ PATHS = ["body", "headers", "properties", "content-type", *(f"headers.{name}" fo
 
 
 @given(path=st.sampled_from(PATHS), value=JSON)
-def test_judging_raises_nothing(path: str, value: object) -> None:
+def test_checking_never_raises(path: str, value: object) -> None:
     fault_of(changed(path, value))
     fault_of({**TASK, "body": packed(value)})
     fault_of(value)

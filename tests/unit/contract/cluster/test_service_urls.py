@@ -1,4 +1,4 @@
-"""A broker's URL as people paste it: one sentence that repeats nothing of it, or a URL that everybody reads alike."""
+"""A broker's URL as users paste it: one sentence that repeats nothing of it, or a URL that all libraries read alike."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read(variable: str, url: str) -> ClusterSettings:
         "redis+socket://relative/redis.sock",
     ],
 )
-def test_a_url_as_pasted_is_one_sentence_that_repeats_nothing_of_it(variable: str, url: str) -> None:
+def test_an_invalid_url_is_one_sentence_that_repeats_nothing_of_it(variable: str, url: str) -> None:
     with pytest.raises(SettingError) as refused:
         read(variable, url)
 
@@ -67,8 +67,8 @@ def test_a_url_as_pasted_is_one_sentence_that_repeats_nothing_of_it(variable: st
 @example("a@b")
 @example("a%41")
 @example("a;redis://b")
-def test_a_url_that_is_taken_has_one_password_and_one_host_to_all_who_read_it(password: str) -> None:
-    """Guards ``check_url``: what one library takes for the host is the password's end to another."""
+def test_an_accepted_url_has_one_password_and_one_host_in_every_library(password: str) -> None:
+    """Guards ``check_url``: what one library takes for the host is the end of the password to another."""
     url = f"redis://user:{password}@host:6379/3"
     try:
         settings = read("TRAWL_BROKER_URL", url)
@@ -97,7 +97,7 @@ def test_a_url_that_is_taken_has_one_password_and_one_host_to_all_who_read_it(pa
         "mongodb://a:27017,b:27018/trawl", "memory://",
     ],
 )  # fmt: skip
-def test_urls_that_are_written_well_are_taken(url: str) -> None:
+def test_well_formed_urls_are_accepted(url: str) -> None:
     check_url(url, variable="TRAWL_BROKER_URL")
 
 
@@ -106,7 +106,7 @@ def test_no_url_has_a_fragment() -> None:
         check_url("amqp://host/vhost#Ro3x", variable="TRAWL_BROKER_URL")
 
 
-def test_a_backend_is_one_redis() -> None:
+def test_a_backend_is_a_single_redis() -> None:
     with pytest.raises(SettingError, match="the result backend is a single Redis"):
         read("REDIS_URL", "redis://a/0;redis://b/0")
 
@@ -116,7 +116,7 @@ def test_a_backend_is_one_redis() -> None:
 
 
 @pytest.mark.parametrize("name", ["CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"])
-def test_a_variable_that_leads_celery_elsewhere_is_refused(name: str) -> None:
+def test_a_variable_that_redirects_celery_is_refused(name: str) -> None:
     with pytest.raises(SettingError, match=f"{name} makes Celery ignore REDIS_URL"):
         read(name, "redis://other/0")
 
@@ -135,7 +135,7 @@ def test_every_broker_of_a_list_is_shown_without_its_login() -> None:
     assert redacted("amqp://u:p@a;amqp://u:q@b/vh") == "amqp://***@a;amqp://***@b/vh"
 
 
-def test_all_places_of_a_url_are_known() -> None:
+def test_all_hosts_of_a_url_are_listed() -> None:
     assert list(places("mongodb://u:p@a:27017,b/x")) == [("a", 27017), ("b", None)]
     assert list(places("redis://[::1]:6379/0")) == [("::1", 6379)]
     assert list(places("redis+socket:///run/redis.sock")) == []

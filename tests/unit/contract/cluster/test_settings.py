@@ -1,4 +1,4 @@
-"""Where broker and backend come from, and what is said when they cannot be used."""
+"""Where broker and backend come from, and what is reported if they cannot be used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_redis_broker_is_also_the_result_backend(variable: str) -> None:
     assert is_configured({variable: REDIS})
 
 
-def test_another_broker_wants_a_redis_backend() -> None:
+def test_any_other_broker_needs_a_redis_backend() -> None:
     with pytest.raises(SettingError, match="TRAWL_RESULT_BACKEND"):
         ClusterSettings.from_environment({"TRAWL_BROKER_URL": "amqp://localhost"})
 
@@ -32,14 +32,14 @@ def test_another_broker_wants_a_redis_backend() -> None:
     assert settings.result_backend == REDIS
 
 
-def test_two_answers_to_one_question_are_refused() -> None:
+def test_conflicting_variables_are_refused() -> None:
     # Celery would follow its own variable and the ledger ours: the cluster would be split.
     with pytest.raises(SettingError, match="differ: unset one"):
         ClusterSettings.from_environment({"TRAWL_BROKER_URL": REDIS, "CELERY_BROKER_URL": "redis://other/0"})
 
 
 @pytest.mark.parametrize("url", ["foo://x", "localhost:6379", "http://localhost/"])
-def test_what_is_no_broker_is_one_sentence(url: str) -> None:
+def test_an_unknown_broker_is_one_sentence(url: str) -> None:
     with pytest.raises(SettingError, match="names no broker"):
         ClusterSettings.from_environment({"TRAWL_BROKER_URL": url, "TRAWL_RESULT_BACKEND": REDIS})
 
@@ -57,7 +57,7 @@ def test_what_is_no_broker_is_one_sentence(url: str) -> None:
         ({"REDIS_URL": "redis+socket:///redis.sock?virtual_host=0&prefix=x"}, "cannot hold the option prefix"),
     ],
 )
-def test_what_the_ledger_could_not_follow_is_refused(variables: dict[str, str], said: str) -> None:
+def test_backends_the_ledger_cannot_use_are_refused(variables: dict[str, str], said: str) -> None:
     # Celery would store and read results elsewhere than the ledger's scripts do, or nobody would connect at all.
     with pytest.raises(SettingError, match=said) as refused:
         ClusterSettings.from_environment(variables)
@@ -65,11 +65,11 @@ def test_what_the_ledger_could_not_follow_is_refused(variables: dict[str, str], 
 
 
 @pytest.mark.parametrize("url", ["rediss://h/0?ssl_cert_reqs=none", "redis+socket:///r.sock?virtual_host=3", REDIS])
-def test_the_options_a_redis_url_may_hold_are_kept(url: str) -> None:
+def test_allowed_options_of_a_redis_url_are_kept(url: str) -> None:
     assert ClusterSettings.from_environment({"REDIS_URL": url}).result_backend == url
 
 
-def test_no_broker_at_all_says_what_to_set() -> None:
+def test_a_missing_broker_is_reported_with_what_to_set() -> None:
     with pytest.raises(SettingError, match="set TRAWL_BROKER_URL"):
         ClusterSettings.from_environment({})
     assert not is_configured({"REDIS_URL": "  "})
@@ -96,8 +96,8 @@ def test_the_password_comes_from_a_file(tmp_path: Path) -> None:
     assert redacted(settings.broker_url) == "redis://***@db:6379/0"
 
 
-def test_what_a_variable_names_may_be_endless(tmp_path: Path) -> None:
-    """Guards _LONGEST_FIRST_LINE: /dev/zero was read until memory was out."""
+def test_a_named_file_may_be_endless(tmp_path: Path) -> None:
+    """Guards _LONGEST_FIRST_LINE: /dev/zero was read until memory was exhausted."""
     (tmp_path / "long").write_text("x" * 1_000_000)
 
     assert len(first_line(str(tmp_path / "long"), variable="TRAWL_REDIS_PASSWORD_FILE")) < 100_000
@@ -106,12 +106,12 @@ def test_what_a_variable_names_may_be_endless(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("0", 0), ("10M", 10 * 1024**2), ("1.5g", 1536 * 1024**2), ("2GiB", 2 * 1024**3)]
 )
-def test_sizes_are_written_as_people_write_them(text: str, expected: int) -> None:
+def test_sizes_may_have_units(text: str, expected: int) -> None:
     assert size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "M", "-1", "1x", "one"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must"):
         size(text)
 

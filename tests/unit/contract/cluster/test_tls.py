@@ -1,4 +1,4 @@
-"""A rediss:// URL is checked unless its owner says otherwise, whichever library reads it."""
+"""A rediss:// server's certificate is checked unless its URL says otherwise, by every library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_certificate_and_host_name_are_checked_by_default() -> None:
 
 
 @pytest.mark.parametrize("spelling", ["none", "CERT_NONE"])
-def test_an_express_wish_in_the_url_wins(spelling: str) -> None:
+def test_options_in_the_url_take_precedence(spelling: str) -> None:
     url = f"rediss://db/0?ssl_cert_reqs={spelling}&ssl_certfile=/etc/me.pem&ssl_keyfile=/etc/me.key"
 
     assert tls_options(url, "/etc/ca.pem") == {
@@ -35,7 +35,7 @@ def test_an_unknown_check_is_refused() -> None:
         tls_options("rediss://db/0?ssl_cert_reqs=maybe")
 
 
-def test_celery_and_the_ledger_are_told_alike() -> None:
+def test_celery_and_the_ledger_get_the_same_options() -> None:
     settings = ClusterSettings(broker_url="rediss://a/0", result_backend="rediss://b/1", ca_file="/etc/ca.pem")
     expected = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_ca_certs": "/etc/ca.pem"}
 
@@ -59,7 +59,7 @@ def test_the_password_file_reaches_celery_although_it_reads_its_own_variable(
     assert (app.connection_for_read().password, app.connection_for_write().password) == ("secret", "secret")
 
 
-def test_a_file_of_authorities_is_looked_at_before_anything_connects(tmp_path: Path) -> None:
+def test_a_file_of_authorities_is_checked_before_anything_connects(tmp_path: Path) -> None:
     check_authorities(str(PrivateAuthority(tmp_path).ca_file), variable="TRAWL_REDIS_CA_FILE")
 
     environment = {"REDIS_URL": "rediss://db/0", "TRAWL_REDIS_CA_FILE": str(tmp_path / "absent.pem")}

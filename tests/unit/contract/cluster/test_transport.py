@@ -1,4 +1,4 @@
-"""A worker outlives the loss of its connection."""
+"""A worker survives the loss of its connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from contract.cluster.transport import mend_redis_transport
 
 
 @pytest.mark.parametrize("connection", [None, SimpleNamespace(client=None)])
-def test_a_channel_without_its_connection_says_so_in_a_way_celery_survives(connection: object) -> None:
+def test_a_channel_without_connection_raises_an_error_that_celery_survives(connection: object) -> None:
     """Guards ``mend_redis_transport``: kombu's own AttributeError would end the worker."""
     build_app(ClusterSettings(broker_url="redis://localhost/0", result_backend="redis://localhost/0"))
     channel = Channel.__new__(Channel)
@@ -50,8 +50,8 @@ class FullDisk:
         raise cast("Any", BaseParser).parse_error("MISCONF Errors writing to the AOF file: No space left on device")
 
 
-def test_a_message_that_cannot_be_acknowledged_on_a_full_disk_is_let_go() -> None:
-    """Guards the slot of the message: a worker of one process took no other."""
+def test_a_message_that_cannot_be_acknowledged_on_a_full_disk_is_released() -> None:
+    """Guards the message's slot: a worker of one process got no other."""
     mend_redis_transport()
     held: Any = QoS(FullDisk(), prefetch_count=1)
     held._delivered["tag"] = object()
@@ -62,7 +62,7 @@ def test_a_message_that_cannot_be_acknowledged_on_a_full_disk_is_let_go() -> Non
     assert held.can_consume()
 
 
-def test_a_redis_that_cannot_write_to_its_disk_is_away() -> None:
-    """Guards the class of MISCONF: to redis-py it is one of the errors a wrong command makes."""
+def test_a_redis_that_cannot_write_to_its_disk_counts_as_unreachable() -> None:
+    """Guards the class of MISCONF: redis-py raises the same error for a wrong command."""
     with pytest.raises(UNREACHABLE, match="No space left"):
         FullDisk().execute()

@@ -1,4 +1,4 @@
-"""A variable that is set to no effect is named, with the one that was meant."""
+"""A variable without effect is reported, with the one that was probably meant."""
 
 import pytest
 
@@ -14,11 +14,11 @@ from contract.cluster.variables import VARIABLES, hints, ignored_proxies
         ("trawl_lanes", "TRAWL_LANES"),
     ],
 )
-def test_a_mistyped_variable_is_told_with_the_nearest_name(name: str, meant: str) -> None:
+def test_a_mistyped_variable_is_reported_with_the_nearest_name(name: str, meant: str) -> None:
     assert hints({name: "4", "PATH": "/bin"}) == [f"{name} is not a Trawlnet setting: did you mean {meant}?"]
 
 
-def test_a_variable_like_no_other_leads_to_the_list_of_them() -> None:
+def test_an_unrecognisable_variable_is_reported_with_the_list() -> None:
     assert hints({"TRAWL_ZZZZ": "4"}) == ["TRAWL_ZZZZ is not a Trawlnet setting: docs/configuration.md lists them all."]
 
 
@@ -29,7 +29,7 @@ def test_settings_and_what_kubernetes_sets_for_a_service_are_left_alone() -> Non
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy"])
-def test_a_proxy_that_nothing_goes_through_is_named_but_not_shown(name: str) -> None:
+def test_an_ignored_proxy_is_named_but_its_value_not_shown(name: str) -> None:
     said = ignored_proxies({name: "http://user:s3cret@proxy:3128"})
 
     assert said.startswith(f"{name} is set and ignored")

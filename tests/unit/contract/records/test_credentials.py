@@ -51,7 +51,7 @@ def test_a_header_goes_to_the_one_origin_it_is_written_for(written: str, origin:
     }
 
 
-def test_an_address_is_written_in_brackets_by_whoever_makes_credentials_without_an_option() -> None:
+def test_credentials_made_in_code_need_brackets_around_ipv6_addresses() -> None:
     """Guards ``_bracketed``: both sides left bare would agree with each other, and not with what is documented."""
     pairs = (("X-Key", "k"),)
 
@@ -59,7 +59,7 @@ def test_an_address_is_written_in_brackets_by_whoever_makes_credentials_without_
     assert read_credentials(["[::1]:8080 X-Key: k"]).headers == {"https://[::1]:8080": pairs}
 
 
-def test_credentials_travel_packed_and_never_show() -> None:
+def test_credentials_are_packed_and_never_shown() -> None:
     credentials = read_credentials([f"example.com Authorization: {TOKEN}"])
 
     assert Credentials.unpack(credentials.pack()) == credentials
@@ -95,7 +95,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_headers_are_read_from_a_private_file(file: Path) -> None:
-    """Guards the mode and the sentences: the option exists to keep the secret from other users."""
+    """Guards the mode and the sentences: the option exists to hide the secret from other users."""
     file.write_text(f"# a comment\n\nexample.com Authorization: {TOKEN}\nhttp://plain.test X-Key: k\n")
 
     credentials = read_credentials([f"@{file}", "example.com X-Key: other"])
@@ -111,8 +111,8 @@ def test_headers_are_read_from_a_private_file(file: Path) -> None:
         read_credentials([f"@{file}"])
 
 
-def test_a_file_of_another_system_is_read(file: Path) -> None:
-    """Guards the byte order mark and CR LF, as Windows writes them."""
+def test_a_file_from_windows_is_read(file: Path) -> None:
+    """Guards the byte order mark and CR LF."""
     file.write_bytes("\ufeffexample.com X-Key: k\r\n\r\nexample.com X-Other: o\r\n".encode())
 
     credentials = read_credentials([f"@{file}"])
@@ -124,7 +124,7 @@ def test_a_file_of_another_system_is_read(file: Path) -> None:
     "end", ["\u2028", "\x0b", "\x0c", "\x85", "\x1f", "\x00", "\u2028example.com B: b", "\rexample.com B: b"]
 )
 def test_only_a_line_feed_ends_a_header(file: Path, end: str) -> None:
-    """Guards the split: what else ``splitlines`` ends a line at made two headers of one, and was removed at its end."""
+    """Guards the split: ``splitlines`` also splits at other characters, which made two headers of one."""
     file.write_bytes(f"# a comment\nexample.com X-Key: k{end}\n".encode())
 
     with pytest.raises(SettingError, match=f"{file} line 2 has a value that cannot be sent"):
@@ -140,7 +140,7 @@ def test_a_file_without_headers_is_refused(file: Path, text: str) -> None:
         read_credentials([f"@{file}"])
 
 
-def test_headers_that_no_request_can_carry_are_refused_with_their_limit(file: Path) -> None:
+def test_headers_too_large_for_a_request_are_refused_with_the_limit(file: Path) -> None:
     """Guards each limit: all URLs failed, because libcurl sends no request of that size."""
     header = f"example.com X-Key: {'k' * 8_187}"
     assert read_credentials([header]).headers

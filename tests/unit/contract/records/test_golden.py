@@ -1,4 +1,4 @@
-"""What travels and is kept looks as it did in the release before: keys are only added, never changed.
+"""Records look as they did in the first release: keys are only added, never changed.
 
 The files in golden/ were written by the first release. A record that says more gets a new file beside them.
 """
@@ -56,11 +56,11 @@ def golden(name: str) -> bytes:
         ("batch", wire.decompress(pack_entries(ENTRIES))),
     ],
 )
-def test_a_record_is_written_as_it_always_was(name: str, written: bytes) -> None:
+def test_a_record_is_written_as_in_the_first_release(name: str, written: bytes) -> None:
     assert written == golden(name)
 
 
-def test_what_the_first_release_wrote_is_read() -> None:
+def test_records_of_the_first_release_can_be_read() -> None:
     report = compress_payload(golden("report"), "zstd")
 
     assert Outcome.from_row(wire.from_json(golden("row"))) == FETCHED
@@ -72,7 +72,7 @@ def test_what_the_first_release_wrote_is_read() -> None:
     assert (policy.timeout, policy.allow_nets, policy.splits) == (5.0, ("127.0.0.0/8",), 4)
 
 
-def test_a_snapshot_that_says_more_is_written_behind_what_the_first_release_wrote() -> None:
+def test_new_fields_of_a_snapshot_follow_those_of_the_first_release() -> None:
     said = ProgressSnapshot(
         "7", {"ok": 3, "failed": 1}, 4096, errors={"dns": 1}, flying=5, quiet=2, unresolved=1, hosts={"a.test": 3},
         retrying=4,
@@ -83,7 +83,7 @@ def test_a_snapshot_that_says_more_is_written_behind_what_the_first_release_wrot
     assert said.to_wire().startswith(golden("snapshot")[:-1])
 
 
-def test_an_entry_that_says_more_is_written_behind_what_the_first_release_wrote() -> None:
+def test_new_fields_of_an_entry_follow_those_of_the_first_release() -> None:
     entries = [BatchEntry("https://a/", spent=1.5, waited=60.25, status=429)]
 
     assert wire.decompress(pack_entries(entries)) == golden("batch-2")
@@ -91,7 +91,7 @@ def test_an_entry_that_says_more_is_written_behind_what_the_first_release_wrote(
 
 
 def test_rows_of_a_report_are_the_bytes_that_were_stored() -> None:
-    """Guards ``Raw``: a row that is read and written again costs the follower half of what a URL costs it."""
+    """Guards ``Raw``: decoding and encoding a row costs half of what a URL costs the follower."""
     text = golden("report").replace(b'"bytes":7', b'"bytes": 7.0')
 
     rows = read_stored(compress_payload(text, "zstd")).rows
@@ -100,8 +100,8 @@ def test_rows_of_a_report_are_the_bytes_that_were_stored() -> None:
     assert rows[1].decode("utf-8", "surrogatepass").startswith('{"url":"half \ud800 pair"')
 
 
-def test_a_row_that_another_program_broke_into_lines_is_one_line() -> None:
-    """Guards ``_line``: the manifest has a row per line."""
+def test_a_row_with_line_breaks_becomes_one_line() -> None:
+    """Guards ``_line``: the manifest has one line per row."""
     text = golden("report").replace(b'{"url":"https', b'{\n"url":"https')
 
     rows = read_stored(compress_payload(text, "zstd")).rows
@@ -142,7 +142,7 @@ def test_a_value_of_the_wrong_kind_is_one_sentence(name: str, field: str, wrong:
         readers[name]()
 
 
-def test_an_unknown_key_of_a_row_is_passed_over() -> None:
+def test_an_unknown_key_of_a_row_is_ignored() -> None:
     text = golden("row").replace(b'{"url"', b'{"mirror":"https://c/","url"')
 
     assert Outcome.from_row(wire.from_json(text)) == FETCHED

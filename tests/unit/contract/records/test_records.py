@@ -1,4 +1,4 @@
-"""Outcomes, batches, policies, messages and reports survive their way over the wire, and nothing else does."""
+"""Outcomes, batches, policies, messages and reports survive encoding, and nothing else is accepted."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_payload_of_plain_urls_costs_a_few_bytes_each() -> None:
         pack_entries([BatchEntry(url="x" * 500)])[:-9],
     ],
 )
-def test_a_damaged_or_foreign_payload_is_told_apart(payload: bytes) -> None:
+def test_a_damaged_or_foreign_payload_is_an_error(payload: bytes) -> None:
     with pytest.raises(MessageError):
         unpack_entries(payload)
 
@@ -82,7 +82,7 @@ def test_a_record_that_unpacks_to_more_than_allowed_is_refused(monkeypatch: pyte
         wire.unpack(wire.pack("x" * 100_000))
 
 
-def test_a_policy_travels_whole() -> None:
+def test_a_policy_survives_encoding() -> None:
     policy = JobPolicy(
         timeout=5.0, allow_nets=("127.0.0.0/8",), layout=Layout.SHARDED, digest=Digest.NONE, sync=Sync.FILE, splits=4
     )
@@ -92,14 +92,14 @@ def test_a_policy_travels_whole() -> None:
 
 @pytest.mark.parametrize("text", ["a\r\nX-Injected: 1", "a\nb", "a\0b", "\x7f", "\udce9"])
 def test_a_user_agent_that_would_break_every_request_is_refused_in_a_sentence(text: str) -> None:
-    """Guards ``__post_init__``: libcurl sends a line break as it is, and pycurl refuses what is no UTF-8."""
+    """Guards ``__post_init__``: libcurl sends a line break as it is, and pycurl refuses text that is not UTF-8."""
     with pytest.raises(SettingError, match="--user-agent"):
         JobPolicy(user_agent=text)
     with pytest.raises(MessageError):
         JobPolicy.from_wire({**JobPolicy().to_wire(), "user_agent": text})
 
 
-def test_a_policy_from_a_newer_producer_of_the_same_version_keeps_what_is_known() -> None:
+def test_a_policy_of_the_same_version_with_unknown_fields_keeps_the_known_ones() -> None:
     record = {**JobPolicy(timeout=9.0).to_wire(), "shiny_new_thing": True}
 
     assert JobPolicy.from_wire(record).timeout == 9.0
@@ -108,7 +108,7 @@ def test_a_policy_from_a_newer_producer_of_the_same_version_keeps_what_is_known(
 @pytest.mark.parametrize(
     "record", [{}, {"version": 2}, {"version": 1, "layout": "spiral"}, {"version": 1, "allow_nets": 5}]
 )
-def test_a_policy_that_cannot_be_used_is_told_apart(record: dict[str, object]) -> None:
+def test_an_invalid_policy_is_an_error(record: dict[str, object]) -> None:
     with pytest.raises(MessageError):
         JobPolicy.from_wire(record)
 
@@ -121,7 +121,7 @@ def test_a_message_names_job_and_batch_and_nothing_else() -> None:
     assert message.task_id == "job-1.7.3f-2"
 
 
-def test_a_batch_handed_off_for_days_keeps_a_name_that_a_worker_reads() -> None:
+def test_a_batch_handed_off_for_days_keeps_a_short_name() -> None:
     """Guards what a child's name keeps of its parent's: a full disk hands off every minute."""
     names = ["7"]
     for number in range(2000):
@@ -132,8 +132,8 @@ def test_a_batch_handed_off_for_days_keeps_a_name_that_a_worker_reads() -> None:
     assert max(map(len, names)) < 20
 
 
-def test_two_hand_offs_of_one_batch_have_no_name_in_common() -> None:
-    """A Redis that comes back older than a hand-off lets it happen again, in another way."""
+def test_two_hand_offs_of_one_batch_share_no_name() -> None:
+    """A Redis that comes back older than a hand-off lets it happen again, differently."""
     tokens = [f"worker@host/{secrets.token_hex(8)}" for _ in range(100)]
 
     assert len({child_batch("7", index, token) for token in tokens for index in (1, 2)}) == 200
@@ -161,6 +161,6 @@ def test_what_is_not_a_message_of_this_version_is_rejected(wire_form: object) ->
         b'{"status": "SUCCESS", "result": {"version": 1}}',
     ],
 )  # fmt: skip
-def test_a_foreign_result_is_told_apart_from_a_report(blob: bytes) -> None:
+def test_a_foreign_result_is_not_a_report(blob: bytes) -> None:
     with pytest.raises(MessageError):
         BatchReport.from_result(blob)

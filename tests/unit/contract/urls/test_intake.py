@@ -26,14 +26,14 @@ MD5 = "098f6bcd4621d373cade4e832627b4f6"
     ],
     ids=lambda raw: ascii(raw)[:40],
 )  # fmt: skip
-def test_blank_lines_and_comments_ask_for_nothing(raw: bytes) -> None:
+def test_blank_lines_and_comments_are_skipped(raw: bytes) -> None:
     assert intake(raw, line=1) is None
     assert intake(raw, line=7) is None
 
 
 @pytest.mark.parametrize("before", [b"", b" ", b"\t \t"])
 @pytest.mark.parametrize("after", [b"", b"\n", b"\r\n", b" \r\n", b"\t\n", b"\r", b"\r\r\n"])
-def test_what_surrounds_a_url_is_no_part_of_it(before: bytes, after: bytes) -> None:
+def test_surrounding_blanks_are_trimmed(before: bytes, after: bytes) -> None:
     read = entry(before + b"https://twitter.com" + after)
 
     assert (read.url, read.name) == ("https://twitter.com", "be8b09f7f1f66235a9c91986952483f0")
@@ -62,7 +62,7 @@ def test_a_byte_order_mark_is_dropped_from_the_first_line_only() -> None:
         (b"http://example.org/one\rhttp://example.org/two", "end with CR alone"),
     ],
 )
-def test_bytes_that_are_no_text_are_refused(raw: bytes, why: str) -> None:
+def test_bytes_that_are_not_text_are_refused(raw: bytes, why: str) -> None:
     refused = refusal(raw)
 
     assert why in refused.reason
@@ -87,8 +87,8 @@ def test_a_line_of_9_mb_is_one_short_refusal() -> None:
     assert len(refused.raw) < 400
 
 
-def test_how_long_a_line_is_comes_before_what_it_holds() -> None:
-    """Protects the first look at the length: 9 MB are not decoded and split to be refused in the end."""
+def test_the_length_of_a_line_is_checked_first() -> None:
+    """Protects the first check of the length: 9 MB are not decoded and split only to be refused."""
     for rest in (b"\xff", b" a" * 4_500_000, b" size=1"):
         assert "longer than" in refusal(b"http://example.org/" + b"a" * 20_000 + rest).reason
 
@@ -101,7 +101,7 @@ def test_a_refused_line_can_be_shown_on_a_terminal() -> None:
     assert shown == "ftp://a/\ufffd[2J\ufffd\ufffdgpj.exe\ufffd\ufffd\ufffd\ufffd"
 
 
-def test_text_is_read_as_its_utf8_bytes() -> None:
+def test_text_is_read_as_utf8_bytes() -> None:
     url = "http://b\u00fccher.example/\u00e4"
 
     assert intake(url, line=2) == intake(url.encode(), line=2)
@@ -111,7 +111,7 @@ def test_text_is_read_as_its_utf8_bytes() -> None:
 # ------------------------------------------------------------------------------------------------------- expectations
 
 
-def test_a_line_may_say_what_the_body_must_be() -> None:
+def test_a_line_may_state_expectations() -> None:
     read = entry(f"http://example.org/a\tsha256={SHA256.upper()}  MD5={MD5} size=0042\r\n")
 
     assert (read.url, read.name) == ("http://example.org/a", md5(b"http://example.org/a"))
@@ -136,7 +136,7 @@ def test_a_line_may_say_what_the_body_must_be() -> None:
         ("http://h/a  b/", "http://h/a  b/", None),
     ],
 )
-def test_expectations_are_what_stands_at_the_end(line: str, url: str, expect: Expected | None) -> None:
+def test_expectations_are_at_the_end_of_the_line(line: str, url: str, expect: Expected | None) -> None:
     read = entry(line)
 
     assert (read.url, read.expect, read.name) == (url, expect, md5(url.encode()))
@@ -161,12 +161,12 @@ def test_expectations_are_what_stands_at_the_end(line: str, url: str, expect: Ex
         (f"md5={MD5} MD5={MD5}", "twice"),
     ],
 )
-def test_an_expectation_nobody_could_meet_is_refused(written: str, why: str) -> None:
+def test_an_impossible_expectation_is_refused(written: str, why: str) -> None:
     refused = refusal(f"http://example.org/a {written}")
 
     assert why in refused.reason
     assert refused.name == md5(b"http://example.org/a")
 
 
-def test_a_line_of_expectations_only_names_no_url() -> None:
+def test_a_line_of_only_expectations_has_no_url() -> None:
     assert "start with" in refusal("size=1 size=2").reason

@@ -123,7 +123,7 @@ def test_the_host_has_one_spelling(url: str, scheme: str, host: str, port: int) 
     assert (parsed.scheme, parsed.host, parsed.port) == parsed.origin == (scheme, host, port)
 
 
-def test_a_long_query_is_kept_and_16_kib_is_the_end() -> None:
+def test_a_url_may_have_16_kib() -> None:
     start = "https://example.org/?q="
     longest = start + "a" * (LONGEST_URL - len(start))
 
@@ -247,7 +247,7 @@ def test_a_url_that_is_not_fetched_is_refused_with_what_to_do(url: str, why: str
 
 
 def test_a_reason_never_quotes_the_url() -> None:
-    """Reasons reach logs; a URL may be a secret."""
+    """Reasons appear in logs; a URL may be a secret."""
     for url in REFUSED:
         parsed = parse(url + "?token=canary" if url.startswith("http://") else url + "canary")
         assert not isinstance(parsed, RefusedUrl) or not re.search("canary|secret|passwd", parsed.reason)
@@ -261,7 +261,7 @@ def test_a_port_of_another_service_is_refused(port: int) -> None:
         assert f"Port {port} belongs" in refused.reason
 
 
-def test_the_bad_ports_are_those_of_browsers_and_of_what_stands_beside_workers() -> None:
+def test_the_bad_ports_are_those_of_browsers_and_of_services_beside_workers() -> None:
     ours = {2375, 3306, 5432, 5672, 6379, 9200, 11211, 27017}
 
     assert ours < BAD_PORTS
@@ -290,10 +290,8 @@ PARTS = st.sampled_from(
     st.lists(LABELS, min_size=1, max_size=6),
     st.lists(PARTS, max_size=5),
 )
-def test_a_line_that_is_judged_the_short_way_is_judged_as_any_other(
-    start: str, labels: list[str], rest: list[str]
-) -> None:
-    """Guards is_ordinary: a line it takes is an entry, whole, without a look at its parts."""
+def test_the_fast_path_judges_lines_like_the_slow_one(start: str, labels: list[str], rest: list[str]) -> None:
+    """Guards is_ordinary: a line it accepts is an entry, whole, without being parsed."""
     raw = (start + ".".join(labels) + "".join(rest)).encode()
     if is_ordinary(raw):
         read = intake(raw, line=2)
@@ -308,7 +306,7 @@ def test_a_line_that_is_judged_the_short_way_is_judged_as_any_other(
         "http://127.0.0.1:8080/x", "https://www.Example.org:8443/x",
     ],
 )  # fmt: skip
-def test_almost_every_line_is_judged_the_short_way(line: str) -> None:
+def test_almost_every_line_takes_the_fast_path(line: str) -> None:
     assert is_ordinary(line.encode())
 
 

@@ -38,7 +38,7 @@ def test_the_layouts_place_a_name() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("layout", Layout)
-def test_what_is_no_name_becomes_no_path(name: str, layout: Layout) -> None:
+def test_an_invalid_name_becomes_no_path(name: str, layout: Layout) -> None:
     """Guards the ``fullmatch`` line of ``output_path``: without it a message could choose a path."""
     with pytest.raises(ValueError, match="32"):
         output_path(name, layout)

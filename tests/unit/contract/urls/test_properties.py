@@ -39,8 +39,8 @@ LINES = st.one_of(
 
 
 @given(LINES, st.integers(1, 3))
-def test_any_line_is_read(raw: bytes, line: int) -> None:
-    """The accounting of a job rests on it: a line is an entry, a refusal or nothing, never an exception."""
+def test_any_line_can_be_read(raw: bytes, line: int) -> None:
+    """A job's accounting relies on it: a line is an entry, a refusal or nothing, never an exception."""
     read = intake(raw, line=line)
 
     if isinstance(read, Refusal):
@@ -72,7 +72,7 @@ def test_the_name_is_the_md5_of_the_trimmed_bytes_when_nothing_is_expected(url: 
 @example("http://h/\u00e4 b/../c?d e#f")
 @example("http://h/.//../..//x")
 @example("http://\uff11\uff12\uff17.1./")
-def test_what_goes_on_the_wire_is_plain_and_stays_as_it_is(url: str) -> None:
+def test_the_sent_url_is_plain_and_parses_to_itself(url: str) -> None:
     parsed = parse(url)
 
     if isinstance(parsed, Parsed):
@@ -91,13 +91,13 @@ def test_a_path_without_anything_special_is_sent_as_it_is(path: str) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["{}", "{:#x}", "0{:o}", "{}.", "0X{:X}"]))
-def test_any_number_is_the_address_it_stands_for(value: int, form: str) -> None:
+def test_any_number_as_host_is_the_address_it_stands_for(value: int, form: str) -> None:
     assert accepted(f"http://{form.format(value)}/").host == str(IPv4Address(value))
 
 
 @given(URLS, st.text("\t\n\r\x00\x0b\x0c\x7f\x85", min_size=1, max_size=1), st.integers(0, 50))
 def test_a_control_character_anywhere_inside_is_refused(url: str, control: str, place: int) -> None:
-    """Protects the search for control characters: browsers drop tabs and line feeds, and so hide hosts."""
+    """Protects the search for control characters: browsers drop tabs and line feeds, which can hide a host."""
     start = url[:place] or "http://h/"
 
     assert isinstance(parse(f"{start}{control}x"), RefusedUrl)

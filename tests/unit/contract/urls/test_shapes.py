@@ -1,4 +1,4 @@
-"""Each kind of wrong line has its own sentence, which says how to get the URLs out of it; odd URLs are none of them."""
+"""Each kind of wrong line has a sentence that says how to extract its URLs; odd URLs are not among them."""
 
 import pytest
 
@@ -50,7 +50,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("line", "said"), WRONG.items(), ids=lambda text: ascii(text)[:40])
-def test_a_wrong_line_is_refused_by_what_it_looks_like(line: str, said: str) -> None:
+def test_a_wrong_line_is_refused_according_to_its_shape(line: str, said: str) -> None:
     reason = refusal(line, line=2).reason
 
     assert said in reason

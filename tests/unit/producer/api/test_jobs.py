@@ -1,4 +1,4 @@
-"""A script feeds a job as a command does; what no journal keeps is not made up for."""
+"""A script feeds a job like a command; without a journal, what Redis loses is lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def a_client(services: MemoryServices) -> Client:
     return Client(cast("Cluster", services), echo=lambda _line: None)
 
 
-def test_what_a_script_enqueues_is_fed_as_a_list_is() -> None:
+def test_a_script_feeds_urls_like_a_list() -> None:
     services = MemoryServices()
 
     job = a_client(services).enqueue([*URLS, "", "# no", URLS[0], "ftp://x/"], batch_size=100)
@@ -34,8 +34,8 @@ def test_what_a_script_enqueues_is_fed_as_a_list_is() -> None:
     assert not any("secret" in text for text in services.about)
 
 
-def test_a_script_is_handed_each_outcome_at_once_and_the_ledger_forgets_it() -> None:
-    """Guards ``_is_more`` in ``Follower.wait``: what is closed came 40 batches every two seconds."""
+def test_a_script_gets_each_outcome_at_once_and_the_ledger_forgets_it() -> None:
+    """Guards ``_is_more`` in ``Follower.wait``: closed batches came 40 at a time, every two seconds."""
     services = MemoryServices()
     job = a_client(services).enqueue([*URLS[:90], "ftp://x/"], batch_size=1)
     while claim := services.ledger.claim_next(holder="worker", waited=0.0):
@@ -50,8 +50,8 @@ def test_a_script_is_handed_each_outcome_at_once_and_the_ledger_forgets_it() -> 
     assert services.ledger.now() == began, "nobody waited"
 
 
-def test_a_redis_without_room_is_waited_for_and_one_that_fills_keeps_no_script_waiting() -> None:
-    """Guards ``keeps_batches``: nothing is kept that could be opened later; and who collects may be the same script."""
+def test_a_full_redis_is_waited_for_but_a_nearly_full_one_is_not() -> None:
+    """Guards ``keeps_batches``: nothing is kept that could be opened later, and the script may be the collector."""
     services, told = MemoryServices(), list[str]()
 
     def make_room(line: str) -> None:
@@ -66,7 +66,7 @@ def test_a_redis_without_room_is_waited_for_and_one_that_fills_keeps_no_script_w
     assert "Redis is out of memory" in told[0]
 
 
-def test_a_job_that_redis_loses_while_it_is_enqueued_is_an_error_and_not_half_a_job() -> None:
+def test_a_job_lost_while_it_is_enqueued_is_an_error_and_not_half_a_job() -> None:
     services = MemoryServices()
 
     def lines() -> Iterator[str]:
@@ -80,7 +80,7 @@ def test_a_job_that_redis_loses_while_it_is_enqueued_is_an_error_and_not_half_a_
     assert services.ledger.jobs() == []
 
 
-def test_a_job_that_is_cancelled_while_it_is_enqueued_takes_no_more() -> None:
+def test_a_job_cancelled_while_it_is_enqueued_gets_no_more_urls() -> None:
     services = MemoryServices()
 
     def lines() -> Iterator[str]:

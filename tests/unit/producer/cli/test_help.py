@@ -1,4 +1,4 @@
-"""What the help of a command shows: every option under what it is for, examples that are commands, and exit codes."""
+"""The help of commands: every option in its group, examples that are valid commands, and exit codes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_no_option_of_a_long_command_is_without_a_group(name: str) -> None:
     assert text.partition("Options:\n")[2].partition("\n\n")[0].strip() == "-h, --help  Show this message and exit."
 
 
-def test_every_command_stands_in_one_section() -> None:
+def test_every_command_is_in_one_section() -> None:
     assert sorted(command.name or "" for commands in SECTIONS.values() for command in commands) == sorted(
         trawl.commands
     )
 
 
-def test_examples_are_commands_that_can_be_typed() -> None:
+def test_examples_are_valid_commands() -> None:
     texts = [CliRunner().invoke(trawl, ["--help"]).output, *(help_of(name) for name in trawl.commands)]
     examples = [line for text in texts for line in re.findall(r"\btrawl ([a-z]+ .*?)(?:   .*|`.*|\)?$)", text, re.M)]
 

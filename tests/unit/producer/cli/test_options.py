@@ -1,4 +1,4 @@
-"""Options become the policy of a job, or end the command in one sentence."""
+"""Options become a job's policy, or end the command in one sentence."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def _given(*words: str) -> tuple[list[JobPolicy], str]:
     return found, CliRunner().invoke(command, words).output
 
 
-def test_a_command_without_options_has_the_policy_scripts_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_and_scripts_have_the_same_default_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TRAWL_ALLOW_NETS", "TRAWL_DENY_NETS"):
         monkeypatch.delenv(name, raising=False)
 
     assert _given()[0] == [JobPolicy()]
 
 
-def test_what_an_option_changes_is_told_by_its_name() -> None:
-    """Guards the names of what a new command changes of an unfinished job: people know options, not our fields."""
+def test_changed_options_are_reported_by_their_names() -> None:
+    """Guards the names of options that differ from an unfinished job's: users know options, not our fields."""
     words = {
         "--allow-net": "10.0.0.0/8", "--deny-net": "11.0.0.0/8", "--ipv4": None, "--http3": None, "--user-agent": "me",
         "--timeout": "7", "--first-byte-timeout": "7", "--min-speed": "7", "--min-speed-window": "7", "--attempts": "7",
@@ -52,8 +52,8 @@ def test_what_an_option_changes_is_told_by_its_name() -> None:
 
 @pytest.mark.parametrize("option", ["--timeout", "--first-byte-timeout", "--min-speed-window", "--host-patience"])
 @pytest.mark.parametrize("value", ["inf", "nan", "-1", "soon"])
-def test_a_time_that_is_none_is_refused(option: str, value: str) -> None:
-    """Guards ``isfinite``: JSON has no word for it, and the worker would meet nothing."""
+def test_a_time_that_is_not_finite_is_refused(option: str, value: str) -> None:
+    """Guards ``isfinite``: JSON cannot express it."""
     found, said = _given(option, value)
 
     assert found == []
@@ -75,8 +75,8 @@ def test_a_time_that_is_none_is_refused(option: str, value: str) -> None:
         ("enqueue list --netrc ", "Invalid value for '--netrc': it is empty"),
     ],
 )
-def test_what_no_job_can_work_with_is_refused_by_the_command(words: str, said: str) -> None:
-    """Guards Place and Seconds: an unset variable named the current folder, and the worker alone refused a drain."""
+def test_unusable_values_are_refused_by_the_command(words: str, said: str) -> None:
+    """Guards Place and Seconds: an unset variable meant the current folder, and only the worker refused a drain."""
     result = CliRunner().invoke(trawl, words.split(" "))
 
     assert result.exit_code == 2

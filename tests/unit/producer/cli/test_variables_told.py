@@ -1,4 +1,4 @@
-"""What is wrong with a variable is said of the variable, not of the option it stands for."""
+"""An invalid value of a variable is reported for the variable, not for the option it sets."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from producer.cli import exit_code
         ("TRAWL_DENY_NETS", "10.0.0.0/99"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_told_by_the_variable_it_stands_in(
+def test_an_invalid_value_is_reported_for_its_variable(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -29,7 +29,7 @@ def test_a_value_that_cannot_be_used_is_told_by_the_variable_it_stands_in(
     assert "--" not in said.splitlines()[-1]
 
 
-def test_an_options_own_value_is_told_by_the_option(
+def test_an_invalid_option_is_reported_for_the_option(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAWL_LANES", "2")
@@ -38,7 +38,7 @@ def test_an_options_own_value_is_told_by_the_option(
     assert "--threads" in capsys.readouterr().err
 
 
-def test_a_mistyped_variable_is_told_and_ends_nothing(
+def test_a_mistyped_variable_is_reported_and_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAWL_LANE", "4")

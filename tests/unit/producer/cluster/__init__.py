@@ -1,1 +1,1 @@
-"""Unit tests of the way to the cluster."""
+"""Unit tests of how the cluster is reached."""

@@ -1,4 +1,4 @@
-"""The embedded server's reserve: there while there is plenty of space, gone when it is scarce."""
+"""The embedded server's reserve: it exists while there is plenty of space, and is deleted when space is scarce."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Disk:
         return self.free
 
 
-def test_it_is_kept_given_up_and_kept_again(tmp_path: Path) -> None:
+def test_the_reserve_is_made_deleted_and_made_again(tmp_path: Path) -> None:
     disk, path = Disk(PLENTY), tmp_path / "reserve"
     reserve = disk.reserve(path)
     there = [path.stat().st_size]
@@ -39,13 +39,13 @@ def test_it_is_kept_given_up_and_kept_again(tmp_path: Path) -> None:
     assert path.stat().st_blocks * 512 >= SIZE, "a hole keeps no space"
 
 
-def test_a_small_disk_is_left_to_the_job(tmp_path: Path) -> None:
+def test_a_small_disk_gets_no_reserve(tmp_path: Path) -> None:
     Disk(PLENTY - 1).reserve(tmp_path / "reserve")
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_looks_seldom(tmp_path: Path) -> None:
+def test_the_reserve_is_checked_rarely(tmp_path: Path) -> None:
     disk = Disk(PLENTY)
     reserve = disk.reserve(tmp_path / "reserve")
     for _ in range(10):
@@ -54,7 +54,7 @@ def test_it_looks_seldom(tmp_path: Path) -> None:
     assert disk.looks == 1
 
 
-def test_a_reserve_that_cannot_be_had_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reserve_that_cannot_be_made_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the except in look, and the removal of half a reserve."""
 
     def full(_file: int, _at: int, _size: int) -> None:

@@ -1,4 +1,4 @@
-"""Outages are ridden out, told once, and can be given up."""
+"""Outages are waited out, reported once, and can be given up."""
 
 import kombu.exceptions
 import pytest
@@ -31,7 +31,7 @@ class World:
         return Retrying(self.told.append, clock=lambda: self.now, sleep=self.sleep)
 
 
-def test_an_outage_is_told_once_and_its_end_too() -> None:
+def test_an_outage_and_its_end_are_reported_once() -> None:
     world = World(failures=6)
 
     answer = world.retrying().call(world.call)
@@ -45,7 +45,7 @@ def test_an_outage_is_told_once_and_its_end_too() -> None:
     assert max(world.waits) <= 5.0
 
 
-def test_a_long_outage_is_told_again_now_and_then() -> None:
+def test_a_long_outage_is_reported_repeatedly() -> None:
     world = World(failures=40)
 
     world.retrying().call(world.call)
@@ -53,14 +53,14 @@ def test_a_long_outage_is_told_again_now_and_then() -> None:
     assert 3 < len(world.told) < 10
 
 
-def test_what_is_no_outage_is_not_waited_for() -> None:
+def test_other_errors_are_not_waited_for() -> None:
     world = World(failures=1, error=ValueError("a bug"))
 
     with pytest.raises(ValueError, match="a bug"):
         world.retrying().call(world.call)
 
 
-def test_a_full_redis_is_told_apart_even_where_kombu_wraps_it() -> None:
+def test_a_full_redis_is_recognised_even_if_kombu_wraps_the_error() -> None:
     try:
         try:
             raise redis.exceptions.OutOfMemoryError("OOM")

@@ -1,4 +1,4 @@
-"""The embedded server's socket goes where its path is short enough and nobody else can reach it."""
+"""The embedded server's socket gets a short path that no other user can reach."""
 
 import os
 import socket
@@ -40,7 +40,7 @@ def test_the_folder_is_made_below_tmpdir_for_its_owner_alone(short: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["long" * 40, "\udce9", "absent"], ids=["too long", "no text", "absent"])
-def test_a_tmpdir_that_takes_no_socket_is_passed_over(short: Path, name: str) -> None:
+def test_a_tmpdir_without_sockets_is_skipped(short: Path, name: str) -> None:
     wanted = short / name
     if name != "absent":
         wanted.mkdir(mode=0o700)
@@ -51,7 +51,7 @@ def test_a_tmpdir_that_takes_no_socket_is_passed_over(short: Path, name: str) ->
     assert not wanted.exists() or not list(wanted.iterdir()), "what was tried there is taken away"
 
 
-def test_a_tmpdir_where_others_could_replace_the_folder_is_passed_over(short: Path) -> None:
+def test_a_tmpdir_where_others_could_replace_the_folder_is_skipped(short: Path) -> None:
     wanted = short / "open"
     wanted.mkdir()
     wanted.chmod(0o777)
@@ -62,9 +62,7 @@ def test_a_tmpdir_where_others_could_replace_the_folder_is_passed_over(short: Pa
     assert made({"TMPDIR": str(wanted)}).parent == wanted
 
 
-def test_a_relative_tmpdir_is_one_of_the_folder_the_command_was_given_in(
-    short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_tmpdir_is_relative_to_the_current_folder(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(short)
     (short / "here").mkdir(mode=0o700)
 
@@ -79,7 +77,7 @@ def test_without_any_temporary_folder_the_output_folder_holds_the_socket(short: 
     assert made({}, otherwise).parent == otherwise
 
 
-def test_where_no_place_will_do_the_sentence_says_what_to_set(short: Path) -> None:
+def test_if_no_place_will_do_the_error_says_what_to_set(short: Path) -> None:
     short.chmod(0o777)
 
     with pytest.raises(ServiceError, match="set TMPDIR"):

@@ -1,4 +1,4 @@
-"""The exercise's table: what is ideal, what is gained."""
+"""The table of `trawl compare`: what is ideal, and what is gained."""
 
 import os
 from pathlib import Path
@@ -36,8 +36,8 @@ def test_ideal_is_whole_rounds_of_one_urls_own_time() -> None:
     assert round(ideal(first, 12.0, one), 3) == 10.4, "names that were looked up beside"
 
 
-def test_waits_between_attempts_are_nobodys_own_time() -> None:
-    """Guards own_time: others are fetched meanwhile, and the ideal came out longer than what was measured."""
+def test_waits_between_attempts_are_not_own_time() -> None:
+    """Guards own_time: others are fetched meanwhile, and the ideal came out longer than the measured time."""
     retried = Row(url="u", outcome=Ending.FAILED, attempts=(Try(0.5), Try(0.25)), timing=Phases(total=9.0))
     late = Row(url="u", outcome=Ending.OK, attempts=(Try(0.5),), timing=Phases(total=0.25))
 

@@ -1,4 +1,4 @@
-"""What the doctor says of a Redis, by what Redis says of itself."""
+"""What the doctor reports of a Redis, from what Redis reports of itself."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,7 @@ HEALTHY: dict[str, Any] = {
         (doctor._memory, {"maxmemory": 1_200_000}, Verdict.UNWISE, "producers pause"),
     ],
 )
-def test_redis_is_judged(check: Any, changes: dict[str, Any], verdict: Verdict, said: str) -> None:
+def test_redis_is_examined(check: Any, changes: dict[str, Any], verdict: Verdict, said: str) -> None:
     info = {key: value for key, value in (HEALTHY | changes).items() if value is not None}
 
     finding: Finding = check(info)
@@ -83,10 +83,8 @@ def test_workers_of_one_name_are_reported() -> None:
         ({"claimable": 4, "oldest_wait": 300.0, "last_claim": None}, Verdict.UNWISE, "TRAWL_QUEUE"),
     ],
 )
-def test_batches_that_wait_although_nobody_claims_are_told(
-    changes: dict[str, Any], verdict: Verdict, said: str
-) -> None:
-    """A worker that takes nothing for no reason it knows of is seen by what does not become less."""
+def test_waiting_batches_without_claims_are_reported(changes: dict[str, Any], verdict: Verdict, said: str) -> None:
+    """A worker that claims nothing without knowing why is noticed because waiting batches do not decrease."""
     finding = doctor.waiting(replace(IDLE, **changes), 1000.0)
 
     assert finding.verdict is verdict
@@ -102,7 +100,7 @@ def test_a_machine_without_a_cluster_is_examined_line_by_line(tmp_path: Path) ->
     assert all("\n" not in str(finding) for finding in findings)
 
 
-def test_a_proxy_that_nothing_goes_through_is_unwise(tmp_path: Path) -> None:
+def test_an_ignored_proxy_is_a_warning(tmp_path: Path) -> None:
     environment = {"REDIS_SERVER": "/no/such/server", "https_proxy": "http://proxy:3128"}
 
     finding = next(each for each in examine(tmp_path, Producer(environment)) if each.subject == "proxy")
@@ -112,7 +110,7 @@ def test_a_proxy_that_nothing_goes_through_is_unwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "link", "file/below"])
-def test_an_output_folder_that_is_none_is_broken(tmp_path: Path, name: str) -> None:
+def test_an_output_folder_that_is_not_a_folder_is_a_failure(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
 
@@ -122,12 +120,12 @@ def test_an_output_folder_that_is_none_is_broken(tmp_path: Path, name: str) -> N
     assert "is not a folder" in finding.found
 
 
-def test_a_cluster_that_does_not_answer_is_broken(tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_a_failure(tmp_path: Path) -> None:
     finding = next(iter(examine(tmp_path, Producer({"TRAWL_BROKER_URL": "redis+socket:///nowhere/at/all.sock"}))))
 
     assert finding.verdict is Verdict.BROKEN
     assert "cannot be reached" in finding.found
 
 
-def test_no_name_of_a_worker_steers_a_terminal() -> None:
+def test_no_workers_name_controls_the_terminal() -> None:
     assert str(Finding(Verdict.FINE, "workers", HOSTILE)).isprintable()

@@ -1,4 +1,4 @@
-"""What nobody came back for is removed, what somebody holds is not; and a bug leaves a sentence and its details."""
+"""Abandoned files are removed, those in use are not; and a bug leaves a sentence and its details."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def a_partial(out: Path) -> list[Path]:
 # -------------------------------------------------------------------------------------------------- broken-off bodies
 
 
-def test_a_broken_off_body_nobody_continued_goes_with_what_is_known_of_it(tmp_path: Path) -> None:
+def test_an_abandoned_partial_is_removed_with_its_record(tmp_path: Path) -> None:
     a_partial(tmp_path)
 
     assert remove_abandoned_partials(tmp_path, 30.0) == Removed(1, 4)
     assert list((tmp_path / ".trawl" / "partials").iterdir()) == []
 
 
-def test_one_that_is_young_stays(tmp_path: Path) -> None:
-    """Guards the look at its age."""
+def test_a_recent_partial_stays(tmp_path: Path) -> None:
+    """Guards the check of its age."""
     record, part = a_partial(tmp_path)
     os.utime(part)  # now
 
@@ -62,8 +62,8 @@ def test_one_that_is_young_stays(tmp_path: Path) -> None:
     assert part.exists()
 
 
-def test_one_that_a_worker_holds_stays_whatever_its_age(tmp_path: Path) -> None:
-    """Guards the lock: a download of weeks may have had nothing new for weeks."""
+def test_a_partial_in_use_stays_whatever_its_age(tmp_path: Path) -> None:
+    """Guards the lock: a download of weeks may have received nothing for weeks."""
     record, part = a_partial(tmp_path)
 
     with part.open("rb") as held:
@@ -74,7 +74,7 @@ def test_one_that_a_worker_holds_stays_whatever_its_age(tmp_path: Path) -> None:
     assert part.exists()
 
 
-def test_what_others_put_there_is_not_followed_and_not_waited_for(tmp_path: Path) -> None:
+def test_foreign_files_are_not_followed_and_not_waited_for(tmp_path: Path) -> None:
     """Guards O_NOFOLLOW, O_NONBLOCK and S_ISREG: a link leads elsewhere, a pipe without a writer would hang."""
     a_partial(tmp_path)
     partials, elsewhere = tmp_path / ".trawl" / "partials", tmp_path / "precious"
@@ -90,7 +90,7 @@ def test_what_others_put_there_is_not_followed_and_not_waited_for(tmp_path: Path
     assert sorted(path.name for path in partials.iterdir()) == ["link.part", "pipe.part"]
 
 
-def test_a_folder_without_any_is_no_fault_and_needs_no_redis(
+def test_a_folder_without_partials_is_fine_and_needs_no_redis(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.exit_code(["gc", "-o", str(tmp_path)]) == 0
@@ -109,10 +109,10 @@ def a_job(out: Path, job: str, *urls: str) -> None:
     journal.close()
 
 
-def test_earlier_manifests_go_where_later_ones_have_a_row_of_each_of_their_files(
+def test_manifests_are_removed_if_later_ones_have_rows_for_all_their_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guards the look at what is needed, at what lies there now, and at its age."""
+    """Guards the checks of what is needed, of what is there now, and of its age."""
     out = tmp_path / "out"
     a_job(out, "all-again", "http://a/", "http://b/")
     a_job(out, "young", "http://a/")
@@ -136,9 +136,7 @@ def test_earlier_manifests_go_where_later_ones_have_a_row_of_each_of_their_files
     assert (out / "manifest.jsonl").exists()
 
 
-def test_nothing_goes_and_nothing_is_said_to_go_while_a_job_is_at_work_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_removed_while_a_job_works_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     at_work = Journal(out / ".trawl")
 
@@ -150,7 +148,7 @@ def test_nothing_goes_and_nothing_is_said_to_go_while_a_job_is_at_work_there(
     assert "Another trawl is working in" in said.err
 
 
-def test_jobs_and_a_folder_are_not_named_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_jobs_and_a_folder_cannot_be_named_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code(["gc", "some-job", "-o", str(tmp_path)]) == BAD_USAGE
 
     assert "not both" in capsys.readouterr().err
@@ -187,7 +185,7 @@ def test_a_bug_is_one_sentence_an_exit_code_and_a_file_of_details(
 
 
 @pytest.mark.usefixtures("broken")
-def test_where_no_file_can_be_made_the_details_are_shown(
+def test_details_are_printed_if_no_file_can_be_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> Path:

@@ -1,4 +1,4 @@
-"""`trawl report`: what it reads, what it writes, and what it leaves as it is."""
+"""`trawl report`: what it reads, what it writes, and what it leaves unchanged."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def manifest(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_job_that_still_runs_is_reported_on(manifest: Path) -> None:
+def test_a_running_job_can_be_reported(manifest: Path) -> None:
     said = report(manifest, None)
 
     assert said.splitlines() == ["3 URLs: 3 ok, 0 kept, 0 failed, 0 refused", "unreadable lines: 1"]
 
 
-def test_a_page_replaces_an_earlier_one_and_leaves_nothing_beside_it(manifest: Path) -> None:
+def test_a_page_replaces_an_earlier_one(manifest: Path) -> None:
     page = manifest.with_name("report.html")
 
     report(manifest, page)
@@ -39,7 +39,7 @@ def test_a_page_replaces_an_earlier_one_and_leaves_nothing_beside_it(manifest: P
     assert sorted(os.listdir(manifest.parent)) == ["manifest.jsonl", "report.html"]
 
 
-def test_a_page_called_a_dash_goes_to_standard_output_as_the_bytes_of_a_file(manifest: Path) -> None:
+def test_a_dash_prints_the_page_byte_for_byte(manifest: Path) -> None:
     """Guards STANDARD_OUTPUT, and its bytes: in another encoding the page's own policy would block its scripts."""
     report(manifest, manifest.with_name("report.html"))
     command = [sys.executable, "-P", "-m", "producer", "report", "--manifest", manifest.name, "--html", "-"]
@@ -51,7 +51,7 @@ def test_a_page_called_a_dash_goes_to_standard_output_as_the_bytes_of_a_file(man
     assert sorted(os.listdir(manifest.parent)) == ["manifest.jsonl", "report.html"]
 
 
-def test_what_is_no_report_stays_as_it_is(manifest: Path) -> None:
+def test_a_file_that_is_not_a_report_is_left_alone(manifest: Path) -> None:
     notes = manifest.with_name("notes.html")
     notes.write_text("<!doctype html>\nmine")
     link = manifest.with_name("link.html")
@@ -69,7 +69,7 @@ def test_what_is_no_report_stays_as_it_is(manifest: Path) -> None:
     assert manifest.read_bytes().startswith(ROW)
 
 
-def test_what_is_no_manifest_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_manifest_is_one_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "notes").write_text("my notes\n")
 

@@ -1,4 +1,4 @@
-"""Progress: a screen on a terminal, lines now and then elsewhere, events for machines, nothing where none is wanted."""
+"""Progress: a screen on a terminal, occasional lines elsewhere, events for programs, nothing if quiet."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_line_says_what_holds_the_job_up() -> None:
     assert stream.getvalue() == "[0:05] 0 | No worker is there.\n"
 
 
-def test_machines_get_an_event_a_line() -> None:
+def test_programs_get_one_event_per_line() -> None:
     clock, stream = Clock(), io.StringIO()
     console = Console(stream=stream, clock=clock, is_json=True)
 
@@ -70,7 +70,7 @@ def test_machines_get_an_event_a_line() -> None:
     assert (progress["done"], progress["known"], progress["errors"]["dns"]) == (534_120, 1_000_000, 2_954)
 
 
-def test_the_first_of_each_error_class_is_told_once_when_it_comes() -> None:
+def test_the_first_example_of_each_error_class_is_printed_once() -> None:
     stream = io.StringIO()
     console = Console(stream=stream)
     examples = {"refused-address": "http://h/: 127.0.0.1 is loopback: --allow-net 127.0.0.0/8 opens it"}
@@ -85,7 +85,7 @@ def test_the_first_of_each_error_class_is_told_once_when_it_comes() -> None:
     ]
 
 
-def test_a_quiet_console_tells_only_what_matters() -> None:
+def test_a_quiet_console_prints_only_warnings() -> None:
     clock, stream = Clock(), io.StringIO()
     console = Console(stream=stream, clock=clock, is_quiet=True)
 
@@ -108,7 +108,7 @@ def test_rich_is_imported_for_a_terminal_only() -> None:
 
 
 def test_a_terminal_shows_a_screen_and_is_left_clean() -> None:
-    """Guards ``transient``: a screen that stays tells what is no longer true."""
+    """Guards ``transient``: a screen that stays shows what is no longer true."""
     clock, stream = Clock(), Terminal()
     console = Console(stream=stream, clock=clock, environment={"TERM": "xterm"})
 
@@ -144,8 +144,8 @@ def test_without_colours_a_screen_says_the_same(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["piped", "terminal"])
-def test_no_name_steers_a_terminal(stream: io.StringIO) -> None:
-    """Guards one_line in echo, and that rich takes nothing for markup."""
+def test_no_name_controls_the_terminal(stream: io.StringIO) -> None:
+    """Guards one_line in echo, and that rich does not read names as markup."""
     clock = Clock()
     console = Console(stream=stream, clock=clock, environment={"TERM": "xterm"})
 

@@ -1,4 +1,4 @@
-"""A screen fits whatever its width, says the most telling first, and obeys nobody's names."""
+"""A screen fits any width, shows the most important first, and no foreign name can control the terminal."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_no_line_is_wider_than_the_terminal(status: JobStatus, width: int) -> No
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_no_word_of_ours_is_cut(width: int) -> None:
-    """Guards the widths of columns: names of others may be cut, with a ~, what we say may not."""
+def test_none_of_our_words_is_cut(width: int) -> None:
+    """Guards the widths of columns: foreign names may be cut, with a ~, our own words may not."""
     said = "\n".join(text_of(FULL, width))
 
     assert "~" not in said
@@ -51,7 +51,7 @@ def test_a_long_sentence_is_broken_between_its_words() -> None:
 
 
 @pytest.mark.parametrize("height", [8, 12, 24])
-def test_a_low_terminal_keeps_the_totals_and_what_holds_it_up(height: int) -> None:
+def test_a_low_terminal_keeps_the_totals_and_the_hold_up(height: int) -> None:
     lines = text_of(FULL, 80, height)
 
     assert len(lines) < height
@@ -59,21 +59,21 @@ def test_a_low_terminal_keeps_the_totals_and_what_holds_it_up(height: int) -> No
     assert lines[-1].startswith("held up by")
 
 
-def test_what_has_nothing_to_say_takes_no_line() -> None:
+def test_empty_sections_take_no_line() -> None:
     assert len(text_of(NEW, 80)) == 5
     assert text_of(NEW, 80)[-1] == "held up by  nothing"
 
 
-def test_no_time_is_promised_without_a_basis() -> None:
+def test_no_time_left_is_shown_without_a_basis() -> None:
     assert "left" not in text_of(replace(FULL, left=None), 80)[1]
     assert "1,000,000+" in text_of(replace(FULL, is_complete=False, left=None), 80)[1]
 
 
-def test_a_terminal_of_another_time_is_sent_ascii() -> None:
+def test_a_terminal_without_unicode_gets_ascii() -> None:
     assert all(line.isascii() for line in text_of(FULL, 120, is_unicode=False))
 
 
-def test_hosts_say_what_matters_most_of_them() -> None:
+def test_each_host_shows_its_most_important_fact() -> None:
     said = "\n".join(text_of(FULL, 120))
 
     assert "waits 0:40" in said
@@ -81,7 +81,7 @@ def test_hosts_say_what_matters_most_of_them() -> None:
     assert "paused      a.example 0:50, b.example 1:30" in said
 
 
-def test_no_name_steers_a_terminal() -> None:
+def test_no_name_controls_the_terminal() -> None:
     """Guards one_line in every view: what comes from hosts, lists and workers is text and nothing else."""
     for width in (60, 80, 120):
         assert obeyed("\n".join(text_of(EVIL, width))) == []

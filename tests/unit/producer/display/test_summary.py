@@ -1,4 +1,4 @@
-"""What is told at the end of a job, and that it adds up."""
+"""The summary at the end of a job, and that it adds up."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def summary(*, lines: int = 5, is_finished: bool = True) -> Summary:
     return Summary(job="job-1", tally=tally, totals=totals, is_finished=is_finished, places={"files": "out"})
 
 
-def test_the_sums_are_shown_and_nothing_is_claimed_that_was_not_measured() -> None:
+def test_the_sums_are_shown_and_nothing_unmeasured_is_claimed() -> None:
     text = summary().to_text()
 
     assert "5 lines = 2 ok + 1 kept + 1 failed + 0 refused + 1 duplicates" in text
@@ -39,8 +39,8 @@ def test_the_sums_are_shown_and_nothing_is_claimed_that_was_not_measured() -> No
     assert "secret" not in text
 
 
-def test_of_each_error_class_the_first_url_or_line_is_shown_with_what_to_do() -> None:
-    """Guards Tally.examples: the cure stood in the manifest alone. A path may be a secret."""
+def test_each_error_class_has_an_example_with_what_to_do() -> None:
+    """Guards Tally.examples: what to do was in the manifest only. A path may be a secret."""
     told = summary()
     told.tally.add_rows(
         [
@@ -63,7 +63,7 @@ def test_of_each_error_class_the_first_url_or_line_is_shown_with_what_to_do() ->
     assert "secret" not in again
 
 
-def test_machines_get_the_same_numbers() -> None:
+def test_programs_get_the_same_numbers() -> None:
     record = summary().to_record()
 
     assert (record["ok"], record["kept"], record["failed"], record["bytes"], record["speed_up"]) == (
@@ -81,7 +81,7 @@ def test_an_unfinished_job_claims_no_sum() -> None:
 
 
 @pytest.mark.parametrize(("lines", "rows"), [(6, 4), (4, 4), (5, 3), (5, 5)])
-def test_a_line_without_outcome_or_a_row_too_many_is_an_error(lines: int, rows: int) -> None:
+def test_a_line_without_outcome_or_an_extra_row_is_an_error(lines: int, rows: int) -> None:
     summary().check(4)
 
     with pytest.raises(AccountingError):
@@ -96,7 +96,7 @@ def cancelled(not_read: int) -> Summary:
     return Summary(job="job-1", tally=tally, totals=totals, is_finished=True, is_cancelled=True, places={})
 
 
-def test_lines_that_were_not_read_are_in_the_sums_of_a_cancelled_job() -> None:
+def test_a_cancelled_jobs_sums_include_unread_lines() -> None:
     told = cancelled(3)
 
     told.check(2)
@@ -109,12 +109,12 @@ def test_lines_that_were_not_read_are_in_the_sums_of_a_cancelled_job() -> None:
     assert told.exit_code == 1, "not all of it is stored"
 
 
-def test_a_summary_ends_with_what_the_same_command_would_do() -> None:
+def test_a_summary_ends_with_what_running_again_would_do() -> None:
     assert replace(cancelled(3), next="it fetches the rest").to_text().endswith("\nnext:       it fetches the rest")
     assert "next:" not in cancelled(3).to_text()
 
 
-def test_where_nobody_can_tell_what_was_not_read_that_is_said() -> None:
+def test_an_unknown_number_of_unread_lines_is_stated() -> None:
     told = cancelled(-1)
 
     said = "2 lines = 0 ok + 2 kept + 0 failed + 0 refused + 0 duplicates; more of the list was not read"

@@ -54,7 +54,7 @@ def test_a_long_list_starts_small_and_ends_on_all_slots_at_once() -> None:
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 20))
-def test_entries_an_earlier_run_held_are_in_the_batches_to_come(held: int, more: int, size: int) -> None:
+def test_entries_held_by_an_earlier_run_are_in_the_next_batches(held: int, more: int, size: int) -> None:
     batcher = Batcher(size, 2, is_resumed=True)
     given_entries = entries(held + more)
 
@@ -68,7 +68,7 @@ def test_entries_an_earlier_run_held_are_in_the_batches_to_come(held: int, more:
     ("has_own_worker", "transfers", "sizes"),
     [(True, "64", [64, 64, 128]), (True, "", [128, 128, 256]), (False, "64", [128] * 3)],
 )
-def test_the_first_batches_of_a_run_are_what_each_process_has_in_flight(
+def test_a_runs_first_batches_fill_each_process(
     has_own_worker: bool, transfers: str, sizes: list[int], tmp_path: Path
 ) -> None:
     """A cluster's workers have settings of their own."""
@@ -82,7 +82,7 @@ def test_the_first_batches_of_a_run_are_what_each_process_has_in_flight(
     assert WorkerSettings().transfers == FIRST_SIZE
 
 
-def test_a_process_takes_more_before_what_it_has_is_all_in_flight() -> None:
-    """Guards ``room``: with no more than is in flight, places stand empty while the next batch is claimed."""
+def test_a_process_has_room_for_more_than_it_has_in_flight() -> None:
+    """Guards ``room``: otherwise slots are empty while the next batch is claimed."""
     assert WorkerSettings(transfers=64).room == 96
     assert WorkerSettings(transfers=1).room == 1

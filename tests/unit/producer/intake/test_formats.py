@@ -1,4 +1,4 @@
-"""What is no list of URLs is told by how it begins, before anything is started."""
+"""A file that is not a list of URLs is recognised by its start, before anything is started."""
 
 import gzip
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Lines:
         (b"\0" * 4096, "is not text"),
     ],
 )
-def test_a_file_that_is_no_list_is_told_by_its_first_bytes(head: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_list_is_recognised_by_its_first_bytes(head: bytes, said: str) -> None:
     found = fault_of_head(head)
 
     assert found is not None
@@ -60,11 +60,11 @@ def test_a_file_that_is_no_list_is_told_by_its_first_bytes(head: bytes, said: st
         b"\n\n\t\x1b[1m",
     ],
 )
-def test_text_is_a_list_whatever_it_says(head: bytes) -> None:
+def test_any_text_is_a_list(head: bytes) -> None:
     assert fault_of_head(head) is None
 
 
-def test_a_thousand_refused_lines_are_enough_and_the_first_one_says_why() -> None:
+def test_a_thousand_refused_lines_end_the_command_with_the_first_reason() -> None:
     rows = [b"# a comment", b"", *(b"%d,http://h/%d" % (number, number) for number in range(998))]
 
     with pytest.raises(InputError, match=r"list urls.txt has no URL in its first 1,000 lines, .*: line 3: .* CSV"):
@@ -81,6 +81,6 @@ def test_fewer_refused_lines_are_rows(lines: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("lines", [[], [b""], [b"# nothing", b" ", b""]])
-def test_a_list_that_is_known_to_hold_nothing_ends_before_anything_is_given_up(lines: list[bytes]) -> None:
+def test_an_empty_list_ends_the_command_before_any_job_is_cancelled(lines: list[bytes]) -> None:
     with pytest.raises(InputError, match=r"The list urls\.txt holds no URLs: put one per line"):
         check_has_urls(Lines(lines, is_seen_whole=True))

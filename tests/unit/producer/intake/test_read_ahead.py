@@ -1,4 +1,4 @@
-"""Reading ahead: whatever order a list has, its hosts take turns, and nothing is lost between memory and disk."""
+"""Reading ahead: whatever the order of a list, its hosts take turns, and no entry is lost between memory and disk."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_hosts_of_a_sorted_list_take_turns() -> None:
     assert ahead.urls == 4000 - len(popped)
 
 
-def test_a_host_that_comes_late_catches_up_beside_the_others() -> None:
+def test_a_late_host_catches_up_beside_the_others() -> None:
     """Guards what is missed, and that it is made up for: the last host read would be the last one done."""
     ahead = ReadAhead(MemoryBlocks())
     ahead.add(_entries("first", range(20 * ROUND)))
@@ -75,7 +75,7 @@ def test_a_host_that_comes_late_catches_up_beside_the_others() -> None:
     assert _hosts_of(_pop(ahead, 8 * ROUND)) == {"first": 4 * ROUND, "late": 4 * ROUND}, "both had six rounds before"
 
 
-def test_no_host_is_alone_in_a_long_list_that_is_sorted_by_host() -> None:
+def test_no_host_is_alone_in_a_long_list_sorted_by_host() -> None:
     """Guards what is missed: a process holds URLs of several hosts at any time, so a limit per host slows none down."""
     ahead, popped = ReadAhead(MemoryBlocks()), list[Listed]()
     for host in range(40):
@@ -104,7 +104,7 @@ _lists = st.lists(st.sampled_from("aaaaabbc"), min_size=1, max_size=3 * ROUND)
 
 @example([["a", "b"], "keep", "pop", "keep", "kill"])
 @given(st.lists(st.one_of(_lists, st.sampled_from(["pop", "keep", "kill"])), max_size=30))
-def test_what_is_read_is_taken_once_whatever_happens_between(steps: list[list[str] | str]) -> None:
+def test_every_entry_is_popped_once_whatever_happens_between(steps: list[list[str] | str]) -> None:
     kept, number = MemoryBlocks(), 0
     ahead, safe, unsafe = ReadAhead(kept), [], []  # type: ReadAhead, list[str], list[str]
     expected: list[str] = []

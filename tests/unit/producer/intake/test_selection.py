@@ -1,4 +1,4 @@
-"""Which lines become entries: each URL once, refused lines as rows, earlier files known."""
+"""Which lines become entries: each URL once, refused lines as rows, files of earlier jobs known."""
 
 from collections.abc import Iterable, Mapping
 
@@ -30,7 +30,7 @@ def chunk(*lines: bytes, source: str = "list.txt", first: int = 1) -> Chunk:
     return Chunk(source, first, lines, Position())
 
 
-def test_every_line_that_asks_for_something_is_counted_once() -> None:
+def test_every_line_with_content_is_counted_once() -> None:
     selected = Selection(Remembering()).judge(
         chunk(b"http://a/\r", b"", b"# note", b"http://a/", b"ftp://b/", b"http://b/ size=3", b"ftp://b/")
     )
@@ -39,7 +39,7 @@ def test_every_line_that_asks_for_something_is_counted_once() -> None:
     assert (selected.duplicates, len(selected.refused), selected.lines) == (1, 2, 5)
 
 
-def test_a_refused_line_is_a_row_that_says_where_it_stands() -> None:
+def test_a_refused_line_is_a_row_with_its_position() -> None:
     alone = Selection(Remembering()).judge(chunk(b"gopher://x/", first=17)).refused[0]
     among = Selection(Remembering(), is_naming_lists=True).judge(chunk(b"gopher://x/", first=17)).refused[0]
 
@@ -48,7 +48,7 @@ def test_a_refused_line_is_a_row_that_says_where_it_stands() -> None:
     assert str(among.detail).startswith("line 17 of list.txt: ")
 
 
-def test_what_an_earlier_job_stored_goes_along_unless_forced() -> None:
+def test_files_of_earlier_jobs_are_passed_on_unless_forced() -> None:
     known = Known(3, "sha256:aa")
     memory = Remembering({bytes.fromhex(output_name("http://a/")): known})
 

@@ -37,7 +37,7 @@ def test_lines_of_several_lists_come_in_order_with_their_numbers(tmp_path: Path)
     assert numbered == [(1, b"one"), (2, b"two"), (1, b"three\r"), (2, b""), (3, b"four")]
 
 
-def test_a_line_without_end_is_cut_and_its_neighbours_are_whole(tmp_path: Path) -> None:
+def test_an_overlong_line_is_cut_and_its_neighbours_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(b"before\n" + b"x" * 9_000_000 + b"\nafter\n")
 
@@ -49,8 +49,8 @@ def test_a_line_without_end_is_cut_and_its_neighbours_are_whole(tmp_path: Path) 
     assert chunks[-1].position.offset == path.stat().st_size
 
 
-def test_who_reads_a_line_without_end_gets_a_turn_now_and_then(tmp_path: Path) -> None:
-    """Guards _READS_AT_ONCE: of /dev/zero nothing but kill -9 was an end."""
+def test_reading_an_endless_line_yields_now_and_then(tmp_path: Path) -> None:
+    """Guards _READS_AT_ONCE: reading /dev/zero could be ended only by kill -9."""
     path = tmp_path / "list"
     path.write_text("http://h/")
     os.truncate(path, 64 * 1024 * 1024)
@@ -78,7 +78,7 @@ def test_an_endless_line_costs_no_memory() -> None:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=40), st.integers(0, 40))
-def test_a_second_reader_goes_on_exactly_where_the_first_stopped(lines: list[bytes], stop: int) -> None:
+def test_a_second_reader_continues_exactly_where_the_first_stopped(lines: list[bytes], stop: int) -> None:
     read, write = os.pipe()
     text = b"\n".join([b"http://h/", *lines])
     os.write(write, text)
@@ -103,8 +103,8 @@ def test_a_second_reader_goes_on_exactly_where_the_first_stopped(lines: list[byt
     assert lines_of(chunks)[-len(lines_of(rest)) or len(lines_of(chunks)) :] == lines_of(rest)
 
 
-def test_a_list_that_was_peeked_at_to_its_end_says_so(tmp_path: Path) -> None:
-    """Guards ``is_seen_whole``: of a list that may go on, or has another behind it, nobody knows what it holds."""
+def test_peek_reports_whether_it_saw_the_whole_list(tmp_path: Path) -> None:
+    """Guards ``is_seen_whole``: nothing is known of the rest of a list that may continue, or has another behind it."""
     (tmp_path / "a").write_bytes(b"")
     (tmp_path / "b").write_bytes(b"http://h/")
     one, two, some = Lists([str(tmp_path / "a")]), Lists([str(tmp_path / "a"), str(tmp_path / "b")]), Lists(["-"])
@@ -117,7 +117,7 @@ def test_a_list_that_was_peeked_at_to_its_end_says_so(tmp_path: Path) -> None:
 
 
 def test_the_first_bytes_of_a_slow_list_can_be_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards ``await_bytes``: a job would be given up for a pipe that is slow, and brings nothing."""
+    """Guards ``await_bytes``: a job would be cancelled for a slow pipe that turns out to be empty."""
     monkeypatch.setattr(sources, "_LOOK", 0.0)
     read, write = os.pipe()
     lists = Lists(["-"], standard_input=read)
@@ -132,8 +132,8 @@ def test_the_first_bytes_of_a_slow_list_can_be_awaited(monkeypatch: pytest.Monke
     os.close(write)
 
 
-def test_of_short_lines_a_chunk_has_no_more_than_of_others(tmp_path: Path) -> None:
-    """Guards _MOST_LINES: of "x" on every line a chunk was 128,000 lines, and as many refusals at once."""
+def test_the_lines_of_a_chunk_are_bounded(tmp_path: Path) -> None:
+    """Guards _MOST_LINES: with "x" on every line a chunk had 128,000 lines, and as many refusals at once."""
     (tmp_path / "list").write_bytes(b"x\n" * 10_000 + b"y")
     lists = Lists([str(tmp_path / "list")])
     lists.peek(10)
@@ -148,7 +148,7 @@ def test_of_short_lines_a_chunk_has_no_more_than_of_others(tmp_path: Path) -> No
     assert lines_of(all_chunks(resumed)) == [b"x"] * 1808 + [b"y"]
 
 
-def test_a_list_that_changed_is_noticed(tmp_path: Path) -> None:
+def test_a_changed_list_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(b"http://a/\nhttp://b/\n")
     lists = Lists([str(path)])
@@ -165,7 +165,7 @@ def test_a_list_that_changed_is_noticed(tmp_path: Path) -> None:
     ("name", "said"),
     [("absent", "cannot be read"), ("folder", "is a folder"), ("a gz", r"compressed with gzip; .* `zcat '.*a gz' \|")],
 )
-def test_what_cannot_be_read_is_told_before_anything_starts(tmp_path: Path, name: str, said: str) -> None:
+def test_an_unreadable_list_is_reported_before_anything_starts(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "good").write_text("http://h/\n")
     (tmp_path / "a gz").write_bytes(gzip.compress(b"http://h/\n"))
@@ -174,12 +174,12 @@ def test_what_cannot_be_read_is_told_before_anything_starts(tmp_path: Path, name
         Lists([str(tmp_path / "good"), str(tmp_path / name)])
 
 
-def test_a_list_by_url_is_not_taken_for_a_file() -> None:
+def test_a_url_as_list_is_refused() -> None:
     with pytest.raises(InputError, match=r"A list cannot be a URL: download it first"):
         Lists(["https://h.example/urls.txt"])
 
 
-def test_what_comes_packed_through_a_pipe_is_told_too() -> None:
+def test_compressed_data_from_a_pipe_is_reported_too() -> None:
     read, write = os.pipe()
     os.write(write, gzip.compress(b"http://h/\n"))
     os.close(write)
@@ -189,6 +189,6 @@ def test_what_comes_packed_through_a_pipe_is_told_too() -> None:
     os.close(read)
 
 
-def test_standard_input_is_named_once() -> None:
+def test_standard_input_can_be_named_once_only() -> None:
     with pytest.raises(InputError, match="once"):
         Lists(["-", "-"])

@@ -1,4 +1,4 @@
-"""Feeding: whatever step a producer is killed after, the next one goes on with every entry."""
+"""Feeding: after whatever step a producer is killed, the next one continues with every entry."""
 
 import itertools
 import os
@@ -89,8 +89,8 @@ def finish(feeding: Feeder) -> None:
         feeding.step()
 
 
-def test_what_waits_for_its_hosts_fills_no_window_but_has_a_bound_of_bytes(desk: Desk) -> None:
-    """Guards ``Journal.backlog``: nine of ten URLs on a host that is paused kept all others back."""
+def test_parked_batches_do_not_fill_the_window_but_their_bytes_are_bounded(desk: Desk) -> None:
+    """Guards ``Journal.backlog``: nine of ten URLs on a paused host kept all others back."""
     desk.write(f"http://h/{number}" for number in range(20_000))
     feeding = desk.feeder(window=3)
     while feeding.step():
@@ -109,7 +109,7 @@ def test_what_waits_for_its_hosts_fills_no_window_but_has_a_bound_of_bytes(desk:
 
 
 @pytest.mark.parametrize("steps", range(5))
-def test_a_feeder_killed_after_any_step_is_gone_on_with(desk: Desk, steps: int) -> None:
+def test_a_feeder_killed_after_any_step_can_be_resumed(desk: Desk, steps: int) -> None:
     # Protects Batcher.restore and the remainder in the journal: entries read, and in no batch yet.
     desk.write([*URLS, URLS[0], "ftp://x/"])
     first = desk.feeder()
@@ -129,7 +129,7 @@ def test_a_feeder_killed_after_any_step_is_gone_on_with(desk: Desk, steps: int) 
     assert not any("secret" in text for text in services.about)
 
 
-def test_refused_lines_come_in_reports_of_a_bounded_size(desk: Desk) -> None:
+def test_refused_lines_are_reported_in_bounded_reports(desk: Desk) -> None:
     """Guards _REFUSED_AT_ONCE: a chunk's were one report, however many, and forty such reports are drained at once."""
     desk.write(["x"] * 1200)
 
@@ -151,7 +151,7 @@ def test_a_ledger_that_lost_the_job_gets_everything_again(desk: Desk) -> None:
     assert sorted(desk.fed) == sorted(URLS)
 
 
-def test_a_redis_that_is_nearly_full_is_told_and_not_fed_until_it_is_not(desk: Desk) -> None:
+def test_a_nearly_full_redis_is_reported_and_not_fed(desk: Desk) -> None:
     """Guards ``held_up``: "waiting for a worker" was shown for ever, though a worker was ready."""
     desk.write(URLS)
     now = itertools.count(100.0, 1.0)
@@ -167,8 +167,8 @@ def test_a_redis_that_is_nearly_full_is_told_and_not_fed_until_it_is_not(desk: D
     assert (feeding.held_up, feeding.is_done) == ("", True)
 
 
-def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(desk: Desk) -> None:
-    """Guards ``_fall_behind``: what was refused stands in the journal and nowhere else."""
+def test_a_full_ledger_is_reported_once_and_fed_again_later(desk: Desk) -> None:
+    """Guards ``_fall_behind``: rejected batches are in the journal and nowhere else."""
     urls = [f"http://h{number % 3}/{number}" for number in range(20_000)]
     desk.write(urls)
     now = itertools.count(100.0, 0.1)
@@ -188,8 +188,8 @@ def test_a_ledger_without_room_is_told_once_and_fed_again_when_it_has_some(desk:
     assert sorted(desk.fed) == sorted(urls)
 
 
-def test_a_cancelled_job_is_read_no_further_and_what_was_not_read_is_counted(desk: Desk) -> None:
-    """Guards ``Feeder.cancel``: lines that ask for nothing are none, and what was read has a row."""
+def test_a_cancelled_jobs_unread_lines_are_counted(desk: Desk) -> None:
+    """Guards ``Feeder.cancel``: blank lines and comments do not count, and lines already read have a row."""
     desk.write(f"http://h/{number}?{'x' * 1000}\n# a comment\n" for number in range(2000))
     services, feeding = desk.services, desk.feeder()
     feeding.step()
@@ -208,7 +208,7 @@ def test_a_cancelled_job_is_read_no_further_and_what_was_not_read_is_counted(des
     assert again.totals == feeding.totals
 
 
-def test_nobody_can_tell_what_was_not_read_of_a_list_that_is_no_file(desk: Desk) -> None:
+def test_unread_lines_of_a_stream_are_not_counted(desk: Desk) -> None:
     with desk.writing() as write:
         write(b"http://h/1\n")
         feeding = desk.feeder()
@@ -230,8 +230,8 @@ def _a_second_at_each_look() -> Callable[[], float]:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 5, 8])
-def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(desk: Desk, steps: int) -> None:
-    """Guards ``_lead``: a window full of the first host's batches would end the others' chances until those end."""
+def test_a_host_with_most_lines_holds_up_no_other_killed_or_not(desk: Desk, steps: int) -> None:
+    """Guards ``_lead``: a window full of the first host's batches would hold up the others until those end."""
     urls = [f"http://first/{number}/{'x' * 60}" for number in range(9000)]
     urls += [f"http://h{number % 50}/{number}" for number in range(1000)]
     desk.write(urls)
@@ -255,8 +255,8 @@ def test_a_host_with_most_lines_keeps_nobody_behind_it_killed_or_not(desk: Desk,
     assert desk.services.totals == {"lines": 10_000, "duplicates": 0, "refused": 0, "urls": 10_000}
 
 
-def test_hosts_that_are_read_within_a_second_have_their_part_of_the_first_batches(desk: Desk) -> None:
-    """Guards ``_has_head_start``: the first batches of a sorted list were of its first host and of no other."""
+def test_hosts_read_within_a_second_share_the_first_batches(desk: Desk) -> None:
+    """Guards ``_has_head_start``: the first batches of a sorted list were of its first host only."""
     desk.write(f"http://h{number // 1000}/{number}" for number in range(40_000))
     seconds = itertools.count(0.0, 0.01)
     feeding = desk.feeder(window=40, lead=4, clock=lambda: next(seconds))
@@ -266,7 +266,7 @@ def test_hosts_that_are_read_within_a_second_have_their_part_of_the_first_batche
     assert Counter(map(_host, desk.fed[: 40 * ROUND])) == {f"h{number}": ROUND for number in range(40)}
 
 
-def test_a_list_that_comes_slowly_or_takes_long_to_read_is_sent_meanwhile(desk: Desk) -> None:
+def test_a_slow_or_long_list_is_sent_while_it_is_read(desk: Desk) -> None:
     now = [0.0]
     with desk.writing() as write:
         feeding = desk.feeder(size=10, window=40, lead=4, clock=lambda: now[0])
@@ -282,8 +282,8 @@ def test_a_list_that_comes_slowly_or_takes_long_to_read_is_sent_meanwhile(desk: 
     assert 0 < sent < len(desk.services.opened)
 
 
-def test_a_few_lines_of_a_list_that_stays_open_are_sent_without_waiting_for_more(desk: Desk) -> None:
-    """Guards what a step takes and no batch has yet: it lingered for ever, recorded nowhere."""
+def test_the_first_lines_of_an_open_list_are_sent_without_waiting_for_more(desk: Desk) -> None:
+    """Guards popped entries that fill no batch yet: they lingered for ever, recorded nowhere."""
     now = [0.0]
     with desk.writing() as write:
         feeding = desk.feeder(window=40, lead=4, clock=lambda: now[0])
@@ -296,8 +296,8 @@ def test_a_few_lines_of_a_list_that_stays_open_are_sent_without_waiting_for_more
     assert sorted(desk.fed) == ["http://h/1", "http://h/2"]
 
 
-def test_batches_larger_than_what_a_step_takes_have_every_line(desk: Desk) -> None:
-    """Guards the end: a list that was read, of which a step took no whole batch, was sealed without the rest."""
+def test_batches_larger_than_a_step_have_every_line(desk: Desk) -> None:
+    """Guards the end: a list was sealed without the entries that did not fill a batch in its last step."""
     urls = [f"http://h/{number}/{'x' * 80}" for number in range(20_000)]
     desk.write(urls)
 
@@ -306,8 +306,8 @@ def test_batches_larger_than_what_a_step_takes_have_every_line(desk: Desk) -> No
     assert sorted(desk.fed) == sorted(urls)
 
 
-def test_batches_kept_open_by_what_hangs_do_not_end_the_feeding_of_a_list_still_read(desk: Desk) -> None:
-    """Guards ``_count_in_line``: four batches that workers hold for a URL each were all that might be open."""
+def test_batches_held_open_by_hanging_urls_do_not_stop_the_feeding(desk: Desk) -> None:
+    """Guards ``_count_in_line``: four batches that workers hold for one URL each used up all that may be open."""
     desk.write(f"http://first/{number}" for number in range(100_000))
     feeding = desk.feeder(window=40, lead=4, clock=_a_second_at_each_look())
     feeding.step()
@@ -322,7 +322,7 @@ def test_batches_kept_open_by_what_hangs_do_not_end_the_feeding_of_a_list_still_
     assert len(desk.services.opened) == 7 * 4
 
 
-def test_what_workers_hold_of_a_list_sorted_by_host_is_of_many_hosts(desk: Desk) -> None:
+def test_workers_hold_many_hosts_of_a_list_sorted_by_host(desk: Desk) -> None:
     """Guards the turns of hosts: of 20 hosts known, most of what is held was of one that had just been read."""
     desk.write(f"http://h{number // 2000}/{number}" for number in range(40_000))
     services, held, shares = desk.services, list[str](), list[float]()
@@ -339,7 +339,7 @@ def test_what_workers_hold_of_a_list_sorted_by_host_is_of_many_hosts(desk: Desk)
     assert max(shares[len(shares) // 2 :]) < 0.2
 
 
-def test_no_more_is_read_ahead_than_may_lie_on_our_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_ahead_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("producer.job.feeder.MOST_AHEAD", 5000)
     desk.write(f"http://first/{number}" for number in range(100_000))
     feeding = desk.feeder(window=20, lead=4)
@@ -352,8 +352,8 @@ def test_no_more_is_read_ahead_than_may_lie_on_our_disk(desk: Desk, monkeypatch:
     assert 5000 - ROUND <= ahead < 5000 + 15_000, "a chunk more at most"
 
 
-def test_what_was_read_ahead_of_a_cancelled_job_ends_as_cancelled_a_window_at_a_time(desk: Desk) -> None:
-    """Guards ``_is_read``: a million rows at once would fill Redis, and what was counted is read no more."""
+def test_a_cancelled_jobs_entries_read_ahead_end_in_steps(desk: Desk) -> None:
+    """Guards ``_is_read``: a million rows at once would fill Redis, and lines counted as not read must not be read."""
     desk.write(f"http://first/{number}" for number in range(50_000))
     feeding = desk.feeder(window=20, lead=4)
     for _ in range(3):

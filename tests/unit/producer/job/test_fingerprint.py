@@ -1,4 +1,4 @@
-"""Which commands are one job: the same specification, also where a version until 31f4598 began it."""
+"""Which commands are one job: the same specification, also if a version until 31f4598 began it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ CHOOSY = JobSpec(
         (CHOOSY, "f1d6a8def1a86499af23cbb1a5f9c2e6b5d162b4c05ad44239b449827fc8f177"),
     ],
 )
-def test_a_spec_is_called_what_31f4598_called_it(spec: JobSpec, written: str) -> None:
+def test_a_spec_has_the_fingerprint_of_31f4598(spec: JobSpec, written: str) -> None:
     """These were made by that version."""
     assert spec.earlier_fingerprint == written
 
 
-def test_what_31f4598_could_not_be_told_is_no_wish_of_its() -> None:
+def test_options_unknown_to_31f4598_have_no_earlier_fingerprint() -> None:
     assert replace(SPEC, policy=JobPolicy(first_byte_timeout=7.0)).earlier_fingerprint is None
 
 
@@ -52,8 +52,8 @@ def test_another_list_policy_or_manifest_is_another_job() -> None:
     assert len({spec.earlier_fingerprint for spec in (SPEC, *others)}) == 5
 
 
-def test_a_folder_that_an_earlier_version_began_is_gone_on_with(tmp_path: Path) -> None:
-    """Guards the earlier name: one field more in the policy made every unfinished folder another list's."""
+def test_a_folder_of_an_earlier_version_is_resumed(tmp_path: Path) -> None:
+    """Guards the earlier fingerprint: one more field in the policy made every unfinished folder another list's."""
     listed = tmp_path / "urls.txt"
     listed.write_text("http://a.test/\n")
     spec = JobSpec(lists=[str(listed)], policy=JobPolicy(), manifest=None)
@@ -77,7 +77,7 @@ def test_a_folder_that_an_earlier_version_began_is_gone_on_with(tmp_path: Path) 
         ({"lists": ["b.txt"]}, "another list"),
     ],
 )
-def test_what_another_command_changes_is_named_and_the_job_is_given_up(
+def test_changed_options_are_named_and_the_job_is_cancelled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], has: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -100,7 +100,7 @@ def test_what_another_command_changes_is_named_and_the_job_is_given_up(
     assert given_up == [job]
 
 
-def test_a_job_that_is_started_over_is_given_up(tmp_path: Path) -> None:
+def test_a_job_that_is_started_over_is_cancelled(tmp_path: Path) -> None:
     listed = tmp_path / "urls.txt"
     listed.write_text("http://a.test/\n")
     spec = JobSpec(lists=[str(listed)], policy=JobPolicy(), manifest=None)

@@ -1,4 +1,4 @@
-"""When a follower collects, and what it says of a Redis that answers and takes nothing."""
+"""A follower on a Redis that answers but rejects writes."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_batches_are_collected_together_while_others_are_open_and_the_last_ones_
     assert is_collected(0.32, closings=0), "all that were open are closed"
 
 
-def test_a_redis_that_takes_nothing_is_said_until_somebody_has_swept() -> None:
-    """Guards what is made of a sweep that failed: where nothing is closed, nothing else writes."""
+def test_a_redis_that_rejects_writes_is_reported_until_a_sweep_succeeds() -> None:
+    """Guards the handling of a failed sweep: while nothing is closed, nothing else writes."""
     services = Refusing("job")
     follower = Follower("job", Nowhere(), services=services, retrying=Retrying(print))
     said = []

@@ -1,4 +1,4 @@
-"""What is said to hold a job up is what really does: each thing by itself, and the first of several."""
+"""What is reported as holding a job up: each cause by itself, and the first of several."""
 
 from __future__ import annotations
 
@@ -121,22 +121,22 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
         ),
     ],
 )
-def test_what_holds_a_job_up_is_one_sentence(facts: dict[str, Any], kind: str, sentence: str) -> None:
+def test_each_cause_is_one_sentence(facts: dict[str, Any], kind: str, sentence: str) -> None:
     assert found(**facts) == HoldUp(kind, sentence)
 
 
-def test_what_could_hold_it_up_does_not_while_outcomes_come() -> None:
-    """Guards ``is_flowing``: what is silent for years may fly beside what is fetched in milliseconds."""
+def test_nothing_holds_a_job_up_while_outcomes_come() -> None:
+    """Guards ``is_flowing``: silent transfers may be in flight beside fast ones for a long time."""
     for facts in (QUIET, {"batches": WAITING}, {"batches": WAITING, "census": NOBODY}, {"unresolved": 3}):
         assert found(**facts, is_flowing=True) == HoldUp(), facts
 
 
-def test_one_transfer_that_brings_bytes_is_enough_for_a_job_that_runs() -> None:
+def test_one_transfer_that_receives_bytes_is_progress() -> None:
     assert found(**{**QUIET, "flying": 16}) == HoldUp()
 
 
-def test_hosts_hold_nothing_up_while_anything_else_is_left() -> None:
-    """Guards the first line of _hosts: a paused host in a list of thousands is no reason."""
+def test_hosts_hold_nothing_up_while_other_urls_are_left() -> None:
+    """Guards the first line of _hosts: one paused host of thousands is no reason."""
     for open_ in ({"running": 1}, {"running": 0, "open": 6, "held": {}}):
         hold_up = found(batches=batches(**{"open": 2, "deferred": 2, "due": 40.0} | open_), waits={"a.test": 40.0})
         assert hold_up.kind != "hosts"
@@ -153,20 +153,20 @@ def test_hosts_hold_nothing_up_while_anything_else_is_left() -> None:
         ({**QUIET, "retrying": 5}, "slow"),
     ],
 )
-def test_of_several_the_one_that_blocks_first_is_said(facts: dict[str, Any], kind: str) -> None:
+def test_the_first_of_several_causes_is_reported(facts: dict[str, Any], kind: str) -> None:
     assert found(**facts).kind == kind
 
 
-def test_a_worker_of_an_earlier_version_says_nothing_of_itself_and_works() -> None:
-    """Guards ``running`` where no worker is known: it would be said to be missing while it fetches."""
+def test_a_worker_of_an_earlier_version_counts_although_it_does_not_report() -> None:
+    """Guards ``running`` if no worker is known: it would be reported as missing while it fetches."""
     assert found(census=NOBODY).kind != "worker"
 
 
-def test_without_an_answer_of_the_cluster_nothing_is_claimed() -> None:
+def test_without_an_answer_from_the_cluster_nothing_is_reported() -> None:
     assert found(batches=None, census=None) == HoldUp()
 
 
-def test_only_what_stops_a_job_keeps_the_time_that_is_left_unsaid() -> None:
+def test_the_time_left_is_hidden_only_if_the_job_is_stopped() -> None:
     assert found(**QUIET).stops
     assert not found(census=Census({"a": 1.0, "b": 1.0}, {"b": FULL})).stops
     assert not HoldUp().stops

@@ -1,4 +1,4 @@
-"""A kept row says what was known of the file; what vouches for another file changes nothing."""
+"""A kept row repeats what was known of the file; a row of another file changes nothing."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def journal(tmp_path: Path) -> Journal:
     return opened
 
 
-def test_a_kept_row_has_what_the_row_of_the_download_had(journal: Journal) -> None:
+def test_a_kept_row_has_the_fields_of_the_downloads_row(journal: Journal) -> None:
     now = {"outcome": "kept", "attempts": [], "worker": "now"}
 
     assert filled(journal, KEPT) == json.loads(as_row(FETCHED)) | now
@@ -51,13 +51,13 @@ def test_a_kept_row_has_what_the_row_of_the_download_had(journal: Journal) -> No
 
 
 @pytest.mark.parametrize("change", [{"bytes": 4}, {"sha256": "bb"}, {"name": output_name("http://c/")}, {"name": None}])
-def test_what_is_known_of_another_file_is_not_said_of_this_one(journal: Journal, change: dict[str, Any]) -> None:
+def test_a_row_of_another_file_is_not_used(journal: Journal, change: dict[str, Any]) -> None:
     kept = Outcome.from_row(KEPT.to_row() | change)
 
     assert filled(journal, kept) == json.loads(as_row(kept))
     journal.close()
 
 
-def test_what_is_no_row_is_as_it_came(journal: Journal) -> None:
+def test_an_unreadable_row_is_left_unchanged(journal: Journal) -> None:
     assert completed_row(b"nonsense", journal) == b"nonsense"
     journal.close()

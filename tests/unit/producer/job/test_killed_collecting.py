@@ -1,4 +1,4 @@
-"""Rows collected by commands that are killed between any two steps: each stored file's row is found later."""
+"""Followers killed between any two steps: each stored file's row is found later."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def collect(chance: random.Random, journal: Journal) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_follower_killed_between_any_two_steps_remembers_every_stored_file(tmp_path: Path, seed: int) -> None:
-    """Guards where remembering begins again: behind what was noted, and before what is cut off."""
+    """Guards where remembering resumes: after what was noted, and before what is cut off."""
     chance = random.Random(seed)
     folder = tmp_path / "0"
     journal = Journal(folder / ".trawl")

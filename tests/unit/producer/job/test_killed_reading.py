@@ -1,4 +1,4 @@
-"""A list read by commands that are killed between any two steps of what they keep: every URL is in one batch."""
+"""Feeders killed between any two writes while reading a list: every URL is in one batch."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def listed(tmp_path: Path) -> tuple[Path, set[bytes]]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_reader_killed_between_any_two_steps_takes_every_url_once(
+def test_a_reader_killed_between_any_two_steps_reads_every_url_once(
     tmp_path: Path, listed: tuple[Path, set[bytes]], seed: int
 ) -> None:
-    """Guards the order of things: runs are noted with the position they belong to, and not before they are written."""
+    """Guards the order: runs are noted with the position they belong to, and not before they are written."""
     path, names = listed
     journal = Journal(tmp_path / "0")
     journal.begin("job-1")
@@ -77,10 +77,8 @@ def test_a_reader_killed_between_any_two_steps_takes_every_url_once(
     assert lives > 5, "it was killed now and then"
 
 
-def test_what_a_journal_of_an_earlier_version_was_told_of_counts(
-    tmp_path: Path, listed: tuple[Path, set[bytes]]
-) -> None:
-    """Guards its upgrade: the rest of the list would be fetched again where it repeats what came before."""
+def test_names_in_an_earlier_versions_journal_count(tmp_path: Path, listed: tuple[Path, set[bytes]]) -> None:
+    """Guards its upgrade: the rest of the list would be fetched again where it repeats earlier lines."""
     path, names = listed
     lists = Lists([str(path)])
     chunk = lists.read()

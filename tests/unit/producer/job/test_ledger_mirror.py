@@ -38,10 +38,10 @@ def mirror(folder: Path, totals: dict[str, int] | None) -> LedgerMirror:
     )
 
 
-def test_of_a_cancelled_job_what_feeds_it_gets_a_moment_to_say_what_it_has_not_read(
+def test_a_cancelled_jobs_feeder_gets_a_moment_to_count_unread_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards ``_is_fed``: else the sums were told before they were known; but it may have been killed long ago."""
+    """Guards ``_is_fed``: otherwise the sums were shown before they were known; but the feeder may have been killed."""
     assert mirror(tmp_path, {"lines": 1}).is_done
 
     unsealed = mirror(tmp_path, None)

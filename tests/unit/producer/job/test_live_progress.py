@@ -1,4 +1,4 @@
-"""What is shown of a job: each outcome once, whether its batch is closed or not, and nothing a dead worker had."""
+"""Live progress: each outcome once, whether its batch is closed or not, and none of a dead worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Bench:
         return self.live.rows, self.live.fetched
 
 
-def test_open_batches_count_as_far_as_they_are() -> None:
+def test_open_batches_count_by_their_snapshots() -> None:
     bench = Bench()
     bench.tally.counts["ok"] += 10
     bench.tally.fetched += 1000
@@ -37,7 +37,7 @@ def test_open_batches_count_as_far_as_they_are() -> None:
     assert bench.live.counts == {"ok": 12, "kept": 0, "failed": 1, "refused": 1}
 
 
-def test_a_batch_whose_rows_are_here_is_not_counted_twice_even_by_a_glimpse_that_comes_late() -> None:
+def test_a_late_snapshot_does_not_count_a_collected_batch_twice() -> None:
     bench = Bench()
     bench.snapshot("1", 300, ok=3)
 
@@ -48,7 +48,7 @@ def test_a_batch_whose_rows_are_here_is_not_counted_twice_even_by_a_glimpse_that
     assert bench.shown == (4, 0)
 
 
-def test_batches_that_are_over_are_not_remembered_for_ever() -> None:
+def test_closed_batches_are_not_remembered_for_ever() -> None:
     bench = Bench()
     bench.live.end(map(str, range(3000)))
 
@@ -57,7 +57,7 @@ def test_batches_that_are_over_are_not_remembered_for_ever() -> None:
     assert bench.shown == (0, 0)
 
 
-def test_a_worker_that_falls_silent_is_no_longer_believed() -> None:
+def test_snapshots_of_a_silent_worker_expire() -> None:
     bench = Bench()
     bench.snapshot("1", 300, ok=3)
     bench.now = 9.0
@@ -84,7 +84,7 @@ def test_a_worker_that_falls_silent_is_no_longer_believed() -> None:
         b'{"batch":"1","counts":{"ok":123456789012345678901234567890},"fetched":0}',
     ],
 )
-def test_what_is_no_glimpse_is_not_shown(told: bytes) -> None:
+def test_an_unreadable_snapshot_is_ignored(told: bytes) -> None:
     bench = Bench()
 
     bench.live.add_snapshot(told)

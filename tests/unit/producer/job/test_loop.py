@@ -42,7 +42,7 @@ class Worker:
 
 
 def test_an_interrupted_run_ends_once_its_worker_holds_no_batch() -> None:
-    """Guards the look at ``running``: Celery's exit takes three seconds more, and there is nothing left to lose."""
+    """Guards the check of ``running``: Celery's exit takes three seconds more, with nothing left to lose."""
     follower, worker = Follower(), Worker()
     feeder = SimpleNamespace(is_done=False, held_up="", totals={}, is_complete=False)
     nothing = SimpleNamespace(look=lambda _seen: None, examples={}, stage="")

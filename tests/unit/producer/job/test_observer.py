@@ -1,4 +1,4 @@
-"""What a cluster is asked for those who look at a job: so often and no more; without an answer the last one holds."""
+"""What a cluster is asked to display a job: only so often; without an answer the last one stays."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class World:
         self.live.add_snapshot(ProgressSnapshot("1", {"ok": rows}, rows * 10, **more).to_wire())  # type: ignore[arg-type]
 
 
-def test_a_cluster_is_asked_every_two_seconds_and_not_for_every_turn() -> None:
+def test_a_cluster_is_asked_every_two_seconds_and_not_in_every_step() -> None:
     world = World()
 
     world.pass_time(10.0)
@@ -86,7 +86,7 @@ def test_a_cluster_is_asked_every_two_seconds_and_not_for_every_turn() -> None:
     assert [world.asked[what] for what in ("census", "open_batches", "waits")] == [5, 5, 5]
 
 
-def test_whoever_sees_nothing_asks_for_troubles_only() -> None:
+def test_a_quiet_run_asks_for_troubles_only() -> None:
     world = World(every=None)
 
     world.pass_time(10.0)
@@ -94,8 +94,8 @@ def test_whoever_sees_nothing_asks_for_troubles_only() -> None:
     assert (world.asked["census"] > 0, world.asked["open_batches"], world.asked["waits"]) == (True, 0, 0)
 
 
-def test_who_gets_lines_asks_what_is_open_only_while_nothing_comes() -> None:
-    """Guards the round trips of a run that goes well: six per batch in all."""
+def test_with_lines_open_batches_are_queried_only_while_nothing_comes() -> None:
+    """Guards the round trips of a run that goes well: six per batch in total."""
     world = World(every=5.0)
     for second in range(20):
         world.tell(second)
@@ -110,7 +110,7 @@ def test_who_gets_lines_asks_what_is_open_only_while_nothing_comes() -> None:
     assert world.observer.status().workers[0].batches == 1
 
 
-def test_while_the_cluster_is_away_the_last_answer_stays() -> None:
+def test_while_the_cluster_is_unreachable_the_last_answer_stays() -> None:
     world = World()
     world.pass_time(3.0)
     world.be_away()
@@ -122,7 +122,7 @@ def test_while_the_cluster_is_away_the_last_answer_stays() -> None:
     assert (status.waiting, status.running, status.deferred) == (1, 1, 2)
 
 
-def test_a_status_has_what_open_batches_told_and_no_time_that_is_a_guess() -> None:
+def test_a_status_includes_open_batches_and_no_guessed_time() -> None:
     world = World()
     for second in range(8):
         world.tell(second, flying=2, quiet=1)
@@ -146,8 +146,8 @@ def test_a_status_has_what_open_batches_told_and_no_time_that_is_a_guess() -> No
     assert wait.left <= due
 
 
-def test_a_job_whose_workers_wait_for_a_host_that_throttles_is_held_up_by_it() -> None:
-    """Guards ``throttling``: "held up by nothing" was all that was said."""
+def test_a_job_waiting_for_a_throttling_host_is_held_up_by_it() -> None:
+    """Guards ``throttling``: "held up by nothing" was reported."""
     world = World()
     world.tell(1)
     world.pass_time(5.0)
@@ -162,8 +162,8 @@ def test_a_job_whose_workers_wait_for_a_host_that_throttles_is_held_up_by_it() -
     assert hold_up.sentence.endswith(", in 0:03.")
 
 
-def test_the_last_silent_urls_are_not_measured_by_those_before_them() -> None:
-    """Guards _is_all_silent: of the last 28 URLs, all silent, four seconds were said to be left."""
+def test_no_time_left_is_shown_for_the_last_silent_urls() -> None:
+    """Guards _is_all_silent: with the last 28 URLs all silent, four seconds were said to be left."""
     world = World(is_at_its_last=True)
     for second in range(40):
         world.tell(second * 2, flying=2, quiet=1)
@@ -174,8 +174,8 @@ def test_the_last_silent_urls_are_not_measured_by_those_before_them() -> None:
     assert world.observer.status().left is None
 
 
-def test_our_own_worker_is_looked_for_until_it_is_there() -> None:
-    """Guards _ASKED_FIRST: a run would say for two seconds that a worker starts which works."""
+def test_our_own_worker_is_queried_often_until_it_reports() -> None:
+    """Guards _ASKED_FIRST: a run would show for two seconds that a worker is starting which is working."""
     world = World(is_own=True)
     world.answer = Census({}, {})
     world.pass_time(1.0)
@@ -187,7 +187,7 @@ def test_our_own_worker_is_looked_for_until_it_is_there() -> None:
     assert world.told == ["Worker trawl@embedded takes no work: The disk is full (ENOSPC)."]
 
 
-def test_what_is_shown_of_a_job_changes_with_its_state() -> None:
+def test_the_display_changes_with_the_jobs_state() -> None:
     """Guards _note_state: five seconds after "is resumed", a line said that the job is paused."""
     world = World(every=5.0)
     world.pass_time(6.0)
@@ -202,7 +202,7 @@ def test_what_is_shown_of_a_job_changes_with_its_state() -> None:
 
 
 def test_nothing_is_in_flight_once_no_batch_is_held() -> None:
-    """Guards _is_still: a paused job had "in flight 20, 20 silent" for as long as its snapshots are believed."""
+    """Guards _is_still: a paused job showed "in flight 20, 20 silent" until its snapshots expired."""
     world = World()
     told = ProgressSnapshot("1", {"ok": 1}, 10, flying=20, quiet=20, unresolved=3, hosts={"slow.test:443": 20})
     world.live.add_snapshot(told.to_wire())
@@ -220,7 +220,7 @@ def test_nothing_is_in_flight_once_no_batch_is_held() -> None:
     assert after.done == 1, "its outcomes count until its report is here"
 
 
-def test_a_job_that_is_being_stopped_says_so() -> None:
+def test_a_stopping_job_is_shown_as_stopping() -> None:
     world = World()
     world.observer.stage = STOPPING
 

@@ -1,4 +1,4 @@
-"""What a job finds where it is to begin: nothing that another job or a person left is lost."""
+"""Beginning a job in a folder: nothing that another job or a user left there is lost."""
 
 import json
 import os
@@ -57,9 +57,7 @@ def test_a_manifest_of_another_folders_job_is_set_aside_and_not_cut_off(tmp_path
     assert known(journal, "http://a/", "http://b/") == ["http://a/"]
 
 
-def test_what_took_the_place_of_the_last_jobs_manifest_stays_unless_it_is_in_the_way(
-    tmp_path: Path, journal: Journal
-) -> None:
+def test_a_file_replacing_the_last_manifest_stays_unless_it_is_in_the_way(tmp_path: Path, journal: Journal) -> None:
     own = tmp_path / "own.jsonl"
     begin_job(journal, "job-1", own)
     own.write_text("notes")
@@ -73,10 +71,10 @@ def test_what_took_the_place_of_the_last_jobs_manifest_stays_unless_it_is_in_the
     assert journal.job == "job-3"
 
 
-def test_manifests_that_lie_there_say_what_is_stored_and_what_is_only_called_so_is_passed_over(
+def test_manifests_in_the_folder_are_indexed_and_files_of_similar_names_skipped(
     tmp_path: Path, journal: Journal
 ) -> None:
-    """Guards _set_last_aside: the name is a pattern of a person's, and what has such a name may be anything."""
+    """Guards _set_last_aside: the user chose the name's pattern, and any file may match it."""
     manifest = tmp_path / "rows [1].jsonl"
     manifest.write_text(row("http://a/"))
     (tmp_path / "rows [1]-job-1.jsonl").write_text(row("http://b/"))
@@ -102,8 +100,8 @@ begin(Journal(Path(sys.argv[1])), sys.argv[2], print, fingerprint="", label="", 
 
 
 @pytest.mark.parametrize("name", [b"\xe4.jsonl", "ä.jsonl".encode()], ids=["Latin-1", "UTF-8"])
-def test_a_folder_begun_in_one_locale_goes_on_in_another(tmp_path: Path, name: bytes) -> None:
-    """Guards paths in the journal: a folder with an umlaut ended in 70 where cron has no locale."""
+def test_a_folder_begun_in_one_locale_resumes_in_another(tmp_path: Path, name: bytes) -> None:
+    """Guards paths in the journal: a folder with an umlaut ended in 70 under cron, which has no locale."""
     manifest = os.fsencode(tmp_path) + b"/" + name
 
     for number, locale in enumerate([{"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "LC_ALL": "C"}, {"PYTHONUTF8": "1"}]):
@@ -117,8 +115,8 @@ def test_a_folder_begun_in_one_locale_goes_on_in_another(tmp_path: Path, name: b
     assert kept == [row("http://0/"), row("http://1/")]
 
 
-def test_what_an_earlier_version_indexed_is_not_read_again_whatever_its_name(tmp_path: Path, journal: Journal) -> None:
-    """Guards the fact's name: SQLite takes no bytes that are no UTF-8, so they were escaped."""
+def test_a_manifest_that_is_indexed_is_not_read_again_whatever_its_name(tmp_path: Path, journal: Journal) -> None:
+    """Guards the fact's key: SQLite rejects text that is not UTF-8, so such bytes were escaped."""
     manifest = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xe4.jsonl"))
     journal.begin("job-1")
     journal.note(**{"known m\\xe4-job-1.jsonl": 1})
@@ -130,7 +128,7 @@ def test_what_an_earlier_version_indexed_is_not_read_again_whatever_its_name(tmp
     assert known(journal, "http://a/") == []
 
 
-def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:
+def test_nothing_is_created_if_the_manifest_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("notes")
 
     with pytest.raises(FolderError, match="is not a Trawlnet manifest"):
@@ -154,8 +152,8 @@ def test_nothing_is_made_where_the_manifest_cannot_be(tmp_path: Path) -> None:
         (".trawl", "would be inside .trawl"),
     ],
 )
-def test_a_manifest_lies_where_neither_a_body_nor_our_own_state_does(tmp_path: Path, place: str, said: str) -> None:
-    """Guards the look at its place: a body was renamed over the manifest."""
+def test_a_manifest_cannot_be_where_bodies_or_our_state_are(tmp_path: Path, place: str, said: str) -> None:
+    """Guards the check of its path: a body was renamed over the manifest."""
     out = tmp_path / "out"
     out.mkdir()
     (tmp_path / "link").symlink_to("out")
@@ -170,7 +168,7 @@ def test_a_manifest_lies_where_neither_a_body_nor_our_own_state_does(tmp_path: P
 
 
 @pytest.mark.parametrize("named", ["file", "fifo", "file/below", "out"])
-def test_an_output_folder_that_is_none_is_one_sentence(tmp_path: Path, named: str) -> None:
+def test_an_output_folder_that_is_not_a_folder_is_refused_in_one_sentence(tmp_path: Path, named: str) -> None:
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "out").mkdir()
@@ -187,8 +185,8 @@ def of_a_group() -> Iterator[None]:
     os.umask(before)
 
 
-def test_our_own_folder_is_no_link_to_another_one(tmp_path: Path) -> None:
-    """Guards the look at ``.trawl``: journal and logs were written wherever somebody had it lead."""
+def test_our_own_folder_may_not_be_a_link(tmp_path: Path) -> None:
+    """Guards the check of ``.trawl``: journal and logs were written wherever it led."""
     victim = tmp_path / "victim"
     (tmp_path / "out").mkdir()
     victim.mkdir()
@@ -199,7 +197,7 @@ def test_our_own_folder_is_no_link_to_another_one(tmp_path: Path) -> None:
     assert list(victim.iterdir()) == []
 
 
-def test_a_link_to_nowhere_is_called_what_it_is(tmp_path: Path) -> None:
+def test_a_dangling_link_is_reported_as_one(tmp_path: Path) -> None:
     """Guards its sentence: it was called a file."""
     out = tmp_path / "out"
     out.symlink_to("gone")
@@ -208,7 +206,7 @@ def test_a_link_to_nowhere_is_called_what_it_is(tmp_path: Path) -> None:
         prepare_folder(out)
 
 
-def test_a_link_to_a_folder_is_one(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to("disk")
 
@@ -216,7 +214,7 @@ def test_a_link_to_a_folder_is_one(tmp_path: Path) -> None:
 
 
 def test_a_group_can_share_a_folder(tmp_path: Path, of_a_group: None) -> None:
-    """Guards the modes: what is not the umask's must not be ours, but that only the group may read the journal."""
+    """Guards the modes: only the umask removes rights, but only the group may read the journal."""
     state = prepare_folder(tmp_path / "out")
     with closing(Journal(state)) as journal:
         journal.note(label="urls.txt")

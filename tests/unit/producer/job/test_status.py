@@ -1,4 +1,4 @@
-"""Where a job is between its first batch and its last row, in a word or two."""
+"""A job's state between its first batch and its last row, in a word or two."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SEALED = {"lines": 1, "duplicates": 0, "urls": 1, "refused": 0}
         (JobState.CANCELLED, False, 0, 0, 0, "finished"),
     ],
 )
-def test_the_state_of_a_job_is_said_as_it_is(
+def test_each_state_of_a_job_has_its_name(
     state: JobState, is_sealed: bool, open_: int, running: int, undrained: int, said: str
 ) -> None:
-    """Guards the order: one that was cancelled is not fed, though its producer is gone and never said that it ended."""
+    """Guards the order: a cancelled job is not "being fed", though its producer has gone without sealing it."""
     record = JobRecord(
         job="job",
         label="",

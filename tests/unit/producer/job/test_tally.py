@@ -66,7 +66,7 @@ def test_rows_are_counted_by_ending_error_and_host() -> None:
     assert [(host.name, host.failed) for host in tally.slowest_hosts(5)] == [("slow", 1), ("h", 0)]
 
 
-def test_what_was_cancelled_was_not_fetched_and_made_no_host_quicker() -> None:
+def test_cancelled_urls_count_as_not_fetched_for_any_host() -> None:
     tally = Tally()
 
     tally.add_rows(
@@ -125,7 +125,7 @@ def test_a_row_written_by_another_program_counts_the_same() -> None:
     assert ours.times_record() == theirs.times_record()
 
 
-def test_the_time_between_two_runs_of_a_job_is_nobodys() -> None:
+def test_time_between_two_runs_of_a_job_does_not_count() -> None:
     tally = Tally()
     tally.add_batch(started=10.0, finished=12.0, busy=3.0, worker="w", urls=2)
 

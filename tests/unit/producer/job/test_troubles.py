@@ -1,4 +1,4 @@
-"""What holds workers up is told to who waits for them: when it begins and when it is over."""
+"""Workers' trouble is reported when it begins and when it is over."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def told() -> list[str]:
     return []
 
 
-def test_trouble_is_told_once_and_when_it_is_over(told: list[str]) -> None:
-    """Guards the comparison with what is known: a full disk would be told every two seconds."""
+def test_trouble_is_reported_once_and_when_it_is_over(told: list[str]) -> None:
+    """Guards the comparison with what is known: a full disk would be reported every two seconds."""
     troubles = Troubles(told.append)
 
     for found in ({}, {"celery@a": FULL}, {"celery@a": FULL}, {"celery@a": FULL, "celery@b": SHORT}, {}):

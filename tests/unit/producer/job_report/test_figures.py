@@ -1,4 +1,4 @@
-"""What rows add up to for a report: in any order, whatever their number, whatever they hold."""
+"""What rows add up to in a report: in any order, any number, any content."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def figures_of(*rows: Row | None) -> Figures:
     return figures
 
 
-def test_a_job_lasts_from_its_first_request_to_its_last_end_in_whatever_order_the_rows_come() -> None:
+def test_a_job_lasts_from_its_first_request_to_its_last_end_in_any_order_of_rows() -> None:
     figures = figures_of(fetched(at=7.0, total=1.5), fetched(at=2.0, total=0.5))
 
     assert (figures.wall, figures.fetched, figures.bytes) == (6.5, 2, 2000)
     assert figures.phases["total"].percentile(1.0) == pytest.approx(1.5, rel=0.02)
 
 
-def test_what_was_kept_or_refused_has_an_outcome_and_took_no_time() -> None:
+def test_kept_and_refused_urls_took_no_time() -> None:
     kept = Row(url="http://a.test/", outcome=Ending.KEPT, started=datetime.fromtimestamp(BEGIN, UTC))
     refused = Row(url="ftp://a.test/", outcome=Ending.REFUSED, error="refused-url")
 
@@ -54,7 +54,7 @@ def test_what_was_kept_or_refused_has_an_outcome_and_took_no_time() -> None:
     assert list(figures.errors) == ["refused-url"]
 
 
-def test_lines_that_are_no_rows_are_counted_and_passed_over() -> None:
+def test_unreadable_lines_are_counted_and_skipped() -> None:
     torn = b'{"url":"http://a.test/","outco'
 
     figures = figures_of(*read_rows([torn, b'{"url":"http://a.test/","outcome":"ok"}\n', b"\xff\n"]))
@@ -65,7 +65,7 @@ def test_lines_that_are_no_rows_are_counted_and_passed_over() -> None:
 @pytest.mark.parametrize(
     "odd", ['"bytes":1%s' % ("0" * 400), '"bytes":-1', '"timing":{"total":1e300}', '"timing":{"dns":-1}']
 )
-def test_a_row_of_impossible_amounts_is_none(odd: str) -> None:
+def test_a_row_with_impossible_numbers_is_unreadable(odd: str) -> None:
     figures = figures_of(*read_rows([f'{{"url":"http://a.test/","outcome":"ok",{odd}}}'.encode()]))
 
     assert (figures.rows, figures.unreadable) == (0, 1)
@@ -95,34 +95,34 @@ def test_a_timeline_gets_wider_bins_instead_of_more_and_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize("count", [16, 16 * 1000])
-def test_one_url_after_another_is_one_under_way_however_many_a_bin_has(count: int) -> None:
-    """Guards the offsets: all that began in a bin was shown as under way beside one another. Doubling keeps them."""
+def test_sequential_urls_count_as_one_under_way(count: int) -> None:
+    """Guards the offsets: all that began in a bin was shown as under way at once. Doubling keeps them."""
     columns = timeline_of(*((index / 16, 1 / 16) for index in range(count)))
 
     assert columns["under_way"][:-1] == pytest.approx([1.0] * (len(columns["time"]) - 1))
     assert max(columns["stored"]) <= 16.0
 
 
-def test_who_is_under_way_for_a_part_of_a_bin_counts_as_that_part_of_one() -> None:
+def test_a_url_under_way_for_part_of_a_bin_counts_as_that_part() -> None:
     columns = timeline_of((0.0, 0.75), (0.0, 0.375))
 
     assert columns["under_way"] == pytest.approx([2.0, 1.5, 1.0, 0.0])
 
 
-def test_bytes_are_shown_when_they_came_and_not_all_when_the_last_of_them_did() -> None:
+def test_bytes_are_spread_over_the_time_of_the_transfer() -> None:
     columns = timeline_of((0.0, 4.0), size=1000, transfer=2.0)
 
     assert columns["bytes"] == pytest.approx([0.0] * 8 + [500.0] * 8 + [0.0])
 
 
-def test_a_few_urls_that_end_together_are_no_rate_of_hundreds() -> None:
+def test_a_few_urls_that_end_together_are_not_a_high_rate() -> None:
     """Guards the narrowest bin: in a sixteenth of a second ten URLs are 160 a second."""
     columns = timeline_of(*[(0.0, 0.1)] * 10)
 
     assert max(columns["stored"]) <= 4 * 10
 
 
-def test_of_very_many_hosts_those_that_cost_most_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_hosts_those_that_cost_most_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures_module, "_MOST_HOSTS", 10)
     costly = [fetched("bad.test", error="timeout"), fetched("slow.test", total=9.0)]
 
@@ -133,7 +133,7 @@ def test_of_very_many_hosts_those_that_cost_most_are_remembered(monkeypatch: pyt
     assert len(figures.hosts(1000)) <= 10
 
 
-def test_the_slowest_are_kept_the_slowest_first() -> None:
+def test_the_slowest_urls_are_listed_slowest_first() -> None:
     figures = figures_of(*(fetched(at=index, total=float(index)) for index in range(100)))
 
     assert [slow.total for slow in figures.slowest()[:3]] == [99.0, 98.0, 97.0]
@@ -155,7 +155,7 @@ def test_of_a_url_only_the_host_is_shown(url: str, host: str) -> None:
     assert "c4n4ry" not in text_of(figures_of(row))
 
 
-def test_text_of_others_steers_no_terminal() -> None:
+def test_foreign_text_does_not_control_the_terminal() -> None:
     row = Row(url="http://a\x1b[2J.test/", outcome=Ending.FAILED, error="dns", detail="\x9b31m\u202eevil\r\n")
 
     assert all(line.isprintable() for line in text_of(figures_of(row)).split("\n"))

@@ -34,7 +34,7 @@ def test_the_policy_allows_the_page_s_own_style_and_scripts_and_nothing_else() -
     assert not re.findall(r'\s(?:style|src|href|on\w+)\s*=\s*"?', page.replace(scripts[0], "").replace(scripts[1], ""))
 
 
-def test_markup_and_steering_characters_of_others_stay_text() -> None:
+def test_foreign_markup_and_control_characters_stay_text() -> None:
     row = Row(url=f"http://{_MARKUP}/", outcome=Ending.FAILED, error=_MARKUP, detail=_MARKUP, name=_MARKUP)
     worker = fetched(_MARKUP, total=5.0)
 
@@ -62,7 +62,7 @@ def test_a_job_without_a_row_has_a_page() -> None:
     assert "no request was sent" in page_of(Figures(), "nothing")
 
 
-def test_the_charts_library_is_what_its_publisher_packed() -> None:
+def test_the_chart_library_is_the_published_one() -> None:
     folder = files("producer.job_report").joinpath("assets", "uplot")
     source = json.loads(folder.joinpath("source.json").read_text())
 

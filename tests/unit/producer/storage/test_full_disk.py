@@ -1,4 +1,4 @@
-"""A full disk of the producer: said once, waited for, given up when somebody says so."""
+"""A full disk of the producer: reported once, waited for, given up on request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def failing(times: int) -> Callable[[], str]:
     return write
 
 
-def test_a_full_disk_is_said_once_and_waited_for() -> None:
+def test_a_full_disk_is_reported_once_and_waited_for() -> None:
     said: list[str] = []
     pauses: list[float] = []
     space = SpaceWait(said.append, clock=lambda: sum(pauses), sleep=pauses.append)
@@ -36,7 +36,7 @@ def test_a_full_disk_is_said_once_and_waited_for() -> None:
     assert len(pauses) == 3
 
 
-def test_a_write_that_meets_no_full_disk_says_nothing() -> None:
+def test_a_successful_write_reports_nothing() -> None:
     said: list[str] = []
 
     assert SpaceWait(said.append).call(failing(0)) == "written"
@@ -44,8 +44,8 @@ def test_a_write_that_meets_no_full_disk_says_nothing() -> None:
     assert said == []
 
 
-def test_the_wait_ends_where_somebody_says_stop() -> None:
-    """Guards the question between two tries: Ctrl-C would wait for space."""
+def test_the_wait_ends_on_request() -> None:
+    """Guards the call between two tries: Ctrl-C would wait for space."""
 
     def stop() -> None:
         raise KeyboardInterrupt

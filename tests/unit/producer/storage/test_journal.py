@@ -11,7 +11,7 @@ from producer.storage.stored import StoredRows
 NAMES = [bytes([number]) * 16 for number in range(1, 6)]
 
 
-def test_what_was_fed_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_fed_batches_are_there_after_a_restart(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin("job-1", fingerprint="f")
     journal.record_fed([KeptBatch("1", 2, b"payload")], b"rest", position={"offset": 7}, lines=3)
@@ -50,7 +50,7 @@ def test_a_child_collected_before_its_parent_stays_collected(tmp_path: Path) -> 
     journal.close()
 
 
-def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_step_leaves_nothing_behind(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin("job-1")
 

@@ -39,7 +39,7 @@ def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_replaced", [False, True])
 def test_a_folder_that_was_moved_is_noticed(tmp_path: Path, is_replaced: bool) -> None:
-    """Guards the look at the path: rows would go on being written where nobody looks for them."""
+    """Guards the check of the path: rows would be written where no one looks for them."""
     out = tmp_path / "out"
     journal = JournalFile(out / ".trawl")
     journal.expect_in_place()

@@ -60,7 +60,7 @@ def described(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 @pytest.mark.parametrize("kind", IRREGULAR)
-def test_what_is_no_regular_file_is_named_and_never_touched(place: Path, kind: str) -> None:
+def test_something_other_than_a_regular_file_is_reported_and_never_touched(place: Path, kind: str) -> None:
     """Guards open_regular; a FIFO without its other end would be waited for."""
     if kind == "a device" and os.geteuid():
         pytest.skip("only root makes devices")
@@ -76,7 +76,7 @@ def test_what_is_no_regular_file_is_named_and_never_touched(place: Path, kind: s
 
 
 @pytest.mark.parametrize("text", STRANGERS.values(), ids=STRANGERS)
-def test_a_file_that_begins_with_no_row_is_neither_written_nor_renamed(place: Path, text: bytes) -> None:
+def test_a_file_that_does_not_begin_with_a_row_is_neither_written_nor_renamed(place: Path, text: bytes) -> None:
     """Guards _insist_on_rows."""
     place.write_bytes(text)
     before = described(place.parent)
@@ -89,7 +89,7 @@ def test_a_file_that_begins_with_no_row_is_neither_written_nor_renamed(place: Pa
 
 
 @pytest.mark.parametrize("text", ["", ROW, f"{ROW}\n", ROW.replace(",", ", ") + "\n", '{"u', '{"url":"http://a/","na'])
-def test_an_empty_file_rows_and_a_row_a_power_cut_left_without_its_end_are_a_manifest(place: Path, text: str) -> None:
+def test_an_empty_file_rows_and_a_torn_row_are_a_manifest(place: Path, text: str) -> None:
     place.write_text(text)
     before = place.stat().st_ino
 
@@ -102,7 +102,7 @@ def test_an_empty_file_rows_and_a_row_a_power_cut_left_without_its_end_are_a_man
 
 
 def test_one_manifest_is_written_by_one_run(place: Path) -> None:
-    """Guards _lock: the rows of the other run would be renamed or cut off under it."""
+    """Guards _lock: the other run's rows would be renamed or cut off under it."""
     writing = Manifest(place, 0)
     writing.append([ROW.encode()])
 
@@ -157,7 +157,7 @@ def test_only_whole_rows_of_stored_files_vouch_for_files(tmp_path: Path) -> None
 
 
 def test_only_the_row_of_that_stored_file_vouches_for_it() -> None:
-    """Guards stored_outcome: a manifest that was cut, and written on, has other rows where these were."""
+    """Guards stored_outcome: a manifest that was truncated and continued has other rows at these positions."""
     name = output_name("http://a/")
     row = {"url": "http://a/", "name": name, "outcome": "ok", "bytes": 3, "sha256": "aa"}
     texts = [json.dumps(row | change).encode() for change in ({}, {"name": name[::-1]}, {"outcome": "failed"})]
@@ -177,7 +177,7 @@ def test_setting_aside_twice_is_setting_aside_once(place: Path) -> None:
 
 
 def test_setting_aside_replaces_nothing(place: Path) -> None:
-    """Guards _reserve: what has the name already may be the only record of another job."""
+    """Guards _reserve: the file that has the name already may be another job's only record."""
     place.write_text(f"{ROW}\n")
     place.with_name("manifest-job-1.jsonl").write_text("theirs")
     place.with_name("manifest-job-1-2.jsonl").symlink_to("nowhere")
@@ -196,7 +196,7 @@ def test_an_empty_file_stays_where_it_is(place: Path) -> None:
     assert place.exists()
 
 
-def test_a_path_that_leads_elsewhere_by_now_is_not_what_was_opened(place: Path) -> None:
+def test_a_path_that_leads_elsewhere_now_is_not_the_opened_file(place: Path) -> None:
     place.write_text("opened")
     with place.open() as file:
         before = is_at(file.fileno(), place)
@@ -208,8 +208,8 @@ def test_a_path_that_leads_elsewhere_by_now_is_not_what_was_opened(place: Path) 
     assert (before, gone, linked) == (True, False, False)
 
 
-def test_a_row_holds_no_character_that_a_terminal_obeys_and_reads_as_before() -> None:
-    """Guards the escapes: U+009B begins a control sequence as ESC [ does, and msgspec leaves it as it is."""
+def test_a_row_has_no_terminal_control_characters_and_reads_the_same() -> None:
+    """Guards the escapes: U+009B begins a control sequence like ESC [, and msgspec leaves it as it is."""
     said = "".join(map(chr, range(0x7F, 0xA2))) + "é€"
     row = wire.to_json_bytes({"detail": said})
 

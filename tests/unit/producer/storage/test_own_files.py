@@ -1,4 +1,4 @@
-"""Files on the producer's own disk: kept only if they are what their rows say; all else is the worker's to compare."""
+"""Files on the producer's own disk: kept only if they match their rows; a worker compares all others."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def store(journal: Journal, layout: Layout = Layout.FLAT, body: bytes = BODY) ->
 
 
 @pytest.mark.parametrize("layout", list(Layout))
-def test_a_complete_file_is_kept_with_all_that_its_row_says_of_the_download(journal: Journal, layout: Layout) -> None:
+def test_a_complete_file_is_kept_with_the_fields_of_its_row(journal: Journal, layout: Layout) -> None:
     store(journal, layout)
 
     kept = known(journal, layout=layout)
@@ -70,8 +70,8 @@ def test_a_complete_file_is_kept_with_all_that_its_row_says_of_the_download(jour
     }  # fmt: skip
 
 
-def test_something_else_of_no_bytes_is_no_empty_file(journal: Journal) -> None:
-    """Guards the look at the kind: nothing can be read from a FIFO."""
+def test_a_fifo_is_not_an_empty_file(journal: Journal) -> None:
+    """Guards the check of the kind: nothing can be read from a FIFO."""
     os.mkfifo(journal.folder.parent / NAME)
     empty = hashlib.sha256(b"").hexdigest()
 
@@ -90,7 +90,7 @@ def _link(path: Path) -> None:
     [Path.unlink, lambda path: path.write_bytes(BODY + b"."), lambda path: path.write_bytes(BODY[:-1] + b"."), _link],
     ids=["gone", "longer", "changed", "a link"],
 )
-def test_a_file_that_is_not_what_its_row_says_is_not_kept(journal: Journal, spoil: Callable[[Path], None]) -> None:
+def test_a_file_that_does_not_match_its_row_is_not_kept(journal: Journal, spoil: Callable[[Path], None]) -> None:
     spoil(store(journal))
 
     assert known(journal) == TO_COMPARE
@@ -106,7 +106,7 @@ def test_no_link_to_a_folder_is_followed(journal: Journal, depth: int) -> None:
     assert known(journal, layout=Layout.SHARDED) == TO_COMPARE
 
 
-def test_what_is_large_or_slow_or_has_a_digest_of_another_kind_is_compared_by_the_worker(journal: Journal) -> None:
+def test_large_slow_or_otherwise_hashed_files_are_left_to_the_worker(journal: Journal) -> None:
     large = bytes(64 * 1024 + 1)
     store(journal)
     as_promised = BatchEntry(URL, expected=Expected(size=1))
@@ -122,7 +122,7 @@ def test_what_is_large_or_slow_or_has_a_digest_of_another_kind_is_compared_by_th
     assert known(journal, of_large) == Known(size, f"sha256:{sha256}")
 
 
-def test_nothing_is_said_of_a_url_that_no_earlier_job_stored(journal: Journal) -> None:
+def test_a_url_that_no_earlier_job_stored_is_unknown(journal: Journal) -> None:
     store(journal)
 
     assert OwnFiles(journal.files, journal.folder.parent, Layout.FLAT, by="").known({KEY: URL}) == {}

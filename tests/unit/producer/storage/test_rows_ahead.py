@@ -53,7 +53,7 @@ def ask(ahead: RowsAhead, manifest: Rows, numbers: list[int]) -> int:
 
 
 @pytest.mark.parametrize("step", [1, 7])
-def test_rows_in_a_sequence_are_there_in_bounded_memory(manifest: Rows, step: int) -> None:
+def test_rows_in_sequence_are_read_ahead_in_bounded_memory(manifest: Rows, step: int) -> None:
     asked = list(range(0, len(NAMES), step))
     ahead = RowsAhead()
 
@@ -63,8 +63,8 @@ def test_rows_in_a_sequence_are_there_in_bounded_memory(manifest: Rows, step: in
     assert sum(ahead.get(name) is not None for name in NAMES) < 6_000
 
 
-def test_rows_in_no_order_are_not_read_ahead(manifest: Rows) -> None:
-    """Guards the distance: each look-up would read some hundred rows for one."""
+def test_rows_out_of_order_are_not_read_ahead(manifest: Rows) -> None:
+    """Guards the distance: each lookup would read some hundred rows for one."""
     ahead = RowsAhead()
 
     ask(ahead, manifest, [0, 9_000, 1_000, 15_000, 4_000])

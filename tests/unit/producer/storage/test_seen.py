@@ -1,4 +1,4 @@
-"""Names that were seen: the answers of a set, be they in memory, in runs, or on their way from one run to the next."""
+"""Names that were seen: the answers of a set, whether in memory, in runs, or during a merge."""
 
 import hashlib
 import random
@@ -60,7 +60,7 @@ def test_names_that_share_half_their_bits_are_two(tmp_path: Path) -> None:
     runs.close()
 
 
-def test_of_records_of_one_name_the_greatest_counts_before_and_after_a_merge(tmp_path: Path) -> None:
+def test_the_greatest_record_of_a_name_counts_before_and_after_a_merge(tmp_path: Path) -> None:
     runs = SortedRuns(tmp_path, "stored", 17)
     for value in range(1, 9):
         runs.add([name(1) + bytes([value]), name(value + 10) + b"x"])
@@ -74,8 +74,8 @@ def test_of_records_of_one_name_the_greatest_counts_before_and_after_a_merge(tmp
     runs.close()
 
 
-def test_a_newer_run_counts_although_an_older_one_was_merged_after_it_was_written(tmp_path: Path) -> None:
-    """Guards the order of runs, also after they are opened again: a merged run is written last and is the oldest."""
+def test_a_newer_run_counts_although_older_ones_were_merged_later(tmp_path: Path) -> None:
+    """Guards the order of runs, also after they are opened again: a merged run is written last but is the oldest."""
     runs = SortedRuns(tmp_path, "stored", 17)
     for value in range(1, 10):
         runs.add([name(1) + bytes([value])])
@@ -90,7 +90,7 @@ def test_a_newer_run_counts_although_an_older_one_was_merged_after_it_was_writte
     runs.close()
 
 
-def test_a_merge_goes_on_whatever_is_tidied_meanwhile(tmp_path: Path) -> None:
+def test_a_merge_continues_whatever_is_tidied_meanwhile(tmp_path: Path) -> None:
     runs = SortedRuns(tmp_path, "seen", 16)
     for first in range(0, 40_000, 5_000):
         runs.add([name(number) for number in range(first, first + 5_000)])
@@ -105,7 +105,7 @@ def test_a_merge_goes_on_whatever_is_tidied_meanwhile(tmp_path: Path) -> None:
     runs.close()
 
 
-def test_what_nobody_noted_is_removed_and_what_is_gone_is_said(tmp_path: Path) -> None:
+def test_unrecorded_runs_are_removed_and_missing_ones_reported(tmp_path: Path) -> None:
     runs = SortedRuns(tmp_path, "seen", 16)
     runs.add([name(1)])
     noted = runs.record()
@@ -127,7 +127,7 @@ def test_what_nobody_noted_is_removed_and_what_is_gone_is_said(tmp_path: Path) -
 
 
 def test_a_run_that_cannot_be_written_leaves_nothing_and_can_be_written_later(tmp_path: Path) -> None:
-    """Guards what add removes again: a full disk would be filled by what is tried each second."""
+    """Guards what add removes again: repeated attempts would fill a full disk."""
     runs = SortedRuns(tmp_path, "seen", 16)
     names = [name(number) for number in range(1000)]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""Rows of stored files, found again by the file's name: the latest counts, wherever its manifest lies now."""
+"""Rows of stored files, found by the file's name: the latest counts, wherever its manifest is now."""
 
 import hashlib
 import random
@@ -42,7 +42,7 @@ def text_of(stored: StoredFiles, number: int) -> bytes | None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_latest_row_of_a_file_is_found_in_whatever_manifest_it_is(tmp_path: Path, seed: int) -> None:
+def test_the_latest_row_of_a_file_is_found_in_any_manifest(tmp_path: Path, seed: int) -> None:
     chance, model = random.Random(seed), dict[int, bytes]()
     stored = StoredFiles(tmp_path, most=FEW)
     stored.open({})
@@ -67,7 +67,7 @@ def test_the_latest_row_of_a_file_is_found_in_whatever_manifest_it_is(tmp_path: 
     stored.close()
 
 
-def test_what_the_current_job_wrote_is_no_earlier_row_and_costs_no_search(tmp_path: Path) -> None:
+def test_the_current_jobs_rows_are_not_earlier_ones_and_cost_no_search(tmp_path: Path) -> None:
     stored = StoredFiles(tmp_path, most=FEW)
     stored.open({})
     for job in ("first", "second"):
@@ -103,7 +103,7 @@ def test_a_manifest_is_needed_as_long_as_it_has_the_latest_row_of_a_file(tmp_pat
     stored.close()
 
 
-def test_a_manifest_that_is_gone_or_something_else_vouches_for_nothing(tmp_path: Path) -> None:
+def test_a_missing_or_replaced_manifest_vouches_for_nothing(tmp_path: Path) -> None:
     stored = StoredFiles(tmp_path)
     stored.open({})
     stored.begin(tmp_path / "m.jsonl")
@@ -117,7 +117,7 @@ def test_a_manifest_that_is_gone_or_something_else_vouches_for_nothing(tmp_path:
 
 
 @pytest.mark.parametrize("wrong", ["ab", "no hexadecimal digits at all, no", "ab" * 17])
-def test_a_row_with_a_name_that_is_none_is_not_remembered(tmp_path: Path, wrong: str) -> None:
+def test_a_row_with_an_invalid_name_is_not_remembered(tmp_path: Path, wrong: str) -> None:
     """Guards the width of records: a single wrong one would make the whole run unreadable."""
     stored = StoredFiles(tmp_path)
     stored.open({})
@@ -131,7 +131,7 @@ def test_a_row_with_a_name_that_is_none_is_not_remembered(tmp_path: Path, wrong:
     stored.close()
 
 
-def test_an_index_that_is_damaged_begins_again(tmp_path: Path) -> None:
+def test_a_damaged_index_starts_over(tmp_path: Path) -> None:
     stored = StoredFiles(tmp_path)
     stored.open({})
     stored.begin(tmp_path / "m.jsonl")

@@ -1,4 +1,4 @@
-"""A standstill is said once, lasts longer while it does not help, and ends when a later run went well."""
+"""The disk back-off is logged once, grows while it does not help, and ends when a later run went well."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Disk:
         return self.disk_backoff.wait(self.trouble, is_stopping=lambda: False)
 
 
-def test_trouble_is_waited_out_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_trouble_is_waited_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     disk = Disk(well_at=30.0)
 
     assert disk.wait()
@@ -52,14 +52,14 @@ def test_no_task_waits_longer_than_it_may() -> None:
     assert disk.time <= 1000.0 + LONGEST_WAIT + FIRST_PAUSE
 
 
-def test_a_worker_told_to_stop_waits_for_nothing() -> None:
+def test_a_stopping_worker_does_not_wait() -> None:
     disk = Disk(well_at=10.0)
 
     assert not disk.disk_backoff.wait(disk.trouble, is_stopping=lambda: True)
     assert disk.looks == 0
 
 
-def test_after_a_stalled_run_no_work_is_taken_for_a_while_though_the_disk_looks_well() -> None:
+def test_after_a_stalled_run_no_work_is_taken_for_a_while_though_the_disk_looks_fine() -> None:
     disk = Disk()
 
     disk.disk_backoff.note(FULL, began=disk.time)
@@ -69,8 +69,8 @@ def test_after_a_stalled_run_no_work_is_taken_for_a_while_though_the_disk_looks_
     assert disk.time >= 1000.0 + FIRST_PAUSE
 
 
-def test_the_pause_doubles_while_it_does_not_help_and_starts_again_after_a_good_run() -> None:
-    """Guards the doubling: a body too large for what is free would be fetched again every few seconds."""
+def test_the_pause_doubles_until_a_run_goes_well() -> None:
+    """Guards the doubling: a body too large for the free space would be fetched again every few seconds."""
     disk, pauses = Disk(), []
     for _ in range(6):
         began = disk.time
@@ -87,7 +87,7 @@ def test_the_pause_doubles_while_it_does_not_help_and_starts_again_after_a_good_
     assert disk.time - began == FIRST_PAUSE
 
 
-def test_runs_that_stall_together_are_one_standstill(caplog: pytest.LogCaptureFixture) -> None:
+def test_runs_that_stall_together_share_one_pause(caplog: pytest.LogCaptureFixture) -> None:
     disk = Disk()
 
     for _ in range(8):
@@ -98,7 +98,7 @@ def test_runs_that_stall_together_are_one_standstill(caplog: pytest.LogCaptureFi
     assert len(caplog.records) == 1
 
 
-def test_it_is_over_when_a_run_that_began_later_went_well(caplog: pytest.LogCaptureFixture) -> None:
+def test_it_ends_when_a_run_that_began_later_goes_well(caplog: pytest.LogCaptureFixture) -> None:
     disk = Disk()
     disk.disk_backoff.note(FULL, began=990.0)
 
@@ -112,7 +112,7 @@ def test_it_is_over_when_a_run_that_began_later_went_well(caplog: pytest.LogCapt
 
 
 def test_a_run_that_began_before_the_trouble_proves_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Guards the standstill of a disk below the floor: another process's run may end while we wait."""
+    """Guards the back-off of a disk below the floor: another process's run may end while we wait."""
     disk = Disk(well_at=1000.0)
     began = disk.time
 
@@ -132,8 +132,8 @@ def _suffer(disk_backoff: DiskBackoff, told: Path) -> None:
     disk_backoff.note(FULL, began=0.0)
 
 
-def test_all_processes_of_a_worker_stand_still_together_and_one_of_them_says_so(tmp_path: Path) -> None:
-    """Guards what they share: each pool process would find out, and say so, by itself."""
+def test_all_processes_of_a_worker_back_off_together_and_one_logs_it(tmp_path: Path) -> None:
+    """Guards the shared state: each pool process would notice, and log it, by itself."""
     disk_backoff, told = DiskBackoff(EventLog(), now=_no_time_passes), tmp_path / "log"
     # "spawn" hands over what a fork would inherit, and leaves this process's threads alone.
     spawned = multiprocessing.get_context("spawn")
@@ -160,7 +160,7 @@ def test_why_no_work_is_taken_can_be_read_by_every_process() -> None:
     assert reasons == [None, FULL, None]
 
 
-def test_a_body_that_waits_for_space_is_shown_for_a_while_and_suspends_nothing() -> None:
+def test_a_waiting_body_is_shown_for_a_while_and_suspends_nothing() -> None:
     disk = Disk()
     disk.disk_backoff.note_waiting("A body waits. " + "x" * 1000)
 
@@ -170,8 +170,8 @@ def test_a_body_that_waits_for_space_is_shown_for_a_while_and_suspends_nothing()
     assert disk.disk_backoff.waiting is None
 
 
-def test_while_work_is_suspended_the_disk_is_looked_at() -> None:
-    """Guards the look before the pause: a folder that was replaced is opened anew by looking."""
+def test_the_disk_is_checked_while_work_is_suspended() -> None:
+    """Guards the check before the pause: checking is what reopens a folder that was replaced."""
     disk = Disk()
     disk.disk_backoff.note(FULL, began=disk.time)
 

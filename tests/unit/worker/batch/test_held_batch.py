@@ -1,4 +1,4 @@
-"""What a batch becomes when it is closed: a report, and batches for what is left, each with a due time of its own."""
+"""What closing a batch produces: a report, and batches for the leftovers, each with its due time."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ def test_a_line_about_a_batch_begins_with_its_counts_and_worst_classes() -> None
     assert line_of(report(ended(Ending.OK, size=1234)), handed_off=0) == "1 ok, 1.2 KB in 3.3 s"
 
 
-def test_what_may_run_at_once_waits_for_nothing() -> None:
+def test_leftovers_that_may_run_at_once_do_not_wait() -> None:
     assert told(left("a", 0.0), left("b", 9.0), left("c", -1.0)) == [(["a", "c"], 0.0), (["b"], 9.0)]
 
 
 def test_hosts_that_ask_for_different_waits_are_asked_at_different_times() -> None:
-    """Guards the groups: all would wait as long as the most patient."""
+    """Guards the groups: all would wait as long as the longest."""
     assert told(left("a", 40.0), left("b", 4.0), left("c", 39.0), left("d", 3.5)) == [
         (["d", "b"], 4.0),
         (["c", "a"], 40.0),
     ]
 
 
-def test_none_is_tried_before_its_time_and_none_long_after() -> None:
+def test_no_leftover_is_retried_early_or_long_after_its_time() -> None:
     for children in [told(*(left(str(after), float(after)) for after in range(1, 1000)))]:
         assert all(float(name) <= due <= 1.25 * float(name) + 1.0 for names, due in children for name in names)
         assert len(children) <= 30
 
 
-def test_what_waits_for_hosts_is_parked_by_host() -> None:
+def test_leftovers_waiting_for_hosts_are_parked_by_host() -> None:
     """A piece for each host with some URLs, and one for all others that come due together."""
     many = [left(f"many-{number}", 30.0 + number, "many.test:80") for number in range(4)]
     few = [left("x", 30.0, "x.test:80"), left("y", 31.0, "y.test:80"), left("y2", 31.0, "y.test:80")]
@@ -82,5 +82,5 @@ def test_what_waits_for_hosts_is_parked_by_host() -> None:
     assert not any(child.hosts for child in children_of([*many, *few], parks=False)), "the first edition parks nothing"
 
 
-def test_nothing_left_is_no_batch() -> None:
+def test_no_leftovers_make_no_batch() -> None:
     assert told() == []

@@ -1,4 +1,4 @@
-"""When a process exchanges what it knows of hosts, and what becomes of a ledger that does not answer."""
+"""When a process exchanges what it knows of hosts, and what happens if the ledger does not answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Process:
         self.hosts.blame(KEY, "u", begun=self.seconds, asked=60.0, excused=inf, now=self.seconds)
 
 
-def test_others_are_asked_now_and_then_and_each_second_while_a_host_throttles() -> None:
+def test_news_is_exchanged_rarely_and_every_second_while_a_host_throttles() -> None:
     process = _Process()
     for at in (0.0, 0.3, 1.2, 3.9, 4.0, 4.5):
         process.look(at)
@@ -59,7 +59,7 @@ def test_others_are_asked_now_and_then_and_each_second_while_a_host_throttles() 
     assert [[state.host for state in states] for _, states, _ in process.others.asked] == [[], [], [KEY], []]
 
 
-def test_what_others_know_is_taken_over_and_asked_for_no_more() -> None:
+def test_news_from_others_is_adopted_once() -> None:
     process = _Process()
     process.others.news = News(7, [HostState(KEY, 30.0)], ())
     process.look(0.0)

@@ -50,7 +50,7 @@ def test_a_lease_is_renewed_when_a_third_of_it_is_over() -> None:
     assert not lease.is_lost
 
 
-def test_within_the_lease_nobody_is_asked() -> None:
+def test_within_the_lease_redis_is_not_asked() -> None:
     holder = Holder()
 
     assert holder.lease().confirm()
@@ -69,7 +69,7 @@ def test_a_holder_that_slept_past_its_lease_asks_before_it_publishes() -> None:
     assert lease.is_lost
 
 
-def test_publishing_waits_for_a_redis_that_is_away() -> None:
+def test_publishing_waits_for_an_unreachable_redis() -> None:
     holder = Holder()
     holder.ledger.failures["renew"] = [AWAY, AWAY]
     lease = holder.lease()
@@ -79,7 +79,7 @@ def test_publishing_waits_for_a_redis_that_is_away() -> None:
     assert len(holder.asked) == 3
 
 
-def test_a_worker_that_ends_does_not_wait_for_redis_and_publishes_nothing() -> None:
+def test_an_exiting_worker_does_not_wait_for_redis_and_publishes_nothing() -> None:
     holder = Holder()
     holder.ledger.failures["renew"] = [AWAY]
     lease = holder.lease(is_stopping=lambda: True)
@@ -89,7 +89,7 @@ def test_a_worker_that_ends_does_not_wait_for_redis_and_publishes_nothing() -> N
     assert not lease.is_lost
 
 
-def test_a_lease_counts_from_the_question_not_from_the_answer() -> None:
+def test_a_lease_counts_from_the_request_not_from_the_reply() -> None:
     holder = Holder()
     lease = holder.lease()
 
@@ -109,7 +109,7 @@ def test_a_lease_counts_from_the_question_not_from_the_answer() -> None:
     assert len(holder.asked) == 2  # 31 seconds after the first question, 6 after its answer
 
 
-def test_a_lease_moves_to_the_batch_that_takes_over() -> None:
+def test_a_lease_moves_to_the_successor() -> None:
     holder, successor = Holder(), Holder()
     lease = holder.lease()
     holder.pass_time(20.0)
@@ -131,8 +131,8 @@ def test_a_batch_that_was_not_ours_to_close_is_lost() -> None:
     assert not lease.confirm()
 
 
-def test_nobody_publishes_by_an_old_answer_while_a_lease_moves() -> None:
-    """Guards the lock: the old batch is asked for no more, though its lease may have run out meanwhile."""
+def test_nothing_is_published_on_an_old_answer_while_a_lease_moves() -> None:
+    """Guards the lock: the old batch is no longer renewed, though its lease may have expired meanwhile."""
     holder, successor = Holder(), Holder()
     lease = holder.lease()
     confirmed: list[bool] = []

@@ -1,4 +1,4 @@
-"""When a runner asks whether it may go on, and what becomes of a ledger that does not answer."""
+"""When a runner asks whether it may continue, and what happens if the ledger does not answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Desk:
         return list(self.orders.halted(set(jobs)))
 
 
-def test_it_is_asked_for_only_when_no_call_was_answered_for_a_while() -> None:
+def test_states_are_queried_only_after_a_while_without_any_answer() -> None:
     desk = Desk()
     for _ in range(20):
         assert desk.halted("b", "a", after=0.25) == []
@@ -51,7 +51,7 @@ def test_it_is_asked_for_only_when_no_call_was_answered_for_a_while() -> None:
     assert desk.asked == [["a", "b"]] * 2
 
 
-def test_a_change_that_an_answer_tells_of_is_asked_for_at_once() -> None:
+def test_a_change_reported_by_an_answer_is_queried_at_once() -> None:
     desk = Desk()
     desk.states, desk.number = {"a": JobState.PAUSED, "b": JobState.CANCELLED}, 8
     desk.hear()
@@ -62,7 +62,7 @@ def test_a_change_that_an_answer_tells_of_is_asked_for_at_once() -> None:
     assert len(desk.asked) == 1
 
 
-def test_a_change_before_the_claim_was_answered_is_asked_for() -> None:
+def test_a_change_before_the_claims_answer_is_queried() -> None:
     """Guards ``known``: another runner of the process may have heard of the change first."""
     desk = Desk(known=6)
     desk.states = {"a": JobState.PAUSED}
@@ -70,7 +70,7 @@ def test_a_change_before_the_claim_was_answered_is_asked_for() -> None:
     assert desk.halted("a", after=0.0) == ["a"]
 
 
-def test_a_change_while_the_answer_was_on_its_way_is_asked_for() -> None:
+def test_a_change_while_an_answer_is_on_its_way_is_queried() -> None:
     """Guards what is known after an answer: another runner of the process may hear of more before we see it."""
     desk = Desk()
     desk.number = 8
@@ -80,7 +80,7 @@ def test_a_change_while_the_answer_was_on_its_way_is_asked_for() -> None:
     assert desk.halted("a", after=0.1) == ["a"]
 
 
-def test_who_holds_nothing_asks_nothing() -> None:
+def test_without_batches_nothing_is_queried() -> None:
     desk = Desk()
 
     assert desk.halted(after=5.0) == []

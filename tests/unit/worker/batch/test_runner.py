@@ -1,4 +1,4 @@
-"""A runner runs its batch, looks ahead while there is room, obeys, and hands off what is left."""
+"""A runner runs its batch, prefetches while there is room, follows orders, and hands off the leftovers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_with_room_the_next_batches_are_claimed_before_their_messages_come() -> 
 
 
 def test_the_next_batch_is_claimed_before_the_report_of_the_last_is_written() -> None:
-    """Guards the look before the reports: a lane that has run dry would wait for them."""
+    """Guards the check before the reports: an idle lane would wait for them."""
     floor = Floor()
     floor.line_up("2")
     closed: list[list[str]] = []
@@ -67,7 +67,7 @@ def test_the_next_batch_is_claimed_before_the_report_of_the_last_is_written() ->
     assert floor.closed == ["1", "2"]
 
 
-def test_whoever_watches_is_told_of_every_batch_and_how_it_ended() -> None:
+def test_listeners_are_notified_of_every_batch_and_how_it_ended() -> None:
     floor = Floor(ends_at_once=False, fetching=10)
     floor.line_up("2", "3")
     floor.lost = {"2"}
@@ -84,8 +84,8 @@ def test_whoever_watches_is_told_of_every_batch_and_how_it_ended() -> None:
     assert sorted(floor.told[3:]) == [("closed", "1"), ("closed", "3"), ("lost", "2")]
 
 
-def test_a_batch_that_cannot_be_started_is_no_fault_of_the_others() -> None:
-    """Guards the ``except`` of ``_prefetch``: what is claimed ahead may be of another job."""
+def test_a_batch_that_cannot_start_harms_no_other() -> None:
+    """Guards the ``except`` of ``_prefetch``: a prefetched batch may be of another job."""
     floor = Floor(ends_at_once=False)
     floor.line_up("2", "3")
 
@@ -105,7 +105,7 @@ def test_a_batch_that_cannot_be_started_is_no_fault_of_the_others() -> None:
     assert event.claim.batch == "2"
 
 
-def test_a_ledger_with_nothing_to_claim_is_asked_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_with_nothing_to_claim_is_asked_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the growing pause: a slow batch would cost four round trips a second."""
     monkeypatch.setattr(runner_module, "_PREFETCH_PAUSE", 0.01)
     monkeypatch.setattr(runner_module, "_LONGEST_PREFETCH_PAUSE", 1000.0)
@@ -122,8 +122,8 @@ def test_a_ledger_with_nothing_to_claim_is_asked_ever_more_seldom(monkeypatch: p
     assert 1 <= floor.ledger.calls["claim_next"] <= 2 + math.log2(1 + (time.monotonic() - began) / 0.01)
 
 
-def test_a_look_that_came_too_early_is_repeated_when_its_moment_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards ``_pause``: the first look finds what idle workers may take; a glance later, lanes have run dry."""
+def test_a_prefetch_that_came_too_early_is_repeated_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``_pause``: the first attempt leaves what idle workers may claim; soon after, lanes have nothing to do."""
     monkeypatch.setattr(runner_module, "_POLL_INTERVAL", 3600.0)
 
     class Ageing(MemoryLedger):
@@ -155,7 +155,7 @@ def test_a_look_that_came_too_early_is_repeated_when_its_moment_comes(monkeypatc
 
 
 def test_a_batch_that_outlives_its_own_deadlines_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards the look at ``longest``: its lease would be renewed for ever, and its job never end."""
+    """Guards the check of ``longest``: its lease would be renewed for ever, and its job never end."""
     monkeypatch.setattr(held_batch_module, "_GRACE", -360.0)  # the policy's 60 s and 300 s
     floor = Floor(ends_at_once=False, fetching=64)
     floor.on_start = lambda batch: threading.Timer(0.5, floor.runs[batch].end).start()
@@ -166,7 +166,7 @@ def test_a_batch_that_outlives_its_own_deadlines_ends_the_process(monkeypatch: p
 
 
 def test_a_batch_that_had_to_wait_for_redis_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards ``_excused``: files get no names meanwhile, and their batches do not end."""
+    """Guards ``_excused``: files are not renamed meanwhile, so their batches do not end."""
     monkeypatch.setattr(held_batch_module, "_GRACE", -356.0)  # 4 s in all
     monkeypatch.setattr(runner_module, "_CLOSE_PAUSE", 4.2)
     floor = Floor(ends_at_once=False, fetching=10)
@@ -184,7 +184,7 @@ def test_a_batch_that_had_to_wait_for_redis_is_not_stuck(monkeypatch: pytest.Mon
     assert floor.stuck == []
 
 
-def test_without_room_nothing_is_claimed_ahead() -> None:
+def test_without_room_nothing_is_prefetched() -> None:
     floor = Floor(fetching=64)
     floor.line_up("2")
 
@@ -194,7 +194,7 @@ def test_without_room_nothing_is_claimed_ahead() -> None:
 
 
 @pytest.mark.parametrize("reason", ["the worker is stopping", "the disk is full"])
-def test_nothing_is_claimed_ahead_when(reason: str) -> None:
+def test_nothing_is_prefetched_when(reason: str) -> None:
     floor = Floor(ends_at_once=False)
     floor.line_up("2")
     floor.is_stopping = reason == "the worker is stopping"
@@ -228,9 +228,7 @@ def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> N
 @pytest.mark.parametrize(
     ("pieces", "failures", "sent"), [(2, [], 1), (1, [], 0), (2, [redis.exceptions.ConnectionError()], 0)]
 )
-def test_a_message_is_sent_for_the_next_batch_of_a_host_that_has_one_at_a_time(
-    pieces: int, failures: list[Exception], sent: int
-) -> None:
+def test_a_hosts_next_batch_gets_a_message(pieces: int, failures: list[Exception], sent: int) -> None:
     floor = Floor()
     for number in range(pieces):
         claim = floor.claim(str(number))
@@ -246,8 +244,8 @@ def test_a_message_is_sent_for_the_next_batch_of_a_host_that_has_one_at_a_time(
     assert len(floor.sent) == sent
 
 
-def test_a_batch_of_a_job_that_was_paused_drains_and_the_others_go_on() -> None:
-    """Guards ``_stop_halted``, and that what was told to drain is told so once: its time would begin anew."""
+def test_a_paused_jobs_batch_drains_and_the_others_continue() -> None:
+    """Guards ``_stop_halted``, and that a batch is told to drain only once: its time would start again."""
     now = BatchEntry(url=URL.format("now"))
     floor = Floor(ends_at_once=False, leftovers=[Leftover(now)], fetching=10)
     floor.line_up("2")
@@ -271,7 +269,7 @@ def test_a_batch_of_a_job_that_was_paused_drains_and_the_others_go_on() -> None:
     assert [len(floor.report(batch).handed_off) for batch in floor.closed] == [1, 1]
 
 
-def test_a_body_that_waits_for_space_is_noted_and_holds_nobody_up() -> None:
+def test_a_body_that_waits_for_space_is_noted_and_holds_up_no_other() -> None:
     floor = Floor()
 
     def runs_short(batch: str) -> None:
@@ -284,7 +282,7 @@ def test_a_body_that_waits_for_space_is_noted_and_holds_nobody_up() -> None:
     assert not floor.disk_backoff.lasts
 
 
-def test_a_stalled_run_stands_the_worker_still_and_says_why() -> None:
+def test_a_stalled_run_suspends_the_worker_with_the_reason() -> None:
     """Guards the note: without it the worker would claim what it just handed off."""
     entry = BatchEntry(url=URL.format("1"))
     floor = Floor(stalled="The disk is full.", leftovers=[Leftover(entry, after=5.0)])
@@ -297,7 +295,7 @@ def test_a_stalled_run_stands_the_worker_still_and_says_why() -> None:
     assert [child.until for child in floor.handed_off("1")] == [floor.ledger.now() + 5.0]
 
 
-def test_a_batch_that_the_disk_handed_back_whole_is_told_as_a_failure() -> None:
+def test_a_batch_handed_off_whole_because_of_the_disk_is_a_failure() -> None:
     entry = BatchEntry(url=URL.format("1"))
     floor = Floor(stalled="The disk is full.", leftovers=[Leftover(entry, after=5.0)])
     floor.on_start = lambda batch: floor.runs[batch].outcomes.clear()
@@ -308,8 +306,8 @@ def test_a_batch_that_the_disk_handed_back_whole_is_told_as_a_failure() -> None:
     assert (closed.stalled, closed.report.outcomes, closed.handed_off.later) == ("The disk is full.", [], 1)
 
 
-def test_while_the_worker_stands_still_nothing_is_claimed_ahead() -> None:
-    """Guards the look at the disk_backoff: another task's run may be the one that stalled."""
+def test_nothing_is_prefetched_during_a_disk_backoff() -> None:
+    """Guards the check of the disk back-off: another task's run may be the one that stalled."""
     floor = Floor(ends_at_once=False)
     floor.line_up("2")
     floor.disk_backoff.note("The disk is full.", began=0.0)
@@ -323,7 +321,7 @@ def test_while_the_worker_stands_still_nothing_is_claimed_ahead() -> None:
     assert floor.waiting == ["2"]
 
 
-def test_a_batch_that_was_taken_over_is_abandoned_and_not_closed() -> None:
+def test_a_batch_claimed_by_another_worker_is_abandoned_and_not_closed() -> None:
     floor = Floor(ends_at_once=False)
     floor.lost = {"1"}
 
@@ -334,7 +332,7 @@ def test_a_batch_that_was_taken_over_is_abandoned_and_not_closed() -> None:
     assert line == "another worker took it over"
 
 
-def test_closing_waits_for_a_redis_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_waits_for_an_unreachable_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner_module, "_CLOSE_PAUSE", 0.0)
     floor = Floor()
     floor.ledger.failures["close"] = [redis.exceptions.ConnectionError(), redis.exceptions.OutOfMemoryError()]
@@ -346,7 +344,7 @@ def test_closing_waits_for_a_redis_that_is_away(monkeypatch: pytest.MonkeyPatch)
     assert delays == ["ConnectionError"], "said once"
 
 
-def test_a_bug_in_closing_is_no_reason_to_wait_for_ever() -> None:
+def test_a_bug_in_closing_does_not_wait_for_ever() -> None:
     """Guards that a batch is ours until it is closed: its row in Flower would stay among the started ones."""
     floor = Floor()
     floor.ledger.failures["close"] = [redis.exceptions.ResponseError("a script failed")]
@@ -357,7 +355,7 @@ def test_a_bug_in_closing_is_no_reason_to_wait_for_ever() -> None:
     assert [event.claim.batch for event in floor.events if isinstance(event, BatchInterrupted)] == ["1"]
 
 
-def test_a_batch_that_was_closed_ends_once_whatever_comes_after() -> None:
+def test_a_closed_batch_ends_once_whatever_follows() -> None:
     """Guards the order of ``_end``: a gauge that counts both ends of a batch goes below zero."""
 
     class Unsendable(list[BatchMessage]):
@@ -372,7 +370,7 @@ def test_a_batch_that_was_closed_ends_once_whatever_comes_after() -> None:
     assert floor.told == [("begun", "1"), ("closed", "1")]
 
 
-def test_an_interrupted_shift_abandons_all_its_runs() -> None:
+def test_an_interrupted_runner_abandons_all_its_runs() -> None:
     floor = Floor(ends_at_once=False, fetching=1)
     floor.line_up("2")
 

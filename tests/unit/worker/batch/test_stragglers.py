@@ -1,4 +1,4 @@
-"""A batch is closed around its stragglers, before a few URLs that take long keep others waiting."""
+"""A batch is closed around its stragglers before a few slow URLs keep others waiting."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Stragglers:
 
 
 def test_a_batch_is_closed_around_its_stragglers_before_it_keeps_others_waiting() -> None:
-    """Guards ``_close_one_early``: one URL that never answers kept a process from all other batches."""
+    """Guards ``_close_one_early``: one URL that never answered kept a process from all other batches."""
     stragglers = Stragglers()
 
     stragglers.work()
@@ -67,7 +67,7 @@ def test_a_batch_is_closed_around_its_stragglers_before_it_keeps_others_waiting(
     assert floor.begun[kept].entries() == [BatchEntry(url=URL.format("1-slow"))]
 
 
-def test_each_that_takes_over_is_told_with_the_one_it_takes_over_from() -> None:
+def test_each_successor_is_reported_with_its_predecessor() -> None:
     stragglers = Stragglers()
 
     stragglers.work()
@@ -77,7 +77,7 @@ def test_each_that_takes_over_is_told_with_the_one_it_takes_over_from() -> None:
     assert ("closed", kept) in told
 
 
-def test_a_batch_with_little_to_report_is_not_closed_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_with_few_outcomes_is_not_closed_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the 32 outcomes and the 5 seconds: each close costs the follower and Redis as much as a whole batch."""
     stragglers = Stragglers(outcomes=31, batches=4)
     ends = threading.Timer(0.5, stragglers.end)
@@ -93,7 +93,7 @@ def test_a_batch_with_little_to_report_is_not_closed_for_it(monkeypatch: pytest.
     assert in_time.floor.report("1").handed_off
 
 
-def test_what_took_over_is_closed_around_its_own_stragglers_after_a_while_only() -> None:
+def test_a_successor_is_closed_around_its_own_stragglers_only_after_a_while() -> None:
     floor = Floor(ends_at_once=False)
     batch = HeldBatch(floor.claim("1"), _lease(), cast("Run", FakeRun("1", lambda: None, fetching=1, leftovers=[])))
     with_outcomes(floor.runs.setdefault("1", cast("FakeRun", batch.run)), 40)
@@ -134,7 +134,7 @@ def test_what_a_batch_has_handed_back_does_not_wait_for_its_stragglers(
     assert floor.sent == ([] if host else [BatchMessage("job", first)])
 
 
-def test_a_batch_that_is_not_ours_when_it_is_closed_around_its_stragglers_is_abandoned() -> None:
+def test_a_lost_batch_closed_around_its_stragglers_is_abandoned() -> None:
     stragglers = Stragglers(batches=3)
     stragglers.floor.lost = {"1"}
 
@@ -144,7 +144,7 @@ def test_a_batch_that_is_not_ours_when_it_is_closed_around_its_stragglers_is_aba
     assert "1" not in stragglers.floor.closed
 
 
-def test_what_a_process_holds_is_bounded_however_little_is_left_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_urls_a_process_holds_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the URLs in memory: each batch may leave some that only wait."""
     monkeypatch.setattr(runner_module, "_MOST_UNFINISHED", 3)
     stragglers = Stragglers(batches=100)

@@ -1,4 +1,4 @@
-"""A process that is stuck is ended; one that looks, or has come to its end, is not."""
+"""A stuck process is ended; one that still checks in, or has finished, is not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.processes import PATIENCE
 from worker.batch.watchdog import Watchdog, end_process
 
 
-def test_a_runner_that_no_longer_looks_is_ended_and_told_why() -> None:
+def test_a_runner_that_no_longer_checks_in_is_ended_with_a_log_line() -> None:
     told: list[str] = []
     ended = threading.Event()
 
@@ -24,7 +24,7 @@ def test_a_runner_that_no_longer_looks_is_ended_and_told_why() -> None:
     assert told[0] == "A process of this worker has been stuck for 0.02 s; stopping it."
 
 
-def test_a_runner_that_is_over_is_left_alone() -> None:
+def test_a_finished_runner_is_left_alone() -> None:
     told: list[str] = []
     before = set(threading.enumerate())
     with Watchdog(told.append, patience=PATIENCE):

@@ -1,4 +1,4 @@
-"""A body that broke off, and the answers that may continue it: each is held to its Content-Range."""
+"""A partial body, and the responses that may continue it: each must match its Content-Range."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_a_part_without_a_length_continues_a_body_and_is_proven(framing: Framing
 @pytest.mark.parametrize(
     "wrong", [BODY + b"Z" * 2000, BODY[:-1], BODY[:1500] + BODY[1501:]], ids=["longer", "shorter", "hole"]
 )
-def test_a_part_of_another_length_counts_for_nothing(framing: Framing, wrong: bytes) -> None:
-    """Guards ``close`` and ``_overrun``: which of its bytes are the right ones, nobody can say."""
+def test_a_part_of_the_wrong_length_is_discarded(framing: Framing, wrong: bytes) -> None:
+    """Guards ``close`` and ``_overrun``: no one can say which of its bytes are the right ones."""
     script = Script(_whole(1000), _part(1000, framing=framing, body=wrong), _whole())
 
     outcome, body = _fetch(script)
@@ -89,7 +89,7 @@ def test_a_part_of_another_length_counts_for_nothing(framing: Framing, wrong: by
 
 
 def test_a_part_whose_bytes_come_long_after_its_head_is_waited_for() -> None:
-    """Guards 206 in ``is_answered``: by its status alone it is no body to store, and would be given up for one."""
+    """Guards 206 in ``is_answered``: by its status alone it is not a body to store, and would be ended like one."""
     script = Script(_whole(1000), _part(1000))
 
     outcome, body = _fetch(script, pause=60)
@@ -99,7 +99,7 @@ def test_a_part_whose_bytes_come_long_after_its_head_is_waited_for() -> None:
 
 
 def test_a_version_has_one_length_only() -> None:
-    """Guards the total in ``keep_part``: the first answer did not say it, the second did, the third says another."""
+    """Guards the total in ``keep_part``: the first response had none, the second did, the third has another."""
     script = Script(_whole(1000), _part(1000, 2000), _part(2000, total=2500, body=BODY[:2500]), _whole())
 
     _, body = _fetch(script)
@@ -108,8 +108,8 @@ def test_a_version_has_one_length_only() -> None:
     assert script.asked[-1] is None
 
 
-def test_a_part_that_lacks_nothing_but_its_last_chunk_is_whole_when_the_server_says_so() -> None:
-    """Guards ``ends`` where 416 answers: the length of the first answer is not what this one has to bring."""
+def test_a_part_that_lacks_only_its_last_chunk_is_whole_if_the_server_says_so() -> None:
+    """Guards ``ends`` for a 416: the first response's length is not what this one has to bring."""
     nothing_left = Answer(
         416, (TAG, ("Content-Range", f"bytes */{len(BODY)}"), ("Content-Length", "0")), Framing.LENGTH, b""
     )
@@ -120,7 +120,7 @@ def test_a_part_that_lacks_nothing_but_its_last_chunk_is_whole_when_the_server_s
     assert outcome.http_status == 200
 
 
-def test_all_of_a_body_in_one_range_nobody_asked_for_is_the_body() -> None:
+def test_an_unrequested_range_of_the_whole_body_is_the_body() -> None:
     outcome, body = _fetch(Script(_part(0, framing=CLOSE)))
 
     assert body == BODY
@@ -136,7 +136,7 @@ def test_all_of_a_body_in_one_range_nobody_asked_for_is_the_body() -> None:
     ],
     ids=["longer", "shorter", "a part"],
 )
-def test_anything_else_in_a_range_nobody_asked_for_is_not(answer: Answer, error: ErrorClass) -> None:
+def test_any_other_unrequested_range_is_not(answer: Answer, error: ErrorClass) -> None:
     """Guards ``asked is None`` in ``_overrun``: a server that always does this would be asked for ever."""
     outcome, body = _fetch(Script(answer), attempts=1)
 

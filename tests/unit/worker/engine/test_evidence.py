@@ -1,4 +1,4 @@
-"""When a throttled URL is the reason itself: by trials, by what others of its host were, and when that is withdrawn."""
+"""When a throttled URL itself is the reason: by trials, by other URLs of its host, and when that is withdrawn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _try(evidence: Evidence, names: Iterable[str]) -> None:
         evidence.by_url.accuse(name)
 
 
-def test_two_trials_in_succession_tell_against_both_urls() -> None:
+def test_two_trials_in_succession_convict_both_urls() -> None:
     evidence = _convicting("a")
     assert not _own(evidence, "a")
 
@@ -38,7 +38,7 @@ def test_two_trials_in_succession_tell_against_both_urls() -> None:
     assert _own(evidence, "b")
 
 
-def test_a_trial_that_ends_otherwise_begins_the_count_anew() -> None:
+def test_a_trial_that_ends_otherwise_restarts_the_count() -> None:
     evidence = _convicting("a")
     evidence.by_url.trials.acquit()
 
@@ -48,14 +48,14 @@ def test_a_trial_that_ends_otherwise_begins_the_count_anew() -> None:
     assert not _own(evidence, "b")
 
 
-def test_a_host_with_two_such_urls_has_others_like_them() -> None:
+def test_a_host_with_two_such_urls_may_have_more() -> None:
     evidence = _convicting("a", "b")
 
     assert evidence.by_url.holds
     assert _own(evidence, "new")
 
 
-def test_one_such_url_makes_no_others_like_it() -> None:
+def test_one_such_url_says_nothing_of_others() -> None:
     evidence = _convicting("a")
     evidence.by_url.trials.pause()
     _try(evidence, "a")
@@ -65,13 +65,13 @@ def test_one_such_url_makes_no_others_like_it() -> None:
     assert not _own(evidence, "new")
 
 
-def test_new_urls_are_like_them_only_while_others_are_answered() -> None:
+def test_new_urls_count_as_such_only_while_others_are_answered() -> None:
     evidence = _convicting("a", "b")
 
     assert not _own(evidence, "new", is_probe=True)
 
 
-def test_when_one_of_them_is_answered_all_is_withdrawn_and_takes_twice_as_much() -> None:
+def test_if_one_is_answered_all_is_withdrawn_and_needs_twice_the_evidence() -> None:
     for answered in ("b", "new"):
         evidence = _convicting("a", "b")
         assert _own(evidence, "new")
@@ -85,7 +85,7 @@ def test_when_one_of_them_is_answered_all_is_withdrawn_and_takes_twice_as_much()
         assert _own(evidence, "c")
 
 
-def test_eight_new_urls_in_a_row_are_the_hosts_affair_after_all() -> None:
+def test_eight_new_urls_in_a_row_mean_the_host_throttles() -> None:
     evidence = _convicting("a", "b")
 
     found = [_own(evidence, f"new {number}") for number in range(8)]
@@ -94,7 +94,7 @@ def test_eight_new_urls_in_a_row_are_the_hosts_affair_after_all() -> None:
     assert not evidence.by_url.holds
 
 
-def test_good_answers_between_them_are_why_many_urls_may_be_like_that() -> None:
+def test_with_good_answers_in_between_many_urls_may_be_such() -> None:
     evidence = _convicting("a", "b")
 
     for number in range(20):
@@ -102,15 +102,15 @@ def test_good_answers_between_them_are_why_many_urls_may_be_like_that() -> None:
         evidence.answered("other")
 
 
-def test_what_another_process_found_out_is_believed() -> None:
+def test_findings_of_another_process_are_adopted() -> None:
     evidence = Evidence()
     evidence.by_url.believe()
 
     assert _own(evidence, "new")
 
 
-def test_a_url_that_is_left_alone_is_the_reason_if_it_was_throttled_while_others_were_answered() -> None:
-    """Guards ``times``: with no other URL to be asked for with it, there is no trial."""
+def test_the_last_url_is_the_reason_if_others_were_answered_meanwhile() -> None:
+    """Guards ``times``: if no other URL can be its control, there is no trial."""
     evidence = Evidence()
     for now in (1.0, 3.0, 5.0):
         assert not _own(evidence, "a", good_at=now - 1, now=now)
@@ -135,7 +135,7 @@ def _first_requests(count: int) -> Evidence:
     return evidence
 
 
-def test_four_new_urls_throttled_while_those_before_are_answered_tell_of_first_requests() -> None:
+def test_four_new_urls_throttled_among_answers_show_throttling_of_first_requests() -> None:
     evidence = _first_requests(3)
     assert not evidence.first_requests.holds
     for answered in ("other", "new 0"):
@@ -150,7 +150,7 @@ def test_four_new_urls_throttled_while_those_before_are_answered_tell_of_first_r
     assert evidence.first_requests.holds
 
 
-def test_a_second_throttled_request_for_a_url_tells_of_the_host_and_then_it_takes_twice_as_much() -> None:
+def test_a_second_throttled_request_means_the_host_and_doubles_the_evidence() -> None:
     evidence = _first_requests(3)
     _own(evidence, "new 0")
     assert not evidence.is_suspects_turn
@@ -181,7 +181,7 @@ def test_after_three_new_probes_a_throttled_url_has_every_second_turn() -> None:
     assert evidence.is_suspects_turn, "it was throttled where the one before was answered"
 
 
-def test_a_throttled_url_whose_turn_it_is_to_probe_is_not_one_that_is_left_alone() -> None:
+def test_a_throttled_url_that_probes_in_turn_is_not_the_last_one() -> None:
     evidence = Evidence()
     for now in (1.0, 3.0, 5.0):
         _own(evidence, "a", good_at=now - 1, now=now)
@@ -191,7 +191,7 @@ def test_a_throttled_url_whose_turn_it_is_to_probe_is_not_one_that_is_left_alone
     assert not _own(evidence, "a", good_at=4.0, now=7.0, is_probe=True)
 
 
-def test_a_host_that_trials_tell_of_has_fewer_of_them() -> None:
+def test_a_host_convicted_by_trials_has_fewer_of_them() -> None:
     evidence = Evidence()
     evidence.suspect("a", 0.0)
 
@@ -216,7 +216,7 @@ def test_a_url_is_tried_once_after_a_pause() -> None:
     assert not evidence.by_url.is_question("a")
 
 
-def test_urls_that_were_throttled_are_not_remembered_without_end() -> None:
+def test_throttled_urls_are_not_remembered_for_ever() -> None:
     evidence = Evidence()
 
     for number in range(10_001):

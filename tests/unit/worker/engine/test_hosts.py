@@ -1,4 +1,4 @@
-"""Whose affair a throttling answer is, how long a host is paused for it, and how it is asked afterwards."""
+"""Who a throttling answer is about, how long the host is paused, and how it is asked afterwards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _probe(hosts: Hosts) -> float:
     return now.left
 
 
-def test_the_third_url_within_ten_seconds_makes_it_the_hosts_affair() -> None:
+def test_the_third_url_within_ten_seconds_pauses_the_host() -> None:
     hosts = _hosts()
 
     assert [_blame(hosts, url, now) for url, now in [("a", 0.0), ("a", 1.0), ("a", 2.0), ("b", 3.0)]] == [False] * 4
@@ -51,7 +51,7 @@ def test_the_third_url_within_ten_seconds_makes_it_the_hosts_affair() -> None:
     assert hosts.may_start(KEY, 12.6) > 0
 
 
-def test_what_a_host_asks_for_is_its_affair_at_once() -> None:
+def test_a_host_that_says_when_to_retry_is_paused_at_once() -> None:
     hosts = _hosts()
 
     assert _blame(hosts, "a", 5.0, asked=40.0)
@@ -60,7 +60,7 @@ def test_what_a_host_asks_for_is_its_affair_at_once() -> None:
 
 
 def test_answers_to_requests_begun_before_an_incident_belong_to_it() -> None:
-    """Guards ``stepped``: as many requests as were in flight would be as many doublings."""
+    """Guards ``stepped``: there would be as many doublings as requests in flight."""
     hosts = _hosts()
     _incident(hosts, 1.0)
 
@@ -69,7 +69,7 @@ def test_answers_to_requests_begun_before_an_incident_belong_to_it() -> None:
     assert _left(hosts, 1.0) == 1.0
 
 
-def test_a_longer_wait_asked_for_by_a_late_answer_counts() -> None:
+def test_a_longer_wait_in_a_late_answer_counts() -> None:
     hosts = _hosts()
     _blame(hosts, "a", 1.0, asked=2.0)
 
@@ -78,7 +78,7 @@ def test_a_longer_wait_asked_for_by_a_late_answer_counts() -> None:
     assert _left(hosts, 1.5) == 90.0
 
 
-def test_a_pause_is_made_longer_by_chance_once_and_not_by_each_late_answer() -> None:
+def test_jitter_is_added_once_and_not_per_late_answer() -> None:
     chances = iter([0.1, 1.0])
     hosts = Hosts(lambda: next(chances))
     _blame(hosts, "a", 1.0, asked=20.0)
@@ -109,7 +109,7 @@ def test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers() -> No
 
 
 @pytest.mark.parametrize("asked", [None, 20.0])
-def test_chance_makes_pauses_longer_and_never_shorter(asked: float | None) -> None:
+def test_jitter_only_lengthens_pauses(asked: float | None) -> None:
     lengths = []
     for chance in (0.0, 0.5, 0.999):
         hosts = _hosts(chance)
@@ -132,8 +132,8 @@ def test_one_request_probes_and_the_others_wait_for_its_answer() -> None:
     assert hosts.may_start(KEY, now + 4.2) == 0
 
 
-def test_a_probe_is_answered_when_its_body_begins_to_come() -> None:
-    """It may be a large one, or drip."""
+def test_a_probe_is_answered_when_its_body_begins() -> None:
+    """The body may be large, or drip."""
     hosts = _hosts()
     _incident(hosts, 1.0)
     now = _probe(hosts)
@@ -145,7 +145,7 @@ def test_a_probe_is_answered_when_its_body_begins_to_come() -> None:
     assert hosts.may_start(KEY, now + 0.4) == 0
 
 
-def test_a_probe_that_tells_nothing_is_followed_by_another() -> None:
+def test_an_inconclusive_probe_is_followed_by_another() -> None:
     hosts = _hosts()
     _incident(hosts, 1.0)
     now = _probe(hosts)
@@ -167,7 +167,7 @@ def test_what_was_in_flight_and_tells_nothing_allows_no_second_probe() -> None:
     assert hosts.may_start(KEY, now + 1.0) > 0
 
 
-def test_a_probe_that_got_lost_is_followed_by_another() -> None:
+def test_a_lost_probe_is_followed_by_another() -> None:
     hosts = _hosts()
     _incident(hosts, 1.0)
     now = _probe(hosts)
@@ -175,7 +175,7 @@ def test_a_probe_that_got_lost_is_followed_by_another() -> None:
     assert hosts.may_start(KEY, now + 5.1) == 0
 
 
-def test_an_answer_to_a_request_from_before_the_pause_is_no_probes() -> None:
+def test_an_answer_to_a_request_from_before_the_pause_is_not_the_probes() -> None:
     hosts = _hosts()
     _incident(hosts, 1.0)
 
@@ -199,7 +199,7 @@ def test_good_answers_to_what_was_in_flight_do_not_restart_the_curve() -> None:
 
 
 @pytest.mark.parametrize(("refused", "fastest"), [(1, 200), (6, 200), (40, 44)])
-def test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused(refused: int, fastest: int) -> None:
+def test_a_requested_wait_limits_no_pace_if_few_are_refused(refused: int, fastest: int) -> None:
     """The wait is kept all the same. It had cost a host of 500 URLs, eight of which asked for a second, a minute."""
     hosts = _hosts()
     for number in range(100):
@@ -215,7 +215,7 @@ def test_what_a_host_asks_for_is_no_limit_to_its_pace_where_few_are_refused(refu
     assert 0.6 * fastest <= starts[0] <= fastest
 
 
-def test_a_host_that_refuses_its_probe_as_well_has_a_limit() -> None:
+def test_a_host_that_refuses_its_probe_too_has_a_limit() -> None:
     hosts = _hosts()
     for number in range(10):
         hosts.answered(KEY, 0.0, number / 5)
@@ -227,7 +227,7 @@ def test_a_host_that_refuses_its_probe_as_well_has_a_limit() -> None:
     assert _starts(hosts, now, 1.0)[0] < 20
 
 
-def test_good_answers_to_what_was_in_flight_tell_that_few_were_refused() -> None:
+def test_good_answers_to_requests_in_flight_show_that_few_were_refused() -> None:
     hosts = _hosts()
     for page in ("a", "b"):
         _blame(hosts, page, 2.0, begun=1.9, asked=1.0)
@@ -239,7 +239,7 @@ def test_good_answers_to_what_was_in_flight_tell_that_few_were_refused() -> None
     assert _starts(hosts, now, 1.0)[0] >= 120
 
 
-def test_three_urls_among_many_good_ones_are_their_own_affair() -> None:
+def test_three_urls_among_many_good_ones_pause_no_host() -> None:
     hosts = _hosts()
     for number in range(100):
         hosts.answered(KEY, 0.0, number / 50)
@@ -274,7 +274,7 @@ def test_a_host_that_only_throttles_is_given_up_and_one_that_answered_or_asked_i
         assert (hosts.may_start(KEY, now) == inf) is gives_up
 
 
-def test_a_url_that_was_excused_is_its_own_affair_where_others_are_answered() -> None:
+def test_an_excused_url_waits_alone_if_others_are_answered() -> None:
     hosts = _hosts()
     _incident(hosts, 1.0)
     now = _probe(hosts)
@@ -319,15 +319,15 @@ def _choosy(asked: float) -> Hosts:
     return hosts
 
 
-def test_urls_that_are_throttled_alone_again_wait_alone_and_others_like_them() -> None:
+def test_urls_throttled_again_wait_alone_as_do_others_like_them() -> None:
     hosts = _choosy(5.0)
 
     assert [_blame(hosts, url, 7.0, asked=5.0) for url in ("a", "b", "new")] == [False] * 3
     assert hosts.may_start(KEY, 7.1) == 0
 
 
-def test_what_was_in_flight_when_the_host_was_opened_begins_no_incident() -> None:
-    """Guards ``is_settled``: of a trial and what goes out with it, one may be what a host allows."""
+def test_requests_in_flight_when_the_host_opens_begin_no_incident() -> None:
+    """Guards ``is_settled``: of a trial and what is sent with it, one may be what a host allows."""
     hosts = _hosts()
     _blame(hosts, "a", 1.0, asked=5.0)
     assert hosts.may_start(KEY, 6.0, "good") == 0
@@ -341,7 +341,7 @@ def test_what_was_in_flight_when_the_host_was_opened_begins_no_incident() -> Non
     assert _left(hosts, 6.4) == 0
 
 
-def test_what_was_in_flight_when_a_pause_began_is_no_probe_of_it() -> None:
+def test_requests_in_flight_when_a_pause_begins_are_not_its_probe() -> None:
     hosts = _hosts()
     _blame(hosts, "a", 1.0, asked=1.0)
     _try(hosts, 2.0, "a")
@@ -352,7 +352,7 @@ def test_what_was_in_flight_when_a_pause_began_is_no_probe_of_it() -> None:
 
 
 @pytest.mark.parametrize("asked", [2.0, 5.0])
-def test_others_learn_that_a_host_throttles_by_url(asked: float) -> None:
+def test_other_processes_learn_that_a_host_throttles_by_url(asked: float) -> None:
     hosts, other = _choosy(asked), _hosts()
 
     for state in hosts.news(7.0)[0]:
@@ -362,7 +362,7 @@ def test_others_learn_that_a_host_throttles_by_url(asked: float) -> None:
     assert not _blame(other, "a", 7.3, asked=5.0)
 
 
-def test_others_learn_which_url_a_pause_began_with() -> None:
+def test_other_processes_learn_which_url_a_pause_began_with() -> None:
     hosts, other = _hosts(), _hosts()
     _blame(hosts, "a", 1.0, asked=5.0)
 
@@ -382,7 +382,7 @@ def test_a_host_is_forgotten_after_a_while() -> None:
     assert hosts.hot == {}
 
 
-def test_hosts_nobody_asks_for_any_more_are_forgotten_too() -> None:
+def test_hosts_no_longer_asked_for_are_forgotten_too() -> None:
     """Guards ``_begin``: a worker that runs for months meets many hosts that throttle once."""
     hosts = _hosts()
     for number in range(10_000):
@@ -391,7 +391,7 @@ def test_hosts_nobody_asks_for_any_more_are_forgotten_too() -> None:
     assert len(hosts.hot) < 3_000
 
 
-def test_a_long_pause_is_news_once_and_a_short_one_is_none() -> None:
+def test_a_long_pause_is_news_once_and_a_short_one_is_not() -> None:
     hosts = _hosts()
     _blame(hosts, "a", 1.0, asked=300.0)
     hosts.blame("b.test:80", "b", begun=1.0, asked=2.0, excused=inf, now=1.0)
@@ -400,7 +400,7 @@ def test_a_long_pause_is_news_once_and_a_short_one_is_none() -> None:
     assert hosts.news(12.0) == ([], [])
 
 
-def test_a_pause_another_process_learned_of_holds_here() -> None:
+def test_a_pause_of_another_process_holds_here() -> None:
     hosts = _hosts()
 
     hosts.learn(HostState(KEY, 300.0, streak=4, pace=7.0, asks=True), 10.0)
@@ -410,7 +410,7 @@ def test_a_pause_another_process_learned_of_holds_here() -> None:
     assert _left(hosts, 12.0) == 298.0
 
 
-def test_where_others_are_heard_of_one_process_probes_for_all() -> None:
+def test_with_other_processes_one_probes_for_all() -> None:
     prober, other = _hosts(), _hosts()
     for hosts in (prober, other):
         hosts.is_governed = True
@@ -429,14 +429,14 @@ def test_where_others_are_heard_of_one_process_probes_for_all() -> None:
     assert other.may_start(KEY, 10.8) == 0
 
 
-def test_a_process_that_hears_of_no_other_probes_by_itself() -> None:
+def test_a_process_without_news_probes_by_itself() -> None:
     hosts = _hosts()
     hosts.learn(HostState(KEY, 10.0), 0.0)
 
     assert hosts.may_start(KEY, 10.1) == 0
 
 
-def test_news_that_could_not_be_told_is_kept() -> None:
+def test_news_that_could_not_be_sent_is_kept() -> None:
     hosts = _hosts()
     _blame(hosts, "a", 1.0, asked=300.0)
     states, _ = hosts.news(1.0)

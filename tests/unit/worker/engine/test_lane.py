@@ -21,7 +21,7 @@ def test_the_window_is_kept_full_and_never_exceeded() -> None:
     assert [round(at) for at, _ in world.http.requests] == [second for second in range(5) for _ in range(8)]
 
 
-def test_a_silent_host_that_holds_the_window_keeps_nobody_out() -> None:
+def test_a_silent_host_that_holds_the_window_keeps_no_other_out() -> None:
     """Guards the quarter beyond the window: without it the second host waits for the first one's deadline."""
     world = VirtualWorld(lambda url, _turn: Reply(after=20.0 if "slow" in url else 0.1))
     world.start(urls(50, "slow.test"), OPEN)
@@ -47,7 +47,7 @@ def test_a_failing_url_waits_longer_each_time_and_holds_no_slot() -> None:
 
 
 def test_urls_that_only_wait_are_handed_back_instead_of_holding_the_batch() -> None:
-    """Guards LONGEST_HOLD: a batch does not stay open for a minute's wait."""
+    """Guards LONGEST_HOLD: a batch does not stay open for a wait of a minute."""
     world = VirtualWorld(
         lambda url, _turn: Reply(status=429, fields=(("Retry-After", "20"),)) if "busy" in url else Reply()
     )
@@ -61,8 +61,8 @@ def test_urls_that_only_wait_are_handed_back_instead_of_holding_the_batch() -> N
     assert 20 <= world.clock.seconds + back.after <= 25
 
 
-def test_a_job_that_uses_ipv4_only_asks_no_other_address() -> None:
-    """Guards ``usable``: libcurl, handed nothing, would ask the system's resolver."""
+def test_a_job_with_ipv4_only_uses_no_other_address() -> None:
+    """Guards ``usable``: libcurl, given no address, would ask the system's resolver."""
     world = always(Reply())
     world.names.answers["both.test"] = Answer(("2001:db8::1", "192.0.2.7"))
     world.names.answers["six.test"] = Answer(("2001:db8::1",))
@@ -84,7 +84,7 @@ def test_a_dead_pooled_connection_costs_no_attempt() -> None:
     assert len(world.http.requests) == 2
 
 
-def test_a_stopped_run_gives_back_what_has_not_begun_and_ends_what_has() -> None:
+def test_a_stopped_run_hands_back_unstarted_urls_and_ends_the_others() -> None:
     world = always(Reply(after=1.0))
     run = world.start(urls(20), OPEN)
     world.lane.drive_once()
@@ -96,7 +96,7 @@ def test_a_stopped_run_gives_back_what_has_not_begun_and_ends_what_has() -> None
     assert world.clock.seconds < 2
 
 
-def test_what_outlives_the_drain_is_given_back_whole() -> None:
+def test_transfers_that_outlive_the_drain_are_handed_back_whole() -> None:
     world = always(Reply(after=100.0))
     run = world.start(urls(20), OPEN)
     world.lane.drive_once()

@@ -1,4 +1,4 @@
-"""How long an answer may take: until its body begins, and while it comes."""
+"""How long a response may take: until its body begins, and while it comes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _steadily(rate: float, *, size: int = 100_000) -> Pace:
 
 
 def test_a_body_that_begins_after_half_a_minute_is_fetched_by_one_request() -> None:
-    """Guards the floor's beginning: it counted from the request, and such a server was asked four times for nothing."""
+    """Guards when the floor begins: it counted from the request, and such a server was asked four times in vain."""
     outcome, _, asked = _fetch(Pace(lambda seconds: 5000 if seconds > 35 else 0, size=5000))
 
     assert (outcome.ending, asked) == (Ending.OK, 1)
@@ -48,7 +48,7 @@ def _head_without_end() -> dict[float, str]:
     ids=["nothing", "a head", "an interim answer", "a head without end"],
 )
 def test_a_body_that_never_begins_is_waited_for_as_long_as_the_policy_says(head: dict[float, str]) -> None:
-    """Guards ``received``: header bytes prolong nothing."""
+    """Guards ``received``: header bytes do not extend the wait."""
     outcome, seconds, _ = _fetch(Pace(lambda _seconds: 0, head=head), policy=replace(DEFAULT, first_byte_timeout=20.0))
 
     assert outcome.error is ErrorClass.TOO_SLOW
@@ -68,8 +68,8 @@ def test_without_a_limit_of_its_own_the_first_byte_has_until_the_deadline() -> N
 
 @pytest.mark.parametrize("status", [404, 503])
 @pytest.mark.parametrize("come", [0.0, 10.0], ids=["silent", "dripping"])
-def test_a_status_that_says_it_all_waits_for_no_page(status: int, come: float) -> None:
-    """Guards ``is_over``: the page of an error held its place for a minute, and the error was ``too-slow``."""
+def test_a_final_status_does_not_wait_for_its_page(status: int, come: float) -> None:
+    """Guards ``is_over``: an error page held its slot for a minute, and the error was ``too-slow``."""
     head = f"HTTP/1.1 {status} X\r\nContent-Length: 10000\r\n\r\n"
     page = Pace(lambda seconds: come * max(0.0, seconds - 2.0), head={2.0: head})
 
@@ -80,7 +80,7 @@ def test_a_status_that_says_it_all_waits_for_no_page(status: int, come: float) -
     assert 3.0 <= seconds < 3.5
 
 
-def test_a_redirect_is_followed_although_nothing_ends_it() -> None:
+def test_a_redirect_is_followed_even_if_its_body_never_ends() -> None:
     led = Pace(lambda _seconds: 0, head={0.0: "HTTP/1.1 302 X\r\nLocation: /there\r\n\r\n"})
 
     outcome, seconds, _ = _fetch(led, Pace(size=10))
@@ -93,7 +93,7 @@ def test_a_redirect_is_followed_although_nothing_ends_it() -> None:
 
 
 def test_a_body_that_is_fast_and_then_silent_is_ended_after_the_window() -> None:
-    """Guards the marks: without them the floor is an average since the beginning, and the deadline ends the URL."""
+    """Guards the marks: without them the floor is an average since the start, and the URL ends at its deadline."""
     outcome, seconds, _ = _fetch(Pace(lambda seconds: min(seconds, 5.0) * 1e5))
 
     assert outcome.error is ErrorClass.TOO_SLOW

@@ -1,4 +1,4 @@
-"""At what pace a host is asked after a pause, and what it rises with."""
+"""At what pace a host is asked after a pause, and how that rises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _starts(pace: Pace, now: float, seconds: int) -> list[int]:
     return counts
 
 
-def test_the_pace_that_worked_is_taken_up_below_and_rises() -> None:
+def test_a_pace_starts_below_the_one_that_worked_and_rises() -> None:
     pace = Pace(0.0)
     pace.slow_down(2.0, 50.0, is_open=True)
     pace.resume(3.0)
@@ -27,7 +27,7 @@ def test_the_pace_that_worked_is_taken_up_below_and_rises() -> None:
     assert starts[0] <= starts[1] <= starts[2] <= 48
 
 
-def test_of_a_host_nothing_is_known_of_the_pace_begins_low_and_doubles() -> None:
+def test_for_an_unknown_host_the_pace_starts_low_and_doubles() -> None:
     pace = Pace(0.0)
     pace.slow_down(1.0, 0.0, is_open=True)
     pace.resume(2.0)
@@ -38,7 +38,7 @@ def test_of_a_host_nothing_is_known_of_the_pace_begins_low_and_doubles() -> None
     assert starts[5] > 2.5 * starts[3]
 
 
-def test_a_pace_that_is_not_used_up_does_not_rise() -> None:
+def test_an_unused_pace_does_not_rise() -> None:
     pace = Pace(0.0)
     pace.slow_down(1.0, 50.0, is_open=True)
     pace.resume(2.0)

@@ -1,4 +1,4 @@
-"""A run that is parted: what is settled is taken out of it, and its other URLs go on undisturbed."""
+"""A run is divided: what is settled is taken out of it, and its other URLs continue undisturbed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_url_is_in_one_part_of_it() -> None:
     assert settled.busy > 0
 
 
-def test_transfers_in_flight_go_on_as_if_nothing_had_happened() -> None:
+def test_transfers_in_flight_continue_undisturbed() -> None:
     world = VirtualWorld(answer)
 
     run, _ = parted(world, [*QUICK, SLOW])
@@ -55,7 +55,7 @@ def test_transfers_in_flight_go_on_as_if_nothing_had_happened() -> None:
     assert 20.0 <= world.clock.seconds < 21.0
 
 
-def test_what_was_tried_and_spent_goes_with_the_others() -> None:
+def test_attempts_and_time_spent_go_with_the_rest() -> None:
     """Guards ``leftover`` in ``pop_settled``: a crash after it would give each straggler all its attempts again."""
     world = VirtualWorld(answer)
 
@@ -67,7 +67,7 @@ def test_what_was_tried_and_spent_goes_with_the_others() -> None:
     assert 4.0 < entries[SLOW].spent < 6.0
 
 
-def test_what_was_handed_back_goes_with_what_is_settled() -> None:
+def test_leftovers_go_with_the_settled_part() -> None:
     world = VirtualWorld(answer)
 
     run = world.start([*QUICK, WAITS, SLOW], POLICY)
@@ -80,8 +80,8 @@ def test_what_was_handed_back_goes_with_what_is_settled() -> None:
     assert (run.leftovers, run.outcomes) == ([], [])
 
 
-def test_what_was_handed_back_waits_from_then_on_and_not_from_the_end_of_its_batch() -> None:
-    """Guards the moment noted: a pause of 40 s would be over after a minute, beside a URL that takes 20 s."""
+def test_a_leftover_waits_from_when_it_was_handed_back() -> None:
+    """Guards the time noted: a pause of 40 s would be over after a minute, beside a URL that takes 20 s."""
     world = VirtualWorld(answer)
     run = world.start([WAITS, SLOW], POLICY)
 
@@ -96,7 +96,7 @@ def test_what_was_handed_back_waits_from_then_on_and_not_from_the_end_of_its_bat
     assert run.is_due(within=last.after)
 
 
-def test_what_may_be_tried_again_is_let_go_though_nothing_else_is_settled() -> None:
+def test_a_leftover_that_is_due_is_released_even_alone() -> None:
     world = VirtualWorld(answer)
     run = world.start([WAITS, SLOW], POLICY)
     world.drive_until(lambda: len(run.leftovers) == 1)
@@ -111,7 +111,7 @@ def test_what_may_be_tried_again_is_let_go_though_nothing_else_is_settled() -> N
     assert not run.is_due()
 
 
-def test_its_progress_starts_anew() -> None:
+def test_its_progress_starts_over() -> None:
     world = VirtualWorld(answer)
 
     run, settled = parted(world, [*QUICK, SLOW])
@@ -121,7 +121,7 @@ def test_its_progress_starts_anew() -> None:
     assert run.unfinished == len(settled.rest) == 1
 
 
-def test_nothing_is_parted_where_nothing_is_settled_or_everything_is() -> None:
+def test_a_run_is_not_divided_if_nothing_or_everything_is_settled() -> None:
     world = VirtualWorld(answer)
     run = world.start([SLOW], POLICY)
     world.lane.drive_once()
@@ -133,7 +133,7 @@ def test_nothing_is_parted_where_nothing_is_settled_or_everything_is() -> None:
     assert len(run.outcomes) == 1
 
 
-def test_a_batch_that_holds_a_url_twice_is_not_parted() -> None:
+def test_a_batch_with_a_duplicate_url_is_not_divided() -> None:
     """Guards the count: one of the two would be in neither part."""
     world = VirtualWorld(answer)
     run = world.start([*QUICK, SLOW, SLOW], POLICY)

@@ -30,7 +30,7 @@ def test_without_a_suspect_the_probe_opens_the_host() -> None:
     assert probing.passes("good", 0.5, 1.0)
 
 
-def test_a_url_that_was_throttled_does_not_probe_but_is_tried_next() -> None:
+def test_a_throttled_url_does_not_probe_but_is_tried_next() -> None:
     probing, _ = _probing("bad")
 
     assert probing.wants("good")
@@ -40,7 +40,7 @@ def test_a_url_that_was_throttled_does_not_probe_but_is_tried_next() -> None:
     assert not probing.wants("good")
 
 
-def test_with_the_trial_goes_one_other_url() -> None:
+def test_a_trial_has_one_control() -> None:
     probing, _ = _probing("bad", "worse")
     _probe(probing)
 
@@ -53,7 +53,7 @@ def test_with_the_trial_goes_one_other_url() -> None:
 
 
 @pytest.mark.parametrize("is_control_first", [True, False])
-def test_a_trial_that_tells_against_a_url_is_followed_by_the_next_and_the_last_opens(is_control_first: bool) -> None:
+def test_a_convicting_trial_is_followed_by_the_next_and_the_last_opens_the_host(is_control_first: bool) -> None:
     probing, evidence = _probing("bad", "worse", "worst")
     _probe(probing)
 
@@ -81,7 +81,7 @@ def test_a_url_on_trial_that_is_answered_opens_the_host_without_its_control() ->
     assert not evidence.by_url.holds
 
 
-def test_an_answer_from_before_the_trial_is_no_control() -> None:
+def test_an_answer_from_before_the_trial_is_not_its_controls() -> None:
     probing, evidence = _probing("bad", "worse")
     _probe(probing)
     probing.take("bad", 2.0)
@@ -92,7 +92,7 @@ def test_an_answer_from_before_the_trial_is_no_control() -> None:
     assert probing.take("good 2", 2.2) == 0
 
 
-def test_a_trial_keeps_to_the_pace() -> None:
+def test_a_trial_respects_the_pace() -> None:
     pace = Pace(0.0)
     pace.slow_down(0.0, 8.0, is_open=True)  # now it is 5 starts a second
     probing, _ = _probing("bad", pace=pace)
@@ -102,7 +102,7 @@ def test_a_trial_keeps_to_the_pace() -> None:
     assert probing.take("bad", 1.3) == 0
 
 
-def test_where_no_suspect_comes_the_host_is_not_kept_waiting() -> None:
+def test_without_a_suspect_the_host_is_not_kept_waiting() -> None:
     probing, _ = _probing("bad")
     _probe(probing)
 
@@ -110,7 +110,7 @@ def test_where_no_suspect_comes_the_host_is_not_kept_waiting() -> None:
     assert probing.is_stuck(1.1 + LOOK)
 
 
-def test_where_no_suspect_comes_with_its_control_the_host_is_not_kept_waiting() -> None:
+def test_without_a_suspect_beside_the_control_the_host_is_not_kept_waiting() -> None:
     probing, _ = _probing("bad", "worse")
     _probe(probing)
     probing.take("bad", 2.0)
@@ -124,7 +124,7 @@ def test_where_no_suspect_comes_with_its_control_the_host_is_not_kept_waiting() 
     assert probing.is_stuck(4.0 + LOOK)
 
 
-def test_where_a_trial_is_not_answered_its_control_is_enough_after_a_while() -> None:
+def test_if_a_trial_is_not_answered_its_control_is_enough_after_a_while() -> None:
     probing, _ = _probing("bad")
     _probe(probing)
     probing.take("bad", 2.0)

@@ -1,4 +1,4 @@
-"""What stalls gives its slot to others, and comes back to it."""
+"""Transfers that stall give their slots to others, and get one back later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _hangs(url: str, _turn: int) -> Reply:
 
 
 @pytest.mark.parametrize("drip", [0.0, 10.0])
-def test_what_stalls_costs_the_others_a_slot_for_two_seconds(drip: float) -> None:
+def test_a_stalled_transfer_costs_the_others_a_slot_for_two_seconds(drip: float) -> None:
     """Guards Slots: eight silent URLs, or drips, fill the window until their speed floor ends them, after 30 s."""
     stalls = Reply(after=1000.0, body=bytes(100_000), drip=drip)
     world = VirtualWorld(lambda url, _turn: stalls if "hang" in url else Reply())
@@ -33,7 +33,7 @@ def test_what_stalls_costs_the_others_a_slot_for_two_seconds(drip: float) -> Non
     assert not world.store.drafts
 
 
-def test_what_stalls_among_fast_transfers_costs_them_half_a_second() -> None:
+def test_a_stalled_transfer_costs_fast_ones_a_slot_for_half_a_second() -> None:
     """Guards _Turnover: each silent URL among fast ones cost them a slot for two seconds."""
     world = VirtualWorld(_hangs, window=8)
     good = world.start([f"http://{number % 20}.test/{number}" for number in range(400)], OPEN)
@@ -45,7 +45,7 @@ def test_what_stalls_among_fast_transfers_costs_them_half_a_second() -> None:
     assert world.clock.seconds < 400 * 0.1 / 10 + 1  # hosts with nothing in flight may exceed the window by two
 
 
-def test_nothing_is_quiet_where_all_are_slow() -> None:
+def test_no_transfer_is_quiet_if_all_are_slow() -> None:
     world = VirtualWorld(lambda _url, _turn: Reply(after=1.9), window=8)
     run = world.start([f"http://{host}.test/" for host in range(80)], OPEN)
     quiet = 0
@@ -79,8 +79,8 @@ def test_a_quiet_transfer_whose_bytes_come_continues_undisturbed() -> None:
     assert world.lane._schedule.quiet == world.lane._schedule.flying == 0
 
 
-def test_a_later_try_of_what_stalled_takes_no_slot() -> None:
-    """Guards Tier.STALLED: each later try would cost the others two more seconds of a slot."""
+def test_a_retry_of_a_stalled_url_takes_no_slot() -> None:
+    """Guards Tier.STALLED: each retry would cost the others two more seconds of a slot."""
     policy = JobPolicy(timeout=300.0, attempts=3, first_byte_timeout=5.0)
     world = VirtualWorld(_hangs, window=2)
     world.start([f"http://h{host}.test/hang" for host in range(6)], policy)
@@ -93,7 +93,7 @@ def test_a_later_try_of_what_stalled_takes_no_slot() -> None:
     assert world.clock.seconds < 400 * 0.1 / 2 + 6 * QUIET_AFTER / 2 + 2
 
 
-def test_a_later_try_that_finds_no_slot_ends_at_its_deadline() -> None:
+def test_a_retry_that_finds_no_slot_ends_at_its_deadline() -> None:
     """Guards _end_overdue: no URL outlives its deadline, whatever it waits for."""
     world = VirtualWorld(_hangs, window=2)
     run = world.start(["http://c.test/hang"], JobPolicy(timeout=12.0, attempts=2, first_byte_timeout=5.0))
@@ -105,8 +105,8 @@ def test_a_later_try_that_finds_no_slot_ends_at_its_deadline() -> None:
     assert [len(outcome.attempts) for outcome in run.outcomes] == [1]
 
 
-def test_what_only_rests_leaves_room_for_another_batch() -> None:
-    """Guards Run.rest: a process with nothing but silent URLs took no other work until they were over."""
+def test_quiet_transfers_leave_room_for_another_batch() -> None:
+    """Guards Run.rest: a process with only silent URLs took no other work until they were over."""
     world = VirtualWorld(_hangs)
     run = world.start([*urls(8, "hang.test"), *urls(3, "limited.test/hang")], JobPolicy(per_host=1))
     assert run.fetching == 11

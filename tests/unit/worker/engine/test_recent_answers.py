@@ -7,7 +7,7 @@ from math import inf
 from worker.engine.recent_answers import Tally
 
 
-def test_few_answers_tell_no_pace() -> None:
+def test_few_answers_make_no_pace() -> None:
     tally = Tally()
     for number in range(40):
         counts = tally.counts(number / 20)

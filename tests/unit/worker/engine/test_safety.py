@@ -107,7 +107,7 @@ def same_address(host: str, other: str) -> bool:
 
 
 @pytest.mark.parametrize("form", ["::ffff:{}", "64:ff9b::{}"])
-def test_an_address_that_stands_for_an_ipv4_address_is_judged_as_that(form: str) -> None:
+def test_an_address_that_embeds_an_ipv4_address_is_judged_as_it(form: str) -> None:
     """Protects both lines of ``_embedded``: without them a mapped private address could not be opened, and a NAT64
     address of a public server could not be reached."""
     policy = AddressPolicy(allow=parse_networks("10.0.0.0/8", setting="TRAWL_ALLOW_NETS"))
@@ -144,7 +144,7 @@ def test_every_form_of_an_address_gets_the_same_verdict(address: str) -> None:
     + ["[::1]", "/var/run/a.sock", b"", b"abc", b"8.8.8.8", b"\0" * 15, "\N{FULLWIDTH DIGIT EIGHT}.8.8.8"],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_socket_address_is_closed(junk: str | bytes) -> None:
+def test_an_invalid_socket_address_is_closed(junk: str | bytes) -> None:
     assert not WIDE_OPEN.verdict(junk, 80).allowed
     assert tier_of(junk) is Tier.NEVER
 
@@ -173,7 +173,7 @@ def test_a_worker_operator_closes_what_a_job_opens() -> None:
 
 
 def test_a_denied_prefix_closes_the_addresses_it_embeds() -> None:
-    """Protects judging what is denied on both forms: who is without NAT64 may close its prefix."""
+    """Protects checking both forms of an address: without NAT64, its prefix may be denied."""
     prefix = parse_networks("64:ff9b::/96", setting="TRAWL_DENY_NETS")
 
     for policy in (AddressPolicy(worker_deny=prefix), AddressPolicy(deny=prefix)):
@@ -254,8 +254,8 @@ def test_the_tiers_decide_and_nothing_else(address: IPv4Address | IPv6Address) -
 
 
 @given(st.integers(0, 2**32 - 1).map(IPv4Address))
-def test_the_ipv4_table_says_what_the_security_facts_say(address: IPv4Address) -> None:
-    """The list, once more and in another form, so that a row cannot be lost unnoticed."""
+def test_the_ipv4_table_matches_the_documented_facts(address: IPv4Address) -> None:
+    """The list once more in another form, so that a row cannot be lost unnoticed."""
     closed = """0/8 10/8 100.64/10 127/8 169.254/16 172.16/12 192.0.0/24 192.0.2/24 192.88.99/24 192.168/16 198.18/15
         198.51.100/24 203.0.113/24 224/4 240/4 168.63.129.16/32"""
     prefixes = [(short.partition("/")[0].split("."), int(short.partition("/")[2])) for short in closed.split()]
@@ -270,7 +270,7 @@ def test_the_ipv4_table_says_what_the_security_facts_say(address: IPv4Address) -
 # ------------------------------------------------------------------------------------------ networks in settings
 
 
-def test_networks_are_read_as_people_write_them() -> None:
+def test_networks_may_be_written_in_several_ways() -> None:
     written = " 10.0.0.0/8,192.168.1.1 fd00::/8;\n::1, ::ffff:172.16.0.0/108,"
 
     read = parse_networks(written, setting="TRAWL_ALLOW_NETS")
@@ -297,7 +297,7 @@ def test_networks_are_read_as_people_write_them() -> None:
         ("10.0.0.0/-1", "not a network"),
     ],
 )
-def test_what_is_no_network_is_named_with_its_setting(written: str, says: str) -> None:
+def test_an_invalid_network_is_named_with_its_setting(written: str, says: str) -> None:
     with pytest.raises(SettingError, match="TRAWL_ALLOW_NETS") as raised:
         parse_networks(f"127.0.0.0/8 {written}", setting="TRAWL_ALLOW_NETS")
 

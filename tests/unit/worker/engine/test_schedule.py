@@ -59,7 +59,7 @@ def test_a_host_starts_with_few_however_large_the_window_is() -> None:
     assert len(_taken(schedule)) == 16
 
 
-def test_newcomers_get_in_although_a_slow_host_holds_the_whole_window() -> None:
+def test_new_hosts_get_in_although_a_slow_one_holds_the_window() -> None:
     """Guards the quarter above the window."""
     schedule: Schedule[_Item] = Schedule(8)
     for number in range(100):
@@ -87,7 +87,7 @@ def test_a_slow_host_does_not_win_slots_by_holding_them() -> None:
     assert flying == {"slow": 5, "fast": 5}
 
 
-def test_what_is_under_way_goes_first_when_its_moment_comes() -> None:
+def test_an_item_under_way_comes_first_when_it_is_due() -> None:
     """Guards ``first`` in ``wake``: a body of which much has come would wait behind all that has not begun."""
     schedule: Schedule[_Item] = Schedule(1)
     schedule.wait(_Item("a", number=1, is_under_way=True), until=5.0)
@@ -110,7 +110,7 @@ def test_a_limit_per_host_holds() -> None:
     assert len(_taken(schedule)) == 1
 
 
-def test_waiting_turns_come_when_they_are_due() -> None:
+def test_delayed_items_come_when_they_are_due() -> None:
     schedule: Schedule[_Item] = Schedule(10)
     schedule.wait(_Item("a", 1), 5.0)
     schedule.wait(_Item("a", 2), 3.0)
@@ -132,7 +132,7 @@ def test_a_blocked_host_starts_nothing_and_loses_nothing() -> None:
     assert len(_taken(schedule)) == 2
 
 
-def test_turns_can_be_taken_out() -> None:
+def test_items_can_be_removed() -> None:
     schedule: Schedule[_Item] = Schedule(10)
     for number in range(4):
         schedule.add(_Item("a", number))
@@ -152,7 +152,7 @@ def _all_quiet(schedule: Schedule[_Item]) -> list[_Item]:
     return taken
 
 
-def test_a_quiet_turn_gives_its_slot_to_another() -> None:
+def test_a_quiet_item_gives_its_slot_to_another() -> None:
     schedule: Schedule[_Item] = Schedule(2)
     for number in range(3):
         schedule.add(_Item("a", number))
@@ -164,7 +164,7 @@ def test_a_quiet_turn_gives_its_slot_to_another() -> None:
     assert [item.host_key for item in _taken(schedule)] == ["a"]
 
 
-def test_a_turn_whose_bytes_come_again_takes_the_window_over_and_nothing_starts() -> None:
+def test_an_item_that_resumes_may_exceed_the_window_and_nothing_starts() -> None:
     schedule: Schedule[_Item] = Schedule(4)
     for number in range(20):
         schedule.add(_Item("ab"[number % 2], number))
@@ -180,8 +180,8 @@ def test_a_turn_whose_bytes_come_again_takes_the_window_over_and_nothing_starts(
     assert _taken(schedule) == []
 
 
-def test_a_host_that_only_goes_quiet_has_no_more_in_flight_than_there_are_slots() -> None:
-    """Guards the limit of ``_may_start``: a server that is too busy to answer would be asked five times as much."""
+def test_a_quiet_host_has_no_more_in_flight_than_there_are_slots() -> None:
+    """Guards the limit of ``_may_start``: a server too busy to answer would get five times as many requests."""
     schedule: Schedule[_Item] = Schedule(8)
     for number in range(1000):
         schedule.add(_Item("busy", number))
@@ -205,8 +205,8 @@ def test_a_host_that_answers_may_have_quiet_ones_beside_the_window() -> None:
     assert (schedule.quiet, schedule.flying) == (8, 16)
 
 
-def test_silent_hosts_leave_others_something_to_be_quiet_with() -> None:
-    """Guards ``_next``: ten silent hosts would use up what all may have, and the window after it."""
+def test_silent_hosts_leave_others_room_to_be_quiet() -> None:
+    """Guards ``_next``: ten silent hosts would use up the common allowance, and the window after it."""
     schedule: Schedule[_Item] = Schedule(8)
     for host in range(10):
         for number in range(1000):
@@ -220,8 +220,8 @@ def test_silent_hosts_leave_others_something_to_be_quiet_with() -> None:
     assert schedule.hush("new")
 
 
-def test_a_host_with_a_few_quiet_ones_is_not_stuck() -> None:
-    """Guards ``is_mostly_quiet``: where few may be quiet, each that is would cost its host the rest of the window."""
+def test_a_host_with_a_few_quiet_items_is_not_stuck() -> None:
+    """Guards ``is_mostly_quiet``: where few may be quiet, each of them would cost its host the rest of the window."""
     schedule: Schedule[_Item] = Schedule(8, most_quiet=2)
     for number in range(20):
         schedule.add(_Item("good", number))
@@ -234,7 +234,7 @@ def test_a_host_with_a_few_quiet_ones_is_not_stuck() -> None:
     assert len(_taken(schedule)) == 3
 
 
-def test_a_stuck_host_goes_on_when_fewer_are_quiet() -> None:
+def test_a_stuck_host_continues_when_fewer_are_quiet() -> None:
     schedule: Schedule[_Item] = Schedule(4, most_quiet=8)
     for number in range(3):
         schedule.add(_Item("a", number))
@@ -293,7 +293,7 @@ def test_first_tries_of_a_host_that_answers_after_all_are_such_again() -> None:
     assert _taken(schedule)[0].host_key == "silent"
 
 
-def test_first_tries_go_before_later_ones_and_do_not_keep_them_out() -> None:
+def test_first_attempts_come_before_retries_without_starving_them() -> None:
     schedule: Schedule[_Item] = Schedule(1)
     for number in range(20):
         schedule.add(_Item("a", number, tier=Tier.AGAIN))
@@ -308,7 +308,7 @@ def test_first_tries_go_before_later_ones_and_do_not_keep_them_out() -> None:
     assert order == "bbbbbbba" * 2 + "bbbbbb" + "a" * 18
 
 
-def test_what_stalled_before_takes_no_slot_and_at_most_half_of_what_may_be_quiet() -> None:
+def test_stalled_items_take_no_slot_and_at_most_half_of_the_quiet_ones() -> None:
     schedule: Schedule[_Item] = Schedule(4)
     for number in range(20):
         schedule.add(_Item(f"h{number}", number, tier=Tier.STALLED))
@@ -325,7 +325,7 @@ def test_what_stalled_before_takes_no_slot_and_at_most_half_of_what_may_be_quiet
     assert (schedule.flying, schedule.quiet) == (12, 8)
 
 
-def test_what_could_take_no_slot_is_told_apart() -> None:
+def test_items_that_could_take_no_slot_are_counted_separately() -> None:
     schedule: Schedule[_Item] = Schedule(1)
     for number in range(3):
         schedule.add(_Item("limited", number, per_host=1))
@@ -345,7 +345,7 @@ def test_what_could_take_no_slot_is_told_apart() -> None:
         max_size=80,
     ),
 )
-def test_no_turn_is_lost_or_taken_twice(window: int, steps: list[tuple[str, int, Tier]]) -> None:
+def test_no_item_is_lost_or_started_twice(window: int, steps: list[tuple[str, int, Tier]]) -> None:
     world = _Lane(window)
     for number, (step, host, tier) in enumerate(steps):
         world.do(step, _Item(f"h{host}", number, tier=tier))

@@ -1,4 +1,4 @@
-"""What a lane does with a body that our disk cannot have: never, or not now."""
+"""What a lane does with a body that our disk can never store, or not now."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _world(refusal: Exception) -> VirtualWorld:
     return world
 
 
-def test_a_body_the_disk_can_never_have_fails_by_itself_and_is_asked_for_once() -> None:
-    """Guards the BodyTooLargeError caught in take: it would be a bug of ours, or go round for ever."""
+def test_a_body_the_disk_can_never_store_fails_alone_after_one_request() -> None:
+    """Guards the BodyTooLargeError caught in take: it would count as a bug, or be retried for ever."""
     world = _world(BodyTooLargeError("It never fits."))
 
     run = world.fetch(URLS)
@@ -36,8 +36,8 @@ def test_a_body_the_disk_can_never_have_fails_by_itself_and_is_asked_for_once() 
     assert len(world.http.requests_for(BIG)) == 1
 
 
-def test_a_body_the_disk_has_no_space_for_now_waits_by_itself_and_loses_no_time() -> None:
-    """Guards the second GoBack: a stall would have its neighbours wait for it, and time spent end it as a timeout."""
+def test_a_body_without_space_now_waits_alone_and_loses_no_time() -> None:
+    """Guards the second GoBack: a stall would make its neighbours wait for it, and time spent end it as a timeout."""
     world = _world(NoSpaceError("It waits."))
 
     run = world.fetch(URLS, JobPolicy(timeout=5.0))

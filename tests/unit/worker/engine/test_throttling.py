@@ -1,4 +1,4 @@
-"""What becomes of the URLs of a host that throttles, in virtual time: how often it is asked, and when."""
+"""What happens to URLs whose host throttles, in virtual time: how often it is asked, and when."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WALL = 1_700_000_000.0
         ),
     ],
 )
-def test_a_host_that_allows_sixty_requests_a_second_gives_all_in_time(throttled: Reply) -> None:
+def test_a_host_that_allows_sixty_requests_a_second_yields_all_in_time(throttled: Reply) -> None:
     world = world_of(Limited(60.0, throttled))
 
     runs = fetch_all(world, urls(1000))
@@ -45,8 +45,8 @@ def test_a_host_that_allows_sixty_requests_a_second_gives_all_in_time(throttled:
     assert {len(outcome.attempts) for run in runs for outcome in run.outcomes} <= {1, 2}
 
 
-def test_urls_of_a_host_that_asks_for_a_pause_do_not_come_back_at_once() -> None:
-    """Guards probe and pace: three hundred URLs came back in the same instant, thrice."""
+def test_urls_of_a_paused_host_do_not_all_return_at_once() -> None:
+    """Guards probe and pace: three hundred URLs came back in the same instant, three times."""
     world = world_of(lambda _url, now: refusal(Retry_After="2") if now < 2 else Reply(after=0.005))
 
     runs = fetch_all(world, urls(300))
@@ -80,8 +80,8 @@ def test_a_long_pause_costs_one_probe_and_ends_with_patience() -> None:
     assert detail.endswith("longer than 3600 s (--host-patience). It answered 429 and asked for 300 s.")
 
 
-def test_a_blocked_url_has_the_status_it_was_last_answered_itself() -> None:
-    """Guards ``BatchEntry.status``: the row of a URL that had been handed back since said it was never answered."""
+def test_a_blocked_url_has_the_status_of_its_own_last_answer() -> None:
+    """Guards ``BatchEntry.status``: the row of a URL handed back since said that it was never answered."""
 
     def answer(url: str, now: float) -> Reply:
         if url.endswith("/0") and now < 20:
@@ -114,7 +114,7 @@ def test_an_attempt_after_a_throttled_request_has_the_last_status() -> None:
     assert {each.url[-1]: each.http_status for run in runs for each in run.outcomes} == {"0": 500, "1": 429}
 
 
-def test_one_answer_that_can_hardly_be_meant_does_not_set_its_host_aside() -> None:
+def test_one_absurd_answer_does_not_block_its_host() -> None:
     """Guards LONGEST_ASKED: one page that asks for three centuries ended all URLs of its host."""
     world = world_of(lambda url, now: refusal(Retry_After="9999999999") if now < 40 and url.endswith("/7") else Reply())
 
@@ -124,7 +124,7 @@ def test_one_answer_that_can_hardly_be_meant_does_not_set_its_host_aside() -> No
     assert 54.0 <= max(at for at, _ in world.http.requests) < 120.0, "nobody asks before nine tenths of the patience"
 
 
-def test_a_host_that_asks_for_centuries_again_and_again_is_set_aside() -> None:
+def test_a_host_that_keeps_asking_for_centuries_is_blocked() -> None:
     world = world_of(lambda _url, _now: refusal(503, Retry_After="9999999999"))
 
     runs = fetch_all(world, urls(50), JobPolicy(host_patience=60.0))
@@ -136,7 +136,7 @@ def test_a_host_that_asks_for_centuries_again_and_again_is_set_aside() -> None:
     assert len([at for at, _ in world.http.requests if at > 1]) == 1
 
 
-def test_what_a_host_makes_a_url_wait_does_not_count_against_its_deadline() -> None:
+def test_waiting_for_a_host_does_not_count_against_the_deadline() -> None:
     policy = JobPolicy(timeout=10.0, attempts=1)
     world = world_of(lambda _url, now: refusal(Retry_After="40") if now < 170 else Reply())
 
@@ -146,7 +146,7 @@ def test_what_a_host_makes_a_url_wait_does_not_count_against_its_deadline() -> N
 
 
 def test_short_pauses_do_not_count_against_the_deadline_either() -> None:
-    """Guards ``_end_wait``: these URLs stay in the batch they are in."""
+    """Guards ``_end_wait``: these URLs stay in their batch."""
     world = world_of(lambda _url, now: refusal(Retry_After="1") if now < 12 else Reply())
 
     runs = fetch_all(world, urls(50), JobPolicy(timeout=5.0, attempts=1))
@@ -163,7 +163,7 @@ def test_patience_counts_short_pauses_too() -> None:
     assert 25 < world.clock.seconds < 40
 
 
-def test_a_host_that_only_throttles_and_never_says_until_when_is_given_up() -> None:
+def test_a_host_that_only_throttles_without_retry_after_is_given_up() -> None:
     world = world_of(lambda _url, _now: refusal(503))
 
     runs = fetch_all(world, urls(300))
@@ -222,7 +222,7 @@ def test_a_redirect_to_a_paused_host_waits_for_it() -> None:
     assert len([url for _, url in world.http.requests if "a.test" in url]) <= 80, "nobody is led there in vain"
 
 
-def test_a_host_with_most_of_the_lines_keeps_no_other_behind_it() -> None:
+def test_a_host_with_most_of_the_lines_holds_up_no_other() -> None:
     world = world_of(lambda url, _now: Reply(after=1.0 if "slow" in url else 0.05), window=8)
     others = [f"http://h{number}.test/" for number in range(40)]
 
@@ -232,7 +232,7 @@ def test_a_host_with_most_of_the_lines_keeps_no_other_behind_it() -> None:
     assert world.clock.seconds < 3.0
 
 
-def test_what_is_slow_waits_by_itself() -> None:
+def test_only_slow_urls_wait() -> None:
     """1,000 hosts, of which 5 never answer, 5 throttle and 5 drip: the others take as long as they would alone."""
 
     def answer(url: str, _now: float) -> Reply:
@@ -260,7 +260,7 @@ class _Fine(VirtualHttp[Exchange]):
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_that_hear_nothing_of_one_another_share_what_a_host_allows(processes: int) -> None:
+def test_processes_without_news_of_each_other_share_what_a_host_allows(processes: int) -> None:
     clock, host = VirtualClock(), Limited(60.0, refusal(429))
     https = [_Fine(lambda url, _turn: host(url, clock.seconds), clock) for _ in range(processes)]
     chances = [Hosts(Random(number).random) for number in range(processes)]

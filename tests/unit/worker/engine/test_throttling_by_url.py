@@ -33,8 +33,8 @@ def _last_good(world: VirtualWorld, host: Choosy) -> float:
     return max(at for at, url in world.http.requests if url not in host.always)
 
 
-def test_pages_that_are_always_busy_end_by_themselves_where_the_others_answer() -> None:
-    """Guards ``was_excused`` and the share that is tolerated: each such page would stop its host for good."""
+def test_pages_that_are_always_busy_fail_alone_if_others_are_answered() -> None:
+    """Guards ``was_excused`` and the tolerated share: each such page would stop its host for good."""
     world = world_of(lambda url, _now: refusal(503) if url.endswith("7") else Reply(after=0.02))
 
     runs = fetch_all(world, urls(1000), JobPolicy(attempts=2))
@@ -45,7 +45,7 @@ def test_pages_that_are_always_busy_end_by_themselves_where_the_others_answer() 
 @pytest.mark.parametrize("patience", [30.0, 3600.0])
 @pytest.mark.parametrize(("bad", "good"), [(1, 300), (30, 300), (150, 150)])
 def test_urls_that_are_always_throttled_do_not_stop_their_host(bad: int, good: int, patience: float) -> None:
-    """They had it paused each time that one was tried: 0.3 URLs a second, and the good ones ended as host-blocked."""
+    """They had it paused each time one was tried: 0.3 URLs a second, and the good ones ended as host-blocked."""
     listed = urls(bad + good)
     host = Choosy(set(Random(1).sample(listed, bad)), asks=5)
     world = world_of(host)
@@ -61,8 +61,8 @@ def test_urls_that_are_always_throttled_do_not_stop_their_host(bad: int, good: i
 
 
 @pytest.mark.parametrize("asks", [5, 60])
-def test_a_url_that_is_always_throttled_is_no_probe_where_another_is_ready(asks: int) -> None:
-    """Guards ``give_way``: it was first in each batch of what waited, and its host was paused again."""
+def test_a_url_that_is_always_throttled_does_not_probe_if_another_is_ready(asks: int) -> None:
+    """Guards ``give_way``: it was first in each waiting batch, and its host was paused again."""
     listed = urls(100)
     host = Choosy({listed[0]}, asks)
     world = world_of(host, window=2)
@@ -73,8 +73,8 @@ def test_a_url_that_is_always_throttled_is_no_probe_where_another_is_ready(asks:
     assert _last_good(world, host) < 3.5 * asks
 
 
-def test_urls_that_are_throttled_once_and_a_limit_hide_no_url_that_always_is() -> None:
-    """Guards ``_TELLING``: what was left at the end waited for an hour, and ended as host-blocked."""
+def test_urls_throttled_once_do_not_hide_one_that_always_is() -> None:
+    """Guards ``_TELLING``: the last URLs waited for an hour, and ended as host-blocked."""
     listed = urls(600)
     chosen = Random(4).sample(listed, 60)
     host, limited = Choosy(set(chosen[:30]), 5, chosen[30:]), Limited(60.0, refusal(Retry_After="5"))
@@ -89,7 +89,7 @@ def test_urls_that_are_throttled_once_and_a_limit_hide_no_url_that_always_is() -
 @pytest.mark.parametrize("after", [0.02, 0.1, 0.5])
 @pytest.mark.parametrize(("rate", "asks"), [(1.0, 1), (2.0, 1), (1.0, 5), (10.0, 1)])
 def test_a_slow_host_without_bursts_costs_no_url_an_attempt(rate: float, asks: int, after: float) -> None:
-    """Guards the trial's control: what is refused right after another one was answered, is so whatever it is."""
+    """Guards the trial's control: a request right after an answered one is refused, for whatever URL it is."""
     free_at = 0.0
 
     def answer(_url: str, now: float) -> Reply:
@@ -108,7 +108,7 @@ def test_a_slow_host_without_bursts_costs_no_url_an_attempt(rate: float, asks: i
 @pytest.mark.parametrize("asks", [1, 5])
 @pytest.mark.parametrize("is_first_good", [True, False])
 def test_a_host_that_lets_every_second_request_through_costs_no_url_an_attempt(asks: int, is_first_good: bool) -> None:
-    """Guards the order in a trial: if it was always the same, so was the one that came through."""
+    """Guards the order in a trial: if it was always the same, so was the one that was answered."""
     count = int(is_first_good)
 
     def answer(_url: str, _now: float) -> Reply:
@@ -123,7 +123,7 @@ def test_a_host_that_lets_every_second_request_through_costs_no_url_an_attempt(a
 
 
 def test_a_host_slower_than_it_says_costs_no_url_an_attempt() -> None:
-    """Guards ``_PROBES``: what was left at the end was throttled twice by chance, and 40 of 100 lost attempts."""
+    """Guards ``_PROBES``: the last URLs were throttled twice by chance, and 40 of 100 lost attempts."""
     free_at = 0.0
 
     def answer(_url: str, now: float) -> Reply:
@@ -143,7 +143,7 @@ def test_a_host_slower_than_it_says_costs_no_url_an_attempt() -> None:
 def test_a_host_that_throttles_the_first_request_for_each_url_yields_all(
     asks: int, patience: float, longest: float
 ) -> None:
-    """Every probe was a URL it had not been asked for before: of 300 none arrived."""
+    """Every probe was a URL not requested before: of 300 none arrived."""
     seen = set()
 
     def answer(url: str, _now: float) -> Reply:
@@ -162,7 +162,7 @@ def test_a_host_that_throttles_the_first_request_for_each_url_yields_all(
 
 
 def test_a_host_that_throttles_everything_after_a_while_costs_no_url_its_attempts() -> None:
-    """Guards ``_IN_A_ROW``: it had shown to throttle by URL before."""
+    """Guards ``_IN_A_ROW``: the host had been found to throttle by URL before."""
     listed = urls(600)
     host = Choosy(set(Random(1).sample(listed, 30)), asks=5)
     world = world_of(lambda url, now: refusal(Retry_After="5") if 15 <= now < 60 else host(url, now))

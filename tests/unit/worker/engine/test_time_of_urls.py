@@ -1,4 +1,4 @@
-"""Whose time it is: what counts against a URL's deadline, and what is our own queue or a name server's."""
+"""What counts against a URL's deadline, and what is due to our own queue or a name server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.engine.ports import Answer, Ended
 OPEN = JobPolicy(timeout=30.0, attempts=3)
 
 
-def test_the_deadline_ends_an_exchange_that_says_nothing() -> None:
+def test_the_deadline_ends_a_silent_exchange() -> None:
     world = always(Reply(after=1000.0))
 
     run = world.fetch(["http://a.test/"], JobPolicy(timeout=5.0, attempts=1))
@@ -38,7 +38,7 @@ def test_a_name_that_never_resolves_holds_only_its_own_urls() -> None:
     assert len(stuck) == 2
 
 
-def test_a_name_that_resolves_late_lets_its_urls_go() -> None:
+def test_a_name_that_resolves_late_starts_its_urls() -> None:
     world = always(Reply())
     world.names.slow.add("late.test")
     run = world.start(urls(2, "late.test"), OPEN)
@@ -51,8 +51,8 @@ def test_a_name_that_resolves_late_lets_its_urls_go() -> None:
     assert {outcome.ending for outcome in run.outcomes} == {Ending.OK}
 
 
-def test_a_name_that_waits_for_its_turn_with_us_is_never_late() -> None:
-    """Guards ``begun``: a queue of our own is neither the host's fault nor the URL's time."""
+def test_a_name_waiting_in_our_own_queue_is_not_late() -> None:
+    """Guards ``begun``: our own queue is neither the host's fault nor the URL's time."""
     world = always(Reply(after=1.0))
     world.names.slow.add("queued.test")
     world.names.queued.add("queued.test")
@@ -69,8 +69,8 @@ def test_a_name_that_waits_for_its_turn_with_us_is_never_late() -> None:
     assert outcome.timing.queued > 60.0
 
 
-def test_what_a_busy_lane_adds_is_our_own_queue_and_no_time_of_the_url() -> None:
-    """Guards _lag: of small files of a fast server more than half of ``total`` was in no phase."""
+def test_time_added_by_a_busy_lane_is_not_the_urls() -> None:
+    """Guards _lag: for small files of a fast server, more than half of ``total`` was in no phase."""
     world = always(Reply(after=1.0))
     wait = world.http.wait
 
@@ -88,8 +88,8 @@ def test_what_a_busy_lane_adds_is_our_own_queue_and_no_time_of_the_url() -> None
     assert outcome.timing.queued >= 5.0
 
 
-def test_what_has_come_is_no_timeout_however_late_the_lane_hears_of_it() -> None:
-    """Guards ``is_due`` in ``drive_once``: a machine at ten times its load lost 700 of 7,552 bodies that were there."""
+def test_a_body_that_has_come_is_no_timeout_however_late_the_lane_notices() -> None:
+    """Guards ``is_due`` in ``drive_once``: a machine at ten times its load lost 700 of 7,552 bodies that had come."""
     world = always(Reply(after=1.0))
     wait, held = world.http.wait, deque[tuple[Exchange, Ended]]()
 
@@ -106,8 +106,8 @@ def test_what_has_come_is_no_timeout_however_late_the_lane_hears_of_it() -> None
     assert [outcome.ending for outcome in run.outcomes] == [Ending.OK] * 8
 
 
-def test_the_clock_of_a_url_starts_when_it_holds_an_address() -> None:
-    """Guards the deadline: a name may take long, and what is fetched from it too."""
+def test_a_urls_clock_starts_when_it_has_an_address() -> None:
+    """Guards the deadline: a lookup may take long, and so may the transfer after it."""
     world = always(Reply(after=4.0))
     world.names.slow.add("late.test")
     run = world.start(["http://late.test/"], JobPolicy(timeout=5.0, attempts=1))
@@ -123,8 +123,8 @@ def test_the_clock_of_a_url_starts_when_it_holds_an_address() -> None:
     assert outcome.timing.total == pytest.approx(7.0, abs=0.5)
 
 
-def test_the_clock_of_a_url_starts_when_it_holds_a_slot() -> None:
-    """Guards ``leave_queue`` and ``ready_at``: after its look-up, and after a failure, a URL waits for us."""
+def test_a_urls_clock_starts_when_it_has_a_slot() -> None:
+    """Guards ``leave_queue`` and ``ready_at``: after its lookup, and after a failure, a URL waits for us."""
     slow = Reply(after=8.0)
     script = {"http://late.test/": (Reply(status=503, after=0.5), Reply(after=3.0))}
     world = VirtualWorld(lambda url, turn: script.get(url, (slow, slow))[turn], window=1)
@@ -145,8 +145,8 @@ def test_the_clock_of_a_url_starts_when_it_holds_a_slot() -> None:
     assert outcome.timing.total < 5.0
 
 
-def test_a_thousand_urls_of_a_dead_name_share_each_look_up() -> None:
-    """Guards ``_NOT_BEFORE``: each attempt needs a later answer, which those that come soon share."""
+def test_a_thousand_urls_of_a_dead_name_share_each_lookup() -> None:
+    """Guards ``_NOT_BEFORE``: each attempt needs a later answer, which attempts close together share."""
     asked = []
 
     def look_up(host: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a run's URLs wait for is told of each run, and of nothing that is on its way."""
+"""What a run's URLs wait for is reported for each run, and only for URLs that do wait."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def turn_for(world: VirtualWorld, seconds: float) -> None:
     world.drive_until(lambda: world.clock.seconds >= until)
 
 
-def test_what_is_in_flight_and_what_of_it_is_quiet_is_known_by_host() -> None:
-    """Guards Slots.note: without it nobody could say that slow answers hold a job up."""
+def test_transfers_in_flight_and_quiet_ones_are_counted_by_host() -> None:
+    """Guards Slots.note: without it slow answers could not be named as what holds a job up."""
     world = VirtualWorld(lambda url, _turn: Reply(after=60.0 if "slow" in url else 0.1))
     run = world.start([f"http://slow.test/{index}" for index in range(3)], PATIENT)
     other = world.start(["http://slow.test/other"], PATIENT)
@@ -31,8 +31,8 @@ def test_what_is_in_flight_and_what_of_it_is_quiet_is_known_by_host() -> None:
     assert other.progress.waits.flying == 1
 
 
-def test_urls_wait_for_name_servers_that_say_nothing_and_for_no_others() -> None:
-    """Guards the two seconds of Lookups.note: a name that takes a moment is no name server that is silent."""
+def test_only_urls_waiting_for_silent_name_servers_are_counted() -> None:
+    """Guards the two seconds of Lookups.note: a name that takes a moment does not mean a silent name server."""
     world = VirtualWorld()
     world.names.slow |= {"dead.test", "behind.test"}
     world.names.queued.add("behind.test")
@@ -49,8 +49,8 @@ def test_urls_wait_for_name_servers_that_say_nothing_and_for_no_others() -> None
     assert run.progress.waits.hosts == {"behind.test:80": 1}
 
 
-def test_urls_wait_for_a_host_that_throttles_with_the_seconds_until_it_is_asked_again() -> None:
-    """Guards HostWaits.note: nothing was said to hold up a job whose hosts all throttled."""
+def test_urls_waiting_for_a_throttling_host_are_reported_with_the_seconds_left() -> None:
+    """Guards HostWaits.note: nothing was reported to hold up a job whose hosts all throttled."""
     fields = (("Retry-After", "4"),)
     world = VirtualWorld(lambda url, _turn: Reply(status=429, fields=fields) if "busy" in url else Reply(after=60.0))
     run = world.start([f"http://busy.test/{index}" for index in range(5)], PATIENT)
@@ -63,7 +63,7 @@ def test_urls_wait_for_a_host_that_throttles_with_the_seconds_until_it_is_asked_
 
 
 def test_errors_are_counted_by_class_until_they_are_reported() -> None:
-    """Guards what ``part`` takes out: each would be counted twice, in the report and in what goes on."""
+    """Guards what ``pop_settled`` removes: each would be counted twice, in the report and in what continues."""
     world = VirtualWorld(
         lambda url, _turn: Reply(after=900.0) if "slow" in url else Reply(status=404 if "gone" in url else 200)
     )

@@ -42,7 +42,7 @@ def fetch(listing: Listing, policy: JobPolicy = LIMITED, *, window: int = 0) -> 
 
 
 @pytest.mark.parametrize(("seed", "scale"), [(1, 0.125), (3, 0.125), (2, 1.0)])
-def test_the_last_good_body_of_a_list_as_the_web_is_comes_no_later_than_the_ideals(seed: int, scale: float) -> None:
+def test_the_last_good_body_of_row_w_comes_no_later_than_in_the_ideal(seed: int, scale: float) -> None:
     """The ideal lets what never answers hold its place; here it holds none, so there is time to spare.
 
     The large one has a host of 540 URLs eight of which ask for a second each: once they slowed it down to the end.

@@ -1,4 +1,4 @@
-"""What a transfer leaves behind: nothing for the collector, and a bug of ours costs its own URL only."""
+"""What a transfer leaves behind: nothing for the collector; and a bug costs its own URL only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.engine.transfer import Transfer
 OPEN = JobPolicy(timeout=30.0, attempts=3)
 
 
-def test_transfers_leave_the_collector_nothing() -> None:
+def test_transfers_leave_no_garbage_for_the_collector() -> None:
     """Garbage in cycles cost a lane a twelfth of its time."""
     world = always(Reply())
     world.fetch(urls(10))
@@ -34,8 +34,8 @@ def test_transfers_leave_the_collector_nothing() -> None:
     assert found < 500
 
 
-def test_a_run_that_is_over_needs_no_collector() -> None:
-    """Guards Settlement's keeping no reference to its run: each would hold its outcomes until the collector came."""
+def test_a_finished_run_needs_no_collector() -> None:
+    """Guards that Settlement keeps no reference to its run: each would hold its outcomes until the collector came."""
     world = always(Reply())
     gc.disable()
     try:
@@ -57,7 +57,7 @@ def test_a_run_that_is_over_needs_no_collector() -> None:
 def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
     status: int, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards the ``except`` of ``rows``: without it the lane fails, and its URLs go round for ever."""
+    """Guards the ``except`` of ``rows``: without it the lane fails, and its URLs are retried for ever."""
 
     def break_down(transfer: Transfer, ended: Ended, now: float, _lag: float = 0.0) -> Timing:
         if ended is not NOT_ENDED and "odd" in transfer.entry.url:

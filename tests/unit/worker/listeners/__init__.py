@@ -1,1 +1,1 @@
-"""Unit tests of what becomes of events."""
+"""Unit tests of what happens with events."""

@@ -1,4 +1,4 @@
-"""A batch has a row in Flower under its own id, and trouble has one; that holds up nobody."""
+"""A batch has a row in Flower under its own id, and so has trouble; sending them blocks nothing."""
 
 from __future__ import annotations
 
@@ -97,15 +97,15 @@ def test_a_batch_is_shown_from_its_claim_to_its_close() -> None:
     assert (row.result, row.runtime, row.retries) == ("ok=5", 2.5, 2)
 
 
-def test_a_batch_that_goes_on_stays_among_those_that_are_started() -> None:
-    """Guards how progress is told: Celery makes a state of its own of an event that it does not know."""
+def test_a_running_batch_stays_among_the_started_ones() -> None:
+    """Guards how progress is sent: Celery makes a state of its own of an event that it does not know."""
     row = Shown().after(CLAIMED, PROGRESSED)
 
     assert (row.state, row.result) == ("STARTED", "3/5 ok=2")
     assert row.started == row.received, "when it began, not when it was told of"
 
 
-def test_flower_is_told_how_a_batch_goes_now_and_then() -> None:
+def test_progress_is_sent_to_flower_now_and_then() -> None:
     """Guards the pause: Flower keeps every event."""
     shown = Shown()
     rows = rows_over(shown.send, clock=lambda: shown.now)
@@ -118,7 +118,7 @@ def test_flower_is_told_how_a_batch_goes_now_and_then() -> None:
     assert shown.sent.count("task-started") == 3
 
 
-def test_nothing_is_told_of_a_batch_that_is_over() -> None:
+def test_nothing_is_sent_of_a_closed_batch() -> None:
     closed = BatchClosed(CLAIM, a_report(OK), HandedOff(), "ok=5")
 
     assert Shown().after(CLAIMED, closed, PROGRESSED).result == "ok=5"
@@ -129,7 +129,7 @@ def test_nothing_is_told_of_a_batch_that_is_over() -> None:
     [(LeaseLost(CLAIM, "another worker took it over"), "another worker took it over"),
      (BatchInterrupted(CLAIM), "interrupted")],
 )  # fmt: skip
-def test_a_batch_that_was_lost_is_no_success(event: Event, line: str) -> None:
+def test_a_lost_batch_is_not_a_success(event: Event, line: str) -> None:
     row = Shown().after(CLAIMED, event)
 
     assert (row.state, row.exception, row.result) == ("RETRY", line, line)
@@ -143,8 +143,8 @@ def test_a_batch_that_a_full_disk_handed_off_whole_is_a_failure() -> None:
     assert (row.state, row.exception, row.result) == ("FAILURE", line, line)
 
 
-def test_a_broker_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards the thread and the bound of what it has yet to send."""
+def test_a_hanging_broker_blocks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the thread and the bound of its queue."""
     monkeypatch.setattr(flower, "_MOST_KEPT", 4)
     go_on, sent = threading.Event(), []
 
@@ -162,8 +162,8 @@ def test_a_broker_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) ->
     assert 4 <= len(sent) <= 5
 
 
-def test_a_broker_that_is_away_ends_nothing() -> None:
-    """Guards the ``except``: those that follow are sent."""
+def test_an_unreachable_broker_ends_nothing() -> None:
+    """Guards the ``except``: later events are sent."""
     sent = []
 
     def fail_once(kind: str, **_: Any) -> None:
@@ -178,8 +178,8 @@ def test_a_broker_that_is_away_ends_nothing() -> None:
     assert sent == ["task-started"]
 
 
-def test_trouble_is_a_row_from_its_beginning_to_its_end_whatever_the_broker_missed() -> None:
-    """Guards the second try: a row that was never begun cannot be ended."""
+def test_trouble_has_a_row_with_start_and_end_whatever_the_broker_missed() -> None:
+    """Guards the second try: a row that never started cannot be ended."""
     sent: list[str] = []
     is_unreachable = [True]
 

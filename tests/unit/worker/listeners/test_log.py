@@ -1,4 +1,4 @@
-"""What a worker's log says of what happens."""
+"""What a worker logs about its events."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FOUND = SweepFindings(again={"a": ["1", "2"]}, split={"b": ["3"]}, poisoned={"c"
                                "ERROR Job c: failed as poison: 4.x-1, 5"]),
     ],
 )  # fmt: skip
-def test_an_event_that_is_worth_it_is_a_line(event: Event, lines: list[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_important_events_are_logged(event: Event, lines: list[str], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     Listeners([EventLog()]).notify(event)
 

@@ -1,4 +1,4 @@
-"""Snapshots of how batches go are published; that neither delays nor ends a batch."""
+"""Snapshots of batches are published; that neither delays nor ends a batch."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Bench:
             assert not thread.is_alive()
 
 
-def test_a_redis_that_hangs_holds_up_nobody_and_is_told_the_last_of_each_batch() -> None:
-    """Guards the thread, since leases are renewed by the one that notifies, and what waits for it."""
+def test_a_hanging_redis_blocks_nothing_and_gets_each_batchs_last_snapshot() -> None:
+    """Guards the thread, since the notifying thread renews leases, and what is queued for it."""
     go_on, asked = threading.Event(), threading.Semaphore(0)
     published: list[str] = []
 
@@ -66,8 +66,8 @@ def test_a_redis_that_hangs_holds_up_nobody_and_is_told_the_last_of_each_batch()
     assert published == ["1", "2", "1"]
 
 
-def test_a_redis_that_is_away_ends_nothing() -> None:
-    """Guards the ``except``: pytest makes an error of whatever a thread raises."""
+def test_an_unreachable_redis_ends_nothing() -> None:
+    """Guards the ``except``: pytest turns any exception of a thread into an error."""
 
     def fail(*_: Any) -> None:
         raise redis.exceptions.ConnectionError("away")

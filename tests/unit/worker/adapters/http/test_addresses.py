@@ -1,4 +1,4 @@
-"""What libcurl is told of names: never too late, never twice without need, and to forget those of long ago."""
+"""What libcurl is told of names: never too late, never twice without need, and to forget old ones."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def _is_over(handed: HandedAddresses, name: tuple[str, int], addresses: tuple[st
     return lines
 
 
-def test_a_name_is_brought_once_in_both_its_spellings(handed: HandedAddresses) -> None:
+def test_a_name_is_given_once_in_both_spellings(handed: HandedAddresses) -> None:
     assert _is_over(handed, A, THERE) == ["+a.test:80:[2001:db8::1],192.0.2.2", "+a.test.:80:[2001:db8::1],192.0.2.2"]
     assert _is_over(handed, A, THERE) == []
 
 
-def test_a_name_is_brought_by_each_handle_until_libcurl_has_looked(handed: HandedAddresses) -> None:
+def test_a_name_is_given_with_each_handle_until_libcurl_has_processed_it(handed: HandedAddresses) -> None:
     first, second = handed.use(A, HERE), handed.use(A, HERE)
 
     assert first == second != []
 
 
-def test_a_name_with_another_address_is_brought_again(handed: HandedAddresses) -> None:
+def test_a_name_with_another_address_is_given_again(handed: HandedAddresses) -> None:
     _is_over(handed, A, HERE)
 
     assert _is_over(handed, A, THERE)[0] == "+a.test:80:[2001:db8::1],192.0.2.2"
 
 
-def test_an_address_is_never_brought_and_yet_forgotten(handed: HandedAddresses) -> None:
+def test_a_literal_address_is_never_given_but_forgotten(handed: HandedAddresses) -> None:
     """libcurl keeps literal addresses among its names."""
     assert _is_over(handed, ("192.0.2.1", 80)) == []
     assert _is_over(handed, ("::1", 8080), ("::1",)) == []
@@ -61,8 +61,8 @@ def test_names_in_use_are_never_forgotten(handed: HandedAddresses) -> None:
     assert handed.use(A, HERE)[:2] == ["-18.test:80", "-18.test.:80"]
 
 
-def test_who_withdraws_a_name_must_be_looked_at_before_it_is_brought_again(handed: HandedAddresses) -> None:
-    """libcurl may look at the later handle first, and would ask the system for a name it then forgets."""
+def test_a_name_is_given_again_only_after_its_removal_was_processed(handed: HandedAddresses) -> None:
+    """libcurl may process the later handle first, and would ask the system for a name it then forgets."""
     _is_over(handed, A)
     _is_over(handed, B)
 

@@ -1,4 +1,4 @@
-"""What libcurl's codes and words mean, as libcurl 8.23 with OpenSSL 3.6 says them."""
+"""What libcurl's codes and messages mean, as libcurl 8.23 with OpenSSL 3.6 words them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _GARBLED = "Invalid HTTP header field was received: frame type: 1, stream: 1, na
         (60, "SSL certificate problem: self-signed certificate", Breakage.CERTIFICATE),
     ],
 )
-def test_of_a_broken_handshake_only_what_may_pass_is_tried_again(code: int, message: str, meaning: Breakage) -> None:
+def test_only_temporary_handshake_errors_are_retried(code: int, message: str, meaning: Breakage) -> None:
     assert breakage(code, message) is meaning
 
 
@@ -63,16 +63,16 @@ def test_of_a_broken_handshake_only_what_may_pass_is_tried_again(code: int, mess
         (16, "Error in the HTTP2 framing layer", Breakage.CUT),  # it hung up
     ],
 )
-def test_broken_rules_are_told_from_streams_that_broke(code: int, message: str, meaning: Breakage) -> None:
+def test_protocol_violations_differ_from_broken_streams(code: int, message: str, meaning: Breakage) -> None:
     assert breakage(code, message) is meaning
 
 
-def test_what_ends_a_connection_may_be_any_streams_fault() -> None:
+def test_a_connection_error_may_be_any_streams_fault() -> None:
     assert is_of_connection(16, "nghttp2 shuts down connection with error 1: PROTOCOL_ERROR")
     assert is_of_connection(16, "")  # as others on it are told
     assert is_of_connection(92, "HTTP/2 stream 1 reset by curl (error 0x1 PROTOCOL_ERROR)")  # by GOAWAY
     assert not is_of_connection(92, "HTTP/2 stream 1 reset by server (error 0x1 PROTOCOL_ERROR)")
 
 
-def test_what_a_field_held_is_not_repeated() -> None:
+def test_the_value_of_a_field_is_not_repeated() -> None:
     assert sentence(_GARBLED) == "Invalid HTTP header field was received: frame type: 1, stream: 1"

@@ -1,4 +1,4 @@
-"""What libcurl's multi handle keeps of an exchange that could not be begun: nothing."""
+"""What libcurl's multi handle keeps of an exchange that could not begin: nothing."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def fails(_curl: Any) -> None:
 
 
 @pytest.mark.parametrize("step", ["its fields cannot be sent", "libcurl takes no more"])
-def test_an_exchange_that_cannot_be_begun_leaves_no_handle_behind(
+def test_an_exchange_that_cannot_begin_leaves_no_handle_behind(
     http: CurlHttp[Untouched], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Guards the ``except`` of ``begin``: each such URL of a list would cost a handle, and its name for ever."""
+    """Guards the ``except`` of ``begin``: each such URL of a list would cost a handle, and keep its name for ever."""
     handle = http._new_handle()
     http._idle.append(handle)
     is_unsendable = step == "its fields cannot be sent"

@@ -39,8 +39,8 @@ def descriptors_left(few: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("few", [0, 1])
-def test_a_connection_that_finds_no_descriptor_is_no_fault_of_the_server(few: int) -> None:
-    """Guards ``open_socket``: pycurl duplicates what it is given, and blames the server where it cannot."""
+def test_a_lack_of_descriptors_is_not_the_servers_fault(few: int) -> None:
+    """Guards ``open_socket``: pycurl duplicates the socket it is given, and blames the server if it cannot."""
     judged = SimpleNamespace(judge=lambda *_: Verdict(True, ""), crowd=lambda: None)
     opened: Any = adapter.Handle.__new__(adapter.Handle)
     opened.is_early, opened.sockets, opened.body, opened._stopped, opened._common = False, 0, object(), None, judged

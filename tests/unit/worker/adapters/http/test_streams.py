@@ -1,4 +1,4 @@
-"""Which streams were reset: what libcurl's debug text says, told from what servers put into it, and who listens."""
+"""Which streams were reset: what libcurl's debug text says, apart from server text in it, and which handles listen."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_stream_that_closes_right_after_its_reset_was_reset(lines: tuple[bytes
         (b"[HTTP/3] [4] header: x: " + H3_RESET, H3_CLOSED),
     ],
 )
-def test_nothing_else_was(lines: tuple[bytes, ...]) -> None:
+def test_no_other_stream_was_reset(lines: tuple[bytes, ...]) -> None:
     assert not any(heard(*lines))
 
 
@@ -91,7 +91,7 @@ class World:
 
 
 def test_an_early_handle_listens_from_its_request_on() -> None:
-    """Not before: libcurl would write down every certificate."""
+    """Not before: libcurl would print every certificate."""
     world = World()
     before = world.begin().listens
 
@@ -100,13 +100,13 @@ def test_an_early_handle_listens_from_its_request_on() -> None:
     assert (before, ear.listens, ear.is_watched) == (False, True, True)
 
 
-def test_an_answer_that_came_in_the_turn_of_its_request_was_not_heard() -> None:
+def test_an_answer_in_the_turn_of_its_request_was_not_heard() -> None:
     ear = World().ask(lines=[b"HTTP/2 200\r\n"])
 
     assert (ear.listens, ear.is_watched) == (True, False)
 
 
-def test_one_that_listened_from_the_start_misses_nothing() -> None:
+def test_a_handle_that_listens_from_the_start_misses_nothing() -> None:
     """Guards ``connected``: its answer may have come, and been judged, in the turn that sent its request."""
     world = World()
     world.ask()
@@ -120,8 +120,8 @@ def test_one_that_listened_from_the_start_misses_nothing() -> None:
     assert (in_that_turn, ear.is_watched) == (True, True)
 
 
-def test_whoever_may_share_the_connection_listens_too() -> None:
-    """libcurl tells of a frame whichever handle reads it; those that connect by themselves wait for their request."""
+def test_handles_that_may_share_the_connection_listen_too() -> None:
+    """libcurl reports a frame to whichever handle reads it; handles that connect themselves wait for their request."""
     world = World()
     waiting, connecting, elsewhere = world.begin(), world.begin(), world.begin(port=8443)
     connecting.sockets = 1
@@ -131,7 +131,7 @@ def test_whoever_may_share_the_connection_listens_too() -> None:
     assert [ear.listens for ear in (waiting, connecting, elsewhere)] == [True, False, False]
 
 
-def test_a_handle_that_opens_a_connection_after_all_stops_listening_for_its_handshake() -> None:
+def test_a_handle_that_opens_a_connection_does_not_listen_during_its_handshake() -> None:
     world = World()
     world.ask()
     ear = world.begin()
@@ -144,7 +144,7 @@ def test_a_handle_that_opens_a_connection_after_all_stops_listening_for_its_hand
 
 
 @pytest.mark.parametrize(("version", "length"), [("1.1", None), ("1.0", None), ("2", 5), ("3", 5)])
-def test_an_origin_whose_bodies_need_no_stream_is_not_listened_to(version: str, length: int | None) -> None:
+def test_an_origin_with_framed_bodies_is_not_listened_to(version: str, length: int | None) -> None:
     world = World()
     world.answer(world.ask(), version, length)
 
@@ -153,7 +153,7 @@ def test_an_origin_whose_bodies_need_no_stream_is_not_listened_to(version: str, 
     assert (ear.listens, ear.is_watched) == (False, False)
 
 
-def test_an_origin_that_ended_a_body_by_its_stream_is_listened_to_whatever_it_sends_later() -> None:
+def test_an_origin_that_ended_a_body_with_its_stream_is_always_listened_to() -> None:
     world = World()
     world.answer(world.ask(), "2")
     world.answer(world.ask(), "2", 5)
@@ -170,7 +170,7 @@ def test_an_error_teaches_nothing() -> None:
     assert world.begin().listens
 
 
-def test_who_has_to_be_watched_is_and_its_neighbours_with_it() -> None:
+def test_a_watched_handle_and_its_neighbours_listen() -> None:
     world = World()
     world.answer(world.ask(), "2", 5)
     neighbours = [world.ask(), world.ask(lines=[b"HTTP/2 200\r\n"])]
@@ -181,13 +181,13 @@ def test_who_has_to_be_watched_is_and_its_neighbours_with_it() -> None:
     assert [each.is_watched for each in (ear, *neighbours)] == [True, True, False]
 
 
-def test_without_tls_nobody_listens() -> None:
+def test_without_tls_no_handle_listens() -> None:
     ear = World().ask("http", 80)
 
     assert (ear.listens, ear.is_early, ear.is_watched) == (False, False, True)
 
 
-def test_no_more_origins_are_remembered_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_origins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.adapters.http.streams._ORIGINS_KEPT", 3)
     world = World()
 

@@ -1,4 +1,4 @@
-"""Which names are asked of whom, by what the machine's files say."""
+"""Which name servers are asked for which names, according to the machine's files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_plain_machine_asks_its_name_servers(tmp_path: Path) -> None:
         (f"{PLAIN}search .", ["api.prod"]),
     ],
 )
-def test_names_are_completed_in_the_systems_order(tmp_path: Path, resolv: str, candidates: list[str]) -> None:
+def test_search_domains_are_tried_in_the_systems_order(tmp_path: Path, resolv: str, candidates: list[str]) -> None:
     found = _read(tmp_path, resolv)
 
     assert found is not None
@@ -51,7 +51,7 @@ def test_names_are_completed_in_the_systems_order(tmp_path: Path, resolv: str, c
 
 
 @pytest.mark.parametrize("host", ["printer.local", "localhost", "x.localhost", "db.internal", "alias", "_gateway"])
-def test_what_the_machine_knows_by_itself_is_its_own_affair(tmp_path: Path, host: str) -> None:
+def test_names_the_machine_knows_are_left_to_the_system(tmp_path: Path, host: str) -> None:
     found = _read(tmp_path, hosts="10.0.0.5 DB.internal alias # not.this\n")
 
     assert found is not None
@@ -62,9 +62,7 @@ def test_what_the_machine_knows_by_itself_is_its_own_affair(tmp_path: Path, host
 @pytest.mark.parametrize(
     ("options", "seconds"), [("timeout:1 attempts:1", 1.0), ("timeout:1 attempts:3", 3.0), ("timeout:30", 10.0)]
 )
-def test_a_question_may_take_what_the_system_gives_it_but_not_for_ever(
-    tmp_path: Path, options: str, seconds: float
-) -> None:
+def test_a_query_has_the_systems_timeout_within_bounds(tmp_path: Path, options: str, seconds: float) -> None:
     found = _read(tmp_path, f"{PLAIN}options {options}")
 
     assert found is not None
@@ -103,7 +101,9 @@ def test_systemd_resolved_is_asked_where_it_is_the_name_server(tmp_path: Path) -
         (PLAIN, {"gai_conf": "#precedence ::1/128 50\nprecedence ::ffff:0:0/96 100\n"}),
     ],
 )
-def test_what_is_not_certain_is_left_to_the_system(tmp_path: Path, resolv: str | None, files: dict[str, str]) -> None:
+def test_unclear_configurations_are_left_to_the_system(
+    tmp_path: Path, resolv: str | None, files: dict[str, str]
+) -> None:
     assert _read(tmp_path, resolv, **files) is None
 
 
@@ -113,13 +113,13 @@ def test_a_variable_of_the_systems_resolver_leaves_every_name_to_it(variable: st
     assert not is_overruled({variable: "", "PATH": "/bin"})
 
 
-def test_other_systems_have_resolvers_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_operating_systems_use_their_own_resolvers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
 
     assert _read(tmp_path) is None
 
 
-def test_a_change_of_any_file_shows(tmp_path: Path) -> None:
+def test_a_change_of_any_file_is_noticed(tmp_path: Path) -> None:
     seen = [signature(tmp_path)]
     for name in ("resolv.conf", "nsswitch.conf", "gai.conf", "hosts"):
         (tmp_path / name).write_text("x")

@@ -1,4 +1,4 @@
-"""What is taken from an answer of a name server, and what is not."""
+"""What is accepted from a name server's answer, and what is not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _read(data: bytes) -> Reply:
     return reply
 
 
-def test_a_question_is_asked_in_lower_case_and_recognised_in_any() -> None:
+def test_a_query_is_lower_case_and_recognised_in_any_case() -> None:
     asked = question("WWW.Example.test", Kind.A)
     assert asked is not None
 
@@ -46,7 +46,7 @@ def test_a_question_is_asked_in_lower_case_and_recognised_in_any() -> None:
 
 
 @pytest.mark.parametrize("name", ["a..b", ".a", f"{'l' * 64}.test", ".".join(["l" * 63] * 4)])
-def test_names_that_dns_cannot_carry_are_not_asked_for(name: str) -> None:
+def test_names_that_dns_cannot_encode_are_not_queried(name: str) -> None:
     assert question(name, Kind.A) is None
 
 
@@ -54,13 +54,13 @@ def test_names_that_dns_cannot_carry_are_not_asked_for(name: str) -> None:
     ("kind", "address", "packed"),
     [(Kind.A, FOUR, socket.inet_aton(FOUR)), (Kind.AAAA, SIX, socket.inet_pton(socket.AF_INET6, SIX))],
 )
-def test_addresses_are_those_of_the_name(kind: Kind, address: str, packed: bytes) -> None:
+def test_only_addresses_of_the_name_are_accepted(kind: Kind, address: str, packed: bytes) -> None:
     reply = _read(_answer(_record(_ASKED, kind, packed), _record(_ASKED, kind, packed), kind=kind))
 
     assert reply == Reply(77, question(NAME, kind) or b"", Code.NOERROR, False, (address,), 60)
 
 
-def test_aliases_are_followed_in_whatever_order_they_come() -> None:
+def test_aliases_are_followed_in_any_order() -> None:
     chain = [
         _record(_spelled("c.test"), 1, socket.inet_aton(FOUR), ttl=300),
         _record(_spelled("b.test"), 5, _spelled("c.test"), ttl=20),
@@ -72,14 +72,14 @@ def test_aliases_are_followed_in_whatever_order_they_come() -> None:
         assert (reply.addresses, reply.ttl) == ((FOUR,), 20)
 
 
-def test_what_other_names_have_is_not_taken() -> None:
-    """Guards the owner's name: an answer may bring records of anybody."""
+def test_records_of_other_names_are_ignored() -> None:
+    """Guards the check of the owner's name: an answer may contain records of any name."""
     assert _read(_answer(_record(_spelled("other.test"), 1, socket.inet_aton(FOUR)))).addresses == ()
     assert _read(_answer(_record(_ASKED, 1, socket.inet_aton(FOUR), of=3))).addresses == ()
     assert _read(_answer(_record(_ASKED, 16, b"\3txt"))).addresses == ()
 
 
-def test_aliases_in_a_circle_lead_nowhere() -> None:
+def test_circular_aliases_have_no_address() -> None:
     circle = [_record(_ASKED, 5, _spelled("b.test")), _record(_spelled("b.test"), 5, _spelled(NAME))]
 
     assert _read(_answer(*circle)).addresses == ()
@@ -90,7 +90,7 @@ def test_codes_are_read(code: Code) -> None:
     assert _read(_answer(flags=0x8180 | code)).code == code
 
 
-def test_a_cut_answer_says_so_and_nothing_else() -> None:
+def test_a_truncated_answer_yields_only_that() -> None:
     reply = _read(_answer(_A, flags=0x8380)[:-3])
 
     assert (reply.is_cut, reply.addresses) == (True, ())
@@ -114,14 +114,14 @@ def test_a_cut_answer_says_so_and_nothing_else() -> None:
         _answer(_record(b"\x80\0", 1, socket.inet_aton(FOUR))),  # a label of a kind that never was
     ],
 )
-def test_what_is_odd_is_no_answer(data: bytes) -> None:
+def test_a_malformed_message_is_no_answer(data: bytes) -> None:
     reply = read(data)
 
     assert reply is None or reply.addresses == ()
 
 
-def test_no_bytes_bring_the_reader_down() -> None:
-    """Each change of a byte, and each end, of a whole answer; seeded noise beside it."""
+def test_no_bytes_raise_an_error() -> None:
+    """Every change of a byte and every truncation of a whole answer, and seeded noise."""
     whole = _answer(_record(_ASKED, 5, _spelled("b.test")), _record(_spelled("b.test"), 1, socket.inet_aton(FOUR)), _A)
     noise = random.Random(2026)
 

@@ -1,4 +1,4 @@
-"""Cookies of one redirect chain: what is kept, where it goes, and what is never sent.
+"""Cookies of one redirect chain: what is stored, where it is sent, and what is never sent.
 
 ``python -m tests.mutants cookies`` takes out the lines these tests protect.
 """
@@ -56,7 +56,7 @@ def test_a_field_sets_a_cookie_or_nothing(field: str, comes_back: str) -> None:
 
 
 @given(st.lists(st.text(max_size=60), max_size=8))
-def test_whatever_is_set_one_line_comes_back(fields: list[str]) -> None:
+def test_any_cookies_become_one_line(fields: list[str]) -> None:
     assert not set("\r\n\0") & set(sent(*fields))
 
 
@@ -108,7 +108,7 @@ def test_a_cookie_goes_to_its_host_or_within_its_domain(domain: str | None, to: 
         ("[::1]", "::1", "[::1]", True),
     ],
 )
-def test_what_belongs_to_many_gets_no_cookies(host: str, domain: str, to: str, goes: bool) -> None:
+def test_shared_domains_get_no_cookies(host: str, domain: str, to: str, goes: bool) -> None:
     """Protects ``_SUFFIX`` and ``_ADDRESS``."""
     assert (sent(f"a=b; Domain={domain}", at=f"http://{host}/", to=f"http://{to}/") == "a=b") is goes
 
@@ -131,7 +131,7 @@ def test_what_belongs_to_many_gets_no_cookies(host: str, domain: str, to: str, g
         ("x", "/x", False),
     ],
 )
-def test_a_cookie_goes_below_its_path(path: str | None, to: str, goes: bool) -> None:
+def test_a_cookie_is_sent_below_its_path(path: str | None, to: str, goes: bool) -> None:
     field = "a=b" if path is None else f"a=b; Path={path}"
 
     assert (sent(field, to=f"http://www.example.org{to}") == "a=b") is goes
@@ -152,13 +152,13 @@ def test_a_cookie_goes_below_its_path(path: str | None, to: str, goes: bool) -> 
         ("__Host-a=b; Path=/", "https", "https", False),
     ],
 )
-def test_what_is_secure_is_set_and_sent_over_tls_only(field: str, at: str, to: str, goes: bool) -> None:
+def test_a_secure_cookie_is_set_and_sent_over_tls_only(field: str, at: str, to: str, goes: bool) -> None:
     came = sent(field, at=f"{at}://www.example.org/a/", to=f"{to}://www.example.org/a/")
 
     assert (came == field.partition(";")[0]) is goes
 
 
-def test_a_hop_without_tls_hides_no_secure_cookie() -> None:
+def test_a_hop_without_tls_cannot_hide_a_secure_cookie() -> None:
     jar = CookieJar()
     jar.store(["id=good; Secure; Domain=example.org"], parsed("https://www.example.org/"), NOW)
 
@@ -211,7 +211,7 @@ def test_longer_paths_come_first() -> None:
 # ----------------------------------------------------------------------------------------------------- how much
 
 
-def test_of_too_many_the_oldest_are_dropped() -> None:
+def test_the_oldest_of_too_many_are_dropped() -> None:
     jar = CookieJar()
     for start in range(0, 3 * MOST_COOKIES, MOST_COOKIES):
         jar.store([f"c{start + number}={number}" for number in range(MOST_COOKIES)], parsed(HERE), NOW)
@@ -234,7 +234,7 @@ def test_a_cookie_that_is_too_long_is_ignored() -> None:
     assert sent(fits + "b") == ""
 
 
-def test_no_more_is_sent_than_servers_take() -> None:
+def test_no_more_is_sent_than_servers_accept() -> None:
     large = [f"{name}={'x' * 4000}" for name in "abc"]
 
     field = sent(*large, "d=small")
@@ -260,5 +260,5 @@ def test_no_more_is_sent_than_servers_take() -> None:
         (("Cookie:",), "a=1", ("Cookie: a=1",)),
     ],
 )
-def test_the_users_own_cookies_win(own: tuple[str, ...], cookies: str, lines: tuple[str, ...]) -> None:
+def test_the_users_own_cookies_take_precedence(own: tuple[str, ...], cookies: str, lines: tuple[str, ...]) -> None:
     assert with_cookies(own, cookies) == lines

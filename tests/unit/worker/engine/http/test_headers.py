@@ -1,4 +1,4 @@
-"""The header block is read as it came, whatever came."""
+"""The header block is read as received, whatever it contains."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_trailers_change_nothing() -> None:
     assert _head('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nETag: "late"\r\n\r\n').get("etag") is None
 
 
-def test_a_block_that_did_not_end_is_none() -> None:
-    """Guards the success predicate's point (b): libcurl answers OK to a header block that was cut."""
+def test_an_incomplete_block_does_not_count() -> None:
+    """Guards the success predicate's point (b): libcurl reports success for a header block that was cut short."""
     assert read_head(_lines("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n")) is None
     assert read_head([]) is None
 
@@ -49,13 +49,13 @@ def test_folded_and_repeated_fields_are_joined() -> None:
     assert head.fields == {"x": "a b", "y": "1, 2"}
 
 
-def test_a_length_said_twice_alike_is_one_length() -> None:
+def test_the_same_length_twice_is_one_length() -> None:
     for text, length in [("5", 5), ("5, 5", 5), ("5, 6", None), ("-5", None), ("+5", None), ("5x", None), ("", None),
                          ("0", 0), ("9" * 19, None), ("\u0665", None)]:  # fmt: skip
         assert _head([b"HTTP/1.1 200 OK\r\n", f"Content-Length: {text}\r\n".encode(), b"\r\n"]).length == length, text
 
 
-def test_framing_is_told_from_closing() -> None:
+def test_framed_bodies_differ_from_those_ended_by_closing() -> None:
     for text, framing in {
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n": None,
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n": None,
@@ -67,8 +67,8 @@ def test_framing_is_told_from_closing() -> None:
         assert _head(text).framing == framing, text
 
 
-def test_a_field_sent_twice_can_be_had_in_its_pieces() -> None:
-    """Guards that neither an interim response's nor a trailer's are among them, nor those of a longer name."""
+def test_the_values_of_a_repeated_field_can_be_read_separately() -> None:
+    """Guards that fields of interim responses or trailers are not among them, nor those with a longer name."""
     block = (
         "HTTP/1.1 103 Early Hints\r\nSet-Cookie: early=1\r\n\r\n"
         "HTTP/1.1 302 Found\r\nSET-COOKIE: a=1, b\xa0\r\nSet-Cookie2: no=1\r\n"
@@ -82,8 +82,8 @@ def test_chunked_framing_overrules_a_length() -> None:
     assert _head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n").length is None
 
 
-def test_long_lines_are_not_remembered() -> None:
-    """Guards ``_LONGEST_REMEMBERED``: a server that sends ever new long lines must not fill our memory."""
+def test_long_lines_are_not_cached() -> None:
+    """Guards ``_LONGEST_REMEMBERED``: a server that keeps sending new long lines must not fill our memory."""
     _known_fields.clear()
 
     head = _head([b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 5000 + b"\r\n", b"ETag: y\r\n", b"\r\n"])
@@ -99,7 +99,7 @@ def test_blocks_may_end_in_a_bare_line_feed() -> None:
 
 
 @given(st.dictionaries(_NAMES.map(str.lower), _VALUES, max_size=8))
-def test_what_is_written_is_read(fields: dict[str, str]) -> None:
+def test_written_headers_are_read_back(fields: dict[str, str]) -> None:
     block = [b"HTTP/1.1 200 OK\r\n", *(f"{name}: {value}\r\n".encode("latin-1") for name, value in fields.items())]
 
     assert _head([*block, b"\r\n"]).fields == fields

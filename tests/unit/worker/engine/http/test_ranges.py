@@ -1,4 +1,4 @@
-"""Only an exact answer, of the same strong version, continues a body."""
+"""Only an exact response, of the same strong version, continues a body."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _answer(status: int = 206, **changed: str | None) -> Head:
     return Head.of(status, "1.1", {name: value for name, value in fields.items() if value is not None})
 
 
-def test_the_exact_answer_continues() -> None:
+def test_the_exact_response_continues_a_body() -> None:
     assert continues(_answer(), _VERSION, 40)
     assert continues(_answer(content_range="bytes 40-49/100", content_length="10"), _VERSION, 40, 50)
     assert continues(_answer(content_length=None), _VERSION, 40)
@@ -48,20 +48,20 @@ def test_the_exact_answer_continues() -> None:
     ],
     ids=lambda answer: str(sorted(answer.fields.items())),
 )
-def test_no_other_answer_does(answer: Head) -> None:
-    """Guards every line of ``continues``: one of them wrong and bytes of two places or versions are mixed."""
+def test_no_other_response_continues_a_body(answer: Head) -> None:
+    """Guards every line of ``continues``: if one is wrong, bytes of two positions or versions are mixed."""
     assert not continues(answer, _VERSION, 40)
 
 
 def test_a_part_is_as_long_as_content_range_says_whatever_frames_it() -> None:
-    """Guards the length in ``span_of``: a part in chunks, or ended by closing, has no other."""
+    """Guards the length in ``span_of``: a chunked part, or one ended by closing, has no other."""
     assert span_of(_answer()) == (40, 100, 100)
     assert span_of(_answer(content_length=None, transfer_encoding="chunked")) == (40, 100, 100)
     assert span_of(_answer(content_length="59")) is None
 
 
 @pytest.mark.parametrize("content_range", ["bytes 40-99/100", "bytes 0-98/100", "bytes 0-99/101", "bytes 1-99/100"])
-def test_a_part_is_all_of_the_body_from_its_first_byte_to_its_last_only(content_range: str) -> None:
+def test_a_part_is_the_whole_body_only_from_first_to_last_byte(content_range: str) -> None:
     whole, part = (
         span_of(_answer(content_range="bytes 0-99/100", content_length="100")),
         span_of(_answer(content_range=content_range, content_length=None)),
@@ -74,7 +74,7 @@ def test_a_part_is_all_of_the_body_from_its_first_byte_to_its_last_only(content_
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200), st.integers(0, 99))
-def test_only_the_bytes_asked_for_continue(first: int, last: int, total: int, start: int) -> None:
+def test_only_the_requested_bytes_continue_a_body(first: int, last: int, total: int, start: int) -> None:
     answer = _answer(content_range=f"bytes {first}-{last}/{total}", content_length=None)
 
     assert continues(answer, _VERSION, start) == ((first, last, total) == (start, 99, 100))
@@ -90,7 +90,7 @@ def test_only_a_strong_validator_makes_a_version(etag: str) -> None:
     assert version_of(Head.of(200, "1.1", {"etag": etag})) is None
 
 
-def test_a_version_is_of_a_whole_response_that_offers_ranges() -> None:
+def test_a_version_needs_a_complete_response_that_allows_ranges() -> None:
     fields = {"etag": '"x"', "content-length": "5"}
 
     assert version_of(Head.of(200, "1.1", fields)) == Version('"x"', None, 5)
@@ -106,6 +106,6 @@ def test_only_what_was_recorded_is_a_version_again(text: str) -> None:
     assert from_record(text) is None
 
 
-def test_a_range_is_asked_for_under_its_version() -> None:
+def test_a_range_is_requested_with_its_version() -> None:
     assert range_fields(_VERSION, 40) == ("Range: bytes=40-", 'If-Range: "v1"')
     assert range_fields(_VERSION, 40, 50) == ("Range: bytes=40-49", 'If-Range: "v1"')

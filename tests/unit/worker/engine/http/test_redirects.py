@@ -139,7 +139,7 @@ BROWSERS = {
 
 
 @pytest.mark.parametrize(("location", "target"), BROWSERS.items())
-def test_odd_slashes_lead_where_browsers_go(location: str, target: str) -> None:
+def test_odd_slashes_are_read_as_by_browsers(location: str, target: str) -> None:
     assert hop(location, current="http://a.test/b/c?d").to.target == target
 
 
@@ -179,7 +179,7 @@ def test_a_base_without_a_path_resolves_too() -> None:
         "/\ud800",
     ],
 )  # fmt: skip
-def test_what_a_list_may_not_hold_a_redirect_may_not_either(location: bytes | str) -> None:
+def test_urls_refused_in_a_list_are_refused_in_a_redirect(location: bytes | str) -> None:
     led = dead_end(location)
 
     assert led.error is ErrorClass.REFUSED_URL
@@ -187,7 +187,7 @@ def test_what_a_list_may_not_hold_a_redirect_may_not_either(location: bytes | st
 
 
 def test_a_redirect_to_any_spelling_of_an_address_names_that_address() -> None:
-    """What an address guard then judges is the same host a first URL would have had."""
+    """The address guard then judges the same host that a first URL would have had."""
     for spelling in locations("169.254.169.254", port=8080):
         led = next_hop([Asked("http://example.org/a/b?c")], 302, spelling.url)
 
@@ -224,15 +224,15 @@ def test_a_redirect_to_itself_is_a_circle(location: str) -> None:
     assert dead_end(location).error is ErrorClass.TOO_MANY_REDIRECTS
 
 
-def test_a_redirect_to_where_we_have_been_is_a_circle() -> None:
+def test_a_redirect_to_an_earlier_hop_is_a_circle() -> None:
     led = dead_end("http://example.org/first", before=("http://example.org/first", "https://example.net/"))
 
     assert led.error is ErrorClass.TOO_MANY_REDIRECTS
     assert "loop" in led.detail
 
 
-def test_a_circle_is_one_only_if_the_same_cookies_go_with_it() -> None:
-    """Sites set a cookie and redirect to themselves; those that set it again and again go in a circle after all."""
+def test_a_repeated_hop_is_a_circle_only_with_the_same_cookies() -> None:
+    """Sites set a cookie and redirect to themselves; those that set it again and again are a circle after all."""
     asked = [Asked(HERE), Asked("https://example.org/set", "seen=1")]
 
     again = next_hop(asked, 302, HERE, cookies_for=lambda url: "seen=1")
@@ -255,5 +255,5 @@ def test_a_circle_is_one_only_if_the_same_cookies_go_with_it() -> None:
         ("http://example.org/", "http://example.net/", False),
     ],
 )
-def test_a_hop_knows_that_tls_is_lost(current: str, location: str, is_lost: bool) -> None:
+def test_a_hop_records_lost_tls(current: str, location: str, is_lost: bool) -> None:
     assert hop(location, current=current).downgraded is is_lost

@@ -34,7 +34,7 @@ def test_a_wait_stays_below_its_ceiling(attempts: int, luck: float, first: float
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.TRANSIENT])
-def test_only_transient_failures_are_tried_again(kind: Kind) -> None:
+def test_only_transient_failures_are_retried(kind: Kind) -> None:
     assert RetryPolicy().wait_after(_failure(kind), _history(1), random=lambda: 0.5) is None
 
 
@@ -45,8 +45,8 @@ def test_the_last_attempt_is_the_last() -> None:
     assert policy.wait_after(_failure(), _history(3), random=lambda: 0.5) is None
 
 
-def test_a_failure_may_bound_its_own_tries() -> None:
-    """NXDOMAIN and a wrong digest are tried once more; other errors before do not count."""
+def test_a_failure_may_limit_its_own_attempts() -> None:
+    """NXDOMAIN and a wrong digest are retried once; other errors before do not count."""
     others = _history(5, ErrorClass.TRUNCATED)
     policy = RetryPolicy(attempts=20)
 
@@ -54,7 +54,7 @@ def test_a_failure_may_bound_its_own_tries() -> None:
     assert policy.wait_after(_failure(tries=2), [*others, *_history(2)], random=lambda: 0.5) is None
 
 
-def test_a_server_is_waited_for_as_long_as_it_asks() -> None:
+def test_the_wait_is_as_long_as_the_server_asks() -> None:
     assert RetryPolicy().wait_after(_failure(wanted=9.0), _history(1), random=lambda: 0.1) == 9.0
 
 
@@ -65,8 +65,8 @@ def test_seconds_and_dates_are_read(seconds: int) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
-def test_a_date_is_meant_by_the_servers_clock(ahead: int) -> None:
-    """Guards ``date``: a clock one hour off asked for an hour, or for nothing."""
+def test_a_date_is_read_by_the_servers_clock(ahead: int) -> None:
+    """Guards ``date``: with a clock one hour off, the wait was an hour, or nothing."""
     sent, wanted = formatdate(_WALL + ahead, usegmt=True), formatdate(_WALL + ahead + 7, usegmt=True)
 
     assert retry_after(wanted, date=sent, wall=_WALL) == 7
@@ -79,8 +79,8 @@ def test_zero_and_what_is_past_count_as_absent(text: str) -> None:
 
 
 @pytest.mark.parametrize("digits", [10, 40, 1000])
-def test_any_number_of_digits_is_a_long_wait_and_no_absent_one(digits: int) -> None:
-    """Guards ``_SECONDS``: what was taken for nonsense was asked again after half a second."""
+def test_any_number_of_digits_is_a_long_wait(digits: int) -> None:
+    """Guards ``_SECONDS``: a number taken for nonsense was retried after half a second."""
     wanted = retry_after("9" * digits, wall=_WALL)
 
     assert wanted is not None
@@ -88,5 +88,5 @@ def test_any_number_of_digits_is_a_long_wait_and_no_absent_one(digits: int) -> N
 
 
 @pytest.mark.parametrize("text", [None, "", "-1", "1.5", "soon", "Mon, 99 Foo 2026 99:99:99 GMT", "\u0665"])
-def test_these_are_nonsense(text: str | None) -> None:
+def test_examples_of_nonsense_are_ignored(text: str | None) -> None:
     assert retry_after(text, wall=_WALL) is None

@@ -36,20 +36,20 @@ def _failed(judged: Failure | Redirected | None) -> tuple[ErrorClass, Kind] | No
     return (judged.error, judged.kind) if isinstance(judged, Failure) else None
 
 
-def test_a_whole_body_is_right() -> None:
+def test_a_complete_body_succeeds() -> None:
     assert _judge(200) is _judge(203) is None
     assert _judge(200, {"transfer-encoding": "chunked"}) is None
     assert _judge(200, {"content-length": "0"}, received=0) is None
     assert _judge(206, ranged=True) is None
 
 
-def test_what_is_framed_by_closing_may_be_empty_and_a_length_outweighs_a_reset() -> None:
+def test_a_body_ended_by_closing_may_be_empty_and_a_length_outweighs_a_reset() -> None:
     assert _judge(200, {}) is _judge(200, {}, received=0) is _judge(200, {}, received=0, version="2") is None
     assert _judge(breakage=Breakage.RESET, version="2") is None
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_lead_on(status: int) -> None:
+def test_redirects_are_followed(status: int) -> None:
     assert _judge(status, {"location": "/x"}) == Redirected(status, "/x")
     assert _judge(status, {}) == Redirected(status, None)
 
@@ -68,7 +68,7 @@ def test_other_statuses_carry_no_body(expected: tuple[ErrorClass, Kind], statuse
     assert {status: _failed(_judge(status)) for status in statuses} == dict.fromkeys(statuses, expected)
 
 
-def test_a_server_may_say_when_to_ask_again() -> None:
+def test_a_server_may_say_when_to_retry() -> None:
     for status in (202, 429, 503):
         judged = _judge(status, {"retry-after": "7"})
         assert isinstance(judged, Failure)
@@ -78,14 +78,14 @@ def test_a_server_may_say_when_to_ask_again() -> None:
     assert _failed(_judge(201, {"retry-after": "7"})) == _BAD
 
 
-def test_a_body_that_is_not_whole_is_truncated() -> None:
+def test_an_incomplete_body_is_truncated() -> None:
     assert [_failed(_judge(received=received)) for received in (0, 9, 11)] == [_TRUNCATED] * 3
     assert _failed(_judge(None)) == _TRUNCATED, "libcurl answers OK to a header block that was cut"
     assert _failed(_judge(200, {}, breakage=Breakage.RESET, version="2")) == _TRUNCATED
     assert _failed(_judge(received=9, breakage=Breakage.RESET)) == _TRUNCATED
 
 
-def test_a_status_and_a_stop_of_ours_say_more_than_what_broke() -> None:
+def test_a_status_or_our_own_stop_outweighs_a_broken_connection() -> None:
     assert _failed(_judge(404, breakage=Breakage.CUT)) == (ErrorClass.HTTP_4XX, Kind.PERMANENT)
     assert _failed(_judge(stopped=too_large(200, 5))) == (ErrorClass.TOO_LARGE, Kind.LIMIT)
 
@@ -107,7 +107,7 @@ def test_a_status_and_a_stop_of_ours_say_more_than_what_broke() -> None:
         (Breakage.TOO_LARGE, ErrorClass.TOO_LARGE, Kind.LIMIT),
     ],
 )
-def test_what_broke_before_the_response_says_why(breakage: Breakage, error: ErrorClass, kind: Kind) -> None:
+def test_a_break_before_the_response_determines_the_error(breakage: Breakage, error: ErrorClass, kind: Kind) -> None:
     assert _failed(_judge(None, breakage=breakage)) == (error, kind)
 
 
@@ -117,8 +117,8 @@ def test_no_breakage_within_a_body_is_overlooked(breakage: Breakage) -> None:
     assert isinstance(_judge(None, breakage=breakage), Failure)
 
 
-def test_broken_rules_are_tried_once_more() -> None:
-    """Within a body a complaint is one way to break off; what breaks the rules is not."""
+def test_protocol_violations_are_retried_once() -> None:
+    """Within a body a protocol error counts as a broken connection; before it, as a violation."""
     judged = [
         _judge(status, {}, breakage=breakage)
         for status in (None, 200)

@@ -1,4 +1,4 @@
-"""Splits in virtual time: who fetches what, who helps whom, and never a file of two versions."""
+"""Splits in virtual time: who fetches what, who takes over from whom, and never a file of two versions."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ def test_a_slow_connection_is_relieved() -> None:
     assert fetched.seconds < 5.0
 
 
-def test_a_slow_connection_whose_answer_only_its_end_proves_is_not_relieved() -> None:
-    """Guards ``is_sure``: left before its end, it is not seen to lack bytes, and those that came are out of place."""
+def test_a_slow_connection_that_only_its_end_proves_is_not_relieved() -> None:
+    """Guards ``is_sure``: ended early, it would not be noticed to lack bytes, or to have brought wrong ones."""
     fetched = fetch(lambda request: Fate(speed=2, answer="holed") if request == 2 else Fate(speed=70))
 
     assert fetched.body == version(0, SIZE).body
 
 
-def test_a_segment_whose_connection_broke_is_asked_for_again() -> None:
+def test_a_segment_whose_connection_broke_is_requested_again() -> None:
     """Guards ``retry``: without it one broken connection leaves the whole rest to one exchange."""
     fetched = fetch(lambda request: Fate(cut=500 if request in (0, 2, 5) else None))
 
@@ -111,8 +111,8 @@ def test_a_segment_whose_connection_broke_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("answer", ["busy", "refused"])
-def test_a_server_that_allows_fewer_connections_is_not_pressed(answer: str) -> None:
-    """Two helpers come to nothing: their segments wait for whoever is done."""
+def test_a_server_that_allows_fewer_connections_gets_no_more(answer: str) -> None:
+    """Two helpers fail: their segments wait for an exchange that is done."""
     fetched = fetch(lambda request: Fate(answer=answer if request in (2, 3) else "right"))
 
     assert fetched.body == version(0, SIZE).body
@@ -120,8 +120,8 @@ def test_a_server_that_allows_fewer_connections_is_not_pressed(answer: str) -> N
     assert fetch(_even).seconds * 1.5 < fetched.seconds < fetch(_even).seconds * 2.5  # as two connections take
 
 
-def test_a_segment_is_asked_for_again_when_the_server_wants_to_be_asked() -> None:
-    """Guards ``due``: without it the first one that is done asks at once, and the server has said when."""
+def test_a_segment_is_retried_when_the_server_says() -> None:
+    """Guards ``due``: without it the first idle exchange asks at once, although the server said when."""
     fetched = fetch(partial(_busy, wants=2))
 
     first, second = (at for at, asked in zip(fetched.http.begun, fetched.http.asked, strict=True) if asked == _THIRD)
@@ -133,8 +133,8 @@ def test_a_segment_is_asked_for_again_when_the_server_wants_to_be_asked() -> Non
     assert fetched.seconds < 2.0 + fetch(_even).seconds * 1.6, "as three connections take, and the pause"
 
 
-def test_a_segment_that_is_told_to_wait_has_its_host_left_alone() -> None:
-    """Guards ``is_the_hosts`` for segments: other URLs of the host were asked for meanwhile."""
+def test_a_segment_told_to_wait_pauses_its_host() -> None:
+    """Guards ``is_the_hosts`` for segments: other URLs of the host were requested meanwhile."""
     clock = VirtualClock()
     http = RangeHttp(clock, {0: version(0, SIZE)}, partial(_busy, wants=20))
     world = VirtualWorld(clock=clock, http=http)
@@ -150,8 +150,8 @@ def test_a_segment_that_is_told_to_wait_has_its_host_left_alone() -> None:
     assert [outcome.ending for outcome in split.outcomes] == [Ending.OK]
 
 
-def test_a_segment_refused_without_a_word_waits_as_an_attempt_would() -> None:
-    """Guards the pause: without one a server that has just refused is asked for the same again at once."""
+def test_a_segment_refused_without_retry_after_waits_like_an_attempt() -> None:
+    """Guards the pause: without one, a server that has just refused gets the same request at once."""
     policy = replace(POLICY, first_wait=8.0)
 
     fetched = fetch(lambda request: Fate(answer="refused") if request == 2 else Fate(), policy)
@@ -161,8 +161,8 @@ def test_a_segment_refused_without_a_word_waits_as_an_attempt_would() -> None:
     assert fetched.outcome.notes == ("splits=4",)
 
 
-def test_a_split_rests_while_all_that_is_left_waits_for_its_moment() -> None:
-    """Guards ``rests_until``: nothing is in flight for a minute, and nothing that came is asked for again."""
+def test_a_split_rests_while_all_segments_wait() -> None:
+    """Guards ``rests_until``: nothing is in flight for a minute, and no byte is fetched twice."""
     fetched = fetch(partial(_busy, wants=60))
 
     assert fetched.body == version(0, SIZE).body
@@ -172,7 +172,7 @@ def test_a_split_rests_while_all_that_is_left_waits_for_its_moment() -> None:
     assert 60.0 <= fetched.seconds < 62.0 + 7.0, "a pause is made longer by chance, and one segment probes"
 
 
-def test_the_last_one_at_work_may_be_refused_too() -> None:
+def test_the_last_exchange_may_be_refused_too() -> None:
     refused = Fate(answer="busy", delay=30)  # when the other half has come
 
     fetched = fetch(
@@ -184,7 +184,7 @@ def test_the_last_one_at_work_may_be_refused_too() -> None:
 
 
 def test_a_wait_that_is_too_long_ends_the_split() -> None:
-    """Guards the look at the deadline: a split that rests past it would bring nothing."""
+    """Guards the check of the deadline: a split that rests past it is useless."""
     fetched = fetch(partial(_busy, wants=60), replace(POLICY, timeout=50.0))
 
     assert fetched.body == version(0, SIZE).body
@@ -192,8 +192,8 @@ def test_a_wait_that_is_too_long_ends_the_split() -> None:
     assert fetched.seconds < 20.0, "the first exchange goes on to the end"
 
 
-def test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline() -> None:
-    """Guards ``_between`` in ``Lane._rest``: URLs that say nothing hold every place when the segment is due."""
+def test_a_resting_split_frees_its_slots_and_keeps_its_deadline() -> None:
+    """Guards ``_between`` in ``Lane._rest``: silent URLs hold all slots when the segment is due."""
     clock, silent = VirtualClock(), Fate(answer="silent")
     refused = Fate(answer="refused")  # a segment's affair: its host is not paused for that
     fates = {2: refused, **dict.fromkeys(range(16, 100), silent)}
@@ -212,7 +212,7 @@ def test_a_split_that_rests_leaves_its_hosts_places_and_keeps_its_deadline() -> 
     assert len(world.store.drafts) == 0
 
 
-def test_a_split_that_rests_is_handed_back_with_its_wait() -> None:
+def test_a_resting_split_is_handed_back_with_its_wait() -> None:
     """Guards ``_discard`` in ``Lane._hand_back``: nothing in flight has its draft."""
     clock = VirtualClock()
     world = VirtualWorld(clock=clock, http=RangeHttp(clock, {0: version(0, SIZE)}, partial(_busy, wants=60)))
@@ -227,7 +227,7 @@ def test_a_split_that_rests_is_handed_back_with_its_wait() -> None:
     assert world.store.drafts == set()
 
 
-def test_a_server_that_breaks_every_connection_is_asked_a_bounded_number_of_times() -> None:
+def test_a_server_that_breaks_every_connection_gets_few_requests() -> None:
     fetched = fetch(lambda request: Fate(cut=70))
 
     assert (fetched.outcome.ending, fetched.outcome.error) == (Ending.FAILED, ErrorClass.TRUNCATED)
@@ -236,7 +236,7 @@ def test_a_server_that_breaks_every_connection_is_asked_a_bounded_number_of_time
 
 
 @pytest.mark.parametrize("answer", ["full", "shifted", "gone"])
-def test_a_range_answered_otherwise_ends_the_split(answer: str) -> None:
+def test_a_range_with_a_wrong_response_ends_the_split(answer: str) -> None:
     fetched = fetch(lambda request: Fate(answer=answer if request == 2 else "right"))
 
     assert fetched.body == version(0, SIZE).body
@@ -246,7 +246,7 @@ def test_a_range_answered_otherwise_ends_the_split(answer: str) -> None:
 
 @pytest.mark.parametrize("main", [Fate(), Fate(speed=10)], ids=["has ended", "goes on"])
 @pytest.mark.parametrize("helper", [1, 9])
-def test_a_helper_that_cannot_begin_ends_its_url_and_nothing_is_left(helper: int, main: Fate) -> None:
+def test_a_helper_that_cannot_begin_ends_its_url_and_leaves_nothing(helper: int, main: Fate) -> None:
     """Guards ``_discard`` in ``Lane._spoil``: the main exchange has a draft by then."""
     fetched = fetch(lambda request: main if request == 0 else Fate(answer="bug" if request == helper else "right"))
 
@@ -254,7 +254,7 @@ def test_a_helper_that_cannot_begin_ends_its_url_and_nothing_is_left(helper: int
 
 
 def test_a_bug_within_a_split_ends_its_url_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards ``_spoil`` in ``Lane._ended``: the main exchange must not go on to a second outcome."""
+    """Guards ``_spoil`` in ``Lane._ended``: the main exchange must not produce a second outcome."""
     monkeypatch.delattr(split.Split, "finish")
 
     fetched = fetch(lambda request: Fate(speed=100 if request else 10))
@@ -263,8 +263,8 @@ def test_a_bug_within_a_split_ends_its_url_once(monkeypatch: pytest.MonkeyPatch)
     assert fetched.seconds < 2.0
 
 
-def test_helpers_count_at_their_host() -> None:
-    """Guards ``join``: without it the host's limit holds for URLs only, and their helpers come on top."""
+def test_helpers_count_towards_the_hosts_limit() -> None:
+    """Guards ``join``: without it the host's limit holds for URLs only, and their helpers are added to it."""
     clock = VirtualClock()
     http = RangeHttp(clock, {0: version(0, SIZE)}, _even)
     world = VirtualWorld(clock=clock, http=http)
