@@ -262,15 +262,17 @@ def test_a_moved_checkout_is_set_up_again(checkout: Checkout) -> None:
     assert result.stdout == f"{moved.root}\n"
 
 
-def test_an_environment_of_the_users_own_is_moved_aside(checkout: Checkout) -> None:
-    (checkout.root / ".venv").mkdir()
-    (checkout.root / ".venv" / "precious").touch()
+@pytest.mark.parametrize("name", [".venv", ".venv/notes"], ids=["a file", "a folder"])
+def test_what_is_in_the_way_is_moved_aside(checkout: Checkout, name: str) -> None:
+    notes = checkout.root / name
+    notes.parent.mkdir(exist_ok=True)
+    notes.write_text("of the user's own")
 
-    result = checkout.run()
+    ended = checkout.run("run")
 
-    assert result.returncode == 0, result.stderr
-    assert "moved the .venv that was there to .venv.before-trawl" in result.stderr
-    assert (checkout.root / ".venv.before-trawl" / "precious").exists()
+    assert ended.returncode == 0, ended.stderr
+    assert "moved the .venv that was there to .venv.before-trawl" in ended.stderr
+    assert list(contents(checkout.root / ".venv.before-trawl").values()) == [b"of the user's own"]
 
 
 @pytest.mark.parametrize("kind", ["a folder", "another checkout's", "its own, kept elsewhere", "a file", "nothing"])
@@ -310,15 +312,6 @@ def test_warnings_of_an_installer_do_not_end_the_setup(checkout: Checkout) -> No
     ended = checkout.run("run", PYTHONWARNINGS="error")
 
     assert ended.returncode == 0, ended.stderr
-
-
-def test_a_file_in_the_way_is_moved_aside(checkout: Checkout) -> None:
-    (checkout.root / ".venv").write_text("of the user's own")
-
-    ended = checkout.run("run")
-
-    assert ended.returncode == 0, ended.stderr
-    assert (checkout.root / ".venv.before-trawl").read_text() == "of the user's own"
 
 
 def test_an_environment_that_cannot_be_written_to_is_one_sentence(checkout: Checkout) -> None:

@@ -28,11 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Result = TypeVar("Result")
 
 ORDINARY = (guarded_names.ordinary_lists, guarded_names.ordinary_https, guarded_names.names_are_asked_once)
-NAME_SERVERS = (
-    guarded_names.unknown_names,
-    guarded_names.failing_name_servers,
-    guarded_names.silent_name_servers_and_deadlines,
-)
+NAME_SERVERS = (guarded_names.unknown_names, guarded_names.failing_name_servers)
 
 
 # ------------------------------------------------------------------------------------------ nothing gets there

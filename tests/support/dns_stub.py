@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import selectors
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from tests.support.listening import Listening
 from tests.support.processes import PATIENCE, free_port
 
 #: Bytes of an answer over UDP that need no EDNS (RFC 1035 4.2.1).
@@ -89,7 +88,6 @@ class Query:
     name: str
     kind: int
     transport: str  # udp or tcp
-    at: float  # seconds of the monotonic clock
 
 
 class DnsStub:
@@ -105,8 +103,7 @@ class DnsStub:
         self._queries: list[Query] = []
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        self._selector = selectors.DefaultSelector()
-        self._channel, self._bell_rope = socket.socketpair()
+        self._listening = Listening("dns-stub", self._answer_stream)
         self._thread = threading.Thread(target=self._watch, name="dns-stub", daemon=True)
         self._late: list[threading.Thread] = []
 
@@ -135,18 +132,16 @@ class DnsStub:
                 if (name is None or query.name == _key(name)) and (kind is None or query.kind == kind)
             ]
 
-    def wait_for_queries(self, count: int, timeout: float = 5.0, *, name: str | None = None) -> list[Query]:
-        """Return the queries once there are at least `count`; raises TimeoutError after PATIENCE times `timeout` s."""
+    def wait_for_queries(self, count: int) -> None:
+        """Return once there are at least `count`; raises TimeoutError after PATIENCE times five seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self.queries(name)) >= count, PATIENCE * timeout):
-                raise TimeoutError(f"{len(self.queries(name))} of {count} queries within {PATIENCE * timeout:g} s")
-            return self.queries(name)
+            if not self._changed.wait_for(lambda: len(self._queries) >= count, PATIENCE * 5.0):
+                raise TimeoutError(f"{len(self._queries)} of {count} queries")
 
     # ---- its life
 
     def __enter__(self) -> DnsStub:
-        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
-        self._datagrams = socket.socket(family, socket.SOCK_DGRAM)
+        self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         # The same number for both: one that is free for datagrams may be taken for streams, and the other way round.
         for tries_left in range(20, -1, -1):
             wanted = self.port or free_port(self.address)
@@ -157,41 +152,30 @@ class DnsStub:
                 if self.port or not tries_left:
                     self._datagrams.close()
                     raise
-        self.port = wanted
-        self._listener = socket.create_server((self.address, self.port), family=family, backlog=64)
-        for wire in (self._listener, self._datagrams, self._channel):
-            self._selector.register(wire, selectors.EVENT_READ)
+        self.port = self._listening.listen(self.address, wanted)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._bell_rope.close()
-        self._thread.join(PATIENCE * 10.0)
-        for late in self._late:
-            late.join(PATIENCE * 10.0)
-        for wire in (self._listener, self._datagrams, self._channel):
-            wire.close()
-        self._selector.close()
+        self._datagrams.sendto(b"", (self.address, self.port))  # wakes the thread that waits for it
+        for thread in (self._thread, *self._late):
+            thread.join(PATIENCE * 10.0)
+        self._listening.close()
+        self._datagrams.close()
 
     # ---- answering
 
     def _watch(self) -> None:
         while True:
-            for key, _events in self._selector.select():
-                if key.fileobj is self._channel:
-                    return
-                with contextlib.suppress(OSError):
-                    if key.fileobj is self._datagrams:
-                        question, peer = self._datagrams.recvfrom(4096)
-                        self._spawn(self._answer_datagram, question, peer)
-                    else:
-                        wire, _peer = self._listener.accept()
-                        self._spawn(self._answer_stream, wire)
+            question, peer = self._datagrams.recvfrom(4096)
+            if self._stopping.is_set():
+                return
+            self._spawn(question, peer)
 
-    def _spawn(self, story: Callable[..., None], *arguments: object) -> None:
+    def _spawn(self, question: bytes, peer: tuple[str, int]) -> None:
         # A thread each: a late answer must not hold up the next question.
-        thread = threading.Thread(target=story, args=arguments, name="dns-stub-answer", daemon=True)
+        thread = threading.Thread(target=self._answer_datagram, args=(question, peer), name="dns-stub", daemon=True)
         self._late = [known for known in self._late if known.is_alive()]
         self._late.append(thread)
         thread.start()
@@ -204,17 +188,12 @@ class DnsStub:
 
     def _answer_stream(self, wire: socket.socket) -> None:
         """Messages over TCP have their length before them (RFC 1035 4.2.2)."""
-        with wire, contextlib.suppress(OSError):
-            wire.settimeout(5.0)
-            while True:
-                prefix = _read(wire, 2)
-                if len(prefix) < 2:
-                    return
-                answer = self._answer(_read(wire, int.from_bytes(prefix, "big")), "tcp")
-                if answer is None:
-                    self._stopping.wait(60.0)
-                    return
-                wire.sendall(len(answer).to_bytes(2, "big") + answer)
+        while len(prefix := _read(wire, 2)) == 2:
+            answer = self._answer(_read(wire, int.from_bytes(prefix, "big")), "tcp")
+            if answer is None:
+                self._stopping.wait(60.0)
+                return
+            wire.sendall(len(answer).to_bytes(2, "big") + answer)
 
     def _answer(self, question: bytes, transport: str) -> bytes | None:
         """Return the bytes of the answer, when it is time for them; None answers nothing."""
@@ -223,7 +202,7 @@ class DnsStub:
         except (IndexError, struct.error, UnicodeDecodeError):
             return question[:2] + struct.pack(">HHHHH", 0x8000 | Code.FORMERR, 0, 0, 0, 0)
         with self._changed:
-            self._queries.append(Query(name, kind, transport, time.monotonic()))
+            self._queries.append(Query(name, kind, transport))
             reply = self._next_reply(name, kind, transport)
             self._changed.notify_all()
         if reply.seconds and self._stopping.wait(reply.seconds):

@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from contract.records.outcomes import Ending, ErrorClass, Outcome
-from contract.records.policy import JobPolicy
 from tests.support.certificates import PrivateAuthority
 from tests.support.dns_stub import NO_RECORDS, NXDOMAIN, REFUSED, SERVFAIL, SILENCE, Kind, Reply
 from tests.support.guarded_site import Site
 from tests.support.guarded_world import CLOSED, PORT, PUBLIC, PUBLIC_6, Found, World, name_spellings
-from tests.support.lateness import Lateness
 
 _LONG_LABEL = "l" * 63
 _LONGEST_NAME = ".".join([_LONG_LABEL] * 3 + ["n" * 56, "test"])
@@ -160,43 +158,6 @@ def failing_name_servers() -> Found:
             asked = len(world.dns.queries(name, Kind.A))
             world.found.expect(asked >= 2, f"{name} was asked for {asked} times in 2 attempts")
             world.stored(stored, f"then-{name}")
-    return world.found
-
-
-def silent_name_servers_and_deadlines() -> Found:
-    """A deadline ends the wait for an answer, and names that wait hold up no other.
-
-    What is quick has to be within the deadline: a machine that does not keep time is given a longer one, which names
-    that held up others would fill as well.
-    """
-    found = Found()
-    for deadline in (0.6, 2.0, 8.0, 30.0):
-        with Lateness() as lateness:
-            found = _within_a_deadline(deadline, lateness)
-        if not found.faults:
-            break
-    return found
-
-
-def _within_a_deadline(deadline: float, lateness: Lateness) -> Found:
-    within = JobPolicy(timeout=deadline, attempts=3, first_wait=0.01)
-    with World(sinks=()) as world, world.fetcher() as fetcher:
-        slow = [f"slow{number}.test" for number in range(12)]
-        for name in slow:
-            world.dns.script(name, SILENCE)
-        for number in range(200):
-            world.dns.script(f"quick{number}.test", PUBLIC)
-        urls = [f"http://{name}:{PORT}/" for name in slow]
-        urls += [f"http://quick{number}.test:{PORT}/" for number in range(200)]
-        for url, outcome in zip(urls, fetcher.fetch(urls, within), strict=True):
-            if "quick" in url:
-                world.stored(outcome, url)
-                continue
-            world.found.probes += 1
-            is_late = outcome.error in (ErrorClass.DNS, ErrorClass.TIMEOUT) and outcome.ending is Ending.FAILED
-            world.found.expect(is_late, f"{outcome}")
-            longest = within.timeout + 2.5 + 20 * lateness.worst
-            world.found.expect(outcome.timing.total <= longest, f"took {outcome.timing.total} s: {url}")
     return world.found
 
 

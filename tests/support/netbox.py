@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 PROJECT = Path(__file__).resolve().parents[2]
 
 # linux/sched.h and linux/mount.h
-_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, _CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 # linux/sockios.h and linux/if.h
@@ -155,7 +155,7 @@ def _resolver_file() -> tuple[int, int] | None:
 
 def _undo_leaked_mount() -> None:
     """Unmount a resolv.conf that came out of the box: in a chroot on a shared mount nothing can keep it inside."""
-    _libc().umount2(b"/etc/resolv.conf", 2)
+    libc().umount2(b"/etc/resolv.conf", 2)
 
 
 # ---- inside the box's process
@@ -199,7 +199,7 @@ def _answer_call(answer: Path) -> None:
 
 def enter(addresses: Sequence[str], *, every_address: bool = False, nameserver: str | None = None) -> None:
     """Leave the machine's network, for good, for one that has only a loopback; call it before there are threads."""
-    _unshare()
+    unshare(CLONE_NEWNET | CLONE_NEWNS, becomes_root=True)
     _bring_loopback_up()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         for address in addresses:
@@ -211,23 +211,28 @@ def enter(addresses: Sequence[str], *, every_address: bool = False, nameserver: 
         _point_resolver_at(nameserver)
 
 
-def _unshare() -> None:
-    flags = _CLONE_NEWNET | _CLONE_NEWNS
+def unshare(flags: int, *, becomes_root: bool) -> None:
+    """Leave some namespaces of the machine, for good; who is not root needs one for users, too."""
     user, group = os.geteuid(), os.getegid()
+    with step("unshare(2), which needs root or unprivileged user namespaces"):
+        check(libc().unshare(flags | (_CLONE_NEWUSER if user else 0)))
     if user:
-        flags |= _CLONE_NEWUSER
-    with _step("unshare(2), which needs root or unprivileged user namespaces"):
-        if _libc().unshare(flags) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    if user:
-        with _step("becoming root in the user namespace"):
+        with step("becoming somebody in the user namespace"):
             Path("/proc/self/setgroups").write_text("deny", "ascii")
-            Path("/proc/self/uid_map").write_text(f"0 {user} 1", "ascii")
-            Path("/proc/self/gid_map").write_text(f"0 {group} 1", "ascii")
+            Path("/proc/self/uid_map").write_text(f"{0 if becomes_root else user} {user} 1", "ascii")
+            Path("/proc/self/gid_map").write_text(f"{0 if becomes_root else group} {group} 1", "ascii")
+
+
+def keep_mounts_inside() -> None:
+    """Let what is mounted from now on be seen in this mount namespace only."""
+    with step("making mounts private"):
+        # In a chroot / is no mount point: EINVAL. What comes out then is undone by the process outside.
+        if libc().mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None) != 0 and ctypes.get_errno() != errno.EINVAL:
+            check(-1)
 
 
 def _bring_loopback_up() -> None:
-    with _step("bringing the loopback up"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+    with step("bringing the loopback up"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
         request = struct.pack("16sH14x", b"lo", 0)
         (flags,) = struct.unpack_from("H", fcntl.ioctl(wire, _SIOCGIFFLAGS, request), 16)
         fcntl.ioctl(wire, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
@@ -239,14 +244,14 @@ def _add_address(kernel: socket.socket, address: str) -> None:
     family = socket.AF_INET if parsed.version == 4 else socket.AF_INET6
     body = struct.pack("=BBBBI", family, parsed.max_prefixlen, 0, 0, _LOOPBACK)
     body += _attribute(_IFA_LOCAL, parsed.packed) + _attribute(_IFA_ADDRESS, parsed.packed)
-    with _step(f"giving the loopback {address}"):
+    with step(f"giving the loopback {address}"):
         _ask(kernel, _RTM_NEWADDR, body, may_exist=True)
 
 
 def _make_every_address_local(kernel: socket.socket, family: int) -> None:
     """RTM_NEWROUTE, as `ip route add local default dev lo` does it."""
     body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _RT_TABLE_LOCAL, _RTPROT_STATIC, _RT_SCOPE_HOST, _RTN_LOCAL, 0)
-    with _step(f"making every address local ({'IPv4' if family == socket.AF_INET else 'IPv6'})"):
+    with step(f"making every address local ({'IPv4' if family == socket.AF_INET else 'IPv6'})"):
         _ask(kernel, _RTM_NEWROUTE, body + _attribute(_RTA_OIF, struct.pack("=I", _LOOPBACK)), may_exist=True)
 
 
@@ -267,36 +272,38 @@ def _ask(kernel: socket.socket, kind: int, body: bytes, *, may_exist: bool) -> N
 
 def _point_resolver_at(nameserver: str) -> None:
     """Bind a resolv.conf of our own over /etc/resolv.conf, in this mount namespace only."""
-    libc = _libc()
-    with _step("making mounts private"):
-        # In a chroot / is no mount point: EINVAL. What comes out then is undone by the process outside.
-        if libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None) != 0 and ctypes.get_errno() != errno.EINVAL:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    with _step("mounting a resolv.conf"), tempfile.NamedTemporaryFile("w", prefix="resolv-") as made:
+    keep_mounts_inside()
+    with step("mounting a resolv.conf"), tempfile.NamedTemporaryFile("w", prefix="resolv-") as made:
         # One short try: a stub on loopback loses nothing, and tests of silence should not last.
         made.write(f"nameserver {nameserver}\noptions timeout:1 attempts:1\n")
         made.flush()
         os.chmod(made.name, 0o644)
-        if libc.mount(made.name.encode(), b"/etc/resolv.conf", None, _MS_BIND, None) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        check(libc().mount(made.name.encode(), b"/etc/resolv.conf", None, _MS_BIND, None))
 
 
 @contextlib.contextmanager
-def _step(what: str) -> Iterator[None]:
+def step(what: str) -> Iterator[None]:
+    """Say what was being done where the system refuses it.
+
+    Raises:
+        NotPermittedError: this kernel, or its limit of namespaces (ENOSPC), does not let us.
+        NetboxError: another reason.
+    """
     try:
         yield
     except OSError as reason:
-        is_forbidden = reason.errno in {
-            errno.EPERM,
-            errno.EACCES,
-            errno.ENOSYS,
-            errno.ENOSPC,
-        }  # the last: user.max_net_namespaces
+        is_forbidden = reason.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOSPC)
         raise (NotPermittedError if is_forbidden else NetboxError)(f"{what}: {reason}") from reason
 
 
+def check(result: int) -> None:
+    """Raise the OSError of a call of libc that did not return zero."""
+    if result != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 @functools.cache
-def _libc() -> ctypes.CDLL:
+def libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 

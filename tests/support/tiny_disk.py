@@ -10,7 +10,6 @@ elsewhere. Nothing of it is left when the process that holds it ends.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import subprocess
@@ -22,13 +21,12 @@ from typing import Self
 
 import pytest
 
+from tests.support import netbox
 from tests.support.netbox import NetboxError, NotPermittedError
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-# linux/sched.h and linux/mount.h
-_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
-_MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2
+_MNT_DETACH = 2  # linux/mount.h
 
 
 class TinyDisk:
@@ -101,7 +99,7 @@ class TinyDisk:
         assert self._holder is not None
         self._holder.communicate("")
         if os.path.ismount(self.path):  # in a chroot on a shared mount nothing can keep it inside
-            _libc().umount2(os.fsencode(self.path), _MNT_DETACH)
+            netbox.libc().umount2(os.fsencode(self.path), _MNT_DETACH)
 
 
 # ---- inside
@@ -120,26 +118,18 @@ def tiny_disk_or_skip(path: Path, size: str) -> Iterator[TinyDisk]:
 
 def _hold(path: str, size: str, network: str) -> None:
     try:
-        _mount(path, size, _CLONE_NEWNET if network else 0)
-    except OSError as reason:
-        is_forbidden = reason.errno in {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOSPC}
-        print(f"{'not permitted' if is_forbidden else 'failed'}: {reason}", flush=True)
+        netbox.unshare(
+            netbox.CLONE_NEWNS | netbox.CLONE_NEWUTS | (netbox.CLONE_NEWNET if network else 0), becomes_root=False
+        )
+        netbox.keep_mounts_inside()
+        with netbox.step("mounting a tmpfs"):
+            options = f"size={size},mode=755".encode()
+            netbox.check(netbox.libc().mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, options))
+    except NetboxError as reason:
+        print(f"{'not permitted' if isinstance(reason, NotPermittedError) else 'failed'}: {reason}", flush=True)
         return
     print("ready", flush=True)
     sys.stdin.read()
-
-
-def _mount(path: str, size: str, network: int) -> None:
-    user, group = os.geteuid(), os.getegid()
-    _check(_libc().unshare(_CLONE_NEWNS | _CLONE_NEWUTS | network | (_CLONE_NEWUSER if user else 0)), "unshare")
-    if user:
-        Path("/proc/self/setgroups").write_text("deny", "ascii")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1", "ascii")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1", "ascii")
-    # In a chroot / is no mount point: EINVAL.
-    if _libc().mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None) != 0 and ctypes.get_errno() != errno.EINVAL:
-        _check(-1, "making mounts private")
-    _check(_libc().mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, f"size={size},mode=755".encode()), "mount")
 
 
 def _enter(holder: str, command: list[str]) -> None:
@@ -149,7 +139,8 @@ def _enter(holder: str, command: list[str]) -> None:
         theirs = f"/proc/{holder}/ns/{kind}"
         if not os.path.samefile(theirs, f"/proc/self/ns/{kind}"):
             fd = os.open(theirs, os.O_RDONLY)
-            _check(_libc().setns(fd, 0), f"joining the {kind} namespace")
+            with netbox.step(f"joining the {kind} namespace"):
+                netbox.check(netbox.libc().setns(fd, 0))
             os.close(fd)
     # Joining a mount namespace leaves us in its root; where tests run in a chroot, that is not the holder's.
     os.fchdir(root)
@@ -157,15 +148,6 @@ def _enter(holder: str, command: list[str]) -> None:
     os.close(root)
     os.chdir(folder)
     os.execvp(command[0], command)
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
 
 
 if __name__ == "__main__":

@@ -6,50 +6,14 @@ import json
 import secrets
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
 from contract.errors import MessageError, SettingError
 from contract.records import wire
-from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
+from contract.records.batches import BatchEntry, pack_entries, unpack_entries
 from contract.records.messages import MESSAGE_VERSION, BatchMessage, child_batch
-from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome
 from contract.records.policy import Digest, JobPolicy, Sync
 from contract.records.reports import BatchReport
-from contract.urls.expected import Expected
 from contract.urls.naming import Layout
-
-ATTEMPTS = (Attempt(ErrorClass.TIMEOUT, None, 3.25), Attempt(None, 200, 0.5))
-
-
-def test_every_row_has_every_key_the_manifest_promises() -> None:
-    promised = (
-        "url", "name", "path", "outcome", "error", "detail", "http_status", "bytes", "sha256", "content_type",
-        "content_encoding", "etag", "last_modified", "final_url", "redirects", "attempts", "started", "timing",
-        "remote_ip", "http_version", "worker",
-    )  # fmt: skip
-
-    refused = Outcome(url="ftp://x", name=None, ending=Ending.REFUSED).to_row()
-
-    assert set(promised) <= set(refused)
-    assert set(refused["timing"]) == {"dns", "connect", "tls", "ttfb", "transfer", "total", "queued"}
-
-
-@given(
-    some.lists(
-        some.builds(
-            BatchEntry,
-            url=some.text(min_size=1),
-            known=some.none() | some.builds(Known, size=some.integers(0, 2**60), digest=some.text()),
-            expected=some.none()
-            | some.builds(Expected, sha256=some.none() | some.text(), size=some.none() | some.integers(0)),
-            attempts=some.just(()) | some.just(ATTEMPTS),
-            spent=some.sampled_from([0.0, 1.5]),
-        )
-    )
-)
-def test_entries_come_back_from_the_ledger_unchanged(entries: list[BatchEntry]) -> None:
-    assert unpack_entries(pack_entries(entries)) == entries
 
 
 def test_a_payload_of_plain_urls_costs_a_few_bytes_each() -> None:
@@ -111,14 +75,6 @@ def test_a_policy_of_the_same_version_with_unknown_fields_keeps_the_known_ones()
 def test_an_invalid_policy_is_an_error(record: dict[str, object]) -> None:
     with pytest.raises(MessageError):
         JobPolicy.from_wire(record)
-
-
-def test_a_message_names_job_and_batch_and_nothing_else() -> None:
-    message = BatchMessage("job-1", "7.3f-2")
-
-    assert BatchMessage.from_wire(message.to_wire()) == message
-    assert message.to_wire() == {"version": MESSAGE_VERSION, "job": "job-1", "batch": "7.3f-2"}
-    assert message.task_id == "job-1.7.3f-2"
 
 
 def test_a_batch_handed_off_for_days_keeps_a_short_name() -> None:

@@ -1,6 +1,7 @@
 """A kept row repeats what was known of the file; a row of another file changes nothing."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ def as_row(outcome: Outcome) -> bytes:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
+def journal(tmp_path: Path) -> Iterator[Journal]:
     (tmp_path / "m.jsonl").write_bytes(as_row(FETCHED) + b"\n")
     opened = Journal(tmp_path / ".trawl")
     opened.begin("job-1", manifest=tmp_path / "m.jsonl")
     opened.files.remember(StoredRows([NAME], [0]))
     opened.begin("job-2", manifest=tmp_path / "n.jsonl")
-    return opened
+    yield opened
+    opened.close()
 
 
 def test_a_kept_row_has_the_fields_of_the_downloads_row(journal: Journal) -> None:
@@ -47,7 +49,6 @@ def test_a_kept_row_has_the_fields_of_the_downloads_row(journal: Journal) -> Non
 
     assert filled(journal, KEPT) == json.loads(as_row(FETCHED)) | now
     assert list(filled(journal, KEPT)) == list(FETCHED.to_row()), "the keys are in their order"
-    journal.close()
 
 
 @pytest.mark.parametrize("change", [{"bytes": 4}, {"sha256": "bb"}, {"name": output_name("http://c/")}, {"name": None}])
@@ -55,9 +56,7 @@ def test_a_row_of_another_file_is_not_used(journal: Journal, change: dict[str, A
     kept = Outcome.from_row(KEPT.to_row() | change)
 
     assert filled(journal, kept) == json.loads(as_row(kept))
-    journal.close()
 
 
 def test_an_unreadable_row_is_left_unchanged(journal: Journal) -> None:
     assert completed_row(b"nonsense", journal) == b"nonsense"
-    journal.close()

@@ -1,5 +1,6 @@
 """The journal: what a killed producer finds again, and what it must not find twice."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ from producer.storage.journal import Journal, KeptBatch
 from producer.storage.stored import StoredRows
 
 NAMES = [bytes([number]) * 16 for number in range(1, 6)]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path)
+    opened.begin("job-1")
+    yield opened
+    opened.close()
 
 
 def test_fed_batches_are_there_after_a_restart(tmp_path: Path) -> None:
@@ -25,9 +34,7 @@ def test_fed_batches_are_there_after_a_restart(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_collected_batch_is_never_open_again(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.begin("job-1")
+def test_a_collected_batch_is_never_open_again(journal: Journal) -> None:
     journal.record_fed([KeptBatch("1", 2, b"p"), KeptBatch("2", 1, b"q")], None)
 
     journal.record_collected(["1"], [KeptBatch("1.1", 1, b"child")], offset=10)
@@ -36,34 +43,23 @@ def test_a_collected_batch_is_never_open_again(tmp_path: Path) -> None:
     assert [batch.batch for batch in journal.uncollected()] == ["1.1", "2"]
     assert journal.collected_among(["1", "1.1", "2", "9"]) == {"1"}
     assert journal.count_uncollected() == 2
-    journal.close()
 
 
-def test_a_child_collected_before_its_parent_stays_collected(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.begin("job-1")
-
+def test_a_child_collected_before_its_parent_stays_collected(journal: Journal) -> None:
     journal.record_collected(["1.1"], [], offset=10)
     journal.record_collected(["1"], [KeptBatch("1.1", 1, b"child")], offset=20)
 
     assert journal.uncollected() == []
-    journal.close()
 
 
-def test_a_failed_step_leaves_nothing_behind(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.begin("job-1")
-
+def test_a_failed_step_leaves_nothing_behind(journal: Journal) -> None:
     with pytest.raises(TypeError):
         journal.record_fed([KeptBatch("1", 1, b"p")], None, position=object())
 
     assert (journal.uncollected(), journal.fact("position")) == ([], None)
-    journal.close()
 
 
-def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.begin("job-1")
+def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(journal: Journal, tmp_path: Path) -> None:
     journal.mark_seen(NAMES)
     journal.record_fed([KeptBatch("1", 2, b"p")], b"rest", lines=5)
     journal.files.begin(tmp_path / "m.jsonl")
@@ -76,4 +72,3 @@ def test_a_new_job_knows_the_files_of_the_last_and_nothing_else(tmp_path: Path) 
     assert journal.known(NAMES) == {NAMES[0]: Known(12, "sha256:bb")}
     assert (journal.uncollected(), journal.remainder(), journal.fact("lines")) == ([], None, None)
     assert journal.mark_seen(NAMES) == set(NAMES)
-    journal.close()

@@ -3,12 +3,13 @@
 import hashlib
 import random
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from producer.storage.seen import SeenNames
-from producer.storage.sorted_runs import DamagedRunError, SortedRuns
+from producer.storage.sorted_runs import NAME, DamagedRunError, SortedRuns
 
 FEW = 50  # names in memory: enough runs for two levels of merges
 
@@ -26,6 +27,22 @@ def added(seen: SeenNames, names: list[bytes]) -> set[bytes]:
     elif seen.merge_some():
         seen.tidy()
     return new
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[SortedRuns]:
+    """Runs of names."""
+    made = SortedRuns(tmp_path, "seen", NAME)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[SortedRuns]:
+    """Runs of names with a byte of a value."""
+    made = SortedRuns(tmp_path, "stored", NAME + 1)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -50,48 +67,41 @@ def test_names_are_new_exactly_once_as_in_a_set(tmp_path: Path, seed: int) -> No
     seen.close()
 
 
-def test_names_that_share_half_their_bits_are_two(tmp_path: Path) -> None:
+def test_names_that_share_half_their_bits_are_two(runs: SortedRuns) -> None:
     """Guards the search for all 128 bits, at a record's beginning and nowhere else."""
     one, other, across = b"\x01" * 16, b"\x01" * 8 + b"\x02" * 8, b"\x02" * 8 + b"\x03" * 8
-    runs = SortedRuns(tmp_path, "seen", 16)
     runs.add([other, b"\x03" * 16])
 
     assert [runs.find(each) for each in (one, other, across)] == [None, b"", None]
-    runs.close()
 
 
-def test_the_greatest_record_of_a_name_counts_before_and_after_a_merge(tmp_path: Path) -> None:
-    runs = SortedRuns(tmp_path, "stored", 17)
+def test_the_greatest_record_of_a_name_counts_before_and_after_a_merge(records: SortedRuns) -> None:
     for value in range(1, 9):
-        runs.add([name(1) + bytes([value]), name(value + 10) + b"x"])
+        records.add([name(1) + bytes([value]), name(value + 10) + b"x"])
 
-    before = runs.find(name(1))
-    while not runs.merge_some():
+    before = records.find(name(1))
+    while not records.merge_some():
         pass
 
-    assert (before, runs.find(name(1)), len(runs)) == (b"\x08", b"\x08", 9)
-    assert [runs.find(name(value + 10)) for value in range(10)] == [None, *[b"x"] * 8, None]
-    runs.close()
+    assert (before, records.find(name(1)), len(records)) == (b"\x08", b"\x08", 9)
+    assert [records.find(name(value + 10)) for value in range(10)] == [None, *[b"x"] * 8, None]
 
 
-def test_a_newer_run_counts_although_older_ones_were_merged_later(tmp_path: Path) -> None:
+def test_a_newer_run_counts_although_older_ones_were_merged_later(records: SortedRuns) -> None:
     """Guards the order of runs, also after they are opened again: a merged run is written last but is the oldest."""
-    runs = SortedRuns(tmp_path, "stored", 17)
     for value in range(1, 10):
-        runs.add([name(1) + bytes([value])])
-    while not runs.merge_some():
+        records.add([name(1) + bytes([value])])
+    while not records.merge_some():
         pass
 
-    merged = runs.find(name(1))
-    recorded = runs.record()
-    runs.open(recorded[::-1])
+    merged = records.find(name(1))
+    recorded = records.record()
+    records.open(recorded[::-1])
 
-    assert (merged, runs.find(name(1))) == (b"\x09", b"\x09")
-    runs.close()
+    assert (merged, records.find(name(1))) == (b"\x09", b"\x09")
 
 
-def test_a_merge_continues_whatever_is_tidied_meanwhile(tmp_path: Path) -> None:
-    runs = SortedRuns(tmp_path, "seen", 16)
+def test_a_merge_continues_whatever_is_tidied_meanwhile(runs: SortedRuns, tmp_path: Path) -> None:
     for first in range(0, 40_000, 5_000):
         runs.add([name(number) for number in range(first, first + 5_000)])
 
@@ -102,11 +112,9 @@ def test_a_merge_continues_whatever_is_tidied_meanwhile(tmp_path: Path) -> None:
     runs.tidy()
     assert ([count for _, _, count, _ in runs.record()], len(list(tmp_path.iterdir()))) == ([40_000], 1)
     assert list(runs.names()) == sorted(name(number) for number in range(40_000))
-    runs.close()
 
 
-def test_unrecorded_runs_are_removed_and_missing_ones_reported(tmp_path: Path) -> None:
-    runs = SortedRuns(tmp_path, "seen", 16)
+def test_unrecorded_runs_are_removed_and_missing_ones_reported(runs: SortedRuns, tmp_path: Path) -> None:
     runs.add([name(1)])
     noted = runs.record()
     runs.add([name(2)])
@@ -126,9 +134,8 @@ def test_unrecorded_runs_are_removed_and_missing_ones_reported(tmp_path: Path) -
         runs.open(noted)
 
 
-def test_a_run_that_cannot_be_written_leaves_nothing_and_can_be_written_later(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_written_leaves_nothing_and_can_be_written_later(runs: SortedRuns, tmp_path: Path) -> None:
     """Guards what add removes again: repeated attempts would fill a full disk."""
-    runs = SortedRuns(tmp_path, "seen", 16)
     names = [name(number) for number in range(1000)]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
@@ -142,4 +149,3 @@ def test_a_run_that_cannot_be_written_leaves_nothing_and_can_be_written_later(tm
     runs.add(names)
 
     assert sorted(runs.names()) == sorted(names)
-    runs.close()

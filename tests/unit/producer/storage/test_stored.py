@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def text_of(stored: StoredFiles, number: int) -> bytes | None:
     return found and found + b"\n"
 
 
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[StoredFiles]:
+    made = StoredFiles(tmp_path, most=FEW)
+    made.open({})
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_latest_row_of_a_file_is_found_in_any_manifest(tmp_path: Path, seed: int) -> None:
     chance, model = random.Random(seed), dict[int, bytes]()
@@ -67,9 +76,7 @@ def test_the_latest_row_of_a_file_is_found_in_any_manifest(tmp_path: Path, seed:
     stored.close()
 
 
-def test_the_current_jobs_rows_are_not_earlier_ones_and_cost_no_search(tmp_path: Path) -> None:
-    stored = StoredFiles(tmp_path, most=FEW)
-    stored.open({})
+def test_the_current_jobs_rows_are_not_earlier_ones_and_cost_no_search(tmp_path: Path, stored: StoredFiles) -> None:
     for job in ("first", "second"):
         stored.begin(tmp_path / f"{job}.jsonl")
         append(tmp_path / f"{job}.jsonl", stored, list(range(FEW)), job)
@@ -80,12 +87,9 @@ def test_the_current_jobs_rows_are_not_earlier_ones_and_cost_no_search(tmp_path:
 
     assert during == [row(number, "first") for number in range(FEW)]
     assert after == [row(number, "second") for number in range(1, FEW)]
-    stored.close()
 
 
-def test_a_manifest_is_needed_as_long_as_it_has_the_latest_row_of_a_file(tmp_path: Path) -> None:
-    stored = StoredFiles(tmp_path, most=FEW)
-    stored.open({})
+def test_a_manifest_is_needed_as_long_as_it_has_the_latest_row_of_a_file(tmp_path: Path, stored: StoredFiles) -> None:
     for number, files in enumerate((range(9), range(3), range(1, 9), range(4, 6)), start=1):
         stored.begin(tmp_path / f"{number}.jsonl")
         append(tmp_path / f"{number}.jsonl", stored, list(files), "x")
@@ -100,12 +104,9 @@ def test_a_manifest_is_needed_as_long_as_it_has_the_latest_row_of_a_file(tmp_pat
     assert list(stored.earlier()) == [1, 2, 3, 4], "the one that is written is not an earlier one"
     stored.forget([1, 2])
     assert list(stored.record()["manifests"]) == [3, 4, 5]
-    stored.close()
 
 
-def test_a_missing_or_replaced_manifest_vouches_for_nothing(tmp_path: Path) -> None:
-    stored = StoredFiles(tmp_path)
-    stored.open({})
+def test_a_missing_or_replaced_manifest_vouches_for_nothing(tmp_path: Path, stored: StoredFiles) -> None:
     stored.begin(tmp_path / "m.jsonl")
     append(tmp_path / "m.jsonl", stored, [1], "x")
     stored.write()
@@ -113,14 +114,11 @@ def test_a_missing_or_replaced_manifest_vouches_for_nothing(tmp_path: Path) -> N
     (tmp_path / "m.jsonl").symlink_to(tmp_path / "moved.jsonl")
 
     assert text_of(stored, 1) is None
-    stored.close()
 
 
 @pytest.mark.parametrize("wrong", ["ab", "no hexadecimal digits at all, no", "ab" * 17])
-def test_a_row_with_an_invalid_name_is_not_remembered(tmp_path: Path, wrong: str) -> None:
+def test_a_row_with_an_invalid_name_is_not_remembered(tmp_path: Path, stored: StoredFiles, wrong: str) -> None:
     """Guards the width of records: a single wrong one would make the whole run unreadable."""
-    stored = StoredFiles(tmp_path)
-    stored.open({})
     stored.begin(tmp_path / "m.jsonl")
     stored.add(StoredRows([wrong, None], [0, 5]))
     append(tmp_path / "m.jsonl", stored, [1], "x")
@@ -128,12 +126,9 @@ def test_a_row_with_an_invalid_name_is_not_remembered(tmp_path: Path, wrong: str
 
     assert text_of(stored, 1) == row(1, "x")
     assert stored.record()["runs"][0][2] == 1
-    stored.close()
 
 
-def test_a_damaged_index_starts_over(tmp_path: Path) -> None:
-    stored = StoredFiles(tmp_path)
-    stored.open({})
+def test_a_damaged_index_starts_over(tmp_path: Path, stored: StoredFiles) -> None:
     stored.begin(tmp_path / "m.jsonl")
     append(tmp_path / "m.jsonl", stored, [1, 2], "x")
     stored.write()
@@ -145,4 +140,3 @@ def test_a_damaged_index_starts_over(tmp_path: Path) -> None:
 
     assert (stored.until, text_of(stored, 1)) == (0, None)
     assert noted["until"] == len(row(1, "x"))
-    stored.close()
