@@ -52,7 +52,7 @@ def test_a_service_can_be_scaled_and_its_image_replaced(name: str) -> None:
     assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\w.-]+\}", service["image"])
 
 
-def test_what_is_published_is_on_loopback() -> None:
+def test_published_ports_are_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
     assert published == {

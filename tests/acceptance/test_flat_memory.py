@@ -65,11 +65,11 @@ class Cluster:
         return dict(zip(PARTS, peaks, strict=True))
 
     def _let_batches_and_reports_pile_up(self, run: int, worker: list[int]) -> None:
-        """First nobody works on what is fed, then nobody collects what is done, as with a follower that is slow."""
+        """First no worker runs what is fed, then no follower collects what is done."""
         seen: list[int] = []
 
         def is_fed() -> bool:
-            """Is the list at its end, or has the producer had enough? Without a window it would go on."""
+            """Is the list at its end, or does the producer wait? Without a window it would continue."""
             for record in self._unfinished():
                 if record.is_sealed:
                     return True

@@ -28,10 +28,10 @@ Act = Callable[[TinyDisk], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What befalls the folder ``out`` on the disk ``within``, what ``run`` then shows, and what cures it."""
+    """What happens to the folder ``out`` on the disk ``within``, what ``run`` then shows, and what fixes it."""
 
     happens: Act
-    shown: str = ""  # in the display of `run`; "" where the worker has opened the folder anew before anybody looks
+    shown: str = ""  # in the display of `run`; "" if the worker reopens the folder before that shows
     cure: Act = lambda _disk: None
     keeps: bool = True  # are the files of before still there?
     prepare: Act = lambda _disk: None
@@ -75,7 +75,7 @@ FATES = {
         cure=_within('mount -t tmpfs -o size=8m tmpfs "$1"'),
         keeps=False,
     ),
-    "read-only": Fate(  # whoever has files open there, unlike a remount
+    "read-only": Fate(  # even with open files there, unlike a remount
         prepare=_on_btrfs(_SUBVOLUME),
         happens=_within('btrfs property set -ts "$1/out" ro true'),
         shown="The output folder",

@@ -194,7 +194,7 @@ def test_the_embedded_server_listens_on_no_port_and_only_we_can_reach_it(
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_leaves_nothing_running_and_goes_on_later(
+def test_a_run_that_ends_leaves_nothing_running_and_resumes_later(
     person: Person, server: MisbehavingServer, sent: signal.Signals
 ) -> None:
     urls = [*good(server, 10), *held(server, 30)]
@@ -258,7 +258,7 @@ def test_a_second_interrupt_ends_a_run_at_once(person: Person, server: Misbehavi
 
 
 @pytest.mark.parametrize(("module", "named"), [("worker", "worker"), ("server", "Redis server")])
-def test_what_a_run_started_and_dies_is_started_again(
+def test_services_of_a_run_that_die_are_restarted(
     person: Person, server: MisbehavingServer, module: str, named: str
 ) -> None:
     """The worker's batches run again, and the server has kept what it held."""
@@ -300,7 +300,7 @@ def test_a_disk_below_the_floor_is_reported_on_the_terminal(person: Person, serv
         ("TRAWL_CA_FILE", "/nowhere/ca.pem", "TRAWL_CA_FILE cannot be read: there is no file /nowhere/ca.pem."),
     ],
 )
-def test_what_keeps_server_or_worker_from_starting_is_one_sentence(
+def test_a_server_or_worker_that_cannot_start_is_one_sentence(
     person: Person, web: str, variable: str, value: str, said: str
 ) -> None:
     """Guards ``_MISTAKE``, and the look at certificates when a worker starts: the job went on for ever."""

@@ -61,7 +61,7 @@ def holds(found: bytes | str, secret: str) -> bool:
 
 # -------------------------------------------------------------------------------------------- the server in the list
 
-#: Each puts a URL into somebody's hands in another way: bodies, refusals, redirects, lies about lengths.
+#: Each handles a URL in another way: bodies, refusals, redirects, lies about lengths.
 BEHAVIOURS = ("good", "redirect", "wall", "short-body", "status")
 
 for _name in BEHAVIOURS:
@@ -219,7 +219,7 @@ def run_job(heard: Overheard, environment: dict[str, str], worker: CeleryWorker)
 
 
 def enqueue_only(heard: Overheard, environment: dict[str, str], server: RedisServer) -> None:
-    """Enqueue with nobody listening on that queue, and remember what lies in Redis."""
+    """Enqueue without a worker on that queue, and record what is in Redis."""
     apart = {**environment, "TRAWL_QUEUE": "unheard"}
     job = trawl(heard, apart, "enqueue", "urls.txt", *OPTIONS).out.strip()
     trawl(heard, apart, "status", job)

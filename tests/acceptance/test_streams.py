@@ -39,7 +39,7 @@ def unread() -> Iterator[int]:
 def run(
     person: Person, *arguments: object, closed: str = "", stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
 ) -> tuple[int, str, str]:
-    """Run ``trawl``; ``closed`` is what a shell is told: ``>&- 2>&-``. How far a slow run is after 5 s is left out."""
+    """Run ``trawl``; ``closed`` is in a shell's notation: ``>&- 2>&-``. How far a slow run is after 5 s is left out."""
     process = begin(
         ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-P", "-m", "producer", *map(str, arguments)],
         stdin=subprocess.DEVNULL,

@@ -100,7 +100,7 @@ class Job:
             time.sleep(0.05)
 
     def _found_redis_away(self, code: int) -> bool:
-        """A command that finds no Redis when it starts says so and ends: whoever gave it gives it again."""
+        """A command that finds no Redis when it starts reports it and exits: its user runs it again."""
         return code == BAD_USAGE and "cannot be reached" in self.log().rsplit("\n", 2)[-2]
 
     def rows(self) -> int:
@@ -130,7 +130,7 @@ class Job:
         except (JobStateError, UnknownJobError):
             return False
         except redis.exceptions.RedisError:
-            self._is_cancelled = True  # as far as anybody can tell
+            self._is_cancelled = True  # as far as is known
             raise
         return self._is_cancelled
 

@@ -56,7 +56,7 @@ class Site:
         self._buried: list[tuple[float, CeleryWorker]] = []  # killed workers whose children may live on
         self._settings = {"TRAWL_TRANSFERS": str(transfers), "TRAWL_DRAIN": str(drain)}
         self.orphans: list[int] = []  # found alive long after their parent was killed
-        self.deaths: list[str] = []  # of workers nobody killed
+        self.deaths: list[str] = []  # of workers that were not killed
         self._doomed: set[str] = set()
 
     @property
@@ -176,7 +176,7 @@ class Site:
         self.server.restart()
 
     def roll_back_redis(self, *, seconds: float) -> None:
-        """Bring Redis back as it was some seconds ago: copy its files, let it go on, kill it, start from the copy."""
+        """Bring Redis back as it was some seconds ago: copy its files, let it run, kill it, start from the copy."""
         copy, folder = self.folder / "redis-copy", self.server.folder / "appendonlydir"
         shutil.copytree(folder, copy)
         time.sleep(seconds)

@@ -163,7 +163,7 @@ def poison(stage: Stage) -> Story:
 
 
 def frozen_and_thawed(stage: Stage) -> Story:
-    """A worker stops for longer than its lease, then goes on as if nothing had happened."""
+    """A worker stops for longer than its lease, then continues as if nothing had happened."""
     job = stage.job(stage.urls(1500))
     stage.await_rows(job, 200)
     worker = stage.site.workers[0]
@@ -233,7 +233,7 @@ def throttled(stage: Stage) -> Story:
 
 
 def recovery(stage: Stage) -> Story:
-    """One of two workers is killed and not replaced: how the other goes on, and when the batches run again."""
+    """One of two workers is killed and not replaced: how the other continues, and when the batches run again."""
     urls = stage.urls(8000)
     job = stage.job(urls, batch_size=25)
     stage.await_rows(job, 600)
@@ -263,7 +263,7 @@ def recovery(stage: Stage) -> Story:
 
 
 def embedded(folder: Path) -> Story:
-    """``trawl run`` without a cluster is killed four times; server and worker end with it, the same command goes on."""
+    """``trawl run`` without a cluster is killed four times; server and worker end too, and it is resumed."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("TRAWL_", "CELERY_", "REDIS_"))}
     out, listed = folder / "out", folder / "urls.txt"
     folder.mkdir(parents=True)
@@ -301,7 +301,7 @@ def holders(client: redis.Redis, job: str) -> dict[str, str]:
 
 
 def taken_again(client: redis.Redis, job: str, batches: Sequence[str], victim: str, *, within: float) -> float:
-    """Return when the last of these batches was somebody else's, or closed."""
+    """Return when the last of these batches was another worker's, or closed."""
 
     def over() -> bool:
         now = holders(client, job)

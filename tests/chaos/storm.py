@@ -25,7 +25,7 @@ from tests.support.processes import send
 
 Answer = TypeVar("Answer")
 
-_ENOUGH = 600.0  # seconds a job may go on after the last fault
+_ENOUGH = 600.0  # seconds a job may last after the last fault
 _GIVEN_UP = 30.0  # seconds without a new outcome after which a job without a sweep has lost what is missing
 _AT_WORK = 10  # requests since the last fault, after which it is worth killing something again
 _AT_A_BLOW = (1, 1, 2)  # faults at the same moment: two in every third blow
@@ -42,7 +42,7 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     kills: int = 0
     jobs: int = 0
-    cancelled: int = 0  # jobs that ended so, and whose list was then begun anew
+    cancelled: int = 0  # jobs that were cancelled and then started over
     urls: int = 0
     requests: int = 0
     refused: int = 0  # requests to hosts that throttled

@@ -208,7 +208,7 @@ def test_a_job_a_worker_and_flower_run_without_a_denial(guarded: Guarded, tmp_pa
         "MIGRATE 127.0.0.1 1 trawl:2:jobs 0 1",
     ],
 )  # fmt: skip
-def test_what_trawlnet_does_not_need_is_denied(guarded: Guarded, command: str) -> None:
+def test_unneeded_commands_are_denied(guarded: Guarded, command: str) -> None:
     with connect(guarded.settings) as client, pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command.split())
 

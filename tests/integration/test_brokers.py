@@ -150,4 +150,4 @@ def is_primary(server: RedisServer) -> bool:
         with server.client() as client:
             return bool(client.info("replication")["role"] == "master")
     except redis.exceptions.ConnectionError:
-        return False  # it drops everybody at the moment it takes over
+        return False  # it drops all connections at the moment it takes over

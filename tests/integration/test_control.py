@@ -38,7 +38,7 @@ MANY = 3000  # lines: at ten a batch more than a run has open at once
 
 
 def emptied(bench: Bench, process: subprocess.Popen[bytes]) -> None:
-    """Have Redis lose everything, while nobody looks."""
+    """Have Redis lose everything between two commands."""
     process.send_signal(signal.SIGSTOP)
     with bench.server.client() as client:
         client.flushall()

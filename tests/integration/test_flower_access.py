@@ -15,7 +15,7 @@ from tests.support.celery_worker import PROJECT
 from tests.support.person import Person, ran
 from tests.support.processes import await_condition, begin, free_port, listeners
 
-BROKER = f"redis://127.0.0.1:{free_port()}/0"  # nobody is there: Flower shows its pages all the same
+BROKER = f"redis://127.0.0.1:{free_port()}/0"  # no broker is there: Flower shows its pages all the same
 CELERY = (sys.executable, "-m", "celery", "-A", "worker", "flower")
 DOOR = (sys.executable, "-P", "-m", "producer", "flower")
 

@@ -144,7 +144,7 @@ def test_a_job_with_credentials_is_not_opened_again_without_them(bench: Bench) -
     follow = bench.start("follow", job, "-o", "out")
     await_copies(bench)
     cluster.redis.flushall()
-    # Either it gives up, or the job is there again: then it would wait for ever, because nobody works here.
+    # Either it gives up, or the job is there again: then it would wait for ever, because there is no worker.
     await_condition(lambda: follow.poll() is not None or cluster.ledger.jobs(), within=60, what="an answer")
     assert cluster.ledger.jobs() == []
     out, err = follow.communicate(timeout=ENOUGH)

@@ -121,6 +121,6 @@ def test_a_malformed_event_does_no_harm(tmp_path: Path) -> None:
                 client.publish("trawl:/0.celeryev/worker.heartbeat", message)
 
             app = build_app(ClusterSettings.from_environment(environment))
-            # A question that is published while the worker connects anew is heard by nobody.
+            # A broadcast while the worker reconnects is lost.
             await_condition(lambda: app.control.ping(timeout=5, limit=1), within=20, what="an answer")
             assert worker.is_running

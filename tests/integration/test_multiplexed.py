@@ -257,7 +257,7 @@ def test_a_split_opens_a_connection_for_each_range(version: Version, bench: Benc
 
     assert [(outcome.ending, outcome.notes) for outcome in run.outcomes] == [(Ending.OK, ("splits=3",))]
     assert (bench.folder / output_name(url)).read_bytes() == body_bytes(2_000_000)
-    assert len({asked.connection for asked in version.site.asked}) >= 3  # whoever is done may begin another
+    assert len({asked.connection for asked in version.site.asked}) >= 3  # an exchange that is done may begin another
 
 
 # ----------------------------------------------------------------------------------------------------- the guard

@@ -296,7 +296,7 @@ def test_a_job_that_does_not_add_up_has_an_exit_code_of_its_own(bench: Bench) ->
     process = bench.start("run", listed, "-o", "out")
     journal = bench.folder / "out" / ".trawl" / "journal.sqlite"
     cluster = Cluster(bench.settings)
-    # Sealed: the journal has every line, so that the run that goes on reads none and counts none anew.
+    # Sealed: the journal has every line, so that the resumed run reads none and counts none again.
     await_condition(
         lambda: any((record := cluster.ledger.job(job)) and record.is_sealed for job in cluster.ledger.jobs()),
         within=60,

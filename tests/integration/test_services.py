@@ -119,7 +119,7 @@ def flower(server: RedisServer, folder: Path) -> str:
 
 
 def answer(url: str, *, login: str = "", method: str = "GET") -> tuple[int, str]:
-    """Return status and text; 0 where nobody answers."""
+    """Return status and text; 0 if nothing answers."""
     request = urllib.request.Request(url, method=method)
     if login:
         request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())

@@ -32,7 +32,7 @@ LOOPBACK = ("--allow-net", "127.0.0.0/8")
 
 
 class Bench(Person):
-    """A Redis, a site, and somebody who asks how jobs stand."""
+    """A Redis, a site, and a user who asks for the status of jobs."""
 
     def __init__(self, server: RedisServer, site: MisbehavingServer, folder: Path) -> None:
         super().__init__(folder, TRAWL_BROKER_URL=server.celery_url())

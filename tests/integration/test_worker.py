@@ -170,7 +170,7 @@ def test_a_stopped_worker_reports_what_is_done_and_hands_off_the_rest(
     (payload,) = cluster.ledger.payloads("job", [child])
     assert payload is not None
     assert sorted(entry.url for entry in unpack_entries(payload)) == sorted(hanging)
-    assert queue_depth(cluster.app, cluster.queue) == 1  # its message is sent already: nobody waits for a sweep
+    assert queue_depth(cluster.app, cluster.queue) == 1  # its message is sent already: no sweep is needed
 
 
 def test_a_worker_killed_during_a_split_leaves_no_body_with_holes(

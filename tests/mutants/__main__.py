@@ -53,7 +53,7 @@ def main(words: list[str]) -> int:
                 continue
             try:
                 missed = is_missed(guard, project)
-            except ValueError as error:  # the code has moved on: say so, and go on with the others
+            except ValueError as error:  # the code has changed: report it, and continue with the others
                 stale += 1
                 print(f"BAD  {error}", flush=True)
                 continue

@@ -46,7 +46,7 @@ GUARDS = (
         "judge(address, port)"),
     Guard("worker/own_services.py", "yield proxy.host, proxy.port",
         ("tests/unit/worker/test_own_services.py::test_metrics_and_egress_proxy_are_own_services",), "pass"),
-    # What the proxy is told.
+    # What the proxy is given.
     _way(_EGRESS, 'curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])', "connect-mixed_by_dns", "pass"),
     _way(_EGRESS, 'curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(chosen)}:{port}"])', "socks5-mixed_by_dns", "pass"),
     _does(_EGRESS, "curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)", "test_a_proxys_status_decides_whose_fault_it_is",

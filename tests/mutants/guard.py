@@ -39,7 +39,7 @@ def copy_project(to: Path) -> None:
 
 
 def is_missed(guard: Guard, project: Path, *, seconds: float = 300.0) -> bool:
-    """Take the guard out of a copy of the project and tell whether a test fails.
+    """Remove the guard from a copy of the project, and return whether a test fails.
 
     Raises:
         ValueError: the guard's text is not there exactly once, or its tests did not run.
@@ -65,7 +65,7 @@ def is_missed(guard: Guard, project: Path, *, seconds: float = 300.0) -> bool:
 
 
 def _end_with_all_it_started(run: subprocess.Popen[bytes]) -> None:
-    """What a test leaves behind when it is killed would be somebody else's child, and run for ever."""
+    """What a killed test leaves behind would be adopted by init, and run for ever."""
     started = descendants(run.pid)
     run.kill()
     run.communicate()

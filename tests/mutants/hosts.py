@@ -59,7 +59,7 @@ GUARDS = (
     _of("if record is not None and begun < record.stepped:",
         "test_answers_to_requests_begun_before_an_incident_belong_to_it", "if False:"),
     _of("if record is not None and begun >= record.stepped:",
-        "test_what_was_in_flight_and_tells_nothing_allows_no_second_probe", "if record is not None:"),
+        "test_an_inconclusive_earlier_answer_allows_no_second_probe", "if record is not None:"),
     _one(_RECORD, "        if begun < self.stepped:\n",
         "test_good_answers_to_what_was_in_flight_do_not_restart_the_curve", "        if False:\n"),
     _one("worker/engine/probing.py", "begun < self._since or", "test_a_probe_is_answered_when_its_body_begins",

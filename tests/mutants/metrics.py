@@ -69,7 +69,7 @@ GUARDS = (
         ("tests/unit/producer/commands/test_doctor.py",), "    if seen.oldest_wait <= _LONG_UNCLAIMED:\n"),
     Guard("worker/own_services.py", "        yield metrics\n",
         ("tests/unit/worker/test_own_services.py::test_metrics_and_egress_proxy_are_own_services",), "        pass\n"),
-    # Who would add a host to an error tells a list to everybody who may look.
+    # A host in an error's label would disclose a list to all who may see the metrics.
     Guard(_METER, 'Counter((outcome.ending, outcome.error or "") for outcome in report.outcomes)', _SECRETS,
         'Counter((outcome.ending, outcome.url) for outcome in report.outcomes)'),
     # What Flower's search finds.
@@ -82,7 +82,7 @@ GUARDS = (
     Guard(_ROWS, "and self._clock() >= row.due:", _SHOWN, ":"),
     Guard(_ROWS, "(event.trouble is None) == (not self._task):", _SHOWN, "False:"),
     Guard(_ROWS, "                self._task = task\n", _SHOWN),
-    # Who is told of what happens.
+    # Which listeners are notified.
     Guard("worker/events.py", "                except Exception as error:\n", _TOLD,
         "                except ZeroDivisionError as error:\n"),
     Guard("worker/events.py", "if failure not in self._failed:", _TOLD, "if True:"),

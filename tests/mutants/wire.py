@@ -45,7 +45,7 @@ _TRANSFER = "worker/engine/transfer.py"
 _CREDENTIALS = "contract/records/credentials.py"
 
 GUARDS = (
-    # What libcurl is told.
+    # What libcurl is given.
     _way(_HANDLE, "curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)", "asked_directly", "pass"),
     _way(_HANDLE, "curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open_socket)", "asked_by_http_3", "pass"),
     _way(_HANDLE, "            if not verdict.allowed:", "asked_directly", "            if False:"),

@@ -45,7 +45,7 @@ def store(folder: OutputFolder, layout: Layout, sync: Sync) -> Store:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A file of somebody else that planted links point to."""
+    """Another user's file that planted links point to."""
     path = tmp_path / "victim"
     path.write_bytes(VICTIM)
     return path

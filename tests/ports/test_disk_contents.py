@@ -82,7 +82,7 @@ def test_trouble_is_found_without_an_open_folder(tmp_path: Path, out: Path) -> N
 )
 def test_every_kind_of_trouble_has_its_sentence(out: Path, found: dict[str, int], sentence: str | None) -> None:
     class Statvfs(FaultyCalls):
-        """A disk that looks as told."""
+        """A disk that looks as scripted."""
 
         f_flag, f_files, f_favail, f_blocks, f_bavail, f_frsize = 0, 1000, 1000, 1000, 1000, 4096
 

@@ -130,7 +130,7 @@ def test_closing_twice_closes_no_reused_descriptor(out: Path, tmp_path: Path) ->
 
 
 def _parts_of(out: Path, owner: Owner, *, idle: float = 0.0) -> Path:
-    """Make what a process of another machine has in a shared folder: nobody holds its lock here."""
+    """Make the folder of another machine's process in a shared folder: its lock is not visible here."""
     folder = out / ".trawl" / "parts" / owner.new_folder()
     folder.mkdir(parents=True)
     (folder / "0").write_bytes(b"half")

@@ -24,7 +24,7 @@ FLOOR = 64 * MIB
 
 
 class SmallDisk(FaultyCalls):
-    """A disk of so many bytes: what is set aside or written counts, whoever did it."""
+    """A disk of a given size: reserved and written bytes of all processes count."""
 
     def __init__(self, size: int, *, used: int = 0, keeps_promises: bool = True, **options: Any) -> None:
         super().__init__(**options)

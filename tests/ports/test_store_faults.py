@@ -37,7 +37,7 @@ each_time = pytest.mark.parametrize("lasting", [False, True], ids=["once", "last
 
 
 def tell_story(store: Store) -> None:
-    """Store three bodies and then one of them anew, as a run would: what fails is discarded."""
+    """Store three bodies and then one of them again, as a run would: failed ones are discarded."""
     for group in (BODIES, {REPLACED: NEWER}):
         try:
             _store(store, group)

@@ -29,7 +29,7 @@ class Door(StrEnum):
     PLAIN = "plain"  #: HTTP
     TLS = "tls"  #: HTTPS with a certificate the site's authority signed
     TLS_WRONG_NAME = "tls-wrong-name"  #: HTTPS with a certificate for another host
-    TLS_SELF_SIGNED = "tls-self-signed"  #: HTTPS with a certificate nobody signed
+    TLS_SELF_SIGNED = "tls-self-signed"  #: HTTPS with a certificate that no authority signed
     TLS_EXPIRED = "tls-expired"  #: HTTPS with a certificate that ran out yesterday
     TLS_HANDSHAKE_CUT = "tls-handshake-cut"  #: reads the ClientHello and closes
     TLS_HANDSHAKE_RESET = "tls-handshake-reset"  #: reads the ClientHello and resets
@@ -39,7 +39,7 @@ class Door(StrEnum):
     HANGS_UP = "hangs-up"  #: accepts and closes at once
     RESETS = "resets"  #: accepts and resets at once
     SILENT = "silent"  #: accepts and never reads
-    REFUSES = "refuses"  #: a port nobody listens on
+    REFUSES = "refuses"  #: a port without a listener
 
     @property
     def is_tls(self) -> bool:

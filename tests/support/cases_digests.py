@@ -17,7 +17,7 @@ _HEADERS: dict[str, tuple[str, str, str]] = {
     "amz-crc32": ("x-amz-checksum-crc32", "{}", "crc32"), "amz-crc32c": ("x-amz-checksum-crc32c", "{}", "crc32c"),
 }  # fmt: skip
 
-#: Values nobody can check: they say nothing, so the body counts.
+#: Values that cannot be checked are ignored, so the body counts.
 _UNCHECKABLE: dict[str, Header] = {
     "unknown-algorithm": ("Repr-Digest", "whirl-9=:AAAA:"),
     "not-base64": ("Repr-Digest", "sha-256=:!!!:"),

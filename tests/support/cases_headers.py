@@ -90,7 +90,7 @@ expect("/interim?count=0", "sends interim responses for ever", permanent("bad-re
 
 @serves("/switching")
 def _switching(exchange: Exchange) -> None:
-    """101 to something nobody asked for, followed by bytes."""
+    """101 to an unrequested protocol, followed by bytes."""
     exchange.head(101, ("Upgrade", exchange.text("to", "websocket")), ("Connection", "Upgrade"))
     exchange.send(GOOD)
 

@@ -70,7 +70,7 @@ for _name, _to in {
     "blanks-around": "   /good?{case}  ",
     "utf-8": "/café?{case}",
     "escapes": "/esc%2Faped%zz?{case}",
-    # As browsers read them; whoever writes such a Location has tried it in one.
+    # As browsers read them: authors of such a Location have tried it in one.
     "three-slashes": "http:///{here}/good?{case}",
     "one-slash": "http:/{here}/good?{case}",
     "one-slash-and-a-path": "http:/good?{case}",
@@ -192,7 +192,7 @@ expect("/enter", "sets a cookie in an attempt that fails",
 for _code in (301, 302, 303, 307, 308):
     _expect(f"{_code}-nowhere", f"answers {_code} without a Location", permanent("bad-redirect"), None, code=_code)
 _expect("empty", "redirects to an empty Location", permanent("bad-redirect", "too-many-redirects"), "")
-# Two different Locations: whichever is taken, the other was meant by somebody.
+# Two different Locations: either may be the intended one.
 _expect("two", "sends two different Locations", permanent("bad-redirect"), "/good?{case}", also="/good?seed=5&{case}")
 _expect("gone", "redirects to a page that is not there", permanent("http-4xx", requests=2), "/status?code=404&{case}")
 # A new attempt may begin at the first hop or at the last one.

@@ -116,7 +116,7 @@ for _label, _value, _requests in (("day", "86400", 1), ("giant", "9" * 40, 2), (
 
 @serves("/endless-error")
 def _endless_error(exchange: Exchange) -> None:
-    """A status whose body never ends: nobody has to read it."""
+    """A status whose body never ends and need not be read."""
     exchange.head(exchange.number("code"), ("Connection", "close"))
     for piece in body_pieces(0, 2**62):
         exchange.send(piece)

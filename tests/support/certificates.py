@@ -33,7 +33,7 @@ class Certificate:
 
 
 class PrivateAuthority:
-    """A certificate authority nobody trusts but the test that hands out `ca_file`."""
+    """A certificate authority that only tests trust, through `ca_file`."""
 
     def __init__(self, folder: Path) -> None:
         """Make the authority's key and certificate below `folder`."""

@@ -36,7 +36,7 @@ class Clocked(Ledger, Protocol):
         ...
 
     def let_sweep(self, *, after_silence: bool) -> None:
-        """Let whoever comes sweep now, whenever the last sweep was."""
+        """Let the next caller sweep, whenever the last sweep was."""
         ...
 
     def empty(self) -> None:

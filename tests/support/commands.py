@@ -65,7 +65,7 @@ class Bench(Person):
         return record.job
 
     def drains(self, job: str) -> bool:
-        """Does anybody collect the outcomes of this job, as Redis tells?"""
+        """Does a follower collect this job's outcomes, according to Redis?"""
         with self.server.client() as client:
             return bool(client.hexists(f"trawl:2:job:{job}", "place"))
 

@@ -91,7 +91,7 @@ class Query:
 
 
 class DnsStub:
-    """Answers over UDP and TCP on one port; names nobody scripted do not exist."""
+    """Answers over UDP and TCP on one port; names without a script do not exist."""
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0, *, default: Reply = NXDOMAIN) -> None:
         """Describe a stub; port 0 takes a free one, `default` answers for names without a script."""

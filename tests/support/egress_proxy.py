@@ -127,7 +127,7 @@ class EgressProxy:
         host, _, port = target.rpartition(":")
         if method != "CONNECT":
             with self._lock:
-                self._told.append(Told("connect", target, 0, login))  # somebody sent a request through us
+                self._told.append(Told("connect", target, 0, login))  # a client sent a request through us
             code, onward = 405, None
         elif self._login is not None and login != self._login:
             code, onward = 407, None
@@ -179,7 +179,7 @@ def _exactly(wire: socket.socket, count: int) -> bytes:
 
 
 def _say(wire: socket.socket, answer: bytes, onward: socket.socket | None) -> None:
-    """Answer who asked; whoever has left needs no tunnel."""
+    """Answer the client, if it is still there."""
     try:
         wire.sendall(answer)
     except OSError:

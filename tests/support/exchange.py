@@ -75,7 +75,7 @@ class Exchange:
     # ---- answering
 
     def send(self, *parts: bytes | str) -> None:
-        """Put bytes on the wire as they are; raises Gone when nobody takes them."""
+        """Send bytes as they are; raises Gone if the client has left."""
         for part in parts:
             raw = part.encode("latin-1") if isinstance(part, str) else part
             for start in range(0, len(raw), 65536):

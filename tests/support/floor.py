@@ -72,10 +72,10 @@ class FakeRun:
 
 @dataclass
 class Floor:
-    """Where a runner works: what it started, sent and told, and whether its worker is stopping."""
+    """A runner's surroundings: what it started, sent and reported, and whether its worker is stopping."""
 
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
-    lost: set[str] = field(default_factory=set)  # batches that are somebody else's as soon as they are begun
+    lost: set[str] = field(default_factory=set)  # batches that another worker claims as soon as they start
     fetching: int = 0
     leftovers: Sequence[Leftover] = ()
     ends_at_once: bool = True

@@ -46,7 +46,7 @@ class Flower:
         return await_condition(lambda: self.page(path), within=30, what=f"Flower's page {path}")
 
     def read(self, path: str) -> Any:
-        """Return what an address of the API tells; an empty object where that is nothing."""
+        """Return the reply of an address of the API; an empty object if there is none."""
         return json.loads(self.page(path) or b"{}")
 
     def __enter__(self) -> Flower:

@@ -11,7 +11,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
 class Gathering:
-    """A server that answers nobody until ``guests`` have asked."""
+    """A server that answers no request until ``guests`` have arrived."""
 
     def __init__(self, guests: int) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)

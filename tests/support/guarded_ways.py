@@ -275,7 +275,7 @@ def known_to_the_machine() -> Found:
     return world.found
 
 
-# ------------------------------------------------------------------------------- what nobody's job may open
+# ------------------------------------------------------------------------------- what no job may open
 
 
 def aimed_at_our_own_services() -> Found:

@@ -138,7 +138,7 @@ class World:
                 self._look_at(self.proxy)
 
     def _look_at(self, proxy: EgressProxy) -> None:
-        """Was the proxy told addresses only, by who may use it, and did everything go through it?"""
+        """Was the proxy given addresses only, with the right login, and did everything go through it?"""
         told = proxy.told
         self.found.count_of("tunnels", proxy.tunnels)
         names = [one for one in told if not one.is_address]

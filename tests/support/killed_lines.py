@@ -1,4 +1,4 @@
-"""Commands killed between any two lines of code: what they left on disk is copied, and the next one goes on there."""
+"""Commands killed between any two lines of code: what they left on disk is copied, and the next one resumes there."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Listening:
         return bound
 
     def keep(self, wire: socket.socket) -> None:
-        """Let a socket that somebody waits for end with the others."""
+        """Let a socket that a thread waits for end with the others."""
         with self._lock:
             self._open.add(wire)
 

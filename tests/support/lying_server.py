@@ -106,7 +106,7 @@ class LyingServer:
         return opaque if self.is_strong else f"W/{opaque}"
 
     def _whole(self) -> Answer:
-        """Answer with everything: as 200, or as a 206 nobody asked for."""
+        """Answer with everything: as 200, or as an unrequested 206."""
         body = self.versions[-1]
         told = _Told(0, len(body), len(body), body, self._tag(), status=200, content_range="")
         if self.dice.random() < 0.1:

@@ -208,7 +208,7 @@ class Job:
         return [*heads, self._form(pool, now)] if pool else heads
 
     def _paused_until(self, name: str, pauses: Mapping[str, float]) -> float:
-        """Until when its hosts have asked to be left alone since, unless that outlasts somebody's patience."""
+        """Until when its hosts have asked to wait since, unless that exceeds its URLs' patience."""
         piece = self.batches[name]
         ends = min(pauses.get(host, 0.0) for host in piece.hosts)
         return ends if ends - piece.until < self.policy.host_patience else 0.0
@@ -234,7 +234,7 @@ class Job:
     # ------------------------------------------------------------------ what is to be seen to
 
     def overdue(self, now: float, *, was_watched: bool) -> list[str]:
-        """Return what lost its lease, which nobody did after a silence, then what has come due; the first first."""
+        """Return batches that lost their lease (none after a silence), then those that came due, in order."""
         found = list[str]()
         for state in ("held", "deferred") if was_watched else ("deferred",):
             ended = (name for name, each in self.having(state).items() if each.until <= now)

@@ -69,5 +69,5 @@ class MemoryServices:
         """Nothing is lost."""
 
     def channel(self, job: str, on_snapshot: Callable[[bytes], None] | None = None) -> JobChannel:
-        """Return one on which nothing is told."""
+        """Return a channel without announcements."""
         return JobChannel(redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0)), [job], sleep=self.ledger.advance)

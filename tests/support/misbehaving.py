@@ -68,7 +68,7 @@ class MisbehavingServer:
         self.port = 0
         self.door = door
         self.log = RequestLog() if log is None else log
-        self._origins = {} if origins is None else origins  # filled later, by whoever starts the servers
+        self._origins = {} if origins is None else origins  # filled later, when the servers are started
         self._listening = Listening(
             f"misbehaving-{door}", self._talk, tls=None if certificate is None else certificate.server_context()
         )
@@ -112,7 +112,7 @@ class MisbehavingServer:
             farewell = _BEFORE_ANY_REQUEST.get(self.door, self._answer_requests)(wire)
         except (Gone, OSError):
             pass  # the client left, or stop() closed the socket
-        except BaseException as fault:  # handed to whoever stops the server
+        except BaseException as fault:  # raised when the server is stopped
             self._faults.append(fault)
         if not self._stopping.is_set():
             part(wire, farewell)

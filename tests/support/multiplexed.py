@@ -317,7 +317,7 @@ class MultiplexedSite(Looping):
             try:
                 await self._open()
                 return
-            except OSError:  # somebody has the number of our TCP port over UDP
+            except OSError:  # our TCP port's number is in use over UDP
                 self._door.close()
                 self._door = socket.socket()
         raise OSError("no port is free over TCP and UDP")

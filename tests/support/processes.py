@@ -38,7 +38,7 @@ def await_condition(look: Callable[[], Answer | None], *, within: float, what: s
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """Return a TCP port nobody listens on, and that nobody is given by chance while this process lives.
+    """Return a free TCP port that no other process gets by chance while this one lives.
 
     A socket that never listens stays bound to it: whoever connects is refused, the kernel passes the port by when it
     looks for a free one, and a server that sets SO_REUSEADDR (all we start do) can bind it by its number.
@@ -70,7 +70,7 @@ class Status:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs: a zombie nobody has waited for yet counts as gone."""
+        """Whether it runs: a zombie that was not waited for yet counts as gone."""
         return self.state not in {"Z", "X"}
 
 
@@ -86,7 +86,7 @@ def status(pid: int) -> Status | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether `pid` runs: a zombie nobody has waited for yet counts as gone."""
+    """Whether `pid` runs: a zombie that was not waited for yet counts as gone."""
     found = status(pid)
     return found is not None and found.is_alive
 
@@ -128,7 +128,7 @@ def begin(command: Sequence[str | Path], **how: Any) -> subprocess.Popen[bytes]:
 
 
 def end_all() -> None:
-    """End what was begun and still runs, and close its pipes: nobody else would, after a test that failed."""
+    """End what was started and still runs, and close its pipes: a failed test does not."""
     while _begun:
         with _begun.pop() as process:
             end(process)

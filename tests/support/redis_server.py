@@ -140,7 +140,7 @@ class RedisServer:
             except ConnectionError:
                 if not tries_left or self._unix or self._has_fixed_port:
                     raise
-                self._port = 0  # somebody took the port between looking and binding
+                self._port = 0  # the port was taken between looking and binding
         raise AssertionError("unreachable")
 
     def kill(self) -> None:
@@ -153,7 +153,7 @@ class RedisServer:
     def restart(self) -> RedisServer:
         """SIGKILL and start on the same folder and port."""
         self.kill()
-        self._has_fixed_port = True  # whoever knows the old port expects to find it again
+        self._has_fixed_port = True  # clients expect to find it at the old port again
         return self.start()
 
     def stop(self) -> None:

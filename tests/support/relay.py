@@ -2,7 +2,7 @@
 
 with Relay(("127.0.0.1", redis.port), latency=0.025) as relay:
     client = connect(relay.port)
-    relay.freeze()        # half-open: everybody stays connected, nothing passes
+    relay.freeze()        # half-open: all stay connected, nothing passes
     relay.thaw()
     relay.reset()         # RST to both sides of every connection
 """
@@ -23,7 +23,7 @@ from tests.support.looping import Looping
 
 @dataclass(slots=True)
 class _Conditions:
-    """What the path is like now; read anew for every piece that passes."""
+    """The current condition of the path, read for every piece that passes."""
 
     latency: float  # seconds one way
     cut_after: int  # bytes from the target per connection; 0: no cut
@@ -156,7 +156,7 @@ class _Direction:
         self._timer: asyncio.TimerHandle | None = None
 
     def put(self, piece: bytes) -> None:
-        """Send a piece on its way; an empty one tells the end."""
+        """Forward a piece; an empty one means the end."""
         relay = self.link.relay
         conditions = relay._conditions
         due = max(relay._loop.time() + conditions.latency, self._last_due)

@@ -97,7 +97,7 @@ class RequestLog:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the log while changing what it has handed out; whoever waits looks again afterwards."""
+        """Hold the log while changing what it has handed out; those who wait look again afterwards."""
         with self._changed:
             yield
             self._changed.notify_all()

@@ -15,7 +15,7 @@ CTRL_Z = "\x1a"
 
 
 class Shell:
-    """bash as somebody at a terminal has it; a context manager that ends it with all it started."""
+    """bash as at a user's terminal; a context manager that ends it with all it started."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder

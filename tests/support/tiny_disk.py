@@ -107,7 +107,7 @@ class TinyDisk:
 
 @contextmanager
 def tiny_disk_or_skip(path: Path, size: str) -> Iterator[TinyDisk]:
-    """Mount a disk for a test, which is skipped where nobody may."""
+    """Mount a disk for a test, which is skipped if that is not permitted."""
     with ExitStack() as mounted:
         try:
             disk = mounted.enter_context(TinyDisk(path, size=size))

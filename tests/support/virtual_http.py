@@ -10,7 +10,7 @@ from worker.engine.ports import Body, Ended, Request
 
 B = TypeVar("B", bound=Body)
 
-LEAST = 1e-6  # seconds a turn takes: time never stands still
+LEAST = 1e-6  # seconds a turn takes, so that time advances
 
 
 class VirtualClock:

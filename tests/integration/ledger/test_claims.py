@@ -175,7 +175,7 @@ def test_closing_stores_the_report_and_opens_the_leftovers_in_one_step(ledger: C
 
 
 def closed_around(ledger: Clocked, claim: Claim, *rest: str) -> Claim:
-    """Close a batch with the outcomes of its other URLs; return the claim of the one that goes on with the rest."""
+    """Close a batch with the outcomes of its other URLs; return the claim of the one that continues with the rest."""
     done = [url for url in urls_of(claim) if url not in rest]
     kept = claim.kept(1, pack_entries(BatchEntry(url=url) for url in rest), len(rest))
     assert ledger.close(claim, report_of(claim, done, handed_off=[kept.batch]), kept=kept)

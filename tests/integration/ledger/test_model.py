@@ -172,7 +172,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def gather(self) -> None:
-        """As whoever closed the only batch of a host does, and whoever likes."""
+        """As the worker that closed a host's only batch does, and as any process may."""
         self.both(lambda ledger: ledger.gather(JOB))
 
     # ------------------------------------------------------------------ control
@@ -248,7 +248,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def empty_redis(self) -> None:
-        """What the manifest does not have is opened anew from the journal."""
+        """Batches that the manifest lacks are opened again from the journal."""
         self.both(lambda ledger: ledger.empty())
         assert self.both(lambda ledger: ledger.open(JOB, [batch_of("1")])) is None
         assert self.both(lambda ledger: ledger.create(JOB, JobPolicy()))

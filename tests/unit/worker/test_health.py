@@ -19,7 +19,7 @@ FULL = Trouble("The disk is full (ENOSPC).")
 
 
 class World:
-    """A worker's trouble, and who was told what at which second."""
+    """A worker's trouble, and what was reported at which second."""
 
     def __init__(self) -> None:
         self.time = 0.0

@@ -72,7 +72,7 @@ def test_there_is_no_proxy_unless_it_is_set_whatever_other_variables_say() -> No
         "http://proxy.test:65536",
         "http://:3128",
         "http://proxy.test:3128/path",
-        "socks5h://proxy.test:1080",  # would be told names
+        "socks5h://proxy.test:1080",  # would be given names
         "socks4://proxy.test:1080",
         "http://bad host:3128",
         "http://256.256.256.256:3128",

@@ -12,7 +12,7 @@ from worker import wiring
 from worker.events import WorkSuspended
 from worker.wiring import Worker
 
-BROKER = {"TRAWL_BROKER_URL": "redis://127.0.0.1:1/0"}  # nobody is asked
+BROKER = {"TRAWL_BROKER_URL": "redis://127.0.0.1:1/0"}  # not contacted
 
 
 def test_a_worker_keeps_its_initial_settings(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_an_unknown_broker_is_one_sentence(url: str) -> None:
     ],
 )
 def test_backends_the_ledger_cannot_use_are_refused(variables: dict[str, str], said: str) -> None:
-    # Celery would store and read results elsewhere than the ledger's scripts do, or nobody would connect at all.
+    # Celery would store and read results elsewhere than the ledger's scripts do, or could not connect at all.
     with pytest.raises(SettingError, match=said) as refused:
         ClusterSettings.from_environment(variables)
     assert refused.value.code == "setting"

@@ -28,7 +28,7 @@ ORIGINS = [
         ("EXAMPLE.com.", ("https", HOST, 443)),
         ("https://example.com", ("https", HOST, 443)),
         ("HTTPS://example.com:443/", ("https", HOST, 443)),
-        # Who writes http:// has seen that everybody on the way can read along.
+        # Writing http:// shows that the user accepts unencrypted headers.
         ("http://example.com", ("http", HOST, 80)),
         ("http://127.0.0.1:8080/", ("http", "127.0.0.1", 8080)),
         ("example.com:8443", ("https", HOST, 8443)),

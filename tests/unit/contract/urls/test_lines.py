@@ -100,7 +100,7 @@ ORDINARY = {
 
 
 @pytest.mark.parametrize(("url", "target"), ORDINARY.items())
-def test_a_url_goes_on_the_wire_as_a_browser_would_send_it(url: str, target: str | None) -> None:
+def test_a_url_is_sent_as_by_a_browser(url: str, target: str | None) -> None:
     parsed = parse(url)
 
     assert (parsed.target if isinstance(parsed, Parsed) else None) == target
@@ -317,5 +317,5 @@ def test_almost_every_line_takes_the_fast_path(line: str) -> None:
         "http://a.0x1/", f"http://127.0.0.1/{'x' * LONGEST_URL}", "http://a:6379/x", "http://127.0.0.256/x",
     ],
 )  # fmt: skip
-def test_what_is_too_long_or_refused_is_never_judged_the_short_way(line: str) -> None:
+def test_overlong_and_refused_lines_never_take_the_fast_path(line: str) -> None:
     assert not is_ordinary(line.encode())

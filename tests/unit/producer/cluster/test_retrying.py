@@ -8,7 +8,7 @@ from producer.cluster.client import RedisFullError, Retrying
 
 
 class World:
-    """Time that passes only while somebody sleeps, and a call that fails a number of times."""
+    """Time that passes only during sleeps, and a call that fails a number of times."""
 
     def __init__(self, failures: int, error: Exception | None = None) -> None:
         self.now = 0.0

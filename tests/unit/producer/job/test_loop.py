@@ -27,7 +27,7 @@ class Follower:
 
 
 class Worker:
-    """Is busy with its exit for as long as anybody asks."""
+    """Is busy exiting for as long as it is asked."""
 
     def __init__(self) -> None:
         self.is_told = False

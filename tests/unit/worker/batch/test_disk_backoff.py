@@ -15,7 +15,7 @@ FULL = "The disk is full (ENOSPC)."
 
 
 class Disk:
-    """A disk with trouble for a while, and the time that passes while somebody waits for it."""
+    """A disk with trouble for a while, and time that passes while it is waited for."""
 
     def __init__(self, well_at: float = 0.0) -> None:
         self.time = 1000.0

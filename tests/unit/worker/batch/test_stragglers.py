@@ -106,7 +106,7 @@ def test_a_successor_is_closed_around_its_own_stragglers_only_after_a_while() ->
 
 
 @pytest.mark.parametrize(("held_by", "host"), [("", ""), ("halted", ""), ("stopping", ""), ("", "a.test:80")])
-def test_what_a_batch_has_handed_back_does_not_wait_for_its_stragglers(
+def test_leftovers_do_not_wait_for_their_batchs_stragglers(
     monkeypatch: pytest.MonkeyPatch, held_by: str, host: str
 ) -> None:
     """Guards ``_hand_off_due``; what only drains lets go of it with its end, a moment later.

@@ -157,7 +157,7 @@ def test_an_inconclusive_probe_is_followed_by_another() -> None:
     assert hosts.may_start(KEY, now + 7) > 0, "and that one is waited for"
 
 
-def test_what_was_in_flight_and_tells_nothing_allows_no_second_probe() -> None:
+def test_an_inconclusive_earlier_answer_allows_no_second_probe() -> None:
     hosts = _hosts()
     _incident(hosts, 1.0)
     now = _probe(hosts)

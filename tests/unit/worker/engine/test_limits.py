@@ -63,7 +63,7 @@ def test_without_a_limit_of_its_own_the_first_byte_has_until_the_deadline() -> N
     assert DEFAULT.timeout <= seconds < DEFAULT.timeout + 1
 
 
-# ---- bodies nobody wants
+# ---- unwanted bodies
 
 
 @pytest.mark.parametrize("status", [404, 503])

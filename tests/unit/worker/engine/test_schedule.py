@@ -145,7 +145,7 @@ def test_items_can_be_removed() -> None:
 
 
 def _all_quiet(schedule: Schedule[_Item]) -> list[_Item]:
-    """Take what may be taken, have it go quiet at once, and go on until nothing may start."""
+    """Start all that may start, let it go quiet at once, and repeat until nothing may start."""
     taken: list[_Item] = []
     while now := _taken(schedule):
         taken += [item for item in now if schedule.hush(item.host_key)]

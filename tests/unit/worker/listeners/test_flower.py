@@ -37,7 +37,7 @@ CLAIM = Claim("job", "7", "token", b"", JobPolicy(), 1.0, 3, 5)
 
 
 class Dispatcher:
-    """Celery's events over a broker that behaves as told."""
+    """Celery's events over a broker that behaves as scripted."""
 
     def __init__(self, send: Callable[..., None]) -> None:
         self._send = send
@@ -65,7 +65,7 @@ PROGRESSED = BatchesProgressed([(CLAIM, ProgressSnapshot("7", {"ok": 2, "failed"
 
 
 class Shown:
-    """What Celery's own book-keeping, which Flower shows, makes of what is sent; time is as told."""
+    """What Celery's own book-keeping, which Flower shows, makes of what is sent, at a given time."""
 
     def __init__(self) -> None:
         self.state: Any = State()

@@ -27,7 +27,7 @@ SEEN = [
 
 
 class Bench:
-    """A listener over a Redis that behaves as told."""
+    """A listener over a Redis that behaves as scripted."""
 
     def __init__(self, *, publish: Callable[[str, ProgressSnapshot], None] | None = None) -> None:
         self.published: list[tuple[str, ProgressSnapshot]] = []

@@ -194,7 +194,7 @@ def test_a_cookie_lasts_as_long_as_it_says(lasts: str, after: float, goes: bool)
     assert (sent(f"a=b; {lasts}", after=after) == "a=b") is goes
 
 
-def test_a_cookie_is_replaced_where_it_stands_and_deleted() -> None:
+def test_a_cookie_is_replaced_in_place_and_deleted() -> None:
     jar = CookieJar()
     jar.store(["a=1", "b=2", "a=3"], parsed(HERE), NOW)
     replaced = jar.field_for(parsed(HERE), NOW)
