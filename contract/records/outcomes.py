@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct, json
 from msgspec.structs import replace
 
 from contract.records import wire
@@ -118,19 +116,11 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True, rename={"ending": "ou
     worker: str | None = None
     notes: tuple[str, ...] = ()
 
-    def to_row(self) -> dict[str, Any]:
-        """Return the manifest row as plain data: every key always present, in a fixed order."""
-        row: dict[str, Any] = to_builtins(self)
-        return row
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Outcome:
-        """Read a manifest row back.
-
-        Raises:
-            MessageError: it is not a manifest row.
-        """
-        return wire.shaped(row, cls, "A row")
+    def kept(self, url: str, path: str | None, worker: str | None) -> Outcome:
+        """Return the outcome of a later job that finds this body there: all that is known of it, and no attempt."""
+        return replace(
+            self, url=url, path=path, ending=Ending.KEPT, error=None, detail=None, attempts=(), worker=worker
+        )
 
     def stored_at(self, path: str) -> Outcome:
         """Return the outcome of a body that is stored there."""
@@ -144,3 +134,15 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True, rename={"ending": "ou
     def is_stored(self) -> bool:
         """Is the body on disk under its md5 name?"""
         return self.ending in _STORED
+
+
+_ROW = json.Decoder(Outcome)
+
+
+def read_row(text: bytes) -> Outcome:
+    """Read a manifest row.
+
+    Raises:
+        MessageError: it is not a manifest row.
+    """
+    return wire.read(_ROW, text, "A row")

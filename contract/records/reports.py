@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from contract.errors import MessageError
 from contract.records import wire
 from contract.records.messages import task_id
-from contract.records.outcomes import Outcome
+from contract.records.outcomes import Outcome, read_row
 
 REPORT_VERSION: Literal[1] = 1
 
@@ -117,7 +117,7 @@ class BatchReport(Head, frozen=True, kw_only=True):
             MessageError: damaged, not a finished task's result, or not a report of this version.
         """
         stored = read_stored(blob)
-        outcomes = [wire.read(_OUTCOME, row, "A row of a report") for row in stored.rows]
+        outcomes = [read_row(row) for row in stored.rows]
         return cls(**{field: getattr(stored.head, field) for field in Head.__struct_fields__}, outcomes=outcomes)
 
 
@@ -145,7 +145,6 @@ class _Meta(Struct, frozen=True):
 
 
 _META = msgspec.json.Decoder(_Meta)
-_OUTCOME = msgspec.json.Decoder(Outcome)
 
 
 def read_stored(blob: bytes) -> StoredReport:

@@ -21,7 +21,7 @@ from msgspec import Struct
 from contract.errors import FolderError, MessageError
 from contract.named_files import in_words
 from contract.records import wire
-from contract.records.outcomes import Ending, Outcome
+from contract.records.outcomes import Ending, Outcome, read_row
 from producer.storage.full_disk import FULL, FullDiskError, SpaceWait, waits_for_space
 from producer.storage.regular import is_at, open_regular
 
@@ -41,7 +41,6 @@ class _Row(Struct, gc=False):
 
 
 _ROW = msgspec.json.Decoder(_Row)
-_OUTCOME = msgspec.json.Decoder(Outcome)
 
 
 class Manifest:
@@ -169,7 +168,7 @@ def stored_rows(path: Path, start: int = 0, end: int | None = None) -> Generator
 def stored_outcome(row: bytes, name: bytes) -> Outcome | None:
     """Read a row; None if it does not vouch for the stored file of this name."""
     try:
-        outcome = wire.read(_OUTCOME, row, "A row")
+        outcome = read_row(row)
     except MessageError:
         return None
     return outcome if outcome.is_stored and outcome.name == name.hex() and outcome.bytes is not None else None

@@ -9,10 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from contract.records.batches import Known, Listed
-from contract.records.outcomes import Ending, Outcome
+from contract.records.outcomes import Outcome
 from contract.urls.naming import Layout, output_path
 from producer.storage.earlier_files import EarlierFiles, known_of
 
@@ -58,9 +56,7 @@ class OwnFiles:
         body = below.read(path, outcome.bytes or 0)
         if body is None or hashlib.sha256(body).hexdigest() != outcome.sha256:
             return None
-        return replace(
-            outcome, url=url, path=path, ending=Ending.KEPT, error=None, detail=None, attempts=(), worker=self._by
-        )
+        return outcome.kept(url, path, self._by)
 
 
 class _Below:

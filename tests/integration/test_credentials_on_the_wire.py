@@ -6,7 +6,6 @@ What the servers were really sent is looked at, so it counts what libcurl does, 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import ssl
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.records import wire
 from contract.records.credentials import Credentials, read_credentials
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
@@ -222,7 +222,7 @@ def test_a_cookie_is_sent_within_its_chain_only(site: Site, caplog: pytest.LogCa
     assert {asked.target for asked in brought} == {"/wall/1", "/wall/1/again"}
     assert {asked.header("cookie") for asked in brought} == {f"id={TOKEN}"}
     assert len(brought) == 4
-    assert TOKEN not in json.dumps([outcome.to_row() for outcome in outcomes]) + repr(outcomes) + caplog.text
+    assert TOKEN not in wire.to_json(outcomes) + repr(outcomes) + caplog.text
 
 
 def test_a_cookie_of_the_user_stays_beside_those_of_the_chain(site: Site) -> None:
@@ -271,7 +271,7 @@ def test_credentials_are_neither_stored_nor_shown(site: Site, caplog: pytest.Log
     with caplog.at_level(logging.DEBUG), fetching(for_one(mine)) as fetch:
         outcomes = fetch([*urls, f"http://10.0.0.1:{mine}/"])
 
-    rows = json.dumps([outcome.to_row() for outcome in outcomes])
+    rows = wire.to_json(outcomes)
     assert sorted(outcome.ending for outcome in outcomes) == ["failed", "ok", "ok", "refused", "refused"]
     assert TOKEN not in rows + repr(outcomes) + caplog.text
 

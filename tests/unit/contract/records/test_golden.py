@@ -15,7 +15,7 @@ from contract.errors import MessageError
 from contract.records import wire
 from contract.records.batches import BatchEntry, Known, pack_entries, unpack_entries
 from contract.records.messages import BatchMessage
-from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing
+from contract.records.outcomes import Attempt, Ending, ErrorClass, Outcome, Timing, read_row
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport, read_stored
 from contract.records.snapshots import ProgressSnapshot
@@ -63,7 +63,7 @@ def test_a_record_is_written_as_in_the_first_release(name: str, written: bytes) 
 def test_records_of_the_first_release_can_be_read() -> None:
     report = compress_payload(golden("report"), "zstd")
 
-    assert Outcome.from_row(wire.from_json(golden("row"))) == FETCHED
+    assert read_row(golden("row")) == FETCHED
     assert BatchReport.from_result(report) == REPORT
     assert ProgressSnapshot.from_wire(golden("snapshot")).counts == {"ok": 3, "failed": 1}
     assert BatchMessage.from_wire(wire.from_json(golden("message"))) == BatchMessage("job-1", "7.3f-2")
@@ -130,7 +130,7 @@ def test_a_value_of_the_wrong_kind_is_one_sentence(name: str, field: str, wrong:
     text = golden(name).replace(field.encode(), wrong.encode())
     assert text != golden(name)
     readers: dict[str, Callable[[], object]] = {
-        "row": lambda: Outcome.from_row(wire.from_json(text)),
+        "row": lambda: read_row(text),
         "snapshot": lambda: ProgressSnapshot.from_wire(text),
         "policy": lambda: JobPolicy.from_wire(wire.from_json(text)),
         "batch": lambda: unpack_entries(wire.compress(text)),
@@ -145,4 +145,4 @@ def test_a_value_of_the_wrong_kind_is_one_sentence(name: str, field: str, wrong:
 def test_an_unknown_key_of_a_row_is_ignored() -> None:
     text = golden("row").replace(b'{"url"', b'{"mirror":"https://c/","url"')
 
-    assert Outcome.from_row(wire.from_json(text)) == FETCHED
+    assert read_row(text) == FETCHED

@@ -103,7 +103,7 @@ def a_job(out: Path, job: str, *urls: str) -> None:
     out.mkdir(exist_ok=True)
     journal = Journal(out / ".trawl")
     begin(journal, job, lambda _line: None, fingerprint=job, label=job, manifest=out / "manifest.jsonl")
-    rows = [Outcome(url=url, name=output_name(url), ending=Ending.OK, bytes=1, sha256=job).to_row() for url in urls]
+    rows = [Outcome(url=url, name=output_name(url), ending=Ending.OK, bytes=1, sha256=job) for url in urls]
     (out / "manifest.jsonl").write_bytes(b"".join(to_json_bytes(row) + b"\n" for row in rows))
     journal.finish(offset=(out / "manifest.jsonl").stat().st_size)
     journal.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from contract.records.batches import BatchEntry, Known, Listed
 from contract.records.outcomes import Attempt, Ending, Outcome, Timing
@@ -65,9 +66,9 @@ def test_a_complete_file_is_kept_with_the_fields_of_its_row(journal: Journal, la
     kept = known(journal, layout=layout)
 
     assert isinstance(kept, Outcome)
-    assert kept.to_row() == STORED.to_row() | {
-        "outcome": "kept", "path": output_path(NAME, layout), "attempts": (), "worker": "producer@here",
-    }  # fmt: skip
+    assert kept == structs.replace(
+        STORED, ending=Ending.KEPT, path=output_path(NAME, layout), attempts=(), worker="producer@here"
+    )
 
 
 def test_a_fifo_is_not_an_empty_file(journal: Journal) -> None:
