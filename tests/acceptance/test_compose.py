@@ -17,11 +17,6 @@ TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
 EXAMPLE = (ROOT / "deploy/env.example").read_text("utf-8")
 
 
-def seconds(text: str) -> int:
-    assert text.endswith("s"), text
-    return int(text[:-1])
-
-
 def test_the_services_are_these() -> None:
     assert set(SERVICES) == {"redis", "worker", "flower", "producer", "metrics", "prometheus"}
     assert SERVICES["producer"]["profiles"] == ["producer"], "it runs when it is called, not with `up`"
@@ -44,12 +39,12 @@ def test_a_container_may_do_little(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_can_be_scaled_and_its_image_replaced(name: str) -> None:
+def test_a_service_can_be_scaled_its_image_replaced_and_its_memory_set(name: str) -> None:
     service = SERVICES[name]
 
-    assert "container_name" not in service
-    assert "hostname" not in service
+    assert not {"container_name", "hostname"} & set(service)
     assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\w.-]+\}", service["image"])
+    assert re.fullmatch(rf"\$\{{{name.upper()}_MEMORY:-([12]gb|256mb)\}}", service["mem_limit"])
 
 
 def test_published_ports_are_on_loopback() -> None:
@@ -69,21 +64,25 @@ def test_tmpfs_mounts_are_folders_of_the_image(name: str) -> None:
     assert [each.partition(":")[0] for each in SERVICES[name]["tmpfs"]] == ["/tmp"]
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_the_memory_of_a_container_is_limited(name: str) -> None:
-    assert re.fullmatch(rf"\$\{{{name.upper()}_MEMORY:-([12]gb|256mb)\}}", SERVICES[name]["mem_limit"])
+def test_redis_is_internal_persists_its_data_and_may_use_twice_its_maxmemory() -> None:
+    """Guards the limit's size too: a fork that rewrites the AOF may copy every page."""
+    redis, conf = SERVICES["redis"], (ROOT / "deploy/redis/redis.conf").read_text("utf-8")
+
+    assert (redis["networks"], COMPOSE["networks"]["inner"]["internal"]) == (["inner"], True)
+    assert redis["volumes"].count("redis:/data") == 1
+    assert re.search(r"^appendonly yes$", conf, re.M)
+    assert re.search(r"^maxmemory-policy noeviction$", conf, re.M)
+    assert "--maxmemory" in (ROOT / "deploy/redis/start").read_text("utf-8")
+    assert redis["environment"]["REDIS_MAXMEMORY"] == "${REDIS_MAXMEMORY:-1gb}"
+    assert redis["mem_limit"] == "${REDIS_MEMORY:-2gb}"
 
 
-def test_redis_may_use_twice_its_maxmemory() -> None:
-    """Guards the limit's size: a fork that rewrites the AOF may copy every page."""
-    holds = SERVICES["redis"]["environment"]["REDIS_MAXMEMORY"]
-
-    assert (holds, SERVICES["redis"]["mem_limit"]) == ("${REDIS_MAXMEMORY:-1gb}", "${REDIS_MEMORY:-2gb}")
-
-
-def test_flower_remembers_its_tasks() -> None:
+def test_flower_has_no_default_login_and_remembers_its_tasks() -> None:
     flower = SERVICES["flower"]
 
+    assert flower["environment"]["FLOWER_BASIC_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
+    assert re.search(r"^FLOWER_BASIC_AUTH=$", EXAMPLE, re.M), "the example holds none either"
+    assert flower["environment"]["FLOWER_READ_ONLY"] == "true"
     assert flower["volumes"] == ["flower:/flower"]
     assert flower["environment"]["FLOWER_PERSISTENT"] == "true"
     assert flower["environment"]["FLOWER_DB"].startswith("/flower/")
@@ -125,17 +124,6 @@ def test_metrics_are_on_the_inner_network_only() -> None:
     assert not {"ports", "expose"} & set(worker)
 
 
-def test_redis_is_reachable_from_inside_only() -> None:
-    assert SERVICES["redis"]["networks"] == ["inner"]
-    assert COMPOSE["networks"]["inner"]["internal"] is True
-
-
-def test_flower_has_no_default_login() -> None:
-    assert SERVICES["flower"]["environment"]["FLOWER_BASIC_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
-    assert SERVICES["flower"]["environment"]["FLOWER_READ_ONLY"] == "true"
-    assert re.search(r"^FLOWER_BASIC_AUTH=$", EXAMPLE, re.M), "the example holds none either"
-
-
 @pytest.mark.parametrize("name", ["worker", "flower", "producer", "metrics"])
 def test_services_wait_for_a_healthy_redis_and_read_its_password_from_a_file(name: str) -> None:
     service = SERVICES[name]
@@ -167,7 +155,7 @@ def test_a_worker_may_drain_before_it_is_killed() -> None:
     longest = re.search(r"up to (\d+), for stop_grace_period is (\d+)\.\n#TRAWL_DRAIN=(\d+)$", EXAMPLE, re.M)
     assert longest, "what the example says of it"
     most, grace, default = map(int, longest.groups())
-    assert grace == seconds(SERVICES["worker"]["stop_grace_period"])
+    assert SERVICES["worker"]["stop_grace_period"] == f"{grace}s"
     assert grace >= most + 15
     assert most >= default == WorkerSettings().drain
 
@@ -177,15 +165,6 @@ def test_every_setting_of_a_worker_can_be_given() -> None:
     given = set(SERVICES["worker"]["environment"])
 
     assert {doc.variable for doc in describe(WorkerSettings)} - fixed <= given
-
-
-def test_redis_persists_its_data() -> None:
-    conf = (ROOT / "deploy/redis/redis.conf").read_text("utf-8")
-
-    assert re.search(r"^appendonly yes$", conf, re.M)
-    assert re.search(r"^maxmemory-policy noeviction$", conf, re.M)
-    assert "--maxmemory" in (ROOT / "deploy/redis/start").read_text("utf-8")
-    assert "redis:/data" in SERVICES["redis"]["volumes"]
 
 
 def test_every_variable_of_the_file_is_explained() -> None:

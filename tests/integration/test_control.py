@@ -35,6 +35,25 @@ from tests.support.processes import await_condition, begin
 from tests.support.stand_in_worker import StandInWorker
 
 MANY = 3000  # lines: at ten a batch more than a run has open at once
+RUN = ("run", "urls.txt", "-o", "out", "--batch-size", "10", "--json")
+
+
+def begin_run(bench: Bench, lines: int = 100) -> subprocess.Popen[bytes]:
+    """Start a run; it has opened what it opens without a worker."""
+    bench.write_list(*urls(lines))
+    process = bench.start(*RUN)
+    bench.await_batches(min(lines // 10, 250))
+    return process
+
+
+def begin_with_open_end(bench: Bench, lines: int, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start it with a list on its standard input that goes on after these lines; its first batch is open."""
+    process = bench.start(*arguments, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("".join(f"{url}\n" for url in urls(lines)).encode())
+    process.stdin.flush()
+    bench.await_batches(1)
+    return process
 
 
 def emptied(bench: Bench, process: subprocess.Popen[bytes]) -> None:
@@ -45,14 +64,22 @@ def emptied(bench: Bench, process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGCONT)
 
 
-def start_in_a_shell(bench: Bench, *arguments: object) -> subprocess.Popen[bytes]:
-    """Start it as a job of its own, as a shell does: else Ctrl-Z would stop nothing.
+def stopped_run(bench: Bench) -> subprocess.Popen[bytes]:
+    """Start a run as a job of its own, as a shell does, and stop it as Ctrl-Z does: its job is paused meanwhile.
 
     Its terminal may be closed, also where this test runs under nohup.
     """
-    command = ["env", "--default-signal=HUP", sys.executable, "-P", "-m", "producer", *map(str, arguments)]
+    bench.write_list(*urls(100))
+    command = ["env", "--default-signal=HUP", sys.executable, "-P", "-m", "producer", *RUN]
     pipe = subprocess.PIPE
-    return begin(command, cwd=bench.folder, env=bench.environment, stdout=pipe, stderr=pipe, process_group=0)
+    process = begin(command, cwd=bench.folder, env=bench.environment, stdout=pipe, stderr=pipe, process_group=0)
+    bench.await_batches(10)
+    await_condition(lambda: bench.drains(bench.job()), within=60, what="the command to follow its job")
+    process.send_signal(signal.SIGTSTP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    record = bench.record(bench.job())
+    assert (record.is_paused, "process" in record.pauser) == (True, True)
+    return process
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any], str]:
@@ -111,10 +138,9 @@ def test_a_cancelled_job_has_its_rows_without_a_worker(bench: Bench) -> None:
 
 def test_a_cancelled_run_has_a_row_for_every_line_and_the_next_fetches_the_rest(bench: Bench) -> None:
     """Guards ``Feeder.cancel`` and the sums. How much of the list is read ahead is not tested here."""
-    listed = bench.write_list(*urls(MANY), "# a comment is no line", "", urls(1)[0])
-    command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
+    bench.write_list(*urls(MANY), "# a comment is no line", "", urls(1)[0])
     with StandInWorker(bench.settings, limit=20):
-        process = bench.start(*command)
+        process = bench.start(*RUN)
         bench.await_rows(200)
         bench.await_batches(250)
         assert bench.trawl("cancel", "-o", "out")[0] == 0
@@ -125,7 +151,7 @@ def test_a_cancelled_run_has_a_row_for_every_line_and_the_next_fetches_the_rest(
     endings = sum(summary[name] for name in ("ok", "kept", "failed", "refused", "duplicates", "not_read"))
     assert summary["lines"] == endings == MANY + 1
     with StandInWorker(bench.settings):
-        code, out, err = bench.trawl(*command)
+        code, out, err = bench.trawl(*RUN)
     again = json.loads(out)
     assert (code, again["cancelled"], again["not_read"]) == (0, False, 0), err
     assert again["job"] != summary["job"]
@@ -133,29 +159,22 @@ def test_a_cancelled_run_has_a_row_for_every_line_and_the_next_fetches_the_rest(
 
 
 def test_a_run_that_was_killed_then_cancelled_ends_at_its_next_start(bench: Bench) -> None:
-    listed = bench.write_list(*urls(MANY))
-    command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
-    process = bench.start(*command)
-    bench.await_batches(250)
+    process = begin_run(bench, MANY)
     process.kill()
     process.communicate()
     assert bench.trawl("cancel", bench.job())[0] == 0
 
-    code, summary, err = ended(bench.start(*command))
+    code, summary, err = ended(bench.start(*RUN))
 
     assert (code, summary["cancelled"], summary["ok"]) == (1, True, 0), err
     assert summary["failed"] + summary["not_read"] == MANY
     assert Counter(row["url"] for row in bench.rows()) == Counter(urls(summary["failed"]))
     with StandInWorker(bench.settings):
-        assert bench.trawl(*command)[0] == 0
+        assert bench.trawl(*RUN)[0] == 0
 
 
 def test_unread_lines_of_a_stream_are_unknown(bench: Bench) -> None:
-    process = bench.start("run", "-", "-o", "out", "--json", stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write("".join(f"{url}\n" for url in urls(30)).encode())
-    process.stdin.flush()
-    bench.await_batches(1)
+    process = begin_with_open_end(bench, 30, "run", "-", "-o", "out", "--json")
 
     assert bench.trawl("cancel", bench.job())[0] == 0
 
@@ -167,11 +186,7 @@ def test_unread_lines_of_a_stream_are_unknown(bench: Bench) -> None:
 
 def test_a_cancelled_enqueue_ends_and_its_follower_has_the_sums(bench: Bench) -> None:
     """Guards the check by ``enqueue`` whether its job was cancelled, and that a follower waits for its totals."""
-    process = bench.start("enqueue", "-", "--batch-size", "10", stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write("".join(f"{url}\n" for url in urls(45)).encode())
-    process.stdin.flush()
-    bench.await_batches(1)
+    process = begin_with_open_end(bench, 45, "enqueue", "-", "--batch-size", "10")
     job = bench.job()
 
     assert bench.trawl("cancel", job)[0] == 0
@@ -184,17 +199,14 @@ def test_a_cancelled_enqueue_ends_and_its_follower_has_the_sums(bench: Bench) ->
 
 
 def test_a_paused_job_stays_paused_at_the_next_start_which_says_how_to_resume(bench: Bench) -> None:
-    listed = bench.write_list(*urls(100))
-    command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
-    process = bench.start(*command)
-    bench.await_batches(10)
+    process = begin_run(bench)
     job = bench.job()
     assert bench.trawl("pause", "-o", "out")[0] == 0
     process.kill()
     process.communicate()
 
     with StandInWorker(bench.settings) as worker:
-        process = bench.start(*command)
+        process = bench.start(*RUN)
         assert process.stderr is not None
         said = b""
         while f"trawl resume {job}` resumes it.".encode() not in said:
@@ -210,8 +222,7 @@ def test_a_paused_job_stays_paused_at_the_next_start_which_says_how_to_resume(be
 
 def test_a_paused_job_that_redis_has_lost_comes_back_paused(bench: Bench) -> None:
     """Guards what the journal notes: workers would start what a user stopped."""
-    process = bench.start("run", bench.write_list(*urls(100)), "-o", "out", "--batch-size", "10", "--json")
-    bench.await_batches(10)
+    process = begin_run(bench)
     job = bench.job()
     assert bench.trawl("pause", job)[0] == 0
     await_condition(lambda: bench.facts().get("halted") == "paused", within=60, what="the run to note it")
@@ -227,8 +238,7 @@ def test_a_paused_job_that_redis_has_lost_comes_back_paused(bench: Bench) -> Non
 
 
 def test_a_cancelled_job_that_redis_has_lost_comes_back_cancelled(bench: Bench) -> None:
-    process = bench.start("run", bench.write_list(*urls(100)), "-o", "out", "--batch-size", "10", "--json")
-    bench.await_batches(10)
+    process = begin_run(bench)
     job = bench.job()
     with closing(Cluster(replace(bench.settings, lease=600.0))) as cluster:
         assert cluster.ledger.claim_next(holder="one that never ends", waited=0.0)
@@ -244,32 +254,19 @@ def test_a_cancelled_job_that_redis_has_lost_comes_back_cancelled(bench: Bench) 
 
 def test_a_suspended_commands_pause_ends_with_its_next_start(bench: Bench) -> None:
     """Guards ``Halts.begin``: a command that was killed while suspended cannot resume its job."""
-    listed = bench.write_list(*urls(100))
-    command = ("run", listed, "-o", "out", "--batch-size", "10", "--json")
-    process = start_in_a_shell(bench, *command)
-    bench.await_batches(10)
-    await_condition(lambda: bench.drains(bench.job()), within=60, what="the command to follow its job")
-    process.send_signal(signal.SIGTSTP)
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-    record = bench.record(bench.job())
-    assert (record.is_paused, "process" in record.pauser) == (True, True)
+    process = stopped_run(bench)
     process.kill()
     process.communicate()
 
     with StandInWorker(bench.settings):
-        code, summary, err = ended(bench.start(*command))
+        code, summary, err = ended(bench.start(*RUN))
 
     assert (code, summary["ok"]) == (0, 100), err
 
 
 def test_a_suspended_commands_pause_ends_when_its_terminal_is_closed(bench: Bench) -> None:
     """Guards the SIGHUP that a stopped command gets with the SIGCONT: nothing else would end its pause."""
-    process = start_in_a_shell(bench, "run", bench.write_list(*urls(100)), "-o", "out", "--batch-size", "10")
-    bench.await_batches(10)
-    await_condition(lambda: bench.drains(bench.job()), within=60, what="the command to follow its job")
-    process.send_signal(signal.SIGTSTP)
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-    assert bench.record(bench.job()).is_paused
+    process = stopped_run(bench)
 
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGCONT)
@@ -381,14 +378,12 @@ def test_cancelling_succeeds_even_if_the_run_and_its_server_end(
 
 def test_a_job_whose_command_has_other_options_now_is_cancelled(bench: Bench) -> None:
     """Guards _give_up: workers went on fetching what no one would collect, with the old limits."""
-    listed = bench.write_list(*urls(30))
-    killed = bench.start("run", listed, "-o", "out", "--batch-size", "10")
-    bench.await_batches(1)
+    killed = begin_run(bench, 30)
     killed.kill()
     killed.wait()
     job = bench.job()
 
-    again = bench.start("run", listed, "-o", "out", "--batch-size", "10", "--per-host", "2", "--json")
+    again = bench.start(*RUN, "--per-host", "2")
     await_condition(lambda: bench.record(job).is_cancelled, within=60, what="the first job's end")
     with StandInWorker(bench.settings) as worker:
         code, summary, err = ended(again)

@@ -219,7 +219,6 @@ def test_standard_input_is_read_as_it_comes(bench: Bench) -> None:
         (("demo", "-o", "urls.txt"), "is not a folder"),
         (("run", "urls.txt", "--allow-net", "nonsense"), "--allow-net"),
         (("run", "urls.txt", "--header", "nonsense"), "--header must look like"),
-        (("follow", "no-such-job", "-o", "elsewhere"), "No job no-such-job"),
         (("status", "no-such-job"), "No job no-such-job"),
         (("enqueue", "empty.txt"), "empty.txt holds no URLs"),
     ],

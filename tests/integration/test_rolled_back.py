@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -28,8 +29,9 @@ from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
 from tests.support.clocked_ledger import batch_of, claimed, next_of
-from tests.support.person import ENOUGH, Person
-from tests.support.processes import await_condition, end
+from tests.support.commands import Bench, every_url_once
+from tests.support.person import ENOUGH
+from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 from tests.support.stand_in_worker import StandInWorker, everything_ok
 
@@ -45,29 +47,24 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer) -> None:
     """Guards the comparison of journal and ledger in ``Follower.step``: without it the run waits for ever."""
-    person = Person(tmp_path, TRAWL_BROKER_URL=server.celery_url())
-    listed = person.write_list(*URLS)
-    with server.client() as client:
-        settings = ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url(), lease=2.0)
-        ledger = RedisLedger(client)
-        run = person.start("run", listed, "-o", "out", "--batch-size", "10")
-        try:
-            job = await_condition(lambda: next(iter(ledger.jobs()), None), within=30, what="a job")
-            await_condition(lambda: (record := ledger.job(job)) and record.is_sealed, within=30, what="its end")
+    bench = Bench(server, tmp_path)
+    run = bench.start("run", bench.write_list(*URLS), "-o", "out", "--batch-size", "10")
+    bench.await_batches(6)
+    job = bench.job()
+    await_condition(lambda: bench.record(job).is_sealed, within=30, what="its end")
 
-            with client.pipeline(transaction=True) as at_once:  # the run looks meanwhile, and must not mend half of it
-                for batch in ("2", "3"):
-                    at_once.hdel(f"trawl:2:job:{job}:batches", batch)
-                    at_once.hdel(f"trawl:2:job:{job}:payloads", batch)
-                    at_once.zrem("trawl:2:sent", f"{job}/{batch}")
-                at_once.execute()
+    # All at once: the run looks meanwhile, and must not mend half of it.
+    with server.client() as client, client.pipeline(transaction=True) as forgetting:
+        for batch in ("2", "3"):
+            forgetting.hdel(f"trawl:2:job:{job}:batches", batch)
+            forgetting.hdel(f"trawl:2:job:{job}:payloads", batch)
+            forgetting.zrem("trawl:2:sent", f"{job}/{batch}")
+        forgetting.execute()
 
-            with StandInWorker(settings):
-                _, err = run.communicate(timeout=ENOUGH)
-                assert run.returncode == 0, err
-        finally:
-            end(run)
-    assert Counter(row["url"] for row in person.rows()) == Counter(URLS)
+    with StandInWorker(bench.settings):
+        _, err = run.communicate(timeout=ENOUGH)
+    assert run.returncode == 0, err
+    assert every_url_once(bench.rows(), URLS)
 
 
 class Memory:
@@ -91,14 +88,19 @@ def entries_of(urls: Sequence[str]) -> list[BatchEntry]:
     return [BatchEntry(url=url) for url in urls]
 
 
-def close(ledger: RedisLedger, claim: Claim, done: Sequence[str], left: Sequence[str] = ()) -> None:
-    """Close a batch as a worker would that fetched some of its URLs and hands off the others."""
+def close(
+    ledger: RedisLedger, claim: Claim, done: Sequence[str], left: Sequence[str] = (), *, is_parked: bool = False
+) -> None:
+    """Close a batch as a worker would that fetched some of its URLs and hands off the others, parked or not."""
     report = BatchReport(
         job=claim.job, batch=claim.batch, worker="worker", pid=1, queued=claim.queued, started=1.0, finished=2.0,
         elapsed=1.0, busy=1.0, outcomes=[everything_ok(entry) for entry in entries_of(done)],
         handed_off=[claim.child(1)] if left else [],
     )  # fmt: skip
-    assert ledger.close(claim, report, [Child(pack_entries(entries_of(left)), len(left))] if left else [])
+    child = Child(pack_entries(entries_of(left)), len(left))
+    if is_parked:
+        child = replace(child, after=0.001, hosts={"a.test:80": len(left)})
+    assert ledger.close(claim, report, [child] if left else [])
 
 
 def work(ledger: RedisLedger) -> None:
@@ -125,10 +127,12 @@ class Desk:
             JOB, journal=self.journal, manifest=self.manifest, services=self.cluster, retrying=retrying
         )
 
-    def open(self, urls: Sequence[str]) -> None:
-        kept = [KeptBatch("1", len(urls), pack_entries(entries_of(urls)))]
+    def open(self, *batches: Sequence[str]) -> None:
+        entries = [entries_of(urls) for urls in batches]
+        kept = [KeptBatch(str(n), len(each), pack_entries(each)) for n, each in enumerate(entries, 1)]
         self.journal.record_fed(kept, None)
-        self.opening.open_again({"lines": len(urls), "urls": len(urls), "duplicates": 0, "refused": 0})
+        count = sum(map(len, batches))
+        self.opening.open_again({"lines": count, "urls": count, "duplicates": 0, "refused": 0})
 
     def follow(self) -> None:
         """Drain all there is, opening again what Redis has lost."""
@@ -267,13 +271,8 @@ def park(ledger: RedisLedger, batch: str) -> None:
     claim = ledger.claim(JOB, batch, holder="worker")
     if claim is None:
         return  # not there in an older Redis, or done
-    left = [entry.url for entry in claim.entries()][1:]
-    report = BatchReport(
-        job=claim.job, batch=claim.batch, worker="worker", pid=1, queued=claim.queued, started=1.0, finished=2.0,
-        elapsed=1.0, busy=1.0, outcomes=[everything_ok(claim.entries()[0])], handed_off=[claim.child(1)],
-    )  # fmt: skip
-    child = Child(pack_entries(entries_of(left)), len(left), 0.001, {"a.test:80": len(left)})
-    assert ledger.close(claim, report, [child])
+    first, *others = [entry.url for entry in claim.entries()]
+    close(ledger, claim, [first], others, is_parked=True)
 
 
 ACTS = ("park 1", "follow", "park 2", "park 3", "gather", "follow", "fetch", "follow", "follow")
@@ -290,9 +289,7 @@ def test_whenever_redis_loses_parked_batches_each_url_gets_one_row(
         desk = Desk(server, tmp_path / str(kept_after))
         desk.cluster.redis.flushall()
         urls = URLS[:9]
-        kept = [KeptBatch(str(n + 1), 3, pack_entries(entries_of(urls[3 * n : 3 * n + 3]))) for n in range(3)]
-        desk.journal.record_fed(kept, None)
-        desk.opening.open_again({"lines": 9, "urls": 9, "duplicates": 0, "refused": 0})
+        desk.open(urls[:3], urls[3:6], urls[6:])
         older = Memory(desk.cluster.redis)
         for number, act in enumerate(ACTS):
             match act.split():
