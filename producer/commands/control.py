@@ -49,9 +49,12 @@ def cancel_job(job: str | None, output: Path | None, producer: Producer, *, wait
         TrawlError: there is no such job, it is finished, or the cluster is unreachable.
     """
     with _reached(job, output, producer) as (cluster, name):
-        jobs = JobControl(name, cluster)
-        was_new = jobs.cancel()
-        record = _wait_until_obeyed(jobs, output, producer) if waits else None
+        jobs, record = JobControl(name, cluster), None
+        was_new = control.cancel(cluster.ledger, name)
+        if waits:  # ends what waits, too; the run may be the first to do so, and take its server along
+            record = _wait_until_obeyed(jobs, output, producer)
+        else:
+            jobs.settle()
     said = f"job {name} is {'' if was_new else 'already '}cancelled"
     return said + _in_flight(record, cluster.settings)
 
