@@ -132,9 +132,9 @@ def is_the_hosts(
             patience=transfer.terms.policy.host_patience,
         )
         if is_excused:
-            transfer.throttled_with = judged.status
             pause = hosts.pause(key, now)
-            transfer.alone_for = 0.0 if pause is not None and pause.left else judged.retry_after or 0.0
+            is_paused = pause is not None and pause.left > 0.0
+            transfer.excuse(judged.status, 0.0 if is_paused else judged.retry_after or 0.0)
         return is_excused
     elif key in hosts.hot:
         hosts.unanswered(key, begun=begun, now=now)

@@ -180,6 +180,11 @@ class Transfer:
         self.tier = _tier(self.attempts)
         return Retry(now + wait)
 
+    def excuse(self, status: int | None, alone_for: float) -> None:
+        """Note an answer that concerns its host; it is to wait alone for so many seconds, if any."""
+        self.throttled_with = status
+        self.alone_for = alone_for
+
     def hold(self, now: float) -> Step:
         """Do not count this attempt: the host throttles, and the URL has no part in it."""
         self.is_under_way = False
