@@ -204,6 +204,9 @@ def test_a_host_convicted_by_trials_has_fewer_of_them() -> None:
             found[-1] += 1
 
     assert found == [1, 2, 3]
+    evidence.by_url.trials.doubt()
+    evidence.by_url.accuse("a")
+    assert evidence.by_url.has_questions
 
 
 def test_a_url_is_tried_once_after_a_pause() -> None:
@@ -217,10 +220,11 @@ def test_a_url_is_tried_once_after_a_pause() -> None:
 
 
 def test_throttled_urls_are_not_remembered_for_ever() -> None:
-    evidence = Evidence()
+    evidence = _convicting("a", "b")
 
     for number in range(10_001):
         evidence.suspect(str(number), 0.0)
 
     assert not evidence.is_suspect("0")
     assert evidence.is_suspect("10000")
+    assert not evidence.by_url.holds

@@ -76,6 +76,7 @@ def test_a_longer_wait_in_a_late_answer_counts() -> None:
     _blame(hosts, "b", 1.5, begun=0.5, asked=90.0)
 
     assert _left(hosts, 1.5) == 90.0
+    assert [state.left for state in hosts.news(1.5)[0]] == [90.0]
 
 
 def test_jitter_is_added_once_and_not_per_late_answer() -> None:
@@ -351,6 +352,58 @@ def test_requests_in_flight_when_a_pause_begins_are_not_its_probe() -> None:
     assert [_blame(hosts, url, 2.8, begun=2.5, asked=1.0) for url in ("b", "a")] == [True, True]
 
 
+def test_a_url_may_be_tried_again_after_the_next_pause() -> None:
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=1.0)
+    _try(hosts, 2.0, "a")
+    _blame(hosts, "b", 2.6, asked=1.0)
+
+    assert hosts.may_start(KEY, 3.6, "good") == 0
+    hosts.answered(KEY, 3.6, 3.7, "good")
+
+    assert hosts.may_start(KEY, 4.8, "control") == 0
+    assert hosts.is_wanted(KEY, output_name("a"), 4.8)
+
+
+def test_after_two_trials_that_point_at_the_host_its_next_probe_opens_it() -> None:
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=1.0)
+    for now, control in ((2.0, "b"), (5.0, "c")):
+        assert hosts.may_start(KEY, now, "good") == 0
+        hosts.answered(KEY, now, now + 0.1, "good")
+        for url in ("a", control):
+            assert hosts.may_start(KEY, now + 1.2, output_name(url)) == 0
+        for url in ("a", control):
+            assert _blame(hosts, url, now + 1.3, begun=now + 1.2, asked=1.0)
+        assert _left(hosts, now + 1.3) == 1.0
+
+    assert hosts.may_start(KEY, 8.0, "good") == 0
+    hosts.answered(KEY, 8.0, 8.1, "good")
+
+    assert hosts.pause(KEY, 8.1) is None
+
+
+def test_a_suspect_that_comes_late_is_still_tried() -> None:
+    hosts = _hosts()
+    _blame(hosts, "a", 1.0, asked=1.0)
+    assert hosts.may_start(KEY, 2.0, "good") == 0
+    hosts.answered(KEY, 2.0, 2.1, "good")
+
+    assert hosts.may_start(KEY, 9.0, output_name("a")) == 0
+
+    assert hosts.pause(KEY, 9.0) is not None
+
+
+def test_a_probe_throttled_because_of_its_url_is_followed_by_another() -> None:
+    hosts = _hosts()
+    hosts.learn(HostState(KEY, 5.0, asks=True, name=output_name("a"), is_by_url=True), 0.0)
+    assert hosts.may_start(KEY, 5.0, output_name("a")) == 0
+
+    assert not _blame(hosts, "a", 5.1, begun=5.0, asked=5.0)
+
+    assert hosts.may_start(KEY, 5.5, "good") == 0
+
+
 @pytest.mark.parametrize("asked", [2.0, 5.0])
 def test_other_processes_learn_that_a_host_throttles_by_url(asked: float) -> None:
     hosts, other = _choosy(asked), _hosts()
@@ -360,6 +413,14 @@ def test_other_processes_learn_that_a_host_throttles_by_url(asked: float) -> Non
     other.answered(KEY, 7.1, 7.2, "good")
 
     assert not _blame(other, "a", 7.3, asked=5.0)
+
+
+def test_a_new_url_pauses_such_a_host_if_none_was_answered_since() -> None:
+    hosts = _hosts()
+    hosts.learn(HostState(KEY, 0.0, is_open=True, is_by_url=True), 7.0)
+
+    assert _blame(hosts, "new", 8.0, asked=5.0)
+    assert _left(hosts, 8.0) == 5.0
 
 
 def test_other_processes_learn_which_url_a_pause_began_with() -> None:
@@ -408,6 +469,16 @@ def test_a_pause_of_another_process_holds_here() -> None:
     assert hosts.may_start(KEY, 11.0) == 299.0
     assert _blame(hosts, "a", 12.0, begun=9.0), "what was in flight belongs to it"
     assert _left(hosts, 12.0) == 298.0
+
+
+def test_another_process_does_not_end_a_longer_pause() -> None:
+    hosts = _hosts()
+    hosts.learn(HostState(KEY, 10.0, asks=True), 0.0)
+    _blame(hosts, "a", 5.0, begun=-1.0, asked=90.0)
+
+    hosts.learn(HostState(KEY, 0.0, is_open=True), 11.0)
+
+    assert _left(hosts, 11.0) == 84.0
 
 
 def test_with_other_processes_one_probes_for_all() -> None:
