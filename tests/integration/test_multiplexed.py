@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from tests.support.fetching import OPEN, Bench
 from tests.support.multiplexed import MultiplexedSite
 from tests.support.sink import Sink
 from worker.adapters.http import CurlHttp
-from worker.adapters.http.waiting import Polling
+from worker.adapters.http.waiting import Polling, Selecting
+from worker.engine.exchange import Exchange
+from worker.engine.lane import Lane
 from worker.engine.safety import Verdict
 
 _LARGE = 300_000
@@ -101,6 +104,39 @@ def test_pooled_connections_are_closed_cleanly_with_a_poller(
     assert run.progress.ok == 20
     assert isinstance(lane._http._driver, Polling)  # type: ignore[attr-defined]  # the port does not show how it waits
     assert capfd.readouterr().err == ""
+
+
+def test_select_and_epoll_take_turns_on_pooled_connections(
+    version: Version, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the way back: with epoll for good, lists of busy sockets would cost a fifth more."""
+    monkeypatch.setattr("worker.adapters.http.waiting._SAMPLE", 1)
+    monkeypatch.setattr("worker.adapters.http.waiting._SPARSE", 0)
+    poll, polled = CurlHttp._poll, list[int]()
+
+    def noted(http: CurlHttp[Exchange]) -> None:
+        polled.append(len(http._busy))
+        poll(http)
+
+    monkeypatch.setattr(CurlHttp, "_poll", noted)
+
+    for round_ in range(3):
+        run = bench.fetch([version.site.url(n=number, size=_LARGE) for number in range(20)], version.policy())
+
+        (lane,) = next(iter(bench.downloader._lanes.values()))
+        _let_it_wait(lane)
+        assert run.progress.ok == 20
+        assert len(polled) == round_ + 1
+        assert isinstance(lane._http._driver, Selecting)  # type: ignore[attr-defined]  # the port does not show it
+    assert version.site.connections(version.name) <= 4
+
+
+def _let_it_wait(lane: Lane) -> None:
+    """Return once the lane, with nothing in flight, has waited."""
+    for _ in range(2):  # it reads the second message after a wait that began after the first
+        is_read = threading.Event()
+        lane.post(is_read.set)
+        is_read.wait()
 
 
 def test_streams_of_one_connection_run_at_once(version: Version, bench: Bench) -> None:

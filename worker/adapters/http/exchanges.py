@@ -110,12 +110,13 @@ class CurlHttp(Generic[B]):
         return self._discard(handle)
 
     def wait(self, seconds: float | None) -> Sequence[tuple[B, Ended]]:
-        if self._is_crowded and isinstance(self._driver, Selecting):
-            self._driver = Polling(self._multi, self._pipe.fd)
-            for handle in self._busy.values():  # makes libcurl report its existing sockets
-                with suppress(pycurl.error):  # it has no connection now
-                    handle.curl.pause(pycurl.PAUSE_ALL)
-                    handle.curl.pause(pycurl.PAUSE_CONT)
+        driver = self._driver
+        if isinstance(driver, Selecting):
+            if driver.is_sparse or self._is_crowded:
+                self._poll()
+        elif not (self._busy or self._is_crowded):  # libcurl has no sockets to take back
+            driver.close()
+            self._driver = Selecting(self._multi, self._pipe.fd)
         if not self._busy:
             if self._pipe.wait(seconds):
                 self._pipe.clear()
@@ -143,6 +144,14 @@ class CurlHttp(Generic[B]):
         self._multi.close()  # closes pooled connections and reports that to the driver
         self._driver.close()
         self._pipe.close()
+
+    def _poll(self) -> None:
+        """Wait with epoll from now on."""
+        self._driver = Polling(self._multi, self._pipe.fd)
+        for handle in self._busy.values():  # makes libcurl report its existing sockets
+            with suppress(pycurl.error):  # it has no connection now
+                handle.curl.pause(pycurl.PAUSE_ALL)
+                handle.curl.pause(pycurl.PAUSE_CONT)
 
     def _allow_connections(self, more: int) -> None:
         """Set how many connections libcurl may keep: those of the window, and ``more`` for exchanges beyond it."""
