@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,13 +22,17 @@ from benchmarks.web.listing import Listing, draw
 from benchmarks.web.score import PARTS, Score, look, markdown
 from tests.support import netbox
 
-_INSIDE = "--inside"
-
 
 def main(arguments: Sequence[str]) -> int:
-    told = _parser().parse_args(arguments)
-    if not told.inside:
-        return _inside(arguments)
+    told = parser().parse_args(arguments)
+    if reason := netbox.why_not():
+        sys.exit(reason)
+    netbox.enter([], nameserver="127.0.0.1")  # whose only name server is the web's
+    return race(told)
+
+
+def race(told: argparse.Namespace) -> int:
+    """Let each client take its turns, in a network of our own; return the exit code."""
     entered = {each.name: each for each in contestants(told.against)}
     names = told.clients.split(",") if told.clients else list(entered)
     unknown = [name for name in names if name not in entered]
@@ -53,20 +55,6 @@ def main(arguments: Sequence[str]) -> int:
         for path in _write(told, listing, [best, *scores], text):
             print(path)
     return 1 if any(score.lost or score.wrong for score in scores if score.client.startswith("trawl")) else 0
-
-
-def _inside(arguments: Sequence[str]) -> int:
-    """Do it in a network namespace of our own, whose only name server is the web's."""
-    if reason := netbox.why_not():
-        sys.exit(reason)
-    report, told = os.pipe()
-    box = [sys.executable, "-P", netbox.__file__, f"--report={told}", "--nameserver", "127.0.0.1", "--"]
-    command = [sys.executable, "-m", "benchmarks", "web", _INSIDE, *arguments]
-    try:
-        return subprocess.run([*box, *command], pass_fds=(told,), check=False).returncode
-    finally:
-        os.close(report)
-        os.close(told)
 
 
 def _ideal(listing: Listing) -> Score:
@@ -131,7 +119,7 @@ def _write(told: argparse.Namespace, listing: Listing, scores: Sequence[Score], 
         yield path
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks web", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="part of the list, its hosts and its places in flight")
     parser.add_argument("--seed", type=int, default=1, help="of the list (default: %(default)s)")
@@ -142,5 +130,4 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, help="where bodies and outputs go (default: a new folder in /dev/shm)")
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
     parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
-    parser.add_argument(_INSIDE, action="store_true", help=argparse.SUPPRESS)
     return parser
