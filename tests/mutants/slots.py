@@ -42,7 +42,7 @@ GUARDS = (
         "test_quiet_transfers_leave_room_for_another_batch", ""),
     _quiet(_LANE, "bool(self._heard) and self._slots.leave(exchange))",
         "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed", "False)"),
-    _schedule("min(window // 2, _OPENING)", "test_a_host_starts_with_few_however_large_the_window_is", "window // 2"),
+    _schedule("max(_OPENING, window // 4)", "test_a_host_starts_with_a_quarter_of_the_window", "window // 2"),
     _schedule("host.quiet > 0 and host.flying >= self._window + host.prompt",
         "test_a_quiet_host_has_no_more_in_flight_than_there_are_slots", "False"),
     _schedule("            host.prompt += 1\n", "test_a_host_that_answers_may_have_quiet_ones_beside_the_window",

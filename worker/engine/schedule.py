@@ -12,7 +12,7 @@ from worker.engine.queues import AGAIN, FIRST, STALLED, Host, Offers, T, Tier
 
 QUIET_AFTER = 2.0  # seconds with next to no bytes until an item counts as quiet, and loses its slot; at most
 QUIET_WINDOWS = 4  # windows of quiet items that may be in flight in addition to the window
-_LEAST_OPENING, _OPENING = 16, 32  # items a host may have in flight at first: half a window, within these bounds
+_OPENING = 16  # items a host may have in flight at first, or a quarter of the window; one more for each that ends
 _FIRSTS = 7  # first tries per later one while both are ready, so that no later try starves
 _NO_LIMIT = sys.maxsize
 _BLOCKED, _RESTING = 1, 2  # until unblocked, until a time
@@ -37,7 +37,7 @@ class Schedule(Generic[T]):
         """``most_quiet`` is four windows by default."""
         self._window = window
         self._most = window + max(1, window // 4)
-        self._opening = max(_LEAST_OPENING, min(window // 2, _OPENING))
+        self._opening = max(_OPENING, window // 4)
         self._most_quiet = QUIET_WINDOWS * window if most_quiet is None else most_quiet
         self._hosts: dict[str, Host[T]] = {}
         self._offers: dict[Tier, Offers[T]] = {tier: Offers() for tier in Tier}
