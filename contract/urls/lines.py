@@ -130,7 +130,9 @@ def is_ordinary(raw: bytes) -> bool:
     if _ORDINARY.fullmatch(raw):
         return True
     plain = _PLAIN_LINE.fullmatch(raw)
-    return plain is not None and len(raw) <= LONGEST_URL and isinstance(_origin(plain[1].decode()), _Origin)
+    if plain is None or b"/." in raw:  # without dot segments it may be too long as sent: 1 becomes 0.0.0.1
+        return False
+    return len(raw) <= LONGEST_URL and isinstance(_origin(plain[1].decode()), _Origin)
 
 
 def has_content(raw: bytes) -> bool:

@@ -100,7 +100,7 @@ class Handle(StreamListener, Generic[B]):
         self._remote_ip: str | None = None
         self._policy: JobPolicy | None = None
         self._fields: Sequence[str] = ()
-        self._seconds = 0.0
+        self._seconds = -1.0  # no limit yet
         self._is_fresh = False
         self.curl = curl = pycurl.Curl()
         # pycurl looks its methods up by name, which is slow.

@@ -315,6 +315,7 @@ def test_almost_every_line_takes_the_fast_path(line: str) -> None:
     [
         f"http://{'a.' * 126}aa/", f"http://{'a.' * 126}aa", f"http://a/{'x' * LONGEST_URL}", "http://xn--/",
         "http://a.0x1/", f"http://127.0.0.1/{'x' * LONGEST_URL}", "http://a:6379/x", "http://127.0.0.256/x",
+        f"http://1/./{'x' * (LONGEST_URL - 11)}",
     ],
 )  # fmt: skip
 def test_overlong_and_refused_lines_never_take_the_fast_path(line: str) -> None:

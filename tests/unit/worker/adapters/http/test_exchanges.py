@@ -28,10 +28,10 @@ def http() -> Iterator[CurlHttp[Untouched]]:
     made.close()
 
 
-def a_request(*, fields: tuple[str, ...] = ()) -> Request:
+def a_request(*, fields: tuple[str, ...] = (), seconds: float = 30.0) -> Request:
     url = parse("http://site.test/")
     assert not isinstance(url, RefusedUrl)
-    return Request(url, ("127.0.0.1",), JobPolicy(), 30.0, fields=fields)
+    return Request(url, ("127.0.0.1",), JobPolicy(), seconds, fields=fields)
 
 
 def fails(_curl: Any) -> None:
@@ -55,3 +55,13 @@ def test_an_exchange_that_cannot_begin_leaves_no_handle_behind(
     assert (http._handles, http._busy, http._handed.in_use) == ({}, {}, 0)
     with pytest.raises(pycurl.error):
         handle.curl.setopt(pycurl.NOSIGNAL, 1)  # it is closed
+
+
+def test_an_exchange_without_time_left_has_a_limit_even_on_a_new_handle(http: CurlHttp[Untouched]) -> None:
+    handle = http._new_handle()
+    options: dict[int, Any] = {}
+    handle._setopt = options.__setitem__
+
+    handle.prepare(a_request(seconds=0.0), Untouched())
+
+    assert options[pycurl.TIMEOUT_MS] == 1
