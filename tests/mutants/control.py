@@ -19,9 +19,10 @@ _FEEDER = "tests/unit/producer/job/test_feeder.py"
 _SUMMARY = "tests/unit/producer/display/test_summary.py"
 _COMMANDS = "tests/integration/test_control.py"
 _WORKERS = "tests/integration/test_control_of_workers.py"
-_LEDGER = tuple(f"tests/integration/ledger/test_{name}.py" for name in ("control", "priorities"))
+_LEDGER = tuple(f"tests/integration/ledger/test_{name}.py" for name in ("control", "priorities", "turns_of_jobs"))
 _MODEL = "tests/integration/ledger/test_model.py"
 _PROMISES = "tests/integration/ledger/test_promises.py"
+_PARKING = "tests/integration/ledger/test_parking.py"
 
 
 def _without(file: str, text: str, instead: str = "", *, tests: str = "") -> Guard:
@@ -66,11 +67,12 @@ GUARDS = (
     _without(_CONTROL, "if to == 'paused' then redis.call('PERSIST', KEYS[1] .. part) else", "if true then"),
     _without(_CONTROL, "redis.call('PERSIST', KEYS[1] .. part) else redis.call('EXPIRE', KEYS[1] .. part, ARGV[5]) end",
         "redis.call('PERSIST', KEYS[1] .. part) end"),
-    _without(_CONTROL, "  redis.call('HDEL', KEYS[1], 'pauser')\n"),
-    _without(_CONTROL, " and (who == '' or who == pauser)"),
+    _without(_CONTROL, "  redis.call('HDEL', KEYS[1], 'pauser')\n", tests=_MODEL),
+    _without(_CONTROL, " and (who == '' or who == pauser)", tests=_MODEL),
     _without(_CONTROL, "was ~= 'cancelled' and was ~= 'finished' then", "was ~= 'finished' then"),
     _without(_CONTROL, "was ~= 'cancelled' and was ~= 'finished' then", "was ~= 'cancelled' then"),
-    _without(_CONTROL, "  if wanted == 'cancelled' or was == 'running' or who == '' then\n", "  if true then\n"),
+    _without(_CONTROL, "  if wanted == 'cancelled' or was == 'running' or who == '' then\n", "  if true then\n",
+        tests=_MODEL),
     _without(_CONTROL, "  redis.call('ZREM', turns, job)\n"),
     _without(_CONTROL, "    if owner == job then set_aside", "    if true then set_aside"),
     _without(_CONTROL, "  redis.call('ZREM', KEYS[5], job .. '/' .. batch)\n"),
@@ -84,7 +86,7 @@ GUARDS = (
     _without(_PRIORITIZE, "redis.call('HGET', KEYS[3], ARGV[2] == '0' and 'pass' or 'pass:' .. ARGV[2]) or '0'", "'0'"),
     _without(_PRIORITIZE, "  redis.call('ZADD', KEYS[4], ARGV[2], ARGV[2])\n"),
     _without(_WITHDRAW, "if known[2] ~= 'cancelled' then return false end"),
-    _without(_WITHDRAW, "ipairs({KEYS[6], KEYS[5], KEYS[7]})", "ipairs({KEYS[6]})"),
+    _without(_WITHDRAW, "ipairs({KEYS[6], KEYS[5], KEYS[7]})", "ipairs({KEYS[6]})", tests=_PARKING),
     _without(_WITHDRAW, "      redis.call('ZADD', KEYS[4], ends, batch)\n"),
     _without(_KEEP, "if ARGV[4] == '0' then redis.call('PERSIST', ARGV[1] .. batch) else", "if true then"),
     _without(_CONTROL, "  redis.call('HINCRBY', KEYS[8], 'changes', 1)\n"),

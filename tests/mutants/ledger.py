@@ -78,7 +78,7 @@ GUARDS = (
     _without(_CLAIM, "    redis.call('ZREM', turns, job)\n", tests=_MODEL),
     _without(_OPEN, "math.max(tonumber(opened[3]) or 0, tonumber", "math.max(0, tonumber", tests=_TURNS),
     _without(_OPEN, "tonumber(opened[3]) or 0, tonumber(least) or 0)", "tonumber(opened[3]) or 0, 0)", tests=_TURNS),
-    _without(_CLAIM, " or now - tonumber(head[2]) < tonumber(ARGV[7])"),
+    _without(_CLAIM, " or now - tonumber(head[2]) < tonumber(ARGV[7])", tests=_MODEL),
     _without(_CLAIM, "local text = known[1] and ", "local text = "),
     _without(_CLAIM, "if waiting and record.attempts < most then return true", "if waiting then return true"),
     _without(_CLAIM, "  leave_line(waits)\n  if waiting then"),

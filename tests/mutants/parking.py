@@ -28,7 +28,7 @@ GUARDS = (
     _in("close", "if record.owns then redis.call('HDEL', KEYS[17], record.owns) end"),
     _in("close", "piece.due = math.ceil(piece.due / grid) * grid", ""),
     _in("close", "redis.call('HINCRBY', KEYS[16], parcel, piece.urls)"),
-    _in("close", "'GT', piece.due", "piece.due"),
+    _in("close", "'GT', piece.due", "piece.due", tests="tests/integration/ledger/test_model.py"),
     _in("close", "if redis.call('HEXISTS', KEYS[17], parcel) == 0 then redis.call", "if true then redis.call"),
     _in("close", "if not redis.call('ZSCORE', KEYS[14], record.owns) then", "if false then"),
     _in("close", "    first_due = math.min(first_due, child.due - now)\n"),

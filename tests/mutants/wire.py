@@ -77,7 +77,7 @@ GUARDS = (
     _way(_DOWNLOADER, "worker_deny=self._worker_deny,", "denied_by_the_worker"),
     _way(_DOWNLOADER, "own=self._own,", "aimed_at_our_own_services"),
     _way(_INFRASTRUCTURE, '*cluster.broker_url.split(";"), ', "aimed_at_our_own_services", "*(), "),
-    _way(_INFRASTRUCTURE, ", cluster.result_backend):", "aimed_at_our_own_services", "):"),
+    _way(_INFRASTRUCTURE, ", cluster.result_backend):", "aimed_at_our_own_services", ",):"),
     Guard("worker/wiring.py", "own=own,", (f"{_GUARD}::test_a_worker_enforces_what_its_operator_forbids",),
         "own=frozenset()"),
     Guard("producer/commands/preparation.py", "127.0.0.1:{worker.flower_port}\".strip()",

@@ -59,20 +59,6 @@ def test_no_batch_of_a_paused_job_is_claimed_but_those_of_others_are(
     assert (record_of(ledger).state, record_of(ledger).open, record_of(ledger).is_paused) == (JobState.PAUSED, 3, True)
 
 
-def test_unclaimed_batches_are_counted_paused_or_not(ledger: Clocked) -> None:
-    """Guards ``count_in_line``, by which a producer knows whether workers have enough to do while it reads a list."""
-    ledger.open(JOB, [batch_of(number) for number in "1234"])
-    overdue(ledger, "1")
-    claimed(ledger, "2")
-
-    in_line = ledger.count_in_line(JOB)
-    control.pause(ledger, JOB)
-    aside = ledger.count_in_line(JOB)
-    control.resume(ledger, JOB)
-
-    assert (in_line, aside, ledger.count_in_line(JOB), ledger.count_in_line("unknown")) == (2, 3, 2, 0)
-
-
 def test_a_paused_jobs_batch_outside_its_line_blocks_no_other(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards the state check of batches in no job's line, which all batches of the first edition are."""
     ledger.create("another", JobPolicy())
@@ -180,32 +166,6 @@ def test_a_paused_job_without_held_batches_needs_no_worker(client: redis.Redis, 
     assert {next_of(ledger).batch for _ in range(3)} == {lost.batch, "3", claim.child(1)}
 
 
-def test_a_paused_job_without_held_batches_can_be_cancelled(ledger: Clocked) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    control.pause(ledger, JOB)
-    ledger.swept()
-
-    control.cancel(ledger, JOB)
-
-    assert ledger.swept()[0].cancelled == 1
-
-
-def test_a_lasting_pause_replaces_one_that_ends_with_its_command(ledger: Clocked) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    assert control.pause(ledger, JOB, by="run 1")
-    assert record_of(ledger).pauser == "run 1"
-    assert not control.resume(ledger, JOB, by="run 2")
-    assert record_of(ledger).is_paused
-
-    assert not control.pause(ledger, JOB)
-
-    assert not control.resume(ledger, JOB, by="run 1")
-    assert not control.pause(ledger, JOB, by="run 1")
-    assert (record_of(ledger).is_paused, record_of(ledger).pauser) == (True, "")
-    assert control.resume(ledger, JOB)
-    assert not control.resume(ledger, JOB), "it is not paused any more"
-
-
 def test_claims_and_closes_return_the_number_of_changes(ledger: ClockedLedger) -> None:
     """Guards the numbers that claim.lua and close.lua return: workers query nothing else."""
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
@@ -288,23 +248,6 @@ def test_a_cancelled_job_ends_without_a_worker_and_opens_no_more_batches(ledger:
     for change in (control.pause, control.resume):
         with pytest.raises(JobStateError, match="cancelled"):
             change(ledger, JOB)
-
-
-def test_held_batches_of_a_cancelled_job_end_when_handed_back_or_lost(ledger: Clocked) -> None:
-    ledger.open(JOB, [batch_of("1"), batch_of("2", "http://h.test/1", "http://h.test/2", "http://h.test/3")])
-    lost, held = next_of(ledger), next_of(ledger)
-    control.cancel(ledger, JOB)
-    children = [Child(batch_of("x", f"http://h.test/{n}").payload, 1, after) for n, after in ((2, 0.0), (3, 60.0))]
-    names = [held.child(1), held.child(2)]
-    assert ledger.close(held, report_of(held, ["http://h.test/1"], handed_off=names), children)
-
-    assert ledger.swept()[0].cancelled == 2, "also what was to wait for a minute"
-    assert not record_of(ledger).is_finished
-    ledger.advance(ledger.lease + 1)
-    assert ledger.swept()[0].cancelled == 1
-
-    assert record_of(ledger).is_finished
-    assert not ledger.renew(lost)
 
 
 def test_a_process_that_ends_cancelled_batches_may_die(ledger: Clocked) -> None:

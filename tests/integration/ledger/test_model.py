@@ -56,7 +56,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.client.flushall()
         self.ledger, self.memory = ClockedLedger(self.client), MemoryLedger()
         self.claims: list[Claim] = []
-        self.closings: list[tuple[Claim, BatchReport, list[Child]]] = []
+        self.closings: list[tuple[Claim, BatchReport, list[Child], Claim | None]] = []
         self.urls: list[str] = []
         self.drained: list[str] = []  # these are in the manifest
         self.names: set[str] = set()
@@ -160,15 +160,16 @@ class LedgerMachine(RuleBasedStateMachine):
         known = set(self.job.batches)
         if self.both(lambda ledger: ledger.close(claim, report, children, kept=kept)):
             assert not set(names) & known, "a child's name is new"
-            self.closings.append((claim, report, children))
+            self.closings.append((claim, report, children, kept))
             self.note(kept)
 
     @precondition(lambda self: self.closings)
     @rule(data=st.data())
     def close_again(self, data: st.DataObject) -> None:
         """The reply was lost and the client repeats the call: confirmed while the report is there."""
-        claim, report, children = data.draw(st.sampled_from(self.closings))
-        assert self.both(lambda ledger: ledger.close(claim, report, children)) == self.job.is_closed(claim.batch)
+        claim, report, children, kept = data.draw(st.sampled_from(self.closings))
+        again = self.both(lambda ledger: ledger.close(claim, report, children, kept=kept))
+        assert again == self.job.is_closed(claim.batch)
 
     @rule()
     def gather(self) -> None:
@@ -285,6 +286,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.closed(JOB, limit=ALL))
         self.both(lambda ledger: ledger.reports(JOB, self.memory.closed(JOB, limit=ALL)))
         self.both(lambda ledger: ledger.longest_waiting(ALL))
+        self.both(lambda ledger: ledger.count_in_line(JOB))
         if self.job.state is not JobState.CANCELLED:
             self.both(lambda ledger: sorted(ledger.waits(JOB, ALL), key=str))  # hosts of a piece have no order
 

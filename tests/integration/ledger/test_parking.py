@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from contract.ledger.control import cancel, pause, resume, settle
-from contract.ledger.values import Child, Claim, Waiting
+from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (
@@ -99,16 +99,6 @@ def test_pieces_that_come_due_together_share_batches_of_the_jobs_size(
     )
 
 
-def test_each_host_comes_due_at_its_own_time(ledger: Clocked) -> None:
-    park(ledger, "1", piece([url("soon.test", 1)] * 4, 4.0), piece([url("late.test", 1)] * 4, 40.0))
-    ledger.advance(5.0)
-    assert [urls_in(claim)[0] for claim in fetched(ledger)] == ["http://soon.test/1"]
-    ledger.advance(30.0)
-    assert gathered(ledger) == []
-    ledger.advance(6.0)
-    assert [urls_in(claim)[0] for claim in fetched(ledger)] == ["http://late.test/1"]
-
-
 @pytest.mark.parametrize("hosts", [{"a.test": 4}, {}, {"a.test": 2, "b.test": 2}])
 def test_the_next_sweep_is_no_later_than_the_first_due_time(
     client: redis.Redis, ledger: ClockedLedger, hosts: dict[str, int]
@@ -183,19 +173,6 @@ def test_entries_of_batches_opened_again_are_kept(ledger: Clocked) -> None:
     assert None not in ledger.payloads(JOB, [name])
 
 
-def test_a_batch_of_pieces_waits_unchanged_after_its_worker_died(ledger: Clocked) -> None:
-    park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(2)))
-    ledger.advance(31.0)
-    (claim,) = gathered(ledger)
-    ledger.advance(21.0)
-
-    (again,) = gathered(ledger)
-
-    assert (again.batch, again.attempt, urls_in(again)) == (claim.batch, 2, urls_in(claim))
-    assert not ledger.close(claim, report_of(claim, urls_in(claim)))
-    assert ledger.close(again, report_of(again, urls_in(again)))
-
-
 def test_a_batch_of_pieces_that_kills_its_workers_is_split(ledger: Clocked) -> None:
     park(ledger, "1", *(piece([url(f"{n}.test", k) for k in range(4)], 30.0) for n in range(2)))
     ledger.advance(31.0)
@@ -261,27 +238,6 @@ def test_due_times_of_pieces_with_several_hosts_are_rounded(ledger: Clocked) -> 
     assert len(made) <= 4, made
 
 
-def test_the_hosts_that_urls_wait_for_can_be_queried(ledger: Clocked) -> None:
-    assert ledger.waits(JOB) == []
-    park(
-        ledger,
-        "1",
-        piece([url("a.test", n) for n in range(5)], 30.0),
-        piece([url("b.test", 1), url("c.test", 1)], 90.0),
-    )
-    park(ledger, "2", piece([url("a.test", n) for n in range(5, 9)], 31.0))
-
-    waits = ledger.waits(JOB)
-
-    assert waits[0] == Waiting("a.test", 31.0, 9)
-    park(ledger, "3", piece([url("a.test", 9)], 5.0))
-    assert ledger.waits(JOB, limit=1) == [Waiting("a.test", 31.0, 10)], "the last to ask for less"
-    waits[0] = Waiting("a.test", 31.0, 10)
-    assert {(each.host, each.urls) for each in waits[1:]} == {("b.test", 1), ("c.test", 1)}
-    assert all(90.0 <= each.seconds <= 104.0 for each in waits[1:])
-    assert ledger.waits(JOB, limit=1) == waits[:1]
-
-
 def test_parked_batches_expire_and_are_removed_with_their_job(client: redis.Redis, ledger: ClockedLedger) -> None:
     for number in range(3):
         park(ledger, str(number), piece([url("a.test", 10 * number + n) for n in range(5)], 30.0))
@@ -306,16 +262,6 @@ def test_a_piece_whose_record_was_lost_blocks_no_other(client: redis.Redis, ledg
     ledger.advance(31.0)
 
     assert [claim.batch for claim in gathered(ledger)] == [second]
-
-
-@pytest.mark.parametrize("pieces", [1, 3])
-def test_a_close_whose_reply_was_lost_is_confirmed(ledger: Clocked, pieces: int) -> None:
-    park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(pieces)))
-    ledger.advance(31.0)
-    for claim in gathered(ledger):
-        report = report_of(claim, urls_in(claim))
-        assert ledger.close(claim, report)
-        assert ledger.close(claim, report)
 
 
 def test_a_paused_job_keeps_its_parked_batches(client: redis.Redis, ledger: ClockedLedger) -> None:
@@ -358,21 +304,6 @@ def test_parked_batches_of_a_cancelled_job_end_as_cancelled(client: redis.Redis,
     assert len(ended) == 12 + 8 + 4
     keys = cast("list[bytes]", client.keys(f"{ledger.keys.job(JOB)}:*"))
     assert {key.rpartition(b":")[2] for key in keys} <= {b"closed", b"payloads"}
-
-
-def test_parked_batches_count_as_deferred(ledger: Clocked) -> None:
-    park(ledger, "1", *(piece([url(f"{n}.test", n)] * 4, 30.0) for n in range(3)))
-    batches = ledger.open_batches(JOB)
-    assert (batches.open, batches.running, batches.deferred, batches.waiting) == (3, 0, 3, 0)
-    ledger.advance(31.0)
-    claims = gathered(ledger)
-
-    batches = ledger.open_batches(JOB)
-
-    assert (batches.open, batches.running, batches.deferred, batches.waiting) == (len(claims), len(claims), 0, 0)
-    for claim in claims:
-        ledger.close(claim, report_of(claim, urls_in(claim)))
-    assert ledger.open_batches(JOB).open == 0
 
 
 def test_batches_opened_again_after_a_loss_are_gathered_without_a_known_size(ledger: Clocked) -> None:

@@ -23,7 +23,6 @@ from tests.support.clocked_ledger import (
     report_of,
     round_trips,
     stored,
-    urls_of,
 )
 
 SINGLETONS = {b"trawl:2:jobs", b"trawl:2:active", b"trawl:2:taken", b"trawl:2:watched", b"test-clock"}
@@ -98,14 +97,6 @@ def test_a_claim_without_a_message_removes_one(client: redis.Redis, ledger: Cloc
     client.lpush("trawl:trawl", ours)
     next_of(counting)
     assert left() == [1, 0], "two batches wait, and one message"
-
-
-def test_opening_again_leaves_the_payload_alone(ledger: Clocked) -> None:
-    ledger.open(JOB, [batch_of("1", "http://host.test/first")])
-
-    ledger.open(JOB, [batch_of("1", "http://host.test/second")])
-
-    assert urls_of(claimed(ledger, "1")) == ["http://host.test/first"]
 
 
 def test_many_batches_are_opened_in_slices(client: redis.Redis, ledger: ClockedLedger) -> None:

@@ -9,7 +9,6 @@ import redis
 
 from contract.ledger.sweep import Sweeper
 from contract.ledger.values import Child
-from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
 from tests.support.clocked_ledger import (
     JOB,
@@ -22,7 +21,6 @@ from tests.support.clocked_ledger import (
     record_of,
     report_of,
     round_trips,
-    urls_of,
 )
 
 # What sweep.lua is handed.
@@ -66,31 +64,6 @@ def test_a_batch_put_back_gets_a_message_at_once_unless_there_are_spare_ones(led
     assert (findings.sent, sent) == (1, [f"{JOB}/1"])
 
 
-def test_jobs_take_turns_in_whatever_order_they_were_opened(ledger: Clocked) -> None:
-    """Guards the line of each job: one of three URLs waited behind one of a million."""
-    for number, job in enumerate(("c", "b", "a")):
-        ledger.create(job, JobPolicy(timeout=number + 1.0))
-        ledger.open(job, [batch_of("1", f"http://{job}.test/1"), batch_of("2", f"http://{job}.test/2")])
-        ledger.advance(1.0)
-    assert ledger.claim_next(holder="worker", waited=3.5) is None
-
-    claims = [next_of(ledger, waited=0.5) for _ in range(6)]
-
-    assert [claim.job for claim in claims] == ["a", "b", "c", "a", "b", "c"]
-    assert [urls_of(claim) for claim in claims] == [[f"http://{c.job}.test/{c.batch}"] for c in claims]
-    assert [claim.policy.timeout for claim in claims] == [3.0, 2.0, 1.0, 3.0, 2.0, 1.0]
-    assert ledger.claim_next(holder="worker", waited=0.0) is None
-
-
-def test_prefetching_leaves_new_batches_to_their_messages(ledger: Clocked) -> None:
-    ledger.open(JOB, [batch_of("1")])
-    ledger.advance(0.5)
-
-    assert ledger.claim_next(holder="worker", waited=0.75) is None
-    ledger.advance(0.5)
-    assert next_of(ledger, waited=0.75).batch == "1"
-
-
 def test_a_prefetching_claim_is_repeated_if_its_reply_was_lost(
     client: redis.Redis, ledger: ClockedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,35 +95,6 @@ def test_prefetching_skips_entries_of_vanished_jobs(client: redis.Redis, ledger:
     assert next_of(ledger).job == JOB
     assert ledger.claim_next(holder="worker", waited=0.0) is None
     assert client.zcard("trawl:2:sent") == 0
-
-
-def test_overdue_batches_are_claimed_first(ledger: Clocked) -> None:
-    """Guards the set ``overdue``: runners that always find older batches would leave a dead worker's to the end."""
-    ledger.create("others", JobPolicy())
-    ledger.open("others", [batch_of("1"), batch_of("2")])
-    handing_off = claimed(ledger, "1", job="others")
-    claimed(ledger, "2", job="others")
-    ledger.open(JOB, [batch_of("3"), batch_of("4"), batch_of("5"), batch_of("6")])
-    alive = [next_of(ledger)]
-    assert alive[0].batch == "3", "nothing is overdue"
-
-    ledger.advance(1.0)
-    child = handing_off.child(1)
-    ledger.close(handing_off, report_of(handing_off, [], handed_off=[child]), [Child(batch_of("1").payload, 1)])
-    alive += [next_of(ledger), next_of(ledger)]
-    assert [claim.batch for claim in alive[1:]] == [child, "4"], "the first is of another job, and younger"
-
-    ledger.advance(20.0)
-    assert all(ledger.renew(claim) for claim in alive)
-    assert ledger.swept()[0].again == {"others": ["2"]}
-    assert next_of(ledger).job == "others"
-
-
-def test_any_message_leads_to_whatever_batch_waits(ledger: Clocked) -> None:
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-
-    assert next_of(ledger, message=BatchMessage(JOB, "2")).batch == "1", "the one that has waited longest"
-    assert next_of(ledger, message=BatchMessage("unknown", "7")).batch == "2"
 
 
 def test_if_the_broker_cannot_count_silence_means_loss(ledger: Clocked) -> None:
@@ -308,19 +252,3 @@ def test_a_job_that_expired_is_not_swept_for_ever(client: redis.Redis, ledger: C
     ledger.swept()
 
     assert client.smembers("trawl:2:active") == set()
-
-
-def test_a_clock_that_jumps_loses_nothing(ledger: Clocked) -> None:
-    ledger.open(JOB, [batch_of("1"), batch_of("2")])
-    held = claimed(ledger, "1")
-
-    ledger.advance(-86_400.0)
-    assert ledger.swept(waiting=3)[1] == []
-    assert ledger.renew(held)
-    ledger.advance(21.0)
-    assert ledger.swept()[0].again == {JOB: ["1"]}
-    for batch in ("1", "2"):
-        claim = claimed(ledger, batch)
-        assert ledger.close(claim, report_of(claim))
-
-    assert record_of(ledger).open == 0
