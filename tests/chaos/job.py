@@ -89,7 +89,7 @@ class Job:
             raise Failed(f"{' '.join(self._command()[:1])} ended with {code}:\n{self.log()[-3000:]}")
         return True
 
-    def wait(self, *, within: float, meanwhile: Sequence[object] = ()) -> None:
+    def wait(self, *, within: float) -> None:
         """Wait for the end; raises TimeoutError."""
         until = time.monotonic() + within
         while not self.is_over():

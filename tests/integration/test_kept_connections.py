@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from contract.records.policy import JobPolicy
 from contract.urls.lines import Parsed, parse
 from contract.urls.networks import parse_networks
+from tests.support.listening import Listening
 from worker.adapters.http import CurlHttp
 from worker.engine.ports import Request
 from worker.engine.safety import AddressPolicy
@@ -27,33 +28,31 @@ class Site:
     """Answers every request but those for /silent, and knows how many of its connections are open."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.accepted = 0
         self.open = 0
         self._changed = threading.Condition()
-        self._stack = stack
-        self._listener = stack.enter_context(socket.create_server(("0.0.0.0", 0), backlog=64))
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listening = Listening("site", self._serve)
+        stack.callback(self._listening.close)
+        self.port = self._listening.listen("0.0.0.0", 0)
+
+    @property
+    def accepted(self) -> int:
+        return self._listening.connections
 
     def wait_until_open(self, count: int) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: self.open == count, 30.0)
 
-    def _listen(self) -> None:
-        with suppress(OSError):
-            while True:
-                wire, _ = self._listener.accept()
-                with self._changed:
-                    self.accepted, self.open = self.accepted + 1, self.open + 1
-                threading.Thread(target=self._serve, args=(wire,), daemon=True).start()
-
     def _serve(self, wire: socket.socket) -> None:
-        with wire, suppress(OSError):
+        self._note(1)
+        with suppress(OSError):
             while request := wire.recv(4096):
                 if b"/silent" not in request:
                     wire.sendall(_ANSWER)
+        self._note(-1)
+
+    def _note(self, more: int) -> None:
         with self._changed:
-            self.open -= 1
+            self.open += more
             self._changed.notify_all()
 
 

@@ -30,6 +30,11 @@ class Hands:
     def __call__(self) -> float:
         return self.seconds
 
+    def pass_the_wait(self, folder: OutputFolder) -> None:
+        """Look at the folder, and let what is there by now settle."""
+        folder.trouble()
+        self.seconds += SETTLED
+
     def replace(self) -> None:
         shutil.rmtree(self.out)
         self.out.mkdir()
@@ -138,8 +143,7 @@ def test_drafts_of_an_abandoned_folder_are_not_published_in_the_new_one(moving: 
     """Guards the comparison of openings: files cannot be renamed from one disk to another."""
     draft = a_draft(files_in(moving))
     hands.move()
-    moving.trouble()
-    hands.seconds += SETTLED
+    hands.pass_the_wait(moving)
     assert moving.trouble() is None
 
     with pytest.raises(DiskTrouble):
@@ -166,8 +170,7 @@ def test_descriptors_of_an_abandoned_folder_are_closed_with_its_last_draft(movin
 
     draft = a_draft(files_in(moving))
     hands.move()
-    moving.trouble()
-    hands.seconds += SETTLED
+    hands.pass_the_wait(moving)
     moving.trouble()
     assert opened() > 0
     draft.discard()
@@ -194,13 +197,11 @@ def test_a_removed_folder_for_temporary_files_is_made_again(moving: OutputFolder
 def test_a_folder_that_cannot_be_reopened_is_reported_and_retried(moving: OutputFolder, hands: Hands) -> None:
     hands.move()
     hands.out.write_bytes(b"in the way")
-    moving.trouble()
-    hands.seconds += SETTLED
+    hands.pass_the_wait(moving)
     assert moving.trouble() == "The output folder is a file now (ENOTDIR)."
     hands.out.unlink()
     hands.out.mkdir()
-    moving.trouble()
-    hands.seconds += SETTLED
+    hands.pass_the_wait(moving)
 
     assert moving.trouble() is None
 
@@ -209,8 +210,7 @@ def test_a_folder_of_an_unmounted_disk_is_not_made_on_the_disk_below(moving: Out
     """Guards the device: the root file system would fill up with bodies that vanish when the disk is mounted again."""
     moving.opening.underneath = hands.out.parent.stat().st_dev
     hands.move()
-    moving.trouble()
-    hands.seconds += SETTLED
+    hands.pass_the_wait(moving)
 
     assert moving.trouble() == "The output folder is gone (ENOENT)."
     assert not hands.out.exists()

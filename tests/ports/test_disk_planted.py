@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,26 +30,18 @@ from worker.engine.ports import DiskTrouble, Obstacle, Store
 
 @every_layout
 @every_sync
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 def test_a_link_at_the_final_name_is_replaced_and_its_target_intact(
-    store: Store, out: Path, victim: Path, layout: Layout
+    store: Store, out: Path, victim: Path, layout: Layout, link: Callable[[Path, Path], None]
 ) -> None:
     path = out / output_path(NAME, layout)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.symlink_to(victim)
+    link(path, victim)
 
     put(store)
 
     assert not path.is_symlink()
     assert path.read_bytes() == BODY
-    assert victim.read_bytes() == VICTIM
-
-
-def test_a_hard_link_at_the_final_name_is_replaced_and_its_target_intact(store: Store, out: Path, victim: Path) -> None:
-    os.link(victim, out / NAME)
-
-    put(store)
-
-    assert (out / NAME).read_bytes() == BODY
     assert victim.read_bytes() == VICTIM
 
 

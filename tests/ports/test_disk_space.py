@@ -163,20 +163,17 @@ def test_unused_reserved_space_is_returned(out: Path) -> None:
     assert small.used == 5 * MIB
 
 
-def test_a_body_larger_than_the_disk_fails_before_its_first_byte(out: Path) -> None:
-    with SmallDisk(200 * MIB):
+def test_a_body_larger_than_the_disk_fails_before_its_first_byte_and_one_that_fits_an_emptier_disk_waits(
+    out: Path,
+) -> None:
+    disk = SmallDisk(200 * MIB)
+    with disk:
         folder = OutputFolder(out, min_free=FLOOR)
 
         with pytest.raises(BodyTooLargeError, match=r"of 142606337 bytes is more than .* could ever hold"):
             folder.draft(NAME, 200 * MIB - FLOOR + 1)
         folder.draft(NAME, 200 * MIB - FLOOR).discard()
-        assert temporary_files(out) == []
-
-
-def test_a_body_that_would_fit_an_emptier_disk_waits(out: Path) -> None:
-    with SmallDisk(200 * MIB, used=1):
-        folder = OutputFolder(out, min_free=FLOOR)
-
+        disk.used = 1
         with pytest.raises(NoSpaceError):
             folder.draft(NAME, 200 * MIB - FLOOR)
         assert temporary_files(out) == []

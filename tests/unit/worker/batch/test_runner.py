@@ -113,10 +113,7 @@ def test_a_ledger_with_nothing_to_claim_is_asked_less_and_less_often(monkeypatch
     floor = Floor(ends_at_once=False)
     began = time.monotonic()
 
-    def end_soon(batch: str) -> None:
-        threading.Timer(0.5, floor.runs[batch].end).start()
-
-    floor.on_start = end_soon
+    floor.on_start = lambda batch: threading.Timer(0.5, floor.runs[batch].end).start()
     floor.runner().work(floor.claim("1"))
 
     assert 1 <= floor.ledger.calls["claim_next"] <= 2 + math.log2(1 + (time.monotonic() - began) / 0.01)
@@ -184,31 +181,25 @@ def test_a_batch_that_had_to_wait_for_redis_is_not_stuck(monkeypatch: pytest.Mon
     assert floor.stuck == []
 
 
-def test_without_room_nothing_is_prefetched() -> None:
-    floor = Floor(fetching=64)
-    floor.line_up("2")
-
-    floor.runner(room=64).work(floor.claim("1"))
-
-    assert floor.waiting == ["2"]
-
-
-@pytest.mark.parametrize("reason", ["the worker is stopping", "the disk is full"])
+@pytest.mark.parametrize("reason", ["no room", "the worker is stopping", "its disk is full", "another's disk is full"])
 def test_nothing_is_prefetched_when(reason: str) -> None:
-    floor = Floor(ends_at_once=False)
+    """Guards the check of the disk back-off: another task's run may be the one that stalled."""
+    floor = Floor(ends_at_once=False, fetching=10)
     floor.line_up("2")
     floor.is_stopping = reason == "the worker is stopping"
+    if reason == "another's disk is full":
+        floor.disk_backoff.note("The disk is full.", began=0.0)
 
-    def stall(batch: str) -> None:
-        if reason == "the disk is full":
-            floor.runs[batch].stalled = reason
+    def start(batch: str) -> None:
+        if reason == "its disk is full":
+            floor.runs[batch].stalled = "The disk is full."
             floor.runs[batch].end()
+        threading.Timer(0.3, floor.runs[batch].end).start()
 
-    floor.on_start = stall
-    floor.runner().work(floor.claim("1"))
+    floor.on_start = start
+    floor.runner(room=10 if reason == "no room" else 64).work(floor.claim("1"))
 
-    assert floor.waiting == ["2"]
-    assert floor.closed == ["1"]
+    assert (floor.waiting, floor.closed) == (["2"], ["1"])
 
 
 def test_a_stopping_worker_gives_its_run_the_drain_and_hands_off_the_rest() -> None:
@@ -304,21 +295,6 @@ def test_a_batch_handed_off_whole_because_of_the_disk_is_a_failure() -> None:
 
     (closed,) = [event for event in floor.events if isinstance(event, BatchClosed)]
     assert (closed.stalled, closed.report.outcomes, closed.handed_off.later) == ("The disk is full.", [], 1)
-
-
-def test_nothing_is_prefetched_during_a_disk_backoff() -> None:
-    """Guards the check of the disk back-off: another task's run may be the one that stalled."""
-    floor = Floor(ends_at_once=False)
-    floor.line_up("2")
-    floor.disk_backoff.note("The disk is full.", began=0.0)
-
-    def end_soon(batch: str) -> None:
-        threading.Timer(0.3, floor.runs[batch].end).start()
-
-    floor.on_start = end_soon
-    floor.runner().work(floor.claim("1"))
-
-    assert floor.waiting == ["2"]
 
 
 def test_a_batch_claimed_by_another_worker_is_abandoned_and_not_closed() -> None:

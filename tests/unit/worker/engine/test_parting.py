@@ -32,27 +32,20 @@ def parted(world: VirtualWorld, urls: list[str]) -> tuple[Run, Settled]:
     return run, settled
 
 
-def test_every_url_is_in_one_part_of_it() -> None:
+def test_every_url_is_in_one_part_and_transfers_in_flight_continue_undisturbed() -> None:
     world = VirtualWorld(answer)
 
     run, settled = parted(world, [*QUICK, SLOW, FAILS])
+    seen, unfinished = run.progress, run.unfinished
     world.drive_until(lambda: run.wait(0))
 
     assert sorted(outcome.url for outcome in settled.outcomes) == QUICK
-    assert sorted(entry.url for entry in settled.rest) == sorted([SLOW, FAILS])
-    assert sorted(outcome.url for outcome in run.outcomes) == sorted([SLOW, FAILS])
-    assert {outcome.ending for outcome in (*settled.outcomes, *run.outcomes)} == {Ending.OK}
     assert settled.busy > 0
-
-
-def test_transfers_in_flight_continue_undisturbed() -> None:
-    world = VirtualWorld(answer)
-
-    run, _ = parted(world, [*QUICK, SLOW])
-    world.drive_until(lambda: run.wait(0))
-
+    assert (seen.total, seen.ok, seen.bytes, unfinished) == (2, 0, 0, 2), "its progress starts over"
+    assert {entry.url for entry in settled.rest} == {outcome.url for outcome in run.outcomes} == {SLOW, FAILS}
+    assert {outcome.ending for outcome in (*settled.outcomes, *run.outcomes)} == {Ending.OK}
     assert len(world.http.requests_for(SLOW)) == 1
-    assert 20.0 <= world.clock.seconds < 21.0
+    assert 20.0 <= world.clock.seconds < 22.0
 
 
 def test_attempts_and_time_spent_go_with_the_rest() -> None:
@@ -109,16 +102,6 @@ def test_a_leftover_that_is_due_is_released_even_alone() -> None:
     assert [(each.entry.url, each.after) for each in settled.leftovers] == [(WAITS, 0.0)]
     assert [each.url for each in settled.rest] == [SLOW]
     assert not run.is_due()
-
-
-def test_its_progress_starts_over() -> None:
-    world = VirtualWorld(answer)
-
-    run, settled = parted(world, [*QUICK, SLOW])
-
-    seen = run.progress
-    assert (seen.total, seen.ok, seen.bytes) == (1, 0, 0)
-    assert run.unfinished == len(settled.rest) == 1
 
 
 def test_a_run_is_not_divided_if_nothing_or_everything_is_settled() -> None:
