@@ -182,7 +182,7 @@ def parse(url: str) -> Parsed | RefusedUrl:
         origin = _origin(start)
     else:
         origin, rest = _split_url(url)
-    if isinstance(origin, RefusedUrl):
+    if not isinstance(origin, _Origin):
         return origin
     wire, scheme, host, port, host_key = origin
     return Parsed(wire + rest, scheme, host, port, host_key)

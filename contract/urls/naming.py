@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import partial
 
 try:  # as Python's own random does: without OpenSSL's setup a name takes half the instructions
     from _md5 import md5  # type: ignore[import-not-found]  # a part of CPython that the type stubs leave out
 except ImportError:
-    from hashlib import md5
+    from hashlib import md5 as _md5
+
+    md5 = partial(_md5, usedforsecurity=False)
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _PLACES = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}(/[0-9a-f]{2}(/[0-9a-f]{32})?)?")
@@ -31,13 +34,13 @@ def output_name(url: str | bytes) -> str:
     """
     exact = url.encode() if isinstance(url, str) else url
     # MD5 names things here; it protects nothing.
-    name: str = md5(exact, usedforsecurity=False).hexdigest()
+    name: str = md5(exact).hexdigest()
     return name
 
 
 def output_digest(exact: bytes) -> bytes:
     """Return ``output_name`` as its 16 bytes."""
-    digest: bytes = md5(exact, usedforsecurity=False).digest()
+    digest: bytes = md5(exact).digest()
     return digest
 
 

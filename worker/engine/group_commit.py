@@ -119,9 +119,9 @@ class GroupCommit:
 
 
 def _ended(whole: Whole, path: str | Obstacle) -> Outcome:
-    if isinstance(path, Obstacle):
-        return _failed(whole, Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.PERMANENT, detail=path.reason))
-    return whole.outcome.stored_at(path)
+    if isinstance(path, str):
+        return whole.outcome.stored_at(path)
+    return _failed(whole, Failure(error=ErrorClass.LOCAL_DISK, kind=Kind.PERMANENT, detail=path.reason))
 
 
 def _failed(whole: Whole, failure: Failure) -> Outcome:

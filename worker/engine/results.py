@@ -133,7 +133,8 @@ class Results:
 
     def begin(self, transfers: Iterable[Transfer]) -> None:
         """Note that these are being fetched."""
-        self._open.update((each.entry.url, each) for each in transfers)
+        for each in transfers:
+            self._open[each.entry.url] = each
 
     def came(self, entries: Sequence[BatchEntry]) -> None:
         """Note that these have a complete body; their transfers are no longer needed."""

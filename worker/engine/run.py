@@ -10,7 +10,7 @@ from contract.records.batches import BatchEntry
 from contract.records.credentials import NO_CREDENTIALS, Credentials
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import Digest, JobPolicy
-from contract.urls.lines import RefusedUrl, parse
+from contract.urls.lines import Parsed, RefusedUrl, parse
 from contract.urls.naming import output_name
 from worker.engine.backlog import Backlog
 from worker.engine.course import Course
@@ -235,7 +235,7 @@ class Run:
         chosen_for: list[list[Transfer]] = [[] for _ in lanes]
         for index, entry in enumerate(entries):
             url = parse(entry.url)
-            if isinstance(url, RefusedUrl):
+            if not isinstance(url, Parsed):
                 self._refuse(entry, url)
                 continue
             # A limit per host holds within a lane, so a limited host stays in one.

@@ -28,21 +28,20 @@ class _Heard:
 
 
 class _Turnover:
-    """How long exchanges take that never were quiet, and so how much silence stands out."""
+    """How long exchanges take that never were quiet, and so how much silence stands out.
+
+    Since the last look so many have ``ended``, after so many ``seconds`` together.
+    """
 
     def __init__(self) -> None:
-        self._ended, self._seconds = 0, 0.0  # since the last look
+        self.ended, self.seconds = 0, 0.0
         self._average = QUIET_AFTER
-
-    def note(self, seconds: float) -> None:
-        self._ended += 1
-        self._seconds += seconds
 
     def quiet_after(self) -> float:
         """Return the seconds of silence that stand out now, from ``_SOONEST`` to ``QUIET_AFTER``."""
-        if self._ended:
-            self._average += _WEIGHT * (self._seconds / self._ended - self._average)
-            self._ended, self._seconds = 0, 0.0
+        if self.ended:
+            self._average += _WEIGHT * (self.seconds / self.ended - self._average)
+            self.ended, self.seconds = 0, 0.0
         return min(QUIET_AFTER, max(_SOONEST, _STANDS_OUT * self._average))
 
 
@@ -79,7 +78,8 @@ class Slots:
     def ended(self, exchange: Exchange, now: float) -> None:
         """Learn from an exchange that is over how long one takes."""
         if exchange not in self.heard:
-            self._turnover.note(now - exchange.began)
+            self._turnover.ended += 1
+            self._turnover.seconds += now - exchange.began
 
     def release(self, exchange: Exchange) -> None:
         """Let an exchange hold no slot from its start, if the allowance permits."""

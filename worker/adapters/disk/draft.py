@@ -85,7 +85,8 @@ class FileDraft:
     def finish(self, size: int) -> None:
         try:
             # While still locked: no other run may resume a body that is about to be published.
-            self._move_back()
+            if self._partial is not None:
+                self._move_back()
             if self._held >= LARGE:
                 self._give_back()
             fd, self._fd = self._fd, -1

@@ -54,7 +54,7 @@ class OutputFolder:
         """
         opening = self.opening
         try:
-            draft = FileDraft(opening, hex(next(self._count))[2:], path, self._losses)
+            draft = FileDraft(opening, str(next(self._count)), path, self._losses)
         except OSError as error:
             draft = self._begin_anew(opening, path, error)
         if size:
@@ -79,7 +79,7 @@ class OutputFolder:
         size, known = 0, None
         with suppress(OSError, ValueError):
             size, known = os.fstat(fd).st_size, known_of(partial, fd)
-        draft = FileDraft(opening, hex(next(self._count))[2:], path, self._losses, fd=fd, size=size, partial=partial)
+        draft = FileDraft(opening, str(next(self._count)), path, self._losses, fd=fd, size=size, partial=partial)
         if known is not None:
             return draft, size, known
         draft.discard()
@@ -103,7 +103,7 @@ class OutputFolder:
         if error.errno not in (errno.ENOENT, errno.ESTALE):
             raise trouble_of(error) from error
         try:
-            return FileDraft(self._without_own_folder(opening), hex(next(self._count))[2:], path, self._losses)
+            return FileDraft(self._without_own_folder(opening), str(next(self._count)), path, self._losses)
         except OSError as again:
             raise trouble_of(again) from again
 
