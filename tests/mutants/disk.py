@@ -124,7 +124,7 @@ GUARDS = (
     _disk("if not self.sync_disk(opening):", "if self.sync_disk(opening):"),
     _disk("opened.callback(let_go, self.all_parts)", "pass", _EVERY_CALL),
     _disk("    with suppress(OSError):\n        os.close(fd)\n", "    os.close(fd)\n", _EVERY_CALL),
-    _disk("                self._move_back()\n            if self._held", "                pass\n            if self._held"),
+    _disk("                self._move_back()\n", "                pass\n"),
     _disk("suppress(OSError), self.opening.lock_partials(), ExitStack()", "suppress(OSError), ExitStack()"),
     _disk("if not is_at(partial.part, partial.folder, self._fd):", "if False:"),
     _disk("if not is_at(name, folder, fd):", "if False:"),

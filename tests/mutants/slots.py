@@ -40,7 +40,7 @@ GUARDS = (
         "test_quiet_transfers_leave_room_for_another_batch", "        resting = 0\n"),
     _quiet(_SLOTS, "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",
         "test_quiet_transfers_leave_room_for_another_batch", ""),
-    _quiet(_LANE, "bool(self._heard) and self._slots.leave(exchange))",
+    _quiet(_LANE, "self._slots.leave(exchange) if self._heard else False)",
         "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed", "False)"),
     _schedule("max(_OPENING, window // 4)", "test_a_host_starts_with_a_quarter_of_the_window", "window // 2"),
     _schedule("host.quiet > 0 and host.flying >= self._window + host.prompt",

@@ -271,7 +271,7 @@ class Lane:
     def _land(self, exchange: Exchange) -> Transfer:
         """Remove an exchange from those in flight, and return its transfer."""
         transfer = self._flying.pop(exchange)
-        self._schedule.leave(transfer.host_key, bool(self._heard) and self._slots.leave(exchange))
+        self._schedule.leave(transfer.host_key, self._slots.leave(exchange) if self._heard else False)
         if exchange.draft is not None:
             self._assignments.of[transfer.terms].bytes += exchange.size - exchange.offset
         return transfer

@@ -70,7 +70,9 @@ class Schedule(Generic[T]):
         heapq.heappush(self._waiting, (until, self._count, item))
 
     def next_due(self) -> float | None:
-        return min((heap[0][0] for heap in (self._waiting, self._resting) if heap), default=None)
+        if not (self._waiting or self._resting):
+            return None
+        return min(heap[0][0] for heap in (self._waiting, self._resting) if heap)
 
     def next_due_of(self, wanted: Callable[[T], bool]) -> float | None:
         return min((due for due, _, item in self._waiting if wanted(item)), default=None)
