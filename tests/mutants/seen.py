@@ -42,6 +42,7 @@ GUARDS = (
     _of("producer/job/plan.py", "journal.mark_seen_again(names_in(chunk), ", _KILLED, "str("),
     _of(_NAMES, "new -= self._written_among(new)", _KILLED, "pass"),
     _of(_NAMES, "        self._note_in_filter(self._runs.names())\n", _KILLED, ""),
+    _of(_NAMES, "and bits[(place := (hash(name) >> _PLACE)", _SEEN, "or bits[(place := (hash(name) >> _PLACE)"),
     _of(_JOURNAL, "            self.files.remember(stored)\n", _COLLECTING, "            pass\n"),
     _of("producer/job/manifest_sink.py", "        remember_rest(journal)\n", _ROLLED_BACK, ""),
     _of("producer/job/manifest_sink.py", "if self._times_until >= 0:", _SINK, "if False:"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from producer.storage import seen as seen_module
 from producer.storage.seen import SeenNames
 from producer.storage.sorted_runs import NAME, DamagedRunError, SortedRuns
 
@@ -64,6 +65,27 @@ def test_names_are_new_exactly_once_as_in_a_set(tmp_path: Path, seed: int) -> No
             seen.open(noted)
     assert max(level for _, level, _, _ in seen.runs()) == 2, "runs were merged, and merged runs too"
     assert added(seen, [name(number) for number in range(9_000)]) == {name(number) for number in range(9_000)} - model
+    seen.close()
+
+
+def test_few_new_names_are_searched_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the second place in the filter: with one, 7 % of the names would be searched for in every run."""
+    searched = set[bytes]()
+
+    def find(_runs: SortedRuns, name: bytes) -> None:
+        searched.add(name)
+
+    monkeypatch.setattr(seen_module, "_PLACE", 17)
+    monkeypatch.setattr(seen_module, "_FILTER", 2**17)
+    seen = SeenNames(tmp_path)
+    seen.open([])
+    seen.add(map(name, range(10_000)))
+    seen.write()
+    monkeypatch.setattr(SortedRuns, "find", find)
+
+    seen.add(map(name, range(10_000, 20_000)))
+
+    assert 0 < len(searched) < 400
     seen.close()
 
 
