@@ -21,7 +21,7 @@ from producer.storage.manifest import Manifest, printable
 from producer.storage.stored import StoredRows
 
 _WRITTEN_AT_ONCE = 16 * 1024 * 1024  # bytes of rows, or one report's
-_TIMES_EVERY = 4 * 1024 * 1024  # bytes of rows until the tally's times are recorded again
+_TIMES_EVERY = 4 * 1024 * 1024  # bytes of new rows until times are recorded again; fewer if that doubles the rows
 
 
 def following(
@@ -145,7 +145,7 @@ class ManifestSink:
         stored = StoredRows(names, list(accumulate([len(row) + 1 for row in rows[:-1]], initial=start)) if rows else ())
         collected = [batch for report in reports for batch in _batches_of(report)]
         facts = {"offset": offset, "tally": self.tally.to_record()}
-        if offset - self._times_until >= _TIMES_EVERY:
+        if offset - self._times_until >= min(_TIMES_EVERY, self._times_until):
             facts["times"] = {"until": offset, **self.tally.times_record()}
         self._journal.record_collected(collected, children, stored=stored, **facts)
         self.live.end(collected)

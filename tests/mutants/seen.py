@@ -46,6 +46,7 @@ GUARDS = (
     _of(_JOURNAL, "            self.files.remember(stored)\n", _COLLECTING, "            pass\n"),
     _of("producer/job/manifest_sink.py", "        remember_rest(journal)\n", _ROLLED_BACK, ""),
     _of("producer/job/manifest_sink.py", "if self._times_until >= 0:", _SINK, "if False:"),
+    _of("producer/job/manifest_sink.py", "min(_TIMES_EVERY, self._times_until)", _SINK, "_TIMES_EVERY"),
     _of("producer/job/manifest_sink.py", "with suppress(MessageError):", _SINK, "if True:"),
     _of("producer/job/plan.py", ', end=int(journal.fact("offset", 0)))', _COLLECTING, ")"),
     _of("producer/job/plan.py", "journal.files.remembered_until, end)", _COLLECTING, "10**9, end)"),

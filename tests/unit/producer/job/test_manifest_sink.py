@@ -80,6 +80,17 @@ def test_times_that_were_not_recorded_are_read_from_the_manifest_again(
     assert (tally.batches, tally.workers, round(tally.busy, 6)) == (BATCHES, {"w": 2 * BATCHES}, 74.7)
 
 
+def test_the_recorded_times_are_of_at_least_half_the_rows(tmp_path: Path) -> None:
+    """`trawl status` shows them: the hosts of a small job would remain those of its first batch."""
+    collected(tmp_path, range(BATCHES), each=BATCHES)
+
+    journal = Journal(tmp_path / ".trawl")
+    until, offset = journal.fact("times")["until"], journal.fact("offset")
+    journal.close()
+
+    assert until >= offset / 2
+
+
 def test_an_edited_manifest_does_not_keep_its_job_from_being_resumed(tmp_path: Path) -> None:
     expected = collected(tmp_path, range(1, 3), each=1)
     path = tmp_path / "manifest.jsonl"
