@@ -126,8 +126,7 @@ class Sweeper:
         missing = min(waiting - depth, len(again) + have_waited, _SWEPT_AT_ONCE)
         if missing <= len(again):
             return again[: max(0, missing)]
-        others = [message for message in self._ledger.longest_waiting(missing, edition=edition) if message not in again]
-        return [*again, *others][:missing]
+        return self._ledger.longest_waiting(missing, edition=edition)
 
     def _unclaimed(self, edition: int) -> Sequence[BatchMessage]:
         """Name waiting batches if nothing was claimed for long: the best guess if messages cannot be counted."""

@@ -147,10 +147,14 @@ def test_a_policy_with_unknown_fields_is_left_to_workers_that_know_them(
     ledger.close(handing_off, report_of(handing_off, [], handed_off=[handing_off.child(1)]), [child])
     ledger.advance(1.0)
     ledger.open("ours", [batch_of("7")])
-    client.zadd("trawl:2:turns", {"ours": 99.0})
+    ledger.create("next", JobPolicy())
+    ledger.advance(1.0)
+    ledger.open("next", [batch_of("8")])
+    client.zadd("trawl:2:turns", {"ours": 99.0, "next": 50.0})
     later_policy(client, JOB, **more)
 
-    assert next_of(ledger).job == "ours", "behind what is overdue and what has waited longer"
+    assert next_of(ledger).job == "next", "behind what is overdue, has waited longer, or has had less"
+    assert next_of(ledger).job == "ours"
     for _ in range(7):
         with pytest.raises(MessageError, match=f"Job {JOB} was sent by a newer version"):
             ledger.claim_next(holder="worker", waited=0.0)
