@@ -155,7 +155,7 @@ def state_of(record: JobRecord | None, batches: OpenBatches | None = None) -> st
         return "being fed"
     if open_:
         return "running" if running else "waiting"
-    return "to be followed" if record.undrained else "finished"
+    return "to be collected" if record.undrained else "finished"
 
 
 def _rounded(value: float | None) -> float | None:
