@@ -121,6 +121,17 @@ def test_transfers_in_flight_are_counted_until_they_are_over(
         assert worker.is_running
 
 
+def test_a_file_that_a_process_just_created_fails_no_scrape(
+    tmp_path: Path, temporary: Path, cluster: Cluster, port: int
+) -> None:
+    """Guards ``_has_content``: a scrape between the creation of a file and its first byte was answered with 500."""
+    with measured(tmp_path, cluster, temporary, port, concurrency=1):
+        (folder,) = temporary.glob("trawl-metrics-*")
+        (folder / "counter_1.db").touch()
+
+        assert scrape(port)["trawl_batches_total", ()] == 0
+
+
 def test_hand_offs_and_sweeps_are_counted(
     tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
 ) -> None:

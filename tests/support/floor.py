@@ -35,6 +35,7 @@ class FakeRun:
         self.short_of_space: str | None = None
         self.busy = 1.0
         self.is_over = False
+        self.is_straggling = False
         self.stopped_within: float | None = None
         self.is_abandoned = False
         self.has_due = False

@@ -62,7 +62,6 @@ class _Living:
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
         for name in os.listdir(self._folder):
@@ -70,8 +69,17 @@ class _Living:
             if match and not _is_alive(int(match["pid"])):
                 with suppress(FileNotFoundError):  # another scrape removed it
                     mark_process_dead(int(match["pid"]), str(self._folder))  # type: ignore[no-untyped-call]  # untyped
-        files: Collector = MultiProcessCollector(CollectorRegistry(), str(self._folder))  # type: ignore[no-untyped-call]  # untyped
-        return files.collect()
+        # A process may just have created one: prometheus_client cannot read an empty file.
+        files = [str(path) for path in self._folder.glob("*.db") if _has_content(path)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]  # untyped
+        return merged
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # another scrape removed it
+        return False
 
 
 def _is_alive(pid: int) -> bool:

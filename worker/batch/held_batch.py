@@ -20,9 +20,9 @@ from worker.engine.results import Leftover
 from worker.engine.run import Run
 from worker.events import HandedOff
 
-_PART_PAUSE = 5.0  # seconds between two early closes of a batch
+_PART_PAUSE = 5.0  # seconds between two early closes of a batch, unless nothing but its stragglers is left
 _SOON = 2.0  # seconds; leftovers due earlier are handed off now, to be parked with others of their host
-_WORTH_A_CLOSE = 32  # outcomes that justify the first early close of a batch
+_WORTH_A_CLOSE = 32  # outcomes that justify an early close before that
 
 _SHOWN_HOSTS = 5  # in a snapshot
 
@@ -52,7 +52,7 @@ class HeldBatch:
         outcomes = len(self.run.outcomes)
         if now - self.began >= _PART_PAUSE:
             return outcomes > 0 or self.is_due
-        return outcomes >= _WORTH_A_CLOSE and not self.is_parted
+        return outcomes >= _WORTH_A_CLOSE and (not self.is_parted or self.run.is_straggling)
 
     @property
     def is_due(self) -> bool:

@@ -236,11 +236,11 @@ class BatchRunner:
         return unreported < largest and unfinished < max(_MOST_UNFINISHED * self._room, _MOST_HELD * largest)
 
     def _close_one_early(self) -> bool:
-        """Close the batch with the most outcomes early; False: none has enough."""
+        """Close a batch early: one that only straggles, or the one with the most outcomes; False: none may be."""
         now = time.monotonic()
         batch = max(
             (batch for batch in self._held if batch.may_part(now)),
-            key=lambda batch: len(batch.run.outcomes),
+            key=lambda batch: (batch.run.is_straggling, len(batch.run.outcomes)),
             default=None,
         )
         return batch is not None and self._close_early(batch)

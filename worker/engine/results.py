@@ -114,6 +114,11 @@ class Results:
         return max(0, self._fetching - self._resting)
 
     @property
+    def is_straggling(self) -> bool:
+        """Do all URLs that are left need no slot, so that none of them will settle soon?"""
+        return self.unsettled <= self._resting
+
+    @property
     def progress(self) -> Progress:
         counts, waits = self._counts, Waits()
         for each in list(self._waits.values()):

@@ -160,6 +160,11 @@ class Run:
         return self.results.fetching
 
     @property
+    def is_straggling(self) -> bool:
+        """Do all URLs that are left need no slot, so that none of them will settle soon?"""
+        return self.results.is_straggling
+
+    @property
     def progress(self) -> Progress:
         return self.results.progress
 

@@ -105,6 +105,20 @@ def test_a_successor_is_closed_around_its_own_stragglers_only_after_a_while() ->
     assert batch.may_part(batch.began + 5.0)
 
 
+def test_a_successor_with_only_stragglers_left_is_closed_again_at_once_for_many_outcomes() -> None:
+    """Guards ``is_straggling``: bodies published right after an early close kept the process idle for five seconds."""
+    floor = Floor(ends_at_once=False)
+    run = FakeRun("1", lambda: None, fetching=1, leftovers=[])
+    batch = HeldBatch(floor.claim("1"), _lease(), cast("Run", run))
+    batch.continue_as(batch.claim.kept(1, b"", 1))
+    run.is_straggling = True
+
+    with_outcomes(run, 31)
+    assert not batch.may_part(batch.began)
+    with_outcomes(run, 32)
+    assert batch.may_part(batch.began)
+
+
 @pytest.mark.parametrize(("held_by", "host"), [("", ""), ("halted", ""), ("stopping", ""), ("", "a.test:80")])
 def test_leftovers_do_not_wait_for_their_batchs_stragglers(
     monkeypatch: pytest.MonkeyPatch, held_by: str, host: str

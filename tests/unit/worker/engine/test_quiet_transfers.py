@@ -114,6 +114,7 @@ def test_quiet_transfers_leave_room_for_another_batch() -> None:
     world.drive_until(lambda: world.clock.seconds > 3)
 
     assert run.fetching == 0
+    assert run.is_straggling
     assert not run.wait(0)
 
 
