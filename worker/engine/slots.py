@@ -15,7 +15,7 @@ _PULSE = 1024  # bytes/s below which an exchange is quiet
 _SOONEST = 0.4  # seconds until an exchange may count as quiet, however fast the others are
 _STANDS_OUT = 4.0  # times as long as the others take
 _WEIGHT = 0.3  # of the exchanges since the last look in the average
-_FEW = 8  # of a window's slots go to a host that has few in flight
+_FEW = 8  # a host with at most one in so many of the window's slots has few in flight
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Heard:
 class _Turnover:
     """How long exchanges take that never were quiet, and so how much silence stands out.
 
-    Since the last look so many have ``ended``, after so many ``seconds`` together.
+    ``ended`` counts those since the last look, ``seconds`` is what they took together.
     """
 
     def __init__(self) -> None:
