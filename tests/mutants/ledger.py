@@ -153,6 +153,8 @@ GUARDS = (
     _without("worker/batch/watchdog.py", "if hasattr(current_process(), \"index\"):", "if True:", tests=_WATCHDOG),
     _without("worker/batch/held_batch.py", " and (not self.is_parted or self.run.is_straggling)", tests=_STRAGGLERS),
     _without("worker/batch/held_batch.py", " or self.run.is_straggling", tests=_STRAGGLERS),
+    _without("worker/batch/runner.py", "(batch.run.is_straggling, len(batch.run.outcomes))",
+        "len(batch.run.outcomes)", tests=_STRAGGLERS),
     _without("worker/batch/held_batch.py", "group and leftover.after > group[0].after * _TOGETHER + _AT_LEAST", "False",
         tests="tests/unit/worker/batch/test_held_batch.py"),
     _without("worker/engine/results.py", " or len(self._open) != self.unsettled", tests=_PARTING),

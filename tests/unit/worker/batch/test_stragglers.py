@@ -119,6 +119,23 @@ def test_a_successor_with_only_stragglers_left_is_closed_again_at_once_for_many_
     assert batch.may_part(batch.began)
 
 
+def test_a_batch_that_only_straggles_is_closed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the order in ``_close_one_early``: the others may soon have more outcomes to report at once."""
+    floor = Floor(ends_at_once=False)
+    runner, claim = floor.runner(room=1), floor.claim("1")
+    busy, straggling = (FakeRun("1", lambda: None, fetching=1, leftovers=[]) for _ in range(2))
+    with_outcomes(busy, 80)
+    with_outcomes(straggling, 40)
+    straggling.is_straggling = True
+    runner._held = [HeldBatch(claim, _lease(), cast("Run", run)) for run in (busy, straggling)]
+    closed: list[object] = []
+    monkeypatch.setattr(runner, "_close_early", lambda batch: closed.append(batch.run))
+
+    runner._close_one_early()
+
+    assert closed == [straggling]
+
+
 @pytest.mark.parametrize(("held_by", "host"), [("", ""), ("halted", ""), ("stopping", ""), ("", "a.test:80")])
 def test_leftovers_do_not_wait_for_their_batchs_stragglers(
     monkeypatch: pytest.MonkeyPatch, held_by: str, host: str
