@@ -49,7 +49,7 @@ def main() -> int:
         return MEASUREMENTS[sys.argv[1]](sys.argv[2:])
     told = _parser().parse_args()
     rows = [_quick(ROWS[key]) if told.quick else ROWS[key] for key in told.rows.upper().split(",")]
-    entered = {client.name: client for client in (*ours.clients(), *peers.peers(told.peers_python))}
+    entered = {client.name: client for client in (*ours.clients(told.against), *peers.peers(told.peers_python))}
     names = told.clients.split(",") if told.clients else list(entered)
     unknown = [name for name in names if name not in entered]
     if unknown:
@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", default="A,B,C,D,E,S,H,SE", help=f"of {','.join(ROWS)} (default: %(default)s)")
     parser.add_argument("--clients", help="names, by commas (default: all that are installed)")
+    parser.add_argument("--against", type=Path, help="another checkout, whose trawl takes part as trawl-against")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each client (default: %(default)s)")
     parser.add_argument("--in-flight", type=int, help="transfers at once, instead of each row's own")
     parser.add_argument(

@@ -9,6 +9,7 @@
   batch enqueued to the last row of the manifest on disk; the CPU of the services is that of this job.
 - `lane`: one lane in one process: no Celery, no Redis, no manifest. What the engine alone can do, start-up excluded.
 - `bare`: libcurl driven from Python and nothing else, start-up excluded: the floor that a lane stands on.
+- `trawl-against`: `trawl` of another checkout with its own `.venv`: a rival, so that a change can be measured.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks.meter import Cost, measure, tree_below
 from producer.cluster.embedded import Embedded
 
 TRAWL, NO_HASH, CLUSTER, LANE, BARE = "trawl", "trawl-nohash", "trawl-cluster", "lane", "bare"
+AGAINST = "trawl-against"
 NAMES = (TRAWL, NO_HASH, CLUSTER, LANE, BARE)
 NETS = ("127.0.0.0/8", relay.NETWORK)
 
@@ -39,7 +41,8 @@ _HASH_SHOWS = frozenset({"B", "C", "X"})
 _OPEN = {"A": 128, "B": 32, "C": 8, "E": 128, "S": 64, "SE": 128}
 
 
-def clients() -> list[Client]:
+def clients(against: Path | None = None) -> list[Client]:
+    """Return all of ours; ``against`` is another checkout, whose `trawl` takes part as well."""
     version = [sys.executable, "-m", "producer", "--version"]
     one_lane = {**_OPEN, "A": 64, "E": 64}
     return [
@@ -69,7 +72,18 @@ def clients() -> list[Client]:
             skips=lambda row: "fetches in one stream" if row.link is Link.CAPPED else None,
             in_flight=one_lane,
         ),
+        *([] if against is None else [_other(against.resolve())]),
     ]
+
+
+def _other(checkout: Path) -> Client:
+    def command(run: Run) -> Command:
+        ours = _trawl(run)
+        return Command([python, *ours.argv[1:]], {**ours.env, "PYTHONPATH": str(checkout)})
+
+    python = str(checkout / ".venv" / "bin" / "python")
+    version = [python, "-m", "producer", "--version"]
+    return Client(name=AGAINST, command=command, version=version, read=_read_summary, in_flight=_OPEN)
 
 
 def processes() -> int:
