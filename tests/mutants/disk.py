@@ -139,6 +139,18 @@ GUARDS = (
     _run("return max(after, STALLED_WAIT) if self.course.stalled is not None else after", "return after", _UNBLAMED),
     _group_commit("                whole.draft.discard()\n", "                pass\n", _UNBLAMED),
     _run("                self.stall(trouble)\n", "                pass\n"),
+    Guard(
+        "worker/engine/lane.py",
+        "            for transfer in assignment.unfetched():\n                self._flow.hand_back(transfer, now)\n",
+        ("tests/unit/worker/engine/test_what_a_lane_leaves.py::test_a_bug_in_the_loop_hands_every_url_back",),
+        "            self._give_up(assignment, now)\n",
+    ),
+    Guard(
+        "worker/engine/lane.py",
+        "self._flow.hand_back(transfer, now)\n        self._begin_afresh()\n",
+        ("tests/unit/worker/engine/test_what_a_lane_leaves.py::test_a_bug_in_the_loop_hands_every_url_back",),
+        "self._flow.hand_back(transfer, now)\n",
+    ),
     Guard("worker/engine/rows.py",
         "    except Exception as error:\n        return _of_bug(transfer, error, fetched.at)",
         ("tests/unit/worker/engine/test_what_a_lane_leaves.py::test_an_outcome_that_cannot_be_written_costs_its_own_url_only",),

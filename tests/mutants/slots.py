@@ -38,6 +38,8 @@ GUARDS = (
     _quiet(_LANE, "self._slots.release(transfer.exchange)", "test_a_retry_of_a_stalled_url_takes_no_slot"),
     _quiet("worker/engine/flow.py", "            self._end_overdue(now)\n",
         "test_a_retry_that_finds_no_slot_ends_at_its_deadline", ""),
+    _quiet("worker/engine/transfer.py", " and self.failure is not None\n\n    # ---",
+        "test_a_retry_of_an_earlier_batch_that_finds_no_slot_waits_for_one", "\n\n    # ---"),
     _quiet("worker/engine/assignments.py", "        resting += self.waiting\n",
         "test_quiet_transfers_leave_room_for_another_batch", "        resting = 0\n"),
     _quiet(_SLOTS, "        yield from (each for each in self._schedule.held_up() if not each.was_waiting)\n",

@@ -13,13 +13,13 @@ from worker.engine.transfer import Transfer
 
 
 class Assignment:
-    """The URLs of one run that the lane fetches: how many are left, and how many of these wait for a moment."""
+    """The URLs of one run that the lane fetches: those that are left, and how many of these wait for a moment."""
 
     __slots__ = ("_reported_bytes", "_reported_resting", "bodies", "bytes", "left", "run", "waiting")
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.left = 0
+        self.left: set[Transfer] = set()  # neither proven, nor ended, nor handed back
         self.waiting = 0
         self.bytes = 0  # of bodies, by exchanges that have ended
         self.bodies: list[Whole] = []  # proven, and not reported yet
@@ -36,6 +36,10 @@ class Assignment:
         if arrived != self._reported_bytes:
             self.run.results.arrive(arrived - self._reported_bytes)
             self._reported_bytes = arrived
+
+    def unfetched(self) -> list[Transfer]:
+        """Return those whose body does not await its proof."""
+        return [transfer for transfer in self.left if transfer.fetched is None]
 
     def publish(self) -> None:
         """Hand the proven bodies to the run."""
@@ -61,11 +65,10 @@ class Assignments:
         assignment = self.of.get(run.terms)
         if assignment is None:
             assignment = self.of[run.terms] = Assignment(run)
-        assignment.left += len(transfers)
+        assignment.left.update(transfers)
 
     def publish_soon(self, assignment: Assignment, whole: Whole) -> None:
         """Keep a proven body until ``publish``: one call for all that were proven in the same pass."""
-        assignment.left -= 1
         if not assignment.bodies:
             self._publishing.append(assignment)
         assignment.bodies.append(whole)
@@ -88,5 +91,5 @@ class Assignments:
 
     def end_if_over(self, assignment: Assignment) -> None:
         """Forget a run that is over."""
-        if assignment.left == 0 and assignment.run.results.unsettled == 0:
+        if not assignment.left and assignment.run.results.unsettled == 0:
             del self.of[assignment.run.terms]

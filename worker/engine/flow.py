@@ -11,7 +11,6 @@ from worker.engine.failures import Failure, past_deadline
 from worker.engine.group_commit import Whole
 from worker.engine.hosts import Hosts
 from worker.engine.ports import Clock
-from worker.engine.queues import Tier
 from worker.engine.rows import OK, row_of_body, row_of_failure
 from worker.engine.schedule import Schedule
 from worker.engine.steps import Follow, GoBack, Hold, Over, Retry, Step
@@ -98,11 +97,11 @@ class Flow:
         # Built now rather than after publishing, while the transfer is still in the processor's cache.
         row = row_of_body(transfer, fetched)
         assignment = self._assignments.of[transfer.terms]
+        assignment.left.discard(transfer)
         if row.ending is OK:
             self._assignments.publish_soon(assignment, Whole(transfer.entry, fetched.draft, row))
         else:
             fetched.draft.discard()
-            assignment.left -= 1
             assignment.run.conclude(row)
 
     def fail(self, transfer: Transfer, failure: Failure, now: float) -> None:
@@ -117,12 +116,12 @@ class Flow:
         if transfer.terms.policy.resume:
             transfer.leave_part()
         transfer.drop_part()
-        assignment = self._assignments.of[transfer.terms]
-        assignment.left -= 1
         self._stop_waiting(transfer)
         after = max(0.0, until - now) if until is not None else 0.0
         host = host or transfer.host_key
         pause = self._hosts.pause(host, self._clock.now())
+        assignment = self._assignments.of[transfer.terms]
+        assignment.left.discard(transfer)
         if pause is None:
             assignment.run.give_back(transfer.leftover(now, after), max(after, waiting))
         else:
@@ -150,7 +149,7 @@ class Flow:
         if now >= assignment.run.course.starts_until:
             for transfer, until in self._schedule.remove(lambda each: each.terms is terms and not each.is_under_way):
                 self.hand_back(transfer, now, until)
-        elif 0 < assignment.waiting == assignment.left:
+        elif 0 < assignment.waiting == len(assignment.left):
             due = self._schedule.next_due_of(lambda each: each.terms is terms)
             if due is not None and due - now > LONGEST_HOLD:
                 self.give_up(assignment, now)
@@ -162,11 +161,11 @@ class Flow:
             self.hand_back(transfer, now, until)
 
     def _end_overdue(self, now: float) -> None:
-        """End stalled transfers that found no room beside the window before their deadline.
+        """End transfers that stalled in this run and found no room beside the window before their deadline.
 
         For other later tries the wait for a slot does not count.
         """
-        for transfer in self._schedule.remove_later(lambda each: each.tier is Tier.STALLED and now >= each.deadline):
+        for transfer in self._schedule.remove_later(lambda each: each.has_stalled and now >= each.deadline):
             assert transfer.failure is not None
             self.fail(transfer, transfer.failure, now)
 
@@ -178,7 +177,7 @@ class Flow:
             transfer.leave_part()
         transfer.drop_part()
         assignment = self._assignments.of[transfer.terms]
-        assignment.left -= 1
+        assignment.left.discard(transfer)
         assignment.run.conclude(row_of_failure(transfer, now))
 
     def _wait(self, transfer: Transfer, until: float) -> None:

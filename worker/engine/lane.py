@@ -57,16 +57,24 @@ class Lane:
         self._clock = clock
         self._random = random
         self._hosts = hosts or Hosts(random)
-        self._schedule: Schedule[Transfer] = Schedule(window, most_quiet=most_quiet)
+        self._window, self._most_quiet = window, most_quiet
         self._inbox: deque[Callable[[], None]] = deque()
-        self._flying: dict[Exchange, Transfer] = {}
         self._assignments = Assignments()
+        self._begin_afresh()
+        self._ticked = self._noted = clock.now()
+        self._is_closed = False
+
+    def _begin_afresh(self) -> None:
+        """Begin without any transfer."""
+        clock, random = self._clock, self._random
+        self._schedule: Schedule[Transfer] = Schedule(self._window, most_quiet=self._most_quiet)
+        self._flying: dict[Exchange, Transfer] = {}
         self._limits = Limits()
-        self._slots = Slots(self._schedule, self._flying, window)
+        self._slots = Slots(self._schedule, self._flying, self._window)
         self._heard = self._slots.heard
-        self._lookups = Lookups(resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
+        self._lookups = Lookups(self._resolver, lambda host, answer: self.post(partial(self._resolved, host, answer)))
         self._fetcher = SegmentFetcher(
-            http=http,
+            http=self._http,
             clock=clock,
             random=random,
             schedule=self._schedule,
@@ -85,8 +93,6 @@ class Lane:
             assignments=self._assignments,
             forget=self._fetcher.call_off,
         )
-        self._ticked = self._noted = clock.now()
-        self._is_closed = False
 
     # ---------------------------------------------------------------------------------- from other threads
 
@@ -359,12 +365,17 @@ class Lane:
         self._is_closed = True
 
     def _collapse(self, error: Exception) -> None:
-        """Hand back all transfers after a bug in the loop, and stop their runs."""
-        _log.exception("A lane failed and is being restarted.")
+        """Hand back all transfers after a bug in the loop, wherever it was with them, and stop their runs."""
+        _log.error("A lane failed and is being restarted.", exc_info=error)
         now = self._clock.now()
+        for exchange in self._flying:
+            self._http.drop(exchange)
+            exchange.discard()
         for assignment in self._assignments:
             assignment.run.stall(f"A lane failed ({type(error).__name__}).")
-            self._give_up(assignment, now)
+            for transfer in assignment.unfetched():
+                self._flow.hand_back(transfer, now)
+        self._begin_afresh()
 
 
 def _keep_part(transfer: Transfer, exchange: Exchange, step: Step) -> None:

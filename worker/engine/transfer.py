@@ -100,6 +100,11 @@ class Transfer:
             return self.throttled_with
         return next((each.status for each in reversed(self.attempts) if each.status is not None), None)
 
+    @property
+    def has_stalled(self) -> bool:
+        """Did its last attempt stall, and in this run? Its deadline is known only since it began here."""
+        return self.tier is Tier.STALLED and self.failure is not None
+
     # --------------------------------------------------------------------------------------------- its attempts
 
     def begin(self, now: float, wall: float) -> None:

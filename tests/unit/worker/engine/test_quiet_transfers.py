@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from contract.records.outcomes import Ending
+from contract.records.batches import BatchEntry
+from contract.records.outcomes import Attempt, Ending, ErrorClass
 from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld, urls
 from worker.engine.backlog import Backlog
@@ -103,6 +104,19 @@ def test_a_retry_that_finds_no_slot_ends_at_its_deadline() -> None:
 
     assert 12 <= world.clock.seconds < 14
     assert [len(outcome.attempts) for outcome in run.outcomes] == [1]
+
+
+def test_a_retry_of_an_earlier_batch_that_finds_no_slot_waits_for_one() -> None:
+    """Guards has_stalled: the deadline of a URL that has not begun in this run is not known, and so not over."""
+    world = VirtualWorld(_hangs, window=2)
+    world.start([f"http://h{host}.test/hang" for host in range(20)], JobPolicy(timeout=20.0, first_byte_timeout=0))
+    world.drive_until(lambda: world.lane._schedule.quiet == 8)
+    stalled = Attempt(ErrorClass.TIMEOUT, None, 5.0)
+
+    run = world.fetch([BatchEntry(url="http://c.test/", attempts=(stalled,), spent=5.0)], OPEN)
+
+    assert world.clock.seconds > 10
+    assert [outcome.ending for outcome in run.outcomes] == [Ending.OK]
 
 
 def test_quiet_transfers_leave_room_for_another_batch() -> None:

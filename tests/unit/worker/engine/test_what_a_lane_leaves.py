@@ -1,9 +1,10 @@
-"""What a transfer leaves behind: nothing for the collector; and a bug costs its own URL only."""
+"""What a transfer leaves behind: nothing for the collector; and what a bug costs: its own URL, or a batch its time."""
 
 from __future__ import annotations
 
 import gc
 import weakref
+from math import inf
 
 import pytest
 
@@ -12,7 +13,7 @@ from contract.records.policy import JobPolicy
 from tests.support.virtual_world import Reply, VirtualWorld, always, urls
 from worker.engine import rows
 from worker.engine.exchange import NOT_ENDED
-from worker.engine.ports import Ended
+from worker.engine.ports import Answer, Ended
 from worker.engine.transfer import Transfer
 
 OPEN = JobPolicy(timeout=30.0, attempts=3)
@@ -91,3 +92,33 @@ def test_an_attempt_that_cannot_begin_costs_its_own_url_only(monkeypatch: pytest
     endings = {outcome.url: (outcome.ending, outcome.error) for outcome in run.outcomes}
     assert endings.pop("http://a.test/odd") == (Ending.FAILED, ErrorClass.INTERNAL)
     assert endings == dict.fromkeys(urls(20), (Ending.OK, None))
+
+
+def test_a_bug_in_the_loop_hands_every_url_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards _collapse: a URL that the loop had in hand belonged to nobody, and its batch never ended."""
+    world, given = always(Reply(after=1.0)), [*urls(20), "http://slow.test/", "http://odd.test/"]
+    world.names.slow.add("slow.test")
+    known = world.resolver.known
+
+    def break_down(host: str, *, after: float = -inf) -> Answer | None:
+        if host == "odd.test":
+            monkeypatch.undo()
+            raise RuntimeError("a bug")
+        return known(host, after=after)
+
+    monkeypatch.setattr(world.resolver, "known", break_down)
+    run = world.start(given, OPEN)
+
+    with pytest.raises(RuntimeError) as raised:
+        world.drive_until(lambda: run.wait(0))
+    world.lane._collapse(raised.value)
+
+    assert run.wait(0)
+    assert sorted(leftover.entry.url for leftover in run.leftovers) == sorted(given)
+    assert "a bug" in caplog.text
+    again = world.fetch(urls(20), OPEN)
+    assert [outcome.ending for outcome in again.outcomes] == [Ending.OK] * 20
+    assert world.lane._schedule.flying == 0
+    assert not world.store.drafts
