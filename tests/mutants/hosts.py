@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.mutants.guard import Guard
+from tests.mutants.guard import Guard, tested_in
 
 _EVIDENCE = "worker/engine/evidence.py"
 _HOSTS = "worker/engine/hosts.py"
 _RECORD = "worker/engine/host_record.py"
 _PACE = "worker/engine/pace.py"
+_PROBING = "worker/engine/probing.py"
 _THROTTLING = "worker/engine/throttling.py"
 _TRANSFER = "worker/engine/transfer.py"
 _TRIALS = "worker/engine/trials.py"
@@ -17,80 +18,59 @@ _THEORIES = "worker/engine/theories.py"
 _SPLITS = "tests/unit/worker/engine/splits/test_split.py"
 
 
-def _of(text: str, test: str, instead: str) -> Guard:
-    return Guard(_HOSTS, text, (f"tests/unit/worker/engine/test_hosts.py::{test}",), instead)
-
-
-def _one(file: str, text: str, test: str, instead: str) -> Guard:
-    """A guard of one host, tested with all of them."""
-    return Guard(file, text, (f"tests/unit/worker/engine/test_hosts.py::{test}",), instead)
-
-
-def _paced(text: str, test: str, instead: str) -> Guard:
-    return Guard(_PACE, text, (f"tests/unit/worker/engine/test_pace.py::{test}",), instead)
-
-
-def _telling(file: str, text: str, test: str, instead: str) -> Guard:
-    """A guard of the evidence about a host, tested as a whole."""
-    return Guard(file, text, (f"tests/unit/worker/engine/test_evidence.py::{test}",), instead)
-
-
-def _probing(text: str, test: str, instead: str) -> Guard:
-    return Guard("worker/engine/probing.py", text, (f"tests/unit/worker/engine/test_probing.py::{test}",), instead)
-
-
 def _shared(text: str, tests: str, instead: str = "") -> Guard:
     return Guard(
         "contract/ledger/lua/hosts.lua", text, ("tests/integration/ledger/test_hosts.py", "-k", tests), instead
     )
 
 
-def _met(file: str, text: str, test: str, instead: str) -> Guard:
-    return Guard(file, text, (f"tests/unit/worker/engine/test_throttling.py::{test}",), instead)
-
-
-def _met_by_url(file: str, text: str, test: str, instead: str) -> Guard:
-    return Guard(file, text, (f"tests/unit/worker/engine/test_throttling_by_url.py::{test}",), instead)
-
+_host = tested_in("unit/worker/engine/test_hosts.py")
+_by_url = tested_in("unit/worker/engine/test_hosts_by_url.py")
+_learned = tested_in("unit/worker/engine/test_shared_hosts.py")
+_paced = tested_in("unit/worker/engine/test_pace.py")
+_telling = tested_in("unit/worker/engine/test_evidence.py")
+_probing = tested_in("unit/worker/engine/test_probing.py")
+_recent = tested_in("unit/worker/engine/test_recent_answers.py")
+_met = tested_in("unit/worker/engine/test_throttling.py")
+_met_by_url = tested_in("unit/worker/engine/test_throttling_by_url.py")
 
 GUARDS = (
-    _one(_RECENT, "if now - at > _WITHIN]", "test_the_third_url_within_ten_seconds_pauses_the_host",
+    _host(_RECENT, "if now - at > _WITHIN]", "test_the_third_url_within_ten_seconds_pauses_the_host",
         "if False]"),
-    _of("if record is not None and begun < record.stepped:",
+    _host(_HOSTS, "if record is not None and begun < record.stepped:",
         "test_answers_to_requests_begun_before_an_incident_belong_to_it", "if False:"),
-    _of("if record is not None and begun >= record.stepped:",
+    _host(_HOSTS, "if record is not None and begun >= record.stepped:",
         "test_an_inconclusive_earlier_answer_allows_no_second_probe", "if record is not None:"),
-    _one(_RECORD, "        if begun < self.stepped:\n",
+    _host(_RECORD, "        if begun < self.stepped:\n",
         "test_good_answers_to_what_was_in_flight_do_not_restart_the_curve", "        if False:\n"),
-    _one("worker/engine/probing.py", "begun < self._since or", "test_a_probe_is_answered_when_its_body_begins",
+    _host(_PROBING, "begun < self._since or", "test_a_probe_is_answered_when_its_body_begins",
         ""),
-    _one(_RECORD, "self.until = now + longer(asked)", "test_a_longer_wait_in_a_late_answer_counts", "pass"),
-    _one(_RECORD, "if now + asked > self.until:",
+    _host(_RECORD, "self.until = now + longer(asked)", "test_a_longer_wait_in_a_late_answer_counts", "pass"),
+    _host(_RECORD, "if now + asked > self.until:",
         "test_jitter_is_added_once_and_not_per_late_answer", "if True:"),
-    _one(_RECORD, "self._streak = 1 if self.pace.answered >= _FORGIVEN else self._streak + 1",
+    _host(_RECORD, "self._streak = 1 if self.pace.answered >= _FORGIVEN else self._streak + 1",
         "test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers", "self._streak += 1"),
-    _one("worker/engine/probing.py", "now - self._probed < _LASTS or",
+    _host(_PROBING, "now - self._probed < _LASTS or",
         "test_one_request_probes_and_the_others_wait_for_its_answer", ""),
-    Guard(_RECENT, "return count / max(1.0, span) if count >= _SAMPLE else 0.0",
-        ("tests/unit/worker/engine/test_recent_answers.py::test_few_answers_make_no_pace",),
+    _recent(_RECENT, "return count / max(1.0, span) if count >= _SAMPLE else 0.0", "test_few_answers_make_no_pace",
         "return count / max(1.0, span)"),
-    _paced("self._ceiling = max(_LOWEST, _KEPT * worked)", "test_a_pace_starts_below_the_one_that_worked_and_rises",
-        "self._ceiling = worked"),
-    _paced("elif now - self._limited_at < 1.0:", "test_an_unused_pace_does_not_rise", "else:"),
-    _paced("        if self.rate == inf:\n            self.rate, self._ceiling = learned",
+    _paced(_PACE, "self._ceiling = max(_LOWEST, _KEPT * worked)",
+        "test_a_pace_starts_below_the_one_that_worked_and_rises", "self._ceiling = worked"),
+    _paced(_PACE, "elif now - self._limited_at < 1.0:", "test_an_unused_pace_does_not_rise", "else:"),
+    _paced(_PACE, "        if self.rate == inf:\n            self.rate, self._ceiling = learned",
         "test_a_pace_learned_here_is_not_replaced_by_that_of_another_process",
         "        if True:\n            self.rate, self._ceiling = learned"),
-    _of("if asked is not None and record.pace.rate == inf:",
+    _host(_HOSTS, "if asked is not None and record.pace.rate == inf:",
         "test_a_requested_wait_limits_no_pace_if_few_are_refused", "if False:"),
-    _one(_PACE, "self.rate == inf and self.refused > max(1.0, tolerated(self.good))",
+    _host(_PACE, "self.rate == inf and self.refused > max(1.0, tolerated(self.good))",
         "test_a_requested_wait_limits_no_pace_if_few_are_refused", "False"),
-    _one(_RECORD, "        self.pace.refused += 1\n",
+    _host(_RECORD, "        self.pace.refused += 1\n",
         "test_a_requested_wait_limits_no_pace_if_few_are_refused", ""),
-    _one(_PACE, "            self.good, self._worked = good, worked\n        self.refused += 1",
+    _host(_PACE, "            self.good, self._worked = good, worked\n        self.refused += 1",
         "test_a_host_that_refuses_its_probe_too_has_a_limit",
         "            self.good, self._worked = good, worked\n            self.refused += 1"),
-    _one(_RECORD, "self.pace.good += 1", "test_good_answers_to_requests_in_flight_show_that_few_were_refused", "pass"),
-    _one(_RECENT, "if self._throttled.count(key, now) <= tolerated(self.good.count(key, now)):",
+    _host(_RECORD, "self.pace.good += 1", "test_good_answers_to_requests_in_flight_show_that_few_were_refused", "pass"),
+    _host(_RECENT, "if self._throttled.count(key, now) <= tolerated(self.good.count(key, now)):",
         "test_three_urls_among_many_good_ones_pause_no_host", "if False:"),
     _met("worker/engine/lane.py", "self._hosts.answers(transfer.host_key, exchange.began, now, name_asked(transfer))",
         "test_a_probe_that_drips_keeps_no_other_url_of_its_host_waiting", "pass"),
@@ -108,30 +88,30 @@ GUARDS = (
         "test_urls_that_are_always_throttled_do_not_stop_their_host", "if False:"),
     _met_by_url(_HOSTS, "if is_the_hosts is not None:", "test_urls_that_are_always_throttled_do_not_stop_their_host",
         "if False:"),
-    _one(_RECORD, "is_settled = self.is_open and self.stepped <= begun < self.pace.resumed",
+    _by_url(_RECORD, "is_settled = self.is_open and self.stepped <= begun < self.pace.resumed",
         "test_requests_in_flight_when_the_host_opens_begin_no_incident", "is_settled = False"),
-    _of("                record.evidence.by_url.believe()\n", "test_other_processes_learn_that_a_host_throttles_by_url",
-        "                pass\n"),
-    _one(_RECORD, "            self._share()\n        self._is_by_url",
+    _by_url(_HOSTS, "                record.evidence.by_url.believe()\n",
+        "test_other_processes_learn_that_a_host_throttles_by_url", "                pass\n"),
+    _by_url(_RECORD, "            self._share()\n        self._is_by_url",
         "test_other_processes_learn_that_a_host_throttles_by_url", "            pass\n        self._is_by_url"),
-    _one(_RECORD, "is_answering=self.is_open and self.pace.answered > 0",
+    _by_url(_RECORD, "is_answering=self.is_open and self.pace.answered > 0",
         "test_a_new_url_pauses_such_a_host_if_none_was_answered_since", "is_answering=self.is_open"),
-    _one(_RECORD, "if not self.is_open and now >= self.until:",
+    _learned(_RECORD, "if not self.is_open and now >= self.until:",
         "test_another_process_does_not_end_a_longer_pause", "if not self.is_open:"),
-    _one(_RECORD, "if self.is_shared or self.until - now >= SHARED_FROM:",
+    _host(_RECORD, "if self.is_shared or self.until - now >= SHARED_FROM:",
         "test_a_longer_wait_in_a_late_answer_counts", "if self.is_shared:"),
-    _one(_RECORD, "            if not self.is_open:\n                probing.again(now)\n",
+    _by_url(_RECORD, "            if not self.is_open:\n                probing.again(now)\n",
         "test_a_probe_throttled_because_of_its_url_is_followed_by_another", ""),
-    _one(_RECORD, "            self.evidence.by_url.trials.doubt()\n",
+    _by_url(_RECORD, "            self.evidence.by_url.trials.doubt()\n",
         "test_after_two_trials_that_point_at_the_host_its_next_probe_opens_it", "            pass\n"),
-    _one(_RECORD, "        self.evidence.by_url.trials.pause()\n", "test_a_url_may_be_tried_again_after_the_next_pause",
-        ""),
-    _of(" and not record.probing.wants(name)", "test_a_suspect_that_comes_late_is_still_tried", ""),
+    _by_url(_RECORD, "        self.evidence.by_url.trials.pause()\n",
+        "test_a_url_may_be_tried_again_after_the_next_pause", ""),
+    _by_url(_HOSTS, " and not record.probing.wants(name)", "test_a_suspect_that_comes_late_is_still_tried", ""),
     _telling(_TRIALS, "        self._doubts = 0\n        self.accused",
         "test_a_host_convicted_by_trials_has_fewer_of_them", "        self.accused"),
     _telling(_EVIDENCE, "            self.by_url.forget()\n",
         "test_throttled_urls_are_not_remembered_for_ever", ""),
-    _one(_RECORD, "self.evidence.suspect(state.name, now)",
+    _learned(_RECORD, "self.evidence.suspect(state.name, now)",
         "test_other_processes_learn_which_url_a_pause_began_with", "pass"),
     Guard("worker/engine/lane.py", "        self._flow.host_waits.note(waits, now)\n",
         ("tests/unit/worker/engine/test_waits.py", "-k", "throttl"), "        pass\n"),
@@ -151,16 +131,13 @@ GUARDS = (
     _telling(_THEORIES, "        self._in_a_row = 0\n        if was_suspect",
         "test_with_good_answers_in_between_many_urls_may_be_such", "        if was_suspect"),
     _telling(_THEORIES, "            if self.explains(name):\n",
-        "test_if_one_is_answered_all_is_withdrawn_and_needs_twice_the_evidence",
-        "            if False:\n"),
+        "test_if_one_is_answered_all_is_withdrawn_and_needs_twice_the_evidence", "            if False:\n"),
     _telling(_THEORIES, "        self._caution.note_mistake()\n",
         "test_if_one_is_answered_all_is_withdrawn_and_needs_twice_the_evidence", ""),
     _telling(_EVIDENCE, "suspect.times += good_at > suspect.at",
-        "test_the_last_url_is_the_reason_if_others_were_answered_meanwhile",
-        "suspect.times += 1"),
+        "test_the_last_url_is_the_reason_if_others_were_answered_meanwhile", "suspect.times += 1"),
     _telling(_EVIDENCE, "is_alone and suspect.times >= _TELLING",
-        "test_the_last_url_is_the_reason_if_others_were_answered_meanwhile",
-        "suspect.times >= _TELLING"),
+        "test_the_last_url_is_the_reason_if_others_were_answered_meanwhile", "suspect.times >= _TELLING"),
     _met_by_url(_EVIDENCE, "is_probe and self._probes_in_a_row + 1 >= _PROBES and",
         "test_a_host_slower_than_it_says_costs_no_url_an_attempt", "is_probe and"),
     _telling(_EVIDENCE, " and not self.is_suspects_turn\n",
@@ -176,11 +153,10 @@ GUARDS = (
     _telling(_THEORIES, "self._times += self._has_again",
         "test_four_new_urls_throttled_among_answers_show_throttling_of_first_requests", "self._times += 1"),
     _telling(_EVIDENCE, "        if self.first_requests.holds:\n",
-        "test_a_second_throttled_request_means_the_host_and_doubles_the_evidence",
-        "        if False:\n"),
+        "test_a_second_throttled_request_means_the_host_and_doubles_the_evidence", "        if False:\n"),
     _telling(_EVIDENCE, "        self.first_requests.throttled_again()\n",
         "test_a_second_throttled_request_means_the_host_and_doubles_the_evidence", ""),
-    _met_by_url("worker/engine/probing.py", "== is_suspects_turn",
+    _met_by_url(_PROBING, "== is_suspects_turn",
         "test_a_host_that_throttles_the_first_request_for_each_url_yields_all", "is False"),
     _met_by_url(_RECORD, "                self.pace.grow(now)  #",
         "test_a_host_that_throttles_the_first_request_for_each_url_yields_all", "                pass  #"),
@@ -188,41 +164,40 @@ GUARDS = (
         "test_a_host_that_throttles_the_first_request_for_each_url_yields_all", "if is_own:"),
     _met_by_url(_TRANSFER, "own = after if ready_at is None or ready_at > now else 0.0",
         "test_a_host_that_throttles_the_first_request_for_each_url_yields_all", "own = after"),
-    _met_by_url("worker/engine/probing.py", "self._is_control_first = self._by_url.trials.is_control_first",
-        "test_a_host_that_lets_every_second_request_through_costs_no_url_an_attempt",
-        "self._is_control_first = False"),
-    _one(_RECORD, "probing.is_first and begun >= self.stepped",
+    _met_by_url(_PROBING, "self._is_control_first = self._by_url.trials.is_control_first",
+        "test_a_host_that_lets_every_second_request_through_costs_no_url_an_attempt", "self._is_control_first = False"),
+    _by_url(_RECORD, "probing.is_first and begun >= self.stepped",
         "test_requests_in_flight_when_a_pause_begins_are_not_its_probe", "probing.is_first"),
     _telling(_TRIALS, "return self._pauses >= min(self._doubts, _MOST_DOUBTS)",
         "test_a_host_convicted_by_trials_has_fewer_of_them", "return True"),
     _telling(_TRIALS, "        self.tried.add(name)\n", "test_a_url_is_tried_once_after_a_pause", "        pass\n"),
     _telling(_EVIDENCE, "if len(self._suspects) >= _MOST:",
         "test_throttled_urls_are_not_remembered_for_ever", "if False:"),
-    _probing("return self._evidence.is_suspect(name) == is_suspects_turn",
+    _probing(_PROBING, "return self._evidence.is_suspect(name) == is_suspects_turn",
         "test_a_throttled_url_does_not_probe_but_is_tried_next", "return True"),
-    _probing("begun < self._since or", "test_an_answer_from_before_the_trial_is_not_its_controls", ""),
-    _probing("gap = min(1.0 / self._pace.rate, _LONGEST_GAP)", "test_a_trial_respects_the_pace", "gap = 0.0"),
-    _probing("return over >= LOOK if self._is_trial_next", "test_without_a_suspect_the_host_is_not_kept_waiting",
-        "return False if self._is_trial_next"),
-    _probing("else self._is_controlled and over >= 0",
+    _probing(_PROBING, "begun < self._since or", "test_an_answer_from_before_the_trial_is_not_its_controls", ""),
+    _probing(_PROBING, "gap = min(1.0 / self._pace.rate, _LONGEST_GAP)", "test_a_trial_respects_the_pace", "gap = 0.0"),
+    _probing(_PROBING, "return over >= LOOK if self._is_trial_next",
+        "test_without_a_suspect_the_host_is_not_kept_waiting", "return False if self._is_trial_next"),
+    _probing(_PROBING, "else self._is_controlled and over >= 0",
         "test_if_a_trial_is_not_answered_its_control_is_enough_after_a_while", "else False"),
-    _probing("name != self._on_trial or self._has_failed",
+    _probing(_PROBING, "name != self._on_trial or self._has_failed",
         "test_only_the_first_failure_of_a_url_on_trial_belongs_to_the_trial", "name != self._on_trial"),
-    _probing("return self._is_control_first and not self._on_trial",
+    _probing(_PROBING, "return self._is_control_first and not self._on_trial",
         "test_without_a_suspect_beside_the_control_the_host_is_not_kept_waiting", "return False"),
-    _probing("            self._begin(_Stage.SECOND, now)\n", "test_a_trial_has_one_control",
+    _probing(_PROBING, "            self._begin(_Stage.SECOND, now)\n", "test_a_trial_has_one_control",
         "            pass\n"),
     Guard("worker/engine/splits/fetcher.py", "split.put_off(now + wait)",
         (f"{_SPLITS}::test_a_segment_is_retried_when_the_server_says",),
         "self._begin_helper(transfer, split, split.waiting.pop(0), now)"),
     Guard("worker/engine/splits/split.py", "slots = max(1, self.idle + done)",
         (f"{_SPLITS}::test_a_segment_is_retried_when_the_server_says",), "slots = 1"),
-    _one(_RECORD, "and not self.asks and not has_answered",
+    _host(_RECORD, "and not self.asks and not has_answered",
         "test_a_host_that_only_throttles_is_given_up_and_one_that_answered_or_asked_is_not", ""),
-    _of("return record.good_at <= excused", "test_an_excused_url_waits_alone_if_others_are_answered",
+    _host(_HOSTS, "return record.good_at <= excused", "test_an_excused_url_waits_alone_if_others_are_answered",
         "return True"),
-    _of(" or self._recent.is_frequent(key, now)", "test_a_few_throttled_answers_among_many_good_ones_pause_nothing",
-        " or True"),
+    _host(_HOSTS, " or self._recent.is_frequent(key, now)",
+        "test_a_few_throttled_answers_among_many_good_ones_pause_nothing", " or True"),
     _met(_TRANSFER, "        self.ready_at = now\n        self.excused",
         "test_short_pauses_do_not_count_against_the_deadline_either", "        self.excused"),
     _met(_TRANSFER, "(now - self.began - queued) + own",
@@ -252,18 +227,18 @@ GUARDS = (
         "no_state_is_kept"),
     _shared("if ends + keep * 1000 < now then", "no_state_is_kept", "if false then"),
     _shared("math.max(0, tonumber(ends) - now)", "seconds_left", "tonumber(ends)"),
-    _of("record.is_shared and self.is_governed and not record.may_probe(now)",
+    _learned(_HOSTS, "record.is_shared and self.is_governed and not record.may_probe(now)",
         "test_with_other_processes_one_probes_for_all", "False"),
-    _of("[self.hot[key].state(key, now) for key in changed if key in self.hot], wanted",
+    _learned(_HOSTS, "[self.hot[key].state(key, now) for key in changed if key in self.hot], wanted",
         "test_a_long_pause_is_news_once_and_a_short_one_is_not",
         "[record.state(key, now) for key, record in self.hot.items()], wanted"),
-    _one(_RECORD, "max(self.until, now + state.left), now", "test_a_pause_of_another_process_holds_here",
+    _learned(_RECORD, "max(self.until, now + state.left), now", "test_a_pause_of_another_process_holds_here",
         "max(self.until, now + state.left), self.stepped"),
     Guard("worker/batch/host_news.py", "self._hosts.is_governed = now - self._heard < _BELIEVED_FOR",
         ("tests/unit/worker/batch/test_host_news.py",), "pass"),
     Guard("worker/batch/host_news.py", "self._hosts.keep_news(states)", ("tests/unit/worker/batch/test_host_news.py",),
         "pass"),
-    _of("                del self.hot[each]\n", "test_hosts_no_longer_asked_for_are_forgotten_too",
+    _host(_HOSTS, "                del self.hot[each]\n", "test_hosts_no_longer_asked_for_are_forgotten_too",
         "                pass\n"),
     _met(_SCHEDULE, "return host.flying - host.quiet < self._opening + host.prompt",
         "test_a_long_pause_costs_one_probe_and_ends_with_patience", "return True"),

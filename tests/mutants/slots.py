@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from tests.mutants.guard import Guard
+from tests.mutants.guard import Guard, tested_in
 
 _LANE = "worker/engine/lane.py"
 _SCHEDULE = "worker/engine/schedule.py"
 _SLOTS = "worker/engine/slots.py"
 
-
-def _quiet(file: str, text: str, test: str, instead: str = "pass") -> Guard:
-    return Guard(file, text, (f"tests/unit/worker/engine/test_quiet_transfers.py::{test}",), instead)
-
-
-def _schedule(text: str, test: str, instead: str) -> Guard:
-    return Guard(_SCHEDULE, text, (f"tests/unit/worker/engine/test_schedule.py::{test}",), instead)
-
+_scheduled = tested_in("unit/worker/engine/test_schedule.py")
+_silent = tested_in("unit/worker/engine/test_quiet_items.py")
+_tiered = tested_in("unit/worker/engine/test_tiers.py")
+_quiet = tested_in("unit/worker/engine/test_quiet_transfers.py")
 
 GUARDS = (
     _quiet(_LANE, "self._slots.listen(now)", "test_a_stalled_transfer_costs_the_others_a_slot_for_two_seconds"),
@@ -30,8 +26,7 @@ GUARDS = (
     _quiet("worker/engine/results.py", "self.unsettled <= self._resting",
         "test_quiet_transfers_leave_room_for_another_batch", "False"),
     _quiet("worker/engine/results.py", "self._backlog.change(self.fetching - before)",
-        "test_there_is_room_as_soon_as_all_runs_together_have_few_urls_left",
-        "before >= 8 > self.fetching"),
+        "test_there_is_room_as_soon_as_all_runs_together_have_few_urls_left", "before >= 8 > self.fetching"),
     _quiet("worker/engine/transfer.py",
         "return Tier.STALLED if last.error in _STALLS and last.seconds >= QUIET_AFTER else Tier.AGAIN",
         "test_a_retry_of_a_stalled_url_takes_no_slot", "return Tier.AGAIN"),
@@ -46,31 +41,31 @@ GUARDS = (
         "test_quiet_transfers_leave_room_for_another_batch", ""),
     _quiet(_LANE, "self._slots.leave(exchange) if self._heard else False)",
         "test_a_quiet_transfer_whose_bytes_come_continues_undisturbed", "False)"),
-    _schedule("max(_OPENING, window // 4)", "test_a_host_starts_with_a_quarter_of_the_window", "window // 2"),
-    _schedule("host.quiet > 0 and host.flying >= self._window + host.prompt",
+    _scheduled(_SCHEDULE, "max(_OPENING, window // 4)",
+        "test_a_host_starts_with_a_quarter_of_the_window", "window // 2"),
+    _silent(_SCHEDULE, "host.quiet > 0 and host.flying >= self._window + host.prompt",
         "test_a_quiet_host_has_no_more_in_flight_than_there_are_slots", "False"),
-    _schedule("            host.prompt += 1\n", "test_a_host_that_answers_may_have_quiet_ones_beside_the_window",
-        "            pass\n"),
-    _schedule("host.quiet and host.is_mostly_quiet(spare)", "test_silent_hosts_leave_others_room_to_be_quiet",
+    _silent(_SCHEDULE, "            host.prompt += 1\n",
+        "test_a_host_that_answers_may_have_quiet_ones_beside_the_window", "            pass\n"),
+    _silent(_SCHEDULE, "host.quiet and host.is_mostly_quiet(spare)", "test_silent_hosts_leave_others_room_to_be_quiet",
         "False"),
-    Guard("worker/engine/queues.py", " and 2 * self.quiet >= self.flying",
-        ("tests/unit/worker/engine/test_schedule.py::test_a_host_with_a_few_quiet_items_is_not_stuck",)),
-    _schedule("            self._offer(host)\n\n    def flying_at", "test_a_stuck_host_continues_when_fewer_are_quiet",
-        "            pass\n\n    def flying_at"),
-    _schedule("self._firsts.count and (self._firsts_in_a_row < _FIRSTS or not self._again.count)",
+    _silent("worker/engine/queues.py", " and 2 * self.quiet >= self.flying",
+        "test_a_host_with_a_few_quiet_items_is_not_stuck", ""),
+    _silent(_SCHEDULE, "            self._offer(host)\n\n    def flying_at",
+        "test_a_stuck_host_continues_when_fewer_are_quiet", "            pass\n\n    def flying_at"),
+    _tiered(_SCHEDULE, "self._firsts.count and (self._firsts_in_a_row < _FIRSTS or not self._again.count)",
         "test_first_attempts_come_before_retries_without_starving_them", "self._firsts.count"),
-    _schedule("self._most_quiet // 2 - self.quiet",
-        "test_stalled_items_take_no_slot_and_at_most_half_of_the_quiet_ones",
-        "self._most_quiet - self.quiet"),
-    _schedule(" or tier is STALLED):", "test_stalled_items_take_no_slot_and_at_most_half_of_the_quiet_ones",
+    _tiered(_SCHEDULE, "self._most_quiet // 2 - self.quiet",
+        "test_stalled_items_take_no_slot_and_at_most_half_of_the_quiet_ones", "self._most_quiet - self.quiet"),
+    _tiered(_SCHEDULE, " or tier is STALLED):", "test_stalled_items_take_no_slot_and_at_most_half_of_the_quiet_ones",
         "):"),
-    _schedule("            host.set_back()\n", "test_first_tries_of_a_host_that_only_stalls_take_no_slot_from_others",
-        "            pass\n"),
+    _tiered(_SCHEDULE, "            host.set_back()\n",
+        "test_first_tries_of_a_host_that_only_stalls_take_no_slot_from_others", "            pass\n"),
     _quiet(_SCHEDULE, "            host.set_back()\n", "test_hosts_that_only_stall_cost_the_others_no_more_slots",
         "            pass\n"),
-    _schedule("item.tier is FIRST and not (host.quiet and host.stalls)",
+    _tiered(_SCHEDULE, "item.tier is FIRST and not (host.quiet and host.stalls)",
         "test_first_tries_that_a_host_gets_after_it_stalled_take_no_slot_from_others_either", "item.tier is FIRST"),
-    _schedule("                host.bring_forward()\n",
+    _tiered(_SCHEDULE, "                host.bring_forward()\n",
         "test_first_tries_of_a_host_that_answers_after_all_are_such_again", "                pass\n"),
     Guard("worker/adapters/http/waiting.py", "self.is_sparse = self._watched >= _SPARSE * self._ready",
         ("tests/unit/worker/adapters/http/test_waiting.py",), "pass"),
