@@ -61,7 +61,7 @@ GUARDS = (
     Guard(_EXCHANGES, "if self._unread and self._handed.is_leaving(name):",
         (f"{_NAMES}::test_a_name_is_given_only_after_libcurl_has_processed_its_removal",), "if False:"),
     Guard(_EXCHANGES, "        self._multi.close()  # closes",
-        ("tests/integration/test_multiplexed.py", "-k", "closed_cleanly"),
+        ("tests/integration/multiplexed/test_connections.py", "-k", "closed_cleanly"),
         "        self._driver.close()\n        self._multi.close()  # closes"),
     Guard("worker/engine/lookups.py", "    if policy.ipv4_only:\n",
         ("tests/unit/worker/engine/test_lane.py::test_a_job_with_ipv4_only_uses_no_other_address",),

@@ -70,6 +70,6 @@ GUARDS = (
     Guard("worker/adapters/http/waiting.py", "self.is_sparse = self._watched >= _SPARSE * self._ready",
         ("tests/unit/worker/adapters/http/test_waiting.py",), "pass"),
     Guard("worker/adapters/http/exchanges.py", "elif not (self._busy or self._is_crowded):",
-        ("tests/integration/test_multiplexed.py::test_select_and_epoll_take_turns_on_pooled_connections",),
+        ("tests/integration/multiplexed/test_connections.py::test_select_and_epoll_take_turns_on_pooled_connections",),
         "elif False:"),
 )  # fmt: skip

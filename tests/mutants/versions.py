@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from tests.mutants.guard import Guard
+from tests.mutants.guard import Guard, tested_in
 
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _HANDLE = "worker/adapters/http/handle.py"
 _STREAMS = ("tests/unit/worker/adapters/http/test_streams.py",)
-
-
-def _of(file: str, text: str, test: str, instead: str = "pass") -> Guard:
-    return Guard(file, text, (f"tests/integration/test_multiplexed.py::{test}",), instead)
 
 
 def _breakages(text: str, instead: str = "") -> Guard:
@@ -22,28 +18,32 @@ def _streams(text: str, instead: str = "pass", tests: tuple[str, ...] = _STREAMS
     return Guard("worker/adapters/http/streams.py", text, tests, instead)
 
 
+_bodies = tested_in("integration/multiplexed/test_bodies.py")
+_connections = tested_in("integration/multiplexed/test_connections.py")
+_refused = tested_in("integration/multiplexed/test_refused_addresses.py")
+
 _VERSION = "pycurl.CURL_HTTP_VERSION_3 if common.http3 else pycurl.CURL_HTTP_VERSION_2TLS"
 
 GUARDS = (
-    _of(_HANDLE, _VERSION, "test_bodies_come_whole[3]", "pycurl.CURL_HTTP_VERSION_2TLS"),
-    _of(_HANDLE, _VERSION, "test_bodies_come_whole[2]", "pycurl.CURL_HTTP_VERSION_1_1"),
-    _of(_HANDLE, _VERSION, "test_http_2_is_used_if_datagrams_vanish", "pycurl.CURL_HTTP_VERSION_3ONLY"),
-    _of(_HANDLE, "self._setopt(pycurl.PIPEWAIT, int(is_tls))", "test_many_transfers_share_few_connections[2]"),
-    _of(_HANDLE, "self._setopt(pycurl.PIPEWAIT, int(is_tls))", "test_many_transfers_share_few_connections[3]"),
-    _of(_HANDLE, "            if not verdict.allowed:", "test_a_refused_address_gets_no_datagram",
+    _bodies(_HANDLE, _VERSION, "test_bodies_come_whole[3]", "pycurl.CURL_HTTP_VERSION_2TLS"),
+    _bodies(_HANDLE, _VERSION, "test_bodies_come_whole[2]", "pycurl.CURL_HTTP_VERSION_1_1"),
+    _connections(_HANDLE, _VERSION, "test_http_2_is_used_if_datagrams_vanish", "pycurl.CURL_HTTP_VERSION_3ONLY"),
+    _connections(_HANDLE, "self._setopt(pycurl.PIPEWAIT, int(is_tls))", "test_many_transfers_share_few_connections[2]"),
+    _connections(_HANDLE, "self._setopt(pycurl.PIPEWAIT, int(is_tls))", "test_many_transfers_share_few_connections[3]"),
+    _refused(_HANDLE, "            if not verdict.allowed:", "test_a_refused_address_gets_no_datagram",
         "            if False:"),
-    _of(_HANDLE, "            if not verdict.allowed:", "test_a_redirect_to_a_refused_address_sends_nothing[3]",
+    _refused(_HANDLE, "            if not verdict.allowed:", "test_a_redirect_to_a_refused_address_sends_nothing[3]",
         "            if False:"),
-    _of(_HANDLE, "            if not verdict.allowed:", "test_of_two_addresses_only_the_allowed_one_is_tried[3]",
+    _refused(_HANDLE, "            if not verdict.allowed:", "test_of_two_addresses_only_the_allowed_one_is_tried[3]",
         "            if False:"),
-    _of(_HANDLE, "curl.setopt(pycurl.PREREQFUNCTION, self.permit)",
+    _refused(_HANDLE, "curl.setopt(pycurl.PREREQFUNCTION, self.permit)",
         "test_a_pooled_connection_is_judged_again[3]"),
-    _of(_HANDLE, 'curl.setopt(pycurl.PROXY, "")  # proxy variables would bypass the address check',
+    _refused(_HANDLE, 'curl.setopt(pycurl.PROXY, "")  # proxy variables would bypass the address check',
         "test_proxy_variables_change_nothing"),
     # What broke the rules.
-    _of(_EXCHANGES, "if is_of_connection(code, message):", "test_urls_that_shared_a_faulty_connection_are_not_blamed",
-        "if False:"),
-    _of(_EXCHANGES, "self._shared = connection", "test_urls_that_shared_a_faulty_connection_are_not_blamed",
+    _connections(_EXCHANGES, "if is_of_connection(code, message):",
+        "test_urls_that_shared_a_faulty_connection_are_not_blamed", "if False:"),
+    _connections(_EXCHANGES, "self._shared = connection", "test_urls_that_shared_a_faulty_connection_are_not_blamed",
         "return pycurl.E_RECV_ERROR, ''"),
     Guard("worker/engine/http/verdict.py", ", tries=2)", ("tests/unit/worker/engine/http/test_verdict.py",), ")"),
     _breakages('    ("received invalid frame: FRAME[DATA", Breakage.CUT),  # a body of another length\n'),
@@ -54,17 +54,17 @@ GUARDS = (
     _breakages("if _COMPLAINT.search(message):", "if False:"),
     _breakages('.partition(", name: [")[0]', ""),
     # Streams that were reset.
-    _of(_HANDLE, "curl.setopt(pycurl.DEBUGFUNCTION, self.hear)", "test_a_quiet_reset_costs_its_own_stream_only"),
-    _of(_HANDLE, "self._common.streams.connected(self)", "test_bodies_without_a_length_are_requested_once[2]"),
-    _of(_HANDLE, 'broken, detail = Breakage.RESET, "its stream was reset"',
+    _bodies(_HANDLE, "curl.setopt(pycurl.DEBUGFUNCTION, self.hear)", "test_a_quiet_reset_costs_its_own_stream_only"),
+    _bodies(_HANDLE, "self._common.streams.connected(self)", "test_bodies_without_a_length_are_requested_once[2]"),
+    _bodies(_HANDLE, 'broken, detail = Breakage.RESET, "its stream was reset"',
         "test_a_quiet_reset_costs_its_own_stream_only"),
-    _of(_EXCHANGES, "            self._streams.settle(self._busy.values())",
+    _bodies(_EXCHANGES, "            self._streams.settle(self._busy.values())",
         "test_bodies_without_a_length_are_requested_once[2]", "            pass"),
-    _of("worker/engine/exchange.py", "self.is_unseen = not ended.is_watched and self._ends_unseen(head)",
+    _bodies("worker/engine/exchange.py", "self.is_unseen = not ended.is_watched and self._ends_unseen(head)",
         "test_a_quiet_reset_is_noticed_after_bodies_with_lengths[2-0]"),
-    _of("worker/engine/exchange.py", "if not is_watched and self._ends_unseen(head):",
+    _bodies("worker/engine/exchange.py", "if not is_watched and self._ends_unseen(head):",
         "test_a_quiet_reset_is_noticed_after_bodies_with_lengths[2-1000]", "if False:"),
-    _of("worker/engine/transfer.py", "            self._must_watch = True\n",
+    _bodies("worker/engine/transfer.py", "            self._must_watch = True\n",
         "test_a_quiet_reset_is_noticed_after_bodies_with_lengths[2-1000]", "            pass\n"),
     Guard("worker/engine/exchange.py", 'head.framing not in (None, "close")',
         ("tests/integration/test_transfers.py", "-k", "tls-close-framed-1"), "head.framing is not None"),

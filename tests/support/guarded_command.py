@@ -27,11 +27,9 @@ from tests.support.guarded_world import (
     SITE,
     Found,
     World,
-    distinct,
-    name_spellings,
 )
 from tests.support.netbox import PROJECT
-from tests.support.spellings import DENIED_ADDRESSES, spellings
+from tests.support.spellings import DENIED_ADDRESSES, distinct, name_spellings, spellings
 
 # Read by every Python that starts with this folder on its path. Audit events are PEP 578's; C code raises none, so
 # libcurl's connections do not show here, and Python's all do.
@@ -101,7 +99,7 @@ def a_hostile_list() -> Watched:
             name, mixed = f"c{number}.command.test", f"m{number}.command.test"
             world.dns.script(name, address)
             world.dns.script(mixed, address, PUBLIC)
-            hostile += [*spelled, *world.redirects_to(spelled[:3]), *name_spellings(name)[:3]]
+            hostile += [*spelled, *world.redirects_to(spelled[:3]), *name_spellings(name, port=PORT)[:3]]
             good.append(f"http://{mixed}:{PORT}/")
         proxy = f"http://{OTHER_PUBLIC}:{PROXY_PORT}"
         names = ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY")

@@ -10,7 +10,8 @@ from contract.records.outcomes import Ending, ErrorClass, Outcome
 from tests.support.certificates import PrivateAuthority
 from tests.support.dns_stub import NO_RECORDS, NXDOMAIN, REFUSED, SERVFAIL, SILENCE, Kind, Reply
 from tests.support.guarded_site import Site
-from tests.support.guarded_world import CLOSED, PORT, PUBLIC, PUBLIC_6, Found, World, name_spellings
+from tests.support.guarded_world import CLOSED, PORT, PUBLIC, PUBLIC_6, Found, World
+from tests.support.spellings import name_spellings
 
 _LONG_LABEL = "l" * 63
 _LONGEST_NAME = ".".join([_LONG_LABEL] * 3 + ["n" * 56, "test"])
@@ -72,10 +73,10 @@ def ordinary_lists() -> Found:
         hosts += [f"{host}." for host in (*_NAMES[:-1], "b\u00fccher.test")]
         urls = [f"http://{host}:{PORT}/" for host in hosts]
         urls += [f"http://{host}/" for host in hosts] + [f"http://{host}:/" for host in hosts[:3]]
-        urls += name_spellings("spelled.test")
+        urls += name_spellings("spelled.test", port=PORT)
         urls += [f"http://plain.test:{PORT}/here/", f"http://plain.test:0{PORT}/"]
         mapped = f"::ffff:{PUBLIC}"
-        for url, outcome in zip(urls, fetcher.fetch(urls), strict=True):
+        for url, outcome in fetcher.pairs(urls):
             world.stored(outcome, url, remote=(PUBLIC, PUBLIC_6, mapped))
         (outcome,) = fetcher.fetch([f"http://crowded.test:{PORT}/"])  # one of its addresses is ours
         world.stored(outcome, "a name with many addresses")
@@ -106,7 +107,7 @@ def ordinary_https() -> Found:
         hosts = ("plain.test", "PLAIN.test", "plain.test.", "b\u00fccher.test", names[1], PUBLIC, f"[{PUBLIC_6}]")
         with Site([PUBLIC, PUBLIC_6], [443, 8443], tls=tls), world.fetcher(ca_file=str(authority.ca_file)) as fetcher:
             urls = [f"https://{host}{port}/" for host in hosts for port in ("", ":443", ":8443")]
-            for url, outcome in zip(urls, fetcher.fetch(urls), strict=True):
+            for url, outcome in fetcher.pairs(urls):
                 world.stored(outcome, url)
     return world.found
 
@@ -117,7 +118,7 @@ def names_are_asked_once() -> Found:
         for number in range(40):
             name = f"once{number}.closing.test"
             world.dns.script(name, PUBLIC)
-            for url, outcome in zip(name_spellings(name), fetcher.fetch(name_spellings(name)), strict=True):
+            for url, outcome in fetcher.pairs(name_spellings(name, port=PORT)):
                 world.stored(outcome, url)
             asked = len(world.dns.queries(name, Kind.A))
             world.found.expect(asked == 1, f"{name} was asked for {asked} times")
@@ -136,7 +137,7 @@ def unknown_names() -> Found:
         world.dns.script("late.test", NXDOMAIN, Reply(PUBLIC))
         for name in ("unknown.test", "no-records.test"):
             for outcome in fetcher.fetch([f"http://{name}:{PORT}/{number}" for number in range(20)], _PATIENT):
-                _expect_dns(world, outcome, attempts=2)
+                _expect_dns(world, outcome)
             # Twenty URLs share an answer; the second attempts share another.
             asked = len(world.dns.queries(name, Kind.A))
             world.found.expect(asked == 2, f"{name} was asked for {asked} times")
@@ -154,15 +155,15 @@ def failing_name_servers() -> Found:
             world.dns.script(name, failure)
             world.dns.script(f"then-{name}", failure, Reply(PUBLIC))
             failed, stored = fetcher.fetch([f"http://{name}:{PORT}/", f"http://then-{name}:{PORT}/"], patient)
-            _expect_dns(world, failed, attempts=2)
+            _expect_dns(world, failed)
             asked = len(world.dns.queries(name, Kind.A))
             world.found.expect(asked >= 2, f"{name} was asked for {asked} times in 2 attempts")
             world.stored(stored, f"then-{name}")
     return world.found
 
 
-def _expect_dns(world: World, outcome: Outcome, *, attempts: int) -> None:
+def _expect_dns(world: World, outcome: Outcome) -> None:
     world.found.probes += 1
     is_dns = outcome.ending is Ending.FAILED and outcome.error is ErrorClass.DNS
     world.found.expect(is_dns, f"not a failed name: {outcome}")
-    world.found.expect(len(outcome.attempts) == attempts, f"{len(outcome.attempts)} attempts: {outcome}")
+    world.found.expect(len(outcome.attempts) == 2, f"{len(outcome.attempts)} attempts: {outcome}")

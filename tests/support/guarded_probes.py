@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tests.support import guarded_command, guarded_ways, netbox
+from tests.support import guarded_addresses, guarded_command, guarded_dns, guarded_services, netbox
 from tests.support.guarded_world import ADDRESSES, NAMESERVER, Found, Proxying, through_a_proxy
 from tests.support.spellings import DENIED_ADDRESSES, spellings
 
@@ -18,32 +18,32 @@ Way = Callable[[], Found]
 
 #: What is tried, and how many probes that is at least: SECURITY.md says how many they are together.
 WAYS: dict[Way, int] = {
-    guarded_ways.asked_directly: 12_000,
-    guarded_ways.asked_by_http_3: 4_000,
-    guarded_ways.asked_in_a_crowd: 4_800,
-    guarded_ways.reached_by_redirect: 5_000,
-    guarded_ways.met_in_the_pool: 3_600,
-    guarded_ways.closed_behind_an_open_connection: 90,
-    guarded_ways.reached_through_a_proxy: 10_000,
-    guarded_ways.named_by_dns: 2_400,
-    guarded_ways.rebound_by_dns: 5_000,
-    guarded_ways.rebound_within_a_transfer: 170,
-    guarded_ways.mixed_by_dns: 2_500,
-    guarded_ways.known_to_the_machine: 12,
-    guarded_ways.aimed_at_our_own_services: 1_200,
-    guarded_ways.denied_by_the_worker: 6_000,
+    guarded_addresses.asked_directly: 12_000,
+    guarded_addresses.asked_by_http_3: 4_000,
+    guarded_addresses.asked_in_a_crowd: 4_800,
+    guarded_addresses.reached_by_redirect: 5_000,
+    guarded_addresses.met_in_the_pool: 3_600,
+    guarded_addresses.closed_behind_an_open_connection: 90,
+    guarded_addresses.reached_through_a_proxy: 10_000,
+    guarded_dns.named_by_dns: 2_400,
+    guarded_dns.rebound_by_dns: 5_000,
+    guarded_dns.rebound_within_a_transfer: 170,
+    guarded_dns.mixed_by_dns: 2_500,
+    guarded_dns.known_to_the_machine: 12,
+    guarded_services.aimed_at_our_own_services: 1_200,
+    guarded_services.denied_by_the_worker: 6_000,
 }
 
 #: The same through an egress proxy that was set: what is refused does not even reach the proxy.
 THROUGH_A_PROXY: dict[tuple[Proxying, Way], int] = {
-    **{("connect", way): least for way, least in WAYS.items() if way is not guarded_ways.known_to_the_machine},
-    ("connect", guarded_ways.aimed_at_the_egress_proxy): 90,
+    **{("connect", way): least for way, least in WAYS.items() if way is not guarded_dns.known_to_the_machine},
+    ("connect", guarded_services.aimed_at_the_egress_proxy): 90,
     **{("socks5", way): WAYS[way] for way in (
-        guarded_ways.asked_directly, guarded_ways.reached_by_redirect, guarded_ways.met_in_the_pool,
-        guarded_ways.reached_through_a_proxy, guarded_ways.rebound_by_dns, guarded_ways.rebound_within_a_transfer,
-        guarded_ways.mixed_by_dns,
+        guarded_addresses.asked_directly, guarded_addresses.reached_by_redirect, guarded_addresses.met_in_the_pool,
+        guarded_addresses.reached_through_a_proxy, guarded_dns.rebound_by_dns, guarded_dns.rebound_within_a_transfer,
+        guarded_dns.mixed_by_dns,
     )},
-    ("socks5", guarded_ways.aimed_at_the_egress_proxy): 90,
+    ("socks5", guarded_services.aimed_at_the_egress_proxy): 90,
 }  # fmt: skip
 
 #: Lines of the list that ``trawl run`` is given, at least.

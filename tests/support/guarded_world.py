@@ -27,9 +27,10 @@ from tests.support.egress_proxy import EgressProxy
 from tests.support.guarded_site import Asked, Site, moved, reply
 from tests.support.processes import PATIENCE
 from tests.support.sink import Sink
-from tests.support.spellings import Spelling
+from tests.support.spellings import Spelling, distinct
 from worker.adapters.clock import SystemClock
 from worker.downloader import Downloader
+from worker.engine.safety import Tier, tier_of
 from worker.own_services import endpoints
 from worker.settings import WorkerSettings
 
@@ -186,6 +187,13 @@ class World:
 
     # ---- what has to come out
 
+    def refuses(
+        self, fetcher: Fetcher, spelled: Iterable[Spelling], policy: JobPolicy = CLOSED, *, hint: str | None = None
+    ) -> None:
+        """Fetch the spellings, which all have to be refused."""
+        for spelling, outcome in fetcher.spelled(spelled, policy):
+            self.refused_spelling(spelling, outcome, hint)
+
     def refused(self, outcome: Outcome, what: object, *, hints: str = "", error: ErrorClass | None = None) -> None:
         """Count a probe that has to be refused at the first attempt."""
         self.found.probes += 1
@@ -196,6 +204,18 @@ class World:
         self.found.expect(len(outcome.attempts) <= 1, f"tried again: {what} {outcome}")
         self.found.expect(hints in (outcome.detail or ""), f"does not say {hints!r}: {what} {outcome.detail}")
         self.found.expect(outcome.path is None, f"stored: {what} {outcome}")
+
+    def refused_address(self, what: object, outcome: Outcome, address: str, hint: str | None = None) -> None:
+        """Count a probe that has to be refused because of its address; ``hint``: what is said of that, if unusual."""
+        says = "--allow-net" if tier_of(address) is Tier.PRIVATE else "no setting opens it"
+        self.refused(outcome, what, error=ErrorClass.REFUSED_ADDRESS, hints=says if hint is None else hint)
+
+    def refused_spelling(self, spelling: Spelling, outcome: Outcome, hint: str | None = None) -> None:
+        """Count a probe that has to be refused because of its address, or because of its text."""
+        if spelling.reaches is None:
+            self.refused(outcome, spelling, error=ErrorClass.REFUSED_URL)
+        else:
+            self.refused_address(spelling, outcome, spelling.reaches, hint)
 
     def stored(self, outcome: Outcome, what: object, *, remote: Sequence[str] = (PUBLIC, PUBLIC_6)) -> None:
         """Count a probe that has to be fetched, from one of these addresses."""
@@ -236,6 +256,15 @@ class Fetcher:
         found = {outcome.url: outcome for outcome in run.outcomes}
         return [found[entry.url] for entry in entries]
 
+    def pairs(self, urls: Sequence[str], policy: JobPolicy = CLOSED) -> list[tuple[str, Outcome]]:
+        """Return the URLs with their outcomes."""
+        return list(zip(urls, self.fetch(urls, policy), strict=True))
+
+    def spelled(self, spelled: Iterable[Spelling], policy: JobPolicy = CLOSED) -> list[tuple[Spelling, Outcome]]:
+        """Return the spellings that differ with their outcomes."""
+        ours = distinct(spelled)
+        return list(zip(ours, self.fetch((each.url for each in ours), policy), strict=True))
+
 
 def boxed(scenario: Callable[[], Result]) -> Result:
     """Run a scenario (a function of a module) in a network of its own and return what it found.
@@ -247,50 +276,6 @@ def boxed(scenario: Callable[[], Result]) -> Result:
             pytest.fail(f"The address guard cannot be tested here: {reason}")
         pytest.skip(reason)
     return netbox.call(scenario, addresses=ADDRESSES, every_address=True, nameserver=NAMESERVER, timeout=300.0)
-
-
-def distinct(spelled: Iterable[Spelling]) -> list[Spelling]:
-    """Return the spellings whose URL is written differently from the ones before."""
-    return list({spelling.url: spelling for spelling in spelled}.values())
-
-
-def name_spellings(name: str, *, port: int = PORT) -> list[str]:
-    """Return more than 20 URLs to a name; each stands for that name and no other."""
-    wide = "".join(chr(ord(char) + 0xFEE0) if char.isalnum() else char for char in name)
-    first, rest = name[0], name[1:]
-    hosts = [
-        name,
-        name.upper(),
-        name.title(),
-        f"{name}.",
-        f"{name.upper()}.",
-        wide,
-        f"{wide}.",
-        f"%{ord(first):02x}{rest}",
-        f"%{ord(first):02X}{rest}.",
-        "".join(f"%{ord(char):02x}" for char in name),
-        name.replace(".", "%2E"),
-        name.replace(".", "%2e"),
-        name.replace(".", "\N{IDEOGRAPHIC FULL STOP}"),
-        name.replace(".", "\N{FULLWIDTH FULL STOP}"),
-        name.replace(".", "\N{HALFWIDTH IDEOGRAPHIC FULL STOP}"),
-        f"{first}\u00ad{rest}",
-        f"{first}%C2%AD{rest}",
-        f"{first}\u200b{rest}",
-        f"{first}\u2060{rest}",
-        chr(ord(first) - 0x61 + 0x1D41A) + rest,  # mathematical bold
-        chr(ord(first) - 0x61 + 0x24D0) + rest,  # circled
-    ]
-    return [
-        *(f"http://{host}:{port}/" for host in hosts),
-        f"HTTP://{name}:{port}/",
-        f"http://{name}:000{port}/",
-        f"http://{name}:{port}",
-        f"http://{name}:{port}?@example.com/",
-        f"http://{name}:{port}/@example.com/",
-        f"http://{name}:{port}/#@example.com/",
-        f"http://{name}:{port}/%2e%2e/%00",
-    ]
 
 
 @contextmanager

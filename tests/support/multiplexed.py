@@ -8,7 +8,7 @@ import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -25,8 +25,10 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, ProtocolNegotiated, QuicEvent, StopSendingReceived, StreamReset
 
+from contract.records.policy import JobPolicy
 from tests.support.bodies import body_bytes
 from tests.support.certificates import Certificate
+from tests.support.fetching import OPEN
 from tests.support.looping import Looping
 
 Fields = list[tuple[bytes, bytes]]
@@ -351,3 +353,18 @@ class MultiplexedSite(Looping):
         self._ear.close()
         for _ in range(3):  # transports close in later turns of the loop: TLS, then the socket below it
             await asyncio.sleep(0)
+
+
+ALONE = {"2": {"http3": False}, "3": {"http2": False}}  #: a site that speaks this version alone: no race decides
+LARGE = 300_000  #: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An HTTP version, a site that speaks it, and the policy that asks for it."""
+
+    name: str
+    site: MultiplexedSite
+
+    def policy(self, policy: JobPolicy = OPEN) -> JobPolicy:
+        return replace(policy, http3=self.name == "3")

@@ -1,8 +1,8 @@
-"""The ways a URL can spell an address that must not be reached, and the addresses."""
+"""The ways a URL can spell a name, or an address that must not be reached, and such addresses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -117,30 +117,74 @@ def spellings(address: str, *, port: int | None = None, path: str = "/", scheme:
     ]
 
 
-def locations(address: str, *, port: int, path: str = "/") -> list[Spelling]:
+def locations(address: str, *, port: int) -> list[Spelling]:
     """Return what a server on http can say in Location to lead to an address, and what it leads to.
 
     Redirects are read as browsers do: there are more ways to a host than in a list. What leads elsewhere is left out.
     """
     literal = f"[{address}]" if ":" in address else address
     there = f"{literal}:{port}"
-    as_a_list = [each for each in spellings(address, port=port, path=path) if each.label not in _READ_OTHERWISE]
+    as_a_list = [each for each in spellings(address, port=port) if each.label not in _READ_OTHERWISE]
     return as_a_list + [
         Spelling(label, location, address)
         for label, location in {
-            "three slashes": f"http:///{there}{path}", "four slashes": f"http:////{there}{path}",
-            "one slash": f"http:/{there}{path}", "one slash of another scheme": f"https:/{there}{path}",
-            "no slash of another scheme": f"https:{there}{path}", "backslashes": f"http:\\\\{there}{path}",
-            "one backslash": f"http:\\{there}{path}", "mixed slashes": f"http:/\\{there}{path}",
-            "nothing but slashes": f"//{there}{path}", "three slashes and no scheme": f"///{there}{path}",
-            "backslashes and no scheme": f"\\\\{there}{path}", "a slash and a backslash": f"/\\{there}{path}",
-            "a backslash and a slash": f"\\/{there}{path}", "a tab between slashes": f"/\t/{there}{path}",
-            "a tab in the scheme": f"ht\ttp://{there}{path}",
-            "tab inside": f"http://{literal[:2]}\t{literal[2:]}:{port}{path}",
-            "backslash before a path": f"http://{there}\\@example.com{path}",
-            "user name behind": f"http://{literal}\\@example.com:{port}{path}",
+            "three slashes": f"http:///{there}/", "four slashes": f"http:////{there}/",
+            "one slash": f"http:/{there}/", "one slash of another scheme": f"https:/{there}/",
+            "no slash of another scheme": f"https:{there}/", "backslashes": f"http:\\\\{there}/",
+            "one backslash": f"http:\\{there}/", "mixed slashes": f"http:/\\{there}/",
+            "nothing but slashes": f"//{there}/", "three slashes and no scheme": f"///{there}/",
+            "backslashes and no scheme": f"\\\\{there}/", "a slash and a backslash": f"/\\{there}/",
+            "a backslash and a slash": f"\\/{there}/", "a tab between slashes": f"/\t/{there}/",
+            "a tab in the scheme": f"ht\ttp://{there}/",
+            "tab inside": f"http://{literal[:2]}\t{literal[2:]}:{port}/",
+            "backslash before a path": f"http://{there}\\@example.com/",
+            "user name behind": f"http://{literal}\\@example.com:{port}/",
         }.items()
     ]  # fmt: skip
+
+
+def distinct(spelled: Iterable[Spelling]) -> list[Spelling]:
+    """Return the spellings whose URL is written differently from the ones before."""
+    return list({spelling.url: spelling for spelling in spelled}.values())
+
+
+def name_spellings(name: str, *, port: int) -> list[str]:
+    """Return more than 20 URLs to a name; each stands for that name and no other."""
+    wide = "".join(chr(ord(char) + 0xFEE0) if char.isalnum() else char for char in name)
+    first, rest = name[0], name[1:]
+    hosts = [
+        name,
+        name.upper(),
+        name.title(),
+        f"{name}.",
+        f"{name.upper()}.",
+        wide,
+        f"{wide}.",
+        f"%{ord(first):02x}{rest}",
+        f"%{ord(first):02X}{rest}.",
+        "".join(f"%{ord(char):02x}" for char in name),
+        name.replace(".", "%2E"),
+        name.replace(".", "%2e"),
+        name.replace(".", "\N{IDEOGRAPHIC FULL STOP}"),
+        name.replace(".", "\N{FULLWIDTH FULL STOP}"),
+        name.replace(".", "\N{HALFWIDTH IDEOGRAPHIC FULL STOP}"),
+        f"{first}\u00ad{rest}",
+        f"{first}%C2%AD{rest}",
+        f"{first}\u200b{rest}",
+        f"{first}\u2060{rest}",
+        chr(ord(first) - 0x61 + 0x1D41A) + rest,  # mathematical bold
+        chr(ord(first) - 0x61 + 0x24D0) + rest,  # circled
+    ]
+    return [
+        *(f"http://{host}:{port}/" for host in hosts),
+        f"HTTP://{name}:{port}/",
+        f"http://{name}:000{port}/",
+        f"http://{name}:{port}",
+        f"http://{name}:{port}?@example.com/",
+        f"http://{name}:{port}/@example.com/",
+        f"http://{name}:{port}/#@example.com/",
+        f"http://{name}:{port}/%2e%2e/%00",
+    ]
 
 
 #: Spellings that a Location may hold and a list may not, or that lead elsewhere there.

@@ -1,0 +1,1 @@
+"""HTTP/2 and HTTP/3 against real servers."""
