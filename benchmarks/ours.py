@@ -41,7 +41,7 @@ _HASH_SHOWS = frozenset({"B", "C", "X"})
 _OPEN = {"A": 128, "B": 32, "C": 8, "E": 128, "S": 64, "SE": 128}
 
 
-def clients(against: Path | None = None) -> list[Client]:
+def clients(against: Path | None) -> list[Client]:
     """Return all of ours; ``against`` is another checkout, whose `trawl` takes part as well."""
     version = [sys.executable, "-m", "producer", "--version"]
     one_lane = {**_OPEN, "A": 64, "E": 64}

@@ -29,17 +29,17 @@ _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 
 
-def open_link(device: str = DEVICE, bits: int = 24) -> int:
+def open_link(bits: int = 24) -> int:
     """Create the device, give it its address and return its descriptor; it vanishes when that is closed.
 
     What is behind it are the addresses that begin with the same ``bits``.
     """
     link = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    fcntl.ioctl(link, _TUNSETIFF, struct.pack("16sH", device.encode(), _IFF_TUN | _IFF_NO_PI))
+    fcntl.ioctl(link, _TUNSETIFF, struct.pack("16sH", DEVICE.encode(), _IFF_TUN | _IFF_NO_PI))
     for told in (
         ["ip", "link", "set", "lo", "up"],  # a network namespace made for us starts with it down
-        ["ip", "address", "add", f"{NEAR}/{bits}", "dev", device],
-        ["ip", "link", "set", device, "up", "mtu", str(MTU), "txqueuelen", "20000"],
+        ["ip", "address", "add", f"{NEAR}/{bits}", "dev", DEVICE],
+        ["ip", "link", "set", DEVICE, "up", "mtu", str(MTU), "txqueuelen", "20000"],
     ):
         subprocess.run(told, check=True)
     return link

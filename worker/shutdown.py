@@ -71,7 +71,7 @@ class ShutdownDeadline:
     ``concurrency/prefork.py``, ``set_pdeathsig``), elsewhere with their batch.
     """
 
-    def __init__(self, *, within: float, has_work: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, *, within: float, has_work: Callable[[], bool]) -> None:
         self._within = within
         self._has_work = has_work
         self._is_stopping = False

@@ -84,9 +84,9 @@ def in_proportion(
     return Finding(f"{text} (at most {allowed})", took <= limit and not missing, is_time=True)
 
 
-def never_idle(name: str, trials: Sequence[Trial], most: float = 10.0) -> Finding:
+def never_idle(name: str, trials: Sequence[Trial]) -> Finding:
     longest = max(trial.longest_gap for trial in trials)
-    return Finding(f"{name}: at most {longest:.1f} s without a good URL (at most {most:g} s)", longest <= most, True)
+    return Finding(f"{name}: at most {longest:.1f} s without a good URL (at most 10 s)", longest <= 10.0, True)
 
 
 def cpu_of(name: str, trials: Sequence[Trial], bases: Sequence[Trial]) -> Finding:

@@ -25,14 +25,14 @@ class RunningCluster:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path, *, workers: int, processes: int, drain: float = 0.5) -> Iterator[RunningCluster]:
+def running_cluster(folder: Path, *, workers: int, processes: int) -> Iterator[RunningCluster]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         server = stack.enter_context(RedisServer(folder / "redis"))
         env = {
             "TRAWL_BROKER_URL": server.url(),
             "TRAWL_OUTPUT": str(folder / "files"),
-            "TRAWL_DRAIN": str(drain),
+            "TRAWL_DRAIN": "0.5",
             "PYTHONPATH": environment()["PYTHONPATH"],
         }
         started = [CeleryWorker(folder, env=env, concurrency=processes).start(wait=False) for _ in range(workers)]

@@ -96,8 +96,8 @@ def _run_small(bench: Bench, site: RunningSite, cluster: RunningCluster, name: s
     )
 
 
-def _await_files(cluster: RunningCluster, count: int, within: float = 60.0) -> None:
-    until = time.monotonic() + within
+def _await_files(cluster: RunningCluster, count: int) -> None:
+    until = time.monotonic() + 60.0
     while time.monotonic() < until:
         if cluster.output.is_dir() and sum(1 for _ in cluster.output.iterdir()) >= count:
             return

@@ -63,8 +63,8 @@ def _stop(worker: CeleryWorker) -> tuple[float, str | int]:
     return time.monotonic() - begun, ended
 
 
-def _await_end(cluster: Cluster, job: str, within: float = 60.0) -> None:
-    until = time.monotonic() + within
+def _await_end(cluster: Cluster, job: str) -> None:
+    until = time.monotonic() + 60.0
     while time.monotonic() < until:
         record = cluster.ledger.job(job)
         if record is not None and record.is_finished:

@@ -52,7 +52,7 @@ class Contestant:
         return {**kept, **ours, **certificates, "LC_ALL": "C.UTF-8", "HOME": str(place.folder)}
 
 
-def contestants(against: Path | None = None) -> list[Contestant]:
+def contestants(against: Path | None) -> list[Contestant]:
     """Return all there are; ``against`` is another checkout, whose `trawl` takes part as well."""
     other = [] if against is None else [Contestant("trawl-against", _trawl, checkout=against.resolve())]
     return [

@@ -73,7 +73,7 @@ def _settled(code: int, output: Outlet) -> int:
 
 def _report_bug(error: Exception) -> str:
     """Store the traceback and return a sentence that says where."""
-    from producer.commands.housekeeping import keep_details
+    from producer.commands.bug_details import keep_details
     from producer.wiring import Producer
 
     bug = f"This is a bug of Trawlnet ({type(error).__name__})."

@@ -186,7 +186,7 @@ class Embedded:
         Raises:
             ServiceError: one keeps exiting; the sentence quotes the end of its log.
         """
-        for event in self._events(0.0):
+        for event in self._events():
             self._on_event(event)
         if self._reserve is not None:
             self._reserve.look()
@@ -199,7 +199,7 @@ class Embedded:
         return self.is_running(WORKER)
 
     def is_running(self, name: str) -> bool:
-        for event in self._events(0.0):
+        for event in self._events():
             self._on_event(event)
         return name in self._running
 
@@ -248,12 +248,12 @@ class Embedded:
                 "The process that supervises server and worker is gone; run the same command again."
             ) from None
 
-    def _events(self, wait: float) -> list[dict[str, Any]]:
-        """Return the supervisor's events, waiting up to ``wait`` seconds for one."""
+    def _events(self) -> list[dict[str, Any]]:
+        """Return the supervisor's events that have come."""
         if self._supervisor is None or self._supervisor.stdout is None:
             return []
         pipe = self._supervisor.stdout.fileno()
-        if not select.select([pipe], [], [], wait)[0]:
+        if not select.select([pipe], [], [], 0)[0]:
             return []
         read = os.read(pipe, 65536)
         if not read:

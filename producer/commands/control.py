@@ -18,7 +18,7 @@ from producer.storage.last_job import last_job
 from producer.wiring import Producer
 
 
-def pause_job(job: str | None, output: Path | None, producer: Producer, *, waits: bool = True) -> str:
+def pause_job(job: str | None, output: Path | None, producer: Producer, *, waits: bool) -> str:
     """Pause a job; return the sentence to print.
 
     Raises:
@@ -60,12 +60,7 @@ def cancel_job(job: str | None, output: Path | None, producer: Producer, *, wait
 
 
 def change_job(
-    job: str | None,
-    output: Path | None,
-    producer: Producer,
-    *,
-    weight: float | None = None,
-    priority: int | None = None,
+    job: str | None, output: Path | None, producer: Producer, *, weight: float | None, priority: int | None
 ) -> str:
     """Set a job's weight or priority; return the sentence to print.
 

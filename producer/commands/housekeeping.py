@@ -1,4 +1,4 @@
-"""``trawl gc``: removes what is no longer needed from Redis, cache and output folders. Also keeps details of bugs."""
+"""``trawl gc``: removes what is no longer needed from Redis, cache and output folders."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ import os
 import shutil
 import stat
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from contract.errors import FolderError, InputError, UnknownJobError
 from contract.folders import PART, PARTIALS, PRIVATE, RECORD
 from contract.named_files import in_words
+from producer.commands.bug_details import DETAILS
 from producer.job.plan import remember_rest
 from producer.storage.journal import Journal
 from producer.storage.manifest import look_at
 from producer.wiring import Producer
 
 _DAY = 86400.0  # seconds
-_BUG = "bug-"  # followed by the time: prefix of files with details of bugs
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def remove_stale_cache(producer: Producer, older_than: float) -> list[Path]:
         if journal.exists() and _is_older(journal.stat(), older_than):
             shutil.rmtree(entry, ignore_errors=True)
             stale.append(entry)
-        elif entry.name.startswith(_BUG) and _is_older(entry.lstat(), older_than):
+        elif entry.name.startswith(DETAILS) and _is_older(entry.lstat(), older_than):
             entry.unlink()
             stale.append(entry)
     return stale
@@ -157,18 +155,3 @@ def _remove_partial(name: str, folder: int, older_than: float) -> int | None:
 
 def _is_older(found: os.stat_result, days: float) -> bool:
     return time.time() - found.st_mtime > days * _DAY
-
-
-def keep_details(error: BaseException, producer: Producer) -> Path:
-    """Write a traceback to a private file in our cache folder; return its path.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    folder = producer.cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_BUG}{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(file, "w", encoding="utf-8", errors="backslashreplace") as text:
-        text.write("".join(traceback.format_exception(error)))
-    return path

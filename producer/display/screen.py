@@ -21,7 +21,7 @@ _ERROR_ROWS, _WORKER_ROWS, _SENTENCE_ROWS = 4, 6, 4
 _HELD_UP = "held up by  "
 
 
-def screen(status: JobStatus, width: int, height: int, *, is_unicode: bool = True) -> list[Line]:
+def screen(status: JobStatus, width: int, height: int, *, is_unicode: bool) -> list[Line]:
     """Return the lines that show a job within ``width`` columns and, if possible, ``height`` lines."""
     head = [
         _title(status, width),

@@ -10,7 +10,7 @@ FIRST_SIZE = 128  # URLs that a process has in flight by default (TRAWL_TRANSFER
 _MOST_ROUNDS, _WORTHWHILE = 4, 128  # for a short list: most batches per slot, and fewest URLs in each of them
 
 
-def ramp(size: int, slots: int, first: int = FIRST_SIZE) -> Iterator[int]:
+def ramp(size: int, slots: int, first: int) -> Iterator[int]:
     """Yield the sizes of the coming batches: ``first`` for each slot, then twice that, ... up to ``size``.
 
     A *slot* is a worker process. With fewer URLs than it can have in flight, it would be partly idle until its next

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from contract.ledger import control
@@ -28,18 +27,9 @@ class JobControl:
     Methods raise ``redis.exceptions.RedisError`` if Redis is unreachable, and may then be repeated.
     """
 
-    def __init__(
-        self,
-        job: str,
-        services: Services,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, job: str, services: Services) -> None:
         self.job = job
         self._services = services
-        self._clock = clock
-        self._sleep = sleep
         self._holder = f"control@{platform.node()}/{os.getpid()}"
 
     def pause(self, *, by: str = "") -> bool:
@@ -91,13 +81,13 @@ class JobControl:
 
         In the latter case transfers may be in flight: batches in the record are still held. None: the job is gone.
         """
-        until = self._clock() + _OBEYED_WITHIN
+        until = time.monotonic() + _OBEYED_WITHIN
         while True:
             record = self.record()
             if record is None:
                 return None
             if record.is_cancelled:
                 self.settle()
-            if not record.running or self._clock() >= until:
+            if not record.running or time.monotonic() >= until:
                 return record
-            self._sleep(_LOOK_PAUSE)
+            time.sleep(_LOOK_PAUSE)

@@ -94,11 +94,6 @@ class Feeder:
         """Did the ledger take no more, because the job was cancelled?"""
         return self._sender.is_cancelled
 
-    @property
-    def is_complete(self) -> bool:
-        """Was the whole list read?"""
-        return self.is_done
-
     def step(self, wait: float = 0.0) -> bool:
         """Read the next chunk and send full batches; False if there was nothing to do now.
 

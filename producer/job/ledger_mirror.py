@@ -46,12 +46,6 @@ class LedgerMirror:
         return self._follower.is_finished and not self.is_behind and self._is_fed()
 
     @property
-    def is_complete(self) -> bool:
-        """Has the command that feeds the job read its whole list?"""
-        record = self._follower.record
-        return record is not None and record.is_sealed
-
-    @property
     def totals(self) -> Mapping[str, int]:
         return self._follower.totals
 

@@ -28,11 +28,6 @@ class Source(Protocol):
         ...
 
     @property
-    def is_complete(self) -> bool:
-        """Was the whole list read?"""
-        ...
-
-    @property
     def is_behind(self) -> bool:
         """Are there batches that the ledger may lack but has no room for now?"""
         ...
@@ -161,8 +156,7 @@ def is_finished(feeder: Source, journal: Journal) -> bool:
 
 def _show(feeder: Source, follower: Follower, observer: Observer, console: Display) -> None:
     held_up = feeder.held_up or follower.held_up
-    seen = Seen(record=follower.record, totals=feeder.totals, is_complete=feeder.is_complete, redis=held_up)
-    observer.look(seen)
+    observer.look(Seen(record=follower.record, totals=feeder.totals, redis=held_up))
     console.exemplify(observer.examples)
     if console.is_due():
         console.show(observer.status())

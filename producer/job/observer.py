@@ -34,8 +34,12 @@ class Seen:
 
     record: JobRecord | None
     totals: Mapping[str, int] | None
-    is_complete: bool
     redis: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Was the whole list read?"""
+        return self.record is not None and self.record.is_sealed
 
 
 class Observer:
@@ -50,8 +54,8 @@ class Observer:
         live: LiveProgress,
         resumed_by: str,
         troubles: Troubles | None = None,
-        every: float | None = _ASKED_EVERY,
-        is_own: bool = False,
+        every: float | None,
+        is_own: bool,
         age: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -84,7 +88,7 @@ class Observer:
         self._waiting: Sequence[Waiting] = ()  # hosts that URLs of the job waited for at the last query
         self._waits_asked = 0.0
         self._lines = -1
-        self._seen = Seen(record=None, totals=None, is_complete=False)
+        self._seen = Seen(record=None, totals=None)
 
     def look(self, seen: Seen) -> None:
         """Update what is known and query the cluster if it is time; while it is unreachable, the last answer stays."""

@@ -23,9 +23,7 @@ _SNAPSHOT_WITHIN = 1.1  # seconds within which every longer batch publishes a sn
 class JobWatch:
     """Read-only. ``journal`` is the folder with the job's journal, if it is here; it knows more than the ledger."""
 
-    def __init__(
-        self, cluster: Cluster, record: JobRecord, *, journal: Path | None = None, is_own: bool = False
-    ) -> None:
+    def __init__(self, cluster: Cluster, record: JobRecord, *, journal: Path | None, is_own: bool) -> None:
         self.record = record
         self.is_own = is_own  # the server is that of a run, and ends with it
         self.is_unreachable = False  # the cluster did not answer when it was asked last
@@ -98,7 +96,7 @@ class JobWatch:
             self._redis = memory.fullness if memory.is_full else ""
 
     def _seen(self) -> Seen:
-        return Seen(record=self.record, totals=self._totals, is_complete=self.record.is_sealed, redis=self._redis)
+        return Seen(record=self.record, totals=self._totals, redis=self._redis)
 
     def _update(self, record: JobRecord) -> None:
         self.record = record

@@ -39,7 +39,7 @@ class StoredFiles:
     Store ``record`` after each change, before calling ``tidy``.
     """
 
-    def __init__(self, folder: Path, *, most: int = ROWS_IN_MEMORY) -> None:
+    def __init__(self, folder: Path, *, most: int) -> None:
         """About ``most`` rows are kept in memory."""
         self._runs = SortedRuns(folder, "stored", NAME + _VALUE)
         self._recent: list[bytes] = []

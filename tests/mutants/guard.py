@@ -48,7 +48,7 @@ def copy_project(to: Path) -> None:
             shutil.copy(source, to / name)
 
 
-def is_missed(guard: Guard, project: Path, *, seconds: float = 300.0) -> bool:
+def is_missed(guard: Guard, project: Path) -> bool:
     """Remove the guard from a copy of the project, and return whether a test fails.
 
     Raises:
@@ -63,7 +63,7 @@ def is_missed(guard: Guard, project: Path, *, seconds: float = 300.0) -> bool:
     command = [sys.executable, "-B", "-m", "pytest", *options, *guard.tests]
     run = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        said, _ = run.communicate(timeout=seconds)
+        said, _ = run.communicate(timeout=300.0)
     except subprocess.TimeoutExpired:
         _end_with_all_it_started(run)
         return True  # without the guard something hangs, and pytest-timeout was not even needed

@@ -35,8 +35,9 @@ _met = tested_in("unit/worker/engine/test_throttling.py")
 _met_by_url = tested_in("unit/worker/engine/test_throttling_by_url.py")
 
 GUARDS = (
-    _host(_RECENT, "if now - at > _WITHIN]", "test_the_third_url_within_ten_seconds_pauses_the_host",
-        "if False]"),
+    _host(_RECENT, " and now - next(iter(times)) <= _WITHIN", "test_the_third_url_within_ten_seconds_pauses_the_host",
+        ""),
+    _host(_RECENT, "        urls.pop(url, None)\n", "test_the_third_url_within_ten_seconds_pauses_the_host", ""),
     _host(_HOSTS, "if record is not None and begun < record.stepped:",
         "test_answers_to_requests_begun_before_an_incident_belong_to_it", "if False:"),
     _host(_HOSTS, "if record is not None and begun >= record.stepped:",

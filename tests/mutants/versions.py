@@ -6,7 +6,6 @@ from tests.mutants.guard import Guard, tested_in
 
 _EXCHANGES = "worker/adapters/http/exchanges.py"
 _HANDLE = "worker/adapters/http/handle.py"
-_STREAMS = ("tests/unit/worker/adapters/http/test_streams.py",)
 
 
 def _breakages(text: str, instead: str = "") -> Guard:
@@ -14,7 +13,8 @@ def _breakages(text: str, instead: str = "") -> Guard:
     return Guard("worker/adapters/http/breakages.py", text, tests, instead)
 
 
-def _streams(text: str, instead: str = "pass", tests: tuple[str, ...] = _STREAMS) -> Guard:
+def _streams(text: str, instead: str = "pass") -> Guard:
+    tests = ("tests/unit/worker/adapters/http/test_streams.py",)
     return Guard("worker/adapters/http/streams.py", text, tests, instead)
 
 

@@ -61,10 +61,8 @@ class Clocked(Ledger, Protocol):
 class ClockedLedger(RedisLedger, Clocked):
     """The production ledger: only the text of its scripts is changed, while they are loaded, where they call TIME."""
 
-    def __init__(
-        self, client: redis.Redis, *, lease: float = 20.0, keep: float = 86400.0, queue: Sequence[str] = ()
-    ) -> None:
-        super().__init__(client, lease=lease, keep=keep, queue=queue)
+    def __init__(self, client: redis.Redis, *, queue: Sequence[str] = ()) -> None:
+        super().__init__(client, lease=20.0, keep=86400.0, queue=queue)
         self._scripts = {name: client.register_script(text.replace(_REAL, _SET)) for name, text in texts().items()}
         self.set_clock(1_700_000_000.0)
 
@@ -160,10 +158,8 @@ def at_once(count: int, act: Callable[[int], Any]) -> list[Any]:
         return list(threads.map(enter, range(count)))
 
 
-def next_of(
-    ledger: Ledger, *, holder: str = "worker", waited: float = 0.0, message: BatchMessage | None = None
-) -> Claim:
-    claim = ledger.claim_next(holder=holder, waited=waited, message=message)
+def next_of(ledger: Ledger, *, holder: str = "worker", message: BatchMessage | None = None) -> Claim:
+    claim = ledger.claim_next(holder=holder, waited=0.0, message=message)
     assert claim is not None
     return claim
 

@@ -68,7 +68,7 @@ class MemoryStore:
         self.partials: dict[str, MemoryDraft] = {}  # by name
         self.fault: Fault = lambda _call, _size: None
 
-    def open(self, name: str, url: str, head: Response) -> MemoryDraft:
+    def open(self, name: str, head: Response) -> MemoryDraft:
         self.expect("open", head.length or 0)
         return MemoryDraft(self, output_path(name, Layout.FLAT))
 

@@ -271,9 +271,9 @@ class MultiplexedSite(Looping):
         self._tcp: asyncio.Server | None = None
         self._quic: QuicServer | None = None
 
-    def url(self, *, host: str = "127.0.0.1", path: str = "/", **query: object) -> str:
+    def url(self, *, host: str = "127.0.0.1", **query: object) -> str:
         spelled = "&".join(f"{key}={quote(str(value), safe='')}" for key, value in query.items())
-        return f"https://{host}:{self.port}{path}?{spelled}"
+        return f"https://{host}:{self.port}/?{spelled}"
 
     @property
     def asked(self) -> list[Asked]:

@@ -168,7 +168,12 @@ class VirtualWorld:
         self._jobs: list[Callable[[], None]] = []  # what was given to other threads
         resolver = self.resolver if look_up is None else SystemResolver(self._jobs.append, self.clock, look_up=look_up)
         self.lane = Lane(
-            http=http or self.http, resolver=resolver, clock=self.clock, random=lambda: 1.0, window=window, hosts=hosts
+            http=http or self.http,
+            resolver=resolver,
+            clock=self.clock,
+            random=lambda: 1.0,
+            window=window,
+            hosts=hosts or Hosts(lambda: 1.0),
         )
 
     def start(

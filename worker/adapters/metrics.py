@@ -26,7 +26,7 @@ _LIVE_FILE = re.compile(r"gauge_live\w+_(?P<pid>[0-9]+)\.db")
 class MetricsPort:
     """Serves Prometheus from the main process, on one address and port; bound on creation."""
 
-    def __init__(self, folder: Path, address: str, port: int, *, beside: Sequence[Collector] = ()) -> None:
+    def __init__(self, folder: Path, address: str, port: int, *, beside: Sequence[Collector]) -> None:
         """Bind the port without serving yet; ``beside`` are collectors of metrics that the folder does not hold.
 
         Raises:

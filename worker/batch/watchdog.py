@@ -32,7 +32,7 @@ class Watchdog:
     Celery's time limits cannot do this: they apply to a message, and one message may lead to many batches in a row.
     """
 
-    def __init__(self, end: Callable[[str], None] = end_process, *, patience: float = _PATIENCE) -> None:
+    def __init__(self, end: Callable[[str], None], *, patience: float = _PATIENCE) -> None:
         self._end = end
         self._patience = patience
         self._looked = time.monotonic()

@@ -24,7 +24,7 @@ class Exchange:
     """Implements ``worker.engine.ports.Body``: checks the bytes as they arrive, writes them, and stops if it must."""
 
     __slots__ = (
-        "_asked", "_begun", "_bound", "_hasher", "_name", "_terms", "_url", "began", "draft", "ended", "ends", "enough",
+        "_asked", "_begun", "_bound", "_hasher", "_name", "_terms", "began", "draft", "ended", "ends", "enough",
         "head", "is_helper", "is_ranged", "is_unfit", "is_unseen", "lines", "offset", "request", "size", "stopped",
         "until",
     )  # fmt: skip
@@ -34,20 +34,18 @@ class Exchange:
         terms: Terms,
         request: Request,
         name: str,
-        url: str,
         began: float,
         asked: Part | None = None,
         until: int | None = None,
         begun: Callable[[Exchange], None] | None = None,
     ) -> None:
-        """The body is stored as ``name``, from ``url``; ``asked`` is the part that the request continues. With
-        ``until`` the exchange is a helper, whose range ends there.
+        """The body is stored as ``name``; ``asked`` is the part that the request continues. With ``until`` the exchange
+        is a helper, whose range ends there.
 
         ``begun`` is called when the body has a draft; it may leave the rest of the body to helpers.
         """
         self._terms = terms
         self._name = name
-        self._url = url
         self._asked = asked
         self._begun = begun
         self._hasher: Hasher | None = None
@@ -156,7 +154,7 @@ class Exchange:
         draft = self.draft
         if draft is None:  # an empty body has no bytes to write
             assert self.head is not None
-            draft = self.draft = self._terms.store.open(self._name, self._url, self.head)
+            draft = self.draft = self._terms.store.open(self._name, self.head)
             self._hasher = self._terms.start_hash() if self._terms.start_hash is not None else None
         digest = self._hasher.hexdigest() if self._hasher is not None else None
         draft.finish(size)
@@ -207,7 +205,7 @@ class Exchange:
             if not is_watched and self._ends_unseen(head):
                 self.is_unseen = self.enough = True
                 return False
-            self.draft = terms.store.open(self._name, self._url, head)
+            self.draft = terms.store.open(self._name, head)
             if self._begun is not None:
                 self._begun(self)
             if terms.start_hash is not None and self.until is None:

@@ -50,7 +50,7 @@ def bug(error: BaseException) -> Failure:
     return Failure(error=ErrorClass.INTERNAL, kind=Kind.PERMANENT, detail=detail)
 
 
-def past_deadline(seconds: float, spent: float = 0.0) -> Failure:
+def past_deadline(seconds: float, spent: float) -> Failure:
     """Return the failure of a URL whose deadline of ``seconds`` passed, ``spent`` of them in earlier batches."""
     earlier = f" ({spent:.1f} s of it in earlier batches)" if spent >= 0.05 else ""
     detail = f"Not finished within its deadline of {seconds:g} s{earlier}."

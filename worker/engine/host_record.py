@@ -143,7 +143,7 @@ class HostRecord:
                 self.pace.release()
                 self.pace.grow(now)  # such an answer shows no limit
             return not is_own
-        if not self.is_open and probing.takes_failure(name):
+        if not self.is_open and probing.note_failure(name):
             if probing.ends_trial(now):
                 self.end_pause(now)
             self._note_by_url()

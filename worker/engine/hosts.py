@@ -64,7 +64,7 @@ class Hosts:
             if record.is_shared and self.is_governed and not record.may_probe(now):
                 self._wanted.add(key)
                 return LOOK
-            return record.probing.take(name, now)
+            return record.probing.reserve(name, now)
 
     def is_wanted(self, key: str, name: str, now: float) -> bool:
         """Is this URL suited as the next probe? A throttled one is not, unless it is to be tried."""
@@ -127,11 +127,11 @@ class Hosts:
                 is_the_hosts = record.throttled(name, begun, now)
                 if is_the_hosts is not None:
                     return is_the_hosts
-            self._recent.count_throttled(key, now)
+            self._recent.note_throttled(key, url, now)
             if record is not None and begun < record.stepped:
                 record.note_late(asked, now, self._longer)
                 return True
-            if asked is None and not self._concerns_host(key, record, url, excused, now):
+            if asked is None and not self._concerns_host(key, record, excused, now):
                 if record is not None:
                     record.probing.again(now)
                 return False
@@ -190,10 +190,10 @@ class Hosts:
                 record = record or self._begin(state.host, now)
                 record.take_over(state, now)
 
-    def _concerns_host(self, key: str, record: HostRecord | None, url: str, excused: float, now: float) -> bool:
+    def _concerns_host(self, key: str, record: HostRecord | None, excused: float, now: float) -> bool:
         if record is not None and record.is_curved:
             return record.good_at <= excused
-        return self._recent.suspect(key, url, now)
+        return self._recent.point_at_host(key, now)
 
     def _step(self, key: str, record: HostRecord, asked: float | None, now: float) -> None:
         """Record an incident: pause the host and lower its pace."""

@@ -24,7 +24,7 @@ from worker.engine.schedule import Schedule
 from worker.engine.slots import Slots
 from worker.engine.splits.fetcher import SegmentFetcher
 from worker.engine.steps import PUBLISH, GoBack, Over, Retry, Step
-from worker.engine.throttling import is_the_hosts, name_asked
+from worker.engine.throttling import name_asked, note_answer
 from worker.engine.transfer import Transfer
 from worker.engine.waits import Waits
 
@@ -45,10 +45,10 @@ class Lane:
         clock: Clock,
         random: Callable[[], float],
         window: int,
+        hosts: Hosts,
         most_quiet: int | None = None,
-        hosts: Hosts | None = None,
     ) -> None:
-        """``hosts`` is shared by the lanes of a process; by default the lane has its own.
+        """``hosts`` is shared by the lanes of a process.
 
         ``window`` transfers hold a slot; ``most_quiet`` more may be in flight without one, four windows by default.
         """
@@ -56,7 +56,7 @@ class Lane:
         self._resolver = resolver
         self._clock = clock
         self._random = random
-        self._hosts = hosts or Hosts(random)
+        self._hosts = hosts
         self._window, self._most_quiet = window, most_quiet
         self._inbox: deque[Callable[[], None]] = deque()
         self._assignments = Assignments()
@@ -252,9 +252,9 @@ class Lane:
         transfer = self._land(exchange)
         try:
             judged = judge(exchange.end(ended), wall=wall)
-            is_throttled = is_the_hosts(self._hosts, transfer, exchange.began, judged, now)
+            is_throttled = note_answer(self._hosts, transfer, exchange.began, judged, now)
             if self._splits and transfer in self._splits:
-                step = self._fetcher.ended(transfer, exchange, judged, now, is_the_hosts=is_throttled)
+                step = self._fetcher.ended(transfer, exchange, judged, now, is_throttled=is_throttled)
             elif is_throttled:
                 step = transfer.hold(now)
             else:

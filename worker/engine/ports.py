@@ -87,7 +87,7 @@ class Store(Protocol):
     what makes it durable.
     """
 
-    def open(self, name: str, url: str, head: Response) -> Draft:
+    def open(self, name: str, head: Response) -> Draft:
         """Open a draft, with space reserved for the announced length.
 
         Raises NoSpaceError, DiskTrouble, BodyTooLargeError; ValueError if no body can have this name.

@@ -65,7 +65,7 @@ class Probing:
             return self._is_control_first and not self._on_trial
         return self._stage is _Stage.FIRST and not self._is_control_first
 
-    def take(self, name: str, now: float) -> float:
+    def reserve(self, name: str, now: float) -> float:
         """Reserve a request for this URL: 0, or the seconds after which to ask again."""
         is_trial = self._is_trial_next
         if now - self._probed < _LASTS or (is_trial and not self.wants(name)):
@@ -98,14 +98,14 @@ class Probing:
         if begun < self._since or self._stage is _Stage.FIRST:
             return False
         if self._stage is _Stage.PROBE:
-            return self._goes_on(now)
+            return not self._try_next(now)
         if name == self._on_trial:
             self._by_url.trials.acquit()
             return True
         self._is_controlled = True
         return self._has_failed and self._accuses(now)
 
-    def takes_failure(self, name: str) -> bool:
+    def note_failure(self, name: str) -> bool:
         """Record a throttling answer; return whether it belongs to a trial rather than to the host."""
         if self._stage is not _Stage.SECOND or name != self._on_trial or self._has_failed:
             return False
@@ -119,15 +119,15 @@ class Probing:
 
     def _accuses(self, now: float) -> bool:
         self._by_url.accuse(self._on_trial)
-        return self._goes_on(now)
+        return not self._try_next(now)
 
-    def _goes_on(self, now: float) -> bool:
-        """Start another trial; True: there is no URL to try."""
+    def _try_next(self, now: float) -> bool:
+        """Start another trial; False: no URL is left to try."""
         if not self._by_url.has_questions:
-            return True
+            return False
         self._is_control_first = self._by_url.trials.is_control_first
         self._begin(_Stage.FIRST, now)
-        return False
+        return True
 
     def _begin(self, stage: _Stage, now: float) -> None:
         self._stage, self._since, self._on_trial = stage, now, ""

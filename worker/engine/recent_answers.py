@@ -48,7 +48,7 @@ class RecentAnswers:
         self.good = Tally()
         self._throttled = Tally()
         self._known: dict[str, None] = {}  # hosts that have answered well
-        self._urls: dict[str, dict[str, float]] = {}  # throttled URLs and their times, by host
+        self._urls: dict[str, dict[str, float]] = {}  # by host: the last URLs throttled and when, the latest last
 
     def remember(self, key: str) -> None:
         """Note that a host has answered well."""
@@ -61,28 +61,27 @@ class RecentAnswers:
         """Has the host ever answered well?"""
         return key in self._known
 
-    def count_throttled(self, key: str, now: float) -> None:
+    def note_throttled(self, key: str, url: str, now: float) -> None:
         counts = self._throttled.counts(now)
         counts[key] = counts.get(key, 0) + 1
+        if len(self._urls) >= _MOST_KNOWN:
+            self._urls.clear()
+        urls = self._urls.setdefault(key, {})
+        urls.pop(url, None)
+        urls[url] = now
+        if len(urls) > _URLS:
+            del urls[next(iter(urls))]
 
     def is_frequent(self, key: str, now: float) -> bool:
         """Does the host throttle more often than single URLs explain?"""
         return self._throttled.count(key, now) > _TOLERATED * self.good.count(key, now)
 
-    def suspect(self, key: str, url: str, now: float) -> bool:
-        """Record a throttled URL; return whether its host is the reason, because several URLs were throttled lately."""
+    def point_at_host(self, key: str, now: float) -> bool:
+        """Were several URLs of the host throttled lately, and more often than single URLs and chance explain?"""
         if self._throttled.count(key, now) <= tolerated(self.good.count(key, now)):
             return False
-        if len(self._urls) >= _MOST_KNOWN:
-            self._urls.clear()
-        urls = self._urls.setdefault(key, {})
-        urls[url] = now
-        for each in [each for each, at in urls.items() if now - at > _WITHIN]:
-            del urls[each]
-        if len(urls) < _URLS:
-            return False
-        del self._urls[key]
-        return True
+        times = self._urls.get(key, {}).values()
+        return len(times) == _URLS and now - next(iter(times)) <= _WITHIN
 
 
 def tolerated(good: int) -> float:

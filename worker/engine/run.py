@@ -195,7 +195,7 @@ class Run:
         """Read a complete body back on another thread, and call ``deliver`` there with the result."""
         self._submit(partial(self._prove, transfer, deliver))
 
-    def give_back(self, entry: BatchEntry, after: float = 0.0, *, host: str = "") -> None:
+    def give_back(self, entry: BatchEntry, after: float, *, host: str = "") -> None:
         """Hand back a URL for another batch."""
         self.results.hand_back([Leftover(entry, self._wait_of(after), host)], self._clock.now())
         self._group_commit.settle_if_due(self)

@@ -113,10 +113,10 @@ class HostWaits:
             self._hand_back(transfer, now, host=host)
 
 
-def is_the_hosts(
+def note_answer(
     hosts: Hosts, transfer: Transfer, begun: float, judged: Failure | Redirected | None, now: float
 ) -> bool:
-    """Record a host's answer to a request ``begun`` then; True: the host throttles, and the URL is excused."""
+    """Note how a request ``begun`` then was answered, if it was; True: the host throttles, which excuses the URL."""
     key = transfer.host_key
     if judged is None or isinstance(judged, Redirected) or (not judged.throttles and judged.status in _ANSWERS):
         hosts.answered(key, begun, now, name_asked(transfer) if key in hosts.hot else "")

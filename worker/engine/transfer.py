@@ -121,14 +121,14 @@ class Transfer:
         self.is_single = self.part is not None
 
     def exchange_with(
-        self, addresses: tuple[str, ...], now: float, begun: Callable[[Exchange], None] | None = None
+        self, addresses: tuple[str, ...], now: float, begun: Callable[[Exchange], None] | None
     ) -> Exchange:
         """Return the next exchange. ``begun`` is called as soon as its body has a file."""
         terms, part = self.terms, self.part
         if begun is None and terms.policy.resume:
             begun = self.keep_partial
         request = self.request(addresses, now, part)
-        self.exchange = exchange = Exchange(terms, request, self.name, self.entry.url, now, part, None, begun)
+        self.exchange = exchange = Exchange(terms, request, self.name, now, part, None, begun)
         return exchange
 
     def request(
@@ -216,7 +216,7 @@ class Transfer:
 
     # ---------------------------------------------------------------------------------------------- its body
 
-    def complete(self, now: float, size: int | None = None, notes: tuple[str, ...] = ()) -> Fetched:
+    def complete(self, now: float, size: int | None, notes: tuple[str, ...]) -> Fetched:
         """Its body is complete and awaits its proof; until then no attempt is recorded.
 
         Raises:

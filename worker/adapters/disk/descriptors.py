@@ -21,7 +21,7 @@ _SMALL = 64 * 1024  # largest record, in bytes
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 
 
-def make_folder(path: Path, *, avoid: int | None = None) -> None:
+def make_folder(path: Path, *, avoid: int | None) -> None:
     """Create the output folder and its parents durably, if they are missing.
 
     ``avoid`` is a device not to create it on: raises ENOENT there.

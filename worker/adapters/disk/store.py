@@ -29,7 +29,7 @@ class FolderStore:
         self._layout = layout
         self._sync = sync
 
-    def open(self, name: str, url: str, head: Response) -> FileDraft:  # noqa: ARG002 # files have no name but the md5
+    def open(self, name: str, head: Response) -> FileDraft:
         return self._folder.draft(output_path(name, self._layout), head.length)
 
     def resume(self, name: str) -> tuple[FileDraft, int, str] | None:

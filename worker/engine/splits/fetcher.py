@@ -89,9 +89,9 @@ class SegmentFetcher:
         judged: Failure | Redirected | None,
         now: float,
         *,
-        is_the_hosts: bool = False,
+        is_throttled: bool,
     ) -> Step | None:
-        """Handle the end of one exchange; None: the transfer continues. ``is_the_hosts``: the host throttles."""
+        """Handle the end of one exchange; None: the transfer continues. ``is_throttled``: its host throttles."""
         split = self.splits[transfer]
         if judged is None and not exchange.is_unfit:
             split.finish(exchange, now)
@@ -112,7 +112,7 @@ class SegmentFetcher:
         transfer.go_back_to(split.prefix())
         if not isinstance(judged, Failure) or exchange.is_unfit:
             return FOLLOW
-        if is_the_hosts:
+        if is_throttled:
             return transfer.hold(now)
         return transfer.failed(judged, now, random=self._random)
 
@@ -161,7 +161,7 @@ class SegmentFetcher:
         before, until = Part(main.draft, start, split.version, None), split.end_of(start)
         is_fresh = main.request.is_fresh or split.is_multiplexed
         request = transfer.request(main.request.addresses, now, before, until, is_fresh=is_fresh)
-        helper = Exchange(transfer.terms, request, transfer.name, transfer.entry.url, now, before, until)
+        helper = Exchange(transfer.terms, request, transfer.name, now, before, until)
         split.begin(start, helper)
         self._flying[helper] = transfer
         self._schedule.join(transfer.host_key)

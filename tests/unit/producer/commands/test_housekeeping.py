@@ -1,11 +1,9 @@
-"""Abandoned files are removed, those in use are not; and a bug leaves a sentence and its details."""
+"""Abandoned files are removed, those in use are not."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -14,13 +12,11 @@ from contract.records.outcomes import Ending, Outcome
 from contract.records.wire import to_json_bytes
 from contract.urls.naming import output_name
 from producer import cli
-from producer.cli.exits import BAD_USAGE, BUG
-from producer.commands import housekeeping
-from producer.commands.housekeeping import Removed, remove_abandoned_partials, remove_old_manifests, remove_stale_cache
+from producer.cli.exits import BAD_USAGE
+from producer.commands.housekeeping import Removed, remove_abandoned_partials, remove_old_manifests
 from producer.formatting import size
 from producer.job.plan import begin
 from producer.storage.journal import Journal
-from producer.wiring import Producer
 from worker.adapters.disk import OutputFolder
 
 NAME = "5d41402abc4b2a76b9719d911017c592"
@@ -144,60 +140,3 @@ def test_jobs_and_a_folder_cannot_be_named_together(tmp_path: Path, capsys: pyte
     assert cli.exit_code(["gc", "some-job", "-o", str(tmp_path)]) == BAD_USAGE
 
     assert "not both" in capsys.readouterr().err
-
-
-# ---------------------------------------------------------------------------------------------------------------- bugs
-
-
-@pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def remove_jobs(*_: object, **__: object) -> list[str]:
-        raise ZeroDivisionError("a bug of ours")
-
-    monkeypatch.setattr(housekeeping, "remove_jobs", remove_jobs)
-
-
-@pytest.mark.usefixtures("broken")
-def test_a_bug_is_one_sentence_an_exit_code_and_a_file_of_details(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Guards the last `except` of `exit_code`: Python would exit with 1, which says that some URLs failed."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    code = cli.exit_code(["gc"])
-
-    (details,) = (tmp_path / "trawlnet").iterdir()
-    said = capsys.readouterr().err
-    assert code == BUG == 70
-    assert said.count("\n") == 1
-    assert f"The details are in {details}." in said
-    assert "Traceback" in details.read_text()
-    assert "ZeroDivisionError: a bug of ours" in details.read_text()
-    assert stat.S_IMODE(details.stat().st_mode) == 0o600
-
-
-@pytest.mark.usefixtures("broken")
-def test_details_are_printed_if_no_file_can_be_made(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object) -> Path:
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(housekeeping, "keep_details", full)
-
-    assert cli.exit_code(["gc"]) == BUG
-
-    said = capsys.readouterr().err
-    assert "ZeroDivisionError: a bug of ours" in said
-    assert said.endswith("The details are above.\n")
-
-
-def test_details_of_old_bugs_are_removed_with_the_rest_of_the_cache(tmp_path: Path) -> None:
-    producer = Producer({"XDG_CACHE_HOME": str(tmp_path)})
-    details = housekeeping.keep_details(ValueError(), producer)
-    assert remove_stale_cache(producer, 30.0) == []
-
-    os.utime(details, (LONG_AGO, LONG_AGO))
-
-    assert remove_stale_cache(producer, 30.0) == [details]
-    assert not details.exists()

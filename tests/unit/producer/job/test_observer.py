@@ -34,6 +34,7 @@ class World:
         self.ledger = MemoryLedger()
         self.ledger.create("job", JobPolicy())
         self.ledger.open("job", [batch_of(*"1abcdefghij")])
+        self.ledger.seal("job", {})
         self.claim = claimed(self.ledger, "1", holder="celery@a", job="job")
         if not is_at_its_last:
             self.ledger.open("job", [batch_of("2"), batch_of("3")])
@@ -67,11 +68,11 @@ class World:
         self.is_unreachable = True
         self.ledger.failures = {method: [AWAY] * 1000 for method in ("open_batches", "waits")}
 
-    def pass_time(self, seconds: float, *, lines: int = 100) -> None:
+    def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
         while self.now < until:
-            totals = {"lines": lines, "urls": lines, "refused": 0, "duplicates": 0}
-            self.observer.look(Seen(record=self.ledger.job("job"), totals=totals, is_complete=True))
+            totals = {"lines": 100, "urls": 100, "refused": 0, "duplicates": 0}
+            self.observer.look(Seen(record=self.ledger.job("job"), totals=totals))
             self.now += 0.1
 
     def tell(self, rows: int, **more: int) -> None:

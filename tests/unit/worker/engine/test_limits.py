@@ -24,8 +24,8 @@ def _fetch(*paces: Pace, policy: JobPolicy = DEFAULT) -> tuple[Outcome, float, i
     return outcome, clock.seconds, len(http.asked)
 
 
-def _steadily(rate: float, *, size: int = 100_000) -> Pace:
-    return Pace(lambda seconds: rate * seconds, size)
+def _steadily(rate: float) -> Pace:
+    return Pace(lambda seconds: rate * seconds, 100_000)
 
 
 # ---- the first byte

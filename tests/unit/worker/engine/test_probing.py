@@ -18,15 +18,15 @@ def _probing(*suspects: str, pace: Pace | None = None) -> tuple[Probing, Evidenc
 
 def _probe(probing: Probing) -> None:
     """Have the probe answered at second 1."""
-    assert probing.take("good", 0.5) == 0
+    assert probing.reserve("good", 0.5) == 0
     probing.passes("good", 0.5, 1.0)
 
 
 def test_without_a_suspect_the_probe_opens_the_host() -> None:
     probing, _ = _probing()
-    assert probing.take("good", 0.5) == 0
+    assert probing.reserve("good", 0.5) == 0
 
-    assert probing.take("other", 0.6) == LOOK
+    assert probing.reserve("other", 0.6) == LOOK
     assert probing.passes("good", 0.5, 1.0)
 
 
@@ -44,12 +44,12 @@ def test_a_trial_has_one_control() -> None:
     probing, _ = _probing("bad", "worse")
     _probe(probing)
 
-    assert probing.take("good 2", 1.1) == LOOK
-    assert probing.take("bad", 1.1) == 0
+    assert probing.reserve("good 2", 1.1) == LOOK
+    assert probing.reserve("bad", 1.1) == 0
     assert probing.wants("good 2")
     assert not probing.wants("worse")
-    assert probing.take("good 2", 1.1) == 0
-    assert probing.take("good 3", 1.1) == LOOK
+    assert probing.reserve("good 2", 1.1) == 0
+    assert probing.reserve("good 3", 1.1) == LOOK
 
 
 @pytest.mark.parametrize("is_control_first", [True, False])
@@ -61,10 +61,10 @@ def test_a_convicting_trial_is_followed_by_the_next_and_the_last_opens_the_host(
     for now, name in ((2.0, "bad"), (3.0, "worse")):
         for each in (name, "good") if name == "bad" else ("good", name):
             assert probing.wants(each)
-            assert probing.take(each, now) == 0
+            assert probing.reserve(each, now) == 0
         if is_control_first:
             assert not probing.passes("good", now, now + 0.1)
-        assert probing.takes_failure(name)
+        assert probing.note_failure(name)
         opened.append(probing.ends_trial(now + 0.2) if is_control_first else probing.passes("good", now, now + 0.2))
 
     assert opened == [False, True], "two are enough, the third needs no trial"
@@ -74,8 +74,8 @@ def test_a_convicting_trial_is_followed_by_the_next_and_the_last_opens_the_host(
 def test_a_url_on_trial_that_is_answered_opens_the_host_without_its_control() -> None:
     probing, evidence = _probing("bad", "worse")
     _probe(probing)
-    probing.take("bad", 2.0)
-    probing.take("good", 2.0)
+    probing.reserve("bad", 2.0)
+    probing.reserve("good", 2.0)
 
     assert probing.passes("bad", 2.0, 2.1)
     assert not evidence.by_url.holds
@@ -84,12 +84,12 @@ def test_a_url_on_trial_that_is_answered_opens_the_host_without_its_control() ->
 def test_an_answer_from_before_the_trial_is_not_its_controls() -> None:
     probing, evidence = _probing("bad", "worse")
     _probe(probing)
-    probing.take("bad", 2.0)
-    assert probing.takes_failure("bad")
+    probing.reserve("bad", 2.0)
+    assert probing.note_failure("bad")
 
     assert not probing.passes("good", 1.9, 2.1)
     assert not evidence.by_url.trials.is_control_first, "nothing tells against the URL yet"
-    assert probing.take("good 2", 2.2) == 0
+    assert probing.reserve("good 2", 2.2) == 0
 
 
 def test_a_trial_respects_the_pace() -> None:
@@ -98,8 +98,8 @@ def test_a_trial_respects_the_pace() -> None:
     probing, _ = _probing("bad", pace=pace)
     _probe(probing)
 
-    assert probing.take("bad", 1.1) == LOOK
-    assert probing.take("bad", 1.3) == 0
+    assert probing.reserve("bad", 1.1) == LOOK
+    assert probing.reserve("bad", 1.3) == 0
 
 
 def test_without_a_suspect_the_host_is_not_kept_waiting() -> None:
@@ -113,13 +113,13 @@ def test_without_a_suspect_the_host_is_not_kept_waiting() -> None:
 def test_without_a_suspect_beside_the_control_the_host_is_not_kept_waiting() -> None:
     probing, _ = _probing("bad", "worse")
     _probe(probing)
-    probing.take("bad", 2.0)
-    probing.take("good", 2.0)
-    probing.takes_failure("bad")
+    probing.reserve("bad", 2.0)
+    probing.reserve("good", 2.0)
+    probing.note_failure("bad")
     probing.passes("good", 2.0, 2.1)
 
-    assert probing.take("good 2", 4.0) == 0
-    assert probing.take("good 3", 4.0) == LOOK, "only a URL on trial goes with it"
+    assert probing.reserve("good 2", 4.0) == 0
+    assert probing.reserve("good 3", 4.0) == LOOK, "only a URL on trial goes with it"
     assert not probing.is_stuck(4.0)
     assert probing.is_stuck(4.0 + LOOK)
 
@@ -127,8 +127,8 @@ def test_without_a_suspect_beside_the_control_the_host_is_not_kept_waiting() -> 
 def test_if_a_trial_is_not_answered_its_control_is_enough_after_a_while() -> None:
     probing, _ = _probing("bad")
     _probe(probing)
-    probing.take("bad", 2.0)
-    probing.take("good", 2.0)
+    probing.reserve("bad", 2.0)
+    probing.reserve("good", 2.0)
     assert not probing.passes("good", 2.0, 2.1)
 
     assert not probing.is_stuck(6.0)
@@ -137,10 +137,10 @@ def test_if_a_trial_is_not_answered_its_control_is_enough_after_a_while() -> Non
 
 def test_only_the_first_failure_of_a_url_on_trial_belongs_to_the_trial() -> None:
     probing, _ = _probing("bad")
-    assert not probing.takes_failure("bad"), "it is no trial yet"
+    assert not probing.note_failure("bad"), "it is no trial yet"
     _probe(probing)
-    probing.take("bad", 2.0)
+    probing.reserve("bad", 2.0)
 
-    assert not probing.takes_failure("good")
-    assert probing.takes_failure("bad")
-    assert not probing.takes_failure("bad")
+    assert not probing.note_failure("good")
+    assert probing.note_failure("bad")
+    assert not probing.note_failure("bad")

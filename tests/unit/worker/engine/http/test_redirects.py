@@ -22,10 +22,8 @@ def hop(location: bytes | str | None, *, current: str = HERE, status: int = 302)
     return led
 
 
-def dead_end(
-    location: bytes | str | None, *, current: str = HERE, status: int = 302, before: tuple[str, ...] = ()
-) -> DeadEnd:
-    led = next_hop([*map(Asked, before), Asked(current)], status, location)
+def dead_end(location: bytes | str | None, *, status: int = 302, before: tuple[str, ...] = ()) -> DeadEnd:
+    led = next_hop([*map(Asked, before), Asked(HERE)], status, location)
     assert isinstance(led, DeadEnd), led
     return led
 

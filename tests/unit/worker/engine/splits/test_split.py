@@ -134,7 +134,7 @@ def test_a_segment_is_retried_when_the_server_says() -> None:
 
 
 def test_a_segment_told_to_wait_pauses_its_host() -> None:
-    """Guards ``is_the_hosts`` for segments: other URLs of the host were requested meanwhile."""
+    """Guards ``is_throttled`` for segments: other URLs of the host were requested meanwhile."""
     clock = VirtualClock()
     http = RangeHttp(clock, {0: version(0, SIZE)}, partial(_busy, wants=20))
     world = VirtualWorld(clock=clock, http=http)
