@@ -97,23 +97,23 @@ class Spelling:
     reaches: str | None
 
 
-def spellings(address: str, *, port: int | None = None, path: str = "/", scheme: str = "http") -> list[Spelling]:
+def spellings(address: str, *, port: int | None = None, scheme: str = "http") -> list[Spelling]:
     """Return more than 20 spellings of a URL to an address."""
     ip = IPv6Address(address) if ":" in address else IPv4Address(address)
     literal = f"[{ip}]" if isinstance(ip, IPv6Address) else str(ip)
     hosts = [*(_of_ipv6(ip) if isinstance(ip, IPv6Address) else _of_ipv4(ip)), *_tricks(literal, address)]
     authority_end = "" if port is None else f":{port}"
-    return [Spelling(label, f"{scheme}://{host}{authority_end}{path}", reaches) for label, host, reaches in hosts] + [
-        Spelling("upper-case scheme", f"{scheme.upper()}://{literal}{authority_end}{path}", address),
-        Spelling("zero-padded port", f"{scheme}://{literal}:000{port or 80}{path}", address),
+    return [Spelling(label, f"{scheme}://{host}{authority_end}/", reaches) for label, host, reaches in hosts] + [
+        Spelling("upper-case scheme", f"{scheme.upper()}://{literal}{authority_end}/", address),
+        Spelling("zero-padded port", f"{scheme}://{literal}:000{port or 80}/", address),
         Spelling(
             "fragment that looks like an authority", f"{scheme}://{literal}{authority_end}#@example.com/", address
         ),
         Spelling("query that looks like an authority", f"{scheme}://{literal}{authority_end}?@example.com/", address),
         Spelling("path that looks like an authority", f"{scheme}://{literal}{authority_end}/@example.com/", address),
-        Spelling("three slashes", f"{scheme}:///{literal}{authority_end}{path}", None),
-        Spelling("one slash", f"{scheme}:/{literal}{authority_end}{path}", None),
-        Spelling("backslashes", f"{scheme}:\\\\{literal}{authority_end}{path}", None),
+        Spelling("three slashes", f"{scheme}:///{literal}{authority_end}/", None),
+        Spelling("one slash", f"{scheme}:/{literal}{authority_end}/", None),
+        Spelling("backslashes", f"{scheme}:\\\\{literal}{authority_end}/", None),
     ]
 
 

@@ -18,11 +18,9 @@ A = ROWS["A"]
 SMALL = replace(A, files=3, size=100)
 
 
-def turn(
-    client: str, number: int, rate: float, *, cpu: float = 1.0, row: str = "A", wrong: tuple[str, ...] = ()
-) -> Turn:
+def turn(client: str, number: int, rate: float, *, cpu: float = 1.0, wrong: tuple[str, ...] = ()) -> Turn:
     return Turn(
-        row=row, client=client, round=number, rate=rate, wall=1.0, cpu=cpu, server_cpu=0.0, foreign_cpu=0.0,
+        row="A", client=client, round=number, rate=rate, wall=1.0, cpu=cpu, server_cpu=0.0, foreign_cpu=0.0,
         processes=(Process("python -m worker", 80_000_000, 1.0),), wrong=wrong,
     )  # fmt: skip
 
