@@ -28,21 +28,33 @@ class Site:
     ``lease`` is in seconds. With ``sweeps`` off nobody sends lost batches again.
     """
 
-    def __init__(self, folder: Path, *, lease: float = 3.0, sweeps: bool = True, flower: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int = 2,
+        slots: int = 2,
+        lease: float = 3.0,
+        sweeps: bool = True,
+        flower: bool = False,
+        transfers: int = 8,
+        drain: float = 2.0,
+        aof: bool = True,
+    ) -> None:
         self.folder = folder
         self.files = folder / "files"
-        self.slots = 2
+        self.slots = slots
         self.lease = lease
         self.sweeps = sweeps
-        self.server = RedisServer(folder / "redis")
+        self.server = RedisServer(folder / "redis", aof=aof)
         self.relay = Relay(("127.0.0.1", 0))
         self.workers: list[CeleryWorker] = []
         self.flower: subprocess.Popen[bytes] | None = None
         self._has_flower = flower
-        self._count = 2
+        self._count = workers
         self._started = 0
         self._buried: list[tuple[float, CeleryWorker]] = []  # killed workers whose children may live on
-        self._settings = {"TRAWL_TRANSFERS": "8", "TRAWL_DRAIN": "2"}
+        self._settings = {"TRAWL_TRANSFERS": str(transfers), "TRAWL_DRAIN": str(drain)}
         self.orphans: list[int] = []  # found alive long after their parent was killed
         self.deaths: list[str] = []  # of workers that were not killed
         self._doomed: set[str] = set()

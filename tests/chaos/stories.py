@@ -49,15 +49,15 @@ class Stage:
         self.source = source
         self.figures: dict[str, float] = {}
 
-    def urls(self, count: int) -> list[str]:
-        return [self.source.url(number) for number in range(count)]
+    def urls(self, count: int, *, start: int = 0) -> list[str]:
+        return [self.source.url(number) for number in range(start, start + count)]
 
     def job(self, urls: Sequence[str], name: str = "job", **options: Any) -> Job:
         return Job(self.site, self.folder / name, urls, **options)
 
-    def await_rows(self, job: Job, count: int) -> None:
+    def await_rows(self, job: Job, count: int, *, within: float = 60.0) -> None:
         """Wait until the manifest holds so many outcomes."""
-        await_condition(lambda: job.is_over() or job.rows() >= count, within=60.0, what=f"{count} outcomes")
+        await_condition(lambda: job.is_over() or job.rows() >= count, within=within, what=f"{count} outcomes")
 
     def end(self, job: Job, *, poison: Sequence[str] = (), within: float = _ENDS_WITHIN) -> Story:
         begun = time.monotonic()

@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,15 @@ class Bench(Person):
         (found,) = json.loads(show_status(Target(job=job), Producer(self.environment), is_json=True))
         return dict(found)
 
-    def await_hold_up(self, job: str, kind: str | None) -> str:
+    def await_hold_up(self, job: str, kind: str | None, *, and_more: Callable[[dict[str, Any]], bool] = bool) -> str:
         def found() -> str | None:
             seen = self.asked(job)
-            return str(seen["held_up"]) if seen["held_up_by"] == kind else None
+            return str(seen["held_up"]) if seen["held_up_by"] == kind and and_more(seen) else None
 
         return await_condition(found, within=60, what=f"{kind} holding {job} up")
 
-    def worker(self) -> CeleryWorker:
-        return CeleryWorker(self.folder, env=self.cluster.environment, concurrency=1)
+    def worker(self, *, processes: int = 1) -> CeleryWorker:
+        return CeleryWorker(self.folder, env=self.cluster.environment, concurrency=processes)
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ def files_in(folder: OutputFolder, layout: Layout = Layout.FLAT, sync: Sync = Sy
     return FolderStore(folder, layout=layout, sync=sync)
 
 
-def open_draft(store: Store, name: str = NAME) -> Draft:
-    return store.open(name, Announced(None))
+def open_draft(store: Store, name: str = NAME, size: int | None = None) -> Draft:
+    return store.open(name, Announced(size))
 
 
 def a_draft(store: Store, name: str = NAME, body: bytes = BODY, *, piece: int = 4096) -> Draft:

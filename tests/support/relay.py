@@ -44,19 +44,20 @@ class Relay(Looping):
         target: tuple[str, int],
         *,
         latency: float = 0.0,
+        cut_after: int = 0,
         address: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Describe a relay without starting it.
 
-        `latency` is seconds one way.
+        `latency` is seconds one way, `cut_after` resets a connection after so many bytes from the target (0: never).
         With `tls` clients speak it up to here and the target does not, as before stunnel.
         """
         super().__init__("relay")
         self.target = target
         self.address = address
         self.port = 0
-        self._conditions = _Conditions(latency, cut_after=0)
+        self._conditions = _Conditions(latency, cut_after)
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()

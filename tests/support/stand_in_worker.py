@@ -93,19 +93,20 @@ class StandInWorker:
                 self._is_stopping.wait(0.01)
                 continue
             try:
-                self._work_once()
+                self.work_once()
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OperationalError):
                 self._is_stopping.wait(0.05)
 
-    def _work_once(self) -> None:
-        """Take one message, if there is one."""
-        taken = cast("Any", self._redis.brpop(self._queues, timeout=0.1))
+    def work_once(self, wait: float = 0.1) -> bool:
+        """Take one message; False when there was none."""
+        taken = cast("Any", self._redis.brpop(self._queues, timeout=wait))
         if not taken:
-            return
+            return False
         message = BatchMessage.from_wire(json.loads(base64.b64decode(json.loads(taken[1])["body"]))[0][0])
         claim = self._ledger.claim_next(holder="stand-in", waited=0.0, message=message)
         if claim is not None:
             self._close(claim)
+        return True
 
     def _close(self, claim: Claim) -> None:
         started = time.time()

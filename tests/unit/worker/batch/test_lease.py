@@ -91,7 +91,6 @@ def test_an_exiting_worker_does_not_wait_for_redis_and_publishes_nothing() -> No
 
 def test_a_lease_counts_from_the_request_not_from_the_reply() -> None:
     holder = Holder()
-    lease = holder.lease()
 
     def slow_renewal() -> bool:
         answered = holder.renew()
