@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from worker.engine import transfer
+from worker.engine import parts, transfer
 from worker.engine.splits import split
 
 _SIZES = {
-    transfer: {"SMALLEST_PART": 64, "SMALLEST_KEPT": 1000},
+    transfer: {"SMALLEST_PART": 64},
+    parts: {"SMALLEST_PART": 64, "SMALLEST_KEPT": 1000},
     split: {"SMALLEST_SEGMENT": 512, "SMALLEST_EXTRA": 1000, "SMALLEST_RELIEF": 200, "SMALLEST_PART": 64},
 }  # bytes
 

@@ -16,16 +16,9 @@ from worker.engine.exchange import Exchange
 from worker.engine.failures import Failure, Kind, bug, past_deadline
 from worker.engine.hops import Hops
 from worker.engine.http.promises import Promise, promises
-from worker.engine.http.ranges import (
-    SMALLEST_KEPT,
-    SMALLEST_PART,
-    Part,
-    from_record,
-    range_fields,
-    to_record,
-    version_of,
-)
+from worker.engine.http.ranges import SMALLEST_PART, Part, range_fields
 from worker.engine.http.verdict import Redirected
+from worker.engine.parts import find_part, part_of, record_of
 from worker.engine.ports import Draft, Request
 from worker.engine.queues import Tier
 from worker.engine.schedule import QUIET_AFTER
@@ -117,7 +110,7 @@ class Transfer:
         self.is_under_way = True
         self.resolved_in = 0.0
         if self.terms.policy.resume and len(self.attempts) == len(self.entry.attempts):
-            self.find_part()
+            self.part = find_part(self.terms.store, self.name)
         self.is_single = self.part is not None
 
     def exchange_with(
@@ -261,25 +254,19 @@ class Transfer:
 
     def keep_partial(self, exchange: Exchange) -> None:
         """Make a large body survive this process, if it may be resumed."""
-        head = exchange.head
-        version = version_of(head) if head is not None else None
-        if exchange.draft is not None and version is not None and (version.total or 0) >= SMALLEST_KEPT:
+        record = record_of(exchange)
+        if exchange.draft is not None and record is not None:
             self.drop_part()
-            exchange.draft.keep_partial(to_record(version))
+            exchange.draft.keep_partial(record)
 
     def keep_part(self, exchange: Exchange) -> None:
         """The exchange broke off: keep what arrived of the body, if it can be resumed."""
-        if exchange.draft is None or exchange.head is None or exchange.size < SMALLEST_PART:
+        part = part_of(exchange, self.part)
+        if part is None:
             return
-        if exchange.is_ranged and self.part is not None:
-            self.part.size = exchange.size
-            self.part.version = replace(self.part.version, total=exchange.ends)  # a version has one length only
-        else:
-            version = version_of(exchange.head)
-            if version is None:
-                return
+        if part is not self.part:
             self.drop_part()
-            self.part = Part(exchange.draft, exchange.size, version, exchange.head)
+            self.part = part
         exchange.hand_over()
 
     def go_back_to(self, part: Part | None) -> None:
@@ -294,18 +281,6 @@ class Transfer:
     def stay_single(self) -> None:
         """Use one exchange for its body for the rest of this attempt."""
         self.is_single = True
-
-    def find_part(self) -> None:
-        """Look for a partial body of an earlier run."""
-        found = self.terms.store.resume(self.name)
-        if found is None:
-            return
-        draft, size, record = found
-        version = from_record(record)
-        if version is None or size < SMALLEST_PART or (version.total is not None and size >= version.total):
-            draft.discard()
-        else:
-            self.part = Part(draft, size, version, None)
 
     def may_leave_part(self) -> bool:
         """May a later run resume the body?"""

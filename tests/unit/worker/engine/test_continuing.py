@@ -99,7 +99,7 @@ def test_a_part_whose_bytes_come_long_after_its_head_is_waited_for() -> None:
 
 
 def test_a_version_has_one_length_only() -> None:
-    """Guards the total in ``keep_part``: the first response had none, the second did, the third has another."""
+    """Guards the total in ``part_of``: the first response had none, the second did, the third has another."""
     script = Script(_whole(1000), _part(1000, 2000), _part(2000, total=2500, body=BODY[:2500]), _whole())
 
     _, body = _fetch(script)

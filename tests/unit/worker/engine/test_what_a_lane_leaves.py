@@ -10,6 +10,8 @@ import pytest
 
 from contract.records.outcomes import Ending, ErrorClass, Timing
 from contract.records.policy import JobPolicy
+from contract.urls.naming import output_name
+from tests.support.memory_store import MemoryStore
 from tests.support.virtual_world import Reply, VirtualWorld, always, urls
 from worker.engine import rows
 from worker.engine.exchange import NOT_ENDED
@@ -80,11 +82,11 @@ def test_an_outcome_that_cannot_be_written_costs_its_own_url_only(
 def test_an_attempt_that_cannot_begin_costs_its_own_url_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the ``except`` around ``transfer.begin``: a partial body may be anything."""
 
-    def break_down(transfer: Transfer) -> None:
-        if "odd" in transfer.entry.url:
+    def break_down(store: MemoryStore, name: str) -> None:
+        if name == output_name("http://a.test/odd"):
             raise RecursionError("a bug")
 
-    monkeypatch.setattr(Transfer, "find_part", break_down)
+    monkeypatch.setattr(MemoryStore, "resume", break_down)
     world = always(Reply())
 
     run = world.fetch(["http://a.test/odd", *urls(20)], JobPolicy(resume=True, per_host=1))
