@@ -85,10 +85,8 @@ class ByUrl:
     def answered(self, name: str, *, was_suspect: bool) -> None:
         """Record a good answer."""
         self._in_a_row = 0
-        if was_suspect:
-            self.trials.tried.discard(name)
-            if self.explains(name):
-                self.withdraw()
+        if was_suspect and self.explains(name):
+            self.withdraw()
 
     def withdraw(self) -> None:
         """Note a mistake."""
@@ -105,8 +103,7 @@ class ByUrl:
     @property
     def has_questions(self) -> bool:
         """Should a URL be tried after this pause?"""
-        settled = self._proven | self._alike | self.trials.tried
-        return self.trials.are_due and not self.holds and len(self._suspects) > len(settled)
+        return self.trials.are_due and not self.holds and any(map(self.is_question, self._suspects))
 
     def is_question(self, name: str) -> bool:
         """Should this URL be tried?"""

@@ -46,6 +46,15 @@ def test_a_stalled_transfer_costs_fast_ones_a_slot_for_half_a_second() -> None:
     assert world.clock.seconds < 400 * 0.1 / 10 + 1  # hosts with nothing in flight may exceed the window by two
 
 
+def test_slow_answers_among_fast_ones_make_silence_no_less_conspicuous() -> None:
+    """Guards what ``ended`` leaves out: each slow answer held a slot for longer than the one before."""
+    world = VirtualWorld(lambda url, _turn: Reply(after=2.0 if "slow" in url else 0.1), window=8)
+
+    world.fetch([f"http://{'slow' if number % 5 == 0 else number % 20}.{number}.test/" for number in range(500)], OPEN)
+
+    assert world.clock.seconds < 16
+
+
 def test_no_transfer_is_quiet_if_all_are_slow() -> None:
     world = VirtualWorld(lambda _url, _turn: Reply(after=1.9), window=8)
     run = world.start([f"http://{host}.test/" for host in range(80)], OPEN)
