@@ -127,14 +127,16 @@ class Hosts:
                 is_the_hosts = record.throttled(name, begun, now)
                 if is_the_hosts is not None:
                     return is_the_hosts
-            self._recent.note_throttled(key, url, now)
+            self._recent.count_throttled(key, now)
             if record is not None and begun < record.stepped:
                 record.note_late(asked, now, self._longer)
                 return True
-            if asked is None and not self._concerns_host(key, record, excused, now):
-                if record is not None:
-                    record.probing.again(now)
-                return False
+            if asked is None:
+                self._recent.suspect(key, url, now)
+                if not self._concerns_host(key, record, excused, now):
+                    if record is not None:
+                        record.probing.again(now)
+                    return False
             if record is None:
                 record = self._begin(key, now)
                 if asked is not None:

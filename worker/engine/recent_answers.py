@@ -48,7 +48,7 @@ class RecentAnswers:
         self.good = Tally()
         self._throttled = Tally()
         self._known: dict[str, None] = {}  # hosts that have answered well
-        self._urls: dict[str, dict[str, float]] = {}  # by host: the last URLs throttled and when, the latest last
+        self._urls: dict[str, dict[str, float]] = {}  # by host: the last suspected URLs and when, the latest last
 
     def remember(self, key: str) -> None:
         """Note that a host has answered well."""
@@ -61,9 +61,14 @@ class RecentAnswers:
         """Has the host ever answered well?"""
         return key in self._known
 
-    def note_throttled(self, key: str, url: str, now: float) -> None:
+    def count_throttled(self, key: str, now: float) -> None:
         counts = self._throttled.counts(now)
         counts[key] = counts.get(key, 0) + 1
+
+    def suspect(self, key: str, url: str, now: float) -> None:
+        """Record a throttled URL, unless the host throttles no more often than single URLs and chance explain."""
+        if self._throttled.count(key, now) <= tolerated(self.good.count(key, now)):
+            return
         if len(self._urls) >= _MOST_KNOWN:
             self._urls.clear()
         urls = self._urls.setdefault(key, {})
@@ -77,9 +82,7 @@ class RecentAnswers:
         return self._throttled.count(key, now) > _TOLERATED * self.good.count(key, now)
 
     def point_at_host(self, key: str, now: float) -> bool:
-        """Were several URLs of the host throttled lately, and more often than single URLs and chance explain?"""
-        if self._throttled.count(key, now) <= tolerated(self.good.count(key, now)):
-            return False
+        """Were several of its suspected URLs throttled lately?"""
         times = self._urls.get(key, {}).values()
         return len(times) == _URLS and now - next(iter(times)) <= _WITHIN
 
