@@ -18,6 +18,7 @@ from contract.errors import SettingError
 from contract.ledger.health import WorkerHealth
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.sweep import sweeper
+from contract.records.policy import Digest, lacking_digests
 from worker.adapters.resolver import is_overruled
 from worker.batch.disk_backoff import DiskBackoff
 from worker.downloader import Downloader, check_output, share_descriptors
@@ -58,6 +59,7 @@ class Worker:
         self._metering = Metering(self._settings.metrics_place())
         self._stopping, self._in_hand = Stopping(), InHand()
         self._disk_backoff = DiskBackoff(self)
+        self._lacks = lacking_digests()
         self._name, self._pool_size = "", 1  # until worker_init
         self._processes: dict[int, Process] = {}  # by pid
         self.app = build_app(self._cluster)
@@ -102,6 +104,7 @@ class Worker:
             lease=self._cluster.lease,
             keep=self._cluster.keep,
             queue=queue_lists(self._cluster),
+            lacks=self._lacks,
         )
         rows, meter = BatchRows(self.app, self._name), self._metering.meter
         listeners: list[Listener] = [
@@ -152,7 +155,7 @@ class Worker:
             lambda: trouble_of(self._settings, self._disk_backoff),
             report=lambda trouble: here.health.report(name, trouble),
             clear=lambda: here.health.clear(name),
-            beat=lambda: here.health.beat(name),
+            beat=lambda: here.health.beat(name, computes=set(Digest).difference(self._lacks)),
             listener=here.listener,
         )
         threading.Thread(target=watch.run, name="health", daemon=True).start()

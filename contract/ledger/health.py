@@ -5,7 +5,7 @@ Followers read them on any machine, to show what holds a job up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, cast
@@ -58,12 +58,14 @@ class WorkerHealth:
         self._redis = client
         self._troubled = f"{prefix}troubled"  # a set of names; each has a record below
         self._records = f"{prefix}trouble:"
+        self._prefix = prefix
         self._workers = f"{prefix}workers"  # names, by the time of their last report
         self._beat = client.register_script((files("contract.ledger") / "lua" / "beat.lua").read_text("utf-8"))
 
-    def beat(self, worker: str) -> None:
-        """Report that a worker is alive, for the next BELIEVED_FOR seconds."""
-        self._beat(keys=[self._workers], args=[worker, _FORGOTTEN_AFTER])
+    def beat(self, worker: str, *, computes: Collection[str] = ()) -> None:
+        """Report that a worker is alive, for the next BELIEVED_FOR seconds, and can compute these digests."""
+        digests = [computing_key(self._prefix, digest) for digest in computes]
+        self._beat(keys=[self._workers, *digests], args=[worker, _FORGOTTEN_AFTER, BELIEVED_FOR])
 
     def report(self, worker: str, trouble: Trouble) -> None:
         """Record a worker's trouble for the next BELIEVED_FOR seconds."""
@@ -104,6 +106,11 @@ class WorkerHealth:
         if gone:
             self._redis.srem(self._troubled, *gone)
         return {worker: _trouble(record) for worker, record in zip(workers, found, strict=True) if record is not None}
+
+
+def computing_key(prefix: str, digest: str) -> str:
+    """Return the key that exists while a worker of a cluster is alive that can compute a digest."""
+    return f"{prefix}computes:{digest}"
 
 
 def _trouble(record: bytes) -> Trouble:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -17,6 +17,7 @@ from msgspec import structs
 
 from contract.errors import CancelledJobError, MessageError, UnknownJobError
 from contract.ledger.changing import MOST_ATTEMPTS, Changing
+from contract.ledger.health import computing_key
 from contract.ledger.keys import PARTS, SNAPSHOTS, Keys, result_key, waiting_name
 from contract.ledger.reading import ERROR, pieces_of, policy_of, record_of, text_of
 from contract.ledger.values import Changes, Child, Claim, Drain, NewBatch
@@ -53,9 +54,16 @@ class RedisLedger(Changing):
         lease: float = 20.0,
         keep: float = 7 * 86400.0,
         queue: Sequence[str] = (),
+        lacks: Collection[str] = (),
     ) -> None:
-        """``lease`` and ``keep`` are in seconds; ``queue`` has the keys of the queue's lists if this Redis holds it."""
+        """``lease`` and ``keep`` are in seconds; ``queue`` has the keys of the queue's lists if this Redis holds it.
+
+        ``lacks`` has the digests that this process cannot compute: ``claim_next`` leaves their batches to workers that
+        can, while one is alive.
+        """
         super().__init__(client, prefix, queue)
+        self._lacks = "".join(f"{digest}," for digest in lacks)
+        self._computes = computing_key(prefix, "")
         self._has_earlier = False  # were batches of the first edition waiting at the last claim?
         self.lease = lease
         self.keep = int(keep)
@@ -154,7 +162,8 @@ class RedisLedger(Changing):
         from the queue. Waiting batches of the first edition get every other claim.
 
         Raises:
-            MessageError: all waiting batches have a version that this process cannot read; nothing is claimed.
+            MessageError: all waiting batches are left to other workers: their version cannot be read here, or their
+                digest not computed. Nothing is claimed.
         """
 
         def claim(keys: Keys) -> Claim | None:
@@ -185,7 +194,7 @@ class RedisLedger(Changing):
         token = f"{holder}/{secrets.token_hex(8)}"
         shared = [keys.sent, keys.overdue, keys.taken, keys.ahead, keys.turns, keys.priorities, self.others(keys).sent]
         about = [keys.of_jobs, waits, token, self.lease, most, self.keep, waited, int(has_message)]
-        reads = [_POLICY_FIELDS, POLICY_VERSION, PAYLOAD_VERSION]
+        reads = [_POLICY_FIELDS, POLICY_VERSION, PAYLOAD_VERSION, "" if waits else self._lacks, self._computes]
         answer = self.call("claim", shared, [*about, *reads, *self._queue])
         if not isinstance(answer, list):
             return None
@@ -193,10 +202,7 @@ class RedisLedger(Changing):
         if keys is self.keys:
             self._has_earlier = bool(has_others)
         if len(answer) == 1:
-            raise MessageError(
-                f"Job {text_of(answer[0])} was sent by a newer version that this worker cannot read in full:"
-                " run the same Trawlnet on both sides."
-            )
+            raise MessageError(_why_left(text_of(answer[0])))
         if keys is self.keys:
             self.changes.hear(answer[-1])
         if len(answer) == 2:  # none waits
@@ -295,6 +301,16 @@ class RedisLedger(Changing):
             pipe.zrem(key, *batches)
             pipe.delete(*(result_key(job, batch) for batch in batches))
             pipe.execute()
+
+
+def _why_left(answer: str) -> str:
+    job, _, digest = answer.partition("/")
+    if digest:
+        return f"Job {job} wants the digest {digest}: it is left to the workers that can compute it."
+    return (
+        f"Job {job} was sent by a newer version that this worker cannot read in full:"
+        " run the same Trawlnet on both sides."
+    )
 
 
 def _counters(report: BatchReport) -> list[str | int]:

@@ -152,7 +152,8 @@ class Claiming(Protocol):
         """Claim the next batch, of any job, that has waited for at least ``waited`` seconds; None if there is none.
 
         Raises:
-            MessageError: all waiting batches have a version that this process cannot read; nothing is claimed.
+            MessageError: all waiting batches are left to other workers: their version cannot be read here, or their
+                digest not computed. Nothing is claimed.
         """
         ...
 

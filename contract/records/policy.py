@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -48,6 +48,11 @@ def lacking_for(digest: Digest) -> str:
         except ImportError:
             return f"The digest {digest} needs a package: pip install 'trawlnet[digests]'."
     return ""
+
+
+def lacking_digests() -> Sequence[Digest]:
+    """Return the digests that cannot be computed here."""
+    return [digest for digest in _PACKAGES if lacking_for(digest)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,12 @@ def a_worker(folder: Path, cluster: Cluster, *, pool: str = "prefork", concurren
     return CeleryWorker(folder, env=cluster.environment, pool=pool, concurrency=concurrency)
 
 
+def a_worker_without_xxhash(folder: Path, cluster: Cluster) -> CeleryWorker:
+    (folder / "lacking").mkdir(parents=True)
+    (folder / "lacking/xxhash.py").write_text("raise ImportError")
+    return CeleryWorker(folder, env={**cluster.environment, "PYTHONPATH": str(folder / "lacking")}, concurrency=1)
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_every_pool_runs_a_job(pool: str, tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
     urls = [server.url(f"/good?seed={seed}&size=5000") for seed in range(40)]
@@ -83,13 +89,9 @@ def test_a_worker_that_lacks_a_package_ends_the_urls_at_once_and_says_why(
     tmp_path: Path, cluster: Cluster, server: MisbehavingServer
 ) -> None:
     """Guards the ``except`` of ``starts``: the batch was held until its lease expired, five times, and was poison."""
-    lacking = tmp_path / "lacking"
-    lacking.mkdir()
-    (lacking / "xxhash.py").write_text("raise ImportError")
-    cluster.environment["PYTHONPATH"] = str(lacking)
     urls = [server.url(f"/good?seed={seed}") for seed in range(3)]
 
-    with a_worker(tmp_path, cluster):
+    with a_worker_without_xxhash(tmp_path, cluster):
         cluster.enqueue("job", urls, policy=replace(POLICY, digest=Digest.XXH3))
         (report,) = cluster.reports("job")
 
@@ -98,6 +100,23 @@ def test_a_worker_that_lacks_a_package_ends_the_urls_at_once_and_says_why(
         (Ending.FAILED, ErrorClass.UNSUPPORTED, "The digest xxh3 needs a package: pip install 'trawlnet[digests]'.")
     }
     assert not server.log.requests()
+
+
+def test_a_worker_that_lacks_a_package_leaves_the_job_to_one_that_has_it(
+    tmp_path: Path, cluster: Cluster, redis: RedisServer, server: MisbehavingServer
+) -> None:
+    """Guards what a worker tells the ledger: the one without the package ended 30,000 URLs in two seconds."""
+    (tmp_path / "capable").mkdir()
+    batches = [[server.url(f"/good?seed={number}")] for number in range(12)]
+
+    with a_worker_without_xxhash(tmp_path / "lacking", cluster), a_worker(tmp_path / "capable", cluster) as capable:
+        with redis.client() as client:
+            await_condition(lambda: client.exists("trawl:computes:xxh3"), within=60, what="a capable worker's report")
+        cluster.enqueue("job", *batches, policy=replace(POLICY, digest=Digest.XXH3))
+        reports = cluster.reports("job")
+
+    assert {str(row.ending) for report in reports for row in report.outcomes} == {"ok"}
+    assert all(report.worker.startswith(capable.name) for report in reports)
 
 
 def test_a_few_slow_urls_keep_no_others_waiting(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:

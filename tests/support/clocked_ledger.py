@@ -61,8 +61,8 @@ class Clocked(Ledger, Protocol):
 class ClockedLedger(RedisLedger, Clocked):
     """The production ledger: only the text of its scripts is changed, while they are loaded, where they call TIME."""
 
-    def __init__(self, client: redis.Redis, *, queue: Sequence[str] = ()) -> None:
-        super().__init__(client, lease=20.0, keep=86400.0, queue=queue)
+    def __init__(self, client: redis.Redis, *, queue: Sequence[str] = (), lacks: Sequence[str] = ()) -> None:
+        super().__init__(client, lease=20.0, keep=86400.0, queue=queue, lacks=lacks)
         self._scripts = {name: client.register_script(text.replace(_REAL, _SET)) for name, text in texts().items()}
         self.set_clock(1_700_000_000.0)
 

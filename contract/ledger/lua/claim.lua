@@ -3,10 +3,12 @@
 -- ARGV: prefix of all jobs' keys, job/batch ('': the next one of any job), holder's token, lease seconds, most attempts
 --       (0: for the sweep), seconds to keep, seconds the next one must have waited, is the call for a message (1/0),
 --       policy fields the caller can read (each followed by a comma), policy version, version of the entries it can read,
+--       digests it cannot compute (likewise), prefix of the keys that exist while some worker can compute each,
 --       the keys of the queue's lists (none: the broker is not this Redis)
 -- Returns false (closed, held, deferred, unknown), the attempts of a worn batch, or a list that begins with: do batches of
 -- the other edition wait (1/0)? Then follow '' and the number of changes if no batch waits, the batch's record and the
--- number of changes, or a job's id if only batches wait that the caller cannot read; those lose no attempt.
+-- number of changes, or job/digest if only batches wait that are left to other workers, because the caller cannot read them
+-- (then the digest is '') or compute the digest; those lose no attempt.
 -- Only this script knows which job's keys it touches. One Redis holds all keys, so only the shared ones are declared.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -20,25 +22,32 @@ local function leave_line(waits)
   redis.call('ZREM', ARGV[1] .. job .. ':line', batch)
 end
 
--- A later version may have added a limit to the policy that the caller would ignore.
-local strange
-local readable = {}
-local function is_readable(job)
-  if readable[job] ~= nil then return readable[job] end
+local left, last_left = {}, nil  -- jobs with batches that are left to other workers; the last one, with its digest
+local function leave(job, digest)
+  left[job], last_left = true, job .. '/' .. digest
+end
+
+-- A later version may have added a limit to the policy that the caller would ignore; a digest that the caller lacks may be
+-- one that another worker can compute.
+local suitable = {}
+local function is_suitable(job)
+  if suitable[job] ~= nil then return suitable[job] end
   local text = redis.call('HGET', ARGV[1] .. job, 'policy')
   local is_json, policy = pcall(cjson.decode, text or '{}')
   local is_known = is_json and (not text or policy.version == tonumber(ARGV[10]))
   for name in pairs(is_known and policy or {}) do
     is_known = is_known and string.find(',' .. ARGV[9], ',' .. name .. ',', 1, true) ~= nil
   end
-  if not is_known then strange = job end
-  readable[job] = is_known
-  return is_known
+  local digest = is_known and policy.digest or ''
+  local is_lacking = string.find(',' .. ARGV[12], ',' .. digest .. ',', 1, true)
+  if not is_known or (is_lacking and redis.call('EXISTS', ARGV[13] .. digest) == 1) then leave(job, digest) end
+  suitable[job] = not left[job]
+  return suitable[job]
 end
 
--- Can it be claimed? Nil: not now (its job is paused or cancelled), or not by the caller, who cannot read it. Removes it
--- from the line if it never can: its job is gone, it is worn (left to the sweep), or a worker of the first edition claimed
--- it, which knows no lines of jobs.
+-- Can it be claimed? Nil: not now (its job is paused or cancelled), or not by the caller. Removes it from the line if it
+-- never can: its job is gone, it is worn (left to the sweep), or a worker of the first edition claimed it, which knows no
+-- lines of jobs.
 local function is_claimable(waits)
   local job, batch = string.match(waits, '^(.-)/(.*)$')
   local key = ARGV[1] .. job
@@ -46,9 +55,9 @@ local function is_claimable(waits)
   if known[2] then return nil end
   local text = known[1] and redis.call('HGET', key .. ':batches', batch)
   local record = text and cjson.decode(text)
-  if record and not is_readable(job) then return nil end
+  if record and not is_suitable(job) then return nil end
   if record and (record.format or 1) > tonumber(ARGV[11]) then
-    strange = job
+    leave(job, '')
     return nil
   end
   local waiting = record and record.state == 'queued'
@@ -83,12 +92,12 @@ local function first_in_turns(turns)
   for _ = 1, 100 do
     local turn = redis.call('ZRANGE', turns, skipped, skipped, 'WITHSCORES')
     if not turn[1] then return nil end
-    local head = is_readable(turn[1]) and first_of(ARGV[1] .. turn[1] .. ':line', turn[1] .. '/')
+    local head = is_suitable(turn[1]) and first_of(ARGV[1] .. turn[1] .. ':line', turn[1] .. '/')
     if head then
       least = turn[2]
       return head
     end
-    if strange == turn[1] then
+    if left[turn[1]] then
       skipped = skipped + 1
     elseif redis.call('EXISTS', ARGV[1] .. turn[1] .. ':line') == 1 then
       return false
@@ -134,8 +143,8 @@ end
 -- A claim without a message removes one from the queue, which would find no batch.
 local function drop_message()
   local spare = -redis.call('ZCARD', KEYS[1]) - redis.call('ZCARD', KEYS[7])
-  for i = 12, #ARGV do spare = spare + redis.call('LLEN', ARGV[i]) end
-  for i = 12, spare > 0 and #ARGV or 0 do
+  for i = 14, #ARGV do spare = spare + redis.call('LLEN', ARGV[i]) end
+  for i = 14, spare > 0 and #ARGV or 0 do
     local message = redis.call('RPOP', ARGV[i])
     if message and string.find(message, '"trawlnet.batch"', 1, true) then return end
     if message then redis.call('RPUSH', ARGV[i], message) end
@@ -147,7 +156,7 @@ if waits == '' then
   -- The reply to the holder's first call was lost and its client repeats it: return the same batch.
   waits = redis.call('HGET', KEYS[4], ARGV[3]) or next_in_turn()
   if not waits then
-    if strange then return {redis.call('EXISTS', KEYS[7]), strange} end
+    if last_left then return {redis.call('EXISTS', KEYS[7]), last_left} end
     return {redis.call('EXISTS', KEYS[7]), '', changes}
   end
 end
@@ -158,7 +167,9 @@ if not text then return false end
 local known = redis.call('HMGET', key, 'policy', 'secrets', 'weight', 'priority', 'state')
 if not known[1] then return false end
 local record = cjson.decode(text)
-if not is_readable(job) or (record.format or 1) > tonumber(ARGV[11]) then return {redis.call('EXISTS', KEYS[7]), job} end
+if not is_suitable(job) or (record.format or 1) > tonumber(ARGV[11]) then
+  return {redis.call('EXISTS', KEYS[7]), job .. '/'}
+end
 
 -- The reply to the holder's first call was lost and its client repeats it.
 local again = record.token == ARGV[3]

@@ -11,8 +11,9 @@ import redis
 from contract.errors import MessageError
 from contract.ledger import ledger as production
 from contract.ledger.changing import MOST_ATTEMPTS
+from contract.ledger.health import BELIEVED_FOR, WorkerHealth
 from contract.ledger.values import Child, NewBatch
-from contract.records.policy import JobPolicy
+from contract.records.policy import Digest, JobPolicy
 from tests.support.clocked_ledger import (
     JOB,
     Clocked,
@@ -139,7 +140,7 @@ def later_policy(client: redis.Redis, job: str, **more: Any) -> None:
 def test_a_policy_with_unknown_fields_is_left_to_workers_that_know_them(
     client: redis.Redis, ledger: ClockedLedger, more: dict[str, Any]
 ) -> None:
-    """Guards ``is_readable`` of claim.lua: a limit was ignored, or good URLs ended as poison after five attempts."""
+    """Guards ``is_suitable`` of claim.lua: a limit was ignored, or good URLs ended as poison after five attempts."""
     ledger.create("ours", JobPolicy())
     ledger.open(JOB, [batch_of("1"), batch_of("2")])
     handing_off = claimed(ledger, "1")
@@ -183,6 +184,28 @@ def test_entries_of_a_later_version_are_left_to_workers_that_can_read_them(
         ledger.claim_next(holder="worker", waited=0.0)
     monkeypatch.setattr(production, "PAYLOAD_VERSION", 2)
     assert [next_of(ledger).batch for _ in range(2)] == [later.child(1), "2"]
+
+
+def test_a_digest_is_left_to_workers_that_can_compute_it_while_one_is_alive(
+    client: redis.Redis, ledger: ClockedLedger
+) -> None:
+    """Guards ``is_suitable`` of claim.lua: a worker without the package ended the whole job as unsupported."""
+    lacking, capable = ClockedLedger(client, lacks=["blake3", "xxh3"]), WorkerHealth(client, prefix="trawl:")
+    for job in ("one", "two"):
+        ledger.create(job, JobPolicy(digest=Digest.XXH3))
+        ledger.open(job, [batch_of("1"), batch_of("2")])
+        again = claimed(ledger, "1", job=job)
+        ledger.close(again, report_of(again, [], handed_off=[again.child(1)]), [Child(batch_of("1").payload, 1)])
+    capable.beat("celery@capable", computes=["xxh3"])
+
+    with pytest.raises(MessageError, match=r"Job (one|two) wants the digest xxh3: it is left to the workers"):
+        next_of(lacking)
+    ledger.open(JOB, [batch_of("7")])
+    assert next_of(lacking).job == JOB, "behind two jobs that are left to others, of which batches are overdue"
+    assert next_of(ledger).job == "one"
+    assert 0 < client.ttl("trawl:computes:xxh3") <= BELIEVED_FOR
+    client.delete("trawl:computes:xxh3")
+    assert next_of(lacking).job == "two"
 
 
 def test_a_policy_that_is_not_json_blocks_no_other_job(client: redis.Redis, ledger: ClockedLedger) -> None:
