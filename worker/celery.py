@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+
+from celery.exceptions import SecurityWarning
 
 from contract.cluster.variables import hints
 from contract.errors import SettingError
@@ -14,6 +17,7 @@ from worker.pools import patch_trouble
 from worker.wiring import Worker
 
 print_warnings()
+warnings.filterwarnings("ignore", category=SecurityWarning)  # worker.wiring says in one line that it runs as root
 if trouble := patch_trouble():  # before harden(), which waits with the select.poll that eventlet removes
     sys.stderr.write(f"trawl: {trouble}\n")
     sys.exit(2)

@@ -137,6 +137,8 @@ class Worker:
         try:
             check_pool(worker)
             self._name, self._pool_size = str(worker.hostname), processes_of(worker)
+            if os.geteuid() == 0:
+                sys.stderr.write("This worker runs as root, which it does not need: start it as another user.\n")
             if said := share_descriptors(self._settings.transfers, self._pool_size):
                 sys.stderr.write(f"{said}\n")
             self._metering.prepare()
