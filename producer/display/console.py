@@ -43,6 +43,7 @@ class Console:
         self.is_live = self._stream.isatty() and environment.get("TERM", "") not in ("dumb", "unknown")
         self._is_json = is_json and not self._stream.isatty()
         self._live: Any = None
+        self._drawn: Sequence[int] = ()  # columns that each line drawn last takes
         self._shown = float("-inf") if self.is_live else clock()
         self._exemplified: set[str] = set()  # error classes whose example was printed
 
@@ -57,6 +58,7 @@ class Console:
         """Print one line, even when quiet: a warning or an error."""
         shown = one_line(line)
         if self._live is not None:
+            self._erase_wrapped()
             for each in self._broken(shown):
                 self._live.console.print(each, highlight=False, markup=False, emoji=False, soft_wrap=True)
         elif self._is_json:
@@ -113,13 +115,24 @@ class Console:
             self._live.start()
         width, height = self._live.console.size
         texts = [Text.assemble(*line, no_wrap=True, overflow="crop") for line in lines(width, height)]
+        self._erase_wrapped()
         self._live.update(Group(*texts), refresh=True)
+        self._drawn = [min(text.cell_len, width) for text in texts]
 
     def close(self) -> None:
         """Remove the live display."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
+        if self._live is not None:
+            self._erase_wrapped()
+            self._live.stop()
+            self._live = None
+
+    def _erase_wrapped(self) -> None:
+        """Erase the lines that a terminal wrapped when it became narrower: rich does not know of the second halves."""
+        width = self._live.console.width
+        halves = sum(max(0, columns - 1) // width for columns in self._drawn)
+        if halves:
+            self._stream.write("\x1b[2K" + halves * "\x1b[A\x1b[2K")
+        self._drawn = ()
 
     @property
     def _is_unicode(self) -> bool:

@@ -51,5 +51,6 @@ GUARDS = (
     Guard("producer/formatting.py", "for word in one_line(text).split():", _SCREEN, "for word in text.split():"),
     Guard("producer/display/console.py", "        shown = one_line(line)\n", _SCREEN, "        shown = line\n"),
     Guard("producer/display/console.py", "transient=True", _SCREEN, "transient=False"),
+    Guard("producer/display/console.py", ' + halves * "\\x1b[A\\x1b[2K"', _SCREEN),
     Guard("producer/display/console.py", ' not in ("dumb", "unknown")', _SCREEN, ' != "nothing"'),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -122,6 +123,23 @@ def test_a_terminal_shows_a_screen_and_is_left_clean() -> None:
     last = stream.getvalue()[drawn:]
     assert last.endswith("\x1b[1A\x1b[2K"), "each of its lines is erased, the first one last"
     assert last.count("\x1b[1A\x1b[2K") >= 15
+
+
+def test_what_a_narrower_terminal_has_wrapped_is_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards ``_erase_wrapped``: the upper halves of wrapped lines stayed on the screen, more at each resize."""
+    clock, stream = Clock(), Terminal()
+    console = Console(stream=stream, clock=clock, environment={"TERM": "xterm"})
+    for variable in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((100, 24)))
+    console.draw(lambda width, _: [[("x" * width, "")], [("short", "")], [("x" * 61, "")]])
+
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((30, 24)))
+    drawn = len(stream.getvalue())
+    console.draw(lambda width, _: [[("y" * width, "")]])
+
+    erased, _, _ = stream.getvalue()[drawn:].partition("y")
+    assert erased.count("\x1b[A\x1b[2K") == 3 + 0 + 2, "100 columns take four lines, 61 take three"
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines() -> None:
