@@ -26,8 +26,9 @@ def pause_job(job: str | None, output: Path | None, producer: Producer, *, waits
     """
     with _reached(job, output, producer) as (cluster, name):
         jobs = JobControl(name, cluster)
-        was_new = jobs.pause()
-        record = _wait_until_obeyed(jobs, output, producer) if waits else None
+        was_new, record = jobs.pause(), None
+        with _run_may_end(output, producer):
+            record = jobs.wait_until_obeyed() if waits else None
     said = f"job {name} is {'' if was_new else 'already '}paused; `{resume_command(name, output)}` resumes it"
     return said + _in_flight(record, cluster.settings)
 
@@ -51,10 +52,11 @@ def cancel_job(job: str | None, output: Path | None, producer: Producer, *, wait
     with _reached(job, output, producer) as (cluster, name):
         jobs, record = JobControl(name, cluster), None
         was_new = control.cancel(cluster.ledger, name)
-        if waits:  # ends what waits, too; the run may be the first to do so, and take its server along
-            record = _wait_until_obeyed(jobs, output, producer)
-        else:
-            jobs.settle()
+        with _run_may_end(output, producer):  # of several that end what waits, the run may be the last
+            if waits:
+                record = jobs.wait_until_obeyed()
+            else:
+                jobs.settle()
     said = f"job {name} is {'' if was_new else 'already '}cancelled"
     return said + _in_flight(record, cluster.settings)
 
@@ -103,14 +105,14 @@ def _reached(job: str | None, output: Path | None, producer: Producer) -> Iterat
             raise ServiceError(f"{explain(error)} Run the command again when it is back.") from None
 
 
-def _wait_until_obeyed(jobs: JobControl, output: Path | None, producer: Producer) -> JobRecord | None:
-    """Wait until workers comply, and return the record; None: the job has ended, perhaps with its server."""
+@contextmanager
+def _run_may_end(output: Path | None, producer: Producer) -> Iterator[None]:
+    """Ignore that the job's server is unreachable if that ended with its run: the change was made before."""
     try:
-        return jobs.wait_until_obeyed()
+        yield
     except UNREACHABLE:
         if output is None or producer.cluster_of(output) is not None:
             raise
-        return None
 
 
 def _finished(job: str, output: Path) -> JobStateError:

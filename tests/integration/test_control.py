@@ -355,10 +355,11 @@ def test_a_run_that_ends_during_a_command_is_not_an_outage(
     assert shown.startswith(f"Nothing runs in out: {state}")
 
 
+@pytest.mark.parametrize("waits", [True, False])
 def test_cancelling_succeeds_even_if_the_run_and_its_server_end(
-    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
-    """Guards _wait_until_obeyed: an accepted change holds, even if no server is left to end what waits."""
+    """Guards _run_may_end: an accepted change holds, even if no server is left to end what waits."""
     settle = JobControl.settle
 
     def settle_too_late(control: JobControl) -> int:
@@ -372,7 +373,7 @@ def test_cancelling_succeeds_even_if_the_run_and_its_server_end(
     (tmp_path / "out/.trawl/redis").mkdir()
     note_address(tmp_path / "out/.trawl", str(bench.server.socket_path), bench.environment)
 
-    assert cancel_job(None, tmp_path / "out", Producer({})) == f"job {job} is cancelled"
+    assert cancel_job(None, tmp_path / "out", Producer({}), waits=waits) == f"job {job} is cancelled"
 
 
 def test_a_job_whose_command_has_other_options_now_is_cancelled(bench: Bench) -> None:
