@@ -83,10 +83,11 @@ class Summary:
             rows.append(("errors", ", ".join(f"{name} {count(number)}" for name, number in by_count)))
             rows += [("", f"{name}: {tally.examples[name]}") for name, _ in by_count if name in tally.examples]
         if fetched:
-            pace = f"{counted(fetched, 'URL')} and {size(tally.fetched)} in {seconds(elapsed)}"
-            if elapsed:
-                pace += f": {count(fetched / elapsed)} URLs/s, {size(tally.fetched / elapsed)}/s"
-            rows.append(("fetched", pace))
+            pace = f"{counted(fetched, 'URL')} in {seconds(elapsed)}"
+            pace += f", {count(fetched / elapsed)} URLs/s" if elapsed else ""
+            pace += f"; {size(tally.fetched)} stored" if tally.fetched else ""
+            pace += f", {size(tally.fetched / elapsed)}/s" if tally.fetched and elapsed else ""
+            rows.append(("tried", pace))
             if len(tally.workers) > 1:
                 rows.append(("workers", count(len(tally.workers))))
         if tally.counts["ok"]:

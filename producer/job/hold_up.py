@@ -98,7 +98,7 @@ def _what_is_open(facts: Facts, batches: OpenBatches, at: Callable[[float], str]
             yield from _in_flight(facts, batches, at)
             yield from _turns(batches)
     elif not facts.is_complete and facts.list_idle >= _LIST_SLOW:
-        yield HoldUp("list", f"Waiting for the list: no line has come for {_whole(facts.list_idle)} s.")
+        yield HoldUp("list", f"Waiting for the list: no new line for {_whole(facts.list_idle)} s.")
 
 
 def _workers(facts: Facts) -> Iterator[HoldUp]:
@@ -169,12 +169,16 @@ def _in_flight(facts: Facts, batches: OpenBatches, at: Callable[[float], str]) -
         hosts = counted(facts.unresolved, "host waits", "hosts wait")
         yield HoldUp("names", f"The name servers do not answer: {hosts} for an address.")
     if facts.quiet:
-        slow = _names([f"{host} ({count(number)})" for host, number in facts.slow_hosts.items()])
-        urls = counted(facts.quiet, "URL receives next to nothing", "URLs receive next to nothing")
-        yield HoldUp("slow", f"Waiting for slow responses: {urls}{f', from {slow}' if slow else ''}.")
+        named = _names([_slow_host(facts, host) for host in facts.slow_hosts])
+        urls = f"{counted(facts.quiet, 'URL')}{f' from {named}' if named else ''}"
+        yield HoldUp("slow", f"Waiting for slow responses: almost nothing arrives for {urls}.")
     if facts.retrying and facts.idle >= 1.0:
         urls = counted(facts.retrying, "URL waits", "URLs wait")
         yield HoldUp("retry", f"{urls} for a host's turn or the next attempt.")
+
+
+def _slow_host(facts: Facts, host: str) -> str:
+    return f"{host} ({count(facts.slow_hosts[host])})" if len(facts.slow_hosts) > 1 else host
 
 
 def _throttling(facts: Facts, at: Callable[[float], str]) -> HoldUp:

@@ -132,7 +132,7 @@ def _error(name: str, error: ErrorFigures, most: int, rows: int) -> str:
 
 
 def _example(example: Example) -> str:
-    where = f"<code>{_text(example.host)}</code> " if example.host != "?" else ""
+    where = f"<code>{_text(example.host)}</code> " if example.host else ""
     return f"<li>{where}<code class=dim>{_text(example.name)}</code> {_text(example.detail)}</li>"
 
 

@@ -61,9 +61,9 @@ class Row(Struct, frozen=True, gc=False):
 
     @property
     def host(self) -> str:
-        """Host and port, without user and path, which may be secrets."""
+        """Host and port, without user and path, which may be secrets; empty if there is none."""
         parts = self.url.split("/", 3)
-        return parts[2].rpartition("@")[2].partition("?")[0].lower() if len(parts) > 2 and parts[2] else "?"
+        return parts[2].rpartition("@")[2].partition("?")[0].lower() if len(parts) > 2 else ""
 
 
 _DECODER = msgspec.json.Decoder(Row)

@@ -22,7 +22,8 @@ def _lines(figures: Figures) -> Iterator[str]:
         yield f"unreadable lines: {count(figures.unreadable)}"
     for name, error in figures.errors_by_count().items():
         example = error.examples[0]
-        yield f"  {name:<20} {count(error.count):>9}  for example {example.host} ({example.name}): {example.detail}"
+        which = f"{example.host} ({example.name})" if example.host else example.name
+        yield f"  {name:<20} {count(error.count):>9}  for example {which}: {example.detail}"
     if not figures.fetched:
         return
     yield f"{size(figures.bytes)} of {counted(figures.fetched, 'URL')} in {seconds(figures.wall)}"

@@ -89,7 +89,7 @@ def test_slow_hosts_are_named(bench: Bench) -> None:
         said = bench.await_hold_up("job", "slow")
         host = bench.site.url("/").removeprefix("http://").rstrip("/")
 
-        assert said == f"Waiting for slow responses: 5 URLs receive next to nothing, from {host} (5)."
+        assert said == f"Waiting for slow responses: almost nothing arrives for 5 URLs from {host}."
         bench.site.log.let_go.set()
         bench.cluster.reports("job")
 

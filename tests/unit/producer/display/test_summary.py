@@ -32,11 +32,19 @@ def test_the_sums_are_shown_and_nothing_unmeasured_is_claimed() -> None:
 
     assert "5 lines = 2 ok + 1 kept + 1 failed + 0 refused + 1 duplicates" in text
     assert "timeout 1" in text
-    assert "3 URLs and 2.0 KB in 1.00 s: 3 URLs/s, 2.0 KB/s" in text
+    assert "tried:      3 URLs in 1.00 s, 3 URLs/s; 2.0 KB stored, 2.0 KB/s" in text
     assert "p99 0.40 s of the 2 that ended ok" in text
     assert "as fast as" not in text
     assert "h.example 0.40 s (1 failed)" in text
     assert "secret" not in text
+
+
+def test_a_job_that_stored_nothing_claims_no_bytes() -> None:
+    tally = Tally()
+    tally.add_batch(started=100.0, finished=100.5, busy=0.5, worker="w", urls=1)
+    tally.add_rows([row(Ending.FAILED, ErrorClass.TIMEOUT)])
+
+    assert "tried:      1 URL in 0.50 s, 2 URLs/s\n" in replace(summary(), tally=tally).to_text()
 
 
 def test_each_error_class_has_an_example_with_what_to_do() -> None:

@@ -90,7 +90,12 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
         (
             QUIET,
             "slow",
-            "Waiting for slow responses: 15 URLs receive next to nothing, from tar.test (12), pit.test (3).",
+            "Waiting for slow responses: almost nothing arrives for 15 URLs from tar.test (12), pit.test (3).",
+        ),
+        (
+            {"has_snapshots": True, "flying": 1, "quiet": 1, "slow_hosts": {"pit.test": 1}},
+            "slow",
+            "Waiting for slow responses: almost nothing arrives for 1 URL from pit.test.",
         ),
         (
             {"has_snapshots": True, "throttled": 200, "throttling": {"cdn.test": 4.2}, "retrying": 5},
@@ -112,7 +117,7 @@ QUIET = {"has_snapshots": True, "flying": 15, "quiet": 15, "slow_hosts": {"tar.t
         (
             {"batches": batches(open=0, running=0, held={}), "is_complete": False, "list_idle": 7.3},
             "list",
-            "Waiting for the list: no line has come for 7 s.",
+            "Waiting for the list: no new line for 7 s.",
         ),
         (
             {"census": Census({"celery@a": 1.0, "celery@b": 1.0}, {"celery@b": FULL})},
