@@ -163,7 +163,7 @@ class Listeners:
         """Log each kind of failure once: there may be one per second. Leave out the text, which may hold a URL."""
         if failure not in self._failed:
             self._failed.add(failure)
-            logger.error("The listener %s fails on %s events (%s); this is logged once.", *failure)
+            logger.error("Listener %s fails on %s events (%s); this is logged once.", *failure)
 
 
 NOBODY: Listener = Listeners()

@@ -50,8 +50,8 @@ def access_trouble(address: str, logins: Sequence[str], *, has_provider: bool) -
     if logins or has_provider or _is_loopback(address):
         return None
     return (
-        f"Flower listens on {address} with a login only: set FLOWER_BASIC_AUTH=user:password,"
-        f" or leave the address out to have it on {_LOOPBACK}."
+        f"Flower listens on {address} only with a login: set FLOWER_BASIC_AUTH=user:password,"
+        f" or omit the address to listen on {_LOOPBACK}."
     )
 
 

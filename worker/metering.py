@@ -46,7 +46,7 @@ class Metering:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise SettingError(
                 f"TRAWL_METRICS: cannot listen on {address} port {port} ({error.strerror}); "
-                "each worker of a machine needs a port of its own."
+                "each worker on a machine needs its own port."
             ) from None
         self.meter = Meter(self._folder)
 

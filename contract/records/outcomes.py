@@ -48,7 +48,7 @@ class ErrorClass(StrEnum):
     UNSUPPORTED = "unsupported"  #: the worker lacks what the job's options need, such as the package of its digest
     POISON = "poison"  #: the worker died every time this URL was tried
     CANCELLED = "cancelled"  #: withdrawn before it was fetched
-    INTERNAL = "internal"  #: a bug of Trawlnet, confined to this URL
+    INTERNAL = "internal"  #: a bug in Trawlnet, confined to this URL
 
 
 def rounded(seconds: float) -> float:

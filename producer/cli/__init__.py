@@ -76,7 +76,7 @@ def _report_bug(error: Exception) -> str:
     from producer.commands.bug_details import keep_details
     from producer.wiring import Producer
 
-    bug = f"This is a bug of Trawlnet ({type(error).__name__})."
+    bug = f"This is a bug in Trawlnet ({type(error).__name__})."
     try:
         return f"{bug} The details are in {keep_details(error, Producer())}."
     except (OSError, TrawlError):

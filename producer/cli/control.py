@@ -73,7 +73,7 @@ def cancel(job: str | None, output: Path | None, no_wait: bool) -> int:
 @click.option(
     "--weight",
     type=click.FloatRange(min=0.001, max=1000),
-    help="Its turns relative to jobs of the same priority; the default is 1.",
+    help="Turns it gets, relative to jobs of the same priority; the default is 1.",
 )
 def set_job(job: str | None, output: Path | None, priority: int | None, weight: float | None) -> int:
     """Change JOB, from the next batch that a worker claims."""

@@ -23,7 +23,7 @@ def worker(options: tuple[str, ...]) -> None:
     trawl worker -c 4 -l INFO -n disk1@%h  a second one on this machine needs a name of its own
     trawl worker -- --help                 Celery's options
 
-    TRAWL_BROKER_URL names the cluster. SIGTERM, or Ctrl-C, lets it hand back what it cannot finish.
+    TRAWL_BROKER_URL names the cluster. SIGTERM or Ctrl-C stops it: it hands off what it cannot finish.
     """
     _become("worker", *_QUIET, *options)
 
@@ -35,7 +35,7 @@ def flower(options: tuple[str, ...]) -> None:
 
     \b
     trawl flower                                           http://127.0.0.1:5555, for this machine
-    FLOWER_BASIC_AUTH=me:secret trawl flower --address=0.0.0.0   for others: with a login only
+    FLOWER_BASIC_AUTH=me:secret trawl flower --address=0.0.0.0   for other machines: only with a login
     trawl flower -- --help                                 Flower's options
 
     TRAWL_BROKER_URL names the cluster.

@@ -65,8 +65,8 @@ Exit codes: 0 all sent, 2 a mistake, 70 a bug, 130 interrupted; the same command
 def run(lists: tuple[str, ...], **options: Any) -> int:
     """Download the URLs of each LIST (a file, or - for standard input; one URL per line).
 
-    If TRAWL_BROKER_URL or CELERY_BROKER_URL is set, the workers of that cluster do it; else a server and a worker
-    are started here for the time of the run. To resume an interrupted run, run the same command again.
+    If TRAWL_BROKER_URL or CELERY_BROKER_URL is set, that cluster's workers fetch them; otherwise the command starts
+    its own server and worker, and stops them at the end. To resume an interrupted run, run the same command again.
     """
     from producer.commands.preparation import RunOptions, prepared
     from producer.wiring import Producer

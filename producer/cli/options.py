@@ -190,7 +190,7 @@ policy_options = combined(
             "--sync",
             type=click.Choice(["none", "batch", "file"]),
             default="batch",
-            help="When files must be safe on the disk.",
+            help="When files must be synced to disk.",
         ),
         click.option("--resume", is_flag=True, help="Resume partially downloaded bodies."),
     ),

@@ -173,7 +173,7 @@ def test_a_workers_trouble_is_shown_everywhere(
 
 
 def test_a_redis_with_a_full_disk_is_waited_for(tmp_path: Path, server: MisbehavingServer, disk: TinyDisk) -> None:
-    """Guards MISCONF, which redis-py takes for a wrong command (the run ended with 70, "a bug of Trawlnet"), and
+    """Guards MISCONF, which redis-py takes for a wrong command (the run ended with 70, "a bug in Trawlnet"), and
     messages that cannot be acknowledged meanwhile: a worker with one process got no other.
     """
     urls = [server.url(f"/thinks?ms=300&seed={seed}") for seed in range(40)]

@@ -54,9 +54,9 @@ def test_flower_listens_on_loopback_by_default(
 @pytest.mark.parametrize(
     ("options", "variables", "file", "said"),
     [
-        (["--address=0.0.0.0"], {}, "", "Flower listens on 0.0.0.0 with a login only"),
-        ([], {"FLOWER_ADDRESS": "::"}, "", "Flower listens on :: with a login only"),
-        ([], {}, "address = '192.0.2.7'", "Flower listens on 192.0.2.7 with a login only"),
+        (["--address=0.0.0.0"], {}, "", "Flower listens on 0.0.0.0 only with a login"),
+        ([], {"FLOWER_ADDRESS": "::"}, "", "Flower listens on :: only with a login"),
+        ([], {}, "address = '192.0.2.7'", "Flower listens on 192.0.2.7 only with a login"),
         ([], {"FLOWER_BASIC_AUTH": "s3cret"}, "", "Flower's login is not user:password"),
         (["--basic-auth="], {}, "", "Flower's login is not user:password"),
     ],

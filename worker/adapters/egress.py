@@ -119,7 +119,7 @@ class Egress:
     # ---- errors
 
     def fault_of(self, curl: Any, code: int, words: str) -> Failure | None:
-        """Return why the proxy made no tunnel, from libcurl's error; None: it made one, or the host is slow."""
+        """Return why the proxy opened no tunnel, from libcurl's error; None: it opened one, or the host is slow."""
         if not curl.getinfo(pycurl.CONNECT_TIME_T):
             return self._failure(f"cannot be reached: {words}")
         if code == pycurl.E_OPERATION_TIMEDOUT:
@@ -129,7 +129,7 @@ class Egress:
             return self._of_socks(reply, words) if reply else None
         status = curl.getinfo(pycurl.HTTP_CONNECTCODE)
         if status == 0:
-            return self._failure(f"made no tunnel: {words}")
+            return self._failure(f"opened no tunnel: {words}")
         return None if 200 <= status < 300 else self._of_status(status)
 
     def _of_status(self, status: int) -> Failure:
@@ -137,19 +137,19 @@ class Egress:
             return self._unreached(str(status))
         if status == 407:
             hint = "TRAWL_EGRESS_LOGIN_FILE names its login"
-            return self._failure(f"wants another login, or rejects the address ({status}); {hint}", Kind.PERMANENT)
+            return self._failure(f"requires another login, or rejects the address ({status}); {hint}", Kind.PERMANENT)
         if 400 <= status < 500 and status not in _BUSY:
-            return self._failure(f"does not let this address through ({status})", Kind.PERMANENT)
-        return self._failure(f"made no tunnel ({status})")
+            return self._failure(f"refuses this address ({status})", Kind.PERMANENT)
+        return self._failure(f"opened no tunnel ({status})")
 
     def _of_socks(self, reply: int, words: str) -> Failure:
         if reply in _SOCKS_UNREACHED:
             return self._unreached(_SOCKS_UNREACHED[reply])
         if reply in _SOCKS_LOGIN:
-            return self._failure("wants another login; TRAWL_EGRESS_LOGIN_FILE names its login", Kind.PERMANENT)
+            return self._failure("requires another login; TRAWL_EGRESS_LOGIN_FILE names its login", Kind.PERMANENT)
         if reply == _SOCKS_DENIED:
-            return self._failure("does not let this address through", Kind.PERMANENT)
-        return self._failure(f"made no tunnel: {words}")
+            return self._failure("refuses this address", Kind.PERMANENT)
+        return self._failure(f"opened no tunnel: {words}")
 
     def _failure(self, what: str, kind: Kind = Kind.TRANSIENT) -> Failure:
         return Failure(error=ErrorClass.PROXY, kind=kind, detail=f"The egress proxy {self._shown} {what}.")

@@ -1,4 +1,4 @@
-"""What a lane has been assigned of each run: its URLs, and what became of them that the run does not know yet."""
+"""A lane's part of each run: its URLs, and their results that the run does not have yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.engine.transfer import Transfer
 
 
 class Assignment:
-    """The URLs of one run that the lane fetches: those that are left, and how many of these wait for a moment."""
+    """The URLs of one run that the lane fetches: those that are left, and how many of these wait for a time."""
 
     __slots__ = ("_reported_bytes", "_reported_resting", "bodies", "bytes", "left", "run", "waiting")
 

@@ -66,7 +66,7 @@ class Evidence:
             self.by_url.throttled_first(name, is_answering=is_answering)
             return
         if self.first_requests.holds:
-            self.by_url.withdraw()  # what was concluded of a host that was taken for another kind
+            self.by_url.withdraw()  # the conclusion was about a host that throttles first requests
         self.first_requests.throttled_again()
         suspect.times += good_at > suspect.at
         suspect.at = now

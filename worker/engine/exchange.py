@@ -187,7 +187,7 @@ class Exchange:
         """Parse the header block at the first body byte and decide where the body goes."""
         self.head = head = read_head(self.lines)
         if head is None:
-            self._stop(bad_response("A body came before its header block ended."))
+            self._stop(bad_response("A body arrived before its header block ended."))
             return False
         if self._asked is not None or head.status == 206:
             self._compare(head)
@@ -265,7 +265,7 @@ class Exchange:
     def _overrun(self) -> int:
         """Reject a body that is longer than its Content-Range says: none of it can be trusted."""
         if self._asked is None:
-            return self._stop(bad_response("More bytes came than Content-Range says.", status=206))
+            return self._stop(bad_response("More bytes arrived than Content-Range declares.", status=206))
         self.is_unfit = self.enough = True
         return _STOP
 

@@ -45,8 +45,8 @@ class Failure:
 
 
 def bug(error: BaseException) -> Failure:
-    """Return the failure of a URL that hit a bug of Trawlnet."""
-    detail = f"A bug of ours: {type(error).__name__}."
+    """Return the failure of a URL that hit a bug in Trawlnet."""
+    detail = f"A bug in Trawlnet: {type(error).__name__}."
     return Failure(error=ErrorClass.INTERNAL, kind=Kind.PERMANENT, detail=detail)
 
 

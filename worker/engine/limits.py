@@ -78,7 +78,7 @@ def _past_limit(exchange: Exchange, transfer: Transfer, seen: _Watched, now: flo
 def _not_begun(exchange: Exchange, limit: float, now: float) -> Failure | None:
     if not limit or now - exchange.began < limit:
         return None
-    detail = f"No byte of the body came for {limit:g} s."
+    detail = f"No byte of the body arrived for {limit:g} s."
     return Failure(error=ErrorClass.TOO_SLOW, kind=Kind.TRANSIENT, detail=detail)
 
 
@@ -91,5 +91,5 @@ def _too_slow(exchange: Exchange, seen: _Watched, policy: JobPolicy, now: float)
     seen.marked_at = now
     if len(marks) <= PARTS or marks[-1] - marks[0] >= policy.slowest * window:
         return None
-    detail = f"Fewer than {policy.slowest} bytes/s came for {window:g} s."
+    detail = f"Fewer than {policy.slowest} bytes/s arrived for {window:g} s."
     return Failure(error=ErrorClass.TOO_SLOW, kind=Kind.TRANSIENT, detail=detail)

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Tier(IntEnum):
-    """The tier of an item, which decides what it goes before."""
+    """What an item is started for; the schedule decides how often each tier gets a slot."""
 
     FIRST = 0  #: a first try, or the rest of an attempt
     AGAIN = 1  #: a later try

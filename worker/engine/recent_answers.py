@@ -1,4 +1,4 @@
-"""How hosts answered lately: what tells throttling hosts from single URLs, where no answer says when to retry."""
+"""How hosts answered lately: tells throttling hosts from single URLs if no answer says when to retry."""
 
 from __future__ import annotations
 

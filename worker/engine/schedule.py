@@ -15,7 +15,7 @@ QUIET_WINDOWS = 4  # windows of quiet items that may be in flight in addition to
 _OPENING = 16  # items a host may have in flight at first, or a quarter of the window; one more for each that ends
 _FIRSTS = 7  # first tries per later one while both are ready, so that no later try starves
 _NO_LIMIT = sys.maxsize
-_BLOCKED, _RESTING = 1, 2  # until unblocked, until a time
+_BLOCKED, _RESTING = 1, 2  # until ``unblock``; until a time
 
 
 class Schedule(Generic[T]):

@@ -28,7 +28,7 @@ class _Heard:
 
 
 class _Turnover:
-    """How long exchanges take that never were quiet, and so how much silence stands out.
+    """How long exchanges that were never quiet take, and so how much silence stands out.
 
     ``ended`` counts those since the last look, ``seconds`` is what they took together.
     """
@@ -38,7 +38,7 @@ class _Turnover:
         self._average = QUIET_AFTER
 
     def quiet_after(self) -> float:
-        """Return the seconds of silence that stand out now, from ``_SOONEST`` to ``QUIET_AFTER``."""
+        """Return after how many seconds silence stands out now, from ``_SOONEST`` to ``QUIET_AFTER``."""
         if self.ended:
             self._average += _WEIGHT * (self.seconds / self.ended - self._average)
             self.ended, self.seconds = 0, 0.0

@@ -1,1 +1,1 @@
-"""What becomes of events: rows in Flower, numbers for Prometheus, snapshots for followers, lines in the log."""
+"""Turn events into rows in Flower, metrics for Prometheus, snapshots for followers and lines in the log."""

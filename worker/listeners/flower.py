@@ -58,7 +58,7 @@ class BatchRows:
                     self._progress(claim, snapshot)
             case BatchClosed(claim, stalled=str()) if not event.report.outcomes:
                 # Nothing was done because the disk accepts no files; everything was handed off.
-                self._end("task-failed", claim, exception=event.line, result=event.line, traceback="")  # results only
+                self._end("task-failed", claim, exception=event.line, result=event.line, traceback="")
             case BatchClosed(claim, line=line):
                 self._end("task-succeeded", claim, result=line, runtime=event.report.elapsed)
             case LeaseLost(claim, line):
@@ -91,7 +91,7 @@ class BatchRows:
         self._put("task-started", claim, timestamp=began, **fields)
 
     def _end_unreported(self, claim: Claim, line: str) -> None:
-        self._end("task-retried", claim, exception=line, result=line, traceback="")  # its search reads results only
+        self._end("task-retried", claim, exception=line, result=line, traceback="")  # its search only reads results
 
     def _end(self, kind: str, claim: Claim, **fields: object) -> None:
         self._rows.pop(task_id(claim.job, claim.batch), None)

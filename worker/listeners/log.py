@@ -29,9 +29,9 @@ class EventLog:
             case events.LedgerSwept(findings):
                 _log_sweep(findings)
             case events.SweepsFailed(error):
-                logger.warning("Sweeping the ledger fails (%s); retrying.", error)
+                logger.warning("The ledger cannot be swept (%s); retrying.", error)
             case events.SweepsResumed():
-                logger.warning("Sweeping the ledger works again.")
+                logger.warning("The ledger is swept again.")
 
 
 def _log_sweep(findings: SweepFindings) -> None:

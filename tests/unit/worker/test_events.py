@@ -42,8 +42,8 @@ def test_a_failing_listener_is_logged_once_and_harms_no_other(caplog: pytest.Log
 
     assert before.told == after.told == [CLAIMED, TransfersInFlight(1), TransfersInFlight(2)]
     assert [record.getMessage() for record in caplog.records] == [
-        "Job job batch 7: The listener Failing fails on BatchClaimed events (ValueError); this is logged once.",
-        "The listener Failing fails on TransfersInFlight events (ValueError); this is logged once.",
+        "Job job batch 7: Listener Failing fails on BatchClaimed events (ValueError); this is logged once.",
+        "Listener Failing fails on TransfersInFlight events (ValueError); this is logged once.",
     ]
 
 

@@ -98,12 +98,12 @@ class Space:
 
     def _refusal(self, size: int, free: int, space: int) -> DiskTrouble:
         if space >= _ENOUGH_FOR_OTHERS:
-            kept = f" and {self._floor >> 20} MiB are to be kept free" if self._floor else ""
+            kept = f" and {self._floor >> 20} MiB must stay free" if self._floor else ""
             return NoSpaceError(f"A body of {size >> 20} MiB waits: the disk has {free >> 20} MiB free{kept}.")
         return self._below(free) if self._floor else trouble_of(OSError(errno.ENOSPC, ""))
 
     def _below(self, free: int) -> DiskTrouble:
-        below = "less than" if free < self._floor else "too little beside"
+        below = "less than" if free < self._floor else "hardly more than"
         return DiskTrouble(f"The disk has {free >> 20} MiB free, {below} the {self._floor >> 20} MiB to be kept free.")
 
     def _set_aside(self, fd: int, held: int, size: int) -> bool:

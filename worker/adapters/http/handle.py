@@ -59,7 +59,7 @@ class Egress(Protocol):
         """May a socket connect there?"""
 
     def fault_of(self, curl: Any, code: int, words: str) -> Failure | None:
-        """Return why the proxy made no tunnel, from libcurl's error; None: it made one."""
+        """Return why the proxy opened no tunnel, from libcurl's error; None: it opened one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def next_hop(
         return DeadEnd(ErrorClass.TOO_MANY_REDIRECTS, f"More than {longest} redirects.")
     reference = _decoded(location).strip(" \t").replace("\t", "")  # browsers drop tabs anywhere
     if not reference:
-        return DeadEnd(ErrorClass.BAD_REDIRECT, f"Status {status} came without a Location.")
+        return DeadEnd(ErrorClass.BAD_REDIRECT, f"Status {status} has no Location.")
     to = parse(resolve(current, reference))
     if isinstance(to, RefusedUrl):
         return DeadEnd(ErrorClass.REFUSED_URL, f"The redirect's Location is refused. {to.reason}")

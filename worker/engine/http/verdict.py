@@ -84,7 +84,7 @@ def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | Non
 
 def too_large(status: int | None, cap: int) -> Failure:
     return Failure(
-        error=ErrorClass.TOO_LARGE, kind=Kind.LIMIT, status=status, detail=f"The body is above the cap of {cap} bytes."
+        error=ErrorClass.TOO_LARGE, kind=Kind.LIMIT, status=status, detail=f"The body exceeds the limit of {cap} bytes."
     )
 
 
@@ -114,7 +114,7 @@ def _headless(reception: Reception) -> Failure:
         case Breakage.OTHER:
             return _failure(ErrorClass.INTERNAL, Kind.TRANSIENT, reception, "The exchange failed unexpectedly")
         case Breakage.TOO_LARGE:
-            return _failure(ErrorClass.TOO_LARGE, Kind.LIMIT, reception, "The body is above the cap")
+            return _failure(ErrorClass.TOO_LARGE, Kind.LIMIT, reception, "The body exceeds the limit")
         case None:
             return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, "The header block was cut short")
         case _:
@@ -135,14 +135,15 @@ def _of_body(reception: Reception) -> Failure | None:
         case Breakage.PROTOCOL:
             return _broken_rules(reception)
         case Breakage.TOO_LARGE:
-            return _failure(ErrorClass.TOO_LARGE, Kind.LIMIT, reception, "The body is above the cap")
+            return _failure(ErrorClass.TOO_LARGE, Kind.LIMIT, reception, "The body exceeds the limit")
         case Breakage.OTHER | Breakage.STOPPED:
             return _failure(ErrorClass.INTERNAL, Kind.TRANSIENT, reception, "The exchange failed unexpectedly")
         case _:
             return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, "The body was cut short")
     length = reception.length
     if length is not None and length != reception.received:
-        return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, f"{reception.received} of {length} bytes came")
+        arrived = f"{reception.received} of {length} bytes arrived"
+        return _failure(ErrorClass.TRUNCATED, Kind.TRANSIENT, reception, arrived)
     return None
 
 

@@ -52,7 +52,7 @@ def test_a_body_that_never_begins_is_waited_for_as_long_as_the_policy_says(head:
     outcome, seconds, _ = _fetch(Pace(lambda _seconds: 0, head=head), policy=replace(DEFAULT, first_byte_timeout=20.0))
 
     assert outcome.error is ErrorClass.TOO_SLOW
-    assert outcome.detail == "No byte of the body came for 20 s."
+    assert outcome.detail == "No byte of the body arrived for 20 s."
     assert 20.0 <= seconds < 21.0
 
 
@@ -97,7 +97,7 @@ def test_a_body_that_is_fast_and_then_silent_is_ended_after_the_window() -> None
     outcome, seconds, _ = _fetch(Pace(lambda seconds: min(seconds, 5.0) * 1e5))
 
     assert outcome.error is ErrorClass.TOO_SLOW
-    assert outcome.detail == "Fewer than 100 bytes/s came for 30 s."
+    assert outcome.detail == "Fewer than 100 bytes/s arrived for 30 s."
     assert 5.0 + WINDOW <= seconds < 5.0 + WINDOW * 1.3
 
 
@@ -118,7 +118,7 @@ def test_floor_and_window_are_the_jobs() -> None:
     strict = replace(DEFAULT, slowest=5000, slow_window=4.0)
 
     outcome, seconds, _ = _fetch(_steadily(4000), policy=strict)
-    assert outcome.detail == "Fewer than 5000 bytes/s came for 4 s."
+    assert outcome.detail == "Fewer than 5000 bytes/s arrived for 4 s."
     assert 4.0 <= seconds < 5.0
 
     outcome, seconds, _ = _fetch(Pace(lambda seconds: 1), policy=replace(DEFAULT, slowest=0))
