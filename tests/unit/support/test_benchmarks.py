@@ -58,14 +58,14 @@ def test_a_turn_with_a_wrong_file_has_no_speed() -> None:
 
 
 def test_a_target_is_met_at_its_value_and_missed_below_it() -> None:
-    turns = [turn("trawl", 0, 120), turn("curl", 0, 100), turn("aria2", 0, 90)]
-    missed = [turn("trawl", 0, 119), *turns[1:]]
+    turns = [turn("trawl", 0, 60), turn("curl", 0, 100), turn("aria2", 0, 90)]
+    missed = [turn("trawl", 0, 59), *turns[1:]]
 
     def rate(among: list[Turn]) -> table.Verdict:
         return table.verdicts([A], among, ours=["trawl"], rivals=["curl", "aria2"])[0]
 
     assert rate(turns).is_met
-    assert rate(turns).target == "rate at least 1.2 x curl"
+    assert rate(turns).target == "rate at least 0.6 x curl"
     assert not rate(missed).is_met
 
 
