@@ -108,11 +108,10 @@ def stored_in(disk: TinyDisk) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("fate", FATES.values(), ids=FATES)
 def test_trouble_with_the_folder_is_shown_and_the_job_continues_after_the_fix(
-    tmp_path: Path, server: MisbehavingServer, disk: TinyDisk, fate: Fate
+    tmp_path: Path, person: Person, server: MisbehavingServer, disk: TinyDisk, fate: Fate
 ) -> None:
     held = ("good" if seed < BEFORE else "held" for seed in range(COUNT))
     urls = [server.url(f"/{each}?seed={seed}&size=40000") for seed, each in enumerate(held)]
-    person = Person(tmp_path)
     listed = person.write_list(*urls)
     fate.prepare(disk)
 

@@ -340,8 +340,9 @@ def test_the_output_folder_holds_no_credentials(overheard: Overheard, secret: st
     assert [path.name for path in files if holds(path.read_bytes(), secret)] == []
 
 
-def test_an_embedded_run_leaves_no_secret_outside_its_folder(site: MisbehavingServer, tmp_path: Path) -> None:
-    person = Person(tmp_path)
+def test_an_embedded_run_leaves_no_secret_outside_its_folder(
+    site: MisbehavingServer, tmp_path: Path, person: Person
+) -> None:
     listed = person.write_list(*urls_of(site))
 
     code, out, err = person.trawl("run", listed, "-o", "out", *OPTIONS[:2])

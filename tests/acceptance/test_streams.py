@@ -55,8 +55,7 @@ def run(
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_run_with_closed_streams_fetches_everything(tmp_path: Path, web: str, closed: str) -> None:
-    person = Person(tmp_path)
+def test_a_run_with_closed_streams_fetches_everything(person: Person, web: str, closed: str) -> None:
     listed = person.write_list(*(f"{web}/file/{number}" for number in range(5)))
 
     code, _, err = run(person, "run", listed, "-o", "out", *SMALL, closed=closed)
@@ -66,10 +65,9 @@ def test_a_run_with_closed_streams_fetches_everything(tmp_path: Path, web: str, 
 
 
 def test_a_run_whose_output_is_lost_fetches_everything_and_reports_the_loss(
-    tmp_path: Path, web: str, full: int, unread: int
+    person: Person, web: str, full: int, unread: int
 ) -> None:
     """Guards _settled: a lost summary is reported in one sentence; a reader that has seen enough is not."""
-    person = Person(tmp_path)
     listed = person.write_list(*(f"{web}/file/{number}" for number in range(5)))
     command = ("run", listed, "-o", "out", *SMALL)
 
@@ -83,17 +81,14 @@ def test_a_run_whose_output_is_lost_fetches_everything_and_reports_the_loss(
     assert unheard == (0, "", "")
 
 
-def test_a_command_that_only_prints_fails_if_it_cannot(tmp_path: Path, full: int, unread: int) -> None:
-    person = Person(tmp_path)
-
+def test_a_command_that_only_prints_fails_if_it_cannot(person: Person, full: int, unread: int) -> None:
     codes = [run(person, "run", "--help", stdout=stdout)[0] for stdout in (full, unread)]
 
     assert codes == [1, 0]
 
 
-def test_an_exit_code_is_kept_even_if_nothing_can_be_printed(tmp_path: Path, full: int) -> None:
+def test_an_exit_code_is_kept_even_if_nothing_can_be_printed(tmp_path: Path, person: Person, full: int) -> None:
     """Guards the Answer of doctor and gc: 1 would mean that something is broken."""
-    person = Person(tmp_path)
     (tmp_path / "out").mkdir()
 
     ended = [run(person, *command, stdout=full) for command in (("doctor",), ("doctor", "--json"), ("gc", "-o", "out"))]

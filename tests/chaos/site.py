@@ -28,33 +28,18 @@ class Site:
     ``lease`` is in seconds. With ``sweeps`` off nobody sends lost batches again.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        workers: int = 2,
-        slots: int = 2,
-        lease: float = 3.0,
-        sweeps: bool = True,
-        flower: bool = False,
-        transfers: int = 8,
-        drain: float = 2.0,
-        aof: bool = True,
-    ) -> None:
+    def __init__(self, folder: Path, *, lease: float = 3.0, sweeps: bool = True, flower: bool = False) -> None:
         self.folder = folder
         self.files = folder / "files"
-        self.slots = slots
         self.lease = lease
         self.sweeps = sweeps
-        self.server = RedisServer(folder / "redis", aof=aof)
+        self.server = RedisServer(folder / "redis")
         self.relay = Relay(("127.0.0.1", 0))
         self.workers: list[CeleryWorker] = []
         self.flower: subprocess.Popen[bytes] | None = None
         self._has_flower = flower
-        self._count = workers
         self._started = 0
         self._buried: list[tuple[float, CeleryWorker]] = []  # killed workers whose children may live on
-        self._settings = {"TRAWL_TRANSFERS": str(transfers), "TRAWL_DRAIN": str(drain)}
         self.orphans: list[int] = []  # found alive long after their parent was killed
         self.deaths: list[str] = []  # of workers that were not killed
         self._doomed: set[str] = set()
@@ -66,12 +51,13 @@ class Site:
         url = f"redis://127.0.0.1:{self.relay.port}/0"
         ours = {
             "TRAWL_BROKER_URL": url, "TRAWL_OUTPUT": str(self.files), "TRAWL_LEASE": str(self.lease),
+            "TRAWL_TRANSFERS": "8", "TRAWL_DRAIN": "2.0",
             "XDG_CACHE_HOME": str(self.folder / "cache"), "PYTHONPATH": str(PROJECT),
         }  # fmt: skip
         if not self.sweeps:
             # Celery's own redelivery, as quick as the ledger's would be.
             ours["TRAWL_BROKER_OPTIONS"] = '{"visibility_timeout": 6}'
-        return {**inherited, **self._settings, **ours}
+        return {**inherited, **ours}
 
     def command(self, module: str, *arguments: str) -> list[str]:
         """Return the command that runs a module of the product, sweeping or not."""
@@ -93,8 +79,7 @@ class Site:
         self.server.start()
         self.relay.target = ("127.0.0.1", self.server.port)
         self.relay.__enter__()
-        for _ in range(self._count):
-            self.workers.append(self._new_worker())
+        self.workers = [self._new_worker(), self._new_worker()]
         for worker in self.workers:
             worker.wait_until_ready(within=90)
         if self._has_flower:
@@ -115,7 +100,7 @@ class Site:
         worker = CeleryWorker(
             self.folder / "workers",
             env=self.environment,
-            concurrency=self.slots,
+            concurrency=2,
             name=f"w{self._started}",
             program=None if self.sweeps else WITHOUT_SWEEP,
         )

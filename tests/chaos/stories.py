@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import redis
-
+from contract.ledger.ports import Ledger
 from tests.chaos.checker import Verdict, judge, rows_of
 from tests.chaos.job import Job
 from tests.chaos.site import Site
 from tests.chaos.source import Source, sha256_of
-from tests.support.celery_worker import PROJECT
+from tests.support.celery_worker import PROJECT, CeleryWorker
 from tests.support.processes import await_condition, send
 
 _ENDS_WITHIN = 180.0  # seconds
@@ -49,15 +48,15 @@ class Stage:
         self.source = source
         self.figures: dict[str, float] = {}
 
-    def urls(self, count: int, *, start: int = 0) -> list[str]:
-        return [self.source.url(number) for number in range(start, start + count)]
+    def urls(self, count: int) -> list[str]:
+        return [self.source.url(number) for number in range(count)]
 
     def job(self, urls: Sequence[str], name: str = "job", **options: Any) -> Job:
         return Job(self.site, self.folder / name, urls, **options)
 
-    def await_rows(self, job: Job, count: int, *, within: float = 60.0) -> None:
+    def await_rows(self, job: Job, count: int) -> None:
         """Wait until the manifest holds so many outcomes."""
-        await_condition(lambda: job.is_over() or job.rows() >= count, within=within, what=f"{count} outcomes")
+        await_condition(lambda: job.is_over() or job.rows() >= count, within=60, what=f"{count} outcomes")
 
     def end(self, job: Job, *, poison: Sequence[str] = (), within: float = _ENDS_WITHIN) -> Story:
         begun = time.monotonic()
@@ -237,26 +236,29 @@ def recovery(stage: Stage) -> Story:
     urls = stage.urls(8000)
     job = stage.job(urls, batch_size=25)
     stage.await_rows(job, 600)
-    victim = stage.site.workers.pop(0)
-    with stage.site.client() as client:
-        name = job_of(client)
-        stage.site.doom(victim).kill()
-        killed = time.monotonic()
-        mine = [batch for batch, holder in holders(client, name).items() if holder.startswith(victim.name)]
-        stage.figures["batches it held"] = len(mine)
-        rates: list[float] = []
-        before = job.rows()
-        for _ in range(6):
-            time.sleep(1.0)
-            now = job.rows()
-            rates.append(now - before)
-            before = now
-        stage.figures["rows/s in second 1"] = rates[0]
-        stage.figures["in second 2"] = rates[1]
-        stage.figures["after that"] = sum(rates[2:]) / len(rates[2:])
-        again = taken_again(client, name, mine, victim.name, within=stage.site.lease + 30)
-        stage.figures["lease, seconds"] = stage.site.lease
-        stage.figures["its batches ran again after"] = again - killed
+    victim, ledger = stage.site.workers.pop(0), stage.site.ledger()
+    (name,) = ledger.jobs()
+    stage.site.doom(victim).kill()
+    killed = time.monotonic()
+    mine = held_by(victim, ledger, name)
+    stage.figures["batches it held"] = len(mine)
+    rates: list[float] = []
+    before = job.rows()
+    for _ in range(6):
+        time.sleep(1.0)
+        now = job.rows()
+        rates.append(now - before)
+        before = now
+    stage.figures["rows/s in second 1"] = rates[0]
+    stage.figures["in second 2"] = rates[1]
+    stage.figures["after that"] = sum(rates[2:]) / len(rates[2:])
+    await_condition(
+        lambda: not held_by(victim, ledger, name) and set(mine).isdisjoint(waiting(ledger)),
+        within=stage.site.lease + 30,
+        what="the killed worker's batches held by another, or closed",
+    )
+    stage.figures["lease, seconds"] = stage.site.lease
+    stage.figures["its batches ran again after"] = time.monotonic() - killed
     story = stage.end(job)
     stage.site.workers.append(victim)
     return story
@@ -286,30 +288,13 @@ def embedded(folder: Path) -> Story:
         return Story("embedded", verdict, {"fetched again": source.served.total() - len(urls)})
 
 
-def job_of(client: redis.Redis) -> str:
-    (name,) = cast("set[bytes]", client.smembers("trawl:2:active"))
-    return name.decode()
+def held_by(worker: CeleryWorker, ledger: Ledger, job: str) -> list[str]:
+    held = ledger.open_batches(job).held
+    return [batch for name, its in held.items() if name.startswith(f"{worker.name}@") for batch in its.batches]
 
 
-def holders(client: redis.Redis, job: str) -> dict[str, str]:
-    """Return who holds each batch that is held: the first part of its token."""
-    import json
-
-    found = cast("dict[bytes, bytes]", client.hgetall(f"trawl:2:job:{job}:batches"))
-    records = {batch.decode(): json.loads(text) for batch, text in found.items()}
-    return {batch: record["token"] for batch, record in records.items() if record["state"] == "held"}
-
-
-def taken_again(client: redis.Redis, job: str, batches: Sequence[str], victim: str, *, within: float) -> float:
-    """Return when the last of these batches was another worker's, or closed."""
-
-    def over() -> bool:
-        now = holders(client, job)
-        known = set(cast("list[bytes]", client.hkeys(f"trawl:2:job:{job}:batches")))
-        return all(b.encode() not in known or (b in now and not now[b].startswith(victim)) for b in batches)
-
-    await_condition(over, within=within, what="the killed worker's batches taken by another")
-    return time.monotonic()
+def waiting(ledger: Ledger) -> set[str]:
+    return {message.batch for message in ledger.longest_waiting(10_000)}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A Redis, and a user whose commands use it."""
+"""A Redis, a cluster that workers join, and a user whose commands use it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cluster import Cluster
 from tests.support.commands import Bench
 from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path / "redis") as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, redis: RedisServer) -> Cluster:
+    return Cluster(redis.celery_url(), tmp_path)
+
+
+@pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with RedisServer(tmp_path / "redis", unix=True) as redis:
-        yield Bench(redis, tmp_path)
+        made = Bench(redis, tmp_path)
+        yield made
+        made.cluster.close()

@@ -167,9 +167,11 @@ def report(ledger: RedisLedger, batch: str, handed_off: list[str]) -> BatchRepor
     return BatchReport.without_work("job", batch, worker="me", at=ledger.now(), handed_off=handed_off)
 
 
-def test_a_job_a_worker_and_flower_run_without_a_denial(guarded: Guarded, tmp_path: Path) -> None:
+def test_a_job_a_worker_and_flower_run_without_a_denial(
+    guarded: Guarded, tmp_path: Path, server: MisbehavingServer
+) -> None:
     person = Person(tmp_path, **guarded.environment)
-    with MisbehavingServer() as server, CeleryWorker(tmp_path, env=guarded.environment, concurrency=1) as worker:
+    with CeleryWorker(tmp_path, env=guarded.environment, concurrency=1) as worker:
         listed = person.write_list(*(server.url(f"/good?size={number}") for number in range(30)))
         with Flower(guarded.environment, tmp_path) as flower:
             ran = person.trawl("run", listed, "-o", guarded.environment["TRAWL_OUTPUT"], "--allow-net", "127.0.0.0/8")

@@ -46,13 +46,13 @@ def environment_of(broker_url: str, ledger: RedisServer, **more: str) -> dict[st
 @with_rabbit
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 def test_a_job_survives_two_crashes_of_rabbitmq(
-    tmp_path: Path, broker: Rabbit, ledger: RedisServer, queue_type: str
+    tmp_path: Path, broker: Rabbit, ledger: RedisServer, server: MisbehavingServer, queue_type: str
 ) -> None:
     queue = {"TRAWL_QUEUE": queue_type, "TRAWL_QUEUE_TYPE": queue_type}
     person = Person(tmp_path, **environment_of(broker.url, ledger, TRAWL_OUTPUT=str(tmp_path / "bodies"), **queue))
 
-    with MisbehavingServer() as site, CeleryWorker(tmp_path, env=person.environment, concurrency=1) as worker:
-        listed = person.write_list(*(site.url(f"/good?size={number}") for number in range(URLS)))
+    with CeleryWorker(tmp_path, env=person.environment, concurrency=1) as worker:
+        listed = person.write_list(*(server.url(f"/good?size={number}") for number in range(URLS)))
         running = person.start("run", listed, "-o", "out", *SLOWLY)
         for rows in (20, 120):
             person.await_rows(rows)
@@ -95,12 +95,13 @@ def test_a_queue_of_another_type_is_one_sentence(tmp_path: Path, broker: Rabbit,
     assert "set TRAWL_QUEUE_TYPE to the type it has" in ended.err
 
 
-def test_a_job_survives_the_failover_of_a_broker_behind_sentinels(tmp_path: Path, ledger: RedisServer) -> None:
+def test_a_job_survives_the_failover_of_a_broker_behind_sentinels(
+    tmp_path: Path, ledger: RedisServer, server: MisbehavingServer
+) -> None:
     with (
         RedisServer(tmp_path / "primary") as primary,
         RedisServer(tmp_path / "replica", extra=(f"replicaof 127.0.0.1 {primary.port}",)) as replica,
         sentinel_of(primary, tmp_path / "sentinel") as sentinel,
-        MisbehavingServer() as site,
     ):
         await_condition(lambda: knows_a_replica(sentinel), within=30, what="the sentinel to know the replica")
         places = environment_of(
@@ -110,7 +111,7 @@ def test_a_job_survives_the_failover_of_a_broker_behind_sentinels(tmp_path: Path
             TRAWL_OUTPUT=str(tmp_path / "bodies"),
         )
         person = Person(tmp_path, **places)
-        listed = person.write_list(*(site.url(f"/good?size={number}") for number in range(URLS)))
+        listed = person.write_list(*(server.url(f"/good?size={number}") for number in range(URLS)))
         with CeleryWorker(tmp_path, env=person.environment, concurrency=1) as worker:
             running = person.start("run", listed, "-o", "out", *SLOWLY)
             person.await_rows(20)

@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from contract.errors import JobStateError
 from contract.ledger import control
 from producer.api.jobs import Client
 from producer.cluster.address import note_address
-from producer.cluster.client import Cluster
 from producer.commands.control import cancel_job
 from producer.commands.status import Target, show_status
 from producer.job.control import JobControl
@@ -58,8 +56,7 @@ def begin_with_open_end(bench: Bench, lines: int, *arguments: str) -> subprocess
 def emptied(bench: Bench, process: subprocess.Popen[bytes]) -> None:
     """Have Redis lose everything between two commands."""
     process.send_signal(signal.SIGSTOP)
-    with bench.server.client() as client:
-        client.flushall()
+    bench.cluster.redis.flushall()
     process.send_signal(signal.SIGCONT)
 
 
@@ -97,8 +94,7 @@ def test_a_paused_job_waits_and_a_resumed_one_continues(bench: Bench) -> None:
         True,
     )
     assert bench.trawl("pause", job)[1].startswith(f"job {job} is already paused; ")
-    with closing(Cluster(bench.settings)) as cluster:
-        cluster.health.beat("celery@a")
+    bench.cluster.health.beat("celery@a")
     for asked in ("status",), ("status", job):
         assert f"trawl resume {job}` resumes it." in bench.trawl(*asked)[1]
     assert bench.trawl("gc", "--older-than", "0")[1] == "", "not even if it is old"
@@ -239,8 +235,8 @@ def test_a_paused_job_that_redis_has_lost_comes_back_paused(bench: Bench) -> Non
 def test_a_cancelled_job_that_redis_has_lost_comes_back_cancelled(bench: Bench) -> None:
     process = begin_run(bench)
     job = bench.job()
-    with closing(Cluster(replace(bench.settings, lease=600.0))) as cluster:
-        assert cluster.ledger.claim_next(holder="one that never ends", waited=0.0)
+    bench.cluster.ledger.lease = 600.0
+    assert bench.cluster.ledger.claim_next(holder="one that never ends", waited=0.0)
     assert bench.trawl("cancel", job, "--no-wait")[0] == 0
     await_condition(lambda: bench.facts().get("halted") == "cancelled", within=60, what="the run to note it")
     with StandInWorker(bench.settings) as worker:
@@ -394,8 +390,8 @@ def test_a_job_whose_command_has_other_options_now_is_cancelled(bench: Bench) ->
 
 
 def test_a_script_pauses_resumes_and_cancels(bench: Bench) -> None:
-    with closing(Cluster(bench.settings)) as cluster, StandInWorker(bench.settings, limit=0) as worker:
-        client = Client(cluster)
+    with StandInWorker(bench.settings, limit=0) as worker:
+        client = Client(bench.cluster)
         first, second = (client.enqueue(urls(50), batch_size=10) for _ in range(2))
         assert first.pause()
         assert not first.pause()
@@ -406,4 +402,4 @@ def test_a_script_pauses_resumes_and_cancels(bench: Bench) -> None:
         assert client.job(first.id).resume()
         first.change(priority=1, weight=2.0)
         assert [str(outcome.ending) for outcome in first.outcomes()] == ["ok"] * 50
-        assert control.state_of(cluster.ledger, second.id) == "cancelled"
+        assert control.state_of(bench.cluster.ledger, second.id) == "cancelled"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 
 from contract.ledger import control
 from contract.records.outcomes import Ending, ErrorClass
-from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.processes import await_condition
@@ -20,11 +18,10 @@ _LEASE = 3.0  # seconds
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with RedisServer(tmp_path / "redis") as server:
-        made = Cluster(server.celery_url(), tmp_path, lease=_LEASE)
-        made.environment["TRAWL_TRANSFERS"] = "8"
-        yield made
+def cluster(tmp_path: Path, redis: RedisServer) -> Cluster:
+    made = Cluster(redis.celery_url(), tmp_path, lease=_LEASE)
+    made.environment["TRAWL_TRANSFERS"] = "8"
+    return made
 
 
 def batches(server: MisbehavingServer, count: int, size: int = 25) -> list[list[str]]:
@@ -38,11 +35,11 @@ def is_let_alone(cluster: Cluster) -> bool:
 
 
 def test_no_request_starts_while_a_job_is_paused_even_if_workers_die_and_start(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+    cluster: Cluster, server: MisbehavingServer
 ) -> None:
     lists = batches(server, 40)
     with ExitStack() as stack:
-        workers = [stack.enter_context(CeleryWorker(tmp_path, env=cluster.environment, concurrency=1)) for _ in "1234"]
+        workers = [stack.enter_context(cluster.worker()) for _ in "1234"]
         cluster.enqueue("job", *lists)
         server.log.wait_for_requests(60)
 
@@ -52,7 +49,7 @@ def test_no_request_starts_while_a_job_is_paused_even_if_workers_die_and_start(
         await_condition(lambda: is_let_alone(cluster), within=60, what="the end of what is held")
         before = len(server.log.requests())
         assert before < 1000
-        stack.enter_context(CeleryWorker(tmp_path, env=cluster.environment, concurrency=1))
+        stack.enter_context(cluster.worker())
         assert server.log.await_quiet(_LEASE + 3) == before, "not by those that come later, nor when a lease is over"
         assert is_let_alone(cluster)
 
@@ -65,11 +62,11 @@ def test_no_request_starts_while_a_job_is_paused_even_if_workers_die_and_start(
 
 
 def test_urls_of_a_cancelled_job_end_as_cancelled_unless_they_are_in_flight(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+    cluster: Cluster, server: MisbehavingServer
 ) -> None:
     cluster.environment["TRAWL_DRAIN"] = "60"
     lists = [[server.url(f"/held?batch={batch}&n={n}") for n in range(25)] for batch in range(4)]
-    with CeleryWorker(tmp_path, env=cluster.environment, concurrency=1):
+    with cluster.worker():
         cluster.enqueue("job", *lists)
         server.log.wait_for_requests(8)
 
@@ -92,12 +89,10 @@ def waits_aside(cluster: Cluster) -> bool:
     return record is not None and record.open == record.running and record.counts["failed"] > 0
 
 
-def test_celerys_revoke_neither_loses_nor_cancels_anything(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
-) -> None:
+def test_celerys_revoke_neither_loses_nor_cancels_anything(cluster: Cluster, server: MisbehavingServer) -> None:
     """A message means that a batch waits, not which one: `trawl cancel` is what ends a job."""
     lists = batches(server, 6)
-    with CeleryWorker(tmp_path, env=cluster.environment, concurrency=1):
+    with cluster.worker():
         cluster.app.control.revoke([f"job.{number}" for number in range(3, 7)])
         cluster.enqueue("job", *lists)
         server.log.wait_for_requests(10)

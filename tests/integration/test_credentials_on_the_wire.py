@@ -7,10 +7,7 @@ What the servers were really sent is looked at, so it counts what libcurl does, 
 from __future__ import annotations
 
 import logging
-import os
 import ssl
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,8 +23,8 @@ from tests.support.certificates import PrivateAuthority
 from tests.support.fetching import Bench
 from tests.support.guarded_site import Asked, Site, moved, reply, sent_anywhere
 from tests.support.guarded_world import Found, boxed
+from tests.support.person import Person
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "canary-8b1e07"
 OPEN = JobPolicy(allow_nets=("127.0.0.0/8", "::1"), timeout=30.0, first_wait=0.01, longest_wait=0.01)
 
@@ -276,7 +273,9 @@ def test_credentials_are_neither_stored_nor_shown(site: Site, caplog: pytest.Log
     assert TOKEN not in rows + repr(outcomes) + caplog.text
 
 
-def test_the_command_sends_credentials_and_keeps_them_out_of_its_files(site: Site, tmp_path: Path) -> None:
+def test_the_command_sends_credentials_and_keeps_them_out_of_its_files(
+    site: Site, tmp_path: Path, person: Person
+) -> None:
     """``trawl run --header --netrc``; a netrc in the home folder is not read."""
     mine, other = site.ports
     (tmp_path / "home").mkdir()
@@ -289,19 +288,12 @@ def test_the_command_sends_credentials_and_keeps_them_out_of_its_files(site: Sit
         f"default login x password {TOKEN}\nmachine http://127.0.0.1:{other} login ada password {TOKEN}\n"
     )
     urls = [f"http://127.0.0.1:{port}/{number}" for port in (mine, other) for number in range(10)]
-    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in [*urls, f"http://localhost:{mine}/"]))
+    listed = person.write_list(*urls, f"http://localhost:{mine}/")
     options = ["--header", f"http://127.0.0.1:{mine} X-Key: {TOKEN}", "--netrc", "logins", "--allow-net", "127.0.0.0/8"]
 
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "producer", "run", "urls.txt", "-o", "out", "--processes", "1", *options],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
+    ended = person.trawl("run", listed, "-o", "out", "--processes", "1", *options)
 
-    assert done.returncode == 0, done.stderr
+    assert ended.code == 0, ended.err
     by_port = {port: [asked for asked in site.asked if asked.port == port] for port in (mine, other)}
     keyed = [asked for asked in by_port[mine] if asked.header("x-key") == TOKEN]
     assert len(keyed) == 10
@@ -314,9 +306,5 @@ def test_the_command_sends_credentials_and_keeps_them_out_of_its_files(site: Sit
     assert len(basic) == 1
     assert str(basic.pop()).startswith("Basic ")
     kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert [path for path in kept if holds(path, TOKEN)] == []
-    assert TOKEN.encode() not in done.stdout + done.stderr
-
-
-def holds(path: Path, secret: str) -> bool:
-    return secret.encode() in path.read_bytes()
+    assert [path for path in kept if TOKEN.encode() in path.read_bytes()] == []
+    assert TOKEN not in ended.out + ended.err

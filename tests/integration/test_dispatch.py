@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 from contract.cluster.broker import build_app
 from contract.cluster.dispatch import queue_depth, send_batches
@@ -16,32 +15,28 @@ from producer.cluster.client import Cluster
 from tests.support.redis_server import RedisServer
 
 
-def test_waiting_messages_are_counted(tmp_path: Path) -> None:
-    with RedisServer(tmp_path, unix=True) as server:
-        settings = ClusterSettings.from_environment({"TRAWL_BROKER_URL": server.celery_url()})
-        app = build_app(settings)
-        assert queue_depth(app, settings.queue) == 0
+def test_waiting_messages_are_counted(redis: RedisServer) -> None:
+    settings = ClusterSettings.from_environment({"TRAWL_BROKER_URL": redis.celery_url()})
+    app = build_app(settings)
+    assert queue_depth(app, settings.queue) == 0
 
-        send_batches(app, [BatchMessage("job", str(number)) for number in (1, 2, 3)])
+    send_batches(app, [BatchMessage("job", str(number)) for number in (1, 2, 3)])
 
-        # Zero would make the sweep send all of them again: kombu's passive declare says so under a key prefix.
-        assert queue_depth(app, settings.queue) == 3
+    # Zero would make the sweep send all of them again: kombu's passive declare says so under a key prefix.
+    assert queue_depth(app, settings.queue) == 3
 
 
-def test_another_broker_gets_only_missing_messages(tmp_path: Path) -> None:
+def test_another_broker_gets_only_missing_messages(redis: RedisServer) -> None:
     """Guards the count of ``Cluster.send``, where no script can count: a restart would send all messages again."""
-    with RedisServer(tmp_path, unix=True) as server:
-        settings = ClusterSettings(
-            broker_url=server.celery_url(),
-            result_backend=server.celery_url().replace("virtual_host=0", "virtual_host=1"),
-        )
-        assert settings.broker_url != settings.result_backend
-        with closing(Cluster(settings)) as cluster:
-            cluster.ledger.create("job", JobPolicy())
-            batches = [NewBatch(str(number), pack_entries([]), 0) for number in (1, 2, 3)]
-            for _ in range(3):
-                opened = cluster.ledger.open("job", batches)
-                cluster.send([BatchMessage("job", batch) for batch in opened])
+    url = redis.celery_url()
+    settings = ClusterSettings(broker_url=url, result_backend=f"{url.removesuffix('0')}1")
+    assert settings.broker_url != settings.result_backend
+    with closing(Cluster(settings)) as cluster:
+        cluster.ledger.create("job", JobPolicy())
+        batches = [NewBatch(str(number), pack_entries([]), 0) for number in (1, 2, 3)]
+        for _ in range(3):
+            opened = cluster.ledger.open("job", batches)
+            cluster.send([BatchMessage("job", batch) for batch in opened])
 
-            assert len(opened) == 3
-            assert queue_depth(build_app(settings), settings.queue) == 3
+        assert len(opened) == 3
+        assert queue_depth(build_app(settings), settings.queue) == 3

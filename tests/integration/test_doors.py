@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.support.celery_worker import PROJECT
+from tests.support.person import Person
 from tests.support.processes import await_condition, begin
 from tests.support.redis_server import RedisServer
 
@@ -38,12 +38,8 @@ def test_a_worker_starts_in_a_folder_with_modules_of_our_names(tmp_path: Path) -
     assert "mingle" not in said
 
 
-def test_a_worker_that_cannot_start_reports_it_like_every_command(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-P", "-m", "producer", "worker"],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)},
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+def test_a_worker_that_cannot_start_reports_it_like_every_command(person: Person) -> None:
+    ended = person.trawl("worker")
 
-    assert ended.returncode == 2
-    assert ended.stderr == "trawl: No broker is configured: set TRAWL_BROKER_URL, e.g. redis://localhost:6379/0.\n"
+    assert ended.code == 2
+    assert ended.err == "trawl: No broker is configured: set TRAWL_BROKER_URL, e.g. redis://localhost:6379/0.\n"

@@ -17,25 +17,23 @@ from tests.support.redis_server import RedisServer
 from tests.support.scraping import scrape
 
 
-def test_the_metrics_match_the_ledger(tmp_path: Path) -> None:
+def test_the_metrics_match_the_ledger(tmp_path: Path, cluster: Cluster) -> None:
     port = free_port()
-    with RedisServer(tmp_path / "redis") as server:
-        cluster = Cluster(server.celery_url(), tmp_path)
-        health = WorkerHealth(connect(ClusterSettings.from_environment(cluster.environment)), prefix="trawl:")
-        process = Person(tmp_path, **cluster.environment).start("metrics", "--listen", port)
-        assert process.stdout is not None
-        assert process.stdout.readline().decode() == f"Metrics: http://127.0.0.1:{port}/metrics\n"
-        before = scrape(port)
-        cluster.enqueue("job", *([f"http://host.test/{number}"] for number in range(5)))
-        assert cluster.ledger.claim("job", "1", holder="worker")
-        for name in ("w1", "w2", "w3"):
-            health.beat(name)
-        health.report("w1", Trouble("The disk is full (ENOSPC).", label=Reason.ENOSPC))
-        health.report("w2", Trouble("A body of 9 MiB waits: the disk has 1 MiB free.", True, Reason.SPACE))
-        found = scrape(port)
-        shown_on = listeners(port)
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(300)
+    health = WorkerHealth(connect(ClusterSettings.from_environment(cluster.environment)), prefix="trawl:")
+    process = Person(tmp_path, **cluster.environment).start("metrics", "--listen", port)
+    assert process.stdout is not None
+    assert process.stdout.readline().decode() == f"Metrics: http://127.0.0.1:{port}/metrics\n"
+    before = scrape(port)
+    cluster.enqueue("job", *([f"http://host.test/{number}"] for number in range(5)))
+    assert cluster.ledger.claim("job", "1", holder="worker")
+    for name in ("w1", "w2", "w3"):
+        health.beat(name)
+    health.report("w1", Trouble("The disk is full (ENOSPC).", label=Reason.ENOSPC))
+    health.report("w2", Trouble("A body of 9 MiB waits: the disk has 1 MiB free.", True, Reason.SPACE))
+    found = scrape(port)
+    shown_on = listeners(port)
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(300)
 
     series = [(metric.name, values) for metric in EXPORTER_METRICS for values in metric.series or [()]]
     assert set(series) <= set(before), "what has not happened yet is 0 and not absent"
@@ -54,21 +52,20 @@ def test_the_metrics_match_the_ledger(tmp_path: Path) -> None:
     assert code == 0
 
 
-def test_an_unreachable_redis_is_a_metric_and_a_line(tmp_path: Path) -> None:
+def test_an_unreachable_redis_is_a_metric_and_a_line(tmp_path: Path, redis: RedisServer) -> None:
     """Guards the response: a failing scrape would look like an exporter that is down."""
     port = free_port()
-    with RedisServer(tmp_path / "redis") as server:
-        environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_METRICS": str(port)}
-        process = Person(tmp_path, **environment).start("metrics")
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        server.stop()
-        away = scrape(port), scrape(port)
-        server.start()
-        await_condition(lambda: scrape(port)["trawl_redis_up", ()] == 1, within=30, what="Redis to be back")
-        process.terminate()
-        said = process.stderr.read().decode()
+    environment = {"TRAWL_BROKER_URL": redis.celery_url(), "TRAWL_METRICS": str(port)}
+    process = Person(tmp_path, **environment).start("metrics")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    redis.stop()
+    away = scrape(port), scrape(port)
+    redis.start()
+    await_condition(lambda: scrape(port)["trawl_redis_up", ()] == 1, within=30, what="Redis to be back")
+    process.terminate()
+    said = process.stderr.read().decode()
 
     for found in away:
         assert found["trawl_redis_up", ()] == 0

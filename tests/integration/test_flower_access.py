@@ -86,8 +86,7 @@ def test_a_port_in_use_is_one_sentence(command: tuple[str, ...]) -> None:
     )
 
 
-def test_a_run_with_flower_on_a_port_in_use_starts_nothing(tmp_path: Path) -> None:
-    person = Person(tmp_path)
+def test_a_run_with_flower_on_a_port_in_use_starts_nothing(person: Person) -> None:
     person.write_list("http://127.0.0.1:9/")
 
     with taken_port() as port:
@@ -98,4 +97,4 @@ def test_a_run_with_flower_on_a_port_in_use_starts_nothing(tmp_path: Path) -> No
         f"trawl: Flower cannot listen on 127.0.0.1 port {port} (address already in use):"
         " choose another with --flower-port.\n"
     )
-    assert not (tmp_path / "out").exists()
+    assert not (person.folder / "out").exists()

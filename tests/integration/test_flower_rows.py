@@ -6,40 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.processes import await_condition, free_port
-from tests.support.redis_server import RedisServer
 from tests.support.scraping import await_batches
 
 COUNT = 12  # batches: more than the worker has processes, so that some are claimed without their message
 
 
-def test_every_row_is_a_batch_with_its_own_runtime_and_result(tmp_path: Path) -> None:
+def test_every_row_is_a_batch_with_its_own_runtime_and_result(
+    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+) -> None:
     """Guards ``send_events`` of the task: messages would have rows of their own that end in milliseconds."""
-    with MisbehavingServer() as server, RedisServer(tmp_path / "redis") as redis:
-        cluster = Cluster(redis.celery_url(), tmp_path)
-        batches = [
-            [server.url(f"/good?seed={10 * batch + number}&size=1000") for number in range(9)]
-            + [server.url(f"/status?code=404&n={batch}")]
-            for batch in range(COUNT)
-        ]
-        port = free_port()
-        with (
-            CeleryWorker(tmp_path, env={**cluster.environment, "TRAWL_METRICS": str(port)}, concurrency=2),
-            Flower(cluster.environment, tmp_path) as flower,
-        ):
-            cluster.enqueue("job", *batches)
-            reports = {f"job.{report.batch}": report for report in cluster.reports("job")}
+    batches = [
+        [server.url(f"/good?seed={10 * batch + number}&size=1000") for number in range(9)]
+        + [server.url(f"/status?code=404&n={batch}")]
+        for batch in range(COUNT)
+    ]
+    port = free_port()
+    with cluster.worker(concurrency=2, TRAWL_METRICS=str(port)), Flower(cluster.environment, tmp_path) as flower:
+        cluster.enqueue("job", *batches)
+        reports = {f"job.{report.batch}": report for report in cluster.reports("job")}
 
-            def ended() -> bool:
-                return len(flower.read("/api/tasks?state=SUCCESS")) >= COUNT
+        def ended() -> bool:
+            return len(flower.read("/api/tasks?state=SUCCESS")) >= COUNT
 
-            await_condition(ended, within=60, what="a row for each batch")
-            rows, page = flower.read("/api/tasks"), flower.page("/tasks").decode()
-            numbers = await_batches(port, COUNT)
+        await_condition(ended, within=60, what="a row for each batch")
+        rows, page = flower.read("/api/tasks"), flower.page("/tasks").decode()
+        numbers = await_batches(port, COUNT)
 
     assert {row["state"] for row in rows.values()} == {"SUCCESS"}
     assert set(rows) == set(reports)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ from tests.support.tiny_disk import TinyDisk
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with RedisServer(tmp_path / "redis") as redis:
-        yield Cluster(redis.celery_url(), tmp_path, lease=3.0)
+def cluster(tmp_path: Path, redis: RedisServer) -> Cluster:
+    return Cluster(redis.celery_url(), tmp_path, lease=3.0)
 
 
 def await_row(flower: Flower, state: str) -> dict[str, Any]:
@@ -50,7 +48,7 @@ def test_a_batch_is_started_while_it_runs_and_a_retry_when_its_lease_is_lost(
     def is_told(row: dict[str, Any]) -> bool:
         return row["uuid"] == "running.1" and "0/1 ok=0" in str(row["result"])
 
-    with CeleryWorker(tmp_path, env=cluster.environment), Flower(cluster.environment, tmp_path) as flower:
+    with cluster.worker(concurrency=2), Flower(cluster.environment, tmp_path) as flower:
         cluster.enqueue("running", [server.url("/silence?after=head")])
         started = await_row(flower, "STARTED")
         await_condition(lambda: is_told(await_row(flower, "STARTED")), within=60, what="how far it is, still started")
@@ -66,7 +64,7 @@ def test_a_batch_is_started_while_it_runs_and_a_retry_when_its_lease_is_lost(
 
 
 def test_rows_are_found_by_job_and_by_error_class(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
-    with CeleryWorker(tmp_path, env=cluster.environment), Flower(cluster.environment, tmp_path) as flower:
+    with cluster.worker(concurrency=2), Flower(cluster.environment, tmp_path) as flower:
         cluster.enqueue("first-job", [server.url("/status?code=404")], [server.url("/good?seed=1")])
         cluster.enqueue("second-job", [server.url("/good?seed=2")])
         await_condition(lambda: len(flower.read("/api/tasks?state=SUCCESS")) == 3, within=60, what="three rows")

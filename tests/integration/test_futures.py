@@ -4,7 +4,6 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, as_completed
-from pathlib import Path
 
 import pytest
 
@@ -22,9 +21,8 @@ from tests.support.stand_in_worker import StandInWorker, everything_ok, failed
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Iterator[ClusterSettings]:
-    with RedisServer(tmp_path / "redis", unix=True) as server:
-        yield ClusterSettings(broker_url=server.celery_url(), result_backend=server.celery_url())
+def settings(redis: RedisServer) -> ClusterSettings:
+    return ClusterSettings(broker_url=redis.celery_url(), result_backend=redis.celery_url())
 
 
 @pytest.fixture

@@ -7,20 +7,12 @@ import json
 import pickle
 import zlib
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-import redis
 
-from contract.cluster.broker import build_app, connect
-from contract.cluster.dispatch import send_batches
-from contract.cluster.settings import ClusterSettings
-from contract.ledger.ledger import RedisLedger
-from contract.ledger.values import NewBatch
-from contract.records.batches import BatchEntry, pack_entries
-from contract.records.messages import MESSAGE_VERSION, BatchMessage
-from contract.records.policy import JobPolicy
+from contract.records.messages import MESSAGE_VERSION
 from tests.support.celery_worker import CeleryWorker
+from tests.support.cluster import Cluster
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
@@ -74,20 +66,19 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_a_worker_survives_every_malformed_message(tmp_path: Path, pool: str) -> None:
-    with RedisServer(tmp_path / "redis") as server, server.client() as client:
-        environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(tmp_path / "out")}
-        with CeleryWorker(tmp_path, env=environment, pool=pool, concurrency=1) as worker:
-            pid = worker.pid
+def test_a_worker_survives_every_malformed_message(redis: RedisServer, cluster: Cluster, pool: str) -> None:
+    with redis.client() as client, cluster.worker(pool=pool) as worker:
+        pid = worker.pid
 
-            for message in HOSTILE.values():
-                client.lpush("trawl:trawl", message)
-            enqueue(ClusterSettings.from_environment(environment))
+        for message in HOSTILE.values():
+            client.lpush("trawl:trawl", message)
+        cluster.enqueue("job", ["http://10.0.0.1/"])  # refused, which needs no server
 
-            # A message of an unknown job means that a batch waits, too: ours may be taken before its own.
-            await_condition(lambda: is_finished(client) and not client.llen("trawl:trawl"), within=60, what="all that")
-            assert worker.is_running
-            assert worker.pid == pid
+        assert [report.counts() for report in cluster.reports("job")] == [{"refused": 1}]
+        # A message of an unknown job means that a batch waits, too: ours may be taken before its own.
+        await_condition(lambda: not client.llen("trawl:trawl"), within=60, what="all that")
+        assert worker.is_running
+        assert worker.pid == pid
 
     log = worker.log()
     assert "Unrecoverable error" not in log
@@ -98,29 +89,15 @@ def test_a_worker_survives_every_malformed_message(tmp_path: Path, pool: str) ->
     assert len(log) < 100_000, "a message of 60 MB is not repeated"
 
 
-def enqueue(settings: ClusterSettings) -> None:
-    """Enqueue a batch whose only URL is refused: that needs no server."""
-    ledger = RedisLedger(connect(settings))
-    ledger.create("job", JobPolicy())
-    entries = pack_entries([BatchEntry(url="http://10.0.0.1/")])
-    waiting = ledger.open("job", [NewBatch("1", entries, 1)])
-    send_batches(build_app(settings), [BatchMessage("job", batch) for batch in waiting])
+def test_a_malformed_event_does_no_harm(tmp_path: Path, redis: RedisServer, cluster: Cluster) -> None:
+    with (
+        redis.client() as client,
+        CeleryWorker(tmp_path, env=cluster.environment, concurrency=1, gossips=True) as worker,
+    ):
+        for message in (b"not json", b"42", b'{"body": "x"}', envelope(b"7", task="x")):
+            client.publish("trawl:/0.celery.pidbox", message)
+            client.publish("trawl:/0.celeryev/worker.heartbeat", message)
 
-
-def is_finished(client: redis.Redis) -> bool:
-    closed: Any = client.zcard("trawl:2:job:job:closed")
-    return cast("int", closed) == 1
-
-
-def test_a_malformed_event_does_no_harm(tmp_path: Path) -> None:
-    with RedisServer(tmp_path / "redis") as server, server.client() as client:
-        environment = {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(tmp_path / "out")}
-        with CeleryWorker(tmp_path, env=environment, concurrency=1, gossips=True) as worker:
-            for message in (b"not json", b"42", b'{"body": "x"}', envelope(b"7", task="x")):
-                client.publish("trawl:/0.celery.pidbox", message)
-                client.publish("trawl:/0.celeryev/worker.heartbeat", message)
-
-            app = build_app(ClusterSettings.from_environment(environment))
-            # A broadcast while the worker reconnects is lost.
-            await_condition(lambda: app.control.ping(timeout=5, limit=1), within=20, what="an answer")
-            assert worker.is_running
+        # A broadcast while the worker reconnects is lost.
+        await_condition(lambda: cluster.app.control.ping(timeout=5, limit=1), within=20, what="an answer")
+        assert worker.is_running

@@ -36,15 +36,11 @@ def many_descriptors() -> Iterator[None]:
 
 def test_a_thousand_transfers_are_open_at_once(tmp_path: Path) -> None:
     """The server answers only when all of them are connected."""
-    gathering = Gathering(_MANY)
-    bench = Bench(tmp_path, transfers=_MANY)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Gathering(_MANY) as gathering, Bench(tmp_path, transfers=_MANY) as bench:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run = bench.fetch(gathering.urls(), _UNHURRIED)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
-    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(_MANY)), _UNHURRIED)
-
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    bench.close()
-    gathering.close()
     assert run.progress.ok == _MANY
     assert gathering.most == _MANY
     assert grown < 200, f"{grown:.0f} MiB for {_MANY} transfers"
@@ -53,15 +49,11 @@ def test_a_thousand_transfers_are_open_at_once(tmp_path: Path) -> None:
 def test_descriptors_beyond_select_are_polled(tmp_path: Path) -> None:
     """Guards the change of drivers: libcurl's sockets from 1,024 on are invisible to select()."""
     taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(860)]
-    gathering = Gathering(200)
-    bench = Bench(tmp_path, transfers=200)
+    with Gathering(200) as gathering, Bench(tmp_path, transfers=200) as bench:
+        run = bench.fetch(gathering.urls(), _UNHURRIED)
+        (lane,) = next(iter(bench.downloader._lanes.values()))
+        driver = lane._http._driver  # type: ignore[attr-defined]  # the port does not show how it waits
 
-    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(200)), _UNHURRIED)
-
-    (lane,) = next(iter(bench.downloader._lanes.values()))
-    driver = lane._http._driver  # type: ignore[attr-defined]  # the port does not show how it waits
-    bench.close()
-    gathering.close()
     for descriptor in taken:
         os.close(descriptor)
     assert run.progress.ok == 200
@@ -79,11 +71,7 @@ def test_transfers_without_a_connection_survive_the_change_of_drivers(
         return begin(http, request, exchange)
 
     monkeypatch.setattr(CurlHttp, "begin", crowd)
-    gathering = Gathering(20)
-    bench = Bench(tmp_path, transfers=20)
+    with Gathering(20) as gathering, Bench(tmp_path, transfers=20) as bench:
+        run = bench.fetch(gathering.urls(), _UNHURRIED)
 
-    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(20)), _UNHURRIED)
-
-    bench.close()
-    gathering.close()
     assert run.progress.ok == 20

@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,56 +18,48 @@ from tests.support.cluster import Cluster
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import ran
 from tests.support.processes import await_condition, begin, free_port, send
-from tests.support.redis_server import RedisServer
-from tests.support.scraping import await_batches, scrape
+from tests.support.scraping import Numbers, await_batches, scrape
+
+
+@dataclass
+class Measured:
+    """A cluster whose workers serve metrics on one port, with their temporary files in one folder."""
+
+    cluster: Cluster
+    temporary: Path
+    port: int
+
+    def worker(self, *, pool: str = "prefork", concurrency: int = 1, lease: float = 600.0) -> CeleryWorker:
+        """No batch of a process that was killed comes back within a test, unless its lease (seconds) is shorter."""
+        own = {"TRAWL_METRICS": str(self.port), "TMPDIR": str(self.temporary), "TRAWL_LEASE": str(lease)}
+        return self.cluster.worker(pool=pool, concurrency=concurrency, **own)
+
+    def scrape(self) -> Numbers:
+        return scrape(self.port)
+
+    def await_number(self, number: float, name: str, *labels: str) -> None:
+        await_condition(lambda: self.scrape()[name, labels] == number, within=60, what=f"{name} being {number}")
+
+    def folders(self) -> list[Path]:
+        return list(self.temporary.glob("trawl-metrics-*"))
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with RedisServer(tmp_path / "redis") as redis:
-        yield Cluster(redis.celery_url(), tmp_path)
-
-
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
-
-
-def measured(
-    folder: Path,
-    cluster: Cluster,
-    temporary: Path,
-    port: int,
-    *,
-    pool: str = "prefork",
-    concurrency: int = 2,
-    lease: float = 600.0,
-) -> CeleryWorker:
-    # No batch of a process that was killed comes back within a test, unless its lease is shorter.
-    own = {"TRAWL_METRICS": str(port), "TMPDIR": str(temporary), "TRAWL_LEASE": str(lease)}
-    environment = {**cluster.environment, **own}
-    return CeleryWorker(folder, env=environment, pool=pool, concurrency=concurrency)
+def measured(tmp_path: Path, cluster: Cluster) -> Measured:
+    (tmp_path / "temporary").mkdir()
+    return Measured(cluster, tmp_path / "temporary", free_port())
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_every_pool_counts_what_it_reported(
-    pool: str, tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
-) -> None:
+def test_every_pool_counts_what_it_reported(pool: str, measured: Measured, server: MisbehavingServer) -> None:
     good = [server.url(f"/good?seed={seed}&size=1000") for seed in range(30)]
     bad = [server.url(f"/status?code=404&n={number}") for number in range(4)]
 
-    with measured(tmp_path, cluster, temporary, port, pool=pool):
-        before = scrape(port)
-        cluster.enqueue("job", good[:10] + bad, good[10:20], [*good[20:], "http://10.1.2.3/"])
-        reports = cluster.reports("job")
-        found = await_batches(port, 3)
+    with measured.worker(pool=pool, concurrency=2):
+        before = measured.scrape()
+        measured.cluster.enqueue("job", good[:10] + bad, good[10:20], [*good[20:], "http://10.1.2.3/"])
+        reports = measured.cluster.reports("job")
+        found = await_batches(measured.port, 3)
 
     outcomes = [outcome for report in reports for outcome in report.outcomes]
     born = {(metric.name, values): 0.0 for metric in WORKER_METRICS for values in metric.series}
@@ -90,107 +82,94 @@ def test_every_pool_counts_what_it_reported(
     assert found["trawl_processes", ()] == (3 if pool == "prefork" else 1)
     labels = {label for _, values in found for label in values}
     assert not [label for label in labels if "job" in label or "10.1.2.3" in label or "127.0.0.1" in label]
-    assert list(temporary.glob("trawl-metrics-*")) == []
+    assert measured.folders() == []
 
 
-def test_urls_in_progress_are_those_not_reported_yet(
-    tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
-) -> None:
+def test_urls_in_progress_are_those_not_reported_yet(measured: Measured, server: MisbehavingServer) -> None:
     """If a process of the pool dies, its URLs no longer count."""
     hanging = [server.url(f"/silence?after=head&n={number}") for number in range(7)]
-    with measured(tmp_path, cluster, temporary, port, concurrency=1) as worker:
-        cluster.enqueue("job", hanging)
+    with measured.worker() as worker:
+        measured.cluster.enqueue("job", hanging)
         server.log.wait_for_requests(7)
         # The worker's own thread tells how many; it may come to it after the lane sent the first request.
-        await_condition(lambda: scrape(port)["trawl_urls_in_progress", ()] == 7, within=8, what="seven in progress")
+        measured.await_number(7, "trawl_urls_in_progress")
         (child, *_) = worker.children()
         send(child, signal.SIGKILL)
-        await_condition(lambda: scrape(port)["trawl_urls_in_progress", ()] == 0, within=8, what="nothing in progress")
+        measured.await_number(0, "trawl_urls_in_progress")
 
 
-def test_transfers_in_flight_are_counted_until_they_are_over(
-    tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
-) -> None:
+def test_transfers_in_flight_are_counted_until_they_are_over(measured: Measured, server: MisbehavingServer) -> None:
     held = [server.url(f"/held?n={number}") for number in range(7)]
-    with measured(tmp_path, cluster, temporary, port, concurrency=1) as worker:
-        cluster.enqueue("job", held)
-        await_condition(lambda: scrape(port)["trawl_transfers_in_flight", ()] == 7, within=20, what="seven in flight")
+    with measured.worker() as worker:
+        measured.cluster.enqueue("job", held)
+        measured.await_number(7, "trawl_transfers_in_flight")
         server.log.let_go.set()
-        cluster.reports("job")
-        await_condition(lambda: scrape(port)["trawl_transfers_in_flight", ()] == 0, within=20, what="none in flight")
+        measured.cluster.reports("job")
+        measured.await_number(0, "trawl_transfers_in_flight")
         assert worker.is_running
 
 
-def test_a_file_that_a_process_just_created_fails_no_scrape(
-    tmp_path: Path, temporary: Path, cluster: Cluster, port: int
-) -> None:
+def test_a_file_that_a_process_just_created_fails_no_scrape(measured: Measured) -> None:
     """Guards ``_has_content``: a scrape between the creation of a file and its first byte was answered with 500."""
-    with measured(tmp_path, cluster, temporary, port, concurrency=1):
-        (folder,) = temporary.glob("trawl-metrics-*")
+    with measured.worker():
+        (folder,) = measured.folders()
         (folder / "counter_1.db").touch()
 
-        assert scrape(port)["trawl_batches_total", ()] == 0
+        assert measured.scrape()["trawl_batches_total", ()] == 0
 
 
-def test_hand_offs_and_sweeps_are_counted(
-    tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
-) -> None:
+def test_hand_offs_and_sweeps_are_counted(measured: Measured, server: MisbehavingServer) -> None:
     """URLs of a host that asks to wait are handed off; a batch whose holder is gone is put back and sent again."""
-    cluster.ledger.lease = 0.1
-    cluster.enqueue("held", [server.url("/good?seed=1&size=10")])
-    assert cluster.ledger.claim("held", "1", holder="a worker that is gone")
-    cluster.app.control.purge()
-    with measured(tmp_path, cluster, temporary, port, concurrency=1):
-        cluster.enqueue("waits", [server.url("/status?code=503&retry=8&fails=1")])
-        await_condition(lambda: scrape(port)["trawl_urls_total", ("", "ok")] == 2, within=60, what="both URLs")
-        found = scrape(port)
+    measured.cluster.ledger.lease = 0.1
+    measured.cluster.enqueue("held", [server.url("/good?seed=1&size=10")])
+    assert measured.cluster.ledger.claim("held", "1", holder="a worker that is gone")
+    measured.cluster.app.control.purge()
+    with measured.worker():
+        measured.cluster.enqueue("waits", [server.url("/status?code=503&retry=8&fails=1")])
+        measured.await_number(2, "trawl_urls_total", "", "ok")
+        found = measured.scrape()
 
     assert found["trawl_urls_handed_off_total", ("later",)] >= 1
     assert found["trawl_batches_put_back_total", ()] >= 2, "the one whose lease ran out, and the one that came due"
     assert found["trawl_messages_sent_again_total", ()] >= 1
 
 
-def test_a_lost_lease_is_counted(
-    tmp_path: Path, temporary: Path, cluster: Cluster, server: MisbehavingServer, port: int
-) -> None:
-    with measured(tmp_path, cluster, temporary, port, concurrency=1, lease=3.0):
-        cluster.enqueue("job", [server.url("/silence?after=head")])
+def test_a_lost_lease_is_counted(measured: Measured, server: MisbehavingServer) -> None:
+    with measured.worker(lease=3.0):
+        measured.cluster.enqueue("job", [server.url("/silence?after=head")])
         server.log.wait_for_requests(1)
-        cluster.ledger.remove("job")
-        await_condition(lambda: scrape(port)["trawl_leases_lost_total", ()] == 1, within=30, what="its holder noticing")
+        measured.cluster.ledger.remove("job")
+        measured.await_number(1, "trawl_leases_lost_total")
 
 
-def test_no_metrics_are_served_by_default(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:
-    environment = {**cluster.environment, "TMPDIR": str(temporary)}
-    with CeleryWorker(tmp_path, env=environment), pytest.raises(OSError, match="refused"):
-        scrape(port)
+def test_no_metrics_are_served_by_default(measured: Measured) -> None:
+    with measured.cluster.worker(TMPDIR=str(measured.temporary)), pytest.raises(OSError, match="refused"):
+        measured.scrape()
 
-    assert list(temporary.glob("trawl-metrics-*")) == []
+    assert measured.folders() == []
 
 
-def test_a_port_alone_means_loopback(tmp_path: Path, temporary: Path, cluster: Cluster, port: int) -> None:
-    with measured(tmp_path, cluster, temporary, port, concurrency=1):
+def test_a_port_alone_means_loopback(measured: Measured) -> None:
+    with measured.worker():
         listening = Path("/proc/net/tcp").read_text("ascii").splitlines()
 
-    assert [line.split()[1] for line in listening if f":{port:04X} 00000000:0000 0A" in line] == [
-        f"0100007F:{port:04X}"
+    assert [line.split()[1] for line in listening if f":{measured.port:04X} 00000000:0000 0A" in line] == [
+        f"0100007F:{measured.port:04X}"
     ]
 
 
-def test_a_second_worker_on_the_same_port_is_refused_in_one_sentence(
-    tmp_path: Path, temporary: Path, cluster: Cluster, port: int
-) -> None:
-    with measured(tmp_path, cluster, temporary, port, concurrency=1) as first:
+def test_a_second_worker_on_the_same_port_is_refused_in_one_sentence(measured: Measured) -> None:
+    with measured.worker() as first:
         second = ran(
-            sys.executable, "-m", "worker", "-c", "1", env={**first._env, "TRAWL_METRICS": f"127.0.0.1:{port}"}
+            sys.executable, "-m", "worker", "-c", "1", env={**first._env, "TRAWL_METRICS": f"127.0.0.1:{measured.port}"}
         )
-        assert scrape(port)["trawl_batches_total", ()] == 0
-        assert len(list(temporary.glob("trawl-metrics-*"))) == 1
+        assert measured.scrape()["trawl_batches_total", ()] == 0
+        assert len(measured.folders()) == 1
 
     assert second.returncode == 2
     lines = [line for line in second.stderr.splitlines() if line.startswith("TRAWL_METRICS")]
     assert len(lines) == 1
-    assert f"cannot listen on 127.0.0.1 port {port}" in lines[0]
+    assert f"cannot listen on 127.0.0.1 port {measured.port}" in lines[0]
     assert "Traceback" not in second.stderr
 
 
@@ -211,11 +190,9 @@ def open_files(pid: int) -> set[str]:
     return found
 
 
-def test_a_killed_worker_leaves_neither_port_nor_folder_behind(
-    tmp_path: Path, temporary: Path, cluster: Cluster, port: int
-) -> None:
+def test_a_killed_worker_leaves_neither_port_nor_folder_behind(measured: Measured) -> None:
     """Protects that pool processes close the port, including those forked while it was open."""
-    with measured(tmp_path, cluster, temporary, port) as first:
+    with measured.worker(concurrency=2) as first:
         (young, *_) = first.children()
         send(young, signal.SIGKILL)
         await_condition(
@@ -223,20 +200,20 @@ def test_a_killed_worker_leaves_neither_port_nor_folder_behind(
         )
         # A child that has just been forked takes a moment to close it.
         await_condition(
-            lambda: holders(port, [first.pid, *first.children()]) == [first.pid],
+            lambda: holders(measured.port, [first.pid, *first.children()]) == [first.pid],
             within=5,
             what="one holder of the port",
         )
         send(first.pid, signal.SIGKILL)
         await_condition(lambda: not first.is_running, within=10, what="the worker's end")
-        left = list(temporary.glob("trawl-metrics-*"))
+        left = measured.folders()
         for child in first.survivors():
             send(child, signal.SIGKILL)
         await_condition(lambda: not first.survivors(), within=10, what="the end of its children")
 
-        with measured(tmp_path, cluster, temporary, port, concurrency=1):
-            assert scrape(port)["trawl_batches_total", ()] == 0
-            kept = list(temporary.glob("trawl-metrics-*"))
+        with measured.worker():
+            assert measured.scrape()["trawl_batches_total", ()] == 0
+            kept = measured.folders()
 
     assert len(left) == len(kept) == 1
     assert left != kept

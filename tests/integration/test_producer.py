@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Outcome
 from contract.urls.naming import output_name
-from producer.cluster.client import Cluster
 from tests.support.commands import Bench, every_url_once, urls
 from tests.support.person import ENOUGH, Person
 from tests.support.processes import await_condition
@@ -108,42 +107,19 @@ def test_a_killed_producer_resumes_and_no_url_gets_two_rows(bench: Bench) -> Non
 
 def test_a_redis_emptied_under_a_running_job_loses_nothing(bench: Bench) -> None:
     listed = bench.write_list(*urls(300), "ftp://refused/")
-    cluster = Cluster(bench.settings)
 
     with StandInWorker(bench.settings, slowly(0.003)) as worker:
         process = bench.start("run", listed, "-o", "out", "--batch-size", "10", "--json")
         for rows_at_least in (10, 100):
             worker.limit = len(worker.batches) + 15  # half of the list at most: it is not over when Redis is emptied
             bench.await_rows(rows_at_least)
-            cluster.redis.flushall()
+            bench.cluster.redis.flushall()
         worker.limit = math.inf
         _, err = process.communicate(timeout=ENOUGH)
 
     assert process.returncode == 1
     assert b"Redis lost this job" in err
     assert every_url_once(bench.rows(), [*urls(300), "ftp://refused/"])
-    cluster.close()
-
-
-def test_a_second_run_in_one_folder_is_refused(bench: Bench) -> None:
-    listed = bench.write_list(*urls(3))
-    let_go = threading.Event()
-
-    def wait(entry: BatchEntry) -> Outcome:
-        let_go.wait(ENOUGH)
-        return everything_ok(entry)
-
-    with StandInWorker(bench.settings, wait):
-        first = bench.start("run", listed, "-o", "out", "-q")
-        await_condition((bench.folder / "out/manifest.jsonl").exists, within=60, what="the first run")
-        code, out, err = bench.trawl("run", listed, "-o", "out")
-        let_go.set()
-        first.communicate(timeout=ENOUGH)
-
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1
-    assert "Another trawl is working in" in err
-    assert first.returncode == 0
 
 
 def test_enqueue_and_follow_are_run_in_two_halves(bench: Bench) -> None:
@@ -168,28 +144,24 @@ def test_enqueue_and_follow_are_run_in_two_halves(bench: Bench) -> None:
 
 
 def test_a_killed_enqueue_resumes_the_same_job(bench: Bench) -> None:
-    cluster = Cluster(bench.settings)
     lines = "".join(f"{url}\n" for url in urls(40_000)).encode()
     read, write = os.pipe()
     process = bench.start("enqueue", "-", "--batch-size", "50", "-q", stdin=read)
     os.close(read)
     threading.Thread(target=lambda: os.write(write, lines[: len(lines) // 2]), daemon=True).start()
-    job = await_condition(lambda: next(iter(cluster.ledger.jobs()), None), within=60, what="the job")
-    await_condition(lambda: (record := cluster.ledger.job(job)) and record.open > 5, within=60, what="some batches")
+    bench.await_batches(6)
+    job = bench.job()
     process.kill()
     process.communicate()
     os.close(write)
 
     other = bench.trawl("enqueue", "-", "--batch-size", "50", stdin=b"http://another/list\n" * 1000)
     code, out, err = bench.trawl("enqueue", "-", "--batch-size", "50", stdin=lines)
-    record = cluster.ledger.job(job)
-    cluster.close()
 
     assert other[0] == 2
     assert "--fresh" in other[2]
     assert (code, out.strip()) == (0, job), err
-    assert record is not None
-    assert record.totals == {"lines": 40_000, "duplicates": 0, "refused": 0, "urls": 40_000}
+    assert bench.record(job).totals == {"lines": 40_000, "duplicates": 0, "refused": 0, "urls": 40_000}
 
 
 def test_standard_input_is_read_as_it_comes(bench: Bench) -> None:
@@ -256,20 +228,6 @@ def test_an_unreachable_broker_is_one_sentence(person: Person, command: str, url
     assert err.count("\n") == 1
 
 
-def test_a_job_is_collected_in_one_place(bench: Bench) -> None:
-    listed = bench.write_list(*urls(20))
-    job = bench.trawl("enqueue", listed)[1].strip()
-    with StandInWorker(bench.settings):
-        first = bench.trawl("follow", job, "-o", "here", "--json")
-        second = bench.trawl("follow", job, "-o", "there")
-
-    assert first[0] == 0
-    assert (second[0], second[1]) == (2, "")
-    assert "is already collected in" in second[2]
-    assert "/here/manifest.jsonl" in second[2]
-    assert second[2].count("\n") == 1
-
-
 def test_paths_that_are_not_utf_8_are_shown_and_used(bench: Bench) -> None:
     name = os.fsdecode(b"l\xff.txt")
     bench.write_list(*urls(2), "ftp://x/", name=name)
@@ -294,14 +252,10 @@ def test_a_job_that_does_not_add_up_has_an_exit_code_of_its_own(bench: Bench) ->
     listed = bench.write_list(*urls(10))
     process = bench.start("run", listed, "-o", "out")
     journal = bench.folder / "out" / ".trawl" / "journal.sqlite"
-    cluster = Cluster(bench.settings)
     # Sealed: the journal has every line, so that the resumed run reads none and counts none again.
     await_condition(
-        lambda: any((record := cluster.ledger.job(job)) and record.is_sealed for job in cluster.ledger.jobs()),
-        within=60,
-        what="a job whose list was read",
+        lambda: (record := bench.newest()) and record.is_sealed, within=60, what="a job whose list was read"
     )
-    cluster.close()
     process.terminate()
     process.communicate(timeout=ENOUGH)
     with sqlite3.connect(journal) as database:

@@ -19,7 +19,6 @@ from contract.ledger.values import Child, Claim
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.outcomes import Outcome
 from contract.records.policy import JobPolicy
-from contract.records.reports import BatchReport
 from contract.urls.naming import output_name
 from producer.api.jobs import Client, Job
 from producer.cluster.client import Cluster, Retrying
@@ -28,12 +27,12 @@ from producer.job.manifest_sink import following
 from producer.job.sender import BatchSender, NewJob
 from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest
-from tests.support.clocked_ledger import batch_of, claimed, next_of
+from tests.support.clocked_ledger import batch_of, claimed, next_of, report_of
 from tests.support.commands import Bench, every_url_once
 from tests.support.person import ENOUGH
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
-from tests.support.stand_in_worker import StandInWorker, everything_ok
+from tests.support.stand_in_worker import StandInWorker
 
 URLS = [f"http://host.test/{number}" for number in range(60)]
 JOB = "a-job"
@@ -45,16 +44,15 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
         yield running
 
 
-def test_batches_redis_forgot_are_sent_again(tmp_path: Path, server: RedisServer) -> None:
+def test_batches_redis_forgot_are_sent_again(bench: Bench) -> None:
     """Guards the comparison of journal and ledger in ``Follower.step``: without it the run waits for ever."""
-    bench = Bench(server, tmp_path)
     run = bench.start("run", bench.write_list(*URLS), "-o", "out", "--batch-size", "10")
     bench.await_batches(6)
     job = bench.job()
     await_condition(lambda: bench.record(job).is_sealed, within=30, what="its end")
 
     # All at once: the run looks meanwhile, and must not mend half of it.
-    with server.client() as client, client.pipeline(transaction=True) as forgetting:
+    with bench.cluster.redis.pipeline(transaction=True) as forgetting:
         for batch in ("2", "3"):
             forgetting.hdel(f"trawl:2:job:{job}:batches", batch)
             forgetting.hdel(f"trawl:2:job:{job}:payloads", batch)
@@ -92,11 +90,7 @@ def close(
     ledger: RedisLedger, claim: Claim, done: Sequence[str], left: Sequence[str] = (), *, is_parked: bool = False
 ) -> None:
     """Close a batch as a worker would that fetched some of its URLs and hands off the others, parked or not."""
-    report = BatchReport(
-        job=claim.job, batch=claim.batch, worker="worker", pid=1, queued=claim.queued, started=1.0, finished=2.0,
-        elapsed=1.0, busy=1.0, outcomes=[everything_ok(entry) for entry in entries_of(done)],
-        handed_off=[claim.child(1)] if left else [],
-    )  # fmt: skip
+    report = report_of(claim, done, handed_off=[claim.child(1)] if left else [])
     child = Child(pack_entries(entries_of(left)), len(left))
     if is_parked:
         child = replace(child, after=0.001, hosts={"a.test:80": len(left)})

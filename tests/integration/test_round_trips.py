@@ -92,27 +92,28 @@ def _round_trips(commands: Sequence[str]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("pace", ["fast", "slow"])
-def test_a_batch_of_a_whole_run_costs_at_most_six_round_trips(tmp_path: Path, pace: str) -> None:
+def test_a_batch_of_a_whole_run_costs_at_most_six_round_trips(
+    tmp_path: Path, redis: RedisServer, server: MisbehavingServer, pace: str
+) -> None:
     """Guards the follower's channel, draining and prefetching in one round trip each, and sweeps that know when they
     are due.
     """
-    with RedisServer(tmp_path / "redis") as server, MisbehavingServer() as site:
-        if pace == "fast":
-            urls = [site.url(f"/good?size=100&n={number}") for number in range(1600)]
-            batch, transfers = 20, 16
-        else:
-            urls = [site.url(f"/thinks?ms=250&n={number}") for number in range(160)]
-            batch, transfers = 8, 4
-        environment = {
-            "TRAWL_BROKER_URL": server.celery_url(),
-            "TRAWL_OUTPUT": str(tmp_path / "out"),
-            "TRAWL_TRANSFERS": str(transfers),
-        }
-        person = Person(tmp_path, **environment)
-        listed = person.write_list(*urls)
-        options = ("--batch-size", batch, "--allow-net", "127.0.0.0/8", "--json")
-        with CeleryWorker(tmp_path, env=environment, concurrency=2), Meter(server) as meter:
-            code, out, err = person.trawl("run", listed, "-o", "out", *options)
+    if pace == "fast":
+        urls = [server.url(f"/good?size=100&n={number}") for number in range(1600)]
+        batch, transfers = 20, 16
+    else:
+        urls = [server.url(f"/thinks?ms=250&n={number}") for number in range(160)]
+        batch, transfers = 8, 4
+    environment = {
+        "TRAWL_BROKER_URL": redis.celery_url(),
+        "TRAWL_OUTPUT": str(tmp_path / "out"),
+        "TRAWL_TRANSFERS": str(transfers),
+    }
+    person = Person(tmp_path, **environment)
+    listed = person.write_list(*urls)
+    options = ("--batch-size", batch, "--allow-net", "127.0.0.0/8", "--json")
+    with CeleryWorker(tmp_path, env=environment, concurrency=2), Meter(redis) as meter:
+        code, out, err = person.trawl("run", listed, "-o", "out", *options)
     assert code == 0, err
     summary = json.loads(out)
     assert summary["ok"] == len(urls)

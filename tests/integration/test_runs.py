@@ -83,9 +83,8 @@ def test_a_stopped_run_hands_back_transfers_in_flight(site: MisbehavingSite, ben
     assert bench.temporary_files() == []
 
 
-def test_an_abandoned_run_publishes_nothing(site: MisbehavingSite, tmp_path: Path) -> None:
+def test_an_abandoned_run_publishes_nothing(site: MisbehavingSite, bench: Bench) -> None:
     """Guards ``_may_name``: the lease is checked right before files get their names."""
-    bench = Bench(tmp_path)
     urls = _good(site, 30, "abandoned")
     entries = [BatchEntry(url=url) for url in urls]
 
@@ -95,7 +94,6 @@ def test_an_abandoned_run_publishes_nothing(site: MisbehavingSite, tmp_path: Pat
     assert bench.files() == set()
     assert bench.temporary_files() == []
     assert {leftover.entry.url for leftover in run.leftovers} == set(urls)
-    bench.close()
 
 
 def test_abandoning_ends_a_run_at_once(site: MisbehavingSite, bench: Bench) -> None:

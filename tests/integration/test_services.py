@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support.celery_worker import PROJECT, CeleryWorker
+from tests.support.celery_worker import PROJECT
+from tests.support.cluster import Cluster
 from tests.support.person import ran
 from tests.support.processes import await_condition, begin, free_port
 from tests.support.redis_server import RedisServer, find_binary
@@ -58,34 +59,23 @@ def test_a_container_without_redis_does_not_serve_metrics_on_all_addresses() -> 
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_living_worker_keeps_touching_its_heartbeat_file(tmp_path: Path, pool: str) -> None:
+def test_a_living_worker_keeps_touching_its_heartbeat_file(tmp_path: Path, cluster: Cluster, pool: str) -> None:
     heartbeat = tmp_path / "alive"
-    with RedisServer(tmp_path / "redis", unix=True) as server:
-        environment = {
-            "TRAWL_BROKER_URL": server.celery_url(),
-            "TRAWL_OUTPUT": str(tmp_path / "out"),
-            "TRAWL_HEARTBEAT_FILE": str(heartbeat),
-        }
 
-        with CeleryWorker(tmp_path, env=environment, pool=pool):
-            await_condition(heartbeat.exists, within=10, what="a first heartbeat")
-            os.utime(heartbeat, (1, 1))
+    with cluster.worker(pool=pool, TRAWL_HEARTBEAT_FILE=str(heartbeat)):
+        await_condition(heartbeat.exists, within=10, what="a first heartbeat")
+        os.utime(heartbeat, (1, 1))
 
-            await_condition(lambda: heartbeat.stat().st_mtime > 1, within=20, what="another heartbeat")
+        await_condition(lambda: heartbeat.stat().st_mtime > 1, within=20, what="another heartbeat")
 
 
-def test_a_heartbeat_that_cannot_be_written_is_logged_once_and_the_worker_works(tmp_path: Path) -> None:
-    with RedisServer(tmp_path / "redis", unix=True) as server:
-        environment = {
-            "TRAWL_BROKER_URL": server.celery_url(),
-            "TRAWL_OUTPUT": str(tmp_path / "out"),
-            "TRAWL_HEARTBEAT_FILE": str(tmp_path / "absent" / "alive"),
-        }
+def test_a_heartbeat_that_cannot_be_written_is_logged_once_and_the_worker_works(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    with cluster.worker(TRAWL_HEARTBEAT_FILE=str(tmp_path / "absent" / "alive")) as worker:
+        worker.wait_for_log("heartbeat file .*cannot be touched: No such file or directory")
 
-        with CeleryWorker(tmp_path, env=environment) as worker:
-            worker.wait_for_log("heartbeat file .*cannot be touched: No such file or directory")
-
-            assert worker.log().count("cannot be touched") == 1
+        assert worker.log().count("cannot be touched") == 1
 
 
 # ------------------------------------------------------------------------------------------------------ flower

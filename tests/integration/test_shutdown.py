@@ -23,8 +23,8 @@ GRACE = 30.0  # seconds a container gets by default; without a departure it took
 
 
 @pytest.fixture
-def relay(tmp_path: Path) -> Iterator[Relay]:
-    with RedisServer(tmp_path / "redis") as redis, Relay(("127.0.0.1", redis.port)) as relay:
+def relay(redis: RedisServer) -> Iterator[Relay]:
+    with Relay(("127.0.0.1", redis.port)) as relay:
         yield relay
 
 
@@ -33,10 +33,7 @@ def workers(tmp_path: Path, relay: Relay) -> Iterator[dict[str, CeleryWorker]]:
     """A worker of each pool, each in the middle of a batch that never ends by itself, when Redis falls silent."""
     cluster = Cluster(f"redis://127.0.0.1:{relay.port}/0", tmp_path)
     with MisbehavingServer() as server, ExitStack() as stack:
-        begun = {
-            pool: CeleryWorker(tmp_path, env=cluster.environment, pool=pool, concurrency=1).start(wait=False)
-            for pool in POOLS
-        }
+        begun = {pool: cluster.worker(pool=pool).start(wait=False) for pool in POOLS}
         for worker in begun.values():
             stack.enter_context(worker).wait_until_ready()
         holders: set[str] = set()
@@ -72,7 +69,7 @@ def is_idle(worker: CeleryWorker) -> bool:
 def test_an_idle_worker_exits_soon_and_with_success(tmp_path: Path, relay: Relay) -> None:
     """Guards ``_exit_when_idle``: it waited for answers that could no longer come, and exited as if it had failed."""
     cluster = Cluster(f"redis://127.0.0.1:{relay.port}/0", tmp_path)
-    with MisbehavingServer() as server, CeleryWorker(tmp_path, env=cluster.environment, concurrency=2) as worker:
+    with MisbehavingServer() as server, cluster.worker(concurrency=2) as worker:
         cluster.enqueue("job", *([server.url(f"/good?n={number}")] for number in range(4)))
         assert [report.counts() for report in cluster.reports("job")] == [{"ok": 1}] * 4
         # One task may have run all batches: the message that is left over is in hand for a moment, too.
@@ -101,13 +98,11 @@ def test_a_second_signal_or_sigquit_ends_a_worker_at_once(workers: dict[str, Cel
         assert "ending now" not in worker.log()
 
 
-def test_a_worker_killed_while_starting_leaves_no_pool_process_behind(tmp_path: Path) -> None:
+def test_a_worker_killed_while_starting_leaves_no_pool_process_behind(tmp_path: Path, cluster: Cluster) -> None:
     program = PROJECT / "tests/support/late_pool.py"
-    with RedisServer(tmp_path / "redis") as redis:
-        environment = Cluster(redis.celery_url(), tmp_path).environment
-        with CeleryWorker(tmp_path, env=environment, concurrency=2, program=program).start(wait=False) as worker:
-            await_condition(lambda: worker.log().count(WAITING) == 2, within=40, what="both pool processes")
+    with CeleryWorker(tmp_path, env=cluster.environment, concurrency=2, program=program).start(wait=False) as worker:
+        await_condition(lambda: worker.log().count(WAITING) == 2, within=40, what="both pool processes")
 
-            worker.kill(children_too=False)
+        worker.kill(children_too=False)
 
-            await_condition(lambda: not worker.survivors(), within=20, what="the pool's end")
+        await_condition(lambda: not worker.survivors(), within=20, what="the pool's end")

@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from producer.commands.status import Target, show_status
 from producer.storage.journal import Journal
 from producer.storage.last_job import read_facts
 from producer.wiring import Producer
-from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import POLICY, Cluster
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import ENOUGH, PROJECT, Person
@@ -53,14 +52,10 @@ class Bench(Person):
 
         return await_condition(found, within=60, what=f"{kind} holding {job} up")
 
-    def worker(self, *, processes: int = 1) -> CeleryWorker:
-        return CeleryWorker(self.folder, env=self.cluster.environment, concurrency=processes)
-
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with RedisServer(tmp_path / "redis") as server, MisbehavingServer() as site:
-        yield Bench(server, site, tmp_path)
+def bench(tmp_path: Path, redis: RedisServer, server: MisbehavingServer) -> Bench:
+    return Bench(redis, server, tmp_path)
 
 
 def test_a_job_without_a_worker_is_reported_until_there_is_one(bench: Bench) -> None:
@@ -68,7 +63,7 @@ def test_a_job_without_a_worker_is_reported_until_there_is_one(bench: Bench) -> 
     bench.enqueue("job", "/held?n=1", "/good?n=2", "/status?code=404")
 
     assert "No worker is running" in bench.await_hold_up("job", "worker")
-    with bench.worker() as worker:
+    with bench.cluster.worker() as worker:
         bench.site.log.wait_for_requests(3)
         seen = bench.asked("job")
 
@@ -85,7 +80,7 @@ def test_a_job_without_a_worker_is_reported_until_there_is_one(bench: Bench) -> 
 def test_slow_hosts_are_named(bench: Bench) -> None:
     """Guards the way of quiet transfers from the lane to the display."""
     bench.enqueue("job", *(f"/held?n={number}" for number in range(5)))
-    with bench.worker():
+    with bench.cluster.worker():
         said = bench.await_hold_up("job", "slow")
         host = bench.site.url("/").removeprefix("http://").rstrip("/")
 
@@ -97,7 +92,7 @@ def test_slow_hosts_are_named(bench: Bench) -> None:
 def test_a_job_that_only_waits_for_a_host_names_it_and_the_time(bench: Bench) -> None:
     busy = [f"/status?code=503&retry=600&n={number}" for number in range(3)]
     bench.enqueue("job", *busy, "/held", policy=replace(POLICY, batch_seconds=2.0, first_byte_timeout=3.0))
-    with bench.worker():
+    with bench.cluster.worker():
         await_condition(lambda: bench.asked("job")["host_waits"], within=60, what="news of the pause")
         bench.site.log.let_go.set()
         said = bench.await_hold_up("job", "hosts")
@@ -114,7 +109,7 @@ def test_a_job_behind_another_reports_that_it_is_anothers_turn(bench: Bench) -> 
     """Guards ``elsewhere``: a job that waits for the only worker looks like one without a worker."""
     bench.enqueue("first", *(f"/held?n={number}" for number in range(200)))
     bench.cluster.environment["TRAWL_TRANSFERS"] = "1"  # nothing is fetched beside what is silent
-    with bench.worker():
+    with bench.cluster.worker():
         bench.site.log.wait_for_requests(1)
         bench.enqueue("second", "/good?n=2")
 
@@ -139,22 +134,20 @@ def test_showing_the_status_changes_nothing(bench: Bench) -> None:
 # ---------------------------------------------------------------------------------------------- a run in a folder
 
 
-def test_a_local_run_is_visible_from_a_second_terminal(tmp_path: Path) -> None:
+def test_a_local_run_is_visible_from_a_second_terminal(person: Person, server: MisbehavingServer) -> None:
     """Guards the way to the embedded server, and that the journal's lock is not needed."""
-    person = Person(tmp_path)
-    with MisbehavingServer() as site:
-        listed = person.write_list(*(site.url(f"/held?n={number}") for number in range(3)), site.url("/good"))
-        run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
-        site.log.wait_for_requests(4, 60)
-        code, out, err = person.trawl("status", "-o", "out")
-        assert code == 0, err
-        assert "state:      running" in out
-        assert "outcomes:   " in out
-        assert " of 4 (" in out
-        watched = person.start("status", "-o", "out", "--watch", "--json")
-        site.log.let_go.set()
-        seen, _ = watched.communicate(timeout=ENOUGH)
-        run.communicate(timeout=ENOUGH)
+    listed = person.write_list(*(server.url(f"/held?n={number}") for number in range(3)), server.url("/good"))
+    run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
+    server.log.wait_for_requests(4, 60)
+    code, out, err = person.trawl("status", "-o", "out")
+    assert code == 0, err
+    assert "state:      running" in out
+    assert "outcomes:   " in out
+    assert " of 4 (" in out
+    watched = person.start("status", "-o", "out", "--watch", "--json")
+    server.log.let_go.set()
+    seen, _ = watched.communicate(timeout=ENOUGH)
+    run.communicate(timeout=ENOUGH)
     after = person.trawl("status", "-o", "out")
 
     assert run.returncode == 0
@@ -165,20 +158,20 @@ def test_a_local_run_is_visible_from_a_second_terminal(tmp_path: Path) -> None:
     assert after.out.endswith("is finished, with 4 outcomes of 4 lines.\n")
 
 
-def test_a_killed_run_is_reported_with_how_to_resume_it(tmp_path: Path) -> None:
+def test_a_killed_run_is_reported_with_how_to_resume_it(
+    tmp_path: Path, person: Person, server: MisbehavingServer
+) -> None:
     """Guards _raise_if_ended: `trawl status -w` waited for ever for a run that had ended with its server."""
-    person = Person(tmp_path)
-    with MisbehavingServer() as site:
-        listed = person.write_list(site.url("/held?n=1"), site.url("/good"))
-        run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
-        site.log.wait_for_requests(2, 60)
-        watched = person.start("status", "-o", "out", "--watch")
-        assert watched.stdout is not None
-        assert watched.stdout.readline()
-        run.kill()
-        run.communicate(timeout=ENOUGH)
-        last = watched.communicate(timeout=ENOUGH)[0].decode().splitlines()[-1]
-        await_condition(lambda: noted_variables(tmp_path / "out/.trawl") is None, within=30, what="the server's end")
+    listed = person.write_list(server.url("/held?n=1"), server.url("/good"))
+    run = person.start("run", listed, "-o", "out", "--processes", "1", *LOOPBACK)
+    server.log.wait_for_requests(2, 60)
+    watched = person.start("status", "-o", "out", "--watch")
+    assert watched.stdout is not None
+    assert watched.stdout.readline()
+    run.kill()
+    run.communicate(timeout=ENOUGH)
+    last = watched.communicate(timeout=ENOUGH)[0].decode().splitlines()[-1]
+    await_condition(lambda: noted_variables(tmp_path / "out/.trawl") is None, within=30, what="the server's end")
     code, out, err = person.trawl("status", "-o", "out")
 
     assert code == 0, err
@@ -187,10 +180,10 @@ def test_a_killed_run_is_reported_with_how_to_resume_it(tmp_path: Path) -> None:
     assert out.splitlines() == [last]
 
 
-def test_a_folder_without_a_job_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_without_a_job_is_one_sentence(tmp_path: Path, person: Person) -> None:
     (tmp_path / "out").mkdir()
 
-    code, _, err = Person(tmp_path).trawl("status", "-o", "out")
+    code, _, err = person.trawl("status", "-o", "out")
 
     assert code == 2
     sentence = r"trawl: The folder out holds no job: name the one that was given to `\S*trawl run -o`\.\n"
@@ -243,17 +236,15 @@ def test_a_note_of_a_dead_server_is_ignored(tmp_path: Path) -> None:
     assert noted_variables(tmp_path) is None
 
 
-def test_a_slow_list_is_reported(tmp_path: Path) -> None:
-    person = Person(tmp_path)
+def test_a_slow_list_is_reported(person: Person, server: MisbehavingServer) -> None:
     command = ("run", "-", "-o", "out", "--processes", "1", *LOOPBACK)
-    with MisbehavingServer() as site:
-        run = person.start(*command, stdin=subprocess.PIPE)
-        assert run.stdin is not None
-        assert run.stderr is not None
-        run.stdin.write(site.url("/good").encode() + b"\n")
-        run.stdin.flush()
-        line = next(line for line in iter(run.stderr.readline, b"") if b"Waiting for the list" in line)
-        run.communicate(timeout=ENOUGH)
+    run = person.start(*command, stdin=subprocess.PIPE)
+    assert run.stdin is not None
+    assert run.stderr is not None
+    run.stdin.write(server.url("/good").encode() + b"\n")
+    run.stdin.flush()
+    line = next(line for line in iter(run.stderr.readline, b"") if b"Waiting for the list" in line)
+    run.communicate(timeout=ENOUGH)
 
     assert b"1 of 1 read so far" in line
     assert run.returncode == 0

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from contract.records.outcomes import Ending
-from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import POLICY, Cluster
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.redis_server import RedisServer
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with RedisServer(tmp_path / "redis") as redis:
-        yield Cluster(redis.celery_url(), tmp_path)
-
-
-def test_urls_that_are_always_throttled_fail_alone(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+def test_urls_that_are_always_throttled_fail_alone(cluster: Cluster, server: MisbehavingServer) -> None:
     """They had ended the others of their host as host-blocked, with a status that those never got."""
     bad = [server.url(f"/status?code=429&retry=1&page={page}") for page in range(12)]
     urls = [server.url(f"/good?seed={seed}&size=500") for seed in range(120)]
@@ -29,7 +17,7 @@ def test_urls_that_are_always_throttled_fail_alone(tmp_path: Path, cluster: Clus
         urls.insert(11 * number, url)
     policy = replace(POLICY, attempts=2, host_patience=15.0)
 
-    with CeleryWorker(tmp_path, env=cluster.environment, concurrency=2):
+    with cluster.worker(concurrency=2):
         cluster.enqueue("job", urls[:66], urls[66:], policy=policy)
         reports = cluster.reports("job")
 

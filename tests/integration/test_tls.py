@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from contract.cluster.broker import UNREACHABLE, connect
+from contract.cluster.broker import connect
 from contract.cluster.settings import ClusterSettings
-from contract.cluster.tls import certificate_trouble
 from tests.support.celery_worker import CeleryWorker
 from tests.support.certificates import Certificate, PrivateAuthority
 from tests.support.misbehaving import MisbehavingServer
@@ -49,8 +48,8 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
         yield Encrypted(server, PrivateAuthority(folder / "authority"), folder / "password")
 
 
-def test_a_job_runs_over_tls_from_end_to_end(encrypted: Encrypted, tmp_path: Path) -> None:
-    with encrypted.front(encrypted.authority.valid("127.0.0.1")) as front, MisbehavingServer() as server:
+def test_a_job_runs_over_tls_from_end_to_end(encrypted: Encrypted, tmp_path: Path, server: MisbehavingServer) -> None:
+    with encrypted.front(encrypted.authority.valid("127.0.0.1")) as front:
         environment = {**encrypted.environment(front), "TRAWL_OUTPUT": str(tmp_path / "out")}
         person = Person(tmp_path, **environment)
         person.write_list(server.url("/good?size=10"))
@@ -70,17 +69,6 @@ def wrong(request: pytest.FixtureRequest, encrypted: Encrypted) -> Certificate:
     if request.param == "expired":
         return encrypted.authority.expired("127.0.0.1")
     return encrypted.authority.self_signed("127.0.0.1")
-
-
-def test_a_wrong_certificate_is_refused_by_the_ledger_with_its_reason(encrypted: Encrypted, wrong: Certificate) -> None:
-    with encrypted.front(wrong) as front:
-        client = connect(ClusterSettings.from_environment(encrypted.environment(front)))
-        client.connection_pool.connection_kwargs["retry"] = None
-
-        with client, pytest.raises(UNREACHABLE) as refusal:
-            client.ping()
-
-    assert certificate_trouble(refusal.value).startswith("its certificate is not accepted: ")
 
 
 def test_a_wrong_certificate_is_one_sentence_for_the_producer(

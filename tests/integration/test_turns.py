@@ -38,13 +38,10 @@ def test_exchanges_that_end_together_come_back_a_few_at_a_time(tmp_path: Path, m
 
     monkeypatch.setattr(CurlHttp, "wait", counted)
     monkeypatch.setattr(Selecting, "wait", watched)
-    bench = Bench(tmp_path, transfers=_GUESTS)
-    gathering = Gathering(_GUESTS)
 
-    run = bench.fetch((f"http://127.0.0.1:{gathering.port}/{index}" for index in range(_GUESTS)), OPEN)
+    with Gathering(_GUESTS) as gathering, Bench(tmp_path, transfers=_GUESTS) as bench:
+        run = bench.fetch(gathering.urls(), OPEN)
 
-    bench.close()
-    gathering.close()
     assert run.progress.ok == _GUESTS
     assert max(came) <= AT_ONCE
     assert set(slept) <= {0.0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from tempfile import gettempdir
@@ -17,7 +17,6 @@ from tests.support.celery_worker import CeleryWorker
 from tests.support.first_edition import check_out
 from tests.support.misbehaving import MisbehavingServer
 from tests.support.person import ENOUGH, Person
-from tests.support.processes import end
 from tests.support.redis_server import RedisServer
 
 LOOPBACK = ("--allow-net", "127.0.0.0/8")
@@ -28,20 +27,8 @@ def first_edition(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return check_out(tmp_path_factory.mktemp("first-edition"))
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path / "redis") as running:
-        yield running
-
-
-@pytest.fixture
-def site() -> Iterator[MisbehavingServer]:
-    with MisbehavingServer() as running:
-        yield running
-
-
-def environment(server: RedisServer, folder: Path) -> dict[str, str]:
-    return {"TRAWL_BROKER_URL": server.celery_url(), "TRAWL_OUTPUT": str(folder / "out")}
+def environment(redis: RedisServer, folder: Path) -> dict[str, str]:
+    return {"TRAWL_BROKER_URL": redis.celery_url(), "TRAWL_OUTPUT": str(folder / "out")}
 
 
 def somebody(folder: Path, variables: Mapping[str, str], code: Path | None = None) -> Person:
@@ -51,23 +38,20 @@ def somebody(folder: Path, variables: Mapping[str, str], code: Path | None = Non
 
 
 def test_new_workers_finish_the_job_of_an_old_producer(
-    tmp_path: Path, server: RedisServer, site: MisbehavingServer, first_edition: Path
+    tmp_path: Path, redis: RedisServer, server: MisbehavingServer, first_edition: Path
 ) -> None:
     """One old producer waits for its rows all along; another has gone, and its job ends all the same."""
-    variables = environment(server, tmp_path)
+    variables = environment(redis, tmp_path)
     old, new = somebody(tmp_path / "old", variables, first_edition), somebody(tmp_path / "new", variables)
-    urls = [site.url(f"/good?size=100&n={number}") for number in range(90)]
+    urls = [server.url(f"/good?size=100&n={number}") for number in range(90)]
     listed, others = old.write_list(*urls[:60]), old.write_list(*urls[60:], name="others.txt")
     run = old.start("run", listed, "-o", "out", "--batch-size", 5, *LOOPBACK)
-    try:
-        sent = old.trawl("enqueue", others, "--batch-size", 5, *LOOPBACK)
-        assert sent.code == 0, sent.err
-        with CeleryWorker(tmp_path, env=variables):
-            ours = new.trawl("run", listed, "-o", "out", "--batch-size", 5, *LOOPBACK)
-            _, err = run.communicate(timeout=ENOUGH)
-            followed = new.trawl("follow", sent.out.strip(), "-o", "followed")
-    finally:
-        end(run)
+    sent = old.trawl("enqueue", others, "--batch-size", 5, *LOOPBACK)
+    assert sent.code == 0, sent.err
+    with CeleryWorker(tmp_path, env=variables):
+        ours = new.trawl("run", listed, "-o", "out", "--batch-size", 5, *LOOPBACK)
+        _, err = run.communicate(timeout=ENOUGH)
+        followed = new.trawl("follow", sent.out.strip(), "-o", "followed")
 
     assert (run.returncode, ours.code, followed.code) == (0, 0, 0), (err, ours.err, followed.err)
     assert Counter(row["url"] for row in old.rows()) == Counter(row["url"] for row in new.rows()) == Counter(urls[:60])
@@ -79,20 +63,17 @@ def test_new_workers_finish_the_job_of_an_old_producer(
 
 
 def test_an_old_worker_claims_nothing_of_ours(
-    tmp_path: Path, server: RedisServer, site: MisbehavingServer, first_edition: Path
+    tmp_path: Path, redis: RedisServer, server: MisbehavingServer, first_edition: Path
 ) -> None:
-    variables = environment(server, tmp_path)
+    variables = environment(redis, tmp_path)
     person = somebody(tmp_path / "person", variables)
-    urls = [site.url(f"/good?size=100&n={number}") for number in range(200)]
+    urls = [server.url(f"/good?size=100&n={number}") for number in range(200)]
     listed = person.write_list(*urls)
     with CeleryWorker(tmp_path, env=variables, cwd=first_edition, name="old") as old:
         run = person.start("run", listed, "-o", "out", "--batch-size", 4, *LOOPBACK)
-        try:
-            old.wait_for_log("nothing to do")
-            with CeleryWorker(tmp_path, env=variables, name="new"):
-                _, err = run.communicate(timeout=ENOUGH)
-        finally:
-            end(run)
+        old.wait_for_log("nothing to do")
+        with CeleryWorker(tmp_path, env=variables, name="new"):
+            _, err = run.communicate(timeout=ENOUGH)
 
     assert run.returncode == 0, err
     rows = person.rows()
@@ -103,24 +84,21 @@ def test_an_old_worker_claims_nothing_of_ours(
 
 
 def test_an_old_and_a_new_worker_share_an_old_producers_batches(
-    tmp_path: Path, server: RedisServer, site: MisbehavingServer, first_edition: Path
+    tmp_path: Path, redis: RedisServer, server: MisbehavingServer, first_edition: Path
 ) -> None:
     """The server answers only when both have begun some of them."""
     window = 8
-    variables = {**environment(server, tmp_path), "TRAWL_TRANSFERS": str(window)}
+    variables = {**environment(redis, tmp_path), "TRAWL_TRANSFERS": str(window)}
     person = somebody(tmp_path / "person", variables, first_edition)
-    urls = [site.url(f"/held?n={number}") for number in range(100)]
+    urls = [server.url(f"/held?n={number}") for number in range(100)]
     listed = person.write_list(*urls)
     with CeleryWorker(tmp_path, env=variables, cwd=first_edition, concurrency=1, name="old"):
         run = person.start("run", listed, "-o", "out", "--batch-size", 4, *LOOPBACK)
-        try:
-            site.log.wait_for_requests(window)
-            with CeleryWorker(tmp_path, env=variables, concurrency=1, name="new"):
-                site.log.wait_for_requests(window + 1)
-                site.log.let_go.set()
-                _, err = run.communicate(timeout=ENOUGH)
-        finally:
-            end(run)
+        server.log.wait_for_requests(window)
+        with CeleryWorker(tmp_path, env=variables, concurrency=1, name="new"):
+            server.log.wait_for_requests(window + 1)
+            server.log.let_go.set()
+            _, err = run.communicate(timeout=ENOUGH)
 
     assert run.returncode == 0, err
     rows = person.rows()
@@ -129,20 +107,19 @@ def test_an_old_and_a_new_worker_share_an_old_producers_batches(
     assert {row["worker"].partition("@")[0] for row in rows} == {"old", "new"}
 
 
-def test_a_killed_old_runs_folder_can_be_resumed(tmp_path: Path, site: MisbehavingServer, first_edition: Path) -> None:
+def test_a_killed_old_runs_folder_can_be_resumed(
+    tmp_path: Path, server: MisbehavingServer, first_edition: Path
+) -> None:
     """Its own Redis holds batches of the first edition: open ones, and those its killed workers held."""
     folder = tmp_path / "person"
     old, new = somebody(folder, {}, first_edition), somebody(folder, {})
-    urls = [site.url(f"/thinks?ms=50&n={number}") for number in range(600)]
+    urls = [server.url(f"/thinks?ms=50&n={number}") for number in range(600)]
     command = ("run", old.write_list(*urls), "-o", "out", "--batch-size", 20, *LOOPBACK)
     # Its socket's path would be too long below ours.
     killed = old.start(*command, TRAWL_TRANSFERS="4", TRAWL_LEASE="3", TMPDIR=gettempdir())
-    try:
-        old.await_rows(20)
-        killed.send_signal(signal.SIGKILL)
-        killed.communicate()
-    finally:
-        end(killed)
+    old.await_rows(20)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
     before = len(old.rows())
     assert before < len(urls)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,32 +34,18 @@ CELERY_WORKER = (sys.executable, "-m", "celery", "-A", "worker", "worker")
 _HELD = 100_000  # bytes after which a range is held
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path / "redis") as running:
-        yield running
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, redis: RedisServer) -> Cluster:
-    return Cluster(redis.celery_url(), tmp_path)
-
-
-def a_worker(folder: Path, cluster: Cluster, *, pool: str = "prefork", concurrency: int = 1) -> CeleryWorker:
-    return CeleryWorker(folder, env=cluster.environment, pool=pool, concurrency=concurrency)
-
-
-def a_worker_without_xxhash(folder: Path, cluster: Cluster) -> CeleryWorker:
-    (folder / "lacking").mkdir(parents=True)
-    (folder / "lacking/xxhash.py").write_text("raise ImportError")
-    return CeleryWorker(folder, env={**cluster.environment, "PYTHONPATH": str(folder / "lacking")}, concurrency=1)
+def a_worker_without_xxhash(cluster: Cluster) -> CeleryWorker:
+    lacking = cluster.folder / "lacking"
+    lacking.mkdir()
+    (lacking / "xxhash.py").write_text("raise ImportError")
+    return cluster.worker(PYTHONPATH=str(lacking))
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_every_pool_runs_a_job(pool: str, tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+def test_every_pool_runs_a_job(pool: str, cluster: Cluster, server: MisbehavingServer) -> None:
     urls = [server.url(f"/good?seed={seed}&size=5000") for seed in range(40)]
 
-    with a_worker(tmp_path, cluster, pool=pool, concurrency=2):
+    with cluster.worker(pool=pool, concurrency=2):
         cluster.enqueue("job", urls[:20], urls[20:])
         reports = cluster.reports("job")
 
@@ -71,10 +56,8 @@ def test_every_pool_runs_a_job(pool: str, tmp_path: Path, cluster: Cluster, serv
         assert (cluster.output / output_name(url)).read_bytes() == body_bytes(5000, seed)
 
 
-def test_a_report_holds_worker_times_and_concurrency(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
-) -> None:
-    with a_worker(tmp_path, cluster) as worker:
+def test_a_report_holds_worker_times_and_concurrency(cluster: Cluster, server: MisbehavingServer) -> None:
+    with cluster.worker() as worker:
         cluster.enqueue("job", [server.url(f"/good?seed={seed}") for seed in range(8)])
         (report,) = cluster.reports("job")
 
@@ -86,12 +69,12 @@ def test_a_report_holds_worker_times_and_concurrency(
 
 
 def test_a_worker_that_lacks_a_package_ends_the_urls_at_once_and_says_why(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+    cluster: Cluster, server: MisbehavingServer
 ) -> None:
     """Guards the ``except`` of ``starts``: the batch was held until its lease expired, five times, and was poison."""
     urls = [server.url(f"/good?seed={seed}") for seed in range(3)]
 
-    with a_worker_without_xxhash(tmp_path, cluster):
+    with a_worker_without_xxhash(cluster):
         cluster.enqueue("job", urls, policy=replace(POLICY, digest=Digest.XXH3))
         (report,) = cluster.reports("job")
 
@@ -103,13 +86,12 @@ def test_a_worker_that_lacks_a_package_ends_the_urls_at_once_and_says_why(
 
 
 def test_a_worker_that_lacks_a_package_leaves_the_job_to_one_that_has_it(
-    tmp_path: Path, cluster: Cluster, redis: RedisServer, server: MisbehavingServer
+    cluster: Cluster, redis: RedisServer, server: MisbehavingServer
 ) -> None:
     """Guards what a worker tells the ledger: the one without the package ended 30,000 URLs in two seconds."""
-    (tmp_path / "capable").mkdir()
     batches = [[server.url(f"/good?seed={number}")] for number in range(12)]
 
-    with a_worker_without_xxhash(tmp_path / "lacking", cluster), a_worker(tmp_path / "capable", cluster) as capable:
+    with a_worker_without_xxhash(cluster), cluster.worker() as capable:
         with redis.client() as client:
             await_condition(lambda: client.exists("trawl:computes:xxh3"), within=60, what="a capable worker's report")
         cluster.enqueue("job", *batches, policy=replace(POLICY, digest=Digest.XXH3))
@@ -119,13 +101,13 @@ def test_a_worker_that_lacks_a_package_leaves_the_job_to_one_that_has_it(
     assert all(report.worker.startswith(capable.name) for report in reports)
 
 
-def test_a_few_slow_urls_keep_no_others_waiting(tmp_path: Path, cluster: Cluster, server: MisbehavingServer) -> None:
+def test_a_few_slow_urls_keep_no_others_waiting(cluster: Cluster, server: MisbehavingServer) -> None:
     """Guards the close around stragglers: two batches of slow URLs filled what a process may hold."""
     cluster.environment["TRAWL_TRANSFERS"] = "16"
     held = [server.url(f"/held?n={number}") for number in range(6)]
     quick = [[server.url(f"/good?size=10&batch={batch}&n={n}") for n in range(40)] for batch in range(6)]
 
-    with a_worker(tmp_path, cluster):
+    with cluster.worker():
         cluster.enqueue("job", *([*urls, slow] for urls, slow in zip(quick, held, strict=True)))
         stored = [cluster.output / output_name(url) for urls in quick for url in urls]
         await_condition(lambda: all(path.exists() for path in stored), within=60, what="all that is quick")
@@ -143,12 +125,10 @@ def test_a_few_slow_urls_keep_no_others_waiting(tmp_path: Path, cluster: Cluster
     assert len([seen for seen in server.log.requests() if seen.path == "/held"]) == 6, "undisturbed"
 
 
-def test_flower_shows_one_row_per_batch_whatever_its_message(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
-) -> None:
+def test_flower_shows_one_row_per_batch_whatever_its_message(cluster: Cluster, server: MisbehavingServer) -> None:
     """Guards ``send_events`` of the task: Celery's own events are of messages, most of which lead to other batches."""
     state: Any = State()
-    with cluster.app.connection_for_read() as connection, a_worker(tmp_path, cluster):
+    with cluster.app.connection_for_read() as connection, cluster.worker():
         receiver = cluster.app.events.Receiver(connection, handlers={"*": state.event})
         with receiver.consumer_context() as (consumer, _, _):
             left_over = BatchMessage("gone", "7")
@@ -167,12 +147,12 @@ def test_flower_shows_one_row_per_batch_whatever_its_message(
 
 
 def test_a_stopped_worker_reports_what_is_done_and_hands_off_the_rest(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
+    cluster: Cluster, server: MisbehavingServer
 ) -> None:
     quick = [server.url(f"/good?seed={seed}") for seed in range(5)]
     hanging = [server.url(f"/silence?after=head&n={n}") for n in range(5)]
 
-    with a_worker(tmp_path, cluster) as worker:
+    with cluster.worker() as worker:
         cluster.enqueue("job", quick + hanging)
         server.log.wait_for_requests(10)
         stored = [cluster.output / output_name(url) for url in quick]
@@ -200,14 +180,14 @@ def test_a_worker_killed_during_a_split_leaves_no_body_with_holes(
     url = server.url(f"/object?held={_HELD}")
     named = cluster.output / output_name(url)
 
-    with a_worker(tmp_path, cluster) as first:
+    with cluster.worker() as first:
         cluster.enqueue("job", [url], policy=replace(POLICY, splits=4, first_byte_timeout=0, slowest=0))
         await_middle(cluster, server, 2)
         assert not named.exists()
         first.kill()
     assert not named.exists()
     torn = len(held(server))
-    with a_worker(tmp_path, cluster) as second:
+    with cluster.worker() as second:
         await_middle(cluster, server, torn + 2)
         assert not named.exists()
         server.log.let_go.set()
@@ -259,25 +239,21 @@ def test_a_worker_without_poll_reports_it_whatever_its_log_is(tmp_path: Path, cl
     assert (tmp_path / "log").read_text().count("The pool eventlet cannot run Trawlnet") == 1
 
 
-def test_a_worker_names_variables_that_have_no_effect(tmp_path: Path, cluster: Cluster) -> None:
-    environment = {**cluster.environment, "TRAWL_LANE": "4", "http_proxy": "http://user:s3cret@proxy:3128"}
-
-    with CeleryWorker(tmp_path, env=environment, concurrency=1) as worker:
+def test_a_worker_names_variables_that_have_no_effect(cluster: Cluster) -> None:
+    with cluster.worker(TRAWL_LANE="4", http_proxy="http://user:s3cret@proxy:3128") as worker:
         worker.wait_for_log("did you mean TRAWL_LANES")
         worker.wait_for_log("http_proxy is set and ignored")
 
     assert "s3cret" not in worker.log()
 
 
-def test_a_dead_workers_batch_does_not_wait_for_another_jobs_batch(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
-) -> None:
+def test_a_dead_workers_batch_does_not_wait_for_another_jobs_batch(cluster: Cluster, server: MisbehavingServer) -> None:
     """Guards prefetching over all jobs: the only slot would stay with the long job for minutes."""
     long_job = [[server.url(f"/thinks?ms=250&n={number}")] for number in range(400)]
     cluster.environment["TRAWL_TRANSFERS"] = "2"
     cluster.environment["TRAWL_DRAIN"] = "0"
 
-    with a_worker(tmp_path, cluster):
+    with cluster.worker():
         cluster.enqueue("long", *long_job)
         server.log.wait_for_requests(3)
         cluster.ledger.create("other", POLICY)

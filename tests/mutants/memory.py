@@ -7,6 +7,15 @@ from tests.mutants.guard import Guard
 _TEST = "tests/acceptance/test_flat_memory.py::test_twenty_times_as_many_urls_cost_far_less_than_keeping_them"
 
 
+def _feeder(text: str, test: str, instead: str) -> Guard:
+    return Guard("producer/job/feeder.py", text, (f"tests/unit/producer/job/test_feeder.py::{test}",), instead)
+
+
+def _ahead(text: str, test: str, instead: str) -> Guard:
+    tests = (f"tests/unit/producer/intake/test_read_ahead.py::{test}",)
+    return Guard("producer/intake/read_ahead.py", text, tests, instead)
+
+
 def _hoard(file: str, text: str, what: str, part: str) -> Guard:
     """Behind ``text``, a statement on a line of its own, keep ``what`` for ever."""
     indented = text[: len(text) - len(text.lstrip())]
@@ -16,50 +25,21 @@ def _hoard(file: str, text: str, what: str, part: str) -> Guard:
 
 
 GUARDS = (
-    *(
-        Guard("producer/job/feeder.py", text, (f"tests/unit/producer/job/test_feeder.py::{test}",), instead)
-        for text, test, instead in (
-            (
-                "+ more >= self._lead",
-                "test_a_host_with_most_lines_holds_up_no_other_killed_or_not[0]",
-                "+ more >= self._window",
-            ),
-            (
-                "selected is not None and self._has_head_start",
-                "test_hosts_read_within_a_second_share_the_first_batches",
-                "False",
-            ),
-            (
-                "[] if selected is not None and",
-                "test_a_slow_or_long_list_is_sent_while_it_is_read",
-                "[] if",
-            ),
-            (
-                "self._ahead.urls < ahead",
-                "test_batches_larger_than_a_step_have_every_line",
-                "batches",
-            ),
-            (
-                "self._count_in_line() +",
-                "test_batches_held_open_by_hanging_urls_do_not_stop_the_feeding",
-                "self._journal.count_uncollected() +",
-            ),
-            ("self._ahead.urls < MOST_AHEAD and", "test_reading_ahead_is_bounded", ""),
-            ("popped=ahead.popped", "test_a_host_with_most_lines_holds_up_no_other_killed_or_not[5]", "popped=()"),
-        )
-    ),
-    *(
-        Guard(
-            "producer/intake/read_ahead.py", text, (f"tests/unit/producer/intake/test_read_ahead.py::{test}",), instead
-        )
-        for text, test, instead in (
-            ("place = earliest", "test_no_host_is_alone_in_a_long_list_sorted_by_host", "pass"),
-            ("missed[host] -= CATCHES_UP - 1", "test_a_late_host_catches_up_beside_the_others", "pass"),
-            ("known[host] = place + length", "test_hosts_of_a_sorted_list_take_turns", "pass"),
-            ("place // _ROUND, []", "test_a_list_of_many_hosts_keeps_its_order", "place, []"),
-            ("self._popped.append(number)", "test_every_entry_is_popped_once_whatever_happens_between", "pass"),
-        )
-    ),
+    _feeder("+ more >= self._lead", "test_a_host_with_most_lines_holds_up_no_other_killed_or_not[0]",
+        "+ more >= self._window"),
+    _feeder("selected is not None and self._has_head_start", "test_hosts_read_within_a_second_share_the_first_batches",
+        "False"),
+    _feeder("[] if selected is not None and", "test_a_slow_or_long_list_is_sent_while_it_is_read", "[] if"),
+    _feeder("self._ahead.urls < ahead", "test_batches_larger_than_a_step_have_every_line", "batches"),
+    _feeder("self._count_in_line() +", "test_batches_held_open_by_hanging_urls_do_not_stop_the_feeding",
+        "self._journal.count_uncollected() +"),
+    _feeder("self._ahead.urls < MOST_AHEAD and", "test_reading_ahead_is_bounded", ""),
+    _feeder("popped=ahead.popped", "test_a_host_with_most_lines_holds_up_no_other_killed_or_not[5]", "popped=()"),
+    _ahead("place = earliest", "test_no_host_is_alone_in_a_long_list_sorted_by_host", "pass"),
+    _ahead("missed[host] -= CATCHES_UP - 1", "test_a_late_host_catches_up_beside_the_others", "pass"),
+    _ahead("known[host] = place + length", "test_hosts_of_a_sorted_list_take_turns", "pass"),
+    _ahead("place // _ROUND, []", "test_a_list_of_many_hosts_keeps_its_order", "place, []"),
+    _ahead("self._popped.append(number)", "test_every_entry_is_popped_once_whatever_happens_between", "pass"),
     Guard("producer/job/feeder.py", "if not self._window or", (f"{_TEST}[Redis]",), "if True or"),
     _hoard("producer/job/manifest_sink.py", "        self.live.end(collected)\n", "rows", "the producer"),
     _hoard("worker/batch/runner.py", "        self._held.remove(batch)\n", "batch", "the worker's pool process"),

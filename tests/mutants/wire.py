@@ -34,7 +34,6 @@ def _sent(file: str, text: str, test: str, instead: str = "") -> Guard:
 
 
 _ADDRESSES = "worker/adapters/http/addresses.py"
-_EXCHANGES = "worker/adapters/http/exchanges.py"
 _HANDLE = "worker/adapters/http/handle.py"
 _RESOLVER = "worker/adapters/resolver/resolver.py"
 _DOWNLOADER = "worker/downloader.py"

@@ -78,7 +78,7 @@ class World:
     def wait_until(self, condition: Callable[[], object]) -> None:
         until = time.monotonic() + PATIENCE
         while not condition():
-            assert self.http.wait(0.05) == [] or not condition()
+            assert list(self.http.wait(0.05)) == []
             assert time.monotonic() < until
 
 

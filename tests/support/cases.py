@@ -178,15 +178,15 @@ def registered(*, splits: bool = False) -> tuple[Case, ...]:
     return tuple(_split_cases if splits else _cases)
 
 
-def ok(requests: int = 1, *, spare: int = 0) -> Endings:
+def ok(requests: int = 1) -> Endings:
     """The body is stored at the first attempt."""
-    ending = Ending((), requests, spare)
+    ending = Ending((), requests)
     return Endings(ending, ending)
 
 
-def permanent(*errors: str, requests: int = 1, spare: int = 0) -> Endings:
+def permanent(*errors: str, requests: int = 1) -> Endings:
     """It fails or is refused, and is not tried again."""
-    ending = Ending(errors, requests, spare)
+    ending = Ending(errors, requests)
     return Endings(ending, ending)
 
 

@@ -45,10 +45,10 @@ def _redirect(exchange: Exchange) -> None:
 
 def _expect(
     name: str, does: str, endings: Endings, to: str | None, *, door: Door = Door.PLAIN, notes: tuple[str, ...] = (),
-    seconds: float = 1.0, **more: str | int
+    **more: str | int
 ) -> None:  # fmt: skip
     target = with_query("/redirect", **({} if to is None else {"to": to}), **more)
-    expect(target, does, endings, name=f"redirect-{name}", door=door, never_sends=_NEVER, notes=notes, seconds=seconds)
+    expect(target, does, endings, name=f"redirect-{name}", door=door, never_sends=_NEVER, notes=notes)
 
 
 # ---- right ones

@@ -15,6 +15,7 @@ from contract.records.batches import BatchEntry, pack_entries
 from contract.records.messages import BatchMessage
 from contract.records.policy import JobPolicy
 from contract.records.reports import BatchReport
+from tests.support.celery_worker import CeleryWorker
 from tests.support.processes import PATIENCE, await_condition
 
 POLICY = JobPolicy(allow_nets=("127.0.0.0/8",), first_wait=0.01)
@@ -24,10 +25,11 @@ class Cluster:
     """What a test does in a producer's place: enqueues batches, waits for their reports."""
 
     def __init__(self, broker: str, folder: Path, *, lease: float = 30.0) -> None:
-        """Describe the cluster on the Redis at this URL; workers store below `folder`.
+        """Describe the cluster on the Redis at this URL; workers store and log below `folder`.
 
         `lease` is in seconds: a worker whose machine forgets it for that long loses its batch.
         """
+        self.folder = folder
         self.output = folder / "out"
         self.environment = {
             "TRAWL_BROKER_URL": broker,
@@ -39,6 +41,10 @@ class Cluster:
         self.app: Celery = build_app(settings)
         self.queue = settings.queue
         self.ledger = RedisLedger(connect(settings, timeout=PATIENCE * 10.0), prefix=settings.prefix, lease=lease)
+
+    def worker(self, *, concurrency: int = 1, pool: str = "prefork", **variables: str) -> CeleryWorker:
+        """Describe a worker, with these variables set beside the cluster's own."""
+        return CeleryWorker(self.folder, env=self.environment | variables, pool=pool, concurrency=concurrency)
 
     def enqueue(self, job: str, *batches: list[str], policy: JobPolicy = POLICY) -> None:
         self.ledger.create(job, policy)

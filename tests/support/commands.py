@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,18 @@ class Bench(Person):
 
     # ---- what the ledger has
 
+    @cached_property
+    def cluster(self) -> Cluster:
+        """A client; its fixture closes it."""
+        return Cluster(self.settings)
+
     def newest(self) -> JobRecord | None:
         """How the newest job stands; None: there is none yet."""
-        with closing(Cluster(self.settings)) as cluster:
-            jobs = cluster.ledger.jobs()
-            return cluster.ledger.job(jobs[-1]) if jobs else None
+        jobs = self.cluster.ledger.jobs()
+        return self.cluster.ledger.job(jobs[-1]) if jobs else None
 
     def record(self, job: str) -> JobRecord:
-        with closing(Cluster(self.settings)) as cluster:
-            record = cluster.ledger.job(job)
+        record = self.cluster.ledger.job(job)
         assert record is not None
         return record
 
@@ -66,8 +70,7 @@ class Bench(Person):
 
     def drains(self, job: str) -> bool:
         """Does a follower collect this job's outcomes, according to Redis?"""
-        with self.server.client() as client:
-            return bool(client.hexists(f"trawl:2:job:{job}", "place"))
+        return bool(self.cluster.redis.hexists(f"trawl:2:job:{job}", "place"))
 
     def await_batches(self, count: int) -> None:
         def are_open() -> bool:

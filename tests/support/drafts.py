@@ -37,8 +37,8 @@ def files_in(folder: OutputFolder, layout: Layout = Layout.FLAT, sync: Sync = Sy
     return FolderStore(folder, layout=layout, sync=sync)
 
 
-def open_draft(store: Store, name: str = NAME, size: int | None = None) -> Draft:
-    return store.open(name, Announced(size))
+def open_draft(store: Store, name: str = NAME) -> Draft:
+    return store.open(name, Announced())
 
 
 def a_draft(store: Store, name: str = NAME, body: bytes = BODY, *, piece: int = 4096) -> Draft:
@@ -75,7 +75,7 @@ def named_files(out: Path) -> dict[str, bytes]:
 
 def expect_whole_or_absent(out: Path, layout: Layout, allowed: Mapping[str, Sequence[bytes]]) -> None:
     """Expect only whole files, and no temporary file once the next owner has started and ended."""
-    for path, body in named_files(out).items() if out.exists() else ():
+    for path, body in named_files(out).items():
         name = path.rpartition("/")[2]
         assert body in allowed[name], path
         assert path == output_path(name, layout)

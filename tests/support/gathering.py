@@ -33,6 +33,13 @@ class Gathering:
         for wire in open_:
             wire.close()
 
-    def close(self) -> None:
+    def urls(self) -> list[str]:
+        """Return a URL for each guest."""
+        return [f"http://127.0.0.1:{self.port}/{index}" for index in range(self._guests)]
+
+    def __enter__(self) -> Gathering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._thread.join(PATIENCE * 20.0)
         self.listener.close()

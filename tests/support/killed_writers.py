@@ -22,10 +22,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 _MOST = 2000  # calls; a story that makes more is none for every n
 
 
-def kill_at_every_call(story: str, folder: Path, *arguments: str, within: float = 300.0) -> int:
+def kill_at_every_call(story: str, folder: Path, *arguments: str) -> int:
     """Play a story once per call, each time killed there; return the number of those. The folders stay."""
     command = [sys.executable, "-m", "tests.support.killed_writers", story, str(folder), *arguments]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=within, check=False)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         raise AssertionError(f"the story could not be played: {done.stderr[-3000:]}")
     return int(done.stdout)

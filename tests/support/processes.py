@@ -134,14 +134,14 @@ def end_all() -> None:
             end(process)
 
 
-def end(process: subprocess.Popen[bytes], *, grace: float = 30.0) -> int:
-    """End a child: SIGTERM, then SIGKILL after `grace` seconds; return its exit code."""
+def end(process: subprocess.Popen[bytes]) -> int:
+    """End a child: SIGTERM, then SIGKILL after 30 seconds; return its exit code."""
     if process.poll() is None:
         # A stopped process would not see SIGTERM before it runs again.
         send(process.pid, signal.SIGCONT)
         process.terminate()
         try:
-            return process.wait(grace)
+            return process.wait(30.0)
         except subprocess.TimeoutExpired:
             process.kill()
     return process.wait()

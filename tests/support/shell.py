@@ -39,9 +39,9 @@ class Shell:
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
 
-    def await_text(self, text: str, *, within: float = 120.0) -> str:
+    def await_text(self, text: str) -> str:
         """Wait until this is shown, after what was waited for last; return all that came until then."""
-        await_condition(lambda: text in self._read(), within=within, what=f"{text!r} on the terminal")
+        await_condition(lambda: text in self._read(), within=120, what=f"{text!r} on the terminal")
         shown, _, rest = self._shown.decode(errors="replace").partition(text)
         self._shown = rest.encode()
         return shown

@@ -49,9 +49,9 @@ def everything_ok(entry: BatchEntry) -> Outcome:
     )  # fmt: skip
 
 
-def failed(entry: BatchEntry, error: ErrorClass = ErrorClass.HTTP_4XX) -> Outcome:
+def failed(entry: BatchEntry) -> Outcome:
     return Outcome(
-        url=entry.url, name=output_name(entry.url), ending=Ending.FAILED, error=error, http_status=404,
+        url=entry.url, name=output_name(entry.url), ending=Ending.FAILED, error=ErrorClass.HTTP_4XX, http_status=404,
         worker="stand-in",
     )  # fmt: skip
 
@@ -93,20 +93,18 @@ class StandInWorker:
                 self._is_stopping.wait(0.01)
                 continue
             try:
-                self.work_once()
+                self._work_once()
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OperationalError):
                 self._is_stopping.wait(0.05)
 
-    def work_once(self, wait: float = 0.1) -> bool:
-        """Take one message; False when there was none."""
-        taken = cast("Any", self._redis.brpop(self._queues, timeout=wait))
+    def _work_once(self) -> None:
+        taken = cast("Any", self._redis.brpop(self._queues, timeout=0.1))
         if not taken:
-            return False
+            return
         message = BatchMessage.from_wire(json.loads(base64.b64decode(json.loads(taken[1])["body"]))[0][0])
         claim = self._ledger.claim_next(holder="stand-in", waited=0.0, message=message)
         if claim is not None:
             self._close(claim)
-        return True
 
     def _close(self, claim: Claim) -> None:
         started = time.time()

@@ -30,8 +30,6 @@ from tests.support.clocked_ledger import (
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
 
-SINGLETONS = {b"trawl:2:jobs", b"trawl:2:active", b"trawl:2:taken", b"trawl:2:watched", b"test-clock"}
-
 
 def test_one_round_trip_deletes_safe_reports_and_returns_new_ones(client: redis.Redis, ledger: ClockedLedger) -> None:
     """Guards drain.lua: what it deletes, what it keeps, and what it returns about the job."""

@@ -12,7 +12,16 @@ from contract.ledger.values import Child, Held
 from contract.records.batches import BatchEntry, pack_entries
 from contract.records.outcomes import Ending, ErrorClass, Outcome
 from contract.records.policy import JobPolicy
-from tests.support.clocked_ledger import Clocked, ClockedLedger, batch_of, report_of, round_trips
+from tests.support.clocked_ledger import (
+    Clocked,
+    ClockedLedger,
+    batch_of,
+    claimed,
+    next_of,
+    record_of,
+    report_of,
+    round_trips,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +34,10 @@ def test_held_batches_are_listed_by_worker_and_waiting_ones_counted(ledger: Cloc
     """Guards ``elsewhere``: the batches that other jobs hold are why this one's wait."""
     ledger.open("one", [batch_of("1", "http://a/", "http://b/"), batch_of("2"), batch_of("3")])
     ledger.open("other", [batch_of("1")])
-    first, second = ledger.claim("one", "1", holder="celery@a"), ledger.claim("one", "2", holder="celery@a")
-    ledger.claim_next(holder="celery@b", waited=0.0)
-    ledger.claim_next(holder="celery@b", waited=0.0)
-    assert first is not None
-    assert second is not None
+    for batch in ("1", "2"):
+        claimed(ledger, batch, holder="celery@a", job="one")
+    for _ in range(2):
+        next_of(ledger, holder="celery@b")
 
     batches = ledger.open_batches("one")
 
@@ -41,8 +49,7 @@ def test_held_batches_are_listed_by_worker_and_waiting_ones_counted(ledger: Cloc
 def test_deferred_batches_are_not_waiting_for_a_worker(ledger: Clocked) -> None:
     ledger.set_clock(time.time())  # outside its scripts Redis has its own
     ledger.open("one", [batch_of("1"), batch_of("2")])
-    claim = ledger.claim("one", "1", holder="celery@a")
-    assert claim is not None
+    claim = claimed(ledger, "1", job="one")
     child = Child(pack_entries([BatchEntry(url="http://a/")]), 1, after=40.0)
     assert ledger.close(claim, report_of(claim, handed_off=[claim.child(1)]), [child])
 
@@ -68,16 +75,14 @@ def test_a_job_counts_its_outcomes_by_error_class(ledger: Clocked) -> None:
     """Guards the counters by class: a job without a follower has no manifest to look into."""
     ledger.open("one", [batch_of("1", "http://a/", "http://b/", "http://c/"), batch_of("2", "http://d/")])
     for batch, errors in (("1", [ErrorClass.DNS, ErrorClass.DNS, None]), ("2", [ErrorClass.TIMEOUT])):
-        claim = ledger.claim("one", batch, holder="celery@a")
-        assert claim is not None
+        claim = claimed(ledger, batch, job="one")
         outcomes = [
             Outcome(url=f"http://{at}/", name="0" * 32, ending=Ending.FAILED if error else Ending.OK, error=error)
             for at, error in enumerate(errors)
         ]
         assert ledger.close(claim, replace(report_of(claim), outcomes=outcomes))
 
-    record = ledger.job("one")
+    record = record_of(ledger, "one")
 
-    assert record is not None
     assert record.errors == {"dns": 2, "timeout": 1}
     assert record.counts["failed"] == 3

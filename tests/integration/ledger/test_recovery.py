@@ -23,9 +23,6 @@ from tests.support.clocked_ledger import (
     round_trips,
 )
 
-# What sweep.lua is handed.
-SWEPT = ("active", "sweeping", "watched", "sent", "overdue", "ahead", "turns", "priorities")
-
 # ---------------------------------------------------------------------------------------------- lost messages
 
 

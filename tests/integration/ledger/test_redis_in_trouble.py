@@ -24,8 +24,6 @@ from tests.support.clocked_ledger import (
     round_trips,
 )
 
-SINGLETONS = {b"trawl:2:jobs", b"trawl:2:active", b"trawl:2:taken", b"trawl:2:watched", b"test-clock"}
-
 
 def test_an_emptied_redis_is_noticed_by_all_callers(ledger: Clocked) -> None:
     ledger.open(JOB, [batch_of("1"), batch_of("2")])

@@ -248,9 +248,10 @@ def test_a_url_that_is_not_fetched_is_refused_with_what_to_do(url: str, why: str
 
 def test_a_reason_never_quotes_the_url() -> None:
     """Reasons appear in logs; a URL may be a secret."""
-    for url in REFUSED:
-        parsed = parse(url + "?token=canary" if url.startswith("http://") else url + "canary")
-        assert not isinstance(parsed, RefusedUrl) or not re.search("canary|secret|passwd", parsed.reason)
+    parsed = [parse(f"{url}?token=canary" if url.startswith("http://") else f"{url}canary") for url in REFUSED]
+    reasons = [each.reason for each in parsed if isinstance(each, RefusedUrl)]
+
+    assert not [reason for reason in reasons if re.search("canary|secret|passwd", reason)]
 
 
 @pytest.mark.parametrize("port", sorted(BAD_PORTS - {0}))

@@ -26,8 +26,8 @@ class Remembering:
         return {name: self.files[name] for name in names if name in self.files}
 
 
-def chunk(*lines: bytes, source: str = "list.txt", first: int = 1) -> Chunk:
-    return Chunk(source, first, lines, Position())
+def chunk(*lines: bytes, first: int = 1) -> Chunk:
+    return Chunk("list.txt", first, lines, Position())
 
 
 def test_every_line_with_content_is_counted_once() -> None:

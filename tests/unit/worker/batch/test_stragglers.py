@@ -37,10 +37,10 @@ class Stragglers:
     batches: int = 8
     outcomes: int = 40
 
-    def work(self, *, room: int = 1, lease_seconds: float = 30.0) -> None:
+    def work(self) -> None:
         self.floor.line_up(*map(str, range(2, self.batches + 1)))
         self.floor.on_start = self._start
-        self.floor.runner(room=room, lease_seconds=lease_seconds).work(self.floor.claim("1"))
+        self.floor.runner(room=1, lease_seconds=30.0).work(self.floor.claim("1"))
 
     def _start(self, batch: str) -> None:
         with_outcomes(self.floor.runs[batch], self.outcomes)

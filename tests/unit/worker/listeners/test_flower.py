@@ -15,10 +15,9 @@ from kombu.exceptions import OperationalError
 
 from contract.ledger.health import Trouble
 from contract.ledger.values import Claim
-from contract.records.outcomes import Ending, Outcome
 from contract.records.policy import JobPolicy
-from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
+from tests.support.clocked_ledger import report_of
 from tests.support.processes import PATIENCE
 from worker.events import (
     BatchClaimed,
@@ -52,16 +51,9 @@ def rows_over(send: Callable[..., None], *, clock: Callable[[], float] = lambda:
     return BatchRows(cast("Celery", SimpleNamespace(events=Dispatcher(send))), "worker@here", clock=clock)
 
 
-def a_report(*outcomes: Outcome) -> BatchReport:
-    return BatchReport(
-        job="job", batch="7", worker="worker@here", pid=1, queued=1.0, started=1.0, finished=3.5, elapsed=2.5,
-        busy=1.0, outcomes=outcomes,
-    )  # fmt: skip
-
-
-OK = Outcome(url="http://site.test/", name="0" * 32, ending=Ending.OK)
 CLAIMED = BatchClaimed(CLAIM)
 PROGRESSED = BatchesProgressed([(CLAIM, ProgressSnapshot("7", {"ok": 2, "failed": 1}, 300))])
+CLOSED = BatchClosed(CLAIM, report_of(CLAIM, ["http://site.test/"]), HandedOff(), "ok=5")
 
 
 class Shown:
@@ -91,10 +83,10 @@ class Shown:
 
 
 def test_a_batch_is_shown_from_its_claim_to_its_close() -> None:
-    row = Shown().after(CLAIMED, PROGRESSED, BatchClosed(CLAIM, a_report(OK), HandedOff(), "ok=5"))
+    row = Shown().after(CLAIMED, PROGRESSED, CLOSED)
 
     assert (row.state, row.name, row.args) == ("SUCCESS", "trawlnet.batch", "job=job batch=7 urls=5")
-    assert (row.result, row.runtime, row.retries) == ("ok=5", 2.5, 2)
+    assert (row.result, row.runtime, row.retries) == ("ok=5", 1.0, 2)
 
 
 def test_a_running_batch_stays_among_the_started_ones() -> None:
@@ -119,9 +111,7 @@ def test_progress_is_sent_to_flower_now_and_then() -> None:
 
 
 def test_nothing_is_sent_of_a_closed_batch() -> None:
-    closed = BatchClosed(CLAIM, a_report(OK), HandedOff(), "ok=5")
-
-    assert Shown().after(CLAIMED, closed, PROGRESSED).result == "ok=5"
+    assert Shown().after(CLAIMED, CLOSED, PROGRESSED).result == "ok=5"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +127,7 @@ def test_a_lost_batch_is_not_a_success(event: Event, line: str) -> None:
 
 def test_a_batch_that_a_full_disk_handed_off_whole_is_a_failure() -> None:
     line = "5 handed off, 0 B in 0.1 s: The disk is full."
-    handed_off = BatchClosed(CLAIM, a_report(), HandedOff(later=5), line, stalled="The disk is full.")
+    handed_off = BatchClosed(CLAIM, report_of(CLAIM, []), HandedOff(later=5), line, stalled="The disk is full.")
     row = Shown().after(CLAIMED, handed_off)
 
     assert (row.state, row.exception, row.result) == ("FAILURE", line, line)

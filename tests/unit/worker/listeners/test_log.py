@@ -9,16 +9,13 @@ import pytest
 from contract.ledger.sweep import SweepFindings
 from contract.ledger.values import Claim
 from contract.records.policy import JobPolicy
-from contract.records.reports import BatchReport
+from tests.support.clocked_ledger import report_of
 from worker import events
 from worker.events import Event, Listeners
 from worker.listeners.log import EventLog
 
 CLAIM = Claim("job", "7", "token", b"", JobPolicy(), 1.0, 1, 5)
-REPORT = BatchReport(
-    job="job", batch="7", worker="worker@here", pid=1, queued=1.0, started=1.0, finished=2.0, elapsed=1.0, busy=1.0,
-    outcomes=(),
-)  # fmt: skip
+REPORT = report_of(CLAIM, [])
 FOUND = SweepFindings(again={"a": ["1", "2"]}, split={"b": ["3"]}, poisoned={"c": ["4.x-1", "5"]})
 
 
