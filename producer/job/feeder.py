@@ -23,6 +23,7 @@ from producer.storage.journal import Journal, KeptBatch
 from producer.storage.memory import Memory
 
 _HEAD_START = 1.0  # seconds a list is read before its first batch is cut, unless it ends or its lines come slowly
+_CHUNKS_AT_ONCE = 16  # chunks read before they are recorded, if no batch is cut yet; and what batches are cut from
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _ENDED_AT_ONCE = 500  # outcomes in a report: of refused lines and kept files
 _MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: parked URLs do not count against the window
@@ -35,7 +36,11 @@ UNKNOWN = -1  # lines not read, if the list is not a file
 
 
 class Feeder:
-    """Feeds one job. Call ``step`` until ``is_done``; a journal has everything between two steps."""
+    """Feeds one job. Call ``step`` until ``is_done``.
+
+    Between two steps the journal has everything, except for chunks read before the first batch is cut: if the command
+    is killed then, they are read again.
+    """
 
     def __init__(
         self,
@@ -70,6 +75,7 @@ class Feeder:
         self._clock = clock
         self._lingering_since: float | None = None
         self._began = float("inf")  # when the first chunk was read
+        self._unrecorded = 0  # chunks read since the journal was last written
         self._in_line: int | None = None  # batches no worker has taken yet; None: not asked in this step
         self._memory_checked = float("-inf")
         self.held_up = ""  # why nothing is sent now, in half a sentence
@@ -106,10 +112,14 @@ class Feeder:
             self.recover()
             return not self.is_behind
         selected = self._read_on(wait)
+        ended = [*selected.refused, *selected.kept] if selected is not None else []
+        is_early = selected is not None and self._has_head_start
+        if is_early and not ended and self._unrecorded < _CHUNKS_AT_ONCE:
+            return True
         ahead = self._ahead.urls
-        batches = [] if selected is not None and self._has_head_start else self._cut()
+        batches = [] if is_early else self._cut()
         if selected is not None or self._ahead.urls < ahead:  # what was popped may fill no batch yet
-            self._feed(batches, [*selected.refused, *selected.kept] if selected is not None else ())
+            self._feed(batches, ended)
             return True
         if not self._may_open(0):
             return False
@@ -158,13 +168,14 @@ class Feeder:
         for key, count in zip(COUNTED, counted, strict=True):
             self.totals[key] += count
         self._ahead.add(selected.entries)
+        self._unrecorded += 1
         return selected
 
     def _cut(self) -> list[list[Listed]]:
-        """Cut batches from what was read, as far as they may be opened now, and at most a chunk at once."""
+        """Cut batches from what was read, as far as they may be opened now, and not too many at once."""
         batches: list[list[Listed]] = []
         size = 0
-        while self._ahead and size < READ_AT_ONCE and self._may_open(len(batches)):
+        while self._ahead and size < _CHUNKS_AT_ONCE * READ_AT_ONCE and self._may_open(len(batches)):
             entries = self._ahead.pop()
             size += sum(len(url_of(entry)) for entry in entries)
             batches += self._batcher.add(entries)
@@ -272,6 +283,7 @@ class Feeder:
             **self.totals,
             **facts,
         )
+        self._unrecorded = 0
         self._lingering_since = (self._lingering_since or self._clock()) if self._batcher.held else None
         self._insist(lambda: self._sender.open(kept, about))
 
@@ -292,5 +304,5 @@ class Feeder:
 
 
 def _count_hosts(entries: Sequence[Listed]) -> int:
-    urls = (entry if isinstance(entry, str) else entry.url for entry in entries)
-    return len({host.lower() for host in {url.split("/", 3)[2] for url in urls}})
+    hosts = {url_of(entry).split("/", 3)[2] for entry in entries}
+    return len({host.lower() for host in hosts})

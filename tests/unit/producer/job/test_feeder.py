@@ -266,6 +266,55 @@ def test_hosts_read_within_a_second_share_the_first_batches(desk: Desk) -> None:
     assert Counter(map(_host, desk.fed[: 40 * ROUND])) == {f"h{number}": ROUND for number in range(40)}
 
 
+def test_a_short_list_is_never_recorded_as_read_ahead(desk: Desk) -> None:
+    """Guards _CHUNKS_AT_ONCE: its lines would be written and read again, in one block for 32 of each host."""
+    desk.write(f"http://h/{number}" for number in range(40_000))
+    feeding = desk.feeder(window=2000, lead=4, clock=lambda: 0.0)
+
+    feeding.step()
+    assert desk.journal.fact("position") is None
+    while not desk.services.opened:
+        feeding.step()
+
+    assert len(desk.fed) > 39_000
+    assert not desk.journal.blocks()
+
+
+def test_lines_refused_before_the_first_batch_have_a_report(desk: Desk) -> None:
+    desk.write(["x", *(f"http://h/{number}" for number in range(10_000))])
+
+    finish(desk.feeder(window=200, lead=4, clock=lambda: 0.0))
+
+    assert desk.services.stored == [1]
+    assert len(desk.fed) == 10_000
+
+
+def test_what_is_read_before_it_is_recorded_is_bounded(desk: Desk) -> None:
+    desk.write(f"http://h/{number}" for number in range(100_000))
+    feeding = desk.feeder(window=2000, lead=4, clock=lambda: 0.0)
+
+    for _ in range(20):
+        feeding.step()
+
+    assert sum(urls for _, _, urls in desk.journal.blocks()) > 50_000
+
+
+@pytest.mark.parametrize("steps", [2, 18])
+def test_a_list_whose_reader_is_killed_before_the_first_batch_is_read_again(desk: Desk, steps: int) -> None:
+    """Guards the position: it is recorded with the entries that were read up to it, and not before."""
+    urls = [f"http://h/{number}" for number in range(100_000)]
+    desk.write(urls)
+    first = desk.feeder(window=2000, lead=4, clock=lambda: 0.0)
+    for _ in range(steps):
+        first.step()
+
+    desk.be_killed()
+    finish(desk.feeder(window=2000, lead=4, clock=lambda: 0.0))
+
+    assert sorted(desk.fed) == sorted(urls)
+    assert desk.services.totals == {"lines": 100_000, "duplicates": 0, "refused": 0, "urls": 100_000}
+
+
 def test_a_slow_or_long_list_is_sent_while_it_is_read(desk: Desk) -> None:
     now = [0.0]
     with desk.writing() as write:
