@@ -93,7 +93,7 @@ class BatchTask:
         self._stopping.await_silence()
         try:
             if here.ledger.job(named.job) is not None:
-                send_batches(self._app, [named], about="(passed on)")
+                send_batches(self._app, [named], about=["(passed on)"])
         except (*UNREACHABLE, OperationalError) as error:
             with about(named.job, named.batch):
                 logger.warning("was not passed on (%s); the sweep will send it.", type(error).__name__)
@@ -102,7 +102,7 @@ class BatchTask:
     def _send(self, messages: Sequence[BatchMessage]) -> None:
         self._stopping.await_silence()
         try:
-            send_batches(self._app, messages, about="(handed off)")
+            send_batches(self._app, messages, about=["(handed off)"] * len(messages))
         except OperationalError as error:
             logger.warning("handed-off batches were not sent (%s); the sweep will send them.", type(error).__name__)
 

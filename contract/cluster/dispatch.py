@@ -4,38 +4,51 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any, cast
 
 from celery import Celery
 from kombu import Connection
-from kombu.exceptions import ChannelError
+from kombu.exceptions import BatchPublishError, ChannelError  # type: ignore[attr-defined]  # kombu's stubs are older
 
 from contract.cluster.service_urls import is_redis_url
 from contract.records.messages import BATCH_TASK, BatchMessage
 
 
-def send_batches(app: Celery, messages: Sequence[BatchMessage], *, about: str = "") -> None:
-    """Send one message per batch over one broker connection.
+def send_batches(app: Celery, messages: Sequence[BatchMessage], *, about: Sequence[str] = ()) -> None:
+    """Send one message per batch, to Redis all in one round trip.
 
     A message means that some batch waits; the ledger decides which one its worker gets. So messages carry no time
     limits: they would apply to another job's batch. Each has a unique id, because Celery's ``revoke`` makes workers
-    drop every message of an id for hours. Flower shows ``about`` beside job and batch: numbers and hosts, never a URL.
+    drop every message of an id for hours. Flower shows ``about``, a text for each message, beside job and batch:
+    numbers and hosts, never a URL.
 
     Raises:
         kombu.exceptions.OperationalError: the broker is unreachable; some messages may have been sent, and sending
             them again is harmless.
     """
-    with app.producer_pool.acquire(block=True) as producer:
-        for message in messages:
-            app.send_task(
-                BATCH_TASK,
-                args=[message.to_wire()],
-                task_id=f"{message.task_id}.{secrets.token_hex(4)}",
-                producer=producer,
-                ignore_result=True,
-                argsrepr=f"job={message.job} batch={message.batch} {about}".rstrip(),
-                kwargsrepr="",
-            )
+    texts = chain(about, repeat(""))
+    named = [(message, f"job={message.job} batch={message.batch} {next(texts)}".rstrip()) for message in messages]
+    with app.producer_pool.acquire(block=True) as acquired:
+        producer: Any = acquired  # kombu's stubs know no batch()
+        try:
+            with producer.batch():
+                _send(app, producer, named)
+        except BatchPublishError:  # kombu repeats single messages, but no batch of them
+            _send(app, producer, named)
+
+
+def _send(app: Celery, producer: Any, named: Sequence[tuple[BatchMessage, str]]) -> None:
+    for message, text in named:
+        app.send_task(
+            BATCH_TASK,
+            args=[message.to_wire()],
+            task_id=f"{message.task_id}.{secrets.token_hex(4)}",
+            producer=producer,
+            ignore_result=True,
+            argsrepr=text,
+            kwargsrepr="",
+        )
 
 
 def queue_depth(app: Celery, queue: str) -> int | None:

@@ -163,7 +163,7 @@ def sweeper(ledger: Steering, app: Celery, *, queue: str, holder: str) -> Sweepe
     """Return a sweeper that counts and sends messages through Celery."""
 
     def send(messages: Sequence[BatchMessage]) -> None:
-        send_batches(app, messages, about="(again)")
+        send_batches(app, messages, about=["(again)"] * len(messages))
 
     return Sweeper(ledger, holder=holder, queue_depth=lambda: queue_depth(app, queue), send=send)
 

@@ -202,8 +202,7 @@ class Cluster:
     def send(self, messages: Sequence[BatchMessage], about: Sequence[str] = ()) -> None:
         if not broker.queue_lists(self.settings):
             messages = self._missing_of(messages)
-        for index, message in enumerate(messages):
-            send_batches(self._app, [message], about=about[index] if index < len(about) else "")
+        send_batches(self._app, messages, about=about)
 
     def _missing_of(self, messages: Sequence[BatchMessage]) -> Sequence[BatchMessage]:
         """Return as many of these messages as are missing from a queue that the ledger cannot count itself."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 
-from contract.cluster.broker import build_app
+import pytest
+from kombu.exceptions import OperationalError
+
+from contract.cluster.broker import build_app, connect, queue_lists
 from contract.cluster.dispatch import queue_depth, send_batches
 from contract.cluster.settings import ClusterSettings
 from contract.ledger.values import NewBatch
@@ -24,6 +28,30 @@ def test_waiting_messages_are_counted(redis: RedisServer) -> None:
 
     # Zero would make the sweep send all of them again: kombu's passive declare says so under a key prefix.
     assert queue_depth(app, settings.queue) == 3
+
+
+def test_messages_of_one_call_share_a_round_trip_and_fail_like_single_ones(redis: RedisServer) -> None:
+    """Guards the two ways of ``send_batches``: kombu has another error for a batch of messages, and does not retry."""
+    messages = [BatchMessage("job", str(number)) for number in range(100)]
+    settings = ClusterSettings.from_environment({"TRAWL_BROKER_URL": redis.celery_url()})
+    app, client = build_app(settings), connect(settings)
+    send_batches(app, messages)
+
+    def reads() -> int:
+        return int(client.info("stats")["total_reads_processed"])
+
+    before = reads()
+    send_batches(app, messages, about=["first"])
+    assert reads() - before < 50, "a message each would be a hundred"
+
+    sent = [json.loads(text)["headers"]["argsrepr"] for text in client.lrange(queue_lists(settings)[0], 0, -1)]
+    assert len(sent) == 200
+    assert sent.count("job=job batch=0 first") == 1
+    assert sent.count("job=job batch=99") == 2
+
+    client.config_set("maxmemory", 1)
+    with pytest.raises(OperationalError):
+        send_batches(app, messages)
 
 
 def test_another_broker_gets_only_missing_messages(redis: RedisServer) -> None:
