@@ -63,17 +63,18 @@ class JobChannel:
             subscription.close()
         return False
 
-    def wait(self, within: float) -> int:
-        """Wait up to ``within`` seconds for a closing; return how many there were since the last call."""
+    def wait(self, within: float, enough: int = 1) -> int:
+        """Wait up to ``within`` seconds for ``enough`` closings; return how many there were since the last call."""
         if self._subscription is None:
             self._sleep(within)
             return 0
+        until, closings = time.monotonic() + within, 0
         try:
             message = self._subscription.get_message(timeout=within)
-            closings = 0
             while message is not None:
                 closings += self._receive(message)
-                message = self._subscription.get_message(timeout=0.0)
+                left = max(0.0, until - time.monotonic()) if closings < enough else 0.0
+                message = self._subscription.get_message(timeout=left)
             return closings
         except (redis.exceptions.RedisError, OSError):
             self.unsubscribe()

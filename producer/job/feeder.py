@@ -23,7 +23,7 @@ from producer.storage.journal import Journal, KeptBatch
 from producer.storage.memory import Memory
 
 _HEAD_START = 1.0  # seconds a list is read before its first batch is cut, unless it ends or its lines come slowly
-_CHUNKS_AT_ONCE = 16  # chunks read before they are recorded, if no batch is cut yet; and what batches are cut from
+_CHUNKS_AT_ONCE = 32  # chunks read before they are recorded, if no batch is cut yet; and what batches are cut from
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _ENDED_AT_ONCE = 500  # outcomes in a report: of refused lines and kept files
 _MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: parked URLs do not count against the window

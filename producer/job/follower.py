@@ -15,8 +15,8 @@ from producer.cluster.client import UNREACHABLE, Retrying, Services, explain
 
 _COLLECTED_AT_ONCE = 40  # batches: bounds memory to some tens of thousands of rows
 # Seconds between two collections, so that batches that close quickly are collected together; the shorter one if none
-# of those that were open is left.
-_SHORTEST_GATHERING, _LONGEST_GATHERING = 0.05, 0.25
+# of those that were open is left, or if there are as many as can be collected at once.
+_SHORTEST_GATHERING, _LONGEST_GATHERING = 0.05, 0.5
 _SHORTEST_LOOK, _LONGEST_LOOK = 2.0, 10.0  # seconds without a closed batch until the ledger is queried anyway
 _SHORTEST_POLL, _LONGEST_POLL = 0.005, 0.1  # seconds between two checks if closed batches are not announced
 
@@ -138,11 +138,13 @@ class Follower:
         """Wait this long, or until there may be something to collect."""
         if self._is_more:
             return
+        enough = 1
         if self._announced:
             seconds = max(0.0, min(seconds, self._gathers_until - self._clock()))
+            enough = self._enough - self._announced
         elif not self._channel.is_subscribed:
             seconds = min(seconds, self._poll)
-        self._announced += self._channel.wait(seconds)
+        self._announced += self._channel.wait(seconds, enough)
 
     def finish(self) -> None:
         """Delete the reports collected last."""
@@ -187,8 +189,12 @@ class Follower:
 
     @property
     def _gathers_until(self) -> float:
-        is_last = self.record is None or self._announced >= self.record.open
-        return self._asked + (_SHORTEST_GATHERING if is_last else _LONGEST_GATHERING)
+        return self._asked + (_SHORTEST_GATHERING if self._announced >= self._enough else _LONGEST_GATHERING)
+
+    @property
+    def _enough(self) -> int:
+        """How many closings are worth a collection at once?"""
+        return min(self.record.open, _COLLECTED_AT_ONCE) if self.record is not None else 1
 
     def _record_of(self, drain: Drain | None) -> JobRecord:
         if drain is None:

@@ -16,6 +16,7 @@ from producer.job.status import JobStatus
 from producer.storage.journal import Journal
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1  # seconds between two checks while nothing happens
+_REST = 0.25  # likewise, once the ledger has the whole list: only closed batches bring work, and they are announced
 _NO_WORKER_AFTER = 15.0  # seconds without any batch claimed until a hint is shown
 
 
@@ -144,7 +145,7 @@ def work_through(
             console.mention(f"No worker has taken a batch yet: start one with `{command('worker')}`.")
         waited = _SHORTEST_PAUSE if is_busy else min(waited * 1.5, _LONGEST_PAUSE)
         if not is_busy:
-            follower.wait(waited)
+            follower.wait(_REST if feeder.is_done else waited)
     follower.finish()
     return is_finished(feeder, journal)
 

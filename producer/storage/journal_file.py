@@ -45,6 +45,7 @@ class JournalFile:
         """
         self.folder = folder
         self._path = folder / "journal.sqlite"
+        self._lock_path = str(folder / _LOCK)
         with ExitStack() as opened:  # closed again if anything below fails
             self._lock = _lock(folder)
             opened.callback(os.close, self._lock)
@@ -73,7 +74,7 @@ class JournalFile:
     def expect_in_place(self) -> None:
         """Raise FolderError if the folder was moved: what the journal says of files is true only there."""
         try:
-            if os.path.samestat(os.stat(self.folder / _LOCK), os.fstat(self._lock)):
+            if os.path.samestat(os.stat(self._lock_path), os.fstat(self._lock)):
                 return
         except OSError:
             pass

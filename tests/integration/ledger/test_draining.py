@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -106,6 +107,19 @@ def test_a_follower_is_notified_of_closed_batches(client: redis.Redis, ledger: C
         assert not channel.wait(0.0)
         ledger.store(JOB, refused_report(JOB, "2"))
         assert channel.wait(20.0)
+
+
+def test_a_follower_sleeps_until_enough_batches_are_closed(client: redis.Redis, ledger: ClockedLedger) -> None:
+    """Guards ``enough`` of JobChannel.wait: each end of a wait costs the producer a turn of its loop."""
+    with closing(JobChannel(client, [f"trawl:2:job:{JOB}"])) as channel:
+        assert channel.subscribe()
+        ledger.store(JOB, refused_report(JOB, "1"))
+        begun = time.monotonic()
+        assert channel.wait(0.2, 2) == 1
+        assert time.monotonic() - begun >= 0.2
+        ledger.store(JOB, refused_report(JOB, "2"))
+        ledger.store(JOB, refused_report(JOB, "3"))
+        assert channel.wait(20.0, 2) == 2
 
 
 def test_the_highest_batch_number_is_recorded(ledger: Clocked) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from contract.cluster.broker import RedisDiskError
 from contract.ledger.channel import JobChannel
 from contract.ledger.values import NewBatch
@@ -48,7 +50,7 @@ class Announcing(JobChannel):
     def __init__(self) -> None:
         self.closings = 0
 
-    def wait(self, within: float) -> int:
+    def wait(self, within: float, enough: int = 1) -> int:
         closings, self.closings = self.closings, 0
         return closings
 
@@ -67,10 +69,13 @@ class Announced(MemoryServices):
         return self.announcing
 
 
-def test_batches_are_collected_together_while_others_are_open_and_the_last_ones_soon() -> None:
+@pytest.mark.parametrize(("opened", "enough"), [(3, 3), (100, 40)])
+def test_batches_are_collected_together_and_soon_if_they_are_the_last_or_fill_a_collection(
+    opened: int, enough: int
+) -> None:
     """Guards Follower._gathers_until: each collection costs as much as some hundred rows, or a job ends later."""
     services, now = Announced(), 0.0
-    services.ledger.open("job", [NewBatch(str(number), pack_entries([URL]), 1) for number in range(3)])
+    services.ledger.open("job", [NewBatch(str(number), pack_entries([URL]), 1) for number in range(opened)])
     follower = Follower("job", Nowhere(), services=services, retrying=Retrying(print), clock=lambda: now)
     follower.step(at_once=True)
 
@@ -84,9 +89,10 @@ def test_batches_are_collected_together_while_others_are_open_and_the_last_ones_
         return services.ledger.calls["drain"] > before
 
     assert [is_collected(at, closings=1) for at in (0.1, 0.2)] == [False, False]
-    assert is_collected(0.26, closings=0)
-    assert [is_collected(at, closings=1) for at in (0.27, 0.28, 0.29)] == [False, False, False]
-    assert is_collected(0.32, closings=0), "all that were open are closed"
+    assert is_collected(0.51, closings=0)
+    assert not is_collected(0.52, closings=enough - 1)
+    assert not is_collected(0.57, closings=1)
+    assert is_collected(0.58, closings=0)
 
 
 def test_a_redis_that_rejects_writes_is_reported_until_a_sweep_succeeds() -> None:
