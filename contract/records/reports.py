@@ -161,6 +161,7 @@ def read_stored(blob: bytes) -> StoredReport:
         raise MessageError(f"A report in the result backend is damaged ({type(error).__name__}).") from None
     result = wire.read(_META, text, "A report in the result backend").result
     rows = [bytes(row) for row in result.outcomes]
+    result.outcomes.clear()  # they are views of the whole text, and the report's head would keep them
     if b"\n" in text:  # JSON written by another program, with line breaks
         rows = [row if b"\n" not in row else wire.to_json_bytes(wire.from_json(row)) for row in rows]
     return StoredReport(result, rows)

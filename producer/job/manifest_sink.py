@@ -20,7 +20,7 @@ from producer.storage.journal import Journal, KeptBatch
 from producer.storage.manifest import Manifest, printable
 from producer.storage.stored import StoredRows
 
-_WRITTEN_AT_ONCE = 16 * 1024 * 1024  # bytes of rows, or one report's
+_WRITTEN_AT_ONCE = 4 * 1024 * 1024  # bytes of rows, or one report's
 _TIMES_EVERY = 4 * 1024 * 1024  # bytes of new rows until times are recorded again; fewer if that doubles the rows
 
 

@@ -22,6 +22,7 @@ NAME = 16  #: bytes of a record that are its key: an md5
 _FAN_IN = 8  # runs of a level that become one of the next
 _PER_BUCKET = 7  # as a power of two: 128 records
 _PER_PART = 15  # as a power of two: records merged at a time
+_JOINED_AT_ONCE = 4096  # records: join() takes 80 bytes for each of its parts, all at once
 
 RunRecord = list[int]  #: number, level, count of records, bits of a bucket
 
@@ -258,7 +259,8 @@ class _Writer:
         for bucket in range(first, end):
             self._starts.append(self._count + bisect_left(records, (bucket << shift).to_bytes(8)))
         self._count += len(records)
-        self._append(b"".join(records))
+        for start in range(0, len(records), _JOINED_AT_ONCE):
+            self._append(b"".join(records[start : start + _JOINED_AT_ONCE]))
 
     def finish(self) -> RunRecord:
         """Sync it, and return its record."""

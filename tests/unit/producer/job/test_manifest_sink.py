@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from contract.records import wire
 from contract.records.outcomes import Ending, ErrorClass, Outcome, Timing
@@ -51,15 +54,21 @@ def collected(folder: Path, numbers: Sequence[int], *, each: int) -> Tally:
 
 
 def _command(folder: Path, numbers: Sequence[int]) -> Tally:
+    with _opened(folder) as sink:
+        for number in numbers:
+            sink.collect([(str(number), batch(number).to_result())])
+    return sink.tally
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[ManifestSink]:
+    """Give the sink of a command that begins now."""
     journal = Journal(folder / ".trawl")
     manifest = Manifest(folder / "manifest.jsonl", int(journal.fact("offset", 0)))
     services = MemoryServices("job")
-    sink = ManifestSink("job", journal=journal, manifest=manifest, services=services, retrying=Retrying(print))
-    for number in numbers:
-        sink.collect([(str(number), batch(number).to_result())])
+    yield ManifestSink("job", journal=journal, manifest=manifest, services=services, retrying=Retrying(print))
     journal.close()
     manifest.close()
-    return sink.tally
 
 
 @pytest.mark.parametrize("each", [1, 2, BATCHES])
@@ -89,6 +98,22 @@ def test_the_recorded_times_are_of_at_least_half_the_rows(tmp_path: Path) -> Non
     journal.close()
 
     assert until >= offset / 2
+
+
+def test_many_reports_collected_at_once_take_little_memory(tmp_path: Path) -> None:
+    """Guards what bounds a group of reports, and that a report's text is freed once it is divided into rows."""
+    row = replace(batch(1).outcomes[0], detail="d" * 600)
+    reports = [(str(number), replace(batch(number), outcomes=[row] * 500).to_result()) for number in range(20)]
+    with _opened(tmp_path) as sink:
+        tracemalloc.start()
+        try:
+            collected = sink.collect(reports)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert collected.rows == 10_000
+    assert peak < 12 * 1024**2
 
 
 def test_an_edited_manifest_does_not_keep_its_job_from_being_resumed(tmp_path: Path) -> None:
