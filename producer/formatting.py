@@ -87,10 +87,15 @@ def fit(text: str, width: int) -> str:
 
 def labelled(name: str, text: str, width: int | None) -> str:
     """Foreign text beside its label; with ``width``, broken between words into lines of so many columns."""
-    head = f"{name + ':' if name else '':<{_LABEL}}"
+    return hanging(f"{name + ':' if name else '':<{_LABEL}}", text, width)
+
+
+def hanging(head: str, text: str, width: int | None) -> str:
+    """Foreign text after ``head``; with ``width``, broken between words into lines that begin below one another."""
     if width is None:
         return head + one_line(text)
-    return head + ("\n" + " " * _LABEL).join(broken(text, max(20, width - _LABEL), is_whole=True))
+    room = max(20, width - cells(head))
+    return head + ("\n" + " " * cells(head)).join(broken(text, room, is_whole=True))
 
 
 def broken(text: str, width: int, *, indent: int = 0, is_whole: bool = False) -> list[str]:

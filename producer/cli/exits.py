@@ -20,6 +20,11 @@ class Answer(int):
     """An exit code that says how the work went; it is kept even if the output could not be written."""
 
 
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that shows standard output; None: no terminal does."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def print_summary(summary: Summary, options: dict[str, Any]) -> Answer:
     """Print the summary in the form that the options choose, and return the exit code."""
     import json
@@ -27,5 +32,5 @@ def print_summary(summary: Summary, options: dict[str, Any]) -> Answer:
     if options["is_json"]:
         print(json.dumps(summary.to_record()))
     elif not options["quiet"]:
-        print(summary.to_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+        print(summary.to_text(terminal_width()))
     return Answer(summary.exit_code if summary.is_finished else INTERRUPTED)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from producer.cli.exits import EXIT_CODES, INTERRUPTED, print_summary
+from producer.cli.exits import EXIT_CODES, INTERRUPTED, print_summary, terminal_width
 from producer.cli.options import (
     InGroups,
     Place,
@@ -160,6 +159,5 @@ def status(job: str | None, output: Path | None, watch: bool, is_json: bool) -> 
 
         watch_status(target, Producer(), Console(stream=sys.stdout, is_json=is_json))
         return 0
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(show_status(target, Producer(), is_json=is_json, width=width))
+    print(show_status(target, Producer(), is_json=is_json, width=terminal_width()))
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from producer.cli.exits import terminal_width
 from producer.cli.options import Place
 from producer.cli.translation import manifest_of
 
@@ -23,7 +24,7 @@ def report(output: Path, manifest: Path | None, page: Path | None) -> int:
     from producer.commands.report import STANDARD_OUTPUT
     from producer.commands.report import report as report_on
 
-    said = report_on(manifest_of({"output": output, "manifest": manifest}), page)
+    said = report_on(manifest_of({"output": output, "manifest": manifest}), page, terminal_width())
     if page == STANDARD_OUTPUT:
         sys.stdout.flush()
         sys.stdout.buffer.write(

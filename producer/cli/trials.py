@@ -14,10 +14,10 @@ from producer.cli.translation import console_of, policy_of, processes_of, worker
 
 
 @click.command(cls=InGroups, short_help="Try it out on a local web server.")
-@click.option("-o", "--output", type=Place(), default=Path("trawl-demo"))
+@click.option("-o", "--output", type=Place(), default=Path("trawl-demo"), help="Folder for the list and the files.")
 @worker_options
 @click.option("--flower", is_flag=True, help="Show the tasks in Flower while it runs.")
-@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555)
+@click.option("--flower-port", type=click.IntRange(1, 65535), default=5555, help="Its port on loopback.")
 @shown_options
 def demo(output: Path, **options: Any) -> int:
     """Download a few hundred files from a local web server, and check them."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from producer.cli.exits import BAD_USAGE, Answer
+from producer.cli.exits import BAD_USAGE, Answer, terminal_width
 from producer.cli.options import Days, Place
 
 
@@ -25,7 +25,7 @@ def doctor(output: Path, is_json: bool) -> int:
     for finding in examine(output, Producer()):
         found.append({"verdict": finding.verdict, "subject": finding.subject, "found": finding.found})
         if not is_json:
-            print(finding, flush=True)
+            print(finding.to_text(terminal_width()), flush=True)
         if finding.verdict is Verdict.BROKEN:
             code = BAD_USAGE if finding.subject == SETTINGS else max(code, 1)
     if is_json:

@@ -135,6 +135,6 @@ def _in_flight(record: JobRecord | None, settings: ClusterSettings) -> str:
         return ""
     batches = counted(record.running, "batch is", "batches are")
     return (
-        f"\n{batches} still with workers, which start nothing new: they end with their transfers, within the"
-        f" workers' drain (TRAWL_DRAIN), or {settings.lease:g} s after their worker died"
+        f"\n{batches} still with workers until the transfers in flight end: at most for the workers' drain time"
+        f" (TRAWL_DRAIN), or {settings.lease:g} s if a worker died"
     )

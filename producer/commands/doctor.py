@@ -24,7 +24,7 @@ from contract.ledger.overview import Overview, look
 from contract.named_files import in_words
 from contract.open_files import attainable_limit, shortage
 from producer.cluster.client import Cluster
-from producer.formatting import command, count, duration, one_line, seconds, size
+from producer.formatting import command, count, duration, hanging, seconds, size
 from producer.wiring import Producer
 
 SETTINGS = "settings"  #: subject of the finding that a setting cannot be used
@@ -57,7 +57,11 @@ class Finding:
     found: str
 
     def __str__(self) -> str:
-        return one_line(f"{self.verdict:<4}  {self.subject + ':':<20}{self.found}")
+        return self.to_text()
+
+    def to_text(self, width: int | None = None) -> str:
+        """Return it as one line, or as lines of at most ``width`` columns."""
+        return hanging(f"{self.verdict:<4}  {self.subject + ':':<20}", self.found, width)
 
 
 def examine(output: Path, producer: Producer) -> Iterator[Finding]:

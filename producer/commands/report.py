@@ -19,8 +19,9 @@ from producer.storage.regular import open_regular
 STANDARD_OUTPUT = Path("-")
 
 
-def report(manifest: Path, page: Path | None) -> str:
-    """Return a report as text; with ``page``, write it there as HTML and return the path.
+def report(manifest: Path, page: Path | None, width: int | None = None) -> str:
+    """Return a report as text, its sentences broken at ``width`` columns; with ``page``, write it there as HTML and
+    return the path.
 
     Raises:
         FolderError: there is no manifest, or ``page`` exists and is not a report.
@@ -30,7 +31,7 @@ def report(manifest: Path, page: Path | None) -> str:
     figures = Figures()
     figures.add(read_rows(read_lines(manifest)))
     if page is None:
-        return text_of(figures)
+        return text_of(figures, width)
     text = page_of(figures, shown(manifest.absolute().parent.name or manifest.name))
     if page == STANDARD_OUTPUT:
         return text

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contract.errors import FolderError, ServiceError, UnknownJobError
+from contract.errors import FolderError, ServiceError, SettingError, UnknownJobError
 from contract.folders import PRIVATE
 from contract.ledger.health import Trouble
 from contract.ledger.values import JobRecord
@@ -54,6 +54,7 @@ def show_status(target: Target, producer: Producer, *, is_json: bool = False, wi
 
     Raises:
         UnknownJobError: there is no such job.
+        SettingError: no cluster is configured.
         FolderError: the folder has no job, or belongs to another user.
         ServiceError: the cluster is unreachable.
     """
@@ -76,7 +77,7 @@ def watch_status(target: Target, producer: Producer, console: Console) -> None:
     """Show a job, or all jobs, repeatedly, until the job is finished or Ctrl-C.
 
     Raises:
-        UnknownJobError, FolderError, ServiceError: as ``show_status``.
+        UnknownJobError, SettingError, FolderError, ServiceError: as ``show_status``.
     """
     try:
         with _watched(target, producer) as watch, ExitStack() as stack:
@@ -119,6 +120,11 @@ def _watched(target: Target, producer: Producer) -> Iterator[JobWatch | None]:
         if not is_own and (facts.get("finished") or not producer.is_configured):
             raise _not_running(target.output, facts)
     if job is None:
+        if not producer.is_configured:
+            raise SettingError(
+                "No broker is configured, so there are no jobs to list: set TRAWL_BROKER_URL, or name the folder of a"
+                f" local run: `{command('status')} -o out`."
+            )
         yield None
         return
     with closing(producer.open(settings)) as cluster:
@@ -151,7 +157,9 @@ def _not_running(folder: Path, facts: Mapping[str, Any]) -> NotRunning:
     counts = (facts.get("tally") or {}).get("counts", {})
     done, lines = sum(counts.values()), int(facts.get("lines", 0))
     job, is_finished = str(facts.get("job")), bool(facts.get("finished"))
+    duplicates = int(facts.get("duplicates", 0))
     read = f"{counted(done, 'outcome')} of {counted(lines, 'line')}"
+    read += f" ({counted(duplicates, 'duplicate')})" if duplicates else ""
     sentence = (
         f"Nothing runs in {folder}: job {job} is finished, with {read}."
         if is_finished

@@ -54,7 +54,7 @@ def _bar(status: JobStatus, width: int, *, is_unicode: bool) -> Line:
     known = "" if status.known is None else f" of {count(status.known)}{'' if status.is_complete else '+'}"
     parts = [f"{count(status.done)}{known}"]
     if status.is_complete and status.known:
-        parts.append(f"{status.done / status.known:.0%}")
+        parts.append(f"{100 * status.done // status.known}%")  # 100 % only when all are done
     if status.left is not None:
         parts.append(f"about {duration(status.left)} left")
     right = "  ".join(parts)

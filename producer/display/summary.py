@@ -47,7 +47,9 @@ class Summary:
     @property
     def identity(self) -> str:
         counts = self.tally.counts
-        parts = [*((ending, counts[ending]) for ending in ENDINGS), ("duplicates", self.totals["duplicates"])]
+        duplicates = self.totals["duplicates"]
+        parts = [*((ending, counts[ending]) for ending in ENDINGS)]
+        parts.append(("duplicate" if duplicates == 1 else "duplicates", duplicates))
         if self.is_cancelled and self.not_read is not None:
             parts.append(("not read", self.not_read))
         end = "; more of the list was not read" if self.not_read is None else ""

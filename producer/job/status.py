@@ -150,9 +150,9 @@ def state_of(record: JobRecord | None, batches: OpenBatches | None = None) -> st
         return "paused"
     open_, running = (batches.open, batches.running) if batches is not None else (record.open, record.running)
     if state is JobState.CANCELLED and open_:
-        return "being cancelled"
+        return "cancelling"
     if state is not JobState.CANCELLED and not record.is_sealed:
-        return "being fed"
+        return "sending"
     if open_:
         return "running" if running else "waiting"
     return "to be collected" if record.undrained else "finished"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contract.records.outcomes import ENDINGS
-from producer.formatting import count, counted, one_line, seconds, size
+from producer.formatting import count, counted, hanging, one_line, seconds, size
 from producer.job_report.figures import Figures
 
 _SHOWN = 5  # hosts, and slow URLs
 
 
-def text_of(figures: Figures) -> str:
-    return "\n".join(one_line(line) for line in _lines(figures))
+def text_of(figures: Figures, width: int | None = None) -> str:
+    """Return the report; sentences are broken between words at ``width`` columns."""
+    return "\n".join([*_outcomes(figures, width), *map(one_line, _times(figures) if figures.fetched else ())])
 
 
-def _lines(figures: Figures) -> Iterator[str]:
+def _outcomes(figures: Figures, width: int | None) -> Iterator[str]:
     endings = ", ".join(f"{count(figures.endings[name])} {name}" for name in ENDINGS)
     yield f"{counted(figures.rows, 'URL')}: {endings}"
     if figures.unreadable:
@@ -23,14 +24,12 @@ def _lines(figures: Figures) -> Iterator[str]:
     for name, error in figures.errors_by_count().items():
         example = error.examples[0]
         which = f"{example.host} ({example.name})" if example.host else example.name
-        yield f"  {name:<20} {count(error.count):>9}  for example {which}: {example.detail}"
-    if not figures.fetched:
-        return
+        yield hanging(one_line(f"  {name:<20} {count(error.count):>9}  "), f"{which}: {example.detail}", width)
+
+
+def _times(figures: Figures) -> Iterator[str]:
     yield f"{size(figures.bytes)} of {counted(figures.fetched, 'URL')} in {seconds(figures.wall)}"
-    yield (
-        f"the requests took {seconds(figures.requests)}, added up: an upper bound for fetching one after another,"
-        " as concurrent requests slow each other down"
-    )
+    yield f"one after another, the requests would take at most {seconds(figures.requests)}"
     yield f"  {'phase':<10} {'p50':>9} {'p95':>9} {'p99':>9}"
     for name, histogram in figures.phases.items():
         quantiles = " ".join(f"{seconds(histogram.percentile(fraction)):>9}" for fraction in (0.5, 0.95, 0.99))

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.errors import SettingError
 from contract.records.policy import JobPolicy
 from producer.cluster.address import note_address, noted_variables
 from producer.commands.status import Target, show_status
@@ -211,6 +213,21 @@ def test_another_users_folder_is_one_sentence(tmp_path: Path, closed: str) -> No
     )
 
     assert said.stdout.endswith("belongs to another user, and only they can look at it.\n")
+
+
+def test_a_finished_jobs_duplicates_are_told(tmp_path: Path) -> None:
+    """12 outcomes of 13 lines, and no word more, look as if one was lost."""
+    with closing(Journal(tmp_path / ".trawl")) as journal:
+        journal.note(job="j1", finished=True, lines=13, duplicates=1, tally={"counts": {"ok": 12}})
+
+    shown = show_status(Target(output=tmp_path), Producer({}))
+
+    assert shown.endswith("is finished, with 12 outcomes of 13 lines (1 duplicate).")
+
+
+def test_without_a_cluster_a_local_runs_folder_is_asked_for() -> None:
+    with pytest.raises(SettingError, match=r"or name the folder of a local run: `\S*trawl status -o out`"):
+        show_status(Target(), Producer({}))
 
 
 def test_a_journal_is_read_while_its_run_holds_it(tmp_path: Path) -> None:

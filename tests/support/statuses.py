@@ -10,7 +10,7 @@ from producer.job.status import ErrorCount, HostCost, HostWait, JobStatus, Worke
 HOSTILE = "\x1b[2J\x9b31m\u202eevil\u200f\n\r[red]x[/red] :warning: \x07" + "w\u4e16" * 40
 
 NEW = JobStatus(
-    job="261128-144611-9cf1da", label="laion-1m.txt", state="being fed", elapsed=3.0, done=0, known=None,
+    job="261128-144611-9cf1da", label="laion-1m.txt", state="sending", elapsed=3.0, done=0, known=None,
     is_complete=False, counts={"ok": 0, "kept": 0, "failed": 0, "refused": 0}, fetched=0,
 )  # fmt: skip
 

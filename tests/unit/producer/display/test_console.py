@@ -72,10 +72,13 @@ def test_programs_get_one_event_per_line() -> None:
 
 
 def test_the_first_example_of_each_error_class_is_printed_once() -> None:
-    stream = io.StringIO()
-    console = Console(stream=stream)
+    clock, stream = Clock(), io.StringIO()
+    console = Console(stream=stream, clock=clock)
     examples = {"refused-address": "http://h/: 127.0.0.1 is loopback: --allow-net 127.0.0.0/8 opens it"}
 
+    console.exemplify(examples)
+    assert stream.getvalue() == "", "a short run's summary says it"
+    clock.now = 6.0
     for _ in range(3):
         console.exemplify(examples)
         examples["dns"] = "http://g/: no such name"

@@ -64,6 +64,12 @@ def test_empty_sections_take_no_line() -> None:
     assert text_of(NEW, 80)[-1] == "held up by  nothing"
 
 
+def test_a_job_is_at_100_percent_when_everything_is_done() -> None:
+    """It was with 3,000 of 3,005."""
+    assert " 99%" in text_of(replace(FULL, done=999_999), 80)[1]
+    assert " 100%" in text_of(replace(FULL, done=1_000_000), 80)[1]
+
+
 def test_no_time_left_is_shown_without_a_basis() -> None:
     assert "left" not in text_of(replace(FULL, left=None), 80)[1]
     assert "1,000,000+" in text_of(replace(FULL, is_complete=False, left=None), 80)[1]

@@ -30,7 +30,7 @@ def summary(*, lines: int = 5, is_finished: bool = True) -> Summary:
 def test_the_sums_are_shown_and_nothing_unmeasured_is_claimed() -> None:
     text = summary().to_text()
 
-    assert "5 lines = 2 ok + 1 kept + 1 failed + 0 refused + 1 duplicates" in text
+    assert "5 lines = 2 ok + 1 kept + 1 failed + 0 refused + 1 duplicate" in text
     assert "timeout 1" in text
     assert "tried:      3 URLs in 1.00 s, 3 URLs/s; 2.0 KB stored, 2.0 KB/s" in text
     assert "p99 0.40 s of the 2 that ended ok" in text

@@ -154,7 +154,8 @@ def test_of_a_url_only_the_host_is_shown(url: str, host: str) -> None:
     assert row.host == host
     text = text_of(figures_of(row))
     assert "c4n4ry" not in text
-    assert f"for example {f'{host} (' if host else ''}{'0' * 32}" in text
+    assert f"  1  {f'{host} (' if host else ''}{'0' * 32}" in text
+    assert max(map(len, text_of(figures_of(row), 80).splitlines())) <= 80
 
 
 def test_foreign_text_does_not_control_the_terminal() -> None:
