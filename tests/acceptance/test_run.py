@@ -18,7 +18,7 @@ from contract.urls.naming import output_name
 from producer.commands.demo import demo_server
 from producer.commands.demo_server import file_body
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.person import ENOUGH, PROJECT, Person, ran
+from tests.support.person import ENOUGH, PROJECT, Person, lines_until, ran
 from tests.support.processes import await_condition, descendants, is_alive
 
 LOOPBACK = ("--allow-net", "127.0.0.0/8")
@@ -230,7 +230,7 @@ def test_the_progress_of_an_open_batch_is_shown(person: Person, server: Misbehav
     listed = person.write_list(*sizes, server.url("/status?code=404"), *held(server, 1))
     process = person.start("run", listed, "-o", "out", *LOOPBACK, *SMALL)
 
-    told = _said(process, b"4 of 5")
+    told = lines_until(process, b"4 of 5").splitlines()[-1]
     rows = (person.folder / "out" / "manifest.jsonl").read_text("utf-8")
     server.log.let_go.set()
     process.communicate(timeout=ENOUGH)
@@ -246,12 +246,11 @@ def test_a_second_interrupt_ends_a_run_at_once(person: Person, server: Misbehavi
     pids = family(process)
     server.log.wait_for_requests(1, 60)
     process.send_signal(signal.SIGINT)
-    first = _said(process, b"Stopping")
+    lines_until(process, b"Stopping")
 
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=ENOUGH)
 
-    assert first
     assert process.returncode == 130
     assert gone(pids)
     assert leftovers(person) == []
@@ -270,8 +269,7 @@ def test_services_of_a_run_that_die_are_restarted(
     pid = await_condition(lambda: _pid_of(process, module), within=60, what=f"the {named}")
 
     os.kill(pid, signal.SIGKILL)
-    said = f"The {named} ended (signal 9); starting it again.\n".encode()
-    assert _said(process, b"starting it again") == said
+    lines_until(process, f"The {named} ended (signal 9); starting it again.\n".encode())
     server.log.let_go.set()  # not before: a worker's processes outlive it by a moment, and could end the job in it
     _, err = process.communicate(timeout=ENOUGH)
 
@@ -284,7 +282,7 @@ def test_a_disk_below_the_floor_is_reported_on_the_terminal(person: Person, serv
     listed = person.write_list(*good(server, 3))
     process = person.start("run", listed, "-o", "out", "--min-free", "1000T", "--drain", "0", *LOOPBACK, *SMALL)
 
-    told = _said(process, b"takes no work")
+    told = lines_until(process, b"takes no work").splitlines()[-1]
 
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=ENOUGH)
@@ -361,12 +359,6 @@ def _listens(pid: int) -> bool:
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
                 return True
     return False
-
-
-def _said(process: subprocess.Popen[bytes], words: bytes) -> bytes:
-    """Return the next line at the terminal that holds these words, once it is there."""
-    assert process.stderr is not None
-    return next((line for line in process.stderr if words in line), b"")
 
 
 def _pid_of(process: subprocess.Popen[bytes], module: str) -> int | None:

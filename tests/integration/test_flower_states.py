@@ -1,23 +1,19 @@
-"""Flower's states follow a batch: it runs, loses its lease, or its disk fails; and it can be found."""
+"""Flower's states follow a batch: it runs, or loses its lease; and it can be found."""
 
 from __future__ import annotations
 
 import re
 import urllib.parse
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.celery_worker import CeleryWorker
 from tests.support.cluster import Cluster
 from tests.support.flower import Flower
 from tests.support.misbehaving import MisbehavingServer
-from tests.support.netbox import NotPermittedError
 from tests.support.processes import await_condition
 from tests.support.redis_server import RedisServer
-from tests.support.tiny_disk import TinyDisk
 
 
 @pytest.fixture
@@ -72,26 +68,3 @@ def test_rows_are_found_by_job_and_by_error_class(tmp_path: Path, cluster: Clust
         assert found(flower, "first-job") == {"first-job.1", "first-job.2"}
         assert found(flower, "http-4xx") == {"first-job.1"}
         assert found(flower, "nothing to do") == set()
-
-
-def test_a_failing_disk_is_a_failure_found_by_its_error(
-    tmp_path: Path, cluster: Cluster, server: MisbehavingServer
-) -> None:
-    with ExitStack() as stack:
-        try:
-            disk = stack.enter_context(TinyDisk(tmp_path / "disk", size="4m"))
-        except NotPermittedError as error:
-            pytest.skip(str(error))
-        environment = {**cluster.environment, "TRAWL_OUTPUT": str(disk.path / "out"), "TRAWL_MIN_FREE": "0"}
-        stack.enter_context(CeleryWorker(tmp_path, env=environment, python=str(disk.python)))
-        flower = stack.enter_context(Flower(cluster.environment, tmp_path))
-        cluster.enqueue("job", [server.url("/held")])
-        server.log.wait_for_requests(1)
-        disk.fill(leave=0)
-        server.log.let_go.set()
-        failed = await_row(flower, "FAILURE")
-        by_error = found(flower, "ENOSPC")
-
-    assert failed["uuid"] == "job.1"
-    assert "ENOSPC" in failed["result"]
-    assert by_error == {"job.1"}

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from celery.events.state import State
 
 from contract.cluster.dispatch import queue_depth
 from contract.ledger.ledger import RedisLedger
 from contract.ledger.values import NewBatch
 from contract.records.batches import BatchEntry, pack_entries, unpack_entries
-from contract.records.messages import BATCH_TASK, BatchMessage
 from contract.records.outcomes import Ending, ErrorClass
 from contract.records.policy import Digest
 from contract.records.reports import BatchReport
@@ -39,21 +35,6 @@ def a_worker_without_xxhash(cluster: Cluster) -> CeleryWorker:
     lacking.mkdir()
     (lacking / "xxhash.py").write_text("raise ImportError")
     return cluster.worker(PYTHONPATH=str(lacking))
-
-
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_every_pool_runs_a_job(pool: str, cluster: Cluster, server: MisbehavingServer) -> None:
-    urls = [server.url(f"/good?seed={seed}&size=5000") for seed in range(40)]
-
-    with cluster.worker(pool=pool, concurrency=2):
-        cluster.enqueue("job", urls[:20], urls[20:])
-        reports = cluster.reports("job")
-
-    outcomes = {outcome.url: outcome for report in reports for outcome in report.outcomes}
-    assert {outcome.ending for outcome in outcomes.values()} == {Ending.OK}
-    assert set(outcomes) == set(urls)
-    for seed, url in enumerate(urls):
-        assert (cluster.output / output_name(url)).read_bytes() == body_bytes(5000, seed)
 
 
 def test_a_report_holds_worker_times_and_concurrency(cluster: Cluster, server: MisbehavingServer) -> None:
@@ -123,27 +104,6 @@ def test_a_few_slow_urls_keep_no_others_waiting(cluster: Cluster, server: Misbeh
     assert sorted(row.url for row in rows) == sorted([*(url for urls in quick for url in urls), *held])
     assert len(reports) <= 12, "two closes for each batch"
     assert len([seen for seen in server.log.requests() if seen.path == "/held"]) == 6, "undisturbed"
-
-
-def test_flower_shows_one_row_per_batch_whatever_its_message(cluster: Cluster, server: MisbehavingServer) -> None:
-    """Guards ``send_events`` of the task: Celery's own events are of messages, most of which lead to other batches."""
-    state: Any = State()
-    with cluster.app.connection_for_read() as connection, cluster.worker():
-        receiver = cluster.app.events.Receiver(connection, handlers={"*": state.event})
-        with receiver.consumer_context() as (consumer, _, _):
-            left_over = BatchMessage("gone", "7")
-            cluster.app.send_task(BATCH_TASK, args=[left_over.to_wire()], task_id=left_over.task_id)
-            cluster.enqueue("job", *([server.url(f"/good?seed={seed}")] for seed in range(6)))
-
-            def are_closed() -> bool:
-                with suppress(TimeoutError):
-                    consumer.drain_events(timeout=1)
-                return [task.state for task in state.tasks.values()] == ["SUCCESS"] * 6
-
-            await_condition(are_closed, within=40, what="six rows of six batches")
-
-    assert set(state.tasks) == {f"job.{number}" for number in range(1, 7)}
-    assert {task.result.partition(", ")[0] for task in state.tasks.values()} == {"1 ok"}
 
 
 def test_a_stopped_worker_reports_what_is_done_and_hands_off_the_rest(

@@ -235,7 +235,7 @@ GUARDS = (
         tests="tests/integration/test_dispatch.py"),
     _without("producer/cluster/client.py", "record is None or record.is_finished", "True", tests=_LEFT),
     _without("producer/cluster/stale_messages.py", " + _clear_unacked(client, prefix, has_gone)", tests=_LEFT),
-    _without("worker/tasks.py", ", send_events=False", tests="tests/integration/test_worker.py"),
+    _without("worker/tasks.py", ", send_events=False", tests="tests/integration/test_flower_rows.py"),
     _without(_LEDGER, "pipe.hsetnx(key, name, value)", "pipe.hset(key, name, value)"),
     _without(_LEDGER, "pipe.zrem(key, *batches)"),
     _without(_LEDGER, "pipe.zrem(keys.sent, *some)"),

@@ -73,7 +73,7 @@ GUARDS = (
     Guard(_METER, 'Counter((outcome.ending, outcome.error or "") for outcome in report.outcomes)', _SECRETS,
         'Counter((outcome.ending, outcome.url) for outcome in report.outcomes)'),
     # What Flower's search finds.
-    Guard(_ROWS, 'exception=line, result=line, traceback="")  # its search', _STATES,
+    Guard(_ROWS, 'exception=line, result=line, traceback="")  # its search', _SHOWN,
         'exception=line, traceback="")  # its search'),
     Guard(_ROWS, 'exception=event.line, result=event.line, traceback="")', _STATES,
         'exception=event.line, traceback="")'),
