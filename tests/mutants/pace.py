@@ -80,7 +80,7 @@ GUARDS = (
     Guard("worker/settings.py", "self.transfers + self.transfers // 2",
         ("tests/unit/producer/intake/test_batching.py",), "self.transfers"),
     Guard("producer/cluster/supervisor.py", "        _adopt_orphans()\n", ("tests/integration/test_supervisor.py",)),
-    Guard("worker/engine/http/headers.py", "    if len(line) <= _LONGEST_REMEMBERED:\n",
+    Guard("worker/engine/http/headers.py", "        if len(line) <= _LONGEST_REMEMBERED:\n",
         ("tests/unit/worker/engine/http/test_headers.py::test_long_lines_are_not_cached",),
-        "    if True:\n"),
+        "        if True:\n"),
 )  # fmt: skip

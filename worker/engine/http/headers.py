@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
@@ -17,9 +17,6 @@ _LONGEST_LENGTH = 18  # digits; longer values are not lengths
 _MOST_REMEMBERED = 1024  # lines
 _LONGEST_REMEMBERED = 512  # bytes of a line: limits what a server can make us store
 V = TypeVar("V")
-# Parsed lines, of which servers repeat most; shared by the lanes of a process. ``lru_cache`` would take twice as long.
-_known_first: dict[bytes, tuple[int, str, bool]] = {}
-_known_fields: dict[bytes, tuple[str, str]] = {}
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -72,11 +69,11 @@ def _read_plain(lines: Sequence[bytes]) -> Head | None:
     """Parse a single block of different fields, as almost every one is; None: it is another one, or incomplete."""
     if not lines or lines[-1] != _END:
         return None
-    first = _known_first.get(lines[0]) or _first_line(lines[0])
+    first = _first_lines[lines[0]]
     if first is None or not first[2]:
         return None
     block = lines[1:-1]
-    fields = _fields(block)
+    fields = dict(map(_field_of, block))
     if len(fields) != len(block) or _NO_FIELD in fields:
         return None
     return Head.of(first[0], first[1], fields)
@@ -90,7 +87,7 @@ def _read(lines: Sequence[bytes]) -> Head | None:
             end = lines.index(_END, start)
         except ValueError:
             return None
-        first = _first_line(lines[start])
+        first = _first_lines[lines[start]]
         if first is None:
             return None
         status, version, is_final = first
@@ -121,7 +118,7 @@ def _first_line(line: bytes) -> tuple[int, str, bool] | None:
     if match is None:
         return None
     status = int(match[2])
-    return _remember(_known_first, line, (status, match[1].decode(), status >= 200 or status == 101))
+    return status, match[1].decode(), status >= 200 or status == 101
 
 
 def _length(text: str | None) -> int | None:
@@ -134,30 +131,12 @@ def _length(text: str | None) -> int | None:
     return _length(several.pop()) if "," in text and len(several) == 1 else None
 
 
-def _fields(lines: Sequence[bytes]) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, value = _known_fields.get(line) or _field(line)
-        fields[name] = value
-    return fields
-
-
 def _field(line: bytes) -> tuple[str, str]:
     """Return name and value; ``_NO_FIELD`` has what continues the field before (RFC 9112 section 5.2), if anything."""
     name, colon, value = line.decode("latin-1").partition(":")
     if name[:1] in _BLANKS:
-        found = _NO_FIELD, f"{name}{colon}{value}".strip()
-    else:
-        found = (name.rstrip(" \t").lower(), value.strip()) if colon else (_NO_FIELD, "")
-    return _remember(_known_fields, line, found)
-
-
-def _remember(known: dict[bytes, V], line: bytes, found: V) -> V:
-    if len(line) <= _LONGEST_REMEMBERED:
-        if len(known) >= _MOST_REMEMBERED:
-            known.clear()
-        known[line] = found
-    return found
+        return _NO_FIELD, f"{name}{colon}{value}".strip()
+    return (name.rstrip(" \t").lower(), value.strip()) if colon else (_NO_FIELD, "")
 
 
 def _joined(lines: Sequence[bytes]) -> dict[str, str]:
@@ -165,10 +144,29 @@ def _joined(lines: Sequence[bytes]) -> dict[str, str]:
     fields: dict[str, str] = {}
     last = ""
     for line in lines:
-        name, value = _known_fields.get(line) or _field(line)
+        name, value = _field_of(line)
         if name != _NO_FIELD:
             last = name
             fields[last] = f"{fields[last]}, {value}" if last in fields else value
         elif last and value:
             fields[last] = f"{fields[last]} {value}"
     return fields
+
+
+class _Remembered(dict[bytes, V]):
+    """Lines as ``parse`` reads them; servers repeat most of theirs. Shared by the lanes of a process."""
+
+    def __init__(self, parse: Callable[[bytes], V]) -> None:
+        self._parse = parse
+
+    def __missing__(self, line: bytes) -> V:
+        found = self._parse(line)
+        if len(line) <= _LONGEST_REMEMBERED:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
+            self[line] = found
+        return found
+
+
+_first_lines, _known_fields = _Remembered(_first_line), _Remembered(_field)
+_field_of = _known_fields.__getitem__
