@@ -9,7 +9,7 @@
   batch enqueued to the last row of the manifest on disk; the CPU of the services is that of this job.
 - `lane`: one lane in one process: no Celery, no Redis, no manifest. What the engine alone can do, start-up excluded.
 - `bare`: libcurl driven from Python and nothing else, start-up excluded: the floor that a lane stands on.
-- `trawl-against`: `trawl` of another checkout with its own `.venv`: a rival, so that a change can be measured.
+- `trawl-against`: `trawl` of another checkout, in this one's environment: its start-up depends on what is installed.
 """
 
 from __future__ import annotations
@@ -79,10 +79,9 @@ def clients(against: Path | None) -> list[Client]:
 def _other(checkout: Path) -> Client:
     def command(run: Run) -> Command:
         ours = _trawl(run)
-        return Command([python, *ours.argv[1:]], {**ours.env, "PYTHONPATH": str(checkout)})
+        return Command(ours.argv, {**ours.env, "PYTHONPATH": str(checkout)})
 
-    python = str(checkout / ".venv" / "bin" / "python")
-    version = [python, "-m", "producer", "--version"]
+    version = ["git", "-C", str(checkout), "log", "-1", "--format=%h %s"]
     return Client(name=AGAINST, command=command, version=version, read=_read_summary, in_flight=_OPEN)
 
 
