@@ -138,10 +138,10 @@ class VirtualResolver(SystemResolver):
         self.names = VirtualNames()
         super().__init__(lambda _job: None, clock, name_servers=self.names)
 
-    def known(self, host: str, *, after: float = -inf) -> Answer | None:
+    def known(self, host: str, after: float = -inf) -> Answer | None:
         if host not in self.names.slow and super().known(host) is None:
             self.ask(host, lambda _host, _answer: None)
-        return super().known(host, after=after)
+        return super().known(host, after)
 
 
 class VirtualWorld:

@@ -10,7 +10,7 @@ from worker.engine.failures import Breakage, Failure, Kind, bug
 from worker.engine.http.headers import Head, read_head
 from worker.engine.http.ranges import Part, continues, is_whole_already, span_of
 from worker.engine.http.verdict import LONGEST_DISCARD, Reception, bad_response, of_status, too_large
-from worker.engine.ports import BodyTooLargeError, DiskTrouble, Draft, Ended, Http, NoSpaceError, Request
+from worker.engine.ports import BodyTooLargeError, DiskTrouble, Draft, Ended, NoSpaceError, Request
 from worker.engine.terms import Terms
 
 SPACE_WAIT = 30.0  # seconds until a body without space on the disk is tried again; each try is a request
@@ -69,9 +69,6 @@ class Exchange:
 
     # ------------------------------------------------------------------------------------------ while it runs
 
-    def begin(self, http: Http[Exchange]) -> None:
-        self.lines = http.begin(self.request, self)
-
     def write(self, data: bytes, is_watched: bool) -> int | None:
         try:
             if self.head is None and not self._open(is_watched):
@@ -106,7 +103,7 @@ class Exchange:
         if self.draft is not None or not self.lines:
             return False
         head = self.head or read_head(self.lines)
-        return head is not None and head.status not in (206, 416) and of_status(head, wall=0.0) is not None
+        return head is not None and head.status not in (206, 416) and of_status(head, 0.0) is not None
 
     def stop(self, failure: Failure | None = None) -> None:
         """Receive no more; ``failure`` says why, if it failed."""
@@ -194,7 +191,7 @@ class Exchange:
             if self.is_unfit or self.enough:
                 self.enough = True
                 return False
-        if of_status(head, wall=0.0, ranged=self.ends is not None) is not None:
+        if of_status(head, 0.0, self.ends is not None) is not None:
             return True  # an unwanted body
         due, terms = self._due(head), self._terms
         self._bound = most = terms.policy.max_size
@@ -260,7 +257,7 @@ class Exchange:
 
     def _ends_unseen(self, head: Head) -> bool:
         """Does only the end of the stream end this body, which is to be stored?"""
-        return head.framing not in (None, "close") and self._due(head) is None and of_status(head, wall=0.0) is None
+        return head.framing not in (None, "close") and self._due(head) is None and of_status(head, 0.0) is None
 
     def _overrun(self) -> int:
         """Reject a body that is longer than its Content-Range says: none of it can be trusted."""

@@ -195,7 +195,7 @@ class Lane:
     def _ask(self, transfer: Transfer, now: float) -> None:
         """Begin an exchange, or look up its host first."""
         # A transfer whose lookup failed repeats it; all URLs of the host share the new answer.
-        answer = self._resolver.known(transfer.url.host, after=transfer.unresolved_at)
+        answer = self._resolver.known(transfer.url.host, transfer.unresolved_at)
         if answer is None:
             self._resolve(transfer, now)
             return
@@ -209,7 +209,7 @@ class Lane:
         exchange = transfer.exchange_with(addresses, now, begun)
         self._flying[exchange] = transfer
         try:
-            exchange.begin(self._http)
+            exchange.lines = self._http.begin(exchange.request, exchange)
         except Exception as error:  # a bug costs its own URL only
             self._spoil(transfer, exchange, bug(error), now)
 
@@ -251,14 +251,14 @@ class Lane:
         self._slots.ended(exchange, now)
         transfer = self._land(exchange)
         try:
-            judged = judge(exchange.end(ended), wall=wall)
+            judged = judge(exchange.end(ended), wall)
             is_throttled = note_answer(self._hosts, transfer, exchange.began, judged, now)
             if self._splits and transfer in self._splits:
                 step = self._fetcher.ended(transfer, exchange, judged, now, is_throttled=is_throttled)
             elif is_throttled:
                 step = transfer.hold(now)
             else:
-                step = transfer.ended(judged, now, random=self._random)
+                step = transfer.ended(judged, now, self._random)
                 if judged is not None:
                     _keep_part(transfer, exchange, step)
             if step is PUBLISH:

@@ -127,7 +127,7 @@ class Answer:
 class Resolver(Protocol):
     """Resolves host names to addresses. Thread-safe."""
 
-    def known(self, host: str, *, after: float = -inf) -> Answer | None:
+    def known(self, host: str, after: float = -inf) -> Answer | None:
         """Return a cached answer that is still valid, or None; failures up to ``after`` (the clock's) count as none."""
 
     def ask(self, host: str, deliver: Callable[[str, Answer], None]) -> None:

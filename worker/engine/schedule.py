@@ -50,7 +50,7 @@ class Schedule(Generic[T]):
         self.flying = 0
         self.quiet = 0
 
-    def add(self, item: T, *, first: bool = False) -> None:
+    def add(self, item: T, first: bool = False) -> None:
         """Queue an item behind its host's others of its tier, or before them all."""
         host = self._hosts.get(item.host_key) or self._host(item.host_key)
         if first or (item.tier is FIRST and not (host.quiet and host.stalls)):

@@ -130,7 +130,6 @@ class Transfer:
         now: float,
         part: Part | None,
         until: int | None = None,
-        *,
         is_fresh: bool = False,
     ) -> Request:
         """Return the request for its body, or for the rest after a part, up to ``until``."""
@@ -145,7 +144,7 @@ class Transfer:
         seconds = self.deadline - now
         return Request(self.url, addresses, terms.policy, seconds, fields, attempts, is_fresh, self._must_watch)
 
-    def ended(self, judged: Failure | Redirected | None, now: float, *, random: Callable[[], float]) -> Step:
+    def ended(self, judged: Failure | Redirected | None, now: float, random: Callable[[], float]) -> Step:
         """Take the verdict on an exchange and return the next step."""
         exchange = self.exchange
         assert exchange is not None
@@ -218,7 +217,7 @@ class Transfer:
         exchange = self.exchange
         assert exchange is not None
         head = exchange.head
-        promised = promises(head, is_part=exchange.is_ranged) if head is not None else ()
+        promised = promises(head, exchange.is_ranged) if head is not None else ()
         if size is None:
             size = exchange.size
         draft, digest = exchange.finish(size)

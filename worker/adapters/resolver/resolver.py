@@ -69,7 +69,7 @@ class SystemResolver:
         if name_servers is not None:
             name_servers.answer_to(self._begin, self._answered_by_name_servers)
 
-    def known(self, host: str, *, after: float = -inf) -> Answer | None:
+    def known(self, host: str, after: float = -inf) -> Answer | None:
         known = self._known.get(host)
         if known is not None:
             found, found_at = known

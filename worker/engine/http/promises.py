@@ -31,7 +31,7 @@ class Promise:
     source: str
 
 
-def promises(head: Head, *, is_part: bool = False) -> tuple[Promise, ...]:
+def promises(head: Head, is_part: bool = False) -> tuple[Promise, ...]:
     """Return what a response promises about the whole body.
 
     ``is_part``: the response carries a range, so digests of its own content are ignored.

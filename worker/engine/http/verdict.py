@@ -47,7 +47,7 @@ class Reception(Struct, frozen=True, gc=False):
     enough: bool = False  # this side stopped reading an unwanted body
 
 
-def judge(reception: Reception, *, wall: float) -> Failure | Redirected | None:
+def judge(reception: Reception, wall: float) -> Failure | Redirected | None:
     """Return why the body may not be published, or the redirect; None: it may be published.
 
     ``wall`` is the current time in Unix seconds, for a Retry-After with a date.
@@ -59,11 +59,11 @@ def judge(reception: Reception, *, wall: float) -> Failure | Redirected | None:
         return _headless(reception)
     if head.status in FOLLOWED:
         return Redirected(head.status, head.get("location"))
-    failure = of_status(head, ranged=reception.ranged, wall=wall)
+    failure = of_status(head, wall, reception.ranged)
     return failure or _of_body(reception)
 
 
-def of_status(head: Head, *, wall: float, ranged: bool = False) -> Failure | None:
+def of_status(head: Head, wall: float, ranged: bool = False) -> Failure | None:
     """Judge the status alone; None: its body may be published."""
     status = head.status
     if status in BODY_STATUSES or (status == 206 and ranged):

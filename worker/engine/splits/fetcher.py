@@ -96,7 +96,7 @@ class SegmentFetcher:
         if judged is None and not exchange.is_unfit:
             split.finish(exchange, now)
             if split.is_whole:
-                return transfer.ended(None, now, random=self._random)
+                return transfer.ended(None, now, self._random)
             self._begin_helpers(transfer, split, now)
             return None
         if isinstance(judged, Failure) and split.retry(exchange, judged, self._due(transfer, split, judged, now)):
@@ -165,4 +165,4 @@ class SegmentFetcher:
         split.begin(start, helper)
         self._flying[helper] = transfer
         self._schedule.join(transfer.host_key)
-        helper.begin(self._http)
+        helper.lines = self._http.begin(request, helper)

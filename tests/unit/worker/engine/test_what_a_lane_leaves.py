@@ -104,11 +104,11 @@ def test_a_bug_in_the_loop_hands_every_url_back(
     world.names.slow.add("slow.test")
     known = world.resolver.known
 
-    def break_down(host: str, *, after: float = -inf) -> Answer | None:
+    def break_down(host: str, after: float = -inf) -> Answer | None:
         if host == "odd.test":
             monkeypatch.undo()
             raise RuntimeError("a bug")
-        return known(host, after=after)
+        return known(host, after)
 
     monkeypatch.setattr(world.resolver, "known", break_down)
     run = world.start(given, OPEN)
