@@ -15,7 +15,7 @@ from contract.errors import AccountingError, TrawlError, UnknownJobError
 from contract.interpreter import print_warnings
 from contract.streams import Outlet, harden
 from producer.cli.commands import trawl
-from producer.cli.exits import BAD_USAGE, BUG, INTERRUPTED, MISCOUNTED, Answer
+from producer.cli.exits import BAD_USAGE, BUG, INTERRUPTED, MISCOUNTED, Answer, terminal_width
 
 __all__ = ["exit_code", "main"]
 
@@ -56,9 +56,9 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
 
 def _say(sentences: str) -> None:
     """Print sentences that may quote foreign text, without its control characters."""
-    from producer.formatting import one_line
+    from producer.formatting import hanging
 
-    print(f"trawl: {one_line(sentences)}", file=sys.stderr)
+    print(hanging("trawl: ", sentences, terminal_width(sys.stderr)), file=sys.stderr)
 
 
 def _settled(code: int, output: Outlet) -> int:

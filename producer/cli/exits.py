@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from producer.display.summary import Summary
@@ -20,9 +20,9 @@ class Answer(int):
     """An exit code that says how the work went; it is kept even if the output could not be written."""
 
 
-def terminal_width() -> int | None:
-    """Return the columns of the terminal that shows standard output; None: no terminal does."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Return the columns of the terminal that shows a stream (standard output by default); None: no terminal does."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
 
 
 def print_summary(summary: Summary, options: dict[str, Any]) -> Answer:

@@ -20,7 +20,7 @@ from producer.cluster.client import UNREACHABLE, Cluster
 from producer.display.console import Console
 from producer.display.facts import facts_of, when
 from producer.display.screen import Line
-from producer.formatting import command, count, counted, one_line
+from producer.formatting import command, count, counted, hanging, one_line
 from producer.job.control import resume_command
 from producer.job.hold_up import Facts, what_holds_up
 from producer.job.status import JobStatus, state_of
@@ -70,7 +70,7 @@ def show_status(target: Target, producer: Producer, *, is_json: bool = False, wi
                 return json.dumps([_to_record(watch.record, status)])
             return facts_of(status, watch.record.created, width)
     except NotRunning as answer:
-        return json.dumps([answer.facts]) if is_json else str(answer)
+        return json.dumps([answer.facts]) if is_json else hanging("", str(answer), width)
 
 
 def watch_status(target: Target, producer: Producer, console: Console) -> None:

@@ -7,6 +7,7 @@ a screen is built, so that it cannot control the terminal.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -42,7 +43,7 @@ class Console:
         # Terminals that cannot move the cursor get lines.
         self.is_live = self._stream.isatty() and environment.get("TERM", "") not in ("dumb", "unknown")
         self._is_json = is_json and not self._stream.isatty()
-        self._began = clock()
+        self._failing_since = math.inf  # when there was the first example
         self._live: Any = None
         self._drawn: Sequence[int] = ()  # columns that each line drawn last takes
         self._shown = float("-inf") if self.is_live else clock()
@@ -73,10 +74,14 @@ class Console:
             self.echo(line)
 
     def exemplify(self, examples: Mapping[str, str]) -> None:
-        """Print the first URL or line of each error class, and what to do, once; not before the display has been up for
-        five seconds, because the summary of a shorter run says the same.
+        """Print the first URL or line of each error class, and what to do, once.
+
+        Not for five seconds after the first of them: if the run ends before, its summary says the same.
         """
-        if self._is_quiet or self._clock() - self._began < _LINE_EVERY:
+        if self._is_quiet or not examples:
+            return
+        self._failing_since = min(self._failing_since, self._clock())
+        if self._clock() - self._failing_since < _LINE_EVERY:
             return
         for error, example in examples.items():
             if error not in self._exemplified:

@@ -36,7 +36,7 @@ class EventLog:
 
 def _log_sweep(findings: SweepFindings) -> None:
     for job, batches in findings.again.items():
-        logger.info("Job %s: %d batches put back in line.", job, len(batches))
+        logger.info("Job %s: batches put back in line: %d.", job, len(batches))
     for job, batches in findings.split.items():
         logger.warning("Job %s: split batches that killed their workers: %s", job, ", ".join(batches))
     for job, batches in findings.poisoned.items():

@@ -32,7 +32,7 @@ FOUND = SweepFindings(again={"a": ["1", "2"]}, split={"b": ["3"]}, poisoned={"c"
         (events.WorkSuspended("The disk is full."), ["ERROR Not taking work: The disk is full."]),
         (events.WorkResumed(), ["WARNING Taking work again."]),
         (events.LedgerSwept(SweepFindings()), []),
-        (events.LedgerSwept(FOUND), ["INFO Job a: 2 batches put back in line.",
+        (events.LedgerSwept(FOUND), ["INFO Job a: batches put back in line: 2.",
                                "WARNING Job b: split batches that killed their workers: 3",
                                "ERROR Job c: failed as poison: 4.x-1, 5"]),
     ],
