@@ -17,8 +17,10 @@ from producer.storage.earlier_files import EarlierFiles, known_of
 _SMALL = 64 * 1024  # bytes of a file; larger ones are hashed by the worker's processes, side by side
 _LONGEST_LOOK = 1.0  # seconds per call: if the disk is slow, the worker's threads wait for it instead
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE = getattr(os, "O_PATH", os.O_RDONLY)  # Linux: names a folder without opening it
+_FOLDER = _PLACE | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a FIFO may be there
+_UNNOTED = getattr(os, "O_NOATIME", 0)  # Linux: leaves the access time as it is; allowed to the file's owner
 
 
 class OwnFiles:
@@ -101,7 +103,10 @@ class _Below:
 
 
 def _read(file: str, folder: int, size: int) -> bytes | None:
-    fd = os.open(file, _FILE, dir_fd=folder)
+    try:
+        fd = os.open(file, _FILE | _UNNOTED, dir_fd=folder)
+    except PermissionError:
+        fd = os.open(file, _FILE, dir_fd=folder)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size != size:

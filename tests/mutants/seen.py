@@ -87,6 +87,8 @@ GUARDS = (
             ("isinstance(entry, str) and ", ""),
             (" and self._clock() < until", ""),
             (" <= _SMALL", " <= 2**40"),
+            ("_FILE | _UNNOTED", "_FILE"),
+            ("    except PermissionError:\n", "    except FileNotFoundError:\n"),
         )
     ),
     _of("producer/job/manifest_sink.py", "[printable(", "tests/integration/test_producer.py", "[("),

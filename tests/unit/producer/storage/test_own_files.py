@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from msgspec import structs
@@ -39,9 +41,15 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def known(
-    journal: Journal, stored: Outcome = STORED, *, entry: Listed = URL, layout: Layout = Layout.FLAT, slow: float = 0.0
+    journal: Journal,
+    stored: Outcome = STORED,
+    *,
+    entry: Listed = URL,
+    layout: Layout = Layout.FLAT,
+    slow: float = 0.0,
+    user: AbstractContextManager[None] = nullcontext(),  # noqa: B008  # it can be entered any number of times
 ) -> Known | Outcome | None:
-    """Return what is known of the URL after a job with this row; each look at the clock takes ``slow`` seconds."""
+    """Return what ``user`` knows of the URL after a job with this row; a look at the clock takes ``slow`` seconds."""
     manifest = journal.folder.parent / "earlier.jsonl"
     manifest.write_bytes(to_json_bytes(stored) + b"\n")
     journal.files.begin(manifest)
@@ -49,7 +57,17 @@ def known(
     journal.begin("job-2")
     looks = iter(range(1000))
     files = OwnFiles(journal.files, journal.folder.parent, layout, by="producer@here", clock=lambda: next(looks) * slow)
-    return files.known({KEY: entry}).get(KEY)
+    with user:
+        return files.known({KEY: entry}).get(KEY)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def store(journal: Journal, layout: Layout = Layout.FLAT, body: bytes = BODY) -> Path:
@@ -69,6 +87,25 @@ def test_a_complete_file_is_kept_with_the_fields_of_its_row(journal: Journal, la
     assert kept == structs.replace(
         STORED, ending=Ending.KEPT, path=output_path(NAME, layout), attempts=(), worker="producer@here"
     )
+
+
+def test_a_file_is_read_without_a_write_to_its_inode(journal: Journal) -> None:
+    path = store(journal)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns))
+
+    known(journal)
+
+    assert path.stat().st_atime_ns == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_file_of_another_user_is_kept_too() -> None:
+    """Guards the second attempt to open it: only the owner may leave its access time as it is."""
+    with TemporaryDirectory() as folder, closing(Journal(Path(folder, "out", ".trawl"))) as journal:
+        os.chmod(folder, 0o755)  # pytest's own folders are closed to other users
+        store(journal)
+
+        assert isinstance(known(journal, user=another_user()), Outcome)
 
 
 def test_a_fifo_is_not_an_empty_file(journal: Journal) -> None:
