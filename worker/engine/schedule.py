@@ -36,7 +36,7 @@ class Schedule(Generic[T]):
     def __init__(self, window: int, *, most_quiet: int | None = None) -> None:
         """``most_quiet`` is four windows by default."""
         self._window = window
-        self._most = window + max(1, window // 4)
+        self._most = window + max(1, window // 4) if window > 1 else 1
         self._opening = max(_OPENING, window // 4)
         self._most_quiet = QUIET_WINDOWS * window if most_quiet is None else most_quiet
         self._hosts: dict[str, Host[T]] = {}

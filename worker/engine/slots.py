@@ -94,10 +94,9 @@ class Slots:
     def note(self, waits: Mapping[Terms, Waits]) -> None:
         """Count the exchanges of these runs that are in flight."""
         for exchange, transfer in self._flying.items():
-            noted = waits.get(transfer.terms)
-            if noted is not None and not exchange.is_helper:
+            if not exchange.is_helper:
                 heard = self.heard.get(exchange)
-                noted.fly(transfer.host_key, is_quiet=heard is not None and heard.is_quiet)
+                waits[transfer.terms].fly(transfer.host_key, is_quiet=heard is not None and heard.is_quiet)
 
     def resting(self) -> Iterator[Transfer]:
         """Yield the transfers that neither hold nor could take a slot, except those that wait for a time."""
@@ -121,6 +120,6 @@ def _is_back(exchange: Exchange, heard: _Heard, now: float) -> bool:
     """Has as much arrived for a quiet exchange as one with a slot must receive?"""
     seen = exchange.seen_bytes()
     is_back = seen - heard.bytes >= _PULSE * QUIET_AFTER
-    if is_back or now - heard.at >= QUIET_AFTER:
+    if now - heard.at >= QUIET_AFTER:
         heard.bytes, heard.at = seen, now
     return is_back

@@ -98,7 +98,7 @@ class ByUrl:
         self._is_told = False
         self._proven.clear()
         self._alike.clear()
-        self.trials.forget()
+        self.trials.acquit()
 
     @property
     def has_questions(self) -> bool:

@@ -94,8 +94,7 @@ class HostWaits:
         for key in dict.fromkeys(self._schedule.resting()):
             pause = self._hosts.pause(key, now)
             for transfer in self._schedule.ready_at(key):
-                if transfer.terms in waits:
-                    waits[transfer.terms].await_host(key, pause.left if pause is not None else 0.0)
+                waits[transfer.terms].await_host(key, pause.left if pause is not None else 0.0)
 
     def _look_at(self, key: str, pause: Pause, now: float) -> None:
         is_long = pause.is_given_up or pause.left > HOST_HOLD

@@ -52,8 +52,3 @@ class Trials:
         self.acquit()
         self._pauses = 0
         self._doubts += 1
-
-    def forget(self) -> None:
-        """Forget what they pointed at."""
-        self.acquit()
-        self.tried.clear()

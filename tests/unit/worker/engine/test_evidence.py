@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+import pytest
 
 from worker.engine.evidence import Evidence
+from worker.engine.trials import Trials
 
 
 def _own(evidence: Evidence, name: str, *, good_at: float = 0.0, now: float = 1.0, is_probe: bool = False) -> bool:
@@ -38,14 +41,17 @@ def test_two_trials_in_succession_convict_both_urls() -> None:
     assert _own(evidence, "b")
 
 
-def test_a_trial_that_ends_otherwise_restarts_the_count() -> None:
+@pytest.mark.parametrize("end", [Trials.acquit, Trials.doubt])
+def test_a_trial_that_ends_otherwise_restarts_the_count(end: Callable[[Trials], None]) -> None:
     evidence = _convicting("a")
-    evidence.by_url.trials.acquit()
+    end(evidence.by_url.trials)
 
     _try(evidence, "b")
-
-    assert not _own(evidence, "a")
     assert not _own(evidence, "b")
+    _try(evidence, "b")
+
+    assert _own(evidence, "b")
+    assert not _own(evidence, "a"), "nothing was proven of it since"
 
 
 def test_a_host_with_two_such_urls_may_have_more() -> None:
@@ -196,14 +202,14 @@ def test_a_host_convicted_by_trials_has_fewer_of_them() -> None:
     evidence.suspect("a", 0.0)
 
     found = []
-    for _ in range(3):
+    for _ in range(6):
         evidence.by_url.trials.doubt()
         found.append(0)
         while not evidence.by_url.has_questions:
             evidence.by_url.trials.pause()
             found[-1] += 1
 
-    assert found == [1, 2, 3]
+    assert found == [1, 2, 3, 4, 4, 4]
     evidence.by_url.trials.doubt()
     evidence.by_url.accuse("a")
     assert evidence.by_url.has_questions

@@ -28,6 +28,16 @@ def test_a_host_that_says_when_to_retry_is_paused_at_once() -> None:
     assert hosts.may_start("b.test:80", 5.0) == 0
 
 
+@pytest.mark.parametrize(("patience", "seconds"), [(60.0, 54.0), (1e6, 2e5), (inf, 2e5)])
+def test_more_than_a_day_is_waited_only_if_the_job_is_that_patient(patience: float, seconds: float) -> None:
+    """Guards LONGEST_ASKED: one page that asks for three centuries ended all URLs of its host."""
+    hosts = unknown_hosts()
+
+    hosts.blame(KEY, "a", begun=0.0, asked=2e5, excused=inf, now=0.0, patience=patience)
+
+    assert left(hosts, 0.0) == seconds
+
+
 def test_answers_to_requests_begun_before_an_incident_belong_to_it() -> None:
     """Guards ``stepped``: there would be as many doublings as requests in flight."""
     hosts = unknown_hosts()

@@ -7,6 +7,8 @@ import pytest
 from contract.records.batches import BatchEntry
 from contract.records.outcomes import Attempt, Ending, ErrorClass
 from contract.records.policy import JobPolicy
+from tests.support.virtual_http import VirtualClock
+from tests.support.virtual_pace import Pace, PacedHttp
 from tests.support.virtual_world import Reply, VirtualWorld, urls
 from worker.engine.backlog import Backlog
 from worker.engine.schedule import QUIET_AFTER
@@ -18,7 +20,7 @@ def _hangs(url: str, _turn: int) -> Reply:
     return Reply(after=1000.0 if "hang" in url else 0.1)
 
 
-@pytest.mark.parametrize("drip", [0.0, 10.0])
+@pytest.mark.parametrize("drip", [0.0, 100.0])
 def test_a_stalled_transfer_costs_the_others_a_slot_for_two_seconds(drip: float) -> None:
     """Guards Slots: eight silent URLs, or drips, fill the window until their speed floor ends them, after 30 s."""
     stalls = Reply(after=1000.0, body=bytes(100_000), drip=drip)
@@ -30,20 +32,25 @@ def test_a_stalled_transfer_costs_the_others_a_slot_for_two_seconds(drip: float)
     world.drive_until(lambda: good.wait(0))
 
     assert world.clock.seconds < 4
+    world.drive_until(lambda: world.clock.seconds > 25)
+    assert world.lane._schedule.quiet == 8
     world.drive_until(lambda: hanging.wait(0))
     assert not world.store.drafts
 
 
-def test_a_stalled_transfer_costs_fast_ones_a_slot_for_half_a_second() -> None:
+@pytest.mark.parametrize(("takes", "noticed"), [(0.05, 0.4), (0.2, 0.8), (1.0, 2.0)])
+@pytest.mark.parametrize("window", [4, 16])
+def test_silence_is_noticed_after_four_times_what_the_others_take(takes: float, noticed: float, window: int) -> None:
     """Guards _Turnover: each silent URL among fast ones cost them a slot for two seconds."""
-    world = VirtualWorld(_hangs, window=8)
-    good = world.start([f"http://{number % 20}.test/{number}" for number in range(400)], OPEN)
-    world.drive_until(lambda: world.clock.seconds > 1)
-    world.start([f"http://h{host}.test/hang" for host in range(8)], OPEN)
+    world = VirtualWorld(lambda url, _turn: Reply(after=1000.0 if "hang" in url else takes), window=window)
+    world.start([f"http://{number % (window // 2)}.test/{number}" for number in range(int(10 * window / takes))], OPEN)
+    world.drive_until(lambda: world.clock.seconds > 4)
+    began = world.clock.seconds
 
-    world.drive_until(lambda: good.wait(0))
+    world.start(urls(max(1, window // 8), "hang.test/hang"), OPEN)
+    world.drive_until(lambda: world.lane._schedule.quiet > 0)
 
-    assert world.clock.seconds < 400 * 0.1 / 10 + 1  # hosts with nothing in flight may exceed the window by two
+    assert noticed <= world.clock.seconds - began < noticed + 0.4
 
 
 def test_slow_answers_among_fast_ones_make_silence_no_less_conspicuous() -> None:
@@ -87,6 +94,22 @@ def test_a_quiet_transfer_whose_bytes_come_continues_undisturbed() -> None:
     assert [outcome.ending for outcome in run.outcomes] == [Ending.OK] * 42
     assert len(world.http.requests) == 42
     assert world.lane._schedule.quiet == world.lane._schedule.flying == 0
+
+
+def test_a_quiet_transfer_whose_bytes_flow_again_holds_a_slot() -> None:
+    clock = VirtualClock()
+    flows_late = Pace(lambda seconds: 50_000 * max(0.0, seconds - 4), size=200_000)
+    http = PacedHttp(clock, [flows_late, Pace(lambda seconds: 5000 * seconds, size=5000)])
+    world = VirtualWorld(clock=clock, http=http, window=2)
+    schedule = world.lane._schedule
+    late, others = world.start(urls(1, "late.test"), OPEN), world.start(urls(20, "b.test"), OPEN)
+
+    world.drive_until(lambda: clock.seconds > 3.5)
+    assert (schedule.quiet, schedule.flying, late.fetching, late.progress.waits.quiet) == (1, 3, 0, 1)
+    world.drive_until(lambda: clock.seconds > 7)
+    assert (schedule.quiet, schedule.flying, late.fetching, late.progress.waits.quiet) == (0, 2, 1, 0)
+    world.drive_until(lambda: late.wait(0) and others.wait(0))
+    assert (schedule.quiet, schedule.flying) == (0, 0)
 
 
 def test_a_retry_of_a_stalled_url_takes_no_slot() -> None:

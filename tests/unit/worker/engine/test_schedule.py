@@ -56,6 +56,17 @@ def test_new_hosts_get_in_although_a_slow_one_holds_the_window() -> None:
     assert {item.host_key for item in start_all(schedule)} == {"new", "newer"}
 
 
+def test_with_one_slot_nothing_overlaps() -> None:
+    """Guards the quarter of a small window, and that nothing goes quiet: ``trawl compare`` fetched two URLs at once."""
+    schedule: Schedule[Item] = Schedule(1, most_quiet=0)
+    for host in "abc":
+        schedule.add(Item(host))
+
+    assert len(start_all(schedule)) == 1
+    assert not schedule.hush("a")
+    assert start_all(schedule) == []
+
+
 def test_a_slow_host_does_not_win_slots_by_holding_them() -> None:
     schedule: Schedule[Item] = Schedule(10)
     for number in range(1000):

@@ -69,11 +69,13 @@ def test_with_other_processes_one_probes_for_all() -> None:
     assert other.may_start(KEY, 10.8) == 0
 
 
-def test_a_process_without_news_probes_by_itself() -> None:
-    hosts = unknown_hosts()
+def test_a_process_without_news_probes_by_itself_as_after_a_short_pause() -> None:
+    hosts, governed = unknown_hosts(), unknown_hosts()
+    governed.is_governed = True
     hosts.learn(HostState(KEY, 10.0), 0.0)
+    blame(governed, "a", 0.0, asked=2.0)
 
-    assert hosts.may_start(KEY, 10.1) == 0
+    assert hosts.may_start(KEY, 10.1) == governed.may_start(KEY, 2.1) == 0
 
 
 def test_news_that_could_not_be_sent_is_kept() -> None:

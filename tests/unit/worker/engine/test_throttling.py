@@ -114,16 +114,6 @@ def test_an_attempt_after_a_throttled_request_has_the_last_status() -> None:
     assert {each.url[-1]: each.http_status for run in runs for each in run.outcomes} == {"0": 500, "1": 429}
 
 
-def test_one_absurd_answer_does_not_block_its_host() -> None:
-    """Guards LONGEST_ASKED: one page that asks for three centuries ended all URLs of its host."""
-    world = world_of(lambda url, now: refusal(Retry_After="9999999999") if now < 40 and url.endswith("/7") else Reply())
-
-    runs = fetch_all(world, urls(300), JobPolicy(host_patience=60.0))
-
-    assert endings(runs) == {(Ending.OK, None): 300}
-    assert 54.0 <= max(at for at, _ in world.http.requests) < 120.0, "nobody asks before nine tenths of the patience"
-
-
 def test_a_host_that_keeps_asking_for_centuries_is_blocked() -> None:
     world = world_of(lambda _url, _now: refusal(503, Retry_After="9999999999"))
 

@@ -275,6 +275,18 @@ def test_helpers_count_towards_the_hosts_limit() -> None:
     assert http.most_in_flight == 4
 
 
+def test_a_split_counts_as_one_url_in_flight() -> None:
+    clock = VirtualClock()
+    http = RangeHttp(clock, {0: version(0, SIZE)}, lambda _request: Fate(speed=4))
+    world = VirtualWorld(clock=clock, http=http)
+    run = world.start([URL], POLICY)
+
+    world.drive_until(lambda: clock.seconds > 5.0)
+
+    assert http.most_in_flight == 4
+    assert (run.progress.waits.flying, run.progress.waits.quiet) == (1, 1)
+
+
 _FATES = st.builds(
     Fate,
     speed=st.sampled_from([20, 100, 700]),
