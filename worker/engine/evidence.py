@@ -75,6 +75,5 @@ class Evidence:
     def answered(self, name: str) -> None:
         """Record a good answer to a URL."""
         self._probes_in_a_row = 0
-        was_suspect = self._suspects.pop(name, None) is not None
-        self.first_requests.answered(was_suspect=was_suspect)
-        self.by_url.answered(name, was_suspect=was_suspect)
+        self.first_requests.answered(was_suspect=self._suspects.pop(name, None) is not None)
+        self.by_url.answered(name)

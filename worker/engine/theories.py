@@ -20,7 +20,6 @@ _CONVINCING = 2  # successive trials
 _SEVERAL = 2  # proven URLs after which others count at once
 _FIRSTS = 4  # new URLs throttled, each after a throttled one was answered, with no new one answered
 _IN_A_ROW = 8  # new URLs throttled in a row after which the host is the reason after all
-_MOST_MISTAKES = 30
 
 
 class Caution:
@@ -32,7 +31,7 @@ class Caution:
         self._mistakes = 0
 
     def need(self, usual: int) -> int:
-        return usual << min(self._mistakes, _MOST_MISTAKES)
+        return usual << self._mistakes
 
     def note_mistake(self) -> None:
         self._mistakes += 1
@@ -82,10 +81,10 @@ class ByUrl:
         elif is_telling:
             self._proven.add(name)
 
-    def answered(self, name: str, *, was_suspect: bool) -> None:
+    def answered(self, name: str) -> None:
         """Record a good answer."""
         self._in_a_row = 0
-        if was_suspect and self.explains(name):
+        if self.explains(name):
             self.withdraw()
 
     def withdraw(self) -> None:

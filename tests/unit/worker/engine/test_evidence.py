@@ -69,6 +69,8 @@ def test_one_such_url_says_nothing_of_others() -> None:
 
     assert not evidence.by_url.holds
     assert not _own(evidence, "new")
+    evidence.by_url.trials.pause()
+    assert not evidence.by_url.is_question("a"), "it needs no more trials"
 
 
 def test_new_urls_count_as_such_only_while_others_are_answered() -> None:
@@ -81,10 +83,12 @@ def test_if_one_is_answered_all_is_withdrawn_and_needs_twice_the_evidence() -> N
     for answered in ("b", "new"):
         evidence = _convicting("a", "b")
         assert _own(evidence, "new")
+        assert _own(evidence, "newer")
 
         evidence.answered(answered)
 
         assert not _own(evidence, "a")
+        assert not _own(evidence, "newer")
         _try(evidence, ["c", "d", "e"])
         assert not _own(evidence, "c")
         _try(evidence, ["f"])
@@ -100,6 +104,16 @@ def test_eight_new_urls_in_a_row_mean_the_host_throttles() -> None:
     assert not evidence.by_url.holds
 
 
+def test_new_urls_throttled_while_nothing_is_concluded_are_no_mistake() -> None:
+    evidence = Evidence()
+    for number in range(8):
+        _own(evidence, f"new {number}")
+
+    _try(evidence, ["a", "b"])
+
+    assert evidence.by_url.holds
+
+
 def test_with_good_answers_in_between_many_urls_may_be_such() -> None:
     evidence = _convicting("a", "b")
 
@@ -113,6 +127,8 @@ def test_findings_of_another_process_are_adopted() -> None:
     evidence.by_url.believe()
 
     assert _own(evidence, "new")
+    evidence.answered("new")
+    assert not evidence.by_url.holds, "until one is answered here"
 
 
 def test_the_last_url_is_the_reason_if_others_were_answered_meanwhile() -> None:

@@ -265,10 +265,12 @@ def test_a_few_throttled_answers_among_many_good_ones_pause_nothing() -> None:
 
 def test_a_host_is_forgotten_after_a_while() -> None:
     hosts = unknown_hosts()
-    incident(hosts)
+    blame(hosts, "a", 1.0, asked=5.0)
 
-    assert hosts.may_start(KEY, 2.0 + REMEMBERED) == 0
+    assert hosts.may_start(KEY, 6.0 + REMEMBERED) == 0
     assert hosts.hot == {}
+    hosts.grant(KEY, 6.0 + REMEMBERED)
+    assert hosts.news(6.0 + REMEMBERED) == ([], [])
 
 
 def test_hosts_no_longer_asked_for_are_forgotten_too() -> None:

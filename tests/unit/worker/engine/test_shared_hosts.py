@@ -19,6 +19,7 @@ def test_other_processes_learn_which_url_a_pause_began_with() -> None:
     assert other.is_wanted(KEY, output_name("b"), 6.0)
     assert not other.is_wanted(KEY, output_name("a"), 6.0)
     assert other.is_wanted(KEY, output_name("a"), 5.0), "there is no probe yet"
+    assert not other.hot[KEY].evidence.by_url.holds
 
 
 def test_a_long_pause_is_news_once_and_a_short_one_is_not() -> None:
@@ -56,7 +57,9 @@ def test_with_other_processes_one_probes_for_all() -> None:
         hosts.is_governed = True
         hosts.learn(HostState(KEY, 10.0, asks=True), 0.0)
         assert hosts.may_start(KEY, 10.1) > 0
+        assert hosts.has_news
     assert prober.news(10.2) == ([], [KEY])
+    assert prober.news(10.2) == ([], [])
 
     prober.grant(KEY, 10.3)
     assert prober.may_start(KEY, 10.4) == 0
