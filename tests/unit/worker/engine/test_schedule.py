@@ -82,6 +82,21 @@ def test_a_slow_host_does_not_win_slots_by_holding_them() -> None:
     assert flying == {"slow": 5, "fast": 5}
 
 
+def test_a_host_alone_and_one_joined_by_helpers_keep_their_places() -> None:
+    """Guards the level of a sole host, and ``join``: both are offered by what they have in flight now."""
+    schedule: Schedule[Item] = Schedule(8)
+    for number in range(9):
+        schedule.add(Item("alone", number))
+    start_all(schedule)
+    for _ in range(8):
+        schedule.leave("alone")
+    schedule.add(Item("new"))
+    schedule.add(Item("joined"))
+    schedule.join("joined")
+
+    assert [item.host_key for item in start_all(schedule)] == ["alone", "new", "joined"]
+
+
 def test_an_item_under_way_comes_first_when_it_is_due() -> None:
     """Guards ``first`` in ``wake``: a body of which much has come would wait behind all that has not begun."""
     schedule: Schedule[Item] = Schedule(1)
@@ -109,10 +124,11 @@ def test_delayed_items_come_when_they_are_due() -> None:
     schedule: Schedule[Item] = Schedule(10)
     schedule.wait(Item("a", 1), 5.0)
     schedule.wait(Item("a", 2), 3.0)
+    schedule.wait(Item("a", 3), 3.0)
 
     schedule.wake(4.0)
 
-    assert [item.number for item in start_all(schedule)] == [2]
+    assert [item.number for item in start_all(schedule)] == [2, 3]
     assert schedule.next_due() == 5.0
 
 

@@ -46,9 +46,11 @@ def test_another_process_does_not_end_a_longer_pause() -> None:
     hosts.learn(HostState(KEY, 10.0, asks=True), 0.0)
     blame(hosts, "a", 5.0, begun=-1.0, asked=90.0)
 
-    hosts.learn(HostState(KEY, 0.0, is_open=True), 11.0)
+    hosts.learn(HostState(KEY, 0.0, is_open=True, is_by_url=True), 11.0)
+    hosts.learn(HostState("b.test:80", 0.0, is_open=True), 11.0)
 
     assert left(hosts, 11.0) == 84.0
+    assert set(hosts.hot) == {KEY}
 
 
 def test_with_other_processes_one_probes_for_all() -> None:

@@ -42,12 +42,38 @@ def test_first_tries_that_a_host_gets_after_it_stalled_take_no_slot_from_others_
 
 def test_first_tries_of_a_host_that_answers_after_all_are_such_again() -> None:
     """Guards ``bring_forward``."""
-    schedule = _beside_a_silent_host(waiting=3)
+    for waiting in (0, 1):
+        schedule = _beside_a_silent_host(waiting)
+        schedule.rouse("silent")
+        schedule.leave("silent")
+        if not waiting:
+            schedule.add(Item("silent"))
 
-    schedule.rouse("silent")
-    schedule.leave("silent")
+        assert start_all(schedule)[0].host_key == "silent"
+
+
+def test_first_tries_of_a_host_are_such_again_when_its_silent_ones_are_over() -> None:
+    schedule = _beside_a_silent_host(waiting=1)
+    for _ in range(2):
+        schedule.leave("silent", quiet=True)
+
+    schedule.add(Item("silent"))
 
     assert start_all(schedule)[0].host_key == "silent"
+
+
+def test_a_host_that_has_answered_keeps_its_turns_when_one_goes_quiet() -> None:
+    """Guards ``stalls`` in ``hush``."""
+    schedule: Schedule[Item] = Schedule(4)
+    for number in range(6):
+        schedule.add(Item("good", number))
+        schedule.add(Item("busy", number))
+    start_all(schedule)
+    schedule.leave("good")
+
+    schedule.hush("good")
+
+    assert start_all(schedule)[0].host_key == "good"
 
 
 def test_first_attempts_come_before_retries_without_starving_them() -> None:
