@@ -32,8 +32,8 @@ def test_a_stalled_transfer_costs_the_others_a_slot_for_two_seconds(drip: float)
     world.drive_until(lambda: good.wait(0))
 
     assert world.clock.seconds < 4
-    world.drive_until(lambda: world.clock.seconds > 25)
-    assert world.lane._schedule.quiet == 8
+    world.drive_until(lambda: world.clock.seconds > 25 or world.lane._schedule.quiet < 8)
+    assert world.clock.seconds > 25
     world.drive_until(lambda: hanging.wait(0))
     assert not world.store.drafts
 
