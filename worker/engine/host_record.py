@@ -70,11 +70,11 @@ class HostRecord:
         self._is_by_url = False  # as shared with other processes
 
     def is_forgotten(self, now: float) -> bool:
-        return now - max(self.until, self.stepped) >= REMEMBERED
+        return now - self.until >= REMEMBERED
 
     def pause_at(self, now: float) -> Pause | None:
         """Return its pause; None: it has none."""
-        if self.is_open and not self.given_up:
+        if self.is_open:
             return None
         return Pause(max(0.0, self.until - now), self._since, self.given_up, self.status, self.asked)
 

@@ -62,7 +62,7 @@ class Probing:
     def _is_trial_next(self) -> bool:
         """Is the next request to be for a URL on trial?"""
         if self._stage is _Stage.SECOND:
-            return self._is_control_first and not self._on_trial
+            return not self._on_trial
         return self._stage is _Stage.FIRST and not self._is_control_first
 
     def reserve(self, name: str, now: float) -> float:
@@ -95,7 +95,7 @@ class Probing:
 
     def passes(self, name: str, begun: float, now: float) -> bool:
         """Record a good answer to a request ``begun`` then; return whether to open the host."""
-        if begun < self._since or self._stage is _Stage.FIRST:
+        if begun < self._since:
             return False
         if self._stage is _Stage.PROBE:
             return not self._try_next(now)

@@ -86,6 +86,9 @@ def test_pauses_double_per_incident_up_to_a_limit_until_the_host_answers() -> No
         hosts.answered(KEY, now, now + number)
     blame(hosts, "z", now + 3)
     assert left(hosts, now + 3) == 1.0
+    now = probe(hosts)
+    blame(hosts, "z", now)
+    assert left(hosts, now) == 2.0
 
 
 @pytest.mark.parametrize("asked", [None, 20.0, 3600.0])
@@ -108,6 +111,7 @@ def test_one_request_probes_and_the_others_wait_for_its_answer() -> None:
 
     assert hosts.may_start(KEY, now + 0.1) > 0
     assert hosts.may_start(KEY, now + 4.0) > 0
+    assert left(hosts, now + 4.0) == 0
     hosts.answered(KEY, now, now + 4.1)
     assert 0 < starts(hosts, now + 4.2) < 10
 
@@ -238,6 +242,16 @@ def test_a_host_that_only_throttles_is_given_up_and_one_that_answered_or_asked_i
             blame(hosts, "a", now, asked=asked)
 
         assert (hosts.may_start(KEY, now) == inf) is gives_up
+
+
+def test_a_host_that_has_only_throttled_for_ten_minutes_is_given_up() -> None:
+    hosts = unknown_hosts()
+    incident(hosts)
+    probe(hosts)
+
+    blame(hosts, "a", 601.0)
+
+    assert hosts.may_start(KEY, 601.0) == inf
 
 
 def test_an_excused_url_waits_alone_if_others_are_answered() -> None:

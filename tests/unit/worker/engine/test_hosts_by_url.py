@@ -95,6 +95,19 @@ def test_after_two_trials_that_point_at_the_host_its_next_probe_opens_it() -> No
     assert hosts.pause(KEY, 8.1) is None
 
 
+def test_throttled_probes_are_no_trials() -> None:
+    hosts = unknown_hosts()
+    blame(hosts, "a", 1.0, asked=1.0)
+    for now in (2.0, 4.0):
+        assert hosts.may_start(KEY, now, f"good {now}") == 0
+        blame(hosts, f"b {now}", now + 0.1, begun=now, asked=1.0)
+    assert hosts.may_start(KEY, 6.0, "good") == 0
+
+    hosts.answered(KEY, 6.0, 6.1, "good")
+
+    assert hosts.pause(KEY, 6.1) is not None, "the throttled ones are to be tried"
+
+
 def test_a_suspect_that_comes_late_is_still_tried() -> None:
     hosts = unknown_hosts()
     blame(hosts, "a", 1.0, asked=1.0)

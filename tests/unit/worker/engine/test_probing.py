@@ -73,12 +73,13 @@ def test_a_convicting_trial_is_followed_by_the_next_and_the_last_opens_the_host(
 
 def test_a_url_on_trial_that_is_answered_opens_the_host_without_its_control() -> None:
     probing, evidence = _probing("bad", "worse")
+    evidence.by_url.accuse("worse")
     _probe(probing)
-    probing.reserve("bad", 2.0)
-    probing.reserve("good", 2.0)
+    for name in ("good", "bad"):
+        probing.reserve(name, 2.0)
 
     assert probing.passes("bad", 2.0, 2.1)
-    assert not evidence.by_url.holds
+    assert evidence.by_url.trials.in_succession == 0
 
 
 def test_an_answer_from_before_the_trial_is_not_its_controls() -> None:
@@ -129,6 +130,7 @@ def test_if_a_trial_is_not_answered_its_control_is_enough_after_a_while() -> Non
     _probe(probing)
     probing.reserve("bad", 2.0)
     probing.reserve("good", 2.0)
+    assert not probing.is_stuck(9.0), "neither was answered"
     assert not probing.passes("good", 2.0, 2.1)
 
     assert not probing.is_stuck(6.0)

@@ -7,6 +7,7 @@ from math import inf
 from contract.records.hosts import HostState
 from contract.urls.naming import output_name
 from tests.support.asked_hosts import KEY, blame, left, unknown_hosts
+from worker.engine.host_record import LONGEST_PAUSE
 
 
 def test_other_processes_learn_which_url_a_pause_began_with() -> None:
@@ -39,6 +40,16 @@ def test_a_pause_of_another_process_holds_here() -> None:
     assert hosts.may_start(KEY, 11.0) == 299.0
     assert blame(hosts, "a", 12.0, begun=9.0), "what was in flight belongs to it"
     assert left(hosts, 12.0) == 298.0
+
+
+def test_the_longest_streak_has_the_longest_pause() -> None:
+    hosts = unknown_hosts()
+    hosts.learn(HostState(KEY, 1.0, streak=5_000), 0.0)
+    assert hosts.may_start(KEY, 1.0) == 0
+
+    blame(hosts, "a", 1.1, begun=1.0)
+
+    assert left(hosts, 1.1) == LONGEST_PAUSE
 
 
 def test_another_process_does_not_end_a_longer_pause() -> None:
