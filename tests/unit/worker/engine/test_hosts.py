@@ -14,8 +14,8 @@ from worker.engine.hosts import Hosts
 def test_the_third_url_within_ten_seconds_pauses_the_host() -> None:
     hosts = unknown_hosts()
 
-    assert [blame(hosts, url, now) for url, now in [("a", 0.0), ("a", 1.0), ("a", 2.0), ("b", 3.0)]] == [False] * 4
-    assert not blame(hosts, "c", 12.5), "the first is long ago"
+    assert [blame(hosts, url, now) for url, now in [("a", 0.0), ("b", 1.0), ("a", 9.0)]] == [False] * 3
+    assert not blame(hosts, "c", 11.5), "b was long ago"
     assert blame(hosts, "d", 12.6)
     assert hosts.may_start(KEY, 12.6) > 0
 
@@ -252,6 +252,7 @@ def test_a_host_that_has_only_throttled_for_ten_minutes_is_given_up() -> None:
     blame(hosts, "a", 601.0)
 
     assert hosts.may_start(KEY, 601.0) == inf
+    assert [state.is_given_up for state in hosts.news(601.0)[0]] == [True]
 
 
 def test_an_excused_url_waits_alone_if_others_are_answered() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf
+
+import pytest
+
 from worker.engine.pace import Pace
 
 
@@ -23,8 +27,7 @@ def test_a_pace_starts_below_the_one_that_worked_and_rises() -> None:
 
     starts = _starts(pace, 3.0, 3)
 
-    assert 30 <= starts[0] <= 44
-    assert starts[0] <= starts[1] <= starts[2] <= 48
+    assert 30 <= starts[0] <= 44 < starts[1] < starts[2] <= 48
 
 
 def test_for_an_unknown_host_the_pace_starts_low_and_doubles() -> None:
@@ -36,6 +39,48 @@ def test_for_an_unknown_host_the_pace_starts_low_and_doubles() -> None:
 
     assert starts[0] <= 5
     assert starts[5] > 2.5 * starts[3]
+
+
+def test_a_pace_falls_below_the_one_it_was_and_below_what_was_answered() -> None:
+    """A pause in a row costs half of the pace; otherwise what was answered since the last one counts."""
+    for answered, now, is_open, worked in [(1000, 4.0, False, 0.7), (1000, 4.0, True, 1.0), (1000, 2.5, True, 0.7)]:
+        pace = Pace(0.0)
+        pace.slow_down(1.0, 50.0, is_open=True)
+        pace.resume(2.0)
+        pace.answered = answered
+        before = pace.learned
+        assert before == pytest.approx(0.7 * 0.9 * 50)
+
+        pace.slow_down(now, 0.0, is_open=is_open)
+
+        assert pace.rate == pytest.approx(0.7 * 0.9 * worked * before)
+
+    pace.resume(5.0)
+    pace.answered = 10
+    pace.slow_down(7.0, 0.0, is_open=True)
+    assert pace.rate == pytest.approx(0.7 * 0.9 * 5.0)
+
+
+def test_one_start_is_made_up_for_after_idle_time() -> None:
+    pace = Pace(0.0)
+    pace.slow_down(1.0, 50.0, is_open=True)
+    pace.resume(2.0)
+
+    assert sum(pace.reserve(12.0) == 0 for _ in range(10)) == 2
+
+
+def test_a_requested_pause_shows_a_limit_if_it_is_not_the_only_one() -> None:
+    lone, twice, rare = Pace(0.0), Pace(0.0), Pace(0.0)
+    for _ in range(2):
+        lone.suspect(0, 0.0)
+        lone.resume(1.0)
+        twice.suspect(0, 0.0)
+    rare.suspect(100, 50.0)
+    rare.suspect(0, 0.0)
+    for pace in (twice, rare):
+        pace.resume(1.0)
+
+    assert (lone.learned, lone.rate, twice.rate, rare.rate) == (None, inf, 2.0, inf)
 
 
 def test_an_unused_pace_does_not_rise() -> None:

@@ -226,6 +226,9 @@ class _Lane:
             self._hush(item)
         assert self.schedule.quiet == len(self.quiet) <= 4 * self.window
         assert self.schedule.flying == len(self.flying) + len(self.quiet)
+        hosts = self.schedule._hosts.values()
+        assert self.schedule.flying == sum(host.flying for host in hosts)
+        assert self.schedule.quiet == sum(host.quiet for host in hosts)
         assert len(self.flying) <= max(before, self.window + max(1, self.window // 4))
 
     def _hush(self, item: Item) -> None:

@@ -30,6 +30,8 @@ def test_a_long_pause_is_news_once_and_a_short_one_is_not() -> None:
 
     assert hosts.news(11.0) == ([HostState(KEY, 290.0, streak=1, asks=True, asked=300.0, name=output_name("a"))], [])
     assert hosts.news(12.0) == ([], [])
+    hosts.is_governed = True
+    assert hosts.may_start(KEY, 301.1) > 0, "another process may probe it"
 
 
 def test_a_pause_of_another_process_holds_here() -> None:
@@ -83,6 +85,19 @@ def test_with_other_processes_one_probes_for_all() -> None:
 
     assert state.is_open
     assert other.may_start(KEY, 10.8) == 0
+
+
+def test_after_each_incident_the_probe_is_granted_anew() -> None:
+    hosts = unknown_hosts()
+    hosts.is_governed = True
+    hosts.learn(HostState(KEY, 10.0, asks=True), 0.0)
+    hosts.grant(KEY, 10.1)
+    assert hosts.may_start(KEY, 10.2) == 0
+
+    blame(hosts, "a", 10.3, begun=10.2, asked=2.0)
+
+    assert [state.left for state in hosts.news(10.3)[0]] == [2.0], "a shared pause stays shared"
+    assert hosts.may_start(KEY, 12.4) > 0
 
 
 def test_a_process_without_news_probes_by_itself_as_after_a_short_pause() -> None:
