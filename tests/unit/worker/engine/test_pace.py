@@ -48,8 +48,8 @@ def test_a_pace_falls_below_the_one_it_was_and_below_what_was_answered() -> None
         pace.slow_down(1.0, 50.0, is_open=True)
         pace.resume(2.0)
         pace.answered = answered
-        before = pace.learned
-        assert before == pytest.approx(0.7 * 0.9 * 50)
+        before = pace.rate
+        assert pace.learned == before == pytest.approx(0.7 * 0.9 * 50)
 
         pace.slow_down(now, 0.0, is_open=is_open)
 
@@ -74,13 +74,17 @@ def test_a_requested_pause_shows_a_limit_if_it_is_not_the_only_one() -> None:
     for _ in range(2):
         lone.suspect(0, 0.0)
         lone.resume(1.0)
-        twice.suspect(0, 0.0)
+        twice.suspect(0, 10.0)
     rare.suspect(100, 50.0)
     rare.suspect(0, 0.0)
     for pace in (twice, rare):
         pace.resume(1.0)
 
-    assert (lone.learned, lone.rate, twice.rate, rare.rate) == (None, inf, 2.0, inf)
+    assert (lone.learned, lone.rate, twice.rate, rare.rate) == (None, inf, 0.7 * 9, inf)
+    twice.slow_down(2.0, 0.0, is_open=False)
+    before, twice.refused = twice.rate, 5
+    twice.resume(3.0)
+    assert twice.rate == before
 
 
 def test_an_unused_pace_does_not_rise() -> None:
