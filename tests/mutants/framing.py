@@ -34,6 +34,8 @@ GUARDS = (
         "test_any_other_unrequested_range_is_not[a part]", "if span is not None else None"),
     _of("worker/engine/parts.py", "replace(before.version, total=exchange.ends)",
         "test_a_version_has_one_length_only", "before.version"),
+    _of("worker/engine/transfer.py", " and self.part is None and",
+        "test_a_part_of_an_earlier_run_outlasts_a_pause_of_its_host", " and"),
     _of("worker/engine/rows.py", " and exchange.ends is None and",
         "test_a_part_without_a_length_continues_a_body_and_is_proven[close]", " and"),
     _of(_EXCHANGE, "head.status not in (206, 416) and",

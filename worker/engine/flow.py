@@ -147,7 +147,8 @@ class Flow:
         """Hand back transfers that a run will not start, and those whose wait alone would keep it open."""
         terms = assignment.run.terms
         if now >= assignment.run.course.starts_until:
-            for transfer, until in self._schedule.remove(lambda each: each.terms is terms and not each.is_under_way):
+            # Those between two hops too: nothing else bounds how long they wait for a slot.
+            for transfer, until in self._schedule.remove(lambda each: each.terms is terms and not _rests(each)):
                 self.hand_back(transfer, now, until)
         elif 0 < assignment.waiting == len(assignment.left):
             due = self._schedule.next_due_of(lambda each: each.terms is terms)
@@ -194,3 +195,8 @@ class Flow:
         self._between.pop(transfer, None)
         self._forget(transfer)
         transfer.withdraw()
+
+
+def _rests(transfer: Transfer) -> bool:
+    """Does it wait for a moment in the middle of its attempt, and not for a slot?"""
+    return transfer.is_under_way and transfer.ready_at is None

@@ -142,10 +142,9 @@ class Lane:
                 self._slots.release(transfer.exchange)
         came = self._http.wait(self._retrying(now))
         now, wall = self._clock.now(), self._clock.wall()
-        if self._fetcher.asking:
-            self._fetcher.begin(now)
         is_due = now - self._ticked >= TICK
-        while came:
+        while came or self._fetcher.asking:
+            self._fetcher.begin(now)  # first: the main exchange may have ended already
             for exchange, ended in came:
                 if exchange in self._flying:  # not cancelled by the one before
                     self._ended(exchange, ended, now, wall)

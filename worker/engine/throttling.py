@@ -72,8 +72,7 @@ class HostWaits:
         """Let a transfer start over when its host is ready, or the host that it was redirected to."""
         pause = self._hosts.pause(host, now) if host != transfer.host_key else None
         if pause is None and transfer.alone_for:
-            self._wait(transfer, now + transfer.alone_for)
-            transfer.queue(now)
+            self._wait_alone(transfer, now)
         elif pause is None:
             self._schedule.add(transfer)
         elif pause.left > HOST_HOLD:
@@ -95,6 +94,15 @@ class HostWaits:
             pause = self._hosts.pause(key, now)
             for transfer in self._schedule.ready_at(key):
                 waits[transfer.terms].await_host(key, pause.left if pause is not None else 0.0)
+
+    def _wait_alone(self, transfer: Transfer, now: float) -> None:
+        asked, status = transfer.alone_for, transfer.throttled_with
+        alone = Pause(asked, now, is_given_up=False, status=status, asked=asked)
+        if is_out_of_patience(transfer, alone, now):
+            self._fail(transfer, host_blocked(transfer, alone), now)
+        else:
+            self._wait(transfer, now + asked)
+            transfer.queue(now)
 
     def _look_at(self, key: str, pause: Pause, now: float) -> None:
         is_long = pause.is_given_up or pause.left > HOST_HOLD

@@ -109,7 +109,7 @@ class Transfer:
         self.attempt_began = now
         self.is_under_way = True
         self.resolved_in = 0.0
-        if self.terms.policy.resume and len(self.attempts) == len(self.entry.attempts):
+        if self.terms.policy.resume and self.part is None and len(self.attempts) == len(self.entry.attempts):
             self.part = find_part(self.terms.store, self.name)
         self.is_single = self.part is not None
 

@@ -142,3 +142,18 @@ def test_any_other_unrequested_range_is_not(answer: Answer, error: ErrorClass) -
 
     assert body is None
     assert outcome.error is error
+
+
+def test_a_part_of_an_earlier_run_outlasts_a_pause_of_its_host() -> None:
+    """Guards that ``begin`` looks for a part only once: the first one would stay open, and be in the way."""
+    busy = Answer(429, (("Retry-After", "1"),), Framing.LENGTH, b"")
+    clock, script = VirtualClock(), Script(_whole(1500, Framing.LENGTH), busy, _part(1500))
+    world = VirtualWorld(clock=clock, http=LyingHttp(script, clock))
+    policy = JobPolicy(attempts=1, resume=True)
+    world.fetch([URL], policy)
+
+    (outcome,) = world.fetch([URL], policy).outcomes
+
+    assert script.asked == [None, "bytes=1500-", "bytes=1500-"]
+    assert outcome.notes == ("resumed",)
+    assert world.store.drafts == set()

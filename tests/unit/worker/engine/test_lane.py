@@ -96,6 +96,18 @@ def test_a_stopped_run_hands_back_unstarted_urls_and_ends_the_others() -> None:
     assert world.clock.seconds < 2
 
 
+def test_urls_redirected_to_a_host_without_room_do_not_hold_their_batch() -> None:
+    """Guards ``_rests``: each waits for a slot until the one before is past its deadline."""
+    elsewhere = Reply(status=302, fields=(("Location", "http://silent.test/"),))
+    world = VirtualWorld(lambda url, _turn: Reply(after=1000.0) if "silent" in url else elsewhere)
+
+    run = world.fetch(urls(20), JobPolicy(timeout=30.0, attempts=1, per_host=1, batch_seconds=20.0))
+
+    assert world.clock.seconds < 51.0
+    assert len(run.outcomes) + len(run.leftovers) == 20
+    assert {(leftover.after, leftover.entry.attempts) for leftover in run.leftovers} == {(0.0, ())}
+
+
 def test_transfers_that_outlive_the_drain_are_handed_back_whole() -> None:
     world = always(Reply(after=100.0))
     run = world.start(urls(20), OPEN)

@@ -126,6 +126,16 @@ def test_a_host_that_keeps_asking_for_centuries_is_blocked() -> None:
     assert len([at for at, _ in world.http.requests if at > 1]) == 1
 
 
+def test_without_patience_no_wait_is_too_long_to_be_refused() -> None:
+    """Guards ``_wait_alone``: a host whose pause the job has no patience for is not paused, and its URL waited alone."""
+    world = world_of(lambda _url, _now: refusal(503, Retry_After="9999999999"))
+
+    runs = fetch_all(world, urls(50), JobPolicy(host_patience=0.0))
+
+    assert endings(runs) == {(Ending.FAILED, ErrorClass.HOST_BLOCKED): 50}
+    assert world.clock.seconds < 5.0
+
+
 def test_waiting_for_a_host_does_not_count_against_the_deadline() -> None:
     policy = JobPolicy(timeout=10.0, attempts=1)
     world = world_of(lambda _url, now: refusal(Retry_After="40") if now < 170 else Reply())

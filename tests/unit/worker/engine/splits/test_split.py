@@ -212,6 +212,22 @@ def test_a_resting_split_frees_its_slots_and_keeps_its_deadline() -> None:
     assert len(world.store.drafts) == 0
 
 
+def test_a_split_whose_host_pauses_before_its_helpers_begin_ends_once() -> None:
+    """Guards that helpers begin before the end of their main exchange is handled: the split rested twice.
+
+    Both come in the second wait of a pass, after the answer that pauses the host.
+    """
+    clock, busy, prompt = VirtualClock(), Fate(answer="busy", wants=60), Fate(speed=SIZE, delay=3)
+    http = RangeHttp(clock, {0: version(0, SIZE)}, lambda request: prompt if request else busy)
+    world = VirtualWorld(clock=clock, http=http)
+
+    run = world.start(["http://a.test/busy", URL], replace(POLICY, timeout=20.0))
+    world.drive_until(lambda: run.wait(0) or clock.seconds > 30.0)
+
+    assert [(outcome.url, outcome.error) for outcome in run.outcomes] == [(URL, ErrorClass.TIMEOUT)]
+    assert world.store.drafts == set()
+
+
 def test_a_resting_split_is_handed_back_with_its_wait() -> None:
     """Guards ``_discard`` in ``Lane._hand_back``: nothing in flight has its draft."""
     clock = VirtualClock()
