@@ -118,7 +118,7 @@ class Flow:
         transfer.drop_part()
         self._stop_waiting(transfer)
         after = max(0.0, until - now) if until is not None else 0.0
-        host = host or transfer.host_key
+        host = host or transfer.waits_for or transfer.host_key
         pause = self._hosts.pause(host, self._clock.now())
         assignment = self._assignments.of[transfer.terms]
         assignment.left.discard(transfer)

@@ -75,7 +75,7 @@ class HostWaits:
             self._wait_alone(transfer, now)
         elif pause is None:
             self._schedule.add(transfer)
-        elif pause.left > HOST_HOLD:
+        elif pause.left > HOST_HOLD or is_out_of_patience(transfer, pause, now):
             self._park(transfer, host, pause, now)
         else:
             self._wait(transfer, now + pause.left)

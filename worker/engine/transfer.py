@@ -51,7 +51,7 @@ class Transfer:
         "_is_wary", "_must_watch", "alone_for", "attempt_began", "attempts", "began", "began_wall", "deadline", "entry",
         "exchange", "excused", "failure", "fetched", "hops", "host_key", "is_single", "is_under_way", "name", "part",
         "per_host", "queued", "ready_at", "resolved_in", "terms", "throttled_with", "tier", "unresolved_at",
-        "url", "was_waiting",
+        "url", "waits_for", "was_waiting",
     )  # fmt: skip
 
     def __init__(self, terms: Terms, entry: BatchEntry, url: Parsed) -> None:
@@ -71,6 +71,7 @@ class Transfer:
         self._is_wary = False  # pooled connections were dead: use a new one
         self.is_single = True  # a single exchange fetches its body
         self._must_watch = False  # its body ends with the stream: listen for a reset
+        self.waits_for = ""  # the host and port whose pause keeps its next attempt from starting
         self.was_waiting = False  # it is waiting for a time, or was until just now
         self.hops: Hops | None = None  # the redirects of this attempt, if any
         self.exchange: Exchange | None = None
@@ -108,6 +109,7 @@ class Transfer:
             self.deadline = now + left if left > 0.0 else now
         self.attempt_began = now
         self.is_under_way = True
+        self.waits_for = ""
         self.resolved_in = 0.0
         if self.terms.policy.resume and self.part is None and len(self.attempts) == len(self.entry.attempts):
             self.part = find_part(self.terms.store, self.name)
@@ -188,7 +190,7 @@ class Transfer:
         self.ready_at = now
         self.excused = min(self.excused, now)
         self.tier = Tier.AGAIN  # another URL may probe the host
-        host = self.host_key
+        self.waits_for = host = self.host_key
         self._rewind()
         return Hold(host)
 

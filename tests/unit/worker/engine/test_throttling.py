@@ -126,8 +126,8 @@ def test_a_host_that_keeps_asking_for_centuries_is_blocked() -> None:
     assert len([at for at, _ in world.http.requests if at > 1]) == 1
 
 
-def test_without_patience_no_wait_is_too_long_to_be_refused() -> None:
-    """Guards ``_wait_alone``: a host whose pause the job has no patience for is not paused, and its URL waited alone."""
+def test_without_patience_nothing_waits_for_centuries() -> None:
+    """Guards ``_wait_alone``: a host whose pause the job has no patience for is not paused: its URL waited alone."""
     world = world_of(lambda _url, _now: refusal(503, Retry_After="9999999999"))
 
     runs = fetch_all(world, urls(50), JobPolicy(host_patience=0.0))
@@ -220,6 +220,23 @@ def test_a_redirect_to_a_paused_host_waits_for_it() -> None:
     assert {leftover.host for leftover in runs[0].leftovers} == {"b.test:80"}
     assert len([url for _, url in world.http.requests if "b.test" in url]) <= 80
     assert len([url for _, url in world.http.requests if "a.test" in url]) <= 80, "nobody is led there in vain"
+
+
+@pytest.mark.parametrize("asks", [1, 3, 30])
+def test_a_redirect_to_a_host_that_keeps_throttling_ends_with_patience(asks: int) -> None:
+    """Guards ``waits_for``: what a URL waited for another host than its own was forgotten with its batch."""
+
+    def answer(url: str, now: float) -> Reply:
+        if "a.test" in url:
+            return Reply(status=302, fields=(("Location", url.replace("a.test", "b.test")),))
+        return refusal(Retry_After=str(asks)) if now < 600 else Reply()
+
+    world = world_of(answer)
+
+    runs = fetch_all(world, urls(3), JobPolicy(host_patience=100.0))
+
+    assert endings(runs) == {(Ending.FAILED, ErrorClass.HOST_BLOCKED): 3}
+    assert world.clock.seconds < 110.0
 
 
 def test_a_host_with_most_of_the_lines_holds_up_no_other() -> None:
