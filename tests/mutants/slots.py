@@ -85,6 +85,8 @@ GUARDS = (
         "test_first_tries_that_a_host_gets_after_it_stalled_take_no_slot_from_others_either", "item.tier is FIRST"),
     _tiered(_SCHEDULE, "                host.bring_forward()\n",
         "test_first_tries_of_a_host_that_answers_after_all_are_such_again", "                pass\n"),
+    Guard("worker/adapters/http/waiting.py", "            self._poller.modify(fd, interest)\n",
+        ("tests/unit/worker/adapters/http/test_waiting.py",), "            pass\n"),
     Guard("worker/adapters/http/waiting.py", "self.is_sparse = self._watched >= _SPARSE * self._ready",
         ("tests/unit/worker/adapters/http/test_waiting.py",), "pass"),
     Guard("worker/adapters/http/exchanges.py", "elif not (self._busy or self._is_crowded):",

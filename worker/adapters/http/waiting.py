@@ -86,15 +86,16 @@ class Polling:
             self._poller.close()
 
     def _watch(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
-        with suppress(OSError, KeyError):  # libcurl may have closed it already
-            interest = _INTERESTS.get(what)
+        interest = _INTERESTS.get(what)
+        try:
             if interest is None:
                 self._poller.unregister(fd)
             else:
-                try:
-                    self._poller.modify(fd, interest)
-                except FileNotFoundError:
-                    self._poller.register(fd, interest)
+                self._poller.register(fd, interest)
+        except FileExistsError:
+            self._poller.modify(fd, interest)
+        except (OSError, KeyError):
+            return  # libcurl has closed it already
 
 
 class WakePipe:
