@@ -89,7 +89,7 @@ def test_reserved_bodies_leave_the_floor_free(out: Path, small: SmallDisk) -> No
     folder = OutputFolder(out, min_free=FLOOR)
 
     drafts = [folder.draft(NAME, 40 * MIB) for _ in range(3)]
-    with pytest.raises(NoSpaceError, match=r"A body of 40 MiB waits: the disk has \d+ MiB free and 64 MiB are to be"):
+    with pytest.raises(NoSpaceError, match=r"A body of 40 MiB waits: the disk has \d+ MiB free and 64 MiB must"):
         folder.draft(NAME, 40 * MIB)
     for draft in drafts:
         draft.write(b"x" * (40 * MIB), 0)
