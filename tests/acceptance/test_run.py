@@ -139,19 +139,6 @@ def test_running_again_fetches_only_lost_files(person: Person, web: str) -> None
     assert (person.folder / "out" / output_name(urls[1])).read_bytes() == file_body(2)
 
 
-def test_foreign_files_among_the_temporary_ones_stay_and_harm_nothing(person: Person, web: str) -> None:
-    parts = person.folder / "out" / ".trawl" / "parts"
-    parts.mkdir(parents=True)
-    (parts / "planted").write_text("theirs")
-    (parts / "link").symlink_to("/etc")
-
-    code, _, err = person.trawl("run", person.write_list(f"{web}/file/1"), "-o", "out", "--json", *LOOPBACK, *SMALL)
-
-    assert code == 0, err
-    assert (parts / "planted").read_text() == "theirs"
-    assert (parts / "link").is_symlink()
-
-
 def test_settings_without_a_broker_reach_both_sides(person: Person, web: str) -> None:
     listed = person.write_list(f"{web}/file/1", f"{web}/file/2")
     person.environment |= {

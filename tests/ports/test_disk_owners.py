@@ -77,6 +77,17 @@ def test_a_dead_owners_drafts_are_removed_by_the_next_to_start(out: Path, owner:
     assert owners(out) == set()
 
 
+def test_foreign_files_among_the_temporary_ones_stay_and_harm_nothing(out: Path, folder: OutputFolder) -> None:
+    parts = out / ".trawl" / "parts"
+    (parts / "planted").write_text("theirs")
+    (parts / "link").symlink_to("/etc")
+
+    OutputFolder(out).close()
+
+    assert (parts / "planted").read_text() == "theirs"
+    assert (parts / "link").is_symlink()
+
+
 def test_a_forked_child_opens_a_folder_of_its_own(out: Path, folder: OutputFolder) -> None:
     other = OutputFolder(out)
 

@@ -52,20 +52,18 @@ def test_another_list_policy_or_manifest_is_another_job() -> None:
     assert len({spec.earlier_fingerprint for spec in (SPEC, *others)}) == 5
 
 
-def test_a_folder_of_an_earlier_version_is_resumed(tmp_path: Path) -> None:
+def test_a_folder_of_an_earlier_version_is_resumed(tmp_path: Path, journal: Journal) -> None:
     """Guards the earlier fingerprint: one more field in the policy made every unfinished folder another list's."""
     listed = tmp_path / "urls.txt"
     listed.write_text("http://a.test/\n")
     spec = JobSpec(lists=[str(listed)], policy=JobPolicy(), manifest=None)
     assert spec.earlier_fingerprint is not None
-    journal = Journal(tmp_path / "state")
     begin(journal, "job-1", pytest.fail, fingerprint=spec.earlier_fingerprint, label="urls.txt", manifest=None)
 
     lists, is_old = begin_or_resume(spec, Lists(spec.lists), journal, pytest.fail, pytest.fail)
 
     lists.close()
     assert (is_old, journal.job) == (True, "job-1")
-    journal.close()
 
 
 @pytest.mark.parametrize(
@@ -100,16 +98,15 @@ def test_changed_options_are_named_and_the_job_is_cancelled(
     assert given_up == [job]
 
 
-def test_a_job_that_is_started_over_is_cancelled(tmp_path: Path) -> None:
+def test_a_job_that_is_started_over_is_cancelled(tmp_path: Path, journal: Journal) -> None:
     listed = tmp_path / "urls.txt"
     listed.write_text("http://a.test/\n")
     spec = JobSpec(lists=[str(listed)], policy=JobPolicy(), manifest=None)
     given_up: list[str] = []
-    with closing(Journal(tmp_path / "state")) as journal:
-        begin(journal, "job-1", pytest.fail, fingerprint=spec.fingerprint, label="urls.txt", manifest=None)
+    begin(journal, "job-1", pytest.fail, fingerprint=spec.fingerprint, label="urls.txt", manifest=None)
 
-        begin_or_resume(replace(spec, is_fresh=True), Lists(spec.lists), journal, pytest.fail, given_up.append)
-        journal.finish()
-        begin_or_resume(spec, Lists(spec.lists), journal, pytest.fail, given_up.append)
+    begin_or_resume(replace(spec, is_fresh=True), Lists(spec.lists), journal, pytest.fail, given_up.append)
+    journal.finish()
+    begin_or_resume(spec, Lists(spec.lists), journal, pytest.fail, given_up.append)
 
     assert given_up == ["job-1"], "a finished one is not"

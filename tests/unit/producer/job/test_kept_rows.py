@@ -1,7 +1,6 @@
 """A kept row repeats what was known of the file; a row of another file changes nothing."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +35,12 @@ def as_row(outcome: Outcome) -> bytes:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
+def journal(tmp_path: Path, journal: Journal) -> Journal:
     (tmp_path / "m.jsonl").write_bytes(as_row(FETCHED) + b"\n")
-    opened = Journal(tmp_path / ".trawl")
-    opened.begin("job-1", manifest=tmp_path / "m.jsonl")
-    opened.files.remember(StoredRows([NAME], [0]))
-    opened.begin("job-2", manifest=tmp_path / "n.jsonl")
-    yield opened
-    opened.close()
+    journal.begin("job-1", manifest=tmp_path / "m.jsonl")
+    journal.files.remember(StoredRows([NAME], [0]))
+    journal.begin("job-2", manifest=tmp_path / "n.jsonl")
+    return journal
 
 
 def test_a_kept_row_has_the_fields_of_the_downloads_row(journal: Journal) -> None:

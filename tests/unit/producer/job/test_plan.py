@@ -27,13 +27,6 @@ def known(journal: Journal, *urls: str) -> list[str]:
     return sorted(names[name] for name in journal.known(list(names)))
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path / ".trawl")
-    yield opened
-    opened.close()
-
-
 def begin_job(journal: Journal, job: str, manifest: Path) -> list[str]:
     """Begin it and return what was said."""
     told: list[str] = []

@@ -1,6 +1,5 @@
 """The journal: what a killed producer finds again, and what it must not find twice."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,9 @@ NAMES = [bytes([number]) * 16 for number in range(1, 6)]
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path)
-    opened.begin("job-1")
-    yield opened
-    opened.close()
+def journal(journal: Journal) -> Journal:
+    journal.begin("job-1")
+    return journal
 
 
 def test_fed_batches_are_there_after_a_restart(tmp_path: Path) -> None:

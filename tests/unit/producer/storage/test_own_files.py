@@ -33,13 +33,6 @@ STORED = Outcome(
 TO_COMPARE = Known(len(BODY), f"sha256:{STORED.sha256}")
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path / "out" / ".trawl")
-    yield opened
-    opened.close()
-
-
 def known(
     journal: Journal,
     stored: Outcome = STORED,
