@@ -176,7 +176,7 @@ GUARDS = (
     _without(_DRAIN, "redis.call('ZREM', KEYS[4], ARGV[i])"),
     _without(_DRAIN, "redis.call('DEL', ARGV[2] .. ARGV[i])"),
     _without(_SWEEP, "'1', 'NX', 'PX', ARGV[2]", "'1', 'PX', ARGV[2]"),
-    _without(_SWEEP, "redis.call('ZADD', KEYS[5], now, job .. '/' .. batch)"),
+    _without(_SWEEP, "redis.call('ZADD', KEYS[5], now, job .. '/' .. batch)", tests=_TURNS),
     _without(_SWEEP, "if text then visit(batch, cjson.decode(text)) else redis.call('ZREM', from, batch) end",
         "visit(batch, cjson.decode(text))"),
     _without(_SWEEP, "else redis.call('ZREM', from, batch) end", "end"),
