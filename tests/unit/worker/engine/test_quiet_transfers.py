@@ -62,18 +62,6 @@ def test_slow_answers_among_fast_ones_make_silence_no_less_conspicuous() -> None
     assert world.clock.seconds < 16
 
 
-def test_no_transfer_is_quiet_if_all_are_slow() -> None:
-    world = VirtualWorld(lambda _url, _turn: Reply(after=1.9), window=8)
-    run = world.start([f"http://{host}.test/" for host in range(80)], OPEN)
-    quiet = 0
-
-    while not run.wait(0):
-        world.drive_once()
-        quiet = max(quiet, world.lane._schedule.quiet)
-
-    assert quiet == 0
-
-
 def test_a_host_with_many_in_flight_is_not_asked_for_more_so_soon() -> None:
     """Guards the two seconds of such a host: one that pauses for a second would be sent more and more requests."""
     world = VirtualWorld(_hangs, window=8)
