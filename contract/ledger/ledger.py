@@ -7,7 +7,6 @@ only clock. Every change is a script in ``contract/ledger/lua``, called by its d
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -24,7 +23,6 @@ from contract.ledger.values import Changes, Child, Claim, Drain, NewBatch
 from contract.records import wire
 from contract.records.batches import PAYLOAD_VERSION
 from contract.records.messages import BatchMessage
-from contract.records.outcomes import ENDINGS, Ending
 from contract.records.policy import POLICY_VERSION, JobPolicy
 from contract.records.reports import BatchReport
 from contract.records.snapshots import ProgressSnapshot
@@ -314,13 +312,11 @@ def _why_left(answer: str) -> str:
 
 
 def _counters(report: BatchReport) -> list[str | int]:
-    counts = report.counts()
-    stored = sum(outcome.bytes or 0 for outcome in report.outcomes if outcome.ending is Ending.OK)
-    flat: list[str | int] = []
-    for name, amount in [*((name, counts[name]) for name in ENDINGS), ("bytes", stored)]:
+    sums, flat = report.sums, list[str | int]()
+    for name, amount in (*sums.counts.items(), ("bytes", sums.fetched)):
         if amount:
             flat += [name, amount]
-    for error, amount in Counter(outcome.error for outcome in report.outcomes if outcome.error is not None).items():
+    for error, amount in sums.errors.items():
         flat += [f"{ERROR.decode()}{error}", amount]
     return flat
 

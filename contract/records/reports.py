@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from contract.errors import MessageError
 from contract.records import wire
 from contract.records.messages import task_id
 from contract.records.outcomes import Outcome, read_row
+from contract.records.sums import Sums
 
 REPORT_VERSION: Literal[1] = 1
 
@@ -41,7 +43,7 @@ class Head(Struct, frozen=True, kw_only=True):
     gathered: Sequence[str] = ()
 
 
-class BatchReport(Head, frozen=True, kw_only=True):
+class BatchReport(Head, frozen=True, kw_only=True, dict=True):
     """One closed batch. ``concurrency`` is ``busy / elapsed``."""
 
     outcomes: Sequence[Outcome]
@@ -69,9 +71,14 @@ class BatchReport(Head, frozen=True, kw_only=True):
     def concurrency(self) -> float:
         return self.busy / self.elapsed if self.elapsed > 0 else 1.0
 
+    @cached_property
+    def sums(self) -> Sums:
+        """What the outcomes add up to."""
+        return Sums.of(self.outcomes)
+
     def counts(self) -> Counter[str]:
         """Count the outcomes by ending."""
-        return Counter([str(outcome.ending) for outcome in self.outcomes])
+        return Counter(self.sums.counts)
 
     def to_result(self) -> bytes:
         """Return the bytes Celery's result backend keeps for a finished task.
@@ -84,7 +91,7 @@ class BatchReport(Head, frozen=True, kw_only=True):
             "status": "SUCCESS",
             "result": {
                 "version": REPORT_VERSION,
-                "summary": dict(self.counts()),
+                "summary": self.sums.counts,
                 "job": self.job,
                 "batch": self.batch,
                 "worker": self.worker,
@@ -97,6 +104,7 @@ class BatchReport(Head, frozen=True, kw_only=True):
                 "concurrency": self.concurrency,
                 "handed_off": self.handed_off,
                 **({"gathered": self.gathered} if self.gathered else {}),
+                "sums": self.sums,
                 "outcomes": self.outcomes,
             },
             "traceback": None,
@@ -104,10 +112,10 @@ class BatchReport(Head, frozen=True, kw_only=True):
             "date_done": datetime.fromtimestamp(self.finished, UTC).isoformat(),
         }
         # Here, because a run's producer must not import Celery before its worker starts.
-        from celery.backends.base import compress_payload  # type: ignore[attr-defined]  # new in 5.7
+        from celery.backends.base import COMPRESSED_PAYLOAD_MAGIC  # type: ignore[attr-defined]  # new in 5.7
 
-        payload: bytes = compress_payload(wire.to_json_bytes(meta), "zstd")
-        return payload
+        # What compress_payload(text, "zstd") returns, at another level.
+        return b"".join([COMPRESSED_PAYLOAD_MAGIC, b"application/zstd\0", wire.compress(wire.to_json_bytes(meta))])
 
     @classmethod
     def from_result(cls, blob: bytes) -> BatchReport:
@@ -122,10 +130,14 @@ class BatchReport(Head, frozen=True, kw_only=True):
 
 
 class StoredReport(Struct, frozen=True):
-    """A report as stored in the result backend; ``rows`` are its manifest lines as undecoded JSON."""
+    """A report as stored in the result backend; ``rows`` are its manifest lines as undecoded JSON.
+
+    ``sums`` are those of the rows; None: an earlier version wrote it.
+    """
 
     head: Head
     rows: Sequence[bytes]
+    sums: Sums | None = None
 
     @property
     def batch(self) -> str:
@@ -135,6 +147,7 @@ class StoredReport(Struct, frozen=True):
 class _Result(Head, frozen=True, kw_only=True):
     version: Literal[1]
     outcomes: list[Raw]
+    sums: Sums | None = None
 
 
 class _Meta(Struct, frozen=True):
@@ -164,4 +177,5 @@ def read_stored(blob: bytes) -> StoredReport:
     result.outcomes.clear()  # they are views of the whole text, and the report's head would keep them
     if b"\n" in text:  # JSON written by another program, with line breaks
         rows = [row if b"\n" not in row else wire.to_json_bytes(wire.from_json(row)) for row in rows]
-    return StoredReport(result, rows)
+    sums = result.sums
+    return StoredReport(result, rows, sums if sums is not None and sums.rows == len(rows) else None)

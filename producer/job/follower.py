@@ -138,13 +138,11 @@ class Follower:
         """Wait this long, or until there may be something to collect."""
         if self._is_more:
             return
-        enough = 1
-        if self._announced:
-            seconds = max(0.0, min(seconds, self._gathers_until - self._clock()))
-            enough = self._enough - self._announced
-        elif not self._channel.is_subscribed:
-            seconds = min(seconds, self._poll)
-        self._announced += self._channel.wait(seconds, enough)
+        until = self._clock() + seconds
+        if not self._announced:
+            self._announced = self._channel.wait(seconds if self._channel.is_subscribed else min(seconds, self._poll))
+        if self._announced and (left := min(until, self._gathers_until) - self._clock()) > 0:
+            self._announced += self._channel.wait(left, self._enough - self._announced)
 
     def finish(self) -> None:
         """Delete the reports collected last."""

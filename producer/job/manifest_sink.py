@@ -17,7 +17,7 @@ from producer.job.live_progress import LiveProgress
 from producer.job.plan import remember_rest
 from producer.job.tally import Tally
 from producer.storage.journal import Journal, KeptBatch
-from producer.storage.manifest import Manifest, printable
+from producer.storage.manifest import Manifest, printable, stored_name
 from producer.storage.stored import StoredRows
 
 _WRITTEN_AT_ONCE = 4 * 1024 * 1024  # bytes of rows, or one report's
@@ -141,8 +141,8 @@ class ManifestSink:
         offset = self._manifest.append(rows) if rows else start
         for report in reports:
             self._count(report)
-        names = self.tally.add_rows(rows)
-        stored = StoredRows(names, list(accumulate([len(row) + 1 for row in rows[:-1]], initial=start)) if rows else ())
+        starts = list(accumulate([len(row) + 1 for row in rows[:-1]], initial=start)) if rows else ()
+        stored = StoredRows([stored_name(row) for row in rows], starts)
         collected = [batch for report in reports for batch in _batches_of(report)]
         facts = {"offset": offset, "tally": self.tally.to_record()}
         if offset - self._times_until >= min(_TIMES_EVERY, self._times_until):
@@ -174,7 +174,11 @@ class ManifestSink:
         return [printable(row if KEPT not in row else completed_row(row, self._journal)) for row in rows]
 
     def _count(self, report: StoredReport) -> None:
-        head = report.head
+        head, sums = report.head, report.sums
+        if sums is None or self.tally.lacks_example(sums):
+            self.tally.add_rows(report.rows)
+        else:
+            self.tally.add(sums)
         if head.elapsed or head.busy:  # run by a worker
             self.tally.add_batch(
                 started=head.started, finished=head.finished, busy=head.busy, worker=head.worker, urls=len(report.rows)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log2
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -14,31 +13,29 @@ from msgspec import Struct
 
 from contract.records import wire
 from contract.records.outcomes import ENDINGS, Ending, ErrorClass
+from contract.records.sums import NOTHING, STEPS, UNKNOWN, Sums, host_of, in_buckets
 
-_STEPS = 32  # histogram buckets per doubling: percentiles are accurate to 1.1 %
-_NOTHING = -1000  # the bucket for a duration of zero
 _MOST_HOSTS = 500
 
 
-class _Phases(Struct, gc=False):
+class _Phases(Struct, frozen=True, gc=False):
     ttfb: float = 0.0
     total: float = 0.0
 
 
-class _Counted(Struct, gc=False):
+class _Counted(Struct, gc=False, rename={"ending": "outcome"}):
     """The fields of a row that are counted; the others are skipped undecoded."""
 
     url: str
-    outcome: Ending
+    ending: Ending
     name: str | None = None
     error: str | None = None
     detail: str | None = None
     bytes: int | None = None
-    timing: _Phases | None = None
+    timing: _Phases = _Phases()
 
 
 _STORED = (Ending.OK, Ending.KEPT)
-_NO_PHASES = _Phases()
 _ROW = msgspec.json.Decoder(_Counted)
 
 
@@ -52,7 +49,10 @@ class Histogram:
         self.add_all((seconds,))
 
     def add_all(self, values: Iterable[float]) -> None:
-        found = Counter([floor(log2(seconds) * _STEPS) if seconds > 0 else _NOTHING for seconds in values])
+        self.add_buckets(in_buckets(values))
+
+    def add_buckets(self, found: Mapping[int, int]) -> None:
+        """Add values that ``in_buckets`` has counted."""
         for bucket, count in found.items():
             self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
@@ -62,7 +62,7 @@ class Histogram:
         for bucket in sorted(self.buckets):
             left -= self.buckets[bucket]
             if left <= 0:
-                return 0.0 if bucket == _NOTHING else float(2.0 ** ((bucket + 0.5) / _STEPS))
+                return 0.0 if bucket == NOTHING else float(2.0 ** ((bucket + 0.5) / STEPS))
         return None
 
 
@@ -122,16 +122,32 @@ class Tally:
         if worker in self.workers or len(self.workers) < _MOST_HOSTS:
             self.workers[worker] = self.workers.get(worker, 0) + urls
 
-    def add_rows(self, rows: Iterable[bytes]) -> list[str | None]:
-        """Add manifest rows, given as JSON; return for each the name of its stored file, or None.
+    def add(self, sums: Sums) -> None:
+        """Add rows that were counted already."""
+        for ending, count in sums.counts.items():
+            self.counts[ending] += count
+        for error, count in sums.errors.items():
+            self.errors[error] = self.errors.get(error, 0) + count
+        self.fetched += sums.fetched
+        self.kept += sums.kept
+        self._add_times(sums)
+
+    def add_rows(self, rows: Iterable[bytes]) -> None:
+        """Add manifest rows, given as JSON.
 
         Raises:
             MessageError: one is not a row.
         """
         read = _read(rows)
-        self._count(read)
-        self._add_times(read)
-        return [row.name if row.outcome in _STORED else None for row in read]
+        self.add(Sums.of(read))
+        for row in read:
+            error = row.error or UNKNOWN
+            if row.ending not in _STORED and error not in self.examples:
+                self.examples[error] = _example(row)
+
+    def lacks_example(self, sums: Sums) -> bool:
+        """Must these rows be read, for the first example of an error class?"""
+        return not sums.errors.keys() <= self.examples.keys()
 
     def add_times(self, rows: Sequence[bytes]) -> None:
         """Add the times of manifest rows that are counted already.
@@ -139,47 +155,13 @@ class Tally:
         Raises:
             MessageError: one is not a row.
         """
-        self._add_times(_read(rows))
+        self._add_times(Sums.of(_read(rows)))
 
-    def _count(self, rows: Sequence[_Counted]) -> None:
-        good = [row.bytes or 0 for row in rows if row.outcome is Ending.OK]
-        kept = [row.bytes or 0 for row in rows if row.outcome is Ending.KEPT]
-        self.counts[Ending.OK] += len(good)
-        self.counts[Ending.KEPT] += len(kept)
-        self.fetched += sum(good)
-        self.kept += sum(kept)
-        for row in [row for row in rows if row.outcome not in _STORED]:
-            self._count_error(row)
-
-    def _count_error(self, row: _Counted) -> None:
-        self.counts[row.outcome] += 1
-        error = row.error or "unknown"
-        self.errors[error] = self.errors.get(error, 0) + 1
-        if error not in self.examples:
-            self.examples[error] = _example(row)
-
-    def _add_times(self, rows: Sequence[_Counted]) -> None:
-        # Column by column: a tuple per row would cost more than decoding the row.
-        good = [row for row in rows if row.outcome is Ending.OK]
-        timings = [row.timing or _NO_PHASES for row in good]
-        self.ttfb.add_all([timing.ttfb for timing in timings])
-        self.total.add_all([timing.total for timing in timings])
-        self._add_hosts([row.url for row in good], [timing.total for timing in timings])
-        for row in [row for row in rows if row.outcome is Ending.FAILED and row.error != ErrorClass.CANCELLED]:
-            self._add_host(_host_of(row.url), 1, (row.timing or _NO_PHASES).total, 1)
-
-    def _add_hosts(self, urls: Iterable[str], seconds: Iterable[float]) -> None:
-        """Count stored URLs and their seconds by host."""
-        found: dict[str, list[float]] = {}
-        for url, took in zip(urls, seconds, strict=True):
-            host = url.split("/", 3)[2:3]
-            name = host[0] if host else ""
-            if name in found:
-                found[name].append(took)
-            else:
-                found[name] = [took]
-        for name, all_took in found.items():
-            self._add_host(name.lower() or "?", len(all_took), sum(all_took), 0)
+    def _add_times(self, sums: Sums) -> None:
+        self.ttfb.add_buckets(sums.ttfb)
+        self.total.add_buckets(sums.total)
+        for name, (urls, seconds, failed) in sums.hosts.items():
+            self._add_host(name, urls, seconds, failed)
 
     def _add_host(self, name: str, urls: int, seconds: float, failed: int) -> None:
         host = self._hosts.get(name)
@@ -263,9 +245,4 @@ def _example(row: _Counted) -> str:
     detail = row.detail or "no detail is known"
     if row.error == ErrorClass.REFUSED_URL:
         return detail
-    return f"{_host_of(row.url)} ({row.name}): {detail}"
-
-
-def _host_of(url: str) -> str:
-    parts = url.split("/", 3)
-    return parts[2].lower() if len(parts) > 2 and parts[2] else "?"
+    return f"{host_of(row.url)} ({row.name}): {detail}"

@@ -29,6 +29,7 @@ _LONGEST_ROW = 1024 * 1024  # bytes: far more than a URL of 16 KB, its escapes a
 _BLOCK = 1024 * 1024  # bytes
 _BEGINNING = b'{"url":"'
 _NAME = re.compile("[0-9a-f]{32}")
+_STORED_ROW = re.compile(rb'","name":"([0-9a-f]{32})","path":(?:null|"[^"]*"),"outcome":"(?:ok|kept)"')
 _C1 = re.compile(rb"\xc2([\x80-\x9f])")  # U+0080 to U+009F in UTF-8
 _STORED = (Ending.OK, Ending.KEPT)
 
@@ -172,6 +173,15 @@ def stored_outcome(row: bytes, name: bytes) -> Outcome | None:
     except MessageError:
         return None
     return outcome if outcome.is_stored and outcome.name == name.hex() and outcome.bytes is not None else None
+
+
+def stored_name(row: bytes) -> str | None:
+    """Return the name of the stored file that a row vouches for; None: of none, or the row is another program's.
+
+    In the rows of every version these keys come first, in this order; decoding a row takes more than twice as long.
+    """
+    found = _STORED_ROW.search(row)
+    return found[1].decode() if found is not None else None
 
 
 def digest_of(outcome: Outcome) -> str:

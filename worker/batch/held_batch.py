@@ -154,8 +154,7 @@ def line_of(report: BatchReport, handed_off: int) -> str:
     parts = [f"{counts[ending]} {ending}" + _classes(report, ending) for ending in Ending if counts[ending]]
     if handed_off:
         parts.append(f"{handed_off} handed off")
-    stored = sum(outcome.bytes or 0 for outcome in report.outcomes if outcome.ending is Ending.OK)
-    return f"{', '.join(parts) or '0 URLs'}, {_size(stored)} in {report.elapsed:.1f} s"
+    return f"{', '.join(parts) or '0 URLs'}, {_size(report.sums.fetched)} in {report.elapsed:.1f} s"
 
 
 def _size(stored: int) -> str:
@@ -166,5 +165,7 @@ def _size(stored: int) -> str:
 
 def _classes(report: BatchReport, ending: Ending) -> str:
     """Return the error classes of these outcomes with their counts, the most frequent first."""
+    if not report.sums.errors:
+        return ""
     found = Counter([outcome.error for outcome in report.outcomes if outcome.ending is ending and outcome.error])
     return f" ({', '.join(f'{error} {count}' for error, count in found.most_common())})" if found else ""

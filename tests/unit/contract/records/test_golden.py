@@ -50,7 +50,6 @@ def golden(name: str) -> bytes:
     ("name", "written"),
     [
         ("row", wire.to_json_bytes(FETCHED)),
-        ("report", decompress_payload(REPORT.to_result())),
         ("snapshot", ProgressSnapshot("7", {"ok": 3, "failed": 1}, 4096).to_wire()),
         ("message", wire.to_json_bytes(BatchMessage("job-1", "7.3f-2").to_wire())),
         ("batch", wire.decompress(pack_entries(ENTRIES))),
@@ -81,6 +80,22 @@ def test_new_fields_of_a_snapshot_follow_those_of_the_first_release() -> None:
     assert said.to_wire() == golden("snapshot-2")
     assert ProgressSnapshot.from_wire(golden("snapshot-2")) == said
     assert said.to_wire().startswith(golden("snapshot")[:-1])
+
+
+def test_a_report_has_the_sums_of_its_rows_beside_what_it_had_in_the_first_release() -> None:
+    written = decompress_payload(REPORT.to_result())
+
+    assert written == golden("report-2")
+    assert written.replace(b'"sums":' + wire.to_json_bytes(REPORT.sums) + b",", b"") == golden("report")
+    assert read_stored(compress_payload(written, "zstd")).sums == REPORT.sums
+    assert read_stored(compress_payload(golden("report"), "zstd")).sums is None
+
+
+def test_sums_of_other_rows_do_not_count() -> None:
+    """Guards their comparison with the number of rows: a job's counts would not be those of its manifest."""
+    text = golden("report-2").replace(b'"counts":{"ok":1,', b'"counts":{"ok":2,')
+
+    assert read_stored(compress_payload(text, "zstd")).sums is None
 
 
 def test_new_fields_of_an_entry_follow_those_of_the_first_release() -> None:

@@ -86,6 +86,7 @@ def test_times_that_were_not_recorded_are_read_from_the_manifest_again(
 
     assert tally.times_record() == expected.times_record()
     assert (tally.counts, tally.fetched, tally.errors) == (expected.counts, expected.fetched, expected.errors)
+    assert tally.examples == expected.examples
     assert (tally.batches, tally.workers, round(tally.busy, 6)) == (BATCHES, {"w": 2 * BATCHES}, 74.7)
 
 

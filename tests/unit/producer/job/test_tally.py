@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.records import wire
-from contract.records.outcomes import Ending, ErrorClass, Outcome, Timing
+from contract.records.outcomes import Ending, ErrorClass, Outcome, Timing, read_row
+from contract.records.sums import Sums
 from producer.job.tally import Histogram, Tally
 
 
@@ -30,8 +31,7 @@ def row(
 @given(st.lists(st.floats(1e-6, 1000), min_size=1), st.sampled_from([0.5, 0.95, 0.99, 1.0]))
 def test_percentiles_are_right_within_the_width_of_a_bucket(values: list[float], share: float) -> None:
     histogram = Histogram()
-    for value in values:
-        histogram.add(value)
+    histogram.add_all(values)
 
     found = histogram.percentile(share)
 
@@ -86,6 +86,22 @@ def test_a_million_hosts_cost_no_more_than_some_hundred() -> None:
 
     assert tally.slowest_hosts(1)[0].name == "slow"
     assert len(tally.slowest_hosts(10_000)) <= 500
+
+
+def test_the_sums_of_a_report_count_like_its_rows() -> None:
+    texts = [
+        row(total=0.0), row(url="http://H/y", total=2.0), row("kept", size=7), row("failed", "http://s/x", 2.0, "dns"),
+        row("failed", total=0.0, error="cancelled"), row("refused", "x", error="refused-url"),
+    ]  # fmt: skip
+    of_rows, of_sums = Tally(), Tally()
+
+    of_rows.add_rows(texts)
+    of_sums.add(Sums.of([read_row(text) for text in texts]))
+
+    assert of_sums.times_record() == of_rows.times_record()
+    assert of_sums.to_record() == {**of_rows.to_record(), "examples": {}}
+    assert of_sums.lacks_example(Sums.of([read_row(texts[3])]))
+    assert not of_rows.lacks_example(Sums.of([read_row(texts[3])]))
 
 
 def test_a_tally_survives_the_journal() -> None:

@@ -7,11 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from contract.errors import FolderError
 from contract.records import wire
+from contract.records.outcomes import Ending, Outcome
 from contract.urls.naming import output_name
-from producer.storage.manifest import Manifest, count_rows, look_at, printable, set_aside, stored_outcome, stored_rows
+from producer.storage.manifest import (
+    Manifest,
+    count_rows,
+    look_at,
+    printable,
+    set_aside,
+    stored_name,
+    stored_outcome,
+    stored_rows,
+)
 from producer.storage.regular import is_at
 
 NULL = os.makedev(1, 3)  # what /dev/null is
@@ -165,6 +176,17 @@ def test_only_the_row_of_that_stored_file_vouches_for_it() -> None:
     found = [stored_outcome(text, bytes.fromhex(name)) for text in (*texts, texts[0][5:])]
 
     assert [outcome and outcome.bytes for outcome in found] == [3, None, None, None]
+
+
+def test_a_stored_name_is_read_from_rows_of_stored_files_only() -> None:
+    url = 'http://a/","name":"0","path":"x'
+    stored = Outcome(url=url, name=output_name(url), ending=Ending.OK, path="files/x", bytes=1)
+    failed = structs.replace(stored, ending=Ending.FAILED, path=None, detail='","path":"')
+    refused = structs.replace(failed, name=None, ending=Ending.REFUSED)
+
+    names = [stored_name(wire.to_json_bytes(outcome)) for outcome in (stored, failed, refused)]
+
+    assert names == [output_name(url), None, None]
 
 
 def test_setting_aside_twice_is_setting_aside_once(place: Path) -> None:
