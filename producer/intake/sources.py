@@ -204,6 +204,8 @@ class Lists:
         if not self._ahead:
             return self._read_on(file, most)
         some, self._ahead = self._ahead[:most], self._ahead[most:]
+        if len(some) < most and self.comes_to_its_end:  # else it might wait
+            some += self._read_on(file, most - len(some))
         return some
 
     def _read_on(self, file: int, most: int) -> bytes:

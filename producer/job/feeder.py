@@ -23,7 +23,7 @@ from producer.storage.journal import Journal, KeptBatch
 from producer.storage.memory import Memory
 
 _HEAD_START = 1.0  # seconds a list is read before its first batch is cut, unless it ends or its lines come slowly
-_CHUNKS_AT_ONCE = 32  # chunks read before they are recorded, if no batch is cut yet; and what batches are cut from
+_CHUNKS_AT_ONCE = 16  # chunks read before they are recorded, if no batch is cut yet
 _LINGER = 0.3  # seconds a line may wait for others before its batch is sent
 _ENDED_AT_ONCE = 500  # outcomes in a report: of refused lines and kept files
 _MOST_HANDED_OFF = 40 * 1024**2  # bytes of entries in Redis: parked URLs do not count against the window
@@ -172,10 +172,14 @@ class Feeder:
         return selected
 
     def _cut(self) -> list[list[Listed]]:
-        """Cut batches from what was read, as far as they may be opened now, and not too many at once."""
+        """Cut batches from what was read, as far as they may be opened now.
+
+        At most a chunk at once, so that workers soon get the first ones; but all that was read if nothing is recorded
+        yet, because the rest would be written as read ahead.
+        """
         batches: list[list[Listed]] = []
-        size = 0
-        while self._ahead and size < _CHUNKS_AT_ONCE * READ_AT_ONCE and self._may_open(len(batches)):
+        size, most = 0, READ_AT_ONCE * (1 if self._journal.fact("position") else _CHUNKS_AT_ONCE)
+        while self._ahead and size < most and self._may_open(len(batches)):
             entries = self._ahead.pop()
             size += sum(len(url_of(entry)) for entry in entries)
             batches += self._batcher.add(entries)

@@ -32,6 +32,7 @@ GUARDS = (
     _of("contract/urls/lines.py", ' or b"/." in raw', _LINES, ""),
     _of("contract/urls/lines.py", "isinstance(_origin(plain[1].decode()), _Origin)", _LINES, "True"),
     _of("producer/intake/sources.py", 'if read.count(b"\\n") > _MOST_LINES:', _SOURCES, "if False:"),
+    _of("producer/intake/sources.py", "if len(some) < most and self.comes_to_its_end:", _SOURCES, "if False:"),
     _of("producer/job/feeder.py", "_ENDED_AT_ONCE = 500", _FEEDER, "_ENDED_AT_ONCE = 5000"),
     _of("producer/job/manifest_sink.py", "expected -= {batch for each in reports for batch in _batches_of(each)}",
         _ROLLED_BACK, "pass"),

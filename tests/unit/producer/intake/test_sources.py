@@ -148,6 +148,15 @@ def test_the_lines_of_a_chunk_are_bounded(tmp_path: Path) -> None:
     assert lines_of(all_chunks(resumed)) == [b"x"] * 1808 + [b"y"]
 
 
+def test_chunks_of_a_file_are_full_whatever_the_last_one_left(tmp_path: Path) -> None:
+    """Guards the second read: a chunk cut off at its 4,096 lines was followed by one of some hundred."""
+    (tmp_path / "urls.txt").write_bytes(b"".join(b"http://h/%050d\n" % number for number in range(10_000)))
+
+    chunks = all_chunks(Lists([str(tmp_path / "urls.txt")]))
+
+    assert [len(chunk.lines) for chunk in chunks] == [4096, 4096, 1808]
+
+
 def test_a_changed_list_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(b"http://a/\nhttp://b/\n")
