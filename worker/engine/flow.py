@@ -168,6 +168,7 @@ class Flow:
         """
         for transfer in self._schedule.remove_later(lambda each: each.has_stalled and now >= each.deadline):
             assert transfer.failure is not None
+            self._withdraw(transfer)
             self.fail(transfer, transfer.failure, now)
 
     # --------------------------------------------------------------------------------------------- inside
