@@ -18,7 +18,7 @@ _LINES, _SOURCES = "tests/unit/contract/urls/test_lines.py", "tests/unit/produce
 _FEEDER, _ROLLED_BACK = "tests/unit/producer/job/test_feeder.py", "tests/integration/test_rolled_back.py"
 _COLLECTING, _KEPT = "tests/unit/producer/job/test_killed_collecting.py", "tests/unit/producer/job/test_kept_rows.py"
 _STORED, _NOTED = "tests/unit/producer/storage/test_stored.py", "tests/unit/producer/storage/test_journal.py"
-_SINK = "tests/unit/producer/job/test_manifest_sink.py"
+_SINK, _PLAN = "tests/unit/producer/job/test_manifest_sink.py", "tests/unit/producer/job/test_plan.py"
 _MANIFEST = "tests/unit/producer/storage/test_manifest.py"
 _GC = "tests/unit/producer/commands/test_housekeeping.py"
 _DRAIN = "tests/integration/ledger/test_draining.py"
@@ -51,7 +51,7 @@ GUARDS = (
     _of("producer/job/manifest_sink.py", "with suppress(MessageError):", _SINK, "if True:"),
     _of("producer/job/manifest_sink.py", "_WRITTEN_AT_ONCE = 4 *", _SINK, "_WRITTEN_AT_ONCE = 16 *"),
     _of("contract/records/reports.py", "    result.outcomes.clear()", _SINK, "    pass"),
-    _of("producer/job/plan.py", ', end=int(journal.fact("offset", 0)))', _COLLECTING, ")"),
+    _of("producer/job/plan.py", ', end=int(journal.fact("offset", 0)))', _PLAN, ")"),
     _of("producer/job/plan.py", "journal.files.remembered_until, end)", _COLLECTING, "10**9, end)"),
     _of("producer/storage/stored.py", "        self.until = self._last\n", _COLLECTING, "        self.until = 10**9\n"),
     _of("producer/storage/stored.py", "if path != written}", _STORED, "}"),

@@ -11,7 +11,7 @@ import pytest
 
 from contract.errors import FolderError
 from contract.urls.naming import output_name
-from producer.job.plan import begin, prepare_folder
+from producer.job.plan import begin, prepare_folder, remember_rest
 from producer.storage.journal import Journal
 from producer.storage.manifest import Manifest
 from tests.support.person import PROJECT, ran
@@ -119,6 +119,19 @@ def test_a_manifest_that_is_indexed_is_not_read_again_whatever_its_name(tmp_path
 
     assert (tmp_path / os.fsdecode(b"m\xe4-job-1.jsonl")).exists()
     assert known(journal, "http://a/") == []
+
+
+def test_no_row_is_remembered_that_will_be_cut_off(tmp_path: Path) -> None:
+    """Guards where remembering ends: a command killed again would not remember the rows that took its place."""
+    manifest = tmp_path / "own.jsonl"
+    with closing(Journal(tmp_path / "state", rows_in_memory=1)) as journal:
+        begin_job(journal, "job-1", manifest)
+        manifest.write_text(row("http://a/") + row("http://b/"))
+        journal.note(offset=len(row("http://a/")))
+
+        remember_rest(journal)
+
+        assert journal.files.remembered_until == 0, "the first row's offset"
 
 
 def test_nothing_is_created_if_the_manifest_cannot_be_written(tmp_path: Path) -> None:
