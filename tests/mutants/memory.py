@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.guard import Guard
 
-_TEST = "tests/acceptance/test_flat_memory.py::test_twenty_times_as_many_urls_cost_far_less_than_keeping_them"
+_TEST = "tests/acceptance/test_flat_memory.py::test_ten_times_as_many_urls_cost_far_less_than_keeping_them"
 
 
 def _feeder(text: str, test: str, instead: str) -> Guard:
