@@ -88,9 +88,7 @@ def in_buckets(durations: Iterable[float]) -> dict[int, int]:
     ordered = sorted(durations)
     start = bisect_right(ordered, 0.0)
     found = {NOTHING: start} if start else {}
-    while start < len(
-        ordered
-    ):  # a step for each bucket, because a logarithm for each duration takes four times as long
+    while start < len(ordered):  # a step for each bucket: a logarithm for each duration takes four times as long
         bucket = floor(log2(ordered[start]) * STEPS)
         end = bisect_left(ordered, 2.0 ** ((bucket + 1) / STEPS), start + 1)
         found[bucket] = found.get(bucket, 0) + end - start
