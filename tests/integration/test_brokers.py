@@ -70,8 +70,8 @@ def test_a_queue_is_counted_again_after_its_broker_was_unreachable(broker: Rabbi
     app = build_app(settings)
     assert queue_depth(app, settings.queue) == 0, "there is no such queue yet"
     messages = [BatchMessage("job", str(number)) for number in range(3)]
-    send_batches(app, messages)
-    assert queue_depth(app, settings.queue) == 3
+    send_batches(app, messages)  # over AMQP nobody confirms them: the queue has them soon
+    await_condition(lambda: queue_depth(app, settings.queue) == 3, within=20, what="three messages")
 
     broker.kill()
     with pytest.raises(OperationalError):
@@ -80,7 +80,7 @@ def test_a_queue_is_counted_again_after_its_broker_was_unreachable(broker: Rabbi
 
     left = queue_depth(app, settings.queue) or 0  # what was not on its disk yet is gone, and the sweep's to send again
     send_batches(app, messages)
-    assert queue_depth(app, settings.queue) == left + 3
+    await_condition(lambda: queue_depth(app, settings.queue) == left + 3, within=20, what="three more messages")
 
 
 @with_rabbit
