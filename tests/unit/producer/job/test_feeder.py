@@ -347,7 +347,7 @@ def test_the_first_lines_of_an_open_list_are_sent_without_waiting_for_more(desk:
 
 def test_batches_larger_than_a_step_have_every_line(desk: Desk) -> None:
     """Guards the end: a list was sealed without the entries that did not fill a batch in its last step."""
-    urls = [f"http://h/{number}/{'x' * 80}" for number in range(20_000)]
+    urls = [f"http://h/{number}/{'x' * 500}" for number in range(20_000)]  # more than is cut before the first record
     desk.write(urls)
 
     finish(desk.feeder(5000, window=40, lead=4, clock=lambda: 0.0))
