@@ -109,7 +109,7 @@ GUARDS = (
         (f"{_GUARD}::test_no_other_module_opens_sockets",),
         "import socket\n\nsocket.create_connection\ndial = lambda: socket.create_connection(('there', 80))\n"),
     # Credentials.
-    _sent(_HANDLE, "curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),
+    _sent(_HANDLE, "self.curl.unsetopt(pycurl.HTTPHEADER)", "test_a_recycled_handle_carries_nothing_over", "pass"),
     _sent(_TRANSFER, "if credentials.headers and not (hops is not None and hops.is_downgraded):",
         "test_no_header_follows_from_https_to_http", "if credentials.headers:"),
     _sent(_HOPS, "self.is_downgraded = self.is_downgraded or hop.downgraded",
