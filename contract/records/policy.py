@@ -103,7 +103,6 @@ class JobPolicy:
             MessageError: it is of another version, or a value is invalid.
         """
         values = dict(record)
-        values.pop("longest_retry_after", None)  # of a job started by a version without host pauses
         if values.pop("version", None) != POLICY_VERSION:
             raise MessageError("A job's policy was written by another version: run the same Trawlnet on both sides.")
         try:
